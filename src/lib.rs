@@ -1,1 +1,16 @@
-//! Lockkeeper.
+//! Lockkeeper makes upgrades of ordinary Kubernetes workloads safe.
+//!
+//! ```text
+//! API server ──▶ shell::streams ──▶ shell::index ──▶ core::arrange ──▶ shell::reconcile ──▶ shell::executor ──▶ API server
+//!                (watches)          (the world)      (the decision)    (hands it over)      (one request an action)
+//! ```
+//!
+//! Dependencies point one way: `api ← core ← workload ← shell ← main`. Whatever Lockkeeper decides is decided in [`core`], a
+//! synchronous function of what was observed; [`shell`] only observes and carries out. `tests/architecture.rs` holds this.
+
+pub mod api;
+pub mod core;
+pub mod settings;
+pub mod shell;
+pub mod telemetry;
+pub mod workload;

@@ -1,0 +1,14 @@
+//! What users write and read: the `UpgradePolicy`, the marks on other objects, and the CRD made from them.
+
+pub mod crd;
+pub mod marks;
+pub mod period;
+pub mod policy;
+pub mod status;
+
+pub use period::Period;
+pub use policy::{
+    ConfigKind, ConfigPattern, ConfigSpec, IncludeOwned, Limit, Mode, OnChange, RolloutSpec, Together, UpgradePolicy,
+    UpgradePolicySpec, WorkloadKind,
+};
+pub use status::{Attention, Phase, Reason, UpgradePolicyStatus, WorkloadCounts};

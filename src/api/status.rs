@@ -1,0 +1,174 @@
+//! The status of an `UpgradePolicy`: counts that add up, conditions, and the workloads that deserve a look.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::WorkloadKind;
+
+/// At most so many workloads are listed in [`UpgradePolicyStatus::attention`].
+pub const ATTENTION_LIMIT: usize = 50;
+
+/// What the operator reports of a policy.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradePolicyStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// The governed workloads by phase; the parts add up to the total.
+    #[serde(default)]
+    pub workloads: WorkloadCounts,
+    /// Ready, Stalled (absent otherwise), UpToDate, Governing.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Workloads that are not simply up to date: the failed first, then the rest, oldest first; at most 50.
+    #[serde(default)]
+    #[schemars(length(max = 50))]
+    pub attention: Vec<Attention>,
+}
+
+/// Governed workloads by [`Phase`].
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadCounts {
+    /// All.
+    pub total: u32,
+    /// Run their newest template and config, and are done.
+    pub up_to_date: u32,
+    /// Config changed; waiting for quiet.
+    pub settling: u32,
+    /// Config differs and may not roll now.
+    pub waiting: u32,
+    /// Rolling out.
+    pub rolling: u32,
+    /// Without progress for longer than the deadline.
+    pub failed: u32,
+    /// Rolled as often as the limit allows.
+    pub limited: u32,
+    /// Wait for something that their user holds: `paused`, a partition, `OnDelete`.
+    pub waits_for_user: u32,
+    /// Would roll under another mode.
+    pub would: u32,
+}
+
+/// Where a governed workload stands; the first that fits.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// The rollout under way made no progress for the policy's deadline.
+    Failed,
+    /// A user's own `paused`, partition or `OnDelete` keeps the rollout from going on.
+    WaitsForUser,
+    /// A rollout is under way.
+    Rolling,
+    /// As many config rollouts as the limit allows; the next when the window has moved on.
+    Limited,
+    /// Config changed; acting after the quiet time.
+    Settling,
+    /// Config differs and may not roll.
+    Waiting,
+    /// Would be rolled if the policy enforced.
+    WouldRoll,
+    /// Runs its newest template and config.
+    UpToDate,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a workload is in its phase.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Nothing to do.
+    UpToDate,
+    /// A rollout of the user's is under way.
+    RolloutUnderWay,
+    /// A config rollout of ours is under way.
+    ConfigRollout,
+    /// Somebody else's rollout under way brings the new config along.
+    CoveredByRollout,
+    /// No progress within the deadline.
+    DeadlineExceeded,
+    /// `spec.paused` is set.
+    Paused,
+    /// The partition keeps ordinals on the old revision.
+    Partitioned,
+    /// The update strategy is OnDelete.
+    OnDelete,
+    /// The limit of config rollouts is reached.
+    LimitReached,
+    /// Config changed less than the quiet time ago.
+    ConfigChanged,
+    /// A required ConfigMap, Secret or key is missing.
+    ConfigMissing,
+    /// As many config rollouts as the cluster allows are under way.
+    WaitingForSlot,
+    /// A user undid our rollout.
+    RolledBack,
+    /// Another manager took our marks away twice.
+    MarksReverted,
+    /// The API server or an admission webhook refuses our patch.
+    PatchRefused,
+    /// Our patch gets no answer.
+    PatchFailing,
+    /// `mode: Observe`.
+    ObserveMode,
+    /// `config.onChange: Report`.
+    ReportOnly,
+}
+
+impl Reason {
+    /// The reason as status, events and metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UpToDate => "UpToDate",
+            Self::RolloutUnderWay => "RolloutUnderWay",
+            Self::ConfigRollout => "ConfigRollout",
+            Self::CoveredByRollout => "CoveredByRollout",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::Paused => "Paused",
+            Self::Partitioned => "Partitioned",
+            Self::OnDelete => "OnDelete",
+            Self::LimitReached => "LimitReached",
+            Self::ConfigChanged => "ConfigChanged",
+            Self::ConfigMissing => "ConfigMissing",
+            Self::WaitingForSlot => "WaitingForSlot",
+            Self::RolledBack => "RolledBack",
+            Self::MarksReverted => "MarksReverted",
+            Self::PatchRefused => "PatchRefused",
+            Self::PatchFailing => "PatchFailing",
+            Self::ObserveMode => "ObserveMode",
+            Self::ReportOnly => "ReportOnly",
+        }
+    }
+}
+
+/// One workload that is not simply up to date.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Attention {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when it stands there, for this reason.
+    #[schemars(with = "k8s_openapi::apimachinery::pkg::apis::meta::v1::Time")]
+    pub since: Timestamp,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in words.
+    pub message: String,
+    /// What changed, such as `ConfigMap/web-settings[log.level]`; at most 16 entries. Never a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub changed: Vec<String>,
+}

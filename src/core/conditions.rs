@@ -1,0 +1,101 @@
+//! The conditions of a policy, and whether a status is worth a write.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{later, whole_second, world::Policy};
+use crate::api::{UpgradePolicyStatus, WorkloadCounts};
+
+/// A status whose phases and reasons stay as they are is written at most this often.
+pub const QUIET: Duration = Duration::from_secs(30);
+
+/// At most so many bytes of a condition's message; the API allows 32 KiB.
+const MESSAGE_LIMIT: usize = 1024;
+
+/// The conditions of a policy that is `Ready`.
+pub fn of_counts(policy: &Policy, counts: &WorkloadCounts, left_out: &[String], unverified: &[String], now: Timestamp) -> Vec<Condition> {
+    let open = counts.total - counts.up_to_date;
+    let parts = [
+        (counts.failed, "failed"),
+        (counts.waits_for_user, "wait for their user"),
+        (counts.rolling, "rolling"),
+        (counts.limited, "limited"),
+        (counts.settling, "settling"),
+        (counts.waiting, "waiting"),
+        (counts.would, "would roll"),
+    ];
+    let mut up_to_date = if open == 0 {
+        format!("{} of {} workloads are up to date", counts.up_to_date, counts.total)
+    } else {
+        let parts: Vec<_> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+        format!("{} of {} workloads are up to date; {}", counts.up_to_date, counts.total, parts.join(", "))
+    };
+    if !unverified.is_empty() {
+        up_to_date += &format!(
+            ". Unverified, because pods are older than the last write of what they read: {}. What they started with is taken to be what was there at adoption",
+            unverified.join(", ")
+        );
+    }
+    let reason = match (open, counts.failed) {
+        (0, _) => "AllUpToDate",
+        (_, 0) => "InProgress",
+        _ => "RolloutFailed",
+    };
+    let (governing, why) = match left_out {
+        [] => ("AllGoverned", "every workload that it selects is governed by it".to_owned()),
+        some => ("LeftOut", some.join("; ")),
+    };
+    vec![
+        condition(policy, "Ready", true, "Accepted", "the spec is accepted and acted on".to_owned(), now),
+        condition(policy, "UpToDate", open == 0, reason, up_to_date, now),
+        condition(policy, "Governing", left_out.is_empty(), governing, why, now),
+    ]
+}
+
+/// The conditions of a policy whose spec cannot be acted on.
+pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
+    let message = format!("{error}. Until it is mended nothing is done, and workloads that it governed stay as they are");
+    vec![
+        condition(policy, "Ready", false, "InvalidSpec", message.clone(), now),
+        condition(policy, "Stalled", true, "InvalidSpec", message, now),
+    ]
+}
+
+fn condition(policy: &Policy, kind: &str, holds: bool, reason: &str, mut message: String, now: Timestamp) -> Condition {
+    let status = if holds { "True" } else { "False" };
+    if message.len() > MESSAGE_LIMIT {
+        let mut end = MESSAGE_LIMIT;
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        message += " …";
+    }
+    let before = policy.status.conditions.iter().find(|before| before.type_ == kind && before.status == status);
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: Some(policy.generation),
+        last_transition_time: before.map_or(Time(whole_second(now)), |before| before.last_transition_time.clone()),
+    }
+}
+
+/// Whether, and from when on, a new status should replace the one that stands, given when we last wrote it.
+pub fn write_at(old: &UpgradePolicyStatus, new: &UpgradePolicyStatus, last_write: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    if old == new {
+        return None;
+    }
+    let outline = |status: &UpgradePolicyStatus| {
+        let conditions: Vec<_> = status.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect();
+        let attention: Vec<_> = status.attention.iter().map(|a| (a.kind, a.name.clone(), a.phase, a.reason)).collect();
+        (status.observed_generation, status.workloads.clone(), conditions, attention)
+    };
+    match last_write {
+        Some(last) if outline(old) == outline(new) => Some(later(last, QUIET).max(now)),
+        _ => Some(now),
+    }
+}

@@ -1,0 +1,131 @@
+//! Compares what pods started with and what config is now, reference by reference.
+
+use jiff::Timestamp;
+
+use super::{
+    desired::Desired,
+    freshness::{created_after, started_with_other},
+    record::{Record, Recorded},
+    references::{Keys, Reference},
+};
+use crate::core::world::{Pod, Workload};
+
+/// At most so many changes are named.
+const CHANGED_LIMIT: usize = 16;
+
+/// What the comparison found.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The record, with references adopted that it did not know and those dropped that are no longer read.
+    pub record: Record,
+    /// Every pod is known to have started with what is desired now: nothing is left to do, and the record may say so.
+    pub all_fresh: bool,
+    /// A rollout is needed: what pods were last asked to start with is not what is desired, or a pod started in between.
+    pub roll: Option<Cause>,
+    /// Some pod may run on old config.
+    pub stale: bool,
+    /// What pods cannot start without, and is not there; in words.
+    pub missing: Vec<String>,
+    /// What changed, named by object and key.
+    pub changed: Vec<String>,
+    /// The newest change that was seen, for the quiet time.
+    pub last_seen: Option<Timestamp>,
+    /// References adopted while there were pods of which nobody can say what they started with.
+    pub unverified: Vec<String>,
+}
+
+/// Why a workload is rolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// Something that it reads changed.
+    Config,
+    /// Something changed that another workload of its group reads.
+    Together,
+    /// A pod started with a content that was there only for a while.
+    MixedConfig,
+}
+
+/// Compares. `pods` are the workload's, those being deleted included; `current` is the value of the revision label that pods of the
+/// newest template carry.
+pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Workload, pods: &[&Pod], current: Option<&str>) -> Comparison {
+    let pods: Vec<_> = pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
+    // The pods are seen on another watch than the workload: none where there should be some is not yet an answer.
+    let seen = !pods.is_empty() || workload.rollout.current == 0;
+    let unhurt = |desired: &Desired| seen && pods.iter().all(|pod| created_after(pod, &desired.changed));
+    let ours = workload.template.config_hash == record.hash;
+
+    let record = record.reshaped(desired, unhurt);
+    let mut found = Comparison {
+        all_fresh: seen,
+        roll: None,
+        stale: false,
+        missing: Vec::new(),
+        changed: Vec::new(),
+        last_seen: None,
+        unverified: Vec::new(),
+        record: record.clone(),
+    };
+    for (reference, desired) in desired {
+        let name = reference.to_string();
+        let digest = match &desired.digest {
+            Ok(digest) => *digest,
+            Err(what) => {
+                if reference.own {
+                    found.missing.push(what.clone());
+                }
+                continue;
+            }
+        };
+        let Some(recorded) = record.references.get(&name) else { continue };
+        let mixed = |pod: &&Pod| started_with_other(pod, desired, record.settled);
+        let of_current = |pod: &&Pod| pod.revision.as_deref() == current && current.is_some();
+        let some_mixed = ours && pods.iter().filter(|pod| of_current(pod)).any(|pod| mixed(pod));
+        let differs = digest != recorded.target;
+        let Recorded { target, baseline, unverified } = *recorded;
+
+        if differs || digest != baseline || unverified || some_mixed {
+            let asked = |pod: &Pod| record.hash.is_some() && pod.config_hash.as_deref() == record.hash.as_deref() && digest == target;
+            found.all_fresh &= pods.iter().all(|pod| created_after(pod, &desired.changed) || (asked(pod) && !mixed(pod)));
+        }
+        if unverified && !differs {
+            found.unverified.push(name.clone());
+        }
+        if differs || digest != baseline || some_mixed {
+            found.stale = true;
+            name_changes(&record, reference, desired, differs, &mut found.changed);
+        }
+        if differs || some_mixed {
+            let cause = match (differs, reference.own) {
+                (true, true) => Cause::Config,
+                (true, false) => Cause::Together,
+                (false, _) => Cause::MixedConfig,
+            };
+            found.roll = found.roll.into_iter().chain([cause]).min();
+            found.last_seen = found.last_seen.max(desired.changed.seen);
+        }
+    }
+    found.stale &= !found.all_fresh;
+    found
+}
+
+fn name_changes(record: &Record, reference: &Reference, desired: &Desired, differs: bool, changed: &mut Vec<String>) {
+    let name = reference.to_string();
+    let known = record.names.get(&name).filter(|_| differs && !matches!(reference.keys, Keys::One(_)));
+    let Some(known) = known else { return push(changed, name) };
+    let keys: Vec<_> = known
+        .iter()
+        .filter(|(key, digest)| desired.names.get(*key) != Some(digest))
+        .chain(desired.names.iter().filter(|(key, _)| !known.contains_key(*key)))
+        .map(|(key, _)| format!("{}/{}[{key}]", reference.kind, reference.name))
+        .collect();
+    if keys.is_empty() {
+        push(changed, name);
+    }
+    keys.into_iter().for_each(|key| push(changed, key));
+}
+
+fn push(changed: &mut Vec<String>, name: String) {
+    if changed.len() < CHANGED_LIMIT && !changed.contains(&name) {
+        changed.push(name);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a reference is now, since when, and what it was before.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{
+    digest::{Digest, Key},
+    references::{Keys, Reference},
+};
+use crate::core::world::{ConfigEntry, ConfigId, Content, Namespace, Version};
+
+/// A reference, resolved.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// Its digest, or what of it is missing although pods cannot start without.
+    pub digest: Result<Digest, String>,
+    /// The last write that changed the digest, at the latest.
+    pub changed: Change,
+    /// Four bytes a key, as hex, to name keys that change; empty for a reference to a single key.
+    pub names: BTreeMap<String, String>,
+    /// The times in which it was seen to be something else.
+    pub others: Vec<Interval>,
+    /// The highest resourceVersion that had a part in it.
+    pub version: u64,
+}
+
+/// A write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Its resourceVersion; 0 if nothing was ever written.
+    pub version: u64,
+    /// Its time by the API server's clock, in whole seconds.
+    pub written: Timestamp,
+    /// When it was seen on a live watch, by our clock.
+    pub seen: Option<Timestamp>,
+}
+
+/// The time between two writes: from the first, up to the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval {
+    /// The write with which it began.
+    pub from: Change,
+    /// The write with which it ended.
+    pub to: Change,
+}
+
+/// Resolves a reference. What was never seen counts as absent since `watched`, the time from which on config was watched.
+pub fn resolve(reference: &Reference, namespace: &Namespace, key: &Key, watched: Timestamp) -> Desired {
+    if reference.is_glob() {
+        return resolve_glob(reference, namespace, key, watched);
+    }
+    let id = ConfigId { kind: reference.kind, name: reference.name.as_str().into() };
+    match namespace.config.get(&id) {
+        Some(entry) => resolve_entry(reference, &id, entry, key),
+        None => Desired {
+            digest: digest(reference, &id, None, key),
+            changed: Change { version: 0, written: watched, seen: None },
+            names: BTreeMap::new(),
+            others: Vec::new(),
+            version: 0,
+        },
+    }
+}
+
+fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key: &Key) -> Desired {
+    let versions = entry.versions();
+    let digests: Vec<_> = versions.iter().map(|version| digest(reference, id, version.content.as_ref(), key)).collect();
+    let change = |version: &Version| Change {
+        version: version.resource_version,
+        written: version.written,
+        seen: version.seen,
+    };
+    let now = digests.last().cloned().unwrap_or_else(|| Err(format!("{id} does not exist")));
+    let mut since = versions.len() - 1;
+    while since > 0 && digests[since - 1] == now {
+        since -= 1;
+    }
+    let others = (0..versions.len() - 1)
+        .filter(|&index| digests[index] != now)
+        .map(|index| Interval { from: change(&versions[index]), to: change(&versions[index + 1]) });
+    Desired {
+        changed: change(&versions[since]),
+        others: others.collect(),
+        names: names(reference, entry.content()),
+        version: versions.last().map_or(0, |version| version.resource_version),
+        digest: now,
+    }
+}
+
+fn resolve_glob(reference: &Reference, namespace: &Namespace, key: &Key, watched: Timestamp) -> Desired {
+    let mut sum = key.sum("objects").field(reference.to_string().as_bytes());
+    let mut changed = Change { version: 0, written: watched, seen: None };
+    let (mut others, mut version) = (Vec::new(), 0);
+    for (id, entry) in namespace.config.iter().filter(|(id, entry)| reference.names(id) && !entry.ignored) {
+        let one = resolve_entry(reference, id, entry, key);
+        if let (Some(_), Ok(digest)) = (entry.content(), &one.digest) {
+            sum = sum.field(id.name.as_bytes()).field(&digest.0);
+        }
+        if one.changed.version > changed.version {
+            changed = one.changed;
+        }
+        others.extend(one.others);
+        version = version.max(one.version);
+    }
+    Desired { digest: Ok(sum.digest()), changed, names: BTreeMap::new(), others, version }
+}
+
+/// The digest of what a reference reads of a content. An optional thing that is absent has one of its own.
+fn digest(reference: &Reference, id: &ConfigId, content: Option<&Content>, key: &Key) -> Result<Digest, String> {
+    let absent = |what: String| match reference.optional {
+        true => Ok(key.sum("absent").field(reference.to_string().as_bytes()).digest()),
+        false => Err(what),
+    };
+    let Some(content) = content else { return absent(format!("{id} does not exist")) };
+    if let Keys::One(one) = &reference.keys {
+        return match content.iter().find(|(name, _)| **name == **one) {
+            Some((_, digest)) => Ok(key.sum("one").field(&digest.0).digest()),
+            None => absent(format!("{id} has no key {one}")),
+        };
+    }
+    let sum = content
+        .iter()
+        .filter(|(name, _)| reference.reads(name))
+        .fold(key.sum("all"), |sum, (name, digest)| sum.field(name.as_bytes()).field(&digest.0));
+    Ok(sum.digest())
+}
+
+fn names(reference: &Reference, content: Option<&Content>) -> BTreeMap<String, String> {
+    if matches!(reference.keys, Keys::One(_)) {
+        return BTreeMap::new();
+    }
+    let keys = content.into_iter().flat_map(|content| content.iter()).filter(|(name, _)| reference.reads(name));
+    keys.map(|(name, digest)| (name.to_string(), digest.short())).collect()
+}

@@ -1,0 +1,8 @@
+//! Config: what a template reads, what it was when the pods started, and whether they must start anew.
+
+pub mod change;
+pub mod desired;
+pub mod digest;
+pub mod freshness;
+pub mod record;
+pub mod references;

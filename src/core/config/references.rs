@@ -1,0 +1,194 @@
+//! What a pod template reads, key by key, from its raw JSON: typed structs drop fields that they do not know.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde_json::Value;
+use wildmatch::WildMatch;
+
+use crate::{
+    api::{ConfigKind, ConfigPattern, ConfigSpec},
+    core::world::{ConfigId, Namespace},
+};
+
+/// Something that pods read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// ConfigMap or Secret.
+    pub kind: ConfigKind,
+    /// Its name, or a glob for names.
+    pub name: String,
+    /// Which of its keys.
+    pub keys: Keys,
+    /// Keys that do not count although `keys` has them, as globs.
+    pub except: Vec<String>,
+    /// Pods start without it.
+    pub optional: bool,
+    /// Read by this workload itself, not by another one that rolls together with it.
+    pub own: bool,
+}
+
+/// Keys of a ConfigMap or Secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keys {
+    /// All of them.
+    All,
+    /// This one.
+    One(String),
+    /// Those that match.
+    Matching(String),
+}
+
+impl Reference {
+    fn new(kind: ConfigKind, name: &str, keys: Keys, optional: bool) -> Self {
+        Self { kind, name: name.to_owned(), keys, except: Vec::new(), optional, own: true }
+    }
+
+    /// Whether the key counts.
+    pub fn reads(&self, key: &str) -> bool {
+        let named = match &self.keys {
+            Keys::All => true,
+            Keys::One(one) => one == key,
+            Keys::Matching(glob) => WildMatch::new(glob).matches(key),
+        };
+        named && !self.except.iter().any(|glob| WildMatch::new(glob).matches(key))
+    }
+
+    /// Whether the name is a glob.
+    pub fn is_glob(&self) -> bool {
+        self.name.contains(['*', '?'])
+    }
+
+    /// Whether it is about the object of this name.
+    pub fn names(&self, id: &ConfigId) -> bool {
+        self.kind == id.kind && if self.is_glob() { WildMatch::new(&self.name).matches(&id.name) } else { self.name == *id.name }
+    }
+}
+
+/// As status and records write it: `ConfigMap/app`, `ConfigMap/app[log.level]`, `Secret/licence[*.lic]`, `ConfigMap/app[* but *.tmp]`.
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)?;
+        let keys = match &self.keys {
+            Keys::All if self.except.is_empty() => return Ok(()),
+            Keys::All => "*",
+            Keys::One(key) | Keys::Matching(key) => key,
+        };
+        match self.except.as_slice() {
+            [] => write!(f, "[{keys}]"),
+            except => write!(f, "[{keys} but {}]", except.join(",")),
+        }
+    }
+}
+
+/// What the containers of a pod template read: environment variables, and volumes that some container mounts. Sorted, each once; what is
+/// malformed is passed over, as the API server would not have stored it.
+pub fn of_template(template: &Value) -> Vec<Reference> {
+    let spec = &template["spec"];
+    let mut found = Vec::new();
+    let mut mounted = BTreeSet::new();
+    for container in ["containers", "initContainers"].iter().flat_map(|list| items(&spec[*list])) {
+        for variable in items(&container["env"]) {
+            let from = &variable["valueFrom"];
+            for (kind, field) in [(ConfigKind::ConfigMap, "configMapKeyRef"), (ConfigKind::Secret, "secretKeyRef")] {
+                if let (Some(name), Some(key)) = (from[field]["name"].as_str(), from[field]["key"].as_str()) {
+                    found.push(Reference::new(kind, name, Keys::One(key.to_owned()), optional(&from[field])));
+                }
+            }
+        }
+        for source in items(&container["envFrom"]) {
+            for (kind, field) in [(ConfigKind::ConfigMap, "configMapRef"), (ConfigKind::Secret, "secretRef")] {
+                if let Some(name) = source[field]["name"].as_str() {
+                    found.push(Reference::new(kind, name, Keys::All, optional(&source[field])));
+                }
+            }
+        }
+        mounted.extend(items(&container["volumeMounts"]).filter_map(|mount| mount["name"].as_str()));
+    }
+    for volume in items(&spec["volumes"]).filter(|volume| volume["name"].as_str().is_some_and(|name| mounted.contains(name))) {
+        of_volume(ConfigKind::ConfigMap, &volume["configMap"], "name", &mut found);
+        of_volume(ConfigKind::Secret, &volume["secret"], "secretName", &mut found);
+        for source in items(&volume["projected"]["sources"]) {
+            of_volume(ConfigKind::ConfigMap, &source["configMap"], "name", &mut found);
+            of_volume(ConfigKind::Secret, &source["secret"], "name", &mut found);
+        }
+    }
+    merge(found)
+}
+
+fn of_volume(kind: ConfigKind, source: &Value, name: &str, found: &mut Vec<Reference>) {
+    let Some(name) = source[name].as_str() else { return };
+    let optional = optional(source);
+    let keys: Vec<_> = items(&source["items"]).filter_map(|item| item["key"].as_str()).collect();
+    if keys.is_empty() {
+        found.push(Reference::new(kind, name, Keys::All, optional));
+    }
+    found.extend(keys.into_iter().map(|key| Reference::new(kind, name, Keys::One(key.to_owned()), optional)));
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn optional(source: &Value) -> bool {
+    source["optional"].as_bool().unwrap_or(false)
+}
+
+/// Each reference once; what is required anywhere is required.
+fn merge(references: impl IntoIterator<Item = Reference>) -> Vec<Reference> {
+    let mut merged: BTreeMap<(ConfigKind, String, Keys, Vec<String>), Reference> = BTreeMap::new();
+    for reference in references {
+        let same = (reference.kind, reference.name.clone(), reference.keys.clone(), reference.except.clone());
+        merged
+            .entry(same)
+            .and_modify(|known| {
+                known.optional &= reference.optional;
+                known.own |= reference.own;
+            })
+            .or_insert(reference);
+    }
+    merged.into_values().collect()
+}
+
+/// The references that count for a workload under a policy: those of its template and `include`, less `exclude` and objects marked to be
+/// ignored. Those of the other workloads of its group, if any, come as `group`.
+pub fn effective(template: &[Reference], spec: &ConfigSpec, group: &[Reference], namespace: &Namespace) -> Vec<Reference> {
+    let included = spec.include.iter().flat_map(|pattern| {
+        let keys = pattern.keys.iter().map(|key| match key.contains(['*', '?']) {
+            true => Keys::Matching(key.clone()),
+            false => Keys::One(key.clone()),
+        });
+        let keys = if pattern.keys.is_empty() { vec![Keys::All] } else { keys.collect() };
+        keys.into_iter().map(|keys| Reference::new(pattern.kind, &pattern.name, keys, true)).collect::<Vec<_>>()
+    });
+    let group = group.iter().map(|reference| Reference { own: false, ..reference.clone() });
+    let all = template.iter().cloned().chain(included).chain(group);
+    let counted = all.filter_map(|reference| without_excluded(reference, &spec.exclude)).filter(|reference| {
+        let id = ConfigId { kind: reference.kind, name: reference.name.as_str().into() };
+        !namespace.config.get(&id).is_some_and(|entry| entry.ignored)
+    });
+    merge(counted)
+}
+
+fn without_excluded(mut reference: Reference, exclude: &[ConfigPattern]) -> Option<Reference> {
+    for pattern in exclude {
+        if pattern.kind != reference.kind || !WildMatch::new(&pattern.name).matches(&reference.name) {
+            continue;
+        }
+        if pattern.keys.is_empty() {
+            return None;
+        }
+        if let Keys::One(key) = &reference.keys {
+            if pattern.keys.iter().any(|glob| WildMatch::new(glob).matches(key)) {
+                return None;
+            }
+        } else {
+            reference.except.extend(pattern.keys.iter().cloned());
+        }
+    }
+    reference.except.sort();
+    reference.except.dedup();
+    Some(reference)
+}

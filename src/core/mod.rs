@@ -1,0 +1,28 @@
+//! Everything that Lockkeeper decides, as synchronous functions of what was observed.
+//!
+//! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs` holds this. The way through:
+//! [`world`] is what was seen, [`governs`] says whose each workload is, [`assess`] judges one workload, [`rollout::slots`] shares
+//! out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
+
+pub mod arrange;
+pub mod assess;
+pub mod conditions;
+pub mod config;
+pub mod decision;
+pub mod governs;
+pub mod rollout;
+pub mod world;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// `time` plus `period`, or the end of time.
+pub fn later(time: Timestamp, period: Duration) -> Timestamp {
+    time.checked_add(period).unwrap_or(Timestamp::MAX)
+}
+
+/// `time` without its fraction of a second, as Kubernetes writes times.
+pub fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

@@ -1,0 +1,341 @@
+//! What was observed, as plain data. The shell keeps it up to date; the core only reads it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::config::{digest::Digest, references::Reference};
+use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
+
+/// The uid of an object.
+pub type Uid = Arc<str>;
+
+/// One namespace.
+#[derive(Debug, Default)]
+pub struct Namespace {
+    /// Its policies by name.
+    pub policies: BTreeMap<String, Policy>,
+    /// Its workloads.
+    pub workloads: BTreeMap<WorkloadId, Workload>,
+    /// Its ReplicaSets by uid.
+    pub replica_sets: HashMap<Uid, ReplicaSet>,
+    /// Its pods by uid.
+    pub pods: BTreeMap<Uid, Pod>,
+    /// Its ConfigMaps and Secrets, as digests, those deleted lately included.
+    pub config: BTreeMap<ConfigId, ConfigEntry>,
+    /// Deployments that an Argo Rollout or a Flagger Canary acts on, with its kind and name.
+    pub delegates: BTreeMap<(String, String), WorkloadId>,
+}
+
+impl Namespace {
+    /// The pods of each workload by the workload's uid: those that it controls, or that a ReplicaSet of its controls.
+    pub fn pods_by_workload(&self) -> HashMap<&str, Vec<&Pod>> {
+        let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
+        for pod in self.pods.values().filter(|pod| !pod.finished) {
+            let Some(controller) = pod.controller.as_ref() else { continue };
+            let workload = self.replica_sets.get(controller).map_or(controller, |set| &set.deployment);
+            pods.entry(workload).or_default().push(pod);
+        }
+        pods
+    }
+
+    /// The value of the revision label that the newest pods of each Deployment carry, by the Deployment's uid.
+    pub fn newest_replica_sets(&self) -> HashMap<&str, &ReplicaSet> {
+        let mut newest: HashMap<&str, &ReplicaSet> = HashMap::new();
+        for set in self.replica_sets.values() {
+            let known = newest.entry(&set.deployment).or_insert(set);
+            if set.number > known.number {
+                *known = set;
+            }
+        }
+        newest
+    }
+
+    /// Whether there is nothing in it that matters.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.workloads.is_empty() && self.pods.is_empty() && self.config.is_empty()
+    }
+}
+
+/// An `UpgradePolicy`.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Uid,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// Its spec, or in words why it is none.
+    pub spec: Result<UpgradePolicySpec, String>,
+    /// The status that stands on it.
+    pub status: UpgradePolicyStatus,
+}
+
+/// Kind and name of a workload; a namespace's workloads are decided in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadId {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for WorkloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// A Deployment, StatefulSet or DaemonSet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Kind and name.
+    pub id: WorkloadId,
+    /// Its uid.
+    pub uid: Uid,
+    /// The version that was seen.
+    pub resource_version: u64,
+    /// The generation that was seen. A Deployment's rises with annotation changes too.
+    pub generation: i64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its labels, for selectors.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations under `lockkeeper.dev/`.
+    pub marks: BTreeMap<String, String>,
+    /// Whether it has any annotation at all: a JSON patch must know.
+    pub has_annotations: bool,
+    /// The controller that owns it, as `Kind/name`.
+    pub owner: Option<String>,
+    /// The annotation by which another reloader acts on it.
+    pub reloader: Option<String>,
+    /// Who wrote it last but us, and when; status writes do not count.
+    pub last_writer: Option<Writer>,
+    /// Its pod template.
+    pub template: Template,
+    /// How far its rollout is.
+    pub rollout: RolloutState,
+}
+
+/// A field manager and the time of its newest write, in whole seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// The manager's name.
+    pub manager: String,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// What of a pod template matters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Template {
+    /// What it reads.
+    pub references: Arc<[Reference]>,
+    /// Its annotation `lockkeeper.dev/config-hash`.
+    pub config_hash: Option<String>,
+    /// Whether it has any annotation at all.
+    pub has_annotations: bool,
+}
+
+/// Replica counts and what they mean, the same for every kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutState {
+    /// Whether the kind's controller has seen the generation at hand.
+    pub observed: bool,
+    /// Pods wanted.
+    pub wanted: u32,
+    /// Pods there are.
+    pub current: u32,
+    /// Of these, with the newest template.
+    pub updated: u32,
+    /// Pods available.
+    pub available: u32,
+    /// The controller itself says that the newest template is rolled out, whatever became of the pods afterwards.
+    pub complete: bool,
+    /// What the user holds, if anything.
+    pub held: Option<UserHold>,
+    /// The value of the revision label that pods of the newest template carry; for Deployments it is read off the ReplicaSets.
+    pub revision: Option<Box<str>>,
+    /// The Deployment controller's number for the newest revision.
+    pub number: Option<u64>,
+    /// When the controller or a writer last moved something here.
+    pub moved: Timestamp,
+}
+
+/// What a user can put in the way of a rollout, on the workload itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserHold {
+    /// `spec.paused` of a Deployment.
+    Paused,
+    /// The update strategy OnDelete.
+    OnDelete,
+    /// A StatefulSet's partition: this many ordinals, the lowest, keep their revision.
+    Partition(u32),
+}
+
+impl UserHold {
+    /// The reason it is reported as.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Paused => Reason::Paused,
+            Self::OnDelete => Reason::OnDelete,
+            Self::Partition(_) => Reason::Partitioned,
+        }
+    }
+}
+
+/// A ReplicaSet of a Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// Its name.
+    pub name: Box<str>,
+    /// The Deployment's uid.
+    pub deployment: Uid,
+    /// The value of the label `pod-template-hash`.
+    pub revision: Box<str>,
+    /// The Deployment controller's number for the revision; the highest is the newest, also after an undo.
+    pub number: u64,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pod {
+    /// Its name.
+    pub name: Box<str>,
+    /// The uid of its controller.
+    pub controller: Option<Uid>,
+    /// When it was created, in whole seconds.
+    pub created: Timestamp,
+    /// The resourceVersion of its creation, where that was seen on a live watch.
+    pub created_version: Option<u64>,
+    /// When its grace period ends, if it is being deleted.
+    pub terminating: Option<Timestamp>,
+    /// Succeeded or Failed.
+    pub finished: bool,
+    /// Ready.
+    pub ready: bool,
+    /// When it last became Ready or stopped being so.
+    pub ready_moved: Option<Timestamp>,
+    /// Its annotation `lockkeeper.dev/config-hash`.
+    pub config_hash: Option<Box<str>>,
+    /// Its revision label: `pod-template-hash`, `controller-revision-hash`, or a DaemonSet's `pod-template-generation`.
+    pub revision: Option<Box<str>>,
+    /// When its containers that run now were started, in whole seconds.
+    pub started: Box<[Timestamp]>,
+    /// What keeps a container from running, such as `CrashLoopBackOff`.
+    pub trouble: Option<Box<str>>,
+}
+
+/// Kind and name of a ConfigMap or Secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigId {
+    /// ConfigMap or Secret.
+    pub kind: ConfigKind,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+impl fmt::Display for ConfigId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// The digests of an object's values by key, sorted by key. The values themselves are never kept.
+pub type Content = Arc<[(Box<str>, Digest)]>;
+
+/// At most so many contents of one object are remembered.
+const VERSIONS: usize = 8;
+
+/// A ConfigMap or Secret: the contents it had while it was watched, the last one being the present one. Never empty.
+#[derive(Debug, Clone)]
+pub struct ConfigEntry {
+    versions: Vec<Version>,
+    /// Marked `lockkeeper.dev/ignore`.
+    pub ignored: bool,
+}
+
+/// A content and the write that brought it.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// The resourceVersion of the write that brought it, or of a later one.
+    pub resource_version: u64,
+    /// The time of the write that brought it, or of a later one; by the API server's clock, in whole seconds.
+    pub written: Timestamp,
+    /// When it was seen to change, by our clock; none where it was found so at the start.
+    pub seen: Option<Timestamp>,
+    /// The content; none if the object does not exist.
+    pub content: Option<Content>,
+}
+
+impl ConfigEntry {
+    /// An object as it was first seen.
+    pub fn new(version: Version, ignored: bool) -> Self {
+        Self { versions: vec![version], ignored }
+    }
+
+    /// Records what the object is now. A write that leaves the content as it is (a label, an annotation) is none. Returns whether the
+    /// content changed.
+    pub fn observe(&mut self, version: Version) -> bool {
+        if self.versions.last().is_some_and(|last| last.content == version.content) {
+            return false;
+        }
+        if self.versions.len() == VERSIONS {
+            self.versions.remove(0);
+        }
+        self.versions.push(version);
+        true
+    }
+
+    /// The contents, oldest first.
+    pub fn versions(&self) -> &[Version] {
+        &self.versions
+    }
+
+    /// The present content; none if the object does not exist.
+    pub fn content(&self) -> Option<&Content> {
+        self.versions.last().and_then(|version| version.content.as_ref())
+    }
+}
+
+/// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it spares events and waits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// Since when what is desired differs from the target.
+    pub differs_since: Option<Timestamp>,
+    /// It had a record when last seen.
+    pub had_record: bool,
+    /// Which manager took the record away, how often, and when last.
+    pub reverted: Option<(String, u32, Timestamp)>,
+    /// Where it stood.
+    pub last: Option<(Phase, Reason)>,
+    /// Since when it carries marks although no policy selects it.
+    pub stray_since: Option<Timestamp>,
+}
+
+/// What the executor is doing about a workload.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Activity {
+    /// A request is under way, or was accepted and is not yet seen in the watch.
+    pub in_flight: bool,
+    /// The last request failed.
+    pub trouble: Option<Trouble>,
+}
+
+/// A request that failed and will be made again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trouble {
+    /// Refused by the API server (admission, RBAC, quota), as against unanswered.
+    pub refused: bool,
+    /// What was said, in a sentence.
+    pub message: String,
+    /// Not to be tried again before this.
+    pub retry_at: Timestamp,
+}

@@ -1,0 +1,56 @@
+//! Flags, each with an environment variable.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::telemetry::logs::LogFormat;
+
+/// Upgrades of ordinary Kubernetes workloads that are safe by construction.
+#[derive(Parser, Debug)]
+#[command(name = "lockkeeper", version, about, max_term_width = 110)]
+pub struct Settings {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the operator against the cluster that KUBECONFIG names, or the one it runs in
+    Run(RunSettings),
+    /// Print the CustomResourceDefinition as YAML
+    Crd,
+}
+
+/// Settings of the operator.
+#[derive(Args, Debug, Clone)]
+pub struct RunSettings {
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, env = "LOCKKEEPER_METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    pub metrics_address: SocketAddr,
+
+    /// The namespace of the operator, where it keeps the key of its digests; it is never governed itself
+    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    pub operator_namespace: String,
+
+    /// Config rollouts that may be under way at once in the whole cluster
+    #[arg(long, env = "LOCKKEEPER_MAX_CONFIG_ROLLOUTS", default_value = "100", value_name = "NUMBER", value_parser = at_least_one)]
+    pub max_config_rollouts: usize,
+
+    /// How logs are written, to standard error
+    #[arg(long, env = "LOCKKEEPER_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level (error, warn, info, debug, trace), or target=level pairs with commas between
+    #[arg(long, env = "LOCKKEEPER_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a whole number of at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}

@@ -1,0 +1,122 @@
+//! What can go wrong with a request, and when it is worth another try.
+
+use std::{future::Future, time::Duration};
+
+use kube::core::Status;
+
+/// No answer is waited for longer than this; kube's client itself would wait for ever.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// At most so many characters of somebody else's message are passed on.
+const MESSAGE_LIMIT: usize = 300;
+
+/// A request that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// From the API server, or on the way to it.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+    /// No answer in time.
+    #[error("the API server, or an admission webhook behind it, gave no answer within {} s", REQUEST_TIMEOUT.as_secs())]
+    Timeout,
+    /// The digest key cannot be used.
+    #[error("{0}")]
+    BadKey(String),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers for a digest key: {0}")]
+    Entropy(String),
+    /// The CRD does not stand, so nothing may be concluded from the absence of policies.
+    #[error("the CustomResourceDefinition of UpgradePolicy is not established; until it is, marks stay on workloads that no policy selects")]
+    NoDefinition,
+}
+
+/// What to do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The object is no longer the one decided on: observe again, at once.
+    Conflict,
+    /// The object is gone: nothing is left to do.
+    Gone,
+    /// The API server asks for a pause.
+    Throttled(Option<Duration>),
+    /// Worth another try, with growing pauses.
+    Transient,
+    /// Refused: tried again slowly, and said.
+    Refused,
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        let Self::Kube(kube::Error::Api(status)) = self else {
+            return match self {
+                Self::Kube(_) | Self::Timeout | Self::NoDefinition => Class::Transient,
+                Self::BadKey(_) | Self::Entropy(_) => Class::Refused,
+            };
+        };
+        match status.code {
+            409 => Class::Conflict,
+            404 | 410 => Class::Gone,
+            422 if is_failed_test(status) => Class::Conflict,
+            429 => Class::Throttled(retry_after(status)),
+            // A quota or a webhook that refuses says 403; one that cannot be reached, 500.
+            400..500 => Class::Refused,
+            500 if status.message.contains("webhook") => Class::Refused,
+            _ => Class::Transient,
+        }
+    }
+
+    /// Whether the object exists already or was changed meanwhile.
+    pub fn is_conflict(&self) -> bool {
+        self.class() == Class::Conflict
+    }
+
+    /// The message, short and on one line.
+    pub fn sentence(&self) -> String {
+        let full = match self {
+            Self::Kube(kube::Error::Api(status)) => status.message.clone(),
+            other => with_causes(other),
+        };
+        let mut line: String = full.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some((end, _)) = line.char_indices().nth(MESSAGE_LIMIT) {
+            line.truncate(end);
+            line.push('…');
+        }
+        line
+    }
+}
+
+/// An error and what caused it, each said once.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// A failed `test` of a JSON patch is answered with 422 Invalid without causes.
+fn is_failed_test(status: &Status) -> bool {
+    status.reason == "Invalid" && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
+}
+
+fn retry_after(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
+}
+
+/// Waits for an answer, but not for ever.
+///
+/// # Errors
+/// Those of the request, or [`Error::Timeout`].
+pub async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Error::Timeout),
+    }
+}

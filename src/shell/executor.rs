@@ -1,0 +1,288 @@
+//! Carries out actions: one request an object at a time, each in a task of its own, so that nobody waits for anybody.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch as Body, PatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use rand::RngExt;
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::{
+    clock,
+    errors::{Class, Error, within},
+};
+use crate::{
+    api::{UpgradePolicy, UpgradePolicyStatus, crd, marks},
+    core::{
+        decision::{Notice, Patch, Purpose},
+        later,
+        world::{Activity, Trouble, Uid},
+    },
+};
+
+/// Requests under way at once for objects with which nothing is wrong.
+const CONCURRENT: usize = 48;
+/// Requests under way at once for objects whose last request failed: they must not take the others' places.
+const CONCURRENT_RETRIES: usize = 16;
+/// Pauses after failures.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// After a conflict.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+/// An accepted write that the watch does not show for this long is waited for no longer.
+const UNSEEN_LIMIT: Duration = Duration::from_secs(30);
+
+/// A request that has ended.
+pub struct Completion {
+    /// The namespace it was made in.
+    pub namespace: String,
+    /// The object's uid.
+    pub uid: Uid,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a request.
+pub enum Outcome {
+    /// A workload's patch: the resourceVersion that it brought about.
+    Patch(Box<Patch>, Vec<Notice>, Result<u64, Error>),
+    /// A policy's status.
+    Status(Result<(), Error>),
+}
+
+#[derive(Default)]
+struct Slot {
+    namespace: String,
+    activity: Activity,
+    failures: u32,
+    /// The version that the watch must show before the object is free again, and until when that is waited for.
+    awaited: Option<(u64, Timestamp)>,
+    busy: bool,
+}
+
+/// Statuses are written without waiting for the watch to show them.
+#[derive(Default)]
+struct StatusSlot {
+    busy: bool,
+    failures: u32,
+    retry_at: Option<Timestamp>,
+    last_write: Option<Timestamp>,
+}
+
+/// What is under way, by object.
+pub struct Executor {
+    client: Client,
+    done: mpsc::UnboundedSender<Completion>,
+    fresh: Arc<Semaphore>,
+    retries: Arc<Semaphore>,
+    slots: HashMap<Uid, Slot>,
+    activities: HashMap<Uid, Activity>,
+    statuses: HashMap<Uid, StatusSlot>,
+    under_way: usize,
+}
+
+impl Executor {
+    /// Nothing under way. `client` must not try again by itself: that is done here, where it is seen.
+    pub fn new(client: Client, done: mpsc::UnboundedSender<Completion>) -> Self {
+        Self {
+            client,
+            done,
+            fresh: Arc::new(Semaphore::new(CONCURRENT)),
+            retries: Arc::new(Semaphore::new(CONCURRENT_RETRIES)),
+            slots: HashMap::new(),
+            activities: HashMap::new(),
+            statuses: HashMap::new(),
+            under_way: 0,
+        }
+    }
+
+    /// What is being done about each workload that anything is done about.
+    pub fn activities(&self) -> &HashMap<Uid, Activity> {
+        &self.activities
+    }
+
+    /// Requests that have no answer yet.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Makes a request, unless one for this object is under way. `notices` are what its success means.
+    pub fn patch(&mut self, namespace: &str, patch: Patch, notices: Vec<Notice>) {
+        let slot = self.slots.entry(patch.uid.clone()).or_default();
+        if slot.activity.in_flight {
+            return;
+        }
+        slot.namespace = namespace.to_owned();
+        (slot.busy, slot.activity.in_flight) = (true, true);
+        self.activities.insert(patch.uid.clone(), slot.activity.clone());
+        let lane = if slot.failures > 0 { self.retries.clone() } else { self.fresh.clone() };
+        let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
+        self.under_way += 1;
+        tokio::spawn(async move {
+            let result = match lane.acquire().await {
+                Ok(_permit) => send(&client, &namespace, &patch).await,
+                Err(_) => Err(Error::Timeout),
+            };
+            let uid = patch.uid.clone();
+            // Nobody listens any more when the operator stops.
+            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Patch(Box::new(patch), notices, result) });
+        });
+    }
+
+    /// When a policy's status was last written, and when it may be written again.
+    pub fn status_times(&self, policy: &str) -> (Option<Timestamp>, Option<Timestamp>, bool) {
+        self.statuses.get(policy).map_or((None, None, false), |slot| (slot.last_write, slot.retry_at, slot.busy))
+    }
+
+    /// Writes a policy's status, unless that is being done.
+    pub fn status(&mut self, namespace: &str, name: String, uid: Uid, status: UpgradePolicyStatus) {
+        let slot = self.statuses.entry(uid.clone()).or_default();
+        if std::mem::replace(&mut slot.busy, true) {
+            return;
+        }
+        let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
+        self.under_way += 1;
+        tokio::spawn(async move {
+            let policies: Api<UpgradePolicy> = Api::namespaced(client, &namespace);
+            let body = json!({"metadata": {"uid": &*uid}, "status": status});
+            let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let result = within(policies.patch_status(&name, &params, &Body::Merge(body))).await.map(drop);
+            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Status(result) });
+        });
+    }
+
+    /// Takes note of how a patch ended; says when the object may be looked at again, if not at once.
+    pub fn patch_ended(&mut self, uid: &Uid, result: &Result<u64, Error>) -> Option<Timestamp> {
+        self.under_way = self.under_way.saturating_sub(1);
+        let now = clock::now();
+        let slot = self.slots.get_mut(uid)?;
+        slot.busy = false;
+        let wake = match result {
+            Ok(version) => {
+                (slot.failures, slot.activity.trouble) = (0, None);
+                slot.awaited = Some((*version, later(now, UNSEEN_LIMIT)));
+                Some(later(now, UNSEEN_LIMIT))
+            }
+            Err(error) => {
+                slot.activity.in_flight = false;
+                let class = error.class();
+                let pause = match class {
+                    Class::Gone => None,
+                    Class::Conflict => Some(jittered(CONFLICT_PAUSE)),
+                    Class::Throttled(Some(hint)) => Some(jittered(hint)),
+                    Class::Throttled(None) | Class::Transient | Class::Refused => Some(pause(slot.failures)),
+                };
+                let retry_at = pause.map(|pause| later(now, pause));
+                if class != Class::Conflict {
+                    slot.failures = slot.failures.saturating_add(1);
+                }
+                slot.activity.trouble = match (class, retry_at) {
+                    (Class::Gone, _) | (_, None) => None,
+                    // A conflict is no trouble to speak of, unless one stands already.
+                    (Class::Conflict, Some(retry_at)) => slot.activity.trouble.take().map(|trouble| Trouble { retry_at, ..trouble }),
+                    (class, Some(retry_at)) => Some(Trouble { refused: class == Class::Refused, message: error.sentence(), retry_at }),
+                };
+                retry_at
+            }
+        };
+        self.activities.insert(uid.clone(), slot.activity.clone());
+        wake
+    }
+
+    /// Takes note of how a status write ended; says when to try again, if it failed.
+    pub fn status_ended(&mut self, uid: &Uid, result: &Result<(), Error>) -> Option<Timestamp> {
+        self.under_way = self.under_way.saturating_sub(1);
+        let now = clock::now();
+        let slot = self.statuses.get_mut(uid)?;
+        slot.busy = false;
+        slot.retry_at = match result {
+            Ok(()) => {
+                (slot.failures, slot.last_write) = (0, Some(now));
+                None
+            }
+            Err(error) if matches!(error.class(), Class::Gone | Class::Conflict) => Some(later(now, FIRST_PAUSE)),
+            Err(_) => {
+                slot.failures = slot.failures.saturating_add(1);
+                Some(later(now, pause(slot.failures)))
+            }
+        };
+        slot.retry_at
+    }
+
+    /// A version of an object was seen in the watch: a write that it includes is waited for no longer.
+    pub fn seen(&mut self, uid: &Uid, version: u64) {
+        if self.slots.get(uid).is_some_and(|slot| !slot.busy && slot.awaited.is_some_and(|(awaited, _)| awaited <= version)) {
+            self.free(uid);
+        }
+    }
+
+    /// Waits no longer for writes that the watch has not shown for too long.
+    pub fn expire(&mut self, now: Timestamp) {
+        let late = |slot: &Slot| slot.awaited.is_some_and(|(_, limit)| limit <= now);
+        let late: Vec<_> = self.slots.iter().filter(|(_, slot)| late(slot)).map(|(uid, _)| uid.clone()).collect();
+        for uid in late {
+            self.free(&uid);
+        }
+    }
+
+    /// An object is gone.
+    pub fn forget(&mut self, uid: &Uid) {
+        self.slots.remove(uid);
+        self.activities.remove(uid);
+    }
+
+    fn free(&mut self, uid: &Uid) {
+        if let Some(slot) = self.slots.get_mut(uid) {
+            slot.awaited = None;
+            slot.activity.in_flight = false;
+            if slot.activity == Activity::default() && slot.failures == 0 {
+                self.forget(uid);
+            } else {
+                self.activities.insert(uid.clone(), slot.activity.clone());
+            }
+        }
+    }
+}
+
+async fn send(client: &Client, namespace: &str, patch: &Patch) -> Result<u64, Error> {
+    if patch.purpose == (Purpose::Forget { confirm: true }) {
+        confirm_definition(client).await?;
+    }
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &patch.workload.kind.to_string()));
+    let workloads: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
+    let body: json_patch::Patch = serde_json::from_value(patch.json()).map_err(kube::Error::SerdeError)?;
+    let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let answer = within(workloads.patch_metadata(&patch.workload.name, &params, &Body::<DynamicObject>::Json(body))).await?;
+    Ok(crate::workload::resource_version(&answer.metadata))
+}
+
+/// Sees for itself that our CRD stands: while it is missing, or going, there are no policies, and nothing follows from that.
+async fn confirm_definition(client: &Client) -> Result<(), Error> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let definition = within(definitions.get_opt(crd::NAME)).await?.filter(|definition| definition.metadata.deletion_timestamp.is_none());
+    let conditions = definition.and_then(|definition| definition.status?.conditions).unwrap_or_default();
+    match conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {
+        true => Ok(()),
+        false => Err(Error::NoDefinition),
+    }
+}
+
+/// The pause after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    jittered(FIRST_PAUSE.saturating_mul(1 << failures.min(9)).min(LONGEST_PAUSE))
+}
+
+/// Up to a quarter longer, so that what failed together is not tried again together.
+fn jittered(pause: Duration) -> Duration {
+    pause + pause.mul_f64(rand::rng().random_range(0.0..0.25))
+}

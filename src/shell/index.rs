@@ -1,0 +1,257 @@
+//! What was seen, sorted by namespace: keeps the core's world up to date, and knows which namespaces must be looked at again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::{
+    clock,
+    streams::{Object, Step, StreamId, View},
+};
+use crate::core::{
+    config::digest::Key,
+    world::{ConfigEntry, ConfigId, Namespace, Uid},
+};
+
+/// At most so many deleted ConfigMaps and Secrets are remembered in a namespace.
+const TOMBSTONES: usize = 200;
+
+/// All namespaces, as far as anything of interest is in them.
+pub struct Index {
+    key: &'static Key,
+    own_namespace: String,
+    namespaces: HashMap<String, Namespace>,
+    dirty: BTreeSet<String>,
+    listing: HashMap<StreamId, HashSet<(String, String)>>,
+    live: HashSet<StreamId>,
+}
+
+/// What a step changed besides the world.
+#[derive(Default)]
+pub struct Effects {
+    /// Policies appeared or went.
+    pub policies_changed: bool,
+    /// Objects whose newest version was seen: uid and version.
+    pub workload_seen: Option<(Uid, u64)>,
+    /// Workloads that are gone.
+    pub workloads_gone: Vec<Uid>,
+}
+
+impl Index {
+    /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed over: they are never governed.
+    pub fn new(key: &'static Key, own_namespace: String) -> Self {
+        Self { key, own_namespace, namespaces: HashMap::new(), dirty: BTreeSet::new(), listing: HashMap::new(), live: HashSet::new() }
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// The namespaces with policies.
+    pub fn with_policies(&self) -> BTreeSet<&str> {
+        self.namespaces.iter().filter(|(_, namespace)| !namespace.policies.is_empty()).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// How many policies there are.
+    pub fn policies(&self) -> usize {
+        self.namespaces.values().map(|namespace| namespace.policies.len()).sum()
+    }
+
+    /// Looks at a namespace again.
+    pub fn touch(&mut self, namespace: &str) {
+        self.dirty.insert(namespace.to_owned());
+    }
+
+    /// Looks at all namespaces.
+    pub fn touch_all(&mut self) {
+        self.dirty.extend(self.namespaces.keys().cloned());
+    }
+
+    /// The namespaces to look at, and forgets them.
+    pub fn take_dirty(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Forgets what only the watches of a namespace tell.
+    pub fn forget_pods(&mut self, name: &str) {
+        if let Some(namespace) = self.namespaces.get_mut(name) {
+            namespace.pods.clear();
+            namespace.replica_sets.clear();
+        }
+        self.live.retain(|stream| stream.namespace.as_deref() != Some(name));
+    }
+
+    /// Takes in what a watch saw.
+    pub fn apply(&mut self, stream: &StreamId, step: Step) -> Effects {
+        let mut effects = Effects::default();
+        match step {
+            Step::Restarted => {
+                self.live.remove(stream);
+                self.listing.insert(stream.clone(), HashSet::new());
+            }
+            Step::Listed(object) => {
+                if let Some(listing) = self.listing.get_mut(stream) {
+                    listing.insert((object.namespace.clone(), object.name.clone()));
+                }
+                // After a watch was lost, a content that is another one now was changed meanwhile.
+                self.insert(object, false, &mut effects);
+            }
+            Step::Complete => {
+                let listed = self.listing.remove(stream).unwrap_or_default();
+                self.drop_unlisted(stream, &listed, &mut effects);
+                self.live.insert(stream.clone());
+                match &stream.namespace {
+                    Some(namespace) => self.touch(&namespace.clone()),
+                    None => self.touch_all(),
+                }
+            }
+            Step::Applied(object) => {
+                let live = self.live.contains(stream);
+                self.insert(object, live, &mut effects);
+            }
+            Step::Deleted(object) => self.remove(object, &mut effects),
+        }
+        effects
+    }
+
+    fn passed_over(&self, namespace: &str) -> bool {
+        namespace == "kube-system" || namespace == self.own_namespace
+    }
+
+    fn insert(&mut self, object: Object, live: bool, effects: &mut Effects) {
+        if self.passed_over(&object.namespace) {
+            return;
+        }
+        let namespace = self.namespaces.entry(object.namespace.clone()).or_default();
+        let touched = match object.view {
+            View::Policy(policy) => {
+                effects.policies_changed |= namespace.policies.insert(object.name, *policy).is_none();
+                true
+            }
+            View::Workload(workload) => {
+                effects.workload_seen = Some((object.uid, object.resource_version));
+                namespace.workloads.insert(workload.id.clone(), *workload);
+                true
+            }
+            View::ReplicaSet(Some(set)) => namespace.replica_sets.insert(object.uid, set.clone()).as_ref() != Some(&set),
+            View::ReplicaSet(None) => false,
+            View::Pod(mut pod) => {
+                pod.created_version = match namespace.pods.get(&object.uid) {
+                    Some(known) => known.created_version,
+                    None => live.then_some(object.resource_version),
+                };
+                let before = namespace.pods.insert(object.uid, (*pod).clone());
+                before.as_ref() != Some(&pod)
+            }
+            View::Config(view) => {
+                let ignored = view.ignored;
+                let id = view.id.clone();
+                match namespace.config.get_mut(&id) {
+                    Some(entry) => {
+                        let changed = entry.observe(view.bind(&object.namespace, self.key, Some(clock::now())));
+                        std::mem::replace(&mut entry.ignored, ignored) != ignored || changed
+                    }
+                    None => {
+                        let seen = live.then(clock::now);
+                        namespace.config.insert(id, ConfigEntry::new(view.bind(&object.namespace, self.key, seen), ignored));
+                        true
+                    }
+                }
+            }
+            View::Delegate((delegate, Some(workload))) => namespace.delegates.insert(delegate, workload.clone()) != Some(workload),
+            View::Delegate((delegate, None)) => namespace.delegates.remove(&delegate).is_some(),
+        };
+        if touched {
+            self.dirty.insert(object.namespace);
+        }
+    }
+
+    fn remove(&mut self, object: Object, effects: &mut Effects) {
+        let Some(namespace) = self.namespaces.get_mut(&object.namespace) else { return };
+        match &object.view {
+            View::Policy(_) => effects.policies_changed |= namespace.policies.remove(&object.name).is_some(),
+            View::Workload(workload) => {
+                if let Some(gone) = namespace.workloads.remove(&workload.id) {
+                    effects.workloads_gone.push(gone.uid);
+                }
+            }
+            View::ReplicaSet(_) => drop(namespace.replica_sets.remove(&object.uid)),
+            View::Pod(_) => drop(namespace.pods.remove(&object.uid)),
+            View::Config(view) => {
+                let version = view.deleted(clock::now());
+                match namespace.config.get_mut(&view.id) {
+                    Some(entry) => drop(entry.observe(version)),
+                    None => drop(namespace.config.insert(view.id.clone(), ConfigEntry::new(version, false))),
+                }
+                bury(namespace);
+            }
+            View::Delegate((delegate, _)) => drop(namespace.delegates.remove(delegate)),
+        }
+        if namespace.is_empty() {
+            self.namespaces.remove(&object.namespace);
+        }
+        self.dirty.insert(object.namespace);
+    }
+
+    /// What a complete list no longer names is gone.
+    fn drop_unlisted(&mut self, stream: &StreamId, listed: &HashSet<(String, String)>, effects: &mut Effects) {
+        let now = clock::now();
+        for (name, namespace) in &mut self.namespaces {
+            if stream.namespace.as_ref().is_some_and(|only| only != name) {
+                continue;
+            }
+            let there = |object: &str| listed.contains(&(name.clone(), object.to_owned()));
+            match stream.kind {
+                "upgradepolicies" => {
+                    let before = namespace.policies.len();
+                    namespace.policies.retain(|policy, _| there(policy));
+                    effects.policies_changed |= namespace.policies.len() != before;
+                }
+                "deployments" | "statefulsets" | "daemonsets" => namespace.workloads.retain(|id, workload| {
+                    let of_stream = plural_is(&id.kind.to_string(), stream.kind);
+                    let keep = !of_stream || there(&id.name);
+                    if !keep {
+                        effects.workloads_gone.push(workload.uid.clone());
+                    }
+                    keep
+                }),
+                "pods" => namespace.pods.retain(|_, pod| there(&pod.name)),
+                "configmaps" | "secrets" => unlist_config(namespace, stream, there, now),
+                "replicasets" => namespace.replica_sets.retain(|_, set| there(&set.name)),
+                // The delegates.
+                _ => namespace.delegates.retain(|(kind, delegate), _| !plural_is(kind, stream.kind) || there(delegate)),
+            }
+        }
+    }
+}
+
+fn plural_is(kind: &str, plural: &str) -> bool {
+    let singular = plural.strip_suffix("ies").map_or_else(|| plural.trim_end_matches('s').to_owned(), |stem| format!("{stem}y"));
+    kind.eq_ignore_ascii_case(&singular)
+}
+
+fn unlist_config(namespace: &mut Namespace, stream: &StreamId, there: impl Fn(&str) -> bool, now: Timestamp) {
+    for (id, entry) in &mut namespace.config {
+        if !plural_is(&id.kind.to_string(), stream.kind) || there(&id.name) || entry.content().is_none() {
+            continue;
+        }
+        let Some(mut gone) = entry.versions().last().cloned() else { continue };
+        gone.content = None;
+        (gone.written, gone.seen) = (now, Some(now));
+        entry.observe(gone);
+    }
+    bury(namespace);
+}
+
+/// Forgets the oldest of too many deleted objects.
+fn bury(namespace: &mut Namespace) {
+    let dead = |entry: &ConfigEntry| entry.content().is_none();
+    while namespace.config.values().filter(|entry| dead(entry)).count() > TOMBSTONES {
+        let age = |entry: &ConfigEntry| entry.versions().last().map(|version| version.written);
+        let oldest: Option<ConfigId> =
+            namespace.config.iter().filter(|(_, entry)| dead(entry)).min_by_key(|(_, entry)| age(entry)).map(|(id, _)| id.clone());
+        let Some(oldest) = oldest else { return };
+        namespace.config.remove(&oldest);
+    }
+}

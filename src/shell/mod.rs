@@ -1,0 +1,12 @@
+//! All I/O. Thin: it observes, hands what it saw to the core, and carries out what the core decides.
+
+pub mod clock;
+pub mod digest;
+pub mod errors;
+pub mod events;
+pub mod executor;
+pub mod index;
+pub mod reconcile;
+pub mod runtime;
+pub mod streams;
+pub mod views;

@@ -1,0 +1,328 @@
+//! The main loop: take in what was seen, let the core decide, hand over what is to be done. It never waits for an action.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    clock,
+    errors::Class,
+    events::Events,
+    executor::{Completion, Executor, Outcome},
+    index::Index,
+    streams::{Sighting, Streams},
+};
+use crate::{
+    core::{
+        arrange::{Surroundings, assess_all},
+        conditions,
+        config::digest::Key,
+        decision::{Decision, Event, Notice, Patch, Purpose},
+        rollout::slots::{self, Demand},
+        world::{Memory, Uid},
+    },
+    telemetry::{health::Heartbeat, metrics::Metrics},
+};
+
+/// The loop comes round at least this often.
+const IDLE: Duration = Duration::from_secs(10);
+/// So many sightings are taken in before deciding, if so many wait.
+const BATCH: usize = 4096;
+
+/// What the loop works with.
+pub struct Reconciler {
+    /// The digest key.
+    pub key: &'static Key,
+    /// At most so many config rollouts of ours are under way in the cluster.
+    pub max_config_rollouts: usize,
+    /// What was seen.
+    pub index: Index,
+    /// The watches.
+    pub streams: Streams,
+    /// What is under way.
+    pub executor: Executor,
+    /// Where events go.
+    pub events: Events,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Told that the loop comes round.
+    pub heartbeat: Heartbeat,
+    memories: HashMap<Uid, Memory>,
+    demands: BTreeMap<String, Demand>,
+    wakes: BTreeMap<String, Timestamp>,
+    watched_since: Option<Timestamp>,
+}
+
+impl Reconciler {
+    /// A loop that has seen nothing yet.
+    pub fn new(
+        key: &'static Key,
+        max_config_rollouts: usize,
+        index: Index,
+        streams: Streams,
+        executor: Executor,
+        events: Events,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            key,
+            max_config_rollouts,
+            index,
+            streams,
+            executor,
+            events,
+            metrics,
+            heartbeat: Heartbeat::default(),
+            memories: HashMap::new(),
+            demands: BTreeMap::new(),
+            wakes: BTreeMap::new(),
+            watched_since: None,
+        }
+    }
+
+    /// Runs until told to stop; then begins nothing new.
+    pub async fn run(
+        &mut self,
+        seen: &mut mpsc::Receiver<Sighting>,
+        done: &mut mpsc::UnboundedReceiver<Completion>,
+        stop: &mut watch::Receiver<bool>,
+    ) {
+        loop {
+            self.heartbeat.beat();
+            let pause = self.pause();
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return,
+                Some(completion) = done.recv() => self.complete(completion),
+                Some(sighting) = seen.recv() => self.see(sighting),
+                () = tokio::time::sleep(pause) => {}
+            }
+            for _ in 0..BATCH {
+                match seen.try_recv() {
+                    Ok(sighting) => self.see(sighting),
+                    Err(_) => break,
+                }
+            }
+            while let Ok(completion) = done.try_recv() {
+                self.complete(completion);
+            }
+            self.wake_due();
+            self.decide();
+        }
+    }
+
+    /// Takes note of requests that were under way when the loop was told to stop.
+    pub async fn finish(&mut self, done: &mut mpsc::UnboundedReceiver<Completion>) {
+        while self.executor.under_way() > 0 {
+            let Some(completion) = done.recv().await else { return };
+            self.complete(completion);
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let now = clock::now();
+        let until = |time: &Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
+        self.wakes.values().min().map_or(IDLE, until).min(IDLE)
+    }
+
+    fn see(&mut self, sighting: Sighting) {
+        let Sighting { stream, step } = sighting;
+        if !self.streams.runs(&stream) {
+            return;
+        }
+        let completes = matches!(step, super::streams::Step::Complete);
+        let effects = self.index.apply(&stream, step);
+        if completes && self.streams.completed(&stream) && self.watched_since.is_none() && self.streams.cluster_ready() {
+            self.watched_since = Some(clock::now());
+            self.index.touch_all();
+        }
+        if let Some((uid, version)) = effects.workload_seen {
+            self.executor.seen(&uid, version);
+        }
+        for uid in effects.workloads_gone {
+            self.memories.remove(&uid);
+            self.executor.forget(&uid);
+        }
+        if effects.policies_changed {
+            self.metrics.set_policies(self.index.policies());
+            for gone in self.streams.follow(&self.index.with_policies()) {
+                self.index.forget_pods(&gone);
+                self.index.touch(&gone);
+            }
+        }
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        let Completion { namespace, uid, outcome } = completion;
+        let wake = match outcome {
+            Outcome::Patch(patch, notices, result) => {
+                self.metrics.patched(patch.purpose, result.as_ref().map_or_else(|error| outcome_of(error.class()), |_| "Accepted"));
+                match &result {
+                    Ok(_) => self.accepted(&namespace, &patch, notices),
+                    Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
+                        tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, error = %error.sentence(), "decided on an older version; looking again");
+                    }
+                    Err(error) => {
+                        tracing::warn!(namespace, workload = %patch.workload, purpose = ?patch.purpose, error = %error.sentence(), "a patch failed; it is tried again");
+                    }
+                }
+                self.executor.patch_ended(&uid, &result)
+            }
+            Outcome::Status(result) => {
+                self.metrics.status_written(result.as_ref().map_or_else(|error| outcome_of(error.class()), |()| "Accepted"));
+                if let Err(error) = &result {
+                    tracing::warn!(namespace, error = %error.sentence(), "the status of a policy could not be written; it is tried again");
+                }
+                self.executor.status_ended(&uid, &result)
+            }
+        };
+        if let Some(wake) = wake {
+            self.wake_at(&namespace, wake);
+        }
+        self.index.touch(&namespace);
+    }
+
+    fn accepted(&self, namespace: &str, patch: &Patch, notices: Vec<Notice>) {
+        match patch.purpose {
+            Purpose::Roll(cause, seen) => {
+                let after = seen.and_then(|seen| Duration::try_from(clock::now().duration_since(seen)).ok());
+                self.metrics.rolled(cause, after);
+            }
+            Purpose::Adopt => tracing::info!(namespace, workload = %patch.workload, "adopted: its config is taken as it is, nothing is rolled"),
+            Purpose::Forget { .. } => tracing::info!(namespace, workload = %patch.workload, "let go: no policy governs it any more, our annotations are off"),
+            Purpose::Record => {}
+        }
+        for notice in notices {
+            self.events.tell(namespace, notice);
+        }
+    }
+
+    fn wake_at(&mut self, namespace: &str, time: Timestamp) {
+        let wake = self.wakes.entry(namespace.to_owned()).or_insert(time);
+        *wake = time.min(*wake);
+    }
+
+    fn wake_due(&mut self) {
+        let now = clock::now();
+        self.executor.expire(now);
+        let due: Vec<_> = self.wakes.iter().filter(|(_, time)| **time <= now).map(|(name, _)| name.clone()).collect();
+        for namespace in due {
+            self.wakes.remove(&namespace);
+            self.index.touch(&namespace);
+        }
+    }
+
+    /// Decides on every namespace of which something was seen, and on those that get a slot by it.
+    fn decide(&mut self) {
+        let Some(watched) = self.watched_since else { return };
+        loop {
+            let dirty = self.index.take_dirty();
+            let (ready, waiting): (Vec<_>, Vec<_>) = dirty.into_iter().partition(|name| self.streams.namespace_ready(name));
+            if ready.is_empty() {
+                // They are touched again when their watches have their lists.
+                drop(waiting);
+                return;
+            }
+            for (namespace, decision) in self.decisions(&ready, watched) {
+                self.hand_over(&namespace, decision);
+            }
+        }
+    }
+
+    fn decisions(&mut self, names: &[String], watched: Timestamp) -> Vec<(String, Decision)> {
+        let now = clock::now();
+        let around = Surroundings { key: self.key, watched, activities: self.executor.activities(), memories: &self.memories, now };
+        let mut assessed = Vec::new();
+        for name in names {
+            match self.index.namespace(name) {
+                Some(namespace) => {
+                    let assessments = assess_all(namespace, &around);
+                    self.demands.insert(name.clone(), assessments.demand(self.executor.activities()));
+                    assessed.push((name, assessments));
+                }
+                None => {
+                    self.demands.remove(name);
+                    self.wakes.remove(name);
+                    self.metrics.set_namespace(name, BTreeMap::new(), 0);
+                }
+            }
+        }
+        let granted = slots::allot(&self.demands, self.max_config_rollouts);
+        let mut decisions: Vec<_> = Vec::new();
+        for (name, assessments) in assessed {
+            decisions.push((name.clone(), assessments.arrange(&granted, &self.memories)));
+        }
+        for (name, demand) in &mut self.demands {
+            let here = |uid: &Uid| granted.contains(uid);
+            let count = demand.waiting.iter().filter(|one| here(&one.uid)).count();
+            if count == 0 {
+                continue;
+            }
+            if names.contains(name) {
+                demand.under_way += count;
+                demand.waiting.retain(|one| !here(&one.uid));
+            } else {
+                self.index.touch(name);
+            }
+        }
+        decisions
+    }
+
+    fn hand_over(&mut self, namespace: &str, mut decision: Decision) {
+        self.memories.extend(decision.memories);
+        self.metrics.set_namespace(namespace, decision.phases, decision.stale);
+        decision.suppressed.into_iter().for_each(|reason| self.metrics.suppressed(reason));
+        if let Some(wake) = decision.wake {
+            self.wake_at(namespace, wake);
+        }
+        for patch in decision.patches {
+            let carried = |notice: &Notice| notice.uid == patch.uid && matches!(notice.event, Event::RolloutDone | Event::RolloutFailed);
+            let mut notices: Vec<_> = decision.notices.extract_if(.., |notice| carried(notice)).collect();
+            notices.extend(begun(&patch, decision.rolled.get(&patch.uid)));
+            tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, "patching");
+            self.executor.patch(namespace, patch, notices);
+        }
+        for notice in decision.notices {
+            self.events.tell(namespace, notice);
+        }
+        for (name, status) in decision.statuses {
+            let Some(policy) = self.index.namespace(namespace).and_then(|namespace| namespace.policies.get(&name)) else { continue };
+            let (last_write, retry_at, busy) = self.executor.status_times(&policy.uid);
+            let now = clock::now();
+            match conditions::write_at(&policy.status, &status, last_write, now).map(|time| retry_at.map_or(time, |retry| retry.max(time))) {
+                Some(time) if time <= now && !busy => {
+                    let uid = policy.uid.clone();
+                    self.executor.status(namespace, name, uid, status);
+                }
+                Some(time) if time > now => self.wake_at(namespace, time),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Option<Notice> {
+    let (Purpose::Roll(cause, _), Some((policy, what))) = (patch.purpose, rolled) else { return None };
+    Some(Notice {
+        workload: patch.workload.clone(),
+        uid: patch.uid.clone(),
+        policy: policy.clone(),
+        event: Event::ConfigRollout,
+        message: format!("rolling: {cause} ({what})"),
+    })
+}
+
+fn outcome_of(class: Class) -> &'static str {
+    match class {
+        Class::Conflict => "Conflict",
+        Class::Gone => "Gone",
+        Class::Throttled(_) => "Throttled",
+        Class::Transient => "Unanswered",
+        Class::Refused => "Refused",
+    }
+}

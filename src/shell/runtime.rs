@@ -1,0 +1,139 @@
+//! Starts the operator and stops it.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{Client, Config};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    digest,
+    errors::{Class, Error, with_causes},
+    events::Events,
+    executor::Executor,
+    index::Index,
+    reconcile::Reconciler,
+    streams::{Pending, Streams},
+};
+use crate::{
+    core::config::digest::Key,
+    settings::RunSettings,
+    telemetry::{
+        health::{self, Heartbeat},
+        metrics::Metrics,
+    },
+};
+
+/// Sightings that wait; the watches wait when there are more.
+const SIGHTINGS: usize = 1024;
+/// How long requests under way are waited for at the end.
+const SAFE_POINT: Duration = Duration::from_secs(3);
+/// Between tries to get at the digest key.
+const KEY_RETRY: Duration = Duration::from_secs(2);
+
+/// Why the operator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no configuration for a cluster.
+    #[error("no cluster to talk to: set KUBECONFIG to a kubeconfig file, or run in a pod with a service account ({0})")]
+    NoCluster(String),
+    /// The client cannot be made.
+    #[error("the client cannot be made: {0}")]
+    Client(String),
+    /// The address is taken or not ours.
+    #[error("--metrics-address {address} cannot be listened on: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// SIGTERM cannot be waited for.
+    #[error("signals cannot be waited for: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(settings: RunSettings) -> Result<(), StartError> {
+    let mut config = Config::infer().await.map_err(|error| StartError::NoCluster(with_causes(&error)))?;
+    // What fails is tried again where it can be seen.
+    config.default_retry = false;
+    let client = Client::try_from(config).map_err(|error| StartError::Client(with_causes(&error)))?;
+    let stop = stop_signal()?;
+
+    let (metrics, pending, heartbeat) = (Arc::new(Metrics::default()), Pending::default(), Heartbeat::default());
+    pending.add("the digest key");
+    health::serve(settings.metrics_address, metrics.clone(), pending.clone(), heartbeat.clone())
+        .await
+        .map_err(|source| StartError::Listen { address: settings.metrics_address, source })?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), metrics = %settings.metrics_address, "lockkeeper starts");
+
+    let mut stopping = stop.clone();
+    let key = tokio::select! {
+        key = digest_key(&client, &settings.operator_namespace, &heartbeat) => key,
+        _ = stopping.changed() => return Ok(()),
+    };
+    pending.remove("the digest key");
+    reconcile(settings, client, digest::set_key(key), (metrics, pending, heartbeat), stop).await;
+    tracing::info!("lockkeeper stops");
+    Ok(())
+}
+
+async fn reconcile(
+    settings: RunSettings,
+    client: Client,
+    key: &'static Key,
+    (metrics, pending, heartbeat): (Arc<Metrics>, Pending, Heartbeat),
+    mut stop: watch::Receiver<bool>,
+) {
+    let (seen, mut sightings) = mpsc::channel(SIGHTINGS);
+    let (done, mut completions) = mpsc::unbounded_channel();
+    let (events, writer) = Events::start(client.clone(), metrics.clone());
+    let streams = Streams::start(client.clone(), seen, metrics.clone(), pending);
+    let index = Index::new(key, settings.operator_namespace);
+    let executor = Executor::new(client, done);
+    let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, executor, events, metrics);
+    reconciler.heartbeat = heartbeat;
+    reconciler.run(&mut sightings, &mut completions, &mut stop).await;
+    // What was sent is waited for, so that its outcome is told; what was not is found again at the next start.
+    let _ = tokio::time::timeout(SAFE_POINT, reconciler.finish(&mut completions)).await;
+    reconciler.events.finish(writer).await;
+}
+
+async fn digest_key(client: &Client, namespace: &str, heartbeat: &Heartbeat) -> Key {
+    loop {
+        heartbeat.beat();
+        match digest::load_key(client, namespace).await {
+            Ok(key) => return key,
+            Err(error) => complain(&error, namespace),
+        }
+        tokio::time::sleep(KEY_RETRY).await;
+    }
+}
+
+fn complain(error: &Error, namespace: &str) {
+    let hint = match error.class() {
+        Class::Gone => "does the namespace exist? It is set by --operator-namespace",
+        Class::Refused => "the operator needs to get and create this Secret there",
+        _ => "it is tried again",
+    };
+    tracing::warn!(secret = %format!("{namespace}/{}", digest::KEY_SECRET), error = %error.sentence(), "cannot get at the digest key; {hint}");
+}
+
+fn stop_signal() -> Result<watch::Receiver<bool>, std::io::Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (tell, told) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to stop; finishing the requests under way");
+        // Kept until then, or a closed channel would look like a stop.
+        let _ = tell.send(true);
+    });
+    Ok(told)
+}

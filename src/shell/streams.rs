@@ -1,0 +1,305 @@
+//! The watches. Each runs in a task of its own with a backoff of its own, so that a kind that is not served slows no other; all of them
+//! tell one channel what they saw.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    Api, Client,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, watcher},
+    },
+};
+use tokio::{sync::mpsc, task::AbortHandle};
+
+use super::{
+    clock,
+    views::{
+        Canaries, ConfigMaps, ConfigView, DaemonSets, Delegate, Deployments, Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets,
+        Watched, Wire,
+    },
+};
+use crate::{
+    core::world::{Pod, Policy, ReplicaSet, Uid, Workload},
+    telemetry::metrics::Metrics,
+};
+
+/// Small pages keep the peak of memory low while a large cluster is listed.
+const PAGE_SIZE: u32 = 100;
+
+/// A watch that keeps failing is logged this often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// Which watch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// The plural of the kind.
+    pub kind: &'static str,
+    /// The namespace, for a watch of one only.
+    pub namespace: Option<String>,
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} in {namespace}", self.kind),
+            None => f.write_str(self.kind),
+        }
+    }
+}
+
+/// Something that a watch saw.
+pub struct Sighting {
+    /// Which watch.
+    pub stream: StreamId,
+    /// What.
+    pub step: Step,
+}
+
+/// What a watch can see.
+pub enum Step {
+    /// A list begins: what is not in it is gone.
+    Restarted,
+    /// An object of the list.
+    Listed(Object),
+    /// The list is complete.
+    Complete,
+    /// An object was added or modified.
+    Applied(Object),
+    /// An object was deleted.
+    Deleted(Object),
+}
+
+/// An object, and where it is.
+pub struct Object {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Uid,
+    /// Its resourceVersion.
+    pub resource_version: u64,
+    /// What is kept of it.
+    pub view: View,
+}
+
+/// What is kept of an object.
+pub enum View {
+    /// Of an UpgradePolicy.
+    Policy(Box<Policy>),
+    /// Of a Deployment, StatefulSet or DaemonSet.
+    Workload(Box<Workload>),
+    /// Of a ReplicaSet; none if no Deployment controls it.
+    ReplicaSet(Option<ReplicaSet>),
+    /// Of a Pod.
+    Pod(Box<Pod>),
+    /// Of a ConfigMap or Secret.
+    Config(ConfigView),
+    /// Of a Rollout or Canary.
+    Delegate(Delegate),
+}
+
+macro_rules! into_view {
+    ($($from:ty => $variant:ident $(($wrap:path))?),* $(,)?) => {
+        $(impl From<$from> for View {
+            fn from(view: $from) -> Self {
+                Self::$variant($($wrap)?(view))
+            }
+        })*
+    };
+}
+
+into_view!(
+    Policy => Policy (Box::new),
+    Workload => Workload (Box::new),
+    Option<ReplicaSet> => ReplicaSet (std::convert::identity),
+    Pod => Pod (Box::new),
+    ConfigView => Config (std::convert::identity),
+    Delegate => Delegate (std::convert::identity),
+);
+
+/// Which watches are not complete yet, by name; shared with the readiness probe.
+#[derive(Clone, Default)]
+pub struct Pending(Arc<Mutex<BTreeSet<String>>>);
+
+impl Pending {
+    /// Waits for this.
+    pub fn add(&self, what: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(what.into());
+    }
+
+    /// Waits for it no longer.
+    pub fn remove(&self, what: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    }
+
+    /// What is waited for.
+    pub fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// The watches that run.
+pub struct Streams {
+    client: Client,
+    seen: mpsc::Sender<Sighting>,
+    metrics: Arc<Metrics>,
+    pending: Pending,
+    complete: HashMap<StreamId, bool>,
+    of_namespace: BTreeMap<String, Vec<AbortHandle>>,
+}
+
+impl Streams {
+    /// Starts the watches that every cluster needs. Pods and ReplicaSets are watched by namespace, where there are policies.
+    pub fn start(client: Client, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
+        let mut streams = Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new() };
+        let all = watcher::Config::default().page_size(PAGE_SIZE);
+        streams.spawn::<Policies>(None, all.clone(), true);
+        streams.spawn::<Deployments>(None, all.clone(), true);
+        streams.spawn::<StatefulSets>(None, all.clone(), true);
+        streams.spawn::<DaemonSets>(None, all.clone(), true);
+        streams.spawn::<ConfigMaps>(None, all.clone(), true);
+        // Helm keeps its releases in Secrets, many and large, that no pod reads.
+        streams.spawn::<Secrets>(None, all.clone().fields("type!=helm.sh/release.v1"), true);
+        // Nobody waits for these two: most clusters do not serve them.
+        streams.spawn::<Rollouts>(None, all.clone(), false);
+        streams.spawn::<Canaries>(None, all, false);
+        streams
+    }
+
+    /// Watches, from now on, pods and ReplicaSets of exactly these namespaces; returns those no longer watched.
+    pub fn follow(&mut self, namespaces: &BTreeSet<&str>) -> Vec<String> {
+        let gone: Vec<_> = self.of_namespace.keys().filter(|known| !namespaces.contains(known.as_str())).cloned().collect();
+        for namespace in &gone {
+            for handle in self.of_namespace.remove(namespace).into_iter().flatten() {
+                handle.abort();
+            }
+            let pending = &self.pending;
+            self.complete.retain(|stream, _| {
+                let keep = stream.namespace.as_ref() != Some(namespace);
+                if !keep {
+                    pending.remove(&stream.to_string());
+                }
+                keep
+            });
+        }
+        for namespace in namespaces {
+            if !self.of_namespace.contains_key(*namespace) {
+                let all = watcher::Config::default().page_size(PAGE_SIZE);
+                let sets = self.spawn::<ReplicaSets>(Some(namespace), all.clone(), true);
+                let pods = self.spawn::<Pods>(Some(namespace), all, true);
+                self.of_namespace.insert((*namespace).to_owned(), vec![sets, pods]);
+            }
+        }
+        gone
+    }
+
+    /// Notes that a watch has its list. Returns whether it was the first time.
+    pub fn completed(&mut self, stream: &StreamId) -> bool {
+        match self.complete.get_mut(stream) {
+            Some(complete) if !*complete => {
+                *complete = true;
+                self.pending.remove(&stream.to_string());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a watch is one that still runs.
+    pub fn runs(&self, stream: &StreamId) -> bool {
+        stream.namespace.as_ref().is_none_or(|namespace| self.of_namespace.contains_key(namespace))
+    }
+
+    /// Whether the watches of the whole cluster have their lists.
+    pub fn cluster_ready(&self) -> bool {
+        self.complete.iter().filter(|(stream, _)| stream.namespace.is_none()).all(|(_, complete)| *complete)
+    }
+
+    /// Whether the watches of a namespace, if there are any, have theirs.
+    pub fn namespace_ready(&self, namespace: &str) -> bool {
+        self.complete.iter().filter(|(stream, _)| stream.namespace.as_deref() == Some(namespace)).all(|(_, complete)| *complete)
+    }
+
+    fn spawn<K: Watched>(&mut self, namespace: Option<&str>, config: watcher::Config, awaited: bool) -> AbortHandle
+    where
+        View: From<K::View>,
+    {
+        let stream = StreamId { kind: K::PLURAL, namespace: namespace.map(str::to_owned) };
+        if awaited {
+            self.pending.add(stream.to_string());
+            self.complete.insert(stream.clone(), false);
+        }
+        let api: Api<Wire<K>> = match namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let task = watch(api, config, stream, self.seen.clone(), self.metrics.clone(), awaited);
+        tokio::spawn(task).abort_handle()
+    }
+}
+
+async fn watch<K: Watched>(
+    api: Api<Wire<K>>,
+    config: watcher::Config,
+    stream: StreamId,
+    seen: mpsc::Sender<Sighting>,
+    metrics: Arc<Metrics>,
+    awaited: bool,
+) where
+    View: From<K::View>,
+{
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut complained: Option<std::time::Instant> = None;
+    loop {
+        let step = match events.try_next().await {
+            Ok(Some(watcher::Event::Init)) => Step::Restarted,
+            Ok(Some(watcher::Event::InitApply(wire))) => Step::Listed(object(wire)),
+            Ok(Some(watcher::Event::InitDone)) => {
+                if complained.take().is_some() && awaited {
+                    tracing::info!(watch = %stream, "the watch works again");
+                }
+                Step::Complete
+            }
+            Ok(Some(watcher::Event::Apply(wire))) => Step::Applied(object(wire)),
+            Ok(Some(watcher::Event::Delete(wire))) => Step::Deleted(object(wire)),
+            Ok(None) => return,
+            Err(error) => {
+                if awaited {
+                    metrics.watch_failed(stream.kind);
+                    let now = clock::moment();
+                    if complained.is_none_or(|last| now.duration_since(last) > COMPLAIN_EVERY) {
+                        complained = Some(now);
+                        tracing::warn!(watch = %stream, error = %super::errors::with_causes(&error), "the watch failed; it is tried again until it works");
+                    }
+                }
+                continue;
+            }
+        };
+        if seen.send(Sighting { stream: stream.clone(), step }).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn object<K: Watched>(wire: Wire<K>) -> Object
+where
+    View: From<K::View>,
+{
+    let meta: ObjectMeta = wire.metadata;
+    let view = K::view(&meta, wire.body).into();
+    Object {
+        uid: crate::workload::uid(&meta),
+        resource_version: crate::workload::resource_version(&meta),
+        namespace: meta.namespace.unwrap_or_default(),
+        name: meta.name.unwrap_or_default(),
+        view,
+    }
+}

@@ -1,0 +1,35 @@
+//! Logs, as text for people or as JSON for machines.
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line a person can read.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The filter is none.
+#[derive(Debug, thiserror::Error)]
+#[error("--log-level {filter:?} is no filter ({reason}): write a level such as info or debug, or target=level pairs such as lockkeeper=debug,kube=warn")]
+pub struct InvalidFilter {
+    filter: String,
+    reason: String,
+}
+
+/// Begins to log, to standard error.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn start(format: LogFormat, filter: &str) -> Result<(), InvalidFilter> {
+    let parsed = EnvFilter::try_new(filter).map_err(|error| InvalidFilter { filter: filter.to_owned(), reason: error.to_string() })?;
+    let logs = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_target(false).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

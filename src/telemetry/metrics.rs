@@ -1,0 +1,195 @@
+//! Metrics in the Prometheus text format. Their labels are enums; no object is named.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{
+    api::{Phase, Reason},
+    core::{config::change::Cause, decision::Purpose},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActionLabels {
+    action: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+/// All metrics.
+pub struct Metrics {
+    registry: Registry,
+    policies: Gauge<i64, AtomicI64>,
+    workloads: Family<PhaseLabel, Gauge<i64, AtomicI64>>,
+    stale: Gauge<i64, AtomicI64>,
+    rollouts: Family<CauseLabel, Counter<u64, AtomicU64>>,
+    suppressed: Family<ReasonLabel, Counter<u64, AtomicU64>>,
+    write_to_patch: Histogram,
+    actions: Family<ActionLabels, Counter<u64, AtomicU64>>,
+    watch_errors: Family<KindLabel, Counter<u64, AtomicU64>>,
+    events_lost: Counter<u64, AtomicU64>,
+    by_namespace: Mutex<BTreeMap<String, (BTreeMap<Phase, usize>, usize)>>,
+}
+
+const PHASES: [(Phase, &str); 8] = [
+    (Phase::Failed, "Failed"),
+    (Phase::WaitsForUser, "WaitsForUser"),
+    (Phase::Rolling, "Rolling"),
+    (Phase::Limited, "Limited"),
+    (Phase::Settling, "Settling"),
+    (Phase::Waiting, "Waiting"),
+    (Phase::WouldRoll, "WouldRoll"),
+    (Phase::UpToDate, "UpToDate"),
+];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+        let metrics = Self {
+            registry: Registry::with_prefix("lockkeeper"),
+            policies: Gauge::default(),
+            workloads: Family::default(),
+            stale: Gauge::default(),
+            rollouts: Family::default(),
+            suppressed: Family::default(),
+            write_to_patch: Histogram::new(seconds),
+            actions: Family::default(),
+            watch_errors: Family::default(),
+            events_lost: Counter::default(),
+            by_namespace: Mutex::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("policies", "UpgradePolicies", self.policies.clone());
+        registry.register("workloads", "Governed workloads by phase", self.workloads.clone());
+        registry.register("stale_workloads", "Workloads some of whose pods may run on old config", self.stale.clone());
+        registry.register("config_rollouts", "Config rollouts begun, by cause", self.rollouts.clone());
+        registry.register("rollouts_suppressed", "Config rollouts that were needed and not begun, by reason", self.suppressed.clone());
+        registry.register(
+            "config_write_to_patch_seconds",
+            "From the newest config write seen to the accepted patch that rolls a workload for it, the quiet time included",
+            self.write_to_patch.clone(),
+        );
+        registry.register("actions", "Requests that write, by what for and what came of it", self.actions.clone());
+        registry.register("watch_errors", "Watches that failed, by kind", self.watch_errors.clone());
+        registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
+        self.show_phases();
+        self
+    }
+
+    /// The text that `/metrics` answers with.
+    ///
+    /// # Errors
+    /// When a metric cannot be written, which would be a defect.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// How many policies there are.
+    pub fn set_policies(&self, count: usize) {
+        self.policies.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The workloads of a namespace, by phase, and how many of them are stale.
+    pub fn set_namespace(&self, namespace: &str, phases: BTreeMap<Phase, usize>, stale: usize) {
+        let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        if phases.is_empty() {
+            all.remove(namespace);
+        } else {
+            all.insert(namespace.to_owned(), (phases, stale));
+        }
+        drop(all);
+        self.show_phases();
+    }
+
+    fn show_phases(&self) {
+        let all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        let as_gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (phase, name) in PHASES {
+            let count: usize = all.values().filter_map(|(phases, _)| phases.get(&phase)).sum();
+            self.workloads.get_or_create(&PhaseLabel { phase: name }).set(as_gauge(count));
+        }
+        self.stale.set(as_gauge(all.values().map(|(_, stale)| stale).sum()));
+    }
+
+    /// A config rollout was begun, so long after the change was seen.
+    pub fn rolled(&self, cause: Cause, after: Option<Duration>) {
+        let cause = match cause {
+            Cause::Config => "Config",
+            Cause::Together => "Together",
+            Cause::MixedConfig => "MixedConfig",
+        };
+        self.rollouts.get_or_create(&CauseLabel { cause }).inc();
+        if let Some(after) = after {
+            self.write_to_patch.observe(after.as_secs_f64());
+        }
+    }
+
+    /// A config rollout is needed and not begun.
+    pub fn suppressed(&self, reason: Reason) {
+        self.suppressed.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+
+    /// A patch of a workload ended.
+    pub fn patched(&self, purpose: Purpose, outcome: &'static str) {
+        let action = match purpose {
+            Purpose::Adopt => "Adopt",
+            Purpose::Record => "Record",
+            Purpose::Roll(..) => "Roll",
+            Purpose::Forget { .. } => "Forget",
+        };
+        self.actions.get_or_create(&ActionLabels { action, outcome }).inc();
+    }
+
+    /// A status write ended.
+    pub fn status_written(&self, outcome: &'static str) {
+        self.actions.get_or_create(&ActionLabels { action: "Status", outcome }).inc();
+    }
+
+    /// A watch failed.
+    pub fn watch_failed(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// An event could not be written.
+    pub fn event_lost(&self) {
+        self.events_lost.inc();
+    }
+}

@@ -1,0 +1,34 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::{Kind, number, observed};
+use crate::{
+    api::WorkloadKind,
+    core::world::{RolloutState, UserHold},
+};
+
+/// `apps/v1` DaemonSet.
+pub struct DaemonSet;
+
+/// The API server counts a DaemonSet's templates here, and its controller labels the pods with the count.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+impl Kind for DaemonSet {
+    const KIND: WorkloadKind = WorkloadKind::DaemonSet;
+
+    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
+        RolloutState {
+            observed: observed(meta, status),
+            wanted: number(&status["desiredNumberScheduled"]),
+            current: number(&status["currentNumberScheduled"]),
+            updated: number(&status["updatedNumberScheduled"]),
+            available: number(&status["numberAvailable"]),
+            complete: false,
+            held: (spec["updateStrategy"]["type"] == "OnDelete").then_some(UserHold::OnDelete),
+            revision: meta.annotations.as_ref().and_then(|all| Some(all.get(TEMPLATE_GENERATION)?.as_str().into())),
+            number: None,
+            moved,
+        }
+    }
+}

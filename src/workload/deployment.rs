@@ -1,0 +1,39 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::{Kind, number, observed};
+use crate::{
+    api::WorkloadKind,
+    core::world::{RolloutState, UserHold},
+};
+
+/// The controller's number for the newest revision, on Deployments and ReplicaSets.
+pub const REVISION: &str = "deployment.kubernetes.io/revision";
+
+/// `apps/v1` Deployment.
+pub struct Deployment;
+
+impl Kind for Deployment {
+    const KIND: WorkloadKind = WorkloadKind::Deployment;
+
+    /// The condition Progressing keeps the reason NewReplicaSetAvailable once a rollout is complete, whatever becomes of its pods later.
+    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        let progressing = conditions.find(|condition| condition["type"] == "Progressing").unwrap_or(&Value::Null);
+        let complete = progressing["reason"] == "NewReplicaSetAvailable" && progressing["status"] == "True";
+        let updated_at: Option<Timestamp> = progressing["lastUpdateTime"].as_str().and_then(|time| time.parse().ok());
+        RolloutState {
+            observed: observed(meta, status),
+            wanted: spec["replicas"].as_u64().map_or(1, |_| number(&spec["replicas"])),
+            current: number(&status["replicas"]),
+            updated: number(&status["updatedReplicas"]),
+            available: number(&status["availableReplicas"]),
+            complete,
+            held: (spec["paused"] == true).then_some(UserHold::Paused),
+            revision: None,
+            number: meta.annotations.as_ref().and_then(|all| all.get(REVISION)?.parse().ok()),
+            moved: updated_at.map_or(moved, |time| time.max(moved)),
+        }
+    }
+}

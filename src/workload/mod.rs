@@ -1,0 +1,114 @@
+//! What differs between Deployment, StatefulSet and DaemonSet: where their raw JSON keeps how far a rollout is.
+//!
+//! Workloads are read from raw JSON, never through typed structs, which drop fields that they do not know. What is malformed counts as
+//! absent: the API server would not have stored it, and one odd object must not disturb the others.
+
+mod daemon_set;
+mod deployment;
+mod stateful_set;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use serde_json::Value;
+
+pub use self::{daemon_set::DaemonSet, deployment::Deployment, stateful_set::StatefulSet};
+use crate::{
+    api::{WorkloadKind, marks},
+    core::{
+        config::references,
+        world::{RolloutState, Template, Uid, Workload, WorkloadId, Writer},
+    },
+};
+
+/// A kind of workload.
+pub trait Kind {
+    /// Which.
+    const KIND: WorkloadKind;
+
+    /// How far its rollout is. `moved` is when somebody last wrote it.
+    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState;
+}
+
+/// Reads a workload.
+pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workload {
+    let blank = BTreeMap::new();
+    let annotations = meta.annotations.as_ref().unwrap_or(&blank);
+    let template = &spec["template"];
+    let template_annotations = template["metadata"]["annotations"].as_object();
+    let created = created(meta);
+    let last_writer = newest_writer(meta.managed_fields.as_deref().unwrap_or_default());
+    let moved = last_writer.as_ref().map_or(created, |writer| writer.time.max(created));
+    Workload {
+        id: WorkloadId { kind: K::KIND, name: meta.name.clone().unwrap_or_default() },
+        uid: uid(meta),
+        resource_version: resource_version(meta),
+        generation: meta.generation.unwrap_or_default(),
+        created,
+        deleting: meta.deletion_timestamp.is_some(),
+        labels: meta.labels.clone().unwrap_or_default(),
+        marks: annotations
+            .iter()
+            .filter(|(key, _)| key.starts_with(marks::PREFIX))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        has_annotations: meta.annotations.is_some(),
+        owner: controller(meta).map(|owner| format!("{}/{}", owner.kind, owner.name)),
+        reloader: other_reloader(annotations),
+        last_writer,
+        template: Template {
+            references: references::of_template(template).into(),
+            config_hash: template_annotations.and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str()?.to_owned())),
+            has_annotations: template_annotations.is_some(),
+        },
+        rollout: K::rollout(meta, spec, status, moved),
+    }
+}
+
+/// The uid of an object.
+pub fn uid(meta: &ObjectMeta) -> Uid {
+    meta.uid.as_deref().unwrap_or_default().into()
+}
+
+/// The resourceVersion as the integer that it is; those of one cluster can be compared.
+pub fn resource_version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+/// The creationTimestamp.
+pub fn created(meta: &ObjectMeta) -> Timestamp {
+    meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
+/// The owner reference with `controller: true`.
+pub fn controller(meta: &ObjectMeta) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
+    meta.owner_references.as_deref().unwrap_or_default().iter().find(|owner| owner.controller == Some(true))
+}
+
+/// The newest write of somebody else, status aside.
+fn newest_writer(entries: &[ManagedFieldsEntry]) -> Option<Writer> {
+    let others = entries.iter().filter(|entry| entry.subresource.is_none() && entry.manager.as_deref() != Some(marks::FIELD_MANAGER));
+    let writers = others.filter_map(|entry| Some(Writer { manager: entry.manager.clone()?, time: entry.time.as_ref()?.0 }));
+    writers.max_by_key(|writer| writer.time)
+}
+
+/// Annotations by which Reloader and Wave are told to act on a workload.
+fn other_reloader(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let tells = |(key, value): &(&String, &String)| {
+        let switch = key.starts_with("reloader.stakater.com/") && (key.ends_with("auto") || key.ends_with("search")) && *value == "true";
+        let list = matches!(key.as_str(), "configmap.reloader.stakater.com/reload" | "secret.reloader.stakater.com/reload");
+        let auto = key.ends_with(".reloader.stakater.com/auto") && *value == "true";
+        let wave = *key == "wave.pusher.com/update-on-config-change" && *value == "true";
+        switch || list || auto || wave
+    };
+    annotations.iter().find(tells).map(|(key, _)| key.clone())
+}
+
+fn number(value: &Value) -> u32 {
+    value.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
+}
+
+fn observed(meta: &ObjectMeta, status: &Value) -> bool {
+    status["observedGeneration"].as_i64().unwrap_or_default() >= meta.generation.unwrap_or_default()
+}

@@ -1,0 +1,40 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use super::{Kind, number, observed};
+use crate::{
+    api::WorkloadKind,
+    core::world::{RolloutState, UserHold},
+};
+
+/// `apps/v1` StatefulSet.
+pub struct StatefulSet;
+
+impl Kind for StatefulSet {
+    const KIND: WorkloadKind = WorkloadKind::StatefulSet;
+
+    /// `updatedReplicas` counts nothing once the update is complete on some versions, so equal revisions count as all updated.
+    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
+        let revision = status["updateRevision"].as_str();
+        let complete = revision.is_some() && revision == status["currentRevision"].as_str();
+        let current = number(&status["replicas"]);
+        let strategy = &spec["updateStrategy"];
+        let partition = number(&strategy["rollingUpdate"]["partition"]);
+        RolloutState {
+            observed: observed(meta, status),
+            wanted: spec["replicas"].as_u64().map_or(1, |_| number(&spec["replicas"])),
+            current,
+            updated: if complete { current } else { number(&status["updatedReplicas"]) },
+            available: number(&status["availableReplicas"]),
+            complete,
+            held: match strategy["type"].as_str() {
+                Some("OnDelete") => Some(UserHold::OnDelete),
+                _ => (partition > 0).then_some(UserHold::Partition(partition)),
+            },
+            revision: revision.map(Into::into),
+            number: None,
+            moved,
+        }
+    }
+}
