@@ -38,8 +38,11 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
     let template = &spec["template"];
     let template_annotations = template["metadata"]["annotations"].as_object();
     let created = created(meta);
-    let last_writer = newest_writer(meta.managed_fields.as_deref().unwrap_or_default());
-    let moved = last_writer.as_ref().map_or(created, |writer| writer.time.max(created));
+    let entries = meta.managed_fields.as_deref().unwrap_or_default();
+    let last_writer = newest_writer(entries);
+    // Of our own writes only the rollouts: that we take note of something is no progress.
+    let rolled = annotations.get(marks::ROLLOUTS).and_then(|times| Timestamp::from_second(times.rsplit(',').next()?.parse().ok()?).ok());
+    let moved = [Some(created), rolled, last_writer.as_ref().map(|writer| writer.time)].into_iter().flatten().max().unwrap_or(created);
     Workload {
         id: WorkloadId { kind: K::KIND, name: meta.name.clone().unwrap_or_default() },
         uid: uid(meta),

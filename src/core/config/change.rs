@@ -92,7 +92,7 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
         }
         if differs || digest != baseline || some_mixed {
             found.stale = true;
-            name_changes(&record, reference, desired, differs, &mut found.changed);
+            name_changes(&record, reference, desired, &mut found.changed);
         }
         if differs || some_mixed {
             let cause = match (differs, reference.own) {
@@ -108,9 +108,9 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
     found
 }
 
-fn name_changes(record: &Record, reference: &Reference, desired: &Desired, differs: bool, changed: &mut Vec<String>) {
+fn name_changes(record: &Record, reference: &Reference, desired: &Desired, changed: &mut Vec<String>) {
     let name = reference.to_string();
-    let known = record.names.get(&name).filter(|_| differs && !matches!(reference.keys, Keys::One(_)));
+    let known = record.names.get(&name).filter(|_| !matches!(reference.keys, Keys::One(_)));
     let Some(known) = known else { return push(changed, name) };
     let keys: Vec<_> = known
         .iter()

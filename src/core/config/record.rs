@@ -27,7 +27,7 @@ pub struct Record {
     pub settled: u64,
     /// By reference, as [`Reference`] displays itself.
     pub references: BTreeMap<String, Recorded>,
-    /// Four bytes a key, as hex, by reference: which keys the target had.
+    /// Four bytes a key, as hex, by reference: which keys the baseline had.
     pub names: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -181,7 +181,6 @@ impl Record {
                 recorded.target = *digest;
             }
         }
-        record.keep_names(desired);
         record
     }
 

@@ -1,0 +1,10 @@
+//! The pure core: tables, stories and properties, all synchronous.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod governs;
+mod progress;
+mod properties;
+mod references;
+mod stories;
+mod world;
