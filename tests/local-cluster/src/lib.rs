@@ -1,1 +1,62 @@
-//! x
+//! A real Kubernetes control plane on this machine, for Lockkeeper's tests and demo: etcd, API server, controller manager and scheduler,
+//! built once from Go modules, and a node agent that makes pods real. Everything listens on loopback addresses only.
+
+pub mod agent;
+mod certificates;
+mod cluster;
+mod process;
+mod programs;
+mod shared;
+
+pub use cluster::{Cluster, Options};
+pub use programs::Programs;
+pub use shared::{Shared, shared};
+
+/// Why the cluster cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Go programs cannot be built.
+    #[error("the cluster's programs cannot be built: {0}")]
+    Build(String),
+    /// A program ended, or did not become ready.
+    #[error("{program} {what}; the end of its log:\n{log}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// What happened to it.
+        what: String,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// A certificate cannot be made.
+    #[error("a certificate cannot be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The API server answers with an error.
+    #[error("the API server: {0}")]
+    Kube(#[from] Box<kube::Error>),
+    /// A file or a process cannot be handled.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        Self::Kube(Box::new(error))
+    }
+}
+
+/// Says what was tried when a file or a process cannot be handled.
+trait Trying<T> {
+    fn trying(self, what: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> Trying<T> for std::io::Result<T> {
+    fn trying(self, what: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| Error::Io { what: what(), source })
+    }
+}

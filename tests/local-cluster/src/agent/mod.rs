@@ -1,0 +1,136 @@
+//! The node agent: registers nodes and makes the pods that are scheduled to them real.
+//!
+//! A container whose image is known runs as a process on the pod's own loopback address; any other counts as running and ready at once.
+
+mod content;
+mod environment;
+mod node;
+mod pod;
+mod probe;
+mod status;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt, watcher},
+};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+};
+
+use crate::Error;
+
+/// What the agent works with.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// How many nodes it plays.
+    pub nodes: usize,
+    /// Executables by image, without the tag.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// Where pods have their folders: `NAMESPACE/NAME/`.
+    pub folder: PathBuf,
+    /// The API server's address, for pods.
+    pub address: String,
+    /// The certificate authority in PEM, for pods.
+    pub authority: String,
+}
+
+/// The running agent; it and its processes end when it is dropped.
+pub struct Agent {
+    tasks: Vec<AbortHandle>,
+}
+
+/// What every pod's task shares.
+pub(crate) struct Shared {
+    pub client: Client,
+    pub options: AgentOptions,
+    next_address: AtomicU32,
+}
+
+impl Shared {
+    /// A loopback address that no pod had before.
+    pub fn new_address(&self) -> Ipv4Addr {
+        let number = self.next_address.fetch_add(1, Ordering::Relaxed);
+        Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number)
+    }
+}
+
+impl Agent {
+    /// None yet.
+    pub(crate) fn none() -> Self {
+        Self { tasks: Vec::new() }
+    }
+
+    /// Registers the nodes and follows their pods.
+    ///
+    /// # Errors
+    /// When a node cannot be registered.
+    pub async fn start(client: Client, options: AgentOptions) -> Result<Self, Error> {
+        let names: Vec<_> = (1..=options.nodes).map(|number| format!("node-{number}")).collect();
+        for name in &names {
+            node::register(&client, name).await?;
+        }
+        let heartbeats = tokio::spawn(node::heartbeats(client.clone(), names)).abort_handle();
+        let shared = Arc::new(Shared { client, options, next_address: AtomicU32::new(0) });
+        let pods = tokio::spawn(follow(shared)).abort_handle();
+        Ok(Self { tasks: vec![heartbeats, pods] })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// One task a pod; each is told of every change of its pod.
+async fn follow(shared: Arc<Shared>) {
+    let api: Api<Pod> = Api::all(shared.client.clone());
+    let scheduled = watcher::Config::default().fields("spec.nodeName!=");
+    let mut events = std::pin::pin!(watcher(api, scheduled).default_backoff());
+    let mut known: HashMap<String, watch::Sender<Option<Pod>>> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let event = match events.try_next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "the watch of pods failed");
+                continue;
+            }
+        };
+        match event {
+            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
+                let Some(uid) = pod.metadata.uid.clone() else { continue };
+                match known.get(&uid) {
+                    Some(task) => drop(task.send(Some(pod))),
+                    None if pod.status.as_ref().is_some_and(|status| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))) => {}
+                    None => {
+                        let (tell, told) = watch::channel(Some(pod));
+                        tasks.spawn(pod::run(shared.clone(), told));
+                        known.insert(uid, tell);
+                    }
+                }
+            }
+            watcher::Event::Delete(pod) => {
+                if let Some(task) = pod.metadata.uid.and_then(|uid| known.remove(&uid)) {
+                    let _ = task.send(None);
+                }
+            }
+            watcher::Event::Init | watcher::Event::InitDone => {}
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+}

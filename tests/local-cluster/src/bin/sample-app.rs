@@ -1,0 +1,195 @@
+//! An app that speaks the upgrade protocol, and can be told to misbehave.
+//!
+//! It listens on `POD_IP` (or `ADDRESS`) and `PORT` (8080). If it is ended with work in flight it logs `killed while busy`: the tests' oracle.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A prepare lease without a TTL of its own lasts this long.
+const DEFAULT_LEASE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Facts {
+    /// When each piece of work ends.
+    work: Vec<Instant>,
+    /// Until when no new work is taken.
+    prepared_until: Option<Instant>,
+    switches: Switches,
+    environment: BTreeMap<String, String>,
+    files_at_start: BTreeMap<String, String>,
+}
+
+/// How it misbehaves.
+#[derive(Default, Clone, Copy, Serialize, Deserialize)]
+#[serde(default)]
+struct Switches {
+    /// Answers `/upgradeable` this many milliseconds late.
+    slow: u64,
+    /// Answers 500.
+    broken: bool,
+    /// Says that it may be ended although it works.
+    lying: bool,
+    /// Does not know the protocol: 404.
+    deaf: bool,
+    /// Fails its health check.
+    unready: bool,
+}
+
+type Shared = Arc<Mutex<Facts>>;
+
+fn facts(shared: &Shared) -> MutexGuard<'_, Facts> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Facts {
+    fn in_flight(&mut self) -> usize {
+        let now = Instant::now();
+        self.work.retain(|end| *end > now);
+        self.work.len()
+    }
+
+    fn prepared(&self) -> bool {
+        self.prepared_until.is_some_and(|until| until > Instant::now())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sample-app: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> std::io::Result<()> {
+    let environment: BTreeMap<_, _> = std::env::vars().collect();
+    let root = environment.get("LOCKKEEPER_POD_ROOT").map(PathBuf::from);
+    let files_at_start = root.as_deref().map(files).unwrap_or_default();
+    let address = environment.get("ADDRESS").or_else(|| environment.get("POD_IP")).cloned().unwrap_or_else(|| "127.0.0.1".into());
+    let port: u16 = environment.get("PORT").and_then(|port| port.parse().ok()).unwrap_or(8080);
+    if let Some(file) = environment.get("DATA_FILE") {
+        let mut data = std::fs::File::options().create(true).append(true).open(file)?;
+        writeln!(data, "started as {}", environment.get("HOSTNAME").map_or("?", String::as_str))?;
+    }
+    let shared = Arc::new(Mutex::new(Facts { environment, files_at_start, ..Facts::default() }));
+    let routes = Router::new()
+        .route("/start", post(start))
+        .route("/upgradeable", get(upgradeable))
+        .route("/prepare-upgrade", post(prepare).delete(withdraw))
+        .route("/healthz", get(health))
+        .route("/env", get(environment_read))
+        .route("/switch", post(switch))
+        .with_state(shared.clone());
+    let listener = tokio::net::TcpListener::bind((address.as_str(), port)).await?;
+    println!("listening on {address}:{port}");
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        served = async { axum::serve(listener, routes).await } => served?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    match facts(&shared).in_flight() {
+        0 => println!("ended idle"),
+        pieces => println!("killed while busy: {pieces} in flight"),
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Work {
+    seconds: f64,
+}
+
+async fn start(State(shared): State<Shared>, Query(work): Query<Work>) -> Response {
+    let mut facts = facts(&shared);
+    if facts.prepared() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "prepared for an upgrade: no new work\n").into_response();
+    }
+    let Ok(time) = Duration::try_from_secs_f64(work.seconds) else {
+        return (StatusCode::BAD_REQUEST, "seconds: a positive number\n").into_response();
+    };
+    facts.work.push(Instant::now() + time);
+    Json(json!({"inFlight": facts.in_flight()})).into_response()
+}
+
+async fn upgradeable(State(shared): State<Shared>) -> Response {
+    let switches = facts(&shared).switches;
+    if switches.slow > 0 {
+        tokio::time::sleep(Duration::from_millis(switches.slow)).await;
+    }
+    if switches.deaf {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if switches.broken {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "broken, as told\n").into_response();
+    }
+    let in_flight = facts(&shared).in_flight();
+    let idle = in_flight == 0 || switches.lying;
+    let reason = if idle { "idle".to_owned() } else { format!("{in_flight} pieces of work are in flight") };
+    Json(json!({"isUpgradeable": idle, "reason": reason, "inFlight": in_flight})).into_response()
+}
+
+async fn prepare(State(shared): State<Shared>, headers: HeaderMap) -> Json<Value> {
+    let ttl = headers.get("Lockkeeper-Prepare-Ttl").and_then(|value| value.to_str().ok()?.parse().ok()).map_or(DEFAULT_LEASE, Duration::from_secs);
+    facts(&shared).prepared_until = Some(Instant::now() + ttl);
+    Json(json!({"preparedForSeconds": ttl.as_secs()}))
+}
+
+async fn withdraw(State(shared): State<Shared>) -> StatusCode {
+    facts(&shared).prepared_until = None;
+    StatusCode::NO_CONTENT
+}
+
+async fn health(State(shared): State<Shared>) -> StatusCode {
+    if facts(&shared).switches.unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+}
+
+/// What the process really read.
+async fn environment_read(State(shared): State<Shared>) -> Json<Value> {
+    let facts = facts(&shared);
+    let now = facts.environment.get("LOCKKEEPER_POD_ROOT").map(|root| files(Path::new(root))).unwrap_or_default();
+    Json(json!({"env": facts.environment, "filesAtStart": facts.files_at_start, "files": now}))
+}
+
+async fn switch(State(shared): State<Shared>, Json(switches): Json<Switches>) -> Json<Switches> {
+    facts(&shared).switches = switches;
+    Json(switches)
+}
+
+/// The files below a folder, by path, as text; a kubeconfig is nobody's business.
+fn files(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let (Ok(inside), false) = (path.strip_prefix(root), path.ends_with("kubeconfig")) {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                found.insert(format!("/{}", inside.display()), String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+    }
+    found
+}

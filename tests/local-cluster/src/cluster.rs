@@ -1,0 +1,281 @@
+//! Starts the control plane, and ends it.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::{
+    Api, Client, Config,
+    api::ListParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    Error, Programs, Trying,
+    agent::{Agent, AgentOptions},
+    certificates::{Authority, Identity},
+    process::Program,
+};
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What the cluster has besides its control plane.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Executables by image, without the tag: containers of these images run as processes.
+    pub programs: BTreeMap<String, PathBuf>,
+}
+
+/// A running cluster. Everything ends when it is dropped.
+pub struct Cluster {
+    programs: Programs,
+    folder: TempDir,
+    api_server: Program,
+    api_server_arguments: Vec<String>,
+    others: Vec<Program>,
+    address: String,
+    _agent: Agent,
+}
+
+impl Cluster {
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Errors
+    /// When a program cannot be built or started, or does not become ready.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let programs = tokio::task::spawn_blocking(Programs::find_or_build).await.map_err(|error| Error::Build(error.to_string()))??;
+        let folder = tempfile::Builder::new().prefix("local-cluster-").tempdir().trying(|| "making a temporary folder".into())?;
+        let path = folder.path();
+        let authority = Authority::new(path)?;
+        authority.server("server", &["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"])?;
+        authority.key_pair("service-account")?;
+        let [etcd_port, etcd_peer_port, port, scheduler_port, manager_port] = free_ports()?;
+        let address = format!("https://127.0.0.1:{port}");
+        for (name, user, group) in [
+            ("admin", "admin", Some("system:masters")),
+            ("controller-manager", "system:kube-controller-manager", None),
+            ("scheduler", "system:kube-scheduler", None),
+        ] {
+            let identity = authority.client(user, group)?;
+            write_kubeconfig(&path.join(format!("{name}.kubeconfig")), &address, authority.certificate(), &identity)?;
+        }
+
+        let etcd = Program::start(&programs.path("etcd"), path, &etcd_arguments(etcd_port, etcd_peer_port))?;
+        let api_server_arguments = api_server_arguments(etcd_port, port);
+        let api_server = Program::start(&programs.path("kube-apiserver"), path, &api_server_arguments)?;
+        let mut cluster = Self {
+            programs,
+            api_server,
+            api_server_arguments,
+            others: vec![etcd],
+            address,
+            _agent: Agent::none(),
+            folder,
+        };
+        cluster.wait_for_api_server().await?;
+        let client = cluster.client().await?;
+        let scheduler = Program::start(&cluster.programs.path("kube-scheduler"), cluster.folder.path(), &scheduler_arguments(scheduler_port))?;
+        let manager =
+            Program::start(&cluster.programs.path("kube-controller-manager"), cluster.folder.path(), &manager_arguments(manager_port))?;
+        cluster.others.extend([scheduler, manager]);
+        let pods = cluster.folder.path().join("pods");
+        let authority = authority.certificate().to_owned();
+        let agent = AgentOptions { nodes: options.nodes, programs: options.programs, folder: pods, address: cluster.address.clone(), authority };
+        cluster._agent = Agent::start(client.clone(), agent).await?;
+        cluster.wait_until_ready(&client, options.nodes).await?;
+        Ok(cluster)
+    }
+
+    /// The administrator's kubeconfig file.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// The folder with kubectl and helm, for `PATH`.
+    pub fn bin(&self) -> &Path {
+        self.programs.folder()
+    }
+
+    /// Where the logs of the control plane (`*.log`) and of the pods (`pods/NAMESPACE/NAME/CONTAINER.log`) are.
+    pub fn logs(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Kills the API server and starts it anew.
+    ///
+    /// # Errors
+    /// When it does not become ready again.
+    pub async fn restart_api_server(&mut self) -> Result<(), Error> {
+        self.api_server.kill().await;
+        self.api_server = Program::start(&self.programs.path("kube-apiserver"), self.folder.path(), &self.api_server_arguments)?;
+        self.wait_for_api_server().await
+    }
+
+    /// Ends everything.
+    pub async fn stop(mut self) {
+        self.api_server.kill().await;
+        for program in &mut self.others {
+            program.kill().await;
+        }
+    }
+
+    async fn client(&self) -> Result<Client, Error> {
+        let text = std::fs::read_to_string(self.kubeconfig()).trying(|| "reading the kubeconfig".into())?;
+        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|error| Error::Build(error.to_string()))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        Ok(Client::try_from(config.map_err(|error| Error::Build(error.to_string()))?)?)
+    }
+
+    async fn wait_for_api_server(&mut self) -> Result<(), Error> {
+        let client = self.client().await?;
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            self.api_server.check()?;
+            for program in &mut self.others {
+                program.check()?;
+            }
+            let request = axum::http::Request::get("/readyz").body(Vec::new()).unwrap_or_default();
+            if client.request_text(request).await.is_ok() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.api_server.error("did not become ready"));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn wait_until_ready(&mut self, client: &Client, nodes: usize) -> Result<(), Error> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+        let all_nodes: Api<Node> = Api::all(client.clone());
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            for program in &mut self.others {
+                program.check()?;
+            }
+            let account = accounts.get_opt("default").await?.is_some();
+            let usable = |node: &Node| {
+                let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+                taints.is_none_or(Vec::is_empty)
+            };
+            let ready = all_nodes.list(&ListParams::default()).await?.items.iter().filter(|node| usable(node)).count();
+            if account && ready == nodes {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let what = format!("did not get the cluster ready: default service account {account}, {ready} of {nodes} nodes");
+                return Err(self.others.last().map_or_else(|| Error::Build(what.clone()), |manager| manager.error(&what)));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
+    let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().trying(|| "finding ports".into())?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr().trying(|| "finding ports".into())?.port();
+    }
+    Ok(ports)
+}
+
+fn write_kubeconfig(path: &Path, address: &str, authority: &str, identity: &Identity) -> Result<(), Error> {
+    let encode = |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap_or_default();
+    let user = json!({"client-certificate-data": encode(&identity.certificate), "client-key-data": encode(&identity.key)});
+    std::fs::write(path, kubeconfig(address, &encode(authority), &user).to_string()).trying(|| format!("writing {}", path.display()))
+}
+
+/// A kubeconfig in JSON, which is YAML too.
+pub(crate) fn kubeconfig(address: &str, authority: &serde_json::Value, user: &serde_json::Value) -> serde_json::Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "local", "cluster": {"server": address, "certificate-authority-data": authority}}],
+        "users": [{"name": "local", "user": user}],
+        "contexts": [{"name": "local", "context": {"cluster": "local", "user": "local"}}],
+        "current-context": "local",
+    })
+}
+
+fn etcd_arguments(port: u16, peer_port: u16) -> Vec<String> {
+    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+    [
+        "--data-dir=etcd".to_owned(),
+        "--unsafe-no-fsync".to_owned(),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+        "--log-level=warn".to_owned(),
+    ]
+    .into()
+}
+
+fn api_server_arguments(etcd_port: u16, port: u16) -> Vec<String> {
+    [
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        format!("--secure-port={port}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        "--endpoint-reconciler-type=none".to_owned(),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--client-ca-file=ca.crt".to_owned(),
+        "--tls-cert-file=server.crt".to_owned(),
+        "--tls-private-key-file=server.key".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        "--service-account-key-file=service-account.pub".to_owned(),
+        "--service-account-signing-key-file=service-account.key".to_owned(),
+        "--service-cluster-ip-range=127.255.0.0/24".to_owned(),
+        "--max-requests-inflight=2000".to_owned(),
+        "--max-mutating-requests-inflight=1000".to_owned(),
+    ]
+    .into()
+}
+
+fn scheduler_arguments(port: u16) -> Vec<String> {
+    let kubeconfig = "scheduler.kubeconfig";
+    [
+        format!("--kubeconfig={kubeconfig}"),
+        format!("--authentication-kubeconfig={kubeconfig}"),
+        format!("--authorization-kubeconfig={kubeconfig}"),
+        "--leader-elect=false".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        "--kube-api-qps=500".to_owned(),
+        "--kube-api-burst=1000".to_owned(),
+    ]
+    .into()
+}
+
+fn manager_arguments(port: u16) -> Vec<String> {
+    let kubeconfig = "controller-manager.kubeconfig";
+    [
+        format!("--kubeconfig={kubeconfig}"),
+        format!("--authentication-kubeconfig={kubeconfig}"),
+        format!("--authorization-kubeconfig={kubeconfig}"),
+        "--root-ca-file=ca.crt".to_owned(),
+        "--service-account-private-key-file=service-account.key".to_owned(),
+        "--use-service-account-credentials=true".to_owned(),
+        "--leader-elect=false".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        // At the default of 20 requests a second the controllers would be what tests wait for.
+        "--kube-api-qps=500".to_owned(),
+        "--kube-api-burst=1000".to_owned(),
+        // Loopback addresses are not allowed in endpoints.
+        "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller".to_owned(),
+    ]
+    .into()
+}

@@ -1,0 +1,138 @@
+//! `local-cluster`: builds, starts and lends out the cluster.
+
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
+
+use clap::{Args, Parser, Subcommand};
+use local_cluster::{Cluster, Options, Programs};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A real Kubernetes control plane on this machine, without containers.
+#[derive(Parser)]
+#[command(max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the programs, if they are not there yet, and print their folder
+    Build,
+    /// Start a cluster and keep it until Ctrl-C
+    Up(Nodes),
+    /// Start a cluster, run a command against it, end it, and exit as the command did
+    Run {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct Nodes {
+    /// Nodes
+    #[arg(long, default_value = "2")]
+    nodes: usize,
+    /// Run containers of this image as a process of this executable
+    #[arg(long, value_name = "IMAGE=PATH", value_parser = program)]
+    program: Vec<(String, PathBuf)>,
+}
+
+fn program(text: &str) -> Result<(String, PathBuf), String> {
+    let (image, path) = text.split_once('=').ok_or("write IMAGE=PATH")?;
+    let path = std::fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))?;
+    Ok((image.to_owned(), path))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn,kube_client=off").init();
+    let outcome = match Arguments::parse().command {
+        Command::Build => Programs::find_or_build().map(|programs| {
+            println!("{}", programs.folder().display());
+            ExitCode::SUCCESS
+        }),
+        Command::Up(nodes) => up(nodes).await,
+        Command::Run { nodes, command } => run(nodes, command).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("local-cluster: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn start(nodes: Nodes) -> Result<Cluster, local_cluster::Error> {
+    let mut programs: BTreeMap<_, _> = nodes.program.into_iter().collect();
+    if let Ok(own) = std::env::current_exe() {
+        let sample = own.with_file_name("sample-app");
+        programs.entry("lockkeeper.dev/sample-app".to_owned()).or_insert(sample);
+    }
+    let begun = Instant::now();
+    let cluster = Cluster::start(Options { nodes: nodes.nodes, programs }).await?;
+    eprintln!("local-cluster: ready after {:.1} s; logs are in {}", begun.elapsed().as_secs_f64(), cluster.logs().display());
+    Ok(cluster)
+}
+
+async fn up(nodes: Nodes) -> Result<ExitCode, local_cluster::Error> {
+    let cluster = start(nodes).await?;
+    println!("In another terminal:\n");
+    println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
+    println!("  export PATH={}:$PATH\n", cluster.bin().display());
+    println!("  kubectl get nodes\n\nCtrl-C ends the cluster.");
+    supervise(cluster, std::future::pending::<()>()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_cluster::Error> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::FAILURE) };
+    let mut child = tokio::process::Command::new(program);
+    child.args(arguments).kill_on_drop(true);
+    let cluster = if std::env::var_os("LOCKKEEPER_TEST_KUBECONFIG").is_some() {
+        None
+    } else {
+        let cluster = start(nodes).await?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders = vec![cluster.bin().to_owned()];
+        folders.extend(std::env::split_paths(&path));
+        child
+            .env("KUBECONFIG", cluster.kubeconfig())
+            .env("LOCKKEEPER_TEST_KUBECONFIG", cluster.kubeconfig())
+            .env("LOCKKEEPER_TEST_BIN", cluster.bin())
+            .env("LOCKKEEPER_TEST_SUPERVISOR", std::process::id().to_string())
+            .env("PATH", std::env::join_paths(folders).unwrap_or(path));
+        Some(cluster)
+    };
+    let mut child = child.spawn().map_err(|source| local_cluster::Error::Io { what: format!("running {program}"), source })?;
+    let status = match cluster {
+        Some(cluster) => supervise(cluster, child.wait()).await,
+        None => Some(child.wait().await),
+    };
+    let code = status.and_then(Result::ok).and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Until `work` is done, or somebody tells us to stop; restarts the API server on SIGUSR1.
+async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut restart)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::user_defined1()))
+    else {
+        return None;
+    };
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break Some(done),
+            _ = interrupt.recv() => break None,
+            _ = terminate.recv() => break None,
+            _ = restart.recv() => {
+                if let Err(error) = cluster.restart_api_server().await {
+                    eprintln!("local-cluster: {error}");
+                }
+            }
+        }
+    };
+    cluster.stop().await;
+    done
+}
