@@ -28,7 +28,7 @@ pub enum Command {
 #[derive(Args, Debug, Clone)]
 pub struct RunSettings {
     /// Where /metrics, /livez and /readyz are served
-    #[arg(long, env = "LOCKKEEPER_METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "LOCKKEEPER_METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics_address: SocketAddr,
 
     /// The namespace of the operator, where it keeps the key of its digests; it is never governed itself
@@ -46,6 +46,15 @@ pub struct RunSettings {
     /// What is logged: a level (error, warn, info, debug, trace), or target=level pairs with commas between
     #[arg(long, env = "LOCKKEEPER_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
+}
+
+/// A pod's IPv6 address comes without brackets.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let split = || {
+        let (host, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(host.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(split).ok_or_else(|| "write an IP address and a port, such as 0.0.0.0:8080".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

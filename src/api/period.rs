@@ -27,6 +27,12 @@ impl Period {
         self.length
     }
 
+    /// A period whose text is known to say that length; for defaults.
+    pub(super) fn known(written: &str, length: Duration) -> Self {
+        debug_assert_eq!(Self::parse(written), Some(length), "{written}");
+        Self { written: written.to_owned(), length }
+    }
+
     fn parse(text: &str) -> Option<Duration> {
         let mut rest = text;
         let mut total = Duration::ZERO;
@@ -70,14 +76,6 @@ impl TryFrom<String> for Period {
 impl From<Period> for String {
     fn from(period: Period) -> Self {
         period.written
-    }
-}
-
-impl From<Duration> for Period {
-    fn from(length: Duration) -> Self {
-        let millis = length.as_millis();
-        let written = if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") };
-        Self { written, length }
     }
 }
 

@@ -255,11 +255,11 @@ fn default_kinds() -> Vec<WorkloadKind> {
 }
 
 fn default_settle() -> Period {
-    Duration::from_secs(2).into()
+    Period::known("2s", Duration::from_secs(2))
 }
 
 fn default_settle_limit() -> Period {
-    Duration::from_secs(30).into()
+    Period::known("30s", Duration::from_secs(30))
 }
 
 fn default_limit_max() -> u32 {
@@ -267,11 +267,11 @@ fn default_limit_max() -> u32 {
 }
 
 fn default_limit_window() -> Period {
-    Duration::from_secs(3600).into()
+    Period::known("1h", Duration::from_secs(3600))
 }
 
 fn default_deadline() -> Period {
-    DEFAULT_DEADLINE.into()
+    Period::known("10m", DEFAULT_DEADLINE)
 }
 
 /// The upstream schema without the list and map bounds leaves the cost of the CEL rules unbounded, and the API server refuses that.

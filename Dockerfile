@@ -1,0 +1,12 @@
+# The image holds one static program and nothing else.
+FROM rust:1.95-alpine AS build
+RUN apk add --no-cache musl-dev
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --bin lockkeeper
+
+FROM scratch
+COPY --from=build /src/target/release/lockkeeper /lockkeeper
+USER 65532:65532
+ENTRYPOINT ["/lockkeeper"]
+CMD ["run"]

@@ -1,0 +1,42 @@
+# `make help` says what there is.
+.DEFAULT_GOAL := help
+LOCAL := cargo run --quiet --package local-cluster --bin local-cluster --
+OPERATOR := --program lockkeeper.dev/lockkeeper=target/debug/lockkeeper
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help
+help: ## What there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build:
+	cargo build --workspace --bins
+
+.PHONY: cluster
+cluster: build ## Start a Kubernetes cluster on this machine, and keep it until Ctrl-C
+	$(LOCAL) up $(OPERATOR)
+
+.PHONY: demo
+demo: build ## Watch Lockkeeper at work on a cluster of its own
+	$(LOCAL) run $(OPERATOR) -- demo/demo.sh
+
+.PHONY: test
+test: build ## Run all tests, those on a real control plane included
+	cargo test --workspace --no-run
+	$(LOCAL) run $(OPERATOR) -- cargo test --workspace -- --test-threads=10
+
+.PHONY: bench
+bench: ## Measure speed and size, beside a reference on the same machine
+	cargo build --release --bin lockkeeper
+	cargo bench --bench cluster --no-run
+	$(LOCAL) run --program lockkeeper.dev/lockkeeper=target/release/lockkeeper -- cargo bench --bench cluster
+
+.PHONY: generate
+generate: ## Write the CRD anew from the Rust types
+	cargo run --quiet --bin lockkeeper -- crd > target/crd.yaml
+	mv target/crd.yaml charts/lockkeeper/crds/upgradepolicies.yaml
+
+.PHONY: lint
+lint: ## Formatting and clippy, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings

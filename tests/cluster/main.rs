@@ -1,0 +1,11 @@
+//! The promises, tried one by one on a real control plane, against the operator as helm installs it.
+//!
+//! Run them with `make test`: they need a cluster around them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::await_holding_lock, missing_docs, reason = "tests")]
+
+mod config;
+mod operator_down;
+mod support;
+mod surfaces;
+mod trouble;

@@ -1,0 +1,162 @@
+//! What the operator finds when it comes back, and that coming back is no reason to roll.
+
+use serde_json::json;
+
+use crate::support::{Shop, env, eventually, http_get, kubectl, operator_address, operator_alone};
+
+#[tokio::test]
+async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_once() {
+    let alone = operator_alone();
+    let shop = Shop::governed("down").await;
+    let names: Vec<_> = (0..10).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        shop.config_map(name, &[("key", "old")]).await;
+        shop.deployment(name, json!({"env": env("KEY", name, "key")})).await;
+    }
+    for name in ["unchanged", "with-image"] {
+        shop.config_map(name, &[("key", "old")]).await;
+        shop.workload("Deployment", name, 2, json!({"env": env("KEY", name, "key")})).await;
+    }
+    shop.adopted().await;
+
+    // Restarted, upgraded, killed.
+    alone.stop();
+    alone.start();
+    shop.operator_has_acted().await;
+    alone.set(&["settings.logFormat=json"]);
+    alone.kill();
+    alone.ready();
+    shop.operator_has_acted().await;
+    for name in names.iter().map(String::as_str).chain(["unchanged", "with-image"]) {
+        assert_eq!(shop.rollouts(name).await, 0, "{name} after restarts");
+    }
+
+    // Changed while it is down.
+    shop.a_second_passes().await;
+    alone.stop();
+    for name in names.iter().map(String::as_str).chain(["with-image"]) {
+        shop.write(name, "key", "new").await;
+    }
+    shop.set_image("with-image", "v2").await;
+    alone.start();
+    for name in &names {
+        shop.rolled(name, 1).await;
+        shop.all_read(name, "KEY", "new").await;
+    }
+    shop.all_read("with-image", "KEY", "new").await;
+    shop.operator_has_acted().await;
+    assert!(shop.rollouts("with-image").await <= 2);
+    assert_eq!(shop.rollouts("unchanged").await, 0);
+    shop.up_to_date().await;
+
+    // Without its digest key it adopts anew.
+    alone.stop();
+    kubectl(&["delete", "secret", "lockkeeper-digest-key", "-n", "lockkeeper-system"]);
+    alone.start();
+    shop.operator_has_acted().await;
+    for name in &names {
+        assert_eq!(shop.rollouts(name).await, 1, "{name} after the key was lost");
+    }
+    shop.write("unchanged", "key", "new").await;
+    shop.rolled("unchanged", 1).await;
+    shop.up_to_date().await;
+}
+
+#[tokio::test]
+async fn p14_never_more_rollouts_than_the_cluster_may_have_are_under_way_and_all_come() {
+    let alone = operator_alone();
+    alone.set(&["settings.maxConfigRollouts=10"]);
+    let shop = Shop::governed("slots").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    let names: Vec<_> = (0..120).map(|number| format!("web-{number}")).collect();
+    for name in &names {
+        shop.workload("Deployment", name, 1, json!({"image": "other", "env": env("KEY", "app", "key")})).await;
+    }
+    shop.adopted().await;
+    shop.write("app", "key", "new").await;
+    let mut most = 0;
+    let rolling = || async { shop.status().await["workloads"].clone() };
+    eventually("all are rolled", rolling, |counts| {
+        most = most.max(counts["rolling"].as_u64().unwrap_or_default());
+        counts["upToDate"] == counts["total"] && most > 0
+    })
+    .await;
+    assert!((1..=10).contains(&most), "{most} were under way at once");
+    for name in &names {
+        assert_eq!(shop.rollouts(name).await, 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn together_rolls_each_once_also_if_the_operator_is_killed_in_between() {
+    let alone = operator_alone();
+    // One at a time, so that there is an in-between.
+    alone.set(&["settings.maxConfigRollouts=1"]);
+    let shop = Shop::open("together").await;
+    shop.policy(json!({"config": {"settle": "200ms"}, "rollout": {"together": "Config"}})).await;
+    let names = ["one", "two", "three"];
+    for name in names {
+        shop.config_map(name, &[("key", "old")]).await;
+        shop.deployment(name, json!({"env": env("KEY", name, "key")})).await;
+    }
+    shop.adopted().await;
+    shop.write("two", "key", "new").await;
+    let sum = || async {
+        let mut sum = 0;
+        for name in names {
+            sum += shop.rollouts(name).await;
+        }
+        sum
+    };
+    eventually("the first is rolled", sum, |sum| *sum > 0).await;
+    alone.kill();
+    alone.ready();
+    for name in names {
+        shop.rolled(name, 1).await;
+    }
+    shop.up_to_date().await;
+    shop.all_read("two", "KEY", "new").await;
+    for name in names {
+        assert_eq!(shop.rollouts(name).await, 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_is_deleted_lets_its_workloads_go_in_the_end_and_rolls_nothing() {
+    let _operator = crate::support::operator();
+    let shop = Shop::governed("let-go").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
+    shop.adopted().await;
+    shop.delete("UpgradePolicy", "shop").await;
+    shop.write("app", "key", "new").await;
+    let marks = || async {
+        let web = shop.get("Deployment", "web").await;
+        web["metadata"]["annotations"].as_object().unwrap().keys().filter(|key| key.starts_with("lockkeeper.dev/")).cloned().collect::<Vec<_>>()
+    };
+    assert!(!marks().await.is_empty(), "a policy that is gone for a moment lets nothing go");
+    // It waits for a minute, and patience is a minute too.
+    for _ in 0..2 {
+        if marks().await.is_empty() {
+            break;
+        }
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(50);
+        eventually("its marks go", marks, |marks| marks.is_empty() || std::time::Instant::now() > until).await;
+    }
+    assert!(marks().await.is_empty());
+    assert_eq!(shop.rollouts("web").await, 0);
+}
+
+#[tokio::test]
+async fn the_operator_stops_within_five_seconds_and_readiness_names_what_it_waits_for() {
+    let alone = operator_alone();
+    let address = operator_address();
+    assert_eq!(http_get(&address, "/readyz").as_deref(), Some("ready\n"));
+    assert_eq!(http_get(&address, "/livez").as_deref(), Some("ok\n"));
+    let begun = std::time::Instant::now();
+    alone.stop();
+    // The grace period of the pod is 10 s, so this is its own doing.
+    assert!(begun.elapsed().as_secs() < 8, "it took {:?}", begun.elapsed());
+    assert!(http_get(&address, "/livez").is_none(), "it is gone");
+    alone.start();
+}

@@ -1,0 +1,392 @@
+//! A namespace of one's own, and the operator that all share.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    process::Command,
+    sync::{Once, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Duration, Instant},
+};
+
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::{ApiResource, GroupVersionKind},
+};
+use local_cluster::shared;
+use serde_json::{Value, json};
+
+/// No condition is waited for longer than this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tests that need the operator to go on hold it for reading; those that stop it, for writing.
+static OPERATOR: RwLock<()> = RwLock::new(());
+static INSTALLED: Once = Once::new();
+
+/// The operator as it is installed; it goes on while this is held.
+pub fn operator() -> RwLockReadGuard<'static, ()> {
+    let guard = OPERATOR.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+    INSTALLED.call_once(|| helm(&[]));
+    guard
+}
+
+/// The operator, for a test that stops it or sets it up otherwise. It is as it was when this is dropped.
+pub struct OperatorAlone {
+    _guard: RwLockWriteGuard<'static, ()>,
+}
+
+pub fn operator_alone() -> OperatorAlone {
+    let guard = OPERATOR.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+    INSTALLED.call_once(|| helm(&[]));
+    OperatorAlone { _guard: guard }
+}
+
+impl OperatorAlone {
+    /// Scales it to nothing, and waits until its pod is gone.
+    pub fn stop(&self) {
+        kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=0"]);
+        kubectl(&["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=lockkeeper", "-n", "lockkeeper-system", "--timeout=30s"]);
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub fn start(&self) {
+        kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=1"]);
+        ready();
+    }
+
+    /// Ends it without a word.
+    pub fn kill(&self) {
+        kubectl(&["delete", "pod", "-l", "app.kubernetes.io/name=lockkeeper", "-n", "lockkeeper-system", "--grace-period=0", "--force"]);
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(&self) {
+        ready();
+    }
+
+    /// Upgrades the release with these values.
+    pub fn set(&self, values: &[&str]) {
+        helm(values);
+    }
+}
+
+impl Drop for OperatorAlone {
+    fn drop(&mut self) {
+        helm(&[]);
+    }
+}
+
+fn helm(values: &[&str]) {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper");
+    let mut command = shared().command("helm");
+    command.args(["upgrade", "--install", "lockkeeper", chart, "-n", "lockkeeper-system", "--create-namespace", "--force-conflicts"]);
+    command.args(["--set", "settings.logLevel=info\\,lockkeeper=debug"]);
+    for value in values {
+        command.args(["--set", value]);
+    }
+    run(command);
+    ready();
+}
+
+fn ready() {
+    kubectl(&["rollout", "status", "deployment/lockkeeper", "-n", "lockkeeper-system", "--timeout=60s"]);
+}
+
+/// Runs kubectl; its output. It must succeed.
+pub fn kubectl(arguments: &[&str]) -> String {
+    let mut command = shared().command("kubectl");
+    command.args(arguments);
+    run(command)
+}
+
+fn run(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed:\n{out}{err}");
+    out.into_owned()
+}
+
+/// The address of the operator's metrics.
+pub fn operator_address() -> String {
+    let address = "{.items[?(@.status.phase=='Running')].status.podIP}";
+    kubectl(&["get", "pods", "-n", "lockkeeper-system", "-l", "app.kubernetes.io/name=lockkeeper", "-o", &format!("jsonpath={address}")])
+}
+
+/// The body that a pod answers with.
+pub fn http_get(address: &str, path: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect((address, 8080)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
+pub async fn client() -> Client {
+    let text = std::fs::read_to_string(&shared().kubeconfig).unwrap();
+    let config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text).unwrap(), &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// Waits for something, and says what was last seen if it does not come.
+pub async fn eventually<T: Debug, F: Future<Output = T>>(what: &str, mut look: impl FnMut() -> F, mut holds: impl FnMut(&T) -> bool) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = look().await;
+        if holds(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; last seen: {seen:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A namespace for one test.
+pub struct Shop {
+    pub client: Client,
+    pub name: String,
+}
+
+impl Shop {
+    /// A new namespace, with a workload `sentinel` and its ConfigMap, and no policy yet.
+    pub async fn open(name: &str) -> Self {
+        let shop = Self { client: client().await, name: format!("{name}-{:x}", std::process::id()) };
+        let namespaces: Api<DynamicObject> = Api::all_with(shop.client.clone(), &resource("Namespace"));
+        let namespace = serde_json::from_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop.name}})).unwrap();
+        namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        shop
+    }
+
+    /// With a policy over everything, that settles fast.
+    pub async fn governed(name: &str) -> Self {
+        let shop = Self::open(name).await;
+        shop.policy(json!({"config": {"settle": "500ms", "settleLimit": "5s"}})).await;
+        shop
+    }
+
+    pub fn api(&self, kind: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.name, &resource(kind))
+    }
+
+    pub async fn create(&self, mut object: Value) -> DynamicObject {
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        object["apiVersion"] = json!(resource(&kind).api_version);
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        self.api(&kind).create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    pub async fn policy(&self, mut spec: Value) {
+        let fields = spec.as_object_mut().unwrap();
+        fields.entry("selector").or_insert(json!({}));
+        fields.entry("kinds").or_insert(json!(["Deployment", "StatefulSet", "DaemonSet"]));
+        self.create(json!({"kind": "UpgradePolicy", "metadata": {"name": "shop"}, "spec": spec})).await;
+    }
+
+    pub async fn config_map(&self, name: &str, data: &[(&str, &str)]) {
+        let data: BTreeMap<_, _> = data.iter().copied().collect();
+        self.create(json!({"kind": "ConfigMap", "metadata": {"name": name}, "data": data})).await;
+    }
+
+    pub async fn secret(&self, name: &str, data: &[(&str, &str)]) {
+        let data: BTreeMap<_, _> = data.iter().copied().collect();
+        self.create(json!({"kind": "Secret", "metadata": {"name": name}, "stringData": data})).await;
+    }
+
+    /// A Deployment of one pod that really runs.
+    pub async fn deployment(&self, name: &str, pod: Value) {
+        self.workload("Deployment", name, 1, pod).await;
+    }
+
+    /// `pod` may hold containers' fields (`env`, `envFrom`, `volumeMounts`), which go to the one container, and fields of the pod's spec.
+    pub async fn workload(&self, kind: &str, name: &str, replicas: u32, pod: Value) {
+        self.create(workload(kind, name, replicas, pod)).await;
+    }
+
+    pub async fn patch(&self, kind: &str, name: &str, patch: Value) {
+        self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
+    pub async fn write(&self, config_map: &str, key: &str, value: &str) {
+        self.patch("ConfigMap", config_map, json!({"data": {key: value}})).await;
+    }
+
+    pub async fn delete(&self, kind: &str, name: &str) {
+        self.api(kind).delete(name, &DeleteParams::default()).await.unwrap();
+        eventually("deletion", || async { self.api(kind).get_opt(name).await.unwrap().is_some() }, |there| !there).await;
+    }
+
+    pub async fn get(&self, kind: &str, name: &str) -> Value {
+        serde_json::to_value(self.api(kind).get(name).await.unwrap()).unwrap()
+    }
+
+    pub async fn set_image(&self, name: &str, tag: &str) {
+        let container = json!({"name": "app", "image": format!("lockkeeper.dev/sample-app:{tag}")});
+        let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+        self.api("Deployment").patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    }
+
+    /// Waits until all workloads have a record and are rolled out.
+    pub async fn adopted(&self) {
+        for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+            eventually(
+                "every workload is adopted",
+                || async {
+                    let all = self.api(kind).list(&ListParams::default()).await.unwrap().items;
+                    all.into_iter().filter(|one| mark(&serde_json::to_value(one).unwrap(), "config").is_none()).map(|one| one.metadata.name).collect::<Vec<_>>()
+                },
+                Vec::is_empty,
+            )
+            .await;
+        }
+        self.up_to_date().await;
+        self.a_second_passes().await;
+    }
+
+    /// Kubernetes writes times in whole seconds; a pod must be seen to be older than a write that follows. Waits on the API server's
+    /// clock, not ours.
+    pub async fn a_second_passes(&self) {
+        let name = format!("tick-{:x}", rand::random::<u32>());
+        let first = self.create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-0")}})).await.metadata.creation_timestamp.unwrap();
+        for number in 1.. {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let tick = self.create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-{number}")}})).await;
+            if tick.metadata.creation_timestamp.unwrap().0.as_second() > first.0.as_second() + 1 {
+                return;
+            }
+        }
+    }
+
+    pub async fn status(&self) -> Value {
+        self.get("UpgradePolicy", "shop").await["status"].clone()
+    }
+
+    /// Waits until the policy says that everything is up to date.
+    pub async fn up_to_date(&self) {
+        eventually("up to date", || self.status(), |status| {
+            let counts = &status["workloads"];
+            counts["total"].as_u64() > Some(0) && counts["total"] == counts["upToDate"]
+        })
+        .await;
+    }
+
+    /// Waits until the policy says this of a workload: its attention entry.
+    pub async fn stands(&self, name: &str, phase: &str, reason: &str) -> Value {
+        let entry = |status: &Value| status["attention"].as_array().into_iter().flatten().find(|one| one["name"] == name).cloned().unwrap_or_default();
+        let status = eventually(&format!("{name} is {phase}/{reason}"), || self.status(), |status| {
+            let one = entry(status);
+            one["phase"] == phase && one["reason"] == reason
+        })
+        .await;
+        entry(&status)
+    }
+
+    /// How often a workload's template has been rolled out since it was created. Adoption and records are none.
+    pub async fn rollouts(&self, name: &str) -> u64 {
+        for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+            let Some(object) = self.api(kind).get_opt(name).await.unwrap() else { continue };
+            if kind == "Deployment" {
+                let annotations = object.metadata.annotations.unwrap_or_default();
+                return annotations["deployment.kubernetes.io/revision"].parse::<u64>().unwrap() - 1;
+            }
+            let revisions = self.api("ControllerRevision").list(&ListParams::default()).await.unwrap().items;
+            let own = revisions.iter().filter(|one| one.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref()));
+            return own.filter_map(|one| one.data["revision"].as_u64()).max().unwrap_or(1) - 1;
+        }
+        panic!("there is no workload {name}");
+    }
+
+    /// Waits until a workload has been rolled out so often, and is done.
+    pub async fn rolled(&self, name: &str, times: u64) {
+        eventually(&format!("{name} rolled {times} times"), || self.rollouts(name), |seen| *seen >= times).await;
+        assert_eq!(self.rollouts(name).await, times, "rollouts of {name}");
+    }
+
+    /// Everything that the operator had to do about earlier changes is done: it has acted on a later one. A workload that reads a
+    /// ConfigMap of its own is rolled, with the quiet time of the policy, and this waits for it.
+    pub async fn operator_has_acted(&self) {
+        if self.api("ConfigMap").get_opt("sentinel").await.unwrap().is_none() {
+            self.config_map("sentinel", &[("tick", "0")]).await;
+            self.create(workload("Deployment", "sentinel", 1, json!({"image": "sentinel", "envFrom": [{"configMapRef": {"name": "sentinel"}}]}))).await;
+            self.adopted().await;
+        }
+        let before = self.rollouts("sentinel").await;
+        self.write("sentinel", "tick", &(before + 1).to_string()).await;
+        eventually("the sentinel rolls", || self.rollouts("sentinel"), |seen| *seen > before).await;
+        let done = |sentinel: &Value| sentinel["status"]["observedGeneration"] == sentinel["metadata"]["generation"] && sentinel["status"]["updatedReplicas"] == 1 && sentinel["status"]["replicas"] == 1;
+        eventually("the sentinel is done", || self.get("Deployment", "sentinel"), done).await;
+    }
+
+    /// Addresses of the pods of a workload that are not going.
+    pub async fn addresses(&self, name: &str) -> Vec<String> {
+        let pods = self.api("Pod").list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let staying = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        staying.filter_map(|pod| pod.data["status"]["podIP"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// What the processes of a workload's pods read when they started: an environment variable, or a file by its path.
+    pub async fn reads(&self, name: &str, what: &str) -> Vec<String> {
+        let answers = self.addresses(name).await.into_iter().map(|address| {
+            let answer: Value = serde_json::from_str(&http_get(&address, "/env").unwrap_or_default()).unwrap_or_default();
+            let place = if what.starts_with('/') { "filesAtStart" } else { "env" };
+            answer[place][what].as_str().unwrap_or("(not there)").to_owned()
+        });
+        answers.collect()
+    }
+
+    /// Waits until every pod of a workload reads this.
+    pub async fn all_read(&self, name: &str, what: &str, value: &str) {
+        eventually(&format!("every pod of {name} reads {what}={value}"), || self.reads(name, what), |seen| {
+            !seen.is_empty() && seen.iter().all(|one| one == value)
+        })
+        .await;
+    }
+}
+
+/// An annotation of ours.
+pub fn mark(object: &Value, name: &str) -> Option<String> {
+    object["metadata"]["annotations"][format!("lockkeeper.dev/{name}")].as_str().map(str::to_owned)
+}
+
+fn workload(kind: &str, name: &str, replicas: u32, mut pod: Value) -> Value {
+    let mut container = json!({
+        "name": "app", "image": "lockkeeper.dev/sample-app:v1",
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+    });
+    for field in ["image", "env", "envFrom", "volumeMounts"] {
+        if let Some(value) = pod.as_object_mut().unwrap().remove(field) {
+            container[field] = value;
+        }
+    }
+    pod["containers"] = json!([container]);
+    pod["terminationGracePeriodSeconds"] = json!(1);
+    let labels = json!({"app": name});
+    let mut spec = json!({"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}});
+    if kind != "DaemonSet" {
+        spec["replicas"] = json!(replicas);
+    }
+    if kind == "StatefulSet" {
+        spec["serviceName"] = json!(name);
+    }
+    json!({"kind": kind, "metadata": {"name": name, "labels": labels}, "spec": spec})
+}
+
+/// An environment variable from one key of a ConfigMap.
+pub fn env(variable: &str, config_map: &str, key: &str) -> Value {
+    json!([{"name": variable, "valueFrom": {"configMapKeyRef": {"name": config_map, "key": key}}}])
+}
+
+fn resource(kind: &str) -> ApiResource {
+    let (group, version) = match kind {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ControllerRevision" | "ReplicaSet" => ("apps", "v1"),
+        "UpgradePolicy" => ("lockkeeper.dev", "v1alpha1"),
+        "Event" => ("events.k8s.io", "v1"),
+        _ => ("", "v1"),
+    };
+    let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    if kind == "UpgradePolicy" {
+        resource.plural = "upgradepolicies".into();
+    }
+    resource
+}

@@ -1,0 +1,251 @@
+//! What goes wrong for one workload, or for all, and what is seen of it.
+
+use std::net::TcpListener;
+
+use kube::api::{ListParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::support::{Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone};
+
+fn apply(object: &Value) {
+    let file = std::env::temp_dir().join(format!("lockkeeper-{:x}.json", rand::random::<u64>()));
+    std::fs::write(&file, object.to_string()).unwrap();
+    kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// Refuses patches of workloads labelled `refuse: NAME`, without a server.
+fn refuse(name: &str) {
+    apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
+            "matchConstraints": {
+                "objectSelector": {"matchLabels": {"refuse": name}},
+                "resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]},
+            "matchConditions": [{"name": "operator", "expression": "request.userInfo.username.endsWith(':lockkeeper')"}],
+            "validations": [{"expression": "false", "message": "no change on a Friday"}]}},
+        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]}},
+    ]}));
+}
+
+#[tokio::test]
+async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_until_it_works() {
+    let _operator = operator();
+    let shop = Shop::governed("trouble").await;
+    let policy = shop.name.clone();
+    shop.config_map("app", &[("key", "old")]).await;
+    let names: Vec<_> = (0..8).map(|number| format!("web-{number}")).chain(["refused".into(), "hanging".into()]).collect();
+    for name in &names {
+        shop.deployment(name, json!({"env": env("KEY", "app", "key")})).await;
+    }
+    shop.adopted().await;
+    shop.patch("Deployment", "refused", json!({"metadata": {"labels": {"refuse": policy}}})).await;
+    shop.patch("Deployment", "hanging", json!({"metadata": {"labels": {"hang": policy}}})).await;
+    refuse(&policy);
+    // Takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    apply(&json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": policy}, "webhooks": [{
+        "name": "hang.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "timeoutSeconds": 30, "failurePolicy": "Fail",
+        "clientConfig": {"url": format!("https://127.0.0.1:{port}/")},
+        "objectSelector": {"matchLabels": {"hang": policy}},
+        "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]}]}));
+    let user = format!("--as=system:serviceaccount:lockkeeper-system:lockkeeper");
+    eventually(
+        "the refusal is in force",
+        || async {
+            let mut dry = local_cluster::shared().command("kubectl");
+            dry.args(["annotate", "deployment/refused", "x=y", "--overwrite", "--dry-run=server", "-n", &shop.name, &user]);
+            !dry.output().unwrap().status.success()
+        },
+        |refused| *refused,
+    )
+    .await;
+
+    shop.write("app", "key", "new").await;
+    for name in names.iter().filter(|name| name.starts_with("web")) {
+        shop.rolled(name, 1).await;
+    }
+    assert_eq!((shop.rollouts("refused").await, shop.rollouts("hanging").await), (0, 0));
+    let refused = shop.stands("refused", "Waiting", "PatchRefused").await;
+    assert!(refused["message"].as_str().unwrap().contains("no change on a Friday"), "{refused}");
+    let metrics = http_get(&operator_address(), "/metrics").unwrap();
+    assert!(metrics.contains(r#"lockkeeper_actions_total{action="Roll",outcome="Refused"}"#), "{metrics}");
+    shop.stands("hanging", "Waiting", "PatchFailing").await;
+    shop.operator_has_acted().await;
+
+    kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy,validatingwebhookconfiguration", &policy, "--ignore-not-found"]);
+    drop(silent);
+    for name in ["refused", "hanging"] {
+        shop.rolled(name, 1).await;
+        shop.all_read(name, "KEY", "new").await;
+    }
+    shop.up_to_date().await;
+}
+
+#[tokio::test]
+async fn p15_a_policy_that_cannot_be_acted_on_says_so_and_disturbs_no_other() {
+    let _operator = operator();
+    let shop = Shop::governed("invalid").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
+    shop.adopted().await;
+    let bad = json!({"kind": "UpgradePolicy", "metadata": {"name": "bad"}, "spec": {"selector": {"matchLabels": {"a": "not a label value!"}}, "config": {}}});
+    shop.create(bad).await;
+    let ready = |policy: &Value| policy["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready").cloned();
+    let policy = eventually("it says so", || shop.get("UpgradePolicy", "bad"), |policy| ready(policy).is_some()).await;
+    let ready = ready(&policy).unwrap();
+    assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("InvalidSpec")));
+    assert!(ready["message"].as_str().unwrap().starts_with("spec.selector:"), "{ready}");
+    shop.write("app", "key", "new").await;
+    shop.rolled("web", 1).await;
+}
+
+#[tokio::test]
+async fn p15_garbage_in_our_annotations_is_adopted_anew_and_rolls_nothing() {
+    let _operator = operator();
+    let shop = Shop::governed("garbage").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    for name in ["config", "governance", "rollouts", "rollout"] {
+        shop.deployment(name, json!({"env": env("KEY", "app", "key")})).await;
+    }
+    shop.adopted().await;
+    for name in ["config", "governance", "rollouts", "rollout"] {
+        let key = format!("lockkeeper.dev/{name}");
+        shop.patch("Deployment", name, json!({"metadata": {"annotations": {key: "{\"v\": [garbage"}}})).await;
+    }
+    shop.operator_has_acted().await;
+    shop.write("app", "key", "new").await;
+    for name in ["config", "governance", "rollouts", "rollout"] {
+        shop.rolled(name, 1).await;
+    }
+    shop.up_to_date().await;
+}
+
+#[tokio::test]
+async fn p11_no_byte_of_a_secret_is_seen_anywhere_and_large_ones_are_digested() {
+    let _operator = operator();
+    let shop = Shop::governed("secret").await;
+    let canary = "correct-horse-battery-staple";
+    let big = "x".repeat(1000 * 1000);
+    shop.secret("big", &[("key", canary), ("rest", &big)]).await;
+    let keys: Vec<_> = (0..500).map(|number| format!("key-{number}")).collect();
+    shop.config_map("many", &keys.iter().map(|key| (key.as_str(), "v")).collect::<Vec<_>>()).await;
+    shop.deployment("web", json!({"image": "other", "envFrom": [{"secretRef": {"name": "big"}}, {"configMapRef": {"name": "many"}}]})).await;
+    shop.adopted().await;
+    let changed = format!("{canary}-2");
+    shop.patch("Secret", "big", json!({"stringData": {"key": changed}})).await;
+    shop.rolled("web", 1).await;
+    shop.write("many", "key-499", "w").await;
+    shop.rolled("web", 2).await;
+    shop.up_to_date().await;
+    let events = shop.api("Event").list(&ListParams::default()).await.unwrap().items;
+    assert!(events.iter().any(|event| event.data["reason"] == "ConfigRollout"), "an event told of it");
+    let log = kubectl_logs();
+    assert!(log.contains("Secret/big"), "the log told of it");
+    let places = [
+        serde_json::to_string(&events).unwrap(),
+        shop.get("Deployment", "web").await.to_string(),
+        shop.get("UpgradePolicy", "shop").await.to_string(),
+        http_get(&operator_address(), "/metrics").unwrap(),
+        log,
+    ];
+    use base64::Engine;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(canary);
+    for place in places {
+        assert!(!place.contains(canary) && !place.contains(encoded.trim_end_matches('=')), "a secret in {place:.300}");
+    }
+}
+
+/// The operator's log: the local cluster keeps each container's beside its kubeconfig.
+fn kubectl_logs() -> String {
+    let pods = local_cluster::shared().kubeconfig.with_file_name("pods").join("lockkeeper-system");
+    let logs = std::fs::read_dir(pods).unwrap().flatten().map(|pod| std::fs::read_to_string(pod.path().join("lockkeeper.log")).unwrap_or_default());
+    logs.collect()
+}
+
+#[tokio::test]
+async fn a_workload_made_again_under_its_name_is_another_one() {
+    let _operator = operator();
+    let shop = Shop::governed("again").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
+    shop.adopted().await;
+    let mut copy = shop.get("Deployment", "web").await;
+    for field in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
+        copy["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    shop.delete("Deployment", "web").await;
+    shop.write("app", "key", "new").await;
+    let object = serde_json::from_value(copy).unwrap();
+    shop.api("Deployment").create(&PostParams::default(), &object).await.unwrap();
+    shop.operator_has_acted().await;
+    assert_eq!(shop.rollouts("web").await, 0, "the copied record was made for another object");
+    shop.all_read("web", "KEY", "new").await;
+    shop.up_to_date().await;
+}
+
+#[tokio::test]
+async fn a_rollout_without_progress_has_failed_and_says_what_is_wrong_with_which_pod() {
+    let _operator = operator();
+    let shop = Shop::open("failed").await;
+    shop.policy(json!({"config": {"settle": "200ms"}, "rollout": {"deadline": "4s"}})).await;
+    shop.config_map("app", &[("key", "old")]).await;
+    shop.workload("Deployment", "web", 2, json!({"env": env("KEY", "app", "key")})).await;
+    shop.adopted().await;
+    let crash = json!({"spec": {"template": {"metadata": {"annotations": {"lockkeeper.dev/test-crash": "true"}}}}});
+    shop.patch("Deployment", "web", crash).await;
+    let entry = shop.stands("web", "Failed", "DeadlineExceeded").await;
+    assert!(entry["message"].as_str().unwrap().contains("CrashLoopBackOff"), "{entry}");
+    let columns = kubectl(&["get", "upgradepolicies", "-n", &shop.name]);
+    assert!(columns.contains("FAILED"), "{columns}");
+    let cure = json!({"spec": {"template": {"metadata": {"annotations": {"lockkeeper.dev/test-crash": null}}}}});
+    shop.patch("Deployment", "web", cure).await;
+    shop.up_to_date().await;
+}
+
+#[tokio::test]
+async fn p14_at_rest_the_operator_writes_nothing() {
+    let _alone = operator_alone();
+    let shop = Shop::governed("rest").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
+    shop.adopted().await;
+    shop.operator_has_acted().await;
+    shop.up_to_date().await;
+    let writes = || async {
+        let metrics = http_get(&operator_address(), "/metrics").unwrap();
+        metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    // Statuses whose wording changed are written after half a minute; two equal readings in a row, that far apart, are rest.
+    let mut before = writes().await;
+    let rested = || async {
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+        writes().await
+    };
+    eventually("two equal readings", rested, |now| {
+        let same = *now == before;
+        before.clone_from(now);
+        same
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_restarts_is_found_again_and_changes_meanwhile_are_rolled() {
+    let alone = operator_alone();
+    let shop = Shop::governed("restart").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
+    shop.adopted().await;
+    if !local_cluster::shared().restart_api_server().unwrap() {
+        return;
+    }
+    let down = || async { shop.api("ConfigMap").get("app").await.is_err() };
+    eventually("the API server is down", down, |down| *down).await;
+    eventually("the API server is back", down, |down| !*down).await;
+    shop.write("app", "key", "new").await;
+    shop.rolled("web", 1).await;
+    shop.all_read("web", "KEY", "new").await;
+    alone.ready();
+}
