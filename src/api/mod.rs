@@ -8,7 +8,7 @@ pub mod status;
 
 pub use period::Period;
 pub use policy::{
-    ConfigKind, ConfigPattern, ConfigSpec, IncludeOwned, Limit, Mode, OnChange, RolloutSpec, Together, UpgradePolicy,
-    UpgradePolicySpec, WorkloadKind,
+    ConfigKind, ConfigPattern, ConfigSpec, IncludeOwned, Limit, Mode, OnChange, RolloutSpec, Together, UpgradePolicy, UpgradePolicySpec,
+    WorkloadKind,
 };
 pub use status::{Attention, Phase, Reason, UpgradePolicyStatus, WorkloadCounts};

@@ -40,6 +40,7 @@ pub struct UpgradePolicySpec {
     /// Labels of workloads in this namespace; `{}` selects all of them.
     #[x_kube(
         validation = Rule::new("!has(self.matchLabels) || self.matchLabels.size() <= 64").message("spec.selector.matchLabels: at most 64 labels"),
+        validation = Rule::new("!has(self.matchLabels) || self.matchLabels.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("spec.selector.matchLabels: keys must be label keys, such as app or example.com/tier"),
         validation = Rule::new("!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])").message("spec.selector.matchExpressions: operator must be In, NotIn, Exists or DoesNotExist"),
         validation = Rule::new("!has(self.matchExpressions) || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && e.values.size() > 0))").message("spec.selector.matchExpressions: In and NotIn need values, Exists and DoesNotExist have none")
     )]
@@ -274,7 +275,11 @@ fn default_deadline() -> Period {
     Period::known("10m", DEFAULT_DEADLINE)
 }
 
-/// The upstream schema without the list and map bounds leaves the cost of the CEL rules unbounded, and the API server refuses that.
+const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
+const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
+
+/// The upstream schema without the list and map bounds leaves the cost of the CEL rules unbounded, and the API server refuses that; nor does it
+/// say what a label may be.
 fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
@@ -285,7 +290,7 @@ fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 "type": "object",
                 "description": "Labels that a workload must have.",
                 "maxProperties": 64,
-                "additionalProperties": { "type": "string", "maxLength": 63 }
+                "additionalProperties": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE }
             },
             "matchExpressions": {
                 "type": "array",
@@ -296,13 +301,13 @@ fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": { "type": "string", "maxLength": 317, "description": "The label's key." },
+                        "key": { "type": "string", "maxLength": 317, "pattern": LABEL_KEY, "description": "The label's key." },
                         "operator": { "type": "string", "maxLength": 16, "description": "In, NotIn, Exists or DoesNotExist." },
                         "values": {
                             "type": "array",
                             "maxItems": 64,
                             "x-kubernetes-list-type": "atomic",
-                            "items": { "type": "string", "maxLength": 63 },
+                            "items": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE },
                             "description": "For In and NotIn."
                         }
                     }

@@ -16,13 +16,12 @@ use super::{
     },
     decision::{Decision, Event, Notice, Patch},
     governs::{Governance, Standing, governance},
-    later, whole_second,
+    later,
     rollout::slots::{Candidate, Demand},
+    whole_second,
     world::{Activity, Memory, Namespace, Policy, ReplicaSet, Uid, Workload, WorkloadId},
 };
-use crate::api::{
-    Attention, Phase, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts, WorkloadKind, marks, status::ATTENTION_LIMIT,
-};
+use crate::api::{Attention, Phase, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts, WorkloadKind, marks, status::ATTENTION_LIMIT};
 
 /// A workload that carries our marks is let go when no policy has selected it for so long.
 const STRAY_AFTER: Duration = Duration::from_secs(60);
@@ -193,7 +192,9 @@ impl Assessments<'_> {
             }));
         }
         // A patch that carries an outcome tells of it when it is accepted.
-        decision.notices.retain(|notice| !matches!(notice.event, Event::RolloutDone | Event::RolloutFailed) || carries(&decision.patches, notice));
+        decision
+            .notices
+            .retain(|notice| !matches!(notice.event, Event::RolloutDone | Event::RolloutFailed) || carries(&decision.patches, notice));
         decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
         decision
     }

@@ -254,7 +254,11 @@ fn assess_config(input: &Input, config: &ConfigSpec, progress: Progress, found: 
         found.reason = Reason::ConfigRollout;
     }
 
-    let newest = if comparison.all_fresh { comparison.record.settled(&desired, workload.template.config_hash.clone()) } else { comparison.record.clone() };
+    let newest = if comparison.all_fresh {
+        comparison.record.settled(&desired, workload.template.config_hash.clone())
+    } else {
+        comparison.record.clone()
+    };
     keep_record(input, &record, &newest, ours, ended, progress, found);
     if comparison.all_fresh {
         if !comparison.missing.is_empty() && found.phase == Phase::UpToDate {
@@ -295,7 +299,8 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
         found.memory.reverted = None;
     }
     let seen = !input.pods.is_empty() || workload.rollout.current == 0;
-    let verified = |desired: &Desired| seen && input.pods.iter().all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed));
+    let verified =
+        |desired: &Desired| seen && input.pods.iter().all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed));
     let record = Record::adopt(desired, workload.template.config_hash.clone(), verified);
     found.unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified).map(|(name, _)| name.clone()).collect();
     let mut annotations = vec![(marks::CONFIG, Some(record.write(&workload.uid, input.key)))];

@@ -26,7 +26,9 @@ pub enum Error {
     #[error("the system gives no random numbers for a digest key: {0}")]
     Entropy(String),
     /// The CRD does not stand, so nothing may be concluded from the absence of policies.
-    #[error("the CustomResourceDefinition of UpgradePolicy is not established; until it is, marks stay on workloads that no policy selects")]
+    #[error(
+        "the CustomResourceDefinition of UpgradePolicy is not established; until it is, marks stay on workloads that no policy selects"
+    )]
     NoDefinition,
 }
 

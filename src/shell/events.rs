@@ -5,19 +5,16 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client, api::PostParams};
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event as KubeEvent},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
+use kube::{Api, Client, api::PostParams};
 use rand::RngExt;
 use tokio::sync::mpsc;
 
 use super::{clock, errors::within};
-use crate::{
-    core::decision::Notice,
-    telemetry::metrics::Metrics,
-};
+use crate::{core::decision::Notice, telemetry::metrics::Metrics};
 
 /// Events that wait to be written; more are dropped and counted.
 const QUEUE: usize = 1024;

@@ -193,8 +193,12 @@ impl Reconciler {
                 let after = seen.and_then(|seen| Duration::try_from(clock::now().duration_since(seen)).ok());
                 self.metrics.rolled(cause, after);
             }
-            Purpose::Adopt => tracing::info!(namespace, workload = %patch.workload, "adopted: its config is taken as it is, nothing is rolled"),
-            Purpose::Forget { .. } => tracing::info!(namespace, workload = %patch.workload, "let go: no policy governs it any more, our annotations are off"),
+            Purpose::Adopt => {
+                tracing::info!(namespace, workload = %patch.workload, "adopted: its config is taken as it is, nothing is rolled")
+            }
+            Purpose::Forget { .. } => {
+                tracing::info!(namespace, workload = %patch.workload, "let go: no policy governs it any more, our annotations are off")
+            }
             Purpose::Record => {}
         }
         for notice in notices {
@@ -294,7 +298,8 @@ impl Reconciler {
             let Some(policy) = self.index.namespace(namespace).and_then(|namespace| namespace.policies.get(&name)) else { continue };
             let (last_write, retry_at, busy) = self.executor.status_times(&policy.uid);
             let now = clock::now();
-            match conditions::write_at(&policy.status, &status, last_write, now).map(|time| retry_at.map_or(time, |retry| retry.max(time))) {
+            match conditions::write_at(&policy.status, &status, last_write, now).map(|time| retry_at.map_or(time, |retry| retry.max(time)))
+            {
                 Some(time) if time <= now && !busy => {
                     let uid = policy.uid.clone();
                     self.executor.status(namespace, name, uid, status);

@@ -16,7 +16,9 @@ pub enum LogFormat {
 
 /// The filter is none.
 #[derive(Debug, thiserror::Error)]
-#[error("--log-level {filter:?} is no filter ({reason}): write a level such as info or debug, or target=level pairs such as lockkeeper=debug,kube=warn")]
+#[error(
+    "--log-level {filter:?} is no filter ({reason}): write a level such as info or debug, or target=level pairs such as lockkeeper=debug,kube=warn"
+)]
 pub struct InvalidFilter {
     filter: String,
     reason: String,

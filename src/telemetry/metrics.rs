@@ -46,6 +46,9 @@ struct KindLabel {
     kind: &'static str,
 }
 
+/// The governed workloads of a namespace by phase, and how many of them are stale.
+type Counts = (BTreeMap<Phase, usize>, usize);
+
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
@@ -58,7 +61,7 @@ pub struct Metrics {
     actions: Family<ActionLabels, Counter<u64, AtomicU64>>,
     watch_errors: Family<KindLabel, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
-    by_namespace: Mutex<BTreeMap<String, (BTreeMap<Phase, usize>, usize)>>,
+    by_namespace: Mutex<BTreeMap<String, Counts>>,
 }
 
 const PHASES: [(Phase, &str); 8] = [

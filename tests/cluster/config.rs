@@ -72,7 +72,12 @@ async fn p3_what_no_pod_reads_is_no_rollout() {
     let cases = [
         ("other-key", json!({"env": env("KEY", "other-key", "key")})),
         ("other-item", volume(json!({"configMap": {"name": "other-item", "items": [{"key": "key", "path": "key"}]}}))),
-        ("projected-item", volume(json!({"projected": {"sources": [{"configMap": {"name": "projected-item", "items": [{"key": "key", "path": "key"}]}}]}}))),
+        (
+            "projected-item",
+            volume(
+                json!({"projected": {"sources": [{"configMap": {"name": "projected-item", "items": [{"key": "key", "path": "key"}]}}]}}),
+            ),
+        ),
         ("not-mounted", not_mounted),
         ("metadata", json!({"envFrom": [{"configMapRef": {"name": "metadata"}}]})),
         ("ignored", json!({"envFrom": [{"configMapRef": {"name": "ignored"}}]})),
@@ -324,10 +329,11 @@ async fn p10_replacing_the_original_manifest_is_no_rollout_of_ours() {
 async fn p14_beyond_the_limit_nothing_rolls_until_the_window_has_moved() {
     let _operator = operator();
     let shop = Shop::open("limit").await;
-    shop.policy(json!({"config": {"settle": "200ms", "limit": {"max": 2, "window": "20s"}}})).await;
+    shop.policy(json!({"config": {"settle": "200ms", "limit": {"max": 2, "window": "45s"}}})).await;
     shop.config_map("app", &[("key", "0")]).await;
     shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
     shop.adopted().await;
+    shop.operator_has_acted().await;
     for value in ["1", "2"] {
         shop.write("app", "key", value).await;
         shop.all_read("web", "KEY", value).await;

@@ -132,7 +132,13 @@ async fn a_policy_that_is_deleted_lets_its_workloads_go_in_the_end_and_rolls_not
     shop.write("app", "key", "new").await;
     let marks = || async {
         let web = shop.get("Deployment", "web").await;
-        web["metadata"]["annotations"].as_object().unwrap().keys().filter(|key| key.starts_with("lockkeeper.dev/")).cloned().collect::<Vec<_>>()
+        web["metadata"]["annotations"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| key.starts_with("lockkeeper.dev/"))
+            .cloned()
+            .collect::<Vec<_>>()
     };
     assert!(!marks().await.is_empty(), "a policy that is gone for a moment lets nothing go");
     // It waits for a minute, and patience is a minute too.

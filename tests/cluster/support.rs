@@ -234,7 +234,10 @@ impl Shop {
                 "every workload is adopted",
                 || async {
                     let all = self.api(kind).list(&ListParams::default()).await.unwrap().items;
-                    all.into_iter().filter(|one| mark(&serde_json::to_value(one).unwrap(), "config").is_none()).map(|one| one.metadata.name).collect::<Vec<_>>()
+                    all.into_iter()
+                        .filter(|one| mark(&serde_json::to_value(one).unwrap(), "config").is_none())
+                        .map(|one| one.metadata.name)
+                        .collect::<Vec<_>>()
                 },
                 Vec::is_empty,
             )
@@ -248,7 +251,8 @@ impl Shop {
     /// clock, not ours.
     pub async fn a_second_passes(&self) {
         let name = format!("tick-{:x}", rand::random::<u32>());
-        let first = self.create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-0")}})).await.metadata.creation_timestamp.unwrap();
+        let first =
+            self.create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-0")}})).await.metadata.creation_timestamp.unwrap();
         for number in 1.. {
             tokio::time::sleep(Duration::from_millis(200)).await;
             let tick = self.create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-{number}")}})).await;
@@ -264,20 +268,30 @@ impl Shop {
 
     /// Waits until the policy says that everything is up to date.
     pub async fn up_to_date(&self) {
-        eventually("up to date", || self.status(), |status| {
-            let counts = &status["workloads"];
-            counts["total"].as_u64() > Some(0) && counts["total"] == counts["upToDate"]
-        })
+        eventually(
+            "up to date",
+            || self.status(),
+            |status| {
+                let counts = &status["workloads"];
+                counts["total"].as_u64() > Some(0) && counts["total"] == counts["upToDate"]
+            },
+        )
         .await;
     }
 
     /// Waits until the policy says this of a workload: its attention entry.
     pub async fn stands(&self, name: &str, phase: &str, reason: &str) -> Value {
-        let entry = |status: &Value| status["attention"].as_array().into_iter().flatten().find(|one| one["name"] == name).cloned().unwrap_or_default();
-        let status = eventually(&format!("{name} is {phase}/{reason}"), || self.status(), |status| {
-            let one = entry(status);
-            one["phase"] == phase && one["reason"] == reason
-        })
+        let entry = |status: &Value| {
+            status["attention"].as_array().into_iter().flatten().find(|one| one["name"] == name).cloned().unwrap_or_default()
+        };
+        let status = eventually(
+            &format!("{name} is {phase}/{reason}"),
+            || self.status(),
+            |status| {
+                let one = entry(status);
+                one["phase"] == phase && one["reason"] == reason
+            },
+        )
         .await;
         entry(&status)
     }
@@ -287,11 +301,17 @@ impl Shop {
         for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
             let Some(object) = self.api(kind).get_opt(name).await.unwrap() else { continue };
             if kind == "Deployment" {
-                let annotations = object.metadata.annotations.unwrap_or_default();
-                return annotations["deployment.kubernetes.io/revision"].parse::<u64>().unwrap() - 1;
+                let number = || async {
+                    let annotations = self.api(kind).get(name).await.unwrap().metadata.annotations.unwrap_or_default();
+                    annotations.get("deployment.kubernetes.io/revision")?.parse::<u64>().ok()
+                };
+                // A replace drops it, and the controller puts it back.
+                return eventually("the revision", number, Option::is_some).await.unwrap() - 1;
             }
             let revisions = self.api("ControllerRevision").list(&ListParams::default()).await.unwrap().items;
-            let own = revisions.iter().filter(|one| one.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref()));
+            let own = revisions
+                .iter()
+                .filter(|one| one.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref()));
             return own.filter_map(|one| one.data["revision"].as_u64()).max().unwrap_or(1) - 1;
         }
         panic!("there is no workload {name}");
@@ -306,15 +326,28 @@ impl Shop {
     /// Everything that the operator had to do about earlier changes is done: it has acted on a later one. A workload that reads a
     /// ConfigMap of its own is rolled, with the quiet time of the policy, and this waits for it.
     pub async fn operator_has_acted(&self) {
+        let done = |sentinel: &Value| {
+            let status = &sentinel["status"];
+            status["observedGeneration"] == sentinel["metadata"]["generation"]
+                && status["availableReplicas"] == 1
+                && status["replicas"] == 1
+        };
         if self.api("ConfigMap").get_opt("sentinel").await.unwrap().is_none() {
             self.config_map("sentinel", &[("tick", "0")]).await;
-            self.create(workload("Deployment", "sentinel", 1, json!({"image": "sentinel", "envFrom": [{"configMapRef": {"name": "sentinel"}}]}))).await;
-            self.adopted().await;
+            self.create(workload(
+                "Deployment",
+                "sentinel",
+                1,
+                json!({"image": "sentinel", "envFrom": [{"configMapRef": {"name": "sentinel"}}]}),
+            ))
+            .await;
+            let known = |sentinel: &Value| mark(sentinel, "config").is_some() && done(sentinel);
+            eventually("the sentinel is adopted", || self.get("Deployment", "sentinel"), known).await;
+            self.a_second_passes().await;
         }
         let before = self.rollouts("sentinel").await;
         self.write("sentinel", "tick", &(before + 1).to_string()).await;
         eventually("the sentinel rolls", || self.rollouts("sentinel"), |seen| *seen > before).await;
-        let done = |sentinel: &Value| sentinel["status"]["observedGeneration"] == sentinel["metadata"]["generation"] && sentinel["status"]["updatedReplicas"] == 1 && sentinel["status"]["replicas"] == 1;
         eventually("the sentinel is done", || self.get("Deployment", "sentinel"), done).await;
     }
 
@@ -337,9 +370,11 @@ impl Shop {
 
     /// Waits until every pod of a workload reads this.
     pub async fn all_read(&self, name: &str, what: &str, value: &str) {
-        eventually(&format!("every pod of {name} reads {what}={value}"), || self.reads(name, what), |seen| {
-            !seen.is_empty() && seen.iter().all(|one| one == value)
-        })
+        eventually(
+            &format!("every pod of {name} reads {what}={value}"),
+            || self.reads(name, what),
+            |seen| !seen.is_empty() && seen.iter().all(|one| one == value),
+        )
         .await;
     }
 }

@@ -27,7 +27,7 @@ async fn every_rule_of_the_schema_accepts_and_refuses_with_a_sentence() {
         (with("kinds", json!(["DaemonSet"])), with("kinds", json!(["Job"])), "supported values"),
         (with("kinds", json!(["Deployment"])), with("kinds", json!([])), "at least 1"),
         (with("mode", json!("Observe")), with("mode", json!("Freeze")), "supported values"),
-        (with("priority", json!(-5)), with("priority", json!(2_000_000)), "less than or equal to 1e+06"),
+        (with("priority", json!(-5)), with("priority", json!(2_000_000)), "less than or equal to 1000000"),
         (
             with("selector.matchExpressions", json!([{"key": "a", "operator": "In", "values": ["b"]}])),
             with("selector.matchExpressions", json!([{"key": "a", "operator": "In"}])),
@@ -38,6 +38,8 @@ async fn every_rule_of_the_schema_accepts_and_refuses_with_a_sentence() {
             with("selector.matchExpressions", json!([{"key": "a", "operator": "Like"}])),
             "operator must be In, NotIn, Exists or DoesNotExist",
         ),
+        (with("selector.matchLabels", json!({"a.b/c": "d"})), with("selector.matchLabels", json!({"a": "no value!"})), "should match"),
+        (with("selector.matchLabels", json!({"a": ""})), with("selector.matchLabels", json!({"/a": "b"})), "keys must be label keys"),
         (
             with("config.include", json!([{"kind": "Secret", "name": "a-*", "keys": ["*.lic"]}])),
             with("config.include", json!([{"kind": "Secret", "name": "A b"}])),
@@ -52,7 +54,10 @@ async fn every_rule_of_the_schema_accepts_and_refuses_with_a_sentence() {
     let policies = shop.api("UpgradePolicy");
     let dry = kube::api::PostParams { dry_run: true, ..Default::default() };
     let object = |name: &str, spec: &Value| {
-        serde_json::from_value(json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": name}, "spec": spec})).unwrap()
+        serde_json::from_value(
+            json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": name}, "spec": spec}),
+        )
+        .unwrap()
     };
     for (good, bad, sentence) in cases {
         policies.create(&dry, &object("shop", &good)).await.unwrap_or_else(|error| panic!("{good} was refused: {error}"));

@@ -31,7 +31,10 @@ fn the_higher_priority_governs_then_the_first_name_and_the_other_says_so() {
 fn one_that_is_ignored_owned_or_reloaded_by_others_is_left_out_and_named() {
     let cases = [
         (json!({"annotations": {"lockkeeper.dev/ignore": "true"}}), "ignored"),
-        (json!({"ownerReferences": [{"apiVersion": "x/v1", "kind": "Cluster", "name": "pg", "uid": "u", "controller": true}]}), "OwnedBy Cluster/pg"),
+        (
+            json!({"ownerReferences": [{"apiVersion": "x/v1", "kind": "Cluster", "name": "pg", "uid": "u", "controller": true}]}),
+            "OwnedBy Cluster/pg",
+        ),
         (json!({"annotations": {"reloader.stakater.com/auto": "true"}}), "OtherReloader"),
         (json!({"annotations": {"wave.pusher.com/update-on-config-change": "true"}}), "OtherReloader"),
     ];

@@ -6,7 +6,8 @@ use serde_json::json;
 use crate::world::{World, env_from};
 
 fn rolling(kind: WorkloadKind) -> World {
-    let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "2m"}, "kinds": ["Deployment", "StatefulSet", "DaemonSet"]}));
+    let mut world =
+        World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "2m"}, "kinds": ["Deployment", "StatefulSet", "DaemonSet"]}));
     world.config_map("app", &[("a", "1")]);
     world.workload(kind, "web", 3, env_from("app"));
     world.act();

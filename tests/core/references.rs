@@ -51,7 +51,12 @@ fn one_that_is_required_anywhere_is_required() {
 
 #[test]
 fn p15_what_is_malformed_is_passed_over() {
-    for spec in [json!(null), json!([]), json!({"containers": {"a": 1}}), json!({"containers": [null, 7, {"env": "x", "envFrom": [{"configMapRef": {}}], "volumeMounts": [{}]}], "volumes": [{"name": 3}]})] {
+    for spec in [
+        json!(null),
+        json!([]),
+        json!({"containers": {"a": 1}}),
+        json!({"containers": [null, 7, {"env": "x", "envFrom": [{"configMapRef": {}}], "volumeMounts": [{}]}], "volumes": [{"name": 3}]}),
+    ] {
         assert_eq!(reads(spec), [""; 0]);
     }
 }

@@ -287,7 +287,8 @@ fn marks_that_a_manager_takes_away_twice_are_not_put_back() {
     let mut world = adopted(json!({"config": {}}));
     for round in 0..3 {
         world.later(30).edit("web", |web| {
-            web["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": web["metadata"]["annotations"]["deployment.kubernetes.io/revision"]});
+            web["metadata"]["annotations"] =
+                json!({"deployment.kubernetes.io/revision": web["metadata"]["annotations"]["deployment.kubernetes.io/revision"]});
         });
         world.observe("web");
         world.act();

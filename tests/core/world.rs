@@ -59,7 +59,8 @@ impl World {
     pub fn policy(&mut self, name: &str, mut spec: Value) {
         spec.as_object_mut().unwrap().entry("selector").or_insert(json!({}));
         let spec: UpgradePolicySpec = serde_json::from_value(spec).unwrap();
-        let policy = Policy { name: name.into(), uid: format!("policy-{name}").into(), generation: 1, spec: Ok(spec), status: Default::default() };
+        let policy =
+            Policy { name: name.into(), uid: format!("policy-{name}").into(), generation: 1, spec: Ok(spec), status: Default::default() };
         self.namespace.policies.insert(name.into(), policy);
     }
 
@@ -152,7 +153,12 @@ impl World {
 
     /// The template's hash, as the controller would make it: a revert finds the old one again.
     fn revision(&self, id: &WorkloadId) -> String {
-        format!("rev-{:x}", self.key.value(self.objects[id]["spec"]["template"].to_string().as_bytes()).0[0..4].iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)))
+        format!(
+            "rev-{:x}",
+            self.key.value(self.objects[id]["spec"]["template"].to_string().as_bytes()).0[0..4]
+                .iter()
+                .fold(0u32, |sum, byte| sum << 8 | u32::from(*byte))
+        )
     }
 
     /// The controller sees the newest template, and has made no pod of it yet.
@@ -161,7 +167,8 @@ impl World {
         let (revision, number) = (self.revision(&id), self.version);
         let uid = self.objects[&id]["metadata"]["uid"].as_str().unwrap().to_owned();
         if id.kind == WorkloadKind::Deployment {
-            let set = ReplicaSet { name: revision.as_str().into(), deployment: uid.as_str().into(), revision: revision.as_str().into(), number };
+            let set =
+                ReplicaSet { name: revision.as_str().into(), deployment: uid.as_str().into(), revision: revision.as_str().into(), number };
             self.namespace.replica_sets.insert(format!("{uid}-{revision}").into(), set);
         }
         self.status(&id, &revision, number);
@@ -211,7 +218,8 @@ impl World {
             trouble: None,
         };
         let wanted = self.objects[&id]["spec"]["replicas"].as_u64().unwrap() as usize;
-        let mut pods: Vec<_> = self.pods(name).iter().map(|pod| (pod.revision.as_deref() == Some(&revision), pod.created_version, pod.name.clone())).collect();
+        let mut pods: Vec<_> =
+            self.pods(name).iter().map(|pod| (pod.revision.as_deref() == Some(&revision), pod.created_version, pod.name.clone())).collect();
         pods.sort();
         self.namespace.pods.insert(format!("pod-{}", pod.name).into(), pod);
         for (_, _, old) in pods.iter().take((pods.len() + 1).saturating_sub(wanted)) {
@@ -255,7 +263,8 @@ impl World {
 
     /// Decides, and carries nothing out.
     pub fn decide(&mut self) -> Decision {
-        let around = Surroundings { key: &self.key, watched: at(-10), activities: &self.activities, memories: &self.memories, now: self.now };
+        let around =
+            Surroundings { key: &self.key, watched: at(-10), activities: &self.activities, memories: &self.memories, now: self.now };
         let assessments = assess_all(&self.namespace, &around);
         let demands = [("shop".to_owned(), assessments.demand(&self.activities))].into();
         let granted = slots::allot(&demands, self.max_config_rollouts);

@@ -77,9 +77,9 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
             }
         };
         let Some(recorded) = record.references.get(&name) else { continue };
-        let mixed = |pod: &&Pod| started_with_other(pod, desired, record.settled);
-        let of_current = |pod: &&Pod| pod.revision.as_deref() == current && current.is_some();
-        let some_mixed = ours && pods.iter().filter(|pod| of_current(pod)).any(|pod| mixed(pod));
+        let mixed = |pod: &Pod| started_with_other(pod, desired, record.settled);
+        let of_current = |pod: &Pod| pod.revision.as_deref() == current && current.is_some();
+        let some_mixed = ours && pods.iter().any(|pod| of_current(pod) && mixed(pod));
         let differs = digest != recorded.target;
         let Recorded { target, baseline, unverified } = *recorded;
 

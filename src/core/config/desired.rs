@@ -66,11 +66,7 @@ pub fn resolve(reference: &Reference, namespace: &Namespace, key: &Key, watched:
 fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key: &Key) -> Desired {
     let versions = entry.versions();
     let digests: Vec<_> = versions.iter().map(|version| digest(reference, id, version.content.as_ref(), key)).collect();
-    let change = |version: &Version| Change {
-        version: version.resource_version,
-        written: version.written,
-        seen: version.seen,
-    };
+    let change = |version: &Version| Change { version: version.resource_version, written: version.written, seen: version.seen };
     let now = digests.last().cloned().unwrap_or_else(|| Err(format!("{id} does not exist")));
     let mut since = versions.len() - 1;
     while since > 0 && digests[since - 1] == now {

@@ -56,7 +56,8 @@ impl Programs {
 }
 
 fn cache_folder() -> Result<PathBuf, Error> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let base =
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let base = base.ok_or_else(|| Error::Build("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder".into()))?;
     Ok(base.join("lockkeeper").join("local-cluster"))
 }

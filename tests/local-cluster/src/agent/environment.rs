@@ -113,7 +113,12 @@ pub async fn variables(shared: &Shared, pod: &Pod, container: &Container, addres
         let keys = if let Some(map) = &source.config_map_ref {
             required("configmap", &map.name, content::config_map(&shared.client, namespace, &map.name).await?, map.optional == Some(true))?
         } else if let Some(secret) = &source.secret_ref {
-            required("secret", &secret.name, content::secret(&shared.client, namespace, &secret.name).await?, secret.optional == Some(true))?
+            required(
+                "secret",
+                &secret.name,
+                content::secret(&shared.client, namespace, &secret.name).await?,
+                secret.optional == Some(true),
+            )?
         } else {
             continue;
         };

@@ -216,7 +216,8 @@ impl Life {
 
     /// The process, or none for an image that is not known.
     async fn try_start(&self, container: &Container) -> Result<Option<Child>, String> {
-        let variables = environment::variables(&self.shared, &self.pod, container, &self.address).await.map_err(|error| error.to_string())?;
+        let variables =
+            environment::variables(&self.shared, &self.pod, container, &self.address).await.map_err(|error| error.to_string())?;
         let Some(program) = self.program(container) else { return Ok(None) };
         let volumes = environment::volumes(&self.shared, &self.pod).await.map_err(|error| error.to_string())?;
         let root = self.folder.join("root").join(&container.name);
@@ -384,7 +385,9 @@ impl Life {
         let grace = pod.metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30);
         let done = pod.metadata.deletion_timestamp.is_none();
         for run in &self.runs {
-            if let Some(pid) = run.process.as_ref().and_then(Child::id).and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
+            if let Some(pid) =
+                run.process.as_ref().and_then(Child::id).and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
+            {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }

@@ -74,7 +74,8 @@ fn status(pod: &Pod, address: &str, containers: &[ContainerState], started: Time
     let condition = |kind: &str, holds: bool| {
         let status = if holds { "True" } else { "False" };
         let before = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let same = before.filter(|before| before.type_ == kind && before.status == status).find_map(|before| before.last_transition_time.clone());
+        let same =
+            before.filter(|before| before.type_ == kind && before.status == status).find_map(|before| before.last_transition_time.clone());
         let reason = if holds || kind == "PodScheduled" { Value::Null } else { json!("ContainersNotReady") };
         json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": same.map_or(json!(now), |time| json!(time))})
     };
@@ -98,13 +99,21 @@ fn status(pod: &Pod, address: &str, containers: &[ContainerState], started: Time
 fn phase(pod: &Pod, containers: &[ContainerState], initialized: bool) -> &'static str {
     let main: Vec<_> = containers.iter().filter(|one| !one.init).collect();
     let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
-    let exits: Vec<_> = main.iter().filter_map(|one| if let State::Terminated(exit) = &one.state { Some(exit.code) } else { None }).collect();
-    let init_failed = policy == "Never" && containers.iter().any(|one| one.init && matches!(&one.state, State::Terminated(exit) if exit.code != 0));
+    let exits: Vec<_> =
+        main.iter().filter_map(|one| if let State::Terminated(exit) = &one.state { Some(exit.code) } else { None }).collect();
+    let init_failed =
+        policy == "Never" && containers.iter().any(|one| one.init && matches!(&one.state, State::Terminated(exit) if exit.code != 0));
     match policy {
         _ if init_failed => "Failed",
         "Never" | "OnFailure" if exits.len() == main.len() && exits.iter().all(|code| *code == 0) => "Succeeded",
         "Never" if exits.len() == main.len() => "Failed",
-        _ if initialized && main.iter().any(|one| !matches!(one.state, State::Waiting("ContainerCreating" | "PodInitializing" | "CreateContainerConfigError", _))) => "Running",
+        _ if initialized
+            && main.iter().any(|one| {
+                !matches!(one.state, State::Waiting("ContainerCreating" | "PodInitializing" | "CreateContainerConfigError", _))
+            }) =>
+        {
+            "Running"
+        }
         _ => "Pending",
     }
 }

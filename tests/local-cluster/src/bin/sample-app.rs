@@ -150,7 +150,10 @@ async fn upgradeable(State(shared): State<Shared>) -> Response {
 }
 
 async fn prepare(State(shared): State<Shared>, headers: HeaderMap) -> Json<Value> {
-    let ttl = headers.get("Lockkeeper-Prepare-Ttl").and_then(|value| value.to_str().ok()?.parse().ok()).map_or(DEFAULT_LEASE, Duration::from_secs);
+    let ttl = headers
+        .get("Lockkeeper-Prepare-Ttl")
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map_or(DEFAULT_LEASE, Duration::from_secs);
     facts(&shared).prepared_until = Some(Instant::now() + ttl);
     Json(json!({"preparedForSeconds": ttl.as_secs()}))
 }

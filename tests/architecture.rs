@@ -1,0 +1,90 @@
+//! Dependencies point one way, and the generated files are those that the code generates.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => found.push((path.clone(), fs::read_to_string(path).unwrap())),
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has sources");
+    found
+}
+
+/// A line of code, without its comment.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+#[test]
+fn nobody_knows_a_layer_above_their_own() {
+    let io = [
+        "kube::Client",
+        "kube::Api",
+        "kube::api::",
+        "kube::client",
+        "kube::runtime",
+        "tokio",
+        "tracing",
+        "std::env",
+        "std::fs",
+        "std::net",
+        "std::time::Instant",
+        "SystemTime",
+        "::now()",
+    ];
+    let rules: [(&str, &[&str]); 3] = [
+        ("api", &["crate::core", "crate::workload", "crate::shell", "crate::telemetry", "crate::settings"]),
+        ("core", &["crate::workload", "crate::shell", "crate::telemetry", "crate::settings"]),
+        ("workload", &["crate::shell", "crate::telemetry", "crate::settings"]),
+    ];
+    let mut breaches = Vec::new();
+    for (layer, above) in rules {
+        for (path, text) in sources(layer) {
+            for (number, line) in text.lines().enumerate() {
+                for word in above.iter().chain(&io).filter(|word| code(line).contains(**word)) {
+                    breaches.push(format!("{}:{}: {word}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
+}
+
+#[test]
+fn the_crd_is_the_one_that_the_types_generate() {
+    let committed = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/upgradepolicies.yaml")).unwrap();
+    assert!(committed == lockkeeper::api::crd::yaml().unwrap(), "crds/upgradepolicies.yaml is out of date: run make generate");
+}
+
+/// Every flag has an environment variable, and the chart sets only flags that there are.
+#[test]
+fn flags_have_variables_and_the_chart_knows_them() {
+    use clap::CommandFactory;
+    let command = lockkeeper::settings::Settings::command();
+    let run = command.find_subcommand("run").unwrap();
+    let mut flags = Vec::new();
+    for argument in run.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str())) {
+        let flag = argument.get_long().unwrap();
+        let variable = argument.get_env().unwrap_or_default().to_string_lossy().into_owned();
+        assert_eq!(variable, format!("LOCKKEEPER_{}", flag.to_uppercase().replace('-', "_")));
+        flags.push(format!("--{flag}="));
+    }
+    let chart = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/lockkeeper/templates/deployment.yaml")).unwrap();
+    let set: Vec<_> = chart.lines().filter_map(|line| line.trim().strip_prefix("- ").filter(|word| word.starts_with("--"))).collect();
+    assert_eq!(set.len(), flags.len(), "the chart sets every flag");
+    for line in set {
+        assert!(flags.iter().any(|flag| line.starts_with(flag)), "{line} is no flag");
+    }
+}
