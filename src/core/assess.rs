@@ -189,7 +189,8 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
     match progress {
         Progress::Done => {}
         Progress::Unobserved => match input.memory.last {
-            Some((phase @ (Phase::UpToDate | Phase::Rolling), reason)) => found.stand(phase, reason, ""),
+            Some((Phase::UpToDate, reason)) => found.stand(Phase::UpToDate, reason, ""),
+            Some((Phase::Rolling, reason)) => found.stand(Phase::Rolling, reason, "its controller has not seen the newest generation yet"),
             _ => found.stand(Phase::Rolling, Reason::RolloutUnderWay, "its controller has not seen the newest generation yet"),
         },
         Progress::UnderWay(due) => {

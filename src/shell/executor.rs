@@ -157,42 +157,33 @@ impl Executor {
         });
     }
 
-    /// Takes note of how a patch ended; says when the object may be looked at again, if not at once.
-    pub fn patch_ended(&mut self, uid: &Uid, result: &Result<u64, Error>) -> Option<Timestamp> {
+    /// Takes note of how a patch ended. `decided_on` is the version it was made for, `seen` the newest one that the watch has shown: it may
+    /// have been quicker than the answer.
+    pub fn patch_ended(&mut self, uid: &Uid, decided_on: u64, seen: u64, result: &Result<u64, Error>) {
         self.under_way = self.under_way.saturating_sub(1);
         let now = clock::now();
-        let slot = self.slots.get_mut(uid)?;
+        let Some(slot) = self.slots.get_mut(uid) else { return };
         slot.busy = false;
-        let wake = match result {
+        match result {
             Ok(version) => {
                 (slot.failures, slot.activity.trouble) = (0, None);
                 slot.awaited = Some((*version, later(now, UNSEEN_LIMIT)));
-                Some(later(now, UNSEEN_LIMIT))
             }
-            Err(error) => {
-                slot.activity.in_flight = false;
-                let class = error.class();
-                let pause = match class {
-                    Class::Gone => None,
-                    Class::Conflict => Some(jittered(CONFLICT_PAUSE)),
-                    Class::Throttled(Some(hint)) => Some(jittered(hint)),
-                    Class::Throttled(None) | Class::Transient | Class::Refused => Some(pause(slot.failures)),
-                };
-                let retry_at = pause.map(|pause| later(now, pause));
-                if class != Class::Conflict {
+            Err(error) => match error.class() {
+                // Whatever made it obsolete is on its way to us. It is no trouble to speak of, unless one stands already.
+                Class::Conflict => slot.awaited = Some((decided_on + 1, later(now, jittered(CONFLICT_PAUSE)))),
+                Class::Gone => slot.awaited = Some((decided_on + 1, later(now, pause(0)))),
+                class => {
+                    let pause = if let Class::Throttled(Some(hint)) = class { jittered(hint) } else { pause(slot.failures) };
                     slot.failures = slot.failures.saturating_add(1);
+                    slot.activity.in_flight = false;
+                    let refused = class == Class::Refused;
+                    slot.activity.trouble = Some(Trouble { refused, message: error.sentence(), retry_at: later(now, pause) });
                 }
-                slot.activity.trouble = match (class, retry_at) {
-                    (Class::Gone, _) | (_, None) => None,
-                    // A conflict is no trouble to speak of, unless one stands already.
-                    (Class::Conflict, Some(retry_at)) => slot.activity.trouble.take().map(|trouble| Trouble { retry_at, ..trouble }),
-                    (class, Some(retry_at)) => Some(Trouble { refused: class == Class::Refused, message: error.sentence(), retry_at }),
-                };
-                retry_at
-            }
-        };
+            },
+        }
         self.activities.insert(uid.clone(), slot.activity.clone());
-        wake
+        self.seen(uid, seen);
     }
 
     /// Takes note of how a status write ended; says when to try again, if it failed.
@@ -222,13 +213,18 @@ impl Executor {
         }
     }
 
-    /// Waits no longer for writes that the watch has not shown for too long.
-    pub fn expire(&mut self, now: Timestamp) {
-        let late = |slot: &Slot| slot.awaited.is_some_and(|(_, limit)| limit <= now);
-        let late: Vec<_> = self.slots.iter().filter(|(_, slot)| late(slot)).map(|(uid, _)| uid.clone()).collect();
-        for uid in late {
-            self.free(&uid);
-        }
+    /// Waits no longer for what the watch has not shown for too long; returns the namespaces to look at again.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<String> {
+        let late = |slot: &Slot| !slot.busy && slot.awaited.is_some_and(|(_, limit)| limit <= now);
+        let late: Vec<_> =
+            self.slots.iter().filter(|(_, slot)| late(slot)).map(|(uid, slot)| (uid.clone(), slot.namespace.clone())).collect();
+        late.iter().for_each(|(uid, _)| self.free(uid));
+        late.into_iter().map(|(_, namespace)| namespace).collect()
+    }
+
+    /// When [`Executor::expire`] next has something to do.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.slots.values().filter(|slot| !slot.busy).filter_map(|slot| slot.awaited.map(|(_, limit)| limit)).min()
     }
 
     /// An object is gone.

@@ -127,7 +127,7 @@ impl Reconciler {
     fn pause(&self) -> Duration {
         let now = clock::now();
         let until = |time: &Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
-        self.wakes.values().min().map_or(IDLE, until).min(IDLE)
+        self.wakes.values().copied().chain(self.executor.next_expiry()).min().map_or(IDLE, |time| until(&time)).min(IDLE)
     }
 
     fn see(&mut self, sighting: Sighting) {
@@ -159,7 +159,7 @@ impl Reconciler {
 
     fn complete(&mut self, completion: Completion) {
         let Completion { namespace, uid, outcome } = completion;
-        let wake = match outcome {
+        match outcome {
             Outcome::Patch(patch, notices, result) => {
                 self.metrics.patched(patch.purpose, result.as_ref().map_or_else(|error| outcome_of(error.class()), |_| "Accepted"));
                 match &result {
@@ -171,18 +171,19 @@ impl Reconciler {
                         tracing::warn!(namespace, workload = %patch.workload, purpose = ?patch.purpose, error = %error.sentence(), "a patch failed; it is tried again");
                     }
                 }
-                self.executor.patch_ended(&uid, &result)
+                let workload = self.index.namespace(&namespace).and_then(|namespace| namespace.workloads.get(&patch.workload));
+                let seen = workload.filter(|workload| workload.uid == uid).map_or(0, |workload| workload.resource_version);
+                self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
             }
             Outcome::Status(result) => {
                 self.metrics.status_written(result.as_ref().map_or_else(|error| outcome_of(error.class()), |()| "Accepted"));
                 if let Err(error) = &result {
                     tracing::warn!(namespace, error = %error.sentence(), "the status of a policy could not be written; it is tried again");
                 }
-                self.executor.status_ended(&uid, &result)
+                if let Some(retry) = self.executor.status_ended(&uid, &result) {
+                    self.wake_at(&namespace, retry);
+                }
             }
-        };
-        if let Some(wake) = wake {
-            self.wake_at(&namespace, wake);
         }
         self.index.touch(&namespace);
     }
@@ -213,7 +214,9 @@ impl Reconciler {
 
     fn wake_due(&mut self) {
         let now = clock::now();
-        self.executor.expire(now);
+        for namespace in self.executor.expire(now) {
+            self.index.touch(&namespace);
+        }
         let due: Vec<_> = self.wakes.iter().filter(|(_, time)| **time <= now).map(|(name, _)| name.clone()).collect();
         for namespace in due {
             self.wakes.remove(&namespace);
