@@ -300,28 +300,31 @@ async fn p10_replacing_the_original_manifest_is_no_rollout_of_ours() {
     let _operator = operator();
     let shop = Shop::governed("replace").await;
     shop.config_map("app", &[("key", "old")]).await;
-    let original = shop.get("ConfigMap", "app").await;
-    assert_eq!(original["data"]["key"], "old");
-    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
+    for name in ["before", "after"] {
+        shop.deployment(name, json!({"env": env("KEY", "app", "key")})).await;
+    }
     shop.adopted().await;
-    let replace = || async {
-        let mut web = shop.get("Deployment", "web").await;
-        web["metadata"] = json!({"name": "web", "namespace": shop.name, "labels": {"app": "web"}});
-        web["spec"]["template"]["metadata"]["annotations"] = json!(null);
-        let object = serde_json::from_value(web).unwrap();
-        shop.api("Deployment").replace("web", &Default::default(), &object).await.unwrap();
+    let shop = &shop;
+    let replace = |name: &'static str| async move {
+        let mut original = shop.get("Deployment", name).await;
+        original["metadata"] = json!({"name": name, "namespace": shop.name, "labels": {"app": name}});
+        original["spec"]["template"]["metadata"]["annotations"] = json!(null);
+        let object = serde_json::from_value(original).unwrap();
+        shop.api("Deployment").replace(name, &Default::default(), &object).await.unwrap();
     };
-    replace().await;
+    replace("before").await;
     shop.operator_has_acted().await;
-    assert_eq!(shop.rollouts("web").await, 0, "before the first config rollout");
+    assert_eq!(shop.rollouts("before").await, 0, "replaced before its first config rollout");
     shop.write("app", "key", "new").await;
-    shop.rolled("web", 1).await;
+    for name in ["before", "after"] {
+        shop.rolled(name, 1).await;
+    }
     shop.up_to_date().await;
-    replace().await;
-    shop.rolled("web", 2).await;
+    replace("after").await;
+    shop.rolled("after", 2).await;
     shop.operator_has_acted().await;
-    assert_eq!(shop.rollouts("web").await, 2, "one by Kubernetes itself, none of ours");
-    shop.all_read("web", "KEY", "new").await;
+    assert_eq!(shop.rollouts("after").await, 2, "one by Kubernetes itself, none of ours");
+    shop.all_read("after", "KEY", "new").await;
     shop.up_to_date().await;
 }
 

@@ -1,0 +1,167 @@
+//! The real streams, main loop and executor against an API server in this process that can be told to fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
+
+mod api_server;
+
+use std::{sync::Arc, time::Duration};
+
+use api_server::{ApiServer, Fault};
+use lockkeeper::{
+    core::config::digest::Key,
+    shell::{
+        digest,
+        events::Events,
+        executor::Executor,
+        index::Index,
+        reconcile::Reconciler,
+        streams::{Pending, Streams},
+    },
+    telemetry::metrics::Metrics,
+};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+/// The operator on this API server; it ends when the sender is dropped.
+fn operator(server: &ApiServer) -> watch::Sender<bool> {
+    let key = digest::set_key(Key::new(&[7; 32]));
+    let (client, metrics) = (server.client(), Arc::new(Metrics::default()));
+    let (seen, mut sightings) = mpsc::channel(1024);
+    let (done, mut completions) = mpsc::unbounded_channel();
+    let (events, _) = Events::start(client.clone(), metrics.clone());
+    let streams = Streams::start(client.clone(), seen, metrics.clone(), Pending::default());
+    let index = Index::new(key, "lockkeeper-system".into());
+    let mut reconciler = Reconciler::new(key, 100, index, streams, Executor::new(client, done), events, metrics);
+    let (stop, mut stopped) = watch::channel(false);
+    tokio::spawn(async move { reconciler.run(&mut sightings, &mut completions, &mut stopped).await });
+    stop
+}
+
+/// A Deployment at 1 replica, rolled out, whose pod was there before.
+fn seed(server: &ApiServer) {
+    server.put("configmaps", json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": "old"}}));
+    server.put(
+        "deployments",
+        json!({"metadata": {"name": "web", "namespace": "shop", "annotations": {"deployment.kubernetes.io/revision": "1"}}, "spec": {"replicas": 1,
+        "template": {"metadata": {"annotations": {"a": "b"}}, "spec": {"containers": [{"name": "app", "envFrom": [{"configMapRef": {"name": "app"}}]}]}}},
+        "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "conditions": [{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]}}),
+    );
+    let owner = |kind: &str, uid: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": uid, "controller": true}]);
+    server.put(
+        "replicasets",
+        json!({"metadata": {"name": "web-1", "namespace": "shop", "labels": {"pod-template-hash": "1"},
+        "annotations": {"deployment.kubernetes.io/revision": "1"}, "ownerReferences": owner("Deployment", "deployments-web")}}),
+    );
+    server.put(
+        "pods",
+        json!({"metadata": {"name": "web-1-a", "namespace": "shop", "labels": {"pod-template-hash": "1"}, "ownerReferences": owner("ReplicaSet", "replicasets-web-1")},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}),
+    );
+    server.put(
+        "upgradepolicies",
+        json!({"metadata": {"name": "shop", "namespace": "shop"}, "spec": {"selector": {}, "config": {"settle": "0s"}}}),
+    );
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what}: not within 30 s");
+}
+
+async fn adopted(server: &ApiServer) {
+    until("adopted", || mark(server, "config").is_some()).await;
+}
+
+fn mark(server: &ApiServer, name: &str) -> Option<String> {
+    server.get("deployments", "web")["metadata"]["annotations"][format!("lockkeeper.dev/{name}")].as_str().map(str::to_owned)
+}
+
+fn hash(server: &ApiServer) -> Option<Value> {
+    server.get("deployments", "web")["spec"]["template"]["metadata"]["annotations"].get("lockkeeper.dev/config-hash").cloned()
+}
+
+fn change(server: &ApiServer, value: &str) {
+    server.put("configmaps", json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": value}}));
+}
+
+#[tokio::test]
+async fn p5_conflicts_throttling_and_errors_end_in_one_rollout() {
+    for faults in [
+        vec![Fault::Status(409)],
+        vec![Fault::Status(422), Fault::Status(422)],
+        vec![Fault::Throttled(1)],
+        vec![Fault::Status(500), Fault::Status(503)],
+        vec![Fault::Drop],
+    ] {
+        let server = ApiServer::new();
+        seed(&server);
+        let _operator = operator(&server);
+        adopted(&server).await;
+        let count = faults.len();
+        server.fail_patches("deployments", faults.clone());
+        change(&server, "new");
+        until("rolled", || hash(&server).is_some()).await;
+        assert_eq!(server.faults_left(), 0, "every fault was met");
+        let rolls = server.patches("deployments").iter().filter(|patch| patch.contains("config-hash")).count();
+        assert_eq!(rolls, count + 1, "{faults:?}: one request a fault, and the one that is accepted");
+    }
+}
+
+#[tokio::test]
+async fn an_accepted_patch_whose_answer_is_lost_is_not_made_twice() {
+    let server = ApiServer::new();
+    seed(&server);
+    let _operator = operator(&server);
+    adopted(&server).await;
+    server.fail_patches("deployments", vec![Fault::AcceptAndDrop]);
+    change(&server, "new");
+    until("rolled", || hash(&server).is_some()).await;
+    let first = hash(&server);
+    change(&server, "new, and a key nobody asked for");
+    until("rolled again", || hash(&server) != first).await;
+    let rolls = server.patches("deployments").iter().filter(|patch| patch.contains("config-hash")).count();
+    assert_eq!(rolls, 2);
+}
+
+#[tokio::test]
+async fn p4_what_changes_while_the_watches_are_lost_or_expired_is_found() {
+    let server = ApiServer::new();
+    seed(&server);
+    let _operator = operator(&server);
+    adopted(&server).await;
+    server.blind(true);
+    server.cut_watches();
+    change(&server, "new");
+    server.blind(false);
+    until("rolled", || hash(&server).is_some()).await;
+    assert!(server.lists("configmaps") >= 2, "it was listed anew");
+}
+
+#[tokio::test]
+async fn p14_at_rest_nothing_is_written() {
+    let server = ApiServer::new();
+    seed(&server);
+    let _operator = operator(&server);
+    adopted(&server).await;
+    let quiet = |server: &ApiServer| server.get("upgradepolicies", "shop")["status"]["workloads"]["upToDate"] == 1;
+    until("up to date", || quiet(&server)).await;
+    let before = server.writes();
+    // Events that concern nothing: a pod elsewhere, a label, a ConfigMap that nobody reads.
+    for number in 0..50 {
+        server.put("configmaps", json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": number.to_string()}}));
+        server.put(
+            "configmaps",
+            json!({"metadata": {"name": "app", "namespace": "shop", "labels": {"n": number.to_string()}}, "data": {"key": "old"}}),
+        );
+    }
+    // Something that concerns it, after all of those: when that is seen, they were.
+    change(&server, "new");
+    until("rolled", || hash(&server).is_some()).await;
+    let since = server.patches("deployments").len() + server.patches("upgradepolicies/status").len();
+    assert!(since <= before + 4, "{since} writes, {before} before: one rollout, its status, and nothing for the rest");
+}
