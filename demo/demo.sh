@@ -1,80 +1,142 @@
 #!/usr/bin/env bash
-# Lockkeeper at work on a cluster of its own, each step explained. `make demo` starts the cluster and runs this in it.
+# Lockkeeper at work on a cluster of its own, each step explained, shown, and checked: it fails if a promise that it shows does not hold.
+# `make demo` starts the cluster and runs this in it. It takes about a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [ -t 1 ]; then bold=$'\e[1m'; dim=$'\e[2m'; plain=$'\e[0m'; else bold=""; dim=""; plain=""; fi
-say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
-show() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; "$@"; }
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' plain=$'\e[0m'; else bold='' dim='' green='' plain=''; fi
+step() { printf '\n%s%s%s\n\n' "$bold" "$*" "$plain"; }
+tell() { printf '\n%s\n\n' "$*"; }
+holds() { printf '%s=> %s%s\n' "$green" "$*" "$plain"; }
 fail() { printf '\nThis should not have happened: %s\n' "$*" >&2; exit 1; }
-kubectl() { command kubectl "$@"; }
+
+# Prints a command as one would type it, then runs it.
+show() {
+  local word line='$'
+  for word in "$@"; do
+    case $word in
+      *[!-A-Za-z0-9_./:=,@]*) line+=" '$word'" ;;
+      *) line+=" $word" ;;
+    esac
+  done
+  printf '%s%s%s\n' "$dim" "$line" "$plain"
+  "$@"
+}
 
 # Waits, a minute at most, until a command prints what is expected.
 until_is() {
-  local want=$1 seen; shift
-  for _ in $(seq 300); do
-    seen=$("$@" 2>/dev/null || true)
+  local want=$1 seen='' deadline=$((SECONDS + 60))
+  shift
+  while [ $SECONDS -lt $deadline ]; do
+    seen=$("$@" 2>/dev/null) || true
     [ "$seen" = "$want" ] && return
     sleep 0.2
   done
-  fail "expected '$want' of '$*', last seen '$seen'"
-}
-revision() { kubectl get deployment "$1" -n shop -o 'jsonpath={.metadata.annotations.deployment\.kubernetes\.io/revision}'; }
-counts() { kubectl get upgradepolicy config -n shop -o 'jsonpath={.status.workloads.total}/{.status.workloads.upToDate}'; }
-pod_reads() {
-  local address
-  address=$(kubectl get pods -n shop -l "app=$1" --sort-by=.metadata.creationTimestamp -o 'jsonpath={.items[-1].status.podIP}')
-  curl -s "http://$address:8080/env" | grep -o "\"$2\":\"[^\"]*\"" | head -1
+  fail "'$*' should have become '$want'; last seen: '$seen'"
 }
 
-say "1. Lockkeeper is installed by helm."
+# Looks for some seconds, twice the quiet time of the policy, and fails if a pod started or ended meanwhile.
+no_pod_changes() {
+  local before=$1 deadline=$((SECONDS + 5)) now
+  while [ $SECONDS -lt $deadline ]; do
+    now=$(pods)
+    [ "$now" = "$before" ] || fail "pods were $before, and are now $now"
+    sleep 0.3
+  done
+}
+
+pods() { kubectl get pods -n shop -o 'jsonpath={.items[*].metadata.uid}' | tr ' ' '\n' | sort | tr '\n' ' '; }
+pods_of() { kubectl get pods -n shop -l "app=$1" -o 'jsonpath={.items[*].metadata.uid}'; }
+revision() { kubectl get deployment "$1" -n shop -o 'jsonpath={.metadata.annotations.deployment\.kubernetes\.io/revision}'; }
+up_to_date() { kubectl get upgradepolicy config -n shop -o 'jsonpath={.status.workloads.upToDate} of {.status.workloads.total}'; }
+address() { kubectl get pods -n shop -l "app=$1" --sort-by=.metadata.creationTimestamp -o 'jsonpath={.items[-1].status.podIP}'; }
+variable() { curl -s "http://$(address "$1"):8080/env" | grep -o "\"$2\":\"[^\"]*\""; }
+file() { curl -s "http://$(address "$1"):8080/env" | grep -o "\"filesAtStart\":{[^}]*}" | grep -o "\"$2\":\"[^\"]*\""; }
+# What a pod's process read when it started, asked of the process itself.
+show_variable() {
+  printf "%s\$ curl -s http://%s:8080/env | grep -o '\"%s\":[^,]*'   # a pod of %s%s\n" "$dim" "$(address "$1")" "$2" "$1" "$plain"
+  variable "$1" "$2"
+}
+
+command -v curl >/dev/null || fail "curl is not installed"
+
+step "1. Helm installs Lockkeeper."
 show helm install lockkeeper charts/lockkeeper -n lockkeeper-system --create-namespace
 show kubectl rollout status deployment/lockkeeper -n lockkeeper-system --timeout=60s
 
-say "2. A small shop: 'web' reads the key 'greeting' of a ConfigMap, 'worker' reads the key 'queue', 'search' reads nothing of it,
-   and the StatefulSet 'db' mounts all of it."
+step "2. A small shop. All share one ConfigMap, but: web reads its key 'greeting', worker its key 'queue', search nothing of it,
+   and the StatefulSet db mounts all of it."
 show kubectl apply -f demo/shop.yaml
-for workload in deployment/web deployment/worker deployment/search statefulset/db; do
-  show kubectl rollout status "$workload" -n shop --timeout=60s
-done
+show kubectl wait deployment --all -n shop --for=condition=Available --timeout=60s
+show kubectl rollout status statefulset/db -n shop --timeout=60s
+for workload in web worker search; do kubectl rollout status "deployment/$workload" -n shop --timeout=60s >/dev/null; done
 
-say "3. One policy next to them. Applying it rolls nothing: what runs is taken as it is."
+step "3. One policy next to them: every workload of this namespace is rolled when config changes that it reads."
+first=$(pods)
 show cat config/samples/minimal.yaml
 show kubectl apply -n shop -f config/samples/minimal.yaml
-until_is 4/4 counts
+until_is "4 of 4" up_to_date
 show kubectl get upgradepolicies -n shop
+[ "$(pods)" = "$first" ] || fail "a pod changed although nothing did"
+holds "Applying it rolled nothing: what runs is taken as it is."
 
-say "4. Somebody edits one key of the ConfigMap: greeting."
-pod_reads web GREETING
+step "4. Somebody changes one key of the ConfigMap, 'greeting'."
+show_variable web GREETING
+of_worker=$(pods_of worker) of_search=$(pods_of search)
 show kubectl patch configmap shop -n shop -p '{"data": {"greeting": "good evening"}}'
-until_is 2 revision web
+tell "Lockkeeper waits 2 s for further changes, so that many changes are one rollout; the policy says what it waits for:"
+changing() { [ "$(up_to_date)" != "4 of 4" ] || [ "$(revision web)" = 2 ] && echo yes; }
+until_is yes changing
 show kubectl get upgradepolicies -n shop -o wide
+until_is 2 revision web
 show kubectl rollout status deployment/web -n shop --timeout=60s
-show kubectl rollout status statefulset/db -n shop --timeout=60s
-until_is 4/4 counts
-
-say "   Exactly the readers of that key have new pods; web really reads the new value; worker and search were left alone."
+show kubectl wait upgradepolicy/config -n shop --for=condition=UpToDate --timeout=60s
+until_is "4 of 4" up_to_date
+until_is '"GREETING":"good evening"' variable web GREETING
+until_is '"/etc/shop/greeting":"good evening"' file db /etc/shop/greeting
 show kubectl get pods -n shop
-until_is '"GREETING":"good evening"' pod_reads web GREETING
-pod_reads web GREETING
-[ "$(revision worker)" = 1 ] || fail "worker does not read that key and was rolled"
-[ "$(revision search)" = 1 ] || fail "search reads no key and was rolled"
+show_variable web GREETING
+[ "$(pods_of worker)" = "$of_worker" ] || fail "worker does not read that key, and has new pods"
+[ "$(pods_of search)" = "$of_search" ] || fail "search reads no key, and has new pods"
+[ "$(revision web)" = 2 ] || fail "web was rolled more than once"
+holds "web and db read that key and have new pods, once; worker and search have kept theirs."
 
-say "5. Changed, and changed back before the quiet time (2 s) is over: nothing rolls. A label on the ConfigMap: nothing either."
-show kubectl patch configmap shop -n shop -p '{"data": {"greeting": "typo"}}'
+step "5. A mistake, taken back before the quiet time is over, and a new label on the ConfigMap."
+before=$(pods)
+show kubectl patch configmap shop -n shop -p '{"data": {"greeting": "god evning"}}'
 show kubectl patch configmap shop -n shop -p '{"data": {"greeting": "good evening"}}'
 show kubectl label configmap shop -n shop team=shop
+no_pod_changes "$before"
+show kubectl get upgradepolicies -n shop
+holds "Nothing was rolled: the pods already run on what the ConfigMap says."
 
-say "6. Config and image in one upgrade are one rollout, not two."
+step "6. One upgrade brings a new image and new config, as 'helm upgrade' would."
 show kubectl patch configmap shop -n shop -p '{"data": {"queue": "priority"}}'
 show kubectl set image deployment/worker -n shop app=lockkeeper.dev/sample-app:v2
-until_is '"QUEUE":"priority"' pod_reads worker QUEUE
-until_is 4/4 counts
+until_is '"QUEUE":"priority"' variable worker QUEUE
+until_is "4 of 4" up_to_date
+until_is '"/etc/shop/queue":"priority"' file db /etc/shop/queue
+until_is "4 of 4" up_to_date
+show_variable worker QUEUE
 [ "$(revision worker)" = 2 ] || fail "worker was rolled more than once"
-[ "$(revision web)" = 2 ] || fail "web was rolled for a change that was taken back"
+[ "$(revision web)" = 2 ] || fail "web does not read that key, and was rolled"
+holds "worker was rolled once, not twice: the rollout of the image carried the config along."
 
-say "7. What happened, where its author looks."
+step "7. Config changes while Lockkeeper is down."
+show kubectl scale deployment/lockkeeper -n lockkeeper-system --replicas=0
+show kubectl wait pod -n lockkeeper-system -l app.kubernetes.io/name=lockkeeper --for=delete --timeout=60s
+show kubectl patch configmap shop -n shop -p '{"data": {"greeting": "good night"}}'
+show kubectl scale deployment/lockkeeper -n lockkeeper-system --replicas=1
+until_is '"GREETING":"good night"' variable web GREETING
+until_is '"/etc/shop/greeting":"good night"' file db /etc/shop/greeting
+until_is "4 of 4" up_to_date
+show_variable web GREETING
+[ "$(revision web)" = 3 ] || fail "web was rolled more than once"
+[ "$(revision worker)" = 2 ] || fail "the restart of Lockkeeper rolled worker"
+holds "The change was found and rolled, once; the restart itself rolled nothing."
+
+step "8. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
 show kubectl events -n shop --for deployment/web
 show kubectl get upgradepolicies -n shop
 
-say "That is it. 'make cluster' gives you such a cluster to play with; the README says how to go on."
+printf '\n%sEverything above held.%s \x27make cluster\x27 gives you such a cluster to play with; docs/config.md says what else a policy can do.\n' "$bold" "$plain"
