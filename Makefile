@@ -31,8 +31,8 @@ test: build ## Run all tests, those on a real control plane included; ONLY=p3_ r
 .PHONY: bench
 bench: ## Measure speed and size, beside a reference on the same machine
 	cargo build --release --bin lockkeeper
-	cargo bench --bench cluster --no-run
-	$(LOCAL) run --program lockkeeper.dev/lockkeeper=$(TARGET)/release/lockkeeper -- cargo bench --bench cluster
+	cargo test --bench cluster --no-run
+	$(LOCAL) run -- cargo test --quiet --bench cluster
 
 .PHONY: generate
 generate: ## Write the CRD anew from the Rust types

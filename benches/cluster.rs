@@ -84,12 +84,12 @@ impl Operator {
         let begun = Instant::now();
         let arguments = ["run", "--metrics-address", METRICS, "--max-config-rollouts", "100000"];
         let child = shared().spawn(&program, &arguments, log).unwrap();
-        loop {
-            if ready() {
-                return Self { child, ready_after: begun.elapsed() };
-            }
+        let mut operator = Self { child, ready_after: Duration::ZERO };
+        while !ready() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        operator.ready_after = begun.elapsed();
+        operator
     }
 
     fn memory(&self, field: &str) -> f64 {
