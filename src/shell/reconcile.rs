@@ -23,6 +23,7 @@ use crate::{
         conditions,
         config::digest::Key,
         decision::{Decision, Event, Notice, Patch, Purpose},
+        later,
         rollout::slots::{self, Demand},
         world::{Memory, Uid},
     },
@@ -33,6 +34,10 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(10);
 /// So many sightings are taken in before deciding, if so many wait.
 const BATCH: usize = 4096;
+/// A namespace on which something happens all the time is decided on so seldom that deciding takes at most one part in this many.
+const SHARE: u32 = 5;
+/// But at least this often.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// What the loop works with.
 pub struct Reconciler {
@@ -55,6 +60,8 @@ pub struct Reconciler {
     memories: HashMap<Uid, Memory>,
     demands: BTreeMap<String, Demand>,
     wakes: BTreeMap<String, Timestamp>,
+    /// Until when a namespace that was just decided on rests.
+    rests: HashMap<String, Timestamp>,
     watched_since: Option<Timestamp>,
 }
 
@@ -81,6 +88,7 @@ impl Reconciler {
             memories: HashMap::new(),
             demands: BTreeMap::new(),
             wakes: BTreeMap::new(),
+            rests: HashMap::new(),
             watched_since: None,
         }
     }
@@ -228,15 +236,27 @@ impl Reconciler {
     fn decide(&mut self) {
         let Some(watched) = self.watched_since else { return };
         loop {
-            let dirty = self.index.take_dirty();
-            let (ready, waiting): (Vec<_>, Vec<_>) = dirty.into_iter().partition(|name| self.streams.namespace_ready(name));
+            let begun = clock::now();
+            self.rests.retain(|_, until| *until > begun);
+            let mut ready = Vec::new();
+            for namespace in self.index.take_dirty() {
+                match self.rests.get(&namespace) {
+                    Some(&until) => self.wake_at(&namespace, until),
+                    // One whose watches have no list yet is touched again when they have.
+                    None if self.streams.namespace_ready(&namespace) => ready.push(namespace),
+                    None => {}
+                }
+            }
             if ready.is_empty() {
-                // They are touched again when their watches have their lists.
-                drop(waiting);
                 return;
             }
-            for (namespace, decision) in self.decisions(&ready, watched) {
+            let decisions = self.decisions(&ready, watched);
+            let now = clock::now();
+            let cost = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
+            let rest = later(now, (cost * (SHARE - 1)).min(LONGEST_REST));
+            for (namespace, decision) in decisions {
                 self.hand_over(&namespace, decision);
+                self.rests.insert(namespace, rest);
             }
         }
     }
