@@ -312,3 +312,14 @@ fn a_policy_that_is_gone_lets_go_after_a_minute_and_only_while_the_crd_stands() 
     let decision = world.decide();
     assert_eq!(decision.patches[0].purpose, lockkeeper::core::decision::Purpose::Forget { confirm: true });
 }
+
+#[test]
+fn a_pod_that_waits_for_missing_config_has_not_started_with_anything_else() {
+    let mut world = adopted(json!({"config": {}}));
+    world.config(ConfigKind::ConfigMap, "app", None);
+    world.act();
+    world.later(1).start_pod("web");
+    world.later(1).config_map("app", &[("a", "1"), ("b", "1")]);
+    assert_eq!(settled(&mut world), [""; 0]);
+    assert_eq!(world.stands(), "UpToDate");
+}

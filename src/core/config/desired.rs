@@ -73,7 +73,8 @@ fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key:
         since -= 1;
     }
     let others = (0..versions.len() - 1)
-        .filter(|&index| digests[index] != now)
+        // While it was missing no pod could start.
+        .filter(|&index| digests[index] != now && digests[index].is_ok())
         .map(|index| Interval { from: change(&versions[index]), to: change(&versions[index + 1]) });
     Desired {
         changed: change(&versions[since]),

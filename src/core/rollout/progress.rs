@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::core::{
-    later,
-    world::{Pod, RolloutState, UserHold, Workload},
+use crate::{
+    api::WorkloadKind,
+    core::{
+        later,
+        world::{Pod, RolloutState, UserHold, Workload},
+    },
 };
 
 /// How far a rollout is.
@@ -42,7 +45,9 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
         _ => {}
     }
     let all_available = state.updated >= state.wanted && state.available >= state.wanted;
-    if state.current <= state.updated && (state.complete || all_available) && leaving.is_none() {
+    // A StatefulSet whose template was put back counts as complete while pods of the withdrawn revision are still there (kubernetes#67250).
+    let left_behind = workload.id.kind == WorkloadKind::StatefulSet && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
+    if state.current <= state.updated && (state.complete || all_available) && leaving.is_none() && !left_behind {
         return Progress::Done;
     }
     let of_new = pods.iter().filter(|pod| !old(pod)).flat_map(|pod| [Some(pod.created), pod.ready_moved]);

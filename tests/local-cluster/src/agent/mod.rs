@@ -11,7 +11,7 @@ mod status;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     sync::{
         Arc,
@@ -30,7 +30,10 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::Error;
+use crate::{Error, Trying};
+
+/// Held by each running cluster on one address of its own.
+const CLAIM_PORT: u16 = 47_100;
 
 /// What the agent works with.
 #[derive(Debug, Clone)]
@@ -56,14 +59,34 @@ pub struct Agent {
 pub(crate) struct Shared {
     pub client: Client,
     pub options: AgentOptions,
+    block: Block,
     next_address: AtomicU32,
+}
+
+/// 65,000 loopback addresses that no other cluster on this machine uses: it holds a port of the last of them.
+struct Block {
+    first: Ipv4Addr,
+    _claim: TcpListener,
+}
+
+impl Block {
+    fn claim() -> std::io::Result<Self> {
+        let mut refusal = None;
+        for second in 1..=250 {
+            match TcpListener::bind((Ipv4Addr::new(127, second, 255, 254), CLAIM_PORT)) {
+                Ok(claim) => return Ok(Self { first: Ipv4Addr::new(127, second, 0, 1), _claim: claim }),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| std::io::Error::other("no loopback addresses are left")))
+    }
 }
 
 impl Shared {
     /// A loopback address that no pod had before.
     pub fn new_address(&self) -> Ipv4Addr {
         let number = self.next_address.fetch_add(1, Ordering::Relaxed);
-        Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number)
+        Ipv4Addr::from_bits(self.block.first.to_bits() + number)
     }
 }
 
@@ -78,12 +101,13 @@ impl Agent {
     /// # Errors
     /// When a node cannot be registered.
     pub async fn start(client: Client, options: AgentOptions) -> Result<Self, Error> {
+        let block = Block::claim().trying(|| "claiming addresses for pods".into())?;
         let names: Vec<_> = (1..=options.nodes).map(|number| format!("node-{number}")).collect();
         for name in &names {
             node::register(&client, name).await?;
         }
         let heartbeats = tokio::spawn(node::heartbeats(client.clone(), names)).abort_handle();
-        let shared = Arc::new(Shared { client, options, next_address: AtomicU32::new(0) });
+        let shared = Arc::new(Shared { client, options, block, next_address: AtomicU32::new(0) });
         let pods = tokio::spawn(follow(shared)).abort_handle();
         Ok(Self { tasks: vec![heartbeats, pods] })
     }
