@@ -190,8 +190,8 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
         Progress::Done => {}
         Progress::Unobserved => match input.memory.last {
             Some((Phase::UpToDate, reason)) => found.stand(Phase::UpToDate, reason, ""),
-            Some((Phase::Rolling, reason)) => found.stand(Phase::Rolling, reason, "its controller has not seen the newest generation yet"),
-            _ => found.stand(Phase::Rolling, Reason::RolloutUnderWay, "its controller has not seen the newest generation yet"),
+            Some((Phase::Rolling, reason)) => found.stand(Phase::Rolling, reason, format!("{}{}", counts(), trouble(input.pods))),
+            _ => found.stand(Phase::Rolling, Reason::RolloutUnderWay, format!("{}{}", counts(), trouble(input.pods))),
         },
         Progress::UnderWay(due) => {
             found.stand(Phase::Rolling, Reason::RolloutUnderWay, format!("{}{}", counts(), trouble(input.pods)));

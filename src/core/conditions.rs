@@ -34,7 +34,7 @@ pub fn of_counts(policy: &Policy, counts: &WorkloadCounts, left_out: &[String], 
     };
     if !unverified.is_empty() {
         up_to_date += &format!(
-            ". Unverified, because pods are older than the last write of what they read: {}. What they started with is taken to be what was there at adoption",
+            ". Unverified, because pods are not known to be newer than the last write of what they read: {}. They are taken to have started with what was there at adoption",
             unverified.join(", ")
         );
     }
