@@ -14,6 +14,29 @@ pub const ROLLOUT: &str = "lockkeeper.dev/rollout";
 /// On a pod template, by the operator: changes with each config rollout, and so makes one.
 pub const CONFIG_HASH: &str = "lockkeeper.dev/config-hash";
 
+/// On a workload, by the operator or by a chart from birth: label of what is governed. The admission policies select on it.
+pub const GOVERNED: &str = "lockkeeper.dev/governed";
+/// On a workload, by the operator or by a chart from birth, `"true"`: its template changes are held.
+pub const HOLD_CHANGES: &str = "lockkeeper.dev/hold-changes";
+/// On a workload, by admission: `<id> by <user>`, the change that is held. The operator releases by removing it.
+pub const HOLD: &str = "lockkeeper.dev/hold";
+/// On a held Deployment, by admission: what the manifest last asked for in `spec.paused`.
+pub const DECLARED_PAUSED: &str = "lockkeeper.dev/declared-paused";
+/// On a held StatefulSet, by admission: what the manifest last asked for as partition.
+pub const DECLARED_PARTITION: &str = "lockkeeper.dev/declared-partition";
+/// On a workload, by the operator: since when a change waits.
+pub const HOLD_SINCE: &str = "lockkeeper.dev/hold-since";
+/// On a workload, by the operator: the id of a config change that waits for gates.
+pub const PENDING_CONFIG: &str = "lockkeeper.dev/pending-config";
+/// On a workload, by a user with the verb `approve`: the id of the change that is approved.
+pub const APPROVE: &str = "lockkeeper.dev/approve";
+/// On a workload, by admission: who approved.
+pub const APPROVED_BY: &str = "lockkeeper.dev/approved-by";
+/// On a workload, by a user with the verb `bypass`: the id of the change that is let through. Used up by the write that brings it.
+pub const BYPASS: &str = "lockkeeper.dev/bypass";
+/// On a workload, by admission: `<id> by <user>`, whose bypass let a change through.
+pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
+
 /// By users, `"true"`: on a workload, it is not governed; on a ConfigMap or Secret, its changes roll nothing.
 pub const IGNORE: &str = "lockkeeper.dev/ignore";
 

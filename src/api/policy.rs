@@ -24,13 +24,15 @@ use super::{Period, UpgradePolicyStatus};
     category = "all",
     namespaced,
     status = "UpgradePolicyStatus",
-    doc = "How the workloads it selects are upgraded: which config changes roll them, and what a user reads about it.",
+    doc = "How the workloads it selects are upgraded: which config changes roll them, what a changed template waits for, and what a user reads about it.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters, so that it fits a label"),
     printcolumn(json_path = ".status.workloads.total", name = "Workloads", type_ = "integer", description = "Workloads that this policy governs"),
     printcolumn(json_path = ".status.workloads.upToDate", name = "Up-to-date", type_ = "integer", description = "Of these, up to date and done"),
+    printcolumn(json_path = ".status.workloads.held", name = "Held", type_ = "integer", description = "Of these, with a changed template that is held"),
     printcolumn(json_path = ".status.workloads.rolling", name = "Rolling", type_ = "integer", description = "Of these, rolling now"),
     printcolumn(json_path = ".status.workloads.failed", name = "Failed", type_ = "integer", description = "Of these, failed to roll out"),
     printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].status"#, name = "Ready", type_ = "string", description = "Whether the spec is accepted and acted on"),
+    printcolumn(json_path = r#".status.conditions[?(@.type=="HoldsEnforced")].status"#, name = "Enforced", type_ = "string", description = "Whether admission holds every workload it should; empty where nothing needs holding"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
     printcolumn(json_path = ".status.attention[0].reason", name = "Reason", type_ = "string", priority = 1, description = "Why the most urgent workload is not simply up to date"),
     printcolumn(json_path = ".status.attention[0].message", name = "Message", type_ = "string", priority = 1)
@@ -61,13 +63,21 @@ pub struct UpgradePolicySpec {
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: i32,
 
-    /// Enforce: act. Observe: roll nothing, report what would be done.
+    /// Enforce: act. Observe: roll and hold nothing, report what would be done. Freeze: let nothing through.
     #[serde(default)]
     pub mode: Mode,
+
+    /// What becomes of a held change when its workload stops being governed: it is released, or it stays held until somebody bypasses it.
+    #[serde(default)]
+    pub when_ungoverned: WhenUngoverned,
 
     /// Changes in ConfigMaps and Secrets roll the workloads that read them. Absent: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigSpec>,
+
+    /// What a change waits for before the first pod is touched. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<GatesSpec>,
 
     /// How rollouts are made and followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,8 +121,89 @@ pub enum Mode {
     /// Act.
     #[default]
     Enforce,
-    /// Roll nothing; report.
+    /// Roll and hold nothing; report.
     Observe,
+    /// Hold every change, whatever the gates say; a revert passes.
+    Freeze,
+}
+
+/// What becomes of a held change when its workload stops being governed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WhenUngoverned {
+    /// It is released.
+    #[default]
+    Release,
+    /// It stays held until somebody bypasses it, or a policy takes over.
+    Keep,
+}
+
+/// What a change waits for; all that are set must be open.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GatesSpec {
+    /// Which changes ask windows and approval; freeze, steps and limits always count.
+    #[serde(default = "default_applies_to")]
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub applies_to: Vec<ChangeCause>,
+
+    /// When changes may go through. Open while one Allow window is; Deny wins; with Deny windows only, otherwise open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub windows: Vec<WindowSpec>,
+
+    /// Whether somebody with the right to must approve each change.
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// What a change consists of.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeCause {
+    /// The pod template.
+    Template,
+    /// The config it reads.
+    Config,
+}
+
+/// A window that opens again and again.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowSpec {
+    /// Allow: changes may go through while it is open. Deny: they may not.
+    #[serde(default, rename = "type")]
+    pub type_: WindowType,
+    /// When it opens: five cron fields (minute, hour, day of month, month, day of week), such as `0 2 * * 1-5`.
+    #[schemars(length(min = 9, max = 128))]
+    pub schedule: String,
+    /// How long it stays open.
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('744h')").message("windows.duration: from 1m to 744h (31 days)"))]
+    pub duration: Period,
+    /// The time zone of the schedule by its IANA name, such as `Europe/Zurich`. Absent: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+}
+
+/// What an open window means.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WindowType {
+    /// Changes may go through.
+    #[default]
+    Allow,
+    /// They may not.
+    Deny,
+}
+
+/// Whose approval a change needs.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Approval {
+    /// None.
+    #[default]
+    NotRequired,
+    /// Somebody's who has the verb `approve` on `upgradepolicies`.
+    Required,
+    /// The same, and not that of who changed the template.
+    RequiredFromOther,
 }
 
 /// Which changes of config roll which workloads, and when.
@@ -243,9 +334,34 @@ impl UpgradePolicySpec {
         self.rollout.as_ref().map_or(DEFAULT_DEADLINE, |rollout| rollout.deadline.length())
     }
 
+    /// Whether template changes of its workloads must be held: some gate applies to them, or the policy freezes. A policy that observes
+    /// holds nothing.
+    pub fn needs_holds(&self) -> bool {
+        match self.mode {
+            Mode::Observe => false,
+            Mode::Freeze => true,
+            Mode::Enforce => self.gates.as_ref().is_some_and(|gates| gates.any() && gates.applies_to.contains(&ChangeCause::Template)),
+        }
+    }
+
+    /// The quiet time before a release, and how long it may last at most: those of `config`, 2 s and 30 s without it.
+    pub fn quiet(&self) -> (Duration, Duration) {
+        match &self.config {
+            Some(config) => (config.settle.length(), config.settle_limit.length()),
+            None => (default_settle().length(), default_settle_limit().length()),
+        }
+    }
+
     /// Whether a config change of one workload rolls all workloads of the policy.
     pub fn together(&self) -> bool {
         self.rollout.as_ref().is_some_and(|rollout| rollout.together == Together::Config)
+    }
+}
+
+impl GatesSpec {
+    /// Whether anything is to be waited for.
+    pub fn any(&self) -> bool {
+        !self.windows.is_empty() || self.approval != Approval::NotRequired
     }
 }
 
@@ -253,6 +369,10 @@ const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
 
 fn default_kinds() -> Vec<WorkloadKind> {
     vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet]
+}
+
+fn default_applies_to() -> Vec<ChangeCause> {
+    vec![ChangeCause::Template, ChangeCause::Config]
 }
 
 fn default_settle() -> Period {

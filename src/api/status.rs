@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::WorkloadKind;
+use super::{ChangeCause, WorkloadKind};
 
 /// At most so many workloads are listed in [`UpgradePolicyStatus::attention`].
 pub const ATTENTION_LIMIT: usize = 50;
@@ -22,11 +22,11 @@ pub struct UpgradePolicyStatus {
     /// The governed workloads by phase; the parts add up to the total.
     #[serde(default)]
     pub workloads: WorkloadCounts,
-    /// Ready, Stalled (absent otherwise), UpToDate, Governing.
+    /// Ready, Stalled (absent otherwise), UpToDate, Governing, HoldsEnforced (absent where nothing needs holding).
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Workloads that are not simply up to date: the failed first, then the rest, oldest first; at most 50.
+    /// Workloads that are not simply up to date: the failed first, then the held, then the rest, oldest first; at most 50.
     #[serde(default)]
     #[schemars(length(max = 50))]
     pub attention: Vec<Attention>,
@@ -42,6 +42,8 @@ pub struct WorkloadCounts {
     pub up_to_date: u32,
     /// Config changed; waiting for quiet.
     pub settling: u32,
+    /// Their changed template is held.
+    pub held: u32,
     /// Config differs and may not roll now.
     pub waiting: u32,
     /// Rolling out.
@@ -52,13 +54,17 @@ pub struct WorkloadCounts {
     pub limited: u32,
     /// Wait for something that their user holds: `paused`, a partition, `OnDelete`.
     pub waits_for_user: u32,
-    /// Would roll under another mode.
+    /// Would roll, or be held, under another mode.
     pub would: u32,
+    /// Up to date, but the policy asks what cannot be given: gates on `OnDelete` or on a DaemonSet.
+    pub unsupported: u32,
 }
 
 /// Where a governed workload stands; the first that fits.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
+    /// Its changed template is held in admission, before the first pod is touched.
+    Held,
     /// The rollout under way made no progress for the policy's deadline.
     Failed,
     /// A user's own `paused`, partition or `OnDelete` keeps the rollout from going on.
@@ -73,6 +79,10 @@ pub enum Phase {
     Waiting,
     /// Would be rolled if the policy enforced.
     WouldRoll,
+    /// Would wait for the gates if the policy enforced.
+    WouldHold,
+    /// Up to date, but the policy asks what cannot be given.
+    Unsupported,
     /// Runs its newest template and config.
     UpToDate,
 }
@@ -122,6 +132,22 @@ pub enum Reason {
     ObserveMode,
     /// `config.onChange: Report`.
     ReportOnly,
+    /// The change is held until nothing else changes for a while.
+    QuietTime,
+    /// `mode: Freeze`.
+    Frozen,
+    /// No maintenance window is open.
+    WindowClosed,
+    /// Nobody with the right to has approved the change yet.
+    ApprovalRequired,
+    /// All gates are open; the hold is being taken off.
+    Releasing,
+    /// The change stays held because its policy says `whenUngoverned: Keep` and governs it no longer.
+    KeptUngoverned,
+    /// The StatefulSet controller waits for a broken pod of a withdrawn revision (kubernetes#67250).
+    StuckBehindPod,
+    /// The policy has gates, and this workload cannot be held: `OnDelete`, or a DaemonSet.
+    GatesUnsupported,
 }
 
 impl Reason {
@@ -146,6 +172,14 @@ impl Reason {
             Self::PatchFailing => "PatchFailing",
             Self::ObserveMode => "ObserveMode",
             Self::ReportOnly => "ReportOnly",
+            Self::QuietTime => "QuietTime",
+            Self::Frozen => "Frozen",
+            Self::WindowClosed => "WindowClosed",
+            Self::ApprovalRequired => "ApprovalRequired",
+            Self::Releasing => "Releasing",
+            Self::KeptUngoverned => "KeptUngoverned",
+            Self::StuckBehindPod => "StuckBehindPod",
+            Self::GatesUnsupported => "GatesUnsupported",
         }
     }
 }
@@ -167,8 +201,29 @@ pub struct Attention {
     pub reason: Reason,
     /// Why, in words.
     pub message: String,
+    /// The change that waits, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldStatus>,
     /// What changed, such as `ConfigMap/web-settings[log.level]`; at most 16 entries. Never a value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub changed: Vec<String>,
+}
+
+/// A change that waits for gates.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldStatus {
+    /// What approves or bypasses it: the value of the annotations `lockkeeper.dev/approve` and `lockkeeper.dev/bypass`.
+    pub id: String,
+    /// Who changed the template; empty for a change of config alone, whose author is not known.
+    #[serde(default)]
+    pub by: String,
+    /// What the change consists of.
+    #[serde(default)]
+    #[schemars(length(max = 2))]
+    pub cause: Vec<ChangeCause>,
+    /// Who approved it; empty if nobody did.
+    #[serde(default)]
+    pub approved_by: String,
 }

@@ -1,11 +1,13 @@
 //! A namespace as a whole: assesses its workloads, counts them, and makes the decision.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{
     assess::{self, Assessment, Input},
@@ -15,13 +17,22 @@ use super::{
         references::{self, Reference},
     },
     decision::{Decision, Event, Notice, Patch},
-    governs::{Governance, Standing, governance},
+    gates::windows::Windows,
+    governs::{Governance, GovernanceMark, Standing, governance},
+    hold::{
+        enforced::{Enforcement, Gap},
+        marking,
+        state::{Hold, command},
+    },
     later,
     rollout::slots::{Candidate, Demand},
     whole_second,
-    world::{Activity, Memory, Namespace, Policy, ReplicaSet, Uid, Workload, WorkloadId},
+    world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, Workload, WorkloadId},
 };
-use crate::api::{Attention, Phase, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts, WorkloadKind, marks, status::ATTENTION_LIMIT};
+use crate::api::{
+    Attention, IncludeOwned, Mode, Phase, UpgradePolicySpec, UpgradePolicyStatus, WhenUngoverned, WorkloadCounts, WorkloadKind, marks,
+    status::ATTENTION_LIMIT,
+};
 
 /// A workload that carries our marks is let go when no policy has selected it for so long.
 const STRAY_AFTER: Duration = Duration::from_secs(60);
@@ -32,6 +43,10 @@ pub struct Surroundings<'a> {
     pub key: &'a Key,
     /// Since when config is watched.
     pub watched: Timestamp,
+    /// The uid of our CRD, while it stands.
+    pub definition: Option<&'a str>,
+    /// What is known of the admission policies.
+    pub enforcement: &'a Enforcement,
     /// What the executor is doing, by the workload's uid.
     pub activities: &'a HashMap<Uid, Activity>,
     /// What is remembered, by the workload's uid.
@@ -45,49 +60,114 @@ pub struct Assessments<'a> {
     namespace: &'a Namespace,
     governance: Governance<'a>,
     of: BTreeMap<&'a WorkloadId, Assessment>,
+    gap: Option<Gap>,
     now: Timestamp,
 }
 
 /// Assesses every workload of a namespace.
-pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings) -> Assessments<'a> {
+pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> Assessments<'a> {
     let governance = governance(namespace);
     let pods = namespace.pods_by_workload();
-    let sets = namespace.newest_replica_sets();
+    let newest = namespace.newest_replica_sets();
+    let sets = namespace.sets_by_deployment();
     let groups = groups(namespace, &governance);
-    let (idle, blank) = (Activity::default(), Memory::default());
+    let last_changes = last_changes(namespace, &governance, around);
+    let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
     let mut of = BTreeMap::new();
     for (id, workload) in &namespace.workloads {
         let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
         let activity = around.activities.get(&workload.uid).unwrap_or(&idle);
-        let (policy, spec) = match governance.standings.get(id) {
-            Some(Standing::Governed(policy, spec)) => (*policy, *spec),
-            Some(Standing::Frozen(_)) => continue,
+        let (policy, spec, frozen) = match governance.standings.get(id) {
+            Some(Standing::Governed(policy, spec)) => (*policy, *spec, false),
+            Some(Standing::Frozen(policy)) => (*policy, &freezing, true),
             other => {
                 let stray = !matches!(other, Some(Standing::LeftOut));
-                if let Some(found) = let_go(workload, stray, activity, memory, around.now) {
+                if let Some(found) = let_go(workload, stray, activity, memory, around) {
                     of.insert(id, found);
                 }
                 continue;
             }
         };
-        let set = sets.get(&*workload.uid).copied();
+        let uid = &*workload.uid;
+        let (set, pods) = (newest.get(uid).copied(), pods.get(uid).map_or(&[][..], Vec::as_slice));
         let found = assess::assess(&Input {
             namespace,
             policy,
             spec,
+            frozen,
             workload: &consistent(workload, set),
-            pods: pods.get(&*workload.uid).map_or(&[], Vec::as_slice),
+            pods,
+            sets: sets.get(uid).map_or(&[], Vec::as_slice),
             current: current(workload, set),
+            reads: &reads(namespace, workload, sets.get(uid).map_or(&[], Vec::as_slice), pods),
             group: groups.get(policy.name.as_str()).map_or(&[], Vec::as_slice),
             key: around.key,
             watched: around.watched,
+            definition: around.definition,
+            last_change: last_changes.get(policy.name.as_str()).copied(),
             activity,
-            memory: &Memory { stray_since: None, ..memory.clone() },
+            memory: &Memory { stray_since: None, lost_told: false, ..memory.clone() },
             now: around.now,
         });
         of.insert(id, found);
     }
-    Assessments { namespace, governance, of, now: around.now }
+    Assessments { namespace, governance, of, gap: around.enforcement.gap(), now: around.now }
+}
+
+/// What stands for a spec that cannot be acted on: it holds everything, and asks for nothing else.
+fn freezing_spec() -> UpgradePolicySpec {
+    UpgradePolicySpec {
+        selector: LabelSelector::default(),
+        kinds: vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet],
+        include_owned: IncludeOwned::Never,
+        priority: 0,
+        mode: Mode::Freeze,
+        when_ungoverned: WhenUngoverned::Release,
+        config: None,
+        gates: None,
+        rollout: None,
+    }
+}
+
+/// When something of each policy changed last: a template, or config that a workload reads.
+fn last_changes<'a>(namespace: &'a Namespace, governance: &Governance<'a>, around: &Surroundings) -> BTreeMap<&'a str, Timestamp> {
+    let blank = Memory::default();
+    let mut changes = BTreeMap::new();
+    for (id, standing) in &governance.standings {
+        let (Standing::Governed(policy, _) | Standing::Frozen(policy)) = standing else { continue };
+        let Some(workload) = namespace.workloads.get(*id) else { continue };
+        let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
+        if let Some(changed) = assess::template_changed_at(workload, memory, around.now) {
+            let last = changes.entry(policy.name.as_str()).or_insert(changed);
+            *last = changed.max(*last);
+        }
+    }
+    changes
+}
+
+/// What the pods of a workload read. A held template has no pods: until it is let through, what runs counts.
+fn reads<'a>(namespace: &Namespace, workload: &'a Workload, sets: &[&ReplicaSet], pods: &[&Pod]) -> Cow<'a, [Reference]> {
+    let template = Cow::Borrowed(&*workload.template.references);
+    if Hold::on(workload).is_none() {
+        return template;
+    }
+    let running: BTreeSet<_> = match workload.id.kind {
+        WorkloadKind::StatefulSet => {
+            let settled = workload.rollout.settled.as_deref();
+            let runs = |name: &str| settled == Some(name) || pods.iter().any(|pod| pod.revision.as_deref() == Some(name));
+            let revisions = namespace.controller_revisions.values();
+            let of_pods = revisions.filter(|revision| revision.stateful_set == workload.uid && runs(&revision.name));
+            of_pods.flat_map(|revision| revision.references.iter().cloned()).collect()
+        }
+        _ => sets.iter().filter(|set| set.replicas > 0).flat_map(|set| set.references.iter().cloned()).collect(),
+    };
+    let seen = match workload.id.kind {
+        WorkloadKind::StatefulSet => workload.rollout.settled.as_ref().is_some_and(|settled| {
+            namespace.controller_revisions.values().any(|revision| revision.stateful_set == workload.uid && revision.name == *settled)
+        }),
+        _ => sets.iter().any(|set| set.replicas > 0),
+    };
+    if seen { Cow::Owned(running.into_iter().collect()) } else { template }
 }
 
 /// The value of the revision label that pods of the newest template carry.
@@ -99,30 +179,50 @@ fn current<'a>(workload: &'a Workload, set: Option<&'a ReplicaSet>) -> Option<&'
 }
 
 /// ReplicaSets are seen on another watch than their Deployment: one whose newest is not there yet counts as not observed.
-fn consistent<'a>(workload: &'a Workload, set: Option<&ReplicaSet>) -> std::borrow::Cow<'a, Workload> {
+fn consistent<'a>(workload: &'a Workload, set: Option<&ReplicaSet>) -> Cow<'a, Workload> {
     match (workload.rollout.number, set.map_or(0, |set| set.number)) {
         (Some(number), seen) if number > seen && workload.rollout.observed => {
             let mut later = workload.clone();
             later.rollout.observed = false;
-            std::borrow::Cow::Owned(later)
+            Cow::Owned(later)
         }
-        _ => std::borrow::Cow::Borrowed(workload),
+        _ => Cow::Borrowed(workload),
     }
 }
 
-fn let_go(workload: &Workload, stray: bool, activity: &Activity, memory: &Memory, now: Timestamp) -> Option<Assessment> {
-    let marked = [marks::CONFIG, marks::GOVERNANCE, marks::ROLLOUT, marks::ROLLOUTS].iter().any(|mark| workload.marks.contains_key(*mark));
-    if !marked {
+/// A workload that no policy governs, which may carry our marks.
+fn let_go(workload: &Workload, stray: bool, activity: &Activity, memory: &Memory, around: &Surroundings) -> Option<Assessment> {
+    if !marking::is_ours(workload) {
         return None;
     }
-    let mut found = assess::ungoverned(workload, stray, memory);
-    let since = memory.stray_since.unwrap_or(now);
+    let mut found = Assessment::new(memory.clone(), &[]);
+    found.memory.had_record = false;
+    let since = memory.stray_since.unwrap_or(around.now);
     found.memory.stray_since = stray.then_some(since);
-    let due = if stray { later(since, STRAY_AFTER) } else { now };
+    let due = if stray { later(since, STRAY_AFTER) } else { around.now };
     let retry = activity.trouble.as_ref().map_or(due, |trouble| trouble.retry_at.max(due));
-    if retry > now || activity.in_flight {
-        found.patch = None;
-        found.wake = (retry > now).then_some(retry);
+    let hold = Hold::on(workload);
+    let mark = GovernanceMark::on(workload);
+    let keep = hold.is_some() && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
+    let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
+    // With another CRD the policy went by nobody's decision.
+    let lost = stray && recorded.is_some() && around.definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
+    if retry > around.now || activity.in_flight {
+        found.wake = (retry > around.now).then_some(retry);
+    } else if let Some(hold) = hold.filter(|_| lost) {
+        if !memory.lost_told {
+            let message = format!(
+                "the policy that holds change {} went when the CRD was deleted: it stays held until a policy selects this workload again. \
+                 Or, with the right to: {}",
+                hold.id,
+                command(&workload.id, marks::BYPASS, &hold.id)
+            );
+            found.notices.push((Event::PolicyLost, message));
+            found.memory.lost_told = true;
+        }
+    } else {
+        let confirm = stray.then(|| if lost { around.definition.map(str::to_owned) } else { recorded });
+        marking::take_off(workload, keep, confirm, &mut found);
     }
     Some(found)
 }
@@ -163,16 +263,18 @@ impl Assessments<'_> {
         for (id, found) in &mut self.of {
             let Some(workload) = self.namespace.workloads.get(*id) else { continue };
             let policy = match self.governance.standings.get(*id) {
-                Some(Standing::Governed(policy, _)) => Some((policy.name.clone(), policy.uid.clone())),
+                Some(Standing::Governed(policy, _) | Standing::Frozen(policy)) => Some((policy.name.clone(), policy.uid.clone())),
                 _ => None,
             };
-            if let Some(roll) = found.roll.take_if(|roll| granted.contains(&roll.uid)) {
+            let edits = std::mem::take(&mut found.edits);
+            if let Some(roll) = found.roll.take_if(|_| granted.contains(&workload.uid)) {
                 found.begin_roll();
-                decision.rolled.insert(roll.uid.clone(), (policy.clone(), found.changed.join(", ")));
-                decision.patches.push(roll);
-            } else if let Some(patch) = found.patch.take() {
-                decision.patches.push(patch);
+                decision.rolled.insert(workload.uid.clone(), (policy.clone(), found.changed.join(", ")));
+                decision.patches.push(roll.patch(workload));
+            } else if !edits.is_empty() {
+                decision.patches.push(edits.patch(workload));
             }
+            decision.waited.extend(found.waited);
             let standing = (found.phase, found.reason);
             if found.memory.differs_since.is_some() && standing.0 != Phase::Rolling && memory_of(workload).last != Some(standing) {
                 decision.suppressed.push(found.reason);
@@ -191,39 +293,49 @@ impl Assessments<'_> {
                 message,
             }));
         }
-        // A patch that carries an outcome tells of it when it is accepted.
+        // What comes with a patch is told when that is accepted.
         decision
             .notices
-            .retain(|notice| !matches!(notice.event, Event::RolloutDone | Event::RolloutFailed) || carries(&decision.patches, notice));
+            .retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
         decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
         decision
     }
 
     fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
         let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
-        if let Err(error) = &policy.spec {
-            status.conditions = conditions::of_invalid_spec(policy, error, self.now);
-            return status;
-        }
-        let mut unverified = Vec::new();
+        let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
         for (id, found) in &self.of {
-            let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) if by.name == policy.name);
+            let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
             if !self.governance.standings.get(*id).is_some_and(governs) {
                 continue;
             }
             count(&mut status.workloads, found.phase);
             unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
+            if found.unmarked {
+                unmarked.push(id.to_string());
+            }
             if found.phase != Phase::UpToDate {
                 status.attention.push(self.attention(policy, id, found));
             }
         }
         status.attention.sort_by(|a, b| {
-            let key = |one: &Attention| (one.phase != Phase::Failed, one.since, one.kind, one.name.clone());
+            let rank = |phase: Phase| match phase {
+                Phase::Failed => 0,
+                Phase::Held => 1,
+                _ => 2,
+            };
+            let key = |one: &Attention| (rank(one.phase), one.since, one.kind, one.name.clone());
             key(a).cmp(&key(b))
         });
         status.attention.truncate(ATTENTION_LIMIT);
         let left_out = self.governance.left_out.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
-        status.conditions = conditions::of_counts(policy, &status.workloads, left_out, &unverified, self.now);
+        status.conditions = match &policy.spec {
+            Err(error) => conditions::of_invalid_spec(policy, error, self.now),
+            Ok(_) => conditions::of_counts(policy, &status.workloads, left_out, &unverified, self.now),
+        };
+        if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
+            status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), &unmarked, self.now));
+        }
         status
     }
 
@@ -238,6 +350,7 @@ impl Assessments<'_> {
             since: policy.status.attention.iter().find(same).map_or(whole_second(self.now), |before| before.since),
             reason: found.reason,
             message: found.message.clone(),
+            hold: found.hold.clone(),
             changed: found.changed.clone(),
         }
     }
@@ -256,17 +369,20 @@ fn count(counts: &mut WorkloadCounts, phase: Phase) {
         Phase::Limited => &mut counts.limited,
         Phase::Settling => &mut counts.settling,
         Phase::Waiting => &mut counts.waiting,
-        Phase::WouldRoll => &mut counts.would,
+        Phase::WouldRoll | Phase::WouldHold => &mut counts.would,
+        Phase::Held => &mut counts.held,
+        Phase::Unsupported => &mut counts.unsupported,
         Phase::UpToDate => &mut counts.up_to_date,
     };
     *part += 1;
 }
 
-/// The spec of a policy as it may be acted on.
+/// The spec of a policy as it may be acted on, and its windows.
 ///
 /// # Errors
 /// Says in a sentence what is wrong with it.
-pub fn check_spec(spec: UpgradePolicySpec) -> Result<UpgradePolicySpec, String> {
+pub fn check_spec(spec: UpgradePolicySpec) -> Result<(UpgradePolicySpec, Windows), String> {
     super::governs::selector(&spec.selector)?;
-    Ok(spec)
+    let windows = Windows::parse(spec.gates.as_ref().map_or(&[], |gates| gates.windows.as_slice()))?;
+    Ok((spec, windows))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{later, whole_second, world::Policy};
+use super::{hold::enforced::Gap, later, whole_second, world::Policy};
 use crate::api::{UpgradePolicyStatus, WorkloadCounts};
 
 /// A status whose phases and reasons stay as they are is written at most this often.
@@ -19,12 +19,14 @@ pub fn of_counts(policy: &Policy, counts: &WorkloadCounts, left_out: &[String], 
     let open = counts.total - counts.up_to_date;
     let parts = [
         (counts.failed, "failed"),
+        (counts.held, "held"),
         (counts.waits_for_user, "wait for their user"),
         (counts.rolling, "rolling"),
         (counts.limited, "limited"),
         (counts.settling, "settling"),
         (counts.waiting, "waiting"),
-        (counts.would, "would roll"),
+        (counts.would, "would roll or be held"),
+        (counts.unsupported, "up to date, but cannot be held"),
     ];
     let mut up_to_date = if open == 0 {
         format!("{} of {} workloads are up to date", counts.up_to_date, counts.total)
@@ -54,9 +56,22 @@ pub fn of_counts(policy: &Policy, counts: &WorkloadCounts, left_out: &[String], 
     ]
 }
 
+/// Whether admission holds every workload that it should.
+pub fn of_holds(policy: &Policy, gap: Option<&Gap>, unmarked: &[String], now: Timestamp) -> Condition {
+    let (holds, reason, message) = match (gap, unmarked) {
+        (Some(gap), _) => (false, gap.reason, gap.message.clone()),
+        (None, []) => (true, "Enforced", "admission holds every template change of its workloads".to_owned()),
+        (None, some) => {
+            let message = format!("not marked yet, so that a template change of theirs would roll at once: {}", some.join(", "));
+            (false, "MarksMissing", message)
+        }
+    };
+    condition(policy, "HoldsEnforced", holds, reason, message, now)
+}
+
 /// The conditions of a policy whose spec cannot be acted on.
 pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
-    let message = format!("{error}. Until it is mended nothing is done, and workloads that it governed stay as they are");
+    let message = format!("{error}. Until it is mended, the workloads that it governed are held as if it said mode: Freeze, and nothing else is done");
     vec![
         condition(policy, "Ready", false, "InvalidSpec", message.clone(), now),
         condition(policy, "Stalled", true, "InvalidSpec", message, now),

@@ -1,6 +1,6 @@
 //! What is to be done: requests with their preconditions, and what to tell whom.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ pub struct Decision {
     pub statuses: Vec<(String, UpgradePolicyStatus)>,
     /// What happened, for events.
     pub notices: Vec<Notice>,
+    /// How long the gates have kept changes waiting since the last decision.
+    pub waited: Vec<(Reason, Duration)>,
     /// What to remember of each workload.
     pub memories: Vec<(Uid, Memory)>,
     /// Why config rollouts that are needed were not begun, each said once.
@@ -48,16 +50,29 @@ pub struct Patch {
     pub generation: i64,
     /// Annotations to set, or to remove.
     pub annotations: Vec<(&'static str, Option<String>)>,
+    /// Whether the label of what is governed is to be set, or to be removed.
+    pub governed: Option<bool>,
     /// The new config-hash of the template; this is what rolls.
     pub config_hash: Option<String>,
-    /// Whether the workload and its template have annotations already.
-    pub has_annotations: (bool, bool),
+    /// Which of the maps that a patch may write to are there already.
+    pub has: Has,
     /// What for.
     pub purpose: Purpose,
 }
 
-/// What a [`Patch`] is for.
+/// Which maps an object has: a JSON patch must make those that are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Has {
+    /// `metadata.annotations`.
+    pub annotations: bool,
+    /// `metadata.labels`.
+    pub labels: bool,
+    /// The pod template's annotations.
+    pub template_annotations: bool,
+}
+
+/// What a [`Patch`] is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
     /// The first record of a workload.
     Adopt,
@@ -65,11 +80,53 @@ pub enum Purpose {
     Record,
     /// A config rollout; with the time when the change was seen.
     Roll(Cause, Option<Timestamp>),
-    /// The workload is no longer governed; if no policy selects it any more, only while our CRD stands.
+    /// A held change is let through.
+    Release(Release),
+    /// The workload is no longer governed.
     Forget {
-        /// Whether the CRD must be seen to stand first.
-        confirm: bool,
+        /// Only while our CRD is seen to stand; and where its uid is given, with this uid.
+        confirm: Option<Option<String>>,
     },
+}
+
+/// Why a held change is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Release {
+    /// All gates are open.
+    GatesOpen,
+    /// The template is the one again that the pods run.
+    Reverted,
+    /// There is no pod that it would end.
+    NothingToEnd,
+    /// The template is the one that was there before the hold: another webhook made it look changed.
+    Unchanged,
+    /// Its policy holds nothing any more, or does not govern it any more.
+    Ungoverned,
+}
+
+impl Release {
+    /// The cause as metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatesOpen => "GatesOpen",
+            Self::Reverted => "Reverted",
+            Self::NothingToEnd => "NothingToEnd",
+            Self::Unchanged => "Unchanged",
+            Self::Ungoverned => "Ungoverned",
+        }
+    }
+}
+
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::GatesOpen => "all gates are open",
+            Self::Reverted => "its template is the one again that its pods run",
+            Self::NothingToEnd => "it has no pod that would be ended",
+            Self::Unchanged => "its template is the one that was there before",
+            Self::Ungoverned => "its policy holds it no more",
+        })
+    }
 }
 
 impl Patch {
@@ -80,29 +137,37 @@ impl Patch {
             json!({"op": "test", "path": "/metadata/uid", "value": &*self.uid}),
             json!({"op": "test", "path": "/metadata/generation", "value": self.generation}),
         ];
-        let (on_workload, on_template) = self.has_annotations;
-        if !on_workload {
+        if !self.has.annotations || (!self.has.labels && self.governed == Some(true)) {
             operations.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": self.resource_version.to_string()}));
         }
-        if !on_workload && self.annotations.iter().any(|(_, value)| value.is_some()) {
+        match self.governed {
+            Some(true) if !self.has.labels => operations.push(json!({"op": "add", "path": "/metadata/labels", "value": {marks::GOVERNED: "true"}})),
+            Some(true) => operations.push(json!({"op": "add", "path": pointer("/metadata/labels", marks::GOVERNED), "value": "true"})),
+            Some(false) => operations.push(json!({"op": "remove", "path": pointer("/metadata/labels", marks::GOVERNED)})),
+            None => {}
+        }
+        if !self.has.annotations && self.annotations.iter().any(|(_, value)| value.is_some()) {
             operations.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
         }
         for (key, value) in &self.annotations {
-            let path = format!("/metadata/annotations/{}", key.replace('~', "~0").replace('/', "~1"));
+            let path = pointer("/metadata/annotations", key);
             operations.push(match value {
                 Some(value) => json!({"op": "add", "path": path, "value": value}),
                 None => json!({"op": "remove", "path": path}),
             });
         }
         if let Some(hash) = &self.config_hash {
-            if !on_template {
+            if !self.has.template_annotations {
                 operations.push(json!({"op": "add", "path": "/spec/template/metadata/annotations", "value": {}}));
             }
-            let path = format!("/spec/template/metadata/annotations/{}", marks::CONFIG_HASH.replace('/', "~1"));
-            operations.push(json!({"op": "add", "path": path, "value": hash}));
+            operations.push(json!({"op": "add", "path": pointer("/spec/template/metadata/annotations", marks::CONFIG_HASH), "value": hash}));
         }
         Value::Array(operations)
     }
+}
+
+fn pointer(map: &str, key: &str) -> String {
+    format!("{map}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Something that happened, for an event on the workload and on its policy.
@@ -135,12 +200,45 @@ pub enum Event {
     RolloutDone,
     /// A manager took our marks away twice.
     MarksReverted,
+    /// A changed template is held.
+    UpgradeHeld,
+    /// A gate keeps a change waiting.
+    GateClosed,
+    /// The gate that was closed is open.
+    GateOpen,
+    /// A held change was let through.
+    UpgradeReleased,
+    /// Somebody with the right to let a change through past its gates.
+    HoldBypassed,
+    /// A changed template rolls although it should have been held.
+    HoldMissed,
+    /// What a held workload runs cannot start again: something that it reads is missing.
+    RunningRevisionBroken,
+    /// The policy that holds a change went with the CRD.
+    PolicyLost,
 }
 
 impl Event {
     /// Whether it is a warning.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::RolloutLimited | Self::RolloutFailed | Self::MarksReverted)
+        matches!(
+            self,
+            Self::RolloutLimited
+                | Self::RolloutFailed
+                | Self::MarksReverted
+                | Self::HoldBypassed
+                | Self::HoldMissed
+                | Self::RunningRevisionBroken
+                | Self::PolicyLost
+        )
+    }
+
+    /// Whether it is only true once the patch that goes with it is accepted.
+    pub fn comes_with_patch(self) -> bool {
+        matches!(
+            self,
+            Self::RolloutDone | Self::RolloutFailed | Self::UpgradeHeld | Self::UpgradeReleased | Self::HoldBypassed | Self::HoldMissed
+        )
     }
 
     /// The reason as Kubernetes shows it.
@@ -152,6 +250,14 @@ impl Event {
             Self::RolloutFailed => "RolloutFailed",
             Self::RolloutDone => "RolloutDone",
             Self::MarksReverted => "MarksReverted",
+            Self::UpgradeHeld => "UpgradeHeld",
+            Self::GateClosed => "GateClosed",
+            Self::GateOpen => "GateOpen",
+            Self::UpgradeReleased => "UpgradeReleased",
+            Self::HoldBypassed => "HoldBypassed",
+            Self::HoldMissed => "HoldMissed",
+            Self::RunningRevisionBroken => "RunningRevisionBroken",
+            Self::PolicyLost => "PolicyLost",
         }
     }
 }

@@ -6,19 +6,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 use serde::{Deserialize, Serialize};
 
-use super::world::{Namespace, Policy, Workload, WorkloadId};
-use crate::api::{IncludeOwned, Mode, UpgradePolicySpec, marks};
+use super::{
+    hold::state::Hold,
+    world::{Namespace, Policy, Workload, WorkloadId},
+};
+use crate::api::{IncludeOwned, Mode, UpgradePolicySpec, WhenUngoverned, marks};
 
 /// Whose a workload is.
 #[derive(Debug, Clone, Copy)]
 pub enum Standing<'a> {
     /// Governed by a policy that enforces, or observed by one that observes.
     Governed(&'a Policy, &'a UpgradePolicySpec),
-    /// Governed so far by a policy whose spec cannot be read any more: nothing is done until somebody mends it.
+    /// Governed so far by a policy whose spec cannot be acted on any more: as if it froze, until somebody mends it.
     Frozen(&'a Policy),
-    /// Selected, but left out.
+    /// Selected, but left out; or the policy that governed it is there and selects it no more.
     LeftOut,
-    /// No policy selects it.
+    /// No policy selects it, and the one that governed it, if one did, is gone.
     Unselected,
 }
 
@@ -33,17 +36,33 @@ pub struct Governance<'a> {
 
 /// Which policy governs a workload, as the annotation `lockkeeper.dev/governance` records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GovernanceMark {
     /// Its name.
     pub policy: String,
     /// Its uid.
     pub uid: String,
+    /// What becomes of a held change when it governs the workload no more.
+    #[serde(default)]
+    pub when_ungoverned: WhenUngoverned,
+    /// A digest of what it selects.
+    #[serde(default)]
+    pub selection: String,
+    /// The uid of our CRD.
+    #[serde(default)]
+    pub definition: String,
 }
 
 impl GovernanceMark {
     /// The mark of a policy.
-    pub fn of(policy: &Policy) -> Self {
-        Self { policy: policy.name.clone(), uid: policy.uid.to_string() }
+    pub fn of(policy: &Policy, spec: &UpgradePolicySpec, definition: &str) -> Self {
+        Self {
+            policy: policy.name.clone(),
+            uid: policy.uid.to_string(),
+            when_ungoverned: spec.when_ungoverned,
+            selection: selection(spec),
+            definition: definition.to_owned(),
+        }
     }
 
     /// The mark on a workload; what cannot be read is none.
@@ -57,6 +76,12 @@ impl GovernanceMark {
     }
 }
 
+/// Digests what a policy selects. No secret: it only tells whether the selection was changed.
+fn selection(spec: &UpgradePolicySpec) -> String {
+    let text = serde_json::to_string(&(&spec.selector, &spec.kinds, spec.include_owned)).unwrap_or_default();
+    <sha2::Sha256 as sha2::Digest>::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Reads a policy's selector.
 ///
 /// # Errors
@@ -66,7 +91,8 @@ pub fn selector(selector: &LabelSelector) -> Result<Selector, String> {
 }
 
 /// Decides whose each workload is. Among the policies that select one, those that enforce come before those that observe, then the
-/// higher priority, then the first name.
+/// higher priority, then the first name. A held workload stays with the policy that holds it, whatever its own labels become, as long as
+/// that policy stands and selects what it selected then.
 pub fn governance(namespace: &Namespace) -> Governance<'_> {
     let mut policies: Vec<_> = namespace
         .policies
@@ -99,20 +125,34 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
                 None => standing = Standing::Governed(policy, spec),
             }
         }
-        if matches!(standing, Standing::Unselected) {
-            let mark = GovernanceMark::on(workload);
-            let frozen = |policy: &&Policy| policy.spec.is_err() && mark.as_ref().is_some_and(|mark| *mark.uid == *policy.uid);
-            if let Some(policy) = namespace.policies.values().find(frozen) {
-                standing = Standing::Frozen(policy);
-            }
+        let known = GovernanceMark::on(workload).and_then(|mark| {
+            let policy = namespace.policies.values().find(|policy| *policy.uid == *mark.uid)?;
+            Some((policy, mark))
+        });
+        if let Some((policy, mark)) = known {
+            standing = match (&policy.spec, standing) {
+                (Err(_), Standing::Unselected) => Standing::Frozen(policy),
+                (Ok(spec), _) if keeps(workload, spec, &mark) => Standing::Governed(policy, spec),
+                (_, Standing::Unselected) => Standing::LeftOut,
+                (_, other) => other,
+            };
         }
         governance.standings.insert(id, standing);
     }
     governance
 }
 
+/// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes the right to bypass.
+fn keeps(workload: &Workload, spec: &UpgradePolicySpec, mark: &GovernanceMark) -> bool {
+    Hold::on(workload).is_some() && !ignored(workload) && spec.mode != Mode::Observe && selection(spec) == mark.selection
+}
+
+fn ignored(workload: &Workload) -> bool {
+    workload.marks.get(marks::IGNORE).is_some_and(|value| value == "true")
+}
+
 fn left_out(namespace: &Namespace, workload: &Workload, spec: &UpgradePolicySpec) -> Option<String> {
-    if workload.marks.get(marks::IGNORE).is_some_and(|value| value == "true") {
+    if ignored(workload) {
         return Some(format!("ignored (annotation {}: \"true\")", marks::IGNORE));
     }
     if let Some(owner) = workload.owner.as_ref().filter(|_| spec.include_owned == IncludeOwned::Never) {

@@ -1,15 +1,18 @@
 //! Everything that Lockkeeper decides, as synchronous functions of what was observed.
 //!
 //! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs` holds this. The way through:
-//! [`world`] is what was seen, [`governs`] says whose each workload is, [`assess`] judges one workload, [`rollout::slots`] shares
-//! out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
+//! [`world`] is what was seen, [`governs`] says whose each workload is, [`assess`] judges one workload ([`config`] whether what it reads
+//! has changed, [`hold`] whether its held template may go, [`gates`] what a change waits for), [`rollout::slots`] shares out the cluster's
+//! rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
 
 pub mod arrange;
 pub mod assess;
 pub mod conditions;
 pub mod config;
 pub mod decision;
+pub mod gates;
 pub mod governs;
+pub mod hold;
 pub mod rollout;
 pub mod world;
 
@@ -25,4 +28,9 @@ pub fn later(time: Timestamp, period: Duration) -> Timestamp {
 /// `time` without its fraction of a second, as Kubernetes writes times.
 pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A time of day as messages give it.
+pub fn clock(time: Timestamp) -> String {
+    time.strftime("%H:%M:%S UTC").to_string()
 }

@@ -8,7 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::config::{digest::Digest, references::Reference};
+use super::{
+    config::{digest::Digest, references::Reference},
+    gates::windows::Windows,
+};
 use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
 /// The uid of an object.
@@ -23,6 +26,8 @@ pub struct Namespace {
     pub workloads: BTreeMap<WorkloadId, Workload>,
     /// Its ReplicaSets by uid.
     pub replica_sets: HashMap<Uid, ReplicaSet>,
+    /// The revisions of its StatefulSets by uid.
+    pub controller_revisions: HashMap<Uid, ControllerRevision>,
     /// Its pods by uid.
     pub pods: BTreeMap<Uid, Pod>,
     /// Its ConfigMaps and Secrets, as digests, those deleted lately included.
@@ -55,6 +60,15 @@ impl Namespace {
         newest
     }
 
+    /// The ReplicaSets of each Deployment by the Deployment's uid.
+    pub fn sets_by_deployment(&self) -> HashMap<&str, Vec<&ReplicaSet>> {
+        let mut sets: HashMap<&str, Vec<&ReplicaSet>> = HashMap::new();
+        for set in self.replica_sets.values() {
+            sets.entry(&set.deployment).or_default().push(set);
+        }
+        sets
+    }
+
     /// Whether there is nothing in it that matters.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty() && self.workloads.is_empty() && self.pods.is_empty() && self.config.is_empty()
@@ -72,6 +86,8 @@ pub struct Policy {
     pub generation: i64,
     /// Its spec, or in words why it is none.
     pub spec: Result<UpgradePolicySpec, String>,
+    /// Its windows, as they may be asked.
+    pub windows: Windows,
     /// The status that stands on it.
     pub status: UpgradePolicyStatus,
 }
@@ -112,6 +128,8 @@ pub struct Workload {
     pub marks: BTreeMap<String, String>,
     /// Whether it has any annotation at all: a JSON patch must know.
     pub has_annotations: bool,
+    /// Whether it has any label at all.
+    pub has_labels: bool,
     /// The controller that owns it, as `Kind/name`.
     pub owner: Option<String>,
     /// The annotation by which another reloader acts on it.
@@ -142,6 +160,22 @@ pub struct Template {
     pub config_hash: Option<String>,
     /// Whether it has any annotation at all.
     pub has_annotations: bool,
+    /// All of it but our config-hash.
+    pub digest: TemplateDigest,
+    /// All of it but its annotations.
+    pub body: TemplateDigest,
+    /// Its annotations but our config-hash, with digests of their values.
+    pub annotations: Arc<[(Box<str>, TemplateDigest)]>,
+}
+
+/// Says whether two pod templates, or parts of them, are equal. Never leaves the process but as the mark of a release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TemplateDigest(pub [u8; 8]);
+
+impl fmt::Display for TemplateDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// Replica counts and what they mean, the same for every kind.
@@ -159,10 +193,12 @@ pub struct RolloutState {
     pub available: u32,
     /// The controller itself says that the newest template is rolled out, whatever became of the pods afterwards.
     pub complete: bool,
-    /// What the user holds, if anything.
+    /// What the user holds, if anything. While we hold, what the manifest asks for beside it.
     pub held: Option<UserHold>,
     /// The value of the revision label that pods of the newest template carry; for Deployments it is read off the ReplicaSets.
     pub revision: Option<Box<str>>,
+    /// The revision that a StatefulSet's controller counts as rolled out, `status.currentRevision`.
+    pub settled: Option<Box<str>>,
     /// The Deployment controller's number for the newest revision.
     pub number: Option<u64>,
     /// When the controller or a writer last moved something here.
@@ -202,6 +238,23 @@ pub struct ReplicaSet {
     pub revision: Box<str>,
     /// The Deployment controller's number for the revision; the highest is the newest, also after an undo.
     pub number: u64,
+    /// Pods that it wants or has.
+    pub replicas: u32,
+    /// Its template, but for our config-hash and the label that its controller adds: equal to a Deployment's if it is that one's.
+    pub template: TemplateDigest,
+    /// What its template reads, while it has pods.
+    pub references: Arc<[Reference]>,
+}
+
+/// A revision of a StatefulSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControllerRevision {
+    /// Its name, which its pods carry as a label.
+    pub name: Box<str>,
+    /// The StatefulSet's uid.
+    pub stateful_set: Uid,
+    /// What its template reads.
+    pub references: Arc<[Reference]>,
 }
 
 /// A pod.
@@ -318,6 +371,40 @@ pub struct Memory {
     pub last: Option<(Phase, Reason)>,
     /// Since when it carries marks although no policy selects it.
     pub stray_since: Option<Timestamp>,
+    /// Its template when it was last seen.
+    pub template: Option<SeenTemplate>,
+    /// When its template, or config that it reads, was last seen to change.
+    pub changed_at: Option<Timestamp>,
+    /// The hold that was last seen.
+    pub hold: Option<String>,
+    /// Of the hold at hand: its template is the one that was there before it.
+    pub hold_of_nothing: bool,
+    /// When a held template was changed again in nothing but annotations, within the last hour, and in which.
+    pub volatile: Vec<(Timestamp, Vec<Box<str>>)>,
+    /// The gate that keeps a change waiting, and since when.
+    pub gate: Option<(Reason, Timestamp)>,
+    /// It was said that what it runs cannot start again.
+    pub broken_told: bool,
+    /// It was said that its policy went with the CRD.
+    pub lost_told: bool,
+}
+
+/// A pod template that was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenTemplate {
+    /// All of it but our config-hash.
+    pub digest: TemplateDigest,
+    /// All of it but its annotations.
+    pub body: TemplateDigest,
+    /// Its annotations.
+    pub annotations: Arc<[(Box<str>, TemplateDigest)]>,
+}
+
+impl SeenTemplate {
+    /// What is remembered of a template.
+    pub fn of(template: &Template) -> Self {
+        Self { digest: template.digest, body: template.body, annotations: template.annotations.clone() }
+    }
 }
 
 /// What the executor is doing about a workload.

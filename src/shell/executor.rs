@@ -247,8 +247,8 @@ impl Executor {
 }
 
 async fn send(client: &Client, namespace: &str, patch: &Patch) -> Result<u64, Error> {
-    if patch.purpose == (Purpose::Forget { confirm: true }) {
-        confirm_definition(client).await?;
+    if let Purpose::Forget { confirm: Some(uid) } = &patch.purpose {
+        confirm_definition(client, uid.as_deref()).await?;
     }
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &patch.workload.kind.to_string()));
     let workloads: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
@@ -259,9 +259,11 @@ async fn send(client: &Client, namespace: &str, patch: &Patch) -> Result<u64, Er
 }
 
 /// Sees for itself that our CRD stands: while it is missing, or going, there are no policies, and nothing follows from that.
-async fn confirm_definition(client: &Client) -> Result<(), Error> {
+async fn confirm_definition(client: &Client, uid: Option<&str>) -> Result<(), Error> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let definition = within(definitions.get_opt(crd::NAME)).await?.filter(|definition| definition.metadata.deletion_timestamp.is_none());
+    let definition = within(definitions.get_opt(crd::NAME)).await?.filter(|definition| {
+        definition.metadata.deletion_timestamp.is_none() && uid.is_none_or(|uid| definition.metadata.uid.as_deref() == Some(uid))
+    });
     let conditions = definition.and_then(|definition| definition.status?.conditions).unwrap_or_default();
     match conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {
         true => Ok(()),

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use super::{
     clock,
     streams::{Object, Step, StreamId, View},
+    views::DefinitionView,
 };
 use crate::core::{
     config::digest::Key,
+    hold::enforced::Enforcement,
     world::{ConfigEntry, ConfigId, Namespace, Uid},
 };
 
@@ -24,6 +26,9 @@ pub struct Index {
     dirty: BTreeSet<String>,
     listing: HashMap<StreamId, HashSet<(String, String)>>,
     live: HashSet<StreamId>,
+    /// The uid of our CRD, while it stands.
+    definition: Option<Uid>,
+    enforcement: Enforcement,
 }
 
 /// What a step changed besides the world.
@@ -40,7 +45,17 @@ pub struct Effects {
 impl Index {
     /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed over: they are never governed.
     pub fn new(key: &'static Key, own_namespace: String) -> Self {
-        Self { key, own_namespace, namespaces: HashMap::new(), dirty: BTreeSet::new(), listing: HashMap::new(), live: HashSet::new() }
+        let enforcement = Enforcement::new(&own_namespace);
+        Self {
+            key,
+            own_namespace,
+            namespaces: HashMap::new(),
+            dirty: BTreeSet::new(),
+            listing: HashMap::new(),
+            live: HashSet::new(),
+            definition: None,
+            enforcement,
+        }
     }
 
     /// A namespace.
@@ -56,6 +71,16 @@ impl Index {
     /// How many policies there are.
     pub fn policies(&self) -> usize {
         self.namespaces.values().map(|namespace| namespace.policies.len()).sum()
+    }
+
+    /// The uid of our CRD, while it stands.
+    pub fn definition(&self) -> Option<&str> {
+        self.definition.as_deref()
+    }
+
+    /// What is known of the admission policies.
+    pub fn enforcement(&self) -> &Enforcement {
+        &self.enforcement
     }
 
     /// Looks at a namespace again.
@@ -78,6 +103,7 @@ impl Index {
         if let Some(namespace) = self.namespaces.get_mut(name) {
             namespace.pods.clear();
             namespace.replica_sets.clear();
+            namespace.controller_revisions.clear();
         }
         self.live.retain(|stream| stream.namespace.as_deref() != Some(name));
     }
@@ -96,6 +122,11 @@ impl Index {
                 }
                 // After a watch was lost, a content that is another one now was changed meanwhile.
                 self.insert(object, false, &mut effects);
+            }
+            Step::NotServed => {
+                if admission_kind(stream.kind).is_some() && !std::mem::replace(&mut self.enforcement.unavailable, true) {
+                    self.touch_all();
+                }
             }
             Step::Complete => {
                 let listed = self.listing.remove(stream).unwrap_or_default();
@@ -120,6 +151,21 @@ impl Index {
     }
 
     fn insert(&mut self, object: Object, live: bool, effects: &mut Effects) {
+        let object = match object.view {
+            View::Definition(DefinitionView(uid)) => {
+                if std::mem::replace(&mut self.definition, uid.clone()) != uid {
+                    self.touch_all();
+                }
+                return;
+            }
+            View::Admission(admission) => {
+                if self.enforcement.observe(admission.kind, &object.name, Some(admission.spec)) {
+                    self.touch_all();
+                }
+                return;
+            }
+            _ => object,
+        };
         if self.passed_over(&object.namespace) {
             return;
         }
@@ -135,7 +181,10 @@ impl Index {
                 true
             }
             View::ReplicaSet(Some(set)) => namespace.replica_sets.insert(object.uid, set.clone()).as_ref() != Some(&set),
-            View::ReplicaSet(None) => false,
+            View::ControllerRevision(Some(revision)) => {
+                namespace.controller_revisions.insert(object.uid, revision.clone()).as_ref() != Some(&revision)
+            }
+            View::ReplicaSet(None) | View::ControllerRevision(None) | View::Definition(_) | View::Admission(_) => false,
             View::Pod(mut pod) => {
                 pod.created_version = match namespace.pods.get(&object.uid) {
                     Some(known) => known.created_version,
@@ -168,6 +217,17 @@ impl Index {
     }
 
     fn remove(&mut self, object: Object, effects: &mut Effects) {
+        match &object.view {
+            View::Definition(_) => {
+                self.definition = None;
+                return self.touch_all();
+            }
+            View::Admission(admission) => {
+                self.enforcement.observe(admission.kind, &object.name, None);
+                return self.touch_all();
+            }
+            _ => {}
+        }
         let Some(namespace) = self.namespaces.get_mut(&object.namespace) else { return };
         match &object.view {
             View::Policy(_) => effects.policies_changed |= namespace.policies.remove(&object.name).is_some(),
@@ -177,6 +237,8 @@ impl Index {
                 }
             }
             View::ReplicaSet(_) => drop(namespace.replica_sets.remove(&object.uid)),
+            View::ControllerRevision(_) => drop(namespace.controller_revisions.remove(&object.uid)),
+            View::Definition(_) | View::Admission(_) => {}
             View::Pod(_) => drop(namespace.pods.remove(&object.uid)),
             View::Config(view) => {
                 let version = view.deleted(clock::now());
@@ -196,6 +258,14 @@ impl Index {
 
     /// What a complete list no longer names is gone.
     fn drop_unlisted(&mut self, stream: &StreamId, listed: &HashSet<(String, String)>, effects: &mut Effects) {
+        if stream.kind == "customresourcedefinitions" {
+            self.definition.take_if(|_| listed.is_empty());
+            return;
+        }
+        if let Some(kind) = admission_kind(stream.kind) {
+            self.enforcement.unavailable = false;
+            return self.enforcement.keep_only(kind, |name| listed.contains(&(String::new(), name.to_owned())));
+        }
         let now = clock::now();
         for (name, namespace) in &mut self.namespaces {
             if stream.namespace.as_ref().is_some_and(|only| only != name) {
@@ -218,11 +288,23 @@ impl Index {
                 }),
                 "pods" => namespace.pods.retain(|_, pod| there(&pod.name)),
                 "configmaps" | "secrets" => unlist_config(namespace, stream, there, now),
+                "controllerrevisions" => namespace.controller_revisions.retain(|_, revision| there(&revision.name)),
                 "replicasets" => namespace.replica_sets.retain(|_, set| there(&set.name)),
                 // The delegates.
                 _ => namespace.delegates.retain(|(kind, delegate), _| !plural_is(kind, stream.kind) || there(delegate)),
             }
         }
+    }
+}
+
+/// The kind of an admission stream.
+fn admission_kind(plural: &str) -> Option<&'static str> {
+    match plural {
+        "mutatingadmissionpolicies" => Some("MutatingAdmissionPolicy"),
+        "mutatingadmissionpolicybindings" => Some("MutatingAdmissionPolicyBinding"),
+        "validatingadmissionpolicies" => Some("ValidatingAdmissionPolicy"),
+        "validatingadmissionpolicybindings" => Some("ValidatingAdmissionPolicyBinding"),
+        _ => None,
     }
 }
 

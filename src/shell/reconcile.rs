@@ -143,7 +143,7 @@ impl Reconciler {
         if !self.streams.runs(&stream) {
             return;
         }
-        let completes = matches!(step, super::streams::Step::Complete);
+        let completes = matches!(step, super::streams::Step::Complete | super::streams::Step::NotServed);
         let effects = self.index.apply(&stream, step);
         if completes && self.streams.completed(&stream) && self.watched_since.is_none() && self.streams.cluster_ready() {
             self.watched_since = Some(clock::now());
@@ -169,7 +169,7 @@ impl Reconciler {
         let Completion { namespace, uid, outcome } = completion;
         match outcome {
             Outcome::Patch(patch, notices, result) => {
-                self.metrics.patched(patch.purpose, result.as_ref().map_or_else(|error| outcome_of(error.class()), |_| "Accepted"));
+                self.metrics.patched(&patch.purpose, result.as_ref().map_or_else(|error| outcome_of(error.class()), |_| "Accepted"));
                 match &result {
                     Ok(_) => self.accepted(&namespace, &patch, notices),
                     Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
@@ -197,8 +197,8 @@ impl Reconciler {
     }
 
     fn accepted(&self, namespace: &str, patch: &Patch, notices: Vec<Notice>) {
-        match patch.purpose {
-            Purpose::Roll(cause, seen) => {
+        match &patch.purpose {
+            &Purpose::Roll(cause, seen) => {
                 let after = seen.and_then(|seen| Duration::try_from(clock::now().duration_since(seen)).ok());
                 self.metrics.rolled(cause, after);
             }
@@ -208,9 +208,16 @@ impl Reconciler {
             Purpose::Forget { .. } => {
                 tracing::info!(namespace, workload = %patch.workload, "let go: no policy governs it any more, our annotations are off")
             }
+            Purpose::Release(release) => {
+                self.metrics.released(release.as_str());
+                tracing::info!(namespace, workload = %patch.workload, cause = release.as_str(), "released: the held change goes through");
+            }
             Purpose::Record => {}
         }
         for notice in notices {
+            if notice.event == Event::HoldBypassed {
+                self.metrics.released("Bypassed");
+            }
             self.events.tell(namespace, notice);
         }
     }
@@ -263,7 +270,15 @@ impl Reconciler {
 
     fn decisions(&mut self, names: &[String], watched: Timestamp) -> Vec<(String, Decision)> {
         let now = clock::now();
-        let around = Surroundings { key: self.key, watched, activities: self.executor.activities(), memories: &self.memories, now };
+        let around = Surroundings {
+            key: self.key,
+            watched,
+            definition: self.index.definition(),
+            enforcement: self.index.enforcement(),
+            activities: self.executor.activities(),
+            memories: &self.memories,
+            now,
+        };
         let mut assessed = Vec::new();
         for name in names {
             match self.index.namespace(name) {
@@ -303,12 +318,13 @@ impl Reconciler {
     fn hand_over(&mut self, namespace: &str, mut decision: Decision) {
         self.memories.extend(decision.memories);
         self.metrics.set_namespace(namespace, decision.phases, decision.stale);
+        decision.waited.into_iter().for_each(|(reason, time)| self.metrics.waited(reason, time));
         decision.suppressed.into_iter().for_each(|reason| self.metrics.suppressed(reason));
         if let Some(wake) = decision.wake {
             self.wake_at(namespace, wake);
         }
         for patch in decision.patches {
-            let carried = |notice: &Notice| notice.uid == patch.uid && matches!(notice.event, Event::RolloutDone | Event::RolloutFailed);
+            let carried = |notice: &Notice| notice.uid == patch.uid && notice.event.comes_with_patch();
             let mut notices: Vec<_> = decision.notices.extract_if(.., |notice| carried(notice)).collect();
             notices.extend(begun(&patch, decision.rolled.get(&patch.uid)));
             tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, "patching");
@@ -335,7 +351,7 @@ impl Reconciler {
 }
 
 fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Option<Notice> {
-    let (Purpose::Roll(cause, _), Some((policy, what))) = (patch.purpose, rolled) else { return None };
+    let (&Purpose::Roll(cause, _), Some((policy, what))) = (&patch.purpose, rolled) else { return None };
     Some(Notice {
         workload: patch.workload.clone(),
         uid: patch.uid.clone(),

@@ -21,12 +21,14 @@ use tokio::{sync::mpsc, task::AbortHandle};
 use super::{
     clock,
     views::{
-        Canaries, ConfigMaps, ConfigView, DaemonSets, Delegate, Deployments, Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets,
-        Watched, Wire,
+        AdmissionView, Canaries, ConfigMaps, ConfigView, ControllerRevisions, DaemonSets, DefinitionView, Definitions, Delegate,
+        Deployments, MutatingBindings, MutatingPolicies, Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets, ValidatingBindings,
+        ValidatingPolicies, Watched, Wire,
     },
 };
 use crate::{
-    core::world::{Pod, Policy, ReplicaSet, Uid, Workload},
+    core::world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
+    api::crd,
     telemetry::metrics::Metrics,
 };
 
@@ -74,6 +76,8 @@ pub enum Step {
     Applied(Object),
     /// An object was deleted.
     Deleted(Object),
+    /// The API server does not serve the kind.
+    NotServed,
 }
 
 /// An object, and where it is.
@@ -98,12 +102,18 @@ pub enum View {
     Workload(Box<Workload>),
     /// Of a ReplicaSet; none if no Deployment controls it.
     ReplicaSet(Option<ReplicaSet>),
+    /// Of a ControllerRevision; none if no StatefulSet controls it.
+    ControllerRevision(Option<ControllerRevision>),
     /// Of a Pod.
     Pod(Box<Pod>),
     /// Of a ConfigMap or Secret.
     Config(ConfigView),
     /// Of a Rollout or Canary.
     Delegate(Delegate),
+    /// Of our CRD.
+    Definition(DefinitionView),
+    /// Of an admission policy or binding.
+    Admission(AdmissionView),
 }
 
 macro_rules! into_view {
@@ -123,6 +133,9 @@ into_view!(
     Pod => Pod (Box::new),
     ConfigView => Config (std::convert::identity),
     Delegate => Delegate (std::convert::identity),
+    Option<ControllerRevision> => ControllerRevision (std::convert::identity),
+    DefinitionView => Definition (std::convert::identity),
+    AdmissionView => Admission (std::convert::identity),
 );
 
 /// Which watches are not complete yet, by name; shared with the readiness probe.
@@ -157,7 +170,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Starts the watches that every cluster needs. Pods and ReplicaSets are watched by namespace, where there are policies.
+    /// Starts the watches that every cluster needs. Pods and revisions are watched by namespace, where there are policies.
     pub fn start(client: Client, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
         let mut streams = Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new() };
         let all = watcher::Config::default().page_size(PAGE_SIZE);
@@ -168,13 +181,18 @@ impl Streams {
         streams.spawn::<ConfigMaps>(None, all.clone(), true);
         // Helm keeps its releases in Secrets, many and large, that no pod reads.
         streams.spawn::<Secrets>(None, all.clone().fields("type!=helm.sh/release.v1"), true);
+        streams.spawn::<Definitions>(None, all.clone().fields(&format!("metadata.name={}", crd::NAME)), true);
+        streams.spawn::<MutatingPolicies>(None, all.clone(), true);
+        streams.spawn::<MutatingBindings>(None, all.clone(), true);
+        streams.spawn::<ValidatingPolicies>(None, all.clone(), true);
+        streams.spawn::<ValidatingBindings>(None, all.clone(), true);
         // Nobody waits for these two: most clusters do not serve them.
         streams.spawn::<Rollouts>(None, all.clone(), false);
         streams.spawn::<Canaries>(None, all, false);
         streams
     }
 
-    /// Watches, from now on, pods and ReplicaSets of exactly these namespaces; returns those no longer watched.
+    /// Watches, from now on, pods and revisions of exactly these namespaces; returns those no longer watched.
     pub fn follow(&mut self, namespaces: &BTreeSet<&str>) -> Vec<String> {
         let gone: Vec<_> = self.of_namespace.keys().filter(|known| !namespaces.contains(known.as_str())).cloned().collect();
         for namespace in &gone {
@@ -194,8 +212,9 @@ impl Streams {
             if !self.of_namespace.contains_key(*namespace) {
                 let all = watcher::Config::default().page_size(PAGE_SIZE);
                 let sets = self.spawn::<ReplicaSets>(Some(namespace), all.clone(), true);
+                let revisions = self.spawn::<ControllerRevisions>(Some(namespace), all.clone(), true);
                 let pods = self.spawn::<Pods>(Some(namespace), all, true);
-                self.of_namespace.insert((*namespace).to_owned(), vec![sets, pods]);
+                self.of_namespace.insert((*namespace).to_owned(), vec![sets, revisions, pods]);
             }
         }
         gone
@@ -271,6 +290,7 @@ async fn watch<K: Watched>(
             Ok(Some(watcher::Event::Apply(wire))) => Step::Applied(object(wire)),
             Ok(Some(watcher::Event::Delete(wire))) => Step::Deleted(object(wire)),
             Ok(None) => return,
+            Err(watcher::Error::InitialListFailed(kube::Error::Api(status))) if awaited && status.code == 404 => Step::NotServed,
             Err(error) => {
                 if awaited {
                     metrics.watch_failed(stream.kind);

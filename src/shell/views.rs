@@ -1,6 +1,6 @@
 //! The fields that are used of each kind, read straight from the wire, so that stores hold views and not objects.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,10 +13,14 @@ use crate::{
     api::{ConfigKind, UpgradePolicySpec, WorkloadKind, marks},
     core::{
         arrange::check_spec,
-        config::digest::{Digest, Key},
-        world::{ConfigId, Content, Pod, Policy, ReplicaSet, Version, Workload, WorkloadId},
+        config::{
+            digest::{Digest, Key},
+            references::of_template,
+        },
+        gates::windows::Windows,
+        world::{ConfigId, Content, ControllerRevision, Pod, Policy, ReplicaSet, Uid, Version, Workload, WorkloadId},
     },
-    workload::{self, DaemonSet, Deployment, StatefulSet, controller, created, resource_version, uid},
+    workload::{self, DaemonSet, Deployment, StatefulSet, controller, created, resource_version, template_digest, uid},
 };
 
 /// A kind of object as it is watched.
@@ -97,10 +101,6 @@ pub struct RawStatus {
     status: Value,
 }
 
-/// Nothing but the metadata.
-#[derive(Deserialize, Clone, Debug)]
-pub struct Nothing {}
-
 macro_rules! workload_kind {
     ($name:ident, $kind:literal, $plural:literal, $of:ty) => {
         #[doc = concat!("`apps/v1` ", $kind, ".")]
@@ -140,17 +140,23 @@ impl Watched for Policies {
 
     fn view(meta: &ObjectMeta, body: Raw) -> Policy {
         let spec = serde_json::from_value::<UpgradePolicySpec>(body.spec).map_err(|error| format!("spec: {error}"));
+        let checked = spec.and_then(check_spec);
+        let (spec, windows) = match checked {
+            Ok((spec, windows)) => (Ok(spec), windows),
+            Err(error) => (Err(error), Windows::default()),
+        };
         Policy {
             name: meta.name.clone().unwrap_or_default(),
             uid: uid(meta),
             generation: meta.generation.unwrap_or_default(),
-            spec: spec.and_then(check_spec),
+            spec,
+            windows,
             status: serde_json::from_value(body.status).unwrap_or_default(),
         }
     }
 }
 
-/// `apps/v1` ReplicaSet, of which the metadata says enough.
+/// `apps/v1` ReplicaSet.
 #[derive(Clone, Debug)]
 pub struct ReplicaSets;
 
@@ -159,18 +165,54 @@ impl Watched for ReplicaSets {
     const VERSION: &'static str = "v1";
     const KIND: &'static str = "ReplicaSet";
     const PLURAL: &'static str = "replicasets";
-    type Body = Nothing;
+    type Body = Raw;
     type View = Option<ReplicaSet>;
 
-    fn view(meta: &ObjectMeta, _: Nothing) -> Option<ReplicaSet> {
+    fn view(meta: &ObjectMeta, body: Raw) -> Option<ReplicaSet> {
         let owner = controller(meta).filter(|owner| owner.kind == "Deployment")?;
         let label = meta.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
         let number = meta.annotations.as_ref().and_then(|all| all.get("deployment.kubernetes.io/revision")?.parse().ok());
+        let pods = |value: &Value| value["replicas"].as_u64().and_then(|pods| u32::try_from(pods).ok()).unwrap_or_default();
+        let replicas = pods(&body.spec).max(pods(&body.status));
+        let template = &body.spec["template"];
         Some(ReplicaSet {
+            template: template_digest(template),
+            // Old ones without pods are many.
+            references: if replicas > 0 { of_template(template).into() } else { Arc::default() },
+            replicas,
             name: meta.name.as_deref().unwrap_or_default().into(),
             deployment: owner.uid.as_str().into(),
             revision: label.map(String::as_str).unwrap_or_default().into(),
             number: number.unwrap_or_default(),
+        })
+    }
+}
+
+/// `apps/v1` ControllerRevision of a StatefulSet.
+#[derive(Clone, Debug)]
+pub struct ControllerRevisions;
+
+/// What is read of a ControllerRevision.
+#[derive(Deserialize, Clone, Debug)]
+pub struct RevisionBody {
+    #[serde(default)]
+    data: Value,
+}
+
+impl Watched for ControllerRevisions {
+    const GROUP: &'static str = "apps";
+    const VERSION: &'static str = "v1";
+    const KIND: &'static str = "ControllerRevision";
+    const PLURAL: &'static str = "controllerrevisions";
+    type Body = RevisionBody;
+    type View = Option<ControllerRevision>;
+
+    fn view(meta: &ObjectMeta, body: RevisionBody) -> Option<ControllerRevision> {
+        let owner = controller(meta).filter(|owner| owner.kind == "StatefulSet")?;
+        Some(ControllerRevision {
+            name: meta.name.as_deref().unwrap_or_default().into(),
+            stateful_set: owner.uid.as_str().into(),
+            references: of_template(&body.data["spec"]["template"]).into(),
         })
     }
 }
@@ -348,3 +390,65 @@ macro_rules! delegate_kind {
 
 delegate_kind!(Rollouts, "argoproj.io", "v1alpha1", "Rollout", "rollouts", "workloadRef");
 delegate_kind!(Canaries, "flagger.app", "v1beta1", "Canary", "canaries", "targetRef");
+
+/// Our CRD: its uid, while it is established and not being deleted.
+pub struct DefinitionView(pub Option<Uid>);
+
+/// `apiextensions.k8s.io/v1` CustomResourceDefinition.
+#[derive(Clone, Debug)]
+pub struct Definitions;
+
+impl Watched for Definitions {
+    const GROUP: &'static str = "apiextensions.k8s.io";
+    const VERSION: &'static str = "v1";
+    const KIND: &'static str = "CustomResourceDefinition";
+    const PLURAL: &'static str = "customresourcedefinitions";
+    type Body = RawStatus;
+    type View = DefinitionView;
+
+    fn view(meta: &ObjectMeta, body: RawStatus) -> DefinitionView {
+        let established = list(&body.status["conditions"]).any(|one| one["type"] == "Established" && one["status"] == "True");
+        DefinitionView((established && meta.deletion_timestamp.is_none()).then(|| uid(meta)))
+    }
+}
+
+/// An admission policy or binding: its kind and spec.
+pub struct AdmissionView {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its spec.
+    pub spec: Value,
+}
+
+/// Only the spec as raw JSON.
+#[derive(Deserialize, Clone, Debug)]
+pub struct RawSpec {
+    #[serde(default)]
+    spec: Value,
+}
+
+macro_rules! admission_kind {
+    ($name:ident, $kind:literal, $plural:literal) => {
+        #[doc = concat!("`admissionregistration.k8s.io/v1` ", $kind, ".")]
+        #[derive(Clone, Debug)]
+        pub struct $name;
+
+        impl Watched for $name {
+            const GROUP: &'static str = "admissionregistration.k8s.io";
+            const VERSION: &'static str = "v1";
+            const KIND: &'static str = $kind;
+            const PLURAL: &'static str = $plural;
+            type Body = RawSpec;
+            type View = AdmissionView;
+
+            fn view(_: &ObjectMeta, body: RawSpec) -> AdmissionView {
+                AdmissionView { kind: $kind, spec: body.spec }
+            }
+        }
+    };
+}
+
+admission_kind!(MutatingPolicies, "MutatingAdmissionPolicy", "mutatingadmissionpolicies");
+admission_kind!(MutatingBindings, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings");
+admission_kind!(ValidatingPolicies, "ValidatingAdmissionPolicy", "validatingadmissionpolicies");
+admission_kind!(ValidatingBindings, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings");

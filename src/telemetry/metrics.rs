@@ -58,13 +58,16 @@ pub struct Metrics {
     rollouts: Family<CauseLabel, Counter<u64, AtomicU64>>,
     suppressed: Family<ReasonLabel, Counter<u64, AtomicU64>>,
     write_to_patch: Histogram,
+    releases: Family<CauseLabel, Counter<u64, AtomicU64>>,
+    held_seconds: Family<ReasonLabel, Counter<f64, AtomicU64>>,
     actions: Family<ActionLabels, Counter<u64, AtomicU64>>,
     watch_errors: Family<KindLabel, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
     by_namespace: Mutex<BTreeMap<String, Counts>>,
 }
 
-const PHASES: [(Phase, &str); 8] = [
+const PHASES: [(Phase, &str); 11] = [
+    (Phase::Held, "Held"),
     (Phase::Failed, "Failed"),
     (Phase::WaitsForUser, "WaitsForUser"),
     (Phase::Rolling, "Rolling"),
@@ -72,6 +75,8 @@ const PHASES: [(Phase, &str); 8] = [
     (Phase::Settling, "Settling"),
     (Phase::Waiting, "Waiting"),
     (Phase::WouldRoll, "WouldRoll"),
+    (Phase::WouldHold, "WouldHold"),
+    (Phase::Unsupported, "Unsupported"),
     (Phase::UpToDate, "UpToDate"),
 ];
 
@@ -86,6 +91,8 @@ impl Default for Metrics {
             rollouts: Family::default(),
             suppressed: Family::default(),
             write_to_patch: Histogram::new(seconds),
+            releases: Family::default(),
+            held_seconds: Family::default(),
             actions: Family::default(),
             watch_errors: Family::default(),
             events_lost: Counter::default(),
@@ -107,6 +114,12 @@ impl Metrics {
             "config_write_to_patch_seconds",
             "From the newest config write seen to the accepted patch that rolls a workload for it, the quiet time included",
             self.write_to_patch.clone(),
+        );
+        registry.register("releases", "Held changes that were let through, by cause", self.releases.clone());
+        registry.register(
+            "gate_wait_seconds",
+            "Seconds for which gates kept changes waiting, by the reason of the gate; counted when the gate opens or another one closes",
+            self.held_seconds.clone(),
         );
         registry.register("actions", "Requests that write, by what for and what came of it", self.actions.clone());
         registry.register("watch_errors", "Watches that failed, by kind", self.watch_errors.clone());
@@ -170,12 +183,23 @@ impl Metrics {
         self.suppressed.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
+    /// A held change was let through.
+    pub fn released(&self, cause: &'static str) {
+        self.releases.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    /// A gate has kept a change waiting for so long.
+    pub fn waited(&self, reason: Reason, time: Duration) {
+        self.held_seconds.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(time.as_secs_f64());
+    }
+
     /// A patch of a workload ended.
-    pub fn patched(&self, purpose: Purpose, outcome: &'static str) {
+    pub fn patched(&self, purpose: &Purpose, outcome: &'static str) {
         let action = match purpose {
             Purpose::Adopt => "Adopt",
             Purpose::Record => "Record",
             Purpose::Roll(..) => "Roll",
+            Purpose::Release(_) => "Release",
             Purpose::Forget { .. } => "Forget",
         };
         self.actions.get_or_create(&ActionLabels { action, outcome }).inc();

@@ -2,9 +2,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::{Kind, number, observed};
+use super::{Kind, declared, number, observed};
 use crate::{
-    api::WorkloadKind,
+    api::{WorkloadKind, marks},
     core::world::{RolloutState, UserHold},
 };
 
@@ -30,8 +30,11 @@ impl Kind for Deployment {
             updated: number(&status["updatedReplicas"]),
             available: number(&status["availableReplicas"]),
             complete,
-            held: (spec["paused"] == true).then_some(UserHold::Paused),
+            held: declared(meta, marks::DECLARED_PAUSED)
+                .map_or(spec["paused"] == true, |declared| declared == "true")
+                .then_some(UserHold::Paused),
             revision: None,
+            settled: None,
             number: meta.annotations.as_ref().and_then(|all| all.get(REVISION)?.parse().ok()),
             moved: updated_at.map_or(moved, |time| time.max(moved)),
         }

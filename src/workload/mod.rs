@@ -18,7 +18,8 @@ use crate::{
     api::{WorkloadKind, marks},
     core::{
         config::references,
-        world::{RolloutState, Template, Uid, Workload, WorkloadId, Writer},
+        hold::state as hold,
+        world::{RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer},
     },
 };
 
@@ -57,6 +58,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         has_annotations: meta.annotations.is_some(),
+        has_labels: meta.labels.is_some(),
         owner: controller(meta).map(|owner| format!("{}/{}", owner.kind, owner.name)),
         reloader: other_reloader(annotations),
         last_writer,
@@ -64,9 +66,49 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             references: references::of_template(template).into(),
             config_hash: template_annotations.and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str()?.to_owned())),
             has_annotations: template_annotations.is_some(),
+            digest: template_digest(template),
+            body: digest_without(template, |key| key == "annotations", |_| false),
+            annotations: template_annotations.map(annotation_digests).unwrap_or_default().into(),
         },
         rollout: K::rollout(meta, spec, status, moved),
     }
+}
+
+/// Digests a pod template: all of it but our config-hash, and the label that a ReplicaSet's controller adds. An absent time of creation,
+/// an empty map and none at all are the same.
+pub fn template_digest(template: &Value) -> TemplateDigest {
+    digest_without(template, |_| false, |key| matches!(key, marks::CONFIG_HASH | "pod-template-hash"))
+}
+
+fn digest_without(template: &Value, of_metadata: impl Fn(&str) -> bool, of_map: impl Fn(&str) -> bool) -> TemplateDigest {
+    let mut metadata = template["metadata"].as_object().cloned().unwrap_or_default();
+    metadata.retain(|key, value| !of_metadata(key) && !value.is_null());
+    for value in metadata.values_mut() {
+        if let Some(map) = value.as_object_mut() {
+            map.retain(|key, _| !of_map(key));
+        }
+    }
+    metadata.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
+    digest(format!("{}\n{}", Value::Object(metadata), template["spec"]).as_bytes())
+}
+
+fn annotation_digests(annotations: &serde_json::Map<String, Value>) -> Vec<(Box<str>, TemplateDigest)> {
+    let others = annotations.iter().filter(|(key, _)| *key != marks::CONFIG_HASH);
+    others.map(|(key, value)| (key.as_str().into(), digest(value.to_string().as_bytes()))).collect()
+}
+
+fn digest(bytes: &[u8]) -> TemplateDigest {
+    let sum = <sha2::Sha256 as sha2::Digest>::digest(bytes);
+    let mut first = [0; 8];
+    first.iter_mut().zip(sum).for_each(|(to, from)| *to = from);
+    TemplateDigest(first)
+}
+
+/// What a manifest asks for under a hold, as admission noted it; none if there is no hold.
+fn declared<'a>(meta: &'a ObjectMeta, mark: &str) -> Option<&'a str> {
+    let annotations = meta.annotations.as_ref()?;
+    let governed = meta.labels.as_ref()?.contains_key(marks::GOVERNED);
+    (governed && hold::parse(annotations.get(marks::HOLD)?).is_some()).then(|| annotations.get(mark).map_or("", String::as_str))
 }
 
 /// The uid of an object.

@@ -2,9 +2,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::{Kind, number, observed};
+use super::{Kind, declared, number, observed};
 use crate::{
-    api::WorkloadKind,
+    api::{WorkloadKind, marks},
     core::world::{RolloutState, UserHold},
 };
 
@@ -20,7 +20,10 @@ impl Kind for StatefulSet {
         let complete = revision.is_some() && revision == status["currentRevision"].as_str();
         let current = number(&status["replicas"]);
         let strategy = &spec["updateStrategy"];
-        let partition = number(&strategy["rollingUpdate"]["partition"]);
+        let partition = match declared(meta, marks::DECLARED_PARTITION) {
+            Some(declared) => declared.parse().unwrap_or(0),
+            None => number(&strategy["rollingUpdate"]["partition"]),
+        };
         RolloutState {
             observed: observed(meta, status),
             wanted: spec["replicas"].as_u64().map_or(1, |_| number(&spec["replicas"])),
@@ -33,6 +36,7 @@ impl Kind for StatefulSet {
                 _ => (partition > 0).then_some(UserHold::Partition(partition)),
             },
             revision: revision.map(Into::into),
+            settled: status["currentRevision"].as_str().map(Into::into),
             number: None,
             moved,
         }

@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockkeeper::{
     api::{Attention, ConfigKind, UpgradePolicySpec, WorkloadKind},
     core::{
-        arrange::{Surroundings, assess_all},
-        config::digest::Key,
+        arrange::{Surroundings, assess_all, check_spec},
+        config::{digest::Key, references},
+        hold::enforced::Enforcement,
         decision::{Decision, Purpose},
         rollout::slots,
         world::{Activity, ConfigEntry, ConfigId, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, Version, WorkloadId},
@@ -59,8 +60,9 @@ impl World {
     pub fn policy(&mut self, name: &str, mut spec: Value) {
         spec.as_object_mut().unwrap().entry("selector").or_insert(json!({}));
         let spec: UpgradePolicySpec = serde_json::from_value(spec).unwrap();
+        let (spec, windows) = check_spec(spec).unwrap();
         let policy =
-            Policy { name: name.into(), uid: format!("policy-{name}").into(), generation: 1, spec: Ok(spec), status: Default::default() };
+            Policy { name: name.into(), uid: format!("policy-{name}").into(), generation: 1, spec: Ok(spec), windows, status: Default::default() };
         self.namespace.policies.insert(name.into(), policy);
     }
 
@@ -167,8 +169,16 @@ impl World {
         let (revision, number) = (self.revision(&id), self.version);
         let uid = self.objects[&id]["metadata"]["uid"].as_str().unwrap().to_owned();
         if id.kind == WorkloadKind::Deployment {
-            let set =
-                ReplicaSet { name: revision.as_str().into(), deployment: uid.as_str().into(), revision: revision.as_str().into(), number };
+            let template = &self.objects[&id]["spec"]["template"];
+            let set = ReplicaSet {
+                name: revision.as_str().into(),
+                deployment: uid.as_str().into(),
+                revision: revision.as_str().into(),
+                number,
+                replicas: 1,
+                template: workload::template_digest(template),
+                references: references::of_template(template).into(),
+            };
             self.namespace.replica_sets.insert(format!("{uid}-{revision}").into(), set);
         }
         self.status(&id, &revision, number);
@@ -263,8 +273,16 @@ impl World {
 
     /// Decides, and carries nothing out.
     pub fn decide(&mut self) -> Decision {
-        let around =
-            Surroundings { key: &self.key, watched: at(-10), activities: &self.activities, memories: &self.memories, now: self.now };
+        let enforcement = Enforcement::default();
+        let around = Surroundings {
+            key: &self.key,
+            watched: at(-10),
+            definition: Some("crd"),
+            enforcement: &enforcement,
+            activities: &self.activities,
+            memories: &self.memories,
+            now: self.now,
+        };
         let assessments = assess_all(&self.namespace, &around);
         let demands = [("shop".to_owned(), assessments.demand(&self.activities))].into();
         let granted = slots::allot(&demands, self.max_config_rollouts);

@@ -1,6 +1,7 @@
 //! Config: what a template reads, what it was when the pods started, and whether they must start anew.
 
 pub mod change;
+pub mod decide;
 pub mod desired;
 pub mod digest;
 pub mod freshness;

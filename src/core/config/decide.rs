@@ -1,0 +1,387 @@
+//! What is to be done about the config that a workload reads: adopt it, wait, or roll.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    change::{self, Cause, Comparison},
+    desired::{self, Desired},
+    freshness::created_after,
+    record::Record,
+    references::{self, Reference},
+};
+use crate::{
+    api::{ChangeCause, ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, marks},
+    core::{
+        assess::{Assessment, Edits, Input, held_message, reference_of},
+        clock,
+        decision::{Event, Purpose},
+        gates::{self, Change, Closed, Gate},
+        hold::state::{approved_by, bypassed_by},
+        later,
+        rollout::{
+            limits,
+            outcome::{Ended, Outcome},
+            progress::Progress,
+        },
+        world::{Pod, UserHold, Workload},
+    },
+};
+
+/// How long a manager that took our marks away is left alone.
+const REVERTED_PAUSE: Duration = Duration::from_secs(3600);
+
+/// What the pods read, compared with what they started with.
+pub struct Reading {
+    /// What each reference is now.
+    pub desired: Vec<(Reference, Desired)>,
+    /// What was recorded.
+    pub record: Record,
+    /// How the two differ.
+    pub comparison: Comparison,
+}
+
+/// Takes off what is written for config, where a policy does not ask for it.
+pub fn forget(workload: &Workload, found: &mut Assessment) {
+    found.edits.remove(workload, marks::CONFIG);
+    found.edits.remove(workload, marks::ROLLOUTS);
+    found.edits.remove(workload, marks::PENDING_CONFIG);
+    found.memory.had_record = false;
+}
+
+/// Reads and compares; a workload without a record is adopted instead.
+pub fn read(input: &Input, config: &ConfigSpec, found: &mut Assessment) -> Option<Reading> {
+    let workload = input.workload;
+    let desired = resolve(input, config, input.reads);
+    let record = match Record::parse(workload.marks.get(marks::CONFIG).map(String::as_str), &workload.uid, input.key) {
+        Ok(record) => record,
+        Err(_) => {
+            adopt(input, &desired, found);
+            return None;
+        }
+    };
+    found.memory.had_record = true;
+    let comparison = change::compare(&record, &desired, workload, input.pods, input.current);
+    found.stale = comparison.stale;
+    found.unverified.clone_from(&comparison.unverified);
+    found.changed = if comparison.stale { comparison.changed.clone() } else { Vec::new() };
+    if let Some(seen) = comparison.last_seen.filter(|seen| found.memory.changed_at.is_none_or(|known| known < *seen)) {
+        found.memory.changed_at = Some(seen);
+    }
+    Some(Reading { desired, record, comparison })
+}
+
+fn resolve(input: &Input, config: &ConfigSpec, reads: &[Reference]) -> Vec<(Reference, Desired)> {
+    let references = references::effective(reads, config, input.group, input.namespace);
+    let resolve = |reference: Reference| {
+        let desired = desired::resolve(&reference, input.namespace, input.key, input.watched);
+        (reference, desired)
+    };
+    references.into_iter().map(resolve).collect()
+}
+
+/// Assesses the config of a workload that is not held.
+pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, found: &mut Assessment) {
+    let workload = input.workload;
+    let Some(reading) = read(input, config, found) else { return };
+    let Reading { record, comparison, .. } = &reading;
+    let ours = record.hash.is_some() && record.hash == workload.template.config_hash;
+    let outcome = Outcome::on(workload);
+    let ended = outcome.change.is_some() && outcome.change == record.hash && outcome.ended != Ended::UnderWay;
+    found.takes_slot = ours && !ended && matches!(progress, Progress::UnderWay(_) | Progress::Unobserved);
+    if found.takes_slot && found.phase == Phase::Rolling && found.reason == Reason::RolloutUnderWay {
+        found.reason = Reason::ConfigRollout;
+    }
+    keep_baseline(input, &reading, found);
+    if comparison.roll.is_none() {
+        withdraw(workload, found);
+    }
+    if comparison.all_fresh {
+        if !comparison.missing.is_empty() && found.phase == Phase::UpToDate {
+            found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&comparison.missing));
+        }
+        return;
+    }
+    if comparison.roll.is_none() {
+        return stale_without_roll(input, &reading, ours, found);
+    }
+    decide_roll(input, config, &reading, progress, found);
+}
+
+/// A config change that waited differs no more.
+fn withdraw(workload: &Workload, found: &mut Assessment) {
+    found.edits.remove(workload, marks::PENDING_CONFIG);
+    found.edits.remove(workload, marks::HOLD_SINCE);
+}
+
+/// Writes what is newly known of what the pods started with.
+pub fn keep_baseline(input: &Input, reading: &Reading, found: &mut Assessment) {
+    let (comparison, workload) = (&reading.comparison, input.workload);
+    let newest = match comparison.all_fresh {
+        true => comparison.record.settled(&reading.desired, workload.template.config_hash.clone()),
+        false => comparison.record.clone(),
+    };
+    if !newest.says_the_same(&reading.record) {
+        found.edits.set(workload, marks::CONFIG, newest.write(&workload.uid, input.key));
+    }
+}
+
+/// A workload without a record takes what is there.
+fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment) {
+    let workload = input.workload;
+    if input.memory.had_record {
+        found.memory.had_record = false;
+        let manager = workload.last_writer.as_ref().map_or_else(|| "somebody".to_owned(), |writer| writer.manager.clone());
+        let before = input.memory.reverted.as_ref().filter(|(who, _, last)| *who == manager && later(*last, REVERTED_PAUSE) > input.now);
+        found.memory.reverted = Some((manager, before.map_or(1, |(_, times, _)| times + 1), input.now));
+    }
+    if let Some((manager, times, last)) = found.memory.reverted.clone().filter(|(_, times, _)| *times >= 2) {
+        let until = later(last, REVERTED_PAUSE);
+        if until > input.now {
+            let message = format!(
+                "{manager} took Lockkeeper's annotations away {times} times; no config change rolls this workload until {}. Let it leave \
+                 annotations under {} alone (Argo CD: no Replace=true for this workload)",
+                clock(until),
+                marks::PREFIX
+            );
+            if input.memory.last != Some((Phase::Waiting, Reason::MarksReverted)) {
+                found.notices.push((Event::MarksReverted, message.clone()));
+            }
+            found.stand(Phase::Waiting, Reason::MarksReverted, message);
+            return found.wake_at(until);
+        }
+        found.memory.reverted = None;
+    }
+    let seen = !input.pods.is_empty() || workload.rollout.current == 0;
+    let verified =
+        |desired: &Desired| seen && input.pods.iter().all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed));
+    let record = Record::adopt(desired, workload.template.config_hash.clone(), verified);
+    found.unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified).map(|(name, _)| name.clone()).collect();
+    found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+    found.edits.purpose = Some(Purpose::Adopt);
+    let missing: Vec<_> =
+        desired.iter().filter(|(reference, _)| reference.own).filter_map(|(_, desired)| desired.digest.clone().err()).collect();
+    if !missing.is_empty() && found.phase == Phase::UpToDate {
+        found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&missing));
+    }
+}
+
+fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut Assessment) {
+    let Reading { record, comparison, .. } = reading;
+    if comparison.stale && !ours && record.hash.is_some() && found.phase == Phase::UpToDate {
+        let what = comparison.changed.join(", ");
+        let message = format!(
+            "somebody undid the rollout that brought {what}, so pods may run on old config; that is left alone. Change the config back, or \
+             start the pods with it: kubectl rollout restart {}",
+            reference_of(input.workload)
+        );
+        found.stand(Phase::Waiting, Reason::RolledBack, message);
+    } else if comparison.stale && found.phase == Phase::UpToDate {
+        found.stand(Phase::Rolling, Reason::ConfigRollout, "pods are being renewed");
+    } else if !comparison.missing.is_empty() && found.phase == Phase::UpToDate {
+        found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&comparison.missing));
+    }
+}
+
+fn decide_roll(
+    input: &Input,
+    config: &ConfigSpec,
+    reading: &Reading,
+    progress: Progress,
+    found: &mut Assessment,
+) {
+    let Reading { desired, comparison, .. } = reading;
+    let what = comparison.changed.join(", ");
+    let first = input.memory.differs_since.unwrap_or(input.now);
+    if input.memory.differs_since.is_none() {
+        found.notices.push((Event::ConfigChanged, format!("{what} changed since the pods were last asked to start with it")));
+    }
+    found.memory.differs_since = Some(first);
+    if !comparison.missing.is_empty() {
+        return found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&comparison.missing));
+    }
+    if input.spec.mode == Mode::Observe || config.on_change == OnChange::Report {
+        let (reason, why) = match input.spec.mode {
+            Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
+            Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
+        };
+        if let Gate::Closed(closed) = ask_gates(input, "", None, (first, first)) {
+            let message = format!("{what} changed; it would wait ({}), but {why}", closed.reason.as_str());
+            return found.stand(Phase::WouldHold, reason, message);
+        }
+        return found.stand(Phase::WouldRoll, reason, format!("{what} changed; it would be rolled, but {why}"));
+    }
+    match progress {
+        Progress::Unobserved => {
+            // Nothing is known of the gates that was not known before.
+            found.closed = input.memory.gate.map(|(reason, _)| reason);
+            return;
+        }
+        Progress::Held(hold @ (UserHold::Paused | UserHold::OnDelete)) => {
+            let message = format!("{what} changed; {}", held_message(hold, "its next pods start with the new config"));
+            return found.stand(Phase::WaitsForUser, hold.reason(), message);
+        }
+        Progress::UnderWay(_) | Progress::Failed(_) if covered(input, desired) => {
+            if found.phase != Phase::Failed {
+                found.stand(
+                    Phase::Rolling,
+                    Reason::CoveredByRollout,
+                    format!("the rollout under way starts its pods with the new {what}; {}", found.message),
+                );
+            }
+            return;
+        }
+        _ => {}
+    }
+    if let Some(hold @ (UserHold::Paused | UserHold::OnDelete)) = input.workload.rollout.held {
+        let message = format!("{what} changed; {}", held_message(hold, "its next pods start with the new config"));
+        return found.stand(Phase::WaitsForUser, hold.reason(), message);
+    }
+
+    let quiet_from = comparison.last_seen.map_or(first, |seen| seen.max(first));
+    let due = later(quiet_from, config.settle.length()).min(later(first, config.settle_limit.length()));
+    if due > input.now {
+        found.wake_at(due);
+        found.closed = input.memory.gate.map(|(reason, _)| reason);
+        let message = format!("{what} changed; rolls at {} if nothing else changes until then", clock(due));
+        return found.stand(Phase::Settling, Reason::ConfigChanged, message);
+    }
+    let times = limits::within_window(input.workload.marks.get(marks::ROLLOUTS).map(String::as_str), &config.limit, input.now);
+    if let Some(next) = limits::next_allowed(&times, &config.limit) {
+        found.wake_at(next);
+        let message = format!(
+            "{what} changed, but it had {} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
+            times.len(),
+            config.limit.window,
+            clock(next)
+        );
+        if input.memory.last.map(|(phase, _)| phase) != Some(Phase::Limited) {
+            found.notices.push((Event::RolloutLimited, message.clone()));
+        }
+        return found.stand(Phase::Limited, Reason::LimitReached, message);
+    }
+    if let Some(closed) = wait_for_gates(input, reading, quiet_from, found) {
+        let message = format!("{what} changed; {}", closed.message);
+        found.stand(Phase::Waiting, closed.reason, message);
+        return found.wait_for(&closed);
+    }
+    found.roll = roll(input, reading, &times, &found.edits);
+    found.stand(
+        Phase::Waiting,
+        Reason::WaitingForSlot,
+        format!("{what} changed; it rolls when one of the config rollouts under way in the cluster is done (--max-config-rollouts)"),
+    );
+}
+
+/// Somebody's rollout is under way, and all its pods that there are have started with what is desired: those to come will too.
+fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
+    let Some(current) = input.current else { return false };
+    let old = |pod: &&&Pod| pod.revision.as_deref() != Some(current) && pod.terminating.is_none();
+    let to_come = input.pods.iter().any(|pod| old(&pod)) || input.workload.rollout.updated < input.workload.rollout.wanted;
+    let mut of_new = input.pods.iter().filter(|pod| !old(pod) && pod.terminating.is_none());
+    to_come && of_new.all(|pod| desired.iter().all(|(_, desired)| created_after(pod, &desired.changed)))
+}
+
+/// The gate that keeps a change of config alone waiting, if one does; then the change gets an id, by which it is approved.
+fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut Assessment) -> Option<Closed> {
+    let workload = input.workload;
+    let (since, id) = pending_change(input, reading);
+    if let Some((_, by)) = bypassed_by(workload).filter(|(bypassed, _)| *bypassed == id) {
+        found.notices.push((Event::HoldBypassed, format!("{by} let the config change {id} through past its gates")));
+        return None;
+    }
+    let approved = approved_by(workload, &id);
+    let Gate::Closed(closed) = ask_gates(input, &id, approved, (since, last)) else { return None };
+    found.hold = Some(HoldStatus {
+        id: id.clone(),
+        by: String::new(),
+        cause: vec![ChangeCause::Config],
+        approved_by: approved.unwrap_or_default().to_owned(),
+    });
+    found.edits.set(workload, marks::PENDING_CONFIG, id);
+    found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
+    Some(closed)
+}
+
+fn ask_gates(input: &Input, id: &str, approved_by: Option<&str>, (since, last_change): (Timestamp, Timestamp)) -> Gate {
+    let (workload, causes) = (&input.workload.id, &[ChangeCause::Config]);
+    let change = Change { workload, causes, id, by: None, approved_by, since, last_change };
+    gates::after_quiet(input.policy, input.spec, input.frozen, &change, input.now)
+}
+
+/// The change of config alone that waits, or begins to: since when, and its id. Another change is another time, also when an old content
+/// comes back.
+fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, String) {
+    let marks = &input.workload.marks;
+    let since = marks.get(marks::HOLD_SINCE).and_then(|time| time.parse().ok());
+    let known = since.map(|since| (since, change_id(input, reading, since)));
+    let stands = |(_, id): &(Timestamp, String)| marks.get(marks::PENDING_CONFIG) == Some(id);
+    known.filter(stands).unwrap_or_else(|| (input.now, change_id(input, reading, input.now)))
+}
+
+/// Names a change of config: another content, or the same content at another time, is another change.
+fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> String {
+    let sum = input.key.sum("pending-config").field(input.workload.uid.as_bytes()).field(since.to_string().as_bytes());
+    let sum = reading.desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
+        Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
+        Err(_) => sum,
+    });
+    format!("c-{}", sum.digest().short())
+}
+
+/// The edits that roll, in addition to those that are to be made anyway.
+fn roll(input: &Input, reading: &Reading, times: &[Timestamp], edits: &Edits) -> Option<Edits> {
+    let (workload, cause) = (input.workload, reading.comparison.roll?);
+    let mut edits = edits.clone();
+    let hash = config_hash(input, &reading.desired);
+    let record = reading.comparison.record.targeted(&reading.desired, hash.clone());
+    edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+    edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
+    edits.set(workload, marks::ROLLOUT, Outcome::on(workload).begun(hash.clone(), input.now).write());
+    edits.remove(workload, marks::PENDING_CONFIG);
+    edits.remove(workload, marks::HOLD_SINCE);
+    edits.config_hash = Some(hash);
+    edits.purpose = Some(Purpose::Roll(cause, reading.comparison.last_seen));
+    Some(edits)
+}
+
+/// A config change goes along with a held template that is let through: the template's own references count from now on.
+pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
+    let (Some(config), workload) = (&input.spec.config, input.workload) else { return };
+    if config.on_change == OnChange::Report || !reading.comparison.missing.is_empty() {
+        return;
+    }
+    let desired = resolve(input, config, &workload.template.references);
+    let hash = config_hash(input, &desired);
+    // What only the new template reads, only new pods read.
+    let record = reading.comparison.record.reshaped(&desired, |_| true).targeted(&desired, hash.clone());
+    found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+    found.edits.config_hash = Some(hash);
+}
+
+fn config_hash(input: &Input, desired: &[(Reference, Desired)]) -> String {
+    let (uid, generation) = (&input.workload.uid, input.workload.generation);
+    let sum = input.key.sum("config-hash").field(uid.as_bytes()).field(&generation.to_be_bytes());
+    let sum = desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
+        Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
+        Err(_) => sum,
+    });
+    sum.digest().to_string().chars().take(16).collect()
+}
+
+/// What is missing, in words.
+pub fn missing_message(missing: &[String]) -> String {
+    format!("{}; new pods could not start, so nothing is rolled until it is there", missing.join(", "))
+}
+
+/// For events and metrics: a cause in words.
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Config => "config it reads changed",
+            Self::Together => "config changed that a workload of its group reads",
+            Self::MixedConfig => "a pod of it started with config that was there only for a while",
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! Somebody with the right to must approve each change, by its id.
+
+use super::{Change, Gate};
+use crate::{
+    api::{Approval, GatesSpec, Reason, marks},
+    core::hold::state::command,
+};
+
+/// Open when it is approved by somebody whose approval counts. Whether they may approve at all was decided in admission.
+pub fn ask(gates: &GatesSpec, change: &Change) -> Gate {
+    let how = command(change.workload, marks::APPROVE, change.id);
+    let message = match (gates.approval, change.approved_by, change.by) {
+        (Approval::NotRequired, ..) | (Approval::Required, Some(_), _) => return Gate::Open,
+        (Approval::RequiredFromOther, Some(approver), Some(author)) if approver == author => {
+            format!("approved by {approver}, who made the change; somebody else has to: {how}")
+        }
+        (Approval::RequiredFromOther, Some(_), _) => return Gate::Open,
+        (Approval::RequiredFromOther, None, Some(author)) => format!("not approved yet; somebody other than {author} may: {how}"),
+        (Approval::RequiredFromOther, None, None) => {
+            format!("not approved yet (who changed the config is not known, so anybody with the right to may): {how}")
+        }
+        (Approval::Required, None, _) => format!("not approved yet: {how}"),
+    };
+    Gate::closed(Reason::ApprovalRequired, message, None)
+}

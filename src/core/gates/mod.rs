@@ -1,0 +1,83 @@
+//! What a change waits for. Each gate is a function of the policy, the change and the time; they are asked in order, and the next not
+//! before the one before is open.
+
+pub mod approval;
+pub mod freeze;
+pub mod quiet;
+pub mod windows;
+
+use jiff::Timestamp;
+
+use self::windows::{Standing, Windows};
+use super::world::{Policy, WorkloadId};
+use crate::api::{ChangeCause, Reason, UpgradePolicySpec};
+
+/// A change that waits.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// The workload it is about.
+    pub workload: &'a WorkloadId,
+    /// What it consists of.
+    pub causes: &'a [ChangeCause],
+    /// What approves it.
+    pub id: &'a str,
+    /// Who changed the template; none for config alone.
+    pub by: Option<&'a str>,
+    /// Who approved it.
+    pub approved_by: Option<&'a str>,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// When something of its policy changed last.
+    pub last_change: Timestamp,
+}
+
+/// A gate's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It lets the change through.
+    Open,
+    /// It does not.
+    Closed(Closed),
+}
+
+/// Why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// In one word.
+    pub reason: Reason,
+    /// In words, with what would open it.
+    pub message: String,
+    /// When to ask again, if nothing happens before.
+    pub ask_again: Option<Timestamp>,
+}
+
+impl Gate {
+    fn closed(reason: Reason, message: String, ask_again: Option<Timestamp>) -> Self {
+        Self::Closed(Closed { reason, message, ask_again })
+    }
+}
+
+/// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever the spec says.
+pub fn ask(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
+    let quiet = quiet::ask(spec, change, now);
+    if quiet != Gate::Open {
+        return quiet;
+    }
+    after_quiet(policy, spec, frozen, change, now)
+}
+
+/// The same for a change that was quiet long enough already.
+pub fn after_quiet(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
+    let freeze = freeze::ask(spec, frozen, change);
+    let Some(gates) = spec.gates.as_ref().filter(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause))) else {
+        return freeze;
+    };
+    [freeze, window(&policy.windows, now), approval::ask(gates, change)].into_iter().find(|gate| *gate != Gate::Open).unwrap_or(Gate::Open)
+}
+
+fn window(windows: &Windows, now: Timestamp) -> Gate {
+    match windows.judge(now) {
+        Standing::Open { .. } => Gate::Open,
+        Standing::Closed { opens, why } => Gate::closed(Reason::WindowClosed, why, opens),
+    }
+}

@@ -1,0 +1,20 @@
+//! A change waits until nothing else of its policy changes: helm writes one object after the other, and Deployments before StatefulSets.
+
+use jiff::Timestamp;
+
+use super::{Change, Gate};
+use crate::{
+    api::{Reason, UpgradePolicySpec},
+    core::{clock, later},
+};
+
+/// Open when the quiet time has passed since the last change, or its limit since the first.
+pub fn ask(spec: &UpgradePolicySpec, change: &Change, now: Timestamp) -> Gate {
+    let (settle, limit) = spec.quiet();
+    let due = later(change.last_change, settle).min(later(change.since, limit));
+    if due <= now {
+        return Gate::Open;
+    }
+    let message = format!("waiting until nothing else changes; goes on at {}", clock(due));
+    Gate::closed(Reason::QuietTime, message, Some(due))
+}

@@ -1,0 +1,107 @@
+//! The operator's marks: which policy governs a workload, and whether its template changes are held.
+
+use crate::{
+    api::{WhenUngoverned, WorkloadKind, marks},
+    core::{
+        assess::{Assessment, Input},
+        decision::{Event, Purpose},
+        governs::GovernanceMark,
+        hold::state::Hold,
+        world::{UserHold, Workload},
+    },
+};
+
+/// All that the operator may write on a workload besides the hold itself.
+const OURS: [&str; 8] = [
+    marks::CONFIG,
+    marks::GOVERNANCE,
+    marks::ROLLOUT,
+    marks::ROLLOUTS,
+    marks::PENDING_CONFIG,
+    marks::HOLD_SINCE,
+    marks::HOLD_CHANGES,
+    marks::BYPASSED_BY,
+];
+
+/// Whether admission can hold the changes of a workload.
+pub fn holdable(workload: &Workload) -> bool {
+    workload.id.kind != WorkloadKind::DaemonSet && workload.rollout.held != Some(UserHold::OnDelete)
+}
+
+/// Puts the marks of a policy on a workload that it governs, where they are not as they should be.
+pub fn mark(input: &Input, found: &mut Assessment) {
+    let workload = input.workload;
+    let holds = input.spec.needs_holds() && holdable(workload);
+    found.unmarked = holds && !is_marked(workload);
+    if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
+        found.edits.governed = Some(true);
+    }
+    match holds {
+        true => found.edits.set(workload, marks::HOLD_CHANGES, "true".to_owned()),
+        false => found.edits.remove(workload, marks::HOLD_CHANGES),
+    }
+    let stands = GovernanceMark::on(workload);
+    // What becomes of a hold is what was recorded before its policy let go of it.
+    let letting_go = Hold::on(workload).is_some() && !input.spec.needs_holds() && stands.is_some();
+    if input.frozen || letting_go {
+        return;
+    }
+    let definition = input.definition.or(stands.as_ref().map(|mark| mark.definition.as_str())).unwrap_or_default();
+    let wanted = GovernanceMark::of(input.policy, input.spec, definition);
+    if stands.as_ref() != Some(&wanted) {
+        found.edits.set(workload, marks::GOVERNANCE, wanted.write());
+    }
+}
+
+/// Whether admission holds the changes of a workload by its marks.
+pub fn is_marked(workload: &Workload) -> bool {
+    workload.labels.contains_key(marks::GOVERNED) && workload.marks.get(marks::HOLD_CHANGES).is_some_and(|value| value == "true")
+}
+
+/// Whether a workload carries anything of ours.
+pub fn is_ours(workload: &Workload) -> bool {
+    workload.labels.contains_key(marks::GOVERNED) || OURS.iter().any(|mark| workload.marks.contains_key(*mark))
+}
+
+/// What becomes of a hold when its workload is governed no more, as it was recorded while it was.
+pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
+    GovernanceMark::on(workload).map(|mark| mark.when_ungoverned).unwrap_or_default()
+}
+
+/// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what keeps it stays.
+pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Option<String>>, found: &mut Assessment) {
+    if workload.deleting {
+        return;
+    }
+    let kept: &[&str] = if keep_hold { &[marks::GOVERNANCE, marks::HOLD_SINCE] } else { &[] };
+    for mark in OURS.into_iter().filter(|mark| !kept.contains(mark)) {
+        found.edits.remove(workload, mark);
+    }
+    if !keep_hold {
+        if let Some(hold) = Hold::on(workload) {
+            let message = format!("the held change {} is let through: no policy holds it any more", hold.id);
+            found.notices.push((Event::UpgradeReleased, message));
+        }
+        found.edits.remove(workload, marks::HOLD);
+        if workload.labels.contains_key(marks::GOVERNED) {
+            found.edits.governed = Some(false);
+        }
+    }
+    if !found.edits.is_empty() {
+        found.edits.purpose = Some(Purpose::Forget { confirm });
+    }
+}
+
+/// A policy that observes takes off what it put on when it governed; the record of config stays.
+pub fn let_go(workload: &Workload, found: &mut Assessment) {
+    let keep = Hold::on(workload).is_some() && when_ungoverned(workload) == WhenUngoverned::Keep;
+    let config = workload.marks.get(marks::CONFIG);
+    take_off(workload, keep, None, found);
+    if config.is_some() {
+        found.edits.annotations.remove(marks::CONFIG);
+        found.edits.annotations.remove(marks::ROLLOUTS);
+    }
+    if found.edits.is_empty() {
+        found.edits.purpose = None;
+    }
+}

@@ -1,0 +1,7 @@
+//! Template changes that are held in admission: what waits, what lets it through, and the marks that make it so.
+
+pub mod enforced;
+pub mod marking;
+pub mod release;
+pub mod state;
+pub mod volatile;

@@ -1,0 +1,275 @@
+//! A held template: whether it may go, and what becomes of it afterwards.
+
+use jiff::Timestamp;
+
+use super::{
+    marking,
+    state::{Hold, approved_by, bypassed_by},
+    volatile,
+};
+use crate::{
+    api::{ChangeCause, HoldStatus, Phase, Reason, WhenUngoverned, WorkloadKind, marks},
+    core::{
+        assess::{Assessment, Input, ended, reference_of},
+        clock, config,
+        decision::{Event, Purpose, Release},
+        gates::{self, Change, Gate},
+        rollout::{
+            outcome::{Ended, Outcome, template_change},
+            progress::Progress,
+        },
+        whole_second,
+        world::Pod,
+    },
+};
+
+/// Assesses a workload whose template is held.
+pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
+    let workload = input.workload;
+    note_change(input, hold, found);
+    let since = stamp(input, hold, found);
+    let reading = match &input.spec.config {
+        Some(config) => config::decide::read(input, config, found),
+        None if input.frozen => None,
+        None => {
+            config::decide::forget(workload, found);
+            None
+        }
+    };
+    if let Some(reading) = &reading {
+        config::decide::keep_baseline(input, reading, found);
+    }
+    let missing = reading.as_ref().map(|reading| reading.comparison.missing.clone()).unwrap_or_default();
+    let config_waits = reading.as_ref().is_some_and(|reading| reading.comparison.roll.is_some());
+    let causes: &[_] = if config_waits { &[ChangeCause::Template, ChangeCause::Config] } else { &[ChangeCause::Template] };
+    let approved = approved_by(workload, &hold.id);
+    found.hold = Some(HoldStatus {
+        id: hold.id.clone(),
+        by: hold.by.clone(),
+        cause: causes.to_vec(),
+        approved_by: approved.unwrap_or_default().to_owned(),
+    });
+    found.changed.push("template".to_owned());
+
+    if let Some(release) = at_once(input, found) {
+        return let_through(input, release, found);
+    }
+    if !input.spec.needs_holds() {
+        return match marking::when_ungoverned(workload) {
+            WhenUngoverned::Release => let_through(input, Release::Ungoverned, found),
+            WhenUngoverned::Keep => stand(input, hold, since, Reason::KeptUngoverned, &kept_message(input, hold), found),
+        };
+    }
+    let change = Change {
+        workload: &workload.id,
+        causes,
+        id: &hold.id,
+        by: Some(&hold.by),
+        approved_by: approved,
+        since,
+        last_change: input.last_change.map_or(since, |last| last.max(since)),
+    };
+    match gates::ask(input.policy, input.spec, input.frozen, &change, input.now) {
+        Gate::Closed(closed) => {
+            stand(input, hold, since, closed.reason, &closed.message, found);
+            found.wait_for(&closed);
+        }
+        Gate::Open => {
+            if let Some(reading) = reading.filter(|_| config_waits) {
+                config::decide::carry(input, &reading, found);
+            }
+            let outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
+            found.edits.set(workload, marks::ROLLOUT, outcome.write());
+            let_through(input, Release::GatesOpen, found);
+        }
+    }
+    if !missing.is_empty() {
+        tell_broken(input, &missing, found);
+    }
+}
+
+/// A hold that a policy which only observes leaves in place, as it was recorded.
+pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
+    let approved_by = String::new();
+    found.hold = Some(HoldStatus { id: hold.id.clone(), by: hold.by.clone(), cause: vec![ChangeCause::Template], approved_by });
+    stand(input, hold, input.now, Reason::KeptUngoverned, &kept_message(input, hold), found);
+}
+
+fn let_through(input: &Input, release: Release, found: &mut Assessment) {
+    let workload = input.workload;
+    found.edits.remove(workload, marks::HOLD);
+    found.edits.remove(workload, marks::HOLD_SINCE);
+    found.edits.purpose = Some(Purpose::Release(release));
+    found.stand(Phase::Held, Reason::Releasing, format!("{release}: it is being let through"));
+    found.notices.retain(|(event, _)| *event != Event::UpgradeHeld);
+    found.notices.push((Event::UpgradeReleased, format!("the held change is let through: {release}")));
+}
+
+/// What is let through without asking any gate, also under Freeze: what ends no pod that runs something else.
+fn at_once(input: &Input, found: &Assessment) -> Option<Release> {
+    if found.memory.hold_of_nothing {
+        return Some(Release::Unchanged);
+    }
+    let state = &input.workload.rollout;
+    if !state.observed {
+        return None;
+    }
+    if state.wanted == 0 && state.current == 0 && input.pods.is_empty() {
+        return Some(Release::NothingToEnd);
+    }
+    is_settled(input).then_some(Release::Reverted)
+}
+
+/// Whether the held template is the one that was last rolled out.
+fn is_settled(input: &Input) -> bool {
+    let workload = input.workload;
+    if workload.id.kind == WorkloadKind::StatefulSet {
+        return workload.rollout.revision.is_some() && workload.rollout.revision == workload.rollout.settled;
+    }
+    let settled = match Outcome::on(workload).done {
+        Some(done) => input.sets.iter().find(|set| *set.revision == *done),
+        None => {
+            let mut with_pods = input.sets.iter().filter(|set| set.replicas > 0);
+            with_pods.next().filter(|_| with_pods.next().is_none())
+        }
+    };
+    settled.is_some_and(|set| set.template == workload.template.digest)
+}
+
+/// Takes note of which change it is, and of how it differs from the one before.
+fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
+    let template = &input.workload.template;
+    let before = input.memory.template.as_ref();
+    let same = before.is_some_and(|before| before.digest == template.digest);
+    match &input.memory.hold {
+        None => found.memory.hold_of_nothing = same && input.memory.last.is_some(),
+        Some(id) if *id != hold.id => {
+            found.memory.hold_of_nothing &= same;
+            if let Some(keys) = before.and_then(|before| volatile::changed_annotations(before, template)) {
+                found.memory.volatile.push((input.now, keys));
+            }
+        }
+        Some(_) => {}
+    }
+    volatile::recent(&mut found.memory.volatile, input.now);
+}
+
+/// Since when it is held: stamped with the id when that is first seen, so that each change is told once.
+fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
+    let workload = input.workload;
+    let mark = workload.marks.get(marks::HOLD_SINCE).filter(|_| !workload.marks.contains_key(marks::PENDING_CONFIG));
+    let (id, since) = mark.and_then(|mark| mark.split_once(' ')).unzip();
+    let known: Option<Timestamp> = since.and_then(|time| time.parse().ok());
+    let since = known.unwrap_or(input.now);
+    if known.is_none() || id != Some(&hold.id) {
+        found.edits.set(workload, marks::HOLD_SINCE, format!("{} {}", hold.id, whole_second(since)));
+        let again = if known.is_some() { "changed again, so approvals of the change before are void: " } else { "" };
+        found.notices.push((
+            Event::UpgradeHeld,
+            format!("{again}the template that {} changed is held (id {}); the pods stay as they are", hold.by, hold.id),
+        ));
+    }
+    found.edits.remove(workload, marks::PENDING_CONFIG);
+    since
+}
+
+fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str, found: &mut Assessment) {
+    let mut message = format!("changed by {}, held since {}: {why}", hold.by, clock(since));
+    for note in [mid_rollout(input), volatile::message(&found.memory.volatile)].into_iter().flatten() {
+        message += ". ";
+        message += &note;
+    }
+    found.stand(Phase::Held, reason, message);
+}
+
+fn kept_message(input: &Input, hold: &Hold) -> String {
+    format!(
+        "its policy asks for no holds any more, and said whenUngoverned: Keep. With the right to: {}",
+        super::state::command(&input.workload.id, marks::BYPASS, &hold.id)
+    )
+}
+
+/// A hold in the middle of another rollout leaves its pods mixed.
+fn mid_rollout(input: &Input) -> Option<String> {
+    let workload = input.workload;
+    let there = |pod: &&&Pod| pod.terminating.is_none();
+    match workload.id.kind {
+        WorkloadKind::StatefulSet => {
+            let settled = workload.rollout.settled.as_deref()?;
+            let newer: Vec<_> =
+                input.pods.iter().filter(there).filter(|pod| pod.revision.as_deref() != Some(settled)).map(|pod| &*pod.name).collect();
+            (!newer.is_empty()).then(|| {
+                format!("HeldMidRollout: the rollout before was not done; if they died, these pods would come back older: {}", newer.join(", "))
+            })
+        }
+        _ => {
+            let mut revisions: Vec<_> = input.pods.iter().filter(there).filter_map(|pod| pod.revision.as_deref()).collect();
+            revisions.sort_unstable();
+            revisions.dedup();
+            (revisions.len() > 1).then(|| {
+                format!("HeldMidRollout: the rollout before was not done; pods of {} revisions stay until the release", revisions.len())
+            })
+        }
+    }
+}
+
+/// What the running pods read is missing: they cannot start again, and the hold keeps the cure out.
+fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
+    let what = format!(
+        "RunningRevisionBroken: {}, which the running pods need to start again; put it back, or let the held change through",
+        missing.join(", ")
+    );
+    if !found.memory.broken_told {
+        found.memory.broken_told = true;
+        found.notices.push((Event::RunningRevisionBroken, format!("{} of {}", what, reference_of(input.workload))));
+    }
+    found.message = format!("{what}. {}", found.message);
+}
+
+/// Follows a rollout that was let through, by us or by a bypass, or that should not have been.
+pub fn follow(input: &Input, outcome: &Outcome, progress: Progress, found: &mut Assessment) {
+    let workload = input.workload;
+    found.edits.remove(workload, marks::HOLD);
+    let mut newest = outcome.clone();
+    if let Some((id, by)) = bypassed_by(workload) {
+        found.edits.remove(workload, marks::BYPASSED_BY);
+        let of_config = workload.marks.get(marks::PENDING_CONFIG).is_some_and(|pending| pending == id);
+        if !of_config {
+            newest = newest.begun(template_change(workload, input.key), input.now);
+            found.notices.push((Event::HoldBypassed, format!("{by} let the held change {id} through past its gates")));
+        }
+    } else if missed(input, outcome, progress) {
+        newest = newest.begun(template_change(workload, input.key), input.now);
+        let message = "its template changed and rolls although it should have been held: it was marked too late, another admission webhook \
+                       changed it afterwards, or the admission policies were not in place. It is left alone";
+        found.notices.push((Event::HoldMissed, message.to_owned()));
+    }
+    if newest.is_of(workload, input.key)
+        && let Some(now) = ended(&newest, progress)
+    {
+        (newest.ended, newest.at) = (now, Some(whole_second(input.now)));
+        found.notices.push(match now {
+            Ended::Failed => (Event::RolloutFailed, found.message.clone()),
+            _ => (Event::RolloutDone, "the rollout is done: every pod runs the newest template and config".to_owned()),
+        });
+    }
+    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended;
+    if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
+        newest.done = input.current.map(str::to_owned);
+    }
+    if newest != *outcome {
+        found.edits.set(workload, marks::ROLLOUT, newest.write());
+    }
+}
+
+/// Whether a template that nobody let through is ending pods of the one before.
+fn missed(input: &Input, outcome: &Outcome, progress: Progress) -> bool {
+    let (Some(done), Some(current)) = (&outcome.done, input.current) else { return false };
+    let old = |pod: &&Pod| pod.revision.as_deref() != Some(current);
+    matches!(progress, Progress::UnderWay(_) | Progress::Failed(_))
+        && input.spec.needs_holds()
+        && marking::is_marked(input.workload)
+        && done != current
+        && !outcome.is_of(input.workload, input.key)
+        && input.pods.iter().any(|pod| old(pod))
+}

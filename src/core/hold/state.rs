@@ -1,0 +1,47 @@
+//! What admission says on a workload: whether it is held, which change, and who let it through.
+
+use crate::{
+    api::marks,
+    core::world::{Workload, WorkloadId},
+};
+
+/// A template change that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The generation of the held write; what approves or bypasses the change.
+    pub id: String,
+    /// Who made the change.
+    pub by: String,
+}
+
+/// Reads `<id> by <user>`; garbage is none, as in admission.
+pub fn parse(mark: &str) -> Option<Hold> {
+    let (id, by) = mark.split_once(" by ")?;
+    let whole = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) && !by.is_empty();
+    whole.then(|| Hold { id: id.to_owned(), by: by.to_owned() })
+}
+
+impl Hold {
+    /// The hold on a workload. What stands on one without our label was not made by admission.
+    pub fn on(workload: &Workload) -> Option<Self> {
+        workload.labels.get(marks::GOVERNED)?;
+        parse(workload.marks.get(marks::HOLD)?)
+    }
+}
+
+/// Who approved the change with this id. Admission lets only those approve who may.
+pub fn approved_by<'a>(workload: &'a Workload, id: &str) -> Option<&'a str> {
+    let approve = workload.marks.get(marks::APPROVE)?;
+    let by = workload.marks.get(marks::APPROVED_BY)?;
+    (approve == id && !by.is_empty()).then_some(by)
+}
+
+/// A bypass that let a change through: its id, and whose it was.
+pub fn bypassed_by(workload: &Workload) -> Option<(&str, &str)> {
+    workload.marks.get(marks::BYPASSED_BY)?.split_once(" by ")
+}
+
+/// The command that approves or bypasses a change.
+pub fn command(workload: &WorkloadId, mark: &str, id: &str) -> String {
+    format!("kubectl annotate {} {mark}={id} --overwrite", workload.to_string().to_lowercase())
+}

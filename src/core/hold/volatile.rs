@@ -1,0 +1,46 @@
+//! Held templates that are changed again and again in nothing but annotations: each time voids every approval.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::core::{
+    later,
+    world::{SeenTemplate, Template, TemplateDigest},
+};
+
+/// So many changes within [`WINDOW`] are no accident.
+const TIMES: usize = 3;
+const WINDOW: Duration = Duration::from_secs(3600);
+
+/// The annotations that two templates differ in, if they differ in nothing else.
+pub fn changed_annotations(before: &SeenTemplate, now: &Template) -> Option<Vec<Box<str>>> {
+    if before.body != now.body || before.annotations == now.annotations {
+        return None;
+    }
+    let differs = |one: &&(Box<str>, TemplateDigest), other: &[(Box<str>, TemplateDigest)]| !other.contains(one);
+    let changed = now.annotations.iter().filter(|one| differs(one, &before.annotations));
+    let gone = before.annotations.iter().filter(|one| differs(one, &now.annotations));
+    let mut keys: Vec<_> = changed.chain(gone).map(|(key, _)| key.clone()).collect();
+    keys.sort();
+    keys.dedup();
+    Some(keys)
+}
+
+/// Forgets what is too long ago.
+pub fn recent(seen: &mut Vec<(Timestamp, Vec<Box<str>>)>, now: Timestamp) {
+    seen.retain(|(time, _)| later(*time, WINDOW) > now);
+}
+
+/// What to say of a template that is changed so often.
+pub fn message(seen: &[(Timestamp, Vec<Box<str>>)]) -> Option<String> {
+    let (_, keys) = seen.last()?;
+    let keys = keys.iter().map(|key| format!("spec.template.metadata.annotations[{key}]")).collect::<Vec<_>>().join(", ");
+    Some(match seen.len() {
+        0..TIMES => format!("changed again only in {keys}"),
+        times => format!(
+            "VolatileTemplate: changed {times} times within an hour only in {keys}, and each time voids approvals. A chart with {{{{ now }}}} or \
+             a random value in an annotation does this: make it a checksum of what matters, or remove it"
+        ),
+    })
+}

@@ -1,0 +1,68 @@
+//! What became of the last rollout that we let through, and which revision was last rolled out: the annotation `lockkeeper.dev/rollout`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::marks,
+    core::{config::digest::Key, world::Workload},
+};
+
+/// The annotation; what cannot be read is as if it said nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcome {
+    /// The revision label's value of the pods of the last rollout that was done, whoever began it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<String>,
+    /// The change that we let through last: its config-hash, or what [`template_change`] makes of its template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// What became of it.
+    pub ended: Ended,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// What became of a rollout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// Nothing yet.
+    #[default]
+    UnderWay,
+    /// All pods are of its template and available.
+    Done,
+    /// No progress within the deadline. It may still be done.
+    Failed,
+}
+
+impl Outcome {
+    /// What the annotation on a workload says.
+    pub fn on(workload: &Workload) -> Self {
+        workload.marks.get(marks::ROLLOUT).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// The annotation's text.
+    pub fn write(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The same with a rollout that begins.
+    #[must_use]
+    pub fn begun(&self, change: String, now: Timestamp) -> Self {
+        Self { done: self.done.clone(), change: Some(change), ended: Ended::UnderWay, at: Some(super::super::whole_second(now)) }
+    }
+
+    /// Whether the template at hand is the one that we let through.
+    pub fn is_of(&self, workload: &Workload, key: &Key) -> bool {
+        let Some(change) = &self.change else { return false };
+        Some(change) == workload.template.config_hash.as_ref() || *change == template_change(workload, key)
+    }
+}
+
+/// Names the template of a workload without telling anything of it.
+pub fn template_change(workload: &Workload, key: &Key) -> String {
+    let digest = key.sum("template").field(workload.uid.as_bytes()).field(&workload.template.digest.0).digest();
+    format!("t-{}", digest.to_string().chars().take(16).collect::<String>())
+}

@@ -1,0 +1,1 @@
+//! The controllers of Deployments and StatefulSets, one small effect at a time.
