@@ -82,7 +82,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
             Some(Standing::Frozen(policy)) => (*policy, &freezing, true),
             other => {
                 let stray = !matches!(other, Some(Standing::LeftOut));
-                if let Some(found) = let_go(workload, stray, activity, memory, around) {
+                if let Some(found) = let_go(namespace, workload, stray, activity, memory, around) {
                     of.insert(id, found);
                 }
                 continue;
@@ -191,7 +191,7 @@ fn consistent<'a>(workload: &'a Workload, set: Option<&ReplicaSet>) -> Cow<'a, W
 }
 
 /// A workload that no policy governs, which may carry our marks.
-fn let_go(workload: &Workload, stray: bool, activity: &Activity, memory: &Memory, around: &Surroundings) -> Option<Assessment> {
+fn let_go(namespace: &Namespace, workload: &Workload, stray: bool, activity: &Activity, memory: &Memory, around: &Surroundings) -> Option<Assessment> {
     if !marking::is_ours(workload) {
         return None;
     }
@@ -215,7 +215,7 @@ fn let_go(workload: &Workload, stray: bool, activity: &Activity, memory: &Memory
                 "the policy that holds change {} went when the CRD was deleted: it stays held until a policy selects this workload again. \
                  Or, with the right to: {}",
                 hold.id,
-                command(&workload.id, marks::BYPASS, &hold.id)
+                command(namespace, &workload.id, marks::BYPASS, &hold.id)
             );
             found.notices.push((Event::PolicyLost, message));
             found.memory.lost_told = true;

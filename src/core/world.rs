@@ -20,6 +20,8 @@ pub type Uid = Arc<str>;
 /// One namespace.
 #[derive(Debug, Default)]
 pub struct Namespace {
+    /// Its name.
+    pub name: Box<str>,
     /// Its policies by name.
     pub policies: BTreeMap<String, Policy>,
     /// Its workloads.

@@ -169,7 +169,8 @@ impl Index {
         if self.passed_over(&object.namespace) {
             return;
         }
-        let namespace = self.namespaces.entry(object.namespace.clone()).or_default();
+        let empty = || Namespace { name: object.namespace.as_str().into(), ..Namespace::default() };
+        let namespace = self.namespaces.entry(object.namespace.clone()).or_insert_with(empty);
         let touched = match object.view {
             View::Policy(policy) => {
                 effects.policies_changed |= namespace.policies.insert(object.name, *policy).is_none();

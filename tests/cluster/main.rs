@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::await_holding_lock, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
 mod config;
+mod hold;
 mod operator_down;
 mod support;
 mod surfaces;

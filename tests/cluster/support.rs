@@ -425,3 +425,194 @@ fn resource(kind: &str) -> ApiResource {
     }
     resource
 }
+
+/// The two kinds of workloads that can be held.
+pub const HOLDABLE: [&str; 2] = ["Deployment", "StatefulSet"];
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Said {
+    pub success: bool,
+    pub text: String,
+}
+
+impl Shop {
+    /// With a policy that wants each change approved.
+    pub async fn gated(name: &str) -> Self {
+        let shop = Self::open(name).await;
+        shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms", "settleLimit": "5s"}, "gates": {"approval": "Required"}})).await;
+        shop
+    }
+
+    /// Runs kubectl or helm in this namespace; all that it said.
+    pub fn run(&self, program: &str, arguments: &[&str], input: Option<&Value>) -> Said {
+        use std::io::Write;
+        let mut command = shared().command(program);
+        command.args(["-n", &self.name]).args(arguments);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        if let Some(input) = input {
+            stdin.write_all(input.to_string().as_bytes()).unwrap();
+        }
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Said { success: output.status.success(), text }
+    }
+
+    /// Runs kubectl in this namespace; it must succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let said = self.run("kubectl", arguments, None);
+        assert!(said.success, "kubectl {arguments:?}: {}", said.text);
+        said.text
+    }
+
+    /// A workload whose containers do nothing, as a user's manifest has it.
+    pub fn manifest(&self, kind: &str, name: &str, tag: &str) -> Value {
+        let mut manifest = workload(kind, name, 2, json!({"image": format!("other:{tag}")}));
+        manifest["apiVersion"] = json!("apps/v1");
+        manifest["metadata"]["namespace"] = json!(self.name);
+        manifest["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("readinessProbe");
+        manifest
+    }
+
+    /// `kubectl apply` of a manifest.
+    pub fn apply(&self, manifest: &Value) -> String {
+        let said = self.run("kubectl", &["apply", "-f", "-"], Some(manifest));
+        assert!(said.success, "apply: {}", said.text);
+        said.text
+    }
+
+    /// Creates a workload by `kubectl apply`, and waits until its changes would be held and it is done.
+    pub async fn guarded(&self, kind: &str, name: &str) {
+        self.apply(&self.manifest(kind, name, "v1"));
+        self.marked(kind, name).await;
+    }
+
+    /// Waits until a workload carries the marks by which admission holds it, is done, and the operator has noted so.
+    pub async fn marked(&self, kind: &str, name: &str) {
+        self.done(kind, name).await;
+        let marked = |object: &Value| mark(object, "hold-changes").is_some() && mark(object, "rollout").is_some_and(|text| text.contains("done"));
+        eventually(&format!("{kind} {name} is marked"), || self.get(kind, name), marked).await;
+    }
+
+    /// Waits until a workload's controller has done all that it is asked for, and all pods run.
+    pub async fn done(&self, kind: &str, name: &str) {
+        let done = |object: &Value| {
+            let (spec, status) = (&object["spec"], &object["status"]);
+            let wanted = spec["replicas"].as_u64().unwrap_or(1);
+            status["observedGeneration"] == object["metadata"]["generation"]
+                && status["replicas"].as_u64().unwrap_or(0) == wanted
+                && status["availableReplicas"].as_u64().unwrap_or(0) == wanted
+                && (kind != "Deployment" || status["updatedReplicas"].as_u64().unwrap_or(0) == wanted)
+                && (kind != "StatefulSet" || status["updateRevision"] == status["currentRevision"])
+        };
+        eventually(&format!("{kind} {name} is done"), || self.get(kind, name), done).await;
+    }
+
+    /// Waits until the controller has seen the newest generation of a workload.
+    pub async fn observed(&self, kind: &str, name: &str) -> Value {
+        let seen = |object: &Value| object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        eventually(&format!("{kind} {name} is observed"), || self.get(kind, name), seen).await
+    }
+
+    /// The pods of a workload that are not going: name, uid and image.
+    pub async fn pods(&self, name: &str) -> Vec<(String, String, String)> {
+        let pods = self.api("Pod").list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let staying = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let mut pods: Vec<_> = staying
+            .map(|pod| {
+                let image = pod.data["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+                (pod.metadata.name.unwrap_or_default(), pod.metadata.uid.unwrap_or_default(), image)
+            })
+            .collect();
+        pods.sort();
+        pods
+    }
+
+    /// The images of the pods of a workload.
+    pub async fn images(&self, name: &str) -> Vec<String> {
+        self.pods(name).await.into_iter().map(|(_, _, image)| image).collect()
+    }
+
+    /// Waits until all pods of a workload, so many, have this image, and it is done.
+    pub async fn all_run(&self, kind: &str, name: &str, image: &str, count: usize) {
+        let all = |images: &Vec<String>| images.len() == count && images.iter().all(|one| one == image);
+        eventually(&format!("{count} pods of {kind} {name} run {image}"), || self.images(name), all).await;
+        self.done(kind, name).await;
+    }
+
+    /// Asserts that a workload is held as admission holds it; its id.
+    pub async fn is_held(&self, kind: &str, name: &str) -> String {
+        let object = self.observed(kind, name).await;
+        let hold = mark(&object, "hold").unwrap_or_else(|| panic!("{kind} {name} is not held: {object:#}"));
+        match kind {
+            "Deployment" => assert_eq!(object["spec"]["paused"], true, "{name}"),
+            _ => assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 2_147_483_647, "{name}"),
+        }
+        hold.split(' ').next().unwrap().to_owned()
+    }
+
+    /// Asserts that nothing of a hold is left on a workload.
+    pub async fn is_free(&self, kind: &str, name: &str) {
+        let object = self.get(kind, name).await;
+        for left in ["hold", "hold-since", "declared-paused", "declared-partition", "approve", "approved-by", "bypass", "bypassed-by"] {
+            assert_eq!(mark(&object, left), None, "{kind} {name}");
+        }
+        assert_ne!(object["spec"]["paused"], true, "{name}");
+        assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0), 0, "{name}");
+    }
+
+    /// Waits until the policy says that a workload is held, for this reason; the attention entry.
+    pub async fn waits(&self, kind: &str, name: &str, reason: &str) -> Value {
+        let entry = |status: &Value| {
+            let mut all = status["attention"].as_array().into_iter().flatten();
+            all.find(|one| one["name"] == name && one["kind"] == kind).cloned().unwrap_or_default()
+        };
+        let current = self.is_held(kind, name).await;
+        let status = eventually(
+            &format!("{kind} {name} is held for {reason}"),
+            || self.status(),
+            |status| entry(status)["phase"] == "Held" && entry(status)["reason"] == reason && entry(status)["hold"]["id"] == current,
+        )
+        .await;
+        entry(&status)
+    }
+
+    pub fn annotate(&self, kind: &str, name: &str, key: &str, value: &str) {
+        self.kubectl(&["annotate", "--overwrite", kind, name, &format!("lockkeeper.dev/{key}={value}")]);
+    }
+
+    /// Approves what is held, and waits until all pods run this image.
+    pub async fn approve(&self, kind: &str, name: &str, image: &str) {
+        let id = self.is_held(kind, name).await;
+        self.annotate(kind, name, "approve", &id);
+        self.all_run(kind, name, image, 2).await;
+        self.is_free(kind, name).await;
+    }
+
+    /// The events on an object, as reason and note.
+    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+        let events = self.api("Event").list(&ListParams::default()).await.unwrap().items;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        events.iter().filter(|one| one.data["regarding"]["name"] == name).map(|one| (text(&one.data["reason"]), text(&one.data["note"]))).collect()
+    }
+
+    /// Waits for an event on an object; its note.
+    pub async fn event(&self, name: &str, reason: &str) -> String {
+        let told = |events: &Vec<(String, String)>| events.iter().any(|(one, _)| one == reason);
+        let events = eventually(&format!("an event {reason} on {name}"), || self.events(name), told).await;
+        events.into_iter().find(|(one, _)| one == reason).map(|(_, note)| note).unwrap()
+    }
+
+    /// Upgrades a release of the chart beside these tests.
+    pub fn helm_upgrade(&self, release: &str, values: &[&str]) -> Said {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/app");
+        let mut arguments = vec!["upgrade", "--install", release, chart];
+        values.iter().for_each(|value| arguments.extend(["--set", value]));
+        let said = self.run("helm", &arguments, None);
+        assert!(said.success, "helm {arguments:?}: {}", said.text);
+        said
+    }
+}

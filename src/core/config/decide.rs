@@ -306,7 +306,7 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
 
 fn ask_gates(input: &Input, id: &str, approved_by: Option<&str>, (since, last_change): (Timestamp, Timestamp)) -> Gate {
     let (workload, causes) = (&input.workload.id, &[ChangeCause::Config]);
-    let change = Change { workload, causes, id, by: None, approved_by, since, last_change };
+    let change = Change { namespace: input.namespace, workload, causes, id, by: None, approved_by, since, last_change };
     gates::after_quiet(input.policy, input.spec, input.frozen, &change, input.now)
 }
 

@@ -8,7 +8,7 @@ use crate::{
 
 /// Open when it is approved by somebody whose approval counts. Whether they may approve at all was decided in admission.
 pub fn ask(gates: &GatesSpec, change: &Change) -> Gate {
-    let how = command(change.workload, marks::APPROVE, change.id);
+    let how = command(change.namespace, change.workload, marks::APPROVE, change.id);
     let message = match (gates.approval, change.approved_by, change.by) {
         (Approval::NotRequired, ..) | (Approval::Required, Some(_), _) => return Gate::Open,
         (Approval::RequiredFromOther, Some(approver), Some(author)) if approver == author => {

@@ -8,7 +8,7 @@ use crate::{
 
 /// Open unless the policy freezes, or its spec cannot be read: then nobody knows what it would let through.
 pub fn ask(spec: &UpgradePolicySpec, unreadable: bool, change: &Change) -> Gate {
-    let bypass = command(change.workload, marks::BYPASS, change.id);
+    let bypass = command(change.namespace, change.workload, marks::BYPASS, change.id);
     if unreadable {
         let message = format!("the spec of its policy is invalid, so nothing passes: see the policy's condition Ready. Or, with the right to: {bypass}");
         return Gate::closed(Reason::Frozen, message, None);

@@ -9,12 +9,14 @@ pub mod windows;
 use jiff::Timestamp;
 
 use self::windows::{Standing, Windows};
-use super::world::{Policy, WorkloadId};
+use super::world::{Namespace, Policy, WorkloadId};
 use crate::api::{ChangeCause, Reason, UpgradePolicySpec};
 
 /// A change that waits.
 #[derive(Debug)]
 pub struct Change<'a> {
+    /// The namespace.
+    pub namespace: &'a Namespace,
     /// The workload it is about.
     pub workload: &'a WorkloadId,
     /// What it consists of.

@@ -61,6 +61,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         };
     }
     let change = Change {
+        namespace: input.namespace,
         workload: &workload.id,
         causes,
         id: &hold.id,
@@ -185,7 +186,7 @@ fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str
 fn kept_message(input: &Input, hold: &Hold) -> String {
     format!(
         "its policy asks for no holds any more, and said whenUngoverned: Keep. With the right to: {}",
-        super::state::command(&input.workload.id, marks::BYPASS, &hold.id)
+        super::state::command(input.namespace, &input.workload.id, marks::BYPASS, &hold.id)
     )
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     api::marks,
-    core::world::{Workload, WorkloadId},
+    core::world::{Namespace, Workload, WorkloadId},
 };
 
 /// A template change that is held.
@@ -42,6 +42,6 @@ pub fn bypassed_by(workload: &Workload) -> Option<(&str, &str)> {
 }
 
 /// The command that approves or bypasses a change.
-pub fn command(workload: &WorkloadId, mark: &str, id: &str) -> String {
-    format!("kubectl annotate {} {mark}={id} --overwrite", workload.to_string().to_lowercase())
+pub fn command(namespace: &Namespace, workload: &WorkloadId, mark: &str, id: &str) -> String {
+    format!("kubectl annotate -n {} {} {mark}={id} --overwrite", namespace.name, workload.to_string().to_lowercase())
 }

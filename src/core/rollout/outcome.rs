@@ -19,6 +19,7 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
     /// What became of it.
+    #[serde(skip_serializing_if = "Ended::is_open")]
     pub ended: Ended,
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +36,12 @@ pub enum Ended {
     Done,
     /// No progress within the deadline. It may still be done.
     Failed,
+}
+
+impl Ended {
+    fn is_open(&self) -> bool {
+        *self == Self::UnderWay
+    }
 }
 
 impl Outcome {

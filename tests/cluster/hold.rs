@@ -1,0 +1,397 @@
+//! A changed template is held before the first pod is touched, whoever changed it, and stays held until it is let through.
+
+use serde_json::{Value, json};
+
+use crate::support::{HOLDABLE, Shop, eventually, mark, operator, operator_alone};
+
+/// The ways in which people change a template, by the name of the workload on which they are tried.
+const WAYS: [&str; 7] = ["set-image", "restart", "client-apply", "server-apply", "replace", "helm-upgrade", "helm-rollback"];
+
+/// What a workload of this kind may be called.
+fn named(way: &str, kind: &str) -> String {
+    format!("{way}-{}", kind.to_lowercase())
+}
+
+async fn change(shop: &Shop, kind: &str, way: &str) -> String {
+    let name = &named(way, kind);
+    let v2 = shop.manifest(kind, name, "v2");
+    let said = match way {
+        "set-image" => shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None),
+        "restart" => shop.run("kubectl", &["rollout", "restart", &format!("{kind}/{name}")], None),
+        "client-apply" => shop.run("kubectl", &["apply", "-f", "-"], Some(&v2)),
+        "server-apply" => shop.run("kubectl", &["apply", "--server-side", "-f", "-"], Some(&v2)),
+        "replace" => shop.run("kubectl", &["replace", "-f", "-"], Some(&v2)),
+        "helm-upgrade" => shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v2"]),
+        _ => shop.run("helm", &["rollback", name, "1"], None),
+    };
+    assert!(said.success, "{way}: {}", said.text);
+    said.text
+}
+
+#[tokio::test]
+async fn p6_p10_whoever_changes_a_template_it_is_held_with_the_operator_down_and_comes_back_as_declared() {
+    let operator = operator_alone();
+    let shop = Shop::gated("ways-to-change").await;
+    for kind in HOLDABLE {
+        for way in WAYS {
+            let name = &named(way, kind);
+            match way {
+                "helm-upgrade" => drop(shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v1"])),
+                "helm-rollback" => {
+                    // So that there is something to go back to.
+                    shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v2"]);
+                    shop.marked(kind, name).await;
+                    shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v1"]);
+                    shop.approve(kind, name, "other:v1").await;
+                }
+                "server-apply" => {
+                    let said = shop.run("kubectl", &["apply", "--server-side", "-f", "-"], Some(&shop.manifest(kind, name, "v1")));
+                    assert!(said.success, "{}", said.text);
+                }
+                "replace" => {
+                    let said = shop.run("kubectl", &["create", "-f", "-"], Some(&shop.manifest(kind, name, "v1")));
+                    assert!(said.success, "{}", said.text);
+                }
+                _ => drop(shop.apply(&shop.manifest(kind, name, "v1"))),
+            }
+        }
+    }
+    for (kind, way) in HOLDABLE.iter().flat_map(|kind| WAYS.map(|way| (*kind, way))) {
+        shop.marked(kind, &named(way, kind)).await;
+    }
+    operator.stop();
+    for (kind, way) in HOLDABLE.iter().flat_map(|kind| WAYS.map(|way| (*kind, way))) {
+        let name = &named(way, kind);
+        let before = shop.pods(name).await;
+        let said = change(&shop, kind, way).await;
+        assert!(said.contains("stored, but held by Lockkeeper"), "{way} {kind}: no warning in {said}");
+        shop.is_held(kind, name).await;
+        assert_eq!(shop.pods(name).await, before, "{way} {kind}");
+    }
+    operator.start();
+    for (kind, way) in HOLDABLE.iter().flat_map(|kind| WAYS.map(|way| (*kind, way))) {
+        let name = &named(way, kind);
+        let entry = shop.waits(kind, name, "ApprovalRequired").await;
+        assert_eq!(entry["hold"]["by"], "admin", "{entry:#}");
+        let image = if way == "restart" { "other:v1" } else { "other:v2" };
+        shop.approve(kind, name, image).await;
+    }
+    // The next ones meet no conflict, and roll nothing: the manifests say the same.
+    for (kind, way) in HOLDABLE.iter().flat_map(|kind| WAYS.map(|way| (*kind, way))) {
+        if way == "restart" || way == "set-image" || way == "helm-rollback" {
+            continue;
+        }
+        let name = &named(way, kind);
+        let before = shop.pods(name).await;
+        change(&shop, kind, way).await;
+        shop.is_free(kind, name).await;
+        shop.done(kind, name).await;
+        assert_eq!(shop.pods(name).await, before, "{way} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn p6_a_hold_stays_through_whatever_else_is_written() {
+    let _operator = operator();
+    let shop = Shop::gated("stays").await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.guarded(kind, name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
+        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"].clone();
+        let before = shop.pods(name).await;
+
+        // Resumed, and applied again with an explicit "let it go".
+        let mut explicit = shop.manifest(kind, name, "v2");
+        match kind {
+            "Deployment" => {
+                shop.kubectl(&["rollout", "resume", &format!("{kind}/{name}")]);
+                explicit["spec"]["paused"] = json!(false);
+            }
+            _ => explicit["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
+        }
+        shop.apply(&explicit);
+        let again = shop.run("kubectl", &["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&explicit));
+        assert!(again.success, "{}", again.text);
+        assert_eq!(shop.is_held(kind, name).await, *id.as_str().unwrap());
+        assert_eq!(shop.pods(name).await, before);
+
+        // Scaled up and down, everything is old; and a pod that is evicted comes back old.
+        shop.kubectl(&["scale", &format!("{kind}/{name}"), "--replicas=4"]);
+        eventually("4 old pods", || shop.images(name), |images| images.len() == 4 && images.iter().all(|image| image == "other:v1")).await;
+        shop.kubectl(&["scale", &format!("{kind}/{name}"), "--replicas=2"]);
+        eventually("2 old pods", || shop.images(name), |images| images.len() == 2 && images.iter().all(|image| image == "other:v1")).await;
+        let (evicted, uid, _) = shop.pods(name).await.remove(0);
+        shop.kubectl(&["delete", "pod", &evicted]);
+        let back = |pods: &Vec<(String, String, String)>| {
+            pods.len() == 2 && pods.iter().all(|(_, other, image)| *other != uid && image == "other:v1")
+        };
+        eventually("the evicted pod comes back old", || shop.pods(name), back).await;
+        assert_eq!(shop.is_held(kind, name).await, *id.as_str().unwrap());
+        shop.approve(kind, name, "other:v2").await;
+    }
+}
+
+#[tokio::test]
+async fn p7_a_newer_change_is_judged_anew_and_old_approvals_are_void() {
+    let _operator = operator();
+    let shop = Shop::gated("newer").await;
+    // So that an approval of A is not acted on before B is written.
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"approval": "Required"}, "config": {"settle": "5s", "settleLimit": "60s"}}})).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.guarded(kind, name).await;
+        let image = |tag: &str| shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}")]);
+        image("a");
+        let a = shop.is_held(kind, name).await;
+        shop.annotate(kind, name, "approve", &a);
+        assert_eq!(mark(&shop.get(kind, name).await, "approved-by").as_deref(), Some("admin"));
+        image("b");
+        let b = shop.is_held(kind, name).await;
+        assert_ne!(a, b);
+        image("a");
+        let again = shop.is_held(kind, name).await;
+        assert!(again != a && again != b, "{a} {b} {again}");
+        let object = shop.get(kind, name).await;
+        assert_eq!((mark(&object, "approve"), mark(&object, "approved-by")), (None, None));
+        shop.waits(kind, name, "ApprovalRequired").await;
+        // A stale approval is stripped, and lets nothing through.
+        shop.annotate(kind, name, "approve", &a);
+        assert_eq!(mark(&shop.get(kind, name).await, "approve"), None);
+        assert!(shop.images(name).await.iter().all(|image| image == "other:v1"));
+        shop.approve(kind, name, "other:a").await;
+    }
+}
+
+#[tokio::test]
+async fn p9_a_revert_is_let_through_at_once_also_under_freeze() {
+    let _operator = operator();
+    let shop = Shop::gated("reverted").await;
+    for kind in HOLDABLE {
+        shop.guarded(kind, &named("web", kind)).await;
+    }
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"mode": "Freeze"}})).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let before = shop.pods(name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
+        let entry = shop.waits(kind, name, "Frozen").await;
+        assert!(entry["message"].as_str().unwrap().contains("spec.mode of its policy is Freeze"), "{entry:#}");
+        // kubectl itself refuses an undo of a paused Deployment.
+        shop.apply(&shop.manifest(kind, name, "v1"));
+        eventually("the revert is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+        shop.done(kind, name).await;
+        shop.is_free(kind, name).await;
+        assert_eq!(shop.pods(name).await, before, "a revert ends no pod");
+        assert!(shop.event(name, "UpgradeReleased").await.contains("the one again that its pods run"));
+    }
+}
+
+#[tokio::test]
+async fn p10_the_users_own_paused_and_partition_come_back_exactly() {
+    let _operator = operator();
+    let shop = Shop::gated("declared").await;
+    for (kind, value) in [("Deployment", "paused=true"), ("StatefulSet", "partition=1")] {
+        let name = &named("web", kind);
+        shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v1"]);
+        shop.marked(kind, name).await;
+        shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v2", value]);
+        let id = shop.is_held(kind, name).await;
+        shop.waits(kind, name, "ApprovalRequired").await;
+        shop.annotate(kind, name, "approve", &id);
+        let object = eventually("released", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+        match kind {
+            "Deployment" => {
+                assert_eq!(object["spec"]["paused"], true);
+                shop.stands(name, "WaitsForUser", "Paused").await;
+                assert!(shop.images(name).await.iter().all(|image| image == "other:v1"));
+            }
+            _ => {
+                assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 1);
+                eventually("one of two is new", || shop.images(name), |images| *images == ["other:v1", "other:v2"]).await;
+                shop.stands(name, "WaitsForUser", "Partitioned").await;
+            }
+        }
+        // What the user declares is the user's: the next upgrade meets no conflict and lets it go.
+        shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v2"]);
+        shop.all_run(kind, name, "other:v2", 2).await;
+        shop.is_free(kind, name).await;
+    }
+    // Declared while it is held, and taken back: the last word counts.
+    let name = "web-deployment";
+    shop.helm_upgrade(name, &["kind=Deployment", "tag=v3", "paused=true"]);
+    shop.is_held("Deployment", name).await;
+    shop.helm_upgrade(name, &["kind=Deployment", "tag=v3"]);
+    shop.approve("Deployment", name, "other:v3").await;
+}
+
+#[tokio::test]
+async fn p6_what_has_no_pods_to_lose_is_not_held() {
+    let _operator = operator();
+    let shop = Shop::gated("no-pods").await;
+    let elsewhere = Shop::open("elsewhere").await;
+    for kind in HOLDABLE {
+        // The first install, with the marks from birth.
+        let born = &named("born", kind);
+        let mut manifest = shop.manifest(kind, born, "v1");
+        manifest["metadata"]["labels"]["lockkeeper.dev/governed"] = json!("true");
+        manifest["metadata"]["annotations"] = json!({"lockkeeper.dev/hold-changes": "true"});
+        shop.apply(&manifest);
+        // Held even before the operator has seen it.
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
+        assert!(shop.apply(&manifest).contains("stored, but held"));
+        shop.is_held(kind, born).await;
+        shop.waits(kind, born, "ApprovalRequired").await;
+        shop.approve(kind, born, "other:v2").await;
+
+        // At 0 replicas nothing is held, neither there nor on the way up.
+        let none = &named("none", kind);
+        shop.guarded(kind, none).await;
+        shop.kubectl(&["scale", &format!("{kind}/{none}"), "--replicas=0"]);
+        eventually("no pods", || shop.pods(none), Vec::is_empty).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{none}"), "app=other:v2"]);
+        assert_eq!(mark(&shop.get(kind, none).await, "hold"), None);
+        let mut up = shop.manifest(kind, none, "v3");
+        up["spec"]["replicas"] = json!(2);
+        shop.apply(&up);
+        shop.all_run(kind, none, "other:v3", 2).await;
+
+        // One that is held, scaled to nothing: there is nothing left to wait for.
+        shop.kubectl(&["set", "image", &format!("{kind}/{none}"), "app=other:v4"]);
+        shop.waits(kind, none, "ApprovalRequired").await;
+        shop.kubectl(&["scale", &format!("{kind}/{none}"), "--replicas=0"]);
+        eventually("released", || shop.get(kind, none), |object| mark(object, "hold").is_none()).await;
+
+        // A held one that is exported and created elsewhere comes up at once, with nothing of its other life.
+        shop.kubectl(&["set", "image", &format!("{kind}/{born}"), "app=other:v5"]);
+        shop.is_held(kind, born).await;
+        let mut exported = shop.get(kind, born).await;
+        let metadata = exported["metadata"].as_object_mut().unwrap();
+        metadata.retain(|key, _| ["name", "labels", "annotations"].contains(&key.as_str()));
+        exported.as_object_mut().unwrap().remove("status");
+        let said = elsewhere.run("kubectl", &["create", "-f", "-"], Some(&exported));
+        assert!(said.success, "{}", said.text);
+        elsewhere.all_run(kind, born, "other:v5", 2).await;
+        elsewhere.is_free(kind, born).await;
+    }
+}
+
+#[tokio::test]
+async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_right() {
+    let _operator = operator();
+    let shop = Shop::gated("garbage").await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.guarded(kind, name).await;
+        let before = shop.pods(name).await;
+        let garbage = |value: &str| -> Value {
+            let all = [
+                "hold", "hold-since", "declared-paused", "declared-partition", "declared-strategy", "partition", "volume-access", "config",
+                "governance", "rollout", "rollouts", "pending-config", "approve", "approved-by", "bypass", "bypassed-by", "hold-changes",
+            ];
+            all.into_iter().map(|mark| (format!("lockkeeper.dev/{mark}"), json!(value))).collect::<serde_json::Map<_, _>>().into()
+        };
+        let intact = shop.get(kind, name).await["metadata"]["annotations"].clone();
+        for value in ["", "{", "7 by admin", "-1", "c-00000000", "99999999999", "true"] {
+            shop.patch(kind, name, json!({"metadata": {"annotations": garbage(value)}})).await;
+            let after = shop.get(kind, name).await;
+            for (mark, text) in after["metadata"]["annotations"].as_object().unwrap() {
+                if mark.starts_with("lockkeeper.dev/") {
+                    assert_eq!(*text, intact[mark], "{kind} {value:?} {mark}");
+                }
+            }
+        }
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
+        shop.patch(kind, name, json!({"metadata": {"annotations": garbage("x")}})).await;
+        shop.waits(kind, name, "ApprovalRequired").await;
+        assert_eq!(shop.pods(name).await, before);
+        shop.approve(kind, name, "other:v2").await;
+    }
+}
+
+#[tokio::test]
+async fn p10_a_replace_by_the_original_manifest_after_a_config_rollout_neither_rolls_nor_holds() {
+    let _operator = operator();
+    let shop = Shop::open("replaced").await;
+    let gates = json!({"appliesTo": ["Template"], "approval": "Required"});
+    shop.policy(json!({"config": {"settle": "300ms"}, "gates": gates})).await;
+    shop.config_map("app", &[("key", "old")]).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let mut original = shop.manifest(kind, name, "v1");
+        original["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+        shop.apply(&original);
+        shop.marked(kind, name).await;
+    }
+    shop.a_second_passes().await;
+    shop.write("app", "key", "new").await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.rolled(name, 1).await;
+        shop.done(kind, name).await;
+        let before = shop.pods(name).await;
+        let mut original = shop.manifest(kind, name, "v1");
+        original["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+        let said = shop.run("kubectl", &["replace", "-f", "-"], Some(&original));
+        assert!(said.success && !said.text.contains("held"), "{}", said.text);
+        shop.done(kind, name).await;
+        assert_eq!(mark(&shop.get(kind, name).await, "hold"), None);
+        assert_eq!(shop.pods(name).await, before);
+        assert_eq!(shop.rollouts(name).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn p9_a_change_over_a_stuck_rollout_is_held_and_the_way_back_is_open() {
+    let _operator = operator();
+    let shop = Shop::gated("stuck").await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"rollout": {"deadline": "3s"}}})).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.guarded(kind, name).await;
+        let mut broken = shop.manifest(kind, name, "v2");
+        broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+        shop.apply(&broken);
+        shop.waits(kind, name, "ApprovalRequired").await;
+        let id = shop.is_held(kind, name).await;
+        shop.annotate(kind, name, "approve", &id);
+        eventually("v2 has begun", || shop.images(name), |images| images.contains(&"other:v2".to_owned())).await;
+        shop.stands(name, "Failed", "DeadlineExceeded").await;
+
+        shop.apply(&shop.manifest(kind, name, "v3"));
+        let entry = shop.waits(kind, name, "ApprovalRequired").await;
+        assert!(entry["message"].as_str().unwrap().contains("HeldMidRollout"), "{entry:#}");
+        // A pod of the stuck revision that dies comes back, and not as the held one.
+        let (newer, ..) = shop.pods(name).await.into_iter().find(|(_, _, image)| image == "other:v2").unwrap();
+        let count = shop.pods(name).await.len();
+        shop.kubectl(&["delete", "pod", &newer, "--grace-period=0", "--force"]);
+        let pods = eventually("it comes back", || shop.images(name), |images| images.len() == count).await;
+        assert!(!pods.contains(&"other:v3".to_owned()), "{pods:?}");
+
+        // Back to what was there before v2: at once.
+        shop.apply(&shop.manifest(kind, name, "v1"));
+        eventually("the revert is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+        shop.all_run(kind, name, "other:v1", 2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_set_stuck_behind_a_pod_of_a_withdrawn_revision_is_named_with_the_cure() {
+    let _operator = operator();
+    let shop = Shop::gated("withdrawn").await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"rollout": {"deadline": "3s"}}})).await;
+    let (kind, name) = ("StatefulSet", "db");
+    shop.guarded(kind, name).await;
+    let mut broken = shop.manifest(kind, name, "v2");
+    broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+    shop.apply(&broken);
+    let id = shop.is_held(kind, name).await;
+    shop.annotate(kind, name, "approve", &id);
+    eventually("v2 has begun", || shop.images(name), |images| images.contains(&"other:v2".to_owned())).await;
+    shop.apply(&shop.manifest(kind, name, "v1"));
+    let entry = shop.stands(name, "Failed", "StuckBehindPod").await;
+    let message = entry["message"].as_str().unwrap();
+    assert!(message.contains("kubernetes#67250") && message.contains("kubectl delete pod db-1"), "{message}");
+    shop.kubectl(&["delete", "pod", "db-1", "--grace-period=0", "--force"]);
+    shop.all_run(kind, name, "other:v1", 2).await;
+}
