@@ -4,9 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::await_holding_lock, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
+mod approval;
 mod config;
+mod enforced;
+mod held_config;
 mod hold;
 mod operator_down;
 mod support;
 mod surfaces;
 mod trouble;
+mod ungoverned;

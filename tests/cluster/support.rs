@@ -616,3 +616,24 @@ impl Shop {
         said
     }
 }
+
+impl Shop {
+    /// Waits as [`eventually`] does, for what takes the operator a minute by design.
+    pub async fn patiently<T: Debug, F: Future<Output = T>>(&self, what: &str, mut look: impl FnMut() -> F, mut holds: impl FnMut(&T) -> bool) -> T {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        loop {
+            let seen = look().await;
+            if holds(&seen) {
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "{what}: not within {:?}; last seen: {seen:#?}", 2 * PATIENCE);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until the policy names a workload no more among those that deserve a look.
+    pub async fn up_to_date_one(&self, name: &str) {
+        let named = |status: &Value| status["attention"].as_array().into_iter().flatten().any(|one| one["name"] == name);
+        eventually(&format!("{name} is up to date"), || self.status(), |status| !named(status)).await;
+    }
+}

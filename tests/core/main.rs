@@ -7,4 +7,5 @@ mod progress;
 mod properties;
 mod references;
 mod stories;
+mod windows;
 mod world;

@@ -341,6 +341,7 @@ fn roll(input: &Input, reading: &Reading, times: &[Timestamp], edits: &Edits) ->
     edits.set(workload, marks::ROLLOUT, Outcome::on(workload).begun(hash.clone(), input.now).write());
     edits.remove(workload, marks::PENDING_CONFIG);
     edits.remove(workload, marks::HOLD_SINCE);
+    edits.remove(workload, marks::BYPASSED_BY);
     edits.config_hash = Some(hash);
     edits.purpose = Some(Purpose::Roll(cause, reading.comparison.last_seen));
     Some(edits)

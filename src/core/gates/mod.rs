@@ -79,7 +79,7 @@ pub fn after_quiet(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, chan
 
 fn window(windows: &Windows, now: Timestamp) -> Gate {
     match windows.judge(now) {
-        Standing::Open { .. } => Gate::Open,
-        Standing::Closed { opens, why } => Gate::closed(Reason::WindowClosed, why, opens),
+        Standing::Open => Gate::Open,
+        Standing::Closed { until, why } => Gate::closed(Reason::WindowClosed, why, Some(until)),
     }
 }

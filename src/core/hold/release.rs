@@ -233,9 +233,12 @@ pub fn follow(input: &Input, outcome: &Outcome, progress: Progress, found: &mut 
     found.edits.remove(workload, marks::HOLD);
     let mut newest = outcome.clone();
     if let Some((id, by)) = bypassed_by(workload) {
-        found.edits.remove(workload, marks::BYPASSED_BY);
+        // That of a config change goes with the rollout that it lets through.
         let of_config = workload.marks.get(marks::PENDING_CONFIG).is_some_and(|pending| pending == id);
         if !of_config {
+            found.edits.remove(workload, marks::BYPASSED_BY);
+        }
+        if id.bytes().all(|byte| byte.is_ascii_digit()) {
             newest = newest.begun(template_change(workload, input.key), input.now);
             found.notices.push((Event::HoldBypassed, format!("{by} let the held change {id} through past its gates")));
         }

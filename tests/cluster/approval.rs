@@ -1,0 +1,135 @@
+//! Who may let a change through, and for which change that counts.
+
+use serde_json::json;
+
+use crate::support::{HOLDABLE, Said, Shop, eventually, kubectl, mark, operator};
+
+/// A user with these of the chart's ClusterRoles in the namespace, besides the right to edit workloads; kubectl's flags to be that user.
+fn user(shop: &Shop, name: &str, roles: &[&str]) -> String {
+    let binding = |role: &str| {
+        let (bound, name) = (format!("{name}-{role}"), format!("--user={name}"));
+        shop.kubectl(&["create", "rolebinding", &bound, &format!("--clusterrole={role}"), &name]);
+    };
+    binding("admin");
+    roles.iter().for_each(|role| binding(role));
+    format!("--as={name}")
+}
+
+fn annotate(shop: &Shop, user: &str, kind: &str, name: &str, mark: &str, value: &str) -> Said {
+    shop.run("kubectl", &["annotate", "--overwrite", kind, name, &format!("lockkeeper.dev/{mark}={value}"), user], None)
+}
+
+#[tokio::test]
+async fn p16_approve_and_bypass_count_only_from_those_who_may_and_only_for_that_change() {
+    let _operator = operator();
+    let shop = Shop::gated("rights").await;
+    let dev = user(&shop, "dev", &[]);
+    let approver = user(&shop, "approver", &["lockkeeper-approver"]);
+    let on_call = user(&shop, "oncall", &["lockkeeper-on-call"]);
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+        let image = |tag: &str, user: &str| shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}"), user]);
+        image("v2", &dev);
+        let id = shop.is_held(kind, name).await;
+        for (mark, verb) in [("approve", "approve"), ("bypass", "bypass")] {
+            let said = annotate(&shop, &dev, kind, name, mark, &id);
+            assert!(!said.success && said.text.contains(&format!("needs verb {verb} on upgradepolicies.lockkeeper.dev")), "{}", said.text);
+        }
+        let said = annotate(&shop, &approver, kind, name, "bypass", &id);
+        assert!(!said.success, "{}", said.text);
+        let said = annotate(&shop, &dev, kind, name, "ignore", "true");
+        assert!(!said.success && said.text.contains("needs verb bypass"), "{}", said.text);
+        shop.waits(kind, name, "ApprovalRequired").await;
+
+        assert!(annotate(&shop, &approver, kind, name, "approve", &id).success);
+        shop.all_run(kind, name, "other:v2", 2).await;
+        shop.is_free(kind, name).await;
+
+        // Past every gate, also under Freeze; used up by the write that brings it.
+        image("v3", &dev);
+        let id = shop.is_held(kind, name).await;
+        assert!(annotate(&shop, &on_call, kind, name, "bypass", &id).success);
+        shop.all_run(kind, name, "other:v3", 2).await;
+        assert!(shop.event(name, "HoldBypassed").await.contains("oncall let the held change"), "who did it");
+        eventually("it is cleared away", || shop.get(kind, name), |object| mark(object, "bypassed-by").is_none()).await;
+        shop.is_free(kind, name).await;
+
+        // A bypass that stays in a manifest, which an account with all rights applies again and again, lets nothing else through.
+        image("v4", &dev);
+        let mut standing = shop.manifest(kind, name, "v5");
+        standing["metadata"]["annotations"] = json!({"lockkeeper.dev/bypass": id, "lockkeeper.dev/approve": id});
+        shop.apply(&standing);
+        shop.apply(&standing);
+        let now = shop.is_held(kind, name).await;
+        assert_ne!(now, id);
+        shop.waits(kind, name, "ApprovalRequired").await;
+        assert!(shop.images(name).await.iter().all(|image| image == "other:v3"));
+    }
+}
+
+#[tokio::test]
+async fn p16_required_from_other_is_not_the_author() {
+    let _operator = operator();
+    let shop = Shop::gated("four-eyes").await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"approval": "RequiredFromOther"}}})).await;
+    let author = user(&shop, "author", &["lockkeeper-approver"]);
+    let other = user(&shop, "other", &["lockkeeper-approver"]);
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2", &author]);
+        let id = shop.is_held(kind, name).await;
+        assert!(annotate(&shop, &author, kind, name, "approve", &id).success);
+        let said = |object: &serde_json::Value| {
+            let attention = object["attention"].as_array().into_iter().flatten();
+            attention.filter(|one| one["kind"] == kind).any(|one| one["message"].as_str().unwrap_or_default().contains("approved by author, who made the change"))
+        };
+        eventually("that the author's own does not count is said", || shop.status(), said).await;
+        // It stands; the other's must be newly set.
+        shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/approve-"]);
+        assert!(annotate(&shop, &other, kind, name, "approve", &id).success);
+        shop.all_run(kind, name, "other:v2", 2).await;
+    }
+}
+
+#[tokio::test]
+async fn p16_the_operators_own_account_cannot_change_what_it_has_no_business_with() {
+    let _operator = operator();
+    let shop = Shop::gated("restraint").await;
+    // So that nothing but the policy stands in its way.
+    shop.kubectl(&["create", "rolebinding", "all", "--clusterrole=admin", "--serviceaccount=lockkeeper-system:lockkeeper"]);
+    let account = "--as=system:serviceaccount:lockkeeper-system:lockkeeper";
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+        for patch in [
+            json!({"spec": {"replicas": 5}}),
+            json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}),
+            json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 5}}}}),
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            json!({"metadata": {"annotations": {"a": "b"}}}),
+            json!({"metadata": {"finalizers": ["a/b"]}}),
+        ] {
+            let said = shop.run("kubectl", &["patch", kind, name, "--type=merge", "-p", &patch.to_string(), account], None);
+            assert!(!said.success && said.text.contains("Lockkeeper restrains itself"), "{patch}: {}", said.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn reading_policies_comes_with_view_and_the_verbs_with_no_common_role() {
+    let _operator = operator();
+    let shop = Shop::gated("roles").await;
+    shop.kubectl(&["create", "rolebinding", "viewer", "--clusterrole=view", "--user=viewer"]);
+    shop.kubectl(&["create", "rolebinding", "administrator", "--clusterrole=admin", "--user=administrator"]);
+    let may = |user: &str, verb: &str| {
+        let said = shop.run("kubectl", &["auth", "can-i", verb, "upgradepolicies.lockkeeper.dev", &format!("--as={user}")], None);
+        said.text.trim() == "yes"
+    };
+    eventually("the roles are aggregated", || async { may("viewer", "get") && may("administrator", "create") }, |may| *may).await;
+    for (user, verb) in [("viewer", "create"), ("viewer", "approve"), ("administrator", "approve"), ("administrator", "bypass")] {
+        assert!(!may(user, verb), "{user} {verb}");
+    }
+    assert!(kubectl(&["get", "clusterroles"]).contains("lockkeeper-on-call"));
+}

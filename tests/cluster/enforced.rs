@@ -1,0 +1,101 @@
+//! `HoldsEnforced` is exact, and the operator puts its marks back.
+
+use serde_json::{Value, json};
+
+use crate::support::{HOLDABLE, Shop, eventually, kubectl, mark, operator, operator_alone};
+
+fn condition(status: &Value) -> (String, String, String) {
+    let mut all = status["conditions"].as_array().into_iter().flatten();
+    let one = all.find(|one| one["type"] == "HoldsEnforced").cloned().unwrap_or_default();
+    let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    (text("status"), text("reason"), text("message"))
+}
+
+/// Waits until the condition is so.
+async fn enforced(shop: &Shop, status: &str, reason: &str) -> String {
+    let seen = eventually(
+        &format!("HoldsEnforced {status} {reason}"),
+        || async { condition(&shop.status().await) },
+        |(is, why, _)| is == status && why == reason,
+    )
+    .await;
+    seen.2
+}
+
+#[tokio::test]
+async fn holds_enforced_tells_of_every_gap() {
+    let operator = operator_alone();
+    let shop = Shop::gated("enforced").await;
+    shop.guarded("Deployment", "web").await;
+    enforced(&shop, "True", "Enforced").await;
+    let repair = || operator.set(&[]);
+
+    let policy = "mutatingadmissionpolicy/lockkeeper-statefulsets";
+    let mut text: Value = serde_json::from_str(&kubectl(&["get", policy, "-o", "json"])).unwrap();
+    let expression = text["spec"]["variables"][0]["expression"].as_str().unwrap().replace("lockkeeper'", "lockkeepeR'");
+    text["spec"]["variables"][0]["expression"] = json!(expression);
+    let said = shop.run("kubectl", &["replace", "-f", "-"], Some(&text));
+    assert!(said.success, "{}", said.text);
+    let message = enforced(&shop, "False", "AdmissionPolicyChanged").await;
+    assert!(message.contains("lockkeeper-statefulsets") && message.contains("spec.variables[0].expression"), "{message}");
+    assert!(kubectl(&["get", "up", "-n", &shop.name]).contains("False"), "the ENFORCED column");
+    repair();
+    enforced(&shop, "True", "Enforced").await;
+
+    kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-deployments"]);
+    let message = enforced(&shop, "False", "AdmissionPolicyMissing").await;
+    assert!(message.contains("MutatingAdmissionPolicyBinding lockkeeper-deployments is not installed"), "{message}");
+    repair();
+    enforced(&shop, "True", "Enforced").await;
+
+    let selector = json!({"spec": {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}});
+    kubectl(&["patch", "mutatingadmissionpolicybinding", "lockkeeper-created", "--type=merge", "-p", &selector.to_string()]);
+    let message = enforced(&shop, "False", "AdmissionPolicyChanged").await;
+    assert!(message.contains("spec.matchResources"), "{message}");
+    let none = json!({"spec": {"matchResources": null}});
+    kubectl(&["patch", "mutatingadmissionpolicybinding", "lockkeeper-created", "--type=merge", "-p", &none.to_string()]);
+    enforced(&shop, "True", "Enforced").await;
+}
+
+#[tokio::test]
+async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back() {
+    let operator = operator_alone();
+    let shop = Shop::gated("marks").await;
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+    }
+    // Only without the policies can anybody do that at all.
+    for plural in ["mutatingadmissionpolicybinding", "validatingadmissionpolicybinding"] {
+        kubectl(&["delete", plural, "-l", "app.kubernetes.io/name=lockkeeper"]);
+    }
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/hold-changes-"]);
+        shop.kubectl(&["label", kind, name, "lockkeeper.dev/governed-"]);
+        let back = |object: &Value| mark(object, "hold-changes").is_some() && object["metadata"]["labels"]["lockkeeper.dev/governed"] == "true";
+        eventually("the marks are back", || shop.get(kind, name), back).await;
+    }
+    // What changes now is not held, and said.
+    let name = "web-deployment";
+    shop.kubectl(&["set", "image", &format!("Deployment/{name}"), "app=other:v2"]);
+    shop.all_run("Deployment", name, "other:v2", 2).await;
+    drop(operator);
+    enforced(&shop, "True", "Enforced").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_held_is_unsupported_and_a_policy_without_gates_says_nothing_of_holds() {
+    let _operator = operator();
+    let shop = Shop::open("unsupported").await;
+    shop.policy(json!({"gates": {"approval": "Required"}})).await;
+    let mut set = shop.manifest("StatefulSet", "db", "v1");
+    set["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
+    shop.apply(&set);
+    shop.workload("DaemonSet", "agent", 0, json!({"image": "other:v1"})).await;
+    shop.stands("db", "Unsupported", "GatesUnsupported").await;
+    shop.stands("agent", "Unsupported", "GatesUnsupported").await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": null}})).await;
+    shop.up_to_date().await;
+    assert_eq!(condition(&shop.status().await).0, "");
+}

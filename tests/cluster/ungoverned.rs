@@ -1,0 +1,181 @@
+//! Every way out of governance is the same way out: the marks go, and a held change is released, or kept where the policy said so.
+
+use serde_json::{Value, json};
+
+use crate::support::{HOLDABLE, Shop, eventually, kubectl, mark, operator, operator_alone};
+
+const WAYS_OUT: [&str; 5] = ["narrowed", "gates-removed", "observe", "ignored", "deleted"];
+
+/// A policy for one workload.
+async fn policy(shop: &Shop, name: &str, when: &str) {
+    let spec = json!({
+        "selector": {"matchLabels": {"app": name}}, "kinds": HOLDABLE, "whenUngoverned": when,
+        "config": {"settle": "300ms"}, "gates": {"approval": "Required"}});
+    shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": name}, "spec": spec})).await;
+}
+
+async fn leave(shop: &Shop, kind: &str, name: &str, way: &str) {
+    match way {
+        "narrowed" => shop.patch("UpgradePolicy", name, json!({"spec": {"selector": {"matchLabels": {"no": "body"}}}})).await,
+        "gates-removed" => shop.patch("UpgradePolicy", name, json!({"spec": {"gates": null}})).await,
+        "observe" => shop.patch("UpgradePolicy", name, json!({"spec": {"mode": "Observe"}})).await,
+        "ignored" => shop.annotate(kind, name, "ignore", "true"),
+        _ => shop.delete("UpgradePolicy", name).await,
+    }
+}
+
+fn marks(object: &Value) -> Vec<String> {
+    let ours = |map: &Value| -> Vec<String> {
+        map.as_object().into_iter().flatten().map(|(key, _)| key.clone()).filter(|key| key.starts_with("lockkeeper.dev/")).collect()
+    };
+    [ours(&object["metadata"]["annotations"]), ours(&object["metadata"]["labels"])].concat()
+}
+
+fn all() -> impl Iterator<Item = (&'static str, &'static str, String)> {
+    HOLDABLE.iter().flat_map(|kind| WAYS_OUT.map(|way| (*kind, way, format!("{way}-{}", kind.to_lowercase()))))
+}
+
+/// One workload for each way out, with a policy of its own, and held.
+async fn hold_all(shop: &Shop, when: &str) {
+    for (kind, _, name) in all() {
+        policy(shop, &name, when).await;
+        shop.apply(&shop.manifest(kind, &name, "v1"));
+    }
+    for (kind, _, name) in all() {
+        shop.marked(kind, &name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
+        shop.is_held(kind, &name).await;
+    }
+    for (kind, _, name) in all() {
+        eventually("the hold is seen", || shop.get(kind, &name), |object| mark(object, "hold-since").is_some()).await;
+    }
+}
+
+async fn leave_all(shop: &Shop) {
+    for (kind, way, name) in all() {
+        leave(shop, kind, &name, way).await;
+    }
+}
+
+#[tokio::test]
+async fn p10_every_way_out_releases_what_is_held() {
+    let _operator = operator();
+    let shop = Shop::open("out-release").await;
+    hold_all(&shop, "Release").await;
+    leave_all(&shop).await;
+    released(&shop).await;
+}
+
+#[tokio::test]
+async fn p10_every_way_out_with_the_operator_down_is_the_same_and_with_keep_what_is_held_stays() {
+    let operator = operator_alone();
+    let (release, keep) = (Shop::open("out-down").await, Shop::open("out-keep").await);
+    hold_all(&release, "Release").await;
+    hold_all(&keep, "Keep").await;
+    operator.stop();
+    for shop in [&release, &keep] {
+        leave_all(shop).await;
+        for (kind, _, name) in all() {
+            shop.is_held(kind, &name).await;
+        }
+    }
+    operator.start();
+    released(&release).await;
+    for (kind, way, name) in all() {
+        let gone = |object: &Value| mark(object, "hold-changes").is_none();
+        keep.patiently(&format!("{way} {kind}: the marks go"), || keep.get(kind, &name), gone).await;
+        let id = keep.is_held(kind, &name).await;
+        assert!(keep.images(&name).await.iter().all(|image| image == "other:v1"), "{way} {kind}");
+        keep.annotate(kind, &name, "bypass", &id);
+        keep.all_run(kind, &name, "other:v2", 2).await;
+    }
+}
+
+async fn released(shop: &Shop) {
+    for (kind, way, name) in all() {
+        let name = &name;
+        let object = match way {
+            // Nobody knows for a minute whether the policy is only being replaced.
+            "deleted" => shop.patiently(&format!("{way} {kind} is let go"), || shop.get(kind, name), |object| mark(object, "hold").is_none()).await,
+            _ => eventually(&format!("{way} {kind} is let go"), || shop.get(kind, name), |object| mark(object, "hold").is_none()).await,
+        };
+        shop.all_run(kind, name, "other:v2", 2).await;
+        shop.is_free(kind, name).await;
+        let left = marks(&object);
+        match way {
+            "ignored" => assert_eq!(left, ["lockkeeper.dev/ignore"], "{way} {kind}"),
+            "observe" => assert_eq!(left, ["lockkeeper.dev/config"], "{way} {kind}"),
+            // Still governed, for its config.
+            "gates-removed" => assert!(left.contains(&"lockkeeper.dev/governed".to_owned()) && mark(&object, "hold-changes").is_none(), "{left:?}"),
+            _ => assert_eq!(left, Vec::<String>::new(), "{way} {kind}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_held_workload_stays_with_its_policy_whatever_its_labels_and_a_rename_is_no_release() {
+    let _operator = operator();
+    let shop = Shop::open("judge").await;
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        policy(&shop, name, "Release").await;
+        shop.guarded(kind, name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
+        let id = shop.is_held(kind, name).await;
+        eventually("the hold is seen", || shop.get(kind, name), |object| mark(object, "hold-since").is_some()).await;
+
+        // The workload's own labels move it out of the selector: it keeps its judge.
+        shop.kubectl(&["label", kind, name, "app=else", "--overwrite"]);
+        shop.kubectl(&["label", "upgradepolicy", name, "seen=1"]);
+        let held = |status: &Value| status["workloads"]["held"] == 1;
+        let status = || async { shop.get("UpgradePolicy", name).await["status"].clone() };
+        eventually("it is still held by its policy", status, held).await;
+        assert_eq!(shop.is_held(kind, name).await, id);
+        shop.kubectl(&["label", kind, name, &format!("app={name}"), "--overwrite"]);
+
+        // The policy under another name takes over, with the hold intact.
+        let mut renamed = shop.get("UpgradePolicy", name).await;
+        let new_name = format!("{name}-renamed");
+        renamed["metadata"] = json!({"name": new_name});
+        renamed.as_object_mut().unwrap().remove("status");
+        shop.delete("UpgradePolicy", name).await;
+        shop.create(renamed).await;
+        let taken = |object: &Value| mark(object, "governance").is_some_and(|text| text.contains(&new_name));
+        eventually("the other policy has taken over", || shop.get(kind, name), taken).await;
+        assert_eq!(shop.is_held(kind, name).await, id);
+        shop.approve(kind, name, "other:v2").await;
+    }
+}
+
+#[tokio::test]
+async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd() {
+    let operator = operator_alone();
+    let shop = Shop::gated("crd").await;
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
+        shop.waits(kind, name, "ApprovalRequired").await;
+    }
+    let free = "free";
+    shop.guarded("Deployment", free).await;
+    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper/crds/upgradepolicies.yaml");
+    kubectl(&["delete", "crd", "upgradepolicies.lockkeeper.dev"]);
+    kubectl(&["create", "-f", definition]);
+    // What was not held is let go; what was stays held, and says why.
+    let gone = |object: &Value| mark(object, "governance").is_none();
+    shop.patiently("the free one is let go", || shop.get("Deployment", free), gone).await;
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        assert!(shop.event(name, "PolicyLost").await.contains("went when the CRD was deleted"));
+        shop.is_held(kind, name).await;
+        assert!(shop.images(name).await.iter().all(|image| image == "other:v1"));
+    }
+    shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms"}, "gates": {"approval": "Required"}})).await;
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.waits(kind, name, "ApprovalRequired").await;
+        shop.approve(kind, name, "other:v2").await;
+    }
+    drop(operator);
+}
