@@ -59,6 +59,16 @@ impl Gate {
     }
 }
 
+/// The gates that need nothing but the policy, the change and the time, each by its name and asked by itself.
+pub fn each(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Vec<(&'static str, Gate)> {
+    let mut gates = vec![("freeze", freeze::ask(spec, frozen, change))];
+    if let Some(applying) = spec.gates.as_ref().filter(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause))) {
+        gates.push(("windows", window(&policy.windows, now)));
+        gates.push(("approval", approval::ask(applying, change)));
+    }
+    gates
+}
+
 /// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever the spec says.
 pub fn ask(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
     let quiet = quiet::ask(spec, change, now);
@@ -70,11 +80,7 @@ pub fn ask(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Cha
 
 /// The same for a change that was quiet long enough already.
 pub fn after_quiet(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
-    let freeze = freeze::ask(spec, frozen, change);
-    let Some(gates) = spec.gates.as_ref().filter(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause))) else {
-        return freeze;
-    };
-    [freeze, window(&policy.windows, now), approval::ask(gates, change)].into_iter().find(|gate| *gate != Gate::Open).unwrap_or(Gate::Open)
+    each(policy, spec, frozen, change, now).into_iter().map(|(_, gate)| gate).find(|gate| *gate != Gate::Open).unwrap_or(Gate::Open)
 }
 
 fn window(windows: &Windows, now: Timestamp) -> Gate {

@@ -1,0 +1,212 @@
+//! What the commands read of the cluster, in the words of the operator's core.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use kube::{
+    Api, Client, Config,
+    api::{DynamicObject, ListParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::{ApiResource, GroupVersionKind},
+};
+use lockkeeper::{
+    api::{Attention, UpgradePolicy, WorkloadKind, marks},
+    core::{
+        arrange::check_spec,
+        gates::windows::Windows,
+        governs::GovernanceMark,
+        world::{Namespace, Pod, Policy, Workload, WorkloadId},
+    },
+    shell::{
+        errors::with_causes,
+        views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
+    },
+    workload::uid,
+};
+
+/// Why a command cannot say anything, in a sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The kubeconfig cannot be used.
+    #[error("no cluster to talk to: {0}. Set KUBECONFIG, or give --kubeconfig and --context")]
+    NoCluster(String),
+    /// The API server refuses or does not answer.
+    #[error("{what}: {why}")]
+    Api {
+        /// What was asked for.
+        what: String,
+        /// What it said.
+        why: String,
+    },
+    /// There is no such workload.
+    #[error("there is no {workload} in namespace {namespace}")]
+    NotFound {
+        /// Which.
+        workload: WorkloadId,
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// What was read cannot be written.
+    #[error("the output cannot be written: {0}")]
+    Output(String),
+}
+
+/// A cluster, and the namespace that is looked at.
+pub struct Cluster {
+    client: Client,
+    /// The namespace.
+    pub namespace: String,
+}
+
+/// A namespace as the operator would see it, without what pods read.
+pub struct Seen {
+    /// Its objects.
+    pub world: Namespace,
+    /// Its policies as they are, by name.
+    pub policies: Vec<UpgradePolicy>,
+}
+
+/// Reads `deployment/web` and the like.
+pub fn workload_id(text: &str) -> Result<WorkloadId, String> {
+    let how = "write KIND/NAME, such as deployment/web, statefulset/db or daemonset/agent";
+    let (kind, name) = text.split_once('/').ok_or(how)?;
+    let kind = match kind.to_ascii_lowercase().trim_end_matches(".apps").trim_end_matches('s') {
+        "deployment" | "deploy" => WorkloadKind::Deployment,
+        "statefulset" | "st" => WorkloadKind::StatefulSet,
+        "daemonset" | "d" => WorkloadKind::DaemonSet,
+        _ => return Err(how.to_owned()),
+    };
+    Ok(WorkloadId { kind, name: name.to_owned() })
+}
+
+impl Cluster {
+    /// Connects as kubectl would.
+    pub async fn connect(namespace: Option<String>, context: Option<String>, file: Option<PathBuf>) -> Result<Self, Failure> {
+        let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+        let config = match file {
+            Some(file) => {
+                let kubeconfig = Kubeconfig::read_from(file).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await
+            }
+            None => Config::from_kubeconfig(&options).await,
+        };
+        let config = config.map_err(|error| Failure::NoCluster(with_causes(&error)))?;
+        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
+        Ok(Self { client, namespace })
+    }
+
+    /// Reads the namespace.
+    pub async fn read(&self) -> Result<Seen, Failure> {
+        let mut world = Namespace { name: self.namespace.as_str().into(), ..Namespace::default() };
+        let policies: Api<UpgradePolicy> = Api::namespaced(self.client.clone(), &self.namespace);
+        let policies = policies.list(&ListParams::default()).await.map_err(|error| failure("UpgradePolicies", &error))?.items;
+        for policy in &policies {
+            let policy = view_of(policy);
+            world.policies.insert(policy.name.clone(), policy);
+        }
+        let (deployments, sets, daemons) = (self.list::<Deployments>(), self.list::<StatefulSets>(), self.list::<DaemonSets>());
+        let (deployments, sets, daemons, pods, replica_sets, revisions) = futures::try_join!(
+            deployments,
+            sets,
+            daemons,
+            self.list::<Pods>(),
+            self.list::<ReplicaSets>(),
+            self.list::<ControllerRevisions>()
+        )?;
+        for (_, workload) in deployments.into_iter().chain(sets).chain(daemons) {
+            world.workloads.insert(workload.id.clone(), workload);
+        }
+        world.pods = pods.into_iter().collect();
+        world.replica_sets = replica_sets.into_iter().filter_map(|(uid, set)| Some((uid, set?))).collect();
+        world.controller_revisions = revisions.into_iter().filter_map(|(uid, revision)| Some((uid, revision?))).collect();
+        Ok(Seen { world, policies })
+    }
+
+    async fn list<K: Watched>(&self) -> Result<Vec<(lockkeeper::core::world::Uid, K::View)>, Failure> {
+        let api: Api<Wire<K>> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = api.list(&ListParams::default()).await.map_err(|error| failure(K::PLURAL, &error))?;
+        Ok(all.items.into_iter().map(|wire| (uid(&wire.metadata), K::view(&wire.metadata, wire.body))).collect())
+    }
+
+    /// The newest write of the ConfigMaps and Secrets that a workload reads by name. Their content is not looked at.
+    pub async fn newest_config_write(&self, workload: &Workload) -> Result<Option<Timestamp>, Failure> {
+        let mut newest = None;
+        for reference in workload.template.references.iter().filter(|reference| !reference.is_glob()) {
+            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", &reference.kind.to_string()));
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+            // Whoever may not read Secrets still may wait.
+            let Ok(Some(object)) = api.get_metadata_opt(&reference.name).await else { continue };
+            let writes = object.metadata.managed_fields.into_iter().flatten().filter_map(|entry| entry.time);
+            newest = writes.map(|time| time.0).chain(newest).max();
+        }
+        Ok(newest)
+    }
+
+    /// The newest events about a workload, oldest first: when, reason and note.
+    pub async fn events(&self, workload: &WorkloadId) -> Result<Vec<(Timestamp, String, String)>, Failure> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("events.k8s.io", "v1", "Event"));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let fields = format!("regarding.kind={},regarding.name={}", workload.kind, workload.name);
+        let all = api.list(&ListParams::default().fields(&fields)).await.map_err(|error| failure("events", &error))?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let of_ours = all.items.iter().filter(|event| text(&event.data["reportingController"]).contains("lockkeeper"));
+        let mut events: Vec<_> = of_ours
+            .filter_map(|event| {
+                let last = text(&event.data["series"]["lastObservedTime"]).parse().ok();
+                let time = last.or_else(|| text(&event.data["eventTime"]).parse().ok())?;
+                Some((time, text(&event.data["reason"]), text(&event.data["note"])))
+            })
+            .collect();
+        events.sort();
+        Ok(events.split_off(events.len().saturating_sub(10)))
+    }
+}
+
+impl Seen {
+    /// The workloads that a policy governs, each with its policy's name.
+    pub fn governed(&self) -> impl Iterator<Item = (&Workload, String)> {
+        let governed = self.world.workloads.values().filter(|workload| workload.labels.contains_key(marks::GOVERNED));
+        governed.map(|workload| (workload, GovernanceMark::on(workload).map_or_else(|| "-".to_owned(), |mark| mark.policy)))
+    }
+
+    /// What a policy's status says of a workload; none if it is up to date.
+    pub fn attention(&self, workload: &WorkloadId) -> Option<&Attention> {
+        let mut all = self.policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.attention);
+        all.find(|one| one.kind == workload.kind && one.name == workload.name)
+    }
+
+    /// The pods of a workload.
+    pub fn pods(&self, workload: &Workload) -> Vec<&Pod> {
+        self.world.pods_by_workload().remove(&*workload.uid).unwrap_or_default()
+    }
+
+    /// The value of the revision label that pods of its newest template carry.
+    pub fn current(&self, workload: &Workload) -> Option<String> {
+        let set = self.world.newest_replica_sets().get(&*workload.uid).map(|set| set.revision.to_string());
+        set.or_else(|| workload.rollout.revision.as_deref().map(str::to_owned))
+    }
+}
+
+fn view_of(policy: &UpgradePolicy) -> Policy {
+    let (spec, windows) = match check_spec(policy.spec.clone()) {
+        Ok((spec, windows)) => (Ok(spec), windows),
+        Err(error) => (Err(error), Windows::default()),
+    };
+    Policy {
+        name: policy.metadata.name.clone().unwrap_or_default(),
+        uid: uid(&policy.metadata),
+        generation: policy.metadata.generation.unwrap_or_default(),
+        spec,
+        windows,
+        status: policy.status.clone().unwrap_or_default(),
+    }
+}
+
+fn failure(what: &str, error: &kube::Error) -> Failure {
+    let hint = match error {
+        kube::Error::Api(status) if status.code == 404 && what == "UpgradePolicies" => " (is Lockkeeper installed in this cluster?)",
+        _ => "",
+    };
+    Failure::Api { what: format!("cannot read {what}"), why: format!("{}{hint}", with_causes(error)) }
+}
