@@ -1,1 +1,0 @@
-//! The controllers of Deployments and StatefulSets, one small effect at a time.
