@@ -16,10 +16,11 @@ use super::{
         digest::Key,
         references::{self, Reference},
     },
-    decision::{Decision, Event, Notice, Patch},
+    decision::{Decision, Event, Notice, Patch, Release},
     gates::windows::Windows,
     governs::{Governance, GovernanceMark, Standing, governance},
     hold::{
+        self,
         enforced::{Enforcement, Gap},
         marking,
         state::{Hold, command},
@@ -77,29 +78,32 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
     for (id, workload) in &namespace.workloads {
         let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
         let activity = around.activities.get(&workload.uid).unwrap_or(&idle);
+        let uid = &*workload.uid;
+        let (set, pods) = (newest.get(uid).copied(), pods.get(uid).map_or(&[][..], Vec::as_slice));
+        let sets = sets.get(uid).map_or(&[][..], Vec::as_slice);
+        let workload_seen = consistent(workload, set);
         let (policy, spec, frozen) = match governance.standings.get(id) {
             Some(Standing::Governed(policy, spec)) => (*policy, *spec, false),
             Some(Standing::Frozen(policy)) => (*policy, &freezing, true),
             other => {
                 let stray = !matches!(other, Some(Standing::LeftOut));
-                if let Some(found) = let_go(namespace, workload, stray, activity, memory, around) {
+                let nothing = hold::release::ends_nothing(&workload_seen, pods, sets);
+                if let Some(found) = let_go(namespace, workload, stray, (activity, memory), nothing, around) {
                     of.insert(id, found);
                 }
                 continue;
             }
         };
-        let uid = &*workload.uid;
-        let (set, pods) = (newest.get(uid).copied(), pods.get(uid).map_or(&[][..], Vec::as_slice));
         let found = assess::assess(&Input {
             namespace,
             policy,
             spec,
             frozen,
-            workload: &consistent(workload, set),
+            workload: &workload_seen,
             pods,
-            sets: sets.get(uid).map_or(&[], Vec::as_slice),
+            sets,
             current: current(workload, set),
-            reads: &reads(namespace, workload, sets.get(uid).map_or(&[], Vec::as_slice), pods),
+            reads: &reads(namespace, workload, sets, pods),
             group: groups.get(policy.name.as_str()).map_or(&[], Vec::as_slice),
             key: around.key,
             watched: around.watched,
@@ -191,7 +195,14 @@ fn consistent<'a>(workload: &'a Workload, set: Option<&ReplicaSet>) -> Cow<'a, W
 }
 
 /// A workload that no policy governs, which may carry our marks.
-fn let_go(namespace: &Namespace, workload: &Workload, stray: bool, activity: &Activity, memory: &Memory, around: &Surroundings) -> Option<Assessment> {
+fn let_go(
+    namespace: &Namespace,
+    workload: &Workload,
+    stray: bool,
+    (activity, memory): (&Activity, &Memory),
+    nothing_to_lose: Option<Release>,
+    around: &Surroundings,
+) -> Option<Assessment> {
     if !marking::is_ours(workload) {
         return None;
     }
@@ -209,6 +220,12 @@ fn let_go(namespace: &Namespace, workload: &Workload, stray: bool, activity: &Ac
     let lost = stray && recorded.is_some() && around.definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
     if retry > around.now || activity.in_flight {
         found.wake = (retry > around.now).then_some(retry);
+        let free = !activity.in_flight && activity.trouble.as_ref().is_none_or(|trouble| trouble.retry_at <= around.now);
+        if let Some(release) = nothing_to_lose.filter(|_| hold.is_some() && free) {
+            hold::release::let_through(workload, release, &mut found);
+        }
+    } else if let Some(release) = nothing_to_lose.filter(|_| hold.is_some()) {
+        hold::release::let_through(workload, release, &mut found);
     } else if let Some(hold) = hold.filter(|_| lost) {
         if !memory.lost_told {
             let message = format!(

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::{
-    clock,
     streams::{Object, Step, StreamId, View},
     views::DefinitionView,
 };
@@ -108,8 +107,8 @@ impl Index {
         self.live.retain(|stream| stream.namespace.as_deref() != Some(name));
     }
 
-    /// Takes in what a watch saw.
-    pub fn apply(&mut self, stream: &StreamId, step: Step) -> Effects {
+    /// Takes in what a watch saw at this time.
+    pub fn apply(&mut self, stream: &StreamId, step: Step, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         match step {
             Step::Restarted => {
@@ -121,7 +120,7 @@ impl Index {
                     listing.insert((object.namespace.clone(), object.name.clone()));
                 }
                 // After a watch was lost, a content that is another one now was changed meanwhile.
-                self.insert(object, false, &mut effects);
+                self.insert(object, false, now, &mut effects);
             }
             Step::NotServed => {
                 if admission_kind(stream.kind).is_some() && !std::mem::replace(&mut self.enforcement.unavailable, true) {
@@ -130,7 +129,7 @@ impl Index {
             }
             Step::Complete => {
                 let listed = self.listing.remove(stream).unwrap_or_default();
-                self.drop_unlisted(stream, &listed, &mut effects);
+                self.drop_unlisted(stream, &listed, now, &mut effects);
                 self.live.insert(stream.clone());
                 match &stream.namespace {
                     Some(namespace) => self.touch(&namespace.clone()),
@@ -139,9 +138,9 @@ impl Index {
             }
             Step::Applied(object) => {
                 let live = self.live.contains(stream);
-                self.insert(object, live, &mut effects);
+                self.insert(object, live, now, &mut effects);
             }
-            Step::Deleted(object) => self.remove(object, &mut effects),
+            Step::Deleted(object) => self.remove(object, now, &mut effects),
         }
         effects
     }
@@ -150,7 +149,7 @@ impl Index {
         namespace == "kube-system" || namespace == self.own_namespace
     }
 
-    fn insert(&mut self, object: Object, live: bool, effects: &mut Effects) {
+    fn insert(&mut self, object: Object, live: bool, now: Timestamp, effects: &mut Effects) {
         let object = match object.view {
             View::Definition(DefinitionView(uid)) => {
                 if std::mem::replace(&mut self.definition, uid.clone()) != uid {
@@ -199,11 +198,11 @@ impl Index {
                 let id = view.id.clone();
                 match namespace.config.get_mut(&id) {
                     Some(entry) => {
-                        let changed = entry.observe(view.bind(&object.namespace, self.key, Some(clock::now())));
+                        let changed = entry.observe(view.bind(&object.namespace, self.key, Some(now)));
                         std::mem::replace(&mut entry.ignored, ignored) != ignored || changed
                     }
                     None => {
-                        let seen = live.then(clock::now);
+                        let seen = live.then_some(now);
                         namespace.config.insert(id, ConfigEntry::new(view.bind(&object.namespace, self.key, seen), ignored));
                         true
                     }
@@ -217,7 +216,7 @@ impl Index {
         }
     }
 
-    fn remove(&mut self, object: Object, effects: &mut Effects) {
+    fn remove(&mut self, object: Object, now: Timestamp, effects: &mut Effects) {
         match &object.view {
             View::Definition(_) => {
                 self.definition = None;
@@ -242,7 +241,7 @@ impl Index {
             View::Definition(_) | View::Admission(_) => {}
             View::Pod(_) => drop(namespace.pods.remove(&object.uid)),
             View::Config(view) => {
-                let version = view.deleted(clock::now());
+                let version = view.deleted(now);
                 match namespace.config.get_mut(&view.id) {
                     Some(entry) => drop(entry.observe(version)),
                     None => drop(namespace.config.insert(view.id.clone(), ConfigEntry::new(version, false))),
@@ -258,7 +257,7 @@ impl Index {
     }
 
     /// What a complete list no longer names is gone.
-    fn drop_unlisted(&mut self, stream: &StreamId, listed: &HashSet<(String, String)>, effects: &mut Effects) {
+    fn drop_unlisted(&mut self, stream: &StreamId, listed: &HashSet<(String, String)>, now: Timestamp, effects: &mut Effects) {
         if stream.kind == "customresourcedefinitions" {
             self.definition.take_if(|_| listed.is_empty());
             return;
@@ -267,7 +266,6 @@ impl Index {
             self.enforcement.unavailable = false;
             return self.enforcement.keep_only(kind, |name| listed.contains(&(String::new(), name.to_owned())));
         }
-        let now = clock::now();
         for (name, namespace) in &mut self.namespaces {
             if stream.namespace.as_ref().is_some_and(|only| only != name) {
                 continue;

@@ -144,7 +144,7 @@ impl Reconciler {
             return;
         }
         let completes = matches!(step, super::streams::Step::Complete | super::streams::Step::NotServed);
-        let effects = self.index.apply(&stream, step);
+        let effects = self.index.apply(&stream, step, clock::now());
         if completes && self.streams.completed(&stream) && self.watched_since.is_none() && self.streams.cluster_ready() {
             self.watched_since = Some(clock::now());
             self.index.touch_all();

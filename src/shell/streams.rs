@@ -309,7 +309,8 @@ async fn watch<K: Watched>(
     }
 }
 
-fn object<K: Watched>(wire: Wire<K>) -> Object
+/// What is kept of an object on the wire.
+pub fn object<K: Watched>(wire: Wire<K>) -> Object
 where
     View: From<K::View>,
 {

@@ -19,7 +19,7 @@ use crate::{
             progress::Progress,
         },
         whole_second,
-        world::Pod,
+        world::{Pod, ReplicaSet, Workload},
     },
 };
 
@@ -51,12 +51,13 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     });
     found.changed.push("template".to_owned());
 
-    if let Some(release) = at_once(input, found) {
-        return let_through(input, release, found);
+    let nothing = if found.memory.hold_of_nothing { Some(Release::Unchanged) } else { ends_nothing(workload, input.pods, input.sets) };
+    if let Some(release) = nothing {
+        return let_through(workload, release, found);
     }
     if !input.spec.needs_holds() {
         return match marking::when_ungoverned(workload) {
-            WhenUngoverned::Release => let_through(input, Release::Ungoverned, found),
+            WhenUngoverned::Release => let_through(workload, Release::Ungoverned, found),
             WhenUngoverned::Keep => stand(input, hold, since, Reason::KeptUngoverned, &kept_message(input, hold), found),
         };
     }
@@ -81,7 +82,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             }
             let outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
-            let_through(input, Release::GatesOpen, found);
+            let_through(workload, Release::GatesOpen, found);
         }
     }
     if !missing.is_empty() {
@@ -91,13 +92,16 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
 
 /// A hold that a policy which only observes leaves in place, as it was recorded.
 pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
+    if let Some(release) = ends_nothing(input.workload, input.pods, input.sets) {
+        return let_through(input.workload, release, found);
+    }
     let approved_by = String::new();
     found.hold = Some(HoldStatus { id: hold.id.clone(), by: hold.by.clone(), cause: vec![ChangeCause::Template], approved_by });
     stand(input, hold, input.now, Reason::KeptUngoverned, &kept_message(input, hold), found);
 }
 
-fn let_through(input: &Input, release: Release, found: &mut Assessment) {
-    let workload = input.workload;
+/// Takes the hold off.
+pub fn let_through(workload: &Workload, release: Release, found: &mut Assessment) {
     found.edits.remove(workload, marks::HOLD);
     found.edits.remove(workload, marks::HOLD_SINCE);
     found.edits.purpose = Some(Purpose::Release(release));
@@ -106,35 +110,29 @@ fn let_through(input: &Input, release: Release, found: &mut Assessment) {
     found.notices.push((Event::UpgradeReleased, format!("the held change is let through: {release}")));
 }
 
-/// What is let through without asking any gate, also under Freeze: what ends no pod that runs something else.
-fn at_once(input: &Input, found: &Assessment) -> Option<Release> {
-    if found.memory.hold_of_nothing {
-        return Some(Release::Unchanged);
-    }
-    let state = &input.workload.rollout;
+/// What is let through without asking any gate, also under Freeze and whoever governs: what ends no pod that runs something else.
+pub fn ends_nothing(workload: &Workload, pods: &[&Pod], sets: &[&ReplicaSet]) -> Option<Release> {
+    let state = &workload.rollout;
     if !state.observed {
         return None;
     }
-    if state.wanted == 0 && state.current == 0 && input.pods.is_empty() {
+    if state.wanted == 0 && state.current == 0 && pods.is_empty() {
         return Some(Release::NothingToEnd);
     }
-    is_settled(input).then_some(Release::Reverted)
+    is_settled(workload, sets).then_some(Release::Reverted)
 }
 
-/// Whether the held template is the one that was last rolled out.
-fn is_settled(input: &Input) -> bool {
-    let workload = input.workload;
+/// Whether the held template is the one that was last rolled out, or the one that all pods run: the operator may have been away when that
+/// was done.
+fn is_settled(workload: &Workload, sets: &[&ReplicaSet]) -> bool {
     if workload.id.kind == WorkloadKind::StatefulSet {
         return workload.rollout.revision.is_some() && workload.rollout.revision == workload.rollout.settled;
     }
-    let settled = match Outcome::on(workload).done {
-        Some(done) => input.sets.iter().find(|set| *set.revision == *done),
-        None => {
-            let mut with_pods = input.sets.iter().filter(|set| set.replicas > 0);
-            with_pods.next().filter(|_| with_pods.next().is_none())
-        }
-    };
-    settled.is_some_and(|set| set.template == workload.template.digest)
+    let done = Outcome::on(workload).done;
+    let recorded = sets.iter().find(|set| done.as_deref() == Some(&*set.revision));
+    let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
+    let only = with_pods.next().filter(|_| with_pods.next().is_none());
+    [recorded, only].into_iter().flatten().any(|set| set.template == workload.template.digest)
 }
 
 /// Takes note of which change it is, and of how it differs from the one before.

@@ -1,0 +1,367 @@
+//! The mutating policies: deployments.yaml and statefulsets.yaml, which share most of their variables, and created.yaml.
+
+use serde_json::{Value, json};
+
+use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, has_replicas, is_hold, is_partition, is_rolling, is_strategy, key};
+use super::{labels, template_differs, text};
+
+/// What is put back as it stood, of any workload. The rest of our marks is derived anew in every write.
+const OWNED: [&str; 8] = ["hold-changes", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
+
+/// What `created.yaml` takes off.
+const OF_ANOTHER_LIFE: [&str; 16] = [
+    "hold",
+    "hold-since",
+    "declared-paused",
+    "declared-partition",
+    "declared-strategy",
+    "partition",
+    "volume-access",
+    "config",
+    "governance",
+    "rollout",
+    "rollouts",
+    "pending-config",
+    "approve",
+    "approved-by",
+    "bypass",
+    "bypassed-by",
+];
+
+/// What differs between the two kinds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Deployment,
+    StatefulSet,
+}
+
+impl Kind {
+    fn of(kind: &str) -> Self {
+        if kind == "Deployment" { Self::Deployment } else { Self::StatefulSet }
+    }
+
+    /// The other kind's marks, which mean nothing here: put back like what is owned.
+    fn owned_too(self) -> [&'static str; 2] {
+        match self {
+            Self::Deployment => ["partition", "declared-partition"],
+            Self::StatefulSet => ["declared-paused", "declared-strategy"],
+        }
+    }
+}
+
+/// What `deployments.yaml` or `statefulsets.yaml` makes of an update.
+pub(super) fn updated(twin: &Twin, write: &Write, old: &Value) -> Value {
+    let op = write.user == OPERATOR;
+    let ol = labels(old);
+    let variables = Variables {
+        twin,
+        write,
+        old,
+        kind: Kind::of(write.kind),
+        op,
+        oa: annotations(old),
+        na: annotations(write.new),
+        governed: ol.contains_key(&key("governed")),
+        ol,
+        changed: !op && template_differs(old, write.new),
+    };
+    variables.object()
+}
+
+/// The first variables of both policies. A mark that is empty counts as absent, as '' does there.
+struct Variables<'a> {
+    twin: &'a Twin,
+    write: &'a Write<'a>,
+    old: &'a Value,
+    kind: Kind,
+    op: bool,
+    oa: Marks,
+    na: Marks,
+    ol: Marks,
+    governed: bool,
+    changed: bool,
+}
+
+/// What both kinds derive from the hold: marks that are wanted, with their values.
+type Want = Vec<(&'static str, String)>;
+
+impl Variables<'_> {
+    fn then(&self, mark: &str) -> &str {
+        text(&self.oa, mark).unwrap_or_default()
+    }
+
+    fn now(&self, mark: &str) -> &str {
+        text(&self.na, mark).unwrap_or_default()
+    }
+
+    /// What stood on an ungoverned object is not trusted.
+    fn known(&self, mark: &str) -> &str {
+        if self.governed { self.then(mark) } else { "" }
+    }
+
+    fn held_before(&self) -> &str {
+        Some(self.known("hold")).filter(|hold| is_hold(hold)).unwrap_or_default()
+    }
+
+    fn step_before(&self) -> &str {
+        Some(self.known("partition")).filter(|step| self.kind == Kind::StatefulSet && is_partition(step)).unwrap_or_default()
+    }
+
+    fn object(&self) -> Value {
+        let mut object = self.write.new.clone();
+        let mut annotations = self.na.clone();
+        let want = self.want(&mut object);
+        if !self.op && !self.twin.forgets(Rule::PutMarksBack) {
+            for mark in OWNED.into_iter().chain(self.kind.owned_too()) {
+                match self.oa.get(&key(mark)) {
+                    Some(value) => drop(annotations.insert(key(mark), value.clone())),
+                    None => drop(annotations.remove(&key(mark))),
+                }
+            }
+        }
+        for (mark, value) in want {
+            match value.is_empty() {
+                true => drop(annotations.remove(&key(mark))),
+                false => drop(annotations.insert(key(mark), json!(value))),
+            }
+        }
+        put_map(&mut object, "annotations", annotations);
+        if !self.op {
+            self.put_label_back(&mut object);
+            self.put_config_hash_back(&mut object);
+        }
+        object
+    }
+
+    fn put_label_back(&self, object: &mut Value) {
+        let mut labels = labels(object);
+        let nl = labels.get(&key("governed")).cloned().unwrap_or_else(|| json!(""));
+        match self.ol.get(&key("governed")) {
+            // So a label without a value is not put back when it is dropped.
+            Some(label) if *label == nl || self.twin.forgets(Rule::PutMarksBack) => {}
+            Some(label) => drop(labels.insert(key("governed"), label.clone())),
+            None => drop(labels.remove(&key("governed"))),
+        }
+        put_map(object, "labels", labels);
+    }
+
+    fn put_config_hash_back(&self, object: &mut Value) {
+        let (ota, nta) = (annotations(&self.old["spec"]["template"]), annotations(&object["spec"]["template"]));
+        let mut template = nta.clone();
+        match ota.get(&key("config-hash")) {
+            Some(hash) => drop(template.insert(key("config-hash"), hash.clone())),
+            None => drop(template.remove(&key("config-hash"))),
+        }
+        if template != nta {
+            put_map(&mut object["spec"]["template"], "annotations", template);
+        }
+    }
+
+    /// `want`, and the fields of the spec that go with it.
+    fn want(&self, object: &mut Value) -> Want {
+        let held_before = self.held_before();
+        let pending = if self.op { self.now("pending-config") } else { self.known("pending-config") };
+        let id_before = if held_before.is_empty() { self.known("pending-config") } else { first_word(held_before) };
+        let asks = |mark: &str| !self.op && !id_before.is_empty() && self.now(mark) == id_before && text(&self.oa, mark) != Some(id_before);
+        let asks_bypass = asks("bypass") && !self.changed;
+        let bypassed = asks_bypass && self.twin.may(self.write, "bypass");
+        let hold = self.hold(bypassed);
+        let id_now = if hold.is_empty() { pending } else { first_word(&hold) };
+        let same_id = !id_before.is_empty() && !self.changed && !bypassed && id_before == id_now;
+        let asks_approve = asks("approve") && same_id;
+        let approved = same_id && self.now("approve") == id_before && (asks_approve || self.oa.contains_key(&key("approved-by")));
+        let mut approve = if approved { id_before } else { "" };
+        let mut approved_by = match () {
+            () if asks_approve && self.twin.may(self.write, "approve") => self.write.user,
+            () if !same_id => "",
+            () if self.op => self.now("approved-by"),
+            () => self.then("approved-by"),
+        };
+        if self.twin.forgets(Rule::StripStale) && self.changed && !self.known("approved-by").is_empty() {
+            (approve, approved_by) = (first_word(&hold), self.known("approved-by"));
+        }
+        let bypassed_by = match () {
+            () if bypassed => format!("{id_before} by {}", self.write.user),
+            () if !self.governed || (self.changed && !hold.is_empty()) => String::new(),
+            () if self.op => self.now("bypassed-by").to_owned(),
+            () => self.then("bypassed-by").to_owned(),
+        };
+        // A bypass without the right stays, for the validation to refuse.
+        let bypass = if asks_bypass && !bypassed { id_before } else { "" };
+        let mut want = match self.kind {
+            Kind::Deployment => self.deployment(&hold, object),
+            Kind::StatefulSet => self.stateful_set(&hold, bypassed, object),
+        };
+        want.extend([("approve", approve.to_owned()), ("approved-by", approved_by.to_owned())]);
+        want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("hold", hold)]);
+        want
+    }
+
+    fn hold(&self, bypassed: bool) -> String {
+        if self.op {
+            let counts = is_hold(self.now("hold")) && (self.governed || !self.oa.contains_key(&key("hold")));
+            return if counts { self.now("hold").to_owned() } else { String::new() };
+        }
+        if bypassed {
+            return String::new();
+        }
+        let held_before = self.held_before();
+        let holdable = self.kind == Kind::Deployment || is_rolling(self.old) || is_rolling(self.write.new);
+        let marked = self.known("hold-changes") == "true" && has_replicas(self.old) && holdable;
+        let begins = self.changed && (!held_before.is_empty() || !self.step_before().is_empty() || marked);
+        let forgotten = if held_before.is_empty() { Rule::Hold } else { Rule::RenewId };
+        if begins && !self.twin.forgets(forgotten) {
+            // The generation that this very write will get.
+            let id = self.old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
+            return format!("{id} by {}", self.write.user);
+        }
+        held_before.to_owned()
+    }
+
+    /// Whether the spec is to be held still; without [`Rule::Reassert`] only by the write that begins or renews the hold.
+    fn holds(&self, hold: &str) -> bool {
+        !hold.is_empty() && (self.held_before().is_empty() || self.changed || !self.twin.forgets(Rule::Reassert))
+    }
+
+    fn deployment(&self, hold: &str, object: &mut Value) -> Want {
+        let is_paused = |object: &Value| object["spec"]["paused"].as_bool().unwrap_or(false);
+        let (old_paused, new_paused) = (is_paused(self.old), is_paused(self.write.new));
+        let declared_before = self.then("declared-paused") == "true";
+        let held_before = !self.held_before().is_empty();
+        let declared_paused = match () {
+            () if hold.is_empty() => String::new(),
+            () if !held_before || (!self.op && new_paused != old_paused) => new_paused.to_string(),
+            () => declared_before.to_string(),
+        };
+        let paused = match () {
+            () if self.holds(hold) => true,
+            () if !held_before || new_paused != old_paused || self.twin.forgets(Rule::RestoreDeclared) => new_paused,
+            () => declared_before,
+        };
+        if paused != new_paused {
+            put_paused(object, paused);
+        }
+        vec![("declared-paused", declared_paused), ("declared-strategy", self.strategy(object))]
+    }
+
+    /// `declaredStrategy`, and the strategy that goes with it.
+    fn strategy(&self, object: &mut Value) -> String {
+        let exclusive_before = self.known("volume-access") == "exclusive";
+        let exclusive = if self.op { self.now("volume-access") == "exclusive" } else { exclusive_before };
+        let declared_before = Some(self.then("declared-strategy")).filter(|text| exclusive_before && is_strategy(text)).unwrap_or_default();
+        let strategy = &self.write.new["spec"]["strategy"];
+        let rolling_update = &strategy["rollingUpdate"];
+        if !exclusive {
+            if strategy["type"] == "Recreate" {
+                restore_strategy(object, declared_before);
+            }
+            return String::new();
+        }
+        if strategy["type"] != "Recreate" || !rolling_update.is_null() {
+            object["spec"]["strategy"] = json!({"type": "Recreate"});
+        }
+        let as_text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match strategy["type"] == "RollingUpdate" && !rolling_update.is_null() {
+            true => format!("{}|{}", as_text(&rolling_update["maxSurge"]), as_text(&rolling_update["maxUnavailable"])),
+            false => declared_before.to_owned(),
+        }
+    }
+
+    fn stateful_set(&self, hold: &str, bypassed: bool, object: &mut Value) -> Want {
+        let partition = |object: &Value| object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0);
+        let (old_part, new_part) = (partition(self.old), partition(self.write.new));
+        // A new template takes the step back: full hold.
+        let step = match () {
+            () if self.op => Some(self.now("partition")).filter(|step| is_partition(step)).unwrap_or_default(),
+            () if bypassed || self.changed => "",
+            () => self.step_before(),
+        };
+        let active = !hold.is_empty() || !step.is_empty();
+        let active_before = !self.held_before().is_empty() || !self.step_before().is_empty();
+        let declared_before = Some(self.then("declared-partition")).filter(|text| active_before && is_partition(text)).unwrap_or("0");
+        let declared = match () {
+            () if !active => String::new(),
+            () if !active_before || (!self.op && new_part != old_part) => new_part.to_string(),
+            () => declared_before.to_owned(),
+        };
+        let part = match () {
+            () if !step.is_empty() => step.parse().unwrap_or(0),
+            () if self.holds(hold) => HELD,
+            () if active_before && new_part == old_part && !self.twin.forgets(Rule::RestoreDeclared) => declared_before.parse().unwrap_or(0),
+            () => new_part,
+        };
+        if active && !is_rolling(self.write.new) {
+            object["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": part}});
+        } else if is_rolling(self.write.new) && part != new_part {
+            put_partition(object, part);
+        }
+        vec![("partition", step.to_owned()), ("declared-partition", declared)]
+    }
+}
+
+/// What `created.yaml` makes of an object that was exported, restored or moved: it starts anew.
+pub(super) fn created(kind: &str, new: &Value) -> Value {
+    let mut object = new.clone();
+    let na = annotations(new);
+    let held = na.contains_key(&key("hold"));
+    let mut annotations_now = na.clone();
+    annotations_now.retain(|annotation, _| !OF_ANOTHER_LIFE.iter().any(|mark| key(mark) == *annotation));
+    put_map(&mut object, "annotations", annotations_now);
+    let mut template = annotations(&new["spec"]["template"]);
+    if template.remove(&key("config-hash")).is_some() {
+        put_map(&mut object["spec"]["template"], "annotations", template);
+    }
+    match Kind::of(kind) {
+        Kind::Deployment => {
+            let declared_paused = text(&na, "declared-paused").filter(|text| matches!(*text, "true" | "false")).or(held.then_some("false"));
+            if let Some(declared_paused) = declared_paused {
+                put_paused(&mut object, declared_paused == "true");
+            }
+            let declared_strategy = text(&na, "declared-strategy").filter(|text| is_strategy(text)).unwrap_or_default();
+            if new["spec"]["strategy"]["type"] == "Recreate" {
+                restore_strategy(&mut object, declared_strategy);
+            }
+        }
+        Kind::StatefulSet => {
+            let steps = na.contains_key(&key("partition"));
+            let declared_partition = text(&na, "declared-partition").filter(|text| is_partition(text)).or((held || steps).then_some("0"));
+            if let Some(declared_partition) = declared_partition.filter(|_| is_rolling(new)) {
+                put_partition(&mut object, declared_partition.parse().unwrap_or(0));
+            }
+        }
+    }
+    object
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+/// Labels or annotations, which the API server leaves off when they are empty.
+fn put_map(object: &mut Value, field: &str, map: Marks) {
+    if !map.is_empty() {
+        object["metadata"][field] = Value::Object(map);
+    } else if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove(field);
+    }
+}
+
+fn put_paused(object: &mut Value, paused: bool) {
+    match (paused, object["spec"].as_object_mut()) {
+        (true, Some(spec)) => drop(spec.insert("paused".to_owned(), json!(true))),
+        (false, Some(spec)) => drop(spec.remove("paused")),
+        (_, None) => {}
+    }
+}
+
+fn put_partition(object: &mut Value, partition: i64) {
+    object["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = json!(partition);
+}
+
+/// Gives back a RollingUpdate that was declared as "maxSurge|maxUnavailable"; one that was not is none.
+fn restore_strategy(object: &mut Value, declared: &str) {
+    let Some((max_surge, max_unavailable)) = declared.split_once('|') else { return };
+    let value = |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
+    let rolling_update = json!({"maxSurge": value(max_surge), "maxUnavailable": value(max_unavailable)});
+    object["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": rolling_update});
+}

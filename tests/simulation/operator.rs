@@ -1,0 +1,211 @@
+//! The operator: its real index and core, with watches that deliver when the simulation says so, and requests that wait to be sent.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use lockkeeper::{
+    core::{
+        arrange::{Surroundings, assess_all},
+        config::digest::Key,
+        decision::{Event, Patch, Purpose},
+        rollout::slots,
+        world::{Activity, Memory, Uid},
+    },
+    shell::{
+        digest,
+        index::Index,
+        streams::{Object, Step, StreamId, object},
+        views::{ConfigMaps, ControllerRevisions, Definitions, Deployments, Pods, Policies, ReplicaSets, StatefulSets},
+    },
+};
+use model::{
+    admission::OPERATOR,
+    server::{Account, Failure, NAMESPACE, Server},
+};
+use serde_json::{Value, json};
+
+pub const KINDS: [(&str, &str, bool); 7] = [
+    ("UpgradePolicy", "upgradepolicies", false),
+    ("Deployment", "deployments", false),
+    ("StatefulSet", "statefulsets", false),
+    ("ConfigMap", "configmaps", false),
+    ("ReplicaSet", "replicasets", true),
+    ("ControllerRevision", "controllerrevisions", true),
+    ("Pod", "pods", true),
+];
+
+/// The uid of our CRD.
+pub const DEFINITION: &str = "uid-crd";
+
+/// Something that is broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Patches are sent without their tests.
+    NoPrecondition,
+    /// It decides on workloads as they were several versions ago, and tests for what is there.
+    StaleReading,
+}
+
+pub struct Operator {
+    index: Index,
+    key: &'static Key,
+    memories: HashMap<Uid, Memory>,
+    activities: HashMap<Uid, Activity>,
+    /// The version that must be seen before a workload is decided on again.
+    awaited: HashMap<Uid, u64>,
+    cursors: BTreeMap<&'static str, u64>,
+    watched: Timestamp,
+    pub outbox: Vec<Patch>,
+    pub told: Vec<(String, Event, String)>,
+    fault: Option<Fault>,
+}
+
+pub const ACCOUNT: Account = Account { user: OPERATOR, manager: "lockkeeper", verbs: &[] };
+
+fn stream(plural: &'static str, namespaced: bool) -> StreamId {
+    StreamId { kind: plural, namespace: namespaced.then(|| NAMESPACE.to_owned()) }
+}
+
+fn seen(kind: &str, value: &Value) -> Object {
+    let value = value.clone();
+    match kind {
+        "UpgradePolicy" => object::<Policies>(serde_json::from_value(value).unwrap()),
+        "Deployment" => object::<Deployments>(serde_json::from_value(value).unwrap()),
+        "StatefulSet" => object::<StatefulSets>(serde_json::from_value(value).unwrap()),
+        "ConfigMap" => object::<ConfigMaps>(serde_json::from_value(value).unwrap()),
+        "ReplicaSet" => object::<ReplicaSets>(serde_json::from_value(value).unwrap()),
+        "ControllerRevision" => object::<ControllerRevisions>(serde_json::from_value(value).unwrap()),
+        "Pod" => object::<Pods>(serde_json::from_value(value).unwrap()),
+        _ => object::<Definitions>(serde_json::from_value(value).unwrap()),
+    }
+}
+
+impl Operator {
+    /// One that starts: it lists everything.
+    pub fn start(server: &Server, fault: Option<Fault>) -> Self {
+        let key = digest::set_key(Key::new(&[7; 32]));
+        let mut index = Index::new(key, "lockkeeper-system".into());
+        let mut cursors = BTreeMap::new();
+        for (kind, plural, namespaced) in KINDS {
+            let stream = stream(plural, namespaced);
+            index.apply(&stream, Step::Restarted, server.now());
+            for one in server.list(kind) {
+                index.apply(&stream, Step::Listed(seen(kind, &one)), server.now());
+            }
+            index.apply(&stream, Step::Complete, server.now());
+            cursors.insert(kind, server.version());
+        }
+        let definition = json!({"metadata": {"name": "crd", "uid": DEFINITION}, "status": {"conditions": [{"type": "Established", "status": "True"}]}});
+        index.apply(&stream("customresourcedefinitions", false), Step::Applied(seen("CRD", &definition)), server.now());
+        Self {
+            index,
+            key,
+            memories: HashMap::new(),
+            activities: HashMap::new(),
+            awaited: HashMap::new(),
+            cursors,
+            watched: server.now(),
+            outbox: Vec::new(),
+            told: Vec::new(),
+            fault,
+        }
+    }
+
+    /// Up to where a kind was seen.
+    pub fn cursor(&self, kind: &str) -> u64 {
+        self.cursors[kind]
+    }
+
+    /// The watch of a kind shows its next event. Returns whether there was one.
+    pub fn deliver(&mut self, server: &Server, kind: &str) -> bool {
+        let (kind, plural, namespaced) = *KINDS.iter().find(|(one, ..)| *one == kind).unwrap();
+        let cursor = self.cursors[kind];
+        let log = server.log();
+        let from = log.partition_point(|event| event.version <= cursor);
+        let Some(event) = log[from..].iter().find(|event| event.kind == kind) else {
+            self.cursors.insert(kind, server.version());
+            return false;
+        };
+        let object = seen(kind, &event.object);
+        let step = if event.deleted { Step::Deleted(object) } else { Step::Applied(object) };
+        let effects = self.index.apply(&stream(plural, namespaced), step, server.now());
+        self.cursors.insert(kind, event.version);
+        if let Some((uid, version)) = effects.workload_seen
+            && self.awaited.get(&uid).is_some_and(|awaited| *awaited <= version)
+        {
+            self.awaited.remove(&uid);
+            self.activities.remove(&uid);
+        }
+        true
+    }
+
+    /// Everything that happened is shown.
+    pub fn deliver_all(&mut self, server: &Server) {
+        for (kind, ..) in KINDS {
+            while self.deliver(server, kind) {}
+        }
+    }
+
+    /// Decides, and puts the requests into the outbox. Returns whether there are new ones.
+    pub fn decide(&mut self, now: Timestamp) -> bool {
+        let Some(namespace) = self.index.namespace(NAMESPACE) else { return false };
+        let around = Surroundings {
+            key: self.key,
+            watched: self.watched,
+            definition: self.index.definition(),
+            enforcement: self.index.enforcement(),
+            activities: &self.activities,
+            memories: &self.memories,
+            now,
+        };
+        let assessments = assess_all(namespace, &around);
+        let demands = [(NAMESPACE.to_owned(), assessments.demand(&self.activities))].into();
+        let decision = assessments.arrange(&slots::allot(&demands, 100), &self.memories);
+        self.memories.extend(decision.memories);
+        for notice in decision.notices {
+            self.told.push((notice.workload.to_string(), notice.event, notice.message));
+        }
+        let new = !decision.patches.is_empty();
+        for patch in decision.patches {
+            self.activities.insert(patch.uid.clone(), Activity { in_flight: true, trouble: None });
+            self.outbox.push(patch);
+        }
+        new
+    }
+
+    /// Sends one request. The patch, and what came of it.
+    pub fn send(&mut self, server: &mut Server, index: usize) -> (Patch, Result<(), Failure>) {
+        let patch = self.outbox.remove(index);
+        let mut body = patch.json();
+        let kind = patch.workload.kind.to_string();
+        if self.fault.is_some() {
+            body.as_array_mut().unwrap().retain(|operation| operation["op"] != "test");
+        }
+        let result = server.json_patch(ACCOUNT, &kind, &patch.workload.name, &body);
+        let shown = self.index.namespace(NAMESPACE).and_then(|all| all.workloads.get(&patch.workload)).map_or(0, |workload| workload.resource_version);
+        match &result {
+            Ok(object) => {
+                let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+                if self.fault == Some(Fault::StaleReading) || version <= shown {
+                    self.activities.remove(&patch.uid);
+                } else {
+                    self.awaited.insert(patch.uid.clone(), version);
+                }
+            }
+            // Whatever made it obsolete is on its way.
+            Err(_) => drop(self.activities.remove(&patch.uid)),
+        }
+        (patch, result.map(drop))
+    }
+
+    /// What a patch is for, in a word.
+    pub fn purpose(patch: &Patch) -> &'static str {
+        match patch.purpose {
+            Purpose::Adopt => "adopts",
+            Purpose::Record => "notes on",
+            Purpose::Roll(..) => "rolls",
+            Purpose::Release(_) => "releases",
+            Purpose::Forget { .. } => "lets go",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Golden stories: what the operator does and says, in words.

@@ -1,0 +1,158 @@
+//! What is really so, seen from outside: kept up by the simulation from what users do and what the server shows, and compared with the
+//! promises after every move.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{admission::HELD, server::Server};
+use serde_json::Value;
+
+/// What is known of one workload besides what is written on it.
+#[derive(Default, Clone)]
+pub struct Known {
+    /// What the user last asked for in `paused` or as partition.
+    pub declared: i64,
+    /// A user's own annotation.
+    pub team: Option<String>,
+    /// Approvals by somebody with the right to: id and image.
+    pub approvals: BTreeSet<(String, String)>,
+    /// The hold that stands: its id, and what ran when it began.
+    pub hold: Option<HoldBegun>,
+    /// The image with which the last rollout was done.
+    pub settled: Option<String>,
+    /// Pods that users evicted, and those that scaling may take.
+    pub excused: BTreeSet<String>,
+    pub scaled: bool,
+    /// The image before the change that is held.
+    pub before: Option<String>,
+    /// Whether its changes would be held, as it was when last looked at.
+    pub marked: bool,
+}
+
+#[derive(Clone)]
+pub struct HoldBegun {
+    pub images: BTreeSet<String>,
+    pub pods: BTreeSet<String>,
+    /// The id and image that were held when last looked at.
+    pub change: (String, String),
+}
+
+#[derive(Default)]
+pub struct Truth {
+    pub known: BTreeMap<(&'static str, &'static str), Known>,
+}
+
+pub fn mark<'a>(object: &'a Value, mark: &str) -> Option<&'a str> {
+    object["metadata"]["annotations"][format!("lockkeeper.dev/{mark}")].as_str()
+}
+
+/// The id of the hold on a workload.
+pub fn hold(object: &Value) -> Option<&str> {
+    object["metadata"]["labels"]["lockkeeper.dev/governed"].as_str()?;
+    let (id, by) = mark(object, "hold")?.split_once(" by ")?;
+    (!by.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())).then_some(id)
+}
+
+pub fn image(object: &Value) -> String {
+    object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+}
+
+/// `paused` as 0 or 1, or the partition.
+pub fn stands(kind: &str, object: &Value) -> i64 {
+    match kind {
+        "Deployment" => i64::from(object["spec"]["paused"] == true),
+        _ => object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0),
+    }
+}
+
+/// The pods of a workload that are not going: uid and image.
+pub fn pods(server: &Server, name: &str) -> BTreeMap<String, String> {
+    let of = |pod: &Value| pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null();
+    let pods = server.list("Pod").into_iter().filter(|pod| of(pod));
+    pods.map(|pod| (pod["metadata"]["uid"].as_str().unwrap().to_owned(), pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())).collect()
+}
+
+fn is_done(kind: &str, object: &Value, pods: &BTreeMap<String, String>) -> bool {
+    let (status, wanted) = (&object["status"], object["spec"]["replicas"].as_u64().unwrap());
+    let all = |field: &str| status[field].as_u64() == Some(wanted);
+    let observed = status["observedGeneration"] == object["metadata"]["generation"];
+    let one = pods.values().collect::<BTreeSet<_>>().len() <= 1 && pods.len() as u64 == wanted;
+    observed && one && all("replicas") && all("availableReplicas") && all("updatedReplicas") && (kind == "Deployment" || status["updateRevision"] == status["currentRevision"])
+}
+
+impl Truth {
+    /// Looks at a workload after a move; the first promise that is broken.
+    pub fn check(&mut self, server: &Server, kind: &'static str, name: &'static str) -> Result<(), String> {
+        let Some(object) = server.get(kind, name) else { return Ok(()) };
+        let pods = pods(server, name);
+        let known = self.known.entry((kind, name)).or_default();
+        let hold = hold(&object);
+        if hold.is_some() && known.hold.is_none() {
+            let images: BTreeSet<String> = pods.values().cloned().chain(known.settled.clone()).collect();
+            let change = (hold.unwrap_or_default().to_owned(), image(&object));
+            known.hold = Some(HoldBegun { images, pods: pods.keys().cloned().collect(), change });
+            known.scaled = false;
+            known.excused.clear();
+        }
+        if hold.is_none() {
+            known.hold = None;
+        }
+        if let (Some(begun), Some(id)) = (&mut known.hold, hold) {
+            let change = (id.to_owned(), image(&object));
+            if begun.change.0 == change.0 && begun.change.1 != change.1 {
+                return Err(format!("P7: {kind}/{name} is held with another template, under the same id {id}"));
+            }
+            begun.change = change;
+            let held = if kind == "Deployment" { 1 } else { HELD };
+            if stands(kind, &object) != held {
+                return Err(format!("P6: {kind}/{name} is held (id {id}), and yet paused or partition is {}", stands(kind, &object)));
+            }
+            if let Some((_, new)) = pods.iter().find(|(uid, image)| !begun.pods.contains(*uid) && !begun.images.contains(*image)) {
+                return Err(format!("P6: {kind}/{name} is held (id {id}), and a pod of {new} was made"));
+            }
+            let mid_rollout = begun.images.len() > 1;
+            let ended = |uid: &&String| !pods.contains_key(*uid) && !known.excused.contains(*uid);
+            if let Some(uid) = begun.pods.iter().find(ended).filter(|_| !known.scaled && !mid_rollout) {
+                return Err(format!("P6: {kind}/{name} is held (id {id}), and its pod {uid} was ended"));
+            }
+            let declared = if kind == "Deployment" { "declared-paused" } else { "declared-partition" };
+            let recorded = match mark(&object, declared) {
+                Some("true") => 1,
+                Some("false") | None => 0,
+                Some(number) => number.parse().unwrap(),
+            };
+            if recorded != known.declared {
+                return Err(format!("P10: {kind}/{name} is held, the manifest says {}, recorded is {recorded}", known.declared));
+            }
+        } else if stands(kind, &object) != known.declared {
+            return Err(format!("P10: {kind}/{name} is free, the manifest says {}, paused or partition is {}", known.declared, stands(kind, &object)));
+        }
+        if object["metadata"]["annotations"]["team"].as_str() != known.team.as_deref() {
+            return Err(format!("P10: {kind}/{name} lost its user's annotation"));
+        }
+        if hold.is_none() && is_done(kind, &object, &pods) {
+            known.settled = Some(image(&object));
+        }
+        known.marked = object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string() && mark(&object, "hold-changes") == Some("true");
+        Ok(())
+    }
+
+    /// Whether a hold may go without anybody's approval, as things really are.
+    pub fn may_pass(&self, server: &Server, kind: &'static str, name: &'static str, object: &Value) -> bool {
+        let known = &self.known[&(kind, name)];
+        let image = Some(image(object));
+        let reverted = known.settled == image || server_settled(server, kind, object) == image;
+        reverted || known.before == image || pods(server, name).is_empty()
+    }
+}
+
+/// What the controllers count as rolled out.
+pub fn server_settled(server: &Server, kind: &str, object: &Value) -> Option<String> {
+    if kind == "StatefulSet" {
+        let revision = server.get("ControllerRevision", object["status"]["currentRevision"].as_str()?)?;
+        return Some(image(&serde_json::json!({"spec": {"template": revision["data"]["spec"]["template"]}})));
+    }
+    let owned = |set: &Value| set["metadata"]["ownerReferences"][0]["uid"] == object["metadata"]["uid"] && set["spec"]["replicas"] != 0;
+    let mut active = server.list("ReplicaSet").into_iter().filter(|set| owned(set));
+    let only = active.next().filter(|_| active.next().is_none())?;
+    Some(image(&only))
+}
