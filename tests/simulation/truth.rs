@@ -87,10 +87,14 @@ impl Truth {
         let known = self.known.entry((kind, name)).or_default();
         let hold = hold(&object);
         if hold.is_some() && known.hold.is_none() {
-            let images: BTreeSet<String> = pods.values().cloned().chain(known.settled.clone()).collect();
+            // What was under way goes on.
+            let wanted = server.list("ReplicaSet").into_iter().filter(|set| set["metadata"]["ownerReferences"][0]["name"] == name && set["spec"]["replicas"] != 0);
+            let under_way = wanted.map(|set| image(&set)).chain(server_settled(server, kind, &object));
+            let images: BTreeSet<String> = pods.values().cloned().chain(known.settled.clone()).chain(under_way).collect();
             let change = (hold.unwrap_or_default().to_owned(), image(&object));
             known.hold = Some(HoldBegun { images, pods: pods.keys().cloned().collect(), change });
-            known.scaled = false;
+            // What scaling takes, it may take later.
+            known.scaled = pods.len() as u64 > object["spec"]["replicas"].as_u64().unwrap();
             known.excused.clear();
         }
         if hold.is_none() {
