@@ -43,8 +43,7 @@ pub struct Effects {
 
 impl Index {
     /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed over: they are never governed.
-    pub fn new(key: &'static Key, own_namespace: String) -> Self {
-        let enforcement = Enforcement::new(&own_namespace);
+    pub fn new(key: &'static Key, own_namespace: String, enforcement: Enforcement) -> Self {
         Self {
             key,
             own_namespace,

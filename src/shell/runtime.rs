@@ -15,7 +15,7 @@ use super::{
     streams::{Pending, Streams},
 };
 use crate::{
-    core::config::digest::Key,
+    core::{config::digest::Key, hold::enforced::Enforcement},
     settings::RunSettings,
     telemetry::{
         health::{self, Heartbeat},
@@ -92,7 +92,8 @@ async fn reconcile(
     let (done, mut completions) = mpsc::unbounded_channel();
     let (events, writer) = Events::start(client.clone(), metrics.clone());
     let streams = Streams::start(client.clone(), seen, metrics.clone(), pending);
-    let index = Index::new(key, settings.operator_namespace);
+    let enforcement = Enforcement::new(&settings.operator_namespace);
+    let index = Index::new(key, settings.operator_namespace, enforcement);
     let executor = Executor::new(client, done);
     let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, executor, events, metrics);
     reconciler.heartbeat = heartbeat;

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use api_server::{ApiServer, Fault};
 use lockkeeper::{
-    core::config::digest::Key,
+    core::{config::digest::Key, hold::enforced::Enforcement},
     shell::{
         digest,
         events::Events,
@@ -30,7 +30,7 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
     let (done, mut completions) = mpsc::unbounded_channel();
     let (events, _) = Events::start(client.clone(), metrics.clone());
     let streams = Streams::start(client.clone(), seen, metrics.clone(), Pending::default());
-    let index = Index::new(key, "lockkeeper-system".into());
+    let index = Index::new(key, "lockkeeper-system".into(), Enforcement::new("lockkeeper-system"));
     let mut reconciler = Reconciler::new(key, 100, index, streams, Executor::new(client, done), events, metrics);
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(async move { reconciler.run(&mut sightings, &mut completions, &mut stopped).await });

@@ -8,6 +8,7 @@ use lockkeeper::{
         arrange::{Surroundings, assess_all},
         config::digest::Key,
         decision::{Event, Patch, Purpose},
+        hold::enforced::Enforcement,
         rollout::slots,
         world::{Activity, Memory, Uid},
     },
@@ -84,7 +85,7 @@ impl Operator {
     /// One that starts: it lists everything.
     pub fn start(server: &Server, fault: Option<Fault>) -> Self {
         let key = digest::set_key(Key::new(&[7; 32]));
-        let mut index = Index::new(key, "lockkeeper-system".into());
+        let mut index = Index::new(key, "lockkeeper-system".into(), Enforcement::default());
         let mut cursors = BTreeMap::new();
         for (kind, plural, namespaced) in KINDS {
             let stream = stream(plural, namespaced);
