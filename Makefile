@@ -21,7 +21,7 @@ cluster: build ## Start a Kubernetes cluster on this machine, and keep it until 
 
 .PHONY: demo
 demo: build ## Watch Lockkeeper at work on a cluster of its own
-	$(LOCAL) run $(OPERATOR) -- demo/demo.sh
+	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- demo/demo.sh
 
 .PHONY: test
 test: build ## Run all tests, those on a real control plane included; ONLY=p3_ runs those with p3_ in their names

@@ -58,6 +58,9 @@ show_variable() {
   variable "$1" "$2"
 }
 
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+command -v kubectl-lockkeeper >/dev/null || fail "kubectl-lockkeeper is not in the PATH: run this by 'make demo'"
 command -v curl >/dev/null || fail "curl is not installed"
 
 step "1. Helm installs Lockkeeper."
@@ -135,7 +138,42 @@ show_variable web GREETING
 [ "$(revision worker)" = 2 ] || fail "the restart of Lockkeeper rolled worker"
 holds "The change was found and rolled, once; the restart itself rolled nothing."
 
-step "8. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
+step "8. Upgrades that wait. billing is an ordinary chart; its policy wants every changed template approved."
+show kubectl create namespace billing
+show helm install billing demo/billing -n billing
+show kubectl rollout status deployment/billing -n billing --timeout=60s
+cat > "$scratch/policy.yaml" <<'END'
+apiVersion: lockkeeper.dev/v1alpha1
+kind: UpgradePolicy
+metadata: {name: billing}
+spec: {selector: {}, gates: {approval: Required}}
+END
+show cat "$scratch/policy.yaml"
+show kubectl apply -n billing -f "$scratch/policy.yaml"
+show kubectl wait upgradepolicy/billing -n billing --for=condition=HoldsEnforced --timeout=60s
+billing() { kubectl get upgradepolicy billing -n billing -o "jsonpath={.status.workloads.$1}"; }
+until_is 1 billing upToDate
+pods_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].metadata.uid}'; }
+images_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].spec.containers[0].image}'; }
+before=$(pods_of_billing)
+show helm upgrade billing demo/billing -n billing --set tag=v2
+tell "Helm was told that the change is stored, but held. Helm is done; the pods are what they were:"
+show kubectl get pods -n billing
+[ "$(pods_of_billing)" = "$before" ] || fail "a pod changed although the upgrade is held"
+reason() { kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].reason}'; }
+until_is ApprovalRequired reason
+show kubectl get upgradepolicies -n billing
+show kubectl lockkeeper why deployment/billing -n billing
+tell "Somebody with the verb 'approve' on upgradepolicies lets exactly this change through:"
+id=$(kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].hold.id}')
+show kubectl annotate deployment/billing -n billing "lockkeeper.dev/approve=$id"
+show kubectl lockkeeper wait deployment/billing -n billing --timeout 60s
+until_is "lockkeeper.dev/sample-app:v2 lockkeeper.dev/sample-app:v2" images_of_billing
+show kubectl events -n billing --for deployment/billing
+show helm upgrade billing demo/billing -n billing --set tag=v2
+holds "The upgrade waited in admission and went through when it was approved; the next helm upgrade met no conflict."
+
+step "9. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
 show kubectl events -n shop --for deployment/web
 show kubectl get upgradepolicies -n shop
 

@@ -251,14 +251,14 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     found.memory.broken_told = false;
     let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     stand_by_progress(input, progress, found);
-    let outcome = Outcome::on(workload);
+    let outcome = match input.spec.mode {
+        Mode::Observe => Outcome::on(workload),
+        Mode::Enforce | Mode::Freeze => hold::release::follow(input, progress, found),
+    };
     match &input.spec.config {
-        Some(config) if !workload.deleting => config::decide::assess(input, config, progress, found),
+        Some(config) if !workload.deleting => config::decide::assess(input, config, progress, &outcome, found),
         _ if input.frozen => {}
         _ => config::decide::forget(workload, found),
-    }
-    if !workload.deleting && input.spec.mode != Mode::Observe {
-        hold::release::follow(input, &outcome, progress, found);
     }
     if found.phase == Phase::UpToDate && input.spec.needs_holds() && !marking::holdable(workload) {
         let why = match workload.id.kind {

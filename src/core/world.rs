@@ -138,6 +138,8 @@ pub struct Workload {
     pub reloader: Option<String>,
     /// Who wrote it last but us, and when; status writes do not count.
     pub last_writer: Option<Writer>,
+    /// When we last wrote it, in whole seconds.
+    pub noted: Option<Timestamp>,
     /// Its pod template.
     pub template: Template,
     /// How far its rollout is.

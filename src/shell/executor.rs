@@ -52,8 +52,8 @@ pub struct Completion {
 pub enum Outcome {
     /// A workload's patch: the resourceVersion that it brought about.
     Patch(Box<Patch>, Vec<Notice>, Result<u64, Error>),
-    /// A policy's status.
-    Status(Result<(), Error>),
+    /// A policy's status, by the policy's name.
+    Status(String, Box<UpgradePolicyStatus>, Result<(), Error>),
 }
 
 #[derive(Default)]
@@ -61,6 +61,8 @@ struct Slot {
     namespace: String,
     activity: Activity,
     failures: u32,
+    /// Conflicts in a row.
+    conflicts: u32,
     /// The version that the watch must show before the object is free again, and until when that is waited for.
     awaited: Option<(u64, Timestamp)>,
     busy: bool,
@@ -150,10 +152,10 @@ impl Executor {
         self.under_way += 1;
         tokio::spawn(async move {
             let policies: Api<UpgradePolicy> = Api::namespaced(client, &namespace);
-            let body = json!({"metadata": {"uid": &*uid}, "status": status});
+            let body = json!({"metadata": {"uid": &*uid}, "status": &status});
             let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             let result = within(policies.patch_status(&name, &params, &Body::Merge(body))).await.map(drop);
-            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Status(result) });
+            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Status(name, Box::new(status), result) });
         });
     }
 
@@ -166,12 +168,17 @@ impl Executor {
         slot.busy = false;
         match result {
             Ok(version) => {
-                (slot.failures, slot.activity.trouble) = (0, None);
+                (slot.failures, slot.conflicts, slot.activity.trouble) = (0, 0, None);
                 slot.awaited = Some((*version, later(now, UNSEEN_LIMIT)));
             }
             Err(error) => match error.class() {
                 // Whatever made it obsolete is on its way to us. It is no trouble to speak of, unless one stands already.
-                Class::Conflict => slot.awaited = Some((decided_on + 1, later(now, jittered(CONFLICT_PAUSE)))),
+                Class::Conflict => {
+                    // As long as the watch shows nothing newer, there is nothing to decide anew.
+                    let pause = CONFLICT_PAUSE.saturating_mul(1 << slot.conflicts.min(9));
+                    slot.conflicts = slot.conflicts.saturating_add(1);
+                    slot.awaited = Some((decided_on + 1, later(now, jittered(pause))));
+                }
                 Class::Gone => slot.awaited = Some((decided_on + 1, later(now, pause(0)))),
                 class => {
                     let pause = if let Class::Throttled(Some(hint)) = class { jittered(hint) } else { pause(slot.failures) };
@@ -237,7 +244,7 @@ impl Executor {
         if let Some(slot) = self.slots.get_mut(uid) {
             slot.awaited = None;
             slot.activity.in_flight = false;
-            if slot.activity == Activity::default() && slot.failures == 0 {
+            if slot.activity == Activity::default() && slot.failures == 0 && slot.conflicts == 0 {
                 self.forget(uid);
             } else {
                 self.activities.insert(uid.clone(), slot.activity.clone());

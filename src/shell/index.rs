@@ -8,10 +8,13 @@ use super::{
     streams::{Object, Step, StreamId, View},
     views::DefinitionView,
 };
-use crate::core::{
-    config::digest::Key,
-    hold::enforced::Enforcement,
-    world::{ConfigEntry, ConfigId, Namespace, Uid},
+use crate::{
+    api::UpgradePolicyStatus,
+    core::{
+        config::digest::Key,
+        hold::enforced::Enforcement,
+        world::{ConfigEntry, ConfigId, Namespace, Uid},
+    },
 };
 
 /// At most so many deleted ConfigMaps and Secrets are remembered in a namespace.
@@ -23,11 +26,20 @@ pub struct Index {
     own_namespace: String,
     namespaces: HashMap<String, Namespace>,
     dirty: BTreeSet<String>,
-    listing: HashMap<StreamId, HashSet<(String, String)>>,
+    listing: HashMap<StreamId, Listing>,
+    /// The newest version that any watch has shown.
+    newest: u64,
     live: HashSet<StreamId>,
     /// The uid of our CRD, while it stands.
     definition: Option<Uid>,
     enforcement: Enforcement,
+}
+
+/// What a list names so far. An object of a name that another one had before is another object.
+#[derive(Default)]
+struct Listing {
+    names: HashSet<(String, String)>,
+    uids: HashSet<Uid>,
 }
 
 /// What a step changed besides the world.
@@ -50,6 +62,7 @@ impl Index {
             namespaces: HashMap::new(),
             dirty: BTreeSet::new(),
             listing: HashMap::new(),
+            newest: 0,
             live: HashSet::new(),
             definition: None,
             enforcement,
@@ -96,6 +109,14 @@ impl Index {
         std::mem::take(&mut self.dirty)
     }
 
+    /// A policy's status was written: it is compared with that from now on, however late the watch shows it.
+    pub fn wrote_status(&mut self, namespace: &str, name: &str, uid: &str, status: UpgradePolicyStatus) {
+        let policy = self.namespaces.get_mut(namespace).and_then(|namespace| namespace.policies.get_mut(name));
+        if let Some(policy) = policy.filter(|policy| *policy.uid == *uid) {
+            policy.status = status;
+        }
+    }
+
     /// Forgets what only the watches of a namespace tell.
     pub fn forget_pods(&mut self, name: &str) {
         if let Some(namespace) = self.namespaces.get_mut(name) {
@@ -112,11 +133,12 @@ impl Index {
         match step {
             Step::Restarted => {
                 self.live.remove(stream);
-                self.listing.insert(stream.clone(), HashSet::new());
+                self.listing.insert(stream.clone(), Listing::default());
             }
             Step::Listed(object) => {
                 if let Some(listing) = self.listing.get_mut(stream) {
-                    listing.insert((object.namespace.clone(), object.name.clone()));
+                    listing.names.insert((object.namespace.clone(), object.name.clone()));
+                    listing.uids.insert(object.uid.clone());
                 }
                 // After a watch was lost, a content that is another one now was changed meanwhile.
                 self.insert(object, false, now, &mut effects);
@@ -164,6 +186,7 @@ impl Index {
             }
             _ => object,
         };
+        self.newest = self.newest.max(object.resource_version);
         if self.passed_over(&object.namespace) {
             return;
         }
@@ -175,8 +198,9 @@ impl Index {
                 true
             }
             View::Workload(workload) => {
-                effects.workload_seen = Some((object.uid, object.resource_version));
-                namespace.workloads.insert(workload.id.clone(), *workload);
+                effects.workload_seen = Some((object.uid.clone(), object.resource_version));
+                let before = namespace.workloads.insert(workload.id.clone(), *workload);
+                effects.workloads_gone.extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
                 true
             }
             View::ReplicaSet(Some(set)) => namespace.replica_sets.insert(object.uid, set.clone()).as_ref() != Some(&set),
@@ -197,7 +221,12 @@ impl Index {
                 let id = view.id.clone();
                 match namespace.config.get_mut(&id) {
                     Some(entry) => {
-                        let changed = entry.observe(view.bind(&object.namespace, self.key, Some(now)));
+                        let mut version = view.bind(&object.namespace, self.key, Some(now));
+                        // A write that only removes a key moves no time that the object would show.
+                        if entry.versions().last().is_some_and(|last| version.written <= last.written) {
+                            version.written = now;
+                        }
+                        let changed = entry.observe(version);
                         std::mem::replace(&mut entry.ignored, ignored) != ignored || changed
                     }
                     None => {
@@ -256,20 +285,20 @@ impl Index {
     }
 
     /// What a complete list no longer names is gone.
-    fn drop_unlisted(&mut self, stream: &StreamId, listed: &HashSet<(String, String)>, now: Timestamp, effects: &mut Effects) {
+    fn drop_unlisted(&mut self, stream: &StreamId, listed: &Listing, now: Timestamp, effects: &mut Effects) {
         if stream.kind == "customresourcedefinitions" {
-            self.definition.take_if(|_| listed.is_empty());
+            self.definition.take_if(|_| listed.names.is_empty());
             return;
         }
         if let Some(kind) = admission_kind(stream.kind) {
             self.enforcement.unavailable = false;
-            return self.enforcement.keep_only(kind, |name| listed.contains(&(String::new(), name.to_owned())));
+            return self.enforcement.keep_only(kind, |name| listed.names.contains(&(String::new(), name.to_owned())));
         }
         for (name, namespace) in &mut self.namespaces {
             if stream.namespace.as_ref().is_some_and(|only| only != name) {
                 continue;
             }
-            let there = |object: &str| listed.contains(&(name.clone(), object.to_owned()));
+            let there = |object: &str| listed.names.contains(&(name.clone(), object.to_owned()));
             match stream.kind {
                 "upgradepolicies" => {
                     let before = namespace.policies.len();
@@ -284,10 +313,10 @@ impl Index {
                     }
                     keep
                 }),
-                "pods" => namespace.pods.retain(|_, pod| there(&pod.name)),
-                "configmaps" | "secrets" => unlist_config(namespace, stream, there, now),
-                "controllerrevisions" => namespace.controller_revisions.retain(|_, revision| there(&revision.name)),
-                "replicasets" => namespace.replica_sets.retain(|_, set| there(&set.name)),
+                "pods" => namespace.pods.retain(|uid, _| listed.uids.contains(uid)),
+                "configmaps" | "secrets" => unlist_config(namespace, stream, there, (self.newest, now)),
+                "controllerrevisions" => namespace.controller_revisions.retain(|uid, _| listed.uids.contains(uid)),
+                "replicasets" => namespace.replica_sets.retain(|uid, _| listed.uids.contains(uid)),
                 // The delegates.
                 _ => namespace.delegates.retain(|(kind, delegate), _| !plural_is(kind, stream.kind) || there(delegate)),
             }
@@ -311,13 +340,15 @@ fn plural_is(kind: &str, plural: &str) -> bool {
     kind.eq_ignore_ascii_case(&singular)
 }
 
-fn unlist_config(namespace: &mut Namespace, stream: &StreamId, there: impl Fn(&str) -> bool, now: Timestamp) {
+fn unlist_config(namespace: &mut Namespace, stream: &StreamId, there: impl Fn(&str) -> bool, (newest, now): (u64, Timestamp)) {
     for (id, entry) in &mut namespace.config {
         if !plural_is(&id.kind.to_string(), stream.kind) || there(&id.name) || entry.content().is_none() {
             continue;
         }
         let Some(mut gone) = entry.versions().last().cloned() else { continue };
         gone.content = None;
+        // Nobody saw when it went: before everything that is seen from now on.
+        gone.resource_version = newest;
         (gone.written, gone.seen) = (now, Some(now));
         entry.observe(gone);
     }

@@ -183,7 +183,10 @@ impl Reconciler {
                 let seen = workload.filter(|workload| workload.uid == uid).map_or(0, |workload| workload.resource_version);
                 self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
             }
-            Outcome::Status(result) => {
+            Outcome::Status(name, status, result) => {
+                if result.is_ok() {
+                    self.index.wrote_status(&namespace, &name, &uid, *status);
+                }
                 self.metrics.status_written(result.as_ref().map_or_else(|error| outcome_of(error.class()), |()| "Accepted"));
                 if let Err(error) = &result {
                     tracing::warn!(namespace, error = %error.sentence(), "the status of a policy could not be written; it is tried again");

@@ -29,7 +29,9 @@ pub struct InvalidFilter {
 /// # Errors
 /// When the filter cannot be read.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), InvalidFilter> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| InvalidFilter { filter: filter.to_owned(), reason: error.to_string() })?;
+    // The client logs the body of an answer that it cannot read, and that may be Secrets: never, whatever the filter says.
+    let filters = [filter, "kube_client=off"].join(",");
+    let parsed = EnvFilter::try_new(filters).map_err(|error| InvalidFilter { filter: filter.to_owned(), reason: error.to_string() })?;
     let logs = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => logs.with_target(false).init(),

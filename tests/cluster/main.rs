@@ -6,6 +6,7 @@
 
 mod approval;
 mod config;
+mod conformance;
 mod enforced;
 mod held_config;
 mod hold;

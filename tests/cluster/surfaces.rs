@@ -26,7 +26,20 @@ async fn every_rule_of_the_schema_accepts_and_refuses_with_a_sentence() {
         (with("rollout.deadline", json!("1s")), with("rollout.deadline", json!("200h")), "from 1s to 168h"),
         (with("kinds", json!(["DaemonSet"])), with("kinds", json!(["Job"])), "supported values"),
         (with("kinds", json!(["Deployment"])), with("kinds", json!([])), "at least 1"),
-        (with("mode", json!("Observe")), with("mode", json!("Freeze")), "supported values"),
+        (with("mode", json!("Freeze")), with("mode", json!("Sometimes")), "supported values"),
+        (with("whenUngoverned", json!("Keep")), with("whenUngoverned", json!("Forget")), "supported values"),
+        (with("gates", json!({"approval": "RequiredFromOther"})), with("gates", json!({"approval": "Perhaps"})), "supported values"),
+        (with("gates", json!({"appliesTo": ["Config"]})), with("gates", json!({"appliesTo": []})), "at least 1"),
+        (
+            with("gates", json!({"windows": [{"type": "Deny", "schedule": "0 2 * * *", "duration": "744h"}]})),
+            with("gates", json!({"windows": [{"schedule": "0 2 * * *", "duration": "745h"}]})),
+            "from 1m to 744h",
+        ),
+        (
+            with("gates", json!({"windows": [{"schedule": "0 2 * * *", "duration": "1m", "timeZone": "Europe/Zurich"}]})),
+            with("gates", json!({"windows": [{"schedule": "2", "duration": "1m"}]})),
+            "at least 9",
+        ),
         (with("priority", json!(-5)), with("priority", json!(2_000_000)), "less than or equal to 1000000"),
         (
             with("selector.matchExpressions", json!([{"key": "a", "operator": "In", "values": ["b"]}])),

@@ -79,13 +79,22 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
         let Some(recorded) = record.references.get(&name) else { continue };
         let mixed = |pod: &Pod| started_with_other(pod, desired, record.settled);
         let of_current = |pod: &Pod| pod.revision.as_deref() == current && current.is_some();
-        let some_mixed = ours && pods.iter().any(|pod| of_current(pod) && mixed(pod));
+        let some_mixed = ours && (recorded.mixed || pods.iter().any(|pod| of_current(pod) && mixed(pod)));
         let differs = digest != recorded.target;
-        let Recorded { target, baseline, unverified } = *recorded;
+        let Recorded { target, baseline, unverified, mixed: known_mixed } = *recorded;
+        // What was seen only for a while is remembered: the next operator has not seen it. Pods that are not the target's go anyway.
+        let of_target = |pod: &Pod| pod.config_hash.as_deref() == record.hash.as_deref();
+        let to_remember = ours && !differs && pods.iter().any(|pod| of_current(pod) && of_target(pod) && mixed(pod));
+        if to_remember && let Some(recorded) = found.record.references.get_mut(&name) {
+            recorded.mixed = true;
+        }
+        // A change that nobody saw, and whose time is that of an earlier write: one that only removed a key shows none of its own.
+        let untimed = differs && desired.changed.seen.is_none() && workload.noted.is_some_and(|noted| desired.changed.written <= noted);
+        let fresh = |pod: &Pod| created_after(pod, &desired.changed) && (pod.created_version.is_some() || !untimed);
 
         if differs || digest != baseline || unverified || some_mixed {
             let asked = |pod: &Pod| record.hash.is_some() && pod.config_hash.as_deref() == record.hash.as_deref() && digest == target;
-            found.all_fresh &= pods.iter().all(|pod| created_after(pod, &desired.changed) || (asked(pod) && !mixed(pod)));
+            found.all_fresh &= pods.iter().all(|pod| fresh(pod) || (asked(pod) && !mixed(pod) && !known_mixed));
         }
         if unverified && !differs {
             found.unverified.push(name.clone());

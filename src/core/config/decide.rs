@@ -82,12 +82,11 @@ fn resolve(input: &Input, config: &ConfigSpec, reads: &[Reference]) -> Vec<(Refe
 }
 
 /// Assesses the config of a workload that is not held.
-pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, found: &mut Assessment) {
+pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &Outcome, found: &mut Assessment) {
     let workload = input.workload;
     let Some(reading) = read(input, config, found) else { return };
     let Reading { record, comparison, .. } = &reading;
     let ours = record.hash.is_some() && record.hash == workload.template.config_hash;
-    let outcome = Outcome::on(workload);
     let ended = outcome.change.is_some() && outcome.change == record.hash && outcome.ended != Ended::UnderWay;
     found.takes_slot = ours && !ended && matches!(progress, Progress::UnderWay(_) | Progress::Unobserved);
     if found.takes_slot && found.phase == Phase::Rolling && found.reason == Reason::RolloutUnderWay {
@@ -106,7 +105,7 @@ pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, found: &mu
     if comparison.roll.is_none() {
         return stale_without_roll(input, &reading, ours, found);
     }
-    decide_roll(input, config, &reading, progress, found);
+    decide_roll(input, config, &reading, (progress, outcome), found);
 }
 
 /// A config change that waited differs no more.
@@ -149,6 +148,8 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
                 found.notices.push((Event::MarksReverted, message.clone()));
             }
             found.stand(Phase::Waiting, Reason::MarksReverted, message);
+            // It would only be taken away again.
+            found.edits = Edits::default();
             return found.wake_at(until);
         }
         found.memory.reverted = None;
@@ -188,7 +189,7 @@ fn decide_roll(
     input: &Input,
     config: &ConfigSpec,
     reading: &Reading,
-    progress: Progress,
+    (progress, outcome): (Progress, &Outcome),
     found: &mut Assessment,
 ) {
     let Reading { desired, comparison, .. } = reading;
@@ -266,7 +267,7 @@ fn decide_roll(
         found.stand(Phase::Waiting, closed.reason, message);
         return found.wait_for(&closed);
     }
-    found.roll = roll(input, reading, &times, &found.edits);
+    found.roll = roll(input, reading, &times, outcome, &found.edits);
     found.stand(
         Phase::Waiting,
         Reason::WaitingForSlot,
@@ -331,14 +332,14 @@ fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> String {
 }
 
 /// The edits that roll, in addition to those that are to be made anyway.
-fn roll(input: &Input, reading: &Reading, times: &[Timestamp], edits: &Edits) -> Option<Edits> {
+fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome, edits: &Edits) -> Option<Edits> {
     let (workload, cause) = (input.workload, reading.comparison.roll?);
     let mut edits = edits.clone();
     let hash = config_hash(input, &reading.desired);
     let record = reading.comparison.record.targeted(&reading.desired, hash.clone());
     edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
     edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
-    edits.set(workload, marks::ROLLOUT, Outcome::on(workload).begun(hash.clone(), input.now).write());
+    edits.set(workload, marks::ROLLOUT, outcome.begun(hash.clone(), input.now).write());
     edits.remove(workload, marks::PENDING_CONFIG);
     edits.remove(workload, marks::HOLD_SINCE);
     edits.remove(workload, marks::BYPASSED_BY);

@@ -95,7 +95,8 @@ fn resolve_glob(reference: &Reference, namespace: &Namespace, key: &Key, watched
             sum = sum.field(id.name.as_bytes()).field(&digest.0);
         }
         if one.changed.version > changed.version {
-            changed = one.changed;
+            // What went while nobody looked has left no trace: nothing before that is known.
+            changed = Change { written: one.changed.written.max(watched), ..one.changed };
         }
         others.extend(one.others);
         version = version.max(one.version);

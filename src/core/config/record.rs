@@ -40,6 +40,8 @@ pub struct Recorded {
     pub baseline: Digest,
     /// Adopted while there were pods of which nobody can say what they started with.
     pub unverified: bool,
+    /// A pod of the target started with content that was there only for a while, and was not replaced yet.
+    pub mixed: bool,
 }
 
 /// Why an annotation is no record of this workload.
@@ -71,6 +73,8 @@ struct Wire {
 
 /// Marks an unverified reference, after its digests.
 const UNVERIFIED: &str = "unverified";
+/// Marks a reference of which some pod started with another content.
+const MIXED: &str = "mixed";
 
 impl Record {
     /// Reads the annotation of the workload with this uid.
@@ -90,16 +94,14 @@ impl Record {
             return Err(NoRecord::OtherKey);
         }
         let recorded = |words: Vec<String>| {
-            let (unverified, digests) = match words.split_last() {
-                Some((last, rest)) if last == UNVERIFIED => (true, rest),
-                _ => (false, words.as_slice()),
-            };
-            let (target, baseline) = match digests {
+            let (flags, digests): (Vec<_>, Vec<_>) = words.iter().partition(|word| matches!(word.as_str(), UNVERIFIED | MIXED));
+            let (target, baseline) = match digests.as_slice() {
                 [one] => (one, one),
                 [target, baseline] => (target, baseline),
                 _ => return None,
             };
-            Some(Recorded { target: Digest::parse(target)?, baseline: Digest::parse(baseline)?, unverified })
+            let flag = |name: &str| flags.iter().any(|flag| *flag == name);
+            Some(Recorded { target: Digest::parse(target)?, baseline: Digest::parse(baseline)?, unverified: flag(UNVERIFIED), mixed: flag(MIXED) })
         };
         let references = wire.refs.into_iter().map(|(name, words)| Some((name, recorded(words)?))).collect::<Option<_>>();
         Ok(Self { hash: wire.hash, settled: wire.settled, references: references.ok_or(NoRecord::Unreadable)?, names: wire.keys })
@@ -114,6 +116,9 @@ impl Record {
             }
             if recorded.unverified {
                 words.push(UNVERIFIED.to_owned());
+            }
+            if recorded.mixed {
+                words.push(MIXED.to_owned());
             }
             words
         };
@@ -141,7 +146,7 @@ impl Record {
 
     fn adopt_reference(&mut self, reference: &Reference, desired: &Desired, verified: bool) {
         if let Ok(digest) = desired.digest {
-            self.references.insert(reference.to_string(), Recorded { target: digest, baseline: digest, unverified: !verified });
+            self.references.insert(reference.to_string(), Recorded { target: digest, baseline: digest, unverified: !verified, mixed: false });
         }
     }
 
@@ -176,6 +181,7 @@ impl Record {
     #[must_use]
     pub fn targeted(&self, desired: &[(Reference, Desired)], hash: String) -> Self {
         let mut record = Self { hash: Some(hash), ..self.clone() };
+        record.references.values_mut().for_each(|recorded| recorded.mixed = false);
         for (reference, desired) in desired {
             if let (Ok(digest), Some(recorded)) = (&desired.digest, record.references.get_mut(&reference.to_string())) {
                 recorded.target = *digest;

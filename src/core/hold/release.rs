@@ -122,8 +122,8 @@ pub fn ends_nothing(workload: &Workload, pods: &[&Pod], sets: &[&ReplicaSet]) ->
     is_settled(workload, sets).then_some(Release::Reverted)
 }
 
-/// Whether the held template is the one that was last rolled out, or the one that all pods run: the operator may have been away when that
-/// was done.
+/// Whether the held template is the one that all pods run, or, where they are mixed, the one that was last rolled out. In this order: the
+/// operator may have been away when that was.
 fn is_settled(workload: &Workload, sets: &[&ReplicaSet]) -> bool {
     if workload.id.kind == WorkloadKind::StatefulSet {
         return workload.rollout.revision.is_some() && workload.rollout.revision == workload.rollout.settled;
@@ -132,7 +132,7 @@ fn is_settled(workload: &Workload, sets: &[&ReplicaSet]) -> bool {
     let recorded = sets.iter().find(|set| done.as_deref() == Some(&*set.revision));
     let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
-    [recorded, only].into_iter().flatten().any(|set| set.template == workload.template.digest)
+    only.or(recorded).is_some_and(|set| set.template == workload.template.digest)
 }
 
 /// Takes note of which change it is, and of how it differs from the one before.
@@ -225,9 +225,9 @@ fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
     found.message = format!("{what}. {}", found.message);
 }
 
-/// Follows a rollout that was let through, by us or by a bypass, or that should not have been.
-pub fn follow(input: &Input, outcome: &Outcome, progress: Progress, found: &mut Assessment) {
-    let workload = input.workload;
+/// Follows a rollout that was let through, by us or by a bypass, or that should not have been; what is known of it now.
+pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
+    let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
     found.edits.remove(workload, marks::HOLD);
     let mut newest = outcome.clone();
     if let Some((id, by)) = bypassed_by(workload) {
@@ -262,6 +262,7 @@ pub fn follow(input: &Input, outcome: &Outcome, progress: Progress, found: &mut 
     if newest != *outcome {
         found.edits.set(workload, marks::ROLLOUT, newest.write());
     }
+    newest
 }
 
 /// Whether a template that nobody let through is ending pods of the one before.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark")]
 
+mod hold;
+
 use std::{
     collections::HashSet,
     fs,
@@ -16,6 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Secret},
+    rbac::v1::ClusterRoleBinding,
 };
 use kube::{
     Api, Client, Config,
@@ -30,6 +33,7 @@ use serde_json::json;
 /// As the operator's own.
 const CONCURRENT: usize = 48;
 const METRICS: &str = "127.0.0.1:18099";
+const ACCOUNT: &str = "system:serviceaccount:lockkeeper-system:lockkeeper";
 
 #[tokio::main]
 async fn main() {
@@ -40,6 +44,9 @@ async fn main() {
         Api::all(client.clone());
     definitions.patch(crd::NAME, &PatchParams::apply("bench"), &Patch::Apply(crd::definition())).await.unwrap();
     namespace(&client, "lockkeeper-system").await;
+    all_rights(&client).await;
+
+    hold::run(&client).await;
 
     println!("\nfrom the write of a shared ConfigMap to the last patch accepted (settle 0s, no cluster limit)");
     println!("{:>10} {:>12} {:>12} {:>8}", "workloads", "floor", "lockkeeper", "times");
@@ -82,8 +89,16 @@ impl Operator {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/lockkeeper");
         let log = fs::File::create(std::env::temp_dir().join("lockkeeper-bench.log")).unwrap();
         let begun = Instant::now();
-        let arguments = ["run", "--metrics-address", METRICS, "--max-config-rollouts", "100000"];
-        let child = shared().spawn(&program, &arguments, log).unwrap();
+        // Under the account that the admission policies know.
+        let mut kubeconfig: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(&shared().kubeconfig).unwrap()).unwrap();
+        for user in kubeconfig["users"].as_array_mut().unwrap() {
+            user["user"]["as"] = json!(ACCOUNT);
+        }
+        let file = std::env::temp_dir().join("lockkeeper-bench.kubeconfig");
+        fs::write(&file, kubeconfig.to_string()).unwrap();
+        let kubeconfig = format!("KUBECONFIG={}", file.display());
+        let arguments = [&kubeconfig, program.to_str().unwrap(), "run", "--metrics-address", METRICS, "--max-config-rollouts", "100000"];
+        let child = shared().spawn(Path::new("/usr/bin/env"), &arguments, log).unwrap();
         let mut operator = Self { child, ready_after: Duration::ZERO };
         while !ready() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -123,6 +138,13 @@ fn memory(pid: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(field)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+async fn all_rights(client: &Client) {
+    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+    let object = json!({"metadata": {"name": "bench"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "lockkeeper", "namespace": "lockkeeper-system"}]});
+    bindings.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
 }
 
 async fn namespace(client: &Client, name: &str) {
