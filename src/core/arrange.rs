@@ -16,13 +16,13 @@ use super::{
         digest::Key,
         references::{self, Reference},
     },
-    decision::{Decision, Event, Notice, Patch, Release},
+    decision::{Confirm, Decision, Event, Notice, Patch},
     gates::windows::Windows,
     governs::{Governance, GovernanceMark, Standing, governance},
     hold::{
-        self,
         enforced::{Enforcement, Gap},
         marking,
+        release::{Passage, ends_nothing},
         state::{Hold, command},
     },
     later,
@@ -74,6 +74,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
     let groups = groups(namespace, &governance);
     let last_changes = last_changes(namespace, &governance, around);
     let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
+    let gap = around.enforcement.gap();
     let mut of = BTreeMap::new();
     for (id, workload) in &namespace.workloads {
         let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
@@ -87,7 +88,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
             Some(Standing::Frozen(policy)) => (*policy, &freezing, true),
             other => {
                 let stray = !matches!(other, Some(Standing::LeftOut));
-                let nothing = hold::release::ends_nothing(&workload_seen, pods, sets);
+                let nothing = ends_nothing(namespace, &workload_seen, pods, sets);
                 if let Some(found) = let_go(namespace, workload, stray, (activity, memory), nothing, around) {
                     of.insert(id, found);
                 }
@@ -108,6 +109,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
             key: around.key,
             watched: around.watched,
             definition: around.definition,
+            enforced: gap.is_none(),
             last_change: last_changes.get(policy.name.as_str()).copied(),
             activity,
             memory: &Memory { stray_since: None, lost_told: false, ..memory.clone() },
@@ -115,7 +117,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
         });
         of.insert(id, found);
     }
-    Assessments { namespace, governance, of, gap: around.enforcement.gap(), now: around.now }
+    Assessments { namespace, governance, of, gap, now: around.now }
 }
 
 /// What stands for a spec that cannot be acted on: it holds everything, and asks for nothing else.
@@ -200,7 +202,7 @@ fn let_go(
     workload: &Workload,
     stray: bool,
     (activity, memory): (&Activity, &Memory),
-    nothing_to_lose: Option<Release>,
+    nothing_to_lose: Option<Passage>,
     around: &Surroundings,
 ) -> Option<Assessment> {
     if !marking::is_ours(workload) {
@@ -221,11 +223,11 @@ fn let_go(
     if retry > around.now || activity.in_flight {
         found.wake = (retry > around.now).then_some(retry);
         let free = !activity.in_flight && activity.trouble.as_ref().is_none_or(|trouble| trouble.retry_at <= around.now);
-        if let Some(release) = nothing_to_lose.filter(|_| hold.is_some() && free) {
-            hold::release::let_through(workload, release, &mut found);
+        if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some() && free) {
+            passage.take(workload, &mut found);
         }
-    } else if let Some(release) = nothing_to_lose.filter(|_| hold.is_some()) {
-        hold::release::let_through(workload, release, &mut found);
+    } else if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some()) {
+        passage.take(workload, &mut found);
     } else if let Some(hold) = hold.filter(|_| lost) {
         if !memory.lost_told {
             let message = format!(
@@ -238,7 +240,10 @@ fn let_go(
             found.memory.lost_told = true;
         }
     } else {
-        let confirm = stray.then(|| if lost { around.definition.map(str::to_owned) } else { recorded });
+        let confirm = stray.then(|| Confirm {
+            definition: if lost { around.definition.map(str::to_owned) } else { recorded },
+            labels: workload.labels.clone(),
+        });
         marking::take_off(workload, keep, confirm, &mut found);
     }
     Some(found)

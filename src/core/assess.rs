@@ -7,16 +7,20 @@ use jiff::Timestamp;
 use super::{
     clock,
     config::{self, digest::Key, references::Reference},
-    decision::{Event, Has, Patch, Purpose},
-    gates::Closed,
-    hold::{self, marking, state::Hold},
+    decision::{Event, Has, Patch, Purpose, Release},
+    gates::{self, Closed},
+    governs::other_reloader,
+    hold::{
+        self, marking,
+        state::{Hold, approved_by, bypassed_by},
+    },
     rollout::{
         outcome::{Ended, Outcome},
         progress::{self, Progress},
     },
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, UserHold, Workload},
 };
-use crate::api::{HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
+use crate::api::{ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
 
 /// What an assessment is made from.
 pub struct Input<'a> {
@@ -46,6 +50,8 @@ pub struct Input<'a> {
     pub watched: Timestamp,
     /// The uid of our CRD.
     pub definition: Option<&'a str>,
+    /// The admission policies are in place.
+    pub enforced: bool,
     /// When something of its policy changed last.
     pub last_change: Option<Timestamp>,
     /// What the executor is doing about it.
@@ -54,6 +60,28 @@ pub struct Input<'a> {
     pub memory: &'a Memory,
     /// Now.
     pub now: Timestamp,
+}
+
+impl Input<'_> {
+    /// What the policy asks for config, unless another reloader acts on the workload.
+    pub fn config(&self) -> Option<&ConfigSpec> {
+        self.spec.config.as_ref().filter(|_| other_reloader(self.namespace, self.workload).is_none())
+    }
+
+    /// Whether admission records who approves and bypasses. Where it does not, anybody could have written these marks.
+    pub fn records_approvals(&self) -> bool {
+        self.enforced && self.workload.id.kind != WorkloadKind::DaemonSet
+    }
+
+    /// Who approved the change with this id.
+    pub fn approved_by(&self, id: &str) -> Option<&str> {
+        approved_by(self.workload, id).filter(|_| self.records_approvals())
+    }
+
+    /// The id of the change that a bypass let through, and whose it was.
+    pub fn bypassed_by(&self) -> Option<(&str, &str)> {
+        bypassed_by(self.workload).filter(|_| self.records_approvals())
+    }
 }
 
 /// Where a workload stands, and what is to be done about it.
@@ -102,7 +130,7 @@ pub struct Edits {
     pub annotations: BTreeMap<&'static str, Option<String>>,
     /// Whether the label of what is governed is to be set, or to be removed.
     pub governed: Option<bool>,
-    /// The template's new config-hash.
+    /// The template's new config-hash; empty: it is removed.
     pub config_hash: Option<String>,
     /// What for; none: to take note of something.
     pub purpose: Option<Purpose>,
@@ -226,7 +254,7 @@ pub fn assess(input: &Input) -> Assessment {
         (found.edits, found.roll) = (Edits::default(), None);
     }
     found.memory.changed_at = found.memory.changed_at.max(template_changed_at(input.workload, input.memory, input.now));
-    found.memory.template = Some(SeenTemplate::of(&input.workload.template));
+    found.memory.template = Some(SeenTemplate::of(input.workload));
     tell_of_gates(input, &mut found);
     if !found.edits.is_empty() || found.roll.is_some() {
         heed_activity(input, &mut found);
@@ -255,7 +283,7 @@ fn assess_free(input: &Input, found: &mut Assessment) {
         Mode::Observe => Outcome::on(workload),
         Mode::Enforce | Mode::Freeze => hold::release::follow(input, progress, found),
     };
-    match &input.spec.config {
+    match input.config() {
         Some(config) if !workload.deleting => config::decide::assess(input, config, progress, &outcome, found),
         _ if input.frozen => {}
         _ => config::decide::forget(workload, found),
@@ -286,7 +314,9 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
     };
     if let Some((reason, since)) = before.filter(|_| !stays) {
         found.waited = Some((reason, Duration::try_from(input.now.duration_since(since)).unwrap_or_default()));
-        if reason != Reason::QuietTime {
+        let goes = found.roll.is_some() || found.edits.purpose == Some(Purpose::Release(Release::GatesOpen));
+        let next = found.closed.is_some_and(|closed| gates::rank(closed) > gates::rank(reason));
+        if reason != Reason::QuietTime && (goes || next) {
             found.notices.push((Event::GateOpen, format!("no longer closed: {}", reason.as_str())));
         }
     }

@@ -52,7 +52,7 @@ pub struct Patch {
     pub annotations: Vec<(&'static str, Option<String>)>,
     /// Whether the label of what is governed is to be set, or to be removed.
     pub governed: Option<bool>,
-    /// The new config-hash of the template; this is what rolls.
+    /// The new config-hash of the template, which rolls it; empty: it is removed.
     pub config_hash: Option<String>,
     /// Which of the maps that a patch may write to are there already.
     pub has: Has,
@@ -84,9 +84,18 @@ pub enum Purpose {
     Release(Release),
     /// The workload is no longer governed.
     Forget {
-        /// Only while our CRD is seen to stand; and where its uid is given, with this uid.
-        confirm: Option<Option<String>>,
+        /// What must be seen live first, where no policy selects it any more.
+        confirm: Option<Confirm>,
     },
+}
+
+/// What must be so before a workload is let go that no policy selects any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirm {
+    /// Our CRD stands; where it is given, with this uid.
+    pub definition: Option<String>,
+    /// No policy of the namespace selects these labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Why a held change is let through.
@@ -156,11 +165,14 @@ impl Patch {
                 None => json!({"op": "remove", "path": path}),
             });
         }
-        if let Some(hash) = &self.config_hash {
+        let template = "/spec/template/metadata/annotations";
+        if self.config_hash.as_deref() == Some("") {
+            operations.push(json!({"op": "remove", "path": pointer(template, marks::CONFIG_HASH)}));
+        } else if let Some(hash) = &self.config_hash {
             if !self.has.template_annotations {
-                operations.push(json!({"op": "add", "path": "/spec/template/metadata/annotations", "value": {}}));
+                operations.push(json!({"op": "add", "path": template, "value": {}}));
             }
-            operations.push(json!({"op": "add", "path": pointer("/spec/template/metadata/annotations", marks::CONFIG_HASH), "value": hash}));
+            operations.push(json!({"op": "add", "path": pointer(template, marks::CONFIG_HASH), "value": hash}));
         }
         Value::Array(operations)
     }

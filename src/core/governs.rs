@@ -106,8 +106,13 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
 
     let mut governance = Governance::default();
     for (id, workload) in &namespace.workloads {
+        let mark = GovernanceMark::on(workload);
+        let judge = mark.as_ref().and_then(|mark| namespace.policies.values().find(|policy| *policy.uid == *mark.uid));
+        // While its judge is gone, only a policy that holds takes a held workload over: between the deletion of a policy and its creation
+        // under another name, any other would release it.
+        let orphaned = Hold::on(workload).is_some() && mark.is_some() && judge.is_none();
         let selects = |(_, spec, selector): &&(&Policy, &UpgradePolicySpec, Selector)| {
-            spec.kinds.contains(&id.kind) && selector.matches(&workload.labels)
+            spec.kinds.contains(&id.kind) && selector.matches(&workload.labels) && (!orphaned || spec.needs_holds())
         };
         let mut standing = Standing::Unselected;
         for (policy, spec, _) in policies.iter().filter(selects) {
@@ -122,16 +127,17 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
                         standing = Standing::LeftOut;
                     }
                 }
-                None => standing = Standing::Governed(policy, spec),
+                None => {
+                    standing = Standing::Governed(policy, spec);
+                    if let Some(reason) = other_reloader(namespace, workload).filter(|_| spec.config.is_some()) {
+                        governance.left_out.entry(&policy.name).or_default().push(format!("{id}, for config: {reason}"));
+                    }
+                }
             }
         }
-        let known = GovernanceMark::on(workload).and_then(|mark| {
-            let policy = namespace.policies.values().find(|policy| *policy.uid == *mark.uid)?;
-            Some((policy, mark))
-        });
-        if let Some((policy, mark)) = known {
+        if let (Some(policy), Some(mark)) = (judge, mark) {
             standing = match (&policy.spec, standing) {
-                (Err(_), Standing::Unselected) => Standing::Frozen(policy),
+                (Err(_), _) if !ignored(workload) => Standing::Frozen(policy),
                 (Ok(spec), _) if keeps(workload, spec, &mark) => Standing::Governed(policy, spec),
                 (_, Standing::Unselected) => Standing::LeftOut,
                 (_, other) => other,
@@ -158,6 +164,12 @@ fn left_out(namespace: &Namespace, workload: &Workload, spec: &UpgradePolicySpec
     if let Some(owner) = workload.owner.as_ref().filter(|_| spec.include_owned == IncludeOwned::Never) {
         return Some(format!("OwnedBy {owner} (spec.includeOwned: Always governs it all the same)"));
     }
+    // It acts on config only: what holds the template, holds it all the same.
+    other_reloader(namespace, workload).filter(|_| !spec.needs_holds())
+}
+
+/// Who else rolls a workload when its config changes, or has taken its place.
+pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<String> {
     if let Some(annotation) = &workload.reloader {
         return Some(format!("OtherReloader: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"));
     }

@@ -246,6 +246,8 @@ pub struct ReplicaSet {
     pub replicas: u32,
     /// Its template, but for our config-hash and the label that its controller adds: equal to a Deployment's if it is that one's.
     pub template: TemplateDigest,
+    /// The config-hash of its template.
+    pub config_hash: Option<Box<str>>,
     /// What its template reads, while it has pods.
     pub references: Arc<[Reference]>,
 }
@@ -257,6 +259,10 @@ pub struct ControllerRevision {
     pub name: Box<str>,
     /// The StatefulSet's uid.
     pub stateful_set: Uid,
+    /// Its template, but for our config-hash.
+    pub template: TemplateDigest,
+    /// The config-hash of its template.
+    pub config_hash: Option<Box<str>>,
     /// What its template reads.
     pub references: Arc<[Reference]>,
 }
@@ -402,12 +408,15 @@ pub struct SeenTemplate {
     pub body: TemplateDigest,
     /// Its annotations.
     pub annotations: Arc<[(Box<str>, TemplateDigest)]>,
+    /// The workload's generation.
+    pub generation: i64,
 }
 
 impl SeenTemplate {
-    /// What is remembered of a template.
-    pub fn of(template: &Template) -> Self {
-        Self { digest: template.digest, body: template.body, annotations: template.annotations.clone() }
+    /// What is remembered of a workload's template.
+    pub fn of(workload: &Workload) -> Self {
+        let Template { digest, body, annotations, .. } = &workload.template;
+        Self { digest: *digest, body: *body, annotations: annotations.clone(), generation: workload.generation }
     }
 }
 

@@ -30,6 +30,9 @@ pub enum Error {
         "the CustomResourceDefinition of UpgradePolicy is not established; until it is, marks stay on workloads that no policy selects"
     )]
     NoDefinition,
+    /// A policy selects the workload that was to be let go.
+    #[error("policy {0} selects this workload, so it is not let go; the operator's watch of policies is behind")]
+    Selected(String),
 }
 
 /// What to do about an [`Error`].
@@ -52,7 +55,7 @@ impl Error {
     pub fn class(&self) -> Class {
         let Self::Kube(kube::Error::Api(status)) = self else {
             return match self {
-                Self::Kube(_) | Self::Timeout | Self::NoDefinition => Class::Transient,
+                Self::Kube(_) | Self::Timeout | Self::NoDefinition | Self::Selected(_) => Class::Transient,
                 Self::BadKey(_) | Self::Entropy(_) => Class::Refused,
             };
         };

@@ -1,13 +1,14 @@
 //! Carries out actions: one request an object at a time, each in a task of its own, so that nobody waits for anybody.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap}, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch as Body, PatchParams},
-    core::{ApiResource, GroupVersionKind},
+    api::{DynamicObject, ListParams, Patch as Body, PatchParams},
+    core::{ApiResource, GroupVersionKind, SelectorExt},
 };
 use rand::RngExt;
 use serde_json::json;
@@ -18,9 +19,10 @@ use super::{
     errors::{Class, Error, within},
 };
 use crate::{
-    api::{UpgradePolicy, UpgradePolicyStatus, crd, marks},
+    api::{UpgradePolicy, UpgradePolicyStatus, WorkloadKind, crd, marks},
     core::{
         decision::{Notice, Patch, Purpose},
+        governs::selector,
         later,
         world::{Activity, Trouble, Uid},
     },
@@ -254,8 +256,9 @@ impl Executor {
 }
 
 async fn send(client: &Client, namespace: &str, patch: &Patch) -> Result<u64, Error> {
-    if let Purpose::Forget { confirm: Some(uid) } = &patch.purpose {
-        confirm_definition(client, uid.as_deref()).await?;
+    if let Purpose::Forget { confirm: Some(confirm) } = &patch.purpose {
+        confirm_definition(client, confirm.definition.as_deref()).await?;
+        confirm_unselected(client, namespace, patch.workload.kind, &confirm.labels).await?;
     }
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &patch.workload.kind.to_string()));
     let workloads: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
@@ -275,6 +278,19 @@ async fn confirm_definition(client: &Client, uid: Option<&str>) -> Result<(), Er
     match conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {
         true => Ok(()),
         false => Err(Error::NoDefinition),
+    }
+}
+
+/// Sees for itself that no policy selects a workload: our watch of policies may be behind.
+async fn confirm_unselected(client: &Client, namespace: &str, kind: WorkloadKind, labels: &BTreeMap<String, String>) -> Result<(), Error> {
+    let policies: Api<UpgradePolicy> = Api::namespaced(client.clone(), namespace);
+    let all = within(policies.list(&ListParams::default())).await?;
+    let selects = |policy: &UpgradePolicy| {
+        policy.spec.kinds.contains(&kind) && selector(&policy.spec.selector).is_ok_and(|selector| selector.matches(labels))
+    };
+    match all.items.iter().find(|policy| selects(policy)) {
+        Some(policy) => Err(Error::Selected(policy.metadata.name.clone().unwrap_or_default())),
+        None => Ok(()),
     }
 }
 

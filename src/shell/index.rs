@@ -193,7 +193,12 @@ impl Index {
         let empty = || Namespace { name: object.namespace.as_str().into(), ..Namespace::default() };
         let namespace = self.namespaces.entry(object.namespace.clone()).or_insert_with(empty);
         let touched = match object.view {
-            View::Policy(policy) => {
+            View::Policy(mut policy) => {
+                if policy.spec.is_ok() && policy.windows.never_opens(now) {
+                    policy.spec = Err("spec.gates.windows: within the next 5 years no change could go through, because the Deny windows cover \
+                                       every Allow window; change one of them"
+                        .to_owned());
+                }
                 effects.policies_changed |= namespace.policies.insert(object.name, *policy).is_none();
                 true
             }
@@ -291,7 +296,9 @@ impl Index {
             return;
         }
         if let Some(kind) = admission_kind(stream.kind) {
-            self.enforcement.unavailable = false;
+            if stream.kind == "mutatingadmissionpolicies" {
+                self.enforcement.unavailable = false;
+            }
             return self.enforcement.keep_only(kind, |name| listed.names.contains(&(String::new(), name.to_owned())));
         }
         for (name, namespace) in &mut self.namespaces {

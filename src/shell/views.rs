@@ -20,7 +20,7 @@ use crate::{
         gates::windows::Windows,
         world::{ConfigId, Content, ControllerRevision, Pod, Policy, ReplicaSet, Uid, Version, Workload, WorkloadId},
     },
-    workload::{self, DaemonSet, Deployment, StatefulSet, controller, created, resource_version, template_digest, uid},
+    workload::{self, DaemonSet, Deployment, StatefulSet, config_hash, controller, created, resource_version, template_digest, uid},
 };
 
 /// A kind of object as it is watched.
@@ -177,6 +177,7 @@ impl Watched for ReplicaSets {
         let template = &body.spec["template"];
         Some(ReplicaSet {
             template: template_digest(template),
+            config_hash: config_hash(template),
             // Old ones without pods are many.
             references: if replicas > 0 { of_template(template).into() } else { Arc::default() },
             replicas,
@@ -209,10 +210,13 @@ impl Watched for ControllerRevisions {
 
     fn view(meta: &ObjectMeta, body: RevisionBody) -> Option<ControllerRevision> {
         let owner = controller(meta).filter(|owner| owner.kind == "StatefulSet")?;
+        let template = &body.data["spec"]["template"];
         Some(ControllerRevision {
+            template: template_digest(template),
+            config_hash: config_hash(template),
             name: meta.name.as_deref().unwrap_or_default().into(),
             stateful_set: owner.uid.as_str().into(),
-            references: of_template(&body.data["spec"]["template"]).into(),
+            references: of_template(template).into(),
         })
     }
 }

@@ -112,6 +112,11 @@ fn declared<'a>(meta: &'a ObjectMeta, mark: &str) -> Option<&'a str> {
     (governed && hold::parse(annotations.get(marks::HOLD)?).is_some()).then(|| annotations.get(mark).map_or("", String::as_str))
 }
 
+/// The config-hash of a pod template.
+pub fn config_hash(template: &Value) -> Option<Box<str>> {
+    template["metadata"]["annotations"][marks::CONFIG_HASH].as_str().map(Into::into)
+}
+
 /// The uid of an object.
 pub fn uid(meta: &ObjectMeta) -> Uid {
     meta.uid.as_deref().unwrap_or_default().into()

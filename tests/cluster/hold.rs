@@ -279,7 +279,7 @@ async fn p6_what_has_no_pods_to_lose_is_not_held() {
 #[tokio::test]
 async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_right() {
     let _operator = operator();
-    let shop = Shop::gated("garbage").await;
+    let shop = Shop::gated("garbage-marks").await;
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.guarded(kind, name).await;

@@ -100,9 +100,9 @@ async fn kubectl_get_tells_the_story() {
     shop.adopted().await;
     let table = kubectl(&["get", "up", "-n", &shop.name]);
     let head: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(head, ["NAME", "WORKLOADS", "UP-TO-DATE", "ROLLING", "FAILED", "READY", "AGE"]);
+    assert_eq!(head, ["NAME", "WORKLOADS", "UP-TO-DATE", "HELD", "ROLLING", "FAILED", "READY", "ENFORCED", "AGE"]);
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row[..6], ["shop", "1", "1", "0", "0", "True"]);
+    assert_eq!(row[..7], ["shop", "1", "1", "0", "0", "0", "True"]);
     shop.write("app", "key", "new").await;
     shop.rolled("web", 1).await;
     kubectl(&["wait", "--for=condition=UpToDate", "up/shop", "-n", &shop.name, "--timeout=30s"]);

@@ -177,6 +177,7 @@ impl World {
                 number,
                 replicas: 1,
                 template: workload::template_digest(template),
+                config_hash: workload::config_hash(template),
                 references: references::of_template(template).into(),
             };
             self.namespace.replica_sets.insert(format!("{uid}-{revision}").into(), set);

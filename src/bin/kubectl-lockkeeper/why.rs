@@ -123,6 +123,7 @@ fn ask(
         causes,
         id,
         by,
+        recorded: true,
         approved_by: approved_by(workload, id),
         since: now,
         last_change: now,

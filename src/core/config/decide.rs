@@ -18,7 +18,6 @@ use crate::{
         clock,
         decision::{Event, Purpose},
         gates::{self, Change, Closed, Gate},
-        hold::state::{approved_by, bypassed_by},
         later,
         rollout::{
             limits,
@@ -288,11 +287,11 @@ fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
 fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut Assessment) -> Option<Closed> {
     let workload = input.workload;
     let (since, id) = pending_change(input, reading);
-    if let Some((_, by)) = bypassed_by(workload).filter(|(bypassed, _)| *bypassed == id) {
+    if let Some((_, by)) = input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
         found.notices.push((Event::HoldBypassed, format!("{by} let the config change {id} through past its gates")));
         return None;
     }
-    let approved = approved_by(workload, &id);
+    let approved = input.approved_by(&id);
     let Gate::Closed(closed) = ask_gates(input, &id, approved, (since, last)) else { return None };
     found.hold = Some(HoldStatus {
         id: id.clone(),
@@ -307,7 +306,8 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
 
 fn ask_gates(input: &Input, id: &str, approved_by: Option<&str>, (since, last_change): (Timestamp, Timestamp)) -> Gate {
     let (workload, causes) = (&input.workload.id, &[ChangeCause::Config]);
-    let change = Change { namespace: input.namespace, workload, causes, id, by: None, approved_by, since, last_change };
+    let recorded = input.records_approvals();
+    let change = Change { recorded, namespace: input.namespace, workload, causes, id, by: None, approved_by, since, last_change };
     gates::after_quiet(input.policy, input.spec, input.frozen, &change, input.now)
 }
 
@@ -350,7 +350,7 @@ fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome
 
 /// A config change goes along with a held template that is let through: the template's own references count from now on.
 pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
-    let (Some(config), workload) = (&input.spec.config, input.workload) else { return };
+    let (Some(config), workload) = (input.config(), input.workload) else { return };
     if config.on_change == OnChange::Report || !reading.comparison.missing.is_empty() {
         return;
     }

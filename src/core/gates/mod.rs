@@ -25,6 +25,8 @@ pub struct Change<'a> {
     pub id: &'a str,
     /// Who changed the template; none for config alone.
     pub by: Option<&'a str>,
+    /// Whether admission records who approves.
+    pub recorded: bool,
     /// Who approved it.
     pub approved_by: Option<&'a str>,
     /// Since when it waits.
@@ -51,6 +53,16 @@ pub struct Closed {
     pub message: String,
     /// When to ask again, if nothing happens before.
     pub ask_again: Option<Timestamp>,
+}
+
+/// In which order the gates are asked, by their reasons.
+pub fn rank(reason: Reason) -> u8 {
+    match reason {
+        Reason::QuietTime => 0,
+        Reason::Frozen => 1,
+        Reason::WindowClosed => 2,
+        _ => 3,
+    }
 }
 
 impl Gate {
@@ -85,7 +97,7 @@ pub fn after_quiet(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, chan
 
 fn window(windows: &Windows, now: Timestamp) -> Gate {
     match windows.judge(now) {
-        Standing::Open => Gate::Open,
-        Standing::Closed { until, why } => Gate::closed(Reason::WindowClosed, why, Some(until)),
+        Standing::Open { .. } => Gate::Open,
+        Standing::Closed { opens, why } => Gate::closed(Reason::WindowClosed, why, opens),
     }
 }

@@ -1,10 +1,11 @@
 //! Maintenance windows: a change may go through while an Allow window is open and no Deny window is.
 
-use std::{fmt, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
 use jiff::{
-    Timestamp, civil,
+    SignedDuration, Timestamp, ToSpan,
+    civil::{Date, DateTime, date},
     tz::{AmbiguousOffset, TimeZone},
 };
 
@@ -13,152 +14,210 @@ use crate::{
     core::later,
 };
 
-/// So many steps are looked ahead for the next opening; after that it is asked again.
-const STEPS: usize = 64;
-/// Clocks are not put back or forward by more than this.
-const LARGEST_SHIFT: Duration = Duration::from_secs(3 * 3600);
+/// What starts later than five years from now is taken for never.
+const HORIZON: Duration = Duration::from_secs(5 * 366 * 24 * 3600);
+/// The longest window, as the schema allows it: 31 days.
+const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
+/// A judgement looks over so many edges of windows, a proof over more; what lies beyond stays unknown.
+const STEPS: usize = 2_000;
+const STEPS_OF_PROOF: usize = 50_000;
+const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
+const HOW: &str = "write five fields such as \"0 2 * * 1-5\" (minute, hour, day of month, month, day of week)";
 
-/// The windows of a policy.
+/// The windows of a policy, parsed. None at all: always open.
 #[derive(Debug, Clone, Default)]
-pub struct Windows(Vec<Window>);
-
-/// One of them.
-#[derive(Debug, Clone)]
-struct Window {
-    kind: WindowType,
-    /// In UTC, which stands for the wall clock of the zone.
-    schedule: Crontab,
-    duration: Duration,
-    zone: TimeZone,
-    words: String,
+pub struct Windows {
+    allow: Vec<Window>,
+    deny: Vec<Window>,
 }
 
 /// Whether changes may go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// They may.
-    Open,
+    Open {
+        /// The first instant at which they may no longer; with very many short windows, one until which they may in any case.
+        /// None: they may for the next five years.
+        until: Option<Timestamp>,
+    },
     /// They may not.
     Closed {
-        /// When they may, or when to ask again, if that is too far off to be known.
-        until: Timestamp,
+        /// The first instant at which they may; with very many short windows, one before which they may not: then ask again.
+        /// None: they may not for the next five years.
+        opens: Option<Timestamp>,
         /// Why not, in words.
         why: String,
     },
 }
 
+/// When something ends that holds now.
+enum Ends {
+    At(Timestamp),
+    NotBefore(Timestamp),
+    Never,
+}
+
+/// From its first instant to the first after it.
+type Span = (Timestamp, Timestamp);
+
+#[derive(Debug, Clone)]
+struct Window {
+    /// The days on which it starts, each as its midnight in UTC: cronexpr is asked for dates only, since it skips and doubles starts.
+    days: Crontab,
+    /// When it starts on each of them, in minutes since midnight on the wall clock, ascending.
+    minutes: Vec<i16>,
+    /// The same as first and last of those whose windows touch, which keeps schedules such as `* * * * *` short.
+    runs: Vec<(i16, i16)>,
+    /// Whether a start that the clocks give twice counts twice, as in Vixie's cron: if minute or hour is a wildcard. Otherwise a
+    /// schedule meant to be without a break, such as `0 * * * *` for 1h, would break for the hour that comes twice.
+    twice: bool,
+    duration: Duration,
+    zone: TimeZone,
+    words: String,
+}
+
 impl Windows {
-    /// Reads the windows of a spec.
+    /// Parses the windows of a spec. A duration is more than nothing and at most 31 days; a zone left out is UTC.
     ///
     /// # Errors
-    /// Says in a sentence which of them is none, why, and how to write it.
+    /// A sentence with the place, the value and what to write instead: if a schedule is not five cron fields or names a day that never
+    /// comes, if there is no such zone, or if a duration is out of range.
     pub fn parse(specs: &[WindowSpec]) -> Result<Self, String> {
-        let window = |(index, spec): (usize, &WindowSpec)| {
-            Window::parse(spec).map_err(|(field, why)| format!("spec.gates.windows[{index}].{field}: {why}"))
-        };
-        specs.iter().enumerate().map(window).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Whether changes may go through at this time.
-    pub fn judge(&self, now: Timestamp) -> Standing {
-        let Some((mut opens, why)) = self.closed(now) else { return Standing::Open };
-        for _ in 0..STEPS {
-            match self.closed(opens) {
-                Some((later, _)) => opens = later,
-                None => return Standing::Closed { until: opens, why: format!("{why}; it may go through at {}", self.clock(opens)) },
+        let mut windows = Self::default();
+        for (index, spec) in specs.iter().enumerate() {
+            let window = Window::parse(spec).map_err(|error| format!("spec.gates.windows[{index}].{error}"))?;
+            match spec.type_ {
+                WindowType::Allow => windows.allow.push(window),
+                WindowType::Deny => windows.deny.push(window),
             }
         }
-        Standing::Closed { until: opens, why: format!("{why}; not before {}", self.clock(opens)) }
+        Ok(windows)
     }
 
-    /// Why changes may not go through at this time, and a later time before which they may not.
-    fn closed(&self, now: Timestamp) -> Option<(Timestamp, String)> {
-        let of = |kind: WindowType| self.0.iter().filter(move |window| window.kind == kind);
-        if let Some((window, end)) = of(WindowType::Deny).find_map(|window| Some((window, window.open_until(now)?))) {
-            return Some((end, format!("the Deny window {window} is open")));
+    /// Whether changes may go through at this instant, and when that changes. Looks at most five years and 2000 edges ahead.
+    pub fn judge(&self, now: Timestamp) -> Standing {
+        let mut sweep = Sweep::new(&self.allow, &self.deny, now);
+        if let Some((window, _)) = covering(&mut sweep.deny, now) {
+            let lifted = match Sweep::new(&[], &self.deny, now).opens(now, STEPS) {
+                Ends::At(end) => format!("until {}", window.clock(end)),
+                Ends::NotBefore(end) => format!("at least until {}", window.clock(end)),
+                Ends::Never => "for the next five years".to_owned(),
+            };
+            let (opens, then) = match sweep.opens(now, STEPS) {
+                Ends::At(opens) => (Some(opens), format!("changes may go through at {}", window.clock(opens))),
+                Ends::NotBefore(opens) => (Some(opens), format!("changes may not go through before {}", window.clock(opens))),
+                Ends::Never => (None, "changes may not go through within five years".to_owned()),
+            };
+            return Standing::Closed { opens, why: format!("a Deny window ({window}) is open {lifted}; {then}") };
         }
-        if of(WindowType::Allow).next().is_none() || of(WindowType::Allow).any(|window| window.open_until(now).is_some()) {
-            return None;
+        if self.allow.is_empty() || covering(&mut sweep.allow, now).is_some() {
+            let until = match sweep.closes(now, STEPS) {
+                Ends::At(until) | Ends::NotBefore(until) => Some(until),
+                Ends::Never => None,
+            };
+            return Standing::Open { until };
         }
-        let next = of(WindowType::Allow).filter_map(|window| Some((window.next_start(now)?, window))).min_by_key(|(start, _)| *start);
-        Some(match next {
-            Some((start, window)) => (start, format!("no window is open; the next is {window}")),
-            None => (Timestamp::MAX, "no window is open, and none will be".to_owned()),
-        })
+        let (opens, then) = match sweep.opens(now, STEPS) {
+            Ends::At(opens) => match covering(&mut sweep.allow, opens) {
+                Some((window, _)) => (Some(opens), format!("the next ({window}) opens at {}", window.clock(opens))),
+                None => (Some(opens), format!("the next opens at {}", utc(opens))),
+            },
+            Ends::NotBefore(opens) => (Some(opens), format!("none opens before {}", utc(opens))),
+            Ends::Never => (None, "none opens within five years".to_owned()),
+        };
+        Standing::Closed { opens, why: format!("no window is open; {then}") }
     }
 
-    /// A time in the zone of the first window and in UTC.
-    fn clock(&self, time: Timestamp) -> String {
-        let utc = time.strftime("%Y-%m-%d %H:%M UTC");
-        match self.0.iter().find(|window| window.zone != TimeZone::UTC) {
-            Some(window) => format!("{} ({utc})", time.to_zoned(window.zone.clone()).strftime("%Y-%m-%d %H:%M %Q")),
-            None => utc.to_string(),
-        }
+    /// Whether it is certain that changes may not go through at any time in the five years from `now`, say because a Deny window is
+    /// always open when an Allow window is. False also if 50000 edges of windows are not enough to be certain.
+    pub fn never_opens(&self, now: Timestamp) -> bool {
+        matches!(Sweep::new(&self.allow, &self.deny, now).opens(now, STEPS_OF_PROOF), Ends::Never)
     }
 }
 
 impl Window {
-    fn parse(spec: &WindowSpec) -> Result<Self, (&'static str, String)> {
-        let how = "write five fields (minute, hour, day of month, month, day of week), such as \"0 2 * * 1-5\"";
-        let zone = match spec.time_zone.as_deref() {
-            None => TimeZone::UTC,
-            Some(name) => TimeZone::get(name)
-                .map_err(|_| ("timeZone", format!("there is no time zone {name:?}; write an IANA name, such as Europe/Zurich")))?,
+    fn parse(spec: &WindowSpec) -> Result<Self, String> {
+        let schedule = &spec.schedule;
+        let refused = |why: String| format!("schedule {schedule:?}: {why}; {HOW}");
+        let fields: Vec<&str> = schedule.split_whitespace().collect();
+        let [minute, hour, day, month, weekday] = fields[..] else {
+            return Err(refused(format!(
+                "{} fields instead of five; seconds and @macros are not known, the zone goes into timeZone",
+                fields.len()
+            )));
         };
-        if spec.schedule.split_whitespace().count() != 5 {
-            return Err(("schedule", format!("{:?} has not five fields; {how} (the zone goes into timeZone)", spec.schedule)));
+        for (index, name) in FIELDS.iter().enumerate() {
+            let mut alone = ["*"; 5];
+            alone[index] = fields[index];
+            cron(&alone.join(" ")).map_err(|why| refused(format!("{name} {}: {why}", fields[index])))?;
         }
-        let mut options = ParseOptions::default();
-        options.fallback_timezone_option = FallbackTimezoneOption::UTC;
-        let schedule = cronexpr::parse_crontab_with(&spec.schedule, options)
-            .map_err(|error| ("schedule", format!("{:?} is no schedule: {}; {how}", spec.schedule, one_line(&error.to_string()))))?;
+        let days = cron(&format!("0 0 {day} {month} {weekday}")).map_err(refused)?;
+        // The days of the week repeat every 28 years.
+        if next_day(&days, date(2000, 1, 1), date(2028, 12, 31)).is_none() {
+            return Err(refused("a day that never comes, so the window never opens".to_owned()));
+        }
+        let within_hour = starts(&cron(&format!("{minute} 0 1 1 *")).map_err(refused)?, 1);
+        let within_day = starts(&cron(&format!("0 {hour} 1 1 *")).map_err(refused)?, 24);
+        let minutes: Vec<i16> = within_day.iter().flat_map(|hour| within_hour.iter().map(move |minute| hour + minute)).collect();
+
         let duration = spec.duration.length();
-        if duration.is_zero() {
-            return Err(("duration", "a window of no time never opens; write at least 1m".to_owned()));
+        if duration.is_zero() || duration > LONGEST {
+            return Err(format!("duration {}: a window is open for some time and for 31 days at most; write 1m to 744h", spec.duration));
         }
-        let words = match &spec.time_zone {
-            Some(zone) => format!("\"{}\" {zone} for {}", spec.schedule, spec.duration),
-            None => format!("\"{}\" UTC for {}", spec.schedule, spec.duration),
-        };
-        let window = Self { kind: spec.type_, schedule, duration, zone, words };
-        match window.next_start(Timestamp::UNIX_EPOCH) {
-            Some(_) => Ok(window),
-            None => Err(("schedule", format!("{:?} names a time that never comes, so the window never opens; {how}", spec.schedule))),
+        let mut runs: Vec<(i16, i16)> = Vec::new();
+        for &minute in &minutes {
+            match runs.last_mut() {
+                Some((_, last)) if of_minutes(minute - *last) <= duration => *last = minute,
+                _ => runs.push((minute, minute)),
+            }
         }
+        let name = spec.time_zone.as_deref().unwrap_or("UTC");
+        let zone = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
+        let zone = zone.ok_or_else(|| format!("timeZone {name:?}: no such time zone; write an IANA name, such as Europe/Zurich"))?;
+        let twice = minute.starts_with('*') || hour.starts_with('*');
+        Ok(Self { days, minutes, runs, twice, duration, zone, words: format!("{schedule:?} {name} for {}", spec.duration) })
     }
 
-    /// When it closes, if it is open. Of openings that overlap the first to close counts: then it is looked at again.
-    fn open_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let from = now.checked_sub(self.duration.saturating_add(LARGEST_SHIFT)).unwrap_or(Timestamp::MIN);
-        let begun = self.starts(from).take_while(|start| *start <= now);
-        begun.map(|start| later(start, self.duration)).find(|end| *end > now)
+    /// When it is open for having started on this day, ordered by start.
+    fn spans(&self, day: Date) -> VecDeque<Span> {
+        let midnight = self.place(day.at(0, 0, 0, 0)).0;
+        let tomorrow = day.tomorrow().map_or(Timestamp::MAX, |day| self.place(day.at(0, 0, 0, 0)).0);
+        if tomorrow.duration_since(midnight) == SignedDuration::from_hours(24) {
+            let at = |minute: i16| later(midnight, of_minutes(minute));
+            return self.runs.iter().map(|&(first, last)| (at(first), later(at(last), self.duration))).collect();
+        }
+        let placed = self.minutes.iter().map(|minute| self.place(day.at((minute / 60) as i8, (minute % 60) as i8, 0, 0)));
+        let mut starts: Vec<Timestamp> =
+            placed.flat_map(|(first, second)| [Some(first), second.filter(|_| self.twice)]).flatten().collect();
+        starts.sort_unstable();
+        let mut spans: VecDeque<Span> = VecDeque::new();
+        for start in starts {
+            match spans.back_mut() {
+                Some((_, end)) if start <= *end => *end = later(start, self.duration),
+                _ => spans.push_back((start, later(start, self.duration))),
+            }
+        }
+        spans
     }
 
-    /// The next start after this time.
-    fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
-        let from = now.checked_sub(LARGEST_SHIFT).unwrap_or(Timestamp::MIN);
-        self.starts(from).find(|start| *start > now)
-    }
-
-    /// The starts in order, beginning not later than the first one after `from`.
-    fn starts(&self, from: Timestamp) -> impl Iterator<Item = Timestamp> {
-        // The schedule is asked on the wall clock, taken for UTC, and its answers are placed in the zone.
-        let wall = from.to_zoned(self.zone.clone()).datetime().to_zoned(TimeZone::UTC).map_or(from, |zoned| zoned.timestamp());
-        let next = move |after: &Timestamp| self.schedule.find_next(MakeTimestamp(*after)).ok().map(|zoned| zoned.timestamp());
-        std::iter::successors(next(&wall), next).map(|start| self.place(start.to_zoned(TimeZone::UTC).datetime()))
-    }
-
-    /// The instant at which the wall clock shows this time: the first of two, and where it is skipped, that of the skip.
-    fn place(&self, wall: civil::DateTime) -> Timestamp {
-        let ambiguous = self.zone.to_ambiguous_timestamp(wall);
-        let placed = match ambiguous.offset() {
-            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(wall),
-            AmbiguousOffset::Fold { before, .. } => before.to_timestamp(wall),
+    /// When the wall clock shows this time: twice where it is put back, at the end of the gap where it is put forward.
+    fn place(&self, wall: DateTime) -> (Timestamp, Option<Timestamp>) {
+        let (first, second) = match self.zone.to_ambiguous_timestamp(wall).offset() {
+            AmbiguousOffset::Unambiguous { offset } => (offset.to_timestamp(wall), None),
+            AmbiguousOffset::Fold { before, after } => (before.to_timestamp(wall), after.to_timestamp(wall).ok()),
             AmbiguousOffset::Gap { after, .. } => {
-                after.to_timestamp(wall).map(|early| self.zone.following(early).next().map_or(early, |transition| transition.timestamp()))
+                let end = |early| self.zone.following(early).next().map_or(early, |transition| transition.timestamp());
+                (after.to_timestamp(wall).map(end), None)
             }
         };
-        placed.unwrap_or(Timestamp::MAX)
+        (first.unwrap_or(Timestamp::MAX), second)
+    }
+
+    fn clock(&self, time: Timestamp) -> String {
+        if self.zone == TimeZone::UTC {
+            return utc(time);
+        }
+        format!("{} ({})", time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Q"), utc(time))
     }
 }
 
@@ -168,7 +227,350 @@ impl fmt::Display for Window {
     }
 }
 
-/// The first line of what a parser says, without its drawing.
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().trim_start_matches(['^', ' ']).to_owned()
+/// The spans of one window, asked with times that never go back.
+struct Cursor<'a> {
+    window: &'a Window,
+    /// The last day whose spans were taken; none after the last one.
+    day: Option<Date>,
+    last: Date,
+    spans: VecDeque<Span>,
+}
+
+impl Cursor<'_> {
+    /// The first span that ends after this time.
+    fn front(&mut self, time: Timestamp) -> Option<Span> {
+        loop {
+            while let Some(span) = self.spans.front() {
+                if span.1 > time {
+                    return Some(*span);
+                }
+                self.spans.pop_front();
+            }
+            self.day = next_day(&self.window.days, self.day?, self.last);
+            self.spans = self.window.spans(self.day?);
+        }
+    }
+}
+
+/// All windows, looked at from `now` on.
+struct Sweep<'a> {
+    allow: Vec<Cursor<'a>>,
+    deny: Vec<Cursor<'a>>,
+    horizon: Timestamp,
+}
+
+impl<'a> Sweep<'a> {
+    fn new(allow: &'a [Window], deny: &'a [Window], now: Timestamp) -> Self {
+        let horizon = later(now, HORIZON);
+        // cronexpr looks four years ahead, and beyond the year 9999 there is nothing to see.
+        let last = horizon.to_zoned(TimeZone::UTC).date().saturating_add(1.day()).min(date(9990, 1, 1));
+        let cursor = |window: &'a Window| {
+            let open_since = now.checked_sub(window.duration).unwrap_or(Timestamp::MIN);
+            // Three days: for the zone, for the day before, and for a zone that skips a whole day.
+            let day = open_since.to_zoned(TimeZone::UTC).date().saturating_sub(3.days());
+            Cursor { window, day: Some(day), last, spans: VecDeque::new() }
+        };
+        Self { allow: allow.iter().map(cursor).collect(), deny: deny.iter().map(cursor).collect(), horizon }
+    }
+
+    /// The first time from `time` on at which no Deny window is open and an Allow window is, if there are any.
+    fn opens(&mut self, mut time: Timestamp, steps: usize) -> Ends {
+        for _ in 0..steps {
+            let next = match covering(&mut self.deny, time) {
+                Some((_, end)) => Some(end),
+                None if self.allow.is_empty() || covering(&mut self.allow, time).is_some() => return Ends::At(time),
+                None => next_start(&mut self.allow, time),
+            };
+            match next.filter(|next| *next <= self.horizon) {
+                Some(next) => time = next,
+                None => return Ends::Never,
+            }
+        }
+        Ends::NotBefore(time)
+    }
+
+    /// The first time after `time`, at which it is open, at which it is not.
+    fn closes(&mut self, mut time: Timestamp, steps: usize) -> Ends {
+        let denied = next_start(&mut self.deny, time).filter(|start| *start <= self.horizon);
+        for _ in 0..steps {
+            let end = match covering(&mut self.allow, time) {
+                Some((_, end)) => end,
+                None if self.allow.is_empty() => Timestamp::MAX,
+                None => return Ends::At(time),
+            };
+            match denied {
+                Some(start) if start <= end => return Ends::At(start),
+                _ if end > self.horizon => return Ends::Never,
+                _ => time = end,
+            }
+        }
+        Ends::NotBefore(time)
+    }
+}
+
+/// Of the windows that are open at this time the last to close, and when that is, not counting later starts.
+fn covering<'a>(cursors: &mut [Cursor<'a>], time: Timestamp) -> Option<(&'a Window, Timestamp)> {
+    let open = |cursor: &mut Cursor<'a>| cursor.front(time).filter(|(start, _)| *start <= time).map(|(_, end)| (cursor.window, end));
+    cursors.iter_mut().filter_map(open).max_by_key(|(_, end)| *end)
+}
+
+/// When the next of the windows, none of which is open at this time, opens.
+fn next_start(cursors: &mut [Cursor], time: Timestamp) -> Option<Timestamp> {
+    cursors.iter_mut().filter_map(|cursor| cursor.front(time)).map(|(start, _)| start).min()
+}
+
+/// The first day of the schedule after this one and not after `last`, which is before the year 9995.
+fn next_day(days: &Crontab, mut after: Date, last: Date) -> Option<Date> {
+    while after < last {
+        // Asked a second before midnight, it need not go through all the minutes of a day.
+        let midnight = after.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        match days.find_next(MakeTimestamp(midnight.checked_sub(1.second()).ok()?)) {
+            Ok(found) => return Some(found.date()).filter(|day| *day <= last),
+            // It gives up after four years.
+            Err(_) => after = after.checked_add(4.years()).ok()?,
+        }
+    }
+    None
+}
+
+/// A schedule in UTC, which stands for the wall clock.
+fn cron(fields: &str) -> Result<Crontab, String> {
+    let mut options = ParseOptions::default();
+    options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+    // The reason comes last, after a drawing.
+    let reason = |text: String| text.rsplit("^ ").next().unwrap_or_default().trim().to_owned();
+    cronexpr::parse_crontab_with(fields, options).map_err(|error| reason(error.to_string()))
+}
+
+/// The minutes of the first so many hours of 1970 at which it starts.
+fn starts(schedule: &Crontab, hours: i16) -> Vec<i16> {
+    let next = |after: i64| schedule.find_next(MakeTimestamp::from_second(after).ok()?).ok().map(|start| start.timestamp().as_second());
+    let all = std::iter::successors(next(-1), |start| next(*start)).map(|start| start / 60);
+    all.take_while(|minute| *minute < i64::from(hours) * 60).filter_map(|minute| i16::try_from(minute).ok()).collect()
+}
+
+fn of_minutes(minutes: i16) -> Duration {
+    Duration::from_secs(u64::from(minutes.unsigned_abs()) * 60)
+}
+
+fn utc(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use WindowType::{Allow, Deny};
+
+    type Row<'a> = (WindowType, &'a str, &'a str, &'a str);
+
+    fn parse(rows: &[Row]) -> Result<Windows, String> {
+        let spec = |&(type_, schedule, duration, zone): &Row| WindowSpec {
+            type_,
+            schedule: schedule.to_owned(),
+            duration: duration.to_owned().try_into().unwrap(),
+            time_zone: Some(zone.to_owned()),
+        };
+        Windows::parse(&rows.iter().map(spec).collect::<Vec<_>>())
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// Whether it is open, and the next change.
+    fn seen(windows: &Windows, now: Timestamp) -> (bool, Option<Timestamp>) {
+        match windows.judge(now) {
+            Standing::Open { until } => (true, until),
+            Standing::Closed { opens, .. } => (false, opens),
+        }
+    }
+
+    /// Windows | a time at which it is closed | the changes from then on, the first of them an opening.
+    const CHANGES: &str = "\
+        A,30 2 * * *,1h,Europe/Zurich | 2026-03-28T12:00+01 | 2026-03-29T03:00+02 2026-03-29T04:00+02 2026-03-30T02:30+02
+        A,30 2 * * *,1h,Europe/Zurich | 2027-03-27T12:00+01 | 2027-03-28T03:00+02 2027-03-28T04:00+02 2027-03-29T02:30+02
+        A,30 2 * * *,1h,Europe/Zurich | 2026-10-24T12:00+02 | 2026-10-25T02:30+02 2026-10-25T02:30+01 2026-10-26T02:30+01
+        A,30 2 * * *,1h,Europe/Zurich | 2027-10-30T12:00+02 | 2027-10-31T02:30+02 2027-10-31T02:30+01 2027-11-01T02:30+01
+        A,*/30 2 * * *,30m,Europe/Zurich | 2026-10-24T12:00+02 | 2026-10-25T02:00+02 2026-10-25T03:00+01 2026-10-26T02:00+01
+        A,30 * * * *,30m,Europe/Zurich | 2026-10-25T02:10+02 | 2026-10-25T02:30+02 2026-10-25T02:00+01 2026-10-25T02:30+01
+        A,0 23 * * 5,3h,UTC | 2026-11-16T00:00Z | 2026-11-20T23:00Z 2026-11-21T02:00Z 2026-11-27T23:00Z
+        A,0 23 31 * *,2h,UTC | 2026-11-16T00:00Z | 2026-12-31T23:00Z 2027-01-01T01:00Z 2027-01-31T23:00Z
+        A,0 0 L * *,48h,UTC | 2027-02-02T00:00Z | 2027-02-28T00:00Z 2027-03-02T00:00Z 2027-03-31T00:00Z
+        A,0 0 29 2 *,1h,UTC | 2026-11-16T00:00Z | 2028-02-29T00:00Z 2028-02-29T01:00Z
+        A,0 1 * * *,1h,UTC; A,0 2 * * *,2h,UTC | 2026-11-16T00:00Z | 2026-11-16T01:00Z 2026-11-16T04:00Z
+        A,0 0 * * 6-7,24h,UTC | 2026-11-16T00:00Z | 2026-11-21T00:00Z 2026-11-23T00:00Z 2026-11-28T00:00Z
+        A,0 2 * * *,4h,UTC; D,0 3 24 12 *,72h,UTC | 2026-12-24T00:00Z | 2026-12-24T02:00Z 2026-12-24T03:00Z 2026-12-27T03:00Z
+        D,0 0 24 12 *,72h,UTC | 2026-12-25T00:00Z | 2026-12-27T00:00Z 2027-12-24T00:00Z 2027-12-27T00:00Z";
+
+    #[test]
+    fn opens_and_closes_when_it_should() {
+        for line in CHANGES.lines() {
+            let [rows, from, changes] = line.split(" | ").collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let row = |row: &'static str| match row.trim().splitn(4, ',').collect::<Vec<_>>()[..] {
+                [kind, schedule, duration, zone] => (if kind == "A" { Allow } else { Deny }, schedule, duration, zone),
+                _ => panic!("{row}"),
+            };
+            let windows = parse(&rows.split(';').map(row).collect::<Vec<_>>()).unwrap();
+            let (mut open, mut now) = (false, at(from));
+            for change in changes.split_whitespace().map(at) {
+                assert_eq!(seen(&windows, now), (open, Some(change)), "{line} at {now}");
+                assert_eq!(seen(&windows, change - 1.nanosecond()), (open, Some(change)), "{line} just before {change}");
+                (open, now) = (!open, change);
+            }
+        }
+    }
+
+    #[test]
+    fn says_why_and_what_never_ends() {
+        let why = |rows: &[Row], now| match parse(rows).unwrap().judge(at(now)) {
+            Standing::Closed { why, .. } => why,
+            open => format!("{open:?}"),
+        };
+        assert_eq!(
+            why(&[(Allow, "0 2 * * 1-5", "3h", "Europe/Zurich")], "2026-11-20T12:00:00Z"),
+            "no window is open; the next (\"0 2 * * 1-5\" Europe/Zurich for 3h) opens at 2026-11-23 02:00 Europe/Zurich \
+             (2026-11-23 01:00 UTC)"
+        );
+        assert_eq!(
+            why(&[(Deny, "0 0 24 12 *", "72h", "UTC"), (Allow, "0 2 * * *", "4h", "UTC")], "2026-12-25T03:00:00Z"),
+            "a Deny window (\"0 0 24 12 *\" UTC for 72h) is open until 2026-12-27 00:00 UTC; changes may go through at 2026-12-27 02:00 UTC"
+        );
+        let now = at("2026-11-20T12:00:00Z");
+        assert_eq!(Windows::default().judge(now), Standing::Open { until: None });
+        // Every minute for 31 days, and for one minute through the hour that comes twice.
+        for duration in ["744h", "1m"] {
+            assert_eq!(seen(&parse(&[(Allow, "* * * * *", duration, "Europe/Zurich")]).unwrap(), now), (true, None));
+            let denied = parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "* * * * *", duration, "Europe/Zurich")]).unwrap();
+            assert!(denied.never_opens(now) && seen(&denied, now) == (false, None), "{denied:?}");
+        }
+        assert!(parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "0 1 * * *", "3h", "UTC")]).unwrap().never_opens(now));
+        assert!(!parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "0 1 * * 1-6", "3h", "UTC")]).unwrap().never_opens(now));
+        // Too many edges for an answer: when to ask again.
+        let minced = parse(&[(Allow, "1-59/2 * * * *", "60s", "UTC"), (Deny, "1-59/2 * * * *", "60s", "UTC")]).unwrap();
+        assert!(!minced.never_opens(now) && matches!(seen(&minced, now), (false, Some(later)) if later > now));
+        // The ends of time.
+        for time in [Timestamp::MIN, Timestamp::MAX, at("9989-12-31T00:00:00Z"), at("2097-01-01T00:00:00Z")] {
+            assert!(!seen(&parse(&[(Allow, "0 0 29 2 *", "744h", "Pacific/Apia")]).unwrap(), time).0);
+        }
+    }
+
+    #[test]
+    fn refuses_with_place_value_and_cure() {
+        for (schedule, duration, zone, says) in [
+            ("61 2 * * *", "1h", "UTC", "schedule \"61 2 * * *\": minute 61: "),
+            ("0 2 * * 1-8", "1h", "UTC", "day of week 1-8: "),
+            ("0 0 2 * * *", "1h", "UTC", "6 fields instead of five"),
+            ("0 2 * * * UTC", "1h", "UTC", "the zone goes into timeZone; write five fields such as \"0 2 * * 1-5\""),
+            ("@daily", "1h", "UTC", "1 fields instead of five"),
+            ("0 2 30 2 *", "1h", "UTC", "never opens"),
+            ("0 2 * * *", "0s", "UTC", "duration 0s: "),
+            ("0 2 * * *", "745h", "UTC", "duration 745h: "),
+            ("0 2 * * *", "1h", "Zurich", "timeZone \"Zurich\": no such time zone; write an IANA name, such as Europe/Zurich"),
+        ] {
+            let error = parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, schedule, duration, zone)]).expect_err(says);
+            assert!(error.starts_with("spec.gates.windows[1].") && error.contains(says), "{error}");
+        }
+        // Rare is not never.
+        assert_eq!(
+            seen(&parse(&[(Allow, "0 2 * 2 5#5", "1h", "UTC")]).unwrap(), at("2033-01-01T00:00:00Z")).1,
+            Some(at("2036-02-29T02:00:00Z"))
+        );
+    }
+
+    type Drawn = (WindowType, &'static str, &'static str, &'static str, &'static str, u32, &'static str);
+
+    fn drawn() -> impl Strategy<Value = Drawn> {
+        let zones = ["Europe/Zurich", "UTC", "Australia/Lord_Howe", "Africa/Cairo", "America/Nuuk", "America/Havana", "America/New_York"];
+        (
+            prop_oneof![3 => Just(Allow), 2 => Just(Deny)],
+            prop::sample::select(vec!["*", "0", "30", "59", "1-59/2", "*/15", "0,10,45"]),
+            prop::sample::select(vec!["*", "0", "2", "23", "1-3", "*/6", "0-23"]),
+            prop::sample::select(vec!["*", "1", "29-31", "1-31"]),
+            prop::sample::select(vec!["*", "6,7", "1-5", "3"]),
+            prop::sample::select(vec![1, 2, 29, 30, 60, 90, 180, 1440, 2000, 10_000, 44_640]),
+            prop::sample::select(zones.to_vec()),
+        )
+    }
+
+    fn listed(field: &str, first: i8, last: i8) -> Vec<i8> {
+        let item = |item: &str| {
+            let (range, step) = item.split_once('/').unwrap_or((item, "1"));
+            let (low, high) = range.split_once('-').unwrap_or((range, range));
+            let bound = |text: &str, star: i8| text.parse().unwrap_or(star);
+            (bound(low, first)..=bound(high, last)).step_by(step.parse().unwrap()).collect::<Vec<i8>>()
+        };
+        field.split(',').flat_map(item).collect()
+    }
+
+    /// For each of so many minutes from `from` on, whether the window is open: minute by minute on the wall clock.
+    fn minute_by_minute(&(_, minute, hour, day, weekday, duration, zone): &Drawn, from: Timestamp, count: usize) -> Vec<bool> {
+        let (minutes, hours, days, weekdays) = (listed(minute, 0, 59), listed(hour, 0, 23), listed(day, 1, 31), listed(weekday, 1, 7));
+        let zone = TimeZone::get(zone).unwrap();
+        let starts = |wall: DateTime| {
+            let (by_day, by_weekday) = (days.contains(&wall.day()), weekdays.contains(&wall.weekday().to_monday_one_offset()));
+            let on = if day == "*" || weekday == "*" { by_day && by_weekday } else { by_day || by_weekday };
+            on && minutes.contains(&wall.minute()) && hours.contains(&wall.hour())
+        };
+        let (mut expected, mut open_for) = (zone.to_datetime(from - (32 * 24).hours()), 0);
+        let mut open = Vec::new();
+        for index in -32 * 1440..count as i64 {
+            let wall = zone.to_datetime(from + index.minutes());
+            let mut start = starts(wall) && (wall >= expected || minute.starts_with('*') || hour.starts_with('*'));
+            while expected < wall {
+                start |= starts(expected);
+                expected += 1.minute();
+            }
+            expected = expected.max(wall + 1.minute());
+            open_for = if start { duration } else { open_for.max(1) - 1 };
+            if index >= 0 {
+                open.push(open_for > 0);
+            }
+        }
+        open
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// Around a change of the clocks, against the oracle: what is told is so, and what is open and what is closed alternate.
+        #[test]
+        fn tells_what_a_walk_by_minutes_finds(
+            drawn in prop::collection::vec(drawn(), 1..4),
+            near in prop::sample::select(vec!["2026-03-29", "2026-10-25", "2027-03-14", "2026-11-01", "2026-04-05", "2026-04-24"]),
+            earlier in 0i64..20 * 1440,
+        ) {
+            const MINUTES: usize = 60 * 1440;
+            let texts: Vec<_> = drawn.iter().map(|d| (format!("{} {} {} * {}", d.1, d.2, d.3, d.4), format!("{}m", d.5))).collect();
+            let rows: Vec<Row> = drawn.iter().zip(&texts).map(|(d, (schedule, duration))| (d.0, &**schedule, &**duration, d.6)).collect();
+            let windows = parse(&rows).unwrap();
+            let from = at(&format!("{near}T00:00:00Z")) - earlier.minutes();
+            let walked: Vec<_> = drawn.iter().map(|d| (d.0, minute_by_minute(d, from, MINUTES))).collect();
+            let any = |kind, index: usize| walked.iter().any(|(of, open)| *of == kind && open[index]);
+            let has_allow = drawn.iter().any(|d| d.0 == Allow);
+            let open = |index: usize| !any(Deny, index) && (!has_allow || any(Allow, index));
+            let mut index = 0;
+            for _ in 0..100 {
+                let now = from + (index as i64).minutes();
+                let change = (index + 1..MINUTES).find(|later| open(*later) != open(index));
+                let (is_open, told) = seen(&windows, now);
+                prop_assert_eq!(is_open, open(index), "{:?} at {}", rows, now);
+                match change {
+                    Some(change) => {
+                        let at = from + (change as i64).minutes();
+                        prop_assert_eq!(told, Some(at), "{:?} at {}", rows, now);
+                        prop_assert_eq!(seen(&windows, at - 1.nanosecond()), (is_open, told));
+                        index = change;
+                    }
+                    None => {
+                        let end = from + (MINUTES as i64).minutes();
+                        prop_assert!(told.is_none_or(|told| told >= end), "{:?} at {}: {:?}", rows, now, told);
+                        break;
+                    }
+                }
+            }
+        }
+    }
 }

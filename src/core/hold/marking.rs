@@ -4,7 +4,7 @@ use crate::{
     api::{WhenUngoverned, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input},
-        decision::{Event, Purpose},
+        decision::{Confirm, Event, Purpose},
         governs::GovernanceMark,
         hold::state::Hold,
         world::{UserHold, Workload},
@@ -69,7 +69,7 @@ pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
 }
 
 /// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what keeps it stays.
-pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Option<String>>, found: &mut Assessment) {
+pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>, found: &mut Assessment) {
     if workload.deleting {
         return;
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     marking,
-    state::{Hold, approved_by, bypassed_by},
+    state::Hold,
     volatile,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
             progress::Progress,
         },
         whole_second,
-        world::{Pod, ReplicaSet, Workload},
+        world::{Namespace, Pod, ReplicaSet, Workload},
     },
 };
 
@@ -28,7 +28,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     let workload = input.workload;
     note_change(input, hold, found);
     let since = stamp(input, hold, found);
-    let reading = match &input.spec.config {
+    let reading = match input.config() {
         Some(config) => config::decide::read(input, config, found),
         None if input.frozen => None,
         None => {
@@ -42,7 +42,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     let missing = reading.as_ref().map(|reading| reading.comparison.missing.clone()).unwrap_or_default();
     let config_waits = reading.as_ref().is_some_and(|reading| reading.comparison.roll.is_some());
     let causes: &[_] = if config_waits { &[ChangeCause::Template, ChangeCause::Config] } else { &[ChangeCause::Template] };
-    let approved = approved_by(workload, &hold.id);
+    let approved = input.approved_by(&hold.id);
     found.hold = Some(HoldStatus {
         id: hold.id.clone(),
         by: hold.by.clone(),
@@ -51,9 +51,11 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     });
     found.changed.push("template".to_owned());
 
-    let nothing = if found.memory.hold_of_nothing { Some(Release::Unchanged) } else { ends_nothing(workload, input.pods, input.sets) };
-    if let Some(release) = nothing {
-        return let_through(workload, release, found);
+    if found.memory.hold_of_nothing {
+        return let_through(workload, Release::Unchanged, found);
+    }
+    if let Some(passage) = ends_nothing(input.namespace, workload, input.pods, input.sets) {
+        return passage.take(workload, found);
     }
     if !input.spec.needs_holds() {
         return match marking::when_ungoverned(workload) {
@@ -62,6 +64,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         };
     }
     let change = Change {
+        recorded: input.records_approvals(),
         namespace: input.namespace,
         workload: &workload.id,
         causes,
@@ -92,8 +95,8 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
 
 /// A hold that a policy which only observes leaves in place, as it was recorded.
 pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
-    if let Some(release) = ends_nothing(input.workload, input.pods, input.sets) {
-        return let_through(input.workload, release, found);
+    if let Some(passage) = ends_nothing(input.namespace, input.workload, input.pods, input.sets) {
+        return passage.take(input.workload, found);
     }
     let approved_by = String::new();
     found.hold = Some(HoldStatus { id: hold.id.clone(), by: hold.by.clone(), cause: vec![ChangeCause::Template], approved_by });
@@ -110,29 +113,61 @@ pub fn let_through(workload: &Workload, release: Release, found: &mut Assessment
     found.notices.push((Event::UpgradeReleased, format!("the held change is let through: {release}")));
 }
 
+/// What may pass without being asked about.
+#[derive(Debug, Clone)]
+pub struct Passage {
+    release: Release,
+    /// The config-hash that the pods have: with it the template is really theirs. None: as it is.
+    config_hash: Option<String>,
+}
+
+impl Passage {
+    /// Takes the hold off.
+    pub fn take(self, workload: &Workload, found: &mut Assessment) {
+        found.edits.config_hash = self.config_hash;
+        let_through(workload, self.release, found);
+    }
+}
+
 /// What is let through without asking any gate, also under Freeze and whoever governs: what ends no pod that runs something else.
-pub fn ends_nothing(workload: &Workload, pods: &[&Pod], sets: &[&ReplicaSet]) -> Option<Release> {
+pub fn ends_nothing(namespace: &Namespace, workload: &Workload, pods: &[&Pod], sets: &[&ReplicaSet]) -> Option<Passage> {
     let state = &workload.rollout;
     if !state.observed {
         return None;
     }
     if state.wanted == 0 && state.current == 0 && pods.is_empty() {
-        return Some(Release::NothingToEnd);
+        return Some(Passage { release: Release::NothingToEnd, config_hash: None });
     }
-    is_settled(workload, sets).then_some(Release::Reverted)
+    let (template, hash) = match workload.id.kind {
+        WorkloadKind::StatefulSet => {
+            if state.revision.is_some() && state.revision == state.settled {
+                return Some(Passage { release: Release::Reverted, config_hash: None });
+            }
+            let mut own = namespace.controller_revisions.values().filter(|revision| revision.stateful_set == workload.uid);
+            let settled = own.find(|revision| Some(&revision.name) == state.settled.as_ref())?;
+            (settled.template, &settled.config_hash)
+        }
+        _ => {
+            let settled = settled_set(workload, sets)?;
+            (settled.template, &settled.config_hash)
+        }
+    };
+    // Admission puts our newest config-hash back into whatever is applied; with it the template would be no pod's.
+    let differs = hash.as_deref() != workload.template.config_hash.as_deref();
+    let config_hash = differs.then(|| hash.as_deref().unwrap_or_default().to_owned());
+    (template == workload.template.digest).then_some(Passage { release: Release::Reverted, config_hash })
 }
 
-/// Whether the held template is the one that all pods run, or, where they are mixed, the one that was last rolled out. In this order: the
-/// operator may have been away when that was.
-fn is_settled(workload: &Workload, sets: &[&ReplicaSet]) -> bool {
-    if workload.id.kind == WorkloadKind::StatefulSet {
-        return workload.rollout.revision.is_some() && workload.rollout.revision == workload.rollout.settled;
-    }
+/// The ReplicaSet whose template is the way back: the one that all pods are of, or, where they are mixed or broken, the one that was last
+/// rolled out. The operator may have been away when that was.
+fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
     let done = Outcome::on(workload).done;
-    let recorded = sets.iter().find(|set| done.as_deref() == Some(&*set.revision));
+    let broken = workload.rollout.available < workload.rollout.wanted;
+    let recorded = sets.iter().find(|set| done.as_deref() == Some(&*set.revision) && (set.replicas > 0 || broken));
     let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
-    only.or(recorded).is_some_and(|set| set.template == workload.template.digest)
+    let is_back = |set: &&&ReplicaSet| set.template == workload.template.digest;
+    only.filter(is_back).or(recorded).copied()
 }
 
 /// Takes note of which change it is, and of how it differs from the one before.
@@ -141,7 +176,11 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
     let before = input.memory.template.as_ref();
     let same = before.is_some_and(|before| before.digest == template.digest);
     match &input.memory.hold {
-        None => found.memory.hold_of_nothing = same && input.memory.last.is_some(),
+        None => {
+            // Nothing may have happened in between that was not seen.
+            let next = before.is_some_and(|before| (before.generation + 1).to_string() == hold.id);
+            found.memory.hold_of_nothing = same && next;
+        }
         Some(id) if *id != hold.id => {
             found.memory.hold_of_nothing &= same;
             if let Some(keys) = before.and_then(|before| volatile::changed_annotations(before, template)) {
@@ -229,8 +268,11 @@ fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
 pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
     let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
     found.edits.remove(workload, marks::HOLD);
+    if !workload.marks.contains_key(marks::PENDING_CONFIG) {
+        found.edits.remove(workload, marks::HOLD_SINCE);
+    }
     let mut newest = outcome.clone();
-    if let Some((id, by)) = bypassed_by(workload) {
+    if let Some((id, by)) = input.bypassed_by() {
         // That of a config change goes with the rollout that it lets through.
         let of_config = workload.marks.get(marks::PENDING_CONFIG).is_some_and(|pending| pending == id);
         if !of_config {

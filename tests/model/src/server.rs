@@ -1,9 +1,9 @@
-//! An API server of one namespace: objects, versions, generations, the watch log, and admission by the [`Twin`].
+//! An API server of one namespace: objects, versions, generations, field managers, the watch log, and admission by the [`Twin`].
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::admission::{Operation, Twin, Write};
 
@@ -30,6 +30,8 @@ pub enum Failure {
     AlreadyExists,
     /// The object, or a test of a JSON patch, is not as it must be.
     Invalid(String),
+    /// The write names a version or a uid that is no longer the object's.
+    Conflict,
     /// Refused in admission.
     Forbidden(String),
 }
@@ -55,12 +57,24 @@ pub struct Server {
     now: Timestamp,
     version: u64,
     uids: u64,
-    objects: BTreeMap<(String, String), Arc<Value>>,
+    /// By kind, then by name.
+    objects: BTreeMap<String, BTreeMap<String, Arc<Value>>>,
     log: Vec<Event>,
 }
 
-/// The account of the cluster's own controllers.
-const CONTROLLER: Account = Account { user: "system:kube-controller-manager", manager: "kube-controller-manager", verbs: &[] };
+/// The cluster's own controllers.
+const CONTROLLERS: &str = "kube-controller-manager";
+
+/// What may be changed of a StatefulSet's spec.
+const MUTABLE: [&str; 7] = [
+    "replicas",
+    "template",
+    "updateStrategy",
+    "persistentVolumeClaimRetentionPolicy",
+    "ordinals",
+    "minReadySeconds",
+    "revisionHistoryLimit",
+];
 
 impl Server {
     /// An empty one, at this time.
@@ -73,6 +87,11 @@ impl Server {
         self.now
     }
 
+    /// The time as objects carry it: in whole seconds.
+    pub fn second(&self) -> String {
+        Timestamp::from_second(self.now.as_second()).unwrap_or(self.now).to_string()
+    }
+
     /// Lets time pass.
     pub fn advance(&mut self, time: Duration) {
         self.now = self.now.checked_add(time).unwrap_or(self.now);
@@ -83,19 +102,29 @@ impl Server {
         self.version
     }
 
-    /// What happened after a version.
+    /// All that ever happened.
     pub fn log(&self) -> &[Event] {
         &self.log
     }
 
+    /// What happened after a version.
+    pub fn events_since(&self, version: u64) -> &[Event] {
+        &self.log[self.log.partition_point(|event| event.version <= version)..]
+    }
+
     /// An object.
     pub fn get(&self, kind: &str, name: &str) -> Option<Arc<Value>> {
-        self.objects.get(&(kind.to_owned(), name.to_owned())).cloned()
+        self.objects.get(kind)?.get(name).cloned()
     }
 
     /// All objects of a kind, by name.
     pub fn list(&self, kind: &str) -> Vec<Arc<Value>> {
-        self.objects.iter().filter(|((of, _), _)| of == kind).map(|(_, object)| object.clone()).collect()
+        self.of_kind(kind).cloned().collect()
+    }
+
+    /// As [`Server::list`], without making a list.
+    pub(crate) fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Arc<Value>> {
+        self.objects.get(kind).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Creates an object.
@@ -103,20 +132,22 @@ impl Server {
     /// # Errors
     /// When there is one of that name, or it is refused.
     pub fn create(&mut self, account: Account, kind: &str, mut object: Value) -> Result<Arc<Value>, Failure> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if object["metadata"]["resourceVersion"].is_string() {
+            return Err(Failure::Invalid("metadata.resourceVersion: should not be set on objects to be created".to_owned()));
+        }
+        let name = name(&object);
         if self.get(kind, &name).is_some() {
             return Err(Failure::AlreadyExists);
         }
-        self.uids += 1;
-        let metadata = &mut object["metadata"];
-        metadata["namespace"] = json!(NAMESPACE);
-        metadata["uid"] = json!(format!("uid-{}", self.uids));
-        metadata["creationTimestamp"] = json!(self.second());
-        metadata["generation"] = json!(1);
-        defaults(kind, &mut object);
+        if let Some(object) = object.as_object_mut() {
+            object.remove("status");
+        }
+        self.born(&mut object);
+        tidy(kind, &mut object);
         let mut object = self.admit(account, kind, Operation::Create, None, object)?;
+        tidy(kind, &mut object);
         valid(kind, None, &object)?;
-        self.manage(account, &mut object);
+        self.manage(account.manager, None, &mut object);
         Ok(self.store(kind, &name, object))
     }
 
@@ -128,17 +159,17 @@ impl Server {
         let old = self.get(kind, name).ok_or(Failure::NotFound)?;
         let mut new = (*old).clone();
         change(&mut new);
-        self.write(account, kind, &old, new)
+        self.write(account, kind, name, &old, new)
     }
 
     /// Puts an object in the place of one, as `kubectl replace` does: what it does not say is gone.
     ///
     /// # Errors
-    /// When there is none, or it is refused.
+    /// When there is none, or it is refused, or it names a version that is not the newest.
     pub fn replace(&mut self, account: Account, kind: &str, object: Value) -> Result<Arc<Value>, Failure> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name = name(&object);
         let old = self.get(kind, &name).ok_or(Failure::NotFound)?;
-        self.write(account, kind, &old, object)
+        self.write(account, kind, &name, &old, object)
     }
 
     /// Applies a JSON patch; a failed test is [`Failure::Invalid`], as any other patch that cannot be applied.
@@ -150,16 +181,43 @@ impl Server {
         let mut new = (*old).clone();
         let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|error| Failure::Invalid(error.to_string()))?;
         json_patch::patch(&mut new, &patch).map_err(|error| Failure::Invalid(error.to_string()))?;
-        self.write(account, kind, &old, new)
+        self.write(account, kind, name, &old, new)
+    }
+
+    /// Changes an object's status, and nothing else of it.
+    ///
+    /// # Errors
+    /// When there is none, or it is no longer the one that was read.
+    pub fn update_status(
+        &mut self,
+        account: Account,
+        kind: &str,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Arc<Value>, Failure> {
+        let old = self.get(kind, name).ok_or(Failure::NotFound)?;
+        let mut changed = (*old).clone();
+        change(&mut changed);
+        fresh(&old, &changed)?;
+        let mut new = (*old).clone();
+        new["status"] = changed["status"].take();
+        strip(&mut new);
+        if new == *old {
+            return Ok(old);
+        }
+        self.manage(account.manager, Some("status"), &mut new);
+        Ok(self.store(kind, name, new))
     }
 
     /// Deletes an object, and what it owns. A pod only begins to go.
     pub fn delete(&mut self, kind: &str, name: &str) {
-        if kind == "Pod" {
-            let end = json!(self.second());
-            return self.control(kind, name, |pod| pod["metadata"]["deletionTimestamp"] = end);
+        if kind != "Pod" {
+            return self.remove(kind, name);
         }
-        self.remove(kind, name);
+        let Some(old) = self.get(kind, name).filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) else { return };
+        let mut pod = (*old).clone();
+        pod["metadata"]["deletionTimestamp"] = json!(self.second());
+        self.store(kind, name, pod);
     }
 
     /// A write of the cluster's own controllers, with status and all; nothing if nothing changes.
@@ -167,67 +225,99 @@ impl Server {
         let Some(old) = self.get(kind, name) else { return };
         let mut new = (*old).clone();
         change(&mut new);
-        if new != *old {
-            self.store(kind, name, new);
+        if new == *old {
+            return;
         }
+        // The controller of a Deployment writes its annotation along with the status: that makes no generation.
+        let subresource = (kind == "Deployment" || new["status"] != old["status"]).then_some("status");
+        if kind == "ReplicaSet" && new["spec"] != old["spec"] {
+            new["metadata"]["generation"] = next_generation(&old);
+        }
+        self.manage(if kind == "Pod" { "kubelet" } else { CONTROLLERS }, subresource, &mut new);
+        self.store(kind, name, new);
     }
 
-    /// Creates an object for the cluster's own controllers.
-    pub fn control_create(&mut self, kind: &str, object: Value) {
-        // A name that is taken is taken.
-        let _ = self.create(CONTROLLER, kind, object);
+    /// Creates an object for the cluster's own controllers; a name that is taken is taken.
+    pub fn control_create(&mut self, kind: &str, mut object: Value) {
+        let name = name(&object);
+        if self.get(kind, &name).is_some() {
+            return;
+        }
+        self.born(&mut object);
+        self.manage(CONTROLLERS, None, &mut object);
+        self.store(kind, &name, object);
     }
 
     /// Takes an object away at once.
     pub fn remove(&mut self, kind: &str, name: &str) {
-        let Some(gone) = self.objects.remove(&(kind.to_owned(), name.to_owned())) else { return };
+        let Some(gone) = self.objects.get_mut(kind).and_then(|all| all.remove(name)) else { return };
         self.version += 1;
         let mut object = (*gone).clone();
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let uid = object["metadata"]["uid"].clone();
         self.log.push(Event { version: self.version, kind: kind.to_owned(), object: Arc::new(object), deleted: true });
-        let owned = |object: &Value| object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["uid"] == uid);
-        let orphans: Vec<_> = self.objects.iter().filter(|(_, object)| owned(object)).map(|(key, _)| key.clone()).collect();
+        let uid = &gone["metadata"]["uid"];
+        let owned =
+            |object: &Value| object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["uid"] == *uid);
+        let all = self.objects.iter().flat_map(|(kind, all)| all.iter().map(move |(name, object)| (kind, name, object)));
+        let orphans: Vec<_> = all.filter(|(.., object)| owned(object)).map(|(kind, name, _)| (kind.clone(), name.clone())).collect();
         for (kind, name) in orphans {
             self.remove(&kind, &name);
         }
     }
 
-    fn second(&self) -> String {
-        Timestamp::from_second(self.now.as_second()).unwrap_or(self.now).to_string()
+    fn born(&mut self, object: &mut Value) {
+        self.uids += 1;
+        let metadata = &mut object["metadata"];
+        metadata["namespace"] = json!(NAMESPACE);
+        metadata["uid"] = json!(format!("uid-{}", self.uids));
+        metadata["creationTimestamp"] = json!(self.second());
+        metadata["generation"] = json!(1);
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.remove("managedFields");
+        }
     }
 
-    fn write(&mut self, account: Account, kind: &str, old: &Arc<Value>, mut new: Value) -> Result<Arc<Value>, Failure> {
-        for field in ["uid", "creationTimestamp", "generation", "resourceVersion", "managedFields", "namespace", "ownerReferences"] {
+    fn write(&mut self, account: Account, kind: &str, name: &str, old: &Arc<Value>, mut new: Value) -> Result<Arc<Value>, Failure> {
+        fresh(old, &new)?;
+        for field in
+            ["name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion", "managedFields", "deletionTimestamp"]
+        {
             new["metadata"][field] = old["metadata"][field].clone();
         }
         new["status"] = old["status"].clone();
-        defaults(kind, &mut new);
+        tidy(kind, &mut new);
         let mut new = self.admit(account, kind, Operation::Update, Some(old), new)?;
+        tidy(kind, &mut new);
         valid(kind, Some(old), &new)?;
         let of_annotations = kind == "Deployment" && new["metadata"]["annotations"] != old["metadata"]["annotations"];
         if new["spec"] != old["spec"] || of_annotations {
-            new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+            new["metadata"]["generation"] = next_generation(old);
         }
         if new == **old {
             return Ok(old.clone());
         }
-        self.manage(account, &mut new);
-        let name = new["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        Ok(self.store(kind, &name, new))
+        self.manage(account.manager, None, &mut new);
+        Ok(self.store(kind, name, new))
     }
 
     fn admit(&self, account: Account, kind: &str, operation: Operation, old: Option<&Value>, new: Value) -> Result<Value, Failure> {
-        let Some(twin) = &self.twin else { return Ok(new) };
+        // No policy looks at what the controllers make.
+        let Some(twin) = self.twin.as_ref().filter(|_| !matches!(kind, "Pod" | "ReplicaSet" | "ControllerRevision")) else {
+            return Ok(new);
+        };
         let write = Write { kind, operation, old, new: &new, user: account.user, verbs: account.verbs };
         twin.admit(&write).map(|admitted| admitted.object).map_err(|refused| Failure::Forbidden(refused.0))
     }
 
-    fn manage(&self, account: Account, object: &mut Value) {
-        let entry = json!({"manager": account.manager, "operation": "Update", "time": self.second()});
+    /// Notes who wrote last, and when.
+    fn manage(&self, manager: &str, subresource: Option<&str>, object: &mut Value) {
+        let mut entry = json!({"manager": manager, "operation": "Update", "time": self.second()});
+        if let Some(subresource) = subresource {
+            entry["subresource"] = json!(subresource);
+        }
         match object["metadata"]["managedFields"].as_array_mut() {
             Some(entries) => {
-                entries.retain(|known| known["manager"] != account.manager);
+                entries.retain(|known| known["manager"] != manager || known["subresource"].as_str() != subresource);
                 entries.push(entry);
             }
             None => object["metadata"]["managedFields"] = json!([entry]),
@@ -238,50 +328,125 @@ impl Server {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let object = Arc::new(object);
-        self.objects.insert((kind.to_owned(), name.to_owned()), object.clone());
+        match self.objects.get_mut(kind) {
+            Some(all) => drop(all.insert(name.to_owned(), object.clone())),
+            None => drop(self.objects.insert(kind.to_owned(), [(name.to_owned(), object.clone())].into())),
+        }
         self.log.push(Event { version: self.version, kind: kind.to_owned(), object: object.clone(), deleted: false });
         object
     }
 }
 
-fn defaults(kind: &str, object: &mut Value) {
-    let spec = &mut object["spec"];
-    if matches!(kind, "Deployment" | "StatefulSet") && spec["replicas"].is_null() {
-        spec["replicas"] = json!(1);
-    }
-    match kind {
-        "Deployment" if spec["strategy"]["type"].is_null() || (spec["strategy"]["type"] == "RollingUpdate" && spec["strategy"]["rollingUpdate"].is_null()) => {
-            spec["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn next_generation(old: &Value) -> Value {
+    json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1)
+}
+
+/// A write that names a version or a uid means the object that has it.
+fn fresh(old: &Value, new: &Value) -> Result<(), Failure> {
+    let other = |field: &str| new["metadata"][field].as_str().is_some_and(|named| old["metadata"][field] != named);
+    if other("resourceVersion") || other("uid") { Err(Failure::Conflict) } else { Ok(()) }
+}
+
+/// Null is absent.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(strip);
         }
-        "StatefulSet" if spec["updateStrategy"]["type"].is_null() => {
-            spec["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
-        }
-        "StatefulSet" if spec["updateStrategy"]["type"] == "RollingUpdate" && spec["updateStrategy"]["rollingUpdate"]["partition"].is_null() => {
-            spec["updateStrategy"]["rollingUpdate"] = json!({"partition": 0});
-        }
+        Value::Array(all) => all.iter_mut().for_each(strip),
         _ => {}
-    }
-    if spec["paused"] == false || spec["paused"].is_null() {
-        if let Some(spec) = spec.as_object_mut() {
-            spec.remove("paused");
-        }
-    }
-    if spec.is_null() {
-        if let Some(object) = object.as_object_mut() {
-            object.remove("spec");
-        }
     }
 }
 
-fn valid(kind: &str, old: Option<&Arc<Value>>, new: &Value) -> Result<(), Failure> {
-    let strategy = &new["spec"]["strategy"];
-    if kind == "Deployment" && strategy["type"] == "Recreate" && !strategy["rollingUpdate"].is_null() {
-        return Err(Failure::Invalid("spec.strategy.rollingUpdate: may not be specified when strategy type is Recreate".to_owned()));
+/// The field as a map, made if it is absent.
+fn section<'a>(map: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
+    map.entry(field).or_insert_with(|| json!({})).as_object_mut()
+}
+
+fn default(map: &mut Map<String, Value>, field: &str, value: Value) {
+    map.entry(field).or_insert(value);
+}
+
+/// An object as it is stored: with defaults, and without what is empty.
+fn tidy(kind: &str, object: &mut Value) {
+    strip(object);
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.retain(|field, value| {
+            !matches!(field.as_str(), "labels" | "annotations") || value.as_object().is_none_or(|map| !map.is_empty())
+        });
     }
-    if let (Some(old), "StatefulSet" | "Deployment") = (old, kind)
-        && old["spec"]["selector"] != new["spec"]["selector"]
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    if !matches!(kind, "Deployment" | "StatefulSet") {
+        return;
+    }
+    default(spec, "replicas", json!(1));
+    default(spec, "revisionHistoryLimit", json!(10));
+    if kind == "Deployment" {
+        default(spec, "progressDeadlineSeconds", json!(600));
+        if spec.get("paused") == Some(&json!(false)) {
+            spec.remove("paused");
+        }
+        let Some(strategy) = section(spec, "strategy") else { return };
+        default(strategy, "type", json!("RollingUpdate"));
+        if strategy["type"] == "RollingUpdate"
+            && let Some(rolling) = section(strategy, "rollingUpdate")
+        {
+            default(rolling, "maxSurge", json!("25%"));
+            default(rolling, "maxUnavailable", json!("25%"));
+        }
+        return;
+    }
+    default(spec, "podManagementPolicy", json!("OrderedReady"));
+    default(spec, "persistentVolumeClaimRetentionPolicy", json!({"whenDeleted": "Retain", "whenScaled": "Retain"}));
+    let Some(strategy) = section(spec, "updateStrategy") else { return };
+    if !strategy.contains_key("type") {
+        strategy.insert("type".to_owned(), json!("RollingUpdate"));
+        default(strategy, "rollingUpdate", json!({}));
+    }
+    if strategy["type"] == "RollingUpdate"
+        && let Some(rolling) = strategy.get_mut("rollingUpdate").and_then(Value::as_object_mut)
     {
-        return Err(Failure::Invalid("spec.selector: field is immutable".to_owned()));
+        default(rolling, "partition", json!(0));
+    }
+}
+
+fn valid(kind: &str, old: Option<&Value>, new: &Value) -> Result<(), Failure> {
+    let invalid = |message: &str| Err(Failure::Invalid(message.to_owned()));
+    let (spec, was) = (&new["spec"], old.map(|old| &old["spec"]));
+    match kind {
+        "Deployment" => {
+            let strategy = &spec["strategy"];
+            if strategy["type"] == "Recreate" && !strategy["rollingUpdate"].is_null() {
+                return invalid("spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'");
+            }
+            let none = |field: &str| strategy["rollingUpdate"][field] == "0%" || strategy["rollingUpdate"][field] == 0;
+            if none("maxSurge") && none("maxUnavailable") {
+                return invalid("spec.strategy.rollingUpdate.maxUnavailable: Invalid value: may not be 0 when `maxSurge` is 0");
+            }
+            if was.is_some_and(|was| was["selector"] != spec["selector"]) {
+                return invalid("spec.selector: field is immutable");
+            }
+        }
+        "StatefulSet" => {
+            let strategy = &spec["updateStrategy"];
+            if strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
+                return invalid("spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'");
+            }
+            let (Some(was), Some(spec)) = (was.and_then(Value::as_object), spec.as_object()) else { return Ok(()) };
+            let changed = |field: &&String| !MUTABLE.contains(&field.as_str()) && was.get(*field) != spec.get(*field);
+            if was.keys().chain(spec.keys()).any(|field| changed(&field)) {
+                return invalid(
+                    "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+                     'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+                );
+            }
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use model::admission::{Operation, Rule, Twin, Write};
-use serde_json::Value;
+use model::admission::{Admitted, HELD, OPERATOR, Operation, Refused, Rule, Twin, Write, generate};
+use serde_json::{Value, json};
 
 fn cases() -> Vec<Value> {
     let all: Vec<Value> = serde_json::from_str(include_str!("../cases/admission.json")).unwrap();
@@ -39,7 +39,9 @@ fn wrong(twin: &Twin, case: &Value) -> Option<String> {
         (Ok((object, warnings)), "allowed") => {
             let warned = match expect["warning"].as_str() {
                 Some("") => (!warnings.is_empty()).then(|| format!("warnings {warnings:?}")),
-                Some(warning) => (!warnings.iter().any(|one| one.contains(warning))).then(|| format!("warnings {warnings:?}, not {warning}")),
+                Some(warning) => {
+                    (!warnings.iter().any(|one| one.contains(warning))).then(|| format!("warnings {warnings:?}, not {warning}"))
+                }
                 None => None,
             };
             let object = if expect["object"].is_null() { None } else { difference("", &expect["object"], &object) };
@@ -62,11 +64,139 @@ fn the_twin_answers_as_the_policies_did() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
+const RULES: [Rule; 7] =
+    [Rule::Hold, Rule::Reassert, Rule::RenewId, Rule::RestoreDeclared, Rule::PutMarksBack, Rule::StripStale, Rule::CheckRights];
+
 #[test]
 fn each_rule_that_is_forgotten_changes_some_answer() {
     let cases = cases();
-    for rule in [Rule::Hold, Rule::Reassert, Rule::RenewId, Rule::RestoreDeclared, Rule::PutMarksBack, Rule::StripStale, Rule::CheckRights] {
+    for rule in RULES {
         let twin = Twin { forgets: Some(rule) };
         assert!(cases.iter().any(|case| wrong(&twin, case).is_some()), "no case needs {rule:?}");
+    }
+}
+
+/// A case by its name, and what a twin makes of it.
+fn case(name: &str, twin: Twin) -> Result<(Value, Vec<String>), String> {
+    admit(&twin, cases().iter().find(|case| case["name"] == name).unwrap())
+}
+
+fn without(rule: Rule) -> Twin {
+    Twin { forgets: Some(rule) }
+}
+
+#[test]
+fn a_forgotten_rule_is_left_out() {
+    let spec = |name: &str, rule| case(name, without(rule)).unwrap().0["spec"].clone();
+    let marks = |name: &str, rule| case(name, without(rule)).unwrap().0["metadata"]["annotations"].clone();
+
+    let (rolls, warnings) = case("Deployment: a changed template is held", without(Rule::Hold)).unwrap();
+    assert_eq!((&rolls["spec"]["paused"], &rolls["metadata"]["annotations"]["lockkeeper.dev/hold"]), (&Value::Null, &Value::Null));
+    assert!(warnings[0].contains("not held by Lockkeeper, it rolls now"), "{warnings:?}");
+
+    let dropped = "Deployment: replace without annotations and label: all put back, still held";
+    assert_eq!(spec(dropped, Rule::Reassert)["paused"], Value::Null);
+    assert_eq!(marks(dropped, Rule::PutMarksBack)["lockkeeper.dev/hold-changes"], Value::Null);
+
+    let renewed = "StatefulSet: a second author's change renews id and user";
+    let (exact, forgetful) = (case(renewed, Twin::default()).unwrap().0, marks(renewed, Rule::RenewId));
+    assert_ne!(exact["metadata"]["annotations"]["lockkeeper.dev/hold"], forgetful["lockkeeper.dev/hold"]);
+
+    assert_eq!(spec("Deployment: the operator releases", Rule::RestoreDeclared)["paused"], true);
+    assert_eq!(spec("StatefulSet: the operator releases", Rule::RestoreDeclared)["updateStrategy"]["rollingUpdate"]["partition"], HELD);
+    // By somebody who may approve: of anybody else the carried approval is refused.
+    let changed = "Deployment: an approval is void when the template changes";
+    let mut changed = cases().into_iter().find(|case| case["name"] == changed).unwrap();
+    changed["verbs"] = json!(["approve"]);
+    let carried = admit(&without(Rule::StripStale), &changed).unwrap().0["metadata"]["annotations"].clone();
+    assert!(carried["lockkeeper.dev/approved-by"].is_string() && carried["lockkeeper.dev/approve"].is_string(), "{carried}");
+    assert!(case("Deployment: approve without the verb is refused", without(Rule::CheckRights)).is_ok());
+}
+
+/// An update of a Deployment that is not held.
+fn update(old: &Value, new: &Value, user: &str) -> Result<(Value, Vec<String>), String> {
+    let write = Write { kind: "Deployment", operation: Operation::Update, old: Some(old), new, user, verbs: &[] };
+    Twin::default().admit(&write).map(|admitted| (admitted.object, admitted.warnings)).map_err(|refused| refused.0)
+}
+
+fn deployment(labels: Value, annotations: Value) -> Value {
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "app:v1"}]}});
+    let metadata = json!({"name": "web", "namespace": "shop", "generation": 1, "labels": labels, "annotations": annotations});
+    json!({"metadata": metadata, "spec": {"replicas": 1, "template": template, "strategy": {"type": "Recreate"}}})
+}
+
+#[test]
+fn rights_are_not_asked_for_where_the_label_is_gone_after_mutation() {
+    let old = deployment(json!({"app": "web"}), json!({"lockkeeper.dev/hold-changes": "true"}));
+    let mut new = old.clone();
+    new["metadata"]["labels"]["lockkeeper.dev/governed"] = json!("true");
+    new["metadata"]["annotations"]["lockkeeper.dev/ignore"] = json!("true");
+    let (object, _) = update(&old, &new, "dev").unwrap();
+    assert_eq!(object["metadata"]["labels"], json!({"app": "web"}));
+}
+
+#[test]
+fn a_governed_label_without_a_value_stays_dropped() {
+    let old = deployment(json!({"lockkeeper.dev/governed": ""}), json!({}));
+    let new = deployment(json!({}), json!({}));
+    assert_eq!(update(&old, &new, "dev").unwrap().0["metadata"].get("labels"), None);
+    let old = deployment(json!({"lockkeeper.dev/governed": "false"}), json!({}));
+    assert_eq!(update(&old, &new, "dev").unwrap().0["metadata"]["labels"], old["metadata"]["labels"]);
+}
+
+#[test]
+fn self_restraint_is_about_workloads_only() {
+    let (old, new) = (json!({"spec": {"data": 1}}), json!({"spec": {"data": 2}}));
+    let write = |kind| Write { kind, operation: Operation::Update, old: Some(&old), new: &new, user: OPERATOR, verbs: &[] };
+    assert!(Twin::default().admit(&write("ConfigMap")).is_ok());
+    assert!(Twin::default().admit(&write("DaemonSet")).is_err());
+}
+
+#[test]
+fn nothing_is_left_empty_or_null() {
+    let old = deployment(json!({"lockkeeper.dev/governed": "true"}), Value::Null);
+    let mut new = old.clone();
+    new["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/config-hash": "forged"});
+    for old in [Some(&old), None] {
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+        let write = Write { kind: "Deployment", operation, old, new: &new, user: "dev", verbs: &[] };
+        let admitted = Twin::default().admit(&write).unwrap();
+        assert_eq!(admitted.object["metadata"].get("annotations"), None);
+        assert_eq!(admitted.object["spec"]["template"]["metadata"], json!({"labels": {"app": "web"}}));
+        assert_eq!(admitted.warnings, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn generated_writes_are_the_same_for_the_same_seed_and_reach_everything() {
+    let writes = generate::writes(1, 2000);
+    assert_eq!(writes[..100], generate::writes(1, 100)[..]);
+    assert_ne!(writes[..100], generate::writes(2, 100)[..]);
+    let answers: Vec<_> = writes.iter().map(|write| Twin::default().admit(&write.write())).collect();
+    for rule in RULES {
+        let seen = writes.iter().zip(&answers).filter(|(write, answer)| without(rule).admit(&write.write()) != **answer).count();
+        assert!(seen >= 3, "{rule:?} matters to {seen} writes only");
+    }
+    let messages = ["may not approve", "may not bypass", "may not take", "only labels", "may not change spec.", "in a pod template"];
+    for message in messages {
+        let is_it = |answer: &&Result<_, Refused>| answer.as_ref().err().is_some_and(|refused| refused.0.contains(message));
+        assert!(answers.iter().any(|answer| is_it(&answer)), "nothing is refused because: {message}");
+    }
+}
+
+#[test]
+fn what_is_held_holds_still_whoever_writes_but_the_operator() {
+    for write in generate::writes(3, 2000).iter().filter(|write| write.user != OPERATOR && write.old.is_some()) {
+        let Ok(Admitted { object, .. }) = Twin::default().admit(&write.write()) else { continue };
+        let marks = &object["metadata"]["annotations"];
+        let (held, steps) = (marks["lockkeeper.dev/hold"].is_string(), marks["lockkeeper.dev/partition"].is_string());
+        let governed = !write.old.as_ref().unwrap()["metadata"]["labels"]["lockkeeper.dev/governed"].is_null();
+        match write.kind {
+            "Deployment" if governed && held => assert_eq!(object["spec"]["paused"], true, "{write:?}"),
+            "StatefulSet" if governed && held && !steps => {
+                assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"], HELD, "{write:?}");
+            }
+            _ => {}
+        }
     }
 }

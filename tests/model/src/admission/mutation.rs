@@ -287,7 +287,9 @@ impl Variables<'_> {
         let part = match () {
             () if !step.is_empty() => step.parse().unwrap_or(0),
             () if self.holds(hold) => HELD,
-            () if active_before && new_part == old_part && !self.twin.forgets(Rule::RestoreDeclared) => declared_before.parse().unwrap_or(0),
+            () if active_before && new_part == old_part && !self.twin.forgets(Rule::RestoreDeclared) => {
+                declared_before.parse().unwrap_or(0)
+            }
             () => new_part,
         };
         if active && !is_rolling(self.write.new) {

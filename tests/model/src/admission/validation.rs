@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_rolling, key, labels, map, template_differs, text};
+use super::{
+    Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_rolling, key, labels, map, template_differs, text,
+};
 
 /// Who may let a change through or take a workload out.
 pub(super) fn check_rights(twin: &Twin, write: &Write, old: &Value, object: &Value) -> Result<(), Refused> {

@@ -1,10 +1,11 @@
-//! The StatefulSet controller.
+//! The StatefulSet controller. It follows pkg/controller/statefulset of Kubernetes 1.36.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{count, hash, is_ready, is_staying, name, owned_by, owner, pod};
+use super::{count, hash, is_available, is_ready, is_staying, name, number, ordinal, owned_by, owner, pod};
 use crate::server::Server;
 
 const REVISION: &str = "controller-revision-hash";
@@ -12,98 +13,176 @@ const REVISION: &str = "controller-revision-hash";
 /// One effect of the controller of a StatefulSet.
 pub fn stateful_set(server: &mut Server, set: &str) -> bool {
     let Some(object) = server.get("StatefulSet", set) else { return false };
-    let revisions = owned_by(server, "ControllerRevision", &object["metadata"]["uid"]);
-    let highest = revisions.iter().map(|revision| count(&revision["revision"])).max().unwrap_or(0);
-    let template = &object["spec"]["template"];
-    let Some(update) = revisions.iter().find(|revision| revision["data"]["spec"]["template"] == *template) else {
-        let name = format!("{set}-{}", hash(template));
-        let data = json!({"spec": {"template": template}});
-        server.control_create(
-            "ControllerRevision",
-            json!({"metadata": {"name": name, "ownerReferences": owner("StatefulSet", &object)}, "data": data, "revision": highest + 1}),
-        );
-        return true;
-    };
-    if count(&update["revision"]) < highest {
-        server.control("ControllerRevision", &name(update), |revision| revision["revision"] = json!(highest + 1));
-        return true;
-    }
-    let pods = owned_by(server, "Pod", &object["metadata"]["uid"]);
-    let update = name(update);
-    let current = object["status"]["currentRevision"].as_str().unwrap_or(&update).to_owned();
-    status(server, &object, &pods, &update, &current) || control(server, &object, &pods, &revisions, (&update, &current))
-}
-
-fn ordinal(pod: &Value) -> i64 {
-    name(pod).rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn is_of(pod: &Value, revision: &str) -> bool {
-    pod["metadata"]["labels"][REVISION] == revision
-}
-
-fn control(server: &mut Server, object: &Value, pods: &[Arc<Value>], revisions: &[Arc<Value>], (update, current): (&str, &str)) -> bool {
-    let spec = &object["spec"];
-    let start = count(&spec["ordinals"]["start"]);
-    let wanted = count(&spec["replicas"]);
-    let rolling = spec["updateStrategy"]["type"] == "RollingUpdate";
-    let partition = count(&spec["updateStrategy"]["rollingUpdate"]["partition"]);
-    let at = |ordinal: i64| pods.iter().find(|pod| self::ordinal(pod) == ordinal);
-    for index in start..start + wanted {
-        match at(index) {
-            None => {
-                // Below the partition pods come back as they were.
-                let revision = if rolling && index < start + partition { current } else { update };
-                let template = revisions.iter().find(|one| name(one) == revision).map(|one| one["data"]["spec"]["template"].clone());
-                let Some(template) = template else { return false };
-                let pod_name = format!("{}-{index}", name(object));
-                server.control_create("Pod", pod(&pod_name, &template, owner("StatefulSet", object), &[(REVISION, revision)]));
-                return true;
-            }
-            // In order, and each only once the one before is ready (kubernetes#67250: also when its revision is withdrawn).
-            Some(pod) if !is_ready(pod) => return false,
-            Some(_) => {}
-        }
-    }
-    if let Some(pod) = pods.iter().filter(|pod| ordinal(pod) >= start + wanted).max_by_key(|pod| ordinal(pod)) {
-        return is_staying(pod) && {
-            server.delete("Pod", &name(pod));
-            true
-        };
-    }
-    if !rolling {
-        return false;
-    }
-    for index in (start + partition..start + wanted).rev() {
-        let Some(pod) = at(index) else { return false };
-        if !is_of(pod, update) && is_staying(pod) {
-            server.delete("Pod", &name(pod));
+    let mut revisions = owned_by(server, "ControllerRevision", &object["metadata"]["uid"]);
+    revisions.sort_by_cached_key(|revision| (count(&revision["revision"]), name(revision)));
+    let highest = revisions.last().map_or(0, |revision| count(&revision["revision"]));
+    let hash = hash(&object["spec"]["template"]);
+    let update = format!("{set}-{hash}");
+    match revisions.iter().find(|revision| revision["metadata"]["name"] == update) {
+        None => {
+            server.control_create("ControllerRevision", controller_revision(&object, &update, &hash, highest + 1));
             return true;
         }
-        if !is_ready(pod) {
-            return false;
+        // What was there before is the newest once more.
+        Some(known) if count(&known["revision"]) < highest => {
+            server.control("ControllerRevision", &update, |revision| revision["revision"] = json!(highest + 1));
+            return true;
         }
+        Some(_) => {}
     }
-    false
+    let pods = owned_by(server, "Pod", &object["metadata"]["uid"]);
+    let known =
+        object["status"]["currentRevision"].as_str().filter(|current| revisions.iter().any(|one| one["metadata"]["name"] == *current));
+    let current = known.unwrap_or(&update);
+    let run = Run { object: &object, pods: &pods, revisions: &revisions, update: &update, current, now: server.now() };
+    run.status(server) || run.control(server) || run.clean(server)
 }
 
-fn status(server: &mut Server, object: &Value, pods: &[Arc<Value>], update: &str, current: &str) -> bool {
-    let wanted = count(&object["spec"]["replicas"]);
-    let number = |keep: &dyn Fn(&Arc<Value>) -> bool| pods.iter().filter(|pod| keep(pod)).count() as i64;
-    let replicas = number(&|_| true);
-    let ready = number(&|pod| is_ready(pod));
-    let updated = number(&|pod| is_of(pod, update) && is_staying(pod));
-    let rolling = object["spec"]["updateStrategy"]["type"] == "RollingUpdate";
-    let complete = rolling && updated == wanted && ready == wanted && replicas == wanted;
-    let current = if complete { update } else { current };
-    let status = json!({
-        "observedGeneration": object["metadata"]["generation"], "replicas": replicas, "readyReplicas": ready, "availableReplicas": ready,
-        "updatedReplicas": updated, "currentReplicas": number(&|pod| is_of(pod, current) && is_staying(pod)),
-        "updateRevision": update, "currentRevision": current,
-    });
-    if object["status"] == status {
-        return false;
+fn controller_revision(set: &Value, name: &str, hash: &str, number: i64) -> Value {
+    let mut template = set["spec"]["template"].clone();
+    let mut labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    labels.insert("controller.kubernetes.io/hash".to_owned(), json!(hash));
+    template["$patch"] = json!("replace");
+    let mut metadata = json!({"name": name, "labels": labels, "ownerReferences": owner("StatefulSet", set)});
+    if set["metadata"]["annotations"].is_object() {
+        metadata["annotations"] = set["metadata"]["annotations"].clone();
     }
-    server.control("StatefulSet", &name(object), |object| object["status"] = status);
-    true
+    json!({"metadata": metadata, "data": {"spec": {"template": template}}, "revision": number})
+}
+
+/// A StatefulSet, as one run of the controller sees it.
+struct Run<'a> {
+    object: &'a Value,
+    pods: &'a [Arc<Value>],
+    /// By number.
+    revisions: &'a [Arc<Value>],
+    update: &'a str,
+    current: &'a str,
+    now: Timestamp,
+}
+
+impl<'a> Run<'a> {
+    fn is_of(&self, pod: &Value, revision: &str) -> bool {
+        pod["metadata"]["labels"][REVISION] == revision
+    }
+
+    fn is_available(&self, pod: &Value) -> bool {
+        is_available(pod, &self.object["spec"]["minReadySeconds"], self.now)
+    }
+
+    fn start(&self) -> i64 {
+        count(&self.object["spec"]["ordinals"]["start"])
+    }
+
+    fn wanted(&self) -> i64 {
+        count(&self.object["spec"]["replicas"])
+    }
+
+    fn at(&self, ordinal: i64) -> Option<&'a Arc<Value>> {
+        self.pods.iter().find(|pod| super::ordinal(pod) == ordinal)
+    }
+
+    /// The revision at which a missing pod comes back.
+    fn revision_of(&self, ordinal: i64) -> &'a str {
+        let strategy = &self.object["spec"]["updateStrategy"];
+        let below = match strategy["rollingUpdate"]["partition"].as_i64() {
+            // The partition is an index, not an ordinal.
+            Some(partition) => partition,
+            None if strategy["type"] == "RollingUpdate" => count(&self.object["status"]["currentReplicas"]),
+            None => 0,
+        };
+        if ordinal < self.start().saturating_add(below) { self.current } else { self.update }
+    }
+
+    fn create(&self, server: &mut Server, ordinal: i64) -> bool {
+        let revision = self.revision_of(ordinal);
+        let Some(of) = self.revisions.iter().find(|one| one["metadata"]["name"] == revision) else { return false };
+        let (pod_name, index) = (format!("{}-{ordinal}", name(self.object)), ordinal.to_string());
+        let labels = [(REVISION, revision), ("apps.kubernetes.io/pod-index", &index), ("statefulset.kubernetes.io/pod-name", &pod_name)];
+        let mut pod = pod(&pod_name, &of["data"]["spec"]["template"], owner("StatefulSet", self.object), &labels);
+        pod["spec"]["hostname"] = json!(pod_name);
+        server.control_create("Pod", pod);
+        true
+    }
+
+    fn control(&self, server: &mut Server) -> bool {
+        let monotonic = self.object["spec"]["podManagementPolicy"] != "Parallel";
+        let ordinals = self.start()..self.start().saturating_add(self.wanted());
+        for ordinal in ordinals.clone() {
+            match self.at(ordinal) {
+                None => return self.create(server, ordinal),
+                // In order, and each only once the one before is ready (kubernetes#67250: also when its revision is withdrawn).
+                Some(pod) if monotonic && !(is_staying(pod) && self.is_available(pod)) => return false,
+                Some(_) => {}
+            }
+        }
+        let mut condemned: Vec<_> = self.pods.iter().filter(|pod| !ordinals.contains(&ordinal(pod))).collect();
+        condemned.sort_by_key(|pod| Reverse(ordinal(pod)));
+        // Of the pods that are not available only the first may go before the others are.
+        let broken = condemned.iter().rev().find(|pod| !self.is_available(pod) || !is_staying(pod)).copied();
+        for pod in condemned {
+            match is_staying(pod) {
+                true if monotonic && !self.is_available(pod) && broken.is_some_and(|broken| !Arc::ptr_eq(broken, pod)) => return false,
+                true => {
+                    server.delete("Pod", &name(pod));
+                    return true;
+                }
+                false if monotonic => return false,
+                false => {}
+            }
+        }
+        self.roll(server, ordinals)
+    }
+
+    /// Pods of other revisions are ended, from the highest ordinal down.
+    fn roll(&self, server: &mut Server, ordinals: std::ops::Range<i64>) -> bool {
+        let strategy = &self.object["spec"]["updateStrategy"];
+        if strategy["type"] == "OnDelete" {
+            return false;
+        }
+        let partition = count(&strategy["rollingUpdate"]["partition"]);
+        for ordinal in (ordinals.start.saturating_add(partition)..ordinals.end).rev() {
+            let Some(pod) = self.at(ordinal) else { return false };
+            if !self.is_of(pod, self.update) && is_staying(pod) {
+                server.delete("Pod", &name(pod));
+                return true;
+            }
+            if !self.is_available(pod) || !is_staying(pod) {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn status(&self, server: &mut Server) -> bool {
+        let number = |keep: &dyn Fn(&Value) -> bool| number(self.pods.iter().filter(|pod| keep(pod)));
+        let (replicas, ready) = (number(&|_| true), number(&is_ready));
+        let of = |revision: &str| number(&|pod: &Value| self.is_of(pod, revision) && is_staying(pod));
+        let updated = of(self.update);
+        // The partition is not looked at: at 0 replicas even a held update counts as complete.
+        let all = |count: i64| count == self.wanted();
+        let complete = self.object["spec"]["updateStrategy"]["type"] == "RollingUpdate" && all(updated) && all(ready) && all(replicas);
+        let (current, currents) = if complete { (self.update, updated) } else { (self.current, of(self.current)) };
+        let status = json!({
+            "observedGeneration": self.object["metadata"]["generation"], "replicas": replicas, "readyReplicas": ready,
+            "availableReplicas": number(&|pod| self.is_available(pod)), "updatedReplicas": updated, "currentReplicas": currents,
+            "updateRevision": self.update, "currentRevision": current, "collisionCount": 0,
+        });
+        if self.object["status"] == status {
+            return false;
+        }
+        server.control("StatefulSet", &name(self.object), |object| object["status"] = status);
+        true
+    }
+
+    /// Drops revisions that nothing uses beyond the limit, the oldest first.
+    fn clean(&self, server: &mut Server) -> bool {
+        let limit = self.object["spec"]["revisionHistoryLimit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
+        let used =
+            |revision: &str| revision == self.update || revision == self.current || self.pods.iter().any(|pod| self.is_of(pod, revision));
+        let unused: Vec<_> = self.revisions.iter().map(|revision| name(revision)).filter(|name| !used(name)).collect();
+        let gone = unused.len().saturating_sub(limit);
+        unused.iter().take(gone).for_each(|revision| server.remove("ControllerRevision", revision));
+        gone > 0
+    }
 }
