@@ -1,9 +1,11 @@
 //! The twin of the admission policies answers as the policies do; without this the simulation would prove only itself.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::{
     Api, Client, Config,
-    api::{PostParams},
+    api::PostParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use local_cluster::shared;
@@ -83,26 +85,30 @@ fn placed(object: &Value, namespace: &str, name: &str) -> Value {
     object
 }
 
-#[tokio::test]
-async fn the_twin_answers_as_the_real_policies_do() {
-    let _operator = operator();
-    let shop = Shop::open("conformance").await;
-    shop.kubectl(&["create", "rolebinding", "operator", "--clusterrole=admin", "--serviceaccount=lockkeeper-system:lockkeeper"]);
-    let mut clients = std::collections::BTreeMap::new();
-    clients.insert(OPERATOR.to_owned(), client_of(OPERATOR).await);
-    let all: Vec<Value> = serde_json::from_str(include_str!("../model/cases/admission.json")).unwrap();
-    let mut compared = 0;
-    let mut wrong = Vec::new();
-    for (number, case) in all.iter().enumerate() {
-        let kind = case["kind"].as_str().unwrap();
-        let special = matches!(case["old"]["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));
-        if !["Deployment", "StatefulSet"].contains(&kind) || case["operation"] != "UPDATE" || special {
-            continue;
+/// The real policies and the twin, side by side.
+struct Judges {
+    shop: Shop,
+    clients: BTreeMap<String, Client>,
+    compared: usize,
+    wrong: Vec<String>,
+}
+
+impl Judges {
+    async fn new(name: &str) -> Self {
+        let shop = Shop::open(name).await;
+        shop.kubectl(&["create", "rolebinding", "operator", "--clusterrole=admin", "--serviceaccount=lockkeeper-system:lockkeeper"]);
+        let clients = [(OPERATOR.to_owned(), client_of(OPERATOR).await)].into();
+        Self { shop, clients, compared: 0, wrong: Vec::new() }
+    }
+
+    /// A user who may edit workloads, and has these verbs; the name depends on them.
+    async fn account(&mut self, user: &str, verbs: &[&str]) -> String {
+        if user == OPERATOR {
+            return user.to_owned();
         }
-        let user = case["user"].as_str().unwrap();
-        let verbs: Vec<_> = case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
-        let account = if user == OPERATOR { user.to_owned() } else { format!("{user}-{}", verbs.len()) };
-        if !clients.contains_key(&account) {
+        let account = format!("{user}-{}", verbs.len());
+        if !self.clients.contains_key(&account) {
+            let shop = &self.shop;
             shop.kubectl(&["create", "rolebinding", &format!("{account}-admin"), "--clusterrole=admin", &format!("--user={account}")]);
             if !verbs.is_empty() {
                 let mut arguments = vec!["create", "role", &account, "--resource=upgradepolicies.lockkeeper.dev"];
@@ -111,43 +117,76 @@ async fn the_twin_answers_as_the_real_policies_do() {
                 shop.kubectl(&arguments);
                 shop.kubectl(&["create", "rolebinding", &account, &format!("--role={account}"), &format!("--user={account}")]);
             }
-            clients.insert(account.clone(), client_of(&account).await);
+            self.clients.insert(account.clone(), client_of(&account).await);
         }
-        let name = format!("case-{number}");
+        account
+    }
+
+    async fn compare(&mut self, what: &str, name: &str, kind: &str, (old, new): (&Value, &Value), (user, verbs): (&str, &[&str])) {
+        let account = self.account(user, verbs).await;
+        let namespace = &self.shop.name;
         // As the operator, whom nothing keeps from creating an object in any state.
-        let old = placed(&case["old"], &shop.name, &name);
-        if create(&clients[OPERATOR], &shop.name, kind, &old).await.is_err() {
-            continue;
+        if create(&self.clients[OPERATOR], namespace, kind, &placed(old, namespace, name)).await.is_err() {
+            return;
         }
-        let old = read(&shop.client, &shop.name, kind, &name).await;
-        let mut new = placed(&case["new"], &shop.name, &name);
-        for field in ["resourceVersion"] {
-            new["metadata"][field] = old["metadata"][field].clone();
-        }
+        let stored = read(&self.shop.client, namespace, kind, name).await;
         // What the API server fills in, the twin gets filled in.
-        let filled = {
-            let mut filled = old.clone();
-            filled["metadata"]["labels"] = new["metadata"]["labels"].clone();
-            filled["metadata"]["annotations"] = new["metadata"]["annotations"].clone();
-            merge(&mut filled["spec"], &case["old"]["spec"], &new["spec"]);
-            filled
-        };
-        let twin = Twin::default().admit(&Write { kind, operation: Operation::Update, old: Some(&old), new: &filled, user: &account, verbs: &verbs });
-        let mut written = filled.clone();
-        written["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-        let real = replaced(&clients[&account], &shop.name, kind, &name, &written).await;
-        compared += 1;
+        let new = placed(new, namespace, name);
+        let mut written = stored.clone();
+        for field in ["labels", "annotations"] {
+            written["metadata"][field] = new["metadata"][field].clone();
+        }
+        merge(&mut written["spec"], &old["spec"], &new["spec"]);
+        let write = Write { kind, operation: Operation::Update, old: Some(&stored), new: &written, user: &account, verbs };
+        let twin = Twin::default().admit(&write);
+        let real = replaced(&self.clients[&account], namespace, kind, name, &written).await;
+        self.compared += 1;
         match (&real, &twin) {
             (Ok(real), Ok(twin)) if comparable(real) == comparable(&twin.object) => {}
             (Err(kube::Error::Api(status)), Err(refused)) if status.message.contains(&refused.0) => {}
             // What is invalid is refused later than in admission.
             (Err(kube::Error::Api(status)), Ok(_)) if status.code == 422 && !status.message.contains("Lockkeeper") => {}
-            _ => wrong.push(format!("{}:\n  real {}\n  twin {}", case["name"], shown(&real), shown_twin(&twin))),
+            _ => self.wrong.push(format!("{what}:\n  real {}\n  twin {}", shown(&real), shown_twin(&twin))),
         }
-        shop.kubectl(&["delete", &kind.to_lowercase(), &name, "--wait=false"]);
+        self.shop.api(kind).delete(name, &Default::default()).await.unwrap();
     }
-    assert!(compared > 150, "{compared} cases were compared");
-    assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
+
+    fn verdict(self, at_least: usize) {
+        let Self { compared, wrong, .. } = self;
+        assert!(compared >= at_least, "{compared} writes were compared");
+        assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}
+
+#[tokio::test]
+async fn the_twin_answers_as_the_real_policies_do() {
+    let _operator = operator();
+    let mut judges = Judges::new("conformance").await;
+    let all: Vec<Value> = serde_json::from_str(include_str!("../model/cases/admission.json")).unwrap();
+    for (number, case) in all.iter().enumerate() {
+        let kind = case["kind"].as_str().unwrap();
+        let special = matches!(case["old"]["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));
+        if !["Deployment", "StatefulSet"].contains(&kind) || case["operation"] != "UPDATE" || special {
+            continue;
+        }
+        let verbs: Vec<_> = case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
+        let user = case["user"].as_str().unwrap();
+        judges.compare(&case["name"].to_string(), &format!("case-{number}"), kind, (&case["old"], &case["new"]), (user, &verbs)).await;
+    }
+    judges.verdict(150);
+}
+
+#[tokio::test]
+async fn the_twin_answers_as_the_real_policies_do_to_whatever_is_written() {
+    let _operator = operator();
+    let mut judges = Judges::new("generated").await;
+    for (number, generated) in model::admission::generate::writes(7, 400).into_iter().enumerate() {
+        let write = generated.write();
+        let Some(old) = write.old else { continue };
+        let what = format!("write {number} of {} by {}", write.kind, write.user);
+        judges.compare(&what, &format!("write-{number}"), write.kind, (old, write.new), (write.user, write.verbs)).await;
+    }
+    judges.verdict(300);
 }
 
 /// Puts into a defaulted spec what changed between two that are not.
@@ -178,4 +217,55 @@ fn shown(real: &Result<Value, kube::Error>) -> String {
 
 fn shown_twin(twin: &Result<model::admission::Admitted, model::admission::Refused>) -> String {
     twin.as_ref().map_or_else(|refused| refused.0.clone(), |admitted| comparable(&admitted.object).to_string())
+}
+
+#[tokio::test]
+async fn the_models_of_the_controllers_come_to_rest_where_the_real_ones_do() {
+    use model::controllers::scripts::{NAME, Settled, Write as Step, all, in_order, run};
+    let _operator = operator();
+    let mut wrong = Vec::new();
+    for (number, script) in all().into_iter().enumerate() {
+        let shop = Shop::open(&format!("script-{number}")).await;
+        let mut model = model::server::Server::new("2026-11-20T09:00:00Z".parse().unwrap());
+        let expected = run(&script, &mut model);
+        for (step, (write, expected)) in script.writes.iter().zip(expected).enumerate() {
+            let refused = match write {
+                Step::Create(manifest) => {
+                    let mut manifest = manifest.clone();
+                    manifest["apiVersion"] = json!("apps/v1");
+                    manifest["kind"] = json!(script.kind);
+                    !shop.run("kubectl", &["create", "-f", "-"], Some(&manifest)).success
+                }
+                Step::Patch(patch) => !shop.run("kubectl", &["patch", script.kind, NAME, "--type=merge", "-p", &patch.to_string()], None).success,
+                Step::Evict(place) => {
+                    let mut pods = raw(&shop, "Pod").await;
+                    pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+                    let mut pods: Vec<_> = pods.into_iter().map(std::sync::Arc::new).collect();
+                    in_order(&mut pods);
+                    let name = pods[*place]["metadata"]["name"].as_str().unwrap().to_owned();
+                    !shop.run("kubectl", &["delete", "pod", &name, "--grace-period=0", "--force"], None).success
+                }
+            };
+            let mut seen = None;
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while std::time::Instant::now() < deadline && seen.as_ref() != Some(&expected) {
+                let workload = shop.get(script.kind, NAME).await;
+                let pods = raw(&shop, "Pod").await;
+                let sets = raw(&shop, "ReplicaSet").await;
+                seen = Some(Settled::of(&workload, &pods, &sets, refused));
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            if seen.as_ref() != Some(&expected) {
+                wrong.push(format!("{} ({}), step {step}:\n  real  {seen:?}\n  model {expected:?}", script.name, script.kind));
+                break;
+            }
+        }
+        shop.kubectl(&["delete", script.kind, NAME, "--wait=false"]);
+    }
+    assert!(wrong.is_empty(), "{} scripts differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+async fn raw(shop: &Shop, kind: &str) -> Vec<Value> {
+    let all = shop.api(kind).list(&Default::default()).await.unwrap().items;
+    all.into_iter().map(|one| serde_json::to_value(one).unwrap()).collect()
 }

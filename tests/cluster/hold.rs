@@ -395,3 +395,123 @@ async fn a_set_stuck_behind_a_pod_of_a_withdrawn_revision_is_named_with_the_cure
     shop.kubectl(&["delete", "pod", "db-1", "--grace-period=0", "--force"]);
     shop.all_run(kind, name, "other:v1", 2).await;
 }
+
+#[tokio::test]
+async fn p6_holds_stand_through_a_restart_of_the_api_server_and_kills_of_the_operator() {
+    let operator = operator_alone();
+    let shop = Shop::gated("killed").await;
+    for kind in HOLDABLE {
+        shop.guarded(kind, &named("web", kind)).await;
+    }
+    local_cluster::shared().restart_api_server().unwrap();
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let before = eventually("the API server is back", || async { shop.api("Pod").list(&Default::default()).await.is_ok() }, |up| *up).await;
+        assert!(before);
+        let pods = shop.pods(name).await;
+        // The first write that is accepted is held.
+        let write = || async { shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None).success };
+        eventually("the write is accepted", write, |accepted| *accepted).await;
+        shop.is_held(kind, name).await;
+        assert_eq!(shop.pods(name).await, pods);
+    }
+    // Killed while it takes note, while it waits, and while it releases: the end is the same.
+    operator.kill();
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.waits(kind, name, "ApprovalRequired").await;
+        operator.kill();
+        let id = shop.is_held(kind, name).await;
+        shop.annotate(kind, name, "approve", &id);
+        operator.kill();
+        shop.all_run(kind, name, "other:v2", 2).await;
+        shop.is_free(kind, name).await;
+    }
+    operator.ready();
+}
+
+#[tokio::test]
+async fn windows_open_and_close_and_one_that_cannot_be_read_freezes() {
+    let _operator = operator();
+    let shop = Shop::gated("windows").await;
+    shop.guarded("Deployment", "web").await;
+    let gates = |window: Value| json!({"spec": {"gates": {"approval": "NotRequired", "windows": [window]}}});
+    // A year in which it is not.
+    shop.patch("UpgradePolicy", "shop", gates(json!({"type": "Deny", "schedule": "* * * * *", "duration": "1h"}))).await;
+    shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);
+    let entry = shop.waits("Deployment", "web", "WindowClosed").await;
+    assert!(entry["message"].as_str().unwrap().contains("Deny window"), "{entry:#}");
+    shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": "0 0 * * *", "duration": "1h", "timeZone": "Nowhere/Never"}))).await;
+    let entry = shop.waits("Deployment", "web", "Frozen").await;
+    assert!(entry["message"].as_str().unwrap().contains("invalid"), "{entry:#}");
+    let ready = |status: &Value| {
+        let mut all = status["conditions"].as_array().into_iter().flatten();
+        all.any(|one| one["type"] == "Ready" && one["reason"] == "InvalidSpec" && one["message"].as_str().unwrap_or_default().contains("Nowhere/Never"))
+    };
+    eventually("the policy says why", || shop.status(), ready).await;
+    shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": "* * * * *", "duration": "1h"}))).await;
+    shop.all_run("Deployment", "web", "other:v2", 2).await;
+    shop.is_free("Deployment", "web").await;
+}
+
+#[tokio::test]
+async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said() {
+    let operator = operator_alone();
+    let shop = Shop::gated("said").await;
+    shop.guarded("Deployment", "web").await;
+    shop.guarded("Deployment", "volatile").await;
+    for number in 0..5 {
+        let annotation = json!({"spec": {"template": {"metadata": {"annotations": {"rendered-at": number.to_string()}}}}});
+        shop.patch("Deployment", "volatile", annotation).await;
+        shop.waits("Deployment", "volatile", "ApprovalRequired").await;
+    }
+    let entry = shop.waits("Deployment", "volatile", "ApprovalRequired").await;
+    let message = entry["message"].as_str().unwrap();
+    assert!(message.contains("VolatileTemplate") && message.contains("annotations[rendered-at]"), "{message}");
+
+    crate::support::kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-deployments"]);
+    let mut broken = shop.manifest("Deployment", "web", "v2");
+    broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+    shop.apply(&broken);
+    assert!(shop.event("web", "HoldMissed").await.contains("should have been held"));
+    drop(operator);
+}
+
+#[tokio::test]
+async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
+    let _operator = operator();
+    let shop = Shop::gated("plugin").await;
+    let plugin = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-lockkeeper"))
+            .env("KUBECONFIG", &local_cluster::shared().kubeconfig)
+            .args(["-n", &shop.name])
+            .args(arguments)
+            .output()
+            .unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let place = format!("{}/{name}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+        assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
+        shop.kubectl(&["set", "image", &place, "app=other:v2"]);
+        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"].as_str().unwrap().to_owned();
+        let (code, text) = plugin(&["status"]);
+        assert!(code == Some(0) && text.contains(&place) && text.contains("ApprovalRequired"), "{text}");
+        let (_, text) = plugin(&["why", &place]);
+        for part in ["made by admin", &format!("lockkeeper.dev/approve={id}"), "approval", "Events", "UpgradeHeld"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(plugin(&["wait", &place]).0, Some(3), "it waits for a person");
+        shop.annotate(kind, name, "approve", &id);
+        assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
+        assert_eq!(shop.images(name).await, ["other:v2", "other:v2"]);
+    }
+    let json: Value = serde_json::from_str(&plugin(&["status", "-o", "json"]).1).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+    assert_eq!(plugin(&["wait", "--all"]).0, Some(0));
+    let (code, text) = plugin(&["why", "deployment/nobody"]);
+    assert!(code == Some(1) && text.contains("there is no Deployment/nobody"), "{text}");
+    assert!(plugin(&["why", "nonsense"]).1.contains("such as deployment/web"));
+}

@@ -101,6 +101,10 @@ impl Truth {
             known.hold = None;
         }
         if let (Some(begun), Some(id)) = (&mut known.hold, hold) {
+            // At 0 replicas a StatefulSet's controller itself counts the newest revision as rolled out; no pod was ended for it.
+            if pods.is_empty() && object["spec"]["replicas"] == 0 {
+                begun.images.insert(image(&object));
+            }
             let change = (id.to_owned(), image(&object));
             if begun.change.0 == change.0 && begun.change.1 != change.1 {
                 return Err(format!("P7: {kind}/{name} is held with another template, under the same id {id}"));
