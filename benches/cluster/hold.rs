@@ -88,7 +88,10 @@ async fn policies(client: &Client, on: bool) {
         let object: Value = serde_saphyr::from_str(document).unwrap();
         let kind = object["kind"].as_str().unwrap().to_owned();
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", &kind));
-        let resource = ApiResource { plural: if kind.ends_with("Policy") { kind.to_lowercase().replace("policy", "policies") } else { resource.plural.clone() }, ..resource };
+        let resource = ApiResource {
+            plural: if kind.ends_with("Policy") { kind.to_lowercase().replace("policy", "policies") } else { resource.plural.clone() },
+            ..resource
+        };
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let name = object["metadata"]["name"].as_str().unwrap();
         match (on, kind.ends_with("Binding")) {
@@ -150,8 +153,15 @@ async fn approvals(client: &Client) {
     operator.stop();
     times.sort();
     let floor = floor(&api).await;
-    println!("\nfrom the write of an approval to the accepted release, as a watch sees it; the floor is one write after another, seen the same way");
-    println!("  floor {:>6} ms   median {:>6} ms   slowest {:>6} ms", floor.as_millis(), times[APPROVALS / 2].as_millis(), times[APPROVALS - 1].as_millis());
+    println!(
+        "\nfrom the write of an approval to the accepted release, as a watch sees it; the floor is one write after another, seen the same way"
+    );
+    println!(
+        "  floor {:>6} ms   median {:>6} ms   slowest {:>6} ms",
+        floor.as_millis(),
+        times[APPROVALS / 2].as_millis(),
+        times[APPROVALS - 1].as_millis()
+    );
 }
 
 /// Two writes, the second one when the first was seen, until the second is seen.

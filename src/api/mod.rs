@@ -8,7 +8,7 @@ pub mod status;
 
 pub use period::Period;
 pub use policy::{
-    Approval, ChangeCause, ConfigKind, ConfigPattern, ConfigSpec, GatesSpec, IncludeOwned, Limit, Mode, OnChange, RolloutSpec, Together, UpgradePolicy, UpgradePolicySpec,
-    WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
+    Approval, ChangeCause, ConfigKind, ConfigPattern, ConfigSpec, GatesSpec, IncludeOwned, Limit, Mode, OnChange, RolloutSpec, Together,
+    UpgradePolicy, UpgradePolicySpec, WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
 };
 pub use status::{Attention, HoldStatus, Phase, Reason, UpgradePolicyStatus, WorkloadCounts};

@@ -316,9 +316,7 @@ impl Assessments<'_> {
             }));
         }
         // What comes with a patch is told when that is accepted.
-        decision
-            .notices
-            .retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
+        decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
         decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
         decision
     }
@@ -327,7 +325,8 @@ impl Assessments<'_> {
         let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
         let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
         for (id, found) in &self.of {
-            let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
+            let governs =
+                |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
             if !self.governance.standings.get(*id).is_some_and(governs) {
                 continue;
             }

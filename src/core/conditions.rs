@@ -71,7 +71,9 @@ pub fn of_holds(policy: &Policy, gap: Option<&Gap>, unmarked: &[String], now: Ti
 
 /// The conditions of a policy whose spec cannot be acted on.
 pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
-    let message = format!("{error}. Until it is mended, the workloads that it governed are held as if it said mode: Freeze, and nothing else is done");
+    let message = format!(
+        "{error}. Until it is mended, the workloads that it governed are held as if it said mode: Freeze, and nothing else is done"
+    );
     vec![
         condition(policy, "Ready", false, "InvalidSpec", message.clone(), now),
         condition(policy, "Stalled", true, "InvalidSpec", message, now),

@@ -150,7 +150,9 @@ impl Patch {
             operations.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": self.resource_version.to_string()}));
         }
         match self.governed {
-            Some(true) if !self.has.labels => operations.push(json!({"op": "add", "path": "/metadata/labels", "value": {marks::GOVERNED: "true"}})),
+            Some(true) if !self.has.labels => {
+                operations.push(json!({"op": "add", "path": "/metadata/labels", "value": {marks::GOVERNED: "true"}}))
+            }
             Some(true) => operations.push(json!({"op": "add", "path": pointer("/metadata/labels", marks::GOVERNED), "value": "true"})),
             Some(false) => operations.push(json!({"op": "remove", "path": pointer("/metadata/labels", marks::GOVERNED)})),
             None => {}

@@ -1,7 +1,10 @@
 //! Carries out actions: one request an object at a time, each in a task of its own, so that nobody waits for anybody.
 
 use std::{
-    collections::{BTreeMap, HashMap}, sync::Arc, time::Duration};
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

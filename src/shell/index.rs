@@ -195,9 +195,10 @@ impl Index {
         let touched = match object.view {
             View::Policy(mut policy) => {
                 if policy.spec.is_ok() && policy.windows.never_opens(now) {
-                    policy.spec = Err("spec.gates.windows: within the next 5 years no change could go through, because the Deny windows cover \
+                    policy.spec =
+                        Err("spec.gates.windows: within the next 5 years no change could go through, because the Deny windows cover \
                                        every Allow window; change one of them"
-                        .to_owned());
+                            .to_owned());
                 }
                 effects.policies_changed |= namespace.policies.insert(object.name, *policy).is_none();
                 true

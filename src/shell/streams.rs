@@ -27,8 +27,8 @@ use super::{
     },
 };
 use crate::{
-    core::world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
     api::crd,
+    core::world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
     telemetry::metrics::Metrics,
 };
 

@@ -62,7 +62,11 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
         owner: controller(meta).map(|owner| format!("{}/{}", owner.kind, owner.name)),
         reloader: other_reloader(annotations),
         last_writer,
-        noted: entries.iter().filter(|entry| entry.manager.as_deref() == Some(marks::FIELD_MANAGER)).filter_map(|entry| Some(entry.time.as_ref()?.0)).max(),
+        noted: entries
+            .iter()
+            .filter(|entry| entry.manager.as_deref() == Some(marks::FIELD_MANAGER))
+            .filter_map(|entry| Some(entry.time.as_ref()?.0))
+            .max(),
         template: Template {
             references: references::of_template(template).into(),
             config_hash: template_annotations.and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str()?.to_owned())),

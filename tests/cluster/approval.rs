@@ -83,7 +83,9 @@ async fn p16_required_from_other_is_not_the_author() {
         assert!(annotate(&shop, &author, kind, name, "approve", &id).success);
         let said = |object: &serde_json::Value| {
             let attention = object["attention"].as_array().into_iter().flatten();
-            attention.filter(|one| one["kind"] == kind).any(|one| one["message"].as_str().unwrap_or_default().contains("approved by author, who made the change"))
+            attention
+                .filter(|one| one["kind"] == kind)
+                .any(|one| one["message"].as_str().unwrap_or_default().contains("approved by author, who made the change"))
         };
         eventually("that the author's own does not count is said", || shop.status(), said).await;
         // It stands; the other's must be newly set.

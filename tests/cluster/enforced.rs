@@ -73,7 +73,8 @@ async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back() {
         let name = &format!("web-{}", kind.to_lowercase());
         shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/hold-changes-"]);
         shop.kubectl(&["label", kind, name, "lockkeeper.dev/governed-"]);
-        let back = |object: &Value| mark(object, "hold-changes").is_some() && object["metadata"]["labels"]["lockkeeper.dev/governed"] == "true";
+        let back =
+            |object: &Value| mark(object, "hold-changes").is_some() && object["metadata"]["labels"]["lockkeeper.dev/governed"] == "true";
         eventually("the marks are back", || shop.get(kind, name), back).await;
     }
     // What changes now is not held, and said.

@@ -31,7 +31,11 @@ async fn p2_config_that_changes_under_a_hold_goes_along_with_the_release_as_one_
         let name = &format!("web-{}", kind.to_lowercase());
         let both = |status: &Value| {
             let mut all = status["attention"].as_array().into_iter().flatten();
-            all.any(|one| one["kind"] == kind && one["hold"]["cause"] == json!(["Template", "Config"]) && one["changed"].to_string().contains("ConfigMap/app[key]"))
+            all.any(|one| {
+                one["kind"] == kind
+                    && one["hold"]["cause"] == json!(["Template", "Config"])
+                    && one["changed"].to_string().contains("ConfigMap/app[key]")
+            })
         };
         eventually("both causes are named", || shop.status(), both).await;
         assert!(shop.images(name).await.iter().all(|image| image == "other:v1"));
@@ -67,7 +71,9 @@ async fn a_config_change_alone_waits_under_an_id_of_its_own() {
 
         // Another content is another change, and the first one's approval is void.
         shop.write(name, "key", "newer").await;
-        let second = pending(&eventually("another id", || shop.get(kind, name), |object| pending(object).as_deref() != Some(&*first)).await).unwrap();
+        let second =
+            pending(&eventually("another id", || shop.get(kind, name), |object| pending(object).as_deref() != Some(&*first)).await)
+                .unwrap();
         shop.annotate(kind, name, "approve", &first);
         assert_eq!(mark(&shop.get(kind, name).await, "approve"), None);
         let status = shop.stands(name, "Waiting", "ApprovalRequired").await;
@@ -77,14 +83,20 @@ async fn a_config_change_alone_waits_under_an_id_of_its_own() {
 
         // Changed back, it waits for nothing; and what comes again is another change.
         shop.write(name, "key", "old").await;
-        eventually("it waits no more", || shop.get(kind, name), |object| pending(object).is_none() && mark(object, "hold-since").is_none()).await;
+        eventually("it waits no more", || shop.get(kind, name), |object| pending(object).is_none() && mark(object, "hold-since").is_none())
+            .await;
         shop.write(name, "key", "newer").await;
         let third = pending(&waits().await).unwrap();
         assert!(third != second && third != first);
         shop.annotate(kind, name, "approve", &third);
         shop.rolled(name, 1).await;
         shop.done(kind, name).await;
-        eventually("nothing is left of it", || shop.get(kind, name), |object| pending(object).is_none() && mark(object, "approve").is_none()).await;
+        eventually(
+            "nothing is left of it",
+            || shop.get(kind, name),
+            |object| pending(object).is_none() && mark(object, "approve").is_none(),
+        )
+        .await;
 
         // And past the gates by a bypass.
         shop.a_second_passes().await;

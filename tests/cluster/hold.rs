@@ -137,7 +137,12 @@ async fn p7_a_newer_change_is_judged_anew_and_old_approvals_are_void() {
     let _operator = operator();
     let shop = Shop::gated("newer").await;
     // So that an approval of A is not acted on before B is written.
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"approval": "Required"}, "config": {"settle": "5s", "settleLimit": "60s"}}})).await;
+    shop.patch(
+        "UpgradePolicy",
+        "shop",
+        json!({"spec": {"gates": {"approval": "Required"}, "config": {"settle": "5s", "settleLimit": "60s"}}}),
+    )
+    .await;
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.guarded(kind, name).await;
@@ -286,8 +291,23 @@ async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_ri
         let before = shop.pods(name).await;
         let garbage = |value: &str| -> Value {
             let all = [
-                "hold", "hold-since", "declared-paused", "declared-partition", "declared-strategy", "partition", "volume-access", "config",
-                "governance", "rollout", "rollouts", "pending-config", "approve", "approved-by", "bypass", "bypassed-by", "hold-changes",
+                "hold",
+                "hold-since",
+                "declared-paused",
+                "declared-partition",
+                "declared-strategy",
+                "partition",
+                "volume-access",
+                "config",
+                "governance",
+                "rollout",
+                "rollouts",
+                "pending-config",
+                "approve",
+                "approved-by",
+                "bypass",
+                "bypassed-by",
+                "hold-changes",
             ];
             all.into_iter().map(|mark| (format!("lockkeeper.dev/{mark}"), json!(value))).collect::<serde_json::Map<_, _>>().into()
         };
@@ -406,7 +426,8 @@ async fn p6_holds_stand_through_a_restart_of_the_api_server_and_kills_of_the_ope
     local_cluster::shared().restart_api_server().unwrap();
     for kind in HOLDABLE {
         let name = &named("web", kind);
-        let before = eventually("the API server is back", || async { shop.api("Pod").list(&Default::default()).await.is_ok() }, |up| *up).await;
+        let before =
+            eventually("the API server is back", || async { shop.api("Pod").list(&Default::default()).await.is_ok() }, |up| *up).await;
         assert!(before);
         let pods = shop.pods(name).await;
         // The first write that is accepted is held.
@@ -446,7 +467,11 @@ async fn windows_open_and_close_and_one_that_cannot_be_read_freezes() {
     assert!(entry["message"].as_str().unwrap().contains("invalid"), "{entry:#}");
     let ready = |status: &Value| {
         let mut all = status["conditions"].as_array().into_iter().flatten();
-        all.any(|one| one["type"] == "Ready" && one["reason"] == "InvalidSpec" && one["message"].as_str().unwrap_or_default().contains("Nowhere/Never"))
+        all.any(|one| {
+            one["type"] == "Ready"
+                && one["reason"] == "InvalidSpec"
+                && one["message"].as_str().unwrap_or_default().contains("Nowhere/Never")
+        })
     };
     eventually("the policy says why", || shop.status(), ready).await;
     shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": "* * * * *", "duration": "1h"}))).await;

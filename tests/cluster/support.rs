@@ -440,7 +440,8 @@ impl Shop {
     /// With a policy that wants each change approved.
     pub async fn gated(name: &str) -> Self {
         let shop = Self::open(name).await;
-        shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms", "settleLimit": "5s"}, "gates": {"approval": "Required"}})).await;
+        shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms", "settleLimit": "5s"}, "gates": {"approval": "Required"}}))
+            .await;
         shop
     }
 
@@ -493,7 +494,8 @@ impl Shop {
     /// Waits until a workload carries the marks by which admission holds it, is done, and the operator has noted so.
     pub async fn marked(&self, kind: &str, name: &str) {
         self.done(kind, name).await;
-        let marked = |object: &Value| mark(object, "hold-changes").is_some() && mark(object, "rollout").is_some_and(|text| text.contains("done"));
+        let marked =
+            |object: &Value| mark(object, "hold-changes").is_some() && mark(object, "rollout").is_some_and(|text| text.contains("done"));
         eventually(&format!("{kind} {name} is marked"), || self.get(kind, name), marked).await;
     }
 
@@ -596,7 +598,11 @@ impl Shop {
     pub async fn events(&self, name: &str) -> Vec<(String, String)> {
         let events = self.api("Event").list(&ListParams::default()).await.unwrap().items;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        events.iter().filter(|one| one.data["regarding"]["name"] == name).map(|one| (text(&one.data["reason"]), text(&one.data["note"]))).collect()
+        events
+            .iter()
+            .filter(|one| one.data["regarding"]["name"] == name)
+            .map(|one| (text(&one.data["reason"]), text(&one.data["note"])))
+            .collect()
     }
 
     /// Waits for an event on an object; its note.
@@ -619,7 +625,12 @@ impl Shop {
 
 impl Shop {
     /// Waits as [`eventually`] does, for what takes the operator a minute by design.
-    pub async fn patiently<T: Debug, F: Future<Output = T>>(&self, what: &str, mut look: impl FnMut() -> F, mut holds: impl FnMut(&T) -> bool) -> T {
+    pub async fn patiently<T: Debug, F: Future<Output = T>>(
+        &self,
+        what: &str,
+        mut look: impl FnMut() -> F,
+        mut holds: impl FnMut(&T) -> bool,
+    ) -> T {
         let deadline = Instant::now() + 2 * PATIENCE;
         loop {
             let seen = look().await;

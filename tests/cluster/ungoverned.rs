@@ -96,7 +96,9 @@ async fn released(shop: &Shop) {
         let name = &name;
         let object = match way {
             // Nobody knows for a minute whether the policy is only being replaced.
-            "deleted" => shop.patiently(&format!("{way} {kind} is let go"), || shop.get(kind, name), |object| mark(object, "hold").is_none()).await,
+            "deleted" => {
+                shop.patiently(&format!("{way} {kind} is let go"), || shop.get(kind, name), |object| mark(object, "hold").is_none()).await
+            }
             _ => eventually(&format!("{way} {kind} is let go"), || shop.get(kind, name), |object| mark(object, "hold").is_none()).await,
         };
         shop.all_run(kind, name, "other:v2", 2).await;
@@ -106,7 +108,9 @@ async fn released(shop: &Shop) {
             "ignored" => assert_eq!(left, ["lockkeeper.dev/ignore"], "{way} {kind}"),
             "observe" => assert_eq!(left, ["lockkeeper.dev/config"], "{way} {kind}"),
             // Still governed, for its config.
-            "gates-removed" => assert!(left.contains(&"lockkeeper.dev/governed".to_owned()) && mark(&object, "hold-changes").is_none(), "{left:?}"),
+            "gates-removed" => {
+                assert!(left.contains(&"lockkeeper.dev/governed".to_owned()) && mark(&object, "hold-changes").is_none(), "{left:?}")
+            }
             _ => assert_eq!(left, Vec::<String>::new(), "{way} {kind}"),
         }
     }

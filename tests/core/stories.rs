@@ -310,7 +310,15 @@ fn a_policy_that_is_gone_lets_go_after_a_minute_and_only_while_the_crd_stands() 
     world.memories.extend(decision.memories);
     world.later(61);
     let decision = world.decide();
-    assert_eq!(decision.patches[0].purpose, lockkeeper::core::decision::Purpose::Forget { confirm: Some(lockkeeper::core::decision::Confirm { definition: Some("crd".into()), labels: [("app".into(), "web".into()), ("lockkeeper.dev/governed".into(), "true".into())].into() }) });
+    assert_eq!(
+        decision.patches[0].purpose,
+        lockkeeper::core::decision::Purpose::Forget {
+            confirm: Some(lockkeeper::core::decision::Confirm {
+                definition: Some("crd".into()),
+                labels: [("app".into(), "web".into()), ("lockkeeper.dev/governed".into(), "true".into())].into()
+            })
+        }
+    );
 }
 
 #[test]

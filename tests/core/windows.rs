@@ -37,18 +37,32 @@ fn one_is_open_from_its_start_for_its_duration_on_the_wall_clock_of_its_zone() {
     }
     let Standing::Closed { opens, why } = nights.judge("2026-11-20T12:00:00+01:00".parse().unwrap()) else { panic!("open") };
     assert_eq!(opens, Some("2026-11-23T02:00:00+01:00".parse().unwrap()));
-    assert!(why.contains("\"0 2 * * 1-5\" Europe/Zurich for 3h") && why.contains("2026-11-23 02:00 Europe/Zurich (2026-11-23 01:00 UTC)"), "{why}");
+    assert!(
+        why.contains("\"0 2 * * 1-5\" Europe/Zurich for 3h") && why.contains("2026-11-23 02:00 Europe/Zurich (2026-11-23 01:00 UTC)"),
+        "{why}"
+    );
 }
 
 #[test]
 fn a_start_that_the_clocks_skip_opens_at_the_skip_and_one_that_comes_twice_opens_once() {
     let half_past = windows(json!([{"schedule": "30 2 * * *", "duration": "1h", "timeZone": "Europe/Zurich"}])).unwrap();
     // 2026-03-29: 02:00 becomes 03:00.
-    for (time, open) in [("2026-03-29T01:59:59+01:00", false), ("2026-03-29T03:00:00+02:00", true), ("2026-03-29T03:59:59+02:00", true), ("2026-03-29T04:00:00+02:00", false)] {
+    for (time, open) in [
+        ("2026-03-29T01:59:59+01:00", false),
+        ("2026-03-29T03:00:00+02:00", true),
+        ("2026-03-29T03:59:59+02:00", true),
+        ("2026-03-29T04:00:00+02:00", false),
+    ] {
         assert_eq!(is_open(&half_past, time.parse().unwrap()), open, "{time}");
     }
     // 2026-10-25: 03:00 becomes 02:00.
-    for (time, open) in [("2026-10-25T02:29:59+02:00", false), ("2026-10-25T02:30:00+02:00", true), ("2026-10-25T02:29:59+01:00", true), ("2026-10-25T02:30:00+01:00", false), ("2026-10-25T03:00:00+01:00", false)] {
+    for (time, open) in [
+        ("2026-10-25T02:29:59+02:00", false),
+        ("2026-10-25T02:30:00+02:00", true),
+        ("2026-10-25T02:29:59+01:00", true),
+        ("2026-10-25T02:30:00+01:00", false),
+        ("2026-10-25T03:00:00+01:00", false),
+    ] {
         assert_eq!(is_open(&half_past, time.parse().unwrap()), open, "{time}");
     }
 }

@@ -9,8 +9,8 @@ use lockkeeper::{
     core::{
         arrange::{Surroundings, assess_all, check_spec},
         config::{digest::Key, references},
-        hold::enforced::Enforcement,
         decision::{Decision, Purpose},
+        hold::enforced::Enforcement,
         rollout::slots,
         world::{Activity, ConfigEntry, ConfigId, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, Version, WorkloadId},
     },
@@ -61,8 +61,14 @@ impl World {
         spec.as_object_mut().unwrap().entry("selector").or_insert(json!({}));
         let spec: UpgradePolicySpec = serde_json::from_value(spec).unwrap();
         let (spec, windows) = check_spec(spec).unwrap();
-        let policy =
-            Policy { name: name.into(), uid: format!("policy-{name}").into(), generation: 1, spec: Ok(spec), windows, status: Default::default() };
+        let policy = Policy {
+            name: name.into(),
+            uid: format!("policy-{name}").into(),
+            generation: 1,
+            spec: Ok(spec),
+            windows,
+            status: Default::default(),
+        };
         self.namespace.policies.insert(name.into(), policy);
     }
 

@@ -118,12 +118,25 @@ fn killed_after_any_effect_the_end_is_the_same() {
 #[test]
 fn the_scenarios_end_as_they_should() {
     let (approved, _) = play(SCENARIOS[0].1, None);
-    assert!(approved.iter().all(|(image, stands, held, pods, revisions, _)| image == "v1" && *stands == 0 && !held && *pods == ["v1", "v1"] && *revisions == 2), "{approved:?}");
+    assert!(
+        approved.iter().all(|(image, stands, held, pods, revisions, _)| image == "v1"
+            && *stands == 0
+            && !held
+            && *pods == ["v1", "v1"]
+            && *revisions == 2),
+        "{approved:?}"
+    );
     let (reverted, _) = play(SCENARIOS[1].1, None);
     assert!(reverted.iter().all(|(image, _, held, pods, ..)| image == "v0" && !held && *pods == ["v0", "v0"]), "{reverted:?}");
     let (along, _) = play(SCENARIOS[2].1, None);
     // A StatefulSet has a revision of the held template too.
-    assert!(along.iter().zip([2, 3]).all(|((_, _, held, pods, revisions, _), expected)| !held && *pods == ["v1", "v1"] && *revisions == expected), "one rollout for both: {along:?}");
+    assert!(
+        along
+            .iter()
+            .zip([2, 3])
+            .all(|((_, _, held, pods, revisions, _), expected)| !held && *pods == ["v1", "v1"] && *revisions == expected),
+        "one rollout for both: {along:?}"
+    );
     let (ungoverned, _) = play(SCENARIOS[4].1, None);
     assert!(ungoverned.iter().all(|(_, _, held, pods, _, marks)| !held && *pods == ["v1", "v1"] && marks.is_empty()), "{ungoverned:?}");
 }

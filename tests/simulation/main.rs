@@ -26,7 +26,9 @@ fn seeds(part: u64) {
     for seed in (0..SEEDS).filter(|seed| seed % PARTS == part) {
         match run(seed, MOVES, Twin::default(), None, false) {
             Ok(of_one) => seen.add(&of_one),
-            Err(violation) => panic!("seed {seed}: {violation}\nreplay: LOCKKEEPER_SEED={seed} cargo test --test simulation -- --nocapture one_seed"),
+            Err(violation) => {
+                panic!("seed {seed}: {violation}\nreplay: LOCKKEEPER_SEED={seed} cargo test --test simulation -- --nocapture one_seed")
+            }
         }
     }
     // What never happened would prove nothing.
@@ -58,7 +60,8 @@ fn is_noticed(twin: Twin, fault: Option<Fault>) -> bool {
 
 #[test]
 fn the_simulation_sees_when_a_guard_is_missing() {
-    for rule in [Rule::Hold, Rule::Reassert, Rule::RenewId, Rule::RestoreDeclared, Rule::PutMarksBack, Rule::StripStale, Rule::CheckRights] {
+    for rule in [Rule::Hold, Rule::Reassert, Rule::RenewId, Rule::RestoreDeclared, Rule::PutMarksBack, Rule::StripStale, Rule::CheckRights]
+    {
         assert!(is_noticed(Twin { forgets: Some(rule) }, None), "without {rule:?} nothing is noticed");
     }
     for fault in [Fault::NoPrecondition, Fault::StaleReading] {

@@ -106,7 +106,17 @@ impl Cluster {
         controllers::settle(&mut server);
         server.advance(Duration::from_secs(5));
         let operator = Operator::start(&server, fault);
-        let mut cluster = Self { server, operator, truth: Truth::default(), seen: Seen::default(), chance: Chance(seed), images: 0, fault, violation: None, aloud };
+        let mut cluster = Self {
+            server,
+            operator,
+            truth: Truth::default(),
+            seen: Seen::default(),
+            chance: Chance(seed),
+            images: 0,
+            fault,
+            violation: None,
+            aloud,
+        };
         for (kind, name) in WORKLOADS {
             let known = cluster.truth.known.entry((kind, name)).or_default();
             known.team = Some("a".to_owned());
@@ -135,7 +145,12 @@ impl Cluster {
     }
 
     /// A write by somebody: what they mean by it is noted if it is accepted.
-    pub fn write(&mut self, account: Account, (kind, name): (&'static str, &'static str), change: impl FnOnce(&mut Value)) -> Result<(), Failure> {
+    pub fn write(
+        &mut self,
+        account: Account,
+        (kind, name): (&'static str, &'static str),
+        change: impl FnOnce(&mut Value),
+    ) -> Result<(), Failure> {
         let before = self.server.get(kind, name).ok_or(Failure::NotFound)?;
         let result = self.server.update(account, kind, name, change);
         self.note(kind, name, &before, result.is_ok());
@@ -255,7 +270,11 @@ impl Cluster {
             }
             15 => {
                 let now = crate::truth::stands(kind, &object);
-                let declared = if kind == "Deployment" { i64::try_from(self.chance.below(2)).unwrap() } else { i64::try_from(self.chance.below(3)).unwrap() };
+                let declared = if kind == "Deployment" {
+                    i64::try_from(self.chance.below(2)).unwrap()
+                } else {
+                    i64::try_from(self.chance.below(3)).unwrap()
+                };
                 self.say(|| format!("dev sets paused or partition of {name} to {declared}"));
                 let result = self.write(DEV, at, |object| match kind {
                     "Deployment" => object["spec"]["paused"] = json!(declared == 1),
@@ -310,7 +329,19 @@ impl Cluster {
                 let _ = self.write(DEV, at, |object| object["metadata"]["labels"]["managed"] = json!(managed));
             }
             20 => {
-                let forged = *self.chance.of(&["hold", "hold-since", "config", "governance", "rollout", "pending-config", "declared-paused", "declared-partition", "approved-by", "hold-changes", "bypassed-by"]);
+                let forged = *self.chance.of(&[
+                    "hold",
+                    "hold-since",
+                    "config",
+                    "governance",
+                    "rollout",
+                    "pending-config",
+                    "declared-paused",
+                    "declared-partition",
+                    "approved-by",
+                    "hold-changes",
+                    "bypassed-by",
+                ]);
                 let value = *self.chance.of(&["", "{", "7 by dev", "true", "1", "c-00000000"]);
                 self.say(|| format!("dev forges {forged}={value:?} on {name}"));
                 let _ = self.write(DEV, at, |object| object["metadata"]["annotations"][format!("lockkeeper.dev/{forged}")] = json!(value));
@@ -464,7 +495,11 @@ impl Cluster {
             }
             let approved = self.truth.known[&at].approvals.contains(&(id.clone(), image(&object)));
             let policy = self.server.get("UpgradePolicy", "shop");
-            let plain = policy.is_some_and(|policy| policy["spec"]["gates"]["approval"] == "Required" && policy["spec"]["mode"].is_null() && policy["spec"]["gates"]["windows"].is_null());
+            let plain = policy.is_some_and(|policy| {
+                policy["spec"]["gates"]["approval"] == "Required"
+                    && policy["spec"]["mode"].is_null()
+                    && policy["spec"]["gates"]["windows"].is_null()
+            });
             if approved && plain && self.must_wait(&object) && mark(&object, "approve").is_some() {
                 return Err(format!("{kind}/{name} is approved (id {id}), and still held"));
             }

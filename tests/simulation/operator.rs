@@ -96,7 +96,8 @@ impl Operator {
             index.apply(&stream, Step::Complete, server.now());
             cursors.insert(kind, server.version());
         }
-        let definition = json!({"metadata": {"name": "crd", "uid": DEFINITION}, "status": {"conditions": [{"type": "Established", "status": "True"}]}});
+        let definition =
+            json!({"metadata": {"name": "crd", "uid": DEFINITION}, "status": {"conditions": [{"type": "Established", "status": "True"}]}});
         index.apply(&stream("customresourcedefinitions", false), Step::Applied(seen("CRD", &definition)), server.now());
         Self {
             index,
@@ -183,7 +184,11 @@ impl Operator {
             body.as_array_mut().unwrap().retain(|operation| operation["op"] != "test");
         }
         let result = server.json_patch(ACCOUNT, &kind, &patch.workload.name, &body);
-        let shown = self.index.namespace(NAMESPACE).and_then(|all| all.workloads.get(&patch.workload)).map_or(0, |workload| workload.resource_version);
+        let shown = self
+            .index
+            .namespace(NAMESPACE)
+            .and_then(|all| all.workloads.get(&patch.workload))
+            .map_or(0, |workload| workload.resource_version);
         match &result {
             Ok(object) => {
                 let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();

@@ -68,7 +68,10 @@ pub fn stands(kind: &str, object: &Value) -> i64 {
 pub fn pods(server: &Server, name: &str) -> BTreeMap<String, String> {
     let of = |pod: &Value| pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null();
     let pods = server.list("Pod").into_iter().filter(|pod| of(pod));
-    pods.map(|pod| (pod["metadata"]["uid"].as_str().unwrap().to_owned(), pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())).collect()
+    pods.map(|pod| {
+        (pod["metadata"]["uid"].as_str().unwrap().to_owned(), pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())
+    })
+    .collect()
 }
 
 fn is_done(kind: &str, object: &Value, pods: &BTreeMap<String, String>) -> bool {
@@ -76,7 +79,12 @@ fn is_done(kind: &str, object: &Value, pods: &BTreeMap<String, String>) -> bool 
     let all = |field: &str| status[field].as_u64() == Some(wanted);
     let observed = status["observedGeneration"] == object["metadata"]["generation"];
     let one = pods.values().collect::<BTreeSet<_>>().len() <= 1 && pods.len() as u64 == wanted;
-    observed && one && all("replicas") && all("availableReplicas") && all("updatedReplicas") && (kind == "Deployment" || status["updateRevision"] == status["currentRevision"])
+    observed
+        && one
+        && all("replicas")
+        && all("availableReplicas")
+        && all("updatedReplicas")
+        && (kind == "Deployment" || status["updateRevision"] == status["currentRevision"])
 }
 
 impl Truth {
@@ -88,7 +96,10 @@ impl Truth {
         let hold = hold(&object);
         if hold.is_some() && known.hold.is_none() {
             // What was under way goes on.
-            let wanted = server.list("ReplicaSet").into_iter().filter(|set| set["metadata"]["ownerReferences"][0]["name"] == name && set["spec"]["replicas"] != 0);
+            let wanted = server
+                .list("ReplicaSet")
+                .into_iter()
+                .filter(|set| set["metadata"]["ownerReferences"][0]["name"] == name && set["spec"]["replicas"] != 0);
             let under_way = wanted.map(|set| image(&set)).chain(server_settled(server, kind, &object));
             let images: BTreeSet<String> = pods.values().cloned().chain(known.settled.clone()).chain(under_way).collect();
             let change = (hold.unwrap_or_default().to_owned(), image(&object));
@@ -132,7 +143,11 @@ impl Truth {
                 return Err(format!("P10: {kind}/{name} is held, the manifest says {}, recorded is {recorded}", known.declared));
             }
         } else if stands(kind, &object) != known.declared {
-            return Err(format!("P10: {kind}/{name} is free, the manifest says {}, paused or partition is {}", known.declared, stands(kind, &object)));
+            return Err(format!(
+                "P10: {kind}/{name} is free, the manifest says {}, paused or partition is {}",
+                known.declared,
+                stands(kind, &object)
+            ));
         }
         if object["metadata"]["annotations"]["team"].as_str() != known.team.as_deref() {
             return Err(format!("P10: {kind}/{name} lost its user's annotation"));

@@ -66,7 +66,12 @@ pub async fn run(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration
             said = line;
         }
         if clock::now() >= deadline {
-            eprintln!("not done within {}s; kubectl lockkeeper why -n {} {}", timeout.as_secs(), cluster.namespace, id.to_string().to_lowercase());
+            eprintln!(
+                "not done within {}s; kubectl lockkeeper why -n {} {}",
+                timeout.as_secs(),
+                cluster.namespace,
+                id.to_string().to_lowercase()
+            );
             return Ok(ExitCode::from(End::TimedOut as u8));
         }
         tokio::time::sleep(PAUSE).await;

@@ -47,9 +47,9 @@ fn story(seen: &Seen, workload: &Workload, events: &[(Timestamp, String, String)
         None if mark.is_some() => say(format!("  Phase     {}", Phase::UpToDate)),
         None => {}
     }
-    if let Some(condition) =
-        policy.and_then(|policy| policy.status.conditions.iter().find(|condition| condition.type_ == "HoldsEnforced" && condition.status != "True"))
-    {
+    if let Some(condition) = policy.and_then(|policy| {
+        policy.status.conditions.iter().find(|condition| condition.type_ == "HoldsEnforced" && condition.status != "True")
+    }) {
         say(format!("  Holds     NOT enforced ({}): {}", condition.reason, condition.message));
     }
     let changed = attention.map_or(&[][..], |one| &one.changed);

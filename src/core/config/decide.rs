@@ -184,13 +184,7 @@ fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut 
     }
 }
 
-fn decide_roll(
-    input: &Input,
-    config: &ConfigSpec,
-    reading: &Reading,
-    (progress, outcome): (Progress, &Outcome),
-    found: &mut Assessment,
-) {
+fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress, outcome): (Progress, &Outcome), found: &mut Assessment) {
     let Reading { desired, comparison, .. } = reading;
     let what = comparison.changed.join(", ");
     let first = input.memory.differs_since.unwrap_or(input.now);

@@ -101,7 +101,12 @@ impl Record {
                 _ => return None,
             };
             let flag = |name: &str| flags.iter().any(|flag| *flag == name);
-            Some(Recorded { target: Digest::parse(target)?, baseline: Digest::parse(baseline)?, unverified: flag(UNVERIFIED), mixed: flag(MIXED) })
+            Some(Recorded {
+                target: Digest::parse(target)?,
+                baseline: Digest::parse(baseline)?,
+                unverified: flag(UNVERIFIED),
+                mixed: flag(MIXED),
+            })
         };
         let references = wire.refs.into_iter().map(|(name, words)| Some((name, recorded(words)?))).collect::<Option<_>>();
         Ok(Self { hash: wire.hash, settled: wire.settled, references: references.ok_or(NoRecord::Unreadable)?, names: wire.keys })
@@ -146,7 +151,8 @@ impl Record {
 
     fn adopt_reference(&mut self, reference: &Reference, desired: &Desired, verified: bool) {
         if let Ok(digest) = desired.digest {
-            self.references.insert(reference.to_string(), Recorded { target: digest, baseline: digest, unverified: !verified, mixed: false });
+            self.references
+                .insert(reference.to_string(), Recorded { target: digest, baseline: digest, unverified: !verified, mixed: false });
         }
     }
 

@@ -13,14 +13,18 @@ pub fn ask(gates: &GatesSpec, change: &Change) -> Gate {
         if change.workload.kind == WorkloadKind::DaemonSet {
             return Gate::Open;
         }
-        let message = "it needs an approval, and admission cannot record one now: the condition HoldsEnforced of its policy says why".to_owned();
+        let message =
+            "it needs an approval, and admission cannot record one now: the condition HoldsEnforced of its policy says why".to_owned();
         return Gate::closed(Reason::ApprovalRequired, message, None);
     }
     let how = command(change.namespace, change.workload, marks::APPROVE, change.id);
     let message = match (gates.approval, change.approved_by, change.by) {
         (Approval::NotRequired, ..) | (Approval::Required, Some(_), _) => return Gate::Open,
         (Approval::RequiredFromOther, Some(approver), Some(author)) if approver == author => {
-            format!("approved by {approver}, who made the change; somebody else has to, after the first was taken off: {}; {how}", how.replace(&format!("={} --overwrite", change.id), "-"))
+            format!(
+                "approved by {approver}, who made the change; somebody else has to, after the first was taken off: {}; {how}",
+                how.replace(&format!("={} --overwrite", change.id), "-")
+            )
         }
         (Approval::RequiredFromOther, Some(_), _) => return Gate::Open,
         (Approval::RequiredFromOther, None, Some(author)) => format!("not approved yet; somebody other than {author} may: {how}"),

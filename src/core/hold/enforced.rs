@@ -83,10 +83,11 @@ impl Enforcement {
         if self.unavailable {
             return Some(Gap {
                 reason: "AdmissionUnavailable",
-                message: "this API server does not serve MutatingAdmissionPolicy (admissionregistration.k8s.io/v1), which Kubernetes has by \
+                message:
+                    "this API server does not serve MutatingAdmissionPolicy (admissionregistration.k8s.io/v1), which Kubernetes has by \
                           default from 1.36 on: template changes roll at once, without waiting for any gate. Config changes still wait. \
                           Upgrade the cluster, then run helm upgrade for Lockkeeper"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         let reinstall = "template changes may roll without waiting. Install Lockkeeper's chart again: helm upgrade lockkeeper";
@@ -114,9 +115,9 @@ fn id(object: &Value) -> AdmissionId {
 fn difference(path: &str, expected: &Value, installed: &Value) -> Option<String> {
     match (expected, installed) {
         (Value::Object(expected), Value::Object(installed)) => {
-            let missing = expected.iter().find_map(|(key, value)| {
-                difference(&format!("{path}.{key}"), value, installed.get(key).unwrap_or(&Value::Null))
-            });
+            let missing = expected
+                .iter()
+                .find_map(|(key, value)| difference(&format!("{path}.{key}"), value, installed.get(key).unwrap_or(&Value::Null)));
             missing.or_else(|| {
                 let added = installed.iter().find(|(key, value)| !expected.contains_key(*key) && !is_default(key, value))?;
                 Some(format!("{path}.{}", added.0))
@@ -131,6 +132,7 @@ fn difference(path: &str, expected: &Value, installed: &Value) -> Option<String>
 }
 
 fn is_default(key: &str, value: &Value) -> bool {
-    value.is_null() || DEFAULTS.iter().any(|(default, text)| *default == key && serde_json::from_str::<Value>(text).ok().as_ref() == Some(value))
+    value.is_null()
+        || DEFAULTS.iter().any(|(default, text)| *default == key && serde_json::from_str::<Value>(text).ok().as_ref() == Some(value))
         || (key == "matchConditions" && *value == json!([]))
 }

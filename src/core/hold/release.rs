@@ -2,11 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{
-    marking,
-    state::Hold,
-    volatile,
-};
+use super::{marking, state::Hold, volatile};
 use crate::{
     api::{ChangeCause, HoldStatus, Phase, Reason, WhenUngoverned, WorkloadKind, marks},
     core::{
@@ -237,7 +233,10 @@ fn mid_rollout(input: &Input) -> Option<String> {
             let newer: Vec<_> =
                 input.pods.iter().filter(there).filter(|pod| pod.revision.as_deref() != Some(settled)).map(|pod| &*pod.name).collect();
             (!newer.is_empty()).then(|| {
-                format!("HeldMidRollout: the rollout before was not done; if they died, these pods would come back older: {}", newer.join(", "))
+                format!(
+                    "HeldMidRollout: the rollout before was not done; if they died, these pods would come back older: {}",
+                    newer.join(", ")
+                )
             })
         }
         _ => {

@@ -351,12 +351,14 @@ fn fresh(old: &Value, new: &Value) -> Result<(), Failure> {
     if other("resourceVersion") || other("uid") { Err(Failure::Conflict) } else { Ok(()) }
 }
 
-/// Null is absent.
+/// Null is absent, and so are labels and annotations that are none.
 fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
+            let none =
+                |field: &str, value: &Value| matches!(field, "annotations" | "labels") && value.as_object().is_some_and(Map::is_empty);
             map.values_mut().for_each(strip);
+            map.retain(|field, value| !value.is_null() && !none(field, value));
         }
         Value::Array(all) => all.iter_mut().for_each(strip),
         _ => {}

@@ -22,9 +22,8 @@ pub(super) fn check_rights(twin: &Twin, write: &Write, old: &Value, object: &Val
     for (asks, mark, what, verb) in checks {
         if asks && !twin.may(write, verb) {
             let (user, namespace) = (write.user, object["metadata"]["namespace"].as_str().unwrap_or_default());
-            return Err(Refused(format!(
-                "lockkeeper.dev/{mark}: {user} may not {what} in namespace {namespace} (needs verb {verb} on upgradepolicies.lockkeeper.dev)"
-            )));
+            let needs = format!("needs verb {verb} on upgradepolicies.lockkeeper.dev");
+            return Err(Refused(format!("lockkeeper.dev/{mark}: {user} may not {what} in namespace {namespace} ({needs})")));
         }
     }
     Ok(())
