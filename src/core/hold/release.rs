@@ -315,5 +315,5 @@ fn missed(input: &Input, outcome: &Outcome, progress: Progress) -> bool {
         && marking::is_marked(input.workload)
         && done != current
         && !outcome.is_of(input.workload, input.key)
-        && input.pods.iter().any(|pod| old(pod))
+        && input.pods.iter().any(old)
 }
