@@ -1,0 +1,139 @@
+//! Each gate by itself: what opens it, what closes it, and that they are asked in order.
+
+use jiff::{Timestamp, ToSpan};
+use lockkeeper::{
+    api::{ChangeCause, Reason, WorkloadKind},
+    core::{
+        arrange::check_spec,
+        gates::{self, Change, Gate},
+        world::{Namespace, Policy, WorkloadId},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::world::at;
+
+fn policy(mut spec: Value) -> Policy {
+    spec["selector"] = json!({});
+    let (spec, windows) = check_spec(serde_json::from_value(spec).unwrap()).unwrap();
+    Policy { name: "shop".into(), uid: "policy-shop".into(), generation: 1, spec: Ok(spec), windows, status: Default::default() }
+}
+
+struct Case {
+    spec: Value,
+    causes: &'static [ChangeCause],
+    by: Option<&'static str>,
+    approved_by: Option<&'static str>,
+    recorded: bool,
+    kind: WorkloadKind,
+    since: Timestamp,
+    last_change: Timestamp,
+}
+
+fn case(spec: Value) -> Case {
+    Case {
+        spec,
+        causes: &[ChangeCause::Template],
+        by: Some("dev"),
+        approved_by: None,
+        recorded: true,
+        kind: WorkloadKind::Deployment,
+        since: at(-3600),
+        last_change: at(-3600),
+    }
+}
+
+impl Case {
+    fn ask(&self) -> Gate {
+        let (policy, namespace) = (policy(self.spec.clone()), Namespace { name: "shop".into(), ..Namespace::default() });
+        let workload = WorkloadId { kind: self.kind, name: "web".into() };
+        let change = Change {
+            namespace: &namespace,
+            workload: &workload,
+            causes: self.causes,
+            id: "7",
+            by: self.by,
+            recorded: self.recorded,
+            approved_by: self.approved_by,
+            since: self.since,
+            last_change: self.last_change,
+        };
+        gates::ask(&policy, policy.spec.as_ref().unwrap(), false, &change, at(0))
+    }
+
+    fn closed(&self) -> (Reason, String, Option<Timestamp>) {
+        match self.ask() {
+            Gate::Closed(closed) => (closed.reason, closed.message, closed.ask_again),
+            Gate::Open => panic!("open"),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.ask() == Gate::Open
+    }
+}
+
+#[test]
+fn quiet_waits_for_the_last_change_but_not_for_ever() {
+    let changed = |since: i64, last: i64| Case { since: at(since), last_change: at(last), ..case(json!({"config": {"settle": "5s", "settleLimit": "20s"}})) };
+    assert!(changed(-10, -5).is_open());
+    assert_eq!(changed(-10, -1).closed().2, Some(at(4)));
+    // Something changes all the time: at the latest, the limit after the first change.
+    assert!(changed(-20, -1).is_open());
+    // A change long after the first begins another time of quiet.
+    assert_eq!(changed(-3600, -1).closed().2, Some(at(4)));
+    let without_config = Case { since: at(-1), last_change: at(-1), ..case(json!({})) };
+    assert_eq!(without_config.closed().2, Some(at(1)), "2 s where the policy does not say");
+}
+
+#[test]
+fn a_freeze_counts_whatever_the_gates_apply_to() {
+    let frozen = json!({"mode": "Freeze", "gates": {"appliesTo": ["Template"], "approval": "Required"}});
+    let config = Case { causes: &[ChangeCause::Config], approved_by: Some("boss"), ..case(frozen) };
+    let (reason, message, _) = config.closed();
+    assert_eq!(reason, Reason::Frozen);
+    assert!(message.contains("lockkeeper.dev/bypass=7"), "{message}");
+}
+
+#[test]
+fn gates_ask_only_about_what_they_apply_to() {
+    let only_templates = json!({"gates": {"appliesTo": ["Template"], "approval": "Required"}});
+    assert!(Case { causes: &[ChangeCause::Config], ..case(only_templates.clone()) }.is_open());
+    assert_eq!(case(only_templates.clone()).closed().0, Reason::ApprovalRequired);
+    assert_eq!(Case { causes: &[ChangeCause::Template, ChangeCause::Config], ..case(only_templates) }.closed().0, Reason::ApprovalRequired);
+}
+
+#[test]
+fn an_approval_counts_by_whose_it_is() {
+    let spec = |approval: &str| json!({"gates": {"approval": approval}});
+    let approved = |approval: &str, by: Option<&'static str>| Case { approved_by: by, ..case(spec(approval)) };
+    assert!(approved("NotRequired", None).is_open());
+    assert!(approved("Required", Some("dev")).is_open() && !approved("Required", None).is_open());
+    assert!(approved("RequiredFromOther", Some("boss")).is_open());
+    let (_, message, _) = approved("RequiredFromOther", Some("dev")).closed();
+    assert!(message.contains("approved by dev, who made the change") && message.contains("lockkeeper.dev/approve-"), "{message}");
+    // Who changed config is not known.
+    assert!(Case { by: None, causes: &[ChangeCause::Config], ..approved("RequiredFromOther", Some("dev")) }.is_open());
+}
+
+#[test]
+fn where_admission_records_no_approvals_none_is_counted_on() {
+    let spec = json!({"gates": {"approval": "Required"}});
+    let (_, message, _) = Case { recorded: false, ..case(spec.clone()) }.closed();
+    assert!(message.contains("HoldsEnforced") && !message.contains("kubectl annotate"), "{message}");
+    assert!(Case { recorded: false, kind: WorkloadKind::DaemonSet, ..case(spec) }.is_open());
+}
+
+#[test]
+fn the_first_gate_that_is_closed_answers() {
+    let window = json!([{"type": "Deny", "schedule": "* * * * *", "duration": "1h"}]);
+    let all = json!({"mode": "Freeze", "gates": {"approval": "Required", "windows": window}});
+    let mut not_frozen = all.clone();
+    not_frozen["mode"] = json!("Enforce");
+    assert_eq!(Case { last_change: at(0), ..case(all.clone()) }.closed().0, Reason::QuietTime);
+    assert_eq!(case(all).closed().0, Reason::Frozen);
+    let (reason, message, ask_again) = case(not_frozen).closed();
+    assert_eq!(reason, Reason::WindowClosed);
+    assert!(message.contains("Deny"), "{message}");
+    assert!(ask_again.is_none_or(|time| time > at(0) + 1.second()));
+}
