@@ -37,6 +37,11 @@ pub const BYPASS: &str = "lockkeeper.dev/bypass";
 /// On a workload, by admission: `<id> by <user>`, whose bypass let a change through.
 pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
 
+/// On a StatefulSet: the partition that admission sets. The operator does not write it yet; one that stood before it governed is nobody's word.
+pub const PARTITION: &str = "lockkeeper.dev/partition";
+/// On a Deployment, `exclusive`: admission makes its strategy `Recreate`. The operator does not write it yet.
+pub const VOLUME_ACCESS: &str = "lockkeeper.dev/volume-access";
+
 /// By users, `"true"`: on a workload, it is not governed; on a ConfigMap or Secret, its changes roll nothing.
 pub const IGNORE: &str = "lockkeeper.dev/ignore";
 

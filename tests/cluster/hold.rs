@@ -457,11 +457,12 @@ async fn windows_open_and_close_and_one_that_cannot_be_read_freezes() {
     let shop = Shop::gated("windows").await;
     shop.guarded("Deployment", "web").await;
     let gates = |window: Value| json!({"spec": {"gates": {"approval": "NotRequired", "windows": [window]}}});
-    // A year in which it is not.
-    shop.patch("UpgradePolicy", "shop", gates(json!({"type": "Deny", "schedule": "* * * * *", "duration": "1h"}))).await;
+    // Half a day from now.
+    let hour = (jiff::Timestamp::now().as_second() / 3600 + 12) % 24;
+    shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": format!("0 {hour} * * *"), "duration": "1h"}))).await;
     shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);
     let entry = shop.waits("Deployment", "web", "WindowClosed").await;
-    assert!(entry["message"].as_str().unwrap().contains("Deny window"), "{entry:#}");
+    assert!(entry["message"].as_str().unwrap().contains(&format!("\"0 {hour} * * *\"")), "{entry:#}");
     shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": "0 0 * * *", "duration": "1h", "timeZone": "Nowhere/Never"}))).await;
     let entry = shop.waits("Deployment", "web", "Frozen").await;
     assert!(entry["message"].as_str().unwrap().contains("invalid"), "{entry:#}");
@@ -494,7 +495,18 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said() {
     let message = entry["message"].as_str().unwrap();
     assert!(message.contains("VolatileTemplate") && message.contains("annotations[rendered-at]"), "{message}");
 
+    shop.guarded("Deployment", "probe").await;
     crate::support::kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-deployments"]);
+    // Until that has come into force, changes are held; what is put back passes.
+    let rolls = || async {
+        shop.apply(&shop.manifest("Deployment", "probe", "v2"));
+        let rolls = mark(&shop.get("Deployment", "probe").await, "hold").is_none();
+        if !rolls {
+            shop.apply(&shop.manifest("Deployment", "probe", "v1"));
+        }
+        rolls
+    };
+    eventually("nothing is held any more", rolls, |rolls| *rolls).await;
     let mut broken = shop.manifest("Deployment", "web", "v2");
     broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&broken);
@@ -539,4 +551,31 @@ async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
     let (code, text) = plugin(&["why", "deployment/nobody"]);
     assert!(code == Some(1) && text.contains("there is no Deployment/nobody"), "{text}");
     assert!(plugin(&["why", "nonsense"]).1.contains("such as deployment/web"));
+}
+
+#[tokio::test]
+async fn p15_marks_that_were_planted_before_it_was_governed_do_nothing() {
+    let _operator = operator();
+    let shop = Shop::open("planted").await;
+    let planted = json!({
+        "lockkeeper.dev/partition": "2147483647", "lockkeeper.dev/volume-access": "exclusive", "lockkeeper.dev/hold": "7 by nobody",
+        "lockkeeper.dev/declared-strategy": "1|0", "lockkeeper.dev/approve": "3", "lockkeeper.dev/approved-by": "nobody"});
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let mut manifest = shop.manifest(kind, name, "v1");
+        manifest["metadata"]["annotations"] = planted.clone();
+        shop.apply(&manifest);
+    }
+    shop.policy(json!({"kinds": HOLDABLE, "gates": {"approval": "Required"}})).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.marked(kind, name).await;
+        shop.is_free(kind, name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
+        shop.waits(kind, name, "ApprovalRequired").await;
+        let object = shop.get(kind, name).await;
+        assert_ne!(object["spec"]["strategy"]["type"], "Recreate");
+        assert_eq!((mark(&object, "partition"), mark(&object, "volume-access")), (None, None));
+        shop.approve(kind, name, "other:v2").await;
+    }
 }

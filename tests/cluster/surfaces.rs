@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Shop, kubectl, operator};
+use crate::support::{Shop, eventually, kubectl, operator};
 
 #[tokio::test]
 async fn every_rule_of_the_schema_accepts_and_refuses_with_a_sentence() {
@@ -106,8 +106,7 @@ async fn kubectl_get_tells_the_story() {
     shop.write("app", "key", "new").await;
     shop.rolled("web", 1).await;
     kubectl(&["wait", "--for=condition=UpToDate", "up/shop", "-n", &shop.name, "--timeout=30s"]);
-    let events = kubectl(&["events", "-n", &shop.name, "--for", "deployment/web"]);
-    for reason in ["ConfigChanged", "ConfigRollout", "RolloutDone"] {
-        assert!(events.contains(reason), "{reason} in {events}");
-    }
+    let events = || async { kubectl(&["events", "-n", &shop.name, "--for", "deployment/web"]) };
+    let all = |events: &String| ["ConfigChanged", "ConfigRollout", "RolloutDone"].iter().all(|reason| events.contains(reason));
+    eventually("the events tell it", events, all).await;
 }

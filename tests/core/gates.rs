@@ -75,7 +75,11 @@ impl Case {
 
 #[test]
 fn quiet_waits_for_the_last_change_but_not_for_ever() {
-    let changed = |since: i64, last: i64| Case { since: at(since), last_change: at(last), ..case(json!({"config": {"settle": "5s", "settleLimit": "20s"}})) };
+    let changed = |since: i64, last: i64| Case {
+        since: at(since),
+        last_change: at(last),
+        ..case(json!({"config": {"settle": "5s", "settleLimit": "20s"}}))
+    };
     assert!(changed(-10, -5).is_open());
     assert_eq!(changed(-10, -1).closed().2, Some(at(4)));
     // Something changes all the time: at the latest, the limit after the first change.

@@ -35,6 +35,9 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     found.unmarked = holds && !is_marked(workload);
     if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
         found.edits.governed = Some(true);
+        // Anybody could have written these while admission did not look: with our label they would count.
+        found.edits.remove(workload, marks::PARTITION);
+        found.edits.remove(workload, marks::VOLUME_ACCESS);
     }
     match holds {
         true => found.edits.set(workload, marks::HOLD_CHANGES, "true".to_owned()),
