@@ -186,7 +186,8 @@ async fn required_config_that_is_missing_rolls_nothing_until_it_comes_back_chang
 async fn p2_changes_within_the_quiet_time_are_one_rollout_and_back_again_is_none() {
     let _operator = operator();
     let shop = Shop::open("settle").await;
-    shop.policy(json!({"config": {"settle": "3s"}})).await;
+    // Long enough for what follows, also on a machine that is busy.
+    shop.policy(json!({"config": {"settle": "8s"}})).await;
     shop.config_map("both", &[("key", "old")]).await;
     shop.secret("both", &[("key", "old")]).await;
     let secret = json!({"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "both", "key": "key"}}});
