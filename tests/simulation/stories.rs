@@ -121,3 +121,22 @@ fn a_policy_that_goes_lets_go_of_what_it_holds() {
         .then("a minute passes", |cluster| cluster.server.advance(Duration::from_secs(60)))
         .is(include_str!("stories/a_policy_that_goes_lets_go_of_what_it_holds.txt"));
 }
+
+#[test]
+fn a_hold_of_nothing_is_released_at_once() {
+    // A re-sync brings a tag, the mutating policies hold it, and a webhook that runs after them makes the pinned digest of it that was
+    // there before.
+    let resync = |cluster: &mut Cluster| {
+        cluster.server.control("Deployment", "web", |web| {
+            let generation = web["metadata"]["generation"].as_i64().unwrap() + 1;
+            web["metadata"]["generation"] = json!(generation);
+            web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{generation} by gitops"));
+            web["metadata"]["annotations"]["lockkeeper.dev/declared-paused"] = json!("false");
+            web["spec"]["paused"] = json!(true);
+        });
+    };
+    Story::new()
+        .then("a re-sync that changes nothing in the end", resync)
+        .then("and another", resync)
+        .is(include_str!("stories/a_hold_of_nothing_is_released_at_once.txt"));
+}
