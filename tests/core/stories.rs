@@ -45,6 +45,25 @@ fn p3_a_key_that_is_not_read_is_no_rollout() {
 }
 
 #[test]
+fn p3_what_is_excluded_from_a_glob_that_is_included_rolls_nothing() {
+    let pattern = |name: &str| json!([{"kind": "ConfigMap", "name": name}]);
+    let mut world =
+        World::new().with_policy(json!({"config": {"settle": "0s", "include": pattern("app-*"), "exclude": pattern("app-t?p")}}));
+    world.config_map("app-a", &[("a", "old")]);
+    world.config_map("app-tmp", &[("a", "old")]);
+    world.config_map("other", &[("a", "old")]);
+    world.deployment("web", env_from("other"));
+    world.later(5);
+    world.act();
+    world.config_map("app-tmp", &[("a", "new")]);
+    world.later(5);
+    assert_eq!(world.act(), [""; 0]);
+    world.config_map("app-a", &[("a", "new")]);
+    world.later(5);
+    assert_eq!(world.act(), ["web"]);
+}
+
+#[test]
 fn p2_changed_and_changed_back_is_none() {
     let mut world = adopted(json!({"config": {}}));
     world.config_map("app", &[("a", "2")]);

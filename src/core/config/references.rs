@@ -20,6 +20,8 @@ pub struct Reference {
     pub kind: ConfigKind,
     /// Its name, or a glob for names.
     pub name: String,
+    /// Of a glob, the names that do not count although they match, as globs.
+    pub except_names: Vec<String>,
     /// Which of its keys.
     pub keys: Keys,
     /// Keys that do not count although `keys` has them, as globs.
@@ -43,7 +45,7 @@ pub enum Keys {
 
 impl Reference {
     fn new(kind: ConfigKind, name: &str, keys: Keys, optional: bool) -> Self {
-        Self { kind, name: name.to_owned(), keys, except: Vec::new(), optional, own: true }
+        Self { kind, name: name.to_owned(), keys, except_names: Vec::new(), except: Vec::new(), optional, own: true }
     }
 
     /// Whether the key counts.
@@ -63,7 +65,9 @@ impl Reference {
 
     /// Whether it is about the object of this name.
     pub fn names(&self, id: &ConfigId) -> bool {
-        self.kind == id.kind && if self.is_glob() { WildMatch::new(&self.name).matches(&id.name) } else { self.name == *id.name }
+        let matches = |glob: &String| WildMatch::new(glob).matches(&id.name);
+        let named = if self.is_glob() { matches(&self.name) && !self.except_names.iter().any(matches) } else { self.name == *id.name };
+        self.kind == id.kind && named
     }
 }
 
@@ -71,6 +75,9 @@ impl Reference {
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind, self.name)?;
+        if !self.except_names.is_empty() {
+            write!(f, " but {}", self.except_names.join(","))?;
+        }
         let keys = match &self.keys {
             Keys::All if self.except.is_empty() => return Ok(()),
             Keys::All => "*",
@@ -174,6 +181,10 @@ pub fn effective(template: &[Reference], spec: &ConfigSpec, group: &[Reference],
 
 fn without_excluded(mut reference: Reference, exclude: &[ConfigPattern]) -> Option<Reference> {
     for pattern in exclude {
+        if pattern.kind == reference.kind && reference.is_glob() && pattern.keys.is_empty() && pattern.name != reference.name {
+            reference.except_names.push(pattern.name.clone());
+            continue;
+        }
         if pattern.kind != reference.kind || !WildMatch::new(&pattern.name).matches(&reference.name) {
             continue;
         }
@@ -188,7 +199,9 @@ fn without_excluded(mut reference: Reference, exclude: &[ConfigPattern]) -> Opti
             reference.except.extend(pattern.keys.iter().cloned());
         }
     }
-    reference.except.sort();
-    reference.except.dedup();
+    for list in [&mut reference.except_names, &mut reference.except] {
+        list.sort();
+        list.dedup();
+    }
     Some(reference)
 }
