@@ -297,6 +297,12 @@ impl Reconciler {
                 }
             }
         }
+        // After a start the pods of a large namespace may take long to list; what is under way in it takes slots all the same.
+        for name in self.index.with_policies() {
+            if let Some(namespace) = self.index.namespace(name).filter(|_| !self.streams.namespace_ready(name)) {
+                self.demands.insert(name.to_owned(), Demand::of_unread(namespace));
+            }
+        }
         let granted = slots::allot(&self.demands, self.max_config_rollouts);
         let mut decisions: Vec<_> = Vec::new();
         for (name, assessments) in assessed {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::world::Uid;
+use super::outcome::{Ended, Outcome};
+use crate::core::world::{Namespace, Uid, Workload};
 
 /// What a namespace has and wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +12,17 @@ pub struct Demand {
     pub under_way: usize,
     /// Workloads that are to be rolled, in the order in which they should be.
     pub waiting: Vec<Candidate>,
+}
+
+impl Demand {
+    /// Of a namespace whose pods are not seen yet: the config rollouts that its workloads say are under way.
+    pub fn of_unread(namespace: &Namespace) -> Self {
+        let under_way = |workload: &&Workload| {
+            let outcome = Outcome::on(workload);
+            outcome.ended == Ended::UnderWay && outcome.change.is_some() && outcome.change == workload.template.config_hash
+        };
+        Self { under_way: namespace.workloads.values().filter(under_way).count(), ..Self::default() }
+    }
 }
 
 /// A workload that is to be rolled.
