@@ -209,13 +209,13 @@ async fn the_twin_answers_as_the_real_policies_do() {
 async fn the_twin_answers_as_the_real_policies_do_to_whatever_is_written() {
     let _operator = operator();
     let mut judges = Judges::new("generated").await;
-    for (number, generated) in model::admission::generate::writes(7, 400).into_iter().enumerate() {
+    for (number, generated) in model::admission::generate::writes(7, 250).into_iter().enumerate() {
         let write = generated.write();
         let Some(old) = write.old.filter(|_| write.kind != "DaemonSet") else { continue };
         let what = format!("write {number} of {} by {}", write.kind, write.user);
         judges.compare(&what, &format!("write-{number}"), write.kind, (old, write.new), (write.user, write.verbs)).await;
     }
-    judges.verdict(200);
+    judges.verdict(150);
 }
 
 /// Puts into a defaulted spec what changed between two that are not.
