@@ -39,6 +39,10 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_MAX_CONFIG_ROLLOUTS", default_value = "100", value_name = "NUMBER", value_parser = at_least_one)]
     pub max_config_rollouts: usize,
 
+    /// Send headers that policies take from Secrets also to pods that are not verified by a certificate
+    #[arg(long, env = "LOCKKEEPER_INSECURE_GATE_HEADERS", default_value = "false", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub insecure_gate_headers: bool,
+
     /// How logs are written, to standard error
     #[arg(long, env = "LOCKKEEPER_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,

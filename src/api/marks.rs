@@ -37,11 +37,16 @@ pub const BYPASS: &str = "lockkeeper.dev/bypass";
 /// On a workload, by admission: `<id> by <user>`, whose bypass let a change through.
 pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
 
-/// On a StatefulSet: the partition that admission sets. The operator does not write it yet; one that stood before it governed is nobody's word.
+/// On a StatefulSet, by the operator: the partition that admission sets while pods go one by one. One that stood before it governed is
+/// nobody's word.
 pub const PARTITION: &str = "lockkeeper.dev/partition";
 /// On a Deployment, `exclusive`: admission makes its strategy `Recreate`. The operator does not write it yet.
 pub const VOLUME_ACCESS: &str = "lockkeeper.dev/volume-access";
 
+/// On a workload, by users: what its app gate is otherwise than its policy says, such as `port=8081,path=/up`.
+pub const APP_GATE: &str = "lockkeeper.dev/app-gate";
+/// On a Secret, by its owner, as a label with the value `"true"`: it may be used in the header of an app gate.
+pub const GATE_CREDENTIAL: &str = "lockkeeper.dev/gate-credential";
 /// By users, `"true"`: on a workload, it is not governed; on a ConfigMap or Secret, its changes roll nothing.
 pub const IGNORE: &str = "lockkeeper.dev/ignore";
 

@@ -8,7 +8,8 @@ pub mod status;
 
 pub use period::Period;
 pub use policy::{
-    Approval, ChangeCause, ConfigKind, ConfigPattern, ConfigSpec, GatesSpec, IncludeOwned, Limit, Mode, OnChange, RolloutSpec, Together,
+    AppGate, Approval, CaRef, ChangeCause, ConfigKind, ConfigPattern, ConfigSpec, GatesSpec, Header, IncludeOwned, KeyRef, Limit, Mode,
+    OnChange, OnFailure, OpenWhen, Otherwise, Port, Prepare, RestartWith, RolloutSpec, Scheme, Scope, StepSpec, Tls, Together,
     UpgradePolicy, UpgradePolicySpec, WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
 };
-pub use status::{Attention, HoldStatus, Phase, Reason, UpgradePolicyStatus, WorkloadCounts};
+pub use status::{Attention, HoldStatus, Phase, PodAnswer, Reason, UpgradePolicyStatus, WorkloadCounts};

@@ -12,6 +12,9 @@ use super::{ChangeCause, WorkloadKind};
 /// At most so many workloads are listed in [`UpgradePolicyStatus::attention`].
 pub const ATTENTION_LIMIT: usize = 50;
 
+/// At most so many pods are listed in [`Attention::answers`].
+pub const ANSWERS_LIMIT: usize = 10;
+
 /// What the operator reports of a policy.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -22,7 +25,8 @@ pub struct UpgradePolicyStatus {
     /// The governed workloads by phase; the parts add up to the total.
     #[serde(default)]
     pub workloads: WorkloadCounts,
-    /// Ready, Stalled (absent otherwise), UpToDate, Governing, HoldsEnforced (absent where nothing needs holding).
+    /// Ready, Stalled (absent otherwise), UpToDate, Governing, HoldsEnforced (absent where nothing needs holding),
+    /// GatesVerified (absent without an app gate).
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -144,6 +148,24 @@ pub enum Reason {
     Releasing,
     /// The change stays held because its policy says `whenUngoverned: Keep` and governs it no longer.
     KeptUngoverned,
+    /// The steps before are not done.
+    StepWaits,
+    /// As many workloads of the policy are under way as `rollout.maxConcurrent` allows.
+    MaxConcurrent,
+    /// Another workload of the policy has failed, and `rollout.onFailure` is Pause.
+    OtherFailed,
+    /// The pods are being asked whether they may be ended.
+    AskingPods,
+    /// A pod says that it may not be ended.
+    AppGateClosed,
+    /// A Ready pod gives no usable answer.
+    AppUnreachable,
+    /// Every pod answers that it does not know the path.
+    AppMissing,
+    /// The annotation `lockkeeper.dev/app-gate` cannot be read.
+    AppGateInvalid,
+    /// The pods were not idle in `prepare.timeout`; they may work for a while.
+    PrepareTimedOut,
     /// The StatefulSet controller waits for a broken pod of a withdrawn revision (kubernetes#67250).
     StuckBehindPod,
     /// The policy has gates, and this workload cannot be held: `OnDelete`, or a DaemonSet.
@@ -178,6 +200,15 @@ impl Reason {
             Self::ApprovalRequired => "ApprovalRequired",
             Self::Releasing => "Releasing",
             Self::KeptUngoverned => "KeptUngoverned",
+            Self::StepWaits => "StepWaits",
+            Self::MaxConcurrent => "MaxConcurrent",
+            Self::OtherFailed => "OtherFailed",
+            Self::AskingPods => "AskingPods",
+            Self::AppGateClosed => "AppGateClosed",
+            Self::AppUnreachable => "AppUnreachable",
+            Self::AppMissing => "AppMissing",
+            Self::AppGateInvalid => "AppGateInvalid",
+            Self::PrepareTimedOut => "PrepareTimedOut",
             Self::StuckBehindPod => "StuckBehindPod",
             Self::GatesUnsupported => "GatesUnsupported",
         }
@@ -208,6 +239,27 @@ pub struct Attention {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub changed: Vec<String>,
+    /// What its pods said when they were last asked whether they may be ended; at most 10, those that say no first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub answers: Vec<PodAnswer>,
+}
+
+/// What a pod said when it was asked whether it may be ended.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PodAnswer {
+    /// The pod's name.
+    pub pod: String,
+    /// Yes, No, Missing (it does not know the path), Unusable, Hangs, or NotAsked.
+    pub answer: String,
+    /// Since when it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>")]
+    pub since: Option<Timestamp>,
+    /// The app's own words, or what is wrong with the answer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub words: String,
 }
 
 /// A change that waits for gates.

@@ -17,7 +17,7 @@ use super::{
         references::{self, Reference},
     },
     decision::{Confirm, Decision, Event, Notice, Patch},
-    gates::windows::Windows,
+    gates::{answer::Answer, conversation::Conversation, prepare, windows::Windows},
     governs::{Governance, GovernanceMark, Standing, governance},
     hold::{
         enforced::{Enforcement, Gap},
@@ -26,13 +26,17 @@ use super::{
         state::{Hold, command},
     },
     later,
-    rollout::slots::{Candidate, Demand},
+    rollout::{
+        slots::{Candidate, Demand},
+        steps::Order,
+    },
     whole_second,
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, Workload, WorkloadId},
 };
 use crate::api::{
-    Attention, IncludeOwned, Mode, Phase, UpgradePolicySpec, UpgradePolicyStatus, WhenUngoverned, WorkloadCounts, WorkloadKind, marks,
-    status::ATTENTION_LIMIT,
+    Attention, IncludeOwned, Mode, Phase, PodAnswer, UpgradePolicySpec, UpgradePolicyStatus, WhenUngoverned, WorkloadCounts, WorkloadKind,
+    marks,
+    status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
 };
 
 /// A workload that carries our marks is let go when no policy has selected it for so long.
@@ -62,6 +66,8 @@ pub struct Assessments<'a> {
     governance: Governance<'a>,
     of: BTreeMap<&'a WorkloadId, Assessment>,
     gap: Option<Gap>,
+    /// By policy, the steps that select nothing.
+    empty_steps: BTreeMap<&'a str, Vec<&'a str>>,
     now: Timestamp,
 }
 
@@ -76,48 +82,120 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
     let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
     let gap = around.enforcement.gap();
     let mut of = BTreeMap::new();
-    for (id, workload) in &namespace.workloads {
-        let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
-        let activity = around.activities.get(&workload.uid).unwrap_or(&idle);
-        let uid = &*workload.uid;
-        let (set, pods) = (newest.get(uid).copied(), pods.get(uid).map_or(&[][..], Vec::as_slice));
-        let sets = sets.get(uid).map_or(&[][..], Vec::as_slice);
-        let workload_seen = consistent(workload, set);
+    let seen: BTreeMap<&WorkloadId, SeenWorkload> = namespace
+        .workloads
+        .iter()
+        .map(|(id, workload)| {
+            let uid = &*workload.uid;
+            let set = newest.get(uid).copied();
+            let one = SeenWorkload {
+                real: workload,
+                workload: consistent(workload, set),
+                pods: pods.get(uid).map_or(&[][..], Vec::as_slice),
+                sets: sets.get(uid).map_or(&[][..], Vec::as_slice),
+                current: current(workload, set),
+                memory: around.memories.get(&workload.uid).unwrap_or(&blank),
+                activity: around.activities.get(&workload.uid).unwrap_or(&idle),
+            };
+            (id, one)
+        })
+        .collect();
+    let mut orders = orders(&governance, &seen, around.now);
+    let sequence = in_order(&governance, &seen, &orders);
+    for id in sequence {
+        let Some(SeenWorkload { real, workload, pods, sets, current, memory, activity }) = seen.get(id) else { continue };
         let (policy, spec, frozen) = match governance.standings.get(id) {
             Some(Standing::Governed(policy, spec)) => (*policy, *spec, false),
             Some(Standing::Frozen(policy)) => (*policy, &freezing, true),
             other => {
                 let stray = !matches!(other, Some(Standing::LeftOut));
-                let nothing = ends_nothing(namespace, &workload_seen, pods, sets);
-                if let Some(found) = let_go(namespace, workload, stray, (activity, memory), nothing, around) {
+                let nothing = ends_nothing(namespace, workload, pods, sets);
+                if let Some(mut found) = let_go(namespace, real, stray, (activity, memory), nothing, around) {
+                    talk_no_more(namespace, real, around.now, &mut found);
                     of.insert(id, found);
                 }
                 continue;
             }
         };
+        let order = orders.get_mut(policy.name.as_str()).filter(|_| !frozen);
+        let waits = order.as_ref().and_then(|order| order.waits(id));
+        let previous = order.as_ref().and_then(|order| order.previous(id, around.key));
         let found = assess::assess(&Input {
             namespace,
             policy,
             spec,
             frozen,
-            workload: &workload_seen,
+            workload,
             pods,
             sets,
-            current: current(workload, set),
-            reads: &reads(namespace, workload, sets, pods),
+            current: *current,
+            reads: &reads(namespace, real, sets, pods),
             group: groups.get(policy.name.as_str()).map_or(&[], Vec::as_slice),
             key: around.key,
             watched: around.watched,
             definition: around.definition,
             enforced: gap.is_none(),
             last_change: last_changes.get(policy.name.as_str()).copied(),
+            waits: waits.as_ref(),
+            previous: previous.as_deref(),
             activity,
-            memory: &Memory { stray_since: None, lost_told: false, ..memory.clone() },
+            memory: &Memory { stray_since: None, lost_told: false, ..(*memory).clone() },
             now: around.now,
         });
+        if let Some(order) = order {
+            order.note(id, workload, &found, *current, around.key);
+        }
         of.insert(id, found);
     }
-    Assessments { namespace, governance, of, gap, now: around.now }
+    let empty_steps = orders.iter().map(|(policy, order)| (*policy, order.empty_steps())).collect();
+    Assessments { namespace, governance, of, gap, empty_steps, now: around.now }
+}
+
+/// A workload with what belongs to it.
+struct SeenWorkload<'a> {
+    real: &'a Workload,
+    /// As it may be judged: see [`consistent`].
+    workload: Cow<'a, Workload>,
+    pods: &'a [&'a Pod],
+    sets: &'a [&'a ReplicaSet],
+    current: Option<&'a str>,
+    memory: &'a Memory,
+    activity: &'a Activity,
+}
+
+/// What the workloads of each policy that orders them do.
+fn orders<'a>(governance: &Governance<'a>, seen: &BTreeMap<&'a WorkloadId, SeenWorkload>, now: Timestamp) -> BTreeMap<&'a str, Order<'a>> {
+    let mut orders: BTreeMap<&str, Order> = BTreeMap::new();
+    for (id, standing) in &governance.standings {
+        let (Standing::Governed(policy, spec), Some(one)) = (standing, seen.get(id)) else { continue };
+        if spec.rollout.is_some() {
+            let order = orders.entry(policy.name.as_str()).or_insert_with(|| Order::new(spec));
+            order.see(id, &one.workload, (one.pods, one.current), one.activity, now);
+        }
+    }
+    orders
+}
+
+/// Those of earlier steps are assessed before those that wait for them.
+fn in_order<'a>(
+    governance: &Governance<'a>,
+    seen: &BTreeMap<&'a WorkloadId, SeenWorkload>,
+    orders: &BTreeMap<&str, Order>,
+) -> Vec<&'a WorkloadId> {
+    let place = |id: &&WorkloadId| match governance.standings.get(*id) {
+        Some(Standing::Governed(policy, _)) => orders.get(policy.name.as_str()).and_then(|order| order.place(id)),
+        _ => None,
+    };
+    let mut ids: Vec<_> = seen.keys().copied().collect();
+    ids.sort_by_key(|id| (place(id), *id));
+    ids
+}
+
+/// Pods of a workload that nobody governs any more may take work again.
+fn talk_no_more(namespace: &Namespace, workload: &Workload, now: Timestamp, found: &mut Assessment) {
+    found.memory.app.about_nothing();
+    let policy: Uid = "".into();
+    prepare::withdraw(namespace, (&workload.id, &workload.uid, &policy), &BTreeSet::new(), now, found);
 }
 
 /// What stands for a spec that cannot be acted on: it holds everything, and asks for nothing else.
@@ -216,7 +294,7 @@ fn let_go(
     let retry = activity.trouble.as_ref().map_or(due, |trouble| trouble.retry_at.max(due));
     let hold = Hold::on(workload);
     let mark = GovernanceMark::on(workload);
-    let keep = hold.is_some() && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
+    let keep = marking::holds_back(workload) && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
     let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
     // With another CRD the policy went by nobody's decision.
     let lost = stray && recorded.is_some() && around.definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
@@ -296,6 +374,7 @@ impl Assessments<'_> {
             } else if !edits.is_empty() {
                 decision.patches.push(edits.patch(workload));
             }
+            decision.calls.append(&mut found.calls);
             decision.waited.extend(found.waited);
             let standing = (found.phase, found.reason);
             if found.memory.differs_since.is_some() && standing.0 != Phase::Rolling && memory_of(workload).last != Some(standing) {
@@ -324,6 +403,7 @@ impl Assessments<'_> {
     fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
         let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
         let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
+        let (mut broken_gates, mut unasked) = (Vec::new(), 0);
         for (id, found) in &self.of {
             let governs =
                 |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
@@ -335,6 +415,8 @@ impl Assessments<'_> {
             if found.unmarked {
                 unmarked.push(id.to_string());
             }
+            broken_gates.extend(found.unverified_gate.iter().map(|why| format!("{id}: {why}")));
+            unasked += usize::from(!found.gate_asked && found.unverified_gate.is_none());
             if found.phase != Phase::UpToDate {
                 status.attention.push(self.attention(policy, id, found));
             }
@@ -352,8 +434,15 @@ impl Assessments<'_> {
         let left_out = self.governance.left_out.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
         status.conditions = match &policy.spec {
             Err(error) => conditions::of_invalid_spec(policy, error, self.now),
-            Ok(_) => conditions::of_counts(policy, &status.workloads, left_out, &unverified, self.now),
+            Ok(_) => {
+                let empty_steps = self.empty_steps.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
+                conditions::of_counts(policy, &status.workloads, (left_out, empty_steps), &unverified, self.now)
+            }
         };
+        let asks = |spec: &UpgradePolicySpec| spec.mode != Mode::Observe && spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
+        if policy.spec.as_ref().is_ok_and(asks) {
+            status.conditions.push(conditions::of_gates(policy, &broken_gates, unasked, self.now));
+        }
         if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
             status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), &unmarked, self.now));
         }
@@ -373,8 +462,30 @@ impl Assessments<'_> {
             message: found.message.clone(),
             hold: found.hold.clone(),
             changed: found.changed.clone(),
+            answers: if found.asked { answers(self.namespace, &found.memory.app) } else { Vec::new() },
         }
     }
+}
+
+/// What the pods said that are there, those first that say no.
+fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
+    let mut answers: Vec<_> = said
+        .readings
+        .iter()
+        .filter_map(|(uid, reading)| Some((namespace.pods.get(uid)?, reading)))
+        .map(|(pod, reading)| PodAnswer {
+            pod: pod.name.to_string(),
+            answer: reading.answer.as_str().to_owned(),
+            since: Some(whole_second(reading.since)),
+            words: match &reading.answer {
+                Answer::No(words) => words.clone(),
+                other => other.trouble().unwrap_or_default(),
+            },
+        })
+        .collect();
+    answers.sort_by(|a, b| (a.answer != "No", a.answer == "Yes", &a.pod).cmp(&(b.answer != "No", b.answer == "Yes", &b.pod)));
+    answers.truncate(ANSWERS_LIMIT);
+    answers
 }
 
 fn carries(patches: &[Patch], notice: &Notice) -> bool {
@@ -404,6 +515,9 @@ fn count(counts: &mut WorkloadCounts, phase: Phase) {
 /// Says in a sentence what is wrong with it.
 pub fn check_spec(spec: UpgradePolicySpec) -> Result<(UpgradePolicySpec, Windows), String> {
     super::governs::selector(&spec.selector)?;
+    for step in spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice()) {
+        super::governs::selector(&step.selector).map_err(|error| format!("spec.rollout.steps[{}]: {error}", step.name))?;
+    }
     let windows = Windows::parse(spec.gates.as_ref().map_or(&[], |gates| gates.windows.as_slice()))?;
     Ok((spec, windows))
 }

@@ -1,6 +1,9 @@
 //! One workload: where it stands, and what is to be done about it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -8,19 +11,23 @@ use super::{
     clock,
     config::{self, digest::Key, references::Reference},
     decision::{Event, Has, Patch, Purpose, Release},
-    gates::{self, Closed},
+    gates::{
+        self, Closed,
+        conversation::{Call, Errand, Visit},
+    },
     governs::other_reloader,
     hold::{
         self, marking,
         state::{Hold, approved_by, bypassed_by},
     },
     rollout::{
+        self,
         outcome::{Ended, Outcome},
         progress::{self, Progress},
     },
-    world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, UserHold, Workload},
+    world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, Uid, UserHold, Workload},
 };
-use crate::api::{ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
+use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
 
 /// What an assessment is made from.
 pub struct Input<'a> {
@@ -54,6 +61,10 @@ pub struct Input<'a> {
     pub enforced: bool,
     /// When something of its policy changed last.
     pub last_change: Option<Timestamp>,
+    /// What keeps it from its turn among the workloads of its policy.
+    pub waits: Option<&'a Closed>,
+    /// What the step before has rolled out last, if this one restarts with it and that step is done.
+    pub previous: Option<&'a str>,
     /// What the executor is doing about it.
     pub activity: &'a Activity,
     /// What is remembered of it.
@@ -115,6 +126,16 @@ pub struct Assessment {
     pub closed: Option<Reason>,
     /// How long a gate that was closed before has kept a change waiting.
     pub waited: Option<(Reason, Duration)>,
+    /// What is to be said to its pods.
+    pub calls: Vec<Call>,
+    /// Its pods are being asked about a change.
+    pub asked: bool,
+    /// Its pods that take no new work, or shall not.
+    pub draining: BTreeSet<Uid>,
+    /// One of its pods was asked whether the app gate works.
+    pub gate_asked: bool,
+    /// Why it does not.
+    pub unverified_gate: Option<String>,
     /// What happened.
     pub notices: Vec<(Event, String)>,
     /// When to look again, even if nothing happens.
@@ -196,6 +217,11 @@ impl Assessment {
             roll: None,
             closed: None,
             waited: None,
+            calls: Vec::new(),
+            asked: false,
+            draining: BTreeSet::new(),
+            gate_asked: false,
+            unverified_gate: None,
             notices: Vec::new(),
             wake: None,
             memory,
@@ -220,6 +246,21 @@ impl Assessment {
     /// Looks again at this time, or earlier.
     pub fn wake_at(&mut self, time: Timestamp) {
         self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
+    }
+
+    /// Has something said to pods, unless the same is being said.
+    pub fn call(&mut self, input: &Input, errand: Errand, change: &str, gate: &AppGate, visits: Vec<Visit>) {
+        if self.memory.app.calling.insert(errand) {
+            let (workload, uid, policy) = (input.workload.id.clone(), input.workload.uid.clone(), input.policy.uid.clone());
+            let (change, gate) = (change.to_owned(), gate.clone());
+            self.calls.push(Call { workload, uid, policy, change, errand, gate, visits });
+        }
+    }
+
+    /// What is being said to its pods stands, although nothing can be decided now.
+    pub fn go_on_talking(&mut self) {
+        self.asked = true;
+        self.draining.extend(self.memory.app.prepared.keys().cloned());
     }
 
     /// A gate keeps a change waiting.
@@ -253,6 +294,7 @@ pub fn assess(input: &Input) -> Assessment {
     if input.workload.deleting {
         (found.edits, found.roll) = (Edits::default(), None);
     }
+    tidy_conversation(input, &mut found);
     found.memory.changed_at = found.memory.changed_at.max(template_changed_at(input.workload, input.memory, input.now));
     found.memory.template = Some(SeenTemplate::of(input.workload));
     tell_of_gates(input, &mut found);
@@ -286,8 +328,15 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     match input.config() {
         Some(config) if !workload.deleting => config::decide::assess(input, config, progress, &outcome, found),
         _ if input.frozen => {}
-        _ => config::decide::forget(workload, found),
+        _ => {
+            config::decide::forget(workload, found);
+            config::decide::follow_previous(input, progress, &outcome, found);
+        }
     }
+    if found.roll.is_none() {
+        rollout::walk::assess(input, &outcome, found);
+    }
+    keep_drained(input, &outcome, found);
     if found.phase == Phase::UpToDate && input.spec.needs_holds() && !marking::holdable(workload) {
         let why = match workload.id.kind {
             WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
@@ -298,6 +347,25 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     }
 }
 
+/// What was said about a change that waits no more is void, and pods that are no longer to be ended may work.
+fn tidy_conversation(input: &Input, found: &mut Assessment) {
+    if let Some(gate) = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref())
+        && input.spec.mode != Mode::Observe
+        && !input.workload.deleting
+    {
+        gates::app::verify(input, gate, found);
+    }
+    if !found.asked {
+        found.memory.app.about_nothing();
+    }
+    let there: BTreeSet<_> = input.pods.iter().map(|pod| &*pod.uid).collect();
+    found.memory.app.keep_only(&there);
+    let draining = std::mem::take(&mut found.draining);
+    let whose = (&input.workload.id, &input.workload.uid, &input.policy.uid);
+    gates::prepare::withdraw(input.namespace, whose, &draining, input.now, found);
+    found.draining = draining;
+}
+
 /// Events and durations of gates, where they changed since the last time.
 fn tell_of_gates(input: &Input, found: &mut Assessment) {
     let before = input.memory.gate;
@@ -305,7 +373,7 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
     found.memory.gate = match found.closed {
         Some(_) if stays => before,
         Some(reason) => {
-            if reason != Reason::QuietTime {
+            if gates::is_told(reason) {
                 found.notices.push((Event::GateClosed, found.message.clone()));
             }
             Some((reason, input.now))
@@ -314,9 +382,9 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
     };
     if let Some((reason, since)) = before.filter(|_| !stays) {
         found.waited = Some((reason, Duration::try_from(input.now.duration_since(since)).unwrap_or_default()));
-        let goes = found.roll.is_some() || found.edits.purpose == Some(Purpose::Release(Release::GatesOpen));
+        let goes = found.roll.is_some() || matches!(found.edits.purpose, Some(Purpose::Release(Release::GatesOpen) | Purpose::Step));
         let next = found.closed.is_some_and(|closed| gates::rank(closed) > gates::rank(reason));
-        if reason != Reason::QuietTime && (goes || next) {
+        if gates::is_told(reason) && (goes || next) {
             found.notices.push((Event::GateOpen, format!("no longer closed: {}", reason.as_str())));
         }
     }
@@ -417,6 +485,27 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
     if input.activity.in_flight {
         found.edits = Edits::default();
         found.roll = None;
+    }
+}
+
+/// Pods take no new work until they are gone, also after what ends them was let through.
+fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
+    let (workload, state) = (input.workload, &input.workload.rollout);
+    let gate = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref()).filter(|gate| gate.prepare.is_some());
+    let Some(gate) = gate.filter(|_| input.spec.mode != Mode::Observe && !workload.deleting) else { return };
+    let Ok(gate) = gates::app::for_workload(gate, workload) else { return };
+    if !state.observed {
+        return found.go_on_talking();
+    }
+    let ours = outcome.begun_at().is_some() && outcome.is_of(workload, input.key);
+    let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared) + state.ordinals.start;
+    let goes = |pod: &&&Pod| pod.revision.as_deref() != input.current && pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
+    let of_set = workload.id.kind == WorkloadKind::StatefulSet;
+    let old = |pod: &&&Pod| pod.revision.as_deref() != input.current;
+    let pods: Vec<_> = input.pods.iter().filter(|pod| if of_set { goes(pod) } else { old(pod) }).copied().collect();
+    if ours && input.current.is_some() {
+        let change = outcome.change.clone().unwrap_or_default();
+        gates::prepare::drain(input, &gate, &change, &pods, found);
     }
 }
 

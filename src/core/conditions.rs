@@ -15,7 +15,13 @@ pub const QUIET: Duration = Duration::from_secs(30);
 const MESSAGE_LIMIT: usize = 1024;
 
 /// The conditions of a policy that is `Ready`.
-pub fn of_counts(policy: &Policy, counts: &WorkloadCounts, left_out: &[String], unverified: &[String], now: Timestamp) -> Vec<Condition> {
+pub fn of_counts(
+    policy: &Policy,
+    counts: &WorkloadCounts,
+    (left_out, empty_steps): (&[String], &[&str]),
+    unverified: &[String],
+    now: Timestamp,
+) -> Vec<Condition> {
     let open = counts.total - counts.up_to_date;
     let parts = [
         (counts.failed, "failed"),
@@ -49,8 +55,15 @@ pub fn of_counts(policy: &Policy, counts: &WorkloadCounts, left_out: &[String], 
         [] => ("AllGoverned", "every workload that it selects is governed by it".to_owned()),
         some => ("LeftOut", some.join("; ")),
     };
+    let accepted = match empty_steps {
+        [] => "the spec is accepted and acted on".to_owned(),
+        some => format!(
+            "the spec is accepted and acted on; these steps of spec.rollout.steps select no workload, and count as done: {}",
+            some.join(", ")
+        ),
+    };
     vec![
-        condition(policy, "Ready", true, "Accepted", "the spec is accepted and acted on".to_owned(), now),
+        condition(policy, "Ready", true, "Accepted", accepted, now),
         condition(policy, "UpToDate", open == 0, reason, up_to_date, now),
         condition(policy, "Governing", left_out.is_empty(), governing, why, now),
     ]
@@ -69,6 +82,24 @@ pub fn of_holds(policy: &Policy, gap: Option<&Gap>, unmarked: &[String], now: Ti
     condition(policy, "HoldsEnforced", holds, reason, message, now)
 }
 
+/// Whether the app gate would get an answer from every workload.
+pub fn of_gates(policy: &Policy, broken: &[String], unasked: usize, now: Timestamp) -> Condition {
+    match broken {
+        [] if unasked == 0 => {
+            let message = "a pod of every workload answered in form when it was last asked; one is asked every 10 minutes".to_owned();
+            condition(policy, "GatesVerified", true, "Answered", message, now)
+        }
+        [] => {
+            let message = format!("{unasked} workloads have no Ready pod that was asked yet");
+            with_status(policy, "GatesVerified", "Unknown", "NotAskedYet", message, now)
+        }
+        some => {
+            let message = format!("an upgrade would find no usable answer; see to port, path and network policies: {}", some.join("; "));
+            condition(policy, "GatesVerified", false, "NoUsableAnswer", message, now)
+        }
+    }
+}
+
 /// The conditions of a policy whose spec cannot be acted on.
 pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
     let message = format!(
@@ -80,8 +111,11 @@ pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Cond
     ]
 }
 
-fn condition(policy: &Policy, kind: &str, holds: bool, reason: &str, mut message: String, now: Timestamp) -> Condition {
-    let status = if holds { "True" } else { "False" };
+fn condition(policy: &Policy, kind: &str, holds: bool, reason: &str, message: String, now: Timestamp) -> Condition {
+    with_status(policy, kind, if holds { "True" } else { "False" }, reason, message, now)
+}
+
+fn with_status(policy: &Policy, kind: &str, status: &str, reason: &str, mut message: String, now: Timestamp) -> Condition {
     if message.len() > MESSAGE_LIMIT {
         let mut end = MESSAGE_LIMIT;
         while !message.is_char_boundary(end) {

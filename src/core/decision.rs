@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     config::change::Cause,
+    gates::conversation::Call,
     world::{Memory, Uid, WorkloadId},
 };
 use crate::api::{Phase, Reason, UpgradePolicyStatus, marks};
@@ -20,6 +21,8 @@ pub struct Decision {
     pub rolled: BTreeMap<Uid, (Option<(String, Uid)>, String)>,
     /// The status of each policy, by its name.
     pub statuses: Vec<(String, UpgradePolicyStatus)>,
+    /// What is to be said to pods.
+    pub calls: Vec<Call>,
     /// What happened, for events.
     pub notices: Vec<Notice>,
     /// How long the gates have kept changes waiting since the last decision.
@@ -82,6 +85,8 @@ pub enum Purpose {
     Roll(Cause, Option<Timestamp>),
     /// A held change is let through.
     Release(Release),
+    /// The next pod of a StatefulSet is let through.
+    Step,
     /// The workload is no longer governed.
     Forget {
         /// What must be seen live first, where no policy selects it any more.
@@ -224,6 +229,8 @@ pub enum Event {
     UpgradeReleased,
     /// Somebody with the right to let a change through past its gates.
     HoldBypassed,
+    /// Pods were asked to take no new work, and were not idle in time.
+    PrepareTimedOut,
     /// A changed template rolls although it should have been held.
     HoldMissed,
     /// What a held workload runs cannot start again: something that it reads is missing.
@@ -242,6 +249,7 @@ impl Event {
                 | Self::MarksReverted
                 | Self::HoldBypassed
                 | Self::HoldMissed
+                | Self::PrepareTimedOut
                 | Self::RunningRevisionBroken
                 | Self::PolicyLost
         )
@@ -270,6 +278,7 @@ impl Event {
             Self::UpgradeReleased => "UpgradeReleased",
             Self::HoldBypassed => "HoldBypassed",
             Self::HoldMissed => "HoldMissed",
+            Self::PrepareTimedOut => "PrepareTimedOut",
             Self::RunningRevisionBroken => "RunningRevisionBroken",
             Self::PolicyLost => "PolicyLost",
         }

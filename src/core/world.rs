@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     config::{digest::Digest, references::Reference},
-    gates::windows::Windows,
+    gates::{conversation::Conversation, windows::Windows},
 };
 use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
@@ -205,8 +206,21 @@ pub struct RolloutState {
     pub settled: Option<Box<str>>,
     /// The Deployment controller's number for the newest revision.
     pub number: Option<u64>,
+    /// Of a StatefulSet: how its pods are numbered, and how far our walk through them is.
+    pub ordinals: Ordinals,
     /// When the controller or a writer last moved something here.
     pub moved: Timestamp,
+}
+
+/// How a StatefulSet's pods are numbered, and how far our walk through them is. A partition counts from the first ordinal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ordinals {
+    /// `spec.ordinals.start`.
+    pub start: u32,
+    /// The partition that the manifest asks for.
+    pub declared: u32,
+    /// The partition that we have admission set while pods go one by one.
+    pub step: Option<u32>,
 }
 
 /// What a user can put in the way of a rollout, on the workload itself.
@@ -270,6 +284,8 @@ pub struct ControllerRevision {
 /// A pod.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
+    /// Its uid.
+    pub uid: Uid,
     /// Its name.
     pub name: Box<str>,
     /// The uid of its controller.
@@ -294,6 +310,43 @@ pub struct Pod {
     pub started: Box<[Timestamp]>,
     /// What keeps a container from running, such as `CrashLoopBackOff`.
     pub trouble: Option<Box<str>>,
+    /// Where it can be asked.
+    pub reach: Reach,
+    /// How often its containers were started again.
+    pub restarts: u32,
+    /// When a container that was started again twice or more last ended with an error.
+    pub crashed: Option<Timestamp>,
+}
+
+impl Pod {
+    /// Its number among the pods of a StatefulSet.
+    pub fn ordinal(&self) -> Option<u32> {
+        self.name.rsplit_once('-')?.1.parse().ok()
+    }
+}
+
+/// Where a pod can be asked something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Its phase is Running.
+    pub running: bool,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// It uses its node's network, where other programs may listen on its ports.
+    pub host_network: bool,
+    /// The TCP ports that its containers declare, those of the first container first.
+    pub ports: Arc<[DeclaredPort]>,
+}
+
+/// A port that a container declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredPort {
+    /// Its number.
+    pub number: u16,
+    /// Its name.
+    pub name: Option<Box<str>>,
+    /// Whether the first container declares it.
+    pub of_first: bool,
 }
 
 /// Kind and name of a ConfigMap or Secret.
@@ -397,6 +450,8 @@ pub struct Memory {
     pub broken_told: bool,
     /// It was said that its policy went with the CRD.
     pub lost_told: bool,
+    /// What its pods said.
+    pub app: Conversation,
 }
 
 /// A pod template that was seen.
@@ -425,6 +480,8 @@ impl SeenTemplate {
 pub struct Activity {
     /// A request is under way, or was accepted and is not yet seen in the watch.
     pub in_flight: bool,
+    /// That request begins a rollout.
+    pub begins: bool,
     /// The last request failed.
     pub trouble: Option<Trouble>,
 }

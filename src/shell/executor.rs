@@ -24,7 +24,8 @@ use super::{
 use crate::{
     api::{UpgradePolicy, UpgradePolicyStatus, WorkloadKind, crd, marks},
     core::{
-        decision::{Notice, Patch, Purpose},
+        decision::{Notice, Patch, Purpose, Release},
+        gates::conversation::Report,
         governs::selector,
         later,
         world::{Activity, Trouble, Uid},
@@ -57,6 +58,8 @@ pub struct Completion {
 pub enum Outcome {
     /// A workload's patch: the resourceVersion that it brought about.
     Patch(Box<Patch>, Vec<Notice>, Result<u64, Error>),
+    /// What pods said.
+    Heard(Box<Report>),
     /// A policy's status, by the policy's name.
     Status(String, Box<UpgradePolicyStatus>, Result<(), Error>),
 }
@@ -127,6 +130,7 @@ impl Executor {
         }
         slot.namespace = namespace.to_owned();
         (slot.busy, slot.activity.in_flight) = (true, true);
+        slot.activity.begins = matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step);
         self.activities.insert(patch.uid.clone(), slot.activity.clone());
         let lane = if slot.failures > 0 { self.retries.clone() } else { self.fresh.clone() };
         let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
@@ -188,7 +192,7 @@ impl Executor {
                 class => {
                     let pause = if let Class::Throttled(Some(hint)) = class { jittered(hint) } else { pause(slot.failures) };
                     slot.failures = slot.failures.saturating_add(1);
-                    slot.activity.in_flight = false;
+                    (slot.activity.in_flight, slot.activity.begins) = (false, false);
                     let refused = class == Class::Refused;
                     slot.activity.trouble = Some(Trouble { refused, message: error.sentence(), retry_at: later(now, pause) });
                 }
@@ -248,7 +252,7 @@ impl Executor {
     fn free(&mut self, uid: &Uid) {
         if let Some(slot) = self.slots.get_mut(uid) {
             slot.awaited = None;
-            slot.activity.in_flight = false;
+            (slot.activity.in_flight, slot.activity.begins) = (false, false);
             if slot.activity == Activity::default() && slot.failures == 0 && slot.conflicts == 0 {
                 self.forget(uid);
             } else {

@@ -1,5 +1,6 @@
 //! All I/O. Thin: it observes, hands what it saw to the core, and carries out what the core decides.
 
+pub mod ask;
 pub mod clock;
 pub mod digest;
 pub mod errors;

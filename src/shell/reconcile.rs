@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    ask::Asker,
     clock,
     errors::Class,
     events::Events,
@@ -51,6 +52,8 @@ pub struct Reconciler {
     pub streams: Streams,
     /// What is under way.
     pub executor: Executor,
+    /// Talks to pods.
+    pub asker: Asker,
     /// Where events go.
     pub events: Events,
     /// The metrics.
@@ -72,7 +75,7 @@ impl Reconciler {
         max_config_rollouts: usize,
         index: Index,
         streams: Streams,
-        executor: Executor,
+        (executor, asker): (Executor, Asker),
         events: Events,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -82,6 +85,7 @@ impl Reconciler {
             index,
             streams,
             executor,
+            asker,
             events,
             metrics,
             heartbeat: Heartbeat::default(),
@@ -183,6 +187,11 @@ impl Reconciler {
                 let seen = workload.filter(|workload| workload.uid == uid).map_or(0, |workload| workload.resource_version);
                 self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
             }
+            Outcome::Heard(report) => {
+                if let Some(memory) = self.memories.get_mut(&uid) {
+                    memory.app.hear(&report);
+                }
+            }
             Outcome::Status(name, status, result) => {
                 if result.is_ok() {
                     self.index.wrote_status(&namespace, &name, &uid, *status);
@@ -215,7 +224,7 @@ impl Reconciler {
                 self.metrics.released(release.as_str());
                 tracing::info!(namespace, workload = %patch.workload, cause = release.as_str(), "released: the held change goes through");
             }
-            Purpose::Record => {}
+            Purpose::Record | Purpose::Step => {}
         }
         for notice in notices {
             if notice.event == Event::HoldBypassed {
@@ -338,6 +347,9 @@ impl Reconciler {
             notices.extend(begun(&patch, decision.rolled.get(&patch.uid)));
             tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, "patching");
             self.executor.patch(namespace, patch, notices);
+        }
+        for call in decision.calls {
+            self.asker.call(namespace, call);
         }
         for notice in decision.notices {
             self.events.tell(namespace, notice);

@@ -6,6 +6,7 @@ use kube::{Client, Config};
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    ask::Asker,
     digest,
     errors::{Class, Error, with_causes},
     events::Events,
@@ -94,8 +95,9 @@ async fn reconcile(
     let streams = Streams::start(client.clone(), seen, metrics.clone(), pending);
     let enforcement = Enforcement::new(&settings.operator_namespace);
     let index = Index::new(key, settings.operator_namespace, enforcement);
+    let asker = Asker::new(client.clone(), done.clone(), metrics.clone(), settings.insecure_gate_headers);
     let executor = Executor::new(client, done);
-    let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, executor, events, metrics);
+    let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, (executor, asker), events, metrics);
     reconciler.heartbeat = heartbeat;
     reconciler.run(&mut sightings, &mut completions, &mut stop).await;
     // What was sent is waited for, so that its outcome is told; what was not is found again at the next start.

@@ -18,7 +18,7 @@ use crate::{
             references::of_template,
         },
         gates::windows::Windows,
-        world::{ConfigId, Content, ControllerRevision, Pod, Policy, ReplicaSet, Uid, Version, Workload, WorkloadId},
+        world::{ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet, Uid, Version, Workload, WorkloadId},
     },
     workload::{self, DaemonSet, Deployment, StatefulSet, config_hash, controller, created, resource_version, template_digest, uid},
 };
@@ -230,10 +230,10 @@ impl Watched for Pods {
     const VERSION: &'static str = "v1";
     const KIND: &'static str = "Pod";
     const PLURAL: &'static str = "pods";
-    type Body = RawStatus;
+    type Body = PodBody;
     type View = Pod;
 
-    fn view(meta: &ObjectMeta, body: RawStatus) -> Pod {
+    fn view(meta: &ObjectMeta, body: PodBody) -> Pod {
         let status = &body.status;
         let label = |name: &str| meta.labels.as_ref().and_then(|labels| labels.get(name));
         let revision = ["pod-template-hash", "pod-template-generation", "controller-revision-hash"].into_iter().find_map(label);
@@ -243,7 +243,16 @@ impl Watched for Pods {
             // These two only say that it is starting.
             !matches!(*reason, "ContainerCreating" | "PodInitializing")
         });
+        let crashes = containers().filter(|one| one["restartCount"].as_u64() >= Some(2)).flat_map(|one| {
+            let ended = [&one["state"]["terminated"], &one["lastState"]["terminated"]];
+            ended
+                .into_iter()
+                .filter(|end| end["exitCode"].as_i64().is_some_and(|code| code != 0))
+                .filter_map(|end| time(&end["finishedAt"]))
+        });
+        let restarts = containers().filter_map(|one| one["restartCount"].as_u64()).sum::<u64>();
         Pod {
+            uid: uid(meta),
             name: meta.name.as_deref().unwrap_or_default().into(),
             controller: controller(meta).map(|owner| owner.uid.as_str().into()),
             created: created(meta),
@@ -256,7 +265,56 @@ impl Watched for Pods {
             revision: revision.map(|revision| revision.as_str().into()),
             started: containers().filter_map(|one| time(&one["state"]["running"]["startedAt"])).collect(),
             trouble: trouble.map(Into::into),
+            reach: Reach {
+                running: status["phase"] == "Running",
+                address: status["podIP"].as_str().and_then(|ip| ip.parse().ok()),
+                host_network: body.spec.host_network,
+                ports: body.spec.ports().into(),
+            },
+            restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
+            crashed: crashes.max(),
         }
+    }
+}
+
+/// What is read of a Pod.
+#[derive(Deserialize, Clone, Debug)]
+pub struct PodBody {
+    #[serde(default)]
+    spec: PodSpecBody,
+    #[serde(default)]
+    status: Value,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpecBody {
+    host_network: bool,
+    containers: Vec<ContainerBody>,
+    init_containers: Vec<ContainerBody>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+struct ContainerBody {
+    ports: Vec<PortBody>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+struct PortBody {
+    container_port: u16,
+    name: Option<Box<str>>,
+    protocol: Option<Box<str>>,
+}
+
+impl PodSpecBody {
+    fn ports(&self) -> Vec<DeclaredPort> {
+        // A sidecar is an init container that stays.
+        let containers = self.containers.iter().chain(&self.init_containers).enumerate();
+        let ports = containers.flat_map(|(number, container)| container.ports.iter().map(move |port| (number, port)));
+        let tcp = ports.filter(|(_, port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+        tcp.map(|(number, port)| DeclaredPort { number: port.container_port, name: port.name.clone(), of_first: number == 0 }).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use prometheus_client::{
 
 use crate::{
     api::{Phase, Reason},
-    core::{config::change::Cause, decision::Purpose},
+    core::{config::change::Cause, decision::Purpose, gates::conversation::Errand},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +42,12 @@ struct ActionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuestionLabels {
+    errand: &'static str,
+    answer: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
 }
@@ -61,6 +67,7 @@ pub struct Metrics {
     releases: Family<CauseLabel, Counter<u64, AtomicU64>>,
     held_seconds: Family<ReasonLabel, Counter<f64, AtomicU64>>,
     actions: Family<ActionLabels, Counter<u64, AtomicU64>>,
+    questions: Family<QuestionLabels, Counter<u64, AtomicU64>>,
     watch_errors: Family<KindLabel, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
     by_namespace: Mutex<BTreeMap<String, Counts>>,
@@ -94,6 +101,7 @@ impl Default for Metrics {
             releases: Family::default(),
             held_seconds: Family::default(),
             actions: Family::default(),
+            questions: Family::default(),
             watch_errors: Family::default(),
             events_lost: Counter::default(),
             by_namespace: Mutex::default(),
@@ -122,6 +130,7 @@ impl Metrics {
             self.held_seconds.clone(),
         );
         registry.register("actions", "Requests that write, by what for and what came of it", self.actions.clone());
+        registry.register("pod_requests", "Requests to pods, by what for and what they answered", self.questions.clone());
         registry.register("watch_errors", "Watches that failed, by kind", self.watch_errors.clone());
         registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
         self.show_phases();
@@ -171,6 +180,7 @@ impl Metrics {
             Cause::Config => "Config",
             Cause::Together => "Together",
             Cause::MixedConfig => "MixedConfig",
+            Cause::Previous => "Previous",
         };
         self.rollouts.get_or_create(&CauseLabel { cause }).inc();
         if let Some(after) = after {
@@ -200,9 +210,15 @@ impl Metrics {
             Purpose::Record => "Record",
             Purpose::Roll(..) => "Roll",
             Purpose::Release(_) => "Release",
+            Purpose::Step => "Step",
             Purpose::Forget { .. } => "Forget",
         };
         self.actions.get_or_create(&ActionLabels { action, outcome }).inc();
+    }
+
+    /// A pod was asked something.
+    pub fn asked(&self, errand: Errand, answer: &'static str) {
+        self.questions.get_or_create(&QuestionLabels { errand: errand.as_str(), answer }).inc();
     }
 
     /// A status write ended.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Kind, number, observed};
 use crate::{
     api::WorkloadKind,
-    core::world::{RolloutState, UserHold},
+    core::world::{Ordinals, RolloutState, UserHold},
 };
 
 /// `apps/v1` DaemonSet.
@@ -29,6 +29,7 @@ impl Kind for DaemonSet {
             revision: meta.annotations.as_ref().and_then(|all| Some(all.get(TEMPLATE_GENERATION)?.as_str().into())),
             settled: None,
             number: None,
+            ordinals: Ordinals::default(),
             moved,
         }
     }

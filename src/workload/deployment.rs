@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Kind, declared, number, observed};
 use crate::{
     api::{WorkloadKind, marks},
-    core::world::{RolloutState, UserHold},
+    core::world::{Ordinals, RolloutState, UserHold},
 };
 
 /// The controller's number for the newest revision, on Deployments and ReplicaSets.
@@ -30,12 +30,13 @@ impl Kind for Deployment {
             updated: number(&status["updatedReplicas"]),
             available: number(&status["availableReplicas"]),
             complete,
-            held: declared(meta, marks::DECLARED_PAUSED)
+            held: declared(meta, marks::DECLARED_PAUSED, false)
                 .map_or(spec["paused"] == true, |declared| declared == "true")
                 .then_some(UserHold::Paused),
             revision: None,
             settled: None,
             number: meta.annotations.as_ref().and_then(|all| all.get(REVISION)?.parse().ok()),
+            ordinals: Ordinals::default(),
             moved: updated_at.map_or(moved, |time| time.max(moved)),
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     core::{
         config::references,
         hold::state as hold,
+        rollout::outcome::Outcome,
         world::{RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer},
     },
 };
@@ -41,9 +42,11 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
     let created = created(meta);
     let entries = meta.managed_fields.as_deref().unwrap_or_default();
     let last_writer = newest_writer(entries);
-    // Of our own writes only the rollouts: that we take note of something is no progress.
+    // Of our own writes only the rollouts that we begin or let through: that we take note of something is no progress.
     let rolled = annotations.get(marks::ROLLOUTS).and_then(|times| Timestamp::from_second(times.rsplit(',').next()?.parse().ok()?).ok());
-    let moved = [Some(created), rolled, last_writer.as_ref().map(|writer| writer.time)].into_iter().flatten().max().unwrap_or(created);
+    let begun = annotations.get(marks::ROLLOUT).and_then(|text| Outcome::parse(text).begun_at());
+    let moved =
+        [Some(created), rolled, begun, last_writer.as_ref().map(|writer| writer.time)].into_iter().flatten().max().unwrap_or(created);
     Workload {
         id: WorkloadId { kind: K::KIND, name: meta.name.clone().unwrap_or_default() },
         uid: uid(meta),
@@ -109,11 +112,12 @@ fn digest(bytes: &[u8]) -> TemplateDigest {
     TemplateDigest(first)
 }
 
-/// What a manifest asks for under a hold, as admission noted it; none if there is no hold.
-fn declared<'a>(meta: &'a ObjectMeta, mark: &str) -> Option<&'a str> {
+/// What a manifest asks for while we hold or walk, as admission noted it; none if we do neither.
+fn declared<'a>(meta: &'a ObjectMeta, mark: &str, walking: bool) -> Option<&'a str> {
     let annotations = meta.annotations.as_ref()?;
     let governed = meta.labels.as_ref()?.contains_key(marks::GOVERNED);
-    (governed && hold::parse(annotations.get(marks::HOLD)?).is_some()).then(|| annotations.get(mark).map_or("", String::as_str))
+    let held = annotations.get(marks::HOLD).is_some_and(|hold| hold::parse(hold).is_some());
+    (governed && (held || walking)).then(|| annotations.get(mark).map_or("", String::as_str))
 }
 
 /// The config-hash of a pod template.

@@ -5,8 +5,11 @@ use serde_json::Value;
 use super::{Kind, declared, number, observed};
 use crate::{
     api::{WorkloadKind, marks},
-    core::world::{RolloutState, UserHold},
+    core::world::{Ordinals, RolloutState, UserHold},
 };
+
+/// The partition by which admission holds all pods.
+pub const HELD: u32 = 2_147_483_647;
 
 /// `apps/v1` StatefulSet.
 pub struct StatefulSet;
@@ -20,7 +23,7 @@ impl Kind for StatefulSet {
         let complete = revision.is_some() && revision == status["currentRevision"].as_str();
         let current = number(&status["replicas"]);
         let strategy = &spec["updateStrategy"];
-        let partition = match declared(meta, marks::DECLARED_PARTITION) {
+        let partition = match declared(meta, marks::DECLARED_PARTITION, step(meta).is_some()) {
             Some(declared) => declared.parse().unwrap_or(0),
             None => number(&strategy["rollingUpdate"]["partition"]),
         };
@@ -38,7 +41,15 @@ impl Kind for StatefulSet {
             revision: revision.map(Into::into),
             settled: status["currentRevision"].as_str().map(Into::into),
             number: None,
+            ordinals: Ordinals { start: number(&spec["ordinals"]["start"]), declared: partition, step: step(meta) },
             moved,
         }
     }
+}
+
+/// How far our walk through the pods is; garbage is none, as in admission.
+fn step(meta: &ObjectMeta) -> Option<u32> {
+    meta.labels.as_ref()?.get(marks::GOVERNED)?;
+    let step = meta.annotations.as_ref()?.get(marks::PARTITION)?;
+    step.parse().ok().filter(|step| *step <= HELD)
 }

@@ -235,7 +235,7 @@ fn p14_beyond_the_limit_changes_wait_for_the_window_and_roll_once() {
 
 #[test]
 fn p14_only_so_many_are_under_way_at_once_and_a_failed_one_gives_its_slot_back() {
-    let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "5m"}}));
+    let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "5m", "onFailure": "Continue"}}));
     world.config_map("app", &[("a", "1")]);
     for name in ["one", "two", "three"] {
         world.deployment(name, env_from("app"));

@@ -10,9 +10,15 @@ use lockkeeper::{
         arrange::{Surroundings, assess_all, check_spec},
         config::{digest::Key, references},
         decision::{Decision, Purpose},
+        gates::{
+            answer::Answer,
+            conversation::{Errand, Report},
+        },
         hold::enforced::Enforcement,
         rollout::slots,
-        world::{Activity, ConfigEntry, ConfigId, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, Version, WorkloadId},
+        world::{
+            Activity, ConfigEntry, ConfigId, DeclaredPort, Memory, Namespace, Pod, Policy, Reach, ReplicaSet, Uid, Version, WorkloadId,
+        },
     },
     workload::{self, DaemonSet, Deployment, StatefulSet},
 };
@@ -26,6 +32,10 @@ pub struct World {
     pub activities: HashMap<Uid, Activity>,
     pub max_config_rollouts: usize,
     pub key: Key,
+    /// What pods answer that do not say yes, by name.
+    pub answers: HashMap<String, Answer>,
+    /// What was said to pods, checks of the gate aside.
+    pub said: Vec<(Errand, String)>,
     objects: HashMap<WorkloadId, Value>,
     contents: HashMap<ConfigId, Option<Vec<(String, String)>>>,
     pods_made: u32,
@@ -45,6 +55,8 @@ impl World {
             activities: HashMap::new(),
             max_config_rollouts: 100,
             key: Key::new(&[7; 32]),
+            answers: HashMap::new(),
+            said: Vec::new(),
             objects: HashMap::new(),
             contents: HashMap::new(),
             pods_made: 0,
@@ -221,6 +233,7 @@ impl World {
         };
         let hash = self.objects[&id]["spec"]["template"]["metadata"]["annotations"]["lockkeeper.dev/config-hash"].as_str();
         let pod = Pod {
+            uid: format!("pod-{name}-{}", self.pods_made).into(),
             name: format!("{name}-{}", self.pods_made).into(),
             controller: Some(controller.as_str().into()),
             created: self.now,
@@ -233,6 +246,14 @@ impl World {
             revision: Some(revision.as_str().into()),
             started: [self.now].into(),
             trouble: None,
+            reach: Reach {
+                running: true,
+                address: Some([127, 0, 0, 1].into()),
+                host_network: false,
+                ports: [DeclaredPort { number: 8080, name: Some("http".into()), of_first: true }].into(),
+            },
+            restarts: 0,
+            crashed: None,
         };
         let wanted = self.objects[&id]["spec"]["replicas"].as_u64().unwrap() as usize;
         let mut pods: Vec<_> =
@@ -306,7 +327,20 @@ impl World {
             for (name, status) in decision.statuses {
                 self.namespace.policies.get_mut(&name).unwrap().status = status;
             }
-            if decision.patches.is_empty() {
+            let called = !decision.calls.is_empty();
+            for call in decision.calls {
+                let names = call.visits.iter().map(|visit| (call.errand, visit.name.to_string()));
+                self.said.extend(names.filter(|(errand, _)| *errand != Errand::Verify));
+                let of = |name: &str| match call.errand {
+                    Errand::Ask | Errand::Verify => self.answers.get(name).cloned().unwrap_or(Answer::Yes),
+                    Errand::Prepare | Errand::Withdraw => Answer::Yes,
+                };
+                let answers = call.visits.iter().map(|visit| of(&visit.name)).collect();
+                let uid = call.uid.clone();
+                let report = Report { call, begun: self.now, ended: self.now, answers };
+                self.memories.get_mut(&uid).unwrap().app.hear(&report);
+            }
+            if decision.patches.is_empty() && !called {
                 return rolled;
             }
             for patch in decision.patches {

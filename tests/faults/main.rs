@@ -10,6 +10,7 @@ use api_server::{ApiServer, Fault};
 use lockkeeper::{
     core::{config::digest::Key, hold::enforced::Enforcement},
     shell::{
+        ask::Asker,
         digest,
         events::Events,
         executor::Executor,
@@ -31,7 +32,9 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
     let (events, _) = Events::start(client.clone(), metrics.clone());
     let streams = Streams::start(client.clone(), seen, metrics.clone(), Pending::default());
     let index = Index::new(key, "lockkeeper-system".into(), Enforcement::new("lockkeeper-system"));
-    let mut reconciler = Reconciler::new(key, 100, index, streams, Executor::new(client, done), events, metrics);
+    let asker = Asker::new(client.clone(), done.clone(), metrics.clone(), false);
+    let executor = Executor::new(client, done);
+    let mut reconciler = Reconciler::new(key, 100, index, streams, (executor, asker), events, metrics);
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(async move { reconciler.run(&mut sightings, &mut completions, &mut stopped).await });
     stop

@@ -7,7 +7,7 @@ use lockkeeper::{
     core::{
         arrange::{Surroundings, assess_all},
         config::digest::Key,
-        decision::{Event, Patch, Purpose},
+        decision::{Event, Patch, Purpose, Release},
         hold::enforced::Enforcement,
         rollout::slots,
         world::{Activity, Memory, Uid},
@@ -169,7 +169,8 @@ impl Operator {
         }
         let new = !decision.patches.is_empty();
         for patch in decision.patches {
-            self.activities.insert(patch.uid.clone(), Activity { in_flight: true, trouble: None });
+            let begins = matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step);
+            self.activities.insert(patch.uid.clone(), Activity { in_flight: true, begins, trouble: None });
             self.outbox.push(patch);
         }
         new
@@ -211,6 +212,7 @@ impl Operator {
             Purpose::Record => "notes on",
             Purpose::Roll(..) => "rolls",
             Purpose::Release(_) => "releases",
+            Purpose::Step => "goes a pod further on",
             Purpose::Forget { .. } => "lets go",
         }
     }

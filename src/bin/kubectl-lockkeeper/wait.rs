@@ -4,10 +4,10 @@ use std::{process::ExitCode, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Phase, Reason, UpgradePolicySpec, marks},
+    api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
     core::{
         governs::GovernanceMark,
-        hold::state::Hold,
+        hold::state::{Hold, approved_by},
         later,
         rollout::progress::{self, Progress},
         world::{Workload, WorkloadId},
@@ -85,8 +85,13 @@ fn message(seen: &Seen, workload: &Workload) -> String {
 /// How it ended for a workload, or why it has not.
 fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, now: Timestamp) -> Result<End, String> {
     let attention = seen.attention(&workload.id);
-    if Hold::on(workload).is_some() || workload.marks.contains_key(marks::PENDING_CONFIG) {
-        return match attention {
+    if let Some(id) = Hold::on(workload).map(|hold| hold.id).or_else(|| workload.marks.get(marks::PENDING_CONFIG).cloned()) {
+        // The operator may have judged another change than this one, or before it was approved.
+        let judged = |one: &&Attention| {
+            let hold = one.hold.as_ref();
+            hold.is_some_and(|hold| hold.id == id && hold.approved_by.is_empty() == approved_by(workload, &id).is_none())
+        };
+        return match attention.filter(judged) {
             Some(one) if waits_for_person(one.reason) => Ok(End::Person),
             Some(one) => Err(one.message.clone()),
             None => Err("held; the operator has not judged the change yet".to_owned()),

@@ -43,6 +43,8 @@ pub enum Cause {
     Together,
     /// A pod started with a content that was there only for a while.
     MixedConfig,
+    /// The step before was rolled out, and this one restarts with it.
+    Previous,
 }
 
 /// Compares. `pods` are the workload's, those being deleted included; `current` is the value of the revision label that pods of the

@@ -12,17 +12,21 @@ use super::{
     references::{self, Reference},
 };
 use crate::{
-    api::{ChangeCause, ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, marks},
+    api::{ChangeCause, ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, WorkloadKind, marks},
     core::{
         assess::{Assessment, Edits, Input, held_message, reference_of},
         clock,
         decision::{Event, Purpose},
-        gates::{self, Change, Closed, Gate},
+        gates::{
+            self, Change, Closed, Gate,
+            app::{self, Question},
+        },
         later,
         rollout::{
             limits,
             outcome::{Ended, Outcome},
             progress::Progress,
+            walk::{self, Turn},
         },
         world::{Pod, UserHold, Workload},
     },
@@ -39,6 +43,23 @@ pub struct Reading {
     pub record: Record,
     /// How the two differ.
     pub comparison: Comparison,
+}
+
+impl Reading {
+    /// Of a workload whose config is not looked at.
+    fn none() -> Self {
+        let comparison = Comparison {
+            record: Record::default(),
+            all_fresh: true,
+            roll: None,
+            stale: false,
+            missing: Vec::new(),
+            changed: Vec::new(),
+            last_seen: None,
+            unverified: Vec::new(),
+        };
+        Self { desired: Vec::new(), record: Record::default(), comparison }
+    }
 }
 
 /// Takes off what is written for config, where a policy does not ask for it.
@@ -83,7 +104,8 @@ fn resolve(input: &Input, config: &ConfigSpec, reads: &[Reference]) -> Vec<(Refe
 /// Assesses the config of a workload that is not held.
 pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &Outcome, found: &mut Assessment) {
     let workload = input.workload;
-    let Some(reading) = read(input, config, found) else { return };
+    let Some(mut reading) = read(input, config, found) else { return };
+    restart(input, outcome, &mut reading, found);
     let Reading { record, comparison, .. } = &reading;
     let ours = record.hash.is_some() && record.hash == workload.template.config_hash;
     let ended = outcome.change.is_some() && outcome.change == record.hash && outcome.ended != Ended::UnderWay;
@@ -91,7 +113,9 @@ pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &
     if found.takes_slot && found.phase == Phase::Rolling && found.reason == Reason::RolloutUnderWay {
         found.reason = Reason::ConfigRollout;
     }
-    keep_baseline(input, &reading, found);
+    if comparison.roll != Some(Cause::Previous) {
+        keep_baseline(input, &reading, found);
+    }
     if comparison.roll.is_none() {
         withdraw(workload, found);
     }
@@ -105,6 +129,26 @@ pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &
         return stale_without_roll(input, &reading, ours, found);
     }
     decide_roll(input, config, &reading, (progress, outcome), found);
+}
+
+/// Rolls a workload without config when the step before it was rolled out, if it restarts with that.
+pub fn follow_previous(input: &Input, progress: Progress, outcome: &Outcome, found: &mut Assessment) {
+    let mut reading = Reading::none();
+    restart(input, outcome, &mut reading, found);
+    if reading.comparison.roll.is_some() && !input.workload.deleting {
+        decide_roll(input, &ConfigSpec::default(), &reading, (progress, outcome), found);
+    }
+}
+
+/// The step before was rolled out since this one last followed it.
+fn restart(input: &Input, outcome: &Outcome, reading: &mut Reading, found: &mut Assessment) {
+    let missed = |previous: &&str| outcome.followed.as_deref().is_some_and(|followed| followed != *previous);
+    if reading.comparison.roll.is_none() && input.previous.filter(missed).is_some() {
+        reading.comparison.roll = Some(Cause::Previous);
+        reading.comparison.all_fresh = false;
+        reading.comparison.changed.push("the step before".to_owned());
+        found.changed.clone_from(&reading.comparison.changed);
+    }
 }
 
 /// A config change that waited differs no more.
@@ -195,7 +239,8 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     if !comparison.missing.is_empty() {
         return found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&comparison.missing));
     }
-    if input.spec.mode == Mode::Observe || config.on_change == OnChange::Report {
+    let report = config.on_change == OnChange::Report && comparison.roll != Some(Cause::Previous);
+    if input.spec.mode == Mode::Observe || report {
         let (reason, why) = match input.spec.mode {
             Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
             Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
@@ -204,11 +249,13 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
             let message = format!("{what} changed; it would wait ({}), but {why}", closed.reason.as_str());
             return found.stand(Phase::WouldHold, reason, message);
         }
-        return found.stand(Phase::WouldRoll, reason, format!("{what} changed; it would be rolled, but {why}"));
+        let asked = input.spec.app_gate(&[ChangeCause::Config]).map_or("", |_| " when its pods agree");
+        return found.stand(Phase::WouldRoll, reason, format!("{what} changed; it would be rolled{asked}, but {why}"));
     }
     match progress {
         Progress::Unobserved => {
             // Nothing is known of the gates that was not known before.
+            found.go_on_talking();
             found.closed = input.memory.gate.map(|(reason, _)| reason);
             return;
         }
@@ -261,6 +308,9 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
         return found.wait_for(&closed);
     }
     found.roll = roll(input, reading, &times, outcome, &found.edits);
+    if let (Some(roll), Some(turn)) = (&mut found.roll, turn(input)) {
+        roll.set(input.workload, marks::PARTITION, turn.step.to_string());
+    }
     found.stand(
         Phase::Waiting,
         Reason::WaitingForSlot,
@@ -286,7 +336,12 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
         return None;
     }
     let approved = input.approved_by(&id);
-    let Gate::Closed(closed) = ask_gates(input, &id, approved, (since, last)) else { return None };
+    let gate = ask_gates(input, &id, approved, (since, last)).and(|| ask_pods(input, &id, since, found));
+    let Gate::Closed(closed) = gate else { return None };
+    // If they agree at once, nothing needs to be written down.
+    if closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG) {
+        return Some(closed);
+    }
     found.hold = Some(HoldStatus {
         id: id.clone(),
         by: String::new(),
@@ -296,6 +351,30 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
     found.edits.set(workload, marks::PENDING_CONFIG, id);
     found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
     Some(closed)
+}
+
+/// The steps before, and then the pods that the rollout would end.
+fn ask_pods(input: &Input, id: &str, since: Timestamp, found: &mut Assessment) -> Gate {
+    if let Some(closed) = input.waits {
+        return Gate::Closed(closed.clone());
+    }
+    let Some(gate) = input.spec.app_gate(&[ChangeCause::Config]) else { return Gate::Open };
+    let question = match turn(input) {
+        Some(turn) => walk::question(id, since, turn),
+        None => {
+            let lowest = input.workload.rollout.ordinals.start + input.workload.rollout.ordinals.declared;
+            let of_set = input.workload.id.kind == WorkloadKind::StatefulSet;
+            let beyond = |pod: &&&Pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
+            Question { change: id.to_owned(), since, pods: input.pods.iter().filter(beyond).copied().collect(), reverts: false }
+        }
+    };
+    app::ask(input, gate, &question, found)
+}
+
+/// Whose turn it is first, where pods go one by one.
+fn turn<'a>(input: &Input<'a>) -> Option<Turn<'a>> {
+    let gate = input.spec.app_gate(&[ChangeCause::Config])?;
+    walk::is_walked(gate, input.workload).then(|| walk::first(input.workload, input.pods, None))?
 }
 
 fn ask_gates(input: &Input, id: &str, approved_by: Option<&str>, (since, last_change): (Timestamp, Timestamp)) -> Gate {
@@ -312,7 +391,9 @@ fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, String) {
     let since = marks.get(marks::HOLD_SINCE).and_then(|time| time.parse().ok());
     let known = since.map(|since| (since, change_id(input, reading, since)));
     let stands = |(_, id): &(Timestamp, String)| marks.get(marks::PENDING_CONFIG) == Some(id);
-    known.filter(stands).unwrap_or_else(|| (input.now, change_id(input, reading, input.now)))
+    // The same as long as it is asked about, also before anything is written down.
+    let begun = input.memory.differs_since.unwrap_or(input.now);
+    known.filter(stands).unwrap_or_else(|| (begun, change_id(input, reading, begun)))
 }
 
 /// Names a change of config: another content, or the same content at another time, is another change.
@@ -330,10 +411,14 @@ fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome
     let (workload, cause) = (input.workload, reading.comparison.roll?);
     let mut edits = edits.clone();
     let hash = config_hash(input, &reading.desired);
-    let record = reading.comparison.record.targeted(&reading.desired, hash.clone());
-    edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+    if input.config().is_some() {
+        let record = reading.comparison.record.targeted(&reading.desired, hash.clone());
+        edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+    }
     edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
-    edits.set(workload, marks::ROLLOUT, outcome.begun(hash.clone(), input.now).write());
+    let mut begun = outcome.begun(hash.clone(), input.now);
+    begun.followed = input.previous.map(str::to_owned).or(begun.followed);
+    edits.set(workload, marks::ROLLOUT, begun.write());
     edits.remove(workload, marks::PENDING_CONFIG);
     edits.remove(workload, marks::HOLD_SINCE);
     edits.remove(workload, marks::BYPASSED_BY);
@@ -378,6 +463,7 @@ impl std::fmt::Display for Cause {
             Self::Config => "config it reads changed",
             Self::Together => "config changed that a workload of its group reads",
             Self::MixedConfig => "a pod of it started with config that was there only for a while",
+            Self::Previous => "the step before was rolled out, and it restarts with that (restartWith: Previous)",
         })
     }
 }

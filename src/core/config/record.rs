@@ -19,7 +19,7 @@ const NAMES_BYTES: usize = 8 * 1024;
 const VERSION: u32 = 1;
 
 /// Target and baseline of one workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// The config-hash of the target; none while the target is what was found at adoption.
     pub hash: Option<String>,

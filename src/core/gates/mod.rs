@@ -1,8 +1,12 @@
 //! What a change waits for. Each gate is a function of the policy, the change and the time; they are asked in order, and the next not
-//! before the one before is open.
+//! before the one before is open. The last one asks the pods.
 
+pub mod answer;
+pub mod app;
 pub mod approval;
+pub mod conversation;
 pub mod freeze;
+pub mod prepare;
 pub mod quiet;
 pub mod windows;
 
@@ -55,14 +59,29 @@ pub struct Closed {
     pub ask_again: Option<Timestamp>,
 }
 
+impl Gate {
+    /// If it is open, the next one.
+    #[must_use]
+    pub fn and(self, next: impl FnOnce() -> Self) -> Self {
+        if self == Self::Open { next() } else { self }
+    }
+}
+
 /// In which order the gates are asked, by their reasons.
 pub fn rank(reason: Reason) -> u8 {
     match reason {
         Reason::QuietTime => 0,
         Reason::Frozen => 1,
         Reason::WindowClosed => 2,
-        _ => 3,
+        Reason::ApprovalRequired => 3,
+        Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => 4,
+        _ => 5,
     }
+}
+
+/// Whether it is worth telling that a gate with this reason is closed: it is not where all is well, and will be over in a moment.
+pub fn is_told(reason: Reason) -> bool {
+    !matches!(reason, Reason::QuietTime | Reason::AskingPods)
 }
 
 impl Gate {
@@ -83,11 +102,7 @@ pub fn each(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Ch
 
 /// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever the spec says.
 pub fn ask(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
-    let quiet = quiet::ask(spec, change, now);
-    if quiet != Gate::Open {
-        return quiet;
-    }
-    after_quiet(policy, spec, frozen, change, now)
+    quiet::ask(spec, change, now).and(|| after_quiet(policy, spec, frozen, change, now))
 }
 
 /// The same for a change that was quiet long enough already.

@@ -45,7 +45,7 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     }
     let stands = GovernanceMark::on(workload);
     // What becomes of a hold is what was recorded before its policy let go of it.
-    let letting_go = Hold::on(workload).is_some() && !input.spec.needs_holds() && stands.is_some();
+    let letting_go = holds_back(workload) && !input.spec.needs_holds() && stands.is_some();
     if input.frozen || letting_go {
         return;
     }
@@ -66,9 +66,27 @@ pub fn is_ours(workload: &Workload) -> bool {
     workload.labels.contains_key(marks::GOVERNED) || OURS.iter().any(|mark| workload.marks.contains_key(*mark))
 }
 
+/// Whether a change is held, or its pods go one by one and some are left.
+pub fn holds_back(workload: &Workload) -> bool {
+    let ordinals = workload.rollout.ordinals;
+    Hold::on(workload).is_some() || ordinals.step.is_some_and(|step| step > ordinals.declared)
+}
+
 /// What becomes of a hold when its workload is governed no more, as it was recorded while it was.
 pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
     GovernanceMark::on(workload).map(|mark| mark.when_ungoverned).unwrap_or_default()
+}
+
+/// Ends a walk through the pods of a StatefulSet: those that are left go, or, to be kept, are held again.
+pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
+    let ordinals = workload.rollout.ordinals;
+    if keep && ordinals.step.is_some_and(|step| step > ordinals.declared) {
+        // The id of a hold is the generation of the write that brings it.
+        found.edits.set(workload, marks::HOLD, format!("{} by lockkeeper", workload.generation + 1));
+    } else {
+        found.edits.remove(workload, marks::HOLD_SINCE);
+    }
+    found.edits.remove(workload, marks::PARTITION);
 }
 
 /// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what keeps it stays.
@@ -79,6 +97,9 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>, 
     let kept: &[&str] = if keep_hold { &[marks::GOVERNANCE, marks::HOLD_SINCE] } else { &[] };
     for mark in OURS.into_iter().filter(|mark| !kept.contains(mark)) {
         found.edits.remove(workload, mark);
+    }
+    if workload.rollout.ordinals.step.is_some() {
+        end_walk(workload, keep_hold, found);
     }
     if !keep_hold {
         if let Some(hold) = Hold::on(workload) {
@@ -97,7 +118,7 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>, 
 
 /// A policy that observes takes off what it put on when it governed; the record of config stays.
 pub fn let_go(workload: &Workload, found: &mut Assessment) {
-    let keep = Hold::on(workload).is_some() && when_ungoverned(workload) == WhenUngoverned::Keep;
+    let keep = holds_back(workload) && when_ungoverned(workload) == WhenUngoverned::Keep;
     let config = workload.marks.get(marks::CONFIG);
     take_off(workload, keep, None, found);
     if config.is_some() {

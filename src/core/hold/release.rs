@@ -9,13 +9,17 @@ use crate::{
         assess::{Assessment, Input, ended, reference_of},
         clock, config,
         decision::{Event, Purpose, Release},
-        gates::{self, Change, Gate},
+        gates::{
+            self, Change, Gate,
+            app::{self, Question},
+        },
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::Progress,
+            walk::{self, Turn},
         },
         whole_second,
-        world::{Namespace, Pod, ReplicaSet, Workload},
+        world::{Namespace, Pod, ReplicaSet, UserHold, Workload},
     },
 };
 
@@ -51,7 +55,13 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         return let_through(workload, Release::Unchanged, found);
     }
     if let Some(passage) = ends_nothing(input.namespace, workload, input.pods, input.sets) {
-        return passage.take(workload, found);
+        return match ask_withdrawn(input, hold, since, &passage, found) {
+            Gate::Open => passage.take(workload, found),
+            Gate::Closed(closed) => {
+                stand(input, hold, since, closed.reason, &format!("its template was put back, and {}", closed.message), found);
+                found.wait_for(&closed);
+            }
+        };
     }
     if !input.spec.needs_holds() {
         return match marking::when_ungoverned(workload) {
@@ -70,7 +80,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         since,
         last_change: input.last_change.map_or(since, |last| last.max(since)),
     };
-    match gates::ask(input.policy, input.spec, input.frozen, &change, input.now) {
+    let gate = gates::ask(input.policy, input.spec, input.frozen, &change, input.now);
+    let turn = turn(input, causes, config_waits);
+    match gate.and(|| ask_pods(input, &change, config_waits, turn, found)) {
         Gate::Closed(closed) => {
             stand(input, hold, since, closed.reason, &closed.message, found);
             found.wait_for(&closed);
@@ -79,9 +91,15 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             if let Some(reading) = reading.filter(|_| config_waits) {
                 config::decide::carry(input, &reading, found);
             }
-            let outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
+            let mut outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
+            outcome.followed = input.previous.map(str::to_owned).or(outcome.followed);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
+            if let Some(turn) = turn {
+                // Its id goes with the walk.
+                found.edits.annotations.remove(marks::HOLD_SINCE);
+                found.edits.set(workload, marks::PARTITION, turn.step.to_string());
+            }
         }
     }
     if !missing.is_empty() {
@@ -89,12 +107,74 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     }
 }
 
+/// The steps before, and then the pods that the release would end.
+fn ask_pods(input: &Input, change: &Change, config_waits: bool, turn: Option<Turn>, found: &mut Assessment) -> Gate {
+    if let Some(closed) = input.waits {
+        return Gate::Closed(closed.clone());
+    }
+    let Some(gate) = input.spec.app_gate(change.causes) else { return Gate::Open };
+    if let Some(hold @ UserHold::Paused) = input.workload.rollout.held {
+        let message = "its manifest says paused: true, so its pods are asked when that is taken off".to_owned();
+        return Gate::Closed(gates::Closed { reason: hold.reason(), message, ask_again: None });
+    }
+    let question = match turn {
+        Some(turn) => walk::question(change.id, change.since, turn),
+        None => {
+            let pods = would_end(input, config_waits);
+            Question { change: change.id.to_owned(), since: change.since, pods, reverts: false }
+        }
+    };
+    app::ask(input, gate, &question, found)
+}
+
+/// Whose turn it is first, where pods go one by one.
+fn turn<'a>(input: &Input<'a>, causes: &[ChangeCause], config_waits: bool) -> Option<Turn<'a>> {
+    let gate = input.spec.app_gate(causes)?;
+    let spared = of_held_revision(input, config_waits);
+    walk::is_walked(gate, input.workload).then(|| walk::first(input.workload, input.pods, spared))?
+}
+
+/// The revision of the held template, if some pods are of it already. One that gets another config-hash on its way is none.
+fn of_held_revision<'a>(input: &Input<'a>, config_waits: bool) -> Option<&'a str> {
+    let (workload, template) = (input.workload, &input.workload.template);
+    if config_waits {
+        return None;
+    }
+    match workload.id.kind {
+        WorkloadKind::StatefulSet => input.current.filter(|_| workload.rollout.observed),
+        _ => {
+            let same =
+                |set: &&&ReplicaSet| set.template == template.digest && set.config_hash.as_deref() == template.config_hash.as_deref();
+            input.sets.iter().find(same).map(|set| &*set.revision)
+        }
+    }
+}
+
+/// The pods that a release of the held template would end.
+fn would_end<'a>(input: &Input<'a>, config_waits: bool) -> Vec<&'a Pod> {
+    let spared = of_held_revision(input, config_waits);
+    let lowest = input.workload.rollout.ordinals.start + input.workload.rollout.ordinals.declared;
+    let of_set = input.workload.id.kind == WorkloadKind::StatefulSet;
+    let beyond = |pod: &Pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
+    input.pods.iter().copied().filter(|pod| (spared.is_none() || pod.revision.as_deref() != spared) && beyond(pod)).collect()
+}
+
+/// What is put back ends the pods of what was withdrawn: a Ready one of them that says no is waited for.
+fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage, found: &mut Assessment) -> Gate {
+    let Some(gate) = input.spec.app_gate(&[ChangeCause::Template]).filter(|_| passage.release == Release::Reverted) else {
+        return Gate::Open;
+    };
+    let withdrawn = |pod: &&&Pod| pod.ready && pod.terminating.is_none() && pod.revision.as_deref() != passage.revision.as_deref();
+    let pods = input.pods.iter().filter(withdrawn).copied().collect();
+    app::ask(input, gate, &Question { change: hold.id.clone(), since, pods, reverts: true }, found)
+}
+
 /// A hold that a policy which only observes leaves in place, as it was recorded.
 pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
     if let Some(passage) = ends_nothing(input.namespace, input.workload, input.pods, input.sets) {
         return passage.take(input.workload, found);
     }
-    let approved_by = String::new();
+    let approved_by = input.approved_by(&hold.id).unwrap_or_default().to_owned();
     found.hold = Some(HoldStatus { id: hold.id.clone(), by: hold.by.clone(), cause: vec![ChangeCause::Template], approved_by });
     stand(input, hold, input.now, Reason::KeptUngoverned, &kept_message(input, hold), found);
 }
@@ -113,6 +193,8 @@ pub fn let_through(workload: &Workload, release: Release, found: &mut Assessment
 #[derive(Debug, Clone)]
 pub struct Passage {
     release: Release,
+    /// The revision whose pods stay as they are.
+    revision: Option<Box<str>>,
     /// The config-hash that the pods have: with it the template is really theirs. None: as it is.
     config_hash: Option<String>,
 }
@@ -132,26 +214,26 @@ pub fn ends_nothing(namespace: &Namespace, workload: &Workload, pods: &[&Pod], s
         return None;
     }
     if state.wanted == 0 && state.current == 0 && pods.is_empty() {
-        return Some(Passage { release: Release::NothingToEnd, config_hash: None });
+        return Some(Passage { release: Release::NothingToEnd, revision: None, config_hash: None });
     }
-    let (template, hash) = match workload.id.kind {
+    let (template, hash, revision) = match workload.id.kind {
         WorkloadKind::StatefulSet => {
             if state.revision.is_some() && state.revision == state.settled {
-                return Some(Passage { release: Release::Reverted, config_hash: None });
+                return Some(Passage { release: Release::Reverted, revision: state.settled.clone(), config_hash: None });
             }
             let mut own = namespace.controller_revisions.values().filter(|revision| revision.stateful_set == workload.uid);
             let settled = own.find(|revision| Some(&revision.name) == state.settled.as_ref())?;
-            (settled.template, &settled.config_hash)
+            (settled.template, &settled.config_hash, &settled.name)
         }
         _ => {
             let settled = settled_set(workload, sets)?;
-            (settled.template, &settled.config_hash)
+            (settled.template, &settled.config_hash, &settled.revision)
         }
     };
     // Admission puts our newest config-hash back into whatever is applied; with it the template would be no pod's.
     let differs = hash.as_deref() != workload.template.config_hash.as_deref();
     let config_hash = differs.then(|| hash.as_deref().unwrap_or_default().to_owned());
-    (template == workload.template.digest).then_some(Passage { release: Release::Reverted, config_hash })
+    (template == workload.template.digest).then_some(Passage { release: Release::Reverted, revision: Some(revision.clone()), config_hash })
 }
 
 /// The ReplicaSet whose template is the way back: the one that all pods are of, or, where they are mixed or broken, the one that was last
@@ -234,7 +316,7 @@ fn mid_rollout(input: &Input) -> Option<String> {
                 input.pods.iter().filter(there).filter(|pod| pod.revision.as_deref() != Some(settled)).map(|pod| &*pod.name).collect();
             (!newer.is_empty()).then(|| {
                 format!(
-                    "HeldMidRollout: the rollout before was not done; if they died, these pods would come back older: {}",
+                    "HeldMidRollout, MixedRevisions: the rollout before was not done; if they died, these pods would come back older: {}",
                     newer.join(", ")
                 )
             })
@@ -267,7 +349,7 @@ fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
 pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
     let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
     found.edits.remove(workload, marks::HOLD);
-    if !workload.marks.contains_key(marks::PENDING_CONFIG) {
+    if !workload.marks.contains_key(marks::PENDING_CONFIG) && workload.rollout.ordinals.step.is_none() {
         found.edits.remove(workload, marks::HOLD_SINCE);
     }
     let mut newest = outcome.clone();
@@ -300,6 +382,8 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
         newest.done = input.current.map(str::to_owned);
     }
+    // What was rolled out before it was known to follow is taken as followed.
+    newest.followed = newest.followed.or_else(|| input.previous.map(str::to_owned));
     if newest != *outcome {
         found.edits.set(workload, marks::ROLLOUT, newest.write());
     }

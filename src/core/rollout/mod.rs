@@ -1,6 +1,9 @@
-//! Rollouts: how far one is, how many a workload may have, and how many the cluster may have at once.
+//! Rollouts: how far one is, how many a workload may have, how many the cluster may have at once, and in
+//! which order workloads and pods go.
 
 pub mod limits;
 pub mod outcome;
 pub mod progress;
 pub mod slots;
+pub mod steps;
+pub mod walk;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::marks,
-    core::{config::digest::Key, world::Workload},
+    core::{config::digest::Key, whole_second, world::Workload},
 };
 
 /// The annotation; what cannot be read is as if it said nothing.
@@ -24,6 +24,9 @@ pub struct Outcome {
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// Of a workload that restarts with the step before it: the rollouts of that step that it has followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followed: Option<String>,
 }
 
 /// What became of a rollout.
@@ -47,7 +50,17 @@ impl Ended {
 impl Outcome {
     /// What the annotation on a workload says.
     pub fn on(workload: &Workload) -> Self {
-        workload.marks.get(marks::ROLLOUT).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        workload.marks.get(marks::ROLLOUT).map(|text| Self::parse(text)).unwrap_or_default()
+    }
+
+    /// What a text says; what cannot be read says nothing.
+    pub fn parse(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// When the rollout under way began, or last went a step further.
+    pub fn begun_at(&self) -> Option<Timestamp> {
+        self.at.filter(|_| self.ended == Ended::UnderWay)
     }
 
     /// The annotation's text.
@@ -58,7 +71,13 @@ impl Outcome {
     /// The same with a rollout that begins.
     #[must_use]
     pub fn begun(&self, change: String, now: Timestamp) -> Self {
-        Self { done: self.done.clone(), change: Some(change), ended: Ended::UnderWay, at: Some(super::super::whole_second(now)) }
+        Self {
+            done: self.done.clone(),
+            change: Some(change),
+            ended: Ended::UnderWay,
+            at: Some(whole_second(now)),
+            followed: self.followed.clone(),
+        }
     }
 
     /// Whether the template at hand is the one that we let through.

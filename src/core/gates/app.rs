@@ -1,0 +1,302 @@
+//! The running pods are asked whether they may be ended. Asked are exactly those that the release would end, in rounds; the gate is open
+//! while every one that counts has said yes in the last rounds.
+
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    Gate,
+    answer::Answer,
+    conversation::{Conversation, Errand, Visit, place},
+    prepare,
+};
+use crate::{
+    api::{AppGate, Otherwise, Port, Reason, Scheme, marks},
+    core::{
+        assess::{Assessment, Input},
+        clock, later,
+        world::{Pod, Workload},
+    },
+};
+
+/// At most so many pods are named in a message.
+const NAMED: usize = 3;
+
+/// What the pods are asked about.
+pub struct Question<'a> {
+    /// The id of the change; where pods go one by one, with whose turn it is, after a space.
+    pub change: String,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// The pods that it would end.
+    pub pods: Vec<&'a Pod>,
+    /// It puts back what ran before: only a Ready pod that says no is in its way.
+    pub reverts: bool,
+}
+
+/// The gate as it is for a workload: the policy's, with what its annotation `lockkeeper.dev/app-gate` sets otherwise.
+///
+/// # Errors
+/// Says what is wrong with the annotation.
+pub fn for_workload<'a>(gate: &'a AppGate, workload: &Workload) -> Result<Cow<'a, AppGate>, String> {
+    let Some(text) = workload.marks.get(marks::APP_GATE) else { return Ok(Cow::Borrowed(gate)) };
+    let mut own = gate.clone();
+    let wrong = |what: String| format!("annotation {}: {what}; write for example port=8081,path=/upgradeable", marks::APP_GATE);
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (key, value) = part.split_once('=').ok_or_else(|| wrong(format!("{part:?} has no value")))?;
+        match (key.trim(), value.trim()) {
+            ("port", port) => {
+                own.port = Some(match port.parse::<u16>() {
+                    Ok(0) => return Err(wrong("port 0 is none".to_owned())),
+                    Ok(number) => Port::Number(number),
+                    Err(_) => Port::Name(port.to_owned()),
+                })
+            }
+            ("path", path) if is_path(path) => own.path = path.to_owned(),
+            ("path", path) => return Err(wrong(format!("path {path:?} does not begin with / or has characters that must be encoded"))),
+            ("scheme", "HTTP") => own.scheme = Scheme::Http,
+            ("scheme", "HTTPS") => own.scheme = Scheme::Https,
+            (key, _) => return Err(wrong(format!("{key:?} is none of port, path and scheme (HTTP or HTTPS)"))),
+        }
+    }
+    Ok(Cow::Owned(own))
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= 256 && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte))
+}
+
+/// Asks the pods, or says what they said. What is to be asked now is handed over with the assessment.
+pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Assessment) -> Gate {
+    found.asked = true;
+    found.memory.app.about(&question.change);
+    let gate = match for_workload(gate, input.workload) {
+        Ok(gate) => gate,
+        Err(wrong) => return Gate::closed(Reason::AppGateInvalid, wrong, None),
+    };
+    // Those that are ending anyway are not ended by this.
+    let pods: Vec<_> = question.pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
+    if pods.is_empty() {
+        return Gate::Open;
+    }
+    let unprepared = if question.reverts { None } else { prepare::ask(input, &gate, &question.change, &pods, found) };
+    if let Some(closed) = unprepared {
+        return Gate::Closed(closed);
+    }
+    let verdict = judge(&gate, question, &pods, &found.memory.app, input.now);
+    let due = due(&gate, &pods, &found.memory.app);
+    let calling = found.memory.app.calling.contains(&Errand::Ask);
+    // What was said counts for as long as it would until the next round, however long the round took.
+    let fresh = found.memory.app.round.is_some_and(|(_, ended)| later(ended, gate.period.length()) > input.now);
+    match verdict {
+        Gate::Open if fresh && due.is_some() && !calling => Gate::Open,
+        Gate::Open => {
+            call(input, &gate, &question.change, &pods, due, found);
+            Gate::closed(Reason::AskingPods, "asking its pods whether they may be ended".to_owned(), None)
+        }
+        closed @ Gate::Closed(_) => {
+            call(input, &gate, &question.change, &pods, due, found);
+            closed
+        }
+    }
+}
+
+/// When the next round is due; none: at once.
+fn due(gate: &AppGate, pods: &[&Pod], said: &Conversation) -> Option<Timestamp> {
+    let (begun, ended) = said.round?;
+    let known = |pod: &&&Pod| said.readings.get(&pod.uid).is_some_and(|reading| reading.restarts == pod.restarts);
+    let unknown = |pod: &&Pod| pod.reach.running && !known(&pod) && place(pod, gate).is_ok();
+    (!pods.iter().any(unknown)).then(|| later(begun, gate.period.length()).max(ended))
+}
+
+/// Begins a round, if it is time for one.
+fn call(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], due: Option<Timestamp>, found: &mut Assessment) {
+    if let Some(due) = due.filter(|due| *due > input.now) {
+        return found.wake_at(due);
+    }
+    let app = &found.memory.app;
+    let heard = |pod: &Pod| app.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
+    let asked = pods.iter().filter(|pod| pod.reach.running && heard(pod).is_none_or(|reading| reading.not_before <= input.now));
+    let visits: Vec<Visit> = asked.filter_map(|pod| place(pod, gate).ok()).collect();
+    if visits.is_empty() {
+        // Nobody can be asked now: those that hang have their pause, the others' watch tells when they can.
+        let next = pods.iter().filter_map(|pod| heard(pod)).map(|reading| reading.not_before).filter(|time| *time > input.now).min();
+        return next.into_iter().for_each(|time| found.wake_at(time));
+    }
+    found.call(input, Errand::Ask, change, gate, visits);
+}
+
+/// What the pods said, taken together.
+fn judge(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
+    let (mut yes, mut no, mut silent, mut missing, mut unheard) = (0, Vec::new(), Vec::new(), Vec::new(), 0);
+    let mut few = 0;
+    for pod in pods {
+        let ready = is_ready(pod, gate, now);
+        let place = place(pod, gate);
+        let reading = said.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
+        match (reading.map(|reading| &reading.answer), reading) {
+            (Some(Answer::Yes), Some(reading)) if reading.yes < gate.successes => few += 1,
+            (Some(Answer::Yes), _) => yes += 1,
+            (Some(Answer::No(_)), _) if question.reverts && !ready => {}
+            (Some(Answer::No(words)), Some(reading)) => no.push((&*pod.name, words.as_str(), reading.since)),
+            (Some(Answer::Missing(status)), _) if ready => missing.push((&*pod.name, *status)),
+            (Some(Answer::Unusable(why) | Answer::Hangs(why)), _) if ready => silent.push((&*pod.name, why.clone())),
+            (Some(_), _) => {}
+            (None, _) if !pod.reach.running => {}
+            (None, _) => match place {
+                Err(why) if ready => silent.push((&*pod.name, why)),
+                Err(_) => {}
+                Ok(_) => unheard += 1,
+            },
+        }
+    }
+    let again = format!("asked again every {}", gate.period);
+    if !no.is_empty() {
+        let named: Vec<_> = no.iter().take(NAMED).map(|(name, words, since)| says_no(name, words, *since)).collect();
+        let others = no.len().saturating_sub(NAMED);
+        let others = if others > 0 { format!(", and {others} more say no") } else { String::new() };
+        let message = format!("{}{others}; {} of {} pods say yes; {again}", named.join(", "), yes + few, pods.len());
+        return Gate::closed(Reason::AppGateClosed, message, None);
+    }
+    let all_missing = !missing.is_empty() && yes + few + silent.len() == 0;
+    if !all_missing {
+        silent.extend(missing.iter().map(|(name, status)| (*name, format!("it answers {status}, other pods do not"))));
+    }
+    let silent_hold = gate.when_unreachable == Otherwise::Hold && !question.reverts;
+    if let Some((name, why)) = silent.first().filter(|_| silent_hold) {
+        let others = silent.len() - 1;
+        let others = if others > 0 { format!(" ({others} more like it)") } else { String::new() };
+        let message = format!(
+            "no usable answer from {name}, which is Ready: {why}{others}; {} of {} pods say yes; {again} at {} (whenUnreachable: Hold)",
+            yes + few,
+            pods.len(),
+            url(gate)
+        );
+        return Gate::closed(Reason::AppUnreachable, message, None);
+    }
+    if let Some((_, status)) = missing.first().filter(|_| all_missing && gate.when_missing == Otherwise::Hold && !question.reverts) {
+        let message = format!(
+            "its pods do not speak the protocol: every one answers {status} at {}. Give the app that endpoint, or set gates.app.whenMissing: Open; {again}",
+            url(gate)
+        );
+        return Gate::closed(Reason::AppMissing, message, None);
+    }
+    if unheard > 0 {
+        return Gate::closed(Reason::AskingPods, format!("asking {unheard} of {} pods whether they may be ended", pods.len()), None);
+    }
+    if few > 0 {
+        let message = format!("{few} of {} pods have not said yes {} times in a row yet; {again}", pods.len(), gate.successes);
+        return Gate::closed(Reason::AskingPods, message, None);
+    }
+    if yes + silent.len() + missing.len() == 0 && !question.reverts {
+        return nobody_left(gate, question, pods, said, now);
+    }
+    Gate::Open
+}
+
+fn says_no(name: &str, words: &str, since: Timestamp) -> String {
+    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+    format!("{name} says no since {}{words}", clock(since))
+}
+
+fn url(gate: &AppGate) -> String {
+    let port = gate.port.as_ref().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}{port}{}", if gate.scheme == Scheme::Https { "https " } else { "" }, gate.path)
+}
+
+/// No pod counts: none is Ready, none answers. When that has been so for long enough, there is nobody left to ask.
+fn nobody_left(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
+    let since = pods.iter().map(|pod| unready_since(pod, question)).max().unwrap_or(question.since);
+    // One that answered and is silent now may be only restarting.
+    let answered = pods.iter().filter_map(|pod| said.readings.get(&pod.uid)).filter(|reading| reading.answer.is_usable());
+    let since = answered.map(|reading| reading.since).fold(since, Timestamp::max);
+    match later(since, gate.broken_after.length()) {
+        due if due <= now => Gate::Open,
+        due => {
+            let message = format!(
+                "no pod is Ready and none answers; if that stays so until {}, nobody is left to ask, and it goes through (brokenAfter: {})",
+                clock(due),
+                gate.broken_after
+            );
+            Gate::closed(Reason::AppUnreachable, message, Some(due))
+        }
+    }
+}
+
+/// Since when a pod is not Ready. One that crashes again and again is Ready now and then: of that nobody knows since when, so it is
+/// counted from the change on, unless no container of it runs at all.
+fn unready_since(pod: &Pod, question: &Question) -> Timestamp {
+    match &pod.trouble {
+        Some(_) => pod.created,
+        None if pod.crashed.is_some() => question.since.max(pod.created),
+        None => pod.ready_moved.unwrap_or(pod.created).max(pod.created),
+    }
+}
+
+/// Whether a pod counts as Ready: one that crashes again and again is so only now and then.
+fn is_ready(pod: &Pod, gate: &AppGate, now: Timestamp) -> bool {
+    let crashes = pod.trouble.as_deref() == Some("CrashLoopBackOff")
+        || pod.crashed.is_some_and(|crashed| later(crashed, gate.broken_after.length()) > now);
+    pod.ready && !crashes
+}
+
+/// Between checks of whether the gate works at all.
+const VERIFY_EVERY: Duration = Duration::from_secs(600);
+
+/// Asks one pod of a workload whether the gate is set up rightly, at adoption and every 10 minutes: what is wrong shows before the first
+/// upgrade is held.
+pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
+    let gate = match for_workload(gate, input.workload) {
+        Ok(gate) => gate,
+        Err(wrong) => {
+            found.unverified_gate = Some(wrong);
+            return;
+        }
+    };
+    let candidates = || input.pods.iter().filter(|pod| pod.ready && pod.reach.running && pod.terminating.is_none());
+    if candidates().next().is_none() {
+        return;
+    }
+    let due = found.memory.app.verified.as_ref().map(|(at, ..)| later(*at, VERIFY_EVERY + spread(input.workload)));
+    match due {
+        Some(due) if due > input.now => found.wake_at(due),
+        _ => match candidates().find_map(|pod| place(pod, &gate).ok()) {
+            Some(visit) => found.call(input, Errand::Verify, "verify", &gate, vec![visit]),
+            None => found.unverified_gate = candidates().find_map(|pod| Some(format!("{}: {}", pod.name, place(pod, &gate).err()?))),
+        },
+    }
+    found.gate_asked = found.memory.app.verified.is_some();
+    if let Some((_, answer, pod)) = &found.memory.app.verified
+        && let Some(trouble) = answer.trouble()
+    {
+        found.unverified_gate = Some(format!("{pod}: {trouble} at {}", url(&gate)));
+    }
+}
+
+/// So that not all workloads are asked in the same moment.
+fn spread(workload: &Workload) -> Duration {
+    let sum = workload.uid.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    Duration::from_secs(sum % 60)
+}
+
+impl Conversation {
+    /// What was said about another change is void.
+    pub fn about(&mut self, change: &str) {
+        if self.change != change {
+            change.clone_into(&mut self.change);
+            (self.round, self.preparing_since, self.respite) = (None, None, None);
+            self.readings.clear();
+        }
+    }
+
+    /// Nothing is asked about now.
+    pub fn about_nothing(&mut self) {
+        self.about("");
+    }
+
+    /// Forgets pods that are gone.
+    pub fn keep_only(&mut self, there: &BTreeSet<&str>) {
+        self.readings.retain(|pod, _| there.contains(&**pod));
+    }
+}

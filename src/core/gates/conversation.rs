@@ -1,0 +1,254 @@
+//! What is said between the operator and the pods of a workload: the calls that are to be made, and what came of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::answer::Answer;
+use crate::{
+    api::{AppGate, Port},
+    core::{
+        later,
+        world::{DeclaredPort, Pod, Uid, WorkloadId},
+    },
+};
+
+/// How long a pod that was asked to take no new work keeps to it, unless it is asked again.
+pub const LEASE: Duration = Duration::from_secs(60);
+
+/// What is remembered of a workload's pods. Losing it means asking anew.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Conversation {
+    /// The change that its pods are being asked about.
+    pub change: String,
+    /// When the last round began and ended.
+    pub round: Option<(Timestamp, Timestamp)>,
+    /// What its pods said in it.
+    pub readings: BTreeMap<Uid, Reading>,
+    /// The pods that were asked to take no new work, and may still keep to it.
+    pub prepared: BTreeMap<Uid, Prepared>,
+    /// Those of them that were told that they may take work again, and may not have heard it.
+    pub withdrawn: BTreeSet<Uid>,
+    /// Since when pods take no new work because of this change.
+    pub preparing_since: Option<Timestamp>,
+    /// Until when they are left alone, after that took too long.
+    pub respite: Option<Timestamp>,
+    /// What a pod answered when it was asked whether the gate is set up rightly, and when.
+    pub verified: Option<(Timestamp, Answer, String)>,
+    /// The calls that are being made.
+    pub calling: BTreeSet<Errand>,
+}
+
+/// What a pod said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// How often its containers had been started again: after another time it is to be asked anew.
+    pub restarts: u32,
+    /// What it said last.
+    pub answer: Answer,
+    /// Since when it says so, in a word.
+    pub since: Timestamp,
+    /// In so many rounds in a row it said yes.
+    pub yes: u32,
+    /// So many times in a row it gave no answer in time.
+    pub hung: u32,
+    /// One that hangs is asked less often: not before this.
+    pub not_before: Timestamp,
+}
+
+/// A pod that was asked to take no new work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// Where, and which container of it.
+    pub visit: Visit,
+    /// How.
+    pub gate: AppGate,
+    /// Until when it keeps to it, as it agreed to.
+    pub agreed_until: Option<Timestamp>,
+    /// Until when it may keep to it, though we have no answer.
+    pub until: Option<Timestamp>,
+    /// When it was last asked to.
+    pub tried: Timestamp,
+    /// Why it does not, if so.
+    pub refused: Option<String>,
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Errand {
+    /// May the pods be ended?
+    Ask,
+    /// The pods are to take no new work.
+    Prepare,
+    /// They may take work again.
+    Withdraw,
+    /// Does the gate work at all?
+    Verify,
+}
+
+impl Errand {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "Ask",
+            Self::Prepare => "Prepare",
+            Self::Withdraw => "Withdraw",
+            Self::Verify => "Verify",
+        }
+    }
+}
+
+/// Requests to pods of one workload, made at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// Its uid.
+    pub uid: Uid,
+    /// The uid of its policy, for fairness.
+    pub policy: Uid,
+    /// The change that they are about.
+    pub change: String,
+    /// What for.
+    pub errand: Errand,
+    /// How.
+    pub gate: AppGate,
+    /// Whom.
+    pub visits: Vec<Visit>,
+}
+
+/// One pod to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visit {
+    /// Its uid.
+    pub pod: Uid,
+    /// Its name.
+    pub name: Box<str>,
+    /// How often its containers were started again.
+    pub restarts: u32,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The call.
+    pub call: Call,
+    /// When it began.
+    pub begun: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// What each pod answered; to POST and DELETE any 2xx is a yes.
+    pub answers: Vec<Answer>,
+}
+
+/// Where a pod is asked.
+///
+/// # Errors
+/// Says why it cannot be.
+pub fn place(pod: &Pod, gate: &AppGate) -> Result<Visit, String> {
+    let reach = &pod.reach;
+    if reach.host_network {
+        return Err("it uses its node's network, where another program may listen on its port, so it is not asked".to_owned());
+    }
+    let address = reach.address.ok_or("it has no address yet")?;
+    let port = port(&reach.ports, gate.port.as_ref())?;
+    Ok(Visit { pod: pod.uid.clone(), name: pod.name.clone(), restarts: pod.restarts, address: SocketAddr::new(address, port) })
+}
+
+fn port(declared: &[DeclaredPort], wanted: Option<&Port>) -> Result<u16, String> {
+    let found = match wanted {
+        Some(Port::Number(number)) => declared.iter().find(|port| port.number == *number),
+        Some(Port::Name(name)) => declared.iter().find(|port| port.name.as_deref() == Some(name)),
+        None => {
+            let mut of_first = declared.iter().filter(|port| port.of_first);
+            let only = of_first.next().filter(|_| of_first.next().is_none());
+            return only.map(|port| port.number).ok_or_else(|| {
+                let count = declared.iter().filter(|port| port.of_first).count();
+                format!("its first container declares {count} TCP ports, not one; say by gates.app.port which one is to be asked")
+            });
+        }
+    };
+    found.map(|port| port.number).ok_or_else(|| {
+        let wanted = wanted.map(ToString::to_string).unwrap_or_default();
+        format!("it declares no TCP port {wanted} (gates.app.port)")
+    })
+}
+
+impl Conversation {
+    /// Takes in what came of a call.
+    pub fn hear(&mut self, report: &Report) {
+        let Call { errand, change, gate, visits, .. } = &report.call;
+        self.calling.remove(errand);
+        let answers = visits.iter().zip(&report.answers);
+        match errand {
+            Errand::Ask if *change == self.change => {
+                self.round = Some((report.begun, report.ended));
+                for (visit, answer) in answers {
+                    let before = self.readings.get(&visit.pod).filter(|before| before.restarts == visit.restarts);
+                    let reading = Reading::after(before, visit, answer, gate, report.ended);
+                    self.readings.insert(visit.pod.clone(), reading);
+                }
+            }
+            Errand::Ask => {}
+            Errand::Prepare => {
+                for (visit, answer) in answers {
+                    let before = self.prepared.get(&visit.pod).filter(|before| before.visit.restarts == visit.restarts);
+                    // It ends no earlier than reckoned from when we began to ask, and no later than from when we had the answer.
+                    let agreed_until = match answer {
+                        Answer::Yes => Some(later(report.begun, LEASE)),
+                        _ => before.and_then(|before| before.agreed_until),
+                    };
+                    let until = match answer {
+                        Answer::Yes | Answer::Hangs(_) => Some(later(report.ended, LEASE)),
+                        _ => before.and_then(|before| before.until),
+                    };
+                    let (visit, gate, tried) = (visit.clone(), gate.clone(), report.begun);
+                    let one = Prepared { visit, gate, agreed_until, until, tried, refused: answer.trouble() };
+                    self.prepared.insert(one.visit.pod.clone(), one);
+                }
+            }
+            Errand::Withdraw => {
+                for (visit, answer) in answers {
+                    // What it was asked since then counts. One that cannot be reached finds the lease lapsed.
+                    let lapsed = self.prepared.get(&visit.pod).is_some_and(|one| one.until.is_none_or(|until| until <= report.ended));
+                    if *answer == Answer::Yes || matches!(answer, Answer::Missing(_)) || lapsed {
+                        self.prepared.remove(&visit.pod);
+                    } else if let Some(one) = self.prepared.get_mut(&visit.pod) {
+                        one.tried = report.ended;
+                    }
+                }
+            }
+            Errand::Verify => {
+                if let Some((visit, answer)) = answers.into_iter().next() {
+                    self.verified = Some((report.ended, answer.clone(), visit.name.to_string()));
+                }
+            }
+        }
+    }
+}
+
+impl Reading {
+    fn after(before: Option<&Self>, visit: &Visit, answer: &Answer, gate: &AppGate, now: Timestamp) -> Self {
+        let same = before.filter(|before| before.answer.as_str() == answer.as_str());
+        let hung = if let Answer::Hangs(_) = answer { before.map_or(0, |before| before.hung) + 1 } else { 0 };
+        // It may be slow once or twice. Then it costs a place that others need.
+        let pause = match hung {
+            0..3 => Duration::ZERO,
+            more => gate.period.length().saturating_mul(1 << (more - 2).min(6)).min(Duration::from_secs(60)),
+        };
+        Self {
+            restarts: visit.restarts,
+            answer: answer.clone(),
+            since: same.map_or(now, |same| same.since),
+            yes: if *answer == Answer::Yes { before.map_or(0, |before| before.yes) + 1 } else { 0 },
+            hung,
+            not_before: later(now, pause),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `scope: Pod`: the pods of a StatefulSet go one by one, the highest ordinal first, each asked before its turn. Admission sets the
+//! partition from our annotation `lockkeeper.dev/partition`; a partition counts from the first ordinal.
+
+use crate::{
+    api::{AppGate, ChangeCause, Mode, Phase, Scope, WhenUngoverned, WorkloadKind, marks},
+    core::{
+        assess::{Assessment, Input},
+        decision::Purpose,
+        gates::{
+            self, Change, Closed, Gate,
+            app::{self, Question},
+        },
+        hold::marking,
+        rollout::outcome::Outcome,
+        whole_second,
+        world::{Pod, Workload},
+    },
+};
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn<'a> {
+    /// The partition with which it is renewed.
+    pub step: u32,
+    /// The pod, if it is there.
+    pub pod: Option<&'a Pod>,
+}
+
+/// How far a walk is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stage<'a> {
+    /// The pods whose turn it was are not all new and Ready.
+    Renewing,
+    /// They are; this is the next.
+    Next(Turn<'a>),
+    /// There is none left.
+    Over,
+}
+
+/// Whether the pods of this workload go one by one.
+pub fn is_walked(gate: &AppGate, workload: &Workload) -> bool {
+    gate.scope == Scope::Pod && workload.id.kind == WorkloadKind::StatefulSet
+}
+
+/// Whose turn it is first, when pods of this revision are to stay as they are.
+pub fn first<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>) -> Option<Turn<'a>> {
+    below(workload, pods, spared, workload.rollout.wanted)
+}
+
+/// How far a walk is whose newest pods are of this revision.
+pub fn stage<'a>(workload: &Workload, pods: &[&'a Pod], current: Option<&str>) -> Option<Stage<'a>> {
+    let step = workload.rollout.ordinals.step?;
+    let is_new = |pod: &Pod| pod.revision.as_deref() == current && pod.ready && pod.terminating.is_none();
+    if (step..workload.rollout.wanted).any(|index| !at(workload, pods, index).is_some_and(is_new)) {
+        return Some(Stage::Renewing);
+    }
+    Some(below(workload, pods, current, step.min(workload.rollout.wanted)).map_or(Stage::Over, Stage::Next))
+}
+
+fn below<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>, end: u32) -> Option<Turn<'a>> {
+    let is_spared = |pod: &Pod| spared.is_some() && pod.revision.as_deref() == spared;
+    let turns = (workload.rollout.ordinals.declared..end).rev().map(|step| Turn { step, pod: at(workload, pods, step) });
+    turns.into_iter().find(|turn| !turn.pod.is_some_and(is_spared))
+}
+
+fn at<'a>(workload: &Workload, pods: &[&'a Pod], index: u32) -> Option<&'a Pod> {
+    let ordinal = workload.rollout.ordinals.start.checked_add(index);
+    pods.iter().copied().find(|pod| pod.ordinal() == ordinal)
+}
+
+/// Goes a step further, if it is time, or says what that waits for.
+pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
+    let workload = input.workload;
+    let ordinals = workload.rollout.ordinals;
+    if ordinals.step.is_none() || workload.deleting || input.spec.mode == Mode::Observe {
+        return;
+    }
+    let gate = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref()).filter(|gate| is_walked(gate, workload));
+    let Some(gate) = gate.filter(|_| input.spec.needs_holds()) else {
+        if !input.frozen {
+            let keep = marking::when_ungoverned(workload) == WhenUngoverned::Keep && !input.spec.needs_holds();
+            marking::end_walk(workload, keep, found);
+        }
+        return;
+    };
+    if !workload.rollout.observed {
+        return found.go_on_talking();
+    }
+    match stage(workload, input.pods, input.current) {
+        Some(Stage::Next(turn)) => {
+            let at = (outcome, turn);
+            match may_go(input, gate, at, found) {
+                Gate::Open => {
+                    let mut newest = outcome.clone();
+                    newest.at = Some(whole_second(input.now));
+                    found.edits.set(workload, marks::PARTITION, turn.step.to_string());
+                    found.edits.set(workload, marks::ROLLOUT, newest.write());
+                    found.edits.purpose = Some(Purpose::Step);
+                }
+                Gate::Closed(closed) => wait(input, turn, &closed, found),
+            }
+        }
+        // As long as the manifest asks for a partition, what is below goes only when we let it.
+        Some(Stage::Over) if ordinals.declared == 0 => marking::end_walk(workload, false, found),
+        _ => {}
+    }
+}
+
+/// Freeze and windows are asked again before each pod, then the pod itself.
+fn may_go(input: &Input, gate: &AppGate, (outcome, turn): (&Outcome, Turn), found: &mut Assessment) -> Gate {
+    let since = outcome.at.unwrap_or(input.now);
+    let id = change_id(input.workload).or(outcome.change.as_deref()).unwrap_or_default();
+    let change = Change {
+        namespace: input.namespace,
+        workload: &input.workload.id,
+        causes: &[ChangeCause::Template, ChangeCause::Config],
+        id,
+        by: None,
+        recorded: true,
+        approved_by: None,
+        since,
+        last_change: since,
+    };
+    let before = gates::each(input.policy, input.spec, input.frozen, &change, input.now);
+    let mut asked_again = before.into_iter().filter(|(name, _)| *name != "approval").map(|(_, gate)| gate);
+    if let Some(closed) = asked_again.find(|gate| *gate != Gate::Open) {
+        return closed;
+    }
+    app::ask(input, gate, &question(id, since, turn), found)
+}
+
+/// What the pod is asked whose turn it is.
+pub fn question<'a>(id: &str, since: jiff::Timestamp, turn: Turn<'a>) -> Question<'a> {
+    Question { change: format!("{id} {}", turn.step), since, pods: turn.pod.into_iter().collect(), reverts: false }
+}
+
+fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
+    let state = &input.workload.rollout;
+    let name = turn.pod.map_or_else(|| format!("ordinal {}", turn.step + state.ordinals.start), |pod| pod.name.to_string());
+    if found.phase != Phase::Failed {
+        let message = format!("pod by pod, {} of {} updated; the next is {name}: {}", state.updated, state.wanted, closed.message);
+        found.stand(Phase::Rolling, closed.reason, message);
+    }
+    found.wait_for(closed);
+}
+
+/// The id of the change that is being walked, which stays on the workload until the end.
+fn change_id(workload: &Workload) -> Option<&str> {
+    workload.marks.get(marks::HOLD_SINCE)?.split_once(' ').map(|(id, _)| id)
+}
