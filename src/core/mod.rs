@@ -13,6 +13,7 @@ pub mod decision;
 pub mod gates;
 pub mod governs;
 pub mod hold;
+pub mod lease;
 pub mod rollout;
 pub mod world;
 

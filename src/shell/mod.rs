@@ -7,6 +7,7 @@ pub mod errors;
 pub mod events;
 pub mod executor;
 pub mod index;
+pub mod lease;
 pub mod reconcile;
 pub mod runtime;
 pub mod streams;

@@ -4,6 +4,7 @@
 
 mod gates;
 mod governs;
+mod lease;
 mod progress;
 mod properties;
 mod references;
