@@ -35,6 +35,10 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
     pub operator_namespace: String,
 
+    /// The name of the operator's pod, by which people know which replica leads
+    #[arg(long, env = "LOCKKEEPER_POD_NAME", default_value = "lockkeeper", value_name = "NAME")]
+    pub pod_name: String,
+
     /// Config rollouts that may be under way at once in the whole cluster
     #[arg(long, env = "LOCKKEEPER_MAX_CONFIG_ROLLOUTS", default_value = "100", value_name = "NUMBER", value_parser = at_least_one)]
     pub max_config_rollouts: usize,

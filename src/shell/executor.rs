@@ -15,11 +15,12 @@ use kube::{
 };
 use rand::RngExt;
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{
     clock,
     errors::{Class, Error, within},
+    lease::Term,
 };
 use crate::{
     api::{UpgradePolicy, UpgradePolicyStatus, WorkloadKind, crd, marks},
@@ -88,6 +89,7 @@ struct StatusSlot {
 /// What is under way, by object.
 pub struct Executor {
     client: Client,
+    term: watch::Receiver<Term>,
     done: mpsc::UnboundedSender<Completion>,
     fresh: Arc<Semaphore>,
     retries: Arc<Semaphore>,
@@ -98,10 +100,11 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Nothing under way. `client` must not try again by itself: that is done here, where it is seen.
-    pub fn new(client: Client, done: mpsc::UnboundedSender<Completion>) -> Self {
+    /// Nothing under way. `client` must not try again by itself: that is done here, where it is seen. Nothing is sent outside of `term`.
+    pub fn new(client: Client, done: mpsc::UnboundedSender<Completion>, term: watch::Receiver<Term>) -> Self {
         Self {
             client,
+            term,
             done,
             fresh: Arc::new(Semaphore::new(CONCURRENT)),
             retries: Arc::new(Semaphore::new(CONCURRENT_RETRIES)),
@@ -134,10 +137,11 @@ impl Executor {
         self.activities.insert(patch.uid.clone(), slot.activity.clone());
         let lane = if slot.failures > 0 { self.retries.clone() } else { self.fresh.clone() };
         let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
+        let term = self.term.clone();
         self.under_way += 1;
         tokio::spawn(async move {
             let result = match lane.acquire().await {
-                Ok(_permit) => send(&client, &namespace, &patch).await,
+                Ok(_permit) => send(&client, &term, &namespace, &patch).await,
                 Err(_) => Err(Error::Timeout),
             };
             let uid = patch.uid.clone();
@@ -158,12 +162,16 @@ impl Executor {
             return;
         }
         let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
+        let term = self.term.clone();
         self.under_way += 1;
         tokio::spawn(async move {
             let policies: Api<UpgradePolicy> = Api::namespaced(client, &namespace);
             let body = json!({"metadata": {"uid": &*uid}, "status": &status});
             let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            let result = within(policies.patch_status(&name, &params, &Body::Merge(body))).await.map(drop);
+            let result = match leads(&term) {
+                Ok(()) => within(policies.patch_status(&name, &params, &Body::Merge(body))).await.map(drop),
+                Err(error) => Err(error),
+            };
             let _ = done.send(Completion { namespace, uid, outcome: Outcome::Status(name, Box::new(status), result) });
         });
     }
@@ -262,7 +270,12 @@ impl Executor {
     }
 }
 
-async fn send(client: &Client, namespace: &str, patch: &Patch) -> Result<u64, Error> {
+/// Asked just before each request that writes.
+fn leads(term: &watch::Receiver<Term>) -> Result<(), Error> {
+    if term.borrow().may_act(clock::moment()) { Ok(()) } else { Err(Error::NotLeading) }
+}
+
+async fn send(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &Patch) -> Result<u64, Error> {
     if let Purpose::Forget { confirm: Some(confirm) } = &patch.purpose {
         confirm_definition(client, confirm.definition.as_deref()).await?;
         confirm_unselected(client, namespace, patch.workload.kind, &confirm.labels).await?;
@@ -271,6 +284,7 @@ async fn send(client: &Client, namespace: &str, patch: &Patch) -> Result<u64, Er
     let workloads: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
     let body: json_patch::Patch = serde_json::from_value(patch.json()).map_err(kube::Error::SerdeError)?;
     let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    leads(term)?;
     let answer = within(workloads.patch_metadata(&patch.workload.name, &params, &Body::<DynamicObject>::Json(body))).await?;
     Ok(crate::workload::resource_version(&answer.metadata))
 }

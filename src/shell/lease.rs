@@ -29,6 +29,11 @@ pub struct Term {
 }
 
 impl Term {
+    /// One that nobody else can take, for as long as this; for tests, which have no Lease.
+    pub fn undisputed(time: Duration) -> Self {
+        Self { number: 1, until: clock::moment().checked_add(time) }
+    }
+
     /// Whether a request may be sent now. The answer is to be used at once: a request that is sent later, or arrives late, is stopped only by
     /// its own precondition.
     pub fn may_act(&self, now: Instant) -> bool {

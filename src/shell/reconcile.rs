@@ -16,6 +16,7 @@ use super::{
     events::Events,
     executor::{Completion, Executor, Outcome},
     index::Index,
+    lease::Term,
     streams::{Sighting, Streams},
 };
 use crate::{
@@ -37,6 +38,8 @@ const IDLE: Duration = Duration::from_secs(10);
 const BATCH: usize = 4096;
 /// A namespace on which something happens all the time is decided on so seldom that deciding takes at most one part in this many.
 const SHARE: u32 = 5;
+/// A replica that begins to lead lets its watches show it what the one before it did last.
+const TAKE_OVER: Duration = Duration::from_millis(500);
 /// But at least this often.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
@@ -66,6 +69,11 @@ pub struct Reconciler {
     /// Until when a namespace that was just decided on rests.
     rests: HashMap<String, Timestamp>,
     watched_since: Option<Timestamp>,
+    term: watch::Receiver<Term>,
+    /// The term in which it decides, and from when on.
+    leads: Option<(u64, Timestamp)>,
+    /// When to come round again before that.
+    resume_at: Option<Timestamp>,
 }
 
 impl Reconciler {
@@ -75,7 +83,7 @@ impl Reconciler {
         max_config_rollouts: usize,
         index: Index,
         streams: Streams,
-        (executor, asker): (Executor, Asker),
+        (executor, asker, term): (Executor, Asker, watch::Receiver<Term>),
         events: Events,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -94,6 +102,9 @@ impl Reconciler {
             wakes: BTreeMap::new(),
             rests: HashMap::new(),
             watched_since: None,
+            term,
+            leads: None,
+            resume_at: None,
         }
     }
 
@@ -112,6 +123,7 @@ impl Reconciler {
                 _ = stop.changed() => return,
                 Some(completion) = done.recv() => self.complete(completion),
                 Some(sighting) = seen.recv() => self.see(sighting),
+                Ok(()) = self.term.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
             for _ in 0..BATCH {
@@ -124,8 +136,41 @@ impl Reconciler {
                 self.complete(completion);
             }
             self.wake_due();
-            self.decide();
+            if self.may_decide() {
+                self.decide();
+            }
         }
+    }
+
+    /// Whether this replica leads, and has had the time to see what the one before it did last. Whoever begins to lead remembers nothing.
+    fn may_decide(&mut self) -> bool {
+        let term = *self.term.borrow_and_update();
+        let now = clock::now();
+        if !term.may_act(clock::moment()) {
+            if self.leads.take().is_some() {
+                self.memories.clear();
+                self.demands.clear();
+                self.metrics.leads(false);
+            }
+            return false;
+        }
+        let from = match self.leads {
+            Some((number, from)) if number == term.number => from,
+            _ => {
+                self.memories.clear();
+                self.demands.clear();
+                self.metrics.leads(true);
+                self.index.touch_all();
+                later(now, TAKE_OVER)
+            }
+        };
+        self.leads = Some((term.number, from));
+        if from > now {
+            self.resume_at = Some(from);
+            return false;
+        }
+        self.resume_at = None;
+        true
     }
 
     /// Takes note of requests that were under way when the loop was told to stop.
@@ -139,7 +184,14 @@ impl Reconciler {
     fn pause(&self) -> Duration {
         let now = clock::now();
         let until = |time: &Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
-        self.wakes.values().copied().chain(self.executor.next_expiry()).min().map_or(IDLE, |time| until(&time)).min(IDLE)
+        self.wakes
+            .values()
+            .copied()
+            .chain(self.executor.next_expiry())
+            .chain(self.resume_at)
+            .min()
+            .map_or(IDLE, |time| until(&time))
+            .min(IDLE)
     }
 
     fn see(&mut self, sighting: Sighting) {

@@ -12,11 +12,12 @@ use super::{
     events::Events,
     executor::Executor,
     index::Index,
+    lease::{self, Leadership, Term},
     reconcile::Reconciler,
     streams::{Pending, Streams},
 };
 use crate::{
-    core::{config::digest::Key, hold::enforced::Enforcement},
+    core::{config::digest::Key, hold::enforced::Enforcement, lease::Timing},
     settings::RunSettings,
     telemetry::{
         health::{self, Heartbeat},
@@ -28,6 +29,8 @@ use crate::{
 const SIGHTINGS: usize = 1024;
 /// How long requests under way are waited for at the end.
 const SAFE_POINT: Duration = Duration::from_secs(3);
+/// The Lease by which one replica acts, in the operator's namespace.
+const LEASE: &str = "lockkeeper";
 /// Between tries to get at the digest key.
 const KEY_RETRY: Duration = Duration::from_secs(2);
 
@@ -94,14 +97,27 @@ async fn reconcile(
     let (events, writer) = Events::start(client.clone(), metrics.clone());
     let streams = Streams::start(client.clone(), seen, metrics.clone(), pending);
     let enforcement = Enforcement::new(&settings.operator_namespace);
-    let index = Index::new(key, settings.operator_namespace, enforcement);
-    let asker = Asker::new(client.clone(), done.clone(), metrics.clone(), settings.insecure_gate_headers);
-    let executor = Executor::new(client, done);
-    let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, (executor, asker), events, metrics);
+    let index = Index::new(key, settings.operator_namespace.clone(), enforcement);
+    let (told, term) = watch::channel(Term::default());
+    let (let_go, stopped_acting) = watch::channel(false);
+    let leadership = Leadership {
+        client: client.clone(),
+        namespace: settings.operator_namespace,
+        name: LEASE,
+        identity: lease::identity(&settings.pod_name),
+        timing: Timing::default(),
+    };
+    let leading = tokio::spawn(leadership.lead(told, stopped_acting));
+    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), settings.insecure_gate_headers);
+    let executor = Executor::new(client, done, term.clone());
+    let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, (executor, asker, term), events, metrics);
     reconciler.heartbeat = heartbeat;
     reconciler.run(&mut sightings, &mut completions, &mut stop).await;
     // What was sent is waited for, so that its outcome is told; what was not is found again at the next start.
     let _ = tokio::time::timeout(SAFE_POINT, reconciler.finish(&mut completions)).await;
+    // Now another replica may act.
+    let _ = let_go.send(true);
+    let _ = leading.await;
     reconciler.events.finish(writer).await;
 }
 

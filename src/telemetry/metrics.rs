@@ -58,6 +58,7 @@ type Counts = (BTreeMap<Phase, usize>, usize);
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
+    leader: Gauge<i64, AtomicI64>,
     policies: Gauge<i64, AtomicI64>,
     workloads: Family<PhaseLabel, Gauge<i64, AtomicI64>>,
     stale: Gauge<i64, AtomicI64>,
@@ -92,6 +93,7 @@ impl Default for Metrics {
         let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
         let metrics = Self {
             registry: Registry::with_prefix("lockkeeper"),
+            leader: Gauge::default(),
             policies: Gauge::default(),
             workloads: Family::default(),
             stale: Gauge::default(),
@@ -113,6 +115,7 @@ impl Default for Metrics {
 impl Metrics {
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
+        registry.register("leader", "1 in the replica that acts, 0 in the others", self.leader.clone());
         registry.register("policies", "UpgradePolicies", self.policies.clone());
         registry.register("workloads", "Governed workloads by phase", self.workloads.clone());
         registry.register("stale_workloads", "Workloads some of whose pods may run on old config", self.stale.clone());
@@ -145,6 +148,15 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    /// Whether this replica acts. One that does not counts no workloads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+        if !leads {
+            self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.show_phases();
+        }
     }
 
     /// How many policies there are.

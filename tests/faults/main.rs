@@ -16,6 +16,7 @@ use lockkeeper::{
         events::Events,
         executor::Executor,
         index::Index,
+        lease::Term,
         reconcile::Reconciler,
         streams::{Pending, Streams},
     },
@@ -33,9 +34,10 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
     let (events, _) = Events::start(client.clone(), metrics.clone());
     let streams = Streams::start(client.clone(), seen, metrics.clone(), Pending::default());
     let index = Index::new(key, "lockkeeper-system".into(), Enforcement::new("lockkeeper-system"));
-    let asker = Asker::new(client.clone(), done.clone(), metrics.clone(), false);
-    let executor = Executor::new(client, done);
-    let mut reconciler = Reconciler::new(key, 100, index, streams, (executor, asker), events, metrics);
+    let (_leads, term) = tokio::sync::watch::channel(Term::undisputed(std::time::Duration::from_secs(3600)));
+    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), false);
+    let executor = Executor::new(client, done, term.clone());
+    let mut reconciler = Reconciler::new(key, 100, index, streams, (executor, asker, term), events, metrics);
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(async move { reconciler.run(&mut sightings, &mut completions, &mut stopped).await });
     stop

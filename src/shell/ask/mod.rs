@@ -10,7 +10,7 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 use kube::Client;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::{
     credentials::Credentials,
@@ -19,6 +19,7 @@ use self::{
 use super::{
     clock,
     executor::{Completion, Outcome},
+    lease::Term,
 };
 use crate::{
     api::AppGate,
@@ -52,15 +53,22 @@ pub struct Asker {
 
 struct Context {
     client: Client,
+    term: watch::Receiver<Term>,
     metrics: Arc<Metrics>,
     /// Headers from Secrets may go to pods that are not verified.
     insecure_headers: bool,
 }
 
 impl Asker {
-    /// Nobody is being asked.
-    pub fn new(client: Client, done: mpsc::UnboundedSender<Completion>, metrics: Arc<Metrics>, insecure_headers: bool) -> Self {
-        let context = Arc::new(Context { client, metrics, insecure_headers });
+    /// Nobody is being asked. Nobody is, outside of `term`.
+    pub fn new(
+        client: Client,
+        done: mpsc::UnboundedSender<Completion>,
+        term: watch::Receiver<Term>,
+        metrics: Arc<Metrics>,
+        insecure_headers: bool,
+    ) -> Self {
+        let context = Arc::new(Context { client, term, metrics, insecure_headers });
         Self { context, done, all: Arc::new(Semaphore::new(CONCURRENT)), of_policies: HashMap::new() }
     }
 
@@ -86,7 +94,14 @@ async fn talk(context: &Context, (of_policy, all): (Arc<Semaphore>, Arc<Semaphor
         Ok(credentials) => {
             let visits = call.visits.iter().map(|visit| async {
                 let (_of_policy, _of_all) = (of_policy.acquire().await, all.acquire().await);
-                let answer = visit_one(&credentials, &call, visit).await.without(&credentials.hidden);
+                let answer = match context.term.borrow().may_act(clock::moment()) {
+                    true => None,
+                    false => Some(Answer::Unusable("this replica of the operator no longer leads".to_owned())),
+                };
+                let answer = match answer {
+                    Some(answer) => answer,
+                    None => visit_one(&credentials, &call, visit).await.without(&credentials.hidden),
+                };
                 context.metrics.asked(call.errand, answer.as_str());
                 answer
             });
