@@ -2,15 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, eventually, mark, operator, operator_alone};
+use crate::support::{HOLDABLE, Shop, eventually, mark, named, operator, operator_alone};
 
 /// The ways in which people change a template, by the name of the workload on which they are tried.
 const WAYS: [&str; 7] = ["set-image", "restart", "client-apply", "server-apply", "replace", "helm-upgrade", "helm-rollback"];
-
-/// What a workload of this kind may be called.
-fn named(way: &str, kind: &str) -> String {
-    format!("{way}-{}", kind.to_lowercase())
-}
 
 async fn change(shop: &Shop, kind: &str, way: &str) -> String {
     let name = &named(way, kind);

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::await_holding_lock, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
+mod app;
 mod approval;
 mod config;
 mod conformance;

@@ -124,6 +124,20 @@ pub fn http_get(address: &str, path: &str) -> Option<String> {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
+/// What a pod answers to another request: the status and the body.
+pub fn http(address: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect((address, 8080)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
 pub async fn client() -> Client {
     let text = std::fs::read_to_string(&shared().kubeconfig).unwrap();
     let config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text).unwrap(), &KubeConfigOptions::default()).await.unwrap();
@@ -429,6 +443,11 @@ fn resource(kind: &str) -> ApiResource {
 /// The two kinds of workloads that can be held.
 pub const HOLDABLE: [&str; 2] = ["Deployment", "StatefulSet"];
 
+/// The name of a workload of this kind that is changed in this way.
+pub fn named(way: &str, kind: &str) -> String {
+    format!("{way}-{}", kind.to_lowercase())
+}
+
 /// What came of a command.
 #[derive(Debug)]
 pub struct Said {
@@ -647,4 +666,63 @@ impl Shop {
         let named = |status: &Value| status["attention"].as_array().into_iter().flatten().any(|one| one["name"] == name);
         eventually(&format!("{name} is up to date"), || self.status(), |status| !named(status)).await;
     }
+}
+
+impl Shop {
+    /// An app that speaks the upgrade protocol on its port `http`, as a user's manifest has it.
+    pub fn app_manifest(&self, kind: &str, name: &str, replicas: u32, tag: &str) -> Value {
+        let mut manifest = workload(kind, name, replicas, json!({"image": format!("lockkeeper.dev/sample-app:{tag}")}));
+        manifest["apiVersion"] = json!("apps/v1");
+        manifest["metadata"]["namespace"] = json!(self.name);
+        manifest["spec"]["template"]["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": 8080}]);
+        // Pods that start all at once, and are still renewed one by one.
+        if kind == "StatefulSet" {
+            manifest["spec"]["podManagementPolicy"] = json!("Parallel");
+        }
+        manifest
+    }
+
+    /// Creates such an app, and waits until its changes would be held.
+    pub async fn app(&self, kind: &str, name: &str, replicas: u32) {
+        self.apply(&self.app_manifest(kind, name, replicas, "v1"));
+        self.marked(kind, name).await;
+    }
+
+    /// The addresses of the pods of an app that are not going, by the pods' names.
+    pub async fn reachable(&self, name: &str) -> Vec<(String, String)> {
+        let pods = self.api("Pod").list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let staying = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let mut all: Vec<_> =
+            staying.filter_map(|pod| Some((pod.metadata.name?, pod.data["status"]["podIP"].as_str()?.to_owned()))).collect();
+        all.sort();
+        all
+    }
+
+    /// The image that every pod of an app runs is this one.
+    pub async fn runs(&self, kind: &str, name: &str, tag: &str, count: usize) {
+        self.all_run(kind, name, &format!("lockkeeper.dev/sample-app:{tag}"), count).await;
+    }
+
+    /// The lines in which pods of an app tell of their end.
+    pub fn ends(&self, name: &str) -> Vec<String> {
+        let pods = shared().kubeconfig.parent().unwrap().join("pods").join(&self.name);
+        let logs = std::fs::read_dir(pods).into_iter().flatten().flatten();
+        let of_app = logs.filter(|pod| pod.file_name().to_string_lossy().starts_with(&format!("{name}-")));
+        let texts = of_app.map(|pod| std::fs::read_to_string(pod.path().join("app.log")).unwrap_or_default());
+        texts
+            .flat_map(|text| {
+                text.lines().filter(|line| line.starts_with("ended") || line.starts_with("killed")).map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+/// Gives a pod work for so many seconds; whether it took it.
+pub fn start_work(address: &str, seconds: f64) -> bool {
+    http(address, "POST", &format!("/start?seconds={seconds}"), "").is_some_and(|(status, _)| status == 200)
+}
+
+/// Makes a pod misbehave.
+pub fn switch(address: &str, switches: &Value) {
+    assert_eq!(http(address, "POST", "/switch", &switches.to_string()).map(|(status, _)| status), Some(200), "{address}");
 }

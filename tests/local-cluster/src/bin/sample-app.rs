@@ -37,7 +37,7 @@ struct Facts {
 }
 
 /// How it misbehaves.
-#[derive(Default, Clone, Copy, Serialize, Deserialize)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 struct Switches {
     /// Answers `/upgradeable` this many milliseconds late.
@@ -50,6 +50,12 @@ struct Switches {
     deaf: bool,
     /// Fails its health check.
     unready: bool,
+    /// Fails its health check while it takes no new work.
+    unready_when_prepared: bool,
+    /// Answers `/upgradeable` with this status, 302 with a place to go to, and this body.
+    says: Option<(u16, String)>,
+    /// Answers `/upgradeable` with so many bytes.
+    long: usize,
 }
 
 type Shared = Arc<Mutex<Facts>>;
@@ -133,7 +139,7 @@ async fn start(State(shared): State<Shared>, Query(work): Query<Work>) -> Respon
 }
 
 async fn upgradeable(State(shared): State<Shared>) -> Response {
-    let switches = facts(&shared).switches;
+    let switches = facts(&shared).switches.clone();
     if switches.slow > 0 {
         tokio::time::sleep(Duration::from_millis(switches.slow)).await;
     }
@@ -142,6 +148,13 @@ async fn upgradeable(State(shared): State<Shared>) -> Response {
     }
     if switches.broken {
         return (StatusCode::INTERNAL_SERVER_ERROR, "broken, as told\n").into_response();
+    }
+    if let Some((status, body)) = switches.says {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        return (status, [(axum::http::header::LOCATION, "/env")], body).into_response();
+    }
+    if switches.long > 0 {
+        return format!("{{\"isUpgradeable\": true, \"padding\": \"{}\"}}", "x".repeat(switches.long)).into_response();
     }
     let in_flight = facts(&shared).in_flight();
     let idle = in_flight == 0 || switches.lying;
@@ -164,7 +177,9 @@ async fn withdraw(State(shared): State<Shared>) -> StatusCode {
 }
 
 async fn health(State(shared): State<Shared>) -> StatusCode {
-    if facts(&shared).switches.unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+    let facts = facts(&shared);
+    let unready = facts.switches.unready || (facts.switches.unready_when_prepared && facts.prepared());
+    if unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }
 
 /// What the process really read.
@@ -175,7 +190,7 @@ async fn environment_read(State(shared): State<Shared>) -> Json<Value> {
 }
 
 async fn switch(State(shared): State<Shared>, Json(switches): Json<Switches>) -> Json<Switches> {
-    facts(&shared).switches = switches;
+    facts(&shared).switches = switches.clone();
     Json(switches)
 }
 
