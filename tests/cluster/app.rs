@@ -2,23 +2,23 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, eventually, named, operator, start_work, switch};
+use crate::support::{HOLDABLE, Shop, env, eventually, named, operator, start_work, switch};
 
 /// A policy that asks the pods every second.
-fn asks(more: Value) -> Value {
+pub fn asks(more: Value) -> Value {
     let mut app = json!({"period": "1s", "timeout": "500ms"});
     app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"kinds": HOLDABLE, "config": {"settle": "300ms", "settleLimit": "5s"}, "gates": {"app": app}})
 }
 
 impl Shop {
-    async fn asking(name: &str, more: Value) -> Self {
+    pub async fn asking(name: &str, more: Value) -> Self {
         let shop = Self::open(name).await;
         shop.policy(asks(more)).await;
         shop
     }
 
-    fn upgrade(&self, kind: &str, name: &str, tag: &str) {
+    pub fn upgrade(&self, kind: &str, name: &str, tag: &str) {
         self.kubectl(&["set", "image", &format!("{}/{name}", kind.to_lowercase()), &format!("app=lockkeeper.dev/sample-app:{tag}")]);
     }
 }
@@ -50,5 +50,222 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         conditions.any(|one| one["type"] == "GatesVerified" && one["status"] == "True")
     };
     eventually("the gates are verified", || shop.status(), verified).await;
-    let _ = switch;
+}
+
+#[tokio::test]
+async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew() {
+    let _operator = operator();
+    let shop = Shop::asking("replaced", json!({"period": "2s", "successes": 3})).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.app(kind, name, 2).await;
+        shop.upgrade(kind, name, "v2");
+        let first_yes = |entry: &Value| entry["answers"].as_array().is_some_and(|answers| answers.len() == 2);
+        shop.waits(kind, name, "AskingPods").await;
+        eventually("both have said yes once", || shop.stands(name, "Held", "AskingPods"), first_yes).await;
+        let (gone, _) = shop.reachable(name).await[0].clone();
+        let others: Vec<_> = shop.pods(name).await.into_iter().map(|(_, uid, _)| uid).collect();
+        shop.kubectl(&["delete", "pod", &gone]);
+        let is_new = |pods: &Vec<(String, String, String)>| pods.len() == 2 && pods.iter().any(|(_, uid, _)| !others.contains(uid));
+        let pods = eventually("there is a new pod", || shop.pods(name), is_new).await;
+        let new = pods.iter().find(|(_, uid, _)| !others.contains(uid)).unwrap().0.clone();
+        let reach = || async { shop.reachable(name).await.into_iter().find(|(pod, _)| *pod == new) };
+        let (_, address) = eventually("it has an address", reach, Option::is_some).await.unwrap();
+        let took_work = || async { start_work(&address, 5.0) };
+        eventually("it takes work", took_work, |took| *took).await;
+        let entry = shop.waits(kind, name, "AppGateClosed").await;
+        assert!(entry["message"].as_str().unwrap().contains(&format!("{new} says no")), "{entry}");
+        shop.runs(kind, name, "v2", 2).await;
+        assert!(shop.ends(name).iter().all(|line| line == "ended idle"), "{:?}", shop.ends(name));
+    }
+}
+
+/// What pods may do instead of answering, and the reason that a policy with `Hold` gives.
+fn faults() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        ("slow", json!({"slow": 3000}), "AppUnreachable"),
+        ("broken", json!({"broken": true}), "AppUnreachable"),
+        ("nojson", json!({"says": [200, "yes"]}), "AppUnreachable"),
+        ("nofield", json!({"says": [200, "{}"]}), "AppUnreachable"),
+        ("missing", json!({"deaf": true}), "AppMissing"),
+        ("long", json!({"long": 10_000_000}), "AppUnreachable"),
+        ("redirect", json!({"says": [302, "{}"]}), "AppUnreachable"),
+    ]
+}
+
+#[tokio::test]
+async fn answers_that_are_none_hold_or_open_as_the_policy_says() {
+    let _operator = operator();
+    let shop = Shop::open("answers").await;
+    for (name, more) in [("hold", json!({})), ("open", json!({"whenUnreachable": "Open", "whenMissing": "Open"}))] {
+        let mut spec = asks(more);
+        spec["selector"] = json!({"matchLabels": {"when": name}});
+        shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": name}, "spec": spec})).await;
+    }
+    let mut all = Vec::new();
+    for kind in HOLDABLE {
+        for (fault, switches, reason) in faults().into_iter().chain([("refused", json!({}), "AppUnreachable")]) {
+            for when in ["hold", "open"] {
+                let name = format!("{fault}-{when}-{}", kind.to_lowercase());
+                let mut manifest = shop.app_manifest(kind, &name, 1, "v1");
+                manifest["metadata"]["labels"]["when"] = json!(when);
+                if fault == "refused" {
+                    manifest["metadata"]["annotations"] = json!({"lockkeeper.dev/app-gate": "port=9999"});
+                    let ports = &mut manifest["spec"]["template"]["spec"]["containers"][0]["ports"];
+                    ports.as_array_mut().unwrap().push(json!({"containerPort": 9999}));
+                }
+                shop.apply(&manifest);
+                all.push((kind, name, switches.clone(), when, reason));
+            }
+        }
+    }
+    for (kind, name, switches, ..) in &all {
+        shop.marked(kind, name).await;
+        shop.reachable(name).await.iter().for_each(|(_, address)| switch(address, switches));
+        shop.upgrade(kind, name, "v2");
+    }
+    for (kind, name, _, when, reason) in &all {
+        if *when == "open" {
+            shop.runs(kind, name, "v2", 1).await;
+            continue;
+        }
+        let attention = || async { shop.get("UpgradePolicy", "hold").await["status"]["attention"].clone() };
+        let entry = |all: &Value| all.as_array().into_iter().flatten().find(|one| one["name"] == **name).cloned().unwrap_or_default();
+        let seen = eventually(&format!("{name} waits for {reason}"), attention, |all| entry(all)["reason"] == **reason).await;
+        let message = entry(&seen)["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("/upgradeable") && (message.contains("Hold") || message.contains("whenMissing: Open")), "{message}");
+        assert_eq!(shop.images(name).await, ["lockkeeper.dev/sample-app:v1"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say_no_do() {
+    let _operator = operator();
+    let shop = Shop::asking("broken", json!({"brokenAfter": "4s"})).await;
+    for kind in HOLDABLE {
+        let name = &named("sick", kind);
+        let mut manifest = shop.app_manifest(kind, name, 2, "v1");
+        // Nothing listens where it is asked whether it is ready, nor on the port that the gate asks at.
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v1");
+        manifest["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+        shop.apply(&manifest);
+        let governed = |object: &Value| object["metadata"]["annotations"]["lockkeeper.dev/hold-changes"] == "true";
+        eventually("it is governed", || shop.get(kind, name), governed).await;
+        eventually("its pods run", || shop.reachable(name), |pods| pods.len() == 2).await;
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
+        manifest["spec"]["template"]["metadata"]["annotations"] = json!({});
+        shop.apply(&manifest);
+        shop.is_held(kind, name).await;
+        if kind == "StatefulSet" {
+            // Its controller does not replace a pod that is not ready and of an older revision (kubernetes#67250).
+            eventually("it is free", || shop.get(kind, name), |object| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null())
+                .await;
+            shop.kubectl(&["delete", "pod", "-l", &format!("app={name}")]);
+        }
+        shop.all_run(kind, name, "other:v2", 2).await;
+
+        let name = &named("busy", kind);
+        shop.app(kind, name, 2).await;
+        for (_, address) in shop.reachable(name).await {
+            assert!(start_work(&address, 9.0));
+            switch(&address, &json!({"unready": true}));
+        }
+        let unready = |object: &Value| object["status"]["readyReplicas"].as_u64().unwrap_or(0) == 0;
+        eventually("no pod is ready", || shop.get(kind, name), unready).await;
+        shop.upgrade(kind, name, "v2");
+        let entry = shop.waits(kind, name, "AppGateClosed").await;
+        assert!(entry["message"].as_str().unwrap().contains("says no"), "{entry}");
+        if kind == "Deployment" {
+            shop.runs(kind, name, "v2", 2).await;
+            assert!(shop.ends(name).iter().all(|line| line == "ended idle"), "{:?}", shop.ends(name));
+        }
+    }
+}
+
+#[tokio::test]
+async fn p8_a_stranger_with_the_same_labels_is_not_asked() {
+    let _operator = operator();
+    let shop = Shop::asking("stranger", json!({})).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.app(kind, name, 1).await;
+        let stranger = format!("{name}-stranger");
+        let template = shop.app_manifest(kind, name, 1, "v1")["spec"]["template"].clone();
+        let hash = json!({"app": name, "pod-template-hash": "x", "controller-revision-hash": "x", "owner": "nobody"});
+        let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "nobody", "controller": true}]);
+        let metadata = json!({"name": stranger, "labels": hash, "ownerReferences": owner});
+        shop.create(json!({"kind": "Pod", "metadata": metadata, "spec": template["spec"]})).await;
+        let reach = || async {
+            shop.reachable(name).await.into_iter().find(|(pod, _)| *pod == stranger).is_some_and(|(_, at)| start_work(&at, 60.0))
+        };
+        eventually("the stranger works", reach, |works| *works).await;
+        shop.upgrade(kind, name, "v2");
+        let image = || async { shop.pods(name).await.into_iter().find(|(pod, ..)| *pod != stranger).map(|(.., image)| image) };
+        eventually("it is upgraded", image, |image| image.as_deref() == Some("lockkeeper.dev/sample-app:v2")).await;
+        assert!(shop.pods(name).await.iter().any(|(pod, ..)| *pod == stranger), "the stranger is still there, and works");
+    }
+}
+
+#[tokio::test]
+async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_rollout() {
+    let _operator = operator();
+    let shop = Shop::asking("config", json!({})).await;
+    shop.config_map("app", &[("key", "1")]).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let mut manifest = shop.app_manifest(kind, name, 2, "v1");
+        manifest["spec"]["template"]["spec"]["containers"][0]["env"] = env("KEY", "app", "key");
+        shop.apply(&manifest);
+        shop.marked(kind, name).await;
+        shop.a_second_passes().await;
+        let rollouts = shop.rollouts(name).await;
+        let (busy, address) = shop.reachable(name).await[0].clone();
+        assert!(start_work(&address, 5.0));
+        shop.write("app", "key", &format!("{name}-2")).await;
+        let entry = shop.stands(name, "Waiting", "AppGateClosed").await;
+        assert!(entry["message"].as_str().unwrap().contains(&format!("{busy} says no")), "{entry}");
+        assert_eq!(shop.rollouts(name).await, rollouts);
+        shop.all_read(name, "KEY", &format!("{name}-2")).await;
+        shop.done(kind, name).await;
+        assert_eq!(shop.rollouts(name).await, rollouts + 1);
+        shop.up_to_date().await;
+        shop.a_second_passes().await;
+
+        let (_, address) = shop.reachable(name).await[1].clone();
+        assert!(start_work(&address, 5.0));
+        shop.upgrade(kind, name, "v2");
+        shop.write("app", "key", &format!("{name}-3")).await;
+        let both = |entry: &Value| entry["hold"]["cause"] == json!(["Template", "Config"]);
+        eventually("both wait", || shop.stands(name, "Held", "AppGateClosed"), both).await;
+        shop.runs(kind, name, "v2", 2).await;
+        shop.all_read(name, "KEY", &format!("{name}-3")).await;
+        shop.up_to_date().await;
+        let revisions = shop.rollouts(name).await - rollouts;
+        // A held template has a revision of its own already, which no pod ever was of.
+        assert!(revisions <= 3, "{revisions}");
+        assert!(shop.ends(name).iter().all(|line| line == "ended idle"), "{:?}", shop.ends(name));
+        shop.delete(kind, name).await;
+    }
+}
+
+#[tokio::test]
+async fn p15_a_gate_that_is_set_up_wrongly_shows_before_the_first_upgrade_is_held() {
+    let _operator = operator();
+    let shop = Shop::asking("verified", json!({"port": "grpc"})).await;
+    shop.app("Deployment", "web", 1).await;
+    let condition = |status: &Value| {
+        let all = status["conditions"].as_array().unwrap().clone();
+        all.into_iter().find(|one| one["type"] == "GatesVerified").unwrap_or_default()
+    };
+    let wrong = |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("declares no TCP port grpc"));
+    eventually("the port is wrong", || shop.status(), wrong).await;
+    shop.annotate("Deployment", "web", "app-gate", "port=http");
+    eventually("the workload says which", || shop.status(), |status| condition(status)["status"] == "True").await;
+    shop.annotate("Deployment", "web", "app-gate", "nonsense");
+    let wrong = |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("\"nonsense\" has no value"));
+    eventually("it is nonsense", || shop.status(), wrong).await;
+    shop.upgrade("Deployment", "web", "v2");
+    shop.waits("Deployment", "web", "AppGateInvalid").await;
+    shop.annotate("Deployment", "web", "app-gate", "path=/upgradeable,port=8080");
+    shop.runs("Deployment", "web", "v2", 1).await;
 }

@@ -350,7 +350,9 @@ impl World {
                 let object = self.objects.get_mut(&patch.workload).unwrap();
                 let body: json_patch::Patch = serde_json::from_value(patch.json()).unwrap();
                 json_patch::patch(object, &body).unwrap();
-                match (patch.config_hash.is_some(), patch.workload.kind) {
+                // What is let through the controller has not seen yet.
+                let rolls = patch.config_hash.is_some() || matches!(patch.purpose, Purpose::Release(_));
+                match (rolls, patch.workload.kind) {
                     (false, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet) => self.sync(&patch.workload),
                     (false, WorkloadKind::Deployment) => {
                         self.bump(&patch.workload);

@@ -46,6 +46,9 @@ pub enum Failure {
         /// Where it was looked for.
         namespace: String,
     },
+    /// No policy asks the pods of the workload.
+    #[error("no policy has gates.app for {0}, so its pods are not asked")]
+    NoGate(WorkloadId),
     /// What was read cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(String),
@@ -53,7 +56,8 @@ pub enum Failure {
 
 /// A cluster, and the namespace that is looked at.
 pub struct Cluster {
-    client: Client,
+    /// Talks to its API server.
+    pub client: Client,
     /// The namespace.
     pub namespace: String,
 }

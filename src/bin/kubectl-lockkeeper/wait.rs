@@ -128,6 +128,9 @@ fn waits_for_person(reason: Reason) -> bool {
         reason,
         Reason::ApprovalRequired
             | Reason::Frozen
+            | Reason::OtherFailed
+            | Reason::AppMissing
+            | Reason::AppGateInvalid
             | Reason::KeptUngoverned
             | Reason::Paused
             | Reason::Partitioned

@@ -1,10 +1,10 @@
 //! The whole story of one workload.
 
-use std::process::ExitCode;
+use std::{cmp::Ordering, process::ExitCode};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{ChangeCause, Phase, UpgradePolicySpec, marks},
+    api::{Attention, ChangeCause, Phase, UpgradePolicySpec, marks},
     core::{
         gates::{self, Change, Closed, Gate},
         governs::GovernanceMark,
@@ -12,7 +12,7 @@ use lockkeeper::{
             marking,
             state::{Hold, approved_by, command},
         },
-        world::{Policy, Workload, WorkloadId},
+        world::{Pod, Policy, Workload, WorkloadId},
     },
     shell::clock,
 };
@@ -66,6 +66,9 @@ fn story(seen: &Seen, workload: &Workload, events: &[(Timestamp, String, String)
                     Gate::Closed(Closed { message, .. }) => format!("    {name:<9} closed: {message}"),
                 });
             }
+            for (name, what) in asked_by_the_operator(spec, attention) {
+                say(format!("    {name:<9} {what}"));
+            }
         }
         say(format!("  Past every gate, with the right to: {}", command(&seen.world, &workload.id, marks::BYPASS, &id)));
     }
@@ -77,11 +80,12 @@ fn story(seen: &Seen, workload: &Workload, events: &[(Timestamp, String, String)
     for pod in seen.pods(workload) {
         let revision = pod.revision.as_deref().unwrap_or_default();
         say(format!(
-            "    {:<40} {}{}{}",
+            "    {:<40} {}{}{}{}",
             pod.name,
             if pod.ready { "ready" } else { "not ready" },
             if revision == current { "" } else { ", of another revision" },
             pod.trouble.as_ref().map_or_else(String::new, |trouble| format!(", {trouble}")),
+            said(attention, pod),
         ));
     }
     if !workload.template.references.is_empty() {
@@ -98,6 +102,42 @@ fn story(seen: &Seen, workload: &Workload, events: &[(Timestamp, String, String)
         say("  A change of its template would be held.".to_owned());
     }
     text
+}
+
+/// What a pod said when the operator asked it whether it may be ended.
+fn said(attention: Option<&Attention>, pod: &Pod) -> String {
+    let answers = attention.map_or(&[][..], |one| &one.answers);
+    let Some(answer) = answers.iter().find(|answer| *answer.pod == *pod.name) else { return String::new() };
+    let since = answer.since.map_or_else(String::new, |since| format!(" since {}", since.strftime("%H:%M:%S")));
+    let words = if answer.words.is_empty() { String::new() } else { format!(": {}", answer.words) };
+    format!(", says {}{since}{words}", answer.answer)
+}
+
+/// The gates that only the operator can ask, as it has reported them: the turn of the workload, and its pods.
+fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>) -> Vec<(&'static str, String)> {
+    let rank = attention.map_or(0, |one| gates::rank(one.reason));
+    let message = || attention.map_or_else(String::new, |one| one.message.clone());
+    let mut gates = Vec::new();
+    if spec.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty()) {
+        gates.push((
+            "steps",
+            match rank.cmp(&gates::STEPS) {
+                Ordering::Less => "not asked before those above are open".to_owned(),
+                Ordering::Equal => format!("closed: {}", message()),
+                Ordering::Greater => "open".to_owned(),
+            },
+        ));
+    }
+    if spec.gates.as_ref().is_some_and(|gates| gates.app.is_some()) {
+        gates.push((
+            "app",
+            match rank.cmp(&gates::APP) {
+                Ordering::Less => "the pods are not asked before those above are open".to_owned(),
+                _ => format!("closed: {}", message()),
+            },
+        ));
+    }
+    gates
 }
 
 /// The change that waits: its id, who made it, and what it consists of.

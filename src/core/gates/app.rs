@@ -127,8 +127,8 @@ fn call(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], due: Option<
     found.call(input, Errand::Ask, change, gate, visits);
 }
 
-/// What the pods said, taken together.
-fn judge(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
+/// What the pods said, taken together. How old it is, is not looked at.
+pub fn judge(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
     let (mut yes, mut no, mut silent, mut missing, mut unheard) = (0, Vec::new(), Vec::new(), Vec::new(), 0);
     let mut few = 0;
     for pod in pods {

@@ -67,6 +67,11 @@ impl Gate {
     }
 }
 
+/// The rank of the gate that waits for other workloads.
+pub const STEPS: u8 = 4;
+/// The rank of the gate that asks the pods; it is the last.
+pub const APP: u8 = 5;
+
 /// In which order the gates are asked, by their reasons.
 pub fn rank(reason: Reason) -> u8 {
     match reason {
@@ -74,8 +79,8 @@ pub fn rank(reason: Reason) -> u8 {
         Reason::Frozen => 1,
         Reason::WindowClosed => 2,
         Reason::ApprovalRequired => 3,
-        Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => 4,
-        _ => 5,
+        Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => STEPS,
+        _ => APP,
     }
 }
 

@@ -1,0 +1,113 @@
+//! Asks the pods of a workload before anything is applied: as a pre-upgrade hook of a chart, or as a step of CI.
+
+use std::{process::ExitCode, time::Duration};
+
+use hyper::Method;
+use lockkeeper::{
+    api::AppGate,
+    core::{
+        gates::{
+            Closed, Gate,
+            answer::{self, Answer},
+            app::{self, Question},
+            conversation::{Call, Conversation, Errand, Report, Visit, place},
+        },
+        governs::{GovernanceMark, selector},
+        later,
+        world::{Pod, Policy, Workload, WorkloadId},
+    },
+    shell::{
+        ask::{
+            credentials::Credentials,
+            http::{self, Silence},
+        },
+        clock,
+    },
+};
+use kube::core::SelectorExt;
+
+use crate::cluster::{Cluster, Failure, Seen};
+
+/// What the pods are told that they are asked about.
+const CHANGE: &str = "ask";
+/// Gate closed until the end of the time.
+const TIMED_OUT: u8 = 2;
+
+/// Asks until all pods agree, or the time is over.
+pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration) -> Result<ExitCode, Failure> {
+    let begun = clock::now();
+    let deadline = later(begun, timeout);
+    let (mut said, mut told) = (Conversation::default(), String::new());
+    said.about(CHANGE);
+    loop {
+        let seen = cluster.read().await?;
+        let Some(workload) = seen.world.workloads.get(id) else {
+            eprintln!("there is no {id} yet, so there is nobody to ask");
+            return Ok(ExitCode::SUCCESS);
+        };
+        let policy = policy_of(&seen, workload).ok_or_else(|| Failure::NoGate(id.clone()))?;
+        let gate = policy.spec.as_ref().ok().and_then(|spec| spec.gates.as_ref()?.app.as_ref()).ok_or_else(|| Failure::NoGate(id.clone()))?;
+        let gate = app::for_workload(gate, workload).map_err(|why| Failure::Api { what: id.to_string(), why })?;
+        let pods: Vec<_> = seen.pods(workload).into_iter().filter(|pod| pod.terminating.is_none()).collect();
+        if pods.is_empty() {
+            eprintln!("{id} has no pods, so there is nobody to ask");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let round = ask(cluster, workload, policy, &gate, &pods).await?;
+        said.hear(&round);
+        let question = Question { change: CHANGE.to_owned(), since: begun, pods: pods.clone(), reverts: false };
+        let Gate::Closed(Closed { message, .. }) = app::judge(&gate, &question, &pods, &said, clock::now()) else {
+            eprintln!("every pod of {id} that counts says yes");
+            return Ok(ExitCode::SUCCESS);
+        };
+        if message != told {
+            eprintln!("{message}");
+            told = message;
+        }
+        if clock::now() >= deadline {
+            eprintln!("not open within {}s", timeout.as_secs());
+            return Ok(ExitCode::from(TIMED_OUT));
+        }
+        tokio::time::sleep(gate.period.length()).await;
+    }
+}
+
+/// The policy that governs a workload, or would.
+fn policy_of<'a>(seen: &'a Seen, workload: &Workload) -> Option<&'a Policy> {
+    let marked = GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy));
+    let selects = |policy: &&Policy| {
+        policy.spec.as_ref().is_ok_and(|spec| selector(&spec.selector).is_ok_and(|selector| selector.matches(&workload.labels)))
+    };
+    marked.or_else(|| seen.world.policies.values().find(selects))
+}
+
+async fn ask(cluster: &Cluster, workload: &Workload, policy: &Policy, gate: &AppGate, pods: &[&Pod]) -> Result<Report, Failure> {
+    let visits: Vec<Visit> = pods.iter().filter(|pod| pod.reach.running).filter_map(|pod| place(pod, gate).ok()).collect();
+    let begun = clock::now();
+    let credentials = Credentials::read(&cluster.client, &cluster.namespace, gate, false).await;
+    let credentials = credentials.map_err(|why| Failure::Api { what: format!("the pods of {} cannot be asked", workload.id), why })?;
+    let answers = visits.iter().map(|visit| async {
+        let to = (Method::GET, visit.address, gate.path.as_str());
+        let reply = http::send(&credentials.channel, to, &credentials.headers, gate.timeout.length()).await;
+        let answer = match reply {
+            Ok(reply) => answer::read(&gate.open_when, reply.status.as_u16(), &reply.body),
+            Err(Silence::Timeout) => Answer::Hangs(format!(
+                "no answer from {} within {}; pods are asked directly, so this must run in the cluster's network",
+                visit.address, gate.timeout
+            )),
+            Err(Silence::Failed(why)) => Answer::Unusable(format!("no answer from {}: {why}", visit.address)),
+        };
+        answer.without(&credentials.hidden)
+    });
+    let answers = futures::future::join_all(answers).await;
+    let call = Call {
+        workload: workload.id.clone(),
+        uid: workload.uid.clone(),
+        policy: policy.uid.clone(),
+        change: CHANGE.to_owned(),
+        errand: Errand::Ask,
+        gate: gate.clone(),
+        visits,
+    };
+    Ok(Report { call, begun, ended: clock::now(), answers })
+}
