@@ -83,7 +83,7 @@ async fn writes(client: &Client, name: &str) -> Duration {
 }
 
 /// Installs the chart's policies, or takes their bindings off, and waits until that has come into force.
-async fn policies(client: &Client, on: bool) {
+pub async fn policies(client: &Client, on: bool) {
     for document in FILES.iter().flat_map(|file| file.split("\n---\n")) {
         let object: Value = serde_saphyr::from_str(document).unwrap();
         let kind = object["kind"].as_str().unwrap().to_owned();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark")]
 
+mod app;
 mod hold;
 
 use std::{
@@ -77,6 +78,9 @@ async fn main() {
     println!("  CPU at rest         {:>8.2} % of one core over 20 s", (operator.cpu() - before).as_secs_f64() / 20.0 * 100.0);
     println!("  reference: this benchmark's own process, which holds nothing: {:.1} MB RSS", memory(std::process::id(), "VmRSS"));
     operator.stop();
+
+    hold::policies(&client, true).await;
+    app::run(&client).await;
 }
 
 struct Operator {
@@ -112,11 +116,7 @@ impl Operator {
     }
 
     fn cpu(&self) -> Duration {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let ticks: u64 =
-            text.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
-        // The kernel reports in hundredths of a second.
-        Duration::from_millis(ticks * 10)
+        cpu(self.child.id())
     }
 
     fn stop(mut self) {
@@ -132,6 +132,13 @@ fn ready() -> bool {
     write!(stream, "GET /readyz HTTP/1.0\r\n\r\n").is_ok()
         && stream.read_to_string(&mut answer).is_ok()
         && answer.starts_with("HTTP/1.0 200")
+}
+
+fn cpu(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let ticks: u64 = text.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    // The kernel reports in hundredths of a second.
+    Duration::from_millis(ticks * 10)
 }
 
 fn memory(pid: u32, field: &str) -> f64 {

@@ -76,7 +76,7 @@ async fn p14_never_more_rollouts_than_the_cluster_may_have_are_under_way_and_all
     shop.write("app", "key", "new").await;
     let mut most = 0;
     let rolling = || async { shop.status().await["workloads"].clone() };
-    eventually("all are rolled", rolling, |counts| {
+    shop.patiently("all are rolled", rolling, |counts| {
         most = most.max(counts["rolling"].as_u64().unwrap_or_default());
         counts["upToDate"] == counts["total"] && most > 0
     })
