@@ -173,7 +173,58 @@ show kubectl events -n billing --for deployment/billing
 show helm upgrade billing demo/billing -n billing --set tag=v2
 holds "The upgrade waited in admission and went through when it was approved; the next helm upgrade met no conflict."
 
-step "9. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
+step "9. The app decides. docs is an ordinary chart too, and its pods work on something; the policy has them asked on /upgradeable."
+show kubectl create namespace docs
+show helm install docs demo/billing -n docs
+show kubectl rollout status deployment/docs -n docs --timeout=60s
+cat > "$scratch/asking.yaml" <<'END'
+apiVersion: lockkeeper.dev/v1alpha1
+kind: UpgradePolicy
+metadata: {name: docs}
+spec: {selector: {}, gates: {app: {period: 1s, prepare: {}}}}
+END
+show cat "$scratch/asking.yaml"
+show kubectl apply -n docs -f "$scratch/asking.yaml"
+show kubectl wait upgradepolicy/docs -n docs --for=condition=HoldsEnforced --timeout=60s
+show kubectl wait upgradepolicy/docs -n docs --for=condition=GatesVerified --timeout=60s
+pods_of_docs() { kubectl get pods -n docs -o 'jsonpath={.items[*].metadata.uid}'; }
+reason_of_docs() { kubectl get upgradepolicy docs -n docs -o 'jsonpath={.status.attention[0].reason}'; }
+images_of_docs() { kubectl get pods -n docs -o 'jsonpath={.items[*].spec.containers[0].image}'; }
+# What the processes of a namespace's pods said when they ended: their logs lie beside the kubeconfig of the local cluster.
+ends_in() { cat "$(dirname "$KUBECONFIG")/pods/$1"/*/*.log 2>/dev/null | grep -E '^(ended|killed)' || true; }
+pod_of_docs=$(kubectl get pods -n docs -o 'jsonpath={.items[0].status.podIP}')
+before=$(pods_of_docs)
+show curl -s -X POST "http://$pod_of_docs:8080/start?seconds=12"
+echo
+show helm upgrade docs demo/billing -n docs --set tag=v2 --wait --timeout 30s
+tell "helm --wait says success, although the upgrade is held; kubectl lockkeeper wait would not. One pod says no, and why:"
+until_is AppGateClosed reason_of_docs
+show kubectl get upgradepolicies -n docs -o wide
+show kubectl lockkeeper why deployment/docs -n docs
+[ "$(pods_of_docs)" = "$before" ] || fail "a pod was ended although it said no"
+tell "Meanwhile its pods take no new work, so that they come to an end with what they have (503 is the app's own answer):"
+show curl -s -X POST "http://$pod_of_docs:8080/start?seconds=1"
+tell "The work ends, the pod says yes, the upgrade goes through:"
+show kubectl lockkeeper wait deployment/docs -n docs --timeout 60s
+until_is "lockkeeper.dev/sample-app:v2 lockkeeper.dev/sample-app:v2" images_of_docs
+show kubectl events -n docs --for deployment/docs
+ended=$(ends_in docs)
+[ "$(grep -c '^ended idle' <<<"$ended")" = 2 ] && ! grep -q killed <<<"$ended" || fail "pods ended like this: $ended"
+holds "Nothing in flight was killed: both pods had ended their work."
+
+tell "The same without Lockkeeper, in a namespace without a policy:"
+show kubectl create namespace unsafe
+show helm install docs demo/billing -n unsafe
+show kubectl rollout status deployment/docs -n unsafe --timeout=60s
+show curl -s -X POST "http://$(kubectl get pods -n unsafe -o 'jsonpath={.items[0].status.podIP}'):8080/start?seconds=60"
+echo
+show helm upgrade docs demo/billing -n unsafe --set tag=v2 --wait --timeout 60s
+killed() { ends_in unsafe | grep -c '^killed while busy'; }
+until_is 1 killed
+ends_in unsafe
+holds "There the upgrade killed a pod in the middle of its work."
+
+step "10. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
 show kubectl events -n shop --for deployment/web
 show kubectl get upgradepolicies -n shop
 

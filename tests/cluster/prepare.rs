@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::asks,
-    support::{HOLDABLE, Shop, eventually, named, operator, operator_alone, start_work, switch},
+    support::{HOLDABLE, Shop, eventually, mark, named, operator, operator_alone, start_work, switch},
 };
 
 async fn preparing(name: &str) -> Shop {
@@ -52,13 +52,14 @@ async fn p8_pods_take_no_new_work_until_they_are_gone_and_take_it_again_on_every
             shop.waits(kind, name, "AppGateClosed").await;
             drained(&shop, name).await;
             shop.patch("UpgradePolicy", "shop", out).await;
-            eprintln!("{kind}: {way}");
+            println!("{kind}: {way}");
             working(&shop, name).await;
             shop.patch("UpgradePolicy", "shop", back).await;
         }
         drained(&shop, name).await;
         shop.upgrade(kind, name, "v1");
         working(&shop, name).await;
+        eventually("it is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
         shop.done(kind, name).await;
         shop.is_free(kind, name).await;
 

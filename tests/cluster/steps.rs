@@ -32,7 +32,9 @@ impl Shop {
 async fn the_database_goes_first_although_it_is_written_last() {
     let _operator = operator();
     let shop = Shop::open("order").await;
-    shop.policy(stepped(json!({}))).await;
+    let mut policy = stepped(json!({}));
+    policy["config"]["settle"] = json!("6s");
+    shop.policy(policy).await;
     let mut database = shop.tier("StatefulSet", "db", "database").await;
     let mut api = shop.tier("Deployment", "api", "api").await;
     let image = |manifest: &mut Value| manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");

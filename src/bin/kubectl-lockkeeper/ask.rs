@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use hyper::Method;
+use kube::core::SelectorExt;
 use lockkeeper::{
     api::AppGate,
     core::{
@@ -24,7 +25,6 @@ use lockkeeper::{
         clock,
     },
 };
-use kube::core::SelectorExt;
 
 use crate::cluster::{Cluster, Failure, Seen};
 
@@ -46,7 +46,8 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration) -> Resul
             return Ok(ExitCode::SUCCESS);
         };
         let policy = policy_of(&seen, workload).ok_or_else(|| Failure::NoGate(id.clone()))?;
-        let gate = policy.spec.as_ref().ok().and_then(|spec| spec.gates.as_ref()?.app.as_ref()).ok_or_else(|| Failure::NoGate(id.clone()))?;
+        let gate =
+            policy.spec.as_ref().ok().and_then(|spec| spec.gates.as_ref()?.app.as_ref()).ok_or_else(|| Failure::NoGate(id.clone()))?;
         let gate = app::for_workload(gate, workload).map_err(|why| Failure::Api { what: id.to_string(), why })?;
         let pods: Vec<_> = seen.pods(workload).into_iter().filter(|pod| pod.terminating.is_none()).collect();
         if pods.is_empty() {

@@ -90,11 +90,13 @@ impl Cluster {
         let config = match file {
             Some(file) => {
                 let kubeconfig = Kubeconfig::read_from(file).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await
+                let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+                Ok(config.map_err(|error| Failure::NoCluster(with_causes(&error)))?)
             }
             None => Config::from_kubeconfig(&options).await,
         };
-        let config = config.map_err(|error| Failure::NoCluster(with_causes(&error)))?;
+        // In a pod there is no kubeconfig, but a service account.
+        let config = config.or_else(|error| Config::incluster().map_err(|_| Failure::NoCluster(with_causes(&error))))?;
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
         Ok(Self { client, namespace })

@@ -1,5 +1,6 @@
 //! `kubectl lockkeeper`: what Lockkeeper holds, why, and until when. It only reads.
 
+mod ask;
 mod cluster;
 mod status;
 mod wait;
@@ -62,6 +63,16 @@ enum Command {
         #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
         timeout: std::time::Duration,
     },
+    /// Ask the pods whether they may be ended, before anything is applied. Exit code 0: all that count say yes; 2: not in time. Pods are
+    /// asked directly, so it must run in the cluster's network
+    Ask {
+        /// Such as deployment/web
+        #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id)]
+        workload: lockkeeper::core::world::WorkloadId,
+        /// How long at most, such as 90s or 30m
+        #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
+        timeout: std::time::Duration,
+    },
     /// Print the script that completes commands in a shell
     Completion {
         /// Which shell
@@ -104,6 +115,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Status { output } => status::run(&cluster, output).await,
         Command::Why { workload } => why::run(&cluster, &workload).await,
+        Command::Ask { workload, timeout } => ask::run(&cluster, &workload, timeout).await,
         Command::Wait { workload, timeout, .. } => wait::run(&cluster, workload.as_ref(), timeout).await,
         Command::Completion { .. } => Ok(ExitCode::SUCCESS),
     }
