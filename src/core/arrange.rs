@@ -27,6 +27,7 @@ use super::{
     },
     later,
     rollout::{
+        outcome::Previous,
         slots::{Candidate, Demand},
         steps::Order,
     },
@@ -110,7 +111,9 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
             other => {
                 let stray = !matches!(other, Some(Standing::LeftOut));
                 let nothing = ends_nothing(namespace, workload, pods, sets);
-                if let Some(mut found) = let_go(namespace, real, stray, (activity, memory), nothing, around) {
+                let found = let_go(namespace, real, stray, (activity, memory), nothing, around);
+                let talking = || (!memory.app.prepared.is_empty()).then(|| Assessment::new((*memory).clone(), &[]));
+                if let Some(mut found) = found.or_else(talking) {
                     talk_no_more(namespace, real, around.now, &mut found);
                     of.insert(id, found);
                 }
@@ -119,7 +122,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
         };
         let order = orders.get_mut(policy.name.as_str()).filter(|_| !frozen);
         let waits = order.as_ref().and_then(|order| order.waits(id));
-        let previous = order.as_ref().and_then(|order| order.previous(id, around.key));
+        let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
         let found = assess::assess(&Input {
             namespace,
             policy,
@@ -137,7 +140,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
             enforced: gap.is_none(),
             last_change: last_changes.get(policy.name.as_str()).copied(),
             waits: waits.as_ref(),
-            previous: previous.as_deref(),
+            previous: &previous,
             activity,
             memory: &Memory { stray_since: None, lost_told: false, ..(*memory).clone() },
             now: around.now,

@@ -22,12 +22,12 @@ use super::{
     },
     rollout::{
         self,
-        outcome::{Ended, Outcome},
+        outcome::{Ended, Outcome, Previous},
         progress::{self, Progress},
     },
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, Uid, UserHold, Workload},
 };
-use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
+use crate::api::{AppGate, ChangeCause, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
 
 /// What an assessment is made from.
 pub struct Input<'a> {
@@ -63,8 +63,8 @@ pub struct Input<'a> {
     pub last_change: Option<Timestamp>,
     /// What keeps it from its turn among the workloads of its policy.
     pub waits: Option<&'a Closed>,
-    /// What the step before has rolled out last, if this one restarts with it and that step is done.
-    pub previous: Option<&'a str>,
+    /// What it restarts with.
+    pub previous: &'a Previous,
     /// What the executor is doing about it.
     pub activity: &'a Activity,
     /// What is remembered of it.
@@ -329,11 +329,11 @@ fn assess_free(input: &Input, found: &mut Assessment) {
         Some(config) if !workload.deleting => config::decide::assess(input, config, progress, &outcome, found),
         _ if input.frozen => {}
         _ => {
-            config::decide::forget(workload, found);
+            config::decide::forget(workload, *input.previous != Previous::Nothing, found);
             config::decide::follow_previous(input, progress, &outcome, found);
         }
     }
-    if found.roll.is_none() {
+    if found.roll.is_none() && !found.asked {
         rollout::walk::assess(input, &outcome, found);
     }
     keep_drained(input, &outcome, found);
@@ -491,19 +491,21 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
 /// Pods take no new work until they are gone, also after what ends them was let through.
 fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let (workload, state) = (input.workload, &input.workload.rollout);
-    let gate = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref()).filter(|gate| gate.prepare.is_some());
+    // A rollout that has failed may still go on.
+    let ours = outcome.change.is_some() && outcome.ended != Ended::Done && outcome.is_of(workload, input.key);
+    let cause = if outcome.change == workload.template.config_hash { ChangeCause::Config } else { ChangeCause::Template };
+    let gate = input.spec.app_gate(&[cause]).filter(|gate| gate.prepare.is_some() && ours);
     let Some(gate) = gate.filter(|_| input.spec.mode != Mode::Observe && !workload.deleting) else { return };
     let Ok(gate) = gates::app::for_workload(gate, workload) else { return };
     if !state.observed {
         return found.go_on_talking();
     }
-    let ours = outcome.begun_at().is_some() && outcome.is_of(workload, input.key);
-    let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared) + state.ordinals.start;
+    let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared).saturating_add(state.ordinals.start);
     let goes = |pod: &&&Pod| pod.revision.as_deref() != input.current && pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
     let of_set = workload.id.kind == WorkloadKind::StatefulSet;
     let old = |pod: &&&Pod| pod.revision.as_deref() != input.current;
     let pods: Vec<_> = input.pods.iter().filter(|pod| if of_set { goes(pod) } else { old(pod) }).copied().collect();
-    if ours && input.current.is_some() {
+    if input.current.is_some() {
         let change = outcome.change.clone().unwrap_or_default();
         gates::prepare::drain(input, &gate, &change, &pods, found);
     }

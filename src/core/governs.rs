@@ -7,7 +7,7 @@ use kube::core::{Selector, SelectorExt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    hold::state::Hold,
+    hold::marking::holds_back,
     world::{Namespace, Policy, Workload, WorkloadId},
 };
 use crate::api::{IncludeOwned, Mode, UpgradePolicySpec, WhenUngoverned, marks};
@@ -110,7 +110,7 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
         let judge = mark.as_ref().and_then(|mark| namespace.policies.values().find(|policy| *policy.uid == *mark.uid));
         // While its judge is gone, only a policy that holds takes a held workload over: between the deletion of a policy and its creation
         // under another name, any other would release it.
-        let orphaned = Hold::on(workload).is_some() && mark.is_some() && judge.is_none();
+        let orphaned = holds_back(workload) && mark.is_some() && judge.is_none();
         let selects = |(_, spec, selector): &&(&Policy, &UpgradePolicySpec, Selector)| {
             spec.kinds.contains(&id.kind) && selector.matches(&workload.labels) && (!orphaned || spec.needs_holds())
         };
@@ -150,7 +150,7 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
 
 /// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes the right to bypass.
 fn keeps(workload: &Workload, spec: &UpgradePolicySpec, mark: &GovernanceMark) -> bool {
-    Hold::on(workload).is_some() && !ignored(workload) && spec.mode != Mode::Observe && selection(spec) == mark.selection
+    holds_back(workload) && !ignored(workload) && spec.mode != Mode::Observe && selection(spec) == mark.selection
 }
 
 fn ignored(workload: &Workload) -> bool {

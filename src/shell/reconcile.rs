@@ -152,6 +152,7 @@ impl Reconciler {
                 self.demands.clear();
                 self.metrics.leads(false);
             }
+            self.resume_at = None;
             return false;
         }
         let from = match self.leads {

@@ -24,7 +24,7 @@ impl Kind for StatefulSet {
         let current = number(&status["replicas"]);
         let strategy = &spec["updateStrategy"];
         let partition = match declared(meta, marks::DECLARED_PARTITION, step(meta).is_some()) {
-            Some(declared) => declared.parse().unwrap_or(0),
+            Some(declared) => declared.parse().ok().filter(|declared| *declared <= HELD).unwrap_or(0),
             None => number(&strategy["rollingUpdate"]["partition"]),
         };
         RolloutState {

@@ -210,7 +210,7 @@ fn p8_what_is_withdrawn_lets_pods_work_again() {
             "observe" => world.policy("shop", json!({"mode": "Observe", "gates": {"app": {"prepare": {}}}})),
             "no gate" => world.policy("shop", json!({"gates": {"approval": "Required"}})),
             "ignore" => world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/ignore"] = json!("true")),
-            _ => drop(world.namespace.policies.clear()),
+            _ => world.namespace.policies.clear(),
         }
         world.later(5).act();
         assert_eq!(told(&world, Errand::Withdraw), all, "{way}");

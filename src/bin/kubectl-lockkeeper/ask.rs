@@ -56,7 +56,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration) -> Resul
         }
         let round = ask(cluster, workload, policy, &gate, &pods).await?;
         said.hear(&round);
-        let question = Question { change: CHANGE.to_owned(), since: begun, pods: pods.clone(), reverts: false };
+        let question = Question { change: CHANGE.to_owned(), since: begun, pods: pods.clone(), reverts: false, broken: false };
         let Gate::Closed(Closed { message, .. }) = app::judge(&gate, &question, &pods, &said, clock::now()) else {
             eprintln!("every pod of {id} that counts says yes");
             return Ok(ExitCode::SUCCESS);

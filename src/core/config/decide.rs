@@ -24,10 +24,11 @@ use crate::{
         later,
         rollout::{
             limits,
-            outcome::{Ended, Outcome},
+            outcome::{Ended, Outcome, Previous},
             progress::Progress,
-            walk::{self, Turn},
+            walk::{self, Stage, Turn},
         },
+        whole_second,
         world::{Pod, UserHold, Workload},
     },
 };
@@ -62,11 +63,14 @@ impl Reading {
     }
 }
 
-/// Takes off what is written for config, where a policy does not ask for it.
-pub fn forget(workload: &Workload, found: &mut Assessment) {
+/// Takes off what is written for config, where a policy does not ask for it. One that restarts with the step before it is rolled all the
+/// same.
+pub fn forget(workload: &Workload, restarts: bool, found: &mut Assessment) {
     found.edits.remove(workload, marks::CONFIG);
-    found.edits.remove(workload, marks::ROLLOUTS);
-    found.edits.remove(workload, marks::PENDING_CONFIG);
+    if !restarts {
+        found.edits.remove(workload, marks::ROLLOUTS);
+        found.edits.remove(workload, marks::PENDING_CONFIG);
+    }
     found.memory.had_record = false;
 }
 
@@ -137,13 +141,15 @@ pub fn follow_previous(input: &Input, progress: Progress, outcome: &Outcome, fou
     restart(input, outcome, &mut reading, found);
     if reading.comparison.roll.is_some() && !input.workload.deleting {
         decide_roll(input, &ConfigSpec::default(), &reading, (progress, outcome), found);
+    } else if matches!(input.previous, Previous::Done(_)) && input.workload.rollout.observed {
+        withdraw(input.workload, found);
     }
 }
 
 /// The step before was rolled out since this one last followed it.
 fn restart(input: &Input, outcome: &Outcome, reading: &mut Reading, found: &mut Assessment) {
-    let missed = |previous: &&str| outcome.followed.as_deref().is_some_and(|followed| followed != *previous);
-    if reading.comparison.roll.is_none() && input.previous.filter(missed).is_some() {
+    let missed = matches!(input.previous, Previous::Done(newest) if outcome.has_missed(newest));
+    if reading.comparison.roll.is_none() && missed {
         reading.comparison.roll = Some(Cause::Previous);
         reading.comparison.all_fresh = false;
         reading.comparison.changed.push("the step before".to_owned());
@@ -154,7 +160,10 @@ fn restart(input: &Input, outcome: &Outcome, reading: &mut Reading, found: &mut 
 /// A config change that waited differs no more.
 fn withdraw(workload: &Workload, found: &mut Assessment) {
     found.edits.remove(workload, marks::PENDING_CONFIG);
-    found.edits.remove(workload, marks::HOLD_SINCE);
+    // While pods go one by one it tells which change that is.
+    if workload.rollout.ordinals.step.is_none() {
+        found.edits.remove(workload, marks::HOLD_SINCE);
+    }
 }
 
 /// Writes what is newly known of what the pods started with.
@@ -275,6 +284,10 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
         }
         _ => {}
     }
+    if let Some(Stage::Next(_)) = walk::stage(input.workload, input.pods, input.current) {
+        let message = format!("{what} changed; it is rolled when the change before has gone through all pods; {}", found.message);
+        return found.stand(Phase::Rolling, Reason::CoveredByRollout, message);
+    }
     if let Some(hold @ (UserHold::Paused | UserHold::OnDelete)) = input.workload.rollout.held {
         let message = format!("{what} changed; {}", held_message(hold, "its next pods start with the new config"));
         return found.stand(Phase::WaitsForUser, hold.reason(), message);
@@ -309,7 +322,10 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     }
     found.roll = roll(input, reading, &times, outcome, &found.edits);
     if let (Some(roll), Some(turn)) = (&mut found.roll, turn(input)) {
+        let (since, id) = pending_change(input, reading);
         roll.set(input.workload, marks::PARTITION, turn.step.to_string());
+        // The change that the pods go for, one by one.
+        roll.set(input.workload, marks::HOLD_SINCE, format!("{id} {}", whole_second(since)));
     }
     found.stand(
         Phase::Waiting,
@@ -362,10 +378,16 @@ fn ask_pods(input: &Input, id: &str, since: Timestamp, found: &mut Assessment) -
     let question = match turn(input) {
         Some(turn) => walk::question(id, since, turn),
         None => {
-            let lowest = input.workload.rollout.ordinals.start + input.workload.rollout.ordinals.declared;
+            let lowest = input.workload.rollout.ordinals.start.saturating_add(input.workload.rollout.ordinals.declared);
             let of_set = input.workload.id.kind == WorkloadKind::StatefulSet;
             let beyond = |pod: &&&Pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
-            Question { change: id.to_owned(), since, pods: input.pods.iter().filter(beyond).copied().collect(), reverts: false }
+            Question {
+                change: id.to_owned(),
+                since,
+                pods: input.pods.iter().filter(beyond).copied().collect(),
+                reverts: false,
+                broken: false,
+            }
         }
     };
     app::ask(input, gate, &question, found)
@@ -417,7 +439,7 @@ fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome
     }
     edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
     let mut begun = outcome.begun(hash.clone(), input.now);
-    begun.followed = input.previous.map(str::to_owned).or(begun.followed);
+    begun.follow(input.previous, true);
     edits.set(workload, marks::ROLLOUT, begun.write());
     edits.remove(workload, marks::PENDING_CONFIG);
     edits.remove(workload, marks::HOLD_SINCE);

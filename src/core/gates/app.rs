@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Gate,
+    Closed, Gate,
     answer::Answer,
     conversation::{Conversation, Errand, Visit, place},
     prepare,
@@ -33,6 +33,8 @@ pub struct Question<'a> {
     pub pods: Vec<&'a Pod>,
     /// It puts back what ran before: only a Ready pod that says no is in its way.
     pub reverts: bool,
+    /// What runs cannot start again: when no pod of it counts, nobody is waited for.
+    pub broken: bool,
 }
 
 /// The gate as it is for a workload: the policy's, with what its annotation `lockkeeper.dev/app-gate` sets otherwise.
@@ -75,6 +77,10 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
         Ok(gate) => gate,
         Err(wrong) => return Gate::closed(Reason::AppGateInvalid, wrong, None),
     };
+    if let Some(closed) = unseen(input) {
+        found.go_on_talking();
+        return Gate::Closed(closed);
+    }
     // Those that are ending anyway are not ended by this.
     let pods: Vec<_> = question.pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
     if pods.is_empty() {
@@ -84,7 +90,16 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
     if let Some(closed) = unprepared {
         return Gate::Closed(closed);
     }
+    let nobody = tally(&gate, question, &pods, &found.memory.app, input.now).counts_nobody();
+    found.memory.app.nobody_since = nobody.then(|| found.memory.app.nobody_since.unwrap_or(input.now));
     let verdict = judge(&gate, question, &pods, &found.memory.app, input.now);
+    if !pods.iter().any(|pod| pod.reach.running && place(pod, &gate).is_ok()) {
+        // Nobody can be asked, so there is no round to wait for.
+        if let Gate::Closed(Closed { ask_again: Some(time), .. }) = &verdict {
+            found.wake_at(*time);
+        }
+        return verdict;
+    }
     let due = due(&gate, &pods, &found.memory.app);
     let calling = found.memory.app.calling.contains(&Errand::Ask);
     // What was said counts for as long as it would until the next round, however long the round took.
@@ -100,6 +115,16 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
             closed
         }
     }
+}
+
+/// Pods come on another watch than their workload, and to a Deployment only by its ReplicaSets. As long as there are more than were seen,
+/// nobody can say whom a release would end.
+fn unseen(input: &Input) -> Option<Closed> {
+    let state = &input.workload.rollout;
+    let newest = input.sets.iter().map(|set| set.number).max().unwrap_or_default();
+    let behind = state.number.is_some_and(|number| number > newest) || input.pods.len() < state.current as usize;
+    let message = || "not all of its pods are seen yet".to_owned();
+    behind.then(|| Closed { reason: Reason::AskingPods, message: message(), ask_again: None })
 }
 
 /// When the next round is due; none: at once.
@@ -129,67 +154,98 @@ fn call(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], due: Option<
 
 /// What the pods said, taken together. How old it is, is not looked at.
 pub fn judge(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
-    let (mut yes, mut no, mut silent, mut missing, mut unheard) = (0, Vec::new(), Vec::new(), Vec::new(), 0);
-    let mut few = 0;
+    verdict(gate, question, pods, &tally(gate, question, pods, said, now), said, now)
+}
+
+/// What the pods said, counted.
+#[derive(Default)]
+struct Tally<'a> {
+    /// Yes, in the last rounds.
+    yes: usize,
+    /// Yes, but not often enough.
+    few: usize,
+    /// No; with the words, and since when.
+    no: Vec<(&'a str, &'a str, Timestamp)>,
+    /// Nothing that could be used; with the reason.
+    silent: Vec<(&'a str, String)>,
+    /// That they do not know the path; with the status.
+    missing: Vec<(&'a str, u16)>,
+    /// They have not been asked yet.
+    unheard: usize,
+}
+
+impl Tally<'_> {
+    /// No pod counts: none is Ready, and none answers.
+    fn counts_nobody(&self) -> bool {
+        self.yes + self.few + self.no.len() + self.silent.len() + self.missing.len() + self.unheard == 0
+    }
+}
+
+fn tally<'a>(gate: &AppGate, question: &Question, pods: &[&'a Pod], said: &'a Conversation, now: Timestamp) -> Tally<'a> {
+    let mut tally = Tally::default();
     for pod in pods {
-        let ready = is_ready(pod, gate, now);
-        let place = place(pod, gate);
-        let reading = said.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
-        match (reading.map(|reading| &reading.answer), reading) {
-            (Some(Answer::Yes), Some(reading)) if reading.yes < gate.successes => few += 1,
-            (Some(Answer::Yes), _) => yes += 1,
-            (Some(Answer::No(_)), _) if question.reverts && !ready => {}
-            (Some(Answer::No(words)), Some(reading)) => no.push((&*pod.name, words.as_str(), reading.since)),
-            (Some(Answer::Missing(status)), _) if ready => missing.push((&*pod.name, *status)),
-            (Some(Answer::Unusable(why) | Answer::Hangs(why)), _) if ready => silent.push((&*pod.name, why.clone())),
-            (Some(_), _) => {}
-            (None, _) if !pod.reach.running => {}
-            (None, _) => match place {
-                Err(why) if ready => silent.push((&*pod.name, why)),
+        let known = said.readings.get(&pod.uid);
+        // One that has just said something is only silent for a moment, Ready or not.
+        let spoke = known.and_then(|known| known.last_usable).is_some_and(|spoke| later(spoke, gate.broken_after.length()) > now);
+        let counts = is_ready(pod, gate, now) || (spoke && !question.reverts);
+        match known.filter(|reading| reading.restarts == pod.restarts) {
+            Some(reading) => match &reading.answer {
+                Answer::Yes if reading.yes < gate.successes => tally.few += 1,
+                Answer::Yes => tally.yes += 1,
+                Answer::No(_) if question.reverts && !counts => {}
+                Answer::No(words) => tally.no.push((&pod.name, words, reading.since)),
+                Answer::Missing(status) if counts => tally.missing.push((&pod.name, *status)),
+                Answer::Unusable(why) | Answer::Hangs(why) if counts => tally.silent.push((&pod.name, why.clone())),
+                Answer::Missing(_) | Answer::Unusable(_) | Answer::Hangs(_) => {}
+            },
+            None if !pod.reach.running => {}
+            None => match place(pod, gate) {
+                Err(why) if counts => tally.silent.push((&pod.name, why)),
                 Err(_) => {}
-                Ok(_) => unheard += 1,
+                Ok(_) => tally.unheard += 1,
             },
         }
     }
+    tally
+}
+
+fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, said: &Conversation, now: Timestamp) -> Gate {
+    let Tally { yes, few, no, silent, missing, unheard } = tally;
     let again = format!("asked again every {}", gate.period);
+    let agree = format!("{} of {} pods say yes", yes + few, pods.len());
     if !no.is_empty() {
         let named: Vec<_> = no.iter().take(NAMED).map(|(name, words, since)| says_no(name, words, *since)).collect();
         let others = no.len().saturating_sub(NAMED);
         let others = if others > 0 { format!(", and {others} more say no") } else { String::new() };
-        let message = format!("{}{others}; {} of {} pods say yes; {again}", named.join(", "), yes + few, pods.len());
-        return Gate::closed(Reason::AppGateClosed, message, None);
+        return Gate::closed(Reason::AppGateClosed, format!("{}{others}; {agree}; {again}", named.join(", ")), None);
     }
     let all_missing = !missing.is_empty() && yes + few + silent.len() == 0;
-    if !all_missing {
-        silent.extend(missing.iter().map(|(name, status)| (*name, format!("it answers {status}, other pods do not"))));
-    }
-    let silent_hold = gate.when_unreachable == Otherwise::Hold && !question.reverts;
-    if let Some((name, why)) = silent.first().filter(|_| silent_hold) {
+    let different =
+        missing.iter().filter(|_| !all_missing).map(|(name, status)| (*name, format!("it answers {status}, other pods do not")));
+    let silent: Vec<_> = silent.iter().cloned().chain(different).collect();
+    // What puts back what ran before waits for nobody who does not say no.
+    let holds = |otherwise: Otherwise| otherwise == Otherwise::Hold && !question.reverts;
+    if let Some((name, why)) = silent.first().filter(|_| holds(gate.when_unreachable)) {
         let others = silent.len() - 1;
         let others = if others > 0 { format!(" ({others} more like it)") } else { String::new() };
-        let message = format!(
-            "no usable answer from {name}, which is Ready: {why}{others}; {} of {} pods say yes; {again} at {} (whenUnreachable: Hold)",
-            yes + few,
-            pods.len(),
-            url(gate)
-        );
+        let message = format!("no usable answer from {name}: {why}{others}; {agree}; {again} at {} (whenUnreachable: Hold)", url(gate));
         return Gate::closed(Reason::AppUnreachable, message, None);
     }
-    if let Some((_, status)) = missing.first().filter(|_| all_missing && gate.when_missing == Otherwise::Hold && !question.reverts) {
+    if let Some((_, status)) = missing.first().filter(|_| all_missing && holds(gate.when_missing)) {
         let message = format!(
             "its pods do not speak the protocol: every one answers {status} at {}. Give the app that endpoint, or set gates.app.whenMissing: Open; {again}",
             url(gate)
         );
         return Gate::closed(Reason::AppMissing, message, None);
     }
-    if unheard > 0 {
+    if *unheard > 0 {
         return Gate::closed(Reason::AskingPods, format!("asking {unheard} of {} pods whether they may be ended", pods.len()), None);
     }
-    if few > 0 {
+    if *few > 0 {
         let message = format!("{few} of {} pods have not said yes {} times in a row yet; {again}", pods.len(), gate.successes);
         return Gate::closed(Reason::AskingPods, message, None);
     }
-    if yes + silent.len() + missing.len() == 0 && !question.reverts {
+    if tally.counts_nobody() && !question.reverts && !question.broken {
         return nobody_left(gate, question, pods, said, now);
     }
     Gate::Open
@@ -207,11 +263,11 @@ fn url(gate: &AppGate) -> String {
 
 /// No pod counts: none is Ready, none answers. When that has been so for long enough, there is nobody left to ask.
 fn nobody_left(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
-    let since = pods.iter().map(|pod| unready_since(pod, question)).max().unwrap_or(question.since);
-    // One that answered and is silent now may be only restarting.
-    let answered = pods.iter().filter_map(|pod| said.readings.get(&pod.uid)).filter(|reading| reading.answer.is_usable());
-    let since = answered.map(|reading| reading.since).fold(since, Timestamp::max);
-    match later(since, gate.broken_after.length()) {
+    let since = pods.iter().map(|pod| unready_since(pod, question, gate, now)).max().unwrap_or(question.since);
+    // Pods that are replaced again and again are always young.
+    let since = said.nobody_since.map_or(since, |seen| since.min(seen));
+    let spoke = pods.iter().filter_map(|pod| said.readings.get(&pod.uid)?.last_usable).max();
+    match later(spoke.map_or(since, |spoke| since.max(spoke)), gate.broken_after.length()) {
         due if due <= now => Gate::Open,
         due => {
             let message = format!(
@@ -224,21 +280,20 @@ fn nobody_left(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conver
     }
 }
 
-/// Since when a pod is not Ready. One that crashes again and again is Ready now and then: of that nobody knows since when, so it is
-/// counted from the change on, unless no container of it runs at all.
-fn unready_since(pod: &Pod, question: &Question) -> Timestamp {
-    match &pod.trouble {
-        Some(_) => pod.created,
-        None if pod.crashed.is_some() => question.since.max(pod.created),
-        None => pod.ready_moved.unwrap_or(pod.created).max(pod.created),
-    }
+/// Since when a pod is not Ready. One that crashes again and again may have been so for a moment in between: then it counts from the change on.
+fn unready_since(pod: &Pod, question: &Question, gate: &AppGate, now: Timestamp) -> Timestamp {
+    let moved = pod.ready_moved.unwrap_or(pod.created).max(pod.created);
+    if crashes(pod, gate, now) { moved.min(question.since.max(pod.created)) } else { moved }
+}
+
+fn crashes(pod: &Pod, gate: &AppGate, now: Timestamp) -> bool {
+    pod.trouble.as_deref() == Some("CrashLoopBackOff")
+        || pod.crashed.is_some_and(|crashed| later(crashed, gate.broken_after.length()) > now)
 }
 
 /// Whether a pod counts as Ready: one that crashes again and again is so only now and then.
 fn is_ready(pod: &Pod, gate: &AppGate, now: Timestamp) -> bool {
-    let crashes = pod.trouble.as_deref() == Some("CrashLoopBackOff")
-        || pod.crashed.is_some_and(|crashed| later(crashed, gate.broken_after.length()) > now);
-    pod.ready && !crashes
+    pod.ready && !crashes(pod, gate, now)
 }
 
 /// Between checks of whether the gate works at all.
@@ -258,7 +313,8 @@ pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
     if candidates().next().is_none() {
         return;
     }
-    let due = found.memory.app.verified.as_ref().map(|(at, ..)| later(*at, VERIFY_EVERY + spread(input.workload)));
+    found.memory.app.verified.take_if(|verified| verified.gate != *gate);
+    let due = found.memory.app.verified.as_ref().map(|verified| later(verified.at, VERIFY_EVERY + spread(input.workload)));
     match due {
         Some(due) if due > input.now => found.wake_at(due),
         _ => match candidates().find_map(|pod| place(pod, &gate).ok()) {
@@ -267,10 +323,10 @@ pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
         },
     }
     found.gate_asked = found.memory.app.verified.is_some();
-    if let Some((_, answer, pod)) = &found.memory.app.verified
-        && let Some(trouble) = answer.trouble()
+    if let Some(verified) = &found.memory.app.verified
+        && let Some(trouble) = verified.answer.trouble()
     {
-        found.unverified_gate = Some(format!("{pod}: {trouble} at {}", url(&gate)));
+        found.unverified_gate = Some(format!("{}: {trouble} at {}", verified.pod, url(&gate)));
     }
 }
 
@@ -285,7 +341,7 @@ impl Conversation {
     pub fn about(&mut self, change: &str) {
         if self.change != change {
             change.clone_into(&mut self.change);
-            (self.round, self.preparing_since, self.respite) = (None, None, None);
+            (self.round, self.preparing_since, self.respite, self.nobody_since) = (None, None, None, None);
             self.readings.clear();
         }
     }

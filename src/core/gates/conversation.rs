@@ -37,8 +37,10 @@ pub struct Conversation {
     pub preparing_since: Option<Timestamp>,
     /// Until when they are left alone, after that took too long.
     pub respite: Option<Timestamp>,
-    /// What a pod answered when it was asked whether the gate is set up rightly, and when.
-    pub verified: Option<(Timestamp, Answer, String)>,
+    /// Since when no pod of it counts, as far as that was seen.
+    pub nobody_since: Option<Timestamp>,
+    /// What a pod answered when it was asked whether the gate is set up rightly.
+    pub verified: Option<Verified>,
     /// The calls that are being made.
     pub calling: BTreeSet<Errand>,
 }
@@ -58,6 +60,21 @@ pub struct Reading {
     pub hung: u32,
     /// One that hangs is asked less often: not before this.
     pub not_before: Timestamp,
+    /// When it last said yes or no, whatever became of it since.
+    pub last_usable: Option<Timestamp>,
+}
+
+/// What a pod answered when it was asked whether the gate is set up rightly.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub answer: Answer,
+    /// The pod's name.
+    pub pod: String,
+    /// How it was asked: another gate is to be verified anew.
+    pub gate: AppGate,
 }
 
 /// A pod that was asked to take no new work.
@@ -190,8 +207,7 @@ impl Conversation {
             Errand::Ask if *change == self.change => {
                 self.round = Some((report.begun, report.ended));
                 for (visit, answer) in answers {
-                    let before = self.readings.get(&visit.pod).filter(|before| before.restarts == visit.restarts);
-                    let reading = Reading::after(before, visit, answer, gate, report.ended);
+                    let reading = Reading::after(self.readings.get(&visit.pod), visit, answer, gate, report.ended);
                     self.readings.insert(visit.pod.clone(), reading);
                 }
             }
@@ -226,7 +242,8 @@ impl Conversation {
             }
             Errand::Verify => {
                 if let Some((visit, answer)) = answers.into_iter().next() {
-                    self.verified = Some((report.ended, answer.clone(), visit.name.to_string()));
+                    let (answer, pod, gate) = (answer.clone(), visit.name.to_string(), gate.clone());
+                    self.verified = Some(Verified { at: report.ended, answer, pod, gate });
                 }
             }
         }
@@ -234,7 +251,9 @@ impl Conversation {
 }
 
 impl Reading {
-    fn after(before: Option<&Self>, visit: &Visit, answer: &Answer, gate: &AppGate, now: Timestamp) -> Self {
+    fn after(known: Option<&Self>, visit: &Visit, answer: &Answer, gate: &AppGate, now: Timestamp) -> Self {
+        let last_usable = if answer.is_usable() { Some(now) } else { known.and_then(|known| known.last_usable) };
+        let before = known.filter(|known| known.restarts == visit.restarts);
         let same = before.filter(|before| before.answer.as_str() == answer.as_str());
         let hung = if let Answer::Hangs(_) = answer { before.map_or(0, |before| before.hung) + 1 } else { 0 };
         // It may be slow once or twice. Then it costs a place that others need.
@@ -249,6 +268,7 @@ impl Reading {
             yes: if *answer == Answer::Yes { before.map_or(0, |before| before.yes) + 1 } else { 0 },
             hung,
             not_before: later(now, pause),
+            last_usable,
         }
     }
 }

@@ -46,6 +46,9 @@ pub fn ask(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: &m
     if end <= now {
         let until = later(now, prepare.timeout.length());
         found.memory.app.respite = Some(until);
+        // What was said before it counts no more.
+        found.memory.app.round = None;
+        found.memory.app.readings.clear();
         let message =
             format!("its pods were not idle within {} (prepare.timeout); they may take work until {}", prepare.timeout, clock(until));
         found.notices.push((Event::PrepareTimedOut, message.clone()));

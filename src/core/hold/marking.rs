@@ -6,7 +6,7 @@ use crate::{
         assess::{Assessment, Input},
         decision::{Confirm, Event, Purpose},
         governs::GovernanceMark,
-        hold::state::Hold,
+        hold::state::{Hold, OURSELVES},
         world::{UserHold, Workload},
     },
 };
@@ -82,7 +82,7 @@ pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
     let ordinals = workload.rollout.ordinals;
     if keep && ordinals.step.is_some_and(|step| step > ordinals.declared) {
         // The id of a hold is the generation of the write that brings it.
-        found.edits.set(workload, marks::HOLD, format!("{} by lockkeeper", workload.generation + 1));
+        found.edits.set(workload, marks::HOLD, format!("{} by {OURSELVES}", workload.generation + 1));
     } else {
         found.edits.remove(workload, marks::HOLD_SINCE);
     }

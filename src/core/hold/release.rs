@@ -2,9 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{marking, state::Hold, volatile};
+use super::{
+    marking,
+    state::{Hold, OURSELVES},
+    volatile,
+};
 use crate::{
-    api::{ChangeCause, HoldStatus, Phase, Reason, WhenUngoverned, WorkloadKind, marks},
+    api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, WhenUngoverned, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input, ended, reference_of},
         clock, config,
@@ -32,7 +36,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         Some(config) => config::decide::read(input, config, found),
         None if input.frozen => None,
         None => {
-            config::decide::forget(workload, found);
+            config::decide::forget(workload, false, found);
             None
         }
     };
@@ -41,6 +45,8 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     }
     let missing = reading.as_ref().map(|reading| reading.comparison.missing.clone()).unwrap_or_default();
     let config_waits = reading.as_ref().is_some_and(|reading| reading.comparison.roll.is_some());
+    // Reported only, or what cannot be had, does not go along.
+    let config_goes = config_waits && missing.is_empty() && input.config().is_some_and(|config| config.on_change == OnChange::Rollout);
     let causes: &[_] = if config_waits { &[ChangeCause::Template, ChangeCause::Config] } else { &[ChangeCause::Template] };
     let approved = input.approved_by(&hold.id);
     found.hold = Some(HoldStatus {
@@ -51,7 +57,8 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     });
     found.changed.push("template".to_owned());
 
-    if found.memory.hold_of_nothing {
+    // Where pods go one by one, some of them are still of the template before.
+    if found.memory.hold_of_nothing && turn(input, causes, config_goes).is_none() {
         return let_through(workload, Release::Unchanged, found);
     }
     if let Some(passage) = ends_nothing(input.namespace, workload, input.pods, input.sets) {
@@ -80,19 +87,22 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         since,
         last_change: input.last_change.map_or(since, |last| last.max(since)),
     };
-    let gate = gates::ask(input.policy, input.spec, input.frozen, &change, input.now);
-    let turn = turn(input, causes, config_waits);
-    match gate.and(|| ask_pods(input, &change, config_waits, turn, found)) {
+    // Once its pods are being asked it has been quiet long enough: what changes elsewhere does not make them take work again.
+    let quiet = found.memory.app.change.split(' ').next() == Some(&hold.id);
+    let ask = if quiet { gates::after_quiet } else { gates::ask };
+    let gate = ask(input.policy, input.spec, input.frozen, &change, input.now);
+    let turn = turn(input, causes, config_goes);
+    match gate.and(|| ask_pods(input, &change, (config_goes, !missing.is_empty()), turn, found)) {
         Gate::Closed(closed) => {
             stand(input, hold, since, closed.reason, &closed.message, found);
             found.wait_for(&closed);
         }
         Gate::Open => {
-            if let Some(reading) = reading.filter(|_| config_waits) {
+            if let Some(reading) = reading.filter(|_| config_goes) {
                 config::decide::carry(input, &reading, found);
             }
             let mut outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
-            outcome.followed = input.previous.map(str::to_owned).or(outcome.followed);
+            outcome.follow(input.previous, true);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
             if let Some(turn) = turn {
@@ -108,7 +118,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
 }
 
 /// The steps before, and then the pods that the release would end.
-fn ask_pods(input: &Input, change: &Change, config_waits: bool, turn: Option<Turn>, found: &mut Assessment) -> Gate {
+fn ask_pods(input: &Input, change: &Change, (config_goes, broken): (bool, bool), turn: Option<Turn>, found: &mut Assessment) -> Gate {
     if let Some(closed) = input.waits {
         return Gate::Closed(closed.clone());
     }
@@ -118,26 +128,26 @@ fn ask_pods(input: &Input, change: &Change, config_waits: bool, turn: Option<Tur
         return Gate::Closed(gates::Closed { reason: hold.reason(), message, ask_again: None });
     }
     let question = match turn {
-        Some(turn) => walk::question(change.id, change.since, turn),
+        Some(turn) => Question { broken, ..walk::question(change.id, change.since, turn) },
         None => {
-            let pods = would_end(input, config_waits);
-            Question { change: change.id.to_owned(), since: change.since, pods, reverts: false }
+            let pods = would_end(input, config_goes);
+            Question { change: change.id.to_owned(), since: change.since, pods, reverts: false, broken }
         }
     };
     app::ask(input, gate, &question, found)
 }
 
 /// Whose turn it is first, where pods go one by one.
-fn turn<'a>(input: &Input<'a>, causes: &[ChangeCause], config_waits: bool) -> Option<Turn<'a>> {
+fn turn<'a>(input: &Input<'a>, causes: &[ChangeCause], config_goes: bool) -> Option<Turn<'a>> {
     let gate = input.spec.app_gate(causes)?;
-    let spared = of_held_revision(input, config_waits);
+    let spared = of_held_revision(input, config_goes);
     walk::is_walked(gate, input.workload).then(|| walk::first(input.workload, input.pods, spared))?
 }
 
 /// The revision of the held template, if some pods are of it already. One that gets another config-hash on its way is none.
-fn of_held_revision<'a>(input: &Input<'a>, config_waits: bool) -> Option<&'a str> {
+fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str> {
     let (workload, template) = (input.workload, &input.workload.template);
-    if config_waits {
+    if config_goes {
         return None;
     }
     match workload.id.kind {
@@ -151,9 +161,9 @@ fn of_held_revision<'a>(input: &Input<'a>, config_waits: bool) -> Option<&'a str
 }
 
 /// The pods that a release of the held template would end.
-fn would_end<'a>(input: &Input<'a>, config_waits: bool) -> Vec<&'a Pod> {
-    let spared = of_held_revision(input, config_waits);
-    let lowest = input.workload.rollout.ordinals.start + input.workload.rollout.ordinals.declared;
+fn would_end<'a>(input: &Input<'a>, config_goes: bool) -> Vec<&'a Pod> {
+    let spared = of_held_revision(input, config_goes);
+    let lowest = input.workload.rollout.ordinals.start.saturating_add(input.workload.rollout.ordinals.declared);
     let of_set = input.workload.id.kind == WorkloadKind::StatefulSet;
     let beyond = |pod: &Pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
     input.pods.iter().copied().filter(|pod| (spared.is_none() || pod.revision.as_deref() != spared) && beyond(pod)).collect()
@@ -166,7 +176,7 @@ fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage
     };
     let withdrawn = |pod: &&&Pod| pod.ready && pod.terminating.is_none() && pod.revision.as_deref() != passage.revision.as_deref();
     let pods = input.pods.iter().filter(withdrawn).copied().collect();
-    app::ask(input, gate, &Question { change: hold.id.clone(), since, pods, reverts: true }, found)
+    app::ask(input, gate, &Question { change: hold.id.clone(), since, pods, reverts: true, broken: false }, found)
 }
 
 /// A hold that a policy which only observes leaves in place, as it was recorded.
@@ -257,7 +267,7 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
         None => {
             // Nothing may have happened in between that was not seen.
             let next = before.is_some_and(|before| (before.generation + 1).to_string() == hold.id);
-            found.memory.hold_of_nothing = same && next;
+            found.memory.hold_of_nothing = same && next && hold.by != OURSELVES;
         }
         Some(id) if *id != hold.id => {
             found.memory.hold_of_nothing &= same;
@@ -361,6 +371,8 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         }
         if id.bytes().all(|byte| byte.is_ascii_digit()) {
             newest = newest.begun(template_change(workload, input.key), input.now);
+        }
+        if !of_config {
             found.notices.push((Event::HoldBypassed, format!("{by} let the held change {id} through past its gates")));
         }
     } else if missed(input, outcome, progress) {
@@ -383,7 +395,12 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         newest.done = input.current.map(str::to_owned);
     }
     // What was rolled out before it was known to follow is taken as followed.
-    newest.followed = newest.followed.or_else(|| input.previous.map(str::to_owned));
+    let begins = newest.change != outcome.change;
+    newest.follow(input.previous, begins);
+    if progress == Progress::Done && newest.ended != Ended::Done && !newest.is_of(workload, input.key) {
+        // Somebody put back what ran before: that which failed is gone.
+        (newest.change, newest.ended, newest.at) = (None, Ended::UnderWay, None);
+    }
     if newest != *outcome {
         found.edits.set(workload, marks::ROLLOUT, newest.write());
     }

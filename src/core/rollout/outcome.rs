@@ -1,5 +1,7 @@
 //! What became of the last rollout that we let through, and which revision was last rolled out: the annotation `lockkeeper.dev/rollout`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +26,23 @@ pub struct Outcome {
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
-    /// Of a workload that restarts with the step before it: the rollouts of that step that it has followed.
+    /// Of a workload that restarts with the step before it: by their uids, the rollouts of that step's workloads that it has followed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub followed: Option<String>,
+    pub followed: Option<Followed>,
+}
+
+/// Rollouts of other workloads, by the beginning of the workload's uid: the revision, and when it was done.
+pub type Followed = BTreeMap<String, String>;
+
+/// What a workload restarts with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Previous {
+    /// With nothing.
+    Nothing,
+    /// With the step before, which is not done.
+    NotDone,
+    /// With the step before, which has rolled this out last.
+    Done(Followed),
 }
 
 /// What became of a rollout.
@@ -77,6 +93,21 @@ impl Outcome {
             ended: Ended::UnderWay,
             at: Some(whole_second(now)),
             followed: self.followed.clone(),
+        }
+    }
+
+    /// Whether a workload of the step before was rolled out since this one followed it. One that it did not know is not missed.
+    pub fn has_missed(&self, previous: &Followed) -> bool {
+        let followed = self.followed.iter().flatten();
+        followed.into_iter().any(|(uid, rollout)| previous.get(uid).is_some_and(|newest| newest != rollout))
+    }
+
+    /// Takes note of what was rolled out in the step before, as known or, with `all`, as followed.
+    pub fn follow(&mut self, previous: &Previous, all: bool) {
+        match previous {
+            Previous::Nothing => self.followed = None,
+            Previous::Done(newest) if all || !self.has_missed(newest) => self.followed = Some(newest.clone()),
+            Previous::Done(_) | Previous::NotDone => {}
         }
     }
 

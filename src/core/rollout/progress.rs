@@ -8,6 +8,7 @@ use crate::{
     api::WorkloadKind,
     core::{
         later,
+        rollout::walk::{self, Stage},
         world::{Pod, RolloutState, UserHold, Workload},
     },
 };
@@ -49,6 +50,10 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     let left_behind = workload.id.kind == WorkloadKind::StatefulSet && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
     if state.current <= state.updated && (state.complete || all_available) && leaving.is_none() && !left_behind {
         return Progress::Done;
+    }
+    // Where pods go one by one, the next may wait for its gates as long as it must.
+    if matches!(walk::stage(workload, pods, current), Some(Stage::Next(_) | Stage::Over)) {
+        return Progress::UnderWay(Timestamp::MAX);
     }
     let of_new = pods.iter().filter(|pod| !old(pod)).flat_map(|pod| [Some(pod.created), pod.ready_moved]);
     // Pods within their grace period are no lack of progress.

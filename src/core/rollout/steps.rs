@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 
 use super::{
-    outcome::{Ended, Outcome},
+    outcome::{Ended, Followed, Outcome, Previous},
     progress::{self, Progress},
 };
 use crate::{
-    api::{OnFailure, Phase, Reason, RestartWith, UpgradePolicySpec},
+    api::{OnFailure, Phase, Reason, RestartWith, UpgradePolicySpec, marks},
     core::{
         assess::Assessment,
         config::digest::Key,
@@ -22,17 +22,23 @@ use crate::{
     },
 };
 
+/// So much of a uid tells the workloads of a namespace apart.
+const UID_LENGTH: usize = 8;
+
 /// The workloads of one policy in the order in which they go.
 pub struct Order<'a> {
     spec: &'a UpgradePolicySpec,
     selectors: Vec<Selector>,
     places: BTreeMap<&'a WorkloadId, usize>,
     under_way: BTreeSet<&'a WorkloadId>,
-    failed: BTreeSet<&'a WorkloadId>,
+    /// Those that have failed, and whether a change that may be their cure waits.
+    failed: BTreeMap<&'a WorkloadId, bool>,
     /// By step, who is not done, and why.
     unsettled: BTreeMap<usize, (&'a WorkloadId, String)>,
     /// By step, what was rolled out last.
-    done: BTreeMap<usize, Vec<String>>,
+    done: BTreeMap<usize, Followed>,
+    /// Steps of which not everything is done, and written down as such.
+    unwritten: BTreeSet<usize>,
 }
 
 impl<'a> Order<'a> {
@@ -45,9 +51,10 @@ impl<'a> Order<'a> {
             selectors: steps.iter().filter_map(|step| selector(&step.selector).ok()).collect(),
             places: BTreeMap::new(),
             under_way: BTreeSet::new(),
-            failed: BTreeSet::new(),
+            failed: BTreeMap::new(),
             unsettled: BTreeMap::new(),
             done: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
         }
     }
 
@@ -77,7 +84,7 @@ impl<'a> Order<'a> {
         }
         let fails = if held { outcome.ended == Ended::Failed } else { matches!(progress, Progress::Failed(_)) };
         if fails {
-            self.failed.insert(id);
+            self.failed.insert(id, held || workload.marks.contains_key(marks::PENDING_CONFIG));
         }
     }
 
@@ -90,13 +97,16 @@ impl<'a> Order<'a> {
     pub fn waits(&self, workload: &WorkloadId) -> Option<Closed> {
         let rollout = self.spec.rollout.as_ref()?;
         let closed = |reason, message| Some(Closed { reason, message, ask_again: None });
-        let others_failed: Vec<_> = self.failed.iter().filter(|other| **other != workload).map(ToString::to_string).collect();
-        if !others_failed.is_empty() && rollout.on_failure == OnFailure::Pause && !self.failed.contains(workload) {
+        // One whose cure waits for this one's turn stops it not.
+        let place = self.place(workload);
+        let waits_for_us = |other: &WorkloadId, cure: bool| cure && place.is_some() && self.place(other) > place;
+        let failed = self.failed.iter().filter(|(other, cure)| **other != workload && !waits_for_us(other, **cure));
+        let others_failed: Vec<_> = failed.map(|(other, _)| other.to_string()).collect();
+        if !others_failed.is_empty() && rollout.on_failure == OnFailure::Pause && !self.failed.contains_key(workload) {
             let who = others_failed.join(", ");
             let message = format!("the rollout of {who} has failed, so no other begins until that is mended (rollout.onFailure: Pause)");
             return closed(Reason::OtherFailed, message);
         }
-        let place = self.place(workload);
         if let Some((step, (who, why))) = place.and_then(|place| self.unsettled.range(..place).next()) {
             let name = rollout.steps.get(*step).map_or("", |step| step.name.as_str());
             return closed(Reason::StepWaits, format!("step {name} comes before it, and {who} is not done: {why}"));
@@ -110,15 +120,15 @@ impl<'a> Order<'a> {
         closed(Reason::MaxConcurrent, message)
     }
 
-    /// What the step before has rolled out last, for a workload that restarts with it; none while that step is not done.
-    pub fn previous(&self, workload: &WorkloadId, key: &Key) -> Option<String> {
-        let place = self.place(workload)?;
-        let step = self.spec.rollout.as_ref()?.steps.get(place)?;
-        let before =
-            place.checked_sub(1).filter(|before| step.restart_with == RestartWith::Previous && !self.unsettled.contains_key(before))?;
-        let done = self.done.get(&before)?;
-        let sum = done.iter().fold(key.sum("previous-step"), |sum, one| sum.field(one.as_bytes()));
-        Some(sum.digest().short())
+    /// What the step before has rolled out last, for a workload that restarts with it.
+    pub fn previous(&self, workload: &WorkloadId) -> Previous {
+        let steps = self.spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice());
+        let place = self.place(workload).filter(|place| steps.get(*place).is_some_and(|step| step.restart_with == RestartWith::Previous));
+        let Some(before) = place.and_then(|place| place.checked_sub(1)) else { return Previous::Nothing };
+        match self.done.get(&before) {
+            Some(done) if !self.unwritten.contains(&before) => Previous::Done(done.clone()),
+            _ => Previous::NotDone,
+        }
     }
 
     /// Takes in what was decided about a workload whose newest pods are of this revision.
@@ -129,10 +139,11 @@ impl<'a> Order<'a> {
         }
         let Some(step) = self.place(id) else { return };
         let outcome = Outcome::on(workload);
-        let at = outcome.at.filter(|_| outcome.ended == Ended::Done).map(|at| at.to_string()).unwrap_or_default();
+        let at = outcome.at.filter(|_| outcome.ended == Ended::Done).map(|at| at.as_second().to_string()).unwrap_or_default();
         // Until it is written down that it was rolled out, others would follow what was there before.
         let written = outcome.done.as_deref() == current && !(outcome.begun_at().is_some() && outcome.is_of(workload, key));
-        self.done.entry(step).or_default().push(format!("{} {} {at}", workload.uid, outcome.done.unwrap_or_default()));
+        let uid = workload.uid.chars().take(UID_LENGTH).collect();
+        self.done.entry(step).or_default().insert(uid, format!("{} {at}", outcome.done.unwrap_or_default()).trim_end().to_owned());
         let waits_for_nobody = match found.phase {
             Phase::UpToDate | Phase::Unsupported => written,
             Phase::WaitsForUser | Phase::WouldRoll | Phase::WouldHold => true,
@@ -141,6 +152,9 @@ impl<'a> Order<'a> {
             Phase::Failed => self.spec.rollout.as_ref().is_some_and(|rollout| rollout.on_failure == OnFailure::Continue),
             _ => false,
         };
+        if begins || !written || !matches!(found.phase, Phase::UpToDate | Phase::Unsupported) {
+            self.unwritten.insert(step);
+        }
         if begins || !waits_for_nobody {
             let why = match (begins, found.phase) {
                 (true, _) => "it begins now".to_owned(),

@@ -11,7 +11,7 @@ use crate::{
             app::{self, Question},
         },
         hold::marking,
-        rollout::outcome::Outcome,
+        rollout::outcome::{Ended, Outcome},
         whole_second,
         world::{Pod, Workload},
     },
@@ -78,7 +78,8 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let gate = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref()).filter(|gate| is_walked(gate, workload));
     let Some(gate) = gate.filter(|_| input.spec.needs_holds()) else {
         if !input.frozen {
-            let keep = marking::when_ungoverned(workload) == WhenUngoverned::Keep && !input.spec.needs_holds();
+            // Whoever still waits for gates has the rest judged by them; of nobody's holds it is as it was recorded.
+            let keep = input.spec.needs_holds() || marking::when_ungoverned(workload) == WhenUngoverned::Keep;
             marking::end_walk(workload, keep, found);
         }
         return;
@@ -92,7 +93,7 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
             match may_go(input, gate, at, found) {
                 Gate::Open => {
                     let mut newest = outcome.clone();
-                    newest.at = Some(whole_second(input.now));
+                    (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(input.now)));
                     found.edits.set(workload, marks::PARTITION, turn.step.to_string());
                     found.edits.set(workload, marks::ROLLOUT, newest.write());
                     found.edits.purpose = Some(Purpose::Step);
@@ -131,7 +132,7 @@ fn may_go(input: &Input, gate: &AppGate, (outcome, turn): (&Outcome, Turn), foun
 
 /// What the pod is asked whose turn it is.
 pub fn question<'a>(id: &str, since: jiff::Timestamp, turn: Turn<'a>) -> Question<'a> {
-    Question { change: format!("{id} {}", turn.step), since, pods: turn.pod.into_iter().collect(), reverts: false }
+    Question { change: format!("{id} {}", turn.step), since, pods: turn.pod.into_iter().collect(), reverts: false, broken: false }
 }
 
 fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {

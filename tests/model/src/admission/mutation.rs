@@ -161,7 +161,11 @@ impl Variables<'_> {
     fn want(&self, object: &mut Value) -> Want {
         let held_before = self.held_before();
         let pending = if self.op { self.now("pending-config") } else { self.known("pending-config") };
-        let id_before = if held_before.is_empty() { self.known("pending-config") } else { first_word(held_before) };
+        let id_before = match self.known("pending-config") {
+            _ if !held_before.is_empty() => first_word(held_before),
+            "" => self.walked(),
+            pending => pending,
+        };
         let asks = |mark: &str| !self.op && !id_before.is_empty() && self.now(mark) == id_before && text(&self.oa, mark) != Some(id_before);
         let asks_bypass = asks("bypass") && !self.changed;
         let bypassed = asks_bypass && self.twin.may(self.write, "bypass");
@@ -195,6 +199,14 @@ impl Variables<'_> {
         want.extend([("approve", approve.to_owned()), ("approved-by", approved_by.to_owned())]);
         want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("hold", hold)]);
         want
+    }
+
+    /// The id of the change for which the pods of a StatefulSet go one by one.
+    fn walked(&self) -> &str {
+        let since = self.known("hold-since");
+        let id = first_word(since);
+        let is_id = !id.is_empty() && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit() || byte.is_ascii_lowercase());
+        if self.kind == Kind::StatefulSet && !self.step_before().is_empty() && is_id && since.len() > id.len() + 1 { id } else { "" }
     }
 
     fn hold(&self, bypassed: bool) -> String {
