@@ -65,9 +65,10 @@ impl Credentials {
             HeaderValue::try_from(&value).map_err(|_| format!("the value of the header {name} has characters that no header may have"))?;
         sent.set_sensitive(true);
         self.headers.append(name, sent);
-        // An app may repeat it without the word before it, such as Bearer.
-        self.hidden.extend(value.split_once(' ').map(|(_, token)| token.trim().to_owned()));
-        self.hidden.push(value);
+        // An app may repeat it without the word before it, such as Bearer, and never sees the blanks around it.
+        let value = value.trim();
+        self.hidden.extend(value.split_once(char::is_whitespace).map(|(_, token)| token.trim().to_owned()));
+        self.hidden.push(value.to_owned());
         // The longest first, or its parts would be left.
         self.hidden.sort_by_key(|one| std::cmp::Reverse(one.len()));
         Ok(())
