@@ -135,10 +135,17 @@ impl ApiServer {
         let plural = &path[at];
         match parts.method.as_str() {
             "GET" if query.contains("watch=true") => Ok(self.watch(plural, query)),
+            "GET" if path.len() > at + 1 => Ok(self.one(plural, &path[at - 1], &path[at + 1])),
             "GET" => Ok(self.list(plural)),
             "PATCH" => self.patch(plural, &path[at + 1], path.get(at + 2).map(String::as_str), &body),
             _ => Ok(status(405)),
         }
+    }
+
+    fn one(&self, plural: &str, namespace: &str, name: &str) -> Response<Body> {
+        let state = self.state();
+        let object = state.objects.get(&(plural.to_owned(), name.to_owned()));
+        object.filter(|object| object["metadata"]["namespace"] == namespace).map_or_else(|| status(404), |object| reply(200, object))
     }
 
     fn list(&self, plural: &str) -> Response<Body> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
 mod api_server;
+mod ask;
 mod lease;
 
 use std::{sync::Arc, time::Duration};
