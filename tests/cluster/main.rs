@@ -12,6 +12,7 @@ mod enforced;
 mod held_config;
 mod hold;
 mod operator_down;
+mod plugin;
 mod prepare;
 mod steps;
 mod support;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use kube::{
     Api, Client, Config,
-    api::{DynamicObject, ListParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::{ApiResource, GroupVersionKind},
 };
@@ -18,11 +18,17 @@ use lockkeeper::{
         world::{Namespace, Pod, Policy, Workload, WorkloadId},
     },
     shell::{
-        errors::with_causes,
+        errors::{Error, with_causes},
         views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
     },
     workload::uid,
 };
+use serde_json::{Value, json};
+
+/// The field manager of what the plugin writes. Not one that begins with `kubectl`: Flux undoes those.
+const FIELD_MANAGER: &str = "lockkeeper-plugin";
+/// How often a write is tried whose object moves on in what does not matter to it.
+const ATTEMPTS: usize = 10;
 
 /// Why a command cannot say anything, in a sentence.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,9 @@ pub enum Failure {
     /// No policy asks the pods of the workload.
     #[error("no policy has gates.app for {0}, so its pods are not asked")]
     NoGate(WorkloadId),
+    /// What was asked for makes no sense as things stand.
+    #[error("{0}")]
+    No(String),
     /// What was read cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(String),
@@ -104,9 +113,26 @@ impl Cluster {
 
     /// Reads the namespace.
     pub async fn read(&self) -> Result<Seen, Failure> {
-        let mut world = Namespace { name: self.namespace.as_str().into(), ..Namespace::default() };
+        let policies = self.policies().await.map_err(|error| failure("UpgradePolicies", &error))?;
+        self.read_with(policies).await
+    }
+
+    /// Reads the namespace, also where our CRD is gone: then there are no policies.
+    pub async fn read_even_uninstalled(&self) -> Result<Seen, Failure> {
+        let policies = match self.policies().await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
+            other => other.map_err(|error| failure("UpgradePolicies", &error))?,
+        };
+        self.read_with(policies).await
+    }
+
+    async fn policies(&self) -> kube::Result<Vec<UpgradePolicy>> {
         let policies: Api<UpgradePolicy> = Api::namespaced(self.client.clone(), &self.namespace);
-        let policies = policies.list(&ListParams::default()).await.map_err(|error| failure("UpgradePolicies", &error))?.items;
+        Ok(policies.list(&ListParams::default()).await?.items)
+    }
+
+    async fn read_with(&self, policies: Vec<UpgradePolicy>) -> Result<Seen, Failure> {
+        let mut world = Namespace { name: self.namespace.as_str().into(), ..Namespace::default() };
         for policy in &policies {
             let policy = view_of(policy);
             world.policies.insert(policy.name.clone(), policy);
@@ -167,9 +193,121 @@ impl Cluster {
         events.sort();
         Ok(events.split_off(events.len().saturating_sub(10)))
     }
+
+    /// A command of the plugin about a workload, to be told to people.
+    pub fn command(&self, verb: &str, workload: &WorkloadId) -> String {
+        format!("kubectl lockkeeper {verb} -n {} {}", self.namespace, lower(workload))
+    }
+
+    /// A workload as it is, with all that this program knows nothing of.
+    pub async fn get(&self, workload: &WorkloadId) -> Result<Value, Failure> {
+        let object = self.apps(&workload.kind.to_string()).get_opt(&workload.name).await;
+        let object = object.map_err(|error| failure(&lower(workload), &error))?;
+        let not_found = || Failure::NotFound { workload: workload.clone(), namespace: self.namespace.clone() };
+        Ok(json!(object.ok_or_else(not_found)?))
+    }
+
+    /// The objects of a kind of `apps/v1` that a workload controls, as they are.
+    pub async fn controlled(&self, kind: &str, workload: &Value) -> Result<Vec<Value>, Failure> {
+        let all = self.apps(kind).list(&ListParams::default()).await.map_err(|error| failure(&format!("{kind}s"), &error))?;
+        let own = all.items.into_iter().filter(|object| {
+            let mut owners = object.metadata.owner_references.iter().flatten();
+            owners.any(|owner| owner.controller == Some(true) && workload["metadata"]["uid"] == owner.uid)
+        });
+        Ok(own.map(|object| json!(object)).collect())
+    }
+
+    /// Sends a JSON patch: the object that it made, or none if a test in it failed. `what` says what it is for.
+    pub async fn patch(&self, workload: &WorkloadId, what: &str, patch: Vec<Value>, dry_run: bool) -> Result<Option<Value>, Failure> {
+        let refused = |why: String| Failure::Api { what: format!("cannot {what}"), why };
+        let patch: json_patch::Patch = serde_json::from_value(patch.into()).map_err(|error| refused(error.to_string()))?;
+        let parameters = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match self.apps(&workload.kind.to_string()).patch(&workload.name, &parameters, &Patch::<()>::Json(patch)).await {
+            Ok(object) => Ok(Some(json!(object))),
+            // The server's own sentence, whole: the missing verb comes at its end.
+            Err(error) => match Error::Kube(error) {
+                error if error.is_conflict() => Ok(None),
+                Error::Kube(kube::Error::Api(status)) => Err(refused(status.message.clone())),
+                error => Err(refused(with_causes(&error))),
+            },
+        }
+    }
+
+    /// Sends a JSON patch that is made of a workload as it was read, and void if its template or its hold changed meanwhile. Its status may
+    /// move on, and what the operator notes: a Deployment's generation counts that too.
+    pub async fn rewrite(
+        &self,
+        workload: &WorkloadId,
+        what: &str,
+        mut object: Value,
+        patch: impl Fn(&Value) -> Vec<Value>,
+    ) -> Result<Value, Failure> {
+        for _ in 0..ATTEMPTS {
+            let mut operations =
+                vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]})];
+            operations.extend(patch(&object));
+            if let Some(written) = self.patch(workload, what, operations, false).await? {
+                return Ok(written);
+            }
+            let newer = self.get(workload).await?;
+            let of = |object: &Value| (object["spec"]["template"].clone(), annotation(object, marks::HOLD).map(str::to_owned));
+            if of(&newer) != of(&object) {
+                break;
+            }
+            object = newer;
+        }
+        Err(Failure::No(format!(
+            "cannot {what}: somebody else wrote {} meanwhile. Nothing was changed; look again and repeat",
+            lower(workload)
+        )))
+    }
+
+    /// Makes nobody's what the plugin wrote on a workload, as nobody owns what admission sets: the next helm upgrade then meets no conflict.
+    /// Should it not succeed, that one says whose the field is.
+    pub async fn disown(&self, workload: &WorkloadId, what: &str, mut object: Value) -> Result<(), Failure> {
+        for _ in 0..ATTEMPTS {
+            let mut entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+            let Some(index) = entries.position(|entry| entry["manager"] == FIELD_MANAGER) else { break };
+            let path = format!("/metadata/managedFields/{index}");
+            let patch = vec![
+                json!({"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]}),
+                json!({"op": "remove", "path": path}),
+            ];
+            if self.patch(workload, what, patch, false).await?.is_some() {
+                break;
+            }
+            object = self.get(workload).await?;
+        }
+        Ok(())
+    }
+
+    fn apps(&self, kind: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind)))
+    }
+}
+
+/// A workload as one writes it for kubectl.
+pub fn lower(workload: &WorkloadId) -> String {
+    format!("{}/{}", workload.kind.to_string().to_lowercase(), workload.name)
+}
+
+/// An annotation of an object as it is.
+pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object["metadata"]["annotations"][key].as_str()
+}
+
+/// The JSON pointer of an annotation.
+pub fn pointer(annotation: &str) -> String {
+    format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
 }
 
 impl Seen {
+    /// A workload of the namespace.
+    pub fn workload(&self, id: &WorkloadId) -> Result<&Workload, Failure> {
+        let not_found = || Failure::NotFound { workload: id.clone(), namespace: self.world.name.to_string() };
+        self.world.workloads.get(id).ok_or_else(not_found)
+    }
+
     /// The workloads that a policy governs, each with its policy's name.
     pub fn governed(&self) -> impl Iterator<Item = (&Workload, String)> {
         let governed = self.world.workloads.values().filter(|workload| workload.labels.contains_key(marks::GOVERNED));

@@ -7,7 +7,10 @@ use lockkeeper::{
     api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
     core::{
         governs::GovernanceMark,
-        hold::state::{Hold, approved_by},
+        hold::{
+            release::ends_nothing,
+            state::{Hold, approved_by},
+        },
         later,
         rollout::progress::{self, Progress},
         world::{Workload, WorkloadId},
@@ -38,10 +41,7 @@ pub async fn run(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration
     loop {
         let seen = cluster.read().await?;
         let workloads: Vec<_> = match only {
-            Some(id) => {
-                let not_found = || Failure::NotFound { workload: id.clone(), namespace: cluster.namespace.clone() };
-                vec![seen.world.workloads.get(id).ok_or_else(not_found)?]
-            }
+            Some(id) => vec![seen.workload(id)?],
             None => seen.governed().map(|(workload, _)| workload).collect(),
         };
         let (mut end, mut waiting) = (End::Done, None);
@@ -92,6 +92,7 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
             hold.is_some_and(|hold| hold.id == id && hold.approved_by.is_empty() == approved_by(workload, &id).is_none())
         };
         return match attention.filter(judged) {
+            _ if passes(seen, workload) => Err("held, and let through at once if it is what the pods run".to_owned()),
             Some(one) if waits_for_person(one.reason) => Ok(End::Person),
             Some(one) => Err(one.message.clone()),
             None => Err("held; the operator has not judged the change yet".to_owned()),
@@ -121,6 +122,13 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
         Some(one) => Err(one.message.clone()),
         None => Ok(End::Done),
     }
+}
+
+/// Whether a held template waits for nobody, whatever was said of it: it was put back, or its controller has yet to say whether it was.
+fn passes(seen: &Seen, workload: &Workload) -> bool {
+    let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
+    let passes = || ends_nothing(&seen.world, workload, &seen.pods(workload), &sets).is_some();
+    Hold::on(workload).is_some() && (!workload.rollout.observed || passes())
 }
 
 fn waits_for_person(reason: Reason) -> bool {

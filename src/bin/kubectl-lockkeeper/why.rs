@@ -22,8 +22,7 @@ use crate::cluster::{Cluster, Failure, Seen};
 /// Tells it.
 pub async fn run(cluster: &Cluster, id: &WorkloadId) -> Result<ExitCode, Failure> {
     let seen = cluster.read().await?;
-    let not_found = || Failure::NotFound { workload: id.clone(), namespace: cluster.namespace.clone() };
-    let workload = seen.world.workloads.get(id).ok_or_else(not_found)?;
+    let workload = seen.workload(id)?;
     let events = cluster.events(id).await?;
     print!("{}", story(&seen, workload, &events, clock::now()));
     Ok(ExitCode::SUCCESS)
@@ -141,7 +140,7 @@ fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>
 }
 
 /// The change that waits: its id, who made it, and what it consists of.
-fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static [ChangeCause])> {
+pub fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static [ChangeCause])> {
     if let Some(hold) = Hold::on(workload) {
         return Some((hold.id, Some(hold.by), &[ChangeCause::Template]));
     }
@@ -149,7 +148,7 @@ fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static [Cha
 }
 
 /// Asks those gates that need nothing but the policy, the change and the time.
-fn ask(
+pub fn ask(
     seen: &Seen,
     workload: &Workload,
     policy: &Policy,

@@ -1,0 +1,189 @@
+//! The change of a workload that waits, and the mark by which a person lets it through.
+
+use lockkeeper::{
+    api::{ChangeCause, WorkloadKind, marks},
+    core::{
+        gates::{Closed, Gate},
+        governs::{Standing, governance},
+        world::{Policy, Workload, WorkloadId},
+    },
+    shell::clock,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Cluster, Failure, Seen, annotation, lower, pointer},
+    revisions::{differences, history, settled},
+    why,
+};
+
+/// At most so many differences are listed.
+const LISTED: usize = 20;
+
+/// A change that waits.
+#[derive(Debug)]
+pub struct Change {
+    /// What approves it.
+    pub id: String,
+    by: Option<String>,
+    causes: &'static [ChangeCause],
+}
+
+/// What admission made of a mark.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts, as this user's.
+    Counts(String),
+    /// Nobody looked at it: the admission policies are not there.
+    Unseen,
+    /// It was taken off: the change that it names is not the one that waits.
+    Stale,
+}
+
+impl Change {
+    /// The change that waits on a workload, provided it is the one that is named, if one is. `verb` is what is to be done with it.
+    pub fn find(cluster: &Cluster, workload: &Workload, named: Option<&str>, verb: &str) -> Result<Self, Failure> {
+        let (place, look) = (lower(&workload.id), cluster.command("why", &workload.id));
+        if workload.id.kind == WorkloadKind::DaemonSet {
+            return Err(Failure::No(format!(
+                "cannot {verb} {place}: the template of a DaemonSet is never held, and nobody records approvals of its config. Change the policy that \
+                 {look} names"
+            )));
+        }
+        let Some((id, by, causes)) = why::waiting(workload) else {
+            return Err(Failure::No(format!(
+                "no change of {place} in namespace {} waits, so there is nothing to {verb}; {look} says where it stands",
+                cluster.namespace
+            )));
+        };
+        let change = Self { id, by, causes };
+        match named {
+            Some(named) if named != change.id => Err(Failure::No(format!(
+                "change {named} is not the one that waits on {place}: that is {}{}. Nothing was changed; look at it ({look}) before you {verb} it",
+                change.id,
+                change.by.as_ref().map_or_else(String::new, |by| format!(", made by {by}"))
+            ))),
+            _ => Ok(change),
+        }
+    }
+
+    /// What it consists of, line by line: no values but images.
+    pub async fn describe(&self, cluster: &Cluster, seen: &Seen, workload: &Workload) -> Result<String, Failure> {
+        let by = self.by.as_ref().map_or_else(|| " (config)".to_owned(), |by| format!(", made by {by}"));
+        let mut lines = vec![format!("Change {} of {} in namespace {}{by}", self.id, lower(&workload.id), cluster.namespace)];
+        if self.by.is_some() {
+            let object = cluster.get(&workload.id).await?;
+            let revisions = history(cluster, &workload.id, &object).await?;
+            let live = &object["spec"]["template"];
+            let all =
+                settled(&workload.id, &object, &revisions).map(|old| differences(&old.template_for(&object), live)).unwrap_or_default();
+            lines.extend(all.iter().take(LISTED).map(|one| match (&one.old, &one.new) {
+                (Some(old), Some(new)) if one.path.ends_with(".image") => {
+                    format!("{}: {} -> {}", one.path, old.trim_matches('"'), new.trim_matches('"'))
+                }
+                (None, _) => format!("{}: added", one.path),
+                (_, None) => format!("{}: removed", one.path),
+                _ => format!("{}: changed", one.path),
+            }));
+            if all.len() > LISTED {
+                lines.push(format!("and {} more", all.len() - LISTED));
+            }
+        }
+        let config = seen.attention(&workload.id).map_or(&[][..], |one| &one.changed).iter().filter(|what| *what != "template");
+        lines.extend(config.map(|what| format!("{what}: changed")));
+        Ok(lines.join("\n  ") + "\n")
+    }
+
+    /// The policy that judges it, if one does. Without one no approval counts, and nothing but a bypass lets it through.
+    pub fn judge<'a>(&self, seen: &'a Seen, id: &WorkloadId) -> Option<&'a Policy> {
+        let name = match governance(&seen.world).standings.get(id)? {
+            Standing::Governed(policy, spec) if spec.needs_holds() || self.by.is_none() => policy.name.clone(),
+            Standing::Frozen(policy) => policy.name.clone(),
+            _ => return None,
+        };
+        seen.world.policies.get(&name)
+    }
+
+    /// The gates of its policy that are closed, each with why: those that can be asked from here.
+    pub fn closed_gates(&self, seen: &Seen, workload: &Workload, policy: &Policy) -> Vec<(&'static str, String)> {
+        let Ok(spec) = &policy.spec else {
+            return vec![("freeze", "the spec of its policy is invalid, so nothing passes: see the policy's condition Ready".to_owned())];
+        };
+        let gates = why::ask(seen, workload, policy, spec, (&self.id, self.by.as_deref(), self.causes), clock::now());
+        let closed = |(name, gate)| match gate {
+            Gate::Open => None,
+            Gate::Closed(Closed { message, .. }) => Some((name, message)),
+        };
+        gates.into_iter().filter_map(closed).collect()
+    }
+
+    /// Puts a mark with its id on the workload: a patch that is void if another change waits by then. The object that it made, and what
+    /// admission made of the mark.
+    pub async fn put(&self, cluster: &Cluster, workload: &Workload, mark: &str, dry_run: bool) -> Result<(Value, Verdict), Failure> {
+        let what = format!("{} change {} of {}", mark.trim_start_matches(marks::PREFIX), self.id, lower(&workload.id));
+        let patch = vec![self.test(workload), json!({"op": "add", "path": pointer(mark), "value": self.id})];
+        let object = cluster.patch(&workload.id, &what, patch, dry_run).await?.unwrap_or_default();
+        let verdict = verdict(&object, mark, &self.id);
+        Ok((object, verdict))
+    }
+
+    /// Takes a mark off that does not count, where one stands: the same again would be no news to admission.
+    pub async fn take_off(&self, cluster: &Cluster, workload: &Workload, mark: &str) -> Result<(), Failure> {
+        if workload.marks.get(mark) == Some(&self.id) {
+            let what = format!("take {mark} off {}", lower(&workload.id));
+            let patch = vec![self.test(workload), json!({"op": "remove", "path": pointer(mark)})];
+            cluster.patch(&workload.id, &what, patch, false).await?;
+        }
+        Ok(())
+    }
+
+    fn test(&self, workload: &Workload) -> Value {
+        let mark = if self.by.is_some() { marks::HOLD } else { marks::PENDING_CONFIG };
+        json!({"op": "test", "path": pointer(mark), "value": workload.marks.get(mark)})
+    }
+
+    /// What to say when another change waits by now.
+    pub fn passed(&self, cluster: &Cluster, id: &WorkloadId) -> Failure {
+        Failure::No(format!(
+            "change {} of {} waits no more: it was changed again or let through meanwhile. Nothing was changed; {} says where it stands",
+            self.id,
+            lower(id),
+            cluster.command("why", id)
+        ))
+    }
+}
+
+fn verdict(object: &Value, mark: &str, id: &str) -> Verdict {
+    let stands = annotation(object, mark) == Some(id);
+    let by = match mark {
+        marks::BYPASS => annotation(object, marks::BYPASSED_BY).and_then(|text| text.strip_prefix(&format!("{id} by "))),
+        _ => annotation(object, marks::APPROVED_BY).filter(|by| stands && !by.is_empty()),
+    };
+    match by {
+        Some(by) => Verdict::Counts(by.to_owned()),
+        None if stands => Verdict::Unseen,
+        None => Verdict::Stale,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_admission_made_of_a_mark_is_read_off_the_answer() {
+        let answer = |annotations: Value| json!({"metadata": {"annotations": annotations}});
+        for (annotations, mark, expected) in [
+            (json!({marks::APPROVE: "7", marks::APPROVED_BY: "ann"}), marks::APPROVE, Verdict::Counts("ann".to_owned())),
+            (json!({marks::APPROVE: "7"}), marks::APPROVE, Verdict::Unseen),
+            (json!({marks::APPROVE: "7", marks::APPROVED_BY: ""}), marks::APPROVE, Verdict::Unseen),
+            (json!({marks::APPROVED_BY: "ann"}), marks::APPROVE, Verdict::Stale),
+            (json!({marks::BYPASSED_BY: "7 by ann"}), marks::BYPASS, Verdict::Counts("ann".to_owned())),
+            (json!({marks::BYPASSED_BY: "71 by ann"}), marks::BYPASS, Verdict::Stale),
+            (json!({marks::BYPASS: "7", marks::HOLD: "7 by bob"}), marks::BYPASS, Verdict::Unseen),
+            (json!({marks::HOLD: "8 by bob"}), marks::BYPASS, Verdict::Stale),
+        ] {
+            assert_eq!(verdict(&answer(annotations.clone()), mark, "7"), expected, "{annotations}");
+        }
+    }
+}
