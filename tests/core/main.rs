@@ -10,5 +10,6 @@ mod progress;
 mod properties;
 mod references;
 mod stories;
+mod traps;
 mod windows;
 mod world;

@@ -365,7 +365,7 @@ impl World {
         panic!("there is always something left to do: the decisions do not come to rest");
     }
 
-    fn observe_again(&mut self, id: &WorkloadId) {
+    pub fn observe_again(&mut self, id: &WorkloadId) {
         let object = self.objects.get_mut(id).unwrap();
         object["status"]["observedGeneration"] = object["metadata"]["generation"].clone();
         self.sync(id);
