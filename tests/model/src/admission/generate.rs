@@ -42,7 +42,7 @@ const USERS: [(&str, &[&str]); 4] = [("dev", &[]), ("approver", &["approve"]), (
 const MARKS: [(&str, &[&str]); 18] = [
     ("hold", &["7 by dev", "7 by system:serviceaccount:argo:sync", "2 by dev", "07 by dev", "7", "7 by ", "x7 by dev", "by dev", ""]),
     ("hold-changes", &["true", "true", "true", "false", "yes"]),
-    ("hold-since", &["2026-11-20T10:00:00Z", "never"]),
+    ("hold-since", &["2026-11-20T10:00:00Z", "never", "7 2026-11-20T10:00:00Z", "c-0a1b2c3d 2026-11-20T10:00:00Z", "7 "]),
     ("declared-paused", &["true", "false", "True", ""]),
     ("declared-partition", &["0", "2", "007", "2147483647", "2147483648", "-1", "x", ""]),
     (
