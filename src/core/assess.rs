@@ -500,11 +500,9 @@ fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     if !state.observed {
         return found.go_on_talking();
     }
-    let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared).saturating_add(state.ordinals.start);
-    let goes = |pod: &&&Pod| pod.revision.as_deref() != input.current && pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
-    let of_set = workload.id.kind == WorkloadKind::StatefulSet;
-    let old = |pod: &&&Pod| pod.revision.as_deref() != input.current;
-    let pods: Vec<_> = input.pods.iter().filter(|pod| if of_set { goes(pod) } else { old(pod) }).copied().collect();
+    let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared);
+    let old = gates::pods::from(workload, input.pods, lowest).filter(|pod| pod.revision.as_deref() != input.current);
+    let pods: Vec<_> = old.collect();
     if input.current.is_some() {
         let change = outcome.change.clone().unwrap_or_default();
         gates::prepare::drain(input, &gate, &change, &pods, found);

@@ -12,21 +12,21 @@ use super::{
     references::{self, Reference},
 };
 use crate::{
-    api::{ChangeCause, ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, WorkloadKind, marks},
+    api::{ChangeCause, ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, marks},
     core::{
         assess::{Assessment, Edits, Input, held_message, reference_of},
         clock,
         decision::{Event, Purpose},
         gates::{
             self, Change, Closed, Gate,
-            app::{self, Question},
+            pods::{self, Passing},
         },
         later,
         rollout::{
             limits,
             outcome::{Ended, Outcome, Previous},
             progress::Progress,
-            walk::{self, Stage, Turn},
+            walk::{self, Stage},
         },
         whole_second,
         world::{Pod, UserHold, Workload},
@@ -321,7 +321,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
         return found.wait_for(&closed);
     }
     found.roll = roll(input, reading, &times, outcome, &found.edits);
-    if let (Some(roll), Some(turn)) = (&mut found.roll, turn(input)) {
+    if let (Some(roll), Some(turn)) = (&mut found.roll, pods::turn(input, &[ChangeCause::Config], None)) {
         let (since, id) = pending_change(input, reading);
         roll.set(input.workload, marks::PARTITION, turn.step.to_string());
         // The change that the pods go for, one by one.
@@ -352,7 +352,10 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
         return None;
     }
     let approved = input.approved_by(&id);
-    let gate = ask_gates(input, &id, approved, (since, last)).and(|| ask_pods(input, &id, since, found));
+    let gate = ask_gates(input, &id, approved, (since, last)).and(|| {
+        let passing = Passing { id: &id, since, causes: &[ChangeCause::Config], spared: None, broken: false };
+        pods::ask(input, &passing, found)
+    });
     let Gate::Closed(closed) = gate else { return None };
     // If they agree at once, nothing needs to be written down.
     if closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG) {
@@ -367,36 +370,6 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
     found.edits.set(workload, marks::PENDING_CONFIG, id);
     found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
     Some(closed)
-}
-
-/// The steps before, and then the pods that the rollout would end.
-fn ask_pods(input: &Input, id: &str, since: Timestamp, found: &mut Assessment) -> Gate {
-    if let Some(closed) = input.waits {
-        return Gate::Closed(closed.clone());
-    }
-    let Some(gate) = input.spec.app_gate(&[ChangeCause::Config]) else { return Gate::Open };
-    let question = match turn(input) {
-        Some(turn) => walk::question(id, since, turn),
-        None => {
-            let lowest = input.workload.rollout.ordinals.start.saturating_add(input.workload.rollout.ordinals.declared);
-            let of_set = input.workload.id.kind == WorkloadKind::StatefulSet;
-            let beyond = |pod: &&&Pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
-            Question {
-                change: id.to_owned(),
-                since,
-                pods: input.pods.iter().filter(beyond).copied().collect(),
-                reverts: false,
-                broken: false,
-            }
-        }
-    };
-    app::ask(input, gate, &question, found)
-}
-
-/// Whose turn it is first, where pods go one by one.
-fn turn<'a>(input: &Input<'a>) -> Option<Turn<'a>> {
-    let gate = input.spec.app_gate(&[ChangeCause::Config])?;
-    walk::is_walked(gate, input.workload).then(|| walk::first(input.workload, input.pods, None))?
 }
 
 fn ask_gates(input: &Input, id: &str, approved_by: Option<&str>, (since, last_change): (Timestamp, Timestamp)) -> Gate {

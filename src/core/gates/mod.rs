@@ -6,6 +6,7 @@ pub mod app;
 pub mod approval;
 pub mod conversation;
 pub mod freeze;
+pub mod pods;
 pub mod prepare;
 pub mod quiet;
 pub mod windows;

@@ -16,14 +16,14 @@ use crate::{
         gates::{
             self, Change, Gate,
             app::{self, Question},
+            pods::{self, Passing},
         },
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::Progress,
-            walk::{self, Turn},
         },
         whole_second,
-        world::{Namespace, Pod, ReplicaSet, UserHold, Workload},
+        world::{Namespace, Pod, ReplicaSet, Workload},
     },
 };
 
@@ -58,7 +58,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     found.changed.push("template".to_owned());
 
     // Where pods go one by one, some of them are still of the template before.
-    if found.memory.hold_of_nothing && turn(input, causes, config_goes).is_none() {
+    if found.memory.hold_of_nothing && pods::turn(input, causes, of_held_revision(input, config_goes)).is_none() {
         return let_through(workload, Release::Unchanged, found);
     }
     if let Some(passage) = ends_nothing(input.namespace, workload, input.pods, input.sets) {
@@ -91,8 +91,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     let quiet = found.memory.app.change.split(' ').next() == Some(&hold.id);
     let ask = if quiet { gates::after_quiet } else { gates::ask };
     let gate = ask(input.policy, input.spec, input.frozen, &change, input.now);
-    let turn = turn(input, causes, config_goes);
-    match gate.and(|| ask_pods(input, &change, (config_goes, !missing.is_empty()), turn, found)) {
+    let spared = of_held_revision(input, config_goes);
+    let passing = Passing { id: &hold.id, since, causes, spared, broken: !missing.is_empty() };
+    match gate.and(|| pods::ask(input, &passing, found)) {
         Gate::Closed(closed) => {
             stand(input, hold, since, closed.reason, &closed.message, found);
             found.wait_for(&closed);
@@ -105,7 +106,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             outcome.follow(input.previous, true);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
-            if let Some(turn) = turn {
+            if let Some(turn) = pods::turn(input, causes, spared) {
                 // Its id goes with the walk.
                 found.edits.annotations.remove(marks::HOLD_SINCE);
                 found.edits.set(workload, marks::PARTITION, turn.step.to_string());
@@ -115,33 +116,6 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     if !missing.is_empty() {
         tell_broken(input, &missing, found);
     }
-}
-
-/// The steps before, and then the pods that the release would end.
-fn ask_pods(input: &Input, change: &Change, (config_goes, broken): (bool, bool), turn: Option<Turn>, found: &mut Assessment) -> Gate {
-    if let Some(closed) = input.waits {
-        return Gate::Closed(closed.clone());
-    }
-    let Some(gate) = input.spec.app_gate(change.causes) else { return Gate::Open };
-    if let Some(hold @ UserHold::Paused) = input.workload.rollout.held {
-        let message = "its manifest says paused: true, so its pods are asked when that is taken off".to_owned();
-        return Gate::Closed(gates::Closed { reason: hold.reason(), message, ask_again: None });
-    }
-    let question = match turn {
-        Some(turn) => Question { broken, ..walk::question(change.id, change.since, turn) },
-        None => {
-            let pods = would_end(input, config_goes);
-            Question { change: change.id.to_owned(), since: change.since, pods, reverts: false, broken }
-        }
-    };
-    app::ask(input, gate, &question, found)
-}
-
-/// Whose turn it is first, where pods go one by one.
-fn turn<'a>(input: &Input<'a>, causes: &[ChangeCause], config_goes: bool) -> Option<Turn<'a>> {
-    let gate = input.spec.app_gate(causes)?;
-    let spared = of_held_revision(input, config_goes);
-    walk::is_walked(gate, input.workload).then(|| walk::first(input.workload, input.pods, spared))?
 }
 
 /// The revision of the held template, if some pods are of it already. One that gets another config-hash on its way is none.
@@ -158,15 +132,6 @@ fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str>
             input.sets.iter().find(same).map(|set| &*set.revision)
         }
     }
-}
-
-/// The pods that a release of the held template would end.
-fn would_end<'a>(input: &Input<'a>, config_goes: bool) -> Vec<&'a Pod> {
-    let spared = of_held_revision(input, config_goes);
-    let lowest = input.workload.rollout.ordinals.start.saturating_add(input.workload.rollout.ordinals.declared);
-    let of_set = input.workload.id.kind == WorkloadKind::StatefulSet;
-    let beyond = |pod: &Pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest);
-    input.pods.iter().copied().filter(|pod| (spared.is_none() || pod.revision.as_deref() != spared) && beyond(pod)).collect()
 }
 
 /// What is put back ends the pods of what was withdrawn: a Ready one of them that says no is waited for.

@@ -1,0 +1,64 @@
+//! The gates that are asked last: whether it is the workload's turn, and the pods that the change would end.
+
+use jiff::Timestamp;
+
+use super::{
+    Closed, Gate,
+    app::{self, Question},
+};
+use crate::{
+    api::{ChangeCause, WorkloadKind},
+    core::{
+        assess::{Assessment, Input},
+        rollout::walk::{self, Turn},
+        world::{Pod, UserHold, Workload},
+    },
+};
+
+/// A change that passes all other gates.
+pub struct Passing<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// What it consists of.
+    pub causes: &'a [ChangeCause],
+    /// The revision whose pods it leaves as they are.
+    pub spared: Option<&'a str>,
+    /// What runs cannot start again.
+    pub broken: bool,
+}
+
+/// Whose turn it is first, where pods go one by one.
+pub fn turn<'a>(input: &Input<'a>, causes: &[ChangeCause], spared: Option<&str>) -> Option<Turn<'a>> {
+    let gate = input.spec.app_gate(causes)?;
+    walk::is_walked(gate, input.workload).then(|| walk::first(input.workload, input.pods, spared))?
+}
+
+/// The pods that a partition at this index does not keep as they are; all, if pods have no number.
+pub fn from<'a>(workload: &Workload, pods: &[&'a Pod], index: u32) -> impl Iterator<Item = &'a Pod> {
+    let lowest = workload.rollout.ordinals.start.saturating_add(index);
+    let of_set = workload.id.kind == WorkloadKind::StatefulSet;
+    pods.iter().copied().filter(move |pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest))
+}
+
+/// Asks the steps before, and then the pods that the change would end.
+pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
+    if let Some(closed) = input.waits {
+        return Gate::Closed(closed.clone());
+    }
+    let Some(gate) = input.spec.app_gate(change.causes) else { return Gate::Open };
+    if let Some(hold @ UserHold::Paused) = input.workload.rollout.held {
+        let message = "its manifest says paused: true, so its pods are asked when that is taken off".to_owned();
+        return Gate::Closed(Closed { reason: hold.reason(), message, ask_again: None });
+    }
+    let question = match turn(input, change.causes, change.spared) {
+        Some(turn) => walk::question(change.id, change.since, turn),
+        None => {
+            let is_spared = |pod: &&Pod| change.spared.is_some() && pod.revision.as_deref() == change.spared;
+            let pods = from(input.workload, input.pods, input.workload.rollout.ordinals.declared).filter(|pod| !is_spared(pod));
+            Question { change: change.id.to_owned(), since: change.since, pods: pods.collect(), reverts: false, broken: false }
+        }
+    };
+    app::ask(input, gate, &Question { broken: change.broken, ..question }, found)
+}
