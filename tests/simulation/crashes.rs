@@ -6,8 +6,9 @@ use model::{admission::Twin, controllers, server::Account};
 use serde_json::json;
 
 use crate::{
-    moves::{Cluster, WORKLOADS, policy},
+    moves::Cluster,
     operator::Operator,
+    scenes::{At, Scene, policy},
     truth::{hold, image, pods, stands},
 };
 
@@ -18,7 +19,7 @@ const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
 type End = Vec<(String, i64, bool, Vec<String>, usize, BTreeSet<String>)>;
 
 fn end(cluster: &Cluster) -> End {
-    let of = |(kind, name): (&str, &str)| {
+    let of = |&(kind, name): &At| {
         let object = cluster.server.get(kind, name).unwrap();
         let revisions = cluster.server.list(if kind == "Deployment" { "ReplicaSet" } else { "ControllerRevision" });
         let revisions = revisions.iter().filter(|one| one["metadata"]["ownerReferences"][0]["name"] == name).count();
@@ -28,7 +29,7 @@ fn end(cluster: &Cluster) -> End {
         images.sort();
         (image(&object), stands(kind, &object), hold(&object).is_some(), images, revisions, marks)
     };
-    WORKLOADS.into_iter().map(of).collect()
+    Scene::Approvals.workloads().iter().map(of).collect()
 }
 
 /// The operator works until nothing is left to do; it is killed after so many of its effects.
@@ -42,7 +43,7 @@ fn work(cluster: &mut Cluster, effects: &mut usize, killed_after: Option<usize>)
     let mut idle = 0;
     while idle < 45 {
         cluster.operator.deliver_all(&cluster.server);
-        let mut busy = cluster.operator.decide(cluster.server.now());
+        let mut busy = cluster.decide();
         if busy {
             kill(cluster);
         }
@@ -72,11 +73,11 @@ fn spec(cluster: &mut Cluster, gates: &serde_json::Value) {
 }
 
 fn change(cluster: &mut Cluster) {
-    WORKLOADS.into_iter().for_each(|at| cluster.set_image(at, "v1"));
+    Scene::Approvals.workloads().iter().for_each(|&at| cluster.set_image(at, "v1"));
 }
 
 fn approve(cluster: &mut Cluster) {
-    WORKLOADS.into_iter().for_each(|at| cluster.approve(at));
+    Scene::Approvals.workloads().iter().for_each(|&at| cluster.approve(at));
 }
 
 fn config(cluster: &mut Cluster) {
@@ -85,7 +86,7 @@ fn config(cluster: &mut Cluster) {
 
 const SCENARIOS: [(&str, Script); 6] = [
     ("changed and approved", &[change, approve]),
-    ("changed and put back", &[change, |cluster| WORKLOADS.into_iter().for_each(|at| cluster.set_image(at, "v0"))]),
+    ("changed and put back", &[change, |cluster| Scene::Approvals.workloads().iter().for_each(|&at| cluster.set_image(at, "v0"))]),
     ("changed, config along, approved", &[change, config, approve]),
     ("config alone, approved", &[config, approve]),
     ("changed, and its policy deleted", &[change, |cluster| cluster.server.delete("UpgradePolicy", "shop")]),
@@ -93,7 +94,7 @@ const SCENARIOS: [(&str, Script); 6] = [
 ];
 
 fn play(script: Script, killed_after: Option<usize>) -> (End, usize) {
-    let mut cluster = Cluster::new(0, Twin::default(), None, false);
+    let mut cluster = Cluster::new(Scene::Approvals, 0, Twin::default(), None, false);
     let mut effects = 0;
     work(&mut cluster, &mut effects, killed_after);
     for act in script {

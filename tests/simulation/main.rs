@@ -1,38 +1,52 @@
 //! Whole upgrades on a model of the cluster: users, controllers, the operator's real index and core, stale reads, conflicts and crashes,
 //! in an order that a seed chooses. After every move the promises are checked.
 //!
-//! A failure names its seed: `LOCKKEEPER_SEED=17 cargo test --test simulation -- --nocapture one_seed` tells its story move by move.
+//! A failure names its scene and seed: `LOCKKEEPER_SCENE=Asked LOCKKEEPER_SEED=17 cargo test --test simulation -- --nocapture one_seed` tells
+//! its story move by move.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
+mod apps;
+mod consent;
 mod crashes;
 mod moves;
 mod operator;
+mod scenes;
 mod stories;
 mod truth;
 
 use model::admission::{Rule, Twin};
 use moves::run;
 use operator::Fault;
+use scenes::Scene;
 
 const SEEDS: u64 = 300;
+const SEEDS_OF_APPS: u64 = 60;
 const MOVES: usize = 200;
 /// In so many tests.
 const PARTS: u64 = 2;
 
-/// One part of the seeds: the parts run beside each other.
-fn seeds(part: u64) {
+/// Runs seeds of a scene, and adds up what happened.
+fn play(scene: Scene, seeds: impl Iterator<Item = u64>) -> moves::Seen {
     let mut seen = moves::Seen::default();
-    for seed in (0..SEEDS).filter(|seed| seed % PARTS == part) {
-        match run(seed, MOVES, Twin::default(), None, false) {
+    for seed in seeds {
+        match run(scene, seed, MOVES, Twin::default(), None, false) {
             Ok(of_one) => seen.add(&of_one),
             Err(violation) => {
-                panic!("seed {seed}: {violation}\nreplay: LOCKKEEPER_SEED={seed} cargo test --test simulation -- --nocapture one_seed")
+                let replay =
+                    format!("LOCKKEEPER_SCENE={scene:?} LOCKKEEPER_SEED={seed} cargo test --test simulation -- --nocapture one_seed");
+                panic!("{scene:?}, seed {seed}: {violation}\nreplay: {replay}")
             }
         }
     }
-    // What never happened would prove nothing.
     println!("{seen:?}");
+    seen
+}
+
+/// One part of the seeds: the parts run beside each other.
+fn seeds(part: u64) {
+    let seen = play(Scene::Approvals, (0..SEEDS).filter(|seed| seed % PARTS == part));
+    // What never happened would prove nothing.
     assert!(seen.holds > 100 && seen.approved > 30 && seen.reverted > 15 && seen.crashes > 50 && seen.conflicts > 20, "{seen:?}");
     assert!(seen.bypassed > 10 && seen.ungoverned > 10 && seen.refused > 20 && seen.rollouts > 0, "{seen:?}");
 }
@@ -47,24 +61,58 @@ fn p6_p7_p9_p10_p16_hold_in_whatever_order_things_happen_1() {
     seeds(1);
 }
 
+/// The scene that is to be replayed.
+fn scene() -> Scene {
+    std::env::var("LOCKKEEPER_SCENE").map_or(Some(Scene::Approvals), |name| Scene::named(&name)).expect("a scene")
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 #[test]
 fn one_seed() {
-    let Some(seed) = std::env::var("LOCKKEEPER_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
-    run(seed, MOVES, Twin::default(), None, true).unwrap();
+    let Some(seed) = number("LOCKKEEPER_SEED") else { return };
+    run(scene(), seed, MOVES, Twin::default(), None, true).unwrap();
+}
+
+/// For a long search: all seeds below `LOCKKEEPER_SEEDS`, from `LOCKKEEPER_FROM`, with what each of them breaks.
+#[test]
+fn many_seeds() {
+    let Some(end) = number("LOCKKEEPER_SEEDS") else { return };
+    let seeds = number("LOCKKEEPER_FROM").unwrap_or(0)..end;
+    let breaks =
+        |seed: &u64| run(scene(), *seed, MOVES, Twin::default(), None, false).inspect_err(|why| println!("seed {seed}: {why}")).is_err();
+    assert_eq!(seeds.filter(breaks).count(), 0, "seeds break a promise");
+}
+
+#[test]
+fn p8_p9_hold_when_pods_are_asked() {
+    let seen = play(Scene::Asked, 0..SEEDS_OF_APPS);
+    assert!(seen.noes > 20 && seen.drained > 20 && seen.agreed > 20, "{seen:?}");
+}
+
+#[test]
+fn p8_p9_hold_when_pods_go_one_by_one() {
+    let seen = play(Scene::Walks, 0..SEEDS_OF_APPS);
+    assert!(seen.noes > 20 && seen.drained > 20 && seen.steps > 20, "{seen:?}");
 }
 
 /// Whether some seed shows that something is missing.
-fn is_noticed(twin: Twin, fault: Option<Fault>) -> bool {
-    (0..60).any(|seed| run(seed, MOVES, twin, fault, false).is_err())
+fn is_noticed(scene: Scene, twin: Twin, fault: Option<Fault>) -> bool {
+    (0..60).any(|seed| run(scene, seed, MOVES, twin, fault, false).is_err())
 }
 
 #[test]
 fn the_simulation_sees_when_a_guard_is_missing() {
     for rule in [Rule::Hold, Rule::Reassert, Rule::RenewId, Rule::RestoreDeclared, Rule::PutMarksBack, Rule::StripStale, Rule::CheckRights]
     {
-        assert!(is_noticed(Twin { forgets: Some(rule) }, None), "without {rule:?} nothing is noticed");
+        assert!(is_noticed(Scene::Approvals, Twin { forgets: Some(rule) }, None), "without {rule:?} nothing is noticed");
     }
     for fault in [Fault::NoPrecondition, Fault::StaleReading] {
-        assert!(is_noticed(Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+        assert!(is_noticed(Scene::Approvals, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+    }
+    for fault in [Fault::IgnoresNo, Fault::AsksOne] {
+        assert!(is_noticed(Scene::Asked, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
     }
 }

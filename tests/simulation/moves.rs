@@ -1,6 +1,6 @@
 //! What can happen, chosen by a seed.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use model::{
     admission::Twin,
@@ -10,15 +10,28 @@ use model::{
 use serde_json::{Value, json};
 
 use crate::{
+    apps::{Apps, Mood},
+    consent::{Consent, judge},
     operator::{Fault, KINDS, Operator},
+    scenes::{At, Scene, is_broken, manifest, policy, put_image},
     truth::{Truth, hold, image, mark, pods, server_settled},
 };
-
-pub const WORKLOADS: [(&str, &str); 2] = [("Deployment", "web"), ("StatefulSet", "db")];
+use lockkeeper::core::{
+    decision::{Purpose, Release},
+    gates::{answer::Answer, conversation::Errand},
+};
 
 const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
 const APPROVER: Account = Account { user: "approver", manager: "kubectl-annotate", verbs: &["approve"] };
 const ON_CALL: Account = Account { user: "oncall", manager: "kubectl-annotate", verbs: &["approve", "bypass"] };
+
+/// When nothing is written for so long, nothing will be: longer than any lease, any work, and what a stray is left alone for.
+const REST: Duration = Duration::from_secs(100);
+const LONGEST_NAP: Duration = Duration::from_secs(5);
+
+fn image_of_pod(pod: &Value) -> &str {
+    pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default()
+}
 
 /// How often what happened.
 #[derive(Debug, Default, Clone)]
@@ -32,6 +45,14 @@ pub struct Seen {
     pub conflicts: usize,
     pub crashes: usize,
     pub rollouts: usize,
+    /// Pods that said no when they were asked.
+    pub noes: usize,
+    /// Pods that took no new work.
+    pub drained: usize,
+    /// Changes let through because the pods agreed.
+    pub agreed: usize,
+    /// Pods that went one by one.
+    pub steps: usize,
 }
 
 impl Seen {
@@ -45,6 +66,10 @@ impl Seen {
         self.conflicts += other.conflicts;
         self.crashes += other.crashes;
         self.rollouts += other.rollouts;
+        self.noes += other.noes;
+        self.drained += other.drained;
+        self.agreed += other.agreed;
+        self.steps += other.steps;
     }
 }
 
@@ -70,37 +95,26 @@ pub struct Cluster {
     pub server: Server,
     pub operator: Operator,
     pub truth: Truth,
+    pub apps: Apps,
+    consent: Consent,
+    scene: Scene,
     pub seen: Seen,
     chance: Chance,
     images: u32,
     fault: Option<Fault>,
     violation: Option<String>,
     aloud: bool,
-}
-
-pub fn manifest(name: &str, image: &str) -> Value {
-    let labels = json!({"app": name, "managed": "yes"});
-    let container = json!({"name": "app", "image": image, "envFrom": [{"configMapRef": {"name": "app"}}]});
-    let template = json!({"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}});
-    json!({"metadata": {"name": name, "labels": labels, "annotations": {"team": "a"}}, "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template}})
-}
-
-pub fn policy(gates: &Value) -> Value {
-    let mut spec = json!({"selector": {"matchLabels": {"managed": "yes"}}, "config": {"settle": "1s", "settleLimit": "5s"}});
-    for (key, value) in gates.as_object().unwrap() {
-        spec[key] = value.clone();
-    }
-    json!({"metadata": {"name": "shop"}, "spec": spec})
+    told: u64,
 }
 
 impl Cluster {
-    /// Two workloads that run, and a policy that wants approvals; adopted.
-    pub fn new(seed: u64, twin: Twin, fault: Option<Fault>, aloud: bool) -> Self {
+    /// Workloads that run, and the first policy of the scene; not adopted yet.
+    pub fn new(scene: Scene, seed: u64, twin: Twin, fault: Option<Fault>, aloud: bool) -> Self {
         let mut server = Server::new("2026-11-20T09:00:00Z".parse().unwrap());
         server.twin = Some(twin);
         server.create(DEV, "ConfigMap", json!({"metadata": {"name": "app"}, "data": {"key": "0"}})).unwrap();
-        server.create(DEV, "UpgradePolicy", policy(&json!({"gates": {"approval": "Required"}}))).unwrap();
-        for (kind, name) in WORKLOADS {
+        server.create(DEV, "UpgradePolicy", policy(&scene.policies()[0])).unwrap();
+        for &(kind, name) in scene.workloads() {
             server.create(DEV, kind, manifest(name, "v0")).unwrap();
         }
         controllers::settle(&mut server);
@@ -110,14 +124,18 @@ impl Cluster {
             server,
             operator,
             truth: Truth::default(),
+            apps: Apps::default(),
+            consent: Consent::default(),
+            scene,
             seen: Seen::default(),
             chance: Chance(seed),
             images: 0,
             fault,
             violation: None,
             aloud,
+            told: 0,
         };
-        for (kind, name) in WORKLOADS {
+        for &(kind, name) in scene.workloads() {
             let known = cluster.truth.known.entry((kind, name)).or_default();
             known.team = Some("a".to_owned());
         }
@@ -130,6 +148,25 @@ impl Cluster {
         }
     }
 
+    /// Tells what the controllers did since it was last told.
+    fn tell(&mut self) {
+        for event in self.server.events_since(self.told) {
+            let (object, name) = (&event.object, event.object["metadata"]["name"].as_str().unwrap_or_default());
+            match event.kind.as_str() {
+                "Pod" if event.deleted => self.say(|| format!("    pod {name} is gone")),
+                "Pod" if !object["metadata"]["deletionTimestamp"].is_null() => self.say(|| format!("    pod {name} goes")),
+                "Pod" if object["status"]["phase"] == "Pending" => {
+                    self.say(|| format!("    pod {name} is made of {}", image_of_pod(object)))
+                }
+                "ReplicaSet" => {
+                    self.say(|| format!("    {name} is to have {}, has {}", object["spec"]["replicas"], object["status"]["replicas"]))
+                }
+                _ => {}
+            }
+        }
+        self.told = self.server.version();
+    }
+
     fn known(&mut self, kind: &'static str, name: &'static str) -> &mut crate::truth::Known {
         self.truth.known.get_mut(&(kind, name)).unwrap()
     }
@@ -138,19 +175,31 @@ impl Cluster {
         if let Some(violation) = self.violation.take() {
             return Err(violation);
         }
-        for (kind, name) in WORKLOADS {
+        if self.aloud {
+            self.tell();
+        }
+        self.consent.lapsed(&self.apps, self.server.now());
+        for &(kind, name) in self.scene.workloads() {
             self.truth.check(&self.server, kind, name)?;
+            let evicted = &self.truth.known[&(kind, name)].evicted;
+            self.consent.check(&self.server, (kind, name), evicted, &self.apps)?;
         }
         Ok(())
     }
 
+    /// The operator decides, and what it decides is looked at.
+    pub fn decide(&mut self) -> bool {
+        let (now, known) = (self.server.now(), self.operator.outbox.len());
+        let new = self.operator.decide(now);
+        for patch in self.operator.outbox[known..].to_vec() {
+            let judgement = judge(&self.operator, &self.apps, &patch, now);
+            self.operator.judged.insert(patch.uid.clone(), judgement);
+        }
+        new
+    }
+
     /// A write by somebody: what they mean by it is noted if it is accepted.
-    pub fn write(
-        &mut self,
-        account: Account,
-        (kind, name): (&'static str, &'static str),
-        change: impl FnOnce(&mut Value),
-    ) -> Result<(), Failure> {
+    pub fn write(&mut self, account: Account, (kind, name): At, change: impl FnOnce(&mut Value)) -> Result<(), Failure> {
         let before = self.server.get(kind, name).ok_or(Failure::NotFound)?;
         let result = self.server.update(account, kind, name, change);
         self.note(kind, name, &before, result.is_ok());
@@ -164,33 +213,41 @@ impl Cluster {
         }
         let after = self.server.get(kind, name).unwrap();
         self.known(kind, name).team = after["metadata"]["annotations"]["team"].as_str().map(str::to_owned);
+        // What somebody writes and admission does not hold goes by their decision: a bypass, a change of what is not governed, a partition
+        // of their own that is lowered. That a change of what is governed is held is looked at elsewhere.
+        if hold(&after).is_none() && mark(&after, "partition").is_none() {
+            self.consent.let_go(&self.server, (kind, name), &BTreeSet::new());
+        }
+        if after["spec"]["replicas"].as_u64() < before["spec"]["replicas"].as_u64() {
+            self.consent.scaled.insert(name);
+        }
         if hold(before).is_none() && hold(&after).is_some() {
             self.seen.holds += 1;
             self.known(kind, name).before = Some(image(before));
         }
     }
 
-    pub fn set_image(&mut self, at: (&'static str, &'static str), to: &str) {
+    pub fn set_image(&mut self, at: At, to: &str) {
         let (was, marked) = self.held_if_marked(at, to);
         self.say(|| format!("dev sets the image of {} to {to}", at.1));
-        let _ = self.write(DEV, at, |object| object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(to));
+        let _ = self.write(DEV, at, |object| put_image(&mut object["spec"]["template"], to));
         self.must_hold(at, &was, marked);
     }
 
-    fn held_if_marked(&self, (kind, name): (&'static str, &'static str), to: &str) -> (String, bool) {
+    fn held_if_marked(&self, (kind, name): At, to: &str) -> (String, bool) {
         let object = self.server.get(kind, name).unwrap();
         let marked = mark(&object, "hold-changes") == Some("true") && object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string();
         (image(&object), (marked && object["spec"]["replicas"] != 0 || hold(&object).is_some()) && image(&object) != to)
     }
 
-    fn must_hold(&mut self, (kind, name): (&'static str, &'static str), was: &str, marked: bool) {
+    fn must_hold(&mut self, (kind, name): At, was: &str, marked: bool) {
         let object = self.server.get(kind, name).unwrap();
         if marked && hold(&object).is_none() {
             self.violation = Some(format!("P6: {kind}/{name} was changed from {was} and is not held"));
         }
     }
 
-    pub fn annotate(&mut self, account: Account, at: (&'static str, &'static str), what: &str, value: &str) -> Result<(), Failure> {
+    pub fn annotate(&mut self, account: Account, at: At, what: &str, value: &str) -> Result<(), Failure> {
         self.say(|| format!("{} writes {what}={value} on {}", account.user, at.1));
         let (before, held_image) = {
             let object = self.server.get(at.0, at.1).unwrap();
@@ -207,19 +264,25 @@ impl Cluster {
         result
     }
 
-    pub fn approve(&mut self, at: (&'static str, &'static str)) {
+    pub fn approve(&mut self, at: At) {
         let object = self.server.get(at.0, at.1).unwrap();
         let Some(id) = hold(&object).or_else(|| mark(&object, "pending-config")).map(str::to_owned) else { return };
         let _ = self.annotate(APPROVER, at, "approve", &id);
     }
 
     fn user(&mut self) -> Result<(), String> {
-        let at @ (kind, name) = *self.chance.of(&WORKLOADS);
+        let at @ (kind, name) = *self.chance.of(self.scene.workloads());
         let Some(object) = self.server.get(kind, name) else { return Ok(()) };
-        match self.chance.below(22) {
+        let what = match self.scene.asks() {
+            // Fewer edits that only people make who wait for nobody.
+            true => *self.chance.of(&[0, 0, 0, 0, 0, 5, 5, 7, 8, 13, 15, 16, 17, 18, 19, 20, 21, 21]),
+            false => self.chance.below(22),
+        };
+        match what {
             0..=4 => {
                 self.images += 1;
-                let to = format!("v{}", self.images);
+                let breaks = self.scene.asks() && self.chance.below(6) == 0;
+                let to = format!("{}{}", if breaks { "broken" } else { "v" }, self.images);
                 self.set_image(at, &to);
             }
             5..=6 => {
@@ -298,17 +361,7 @@ impl Cluster {
                 }
             }
             17 => {
-                let gates = [
-                    json!({"gates": {"approval": "Required"}}),
-                    json!({"gates": {"approval": "Required", "appliesTo": ["Template"]}}),
-                    json!({"mode": "Freeze"}),
-                    json!({"mode": "Observe", "gates": {"approval": "Required"}}),
-                    json!({}),
-                    json!({"gates": {"approval": "Required"}, "whenUngoverned": "Keep"}),
-                    json!({"selector": {"matchLabels": {"managed": "no"}}, "gates": {"approval": "Required"}}),
-                    json!({"gates": {"approval": "Required", "windows": [{"schedule": "0 2 * * *", "duration": "1h", "timeZone": "Nowhere"}]}}),
-                ];
-                let spec = policy(self.chance.of(&gates))["spec"].clone();
+                let spec = policy(self.chance.of(&self.scene.policies()))["spec"].clone();
                 self.say(|| format!("dev edits the policy: {spec}"));
                 let _ = self.server.update(DEV, "UpgradePolicy", "shop", |policy| policy["spec"] = spec);
             }
@@ -320,7 +373,7 @@ impl Cluster {
                 Some(_) => {}
                 None => {
                     self.say(|| "dev creates the policy".to_owned());
-                    drop(self.server.create(DEV, "UpgradePolicy", policy(&json!({"gates": {"approval": "Required"}}))));
+                    drop(self.server.create(DEV, "UpgradePolicy", policy(&self.scene.policies()[0])));
                 }
             },
             19 => {
@@ -356,7 +409,7 @@ impl Cluster {
     }
 
     fn evict(&mut self) {
-        let at @ (kind, name) = *self.chance.of(&WORKLOADS);
+        let at @ (kind, name) = *self.chance.of(self.scene.workloads());
         let uids: Vec<_> = pods(&self.server, name).into_keys().collect();
         if uids.is_empty() {
             return;
@@ -364,6 +417,7 @@ impl Cluster {
         let uid = self.chance.of(&uids).clone();
         let pod = self.server.list("Pod").into_iter().find(|pod| pod["metadata"]["uid"] == *uid).unwrap();
         self.say(|| format!("a pod of {name} is evicted"));
+        self.known(at.0, at.1).evicted.insert(uid.clone());
         self.known(at.0, at.1).excused.insert(uid);
         let _ = kind;
         self.server.delete("Pod", pod["metadata"]["name"].as_str().unwrap());
@@ -372,7 +426,7 @@ impl Cluster {
     /// Sends one request of the operator, and sees whether what it lets through may pass.
     pub fn send(&mut self, index: usize) -> Result<(), String> {
         let patch = &self.operator.outbox[index];
-        let Some(&at @ (kind, name)) = WORKLOADS.iter().find(|(_, name)| *name == patch.workload.name) else { return Ok(()) };
+        let Some(&at @ (kind, name)) = self.scene.workloads().iter().find(|(_, name)| *name == patch.workload.name) else { return Ok(()) };
         let before = self.server.get(kind, name).unwrap();
         let unseen = ["UpgradePolicy", kind].into_iter().any(|kind| {
             let cursor = self.operator.cursor(kind);
@@ -391,7 +445,18 @@ impl Cluster {
         if patch.config_hash.is_some() {
             self.seen.rollouts += 1;
         }
+        if patch.purpose == Purpose::Step {
+            self.seen.steps += 1;
+        }
         let after = self.server.get(kind, name).unwrap();
+        let judgement = self.operator.judged.remove(&patch.uid).unwrap_or_default();
+        if let Some(wrong) = judgement.wrong {
+            return Err(format!("P8: {kind}/{name}: {wrong} ({:?})", patch.purpose));
+        }
+        if hold(&after).is_none() && (hold(&before).is_some() || before["spec"] != after["spec"]) {
+            self.consent.let_go(&self.server, at, &judgement.drained);
+            self.seen.agreed += usize::from(self.scene.asks() && patch.purpose == Purpose::Release(Release::GatesOpen));
+        }
         let Some(id) = hold(&before).filter(|_| hold(&after).is_none()) else { return Ok(()) };
         let held = image(&before);
         if self.truth.known[&at].approvals.contains(&(id.to_owned(), held.clone())) {
@@ -420,6 +485,16 @@ impl Cluster {
     }
 
     fn move_on(&mut self) -> Result<(), String> {
+        if self.scene.asks() {
+            match self.chance.below(20) {
+                0..=7 => {
+                    self.app_move();
+                    return self.check();
+                }
+                8..=11 => return self.calm(),
+                _ => {}
+            }
+        }
         match self.chance.below(100) {
             0..=17 => self.user()?,
             18..=20 => self.evict(),
@@ -434,7 +509,7 @@ impl Cluster {
                     self.operator.deliver(&self.server, kind);
                 }
             }
-            67..=79 => drop(self.operator.decide(self.server.now())),
+            67..=79 => drop(self.decide()),
             80..=91 if !self.operator.outbox.is_empty() => {
                 let index = self.chance.below(self.operator.outbox.len() as u64);
                 self.send(usize::try_from(index).unwrap())?;
@@ -446,17 +521,126 @@ impl Cluster {
             }
             _ => {
                 let time = *self.chance.of(&[100, 700, 1500, 4000, 70_000]);
-                self.server.advance(Duration::from_millis(time));
+                self.pass(Duration::from_millis(time));
             }
         }
         self.check()
     }
 
+    /// For a while nothing is late or lost.
+    fn calm(&mut self) -> Result<(), String> {
+        let (rounds, nap) = (self.chance.below(8) + 1, *self.chance.of(&[200, 1000, 2500]));
+        for _ in 0..rounds {
+            self.round()?;
+            self.pass(Duration::from_millis(nap));
+        }
+        Ok(())
+    }
+
+    /// Everybody does what is to be done. Returns whether anything was written.
+    fn round(&mut self) -> Result<bool, String> {
+        self.operator.deliver_all(&self.server);
+        let mut busy = self.decide();
+        while !self.operator.outbox.is_empty() {
+            self.send(0)?;
+            self.check()?;
+            busy = true;
+        }
+        while !self.operator.talks.is_empty() {
+            self.talk(0, [false; 2]);
+        }
+        busy |= controllers::step(&mut self.server);
+        self.check()?;
+        Ok(busy)
+    }
+
+    /// Time passes: what has no answer by then gets none.
+    fn pass(&mut self, time: Duration) {
+        self.server.advance(time);
+        let now = self.server.now();
+        for talk in &mut self.operator.talks {
+            if talk.begun + talk.call.gate.timeout.length() <= now {
+                let late = talk.answers.iter_mut().filter(|answer| answer.is_none());
+                late.for_each(|answer| *answer = Some(Answer::Hangs("no answer in time".to_owned())));
+            }
+        }
+    }
+
+    /// What happens to the apps, and between them and the operator.
+    fn app_move(&mut self) {
+        let now = self.server.now();
+        let all = self.server.list("Pod");
+        let pods: Vec<_> = all.iter().filter_map(|pod| pod["metadata"]["uid"].as_str()).collect();
+        match self.chance.below(12) {
+            0..=1 if !pods.is_empty() => {
+                let (pod, time) = (*self.chance.of(&pods), self.chance.below(60) + 1);
+                let takes = self.apps.work(pod, now, Duration::from_secs(time));
+                self.say(|| format!("work for {time} s arrives at {pod}{}", if takes { "" } else { ", which takes none" }));
+            }
+            2 if !pods.is_empty() => {
+                let (pod, mood) = (*self.chance.of(&pods), *self.chance.of(&[Mood::Speaks, Mood::Speaks, Mood::Silent, Mood::Foreign]));
+                self.apps.of(pod).mood = mood;
+                self.say(|| format!("{pod}: {mood:?}"));
+            }
+            3 if !all.is_empty() => {
+                let pod = self.chance.of(&all).clone();
+                self.fall_ill(&pod);
+            }
+            _ if !self.operator.talks.is_empty() => {
+                let index = usize::try_from(self.chance.below(self.operator.talks.len() as u64)).unwrap();
+                let lost = [self.chance.below(12), self.chance.below(12)].map(|chance| chance == 0);
+                self.talk(index, lost);
+            }
+            _ => drop(self.decide()),
+        }
+    }
+
+    /// A pod is not Ready any more, or again.
+    fn fall_ill(&mut self, pod: &Value) {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        let now = self.server.second();
+        let is_ready = pod["status"]["conditions"][0]["status"] == "True";
+        let is = if is_ready { "False" } else { "True" };
+        if pod["status"]["phase"] != "Running" || is_broken(image_of_pod(pod)) {
+            return;
+        }
+        self.say(|| format!("{name} is Ready: {is}"));
+        self.server
+            .control("Pod", name, |pod| pod["status"]["conditions"][0] = json!({"type": "Ready", "status": is, "lastTransitionTime": now}));
+    }
+
+    /// A call goes one pod further, or is heard when all have been visited. The request, or the answer, may be lost.
+    fn talk(&mut self, index: usize, [request_lost, answer_lost]: [bool; 2]) {
+        let feigned = self.operator.feigns(&self.operator.talks[index]);
+        let talk = &mut self.operator.talks[index];
+        let Some(next) = talk.answers.iter().position(Option::is_none) else {
+            let what = format!("{:?} of {} about {:?}", talk.call.errand, talk.call.workload, talk.call.change);
+            self.operator.hear(index, self.server.now());
+            return self.say(|| format!("the operator hears the end of {what}"));
+        };
+        let (visit, errand) = (talk.call.visits[next].clone(), talk.call.errand);
+        let mut answer = match (feigned, request_lost) {
+            (true, _) => Answer::Yes,
+            (_, true) => Answer::Hangs("the request is lost".to_owned()),
+            _ => self.apps.visit(&self.server, (errand, &talk.call.gate, &visit)),
+        };
+        if answer_lost && !feigned {
+            answer = Answer::Hangs("the answer is lost".to_owned());
+        }
+        self.seen.noes += usize::from(matches!(answer, Answer::No(_)));
+        self.seen.drained += usize::from(errand == Errand::Prepare && answer == Answer::Yes);
+        talk.answers[next] = Some(answer.clone());
+        self.say(|| format!("{errand:?} to {} ({}): {answer:?}", visit.name, visit.pod));
+    }
+
     /// Lets everything come to rest, with nobody doing anything.
     pub fn come_to_rest(&mut self) -> Result<(), String> {
+        if self.scene.asks() {
+            return self.settle();
+        }
         for round in 0..400 {
             self.operator.deliver_all(&self.server);
-            let mut busy = self.operator.decide(self.server.now());
+            let mut busy = self.decide();
             while !self.operator.outbox.is_empty() {
                 self.send(0)?;
                 self.check()?;
@@ -478,9 +662,33 @@ impl Cluster {
         Err("P14: it never comes to rest".to_owned())
     }
 
+    /// The same where pods are asked: everybody is well and answers, and work comes to an end.
+    fn settle(&mut self) -> Result<(), String> {
+        self.apps.mend();
+        let mut quiet_since = self.server.now();
+        for _ in 0..3000 {
+            let busy = self.round()?;
+            let now = self.server.now();
+            if busy {
+                quiet_since = now;
+                continue;
+            }
+            if quiet_since + REST <= now {
+                return Ok(());
+            }
+            let wake = self
+                .operator
+                .wake
+                .filter(|wake| *wake > now)
+                .map_or(LONGEST_NAP, |wake| Duration::try_from(wake.duration_since(now)).unwrap_or(LONGEST_NAP));
+            self.pass(wake.clamp(Duration::from_millis(100), LONGEST_NAP));
+        }
+        Err("P14: it never comes to rest".to_owned())
+    }
+
     /// What must be so at rest.
     pub fn at_rest(&mut self) -> Result<(), String> {
-        for at @ (kind, name) in WORKLOADS {
+        for &at @ (kind, name) in self.scene.workloads() {
             let Some(object) = self.server.get(kind, name) else { continue };
             let Some(id) = hold(&object).map(str::to_owned) else {
                 // One that cannot be read governs only what it governed before.
@@ -509,8 +717,8 @@ impl Cluster {
 }
 
 /// So many moves, chosen by a seed; then everything comes to rest.
-pub fn run(seed: u64, moves: usize, twin: Twin, fault: Option<Fault>, aloud: bool) -> Result<Seen, String> {
-    let mut cluster = Cluster::new(seed, twin, fault, aloud);
+pub fn run(scene: Scene, seed: u64, moves: usize, twin: Twin, fault: Option<Fault>, aloud: bool) -> Result<Seen, String> {
+    let mut cluster = Cluster::new(scene, seed, twin, fault, aloud);
     for number in 0..moves {
         cluster.move_on().map_err(|violation| format!("after move {number}: {violation}"))?;
     }

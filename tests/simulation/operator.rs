@@ -1,6 +1,9 @@
 //! The operator: its real index and core, with watches that deliver when the simulation says so, and requests that wait to be sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use lockkeeper::{
@@ -8,6 +11,10 @@ use lockkeeper::{
         arrange::{Surroundings, assess_all},
         config::digest::Key,
         decision::{Event, Patch, Purpose, Release},
+        gates::{
+            answer::Answer,
+            conversation::{Call, Errand, Report},
+        },
         hold::enforced::Enforcement,
         rollout::slots,
         world::{Activity, Memory, Uid},
@@ -24,6 +31,8 @@ use model::{
     server::{Account, Failure, NAMESPACE, Server},
 };
 use serde_json::{Value, json};
+
+use crate::consent::Judgement;
 
 pub const KINDS: [(&str, &str, bool); 7] = [
     ("UpgradePolicy", "upgradepolicies", false),
@@ -45,7 +54,36 @@ pub enum Fault {
     NoPrecondition,
     /// It decides on workloads as they were several versions ago, and tests for what is there.
     StaleReading,
+    /// It takes a no for a yes.
+    IgnoresNo,
+    /// Of the pods of a workload it asks only one.
+    AsksOne,
+    /// It never tells a pod that it may take work again.
+    KeepsDrained,
+    /// It asks pods once to take no new work, and not again.
+    NeverRenews,
 }
+
+/// A call on its way: the pods are reached one after the other.
+pub struct Talk {
+    pub call: Call,
+    pub begun: Timestamp,
+    pub answers: Vec<Option<Answer>>,
+}
+
+/// What a pod said last when it was asked whether it may be ended.
+pub struct Heard {
+    /// The change that it was asked about.
+    pub change: String,
+    pub answer: Answer,
+    /// So many times in a row it said yes.
+    pub yes: u32,
+    /// When that was heard.
+    pub at: Timestamp,
+}
+
+/// What the watches have shown, by kind and name.
+pub type Shown = BTreeMap<(&'static str, String), Arc<Value>>;
 
 pub struct Operator {
     index: Index,
@@ -56,7 +94,14 @@ pub struct Operator {
     awaited: HashMap<Uid, u64>,
     cursors: BTreeMap<&'static str, u64>,
     watched: Timestamp,
+    pub shown: Shown,
     pub outbox: Vec<Patch>,
+    /// What was found of each request when it was decided on, by the workload's uid.
+    pub judged: HashMap<Uid, Judgement>,
+    pub talks: Vec<Talk>,
+    pub heard: BTreeMap<Uid, Heard>,
+    /// When the operator wants to look again.
+    pub wake: Option<Timestamp>,
     pub told: Vec<(String, Event, String)>,
     fault: Option<Fault>,
 }
@@ -81,17 +126,22 @@ fn seen(kind: &str, value: &Value) -> Object {
     }
 }
 
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
 impl Operator {
     /// One that starts: it lists everything.
     pub fn start(server: &Server, fault: Option<Fault>) -> Self {
         let key = digest::set_key(Key::new(&[7; 32]));
         let mut index = Index::new(key, "lockkeeper-system".into(), Enforcement::default());
-        let mut cursors = BTreeMap::new();
+        let (mut cursors, mut shown) = (BTreeMap::new(), Shown::new());
         for (kind, plural, namespaced) in KINDS {
             let stream = stream(plural, namespaced);
             index.apply(&stream, Step::Restarted, server.now());
             for one in server.list(kind) {
                 index.apply(&stream, Step::Listed(seen(kind, &one)), server.now());
+                shown.insert((kind, name(&one)), one);
             }
             index.apply(&stream, Step::Complete, server.now());
             cursors.insert(kind, server.version());
@@ -107,7 +157,12 @@ impl Operator {
             awaited: HashMap::new(),
             cursors,
             watched: server.now(),
+            shown,
             outbox: Vec::new(),
+            judged: HashMap::new(),
+            talks: Vec::new(),
+            heard: BTreeMap::new(),
+            wake: None,
             told: Vec::new(),
             fault,
         }
@@ -128,6 +183,10 @@ impl Operator {
             self.cursors.insert(kind, server.version());
             return false;
         };
+        match event.deleted {
+            true => drop(self.shown.remove(&(kind, name(&event.object)))),
+            false => drop(self.shown.insert((kind, name(&event.object)), event.object.clone())),
+        }
         let object = seen(kind, &event.object);
         let step = if event.deleted { Step::Deleted(object) } else { Step::Applied(object) };
         let effects = self.index.apply(&stream(plural, namespaced), step, server.now());
@@ -164,6 +223,11 @@ impl Operator {
         let demands = [(NAMESPACE.to_owned(), assessments.demand(&self.activities))].into();
         let decision = assessments.arrange(&slots::allot(&demands, 100), &self.memories);
         self.memories.extend(decision.memories);
+        self.wake = decision.wake;
+        for call in decision.calls {
+            let answers = vec![None; call.visits.len()];
+            self.talks.push(Talk { call, begun: now, answers });
+        }
         for notice in decision.notices {
             self.told.push((notice.workload.to_string(), notice.event, notice.message));
         }
@@ -181,7 +245,7 @@ impl Operator {
         let patch = self.outbox.remove(index);
         let mut body = patch.json();
         let kind = patch.workload.kind.to_string();
-        if self.fault.is_some() {
+        if matches!(self.fault, Some(Fault::NoPrecondition | Fault::StaleReading)) {
             body.as_array_mut().unwrap().retain(|operation| operation["op"] != "test");
         }
         let result = server.json_patch(ACCOUNT, &kind, &patch.workload.name, &body);
@@ -203,6 +267,38 @@ impl Operator {
             Err(_) => drop(self.activities.remove(&patch.uid)),
         }
         (patch, result.map(drop))
+    }
+
+    /// What came of a call is heard, or what the fault makes of it. Nobody listens for a workload of which nothing is remembered.
+    pub fn hear(&mut self, index: usize, now: Timestamp) {
+        let Talk { call, begun, answers } = self.talks.remove(index);
+        let mut answers: Vec<_> = answers.into_iter().flatten().collect();
+        let Some(memory) = self.memories.get_mut(&call.uid) else { return };
+        if call.errand == Errand::Ask {
+            for (visit, answer) in call.visits.iter().zip(&answers) {
+                let before = self.heard.get(&visit.pod).filter(|before| before.change == call.change);
+                let yes = if *answer == Answer::Yes { before.map_or(0, |before| before.yes) + 1 } else { 0 };
+                let heard = Heard { change: call.change.clone(), answer: answer.clone(), yes, at: now };
+                self.heard.insert(visit.pod.clone(), heard);
+            }
+        }
+        match (self.fault, call.errand) {
+            (Some(Fault::IgnoresNo), Errand::Ask) => {
+                answers.iter_mut().filter(|answer| matches!(answer, Answer::No(_))).for_each(|answer| *answer = Answer::Yes);
+            }
+            (Some(Fault::AsksOne), Errand::Ask) => answers.iter_mut().skip(1).for_each(|answer| *answer = Answer::Yes),
+            _ => {}
+        }
+        memory.app.hear(&Report { call, begun, ended: now, answers });
+    }
+
+    /// Whether a call is made at all, or the fault only lets the operator believe so.
+    pub fn feigns(&self, talk: &Talk) -> bool {
+        match self.fault {
+            Some(Fault::KeepsDrained) => talk.call.errand == Errand::Withdraw,
+            Some(Fault::NeverRenews) => talk.call.errand == Errand::Prepare && self.heard.contains_key(&talk.call.visits[0].pod),
+            _ => false,
+        }
     }
 
     /// What a patch is for, in a word.

@@ -6,12 +6,13 @@ use model::{admission::Twin, controllers, server::Account};
 use serde_json::json;
 
 use crate::{
-    moves::{Cluster, policy},
+    moves::Cluster,
+    scenes::{At, Scene, policy},
     truth::{hold, image, pods},
 };
 
 const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
-const WEB: (&str, &str) = ("Deployment", "web");
+const WEB: At = ("Deployment", "web");
 
 /// Somebody does something, the operator works until nothing is left to do, and what a user would see is told.
 struct Story {
@@ -22,7 +23,7 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut story = Self { cluster: Cluster::new(0, Twin::default(), None, false), told: 0, text: String::new() };
+        let mut story = Self { cluster: Cluster::new(Scene::Approvals, 0, Twin::default(), None, false), told: 0, text: String::new() };
         story.rest();
         story.told = story.cluster.operator.told.len();
         story
@@ -48,7 +49,7 @@ impl Story {
     fn rest(&mut self) {
         for _ in 0..60 {
             self.cluster.operator.deliver_all(&self.cluster.server);
-            self.cluster.operator.decide(self.cluster.server.now());
+            self.cluster.decide();
             while !self.cluster.operator.outbox.is_empty() {
                 self.cluster.send(0).unwrap();
             }

@@ -21,6 +21,7 @@ pub struct Known {
     pub settled: Option<String>,
     /// Pods that users evicted, and those that scaling may take.
     pub excused: BTreeSet<String>,
+    pub evicted: BTreeSet<String>,
     pub scaled: bool,
     /// The image before the change that is held.
     pub before: Option<String>,
@@ -141,6 +142,15 @@ impl Truth {
             };
             if recorded != known.declared {
                 return Err(format!("P10: {kind}/{name} is held, the manifest says {}, recorded is {recorded}", known.declared));
+            }
+        } else if let Some(step) = mark(&object, "partition").filter(|_| kind == "StatefulSet") {
+            let recorded = mark(&object, "declared-partition").unwrap_or("0");
+            if stands(kind, &object).to_string() != step || recorded != known.declared.to_string() {
+                return Err(format!(
+                    "P10: {kind}/{name} is walked, step {step}, partition {}; the manifest says {}, recorded is {recorded}",
+                    stands(kind, &object),
+                    known.declared
+                ));
             }
         } else if stands(kind, &object) != known.declared {
             return Err(format!(

@@ -1,0 +1,99 @@
+//! The apps in the pods: they get work at random, and speak the upgrade protocol, or do not.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use lockkeeper::{
+    api::AppGate,
+    core::gates::{
+        answer::{self, Answer},
+        conversation::{Errand, Visit},
+    },
+};
+use model::server::Server;
+use serde_json::json;
+
+/// How long an app keeps to taking no new work, as the request says.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// How an app behaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// As the protocol asks.
+    #[default]
+    Speaks,
+    /// It does not answer.
+    Silent,
+    /// It does not know the protocol.
+    Foreign,
+}
+
+/// The app of one pod.
+#[derive(Debug, Clone, Copy)]
+pub struct App {
+    /// Until when it has work.
+    pub busy_until: Timestamp,
+    /// Until when it takes no new work.
+    pub prepared_until: Timestamp,
+    pub mood: Mood,
+}
+
+/// All apps, by the pod's uid. Nobody but the pods and their callers knows them.
+#[derive(Default)]
+pub struct Apps(BTreeMap<String, App>);
+
+impl Apps {
+    pub fn of(&mut self, pod: &str) -> &mut App {
+        let idle = App { busy_until: Timestamp::MIN, prepared_until: Timestamp::MIN, mood: Mood::Speaks };
+        self.0.entry(pod.to_owned()).or_insert(idle)
+    }
+
+    pub fn is_busy(&self, pod: &str, now: Timestamp) -> bool {
+        self.0.get(pod).is_some_and(|app| app.busy_until > now)
+    }
+
+    pub fn is_prepared(&self, pod: &str, now: Timestamp) -> bool {
+        self.0.get(pod).is_some_and(|app| app.prepared_until > now)
+    }
+
+    /// Work arrives. One that is prepared sends it elsewhere.
+    pub fn work(&mut self, pod: &str, now: Timestamp, time: Duration) -> bool {
+        let app = self.of(pod);
+        let takes = app.prepared_until <= now;
+        if takes {
+            app.busy_until = app.busy_until.max(now + time);
+        }
+        takes
+    }
+
+    /// Everybody is well again.
+    pub fn mend(&mut self) {
+        self.0.values_mut().for_each(|app| app.mood = Mood::Speaks);
+    }
+
+    /// A request reaches the address of a pod.
+    pub fn visit(&mut self, server: &Server, (errand, gate, visit): (Errand, &AppGate, &Visit)) -> Answer {
+        let now = server.now();
+        let address = visit.address.ip().to_string();
+        let pods = server.list("Pod");
+        let there = pods.iter().find(|pod| pod["status"]["podIP"] == *address && visit.address.port() == 8080);
+        let Some(uid) = there.and_then(|pod| pod["metadata"]["uid"].as_str()) else {
+            return Answer::Unusable("connection refused".to_owned());
+        };
+        let app = self.of(uid);
+        match app.mood {
+            Mood::Silent => return Answer::Hangs("no answer".to_owned()),
+            Mood::Foreign => return Answer::Missing(404),
+            Mood::Speaks => {}
+        }
+        match errand {
+            Errand::Prepare => app.prepared_until = now + LEASE,
+            Errand::Withdraw => app.prepared_until = Timestamp::MIN,
+            Errand::Ask | Errand::Verify => {
+                let body = json!({"isUpgradeable": app.busy_until <= now, "reason": "a job is running"});
+                return answer::read(&gate.open_when, 200, body.to_string().as_bytes());
+            }
+        }
+        Answer::Yes
+    }
+}
