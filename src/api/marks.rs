@@ -9,7 +9,7 @@ pub const GOVERNANCE: &str = "lockkeeper.dev/governance";
 pub const CONFIG: &str = "lockkeeper.dev/config";
 /// On a workload, by the operator: the times of its config rollouts within the limit's window.
 pub const ROLLOUTS: &str = "lockkeeper.dev/rollouts";
-/// On a workload, by the operator: the outcome of its last config rollout.
+/// On a workload, by the operator: what became of the last rollout that was let through, and which revision was last rolled out.
 pub const ROLLOUT: &str = "lockkeeper.dev/rollout";
 /// On a pod template, by the operator: changes with each config rollout, and so makes one.
 pub const CONFIG_HASH: &str = "lockkeeper.dev/config-hash";

@@ -142,7 +142,7 @@ pub enum WhenUngoverned {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct GatesSpec {
-    /// Which changes ask windows and approval; freeze, steps and limits always count.
+    /// Which changes ask windows, approval and the app; freeze, steps and limits always count.
     #[serde(default = "default_applies_to")]
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub applies_to: Vec<ChangeCause>,
@@ -197,7 +197,7 @@ pub struct AppGate {
     /// Workload: when all pods agree, all roll. Pod (only StatefulSets): pod by pod, each asked before its turn.
     #[serde(default)]
     pub scope: Scope,
-    /// What a Ready pod counts as that gives no usable answer: refused, timed out, 5xx, not what was expected.
+    /// What a Ready pod counts as that gives no usable answer: refused, timed out, an error, not what was expected.
     #[serde(default)]
     pub when_unreachable: Otherwise,
     /// What it means when every pod answers 404, 405 or 501: this app does not speak the protocol.
@@ -543,8 +543,8 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent: Option<u32>,
-    /// In which order workloads go: those of a step when those of the one before are done. A workload is in the first step that selects it;
-    /// one in no step waits for none.
+    /// In which order workloads go: those of a step when those of all steps before are done. A workload is in the first step that selects it;
+    /// one in no step waits for none. Nobody waits for one that its own user keeps from going on (`paused`, a partition).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub steps: Vec<StepSpec>,

@@ -27,7 +27,7 @@ use super::{
     },
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, Uid, UserHold, Workload},
 };
-use crate::api::{AppGate, ChangeCause, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
+use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
 
 /// What an assessment is made from.
 pub struct Input<'a> {
@@ -493,8 +493,7 @@ fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let (workload, state) = (input.workload, &input.workload.rollout);
     // A rollout that has failed may still go on.
     let ours = outcome.change.is_some() && outcome.ended != Ended::Done && outcome.is_of(workload, input.key);
-    let cause = if outcome.change == workload.template.config_hash { ChangeCause::Config } else { ChangeCause::Template };
-    let gate = input.spec.app_gate(&[cause]).filter(|gate| gate.prepare.is_some() && ours);
+    let gate = input.spec.app_gate(&[outcome.cause(workload)]).filter(|gate| gate.prepare.is_some() && ours);
     let Some(gate) = gate.filter(|_| input.spec.mode != Mode::Observe && !workload.deleting) else { return };
     let Ok(gate) = gates::app::for_workload(gate, workload) else { return };
     if !state.observed {
@@ -509,7 +508,7 @@ fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     }
 }
 
-/// Writes how a rollout that we let through ended, once.
+/// How a rollout that we let through has ended, if that is not written down yet.
 pub fn ended(outcome: &Outcome, progress: Progress) -> Option<Ended> {
     match (progress, outcome.ended) {
         (Progress::Done, Ended::Failed | Ended::UnderWay) => Some(Ended::Done),

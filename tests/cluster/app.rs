@@ -76,7 +76,7 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew
         let entry = shop.waits(kind, name, "AppGateClosed").await;
         assert!(entry["message"].as_str().unwrap().contains(&format!("{new} says no")), "{entry}");
         shop.runs(kind, name, "v2", 2).await;
-        assert!(shop.ends(name).iter().all(|line| line == "ended idle"), "{:?}", shop.ends(name));
+        shop.all_ended_idle(name);
     }
 }
 
@@ -177,7 +177,7 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         assert!(entry["message"].as_str().unwrap().contains("says no"), "{entry}");
         if kind == "Deployment" {
             shop.runs(kind, name, "v2", 2).await;
-            assert!(shop.ends(name).iter().all(|line| line == "ended idle"), "{:?}", shop.ends(name));
+            shop.all_ended_idle(name);
         }
     }
 }
@@ -245,7 +245,7 @@ async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_r
         let revisions = shop.rollouts(name).await - rollouts;
         // A held template has a revision of its own already, which no pod ever was of.
         assert!(revisions <= 3, "{revisions}");
-        assert!(shop.ends(name).iter().all(|line| line == "ended idle"), "{:?}", shop.ends(name));
+        shop.all_ended_idle(name);
         shop.delete(kind, name).await;
     }
 }

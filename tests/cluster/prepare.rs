@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::asks,
-    support::{HOLDABLE, Shop, eventually, mark, named, operator, operator_alone, start_work, switch},
+    support::{HOLDABLE, Shop, eventually, http, mark, named, operator, operator_alone, start_work, switch},
 };
 
 async fn preparing(name: &str) -> Shop {
@@ -13,16 +13,22 @@ async fn preparing(name: &str) -> Shop {
     shop
 }
 
+/// How many pods an app has, and how many of them say that they take no new work.
+async fn refusing(shop: &Shop, name: &str) -> (usize, usize) {
+    let pods = shop.reachable(name).await;
+    let refuses = |address: &str| http(address, "POST", "/start?seconds=0.1", "").is_some_and(|(status, _)| status == 503);
+    (pods.len(), pods.iter().filter(|(_, address)| refuses(address)).count())
+}
+
 /// Waits until no pod of an app takes work.
 async fn drained(shop: &Shop, name: &str) {
-    let take = || async { shop.reachable(name).await.iter().filter(|(_, address)| start_work(address, 0.1)).count() };
-    eventually(&format!("no pod of {name} takes work"), take, |took| *took == 0).await;
+    let none = |(all, refusing): &(usize, usize)| *all > 0 && all == refusing;
+    eventually(&format!("no pod of {name} takes work"), || refusing(shop, name), none).await;
 }
 
 /// Waits until all pods of an app take work.
 async fn working(shop: &Shop, name: &str) {
-    let refuse = || async { shop.reachable(name).await.iter().filter(|(_, address)| !start_work(address, 0.1)).count() };
-    eventually(&format!("all pods of {name} take work"), refuse, |refused| *refused == 0).await;
+    eventually(&format!("all pods of {name} take work"), || refusing(shop, name), |(all, refusing)| *all > 0 && *refusing == 0).await;
 }
 
 #[tokio::test]
@@ -100,7 +106,7 @@ async fn p8_pods_that_fail_readiness_while_they_take_no_new_work_are_held_until_
             shop.kubectl(&["delete", "pod", "-l", &format!("app={name}")]);
         }
         shop.runs(kind, name, "v2", 2).await;
-        assert!(shop.ends(name).iter().all(|line| line == "ended idle"), "{:?}", shop.ends(name));
+        shop.all_ended_idle(name);
     }
 }
 
@@ -143,8 +149,7 @@ async fn p8_when_the_operator_dies_pods_take_work_again() {
     alone.stop();
     for kind in HOLDABLE {
         let name = &named("web", kind);
-        let refuse = || async { shop.reachable(name).await.iter().filter(|(_, address)| !start_work(address, 0.1)).count() };
-        shop.patiently("the lease lapses", refuse, |refused| *refused == 0).await;
+        shop.patiently("the lease lapses", || refusing(&shop, name), |(all, refusing)| *all > 0 && *refusing == 0).await;
         shop.is_held(kind, name).await;
     }
     alone.start();
@@ -200,6 +205,11 @@ async fn p8_twenty_upgrades_over_busy_pods_end_none_that_works() {
         let ends = shop.ends(&named("web", kind));
         assert!(ends.len() >= 20 && ends.iter().all(|line| line == "ended idle"), "{ends:?}");
     }
-    let closed: Vec<_> = shop.events(&named("web", "Deployment")).await.into_iter().filter(|(reason, _)| reason == "GateClosed").collect();
+    let closed: Vec<_> = shop
+        .events(&named("web", "Deployment"))
+        .await
+        .into_iter()
+        .filter(|(reason, note)| reason == "GateClosed" && note.contains("says no"))
+        .collect();
     assert!(busy + closed.len() > 0, "no pod was busy when it was asked");
 }

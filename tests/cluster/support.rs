@@ -164,7 +164,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A new namespace, with a workload `sentinel` and its ConfigMap, and no policy yet.
+    /// A new namespace, without a policy yet.
     pub async fn open(name: &str) -> Self {
         let shop = Self { client: client().await, name: format!("{name}-{:x}", std::process::id()) };
         let namespaces: Api<DynamicObject> = Api::all_with(shop.client.clone(), &resource("Namespace"));
@@ -701,6 +701,12 @@ impl Shop {
     /// The image that every pod of an app runs is this one.
     pub async fn runs(&self, kind: &str, name: &str, tag: &str, count: usize) {
         self.all_run(kind, name, &format!("lockkeeper.dev/sample-app:{tag}"), count).await;
+    }
+
+    /// Asserts that pods of an app have ended, and none of them while it worked.
+    pub fn all_ended_idle(&self, name: &str) {
+        let ends = self.ends(name);
+        assert!(!ends.is_empty() && ends.iter().all(|line| line == "ended idle"), "{name}: {ends:?}");
     }
 
     /// The lines in which pods of an app tell of their end.

@@ -3,7 +3,6 @@
 use std::{process::ExitCode, time::Duration};
 
 use hyper::Method;
-use kube::core::SelectorExt;
 use lockkeeper::{
     api::AppGate,
     core::{
@@ -13,7 +12,7 @@ use lockkeeper::{
             app::{self, Question},
             conversation::{Call, Conversation, Errand, Report, Visit, place},
         },
-        governs::{GovernanceMark, selector},
+        governs::{Standing, governance},
         later,
         world::{Pod, Policy, Workload, WorkloadId},
     },
@@ -73,13 +72,12 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration) -> Resul
     }
 }
 
-/// The policy that governs a workload, or would.
+/// The policy that governs a workload.
 fn policy_of<'a>(seen: &'a Seen, workload: &Workload) -> Option<&'a Policy> {
-    let marked = GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy));
-    let selects = |policy: &&Policy| {
-        policy.spec.as_ref().is_ok_and(|spec| selector(&spec.selector).is_ok_and(|selector| selector.matches(&workload.labels)))
-    };
-    marked.or_else(|| seen.world.policies.values().find(selects))
+    match governance(&seen.world).standings.get(&workload.id)? {
+        Standing::Governed(policy, _) | Standing::Frozen(policy) => seen.world.policies.get(&policy.name),
+        Standing::LeftOut | Standing::Unselected => None,
+    }
 }
 
 async fn ask(cluster: &Cluster, workload: &Workload, policy: &Policy, gate: &AppGate, pods: &[&Pod]) -> Result<Report, Failure> {

@@ -57,6 +57,13 @@ impl Change {
             )));
         };
         let change = Self { id, by, causes };
+        if verb == "approve" && change.walks() {
+            return Err(Failure::No(format!(
+                "change {} of {place} was let through, and its pods go one by one: an approval is asked for no more. {look} says what the next waits for; \
+                 with the verb bypass all the rest may go at once",
+                change.id
+            )));
+        }
         match named {
             Some(named) if named != change.id => Err(Failure::No(format!(
                 "change {named} is not the one that waits on {place}: that is {}{}. Nothing was changed; look at it ({look}) before you {verb} it",
@@ -67,9 +74,17 @@ impl Change {
         }
     }
 
+    /// Whether it was let through already, and pods go for it one by one.
+    fn walks(&self) -> bool {
+        self.by.is_none() && self.causes.contains(&ChangeCause::Template)
+    }
+
     /// What it consists of, line by line: no values but images.
     pub async fn describe(&self, cluster: &Cluster, seen: &Seen, workload: &Workload) -> Result<String, Failure> {
-        let by = self.by.as_ref().map_or_else(|| " (config)".to_owned(), |by| format!(", made by {by}"));
+        let by = self
+            .by
+            .as_ref()
+            .map_or_else(|| if self.walks() { " (pod by pod)".to_owned() } else { " (config)".to_owned() }, |by| format!(", made by {by}"));
         let mut lines = vec![format!("Change {} of {} in namespace {}{by}", self.id, lower(&workload.id), cluster.namespace)];
         if self.by.is_some() {
             let object = cluster.get(&workload.id).await?;
@@ -138,7 +153,12 @@ impl Change {
     }
 
     fn test(&self, workload: &Workload) -> Value {
-        let mark = if self.by.is_some() { marks::HOLD } else { marks::PENDING_CONFIG };
+        let mark = match (&self.by, self.causes) {
+            (Some(_), _) => marks::HOLD,
+            (None, [ChangeCause::Config]) => marks::PENDING_CONFIG,
+            // Pods go for it one by one.
+            (None, _) => marks::HOLD_SINCE,
+        };
         json!({"op": "test", "path": pointer(mark), "value": workload.marks.get(mark)})
     }
 

@@ -10,7 +10,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use lockkeeper::{
-    api::{Attention, UpgradePolicy, WorkloadKind, marks},
+    api::{Attention, UpgradePolicy, WorkloadKind, marks, status::ATTENTION_LIMIT},
     core::{
         arrange::check_spec,
         gates::windows::Windows,
@@ -318,6 +318,12 @@ impl Seen {
     pub fn attention(&self, workload: &WorkloadId) -> Option<&Attention> {
         let mut all = self.policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.attention);
         all.find(|one| one.kind == workload.kind && one.name == workload.name)
+    }
+
+    /// Whether the status of a workload's policy may leave it out although it is not up to date: it names only so many.
+    pub fn is_cut(&self, workload: &Workload) -> bool {
+        let policy = GovernanceMark::on(workload).and_then(|mark| self.world.policies.get(&mark.policy));
+        policy.is_some_and(|policy| policy.status.attention.len() == ATTENTION_LIMIT)
     }
 
     /// The pods of a workload.

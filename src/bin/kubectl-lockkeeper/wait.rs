@@ -120,6 +120,7 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
         Some(one) if matches!(one.phase, Phase::Unsupported | Phase::WouldRoll | Phase::WouldHold) => Ok(End::Done),
         Some(one) if waits_for_person(one.reason) => Ok(End::Person),
         Some(one) => Err(one.message.clone()),
+        None if seen.is_cut(workload) => Err("the status of its policy names other workloads only: too many are not up to date".to_owned()),
         None => Ok(End::Done),
     }
 }

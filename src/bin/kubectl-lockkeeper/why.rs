@@ -12,6 +12,7 @@ use lockkeeper::{
             marking,
             state::{Hold, approved_by, command},
         },
+        rollout::walk,
         world::{Pod, Policy, Workload, WorkloadId},
     },
     shell::clock,
@@ -132,7 +133,8 @@ fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>
             "app",
             match rank.cmp(&gates::APP) {
                 Ordering::Less => "the pods are not asked before those above are open".to_owned(),
-                _ => format!("closed: {}", message()),
+                Ordering::Equal => format!("closed: {}", message()),
+                Ordering::Greater => "open".to_owned(),
             },
         ));
     }
@@ -144,7 +146,12 @@ pub fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static 
     if let Some(hold) = Hold::on(workload) {
         return Some((hold.id, Some(hold.by), &[ChangeCause::Template]));
     }
-    workload.marks.get(marks::PENDING_CONFIG).map(|id| (id.clone(), None, &[ChangeCause::Config][..]))
+    if let Some(id) = workload.marks.get(marks::PENDING_CONFIG) {
+        return Some((id.clone(), None, &[ChangeCause::Config]));
+    }
+    // Pods go one by one, and some are left.
+    let id = walk::change_id(workload).filter(|_| marking::holds_back(workload))?;
+    Some((id.to_owned(), None, &[ChangeCause::Template]))
 }
 
 /// Asks those gates that need nothing but the policy, the change and the time.

@@ -268,10 +268,6 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
             found.closed = input.memory.gate.map(|(reason, _)| reason);
             return;
         }
-        Progress::Held(hold @ (UserHold::Paused | UserHold::OnDelete)) => {
-            let message = format!("{what} changed; {}", held_message(hold, "its next pods start with the new config"));
-            return found.stand(Phase::WaitsForUser, hold.reason(), message);
-        }
         Progress::UnderWay(_) | Progress::Failed(_) if covered(input, desired) => {
             if found.phase != Phase::Failed {
                 found.stand(

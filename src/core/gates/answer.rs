@@ -7,6 +7,9 @@ use crate::api::OpenWhen;
 /// At most so many characters of an app's own words are passed on.
 const WORDS_LIMIT: usize = 200;
 
+/// These say nothing of the app's state: who asks, how long it took, how often.
+const NOT_THE_APPS: [u16; 4] = [401, 403, 408, 429];
+
 /// What a pod said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -60,19 +63,23 @@ impl Answer {
     }
 }
 
+/// Whether a status says that the path is not known.
+pub fn is_missing(status: u16) -> bool {
+    matches!(status, 404 | 405 | 501)
+}
+
 /// Reads an answer. A number in it equals another only if both are whole or both are not: 1 is not 1.0.
 pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     let listed = open_when.status.contains(&status);
     // Its recursion is limited: a deeply nested answer is none.
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let words = || document.as_ref().and_then(|document| document.get("reason")?.as_str()).map(str::to_owned).unwrap_or_default();
-    let missing = matches!(status, 404 | 405 | 501);
+    let missing = is_missing(status);
     let Some(pointer) = &open_when.field else {
         return match status {
             _ if listed => Answer::Yes,
             _ if missing => Answer::Missing(status),
-            401 | 403 | 408 | 429 => Answer::Unusable(format!("it answers {status}")),
-            503 | 400..=499 => Answer::No(words()),
+            503 | 400..=499 if !NOT_THE_APPS.contains(&status) => Answer::No(words()),
             _ => Answer::Unusable(format!("it answers {status}")),
         };
     };
@@ -121,6 +128,7 @@ mod tests {
             (302, "", "Unusable"),
             (500, "", "Unusable"),
             (401, "", "Unusable"),
+            (429, "", "Unusable"),
             (404, "", "Missing"),
             (405, "not JSON", "Missing"),
             (501, "{}", "Missing"),

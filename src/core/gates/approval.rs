@@ -9,7 +9,7 @@ use crate::{
 /// Open when it is approved by somebody whose approval counts. Whether they may approve at all was decided in admission.
 pub fn ask(gates: &GatesSpec, change: &Change) -> Gate {
     if gates.approval != Approval::NotRequired && !change.recorded {
-        // The status says Unsupported of a DaemonSet: it has no gates but windows and freezes.
+        // The status says Unsupported of a DaemonSet: nobody can record an approval of its config.
         if change.workload.kind == WorkloadKind::DaemonSet {
             return Gate::Open;
         }

@@ -84,6 +84,8 @@ pub struct Prepared {
     pub visit: Visit,
     /// How.
     pub gate: AppGate,
+    /// The change because of which.
+    pub change: String,
     /// Until when it keeps to it, as it agreed to.
     pub agreed_until: Option<Timestamp>,
     /// Until when it may keep to it, though we have no answer.
@@ -225,7 +227,7 @@ impl Conversation {
                         _ => before.and_then(|before| before.until),
                     };
                     let (visit, gate, tried) = (visit.clone(), gate.clone(), report.begun);
-                    let one = Prepared { visit, gate, agreed_until, until, tried, refused: answer.trouble() };
+                    let one = Prepared { visit, gate, change: change.clone(), agreed_until, until, tried, refused: answer.trouble() };
                     self.prepared.insert(one.visit.pod.clone(), one);
                 }
             }

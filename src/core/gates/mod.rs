@@ -81,7 +81,14 @@ pub fn rank(reason: Reason) -> u8 {
         Reason::WindowClosed => 2,
         Reason::ApprovalRequired => 3,
         Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => STEPS,
-        _ => APP,
+        Reason::AskingPods
+        | Reason::AppGateClosed
+        | Reason::AppUnreachable
+        | Reason::AppMissing
+        | Reason::AppGateInvalid
+        | Reason::PrepareTimedOut => APP,
+        // Past the gates.
+        _ => APP + 1,
     }
 }
 

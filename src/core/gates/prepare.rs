@@ -98,7 +98,10 @@ pub fn drain(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: 
         }
     }
     if !visits.is_empty() && !found.memory.app.calling.contains(&Errand::Withdraw) {
-        found.call(input, Errand::Prepare, change, gate, visits);
+        // The same change as before, also when it is known by another name by now.
+        let known = visits.iter().find_map(|visit| found.memory.app.prepared.get(&visit.pod));
+        let change = known.map_or_else(|| change.to_owned(), |one| one.change.clone());
+        found.call(input, Errand::Prepare, &change, gate, visits);
     }
 }
 
@@ -126,21 +129,20 @@ pub fn withdraw(
     let told_before = |one: &Prepared| app.withdrawn.contains(&one.visit.pod);
     let due = |one: &Prepared| !told_before(one) || again(one) <= now;
     let mut visits: Vec<Visit> = Vec::new();
-    let mut gate: Option<AppGate> = None;
+    let mut told: Option<(AppGate, String)> = None;
     let mut wake = None;
     for (_, one) in app.prepared.iter().filter(spared) {
         if !due(one) {
             wake = [wake, Some(again(one))].into_iter().flatten().min();
-        } else if gate.as_ref().is_none_or(|gate| *gate == one.gate) {
-            gate = Some(one.gate.clone());
+        } else if told.as_ref().is_none_or(|(gate, change)| *gate == one.gate && *change == one.change) {
+            told = Some((one.gate.clone(), one.change.clone()));
             visits.push(one.visit.clone());
         }
     }
     let prepared: BTreeSet<_> = app.prepared.keys().cloned().collect();
     app.withdrawn.retain(|pod| prepared.contains(pod) && !draining.contains(pod));
     app.withdrawn.extend(visits.iter().map(|visit| visit.pod.clone()));
-    if let Some(gate) = gate {
-        let change = app.change.clone();
+    if let Some((gate, change)) = told {
         app.calling.insert(Errand::Withdraw);
         found.calls.push(Call {
             workload: workload.clone(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::marks,
+    api::{ChangeCause, marks},
     core::{config::digest::Key, whole_second, world::Workload},
 };
 
@@ -109,6 +109,11 @@ impl Outcome {
             Previous::Done(newest) if all || !self.has_missed(newest) => self.followed = Some(newest.clone()),
             Previous::Done(_) | Previous::NotDone => {}
         }
+    }
+
+    /// What the rollout that began last was for.
+    pub fn cause(&self, workload: &Workload) -> ChangeCause {
+        if self.change == workload.template.config_hash { ChangeCause::Config } else { ChangeCause::Template }
     }
 
     /// Whether the template at hand is the one that we let through.

@@ -2,7 +2,7 @@
 //! partition from our annotation `lockkeeper.dev/partition`; a partition counts from the first ordinal.
 
 use crate::{
-    api::{AppGate, ChangeCause, Mode, Phase, Scope, WhenUngoverned, WorkloadKind, marks},
+    api::{AppGate, HoldStatus, Mode, Phase, Scope, WhenUngoverned, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input},
         decision::Purpose,
@@ -51,6 +51,12 @@ pub fn first<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>) ->
 pub fn stage<'a>(workload: &Workload, pods: &[&'a Pod], current: Option<&str>) -> Option<Stage<'a>> {
     let step = workload.rollout.ordinals.step?;
     let is_new = |pod: &Pod| pod.revision.as_deref() == current && pod.ready && pod.terminating.is_none();
+    // Those beyond the last are going; until they are gone they may be wanted again.
+    let wanted = workload.rollout.ordinals.start.saturating_add(workload.rollout.wanted);
+    let leaves = |pod: &&Pod| pod.terminating.is_none() && pod.ordinal().is_some_and(|ordinal| ordinal >= wanted);
+    if pods.iter().any(leaves) {
+        return Some(Stage::Renewing);
+    }
     if (step..workload.rollout.wanted).any(|index| !at(workload, pods, index).is_some_and(is_new)) {
         return Some(Stage::Renewing);
     }
@@ -75,8 +81,9 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     if ordinals.step.is_none() || workload.deleting || input.spec.mode == Mode::Observe {
         return;
     }
-    let gate = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref()).filter(|gate| is_walked(gate, workload));
-    let Some(gate) = gate.filter(|_| input.spec.needs_holds()) else {
+    // The gate may ask about config alone, which nothing holds.
+    let cause = outcome.cause(workload);
+    let Some(gate) = input.spec.app_gate(&[cause]).filter(|gate| is_walked(gate, workload)) else {
         if !input.frozen {
             // Whoever still waits for gates has the rest judged by them; of nobody's holds it is as it was recorded.
             let keep = input.spec.needs_holds() || marking::when_ungoverned(workload) == WhenUngoverned::Keep;
@@ -107,14 +114,15 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     }
 }
 
-/// Freeze and windows are asked again before each pod, then the pod itself.
+/// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it was for the whole change, and admission
+/// takes it off with the hold (`sameId` in statefulsets.yaml), so there is none to look at.
 fn may_go(input: &Input, gate: &AppGate, (outcome, turn): (&Outcome, Turn), found: &mut Assessment) -> Gate {
     let since = outcome.at.unwrap_or(input.now);
     let id = change_id(input.workload).or(outcome.change.as_deref()).unwrap_or_default();
     let change = Change {
         namespace: input.namespace,
         workload: &input.workload.id,
-        causes: &[ChangeCause::Template, ChangeCause::Config],
+        causes: &[outcome.cause(input.workload)],
         id,
         by: None,
         recorded: true,
@@ -141,11 +149,18 @@ fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
     if found.phase != Phase::Failed {
         let message = format!("pod by pod, {} of {} updated; the next is {name}: {}", state.updated, state.wanted, closed.message);
         found.stand(Phase::Rolling, closed.reason, message);
+        found.hold = change_id(input.workload).map(|id| HoldStatus {
+            id: id.to_owned(),
+            by: String::new(),
+            cause: vec![Outcome::on(input.workload).cause(input.workload)],
+            approved_by: String::new(),
+        });
     }
     found.wait_for(closed);
 }
 
-/// The id of the change that is being walked, which stays on the workload until the end.
-fn change_id(workload: &Workload) -> Option<&str> {
+/// The id of the change for which pods go one by one; it stays on the workload until the end.
+pub fn change_id(workload: &Workload) -> Option<&str> {
+    workload.rollout.ordinals.step?;
     workload.marks.get(marks::HOLD_SINCE)?.split_once(' ').map(|(id, _)| id)
 }

@@ -132,7 +132,7 @@ async fn ask(channel: &Channel, gate: &AppGate, (method, visit, path): (Method, 
     match http::send(channel, (method, visit.address, path), headers, gate.timeout.length()).await {
         Ok(reply) if asks => answer::read(&gate.open_when, reply.status.as_u16(), &reply.body),
         Ok(reply) if reply.status.is_success() => Answer::Yes,
-        Ok(reply) if matches!(reply.status.as_u16(), 404 | 405 | 501) => Answer::Missing(reply.status.as_u16()),
+        Ok(reply) if answer::is_missing(reply.status.as_u16()) => Answer::Missing(reply.status.as_u16()),
         Ok(reply) => Answer::Unusable(format!("it answers {}", reply.status.as_u16())),
         Err(Silence::Timeout) => Answer::Hangs(format!("no answer from {} within {}", visit.address, gate.timeout)),
         Err(Silence::Failed(why)) => Answer::Unusable(format!("no answer from {}: {why}", visit.address)),
