@@ -251,7 +251,7 @@ pub struct Attention {
 pub struct PodAnswer {
     /// The pod's name.
     pub pod: String,
-    /// Yes, No, Missing (it does not know the path), Unusable, or Hangs.
+    /// Yes, No, Missing (it does not know the path), Unusable, Hangs, or NotAsked (we could not).
     pub answer: String,
     /// Since when it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

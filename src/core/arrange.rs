@@ -30,9 +30,10 @@ use super::{
         outcome::Previous,
         slots::{Candidate, Demand},
         steps::Order,
+        walk,
     },
     whole_second,
-    world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, Workload, WorkloadId},
+    world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload, WorkloadId},
 };
 use crate::api::{
     Attention, IncludeOwned, Mode, Phase, PodAnswer, UpgradePolicySpec, UpgradePolicyStatus, WhenUngoverned, WorkloadCounts, WorkloadKind,
@@ -267,8 +268,10 @@ fn current<'a>(workload: &'a Workload, set: Option<&'a ReplicaSet>) -> Option<&'
 
 /// ReplicaSets are seen on another watch than their Deployment: one whose newest is not there yet counts as not observed.
 fn consistent<'a>(workload: &'a Workload, set: Option<&ReplicaSet>) -> Cow<'a, Workload> {
+    // One that is paused gets no new ReplicaSet, and its number may be from another life.
+    let paused = Hold::on(workload).is_some() || workload.rollout.held == Some(UserHold::Paused);
     match (workload.rollout.number, set.map_or(0, |set| set.number)) {
-        (Some(number), seen) if number > seen && workload.rollout.observed => {
+        (Some(number), seen) if number > seen && workload.rollout.observed && !paused => {
             let mut later = workload.clone();
             later.rollout.observed = false;
             Cow::Owned(later)
@@ -309,13 +312,13 @@ fn let_go(
         }
     } else if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some()) {
         passage.take(workload, &mut found);
-    } else if let Some(hold) = hold.filter(|_| lost) {
+    } else if lost && marking::holds_back(workload) {
         if !memory.lost_told {
+            let id = hold.as_ref().map(|hold| hold.id.as_str()).or_else(|| walk::change_id(workload)).unwrap_or_default();
             let message = format!(
-                "the policy that holds change {} went when the CRD was deleted: it stays held until a policy selects this workload again. \
+                "the policy that holds change {id} went when the CRD was deleted: it stays held until a policy selects this workload again. \
                  Or, with the right to: {}",
-                hold.id,
-                command(namespace, &workload.id, marks::BYPASS, &hold.id)
+                command(namespace, &workload.id, marks::BYPASS, id)
             );
             found.notices.push((Event::PolicyLost, message));
             found.memory.lost_told = true;

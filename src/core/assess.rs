@@ -336,7 +336,9 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     if found.roll.is_none() && !found.asked {
         rollout::walk::assess(input, &outcome, found);
     }
-    keep_drained(input, &outcome, found);
+    if matches!(progress, Progress::UnderWay(_) | Progress::Unobserved) {
+        keep_drained(input, &outcome, found);
+    }
     if found.phase == Phase::UpToDate && input.spec.needs_holds() && !marking::holdable(workload) {
         let why = match workload.id.kind {
             WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
@@ -488,10 +490,11 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
     }
 }
 
-/// Pods take no new work until they are gone, also after what ends them was let through.
+/// Pods take no new work until they are gone, also after what ends them was let through. Where that makes no progress any more, they are
+/// the ones that are left to work; if it goes on, they are asked again.
 fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let (workload, state) = (input.workload, &input.workload.rollout);
-    // A rollout that has failed may still go on.
+    // Written down as failed, it may go on all the same.
     let ours = outcome.change.is_some() && outcome.ended != Ended::Done && outcome.is_of(workload, input.key);
     let gate = input.spec.app_gate(&[outcome.cause(workload)]).filter(|gate| gate.prepare.is_some() && ours);
     let Some(gate) = gate.filter(|_| input.spec.mode != Mode::Observe && !workload.deleting) else { return };

@@ -33,6 +33,9 @@ pub enum Error {
     /// Another replica of the operator may act by now.
     #[error("this replica of the operator no longer leads; what it was about to do is left to the one that does")]
     NotLeading,
+    /// It had to wait for others, and would be sent on what pods said too long ago.
+    #[error("it had to wait too long for other requests; it is decided on anew")]
+    Late,
     /// A policy selects the workload that was to be let go.
     #[error("policy {0} selects this workload, so it is not let go; the operator's watch of policies is behind")]
     Selected(String),
@@ -58,7 +61,7 @@ impl Error {
     pub fn class(&self) -> Class {
         let Self::Kube(kube::Error::Api(status)) = self else {
             return match self {
-                Self::NotLeading => Class::Conflict,
+                Self::NotLeading | Self::Late => Class::Conflict,
                 Self::Kube(_) | Self::Timeout | Self::NoDefinition | Self::Selected(_) => Class::Transient,
                 Self::BadKey(_) | Self::Entropy(_) => Class::Refused,
             };

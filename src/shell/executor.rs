@@ -37,6 +37,8 @@ use crate::{
 const CONCURRENT: usize = 48;
 /// Requests under way at once for objects whose last request failed: they must not take the others' places.
 const CONCURRENT_RETRIES: usize = 16;
+/// What begins to end pods is sent within this time after it was decided on, or not at all.
+const CONSENT: Duration = Duration::from_secs(2);
 /// Pauses after failures.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -133,14 +135,17 @@ impl Executor {
         }
         slot.namespace = namespace.to_owned();
         (slot.busy, slot.activity.in_flight) = (true, true);
-        slot.activity.begins = matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step);
+        slot.activity.begins = begins(&patch);
         self.activities.insert(patch.uid.clone(), slot.activity.clone());
         let lane = if slot.failures > 0 { self.retries.clone() } else { self.fresh.clone() };
         let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
-        let term = self.term.clone();
+        let (term, number, decided) = (self.term.clone(), self.term.borrow().number, clock::moment());
         self.under_way += 1;
         tokio::spawn(async move {
             let result = match lane.acquire().await {
+                // Whoever agreed may have begun something since, or said no to another replica.
+                Ok(_permit) if term.borrow().number != number => Err(Error::NotLeading),
+                Ok(_permit) if begins(&patch) && clock::moment().duration_since(decided) > CONSENT => Err(Error::Late),
                 Ok(_permit) => send(&client, &term, &namespace, &patch).await,
                 Err(_) => Err(Error::Timeout),
             };
@@ -268,6 +273,11 @@ impl Executor {
             }
         }
     }
+}
+
+/// Whether a patch begins to end pods.
+fn begins(patch: &Patch) -> bool {
+    matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step)
 }
 
 /// Asked just before each request that writes.

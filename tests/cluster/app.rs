@@ -55,7 +55,7 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
 #[tokio::test]
 async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew() {
     let _operator = operator();
-    let shop = Shop::asking("replaced", json!({"period": "3s", "successes": 4})).await;
+    let shop = Shop::asking("asked-anew", json!({"period": "3s", "successes": 4})).await;
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.app(kind, name, 2).await;
@@ -71,7 +71,7 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew
         let new = pods.iter().find(|(_, uid, _)| !others.contains(uid)).unwrap().0.clone();
         let reach = || async { shop.reachable(name).await.into_iter().find(|(pod, _)| *pod == new) };
         let (_, address) = eventually("it has an address", reach, Option::is_some).await.unwrap();
-        let took_work = || async { start_work(&address, 5.0) };
+        let took_work = || async { start_work(&address, 15.0) };
         eventually("it takes work", took_work, |took| *took).await;
         let entry = shop.waits(kind, name, "AppGateClosed").await;
         assert!(entry["message"].as_str().unwrap().contains(&format!("{new} says no")), "{entry}");
@@ -155,7 +155,7 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
         manifest["spec"]["template"]["metadata"]["annotations"] = json!({});
         shop.apply(&manifest);
-        shop.is_held(kind, name).await;
+        shop.event(name, "UpgradeHeld").await;
         if kind == "StatefulSet" {
             // Its controller does not replace a pod that is not ready and of an older revision (kubernetes#67250).
             eventually("it is free", || shop.get(kind, name), |object| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null())

@@ -120,7 +120,7 @@ async fn only_so_many_are_under_way_at_once() {
 #[tokio::test]
 async fn what_restarts_with_the_step_before_comes_up_after_it_once() {
     let _operator = operator();
-    let shop = Shop::open("restart").await;
+    let shop = Shop::open("restarts-with").await;
     let mut policy = stepped(json!({}));
     policy["rollout"]["steps"][1]["restartWith"] = json!("Previous");
     policy["config"]["limit"] = json!({"max": 100, "window": "1h"});

@@ -82,7 +82,8 @@ const TABLE: &[([&str; 3], &str, &str)] = &[
     (["404", "bad", "404"], r#"{"whenMissing": "Open"}"#, "AppUnreachable"),
     (["404", "no", "404"], r#"{"whenMissing": "Open"}"#, "AppGateClosed"),
     (["bad-", "bad-", "bad-"], r#"{"brokenAfter": "2m"}"#, "AppUnreachable"),
-    (["bad-", "bad-", "bad-"], r#"{"brokenAfter": "30s"}"#, "free"),
+    // They are asked for the first time: that they are not Ready is no silence.
+    (["bad-", "bad-", "bad-"], r#"{"brokenAfter": "30s"}"#, "AppUnreachable"),
     (["bad-", "no-", "bad-"], r#"{"brokenAfter": "30s"}"#, "AppGateClosed"),
 ];
 

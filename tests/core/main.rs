@@ -6,6 +6,7 @@ mod app;
 mod gates;
 mod governs;
 mod lease;
+mod pitfalls;
 mod progress;
 mod properties;
 mod references;

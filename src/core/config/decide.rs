@@ -21,6 +21,7 @@ use crate::{
             self, Change, Closed, Gate,
             pods::{self, Passing},
         },
+        hold::marking,
         later,
         rollout::{
             limits,
@@ -280,7 +281,8 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
         }
         _ => {}
     }
-    if let Some(Stage::Next(_)) = walk::stage(input.workload, input.pods, input.current) {
+    let stage = walk::stage(input.workload, input.pods, input.current);
+    if matches!(stage, Some(Stage::Next(_))) || (stage == Some(Stage::Renewing) && found.phase != Phase::Failed) {
         let message = format!("{what} changed; it is rolled when the change before has gone through all pods; {}", found.message);
         return found.stand(Phase::Rolling, Reason::CoveredByRollout, message);
     }
@@ -354,7 +356,9 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
     });
     let Gate::Closed(closed) = gate else { return None };
     // If they agree at once, nothing needs to be written down.
-    if closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG) {
+    let at_once = closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG);
+    // While pods go one by one, what is written down is for which change.
+    if at_once || marking::holds_back(workload) {
         return Some(closed);
     }
     found.hold = Some(HoldStatus {

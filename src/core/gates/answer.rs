@@ -23,6 +23,8 @@ pub enum Answer {
     Unusable(String),
     /// Nothing in time; in words.
     Hangs(String),
+    /// Nothing, because we could not ask; in words. Says nothing of the pod.
+    NotAsked(String),
 }
 
 impl Answer {
@@ -39,6 +41,7 @@ impl Answer {
             Self::Missing(_) => "Missing",
             Self::Unusable(_) => "Unusable",
             Self::Hangs(_) => "Hangs",
+            Self::NotAsked(_) => "NotAsked",
         }
     }
 
@@ -47,7 +50,7 @@ impl Answer {
         match self {
             Self::Yes | Self::No(_) => None,
             Self::Missing(status) => Some(format!("it answers {status}")),
-            Self::Unusable(why) | Self::Hangs(why) => Some(why.clone()),
+            Self::Unusable(why) | Self::Hangs(why) | Self::NotAsked(why) => Some(why.clone()),
         }
     }
 

@@ -6,13 +6,13 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Closed, Gate,
+    APP, Closed, Gate,
     answer::Answer,
     conversation::{Conversation, Errand, Visit, place},
-    prepare,
+    prepare, rank,
 };
 use crate::{
-    api::{AppGate, Otherwise, Port, Reason, Scheme, marks},
+    api::{AppGate, Otherwise, Port, Reason, Scheme, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input},
         clock, later,
@@ -120,11 +120,22 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
 /// Pods come on another watch than their workload, and to a Deployment only by its ReplicaSets. As long as there are more than were seen,
 /// nobody can say whom a release would end.
 fn unseen(input: &Input) -> Option<Closed> {
-    let state = &input.workload.rollout;
-    let newest = input.sets.iter().map(|set| set.number).max().unwrap_or_default();
-    let behind = state.number.is_some_and(|number| number > newest) || input.pods.len() < state.current as usize;
-    let message = || "not all of its pods are seen yet".to_owned();
-    behind.then(|| Closed { reason: Reason::AskingPods, message: message(), ask_again: None })
+    let (workload, current) = (input.workload, input.workload.rollout.current as usize);
+    let behind = match workload.id.kind {
+        // Its status does not count those that are going.
+        WorkloadKind::Deployment => input.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current,
+        // Theirs does, and also those that have ended and stay for a while.
+        _ if input.pods.len() < current => {
+            let ended = |pod: &&Pod| pod.finished && pod.controller.as_ref() == Some(&workload.uid);
+            input.pods.len() + input.namespace.pods.values().filter(ended).count() < current
+        }
+        _ => false,
+    };
+    // It is told once that the gate is closed, not each time that a pod appears.
+    let told = input.memory.gate.map(|(reason, _)| reason).filter(|reason| rank(*reason) == APP);
+    let closed =
+        || Closed { reason: told.unwrap_or(Reason::AskingPods), message: "not all of its pods are seen yet".to_owned(), ask_again: None };
+    behind.then(closed)
 }
 
 /// When the next round is due; none: at once.
@@ -170,6 +181,8 @@ struct Tally<'a> {
     silent: Vec<(&'a str, String)>,
     /// That they do not know the path; with the status.
     missing: Vec<(&'a str, u16)>,
+    /// They could not be asked; with the reason.
+    not_asked: Vec<(&'a str, String)>,
     /// They have not been asked yet.
     unheard: usize,
 }
@@ -177,7 +190,7 @@ struct Tally<'a> {
 impl Tally<'_> {
     /// No pod counts: none is Ready, and none answers.
     fn counts_nobody(&self) -> bool {
-        self.yes + self.few + self.no.len() + self.silent.len() + self.missing.len() + self.unheard == 0
+        self.yes + self.few + self.no.len() + self.silent.len() + self.missing.len() + self.not_asked.len() + self.unheard == 0
     }
 }
 
@@ -186,7 +199,7 @@ fn tally<'a>(gate: &AppGate, question: &Question, pods: &[&'a Pod], said: &'a Co
     for pod in pods {
         let known = said.readings.get(&pod.uid);
         // One that has just said something is only silent for a moment, Ready or not.
-        let spoke = known.and_then(|known| known.last_usable).is_some_and(|spoke| later(spoke, gate.broken_after.length()) > now);
+        let spoke = said.spoke.get(&pod.uid).is_some_and(|spoke| later(*spoke, gate.broken_after.length()) > now);
         let counts = is_ready(pod, gate, now) || (spoke && !question.reverts);
         match known.filter(|reading| reading.restarts == pod.restarts) {
             Some(reading) => match &reading.answer {
@@ -195,6 +208,7 @@ fn tally<'a>(gate: &AppGate, question: &Question, pods: &[&'a Pod], said: &'a Co
                 Answer::No(_) if question.reverts && !counts => {}
                 Answer::No(words) => tally.no.push((&pod.name, words, reading.since)),
                 Answer::Missing(status) if counts => tally.missing.push((&pod.name, *status)),
+                Answer::NotAsked(why) => tally.not_asked.push((&pod.name, why.clone())),
                 Answer::Unusable(why) | Answer::Hangs(why) if counts => tally.silent.push((&pod.name, why.clone())),
                 Answer::Missing(_) | Answer::Unusable(_) | Answer::Hangs(_) => {}
             },
@@ -210,7 +224,7 @@ fn tally<'a>(gate: &AppGate, question: &Question, pods: &[&'a Pod], said: &'a Co
 }
 
 fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, said: &Conversation, now: Timestamp) -> Gate {
-    let Tally { yes, few, no, silent, missing, unheard } = tally;
+    let Tally { yes, few, no, silent, missing, not_asked, unheard } = tally;
     let again = format!("asked again every {}", gate.period);
     let agree = format!("{} of {} pods say yes", yes + few, pods.len());
     if !no.is_empty() {
@@ -218,6 +232,9 @@ fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, sa
         let others = no.len().saturating_sub(NAMED);
         let others = if others > 0 { format!(", and {others} more say no") } else { String::new() };
         return Gate::closed(Reason::AppGateClosed, format!("{}{others}; {agree}; {again}", named.join(", ")), None);
+    }
+    if let Some((name, why)) = not_asked.first().filter(|_| !question.reverts) {
+        return Gate::closed(Reason::AppUnreachable, format!("{name} cannot be asked: {why}; {agree}; {again}"), None);
     }
     let all_missing = !missing.is_empty() && yes + few + silent.len() == 0;
     let different =
@@ -266,8 +283,10 @@ fn nobody_left(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conver
     let since = pods.iter().map(|pod| unready_since(pod, question, gate, now)).max().unwrap_or(question.since);
     // Pods that are replaced again and again are always young.
     let since = said.nobody_since.map_or(since, |seen| since.min(seen));
-    let spoke = pods.iter().filter_map(|pod| said.readings.get(&pod.uid)?.last_usable).max();
-    match later(spoke.map_or(since, |spoke| since.max(spoke)), gate.broken_after.length()) {
+    // That a pod is not Ready is no silence: it may say no all the same, and one answer may be lost.
+    let silent = pods.iter().filter(|pod| is_running(pod)).filter_map(|pod| said.readings.get(&pod.uid)?.silent_since);
+    let spoke = pods.iter().filter_map(|pod| said.spoke.get(&pod.uid).copied());
+    match later(silent.chain(spoke).fold(since, Timestamp::max), gate.broken_after.length()) {
         due if due <= now => Gate::Open,
         due => {
             let message = format!(
@@ -284,6 +303,11 @@ fn nobody_left(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conver
 fn unready_since(pod: &Pod, question: &Question, gate: &AppGate, now: Timestamp) -> Timestamp {
     let moved = pod.ready_moved.unwrap_or(pod.created).max(pod.created);
     if crashes(pod, gate, now) { moved.min(question.since.max(pod.created)) } else { moved }
+}
+
+/// Whether there is a process that could answer.
+fn is_running(pod: &Pod) -> bool {
+    pod.reach.running && pod.trouble.as_deref() != Some("CrashLoopBackOff")
 }
 
 fn crashes(pod: &Pod, gate: &AppGate, now: Timestamp) -> bool {
@@ -353,6 +377,7 @@ impl Conversation {
 
     /// Forgets pods that are gone.
     pub fn keep_only(&mut self, there: &BTreeSet<&str>) {
+        self.spoke.retain(|pod, _| there.contains(&**pod));
         self.readings.retain(|pod, _| there.contains(&**pod));
     }
 }

@@ -29,6 +29,8 @@ pub struct Conversation {
     pub round: Option<(Timestamp, Timestamp)>,
     /// What its pods said in it.
     pub readings: BTreeMap<Uid, Reading>,
+    /// When each pod last said yes or no, whatever it was asked about and whatever became of it since.
+    pub spoke: BTreeMap<Uid, Timestamp>,
     /// The pods that were asked to take no new work, and may still keep to it.
     pub prepared: BTreeMap<Uid, Prepared>,
     /// Those of them that were told that they may take work again, and may not have heard it.
@@ -60,8 +62,8 @@ pub struct Reading {
     pub hung: u32,
     /// One that hangs is asked less often: not before this.
     pub not_before: Timestamp,
-    /// When it last said yes or no, whatever became of it since.
-    pub last_usable: Option<Timestamp>,
+    /// Since when it has said neither yes nor no.
+    pub silent_since: Option<Timestamp>,
 }
 
 /// What a pod answered when it was asked whether the gate is set up rightly.
@@ -209,6 +211,9 @@ impl Conversation {
             Errand::Ask if *change == self.change => {
                 self.round = Some((report.begun, report.ended));
                 for (visit, answer) in answers {
+                    if answer.is_usable() {
+                        self.spoke.insert(visit.pod.clone(), report.ended);
+                    }
                     let reading = Reading::after(self.readings.get(&visit.pod), visit, answer, gate, report.ended);
                     self.readings.insert(visit.pod.clone(), reading);
                 }
@@ -254,7 +259,7 @@ impl Conversation {
 
 impl Reading {
     fn after(known: Option<&Self>, visit: &Visit, answer: &Answer, gate: &AppGate, now: Timestamp) -> Self {
-        let last_usable = if answer.is_usable() { Some(now) } else { known.and_then(|known| known.last_usable) };
+        let silent_since = (!answer.is_usable()).then(|| known.and_then(|known| known.silent_since).unwrap_or(now));
         let before = known.filter(|known| known.restarts == visit.restarts);
         let same = before.filter(|before| before.answer.as_str() == answer.as_str());
         let hung = if let Answer::Hangs(_) = answer { before.map_or(0, |before| before.hung) + 1 } else { 0 };
@@ -270,7 +275,7 @@ impl Reading {
             yes: if *answer == Answer::Yes { before.map_or(0, |before| before.yes) + 1 } else { 0 },
             hung,
             not_before: later(now, pause),
-            last_usable,
+            silent_since,
         }
     }
 }

@@ -81,8 +81,13 @@ pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
 pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
     let ordinals = workload.rollout.ordinals;
     if keep && ordinals.step.is_some_and(|step| step > ordinals.declared) {
-        // The id of a hold is the generation of the write that brings it.
-        found.edits.set(workload, marks::HOLD, format!("{} by {OURSELVES}", workload.generation + 1));
+        // The id of a hold is the generation of the write that brings it; the change is still its author's.
+        let since = workload.marks.get(marks::HOLD_SINCE).map(String::as_str).unwrap_or_default();
+        let mut words = since.splitn(3, ' ').skip(1);
+        let (time, author) = (words.next().unwrap_or_default(), words.next().unwrap_or(OURSELVES));
+        let id = workload.generation + 1;
+        found.edits.set(workload, marks::HOLD, format!("{id} by {author}"));
+        found.edits.set(workload, marks::HOLD_SINCE, format!("{id} {time}"));
     } else {
         found.edits.remove(workload, marks::HOLD_SINCE);
     }

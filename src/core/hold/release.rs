@@ -2,11 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{
-    marking,
-    state::{Hold, OURSELVES},
-    volatile,
-};
+use super::{marking, state::Hold, volatile};
 use crate::{
     api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, WhenUngoverned, WorkloadKind, marks},
     core::{
@@ -107,8 +103,8 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
             if let Some(turn) = pods::turn(input, causes, spared) {
-                // Its id goes with the walk.
-                found.edits.annotations.remove(marks::HOLD_SINCE);
+                // Its id and its author go with the walk.
+                found.edits.set(workload, marks::HOLD_SINCE, format!("{} {} {}", hold.id, whole_second(since), hold.by));
                 found.edits.set(workload, marks::PARTITION, turn.step.to_string());
             }
         }
@@ -232,7 +228,9 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
         None => {
             // Nothing may have happened in between that was not seen.
             let next = before.is_some_and(|before| (before.generation + 1).to_string() == hold.id);
-            found.memory.hold_of_nothing = same && next && hold.by != OURSELVES;
+            // What we hold again ourselves is written down as such in the same write.
+            let ours = input.workload.marks.get(marks::HOLD_SINCE).is_some_and(|since| since.split(' ').next() == Some(&hold.id));
+            found.memory.hold_of_nothing = same && next && !ours;
         }
         Some(id) if *id != hold.id => {
             found.memory.hold_of_nothing &= same;
@@ -357,7 +355,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     }
     let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended;
     if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
-        newest.done = input.current.map(str::to_owned);
+        (newest.done, newest.done_at) = (input.current.map(str::to_owned), Some(whole_second(input.now)));
     }
     // What was rolled out before it was known to follow is taken as followed.
     let begins = newest.change != outcome.change;

@@ -14,7 +14,7 @@ pub struct Hold {
     pub by: String,
 }
 
-/// Who holds a change again that was let through pod by pod and is not to go on.
+/// Whose a change is of which nobody knows the author.
 pub const OURSELVES: &str = "lockkeeper";
 
 /// Reads `<id> by <user>`; garbage is none, as in admission.

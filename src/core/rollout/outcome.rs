@@ -17,6 +17,9 @@ pub struct Outcome {
     /// The revision label's value of the pods of the last rollout that was done, whoever began it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<String>,
+    /// When that was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Timestamp>,
     /// The change that we let through last: its config-hash, or what [`template_change`] makes of its template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
@@ -89,6 +92,7 @@ impl Outcome {
     pub fn begun(&self, change: String, now: Timestamp) -> Self {
         Self {
             done: self.done.clone(),
+            done_at: self.done_at,
             change: Some(change),
             ended: Ended::UnderWay,
             at: Some(whole_second(now)),

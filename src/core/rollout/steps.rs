@@ -137,9 +137,10 @@ impl<'a> Order<'a> {
         if begins {
             self.under_way.insert(id);
         }
-        let Some(step) = self.place(id) else { return };
+        // One that is being deleted is nobody's business any more.
+        let Some(step) = self.place(id).filter(|_| !workload.deleting) else { return };
         let outcome = Outcome::on(workload);
-        let at = outcome.at.filter(|_| outcome.ended == Ended::Done).map(|at| at.as_second().to_string()).unwrap_or_default();
+        let at = outcome.done_at.map(|at| at.as_second().to_string()).unwrap_or_default();
         // Until it is written down that it was rolled out, others would follow what was there before.
         let written = outcome.done.as_deref() == current && !(outcome.begun_at().is_some() && outcome.is_of(workload, key));
         let uid = workload.uid.chars().take(UID_LENGTH).collect();

@@ -48,7 +48,7 @@ pub struct Asker {
     context: Arc<Context>,
     done: mpsc::UnboundedSender<Completion>,
     all: Arc<Semaphore>,
-    of_policies: HashMap<Uid, Arc<Semaphore>>,
+    of_policies: HashMap<(Uid, bool), Arc<Semaphore>>,
 }
 
 struct Context {
@@ -75,7 +75,9 @@ impl Asker {
     /// Makes a call. What comes of it is told in any case.
     pub fn call(&mut self, namespace: &str, call: Call) {
         self.of_policies.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        let of_policy = self.of_policies.entry(call.policy.clone()).or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_OF_POLICY)));
+        // What must be said in time does not wait behind pods that hang when they are asked.
+        let lane = (call.policy.clone(), matches!(call.errand, Errand::Ask | Errand::Verify));
+        let of_policy = self.of_policies.entry(lane).or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_OF_POLICY)));
         let places = (of_policy.clone(), self.all.clone());
         let (context, done, namespace) = (self.context.clone(), self.done.clone(), namespace.to_owned());
         tokio::spawn(async move {
@@ -96,7 +98,7 @@ async fn talk(context: &Context, (of_policy, all): (Arc<Semaphore>, Arc<Semaphor
                 let (_of_policy, _of_all) = (of_policy.acquire().await, all.acquire().await);
                 let answer = match context.term.borrow().may_act(clock::moment()) {
                     true => None,
-                    false => Some(Answer::Unusable("this replica of the operator no longer leads".to_owned())),
+                    false => Some(Answer::NotAsked("this replica of the operator no longer leads".to_owned())),
                 };
                 let answer = match answer {
                     Some(answer) => answer,
@@ -107,7 +109,7 @@ async fn talk(context: &Context, (of_policy, all): (Arc<Semaphore>, Arc<Semaphor
             });
             futures::future::join_all(visits).await
         }
-        Err(why) => vec![Answer::Unusable(why); call.visits.len()],
+        Err(why) => vec![Answer::NotAsked(why); call.visits.len()],
     };
     tracing::debug!(namespace, workload = %call.workload, errand = call.errand.as_str(), pods = call.visits.len(), "asked");
     Report { call, begun, ended: clock::now(), answers }

@@ -161,10 +161,10 @@ impl Variables<'_> {
     fn want(&self, object: &mut Value) -> Want {
         let held_before = self.held_before();
         let pending = if self.op { self.now("pending-config") } else { self.known("pending-config") };
-        let id_before = match self.known("pending-config") {
+        let id_before = match self.walked() {
             _ if !held_before.is_empty() => first_word(held_before),
-            "" => self.walked(),
-            pending => pending,
+            "" => self.known("pending-config"),
+            walked => walked,
         };
         let asks = |mark: &str| !self.op && !id_before.is_empty() && self.now(mark) == id_before && text(&self.oa, mark) != Some(id_before);
         let asks_bypass = asks("bypass") && !self.changed;
