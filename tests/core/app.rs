@@ -143,6 +143,7 @@ fn only_pods_that_the_release_would_end_are_asked() {
     let second = pod(&mut world, &all[1]);
     second.reach.running = false;
     second.ready = false;
+    world.observe("web");
     change(&mut world, "v2");
     world.act();
     assert_eq!(told(&world, Errand::Ask), [all[2].clone()]);
