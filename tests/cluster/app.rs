@@ -65,7 +65,7 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew
         shop.a_second_passes().await;
         let (gone, _) = shop.reachable(name).await[0].clone();
         let others: Vec<_> = shop.pods(name).await.into_iter().map(|(_, uid, _)| uid).collect();
-        shop.kubectl(&["delete", "pod", &gone]);
+        shop.kubectl(&["delete", "pod", "--wait=false", &gone]);
         let is_new = |pods: &Vec<(String, String, String)>| pods.len() == 2 && pods.iter().any(|(_, uid, _)| !others.contains(uid));
         let pods = eventually("there is a new pod", || shop.pods(name), is_new).await;
         let new = pods.iter().find(|(_, uid, _)| !others.contains(uid)).unwrap().0.clone();
@@ -136,6 +136,10 @@ async fn answers_that_are_none_hold_or_open_as_the_policy_says() {
         assert!(message.contains("/upgradeable") && (message.contains("Hold") || message.contains("whenMissing: Open")), "{message}");
         assert_eq!(shop.images(name).await, ["lockkeeper.dev/sample-app:v1"], "{name}");
     }
+    // Nobody is to be asked for the rest of the run.
+    for (kind, name, ..) in &all {
+        shop.kubectl(&["delete", "--wait=false", kind, name]);
+    }
 }
 
 #[tokio::test]
@@ -160,7 +164,7 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
             // Its controller does not replace a pod that is not ready and of an older revision (kubernetes#67250).
             eventually("it is free", || shop.get(kind, name), |object| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null())
                 .await;
-            shop.kubectl(&["delete", "pod", "-l", &format!("app={name}")]);
+            shop.kubectl(&["delete", "pod", "--wait=false", "-l", &format!("app={name}")]);
         }
         shop.all_run(kind, name, "other:v2", 2).await;
 

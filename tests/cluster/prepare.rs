@@ -103,7 +103,7 @@ async fn p8_pods_that_fail_readiness_while_they_take_no_new_work_are_held_until_
             // Its controller does not replace pods that are not ready (kubernetes#67250).
             let free = |object: &Value| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null();
             eventually("it is let through", || shop.get(kind, name), free).await;
-            shop.kubectl(&["delete", "pod", "-l", &format!("app={name}")]);
+            shop.kubectl(&["delete", "pod", "--wait=false", "-l", &format!("app={name}")]);
         }
         shop.runs(kind, name, "v2", 2).await;
         shop.all_ended_idle(name);

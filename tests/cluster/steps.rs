@@ -82,7 +82,7 @@ async fn a_failure_stops_the_others_and_not_its_own_cure() {
             // Its controller does not replace a pod of an older revision that is not ready (kubernetes#67250).
             let free = |object: &Value| mark(object, "hold").is_none() && object["spec"]["template"].to_string().contains("v3");
             eventually("its cure is let through", || shop.get(kind, &ill), free).await;
-            shop.kubectl(&["delete", "pod", "-l", &format!("app={ill}")]);
+            shop.kubectl(&["delete", "pod", "--wait=false", "-l", &format!("app={ill}")]);
         }
         shop.all_run(kind, &ill, "other:v3", 2).await;
         shop.all_run(kind, &well, "other:v2", 2).await;
