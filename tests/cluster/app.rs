@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, env, eventually, named, operator, start_work, switch};
+use crate::support::{HOLDABLE, Shop, env, eventually, finish_work, named, operator, start_work, switch};
 
 /// A policy that asks the pods every second.
 pub fn asks(more: Value) -> Value {
@@ -31,7 +31,7 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         let name = &named("web", kind);
         shop.app(kind, name, 3).await;
         let (busy, address) = shop.reachable(name).await[1].clone();
-        assert!(start_work(&address, 6.0));
+        assert!(start_work(&address, 600.0));
         let before = shop.pods(name).await;
         shop.upgrade(kind, name, "v2");
         let entry = shop.waits(kind, name, "AppGateClosed").await;
@@ -40,6 +40,7 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         assert!(message.contains("2 of 3 pods say yes"), "{message}");
         assert_eq!(entry["answers"][0]["pod"], *busy);
         assert_eq!(shop.pods(name).await, before, "no pod was ended");
+        finish_work(&address);
         shop.runs(kind, name, "v2", 3).await;
         shop.is_free(kind, name).await;
         let ends = shop.ends(name);
@@ -71,10 +72,11 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew
         let new = pods.iter().find(|(_, uid, _)| !others.contains(uid)).unwrap().0.clone();
         let reach = || async { shop.reachable(name).await.into_iter().find(|(pod, _)| *pod == new) };
         let (_, address) = eventually("it has an address", reach, Option::is_some).await.unwrap();
-        let took_work = || async { start_work(&address, 15.0) };
+        let took_work = || async { start_work(&address, 600.0) };
         eventually("it takes work", took_work, |took| *took).await;
         let entry = shop.waits(kind, name, "AppGateClosed").await;
         assert!(entry["message"].as_str().unwrap().contains(&format!("{new} says no")), "{entry}");
+        finish_work(&address);
         shop.runs(kind, name, "v2", 2).await;
         shop.all_ended_idle(name);
     }
@@ -171,7 +173,7 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         let name = &named("busy", kind);
         shop.app(kind, name, 2).await;
         for (_, address) in shop.reachable(name).await {
-            assert!(start_work(&address, 9.0));
+            assert!(start_work(&address, 600.0));
             switch(&address, &json!({"unready": true}));
         }
         let unready = |object: &Value| object["status"]["readyReplicas"].as_u64().unwrap_or(0) == 0;
@@ -179,6 +181,7 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         shop.upgrade(kind, name, "v2");
         let entry = shop.waits(kind, name, "AppGateClosed").await;
         assert!(entry["message"].as_str().unwrap().contains("says no"), "{entry}");
+        shop.reachable(name).await.iter().for_each(|(_, address)| finish_work(address));
         if kind == "Deployment" {
             shop.runs(kind, name, "v2", 2).await;
             shop.all_ended_idle(name);
@@ -226,11 +229,12 @@ async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_r
         shop.a_second_passes().await;
         let rollouts = shop.rollouts(name).await;
         let (busy, address) = shop.reachable(name).await[0].clone();
-        assert!(start_work(&address, 5.0));
+        assert!(start_work(&address, 600.0));
         shop.write("app", "key", &format!("{name}-2")).await;
         let entry = shop.stands(name, "Waiting", "AppGateClosed").await;
         assert!(entry["message"].as_str().unwrap().contains(&format!("{busy} says no")), "{entry}");
         assert_eq!(shop.rollouts(name).await, rollouts);
+        finish_work(&address);
         shop.all_read(name, "KEY", &format!("{name}-2")).await;
         shop.done(kind, name).await;
         assert_eq!(shop.rollouts(name).await, rollouts + 1);
@@ -238,11 +242,12 @@ async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_r
         shop.a_second_passes().await;
 
         let (_, address) = shop.reachable(name).await[1].clone();
-        assert!(start_work(&address, 5.0));
+        assert!(start_work(&address, 600.0));
         shop.upgrade(kind, name, "v2");
         shop.write("app", "key", &format!("{name}-3")).await;
         let both = |entry: &Value| entry["hold"]["cause"] == json!(["Template", "Config"]);
         eventually("both wait", || shop.stands(name, "Held", "AppGateClosed"), both).await;
+        finish_work(&address);
         shop.runs(kind, name, "v2", 2).await;
         shop.all_read(name, "KEY", &format!("{name}-3")).await;
         shop.up_to_date().await;

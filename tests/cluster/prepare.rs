@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::asks,
-    support::{HOLDABLE, Shop, eventually, http, mark, named, operator, operator_alone, start_work, switch},
+    support::{HOLDABLE, Shop, eventually, finish_work, http, mark, named, operator, operator_alone, start_work, switch},
 };
 
 async fn preparing(name: &str) -> Shop {
@@ -91,7 +91,7 @@ async fn p8_pods_that_fail_readiness_while_they_take_no_new_work_are_held_until_
         shop.app(kind, name, 2).await;
         for (_, address) in shop.reachable(name).await {
             switch(&address, &json!({"unready_when_prepared": true}));
-            assert!(start_work(&address, 7.0));
+            assert!(start_work(&address, 600.0));
         }
         let before = shop.pods(name).await;
         shop.upgrade(kind, name, "v2");
@@ -99,6 +99,7 @@ async fn p8_pods_that_fail_readiness_while_they_take_no_new_work_are_held_until_
         eventually("no pod is ready", || shop.get(kind, name), unready).await;
         shop.waits(kind, name, "AppGateClosed").await;
         assert_eq!(shop.pods(name).await, before, "no pod was ended");
+        shop.reachable(name).await.iter().for_each(|(_, address)| finish_work(address));
         if kind == "StatefulSet" {
             // Its controller does not replace pods that are not ready (kubernetes#67250).
             let free = |object: &Value| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null();
@@ -118,7 +119,7 @@ async fn what_takes_too_long_is_given_up_for_a_while_and_tried_again() {
         let name = &named("web", kind);
         shop.app(kind, name, 1).await;
         let (_, address) = shop.reachable(name).await[0].clone();
-        assert!(start_work(&address, 14.0));
+        assert!(start_work(&address, 600.0));
         shop.upgrade(kind, name, "v2");
         drained(&shop, name).await;
         let entry = shop.waits(kind, name, "PrepareTimedOut").await;
@@ -127,6 +128,7 @@ async fn what_takes_too_long_is_given_up_for_a_while_and_tried_again() {
         );
         working(&shop, name).await;
         shop.event(name, "PrepareTimedOut").await;
+        finish_work(&address);
         shop.runs(kind, name, "v2", 1).await;
         assert_eq!(shop.ends(name).last().map(String::as_str), Some("ended idle"));
     }

@@ -728,6 +728,11 @@ pub fn start_work(address: &str, seconds: f64) -> bool {
     http(address, "POST", &format!("/start?seconds={seconds}"), "").is_some_and(|(status, _)| status == 200)
 }
 
+/// A pod is done with all its work.
+pub fn finish_work(address: &str) {
+    assert_eq!(http(address, "POST", "/finish", "").map(|(status, _)| status), Some(204), "{address}");
+}
+
 /// Makes a pod misbehave.
 pub fn switch(address: &str, switches: &Value) {
     assert_eq!(http(address, "POST", "/switch", &switches.to_string()).map(|(status, _)| status), Some(200), "{address}");

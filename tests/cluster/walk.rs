@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Shop, eventually, mark, operator, start_work};
+use crate::support::{Shop, eventually, finish_work, mark, operator, start_work};
 
 const SET: &str = "StatefulSet";
 
@@ -25,13 +25,14 @@ async fn p8_pods_go_one_by_one_and_one_that_says_no_stops_the_walk() {
     let shop = Shop::walking("walk").await;
     shop.app(SET, "db", 3).await;
     let (_, address) = shop.reachable("db").await[1].clone();
-    assert!(start_work(&address, 8.0));
+    assert!(start_work(&address, 600.0));
     shop.upgrade(SET, "db", "v2");
     let entry = shop.stands("db", "Rolling", "AppGateClosed").await;
     assert!(entry["message"].as_str().unwrap().contains("1 of 3 updated; the next is db-1: db-1 says no"), "{entry}");
     assert_eq!(shop.images("db").await, ["v1", "v1", "v2"].map(|tag| format!("lockkeeper.dev/sample-app:{tag}")));
     let set = shop.get(SET, "db").await;
     assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 2);
+    finish_work(&address);
     shop.runs(SET, "db", "v2", 3).await;
     eventually("nothing is left of it", || shop.get(SET, "db"), |set| mark(set, "partition").is_none()).await;
     shop.is_free(SET, "db").await;
@@ -51,11 +52,12 @@ async fn p7_p9_a_new_template_meanwhile_holds_all_again_and_the_way_back_is_open
     shop.so_far("db", "v2", 1).await;
     shop.stands("db", "Rolling", "AppGateClosed").await;
     let (_, newest) = shop.reachable("db").await[2].clone();
-    assert!(start_work(&newest, 4.0));
+    assert!(start_work(&newest, 600.0));
     shop.upgrade(SET, "db", "v3");
     let entry = shop.waits(SET, "db", "AppGateClosed").await;
     let message = entry["message"].as_str().unwrap();
     assert!(message.contains("MixedRevisions") && message.contains("db-2 says no"), "{message}");
+    finish_work(&newest);
     shop.so_far("db", "v3", 1).await;
     // What was withdrawn may be ended when it agrees; the others are left alone, also the one that says no.
     shop.upgrade(SET, "db", "v1");
@@ -85,9 +87,10 @@ async fn p10_ordinals_a_declared_partition_and_scaling_are_kept() {
     shop.so_far("db", "v2", 3).await;
     // Taking the partition off goes on with the walk: the pod is asked.
     let (_, address) = shop.reachable("db").await[0].clone();
-    assert!(start_work(&address, 4.0));
+    assert!(start_work(&address, 600.0));
     shop.kubectl(&["patch", "statefulset/db", "--type=merge", "-p", r#"{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}"#]);
     shop.stands("db", "Rolling", "AppGateClosed").await;
+    finish_work(&address);
     shop.runs(SET, "db", "v2", 4).await;
     shop.up_to_date_one("db").await;
     eventually("nothing is left of it", || shop.get(SET, "db"), |set| mark(set, "partition").is_none()).await;
@@ -105,12 +108,13 @@ async fn p2_a_config_change_goes_pod_by_pod_too() {
     shop.marked(SET, "db").await;
     shop.a_second_passes().await;
     let (_, address) = shop.reachable("db").await[0].clone();
-    assert!(start_work(&address, 6.0));
+    assert!(start_work(&address, 600.0));
     shop.write("app", "key", "2").await;
     shop.stands("db", "Rolling", "AppGateClosed").await;
     let mut read = shop.reads("db", "KEY").await;
     read.sort();
     assert_eq!(read, ["1", "2"]);
+    finish_work(&address);
     shop.all_read("db", "KEY", "2").await;
     shop.rolled("db", 1).await;
     shop.all_ended_idle("db");
