@@ -29,10 +29,10 @@ test: build ## Run all tests, those on a real control plane included; ONLY=p3_ r
 	$(LOCAL) run $(OPERATOR) -- cargo test --workspace -- --test-threads=10 $(ONLY)
 
 .PHONY: bench
-bench: ## Measure speed and size, beside a reference on the same machine
+bench: ## Measure speed and size, beside a reference on the same machine; ONLY=app measures a part (hold, config, app)
 	cargo build --release --bin lockkeeper
 	cargo test --bench cluster --no-run
-	$(LOCAL) run -- cargo test --quiet --bench cluster
+	ONLY=$(ONLY) $(LOCAL) run -- cargo test --quiet --bench cluster
 
 .PHONY: generate
 generate: ## Write the CRD anew from the Rust types

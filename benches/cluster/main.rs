@@ -47,26 +47,39 @@ async fn main() {
     namespace(&client, "lockkeeper-system").await;
     all_rights(&client).await;
 
-    hold::run(&client).await;
+    // Part of the name of what is measured; without it, all.
+    let only = std::env::var("ONLY").unwrap_or_default();
+    if "hold".contains(&only) {
+        hold::run(&client).await;
+    }
+    if "config".contains(&only) {
+        config_and_size(&client).await;
+    }
+    if "app".contains(&only) {
+        hold::policies(&client, true).await;
+        app::run(&client).await;
+    }
+}
 
+async fn config_and_size(client: &Client) {
     println!("\nfrom the write of a shared ConfigMap to the last patch accepted (settle 0s, no cluster limit)");
     println!("{:>10} {:>12} {:>12} {:>8}", "workloads", "floor", "lockkeeper", "times");
     for count in [50, 200] {
         let name = format!("speed-{count}");
-        workloads(&client, &name, count).await;
-        let floor = floor(&client, &name, count).await;
+        workloads(client, &name, count).await;
+        let floor = floor(client, &name, count).await;
         let operator = Operator::start().await;
-        policy(&client, &name).await;
-        let ours = rolled(&client, &name, count).await;
+        policy(client, &name).await;
+        let ours = rolled(client, &name, count).await;
         println!("{count:>10} {:>10} ms {:>10} ms {:>8.2}", floor.as_millis(), ours.as_millis(), ours.as_secs_f64() / floor.as_secs_f64());
         operator.stop();
         let namespaces: Api<Namespace> = Api::all(client.clone());
         namespaces.delete(&name, &Default::default()).await.unwrap();
     }
 
-    workloads(&client, "size", 200).await;
-    policy(&client, "size").await;
-    fill(&client).await;
+    workloads(client, "size", 200).await;
+    policy(client, "size").await;
+    fill(client).await;
     let operator = Operator::start().await;
     println!("\nwith 5,000 Secrets of 2 KB, 2,500 ConfigMaps of 8 KB (30 MB) and 200 workloads");
     println!("  start to ready      {:>8} ms", operator.ready_after.as_millis());
@@ -78,9 +91,6 @@ async fn main() {
     println!("  CPU at rest         {:>8.2} % of one core over 20 s", (operator.cpu() - before).as_secs_f64() / 20.0 * 100.0);
     println!("  reference: this benchmark's own process, which holds nothing: {:.1} MB RSS", memory(std::process::id(), "VmRSS"));
     operator.stop();
-
-    hold::policies(&client, true).await;
-    app::run(&client).await;
 }
 
 struct Operator {

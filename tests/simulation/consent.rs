@@ -304,7 +304,7 @@ impl Consent {
             }
         }
         for ((of, _), (pod, let_go)) in &mut self.pods {
-            let set = sets.iter().find(|set| set["metadata"]["uid"].to_string() == of_set(pod));
+            let set = sets.iter().find(|set| set["metadata"]["uid"] == pod["metadata"]["ownerReferences"][0]["uid"]);
             if *of == name {
                 change(let_go, set.is_some_and(|set| set["spec"]["replicas"].as_i64().unwrap_or(0) < counts[&of_set(pod)]));
             }

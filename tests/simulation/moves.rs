@@ -17,7 +17,7 @@ use crate::{
     truth::{Truth, hold, image, mark, pods, server_settled},
 };
 use lockkeeper::core::{
-    decision::{Purpose, Release},
+    decision::{Patch, Purpose, Release},
     gates::{answer::Answer, conversation::Errand},
 };
 
@@ -191,10 +191,9 @@ impl Cluster {
     pub fn decide(&mut self) -> bool {
         let (now, known) = (self.server.now(), self.operator.outbox.len());
         let new = self.operator.decide(now);
-        for patch in self.operator.outbox[known..].to_vec() {
-            let judgement = judge(&self.operator, &self.apps, &patch, now);
-            self.operator.judged.insert(patch.uid.clone(), judgement);
-        }
+        let of = |patch: &Patch| (patch.uid.clone(), judge(&self.operator, &self.apps, patch, now));
+        let judged: Vec<_> = self.operator.outbox[known..].iter().map(of).collect();
+        self.operator.judged.extend(judged);
         new
     }
 
@@ -611,7 +610,6 @@ impl Cluster {
 
     /// A call goes one pod further, or is heard when all have been visited. The request, or the answer, may be lost.
     fn talk(&mut self, index: usize, [request_lost, answer_lost]: [bool; 2]) {
-        let feigned = self.operator.feigns(&self.operator.talks[index]);
         let talk = &mut self.operator.talks[index];
         let Some(next) = talk.answers.iter().position(Option::is_none) else {
             let what = format!("{:?} of {} about {:?}", talk.call.errand, talk.call.workload, talk.call.change);
@@ -619,12 +617,11 @@ impl Cluster {
             return self.say(|| format!("the operator hears the end of {what}"));
         };
         let (visit, errand) = (talk.call.visits[next].clone(), talk.call.errand);
-        let mut answer = match (feigned, request_lost) {
-            (true, _) => Answer::Yes,
-            (_, true) => Answer::Hangs("the request is lost".to_owned()),
-            _ => self.apps.visit(&self.server, (errand, &talk.call.gate, &visit)),
+        let mut answer = match request_lost {
+            true => Answer::Hangs("the request is lost".to_owned()),
+            false => self.apps.visit(&self.server, (errand, &talk.call.gate, &visit)),
         };
-        if answer_lost && !feigned {
+        if answer_lost {
             answer = Answer::Hangs("the answer is lost".to_owned());
         }
         self.seen.noes += usize::from(matches!(answer, Answer::No(_)));

@@ -58,10 +58,6 @@ pub enum Fault {
     IgnoresNo,
     /// Of the pods of a workload it asks only one.
     AsksOne,
-    /// It never tells a pod that it may take work again.
-    KeepsDrained,
-    /// It asks pods once to take no new work, and not again.
-    NeverRenews,
 }
 
 /// A call on its way: the pods are reached one after the other.
@@ -290,15 +286,6 @@ impl Operator {
             _ => {}
         }
         memory.app.hear(&Report { call, begun, ended: now, answers });
-    }
-
-    /// Whether a call is made at all, or the fault only lets the operator believe so.
-    pub fn feigns(&self, talk: &Talk) -> bool {
-        match self.fault {
-            Some(Fault::KeepsDrained) => talk.call.errand == Errand::Withdraw,
-            Some(Fault::NeverRenews) => talk.call.errand == Errand::Prepare && self.heard.contains_key(&talk.call.visits[0].pod),
-            _ => false,
-        }
     }
 
     /// What a patch is for, in a word.
