@@ -342,12 +342,12 @@ async fn outside_of_the_term_nothing_is_sent() {
         operator.leads.send(ended).unwrap();
         for errand in [Errand::Ask, Errand::Prepare, Errand::Withdraw, Errand::Verify] {
             operator.call("8", errand, &gate, pod.address, 1);
-            assert_eq!(in_words(&operator.report().await.answers[0]), "Unusable: this replica of the operator no longer leads");
+            assert_eq!(in_words(&operator.report().await.answers[0]), "NotAsked: this replica of the operator no longer leads");
         }
     }
     release.send(true).unwrap();
     let answers = operator.report().await.answers;
     assert_eq!(answers[..8], [const { Answer::Yes }; 8]);
-    assert_eq!(in_words(&answers[8]), "Unusable: this replica of the operator no longer leads");
+    assert_eq!(in_words(&answers[8]), "NotAsked: this replica of the operator no longer leads");
     assert_eq!((slow.requests().len(), pod.requests().len()), (8, 0));
 }
