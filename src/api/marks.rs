@@ -40,8 +40,40 @@ pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
 /// On a StatefulSet, by the operator: the partition that admission sets while pods go one by one. One that stood before it governed is
 /// nobody's word.
 pub const PARTITION: &str = "lockkeeper.dev/partition";
-/// On a Deployment, `exclusive`: admission makes its strategy `Recreate`. The operator does not write it yet.
+/// On a Deployment, by the operator, `exclusive`: admission makes its strategy `Recreate`. One that stood before it governed is nobody's
+/// word.
 pub const VOLUME_ACCESS: &str = "lockkeeper.dev/volume-access";
+
+/// On a claim and its volume, by the operator, as a label with the value `"true"`: the volume's data is kept. The reclaim policy of the
+/// volume is `Retain`, and admission puts on the claim what keeps Helm, Argo CD and Flux from deleting it.
+pub const RETAINED: &str = "lockkeeper.dev/retained";
+/// On a claim or namespace, by the operator, as a label with the value `"true"`: admission refuses its deletion.
+pub const PROTECTED: &str = "lockkeeper.dev/protected";
+/// On a retained claim and its volume, by the operator: whose data it is, see [`Provenance`](crate::core::volumes::provenance::Provenance).
+pub const PROVENANCE: &str = "lockkeeper.dev/provenance";
+/// On a retained volume, by the operator: its reclaim policy before it was retained.
+pub const ORIGINAL_RECLAIM_POLICY: &str = "lockkeeper.dev/original-reclaim-policy";
+/// On a retained claim, by the operator: since when nothing refers to it.
+pub const ORPHANED_SINCE: &str = "lockkeeper.dev/orphaned-since";
+/// On a protected namespace, by the operator: the claims in it whose deletion is refused and not allowed yet, `, ` between them. Admission
+/// names them, for it sees no other object than the one that is written.
+pub const PROTECTED_CLAIMS: &str = "lockkeeper.dev/protected-claims";
+/// On a namespace, by the platform, as a label with the value `"true"`: its consent to protection Deny. Never written by the operator.
+pub const ALLOW_DENY: &str = "lockkeeper.dev/allow-deny";
+/// On a protected claim or namespace, by a user with the verb `unprotect`: it may be deleted until then, at most 24 hours ahead.
+pub const ALLOW_DELETION_UNTIL: &str = "lockkeeper.dev/allow-deletion-until";
+/// On a claim, by a user with the verb `unprotect`: the name of its volume, whose data need not be kept any more.
+pub const UNPROTECT: &str = "lockkeeper.dev/unprotect";
+/// On a namespace, by a user with the verb `unprotect`: the uid of the namespace of the same name that was there before, whose volumes may
+/// be found again.
+pub const READOPT: &str = "lockkeeper.dev/readopt";
+
+/// What Helm, Argo CD and Flux heed on a claim, and the value that keeps them from deleting it.
+pub const SHIELDS: [(&str, &str); 3] = [
+    ("helm.sh/resource-policy", "keep"),
+    ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
 
 /// On a workload, by users: what its app gate is otherwise than its policy says, such as `port=8081,path=/up`.
 pub const APP_GATE: &str = "lockkeeper.dev/app-gate";

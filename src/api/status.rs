@@ -25,8 +25,11 @@ pub struct UpgradePolicyStatus {
     /// The governed workloads by phase; the parts add up to the total.
     #[serde(default)]
     pub workloads: WorkloadCounts,
+    /// Claims and volumes of data that is kept, those that are left of other times included.
+    #[serde(default)]
+    pub volumes: VolumeCounts,
     /// Ready, Stalled (absent otherwise), UpToDate, Governing, HoldsEnforced (absent where nothing needs holding),
-    /// GatesVerified (absent without an app gate).
+    /// GatesVerified (absent without an app gate), VolumesSafe (absent without volumes).
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -62,6 +65,24 @@ pub struct WorkloadCounts {
     pub would: u32,
     /// Up to date, but the policy asks what cannot be given: gates on `OnDelete` or on a DaemonSet.
     pub unsupported: u32,
+}
+
+/// What is kept. Only protected ones are in use, or will be.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeCounts {
+    /// Claims whose volumes outlive them, the idle ones included.
+    pub protected: u32,
+    /// Of these, those of workloads with 0 replicas, or beyond the last ordinal.
+    pub idle: u32,
+    /// Claims that nothing refers to, and volumes whose claim is gone.
+    pub orphaned: u32,
+    /// Their capacity.
+    pub orphaned_bytes: u64,
+    /// Volumes whose claim of that name is bound to a younger one.
+    pub shadowed: u32,
+    /// Claims whose volume is gone.
+    pub lost: u32,
 }
 
 /// Where a governed workload stands; the first that fits.

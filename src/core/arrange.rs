@@ -214,6 +214,7 @@ fn freezing_spec() -> UpgradePolicySpec {
         config: None,
         gates: None,
         rollout: None,
+        volumes: None,
     }
 }
 

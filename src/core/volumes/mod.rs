@@ -1,0 +1,3 @@
+//! No rollout deadlocks on a volume or mounts it twice, and no data is lost or forgotten.
+
+pub mod provenance;

@@ -1,0 +1,41 @@
+//! Whose data a volume holds: written on the volume, which outlives everything else, and on its claim.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Period, Readopt};
+
+/// The annotation `lockkeeper.dev/provenance`, as JSON. That of the volume is what counts: those who may write claims are many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Provenance {
+    /// The claim's namespace.
+    pub namespace: String,
+    /// That namespace's uid: one that is made anew under the same name may be somebody else's.
+    pub namespace_uid: String,
+    /// The claim's name.
+    pub claim: String,
+    /// The claim's uid.
+    pub claim_uid: String,
+    /// The volume's name.
+    pub volume: String,
+    /// The workload that used it, as `Kind/name`.
+    pub workload: String,
+    /// The policy that had it retained.
+    pub policy: String,
+    /// When a claim that nothing refers to counts as orphaned.
+    pub orphaned_after: Period,
+    /// Whether the next claim of that name gets the data.
+    pub readopt: Readopt,
+}
+
+impl Provenance {
+    /// What stands on an object; none if nothing does, or nothing that can be read.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// As it is written. The order of its fields is fixed.
+    pub fn write(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
