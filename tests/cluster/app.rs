@@ -56,7 +56,7 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
 #[tokio::test]
 async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew() {
     let _operator = operator();
-    let shop = Shop::asking("asked-anew", json!({"period": "3s", "successes": 4})).await;
+    let shop = Shop::asking("asked-anew", json!({"period": "6s", "successes": 4})).await;
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.app(kind, name, 2).await;

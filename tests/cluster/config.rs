@@ -187,7 +187,7 @@ async fn p2_changes_within_the_quiet_time_are_one_rollout_and_back_again_is_none
     let _operator = operator();
     let shop = Shop::open("settle").await;
     // Long enough for what follows, also on a machine that is busy.
-    shop.policy(json!({"config": {"settle": "8s"}})).await;
+    shop.policy(json!({"config": {"settle": "20s"}})).await;
     shop.config_map("both", &[("key", "old")]).await;
     shop.secret("both", &[("key", "old")]).await;
     let secret = json!({"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "both", "key": "key"}}});
@@ -334,7 +334,7 @@ async fn p10_replacing_the_original_manifest_is_no_rollout_of_ours() {
 async fn p14_beyond_the_limit_nothing_rolls_until_the_window_has_moved() {
     let _operator = operator();
     let shop = Shop::open("limit").await;
-    shop.policy(json!({"config": {"settle": "200ms", "limit": {"max": 2, "window": "45s"}}})).await;
+    shop.policy(json!({"config": {"settle": "200ms", "limit": {"max": 2, "window": "90s"}}})).await;
     shop.config_map("app", &[("key", "0")]).await;
     shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
     shop.adopted().await;

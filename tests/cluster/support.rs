@@ -18,7 +18,7 @@ use local_cluster::shared;
 use serde_json::{Value, json};
 
 /// No condition is waited for longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Tests that need the operator to go on hold it for reading; those that stop it, for writing.
 static OPERATOR: RwLock<()> = RwLock::new(());
@@ -575,9 +575,9 @@ impl Shop {
         hold.split(' ').next().unwrap().to_owned()
     }
 
-    /// Asserts that nothing of a hold is left on a workload.
+    /// Waits until nothing of a hold is left on a workload.
     pub async fn is_free(&self, kind: &str, name: &str) {
-        let object = self.get(kind, name).await;
+        let object = eventually("it is free", || self.get(kind, name), |object| mark(object, "hold-since").is_none()).await;
         for left in ["hold", "hold-since", "declared-paused", "declared-partition", "approve", "approved-by", "bypass", "bypassed-by"] {
             assert_eq!(mark(&object, left), None, "{kind} {name}");
         }

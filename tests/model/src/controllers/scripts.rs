@@ -82,7 +82,9 @@ impl Settled {
             available: count(&status["availableReplicas"]),
             images,
             revisions,
-            progressing: condition(workload, "Progressing").and_then(|progressing| Some(progressing["reason"].as_str()?.to_owned())),
+            // Whether the controller sees its new ReplicaSet and that one's first pod at once is a matter of luck.
+            progressing: condition(workload, "Progressing")
+                .and_then(|progressing| Some(progressing["reason"].as_str()?.replace("NewReplicaSetCreated", "ReplicaSetUpdated"))),
             refused,
         }
     }
