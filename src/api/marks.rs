@@ -65,7 +65,7 @@ pub const ALLOW_DELETION_UNTIL: &str = "lockkeeper.dev/allow-deletion-until";
 /// On a claim, by a user with the verb `unprotect`: the name of its volume, whose data need not be kept any more.
 pub const UNPROTECT: &str = "lockkeeper.dev/unprotect";
 /// On a namespace, by a user with the verb `unprotect`: the uid of the namespace of the same name that was there before, whose volumes may
-/// be found again.
+/// be found again. On a volume, by those who may write volumes: the uid of the namespace whose next claim of its name gets it.
 pub const READOPT: &str = "lockkeeper.dev/readopt";
 
 /// What Helm, Argo CD and Flux heed on a claim, and the value that keeps them from deleting it.

@@ -189,6 +189,12 @@ pub enum Reason {
     PrepareTimedOut,
     /// The StatefulSet controller waits for a broken pod of a withdrawn revision (kubernetes#67250).
     StuckBehindPod,
+    /// A new pod waits for a volume that an old one has, and the old one for the new one.
+    StuckOnVolume,
+    /// A claim that it uses is being deleted, and would go with its pods.
+    ClaimTerminating,
+    /// A claim that it uses has another volume than the one with its data.
+    VolumeShadowed,
     /// The policy has gates, and this workload cannot be held: `OnDelete`, or a DaemonSet.
     GatesUnsupported,
 }
@@ -231,6 +237,9 @@ impl Reason {
             Self::AppGateInvalid => "AppGateInvalid",
             Self::PrepareTimedOut => "PrepareTimedOut",
             Self::StuckBehindPod => "StuckBehindPod",
+            Self::StuckOnVolume => "StuckOnVolume",
+            Self::ClaimTerminating => "ClaimTerminating",
+            Self::VolumeShadowed => "VolumeShadowed",
             Self::GatesUnsupported => "GatesUnsupported",
         }
     }

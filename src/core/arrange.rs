@@ -16,7 +16,7 @@ use super::{
         digest::Key,
         references::{self, Reference},
     },
-    decision::{Confirm, Decision, Event, Notice, Patch},
+    decision::{Confirm, Decision, Event, Notice, Patch, StoragePatch, Subject},
     gates::{answer::Answer, conversation::Conversation, prepare, windows::Windows},
     governs::{Governance, GovernanceMark, Standing, governance},
     hold::{
@@ -32,6 +32,8 @@ use super::{
         steps::Order,
         walk,
     },
+    storage::Storage,
+    volumes::{self, Judged, OfWorkload},
     whole_second,
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload, WorkloadId},
 };
@@ -54,6 +56,10 @@ pub struct Surroundings<'a> {
     pub definition: Option<&'a str>,
     /// What is known of the admission policies.
     pub enforcement: &'a Enforcement,
+    /// The storage of the cluster.
+    pub storage: &'a Storage,
+    /// By namespace, what stands there and was told already.
+    pub told: &'a HashMap<String, BTreeSet<(Uid, Event)>>,
     /// What the executor is doing, by the workload's uid.
     pub activities: &'a HashMap<Uid, Activity>,
     /// What is remembered, by the workload's uid.
@@ -70,6 +76,9 @@ pub struct Assessments<'a> {
     gap: Option<Gap>,
     /// By policy, the steps that select nothing.
     empty_steps: BTreeMap<&'a str, Vec<&'a str>>,
+    volumes: Judged,
+    /// What stands here and was told already; none after a start.
+    told: Option<&'a BTreeSet<(Uid, Event)>>,
     now: Timestamp,
 }
 
@@ -83,6 +92,12 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
     let last_changes = last_changes(namespace, &governance, around);
     let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
     let gap = around.enforcement.gap();
+    let volumes = volumes::judge(
+        namespace,
+        &governance,
+        &volumes::Surroundings { storage: around.storage, enforcement: around.enforcement, activities: around.activities, now: around.now },
+    );
+    let no_volumes = OfWorkload::default();
     let mut of = BTreeMap::new();
     let seen: BTreeMap<&WorkloadId, SeenWorkload> = namespace
         .workloads
@@ -140,6 +155,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
             definition: around.definition,
             enforced: gap.is_none(),
             last_change: last_changes.get(policy.name.as_str()).copied(),
+            volumes: volumes.of_workloads.get(id).unwrap_or(&no_volumes),
             waits: waits.as_ref(),
             previous: &previous,
             activity,
@@ -152,7 +168,8 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
         of.insert(id, found);
     }
     let empty_steps = orders.iter().map(|(policy, order)| (*policy, order.empty_steps())).collect();
-    Assessments { namespace, governance, of, gap, empty_steps, now: around.now }
+    let told = around.told.get(&*namespace.name);
+    Assessments { namespace, governance, of, gap, empty_steps, volumes, told, now: around.now }
 }
 
 /// A workload with what belongs to it.
@@ -394,17 +411,38 @@ impl Assessments<'_> {
                 *decision.phases.entry(found.phase).or_default() += 1;
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
-                workload: (*id).clone(),
+                subject: Subject::Workload((*id).clone()),
                 uid: workload.uid.clone(),
                 policy: policy.clone(),
                 event,
                 message,
             }));
         }
+        self.arrange_storage(&mut decision);
         // What comes with a patch is told when that is accepted.
-        decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
+        decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries((&decision.patches, &decision.storage), notice));
         decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
         decision
+    }
+
+    fn arrange_storage(&mut self, decision: &mut Decision) {
+        for (patch, notice) in std::mem::take(&mut self.volumes.patches) {
+            decision.notices.extend(notice.map(|(event, message)| Notice {
+                subject: Subject::Storage(patch.object.clone()),
+                uid: patch.uid.clone(),
+                policy: None,
+                event,
+                message,
+            }));
+            decision.storage.push(patch);
+        }
+        // After a start, what is only worth knowing was told by the operator before.
+        let heard = |notice: &Notice| self.told.is_some() || notice.event.is_warning();
+        let none = BTreeSet::new();
+        decision.notices.extend(self.volumes.untold(self.told.unwrap_or(&none)).filter(heard));
+        decision.told = self.volumes.standing.iter().map(|(uid, event, ..)| (uid.clone(), *event)).collect();
+        decision.volumes = std::mem::take(&mut self.volumes.states);
+        decision.wake = decision.wake.into_iter().chain(self.volumes.wake).min();
     }
 
     fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
@@ -453,6 +491,11 @@ impl Assessments<'_> {
         if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
             status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), &unmarked, self.now));
         }
+        if policy.spec.as_ref().is_ok_and(|spec| volumes::usage::of_spec(spec).is_some()) {
+            let summary = self.volumes.summary(policy);
+            status.conditions.push(conditions::of_volumes(policy, &summary, self.now));
+            status.volumes = summary.counts;
+        }
         status
     }
 
@@ -495,8 +538,8 @@ fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
     answers
 }
 
-fn carries(patches: &[Patch], notice: &Notice) -> bool {
-    patches.iter().any(|patch| patch.uid == notice.uid)
+fn carries(decision: (&[Patch], &[StoragePatch]), notice: &Notice) -> bool {
+    decision.0.iter().any(|patch| patch.uid == notice.uid) || decision.1.iter().any(|patch| patch.uid == notice.uid)
 }
 
 fn count(counts: &mut WorkloadCounts, phase: Phase) {

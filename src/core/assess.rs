@@ -25,6 +25,7 @@ use super::{
         outcome::{Ended, Outcome, Previous},
         progress::{self, Progress},
     },
+    volumes::{self, OfWorkload},
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, Uid, UserHold, Workload},
 };
 use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
@@ -61,6 +62,8 @@ pub struct Input<'a> {
     pub enforced: bool,
     /// When something of its policy changed last.
     pub last_change: Option<Timestamp>,
+    /// What its volumes mean for it.
+    pub volumes: &'a OfWorkload,
     /// What keeps it from its turn among the workloads of its policy.
     pub waits: Option<&'a Closed>,
     /// What it restarts with.
@@ -283,6 +286,9 @@ pub fn assess(input: &Input) -> Assessment {
     }
     let hold = Hold::on(input.workload).filter(|_| !input.workload.deleting);
     found.memory.hold = hold.as_ref().map(|hold| hold.id.clone());
+    if input.spec.mode != Mode::Observe && !input.frozen && !input.workload.deleting {
+        volumes::strategy::mark(input, &mut found);
+    }
     match &hold {
         Some(hold) if input.spec.mode == Mode::Observe => match marking::when_ungoverned(input.workload) {
             WhenUngoverned::Keep => hold::release::stand_kept(input, hold, &mut found),
@@ -335,6 +341,7 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     }
     if found.roll.is_none() && !found.asked {
         rollout::walk::assess(input, &outcome, found);
+        volumes::strategy::unblock(input, progress, found);
     }
     if matches!(progress, Progress::UnderWay(_) | Progress::Unobserved) {
         keep_drained(input, &outcome, found);

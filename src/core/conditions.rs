@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{hold::enforced::Gap, later, whole_second, world::Policy};
+use super::{hold::enforced::Gap, later, volumes::Summary, whole_second, world::Policy};
 use crate::api::{UpgradePolicyStatus, WorkloadCounts};
 
 /// A status whose phases and reasons stay as they are is written at most this often.
@@ -100,6 +100,22 @@ pub fn of_gates(policy: &Policy, broken: &[String], unasked: usize, now: Timesta
     }
 }
 
+/// Whether data or rollouts are in danger.
+pub fn of_volumes(policy: &Policy, summary: &Summary, now: Timestamp) -> Condition {
+    let notes = summary.notes.iter().fold(String::new(), |all, note| format!("{all}. {note}"));
+    let Some(first) = summary.dangers.first() else {
+        let counts = &summary.counts;
+        let protected = match counts.protected {
+            0 => "no claim of its workloads is protected".to_owned(),
+            1 => "the data of 1 claim is kept whatever is deleted".to_owned(),
+            some => format!("the data of {some} claims is kept whatever is deleted"),
+        };
+        return condition(policy, "VolumesSafe", true, "NoDanger", protected + &notes, now);
+    };
+    let message = summary.dangers.iter().map(|danger| danger.say().1).collect::<Vec<_>>().join(". ");
+    condition(policy, "VolumesSafe", false, first.say().0, message + &notes, now)
+}
+
 /// The conditions of a policy whose spec cannot be acted on.
 pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
     let message = format!(
@@ -143,7 +159,7 @@ pub fn write_at(old: &UpgradePolicyStatus, new: &UpgradePolicyStatus, last_write
     let outline = |status: &UpgradePolicyStatus| {
         let conditions: Vec<_> = status.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect();
         let attention: Vec<_> = status.attention.iter().map(|a| (a.kind, a.name.clone(), a.phase, a.reason)).collect();
-        (status.observed_generation, status.workloads.clone(), conditions, attention)
+        (status.observed_generation, status.workloads.clone(), status.volumes.clone(), conditions, attention)
     };
     match last_write {
         Some(last) if outline(old) == outline(new) => Some(later(last, QUIET).max(now)),

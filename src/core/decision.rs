@@ -1,13 +1,18 @@
 //! What is to be done: requests with their preconditions, and what to tell whom.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::{Map, Value, json};
 
 use super::{
     config::change::Cause,
     gates::conversation::Call,
+    volumes::State,
     world::{Memory, Uid, WorkloadId},
 };
 use crate::api::{Phase, Reason, UpgradePolicyStatus, marks};
@@ -17,6 +22,8 @@ use crate::api::{Phase, Reason, UpgradePolicyStatus, marks};
 pub struct Decision {
     /// At most one request a workload.
     pub patches: Vec<Patch>,
+    /// At most one request an object of storage.
+    pub storage: Vec<StoragePatch>,
     /// For each config rollout among them, the policy and what changed.
     pub rolled: BTreeMap<Uid, (Option<(String, Uid)>, String)>,
     /// The status of each policy, by its name.
@@ -33,6 +40,10 @@ pub struct Decision {
     pub suppressed: Vec<Reason>,
     /// Workloads some of whose pods may run on old config.
     pub stale: usize,
+    /// Kept data by its state, and its bytes.
+    pub volumes: BTreeMap<State, (u64, u64)>,
+    /// What stands and was told, to remember.
+    pub told: BTreeSet<(Uid, Event)>,
     /// Governed workloads by phase.
     pub phases: BTreeMap<Phase, usize>,
     /// When to look again, even if nothing happens.
@@ -87,6 +98,8 @@ pub enum Purpose {
     Release(Release),
     /// The next pod of a StatefulSet is let through.
     Step,
+    /// A rollout that is stuck on a volume ends its old pods first.
+    Unblock,
     /// The workload is no longer governed.
     Forget {
         /// What must be seen live first, where no policy selects it any more.
@@ -189,11 +202,123 @@ fn pointer(map: &str, key: &str) -> String {
     format!("{map}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Something that happened, for an event on the workload and on its policy.
+/// A patch of a claim, a volume or a namespace. Does nothing if the object is no longer the version that was decided on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoragePatch {
+    /// Which object.
+    pub object: StorageObject,
+    /// Its uid.
+    pub uid: Uid,
+    /// The version that was decided on.
+    pub resource_version: u64,
+    /// Labels to set to `"true"`, or to remove.
+    pub labels: BTreeMap<&'static str, bool>,
+    /// Annotations to set, or to remove.
+    pub annotations: BTreeMap<&'static str, Option<String>>,
+    /// A volume's new reclaim policy.
+    pub reclaim_policy: Option<String>,
+    /// The uid of the claim that a volume is for; none: it is for the next claim of that name.
+    pub claim_uid: Option<Option<String>>,
+    /// The owners that a claim keeps.
+    pub owners: Option<Vec<OwnerReference>>,
+}
+
+/// An object of storage, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StorageObject {
+    /// A PersistentVolumeClaim.
+    Claim(String),
+    /// A PersistentVolume.
+    Volume(String),
+    /// A Namespace.
+    Namespace(String),
+}
+
+impl StoragePatch {
+    /// Changes nothing yet.
+    pub fn new(object: StorageObject, uid: &Uid, resource_version: u64) -> Self {
+        Self {
+            object,
+            uid: uid.clone(),
+            resource_version,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            reclaim_policy: None,
+            claim_uid: None,
+            owners: None,
+        }
+    }
+
+    /// Sets or removes a label, if that is not so already.
+    pub fn label(&mut self, stands: bool, label: &'static str, wanted: bool) {
+        if stands != wanted {
+            self.labels.insert(label, wanted);
+        }
+    }
+
+    /// Sets or removes an annotation, if that is not so already.
+    pub fn annotate(&mut self, stand: &BTreeMap<String, String>, mark: &'static str, wanted: Option<String>) {
+        if stand.get(mark) != wanted.as_ref() {
+            self.annotations.insert(mark, wanted);
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        let Self { object: _, uid: _, resource_version: _, labels, annotations, reclaim_policy, claim_uid, owners } = self;
+        labels.is_empty() && annotations.is_empty() && reclaim_policy.is_none() && claim_uid.is_none() && owners.is_none()
+    }
+
+    /// The merge patch. A resourceVersion in it that is not the object's is answered with a conflict.
+    pub fn json(&self) -> Value {
+        let mut metadata = json!({"uid": &*self.uid, "resourceVersion": self.resource_version.to_string()});
+        if !self.labels.is_empty() {
+            let labels = self.labels.iter().map(|(label, set)| ((*label).to_owned(), set.then_some("true").into()));
+            metadata["labels"] = labels.collect::<Map<_, _>>().into();
+        }
+        if !self.annotations.is_empty() {
+            let annotations = self.annotations.iter().map(|(mark, value)| ((*mark).to_owned(), value.clone().into()));
+            metadata["annotations"] = annotations.collect::<Map<_, _>>().into();
+        }
+        if let Some(owners) = &self.owners {
+            metadata["ownerReferences"] = json!(owners);
+        }
+        let mut body = json!({"metadata": metadata});
+        if let Some(policy) = &self.reclaim_policy {
+            body["spec"]["persistentVolumeReclaimPolicy"] = json!(policy);
+        }
+        if let Some(uid) = &self.claim_uid {
+            body["spec"]["claimRef"] = json!({"uid": uid, "resourceVersion": null});
+        }
+        body
+    }
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A workload.
+    Workload(WorkloadId),
+    /// An object of storage.
+    Storage(StorageObject),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Workload(id) => id.fmt(f),
+            Self::Storage(StorageObject::Claim(name)) => write!(f, "PersistentVolumeClaim/{name}"),
+            Self::Storage(StorageObject::Volume(name)) => write!(f, "PersistentVolume/{name}"),
+            Self::Storage(StorageObject::Namespace(name)) => write!(f, "Namespace/{name}"),
+        }
+    }
+}
+
+/// Something that happened, for an event on what it is about and on the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// The workload.
-    pub workload: WorkloadId,
+    /// What it is about.
+    pub subject: Subject,
     /// Its uid.
     pub uid: Uid,
     /// The policy that governs it, with its uid.
@@ -237,6 +362,20 @@ pub enum Event {
     RunningRevisionBroken,
     /// The policy that holds a change went with the CRD.
     PolicyLost,
+    /// Admission makes a Deployment's strategy Recreate, or does so no longer.
+    StrategyChanged,
+    /// The data of a claim is kept from now on, whatever is deleted.
+    VolumeProtected,
+    /// It is kept no longer.
+    VolumeUnprotected,
+    /// Nothing refers to a claim whose data is kept, or the claim is gone.
+    VolumeOrphaned,
+    /// A claim has the volume again that one of its name had before.
+    VolumeReadopted,
+    /// A claim has another volume than the one with its data.
+    VolumeShadowed,
+    /// A claim whose data is kept is being deleted while pods use it.
+    ClaimTerminatingInUse,
 }
 
 impl Event {
@@ -252,6 +391,8 @@ impl Event {
                 | Self::PrepareTimedOut
                 | Self::RunningRevisionBroken
                 | Self::PolicyLost
+                | Self::VolumeShadowed
+                | Self::ClaimTerminatingInUse
         )
     }
 
@@ -259,7 +400,16 @@ impl Event {
     pub fn comes_with_patch(self) -> bool {
         matches!(
             self,
-            Self::RolloutDone | Self::RolloutFailed | Self::UpgradeHeld | Self::UpgradeReleased | Self::HoldBypassed | Self::HoldMissed
+            Self::RolloutDone
+                | Self::RolloutFailed
+                | Self::UpgradeHeld
+                | Self::UpgradeReleased
+                | Self::HoldBypassed
+                | Self::HoldMissed
+                | Self::StrategyChanged
+                | Self::VolumeProtected
+                | Self::VolumeUnprotected
+                | Self::VolumeReadopted
         )
     }
 
@@ -281,6 +431,13 @@ impl Event {
             Self::PrepareTimedOut => "PrepareTimedOut",
             Self::RunningRevisionBroken => "RunningRevisionBroken",
             Self::PolicyLost => "PolicyLost",
+            Self::StrategyChanged => "StrategyChanged",
+            Self::VolumeProtected => "VolumeProtected",
+            Self::VolumeUnprotected => "VolumeUnprotected",
+            Self::VolumeOrphaned => "VolumeOrphaned",
+            Self::VolumeReadopted => "VolumeReadopted",
+            Self::VolumeShadowed => "VolumeShadowed",
+            Self::ClaimTerminatingInUse => "ClaimTerminatingInUse",
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod governs;
 pub mod hold;
 pub mod lease;
 pub mod rollout;
+pub mod storage;
 pub mod volumes;
 pub mod world;
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     config::{digest::Digest, references::Reference},
     gates::{conversation::Conversation, windows::Windows},
+    storage::{Claim, ClaimsOfPod, ClaimsOfTemplate},
 };
 use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
@@ -37,6 +38,12 @@ pub struct Namespace {
     pub config: BTreeMap<ConfigId, ConfigEntry>,
     /// Deployments that an Argo Rollout or a Flagger Canary acts on, with its kind and name.
     pub delegates: BTreeMap<(String, String), WorkloadId>,
+    /// Its claims by name.
+    pub claims: BTreeMap<String, Claim>,
+    /// The claims that each CronJob names, by its uid.
+    pub cron_jobs: BTreeMap<Uid, Arc<[String]>>,
+    /// What each HorizontalPodAutoscaler scales, and up to how many pods, by its uid.
+    pub autoscalers: BTreeMap<Uid, (WorkloadId, u32)>,
 }
 
 impl Namespace {
@@ -74,7 +81,7 @@ impl Namespace {
 
     /// Whether there is nothing in it that matters.
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.workloads.is_empty() && self.pods.is_empty() && self.config.is_empty()
+        self.policies.is_empty() && self.workloads.is_empty() && self.pods.is_empty() && self.config.is_empty() && self.claims.is_empty()
     }
 }
 
@@ -143,6 +150,8 @@ pub struct Workload {
     pub noted: Option<Timestamp>,
     /// Its pod template.
     pub template: Template,
+    /// What its template says of volumes.
+    pub claims: ClaimsOfTemplate,
     /// How far its rollout is.
     pub rollout: RolloutState,
 }
@@ -316,6 +325,8 @@ pub struct Pod {
     pub restarts: u32,
     /// When a container that was started again twice or more last ended with an error.
     pub crashed: Option<Timestamp>,
+    /// The claims that it uses.
+    pub claims: ClaimsOfPod,
 }
 
 impl Pod {

@@ -14,7 +14,10 @@ use rand::RngExt;
 use tokio::sync::mpsc;
 
 use super::{clock, errors::within};
-use crate::{core::decision::Notice, telemetry::metrics::Metrics};
+use crate::{
+    core::decision::{Notice, StorageObject, Subject},
+    telemetry::metrics::Metrics,
+};
 
 /// Events that wait to be written; more are dropped and counted.
 const QUEUE: usize = 1024;
@@ -38,8 +41,10 @@ impl Events {
         let task = tokio::spawn(async move {
             while let Some((namespace, notice, time)) = waiting.recv().await {
                 for regarding in regarding(&namespace, &notice) {
-                    let events: Api<KubeEvent> = Api::namespaced(client.clone(), &namespace);
-                    if let Err(error) = within(events.create(&PostParams::default(), &event(&namespace, &notice, regarding, time))).await {
+                    // What is about an object of the cluster goes where kubectl looks for it.
+                    let place = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
+                    let events: Api<KubeEvent> = Api::namespaced(client.clone(), &place);
+                    if let Err(error) = within(events.create(&PostParams::default(), &event(&place, &notice, regarding, time))).await {
                         lost.event_lost();
                         tracing::debug!(%namespace, error = %error.sentence(), "an event could not be written");
                     }
@@ -53,9 +58,9 @@ impl Events {
     pub fn tell(&self, namespace: &str, notice: Notice) {
         let policy = notice.policy.as_ref().map_or("", |(name, _)| name);
         if notice.event.is_warning() {
-            tracing::warn!(namespace, workload = %notice.workload, policy, event = notice.event.reason(), "{}", notice.message);
+            tracing::warn!(namespace, about = %notice.subject, policy, event = notice.event.reason(), "{}", notice.message);
         } else {
-            tracing::info!(namespace, workload = %notice.workload, policy, event = notice.event.reason(), "{}", notice.message);
+            tracing::info!(namespace, about = %notice.subject, policy, event = notice.event.reason(), "{}", notice.message);
         }
         if self.queue.try_send((namespace.to_owned(), notice, clock::now())).is_err() {
             self.metrics.event_lost();
@@ -78,14 +83,23 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
         uid: Some(uid.to_owned()),
         ..ObjectReference::default()
     };
-    let workload = reference("apps/v1", notice.workload.kind.to_string(), &notice.workload.name, &notice.uid);
+    let (uid, of_cluster) = (&*notice.uid, |mut reference: ObjectReference| {
+        reference.namespace = None;
+        reference
+    });
+    let subject = match &notice.subject {
+        Subject::Workload(id) => reference("apps/v1", id.kind.to_string(), &id.name, uid),
+        Subject::Storage(StorageObject::Claim(name)) => reference("v1", "PersistentVolumeClaim".to_owned(), name, uid),
+        Subject::Storage(StorageObject::Volume(name)) => of_cluster(reference("v1", "PersistentVolume".to_owned(), name, uid)),
+        Subject::Storage(StorageObject::Namespace(name)) => of_cluster(reference("v1", "Namespace".to_owned(), name, uid)),
+    };
     let policy = notice.policy.iter().map(|(name, uid)| reference("lockkeeper.dev/v1alpha1", "UpgradePolicy".to_owned(), name, uid));
-    std::iter::once(workload).chain(policy).collect()
+    std::iter::once(subject).chain(policy).collect()
 }
 
 fn event(namespace: &str, notice: &Notice, regarding: ObjectReference, time: Timestamp) -> KubeEvent {
     let on_policy = regarding.kind.as_deref() == Some("UpgradePolicy");
-    let mut note = if on_policy { format!("{}: {}", notice.workload, notice.message) } else { notice.message.clone() };
+    let mut note = if on_policy { format!("{}: {}", notice.subject, notice.message) } else { notice.message.clone() };
     if note.len() > NOTE_LIMIT {
         let end = (0..=NOTE_LIMIT - 4).rev().find(|&end| note.is_char_boundary(end)).unwrap_or_default();
         note.truncate(end);

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     api::{UpgradePolicy, UpgradePolicyStatus, WorkloadKind, crd, marks},
     core::{
-        decision::{Notice, Patch, Purpose, Release},
+        decision::{Notice, Patch, Purpose, Release, StorageObject, StoragePatch},
         gates::conversation::Report,
         governs::selector,
         later,
@@ -61,6 +61,8 @@ pub struct Completion {
 pub enum Outcome {
     /// A workload's patch: the resourceVersion that it brought about.
     Patch(Box<Patch>, Vec<Notice>, Result<u64, Error>),
+    /// A patch of an object of storage.
+    Storage(Box<StoragePatch>, Option<Notice>, Result<u64, Error>),
     /// What pods said.
     Heard(Box<Report>),
     /// A policy's status, by the policy's name.
@@ -129,18 +131,9 @@ impl Executor {
 
     /// Makes a request, unless one for this object is under way. `notices` are what its success means.
     pub fn patch(&mut self, namespace: &str, patch: Patch, notices: Vec<Notice>) {
-        let slot = self.slots.entry(patch.uid.clone()).or_default();
-        if slot.activity.in_flight {
-            return;
-        }
-        slot.namespace = namespace.to_owned();
-        (slot.busy, slot.activity.in_flight) = (true, true);
-        slot.activity.begins = begins(&patch);
-        self.activities.insert(patch.uid.clone(), slot.activity.clone());
-        let lane = if slot.failures > 0 { self.retries.clone() } else { self.fresh.clone() };
+        let Some(lane) = self.take(namespace, &patch.uid, begins(&patch)) else { return };
         let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
         let (term, number, decided) = (self.term.clone(), self.term.borrow().number, clock::moment());
-        self.under_way += 1;
         tokio::spawn(async move {
             let result = match lane.acquire().await {
                 // Whoever agreed may have begun something since, or said no to another replica.
@@ -153,6 +146,36 @@ impl Executor {
             // Nobody listens any more when the operator stops.
             let _ = done.send(Completion { namespace, uid, outcome: Outcome::Patch(Box::new(patch), notices, result) });
         });
+    }
+
+    /// Makes a request about an object of storage, unless one for it is under way. `notice` is what its success means.
+    pub fn storage(&mut self, namespace: &str, patch: StoragePatch, notice: Option<Notice>) {
+        let Some(lane) = self.take(namespace, &patch.uid, false) else { return };
+        let (client, done, namespace, term) = (self.client.clone(), self.done.clone(), namespace.to_owned(), self.term.clone());
+        let number = self.term.borrow().number;
+        tokio::spawn(async move {
+            let result = match lane.acquire().await {
+                Ok(_permit) if term.borrow().number != number => Err(Error::NotLeading),
+                Ok(_permit) => send_storage(&client, &term, &namespace, &patch).await,
+                Err(_) => Err(Error::Timeout),
+            };
+            let uid = patch.uid.clone();
+            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Storage(Box::new(patch), notice, result) });
+        });
+    }
+
+    /// Takes an object for a request, if none about it is under way; the lane in which the request waits its turn.
+    fn take(&mut self, namespace: &str, uid: &Uid, begins: bool) -> Option<Arc<Semaphore>> {
+        let slot = self.slots.entry(uid.clone()).or_default();
+        if slot.activity.in_flight {
+            return None;
+        }
+        slot.namespace = namespace.to_owned();
+        slot.busy = true;
+        (slot.activity.in_flight, slot.activity.begins) = (true, begins);
+        self.activities.insert(uid.clone(), slot.activity.clone());
+        self.under_way += 1;
+        Some(if slot.failures > 0 { self.retries.clone() } else { self.fresh.clone() })
     }
 
     /// When a policy's status was last written, and when it may be written again.
@@ -277,7 +300,7 @@ impl Executor {
 
 /// Whether a patch begins to end pods.
 fn begins(patch: &Patch) -> bool {
-    matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step)
+    matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step | Purpose::Unblock)
 }
 
 /// Asked just before each request that writes.
@@ -296,6 +319,19 @@ async fn send(client: &Client, term: &watch::Receiver<Term>, namespace: &str, pa
     let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     leads(term)?;
     let answer = within(workloads.patch_metadata(&patch.workload.name, &params, &Body::<DynamicObject>::Json(body))).await?;
+    Ok(crate::workload::resource_version(&answer.metadata))
+}
+
+async fn send_storage(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &StoragePatch) -> Result<u64, Error> {
+    let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let kind = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
+    let (objects, name): (Api<DynamicObject>, _) = match &patch.object {
+        StorageObject::Claim(name) => (Api::namespaced_with(client.clone(), namespace, &kind("PersistentVolumeClaim")), name),
+        StorageObject::Volume(name) => (Api::all_with(client.clone(), &kind("PersistentVolume")), name),
+        StorageObject::Namespace(name) => (Api::all_with(client.clone(), &kind("Namespace")), name),
+    };
+    leads(term)?;
+    let answer = within(objects.patch_metadata(name, &params, &Body::Merge(patch.json()))).await?;
     Ok(crate::workload::resource_version(&answer.metadata))
 }
 

@@ -1,7 +1,7 @@
 //! The main loop: take in what was seen, let the core decide, hand over what is to be done. It never waits for an action.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -24,7 +24,7 @@ use crate::{
         arrange::{Surroundings, assess_all},
         conditions,
         config::digest::Key,
-        decision::{Decision, Event, Notice, Patch, Purpose},
+        decision::{Decision, Event, Notice, Patch, Purpose, Subject},
         later,
         rollout::slots::{self, Demand},
         world::{Memory, Uid},
@@ -64,6 +64,8 @@ pub struct Reconciler {
     /// Told that the loop comes round.
     pub heartbeat: Heartbeat,
     memories: HashMap<Uid, Memory>,
+    /// By namespace, what stands there of volumes and was told.
+    told: HashMap<String, BTreeSet<(Uid, Event)>>,
     demands: BTreeMap<String, Demand>,
     wakes: BTreeMap<String, Timestamp>,
     /// Until when a namespace that was just decided on rests.
@@ -98,6 +100,7 @@ impl Reconciler {
             metrics,
             heartbeat: Heartbeat::default(),
             memories: HashMap::new(),
+            told: HashMap::new(),
             demands: BTreeMap::new(),
             wakes: BTreeMap::new(),
             rests: HashMap::new(),
@@ -149,6 +152,7 @@ impl Reconciler {
         if !term.may_act(clock::moment()) {
             if self.leads.take().is_some() {
                 self.memories.clear();
+                self.told.clear();
                 self.demands.clear();
                 self.metrics.leads(false);
             }
@@ -159,6 +163,7 @@ impl Reconciler {
             Some((number, from)) if number == term.number => from,
             _ => {
                 self.memories.clear();
+                self.told.clear();
                 self.demands.clear();
                 self.metrics.leads(true);
                 self.index.touch_all();
@@ -206,16 +211,16 @@ impl Reconciler {
             self.watched_since = Some(clock::now());
             self.index.touch_all();
         }
-        if let Some((uid, version)) = effects.workload_seen {
+        if let Some((uid, version)) = effects.object_seen {
             self.executor.seen(&uid, version);
         }
-        for uid in effects.workloads_gone {
+        for uid in effects.gone {
             self.memories.remove(&uid);
             self.executor.forget(&uid);
         }
-        if effects.policies_changed {
+        if effects.interest_changed {
             self.metrics.set_policies(self.index.policies());
-            for gone in self.streams.follow(&self.index.with_policies()) {
+            for gone in self.streams.follow(&self.index.with_interest()) {
                 self.index.forget_pods(&gone);
                 self.index.touch(&gone);
             }
@@ -238,6 +243,20 @@ impl Reconciler {
                 }
                 let workload = self.index.namespace(&namespace).and_then(|namespace| namespace.workloads.get(&patch.workload));
                 let seen = workload.filter(|workload| workload.uid == uid).map_or(0, |workload| workload.resource_version);
+                self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
+            }
+            Outcome::Storage(patch, notice, result) => {
+                self.metrics.storage_patched(result.as_ref().map_or_else(|error| outcome_of(error.class()), |_| "Accepted"));
+                match &result {
+                    Ok(_) => notice.into_iter().for_each(|notice| self.events.tell(&namespace, notice)),
+                    Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
+                        tracing::debug!(namespace, object = ?patch.object, error = %error.sentence(), "decided on an older version; looking again");
+                    }
+                    Err(error) => {
+                        tracing::warn!(namespace, object = ?patch.object, error = %error.sentence(), "a patch failed; it is tried again");
+                    }
+                }
+                let seen = self.index.version_of(&namespace, &patch.object).unwrap_or_default();
                 self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
             }
             Outcome::Heard(report) => {
@@ -277,7 +296,7 @@ impl Reconciler {
                 self.metrics.released(release.as_str());
                 tracing::info!(namespace, workload = %patch.workload, cause = release.as_str(), "released: the held change goes through");
             }
-            Purpose::Record | Purpose::Step => {}
+            Purpose::Record | Purpose::Step | Purpose::Unblock => {}
         }
         for notice in notices {
             if notice.event == Event::HoldBypassed {
@@ -340,6 +359,8 @@ impl Reconciler {
             watched,
             definition: self.index.definition(),
             enforcement: self.index.enforcement(),
+            storage: self.index.storage(),
+            told: &self.told,
             activities: self.executor.activities(),
             memories: &self.memories,
             now,
@@ -355,6 +376,7 @@ impl Reconciler {
                 None => {
                     self.demands.remove(name);
                     self.wakes.remove(name);
+                    self.metrics.set_volumes(name, BTreeMap::new());
                     self.metrics.set_namespace(name, BTreeMap::new(), 0);
                 }
             }
@@ -370,6 +392,7 @@ impl Reconciler {
         for (name, assessments) in assessed {
             decisions.push((name.clone(), assessments.arrange(&granted, &self.memories)));
         }
+        self.told.retain(|name, _| self.index.namespace(name).is_some());
         for (name, demand) in &mut self.demands {
             let here = |uid: &Uid| granted.contains(uid);
             let count = demand.waiting.iter().filter(|one| here(&one.uid)).count();
@@ -389,6 +412,8 @@ impl Reconciler {
     fn hand_over(&mut self, namespace: &str, mut decision: Decision) {
         self.memories.extend(decision.memories);
         self.metrics.set_namespace(namespace, decision.phases, decision.stale);
+        self.metrics.set_volumes(namespace, decision.volumes);
+        self.told.insert(namespace.to_owned(), decision.told);
         decision.waited.into_iter().for_each(|(reason, time)| self.metrics.waited(reason, time));
         decision.suppressed.into_iter().for_each(|reason| self.metrics.suppressed(reason));
         if let Some(wake) = decision.wake {
@@ -400,6 +425,11 @@ impl Reconciler {
             notices.extend(begun(&patch, decision.rolled.get(&patch.uid)));
             tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, "patching");
             self.executor.patch(namespace, patch, notices);
+        }
+        for patch in decision.storage {
+            let notice = decision.notices.extract_if(.., |notice| notice.uid == patch.uid && notice.event.comes_with_patch()).next();
+            tracing::debug!(namespace, object = ?patch.object, "patching");
+            self.executor.storage(namespace, patch, notice);
         }
         for call in decision.calls {
             self.asker.call(namespace, call);
@@ -427,7 +457,7 @@ impl Reconciler {
 fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Option<Notice> {
     let (&Purpose::Roll(cause, _), Some((policy, what))) = (&patch.purpose, rolled) else { return None };
     Some(Notice {
-        workload: patch.workload.clone(),
+        subject: Subject::Workload(patch.workload.clone()),
         uid: patch.uid.clone(),
         policy: policy.clone(),
         event: Event::ConfigRollout,

@@ -24,11 +24,15 @@ use super::{
         AdmissionView, Canaries, ConfigMaps, ConfigView, ControllerRevisions, DaemonSets, DefinitionView, Definitions, Delegate,
         Deployments, MutatingBindings, MutatingPolicies, Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets, ValidatingBindings,
         ValidatingPolicies, Watched, Wire,
+        storage::{AutoscalerView, Autoscalers, Claims, CronJobView, CronJobs, DriverView, Drivers, Namespaces, StorageView, Volumes},
     },
 };
 use crate::{
     api::crd,
-    core::world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
+    core::{
+        storage::{Claim, NamespaceObject, Volume},
+        world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
+    },
     telemetry::metrics::Metrics,
 };
 
@@ -114,13 +118,15 @@ pub enum View {
     Definition(DefinitionView),
     /// Of an admission policy or binding.
     Admission(AdmissionView),
+    /// Of something that concerns storage.
+    Storage(StorageView),
 }
 
 macro_rules! into_view {
-    ($($from:ty => $variant:ident $(($wrap:path))?),* $(,)?) => {
+    ($($from:ty => $variant:ident ($wrap:expr)),* $(,)?) => {
         $(impl From<$from> for View {
             fn from(view: $from) -> Self {
-                Self::$variant($($wrap)?(view))
+                Self::$variant(($wrap)(view))
             }
         })*
     };
@@ -136,6 +142,12 @@ into_view!(
     Option<ControllerRevision> => ControllerRevision (std::convert::identity),
     DefinitionView => Definition (std::convert::identity),
     AdmissionView => Admission (std::convert::identity),
+    Claim => Storage (|view| StorageView::Claim(Box::new(view))),
+    Volume => Storage (|view| StorageView::Volume(Box::new(view))),
+    NamespaceObject => Storage (|view| StorageView::Namespace(Box::new(view))),
+    DriverView => Storage (|view: DriverView| StorageView::Driver(view.0)),
+    CronJobView => Storage (|view: CronJobView| StorageView::CronJob(view.0)),
+    AutoscalerView => Storage (|view: AutoscalerView| StorageView::Autoscaler(view.0)),
 );
 
 /// Which watches are not complete yet, by name; shared with the readiness probe.
@@ -186,6 +198,13 @@ impl Streams {
         streams.spawn::<MutatingBindings>(None, all.clone(), true);
         streams.spawn::<ValidatingPolicies>(None, all.clone(), true);
         streams.spawn::<ValidatingBindings>(None, all.clone(), true);
+        // What is left of policies, releases and namespaces that are gone is found again.
+        streams.spawn::<Claims>(None, all.clone(), true);
+        streams.spawn::<Volumes>(None, all.clone(), true);
+        streams.spawn::<Namespaces>(None, all.clone(), true);
+        streams.spawn::<Drivers>(None, all.clone(), true);
+        streams.spawn::<CronJobs>(None, all.clone(), true);
+        streams.spawn::<Autoscalers>(None, all.clone(), true);
         // Nobody waits for these two: most clusters do not serve them.
         streams.spawn::<Rollouts>(None, all.clone(), false);
         streams.spawn::<Canaries>(None, all, false);

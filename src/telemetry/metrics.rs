@@ -17,7 +17,7 @@ use prometheus_client::{
 
 use crate::{
     api::{Phase, Reason},
-    core::{config::change::Cause, decision::Purpose, gates::conversation::Errand},
+    core::{config::change::Cause, decision::Purpose, gates::conversation::Errand, volumes::State},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,6 +48,11 @@ struct QuestionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
 }
@@ -72,6 +77,9 @@ pub struct Metrics {
     watch_errors: Family<KindLabel, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
     by_namespace: Mutex<BTreeMap<String, Counts>>,
+    volumes: Family<StateLabel, Gauge<i64, AtomicI64>>,
+    volume_bytes: Family<StateLabel, Gauge<i64, AtomicI64>>,
+    volumes_by_namespace: Mutex<BTreeMap<String, BTreeMap<State, (u64, u64)>>>,
 }
 
 const PHASES: [(Phase, &str); 11] = [
@@ -107,6 +115,9 @@ impl Default for Metrics {
             watch_errors: Family::default(),
             events_lost: Counter::default(),
             by_namespace: Mutex::default(),
+            volumes: Family::default(),
+            volume_bytes: Family::default(),
+            volumes_by_namespace: Mutex::default(),
         };
         metrics.registered()
     }
@@ -118,6 +129,8 @@ impl Metrics {
         registry.register("leader", "1 in the replica that acts, 0 in the others", self.leader.clone());
         registry.register("policies", "UpgradePolicies", self.policies.clone());
         registry.register("workloads", "Governed workloads by phase", self.workloads.clone());
+        registry.register("volumes", "Volumes whose data is kept by state", self.volumes.clone());
+        registry.register("volume_bytes", "Capacity of the volumes whose data is kept by state", self.volume_bytes.clone());
         registry.register("stale_workloads", "Workloads some of whose pods may run on old config", self.stale.clone());
         registry.register("config_rollouts", "Config rollouts begun, by cause", self.rollouts.clone());
         registry.register("rollouts_suppressed", "Config rollouts that were needed and not begun, by reason", self.suppressed.clone());
@@ -186,6 +199,25 @@ impl Metrics {
         self.stale.set(as_gauge(all.values().map(|(_, stale)| stale).sum()));
     }
 
+    /// Kept data of a namespace by its state: how much, and its bytes.
+    pub fn set_volumes(&self, namespace: &str, states: BTreeMap<State, (u64, u64)>) {
+        let mut all = self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(namespace).unwrap_or(&BTreeMap::new()) == &states {
+            return;
+        }
+        match states.is_empty() {
+            true => drop(all.remove(namespace)),
+            false => drop(all.insert(namespace.to_owned(), states)),
+        }
+        for state in State::ALL {
+            let of_state = || all.values().filter_map(|states| states.get(&state));
+            let label = StateLabel { state: state.as_str() };
+            let as_gauge = |sum: u64| i64::try_from(sum).unwrap_or(i64::MAX);
+            self.volumes.get_or_create(&label).set(as_gauge(of_state().map(|(count, _)| count).sum()));
+            self.volume_bytes.get_or_create(&label).set(as_gauge(of_state().map(|(_, bytes)| bytes).sum()));
+        }
+    }
+
     /// A config rollout was begun, so long after the change was seen.
     pub fn rolled(&self, cause: Cause, after: Option<Duration>) {
         let cause = match cause {
@@ -223,6 +255,7 @@ impl Metrics {
             Purpose::Roll(..) => "Roll",
             Purpose::Release(_) => "Release",
             Purpose::Step => "Step",
+            Purpose::Unblock => "Unblock",
             Purpose::Forget { .. } => "Forget",
         };
         self.actions.get_or_create(&ActionLabels { action, outcome }).inc();
@@ -231,6 +264,11 @@ impl Metrics {
     /// A pod was asked something.
     pub fn asked(&self, errand: Errand, answer: &'static str) {
         self.questions.get_or_create(&QuestionLabels { errand: errand.as_str(), answer }).inc();
+    }
+
+    /// A patch of a claim, a volume or a namespace ended.
+    pub fn storage_patched(&self, outcome: &'static str) {
+        self.actions.get_or_create(&ActionLabels { action: "Storage", outcome }).inc();
     }
 
     /// A status write ended.

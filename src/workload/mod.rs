@@ -20,6 +20,7 @@ use crate::{
         config::references,
         hold::state as hold,
         rollout::outcome::Outcome,
+        storage::ClaimsOfTemplate,
         world::{RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer},
     },
 };
@@ -78,8 +79,30 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             body: digest_without(template, |key| key == "annotations", |_| false),
             annotations: template_annotations.map(annotation_digests).unwrap_or_default().into(),
         },
+        claims: claims(spec),
         rollout: K::rollout(meta, spec, status, moved),
     }
+}
+
+/// What a workload says of volumes.
+fn claims(spec: &Value) -> ClaimsOfTemplate {
+    let pod = &spec["template"]["spec"];
+    let retention = &spec["persistentVolumeClaimRetentionPolicy"];
+    let templates = spec["volumeClaimTemplates"].as_array().into_iter().flatten();
+    let node = pod["nodeName"].as_str().or_else(|| pod["nodeSelector"]["kubernetes.io/hostname"].as_str());
+    ClaimsOfTemplate {
+        named: claims_of_pod(pod).into(),
+        templates: templates.filter_map(|template| Some(template["metadata"]["name"].as_str()?.to_owned())).collect(),
+        deletes: retention["whenDeleted"] == "Delete" || retention["whenScaled"] == "Delete",
+        recreates: spec["strategy"]["type"] == "Recreate",
+        node: node.map(str::to_owned),
+    }
+}
+
+/// The claims that a pod's spec names.
+pub fn claims_of_pod(pod: &Value) -> Vec<String> {
+    let volumes = pod["volumes"].as_array().into_iter().flatten();
+    volumes.filter_map(|volume| Some(volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned())).collect()
 }
 
 /// Digests a pod template: all of it but our config-hash, and the label that a ReplicaSet's controller adds. An absent time of creation,

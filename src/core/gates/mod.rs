@@ -80,7 +80,7 @@ pub fn rank(reason: Reason) -> u8 {
         Reason::Frozen => 1,
         Reason::WindowClosed => 2,
         Reason::ApprovalRequired => 3,
-        Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => STEPS,
+        Reason::ClaimTerminating | Reason::VolumeShadowed | Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => STEPS,
         Reason::AskingPods
         | Reason::AppGateClosed
         | Reason::AppUnreachable

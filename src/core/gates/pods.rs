@@ -44,6 +44,9 @@ pub fn from<'a>(workload: &Workload, pods: &[&'a Pod], index: u32) -> impl Itera
 
 /// Asks the steps before, and then the pods that the change would end.
 pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
+    if let Some(closed) = &input.volumes.danger {
+        return Gate::Closed(closed.clone());
+    }
     if let Some(closed) = input.waits {
         return Gate::Closed(closed.clone());
     }

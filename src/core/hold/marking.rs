@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// All that the operator may write on a workload besides the hold itself.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     marks::CONFIG,
     marks::GOVERNANCE,
     marks::ROLLOUT,
@@ -21,6 +21,7 @@ const OURS: [&str; 8] = [
     marks::HOLD_SINCE,
     marks::HOLD_CHANGES,
     marks::BYPASSED_BY,
+    marks::VOLUME_ACCESS,
 ];
 
 /// Whether admission can hold the changes of a workload.

@@ -1,5 +1,7 @@
 //! The fields that are used of each kind, read straight from the wire, so that stores hold views and not objects.
 
+pub mod storage;
+
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use jiff::Timestamp;
@@ -18,6 +20,7 @@ use crate::{
             references::of_template,
         },
         gates::windows::Windows,
+        storage::ClaimsOfPod,
         world::{ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet, Uid, Version, Workload, WorkloadId},
     },
     workload::{self, DaemonSet, Deployment, StatefulSet, config_hash, controller, created, resource_version, template_digest, uid},
@@ -89,9 +92,9 @@ impl<K: Watched> kube::Resource for Wire<K> {
 #[derive(Deserialize, Clone, Debug)]
 pub struct Raw {
     #[serde(default)]
-    spec: Value,
+    pub(super) spec: Value,
     #[serde(default)]
-    status: Value,
+    pub(super) status: Value,
 }
 
 /// Only the status as raw JSON.
@@ -273,6 +276,19 @@ impl Watched for Pods {
             },
             restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
             crashed: crashes.max(),
+            claims: ClaimsOfPod {
+                named: body
+                    .spec
+                    .volumes
+                    .iter()
+                    .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+                    .map(|claim| claim.claim_name.clone())
+                    .collect(),
+                node: body.spec.node_name.clone(),
+                unschedulable: list(&status["conditions"])
+                    .find(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")
+                    .and_then(|condition| Some(condition["message"].as_str()?.into())),
+            },
         }
     }
 }
@@ -290,8 +306,22 @@ pub struct PodBody {
 #[serde(rename_all = "camelCase", default)]
 struct PodSpecBody {
     host_network: bool,
+    node_name: Option<Box<str>>,
+    volumes: Vec<VolumeBody>,
     containers: Vec<ContainerBody>,
     init_containers: Vec<ContainerBody>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct VolumeBody {
+    persistent_volume_claim: Option<ClaimBody>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(rename_all = "camelCase")]
+struct ClaimBody {
+    claim_name: String,
 }
 
 #[derive(Deserialize, Clone, Debug, Default)]
@@ -318,11 +348,11 @@ impl PodSpecBody {
     }
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn time(value: &Value) -> Option<Timestamp> {
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
@@ -486,7 +516,7 @@ pub struct AdmissionView {
 #[derive(Deserialize, Clone, Debug)]
 pub struct RawSpec {
     #[serde(default)]
-    spec: Value,
+    pub(super) spec: Value,
 }
 
 macro_rules! admission_kind {

@@ -1,18 +1,26 @@
 //! What was seen, sorted by namespace: keeps the core's world up to date, and knows which namespaces must be looked at again.
 
+mod storage;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use self::storage::Place;
 use super::{
     streams::{Object, Step, StreamId, View},
-    views::DefinitionView,
+    views::{
+        DefinitionView, Watched,
+        storage::{Claims, StorageView},
+    },
 };
 use crate::{
     api::UpgradePolicyStatus,
     core::{
         config::digest::Key,
+        decision::StorageObject,
         hold::enforced::Enforcement,
+        storage::Storage,
         world::{ConfigEntry, ConfigId, Namespace, Uid},
     },
 };
@@ -33,6 +41,7 @@ pub struct Index {
     /// The uid of our CRD, while it stands.
     definition: Option<Uid>,
     enforcement: Enforcement,
+    storage: Storage,
 }
 
 /// What a list names so far. An object of a name that another one had before is another object.
@@ -45,12 +54,12 @@ struct Listing {
 /// What a step changed besides the world.
 #[derive(Default)]
 pub struct Effects {
-    /// Policies appeared or went.
-    pub policies_changed: bool,
+    /// Policies, or claims that are retained, appeared or went.
+    pub interest_changed: bool,
     /// Objects whose newest version was seen: uid and version.
-    pub workload_seen: Option<(Uid, u64)>,
-    /// Workloads that are gone.
-    pub workloads_gone: Vec<Uid>,
+    pub object_seen: Option<(Uid, u64)>,
+    /// Objects that we write to and that are gone.
+    pub gone: Vec<Uid>,
 }
 
 impl Index {
@@ -66,12 +75,33 @@ impl Index {
             live: HashSet::new(),
             definition: None,
             enforcement,
+            storage: Storage::default(),
         }
     }
 
     /// A namespace.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name)
+    }
+
+    /// The storage of the cluster.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The newest version that was seen of an object of storage.
+    pub fn version_of(&self, namespace: &str, object: &StorageObject) -> Option<u64> {
+        match object {
+            StorageObject::Claim(name) => Some(self.namespaces.get(namespace)?.claims.get(name)?.resource_version),
+            StorageObject::Volume(name) => Some(self.storage.volume(name)?.resource_version),
+            StorageObject::Namespace(name) => Some(self.storage.namespaces.get(name)?.resource_version),
+        }
+    }
+
+    /// The namespaces with policies, or with claims that are retained: whether those are used is read off their pods.
+    pub fn with_interest(&self) -> BTreeSet<&str> {
+        let of_interest = |namespace: &Namespace| !namespace.policies.is_empty() || namespace.claims.values().any(|claim| claim.retained);
+        self.namespaces.iter().filter(|(_, namespace)| of_interest(namespace)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// The namespaces with policies.
@@ -190,6 +220,19 @@ impl Index {
         if self.passed_over(&object.namespace) {
             return;
         }
+        let object = match object.view {
+            View::Storage(view) => {
+                effects.object_seen = Some((object.uid.clone(), object.resource_version));
+                if let StorageView::Claim(claim) = &view {
+                    let before = self.namespaces.get(&object.namespace).and_then(|one| one.claims.get(&object.name));
+                    effects.interest_changed = before.is_some_and(|before| before.retained) != claim.retained;
+                }
+                let place = Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
+                self.dirty.extend(storage::insert(&mut self.storage, &mut self.namespaces, place, view));
+                return;
+            }
+            _ => object,
+        };
         let empty = || Namespace { name: object.namespace.as_str().into(), ..Namespace::default() };
         let namespace = self.namespaces.entry(object.namespace.clone()).or_insert_with(empty);
         let touched = match object.view {
@@ -200,20 +243,20 @@ impl Index {
                                        every Allow window; change one of them"
                             .to_owned());
                 }
-                effects.policies_changed |= namespace.policies.insert(object.name, *policy).is_none();
+                effects.interest_changed |= namespace.policies.insert(object.name, *policy).is_none();
                 true
             }
             View::Workload(workload) => {
-                effects.workload_seen = Some((object.uid.clone(), object.resource_version));
+                effects.object_seen = Some((object.uid.clone(), object.resource_version));
                 let before = namespace.workloads.insert(workload.id.clone(), *workload);
-                effects.workloads_gone.extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
+                effects.gone.extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
                 true
             }
             View::ReplicaSet(Some(set)) => namespace.replica_sets.insert(object.uid, set.clone()).as_ref() != Some(&set),
             View::ControllerRevision(Some(revision)) => {
                 namespace.controller_revisions.insert(object.uid, revision.clone()).as_ref() != Some(&revision)
             }
-            View::ReplicaSet(None) | View::ControllerRevision(None) | View::Definition(_) | View::Admission(_) => false,
+            View::ReplicaSet(None) | View::ControllerRevision(None) | View::Definition(_) | View::Admission(_) | View::Storage(_) => false,
             View::Pod(mut pod) => {
                 pod.created_version = match namespace.pods.get(&object.uid) {
                     Some(known) => known.created_version,
@@ -260,19 +303,26 @@ impl Index {
                 self.enforcement.observe(admission.kind, &object.name, None);
                 return self.touch_all();
             }
+            View::Storage(view) => {
+                effects.gone.push(object.uid.clone());
+                effects.interest_changed = matches!(view, StorageView::Claim(claim) if claim.retained);
+                let place = Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
+                self.dirty.extend(storage::remove(&mut self.storage, &mut self.namespaces, place, view));
+                return;
+            }
             _ => {}
         }
         let Some(namespace) = self.namespaces.get_mut(&object.namespace) else { return };
         match &object.view {
-            View::Policy(_) => effects.policies_changed |= namespace.policies.remove(&object.name).is_some(),
+            View::Policy(_) => effects.interest_changed |= namespace.policies.remove(&object.name).is_some(),
             View::Workload(workload) => {
                 if let Some(gone) = namespace.workloads.remove(&workload.id) {
-                    effects.workloads_gone.push(gone.uid);
+                    effects.gone.push(gone.uid);
                 }
             }
             View::ReplicaSet(_) => drop(namespace.replica_sets.remove(&object.uid)),
             View::ControllerRevision(_) => drop(namespace.controller_revisions.remove(&object.uid)),
-            View::Definition(_) | View::Admission(_) => {}
+            View::Definition(_) | View::Admission(_) | View::Storage(_) => {}
             View::Pod(_) => drop(namespace.pods.remove(&object.uid)),
             View::Config(view) => {
                 let version = view.deleted(now);
@@ -302,6 +352,10 @@ impl Index {
             }
             return self.enforcement.keep_only(kind, |name| listed.names.contains(&(String::new(), name.to_owned())));
         }
+        if storage::drop_unlisted(&mut self.storage, &mut self.namespaces, stream, listed) {
+            effects.interest_changed |= stream.kind == Claims::PLURAL;
+            return;
+        }
         for (name, namespace) in &mut self.namespaces {
             if stream.namespace.as_ref().is_some_and(|only| only != name) {
                 continue;
@@ -311,13 +365,13 @@ impl Index {
                 "upgradepolicies" => {
                     let before = namespace.policies.len();
                     namespace.policies.retain(|policy, _| there(policy));
-                    effects.policies_changed |= namespace.policies.len() != before;
+                    effects.interest_changed |= namespace.policies.len() != before;
                 }
                 "deployments" | "statefulsets" | "daemonsets" => namespace.workloads.retain(|id, workload| {
                     let of_stream = plural_is(&id.kind.to_string(), stream.kind);
                     let keep = !of_stream || there(&id.name);
                     if !keep {
-                        effects.workloads_gone.push(workload.uid.clone());
+                        effects.gone.push(workload.uid.clone());
                     }
                     keep
                 }),

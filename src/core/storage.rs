@@ -1,0 +1,279 @@
+//! What was observed of storage, as plain data: claims, volumes, and the namespaces that the claims are in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::{volumes::provenance::Provenance, world::Uid};
+use crate::api::marks;
+
+/// Who may use a volume at the same time, by the access modes of it or of its claim.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Pods on any nodes.
+    #[default]
+    ManyNodes,
+    /// Pods on one node: nothing but ReadWriteOnce.
+    OneNode,
+    /// One pod: ReadWriteOncePod.
+    OnePod,
+}
+
+impl Access {
+    /// What a list of access modes allows.
+    pub fn of<'a>(modes: impl IntoIterator<Item = &'a str>) -> Self {
+        let modes: BTreeSet<_> = modes.into_iter().collect();
+        match () {
+            () if modes.contains("ReadWriteOncePod") => Self::OnePod,
+            () if modes.iter().copied().eq(["ReadWriteOnce"]) => Self::OneNode,
+            () => Self::ManyNodes,
+        }
+    }
+}
+
+/// A `PersistentVolumeClaim`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Uid,
+    /// The version that was seen.
+    pub resource_version: u64,
+    /// Whether it is being deleted. That cannot be taken back.
+    pub deleting: bool,
+    /// It bears the label of what is retained.
+    pub retained: bool,
+    /// It bears the label of what may not be deleted.
+    pub protected: bool,
+    /// Its annotations under `lockkeeper.dev/`.
+    pub marks: BTreeMap<String, String>,
+    /// What Helm, Argo CD and Flux heed on it, with the manager that declares it; none if nobody does.
+    pub shields: BTreeMap<&'static str, Shield>,
+    /// Its owners.
+    pub owners: Vec<OwnerReference>,
+    /// Its phase is Lost: its volume is gone.
+    pub lost: bool,
+    /// Its phase is Bound.
+    pub bound: bool,
+    /// The volume it is bound to, or asks for.
+    pub volume: Option<String>,
+    /// Who may use it at the same time, as it asks.
+    pub access: Access,
+    /// The name of its storage class.
+    pub class: String,
+    /// The bytes that it asks for.
+    pub requested: u64,
+}
+
+/// An annotation that keeps another tool from deleting a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shield {
+    /// Its value.
+    pub value: String,
+    /// The field manager that declares it; none for what admission put there.
+    pub manager: Option<String>,
+}
+
+/// Where a volume stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VolumePhase {
+    /// A claim has it.
+    Bound,
+    /// Its claim is gone.
+    Released,
+    /// No claim has it.
+    #[default]
+    Available,
+    /// Its reclamation failed.
+    Failed,
+}
+
+/// A `PersistentVolume`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Uid,
+    /// The version that was seen.
+    pub resource_version: u64,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// It bears the label of what is retained.
+    pub retained: bool,
+    /// Its annotations under `lockkeeper.dev/`.
+    pub marks: BTreeMap<String, String>,
+    /// Where it stands.
+    pub phase: VolumePhase,
+    /// Since when.
+    pub phase_since: Option<Timestamp>,
+    /// What becomes of it when its claim is gone: Retain, Delete or Recycle.
+    pub reclaim_policy: String,
+    /// The claim that it is for.
+    pub claim: Option<ClaimReference>,
+    /// Who may use it at the same time.
+    pub access: Access,
+    /// The name of its storage class.
+    pub class: String,
+    /// Its capacity in bytes.
+    pub capacity: u64,
+    /// How it gets to nodes.
+    pub source: VolumeSource,
+    /// The only node that can use it, if there is only one.
+    pub node: Option<String>,
+}
+
+/// The claim that a volume is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimReference {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid; none for any claim of that name, the next one to come.
+    pub uid: Option<String>,
+}
+
+/// How a volume gets to nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// By a CSI driver of this name.
+    Csi(String),
+    /// By nothing that attaches: a folder of the node, NFS. Nobody checks who uses it at the same time.
+    Unattached,
+    /// Otherwise; it is taken to be attached.
+    Other,
+}
+
+impl Volume {
+    /// Whose data it holds; only of one that we retain.
+    pub fn provenance(&self) -> Option<Provenance> {
+        Provenance::parse(self.marks.get(marks::PROVENANCE)?).filter(|_| self.retained)
+    }
+
+    /// Whether it is bound to this very claim.
+    pub fn is_of(&self, namespace: &str, claim: &Claim) -> bool {
+        self.claim.as_ref().is_some_and(|of| of.namespace == namespace && of.name == claim.name && of.uid.as_deref() == Some(&claim.uid))
+    }
+}
+
+/// What of a `Namespace` matters to the claims in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamespaceObject {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Uid,
+    /// The version that was seen.
+    pub resource_version: u64,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// The platform's consent to protection Deny.
+    pub allows_deny: bool,
+    /// It bears the label of what may not be deleted.
+    pub protected: bool,
+    /// Its annotations under `lockkeeper.dev/`.
+    pub marks: BTreeMap<String, String>,
+}
+
+/// The storage of the whole cluster.
+#[derive(Debug, Default)]
+pub struct Storage {
+    volumes: BTreeMap<String, Volume>,
+    /// The volumes that concern a namespace, by its name.
+    of_namespace: BTreeMap<String, BTreeSet<String>>,
+    /// By CSI driver, whether it attaches volumes to nodes.
+    pub drivers: BTreeMap<String, bool>,
+    /// The namespaces by name.
+    pub namespaces: BTreeMap<String, NamespaceObject>,
+}
+
+impl Storage {
+    /// A volume.
+    pub fn volume(&self, name: &str) -> Option<&Volume> {
+        self.volumes.get(name)
+    }
+
+    /// All volumes.
+    pub fn volumes(&self) -> impl Iterator<Item = &Volume> {
+        self.volumes.values()
+    }
+
+    /// The volumes that are for a claim of a namespace, or hold data that came from there.
+    pub fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = &Volume> {
+        self.of_namespace.get(namespace).into_iter().flatten().filter_map(|name| self.volumes.get(name))
+    }
+
+    /// Takes in a volume as it is now. Returns the namespaces that it concerns, or did.
+    pub fn insert(&mut self, volume: Volume) -> BTreeSet<String> {
+        let mut concerned = self.remove(&volume.name);
+        for namespace in concerns(&volume) {
+            self.of_namespace.entry(namespace.clone()).or_default().insert(volume.name.clone());
+            concerned.insert(namespace);
+        }
+        self.volumes.insert(volume.name.clone(), volume);
+        concerned
+    }
+
+    /// A volume is gone. Returns the namespaces that it concerned.
+    pub fn remove(&mut self, name: &str) -> BTreeSet<String> {
+        let concerned = self.volumes.remove(name).map(|volume| concerns(&volume)).unwrap_or_default();
+        for namespace in &concerned {
+            if let Some(names) = self.of_namespace.get_mut(namespace) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.of_namespace.remove(namespace);
+                }
+            }
+        }
+        concerned
+    }
+
+    /// Whether a volume must be attached to a node before its pods start, so that one node at a time has it. A driver that is not known
+    /// is taken to attach.
+    pub fn attaches(&self, volume: &Volume) -> bool {
+        match &volume.source {
+            VolumeSource::Csi(driver) => self.drivers.get(driver).copied().unwrap_or(true),
+            VolumeSource::Unattached => false,
+            VolumeSource::Other => true,
+        }
+    }
+}
+
+fn concerns(volume: &Volume) -> BTreeSet<String> {
+    let of = volume.claim.as_ref().map(|claim| claim.namespace.clone());
+    of.into_iter().chain(volume.provenance().map(|provenance| provenance.namespace)).collect()
+}
+
+/// What a workload's pod template says of volumes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClaimsOfTemplate {
+    /// The claims that it names.
+    pub named: Arc<[String]>,
+    /// Of a StatefulSet: the names of its volumeClaimTemplates.
+    pub templates: Arc<[String]>,
+    /// Of a StatefulSet: its own retention policy deletes claims, when it is deleted or scaled down.
+    pub deletes: bool,
+    /// Of a Deployment: its strategy is Recreate, whoever made it so.
+    pub recreates: bool,
+    /// The only node that its pods can run on, as the template itself says.
+    pub node: Option<String>,
+}
+
+/// What of a pod matters to the claims that it uses.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClaimsOfPod {
+    /// The claims that it uses.
+    pub named: Arc<[String]>,
+    /// The node that it was given.
+    pub node: Option<Box<str>>,
+    /// Why no node can be given to it.
+    pub unschedulable: Option<Box<str>>,
+}

@@ -1,0 +1,127 @@
+//! Who uses which claim.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    api::{Mode, Protection, UpgradePolicySpec, VolumesSpec},
+    core::{
+        governs::{Governance, Standing},
+        storage::Claim,
+        world::{Namespace, Pod, Policy, Workload},
+    },
+};
+
+/// A claim, and who refers to it.
+pub struct Usage<'a> {
+    /// The claim.
+    pub claim: &'a Claim,
+    /// The first governed workload that refers to it, with its policy.
+    pub governed: Option<Governed<'a>>,
+    /// The workloads that refer to it, by their template or by the pods that they have.
+    pub workloads: Vec<&'a Workload>,
+    /// The pods that use it, and are not finished.
+    pub pods: Vec<&'a Pod>,
+    /// Some workload wants a pod that uses it.
+    pub wanted: bool,
+    /// A CronJob refers to it.
+    pub by_cron_job: bool,
+}
+
+/// A workload whose policy sees to its volumes.
+#[derive(Clone, Copy)]
+pub struct Governed<'a> {
+    /// Its policy.
+    pub policy: &'a Policy,
+    /// What that says of volumes.
+    pub spec: &'a VolumesSpec,
+    /// The workload.
+    pub workload: &'a Workload,
+}
+
+impl Governed<'_> {
+    /// How far the data of its claims is protected. A StatefulSet that has its claims deleted has consented to that, unless the policy
+    /// says otherwise.
+    pub fn protection(&self) -> Protection {
+        let consents = self.workload.claims.deletes && !self.workload.claims.templates.is_empty();
+        self.spec.protection.unwrap_or(if consents { Protection::None } else { Protection::Retain })
+    }
+}
+
+impl Usage<'_> {
+    /// Whether somebody uses it, or will as soon as it can be had.
+    pub fn in_use(&self) -> bool {
+        !self.pods.is_empty() || self.wanted
+    }
+
+    /// Whether anybody refers to it.
+    pub fn is_referred_to(&self) -> bool {
+        self.in_use() || self.by_cron_job || !self.workloads.is_empty()
+    }
+}
+
+/// What a policy that acts says of volumes.
+pub fn of_spec(spec: &UpgradePolicySpec) -> Option<&VolumesSpec> {
+    spec.volumes.as_ref().filter(|_| spec.mode != Mode::Observe)
+}
+
+/// The claims of a namespace by name.
+pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>) -> BTreeMap<&'a str, Usage<'a>> {
+    let blank =
+        |claim: &'a Claim| Usage { claim, governed: None, workloads: Vec::new(), pods: Vec::new(), wanted: false, by_cron_job: false };
+    let mut usages: BTreeMap<&str, Usage> = namespace.claims.values().map(|claim| (claim.name.as_str(), blank(claim))).collect();
+    if usages.is_empty() {
+        return usages;
+    }
+    for pod in namespace.pods.values().filter(|pod| !pod.finished) {
+        for name in &*pod.claims.named {
+            if let Some(usage) = usages.get_mut(name.as_str()) {
+                usage.pods.push(pod);
+            }
+        }
+    }
+    for name in namespace.cron_jobs.values().flat_map(|claims| claims.iter()) {
+        if let Some(usage) = usages.get_mut(name.as_str()) {
+            usage.by_cron_job = true;
+        }
+    }
+    let pods = namespace.pods_by_workload();
+    for (id, workload) in namespace.workloads.iter().filter(|(_, workload)| !workload.deleting) {
+        let governed = match governance.standings.get(id) {
+            Some(Standing::Governed(policy, spec)) => of_spec(spec).map(|spec| Governed { policy, spec, workload }),
+            _ => None,
+        };
+        let own_pods = pods.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
+        for (name, wanted) in claims_of(namespace, workload, own_pods) {
+            if let Some(usage) = usages.get_mut(name) {
+                usage.workloads.push(workload);
+                usage.wanted |= wanted;
+                usage.governed = usage.governed.or(governed);
+            }
+        }
+    }
+    usages
+}
+
+/// The claims that a workload refers to, and whether a pod is wanted for each: those of its template and of the pods that it has, and of a
+/// StatefulSet those of all ordinals.
+fn claims_of<'a>(namespace: &'a Namespace, workload: &'a Workload, pods: &[&'a Pod]) -> BTreeSet<(&'a str, bool)> {
+    let state = &workload.rollout;
+    let named = workload.claims.named.iter().map(|name| (name.as_str(), state.wanted > 0));
+    let of_pods = pods.iter().flat_map(|pod| pod.claims.named.iter()).map(|name| (name.as_str(), true));
+    let ordinals = state.ordinals.start..state.ordinals.start.saturating_add(state.wanted);
+    let of_ordinals = namespace.claims.keys().filter_map(|name| Some((name.as_str(), ordinals.contains(&ordinal(workload, name)?))));
+    let mut found: BTreeMap<&str, bool> = BTreeMap::new();
+    for (name, wanted) in named.chain(of_pods).chain(of_ordinals.filter(|_| !workload.claims.templates.is_empty())) {
+        *found.entry(name).or_default() |= wanted;
+    }
+    found.into_iter().collect()
+}
+
+/// The ordinal of the pod of a StatefulSet that a claim is for, by its name: `<template>-<set>-<ordinal>`.
+fn ordinal(workload: &Workload, claim: &str) -> Option<u32> {
+    workload.claims.templates.iter().find_map(|template| {
+        let rest = claim.strip_prefix(template.as_str())?.strip_prefix('-')?;
+        let digits = rest.strip_prefix(workload.id.name.as_str())?.strip_prefix('-')?;
+        (digits == "0" || !digits.starts_with('0')).then(|| digits.parse().ok())?
+    })
+}
