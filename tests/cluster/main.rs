@@ -19,4 +19,6 @@ mod support;
 mod surfaces;
 mod trouble;
 mod ungoverned;
+mod volumes_danger;
+mod volumes_support;
 mod walk;

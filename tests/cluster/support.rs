@@ -426,11 +426,12 @@ pub fn env(variable: &str, config_map: &str, key: &str) -> Value {
     json!([{"name": variable, "valueFrom": {"configMapKeyRef": {"name": config_map, "key": key}}}])
 }
 
-fn resource(kind: &str) -> ApiResource {
+pub fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ControllerRevision" | "ReplicaSet" => ("apps", "v1"),
         "UpgradePolicy" => ("lockkeeper.dev", "v1alpha1"),
         "Event" => ("events.k8s.io", "v1"),
+        "StorageClass" | "VolumeAttachment" | "CSIDriver" => ("storage.k8s.io", "v1"),
         _ => ("", "v1"),
     };
     let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));

@@ -90,8 +90,14 @@ impl Cluster {
         cluster.others.extend([scheduler, manager]);
         let pods = cluster.folder.path().join("pods");
         let authority = authority.certificate().to_owned();
-        let agent =
-            AgentOptions { nodes: options.nodes, programs: options.programs, folder: pods, address: cluster.address.clone(), authority };
+        let agent = AgentOptions {
+            nodes: options.nodes,
+            programs: options.programs,
+            folder: pods,
+            volumes: cluster.folder.path().join("volumes"),
+            address: cluster.address.clone(),
+            authority,
+        };
         cluster._agent = Agent::start(client.clone(), agent).await?;
         cluster.wait_until_ready(&client, options.nodes).await?;
         Ok(cluster)
@@ -107,7 +113,8 @@ impl Cluster {
         self.programs.folder()
     }
 
-    /// Where the logs of the control plane (`*.log`) and of the pods (`pods/NAMESPACE/NAME/CONTAINER.log`) are.
+    /// Where the logs of the control plane (`*.log`) and of the pods (`pods/NAMESPACE/NAME/CONTAINER.log`) are, and
+    /// the volumes (`volumes/NAME/`).
     pub fn logs(&self) -> &Path {
         self.folder.path()
     }
@@ -278,6 +285,8 @@ fn manager_arguments(port: u16) -> Vec<String> {
         // At the default of 20 requests a second the controllers would be what tests wait for.
         "--kube-api-qps=500".to_owned(),
         "--kube-api-burst=1000".to_owned(),
+        // A volume that becomes available does not wake the claims that wait for it; only this does.
+        "--pvclaimbinder-sync-period=1s".to_owned(),
         // Loopback addresses are not allowed in endpoints.
         "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller".to_owned(),
     ]

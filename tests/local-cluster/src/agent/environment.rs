@@ -76,10 +76,19 @@ fn project(name: &str, keys: Files, items: Option<&[KeyToPath]>, optional: bool)
     Ok(files)
 }
 
-/// Writes the files that a container mounts, under the root.
-pub fn mount(container: &Container, volumes: &BTreeMap<String, Files>, root: &Path) -> std::io::Result<()> {
+/// Puts what a container mounts under the root: the files of its config, and links to the folders of its claims.
+pub fn mount(
+    container: &Container,
+    volumes: &BTreeMap<String, Files>,
+    folders: &BTreeMap<String, PathBuf>,
+    root: &Path,
+) -> std::io::Result<()> {
     for mount in container.volume_mounts.iter().flatten() {
-        let place = root.join(mount.mount_path.trim_start_matches('/'));
+        let place = root.join(mount.mount_path.trim_matches('/'));
+        if let Some(folder) = folders.get(&mount.name) {
+            link(&place, &mount.sub_path.as_ref().map_or_else(|| folder.clone(), |inside| folder.join(inside)))?;
+            continue;
+        }
         let files = volumes.get(&mount.name);
         match (&mount.sub_path, files) {
             (Some(sub_path), Some(files)) => {
@@ -96,6 +105,20 @@ pub fn mount(container: &Container, volumes: &BTreeMap<String, Files>, root: &Pa
         }
     }
     Ok(())
+}
+
+fn link(place: &Path, target: &Path) -> std::io::Result<()> {
+    if !target.exists() {
+        std::fs::create_dir_all(target)?;
+    }
+    if let Some(folder) = place.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // Left by the container's last run.
+    if place.is_symlink() {
+        std::fs::remove_file(place)?;
+    }
+    std::os::unix::fs::symlink(target, place)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

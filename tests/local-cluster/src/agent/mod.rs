@@ -2,12 +2,16 @@
 //!
 //! A container whose image is known runs as a process on the pod's own loopback address; any other counts as running and ready at once.
 
+mod attach;
 mod content;
 mod environment;
 mod node;
 mod pod;
 mod probe;
+mod provision;
 mod status;
+mod storage;
+mod volumes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,6 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use futures::TryStreamExt;
@@ -32,6 +37,8 @@ use tokio::{
 
 use crate::{Error, Trying};
 
+/// Between two attempts at something that cannot be done yet.
+const RETRY: Duration = Duration::from_millis(300);
 /// Held by each running cluster on one address of its own.
 const CLAIM_PORT: u16 = 47_100;
 
@@ -44,6 +51,8 @@ pub struct AgentOptions {
     pub programs: BTreeMap<String, PathBuf>,
     /// Where pods have their folders: `NAMESPACE/NAME/`.
     pub folder: PathBuf,
+    /// Where volumes have theirs.
+    pub volumes: PathBuf,
     /// The API server's address, for pods.
     pub address: String,
     /// The certificate authority in PEM, for pods.
@@ -59,6 +68,7 @@ pub struct Agent {
 pub(crate) struct Shared {
     pub client: Client,
     pub options: AgentOptions,
+    pub in_use: attach::InUse,
     block: Block,
     next_address: AtomicU32,
 }
@@ -106,10 +116,16 @@ impl Agent {
         for name in &names {
             node::register(&client, name).await?;
         }
+        storage::register(&client).await?;
         let heartbeats = tokio::spawn(node::heartbeats(client.clone(), names)).abort_handle();
-        let shared = Arc::new(Shared { client, options, block, next_address: AtomicU32::new(0) });
-        let pods = tokio::spawn(follow(shared)).abort_handle();
-        Ok(Self { tasks: vec![heartbeats, pods] })
+        let shared = Arc::new(Shared { client, options, in_use: attach::InUse::default(), block, next_address: AtomicU32::new(0) });
+        let tasks = [
+            tokio::spawn(provision::claims(shared.clone())),
+            tokio::spawn(provision::volumes(shared.clone())),
+            tokio::spawn(attach::follow(shared.clone())),
+            tokio::spawn(follow(shared)),
+        ];
+        Ok(Self { tasks: tasks.iter().map(tokio::task::JoinHandle::abort_handle).chain([heartbeats]).collect() })
     }
 }
 

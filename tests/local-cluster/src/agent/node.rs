@@ -23,9 +23,11 @@ fn manager() -> PatchParams {
 /// Registers a node with room for everything.
 pub async fn register(client: &Client, name: &str) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let node: Node = from(json!({
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}},
-    }));
+    let node: Node = from(json!({"metadata": {
+        "name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
+        // The controller manager attaches volumes, not the node.
+        "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+    }}));
     match nodes.create(&PostParams::default(), &node).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 409 => {}

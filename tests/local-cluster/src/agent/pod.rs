@@ -1,6 +1,6 @@
 //! The life of one pod.
 
-use std::{fs::File, os::unix::process::ExitStatusExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs::File, os::unix::process::ExitStatusExt, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, Probe},
@@ -17,8 +17,9 @@ use tokio::{
 };
 
 use super::{
-    Shared, environment, probe,
+    RETRY, Shared, environment, probe,
     status::{ContainerState, Exit, State, report},
+    volumes::{self, Wait},
 };
 use crate::process::bound_command;
 
@@ -27,7 +28,6 @@ const NEVER_READY: &str = "lockkeeper.dev/test-ready";
 /// Lets every container of the pod crash again and again.
 const CRASH: &str = "lockkeeper.dev/test-crash";
 
-const RETRY: Duration = Duration::from_millis(300);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -37,6 +37,10 @@ struct Life {
     pod: Pod,
     address: String,
     folder: PathBuf,
+    /// What its containers find as their file systems. A pod of the same name may come while this one is going.
+    root: PathBuf,
+    /// The folders of its claims, by the names of its volumes.
+    claims: BTreeMap<String, PathBuf>,
     began: Timestamp,
     states: Vec<ContainerState>,
     runs: Vec<Run>,
@@ -58,10 +62,11 @@ pub async fn run(shared: Arc<Shared>, told: watch::Receiver<Option<Pod>>) {
     let meta = &pod.metadata;
     let folder = shared.options.folder.join(meta.namespace.as_deref().unwrap_or_default()).join(meta.name.as_deref().unwrap_or_default());
     let address = shared.new_address().to_string();
-    let mut life = Life { shared, told, address, folder, began: Timestamp::now(), states: Vec::new(), runs: Vec::new(), pod };
+    let root = folder.join(format!("root-{}", meta.uid.as_deref().unwrap_or_default()));
+    let (began, claims) = (Timestamp::now(), BTreeMap::new());
+    let mut life = Life { shared, told, address, folder, root, claims, began, states: Vec::new(), runs: Vec::new(), pod };
     life.plan();
     life.live().await;
-    let _ = std::fs::remove_dir_all(life.folder.join("root"));
 }
 
 impl Life {
@@ -124,19 +129,27 @@ impl Life {
     }
 
     async fn wait_for_volumes(&mut self) -> bool {
-        let mut said = false;
+        let mut said = None;
         loop {
-            match environment::volumes(&self.shared, &self.pod).await {
-                Ok(_) => return !self.leaving(),
-                Err(missing) => {
-                    for state in &mut self.states {
-                        state.state = State::Waiting("ContainerCreating", format!("MountVolume.SetUp failed: {missing}"));
+            let missing = match environment::volumes(&self.shared, &self.pod).await {
+                Ok(_) => match volumes::mount(&self.shared, &self.pod).await {
+                    Ok(claims) => {
+                        self.claims = claims;
+                        return !self.leaving();
                     }
-                    if !said {
-                        self.report().await;
-                        said = true;
-                    }
+                    Err(wait) => wait,
+                },
+                Err(missing) => Wait::Others(format!("MountVolume.SetUp failed: {missing}")),
+            };
+            if said.as_ref() != Some(&missing) {
+                for state in &mut self.states {
+                    state.state = State::Waiting("ContainerCreating", missing.to_string());
                 }
+                self.report().await;
+                if let Wait::Failed(note) = &missing {
+                    volumes::tell(&self.shared, &self.pod, note).await;
+                }
+                said = Some(missing);
             }
             if !self.pause(RETRY).await {
                 return false;
@@ -220,8 +233,8 @@ impl Life {
             environment::variables(&self.shared, &self.pod, container, &self.address).await.map_err(|error| error.to_string())?;
         let Some(program) = self.program(container) else { return Ok(None) };
         let volumes = environment::volumes(&self.shared, &self.pod).await.map_err(|error| error.to_string())?;
-        let root = self.folder.join("root").join(&container.name);
-        let made = std::fs::create_dir_all(&root).and_then(|()| environment::mount(container, &volumes, &root));
+        let root = self.root.join(&container.name);
+        let made = std::fs::create_dir_all(&root).and_then(|()| environment::mount(container, &volumes, &self.claims, &root));
         made.map_err(|error| format!("making the container's files: {error}"))?;
         let kubeconfig = environment::kubeconfig(&self.shared, &self.pod, &root).await.map_err(|error| error.to_string())?;
         let log = File::options().create(true).append(true).open(self.folder.join(format!("{}.log", container.name)));
@@ -293,6 +306,8 @@ impl Life {
             return false;
         }
         if self.runs.iter().zip(&self.states).all(|(_, state)| matches!(state.state, State::Terminated(_))) {
+            // A pod that is done uses no volumes.
+            self.release().await;
             return self.told.changed().await.is_ok();
         }
         let due = self.runs.iter().filter_map(|run| run.due).min();
@@ -379,9 +394,32 @@ impl Life {
         }
     }
 
+    /// Takes away what its containers found.
+    async fn clear(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+        self.release().await;
+    }
+
+    /// Its node uses its volumes no more.
+    async fn release(&self) {
+        let node = self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let pod = self.pod.metadata.uid.as_deref().unwrap_or_default();
+        if let Err(error) = self.shared.in_use.release(&self.shared.client, node, pod).await {
+            tracing::debug!(%error, node, "a node could not tell what it uses");
+        }
+    }
+
     /// SIGTERM to all at once, SIGKILL at the end of the grace period, and the pod is gone.
     async fn end(&mut self) {
-        let Some(pod) = self.told.borrow().clone() else { return };
+        let Some(pod) = self.told.borrow().clone() else {
+            // Deleted by force.
+            for run in &mut self.runs {
+                if let Some(process) = &mut run.process {
+                    let _ = process.kill().await;
+                }
+            }
+            return self.clear().await;
+        };
         let grace = pod.metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30);
         let done = pod.metadata.deletion_timestamp.is_none();
         for run in &self.runs {
@@ -399,6 +437,7 @@ impl Life {
                 let _ = process.kill().await;
             }
         }
+        self.clear().await;
         if done {
             // Failed for good: it stays until somebody deletes it.
             while !self.leaving() {

@@ -1,6 +1,7 @@
 //! An app that speaks the upgrade protocol, and can be told to misbehave.
 //!
-//! It listens on `POD_IP` (or `ADDRESS`) and `PORT` (8080). If it is ended with work in flight it logs `killed while busy`: the tests' oracle.
+//! It listens on `POD_IP` (or `ADDRESS`) and `PORT` (8080). It keeps lines in `DATA_FILE`, and in `DATA_FILE.journal` who had that open: a
+//! test sees there whether two had it at once. If it is ended with work in flight it logs `killed while busy`: the tests' oracle.
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +35,39 @@ struct Facts {
     switches: Switches,
     environment: BTreeMap<String, String>,
     files_at_start: BTreeMap<String, String>,
+    data: Option<Data>,
+}
+
+/// A file on a volume.
+#[derive(Clone)]
+struct Data {
+    file: PathBuf,
+    journal: PathBuf,
+    who: String,
+}
+
+impl Data {
+    fn named(environment: &BTreeMap<String, String>) -> Option<Self> {
+        let named = environment.get("DATA_FILE")?;
+        // A process has no mount namespace: its mounts are below a folder.
+        let file = match environment.get("LOCKKEEPER_POD_ROOT") {
+            Some(root) => Path::new(root).join(named.trim_start_matches('/')),
+            None => named.into(),
+        };
+        let who = environment.get("HOSTNAME").map_or("?", String::as_str).to_owned();
+        let mut journal = file.clone().into_os_string();
+        journal.push(".journal");
+        Some(Self { file, journal: journal.into(), who })
+    }
+
+    fn note(&self, what: &str) -> std::io::Result<()> {
+        append(&self.journal, &format!("{what} by {}", self.who))
+    }
+}
+
+/// One write a line, so that lines of two processes do not mix.
+fn append(file: &Path, line: &str) -> std::io::Result<()> {
+    std::fs::File::options().create(true).append(true).open(file)?.write_all(format!("{line}\n").as_bytes())
 }
 
 /// How it misbehaves.
@@ -93,11 +127,13 @@ async fn serve() -> std::io::Result<()> {
     let files_at_start = root.as_deref().map(files).unwrap_or_default();
     let address = environment.get("ADDRESS").or_else(|| environment.get("POD_IP")).cloned().unwrap_or_else(|| "127.0.0.1".into());
     let port: u16 = environment.get("PORT").and_then(|port| port.parse().ok()).unwrap_or(8080);
-    if let Some(file) = environment.get("DATA_FILE") {
-        let mut data = std::fs::File::options().create(true).append(true).open(file)?;
-        writeln!(data, "started as {}", environment.get("HOSTNAME").map_or("?", String::as_str))?;
+    let listener = tokio::net::TcpListener::bind((address.as_str(), port)).await?;
+    let data = Data::named(&environment);
+    if let Some(data) = &data {
+        data.note("opened")?;
+        append(&data.file, &format!("started as {}", data.who))?;
     }
-    let shared = Arc::new(Mutex::new(Facts { environment, files_at_start, ..Facts::default() }));
+    let shared = Arc::new(Mutex::new(Facts { environment, files_at_start, data: data.clone(), ..Facts::default() }));
     let routes = Router::new()
         .route("/start", post(start))
         .route("/finish", post(finish))
@@ -106,14 +142,18 @@ async fn serve() -> std::io::Result<()> {
         .route("/healthz", get(health))
         .route("/env", get(environment_read))
         .route("/switch", post(switch))
+        .route("/data", get(data_read).post(data_write))
+        .route("/journal", get(journal_read))
         .with_state(shared.clone());
-    let listener = tokio::net::TcpListener::bind((address.as_str(), port)).await?;
     println!("listening on {address}:{port}");
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         served = async { axum::serve(listener, routes).await } => served?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+    if let Some(data) = &data {
+        data.note("closed")?;
     }
     match facts(&shared).in_flight() {
         0 => println!("ended idle"),
@@ -194,6 +234,39 @@ async fn environment_read(State(shared): State<Shared>) -> Json<Value> {
     let facts = facts(&shared);
     let now = facts.environment.get("LOCKKEEPER_POD_ROOT").map(|root| files(Path::new(root))).unwrap_or_default();
     Json(json!({"env": facts.environment, "filesAtStart": facts.files_at_start, "files": now}))
+}
+
+async fn data_read(State(shared): State<Shared>) -> Response {
+    read(&shared, |data| &data.file)
+}
+
+async fn journal_read(State(shared): State<Shared>) -> Response {
+    read(&shared, |data| &data.journal)
+}
+
+fn read(shared: &Shared, which: impl Fn(&Data) -> &PathBuf) -> Response {
+    let Some(data) = facts(shared).data.clone() else { return no_data() };
+    match std::fs::read_to_string(which(&data)) {
+        Ok(text) => text.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn no_data() -> Response {
+    (StatusCode::NOT_FOUND, "there is no DATA_FILE\n").into_response()
+}
+
+#[derive(Deserialize)]
+struct Line {
+    line: String,
+}
+
+async fn data_write(State(shared): State<Shared>, Query(Line { line }): Query<Line>) -> Response {
+    let Some(data) = facts(&shared).data.clone() else { return no_data() };
+    match append(&data.file, &line).and_then(|()| data.note("written")) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }
 
 async fn switch(State(shared): State<Shared>, Json(switches): Json<Switches>) -> Json<Switches> {
