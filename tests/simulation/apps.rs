@@ -11,7 +11,9 @@ use lockkeeper::{
     },
 };
 use model::server::Server;
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::scenes::{image_of_pod, is_broken};
 
 /// How long an app keeps to taking no new work, as the request says.
 const LEASE: Duration = Duration::from_secs(60);
@@ -29,13 +31,17 @@ pub enum Mood {
 }
 
 /// The app of one pod.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct App {
     /// Until when it has work.
     pub busy_until: Timestamp,
-    /// Until when it takes no new work.
+    /// When it was last asked to take no new work.
+    pub prepared_at: Timestamp,
+    /// Until when it takes none.
     pub prepared_until: Timestamp,
     pub mood: Mood,
+    /// The content of the ConfigMap when it started.
+    config: Option<Value>,
 }
 
 /// All apps, by the pod's uid. Nobody but the pods and their callers knows them.
@@ -44,7 +50,8 @@ pub struct Apps(BTreeMap<String, App>);
 
 impl Apps {
     pub fn of(&mut self, pod: &str) -> &mut App {
-        let idle = App { busy_until: Timestamp::MIN, prepared_until: Timestamp::MIN, mood: Mood::Speaks };
+        let never = Timestamp::MIN;
+        let idle = App { busy_until: never, prepared_at: never, prepared_until: never, mood: Mood::Speaks, config: None };
         self.0.entry(pod.to_owned()).or_insert(idle)
     }
 
@@ -54,6 +61,30 @@ impl Apps {
 
     pub fn is_prepared(&self, pod: &str, now: Timestamp) -> bool {
         self.0.get(pod).is_some_and(|app| app.prepared_until > now)
+    }
+
+    /// The config that a pod started with.
+    pub fn config(&self, pod: &str) -> Option<&Value> {
+        self.0.get(pod)?.config.as_ref()
+    }
+
+    /// Pods that run by now have read their config.
+    pub fn start(&mut self, server: &Server) {
+        let config = server.get("ConfigMap", "app").map(|config| config["data"]["key"].clone());
+        for pod in server.list("Pod").iter().filter(|pod| pod["status"]["phase"] == "Running") {
+            let app = self.of(pod["metadata"]["uid"].as_str().unwrap_or_default());
+            app.config = app.config.take().or_else(|| config.clone());
+        }
+    }
+
+    /// Somebody decided that these pods run the config that they should.
+    pub fn adopt<'a>(&mut self, pods: impl Iterator<Item = &'a str>, config: &Value) {
+        pods.for_each(|pod| self.of(pod).config = Some(config.clone()));
+    }
+
+    /// When a pod was last asked to take no new work, if it still keeps to it.
+    pub fn prepared_at(&self, pod: &str, now: Timestamp) -> Option<Timestamp> {
+        self.0.get(pod).filter(|app| app.prepared_until > now).map(|app| app.prepared_at)
     }
 
     /// Work arrives. One that is prepared sends it elsewhere.
@@ -77,7 +108,8 @@ impl Apps {
         let address = visit.address.ip().to_string();
         let pods = server.list("Pod");
         let there = pods.iter().find(|pod| pod["status"]["podIP"] == *address && visit.address.port() == 8080);
-        let Some(uid) = there.and_then(|pod| pod["metadata"]["uid"].as_str()) else {
+        let runs = |pod: &&std::sync::Arc<Value>| !is_broken(image_of_pod(pod));
+        let Some(uid) = there.filter(runs).and_then(|pod| pod["metadata"]["uid"].as_str()) else {
             return Answer::Unusable("connection refused".to_owned());
         };
         let app = self.of(uid);
@@ -87,7 +119,7 @@ impl Apps {
             Mood::Speaks => {}
         }
         match errand {
-            Errand::Prepare => app.prepared_until = now + LEASE,
+            Errand::Prepare => (app.prepared_at, app.prepared_until) = (now, now + LEASE),
             Errand::Withdraw => app.prepared_until = Timestamp::MIN,
             Errand::Ask | Errand::Verify => {
                 let body = json!({"isUpgradeable": app.busy_until <= now, "reason": "a job is running"});

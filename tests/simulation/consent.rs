@@ -31,31 +31,31 @@ pub struct Judgement {
 }
 
 /// What a pod or a template runs: the image and the config.
-fn runs(of: &Value) -> (&str, &str) {
+pub fn runs(of: &Value) -> (&str, &str) {
     let image = of["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
     (image, of["metadata"]["annotations"][marks::CONFIG_HASH].as_str().unwrap_or_default())
 }
 
-fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
 
-fn ordinal(pod: &Value) -> i64 {
+pub fn ordinal(pod: &Value) -> i64 {
     text(pod, "name").rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(-1)
 }
 
-fn ready_moved(pod: &Value) -> (bool, Timestamp) {
+pub fn ready_moved(pod: &Value) -> (bool, Timestamp) {
     let ready = pod["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
     let moved = ready.and_then(|ready| ready["lastTransitionTime"].as_str()).unwrap_or(text(pod, "creationTimestamp"));
     (ready.is_some_and(|ready| ready["status"] == "True"), moved.parse().unwrap())
 }
 
-fn belongs(pod: &Value, name: &str) -> bool {
+pub fn belongs(pod: &Value, name: &str) -> bool {
     pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
 /// The partition that the manifest asks for.
-fn declared(object: &Value) -> i64 {
+pub fn declared(object: &Value) -> i64 {
     let recorded = mark(object, "declared-partition").filter(|_| hold(object).is_some() || mark(object, "partition").is_some());
     recorded.and_then(|text| text.parse().ok()).unwrap_or_else(|| partition(object))
 }
@@ -74,7 +74,7 @@ pub fn governing(shown: &Shown, object: &Value) -> Option<UpgradePolicySpec> {
 }
 
 /// Looks at a request that the operator has just decided on.
-pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, now: Timestamp) -> Judgement {
+pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str>, now: Timestamp) -> Judgement {
     let (kind, name) = (patch.workload.kind.to_string(), &patch.workload.name);
     let mut judgement = Judgement::default();
     let Some(object) = operator.shown.iter().find(|((of, one), _)| *of == kind && one == name).map(|(_, object)| object) else {
@@ -83,7 +83,8 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, now: Timestamp) ->
     let sets = |mark: &str| patch.annotations.iter().find(|(key, _)| *key == mark).map(|(_, value)| value);
     let releases = hold(object).is_some() && sets(marks::HOLD) == Some(&None);
     let steps = sets(marks::PARTITION);
-    if !releases && patch.config_hash.is_none() && (steps.is_none() || sets(marks::HOLD).is_some()) {
+    let rolls = !releases && patch.config_hash.is_some();
+    if !releases && !rolls && (steps.is_none() || sets(marks::HOLD).is_some()) {
         return judgement;
     }
     // A bypass of a config change is somebody's decision to ask nobody.
@@ -97,25 +98,28 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, now: Timestamp) ->
     let Some(gate) = spec.app_gate(causes) else { return judgement };
 
     // What it would end.
-    let walked = steps.and_then(|step| step.as_ref()?.parse::<i64>().ok());
+    let stays = mark(object, "partition").filter(|_| rolls).map(str::to_owned);
+    let walked = steps.cloned().unwrap_or(stays).and_then(|step| step.parse::<i64>().ok());
     let lowest = if kind == "StatefulSet" { walked.unwrap_or_else(|| declared(object)) } else { -1 };
     let template = &object["spec"]["template"];
     let (image, hash) = runs(template);
     let newest = (image, patch.config_hash.as_deref().unwrap_or(hash));
     let of_workload = || operator.shown.iter().filter(|((kind, _), pod)| *kind == "Pod" && belongs(pod, name)).map(|(_, pod)| &**pod);
-    let ends: Vec<_> = of_workload().filter(|pod| runs(pod) != newest && ordinal_from(pod, &kind) >= lowest).collect();
+    let wanted = object["spec"]["replicas"].as_i64().unwrap_or(0);
+    // Those beyond go because of a scale-down.
+    let range = lowest..if kind == "StatefulSet" { wanted } else { i64::MAX };
+    let ends: Vec<_> = of_workload().filter(|pod| runs(pod) != newest && range.contains(&ordinal_from(pod, &kind))).collect();
     let question = Question {
         gate,
         heard: &operator.heard,
-        // Of a config change, and of a walk's later steps, the id is not on the workload.
-        id: hold(object).filter(|_| releases),
+        // Of a config change the id need not be on the workload.
+        id: if releases { hold(object) } else { walks.filter(|_| !rolls) },
         step: walked,
         reverts: patch.purpose == Purpose::Release(Release::Reverted),
         now,
     };
     judgement.wrong = question.wrong(&ends, apps);
-    if let Some(prepare) = &gate.prepare {
-        let _ = prepare;
+    if gate.prepare.is_some() {
         let drains = |pod: &&&Value| question.must_be_prepared(pod);
         judgement.drained = ends.iter().filter(drains).map(|pod| text(pod, "uid").to_owned()).collect();
     }
@@ -124,8 +128,7 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, now: Timestamp) ->
             judgement.wrong = Some(format!("{} pods would go in one step", ends.len()));
         }
         // Its own earlier turns: whoever went before must be back.
-        if mark(object, "partition").is_some() {
-            let wanted = object["spec"]["replicas"].as_i64().unwrap_or(0);
+        if mark(object, "partition").is_some() && !rolls {
             let is_back = |at: i64| of_workload().any(|pod| ordinal(pod) == at && runs(pod) == (image, hash) && ready_moved(pod).0);
             if let Some(away) = (partition(object).max(step + 1)..wanted).find(|at| !is_back(*at)) {
                 judgement.wrong = Some(format!("the pod before, {name}-{away}, is not back yet"));
@@ -311,6 +314,11 @@ impl Consent {
         }
     }
 
+    /// Pods that agreed while they took no new work, and are still there: by workload and uid.
+    pub fn drained(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.pods.iter().filter(|(_, (_, let_go))| *let_go == Some(LetGo { drained: true })).map(|((name, _), (pod, _))| (*name, pod))
+    }
+
     /// The apps' work is only their own business once nobody must keep it away: a lease that ran out.
     pub fn lapsed(&mut self, apps: &Apps, now: Timestamp) {
         for ((_, uid), (_, let_go)) in &mut self.pods {
@@ -334,5 +342,6 @@ fn is_full(server: &Server, object: &Value) -> bool {
 
 /// Whether the controller of a workload that is not held would end this pod.
 fn goes(kind: &str, object: &Value, pod: &Value) -> bool {
-    runs(pod) != runs(&object["spec"]["template"]) && ordinal_from(pod, kind) >= if kind == "StatefulSet" { partition(object) } else { 0 }
+    let within = || (partition(object)..object["spec"]["replicas"].as_i64().unwrap_or(0)).contains(&ordinal(pod));
+    runs(pod) != runs(&object["spec"]["template"]) && (kind != "StatefulSet" || within())
 }

@@ -6,7 +6,7 @@ use model::{admission::Twin, controllers, server::Account};
 use serde_json::json;
 
 use crate::{
-    moves::Cluster,
+    cluster::Cluster,
     operator::Operator,
     scenes::{At, Scene, policy},
     truth::{hold, image, pods, stands},

@@ -7,10 +7,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
 
 mod apps;
+mod cluster;
 mod consent;
 mod crashes;
+mod election;
 mod moves;
 mod operator;
+mod order;
+mod rest;
 mod scenes;
 mod stories;
 mod truth;
@@ -27,8 +31,8 @@ const MOVES: usize = 200;
 const PARTS: u64 = 2;
 
 /// Runs seeds of a scene, and adds up what happened.
-fn play(scene: Scene, seeds: impl Iterator<Item = u64>) -> moves::Seen {
-    let mut seen = moves::Seen::default();
+fn play(scene: Scene, seeds: impl Iterator<Item = u64>) -> cluster::Seen {
+    let mut seen = cluster::Seen::default();
     for seed in seeds {
         match run(scene, seed, MOVES, Twin::default(), None, false) {
             Ok(of_one) => seen.add(&of_one),
@@ -98,6 +102,18 @@ fn p8_p9_hold_when_pods_go_one_by_one() {
     assert!(seen.noes > 20 && seen.drained > 20 && seen.steps > 20, "{seen:?}");
 }
 
+#[test]
+fn workloads_wait_for_each_other_whatever_happens() {
+    let seen = play(Scene::Steps, 0..SEEDS_OF_APPS);
+    assert!(seen.noes > 20 && seen.agreed > 20 && seen.followed > 10, "{seen:?}");
+}
+
+#[test]
+fn p1_p8_p9_hold_with_two_operators() {
+    let seen = play(Scene::Replicas, 0..SEEDS_OF_APPS);
+    assert!(seen.noes > 20 && seen.drained > 20 && seen.agreed > 20 && seen.terms > SEEDS_OF_APPS * 2, "{seen:?}");
+}
+
 /// Whether some seed shows that something is missing.
 fn is_noticed(scene: Scene, twin: Twin, fault: Option<Fault>) -> bool {
     (0..60).any(|seed| run(scene, seed, MOVES, twin, fault, false).is_err())
@@ -112,7 +128,10 @@ fn the_simulation_sees_when_a_guard_is_missing() {
     for fault in [Fault::NoPrecondition, Fault::StaleReading] {
         assert!(is_noticed(Scene::Approvals, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
     }
-    for fault in [Fault::IgnoresNo, Fault::AsksOne] {
+    for fault in [Fault::IgnoresNo, Fault::AsksOne, Fault::KeepsDrained, Fault::NeverRenews] {
         assert!(is_noticed(Scene::Asked, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+    }
+    for fault in [Fault::IgnoresSteps, Fault::IgnoresMaximum] {
+        assert!(is_noticed(Scene::Steps, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
     }
 }

@@ -1,12 +1,14 @@
 //! The operator: its real index and core, with watches that deliver when the simulation says so, and requests that wait to be sent.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use lockkeeper::{
+    api::Attention,
     core::{
         arrange::{Surroundings, assess_all},
         config::digest::Key,
@@ -32,7 +34,7 @@ use model::{
 };
 use serde_json::{Value, json};
 
-use crate::consent::Judgement;
+use crate::{consent::Judgement, election::Candidate};
 
 pub const KINDS: [(&str, &str, bool); 7] = [
     ("UpgradePolicy", "upgradepolicies", false),
@@ -58,6 +60,14 @@ pub enum Fault {
     IgnoresNo,
     /// Of the pods of a workload it asks only one.
     AsksOne,
+    /// It never tells a pod that it may take work again.
+    KeepsDrained,
+    /// It asks pods once to take no new work, and not again.
+    NeverRenews,
+    /// It knows of no steps.
+    IgnoresSteps,
+    /// It knows of no maximum.
+    IgnoresMaximum,
 }
 
 /// A call on its way: the pods are reached one after the other.
@@ -91,25 +101,40 @@ pub struct Operator {
     cursors: BTreeMap<&'static str, u64>,
     watched: Timestamp,
     pub shown: Shown,
+    /// Of workloads, the newest that was shown that its controller had taken up.
+    pub taken_up: Shown,
     pub outbox: Vec<Patch>,
     /// What was found of each request when it was decided on, by the workload's uid.
     pub judged: HashMap<Uid, Judgement>,
     pub talks: Vec<Talk>,
     pub heard: BTreeMap<Uid, Heard>,
+    /// The pods that it has asked to take no new work; what the one before it asked for runs out by itself.
+    pub drained: BTreeSet<Uid>,
     /// When the operator wants to look again.
     pub wake: Option<Timestamp>,
     pub told: Vec<(String, Event, String)>,
+    /// What the status of the policy says of workloads that are not simply up to date.
+    pub attention: Vec<Attention>,
     fault: Option<Fault>,
+    /// Where there are several: its part in their election.
+    pub candidate: Option<Candidate>,
+    /// Its term, and from when on it acts in it.
+    leads: Option<(u64, Timestamp)>,
 }
 
+/// Who begins to lead lets its watches show what the one before it did last.
+const TAKE_OVER: Duration = Duration::from_millis(500);
+
 pub const ACCOUNT: Account = Account { user: OPERATOR, manager: "lockkeeper", verbs: &[] };
+
+/// Why a request is not sent.
+pub const NOT_LEADING: &str = "another leads";
 
 fn stream(plural: &'static str, namespaced: bool) -> StreamId {
     StreamId { kind: plural, namespace: namespaced.then(|| NAMESPACE.to_owned()) }
 }
 
-fn seen(kind: &str, value: &Value) -> Object {
-    let value = value.clone();
+fn seen(kind: &str, value: Value) -> Object {
     match kind {
         "UpgradePolicy" => object::<Policies>(serde_json::from_value(value).unwrap()),
         "Deployment" => object::<Deployments>(serde_json::from_value(value).unwrap()),
@@ -122,8 +147,28 @@ fn seen(kind: &str, value: &Value) -> Object {
     }
 }
 
+/// A policy as an operator reads it that does not know some of it.
+fn as_read(fault: Option<Fault>, kind: &str, object: &Value) -> Value {
+    let mut object = object.clone();
+    let ignored = match fault {
+        Some(Fault::IgnoresSteps) => "steps",
+        Some(Fault::IgnoresMaximum) => "maxConcurrent",
+        _ => return object,
+    };
+    if let Some(rollout) = object["spec"]["rollout"].as_object_mut().filter(|_| kind == "UpgradePolicy") {
+        rollout.remove(ignored);
+    }
+    object
+}
+
 fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn note(taken_up: &mut Shown, kind: &'static str, object: &Arc<Value>) {
+    if object["status"]["observedGeneration"] == object["metadata"]["generation"] {
+        taken_up.insert((kind, name(object)), object.clone());
+    }
 }
 
 impl Operator {
@@ -131,12 +176,13 @@ impl Operator {
     pub fn start(server: &Server, fault: Option<Fault>) -> Self {
         let key = digest::set_key(Key::new(&[7; 32]));
         let mut index = Index::new(key, "lockkeeper-system".into(), Enforcement::default());
-        let (mut cursors, mut shown) = (BTreeMap::new(), Shown::new());
+        let (mut cursors, mut shown, mut taken_up) = (BTreeMap::new(), Shown::new(), Shown::new());
         for (kind, plural, namespaced) in KINDS {
             let stream = stream(plural, namespaced);
             index.apply(&stream, Step::Restarted, server.now());
             for one in server.list(kind) {
-                index.apply(&stream, Step::Listed(seen(kind, &one)), server.now());
+                index.apply(&stream, Step::Listed(seen(kind, as_read(fault, kind, &one))), server.now());
+                note(&mut taken_up, kind, &one);
                 shown.insert((kind, name(&one)), one);
             }
             index.apply(&stream, Step::Complete, server.now());
@@ -144,7 +190,7 @@ impl Operator {
         }
         let definition =
             json!({"metadata": {"name": "crd", "uid": DEFINITION}, "status": {"conditions": [{"type": "Established", "status": "True"}]}});
-        index.apply(&stream("customresourcedefinitions", false), Step::Applied(seen("CRD", &definition)), server.now());
+        index.apply(&stream("customresourcedefinitions", false), Step::Applied(seen("CRD", definition)), server.now());
         Self {
             index,
             key,
@@ -154,19 +200,47 @@ impl Operator {
             cursors,
             watched: server.now(),
             shown,
+            taken_up,
             outbox: Vec::new(),
             judged: HashMap::new(),
             talks: Vec::new(),
             heard: BTreeMap::new(),
+            drained: BTreeSet::new(),
             wake: None,
             told: Vec::new(),
+            attention: Vec::new(),
             fault,
+            candidate: None,
+            leads: None,
         }
+    }
+
+    /// Whether it may send anything.
+    pub fn may_act(&self, now: Timestamp) -> bool {
+        self.candidate.as_ref().is_none_or(|candidate| candidate.may_act(now))
+    }
+
+    /// Whether it decides. Who begins to lead remembers nothing.
+    fn leads(&mut self, now: Timestamp) -> bool {
+        let Some(candidate) = &self.candidate else { return true };
+        let term = candidate.term;
+        if !candidate.may_act(now) || self.leads.is_none_or(|(known, _)| known != term) {
+            self.memories.clear();
+            self.heard.clear();
+            self.drained.clear();
+            self.leads = candidate.may_act(now).then(|| (term, now + TAKE_OVER));
+        }
+        self.leads.is_some_and(|(_, from)| from <= now)
     }
 
     /// Up to where a kind was seen.
     pub fn cursor(&self, kind: &str) -> u64 {
         self.cursors[kind]
+    }
+
+    /// Whether a request that begins a rollout of this workload is on its way, or was accepted and is not shown yet.
+    pub fn begins(&self, uid: &str) -> bool {
+        self.activities.get(uid).is_some_and(|activity| activity.begins)
     }
 
     /// The watch of a kind shows its next event. Returns whether there was one.
@@ -181,9 +255,12 @@ impl Operator {
         };
         match event.deleted {
             true => drop(self.shown.remove(&(kind, name(&event.object)))),
-            false => drop(self.shown.insert((kind, name(&event.object)), event.object.clone())),
+            false => {
+                note(&mut self.taken_up, kind, &event.object);
+                self.shown.insert((kind, name(&event.object)), event.object.clone());
+            }
         }
-        let object = seen(kind, &event.object);
+        let object = seen(kind, as_read(self.fault, kind, &event.object));
         let step = if event.deleted { Step::Deleted(object) } else { Step::Applied(object) };
         let effects = self.index.apply(&stream(plural, namespaced), step, server.now());
         self.cursors.insert(kind, event.version);
@@ -205,6 +282,9 @@ impl Operator {
 
     /// Decides, and puts the requests into the outbox. Returns whether there are new ones.
     pub fn decide(&mut self, now: Timestamp) -> bool {
+        if !self.leads(now) {
+            return false;
+        }
         let Some(namespace) = self.index.namespace(NAMESPACE) else { return false };
         let around = Surroundings {
             key: self.key,
@@ -220,6 +300,7 @@ impl Operator {
         let decision = assessments.arrange(&slots::allot(&demands, 100), &self.memories);
         self.memories.extend(decision.memories);
         self.wake = decision.wake;
+        self.attention = decision.statuses.into_iter().flat_map(|(_, status)| status.attention).collect();
         for call in decision.calls {
             let answers = vec![None; call.visits.len()];
             self.talks.push(Talk { call, begun: now, answers });
@@ -239,6 +320,10 @@ impl Operator {
     /// Sends one request. The patch, and what came of it.
     pub fn send(&mut self, server: &mut Server, index: usize) -> (Patch, Result<(), Failure>) {
         let patch = self.outbox.remove(index);
+        if !self.may_act(server.now()) {
+            self.activities.remove(&patch.uid);
+            return (patch, Err(Failure::Forbidden(NOT_LEADING.to_owned())));
+        }
         let mut body = patch.json();
         let kind = patch.workload.kind.to_string();
         if matches!(self.fault, Some(Fault::NoPrecondition | Fault::StaleReading)) {
@@ -277,6 +362,9 @@ impl Operator {
                 let heard = Heard { change: call.change.clone(), answer: answer.clone(), yes, at: now };
                 self.heard.insert(visit.pod.clone(), heard);
             }
+        }
+        if call.errand == Errand::Prepare {
+            self.drained.extend(call.visits.iter().map(|visit| visit.pod.clone()));
         }
         match (self.fault, call.errand) {
             (Some(Fault::IgnoresNo), Errand::Ask) => {

@@ -14,16 +14,25 @@ pub enum Scene {
     Asked,
     /// The same, and the pods of StatefulSets go one by one.
     Walks,
+    /// Workloads wait for each other.
+    Steps,
+    /// Two operators, of which one leads.
+    Replicas,
 }
 
 impl Scene {
     /// By its name, for who replays a seed.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Approvals, Self::Asked, Self::Walks].into_iter().find(|scene| format!("{scene:?}").eq_ignore_ascii_case(name))
+        [Self::Approvals, Self::Asked, Self::Walks, Self::Steps, Self::Replicas]
+            .into_iter()
+            .find(|scene| format!("{scene:?}").eq_ignore_ascii_case(name))
     }
 
     pub fn workloads(self) -> &'static [At] {
-        &[("Deployment", "web"), ("StatefulSet", "db")]
+        match self {
+            Self::Steps => &[("Deployment", "api"), ("StatefulSet", "db"), ("StatefulSet", "queue"), ("Deployment", "web")],
+            _ => &[("Deployment", "web"), ("StatefulSet", "db")],
+        }
     }
 
     /// Whether the pods are asked.
@@ -31,8 +40,24 @@ impl Scene {
         self != Self::Approvals
     }
 
+    /// How many of the policies let everything through in the end.
+    pub fn plain(self) -> usize {
+        match self {
+            Self::Approvals => 0,
+            Self::Asked => 6,
+            Self::Walks => 6,
+            Self::Steps => 7,
+            Self::Replicas => 6 + 6,
+        }
+    }
+
     /// What policies may say; the first is the one that is there at the beginning.
     pub fn policies(self) -> Vec<Value> {
+        if self == Self::Replicas {
+            let (mut asked, mut walks) = (Self::Asked.policies(), Self::Walks.policies());
+            let frozen = [asked.split_off(6), walks.split_off(6)].concat();
+            return [asked, walks, frozen].concat();
+        }
         let app = |changes: Value| {
             let mut app = json!({"period": "2s", "brokenAfter": "20s"});
             app.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -49,7 +74,7 @@ impl Scene {
                 json!({"selector": {"matchLabels": {"managed": "no"}}, "gates": {"approval": "Required"}}),
                 json!({"gates": {"approval": "Required", "windows": [{"schedule": "0 2 * * *", "duration": "1h", "timeZone": "Nowhere"}]}}),
             ],
-            Self::Asked => {
+            Self::Asked | Self::Replicas => {
                 let prepare = json!({"timeout": "40s"});
                 vec![
                     json!({"gates": {"app": app(json!({}))}}),
@@ -72,7 +97,27 @@ impl Scene {
                     json!({"gates": {"app": app(json!({"scope": "Pod", "prepare": prepare}))}}),
                     json!({"gates": {"app": app(json!({"scope": "Pod", "prepare": prepare})), "appliesTo": ["Template"]}}),
                     json!({"gates": {"app": app(json!({"scope": "Pod", "whenUnreachable": "Open"}))}}),
+                    json!({"gates": {"app": app(json!({"prepare": prepare}))}}),
                     json!({"mode": "Freeze", "gates": {"app": app(json!({"scope": "Pod"}))}}),
+                    json!({"mode": "Freeze"}),
+                    json!({}),
+                ]
+            }
+            Self::Steps => {
+                let step = |tier: &str| json!({"name": tier, "selector": {"matchLabels": {"tier": tier}}});
+                let follows = |tier: &str| json!({"name": tier, "selector": {"matchLabels": {"tier": tier}}, "restartWith": "Previous"});
+                let steps = json!([step("data"), step("logic"), step("front")]);
+                let chain = json!([step("data"), follows("logic"), follows("front")]);
+                let prepare = json!({"timeout": "40s"});
+                vec![
+                    json!({"gates": {"app": app(json!({}))}, "rollout": {"maxConcurrent": 1, "deadline": "60s", "steps": chain}}),
+                    json!({"gates": {"app": app(json!({}))}, "rollout": {"deadline": "60s", "steps": steps, "onFailure": "Continue"}}),
+                    json!({"rollout": {"maxConcurrent": 2, "deadline": "60s", "steps": steps}}),
+                    json!({"rollout": {"deadline": "60s", "steps": chain, "onFailure": "Continue"}}),
+                    json!({"gates": {"app": app(json!({"prepare": prepare}))}, "rollout": {"maxConcurrent": 1, "deadline": "60s"}}),
+                    json!({"gates": {"app": app(json!({"scope": "Pod"}))}, "rollout": {"deadline": "60s", "steps": steps}}),
+                    json!({"gates": {"app": app(json!({"prepare": prepare}))}, "rollout": {"maxConcurrent": 2, "deadline": "60s", "steps": chain}}),
+                    json!({"mode": "Freeze", "rollout": {"deadline": "60s", "steps": steps}}),
                 ]
             }
         }
@@ -80,7 +125,12 @@ impl Scene {
 }
 
 pub fn manifest(name: &str, image: &str) -> Value {
-    let labels = json!({"app": name, "managed": "yes"});
+    let tier = match name {
+        "db" | "queue" => "data",
+        "api" => "logic",
+        _ => "front",
+    };
+    let labels = json!({"app": name, "managed": "yes", "tier": tier});
     let container = json!({
         "name": "app", "image": image, "ports": [{"containerPort": 8080}], "envFrom": [{"configMapRef": {"name": "app"}}],
     });
@@ -94,6 +144,10 @@ pub fn is_broken(image: &str) -> bool {
     image.starts_with("broken")
 }
 
+pub fn image_of_pod(pod: &Value) -> &str {
+    pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default()
+}
+
 /// Puts an image into a template.
 pub fn put_image(template: &mut Value, image: &str) {
     template["spec"]["containers"][0]["image"] = json!(image);
@@ -102,7 +156,7 @@ pub fn put_image(template: &mut Value, image: &str) {
 }
 
 pub fn policy(changes: &Value) -> Value {
-    let mut spec = json!({"selector": {"matchLabels": {"managed": "yes"}}, "config": {"settle": "1s", "settleLimit": "5s"}});
+    let mut spec = json!({"selector": {"matchLabels": {"managed": "yes"}}, "config": {"settle": "1s", "settleLimit": "5s", "limit": {"max": 100, "window": "1h"}}});
     for (key, value) in changes.as_object().unwrap() {
         spec[key] = value.clone();
     }

@@ -25,6 +25,8 @@ pub struct Known {
     pub scaled: bool,
     /// The image before the change that is held.
     pub before: Option<String>,
+    /// The change for which its pods go one by one.
+    pub walks: Option<String>,
     /// Whether its changes would be held, as it was when last looked at.
     pub marked: bool,
 }
@@ -111,6 +113,9 @@ impl Truth {
         }
         if hold.is_none() {
             known.hold = None;
+        }
+        if hold.is_some() || mark(&object, "partition").is_none() {
+            known.walks = None;
         }
         if let (Some(begun), Some(id)) = (&mut known.hold, hold) {
             // At 0 replicas a StatefulSet's controller itself counts the newest revision as rolled out; no pod was ended for it.
