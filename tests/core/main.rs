@@ -12,5 +12,6 @@ mod properties;
 mod references;
 mod stories;
 mod traps;
+mod volumes;
 mod windows;
 mod world;

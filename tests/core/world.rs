@@ -1,6 +1,9 @@
 //! A world to tell stories in: objects as raw JSON, a clock, and the versions that an API server would give.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -9,13 +12,14 @@ use lockkeeper::{
     core::{
         arrange::{Surroundings, assess_all, check_spec},
         config::{digest::Key, references},
-        decision::{Decision, Purpose},
+        decision::{Decision, Event, Notice, Purpose, StorageObject},
         gates::{
             answer::Answer,
             conversation::{Errand, Report},
         },
         hold::enforced::Enforcement,
         rollout::slots,
+        storage::{ClaimsOfPod, Storage},
         world::{
             Activity, ConfigEntry, ConfigId, DeclaredPort, Memory, Namespace, Pod, Policy, Reach, ReplicaSet, Uid, Version, WorkloadId,
         },
@@ -36,6 +40,12 @@ pub struct World {
     pub answers: HashMap<String, Answer>,
     /// What was said to pods, checks of the gate aside.
     pub said: Vec<(Errand, String)>,
+    /// The storage of the cluster, and the raw objects of it.
+    pub storage: Storage,
+    pub storage_objects: BTreeMap<StorageObject, Value>,
+    /// Events that were told, with what they are about.
+    pub told: Vec<(Event, String, String)>,
+    pub standing: HashMap<String, BTreeSet<(Uid, Event)>>,
     objects: HashMap<WorkloadId, Value>,
     contents: HashMap<ConfigId, Option<Vec<(String, String)>>>,
     pods_made: u32,
@@ -57,6 +67,10 @@ impl World {
             key: Key::new(&[7; 32]),
             answers: HashMap::new(),
             said: Vec::new(),
+            storage: Storage::default(),
+            storage_objects: BTreeMap::new(),
+            told: Vec::new(),
+            standing: HashMap::new(),
             objects: HashMap::new(),
             contents: HashMap::new(),
             pods_made: 0,
@@ -89,7 +103,7 @@ impl World {
         self
     }
 
-    fn tick(&mut self) -> u64 {
+    pub fn tick(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
@@ -161,6 +175,10 @@ impl World {
         let version = self.tick();
         let object = self.objects.get_mut(id).unwrap();
         object["metadata"]["resourceVersion"] = json!(version.to_string());
+        // As the mutating policy does.
+        if object["metadata"]["annotations"]["lockkeeper.dev/volume-access"] == "exclusive" {
+            object["spec"]["strategy"] = json!({"type": "Recreate"});
+        }
         let meta: ObjectMeta = serde_json::from_value(object["metadata"].clone()).unwrap();
         let (spec, status) = (&object["spec"], &object["status"]);
         let view = match id.kind {
@@ -254,6 +272,11 @@ impl World {
             },
             restarts: 0,
             crashed: None,
+            claims: ClaimsOfPod {
+                named: self.namespace.workloads[&id].claims.named.clone(),
+                node: Some("node-1".into()),
+                unschedulable: None,
+            },
         };
         let wanted = self.objects[&id]["spec"]["replicas"].as_u64().unwrap() as usize;
         let mut pods: Vec<_> =
@@ -309,6 +332,8 @@ impl World {
             enforcement: &enforcement,
             activities: &self.activities,
             memories: &self.memories,
+            storage: &self.storage,
+            told: &self.standing,
             now: self.now,
         };
         let assessments = assess_all(&self.namespace, &around);
@@ -324,6 +349,13 @@ impl World {
         for _ in 0..20 {
             let decision = self.decide();
             self.memories.extend(decision.memories);
+            self.standing.insert(self.namespace.name.to_string(), decision.told);
+            let about = |notice: &Notice| (notice.event, notice.subject.to_string(), notice.message.clone());
+            self.told.extend(decision.notices.iter().map(about));
+            let stored = !decision.storage.is_empty();
+            for patch in decision.storage {
+                self.store(&patch);
+            }
             for (name, status) in decision.statuses {
                 self.namespace.policies.get_mut(&name).unwrap().status = status;
             }
@@ -340,7 +372,7 @@ impl World {
                 let report = Report { call, begun: self.now, ended: self.now, answers };
                 self.memories.get_mut(&uid).unwrap().app.hear(&report);
             }
-            if decision.patches.is_empty() && !called {
+            if decision.patches.is_empty() && !called && !stored {
                 return rolled;
             }
             for patch in decision.patches {

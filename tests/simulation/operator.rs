@@ -264,7 +264,7 @@ impl Operator {
         let step = if event.deleted { Step::Deleted(object) } else { Step::Applied(object) };
         let effects = self.index.apply(&stream(plural, namespaced), step, server.now());
         self.cursors.insert(kind, event.version);
-        if let Some((uid, version)) = effects.workload_seen
+        if let Some((uid, version)) = effects.object_seen
             && self.awaited.get(&uid).is_some_and(|awaited| *awaited <= version)
         {
             self.awaited.remove(&uid);
@@ -293,6 +293,8 @@ impl Operator {
             enforcement: self.index.enforcement(),
             activities: &self.activities,
             memories: &self.memories,
+            storage: self.index.storage(),
+            told: &HashMap::new(),
             now,
         };
         let assessments = assess_all(namespace, &around);
@@ -306,11 +308,12 @@ impl Operator {
             self.talks.push(Talk { call, begun: now, answers });
         }
         for notice in decision.notices {
-            self.told.push((notice.workload.to_string(), notice.event, notice.message));
+            self.told.push((notice.subject.to_string(), notice.event, notice.message));
         }
         let new = !decision.patches.is_empty();
         for patch in decision.patches {
-            let begins = matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step);
+            let begins =
+                matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step | Purpose::Unblock);
             self.activities.insert(patch.uid.clone(), Activity { in_flight: true, begins, trouble: None });
             self.outbox.push(patch);
         }
@@ -384,6 +387,7 @@ impl Operator {
             Purpose::Roll(..) => "rolls",
             Purpose::Release(_) => "releases",
             Purpose::Step => "goes a pod further on",
+            Purpose::Unblock => "lets a rollout that is stuck go on, on",
             Purpose::Forget { .. } => "lets go",
         }
     }

@@ -1,0 +1,515 @@
+//! Volumes: exclusive claims, protection, and what is found again.
+
+use lockkeeper::{
+    api::{Phase, Reason, WorkloadKind},
+    core::{
+        decision::{Event, StorageObject, StoragePatch},
+        world::Uid,
+    },
+    shell::{
+        streams::{self, View},
+        views::{
+            Watched, Wire,
+            storage::{Claims, Namespaces, StorageView, Volumes},
+        },
+    },
+};
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const GI: u64 = 1 << 30;
+
+impl World {
+    /// Puts an object of storage into the world, as an API server would show it.
+    fn see(&mut self, object: &StorageObject) {
+        let version = self.tick();
+        let raw = self.storage_objects.get_mut(object).unwrap();
+        raw["metadata"]["resourceVersion"] = json!(version.to_string());
+        let raw = raw.clone();
+        match (object, view(object, raw)) {
+            (StorageObject::Claim(name), StorageView::Claim(claim)) => drop(self.namespace.claims.insert(name.clone(), *claim)),
+            (StorageObject::Volume(_), StorageView::Volume(volume)) => drop(self.storage.insert(*volume)),
+            (StorageObject::Namespace(name), StorageView::Namespace(one)) => drop(self.storage.namespaces.insert(name.clone(), *one)),
+            _ => unreachable!(),
+        }
+    }
+
+    pub fn put(&mut self, object: StorageObject, raw: Value) {
+        self.storage_objects.insert(object.clone(), raw);
+        self.see(&object);
+    }
+
+    /// Carries out a patch, as the API server would.
+    pub fn store(&mut self, patch: &StoragePatch) {
+        let raw = self.storage_objects.get_mut(&patch.object).unwrap();
+        assert_eq!(raw["metadata"]["uid"], *patch.uid);
+        assert_eq!(raw["metadata"]["resourceVersion"], patch.resource_version.to_string(), "{patch:?}");
+        merge(raw, &patch.json());
+        // As the mutating policy does.
+        if let StorageObject::Claim(_) = patch.object
+            && raw["metadata"]["labels"]["lockkeeper.dev/retained"] == "true"
+        {
+            for (key, value) in lockkeeper::api::marks::SHIELDS {
+                if raw["metadata"]["annotations"][key].is_null() {
+                    raw["metadata"]["annotations"][key] = json!(value);
+                }
+            }
+        }
+        self.see(&patch.object.clone());
+    }
+
+    fn shop_namespace(&mut self, uid: &str) {
+        self.namespace.name = "shop".into();
+        self.put(StorageObject::Namespace("shop".into()), json!({"metadata": {"name": "shop", "uid": uid}}));
+    }
+
+    /// A claim that is bound to a volume of its own.
+    pub fn claim(&mut self, name: &str, mode: &str) {
+        self.claim_on(name, mode, &format!("pv-{name}"), "Delete");
+    }
+
+    fn claim_on(&mut self, name: &str, mode: &str, volume: &str, reclaim: &str) {
+        if self.storage.namespaces.is_empty() {
+            self.shop_namespace("ns-1");
+        }
+        let made = self.tick();
+        let uid = format!("claim-{name}-{made}");
+        let claim = json!({
+            "metadata": {"name": name, "namespace": "shop", "uid": uid},
+            "spec": {"accessModes": [mode], "volumeName": volume, "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}},
+            "status": {"phase": "Bound"}
+        });
+        let object = StorageObject::Volume(volume.to_owned());
+        if !self.storage_objects.contains_key(&object) {
+            let raw = json!({
+                "metadata": {"name": volume, "uid": format!("uid-{volume}"), "creationTimestamp": self.now},
+                "spec": {
+                    "accessModes": [mode], "capacity": {"storage": "1Gi"}, "persistentVolumeReclaimPolicy": reclaim, "storageClassName": "fast",
+                    "csi": {"driver": "disks"}
+                },
+                "status": {"phase": "Bound"}
+            });
+            self.storage_objects.insert(object.clone(), raw);
+        }
+        let raw = self.storage_objects.get_mut(&object).unwrap();
+        raw["spec"]["claimRef"] = json!({"namespace": "shop", "name": name, "uid": uid});
+        raw["status"] = json!({"phase": "Bound", "lastPhaseTransitionTime": self.now});
+        self.see(&object);
+        self.put(StorageObject::Claim(name.to_owned()), claim);
+    }
+
+    /// The claim goes; what becomes of its volume is for the reclaim policy to say.
+    fn lose_claim(&mut self, name: &str) {
+        let volume = self.namespace.claims.remove(name).unwrap().volume.unwrap();
+        self.storage_objects.remove(&StorageObject::Claim(name.to_owned()));
+        let object = StorageObject::Volume(volume);
+        let retained = self.storage_objects[&object]["spec"]["persistentVolumeReclaimPolicy"] == "Retain";
+        assert!(retained, "the data is lost");
+        self.change(&object, json!({"status": {"phase": "Released", "lastPhaseTransitionTime": self.now}}));
+    }
+
+    fn change(&mut self, object: &StorageObject, change: Value) {
+        merge(self.storage_objects.get_mut(object).unwrap(), &change);
+        self.see(object);
+    }
+
+    fn volume_raw(&self, name: &str) -> &Value {
+        &self.storage_objects[&StorageObject::Volume(name.to_owned())]
+    }
+
+    fn claim_raw(&self, name: &str) -> &Value {
+        &self.storage_objects[&StorageObject::Claim(name.to_owned())]
+    }
+
+    fn volumes_safe(&mut self) -> (String, String, String) {
+        self.act();
+        let status = self.decide().statuses.into_iter().find(|(name, _)| name == "shop").unwrap().1;
+        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "VolumesSafe").unwrap();
+        (condition.status, condition.reason, condition.message)
+    }
+
+    fn counts(&mut self) -> Value {
+        let status = self.decide().statuses.into_iter().find(|(name, _)| name == "shop").unwrap().1;
+        serde_json::to_value(status.volumes).unwrap()
+    }
+
+    fn marked_exclusive(&self, name: &str) -> bool {
+        self.object(name)["metadata"]["annotations"]["lockkeeper.dev/volume-access"] == "exclusive"
+    }
+
+    fn told_of(&self, event: Event) -> Vec<&str> {
+        self.told.iter().filter(|(told, ..)| *told == event).map(|(_, about, _)| about.as_str()).collect()
+    }
+}
+
+fn view(object: &StorageObject, raw: Value) -> StorageView {
+    fn of<K: Watched>(raw: Value) -> StorageView
+    where
+        View: From<K::View>,
+    {
+        match streams::object(serde_json::from_value::<Wire<K>>(raw).unwrap()).view {
+            View::Storage(view) => view,
+            _ => unreachable!(),
+        }
+    }
+    match object {
+        StorageObject::Claim(_) => of::<Claims>(raw),
+        StorageObject::Volume(_) => of::<Volumes>(raw),
+        StorageObject::Namespace(_) => of::<Namespaces>(raw),
+    }
+}
+
+fn merge(to: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *to = patch.clone();
+        return;
+    };
+    if !to.is_object() {
+        *to = json!({});
+    }
+    for (key, value) in fields {
+        match value {
+            Value::Null => drop(to.as_object_mut().unwrap().remove(key)),
+            value => merge(&mut to[key], value),
+        }
+    }
+}
+
+fn uses(claim: &str) -> Value {
+    json!({"containers": [{"name": "app"}], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]})
+}
+
+/// A Deployment with one pod on a claim, and a policy that sees to volumes.
+fn shop(mode: &str, volumes: Value) -> World {
+    let mut world = World::new();
+    world.policy("shop", json!({"volumes": volumes}));
+    world.claim("data", mode);
+    world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
+    world
+}
+
+#[test]
+fn p13_what_would_deadlock_gets_recreate_and_what_cannot_is_left_alone() {
+    let one_node = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]}]}}}});
+    let rows = [
+        ("one node", "ReadWriteOnce", json!({}), json!({}), true),
+        ("one pod", "ReadWriteOncePod", json!({}), json!({}), true),
+        ("shared", "ReadWriteMany", json!({}), json!({}), false),
+        ("pinned", "ReadWriteOnce", json!({}), one_node.clone(), false),
+        ("one pod, pinned", "ReadWriteOncePod", json!({}), one_node, true),
+        ("by a folder of the node", "ReadWriteOnce", json!({}), json!({"spec": {"csi": null, "hostPath": {}}}), false),
+        (
+            "the volume's modes count",
+            "ReadWriteOnce",
+            json!({}),
+            json!({"spec": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}}),
+            false,
+        ),
+        ("reported", "ReadWriteOnce", json!({"exclusiveClaims": "Report"}), json!({}), false),
+        ("ignored", "ReadWriteOnce", json!({"exclusiveClaims": "Ignore"}), json!({}), false),
+        ("always", "ReadWriteOnce", json!({"exclusiveClaims": "Recreate"}), json!({"spec": {"csi": null, "hostPath": {}}}), true),
+    ];
+    for (name, mode, spec, volume, expected) in rows {
+        let mut world = shop(mode, spec);
+        world.change(&StorageObject::Volume("pv-data".into()), volume);
+        world.act();
+        assert_eq!(world.marked_exclusive("web"), expected, "{name}");
+        assert_eq!(world.told_of(Event::StrategyChanged).len(), usize::from(expected), "{name}");
+    }
+}
+
+#[test]
+fn what_recreate_cannot_mend_is_reported_with_what_to_do() {
+    let mut world = shop("ReadWriteOnce", json!({"exclusiveClaims": "Report"}));
+    assert_eq!(world.volumes_safe().1, "ExclusiveClaim");
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.edit("web", |web| web["spec"]["replicas"] = json!(3));
+    world.finish("web");
+    let (status, reason, message) = world.volumes_safe();
+    assert_eq!((&*status, &*reason), ("False", "ExclusiveClaimShared"));
+    assert!(message.contains("Deployment/web runs 3 pods on claim data") && message.contains("ReadWriteMany"), "{message}");
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.namespace.autoscalers.insert("hpa".into(), (world.id("web"), 5));
+    assert!(world.volumes_safe().2.contains("an autoscaler may give it 5 pods"));
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.workload(WorkloadKind::StatefulSet, "other", 1, uses("data"));
+    assert!(world.volumes_safe().2.contains("together with StatefulSet/other"));
+}
+
+#[test]
+fn p13_a_rollout_that_is_stuck_already_says_so_and_is_freed_when_its_pods_agree() {
+    for gates in [Value::Null, json!({"app": {}})] {
+        let mut world = World::new();
+        world.claim("data", "ReadWriteOnce");
+        world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
+        let old = world.pods("web")[0].clone();
+        world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+        world.later(1);
+        world.start_pod("web");
+        let new: Uid = format!("pod-{}", world.pods("web")[0].name).into();
+        let pod = world.namespace.pods.get_mut(&new).unwrap();
+        (pod.claims.node, pod.reach.running, pod.ready) = (Some("node-2".into()), false, false);
+        world.namespace.pods.insert("pod-old".into(), old);
+        world.observe("web");
+        world.answers.insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
+        world.policy("shop", json!({"volumes": {}, "gates": gates}));
+        world.act();
+        let entry = world.attention().unwrap();
+        assert_eq!((entry.phase, entry.reason), (Phase::Rolling, Reason::StuckOnVolume), "{entry:?}");
+        assert!(entry.message.contains("on node-2 waits for volume pv-data") && entry.message.contains("Multi-Attach"), "{entry:?}");
+        assert_eq!(world.marked_exclusive("web"), gates.is_null(), "{entry:?}");
+        if !gates.is_null() {
+            assert!(entry.message.contains("says no"), "{entry:?}");
+            world.answers.clear();
+            world.later(10);
+            world.act();
+            assert!(world.marked_exclusive("web"), "the pods agree");
+        }
+    }
+}
+
+#[test]
+fn p12_a_claim_and_its_volume_are_retained_with_their_provenance() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.change(
+        &StorageObject::Claim("data".into()),
+        json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "1"}, {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "2"}]}}),
+    );
+    world.act();
+    let volume = world.volume_raw("pv-data");
+    assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    assert_eq!(volume["metadata"]["labels"]["lockkeeper.dev/retained"], "true");
+    assert_eq!(volume["metadata"]["annotations"]["lockkeeper.dev/original-reclaim-policy"], "Delete");
+    let provenance: Value = serde_json::from_str(volume["metadata"]["annotations"]["lockkeeper.dev/provenance"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&provenance["namespaceUid"], &provenance["workload"], &provenance["policy"]),
+        (&json!("ns-1"), &json!("Deployment/web"), &json!("shop"))
+    );
+    let claim = world.claim_raw("data");
+    assert_eq!(claim["metadata"]["labels"], json!({"lockkeeper.dev/retained": "true"}), "not protected");
+    assert_eq!(claim["metadata"]["ownerReferences"].as_array().unwrap().len(), 1, "the Deployment owns it no more");
+    assert_eq!(world.told_of(Event::VolumeProtected), ["PersistentVolume/pv-data"]);
+    let (status, _, message) = world.volumes_safe();
+    assert_eq!(status, "True", "{message}");
+    assert_eq!(world.counts()["protected"], 1);
+    assert!(world.decide().storage.is_empty(), "at rest nothing is written");
+}
+
+#[test]
+fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
+    let ways: [(&str, fn(&mut World)); 4] = [
+        ("the policy is deleted", |world| world.namespace.policies.clear()),
+        ("the policy says None", |world| world.policy("shop", json!({"volumes": {"protection": "None"}}))),
+        ("the policy has no volumes", |world| world.policy("shop", json!({"config": {}}))),
+        ("the policy observes", |world| world.policy("shop", json!({"volumes": {}, "mode": "Observe"}))),
+    ];
+    for (name, way) in ways {
+        let mut world = shop("ReadWriteOnce", json!({}));
+        world.act();
+        way(&mut world);
+        world.act();
+        world.later(3600);
+        world.act();
+        assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "{name}");
+        // Somebody's own word on the volume is put right as long as the claim has it.
+        world.change(&StorageObject::Volume("pv-data".into()), json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}));
+        world.act();
+        assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "{name}");
+        world.lose_claim("data");
+        world.act();
+        assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null(), "{name}: it waits for the next claim of that name");
+        world.claim_on("data", "ReadWriteOnce", "pv-data", "Delete");
+        world.act();
+        assert_eq!(world.told_of(Event::VolumeReadopted), ["PersistentVolume/pv-data"], "{name}");
+    }
+}
+
+#[test]
+fn a_stateful_set_that_deletes_its_claims_has_consented_unless_the_policy_says_otherwise() {
+    for (protection, retained) in [(Value::Null, false), (json!("Retain"), true)] {
+        let mut world = World::new();
+        world.policy("shop", json!({"volumes": {"protection": protection}}));
+        world.claim("data-db-0", "ReadWriteOnce");
+        world.claim("data-db-7", "ReadWriteOnce");
+        world.claim("data-db-x", "ReadWriteOnce");
+        world.workload(WorkloadKind::StatefulSet, "db", 1, json!({"containers": []}));
+        world.edit("db", |db| {
+            db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
+            db["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete"});
+        });
+        world.act();
+        assert_eq!(world.namespace.claims["data-db-0"].retained, retained);
+        assert_eq!(world.namespace.claims["data-db-7"].retained, retained, "future ordinals too");
+        assert!(!world.namespace.claims["data-db-x"].retained, "no ordinal");
+        if retained {
+            assert_eq!((&world.counts()["protected"], &world.counts()["idle"]), (&json!(2), &json!(1)), "one is beyond the last ordinal");
+        }
+    }
+}
+
+#[test]
+fn p12_another_namespace_of_the_same_name_gets_nothing_unless_it_is_asked_for() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
+    // The namespace is going: from now on no claim of that name may get it.
+    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "locked again");
+    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Released"}}));
+    world.storage_objects.remove(&StorageObject::Namespace("shop".into()));
+    world.shop_namespace("ns-2");
+    let (_, _, message) = world.volumes_safe();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string());
+    assert!(message.contains("1 volumes of an earlier namespace shop"), "{message}");
+    // As its owner asks.
+    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
+}
+
+#[test]
+fn p12_a_claim_with_a_younger_volume_is_said_and_holds_changes() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.later(60);
+    world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
+    let (status, reason, message) = world.volumes_safe();
+    assert_eq!((&*status, &*reason), ("False", "VolumeShadowed"));
+    assert!(message.contains("pv-young") && message.contains("pv-data") && message.contains("volumes readopt"), "{message}");
+    assert_eq!(world.told_of(Event::VolumeShadowed), ["PersistentVolumeClaim/data"]);
+    assert_eq!(world.volume_raw("pv-young")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "its data counts too");
+    assert_eq!(world.counts()["shadowed"], 1);
+    world.act();
+    assert_eq!(world.told_of(Event::VolumeShadowed).len(), 1, "told once");
+}
+
+#[test]
+fn several_candidates_are_none_and_what_does_not_fit_is_said() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.claim_on("data", "ReadWriteOnce", "pv-second", "Delete");
+    world.act();
+    world.lose_claim("data");
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "SeveralVolumes");
+    assert!(message.contains("pv-data, pv-second"), "{message}");
+    for volume in ["pv-data", "pv-second"] {
+        assert!(world.volume_raw(volume)["spec"]["claimRef"]["uid"].is_string(), "{volume}");
+    }
+    // Whoever may write volumes says which.
+    world.change(&StorageObject::Volume("pv-second".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
+    world.act();
+    assert!(world.volume_raw("pv-second")["spec"]["claimRef"]["uid"].is_null());
+    let waits = json!({
+        "metadata": {"name": "data", "uid": "claim-new"}, "status": {"phase": "Pending"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "2Gi"}}}
+    });
+    world.put(StorageObject::Claim("data".into()), waits);
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "VolumeDoesNotFit");
+    assert!(message.contains(&format!("{GI} bytes, less than the {}", 2 * GI)), "{message}");
+}
+
+#[test]
+fn protection_is_given_up_by_an_act_of_its_own_and_only_of_a_bound_volume() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "another"}}}));
+    world.act();
+    assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "that is not its volume");
+    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "pv-data"}}}));
+    world.act();
+    let volume = world.volume_raw("pv-data");
+    assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], "Delete");
+    assert_eq!((&volume["metadata"]["labels"], &volume["metadata"]["annotations"]), (&json!({}), &json!({})));
+    let claim = world.claim_raw("data");
+    assert_eq!(
+        (&claim["metadata"]["labels"], &claim["metadata"]["annotations"]),
+        (&json!({}), &json!({"lockkeeper.dev/unprotect": "pv-data"}))
+    );
+    assert_eq!(world.told_of(Event::VolumeUnprotected), ["PersistentVolume/pv-data"]);
+    assert!(world.decide().storage.is_empty());
+}
+
+#[test]
+fn deny_needs_the_platforms_consent_and_permits_expire() {
+    let mut world = shop("ReadWriteOnce", json!({"protection": "Deny"}));
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "DenyNotAllowed");
+    assert!(message.contains("lockkeeper.dev/allow-deny"), "{message}");
+    assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "it does what Retain does");
+    assert!(!world.namespace.claims["data"].protected);
+}
+
+#[test]
+fn what_another_manager_declares_is_left_and_said() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    let fields = json!({"f:metadata": {"f:annotations": {"f:argocd.argoproj.io/sync-options": {}}}});
+    world.change(
+        &StorageObject::Claim("data".into()),
+        json!({"metadata": {
+            "annotations": {"argocd.argoproj.io/sync-options": "Prune=false"},
+            "managedFields": [{"manager": "helm", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields}]}}),
+    );
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "ShieldIncomplete");
+    assert!(
+        message.contains("helm declares argocd.argoproj.io/sync-options: Prune=false") && message.contains("Delete=false"),
+        "{message}"
+    );
+    assert_eq!(world.claim_raw("data")["metadata"]["annotations"]["argocd.argoproj.io/sync-options"], "Prune=false");
+}
+
+#[test]
+fn a_claim_that_nothing_refers_to_is_orphaned_in_time_and_used_again_in_time() {
+    let mut world = shop("ReadWriteOnce", json!({"orphanedAfter": "1m"}));
+    world.act();
+    let id = world.id("web");
+    world.namespace.pods.clear();
+    let web = world.namespace.workloads.remove(&id).unwrap();
+    world.act();
+    assert!(world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"].is_string());
+    assert_eq!(world.counts()["orphaned"], 0, "not yet");
+    world.later(61);
+    world.act();
+    assert_eq!((&world.counts()["orphaned"], &world.counts()["orphanedBytes"]), (&json!(1), &json!(GI)));
+    assert_eq!(world.told_of(Event::VolumeOrphaned), ["PersistentVolumeClaim/data"]);
+    world.namespace.cron_jobs.insert("nightly".into(), ["data".to_owned()].into());
+    world.act();
+    assert_eq!(world.counts()["orphaned"], 0, "a CronJob refers to it");
+    world.namespace.cron_jobs.clear();
+    world.namespace.workloads.insert(id, web);
+    world.act();
+    assert!(world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"].is_null());
+}
+
+#[test]
+fn a_claim_that_is_going_while_it_is_used_is_the_last_warning_and_no_config_rollout_frees_it() {
+    let mut world = World::new();
+    world.policy("shop", json!({"config": {"settle": "1s"}, "volumes": {}}));
+    world.claim("data", "ReadWriteMany");
+    world.config_map("app", &[("key", "old")]);
+    let mut spec = uses("data");
+    spec["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+    world.workload(WorkloadKind::Deployment, "web", 1, spec);
+    world.act();
+    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "ClaimTerminatingInUse");
+    assert!(message.contains("web-1"), "{message}");
+    assert_eq!(world.told_of(Event::ClaimTerminatingInUse), ["PersistentVolumeClaim/data"]);
+    world.config_map("app", &[("key", "new")]);
+    world.later(5);
+    assert_eq!(world.act(), Vec::<String>::new());
+    world.later(5);
+    assert_eq!(world.act(), Vec::<String>::new());
+    assert_eq!(world.attention().unwrap().reason, Reason::ClaimTerminating);
+}
