@@ -242,3 +242,26 @@ pub async fn kubeconfig(shared: &Shared, pod: &Pod, folder: &Path) -> Result<Opt
     write(&path, text.as_bytes()).map_err(|error| unreachable(&error))?;
     Ok(Some(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_mounted_whole_or_in_part_and_again_after_a_restart() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, root) = (place.path().join("volume"), place.path().join("root"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mounts = json!([{"name": "data", "mountPath": "/data"}, {"name": "data", "mountPath": "/var/part/", "subPath": "a/b"}]);
+        let container: Container = serde_json::from_value(json!({"name": "app", "volumeMounts": mounts})).unwrap();
+        let folders = BTreeMap::from([("data".to_owned(), folder.clone())]);
+        for run in ["first", "second"] {
+            mount(&container, &BTreeMap::new(), &folders, &root).unwrap();
+            std::fs::write(root.join("var/part").join(run), run).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(root.join("data/a/b/first")).unwrap(), "first");
+        // A pod that goes takes its links away, and leaves the data.
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.join("a/b/second")).unwrap(), "second");
+    }
+}
