@@ -19,6 +19,7 @@ mod support;
 mod surfaces;
 mod trouble;
 mod ungoverned;
+mod volumes;
 mod volumes_danger;
 mod volumes_support;
 mod walk;

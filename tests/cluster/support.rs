@@ -632,10 +632,15 @@ impl Shop {
         events.into_iter().find(|(one, _)| one == reason).map(|(_, note)| note).unwrap()
     }
 
-    /// Upgrades a release of the chart beside these tests.
+    /// Upgrades a release of the chart `app` beside these tests.
     pub fn helm_upgrade(&self, release: &str, values: &[&str]) -> Said {
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/app");
-        let mut arguments = vec!["upgrade", "--install", release, chart];
+        self.helm_upgrade_of("app", release, values)
+    }
+
+    /// Upgrades a release of a chart beside these tests.
+    pub fn helm_upgrade_of(&self, chart: &str, release: &str, values: &[&str]) -> Said {
+        let chart = format!("{}/tests/cluster/{chart}", env!("CARGO_MANIFEST_DIR"));
+        let mut arguments = vec!["upgrade", "--install", release, &chart];
         values.iter().for_each(|value| arguments.extend(["--set", value]));
         let said = self.run("helm", &arguments, None);
         assert!(said.success, "helm {arguments:?}: {}", said.text);
