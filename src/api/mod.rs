@@ -8,8 +8,8 @@ pub mod status;
 
 pub use period::Period;
 pub use policy::{
-    AppGate, Approval, CaRef, ChangeCause, ConfigKind, ConfigPattern, ConfigSpec, ExclusiveClaims, GatesSpec, Header, IncludeOwned, KeyRef, Limit, Mode,
-    OnChange, OnFailure, OpenWhen, Otherwise, Port, Prepare, Protection, Readopt, RestartWith, RolloutSpec, Scheme, Scope, StepSpec, Tls, Together,
-    UpgradePolicy, UpgradePolicySpec, VolumesSpec, WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
+    AppGate, Approval, CaRef, ChangeCause, ConfigKind, ConfigPattern, ConfigSpec, ExclusiveClaims, GatesSpec, Header, IncludeOwned, KeyRef,
+    Limit, Mode, OnChange, OnFailure, OpenWhen, Otherwise, Port, Prepare, Protection, Readopt, RestartWith, RolloutSpec, Scheme, Scope,
+    StepSpec, Tls, Together, UpgradePolicy, UpgradePolicySpec, VolumesSpec, WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
 };
 pub use status::{Attention, HoldStatus, Phase, PodAnswer, Reason, UpgradePolicyStatus, VolumeCounts, WorkloadCounts};

@@ -426,7 +426,7 @@ pub fn env(variable: &str, config_map: &str, key: &str) -> Value {
     json!([{"name": variable, "valueFrom": {"configMapKeyRef": {"name": config_map, "key": key}}}])
 }
 
-fn resource(kind: &str) -> ApiResource {
+pub fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ControllerRevision" | "ReplicaSet" => ("apps", "v1"),
         "UpgradePolicy" => ("lockkeeper.dev", "v1alpha1"),

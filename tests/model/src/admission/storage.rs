@@ -5,8 +5,8 @@ use regex::Regex;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-use super::{Admitted, Marks, OPERATOR, Operation, Refused, Twin, Write, annotations, key, labels, map, matches, mutation::put_map, text};
 use super::validation::changed;
+use super::{Admitted, Marks, OPERATOR, Operation, Refused, Twin, Write, annotations, key, labels, map, matches, mutation::put_map, text};
 
 /// What admission puts on a retained claim where it is absent.
 const SHIELDS: [(&str, &str); 3] = [
@@ -146,7 +146,8 @@ fn check_protection(twin: &Twin, write: &Write, object: &Value) -> Result<(), Re
     let (was, is) = (write.old.is_some_and(is_protected), is_protected(object));
     let (na, oa) = (annotations(object), write.old.map(annotations).unwrap_or_default());
     let asked = ["allow-deletion-until", if write.kind == "Namespace" { "readopt" } else { "unprotect" }];
-    let asked: Vec<_> = asked.into_iter().filter(|mark| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value))).collect();
+    let asked: Vec<_> =
+        asked.into_iter().filter(|mark| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value))).collect();
     let permit = text(&na, "allow-deletion-until").filter(|_| asked.contains(&"allow-deletion-until"));
     let place = match write.kind {
         "Namespace" => "in the whole cluster".to_owned(),
@@ -218,7 +219,8 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     if volume {
         spec.retain(|field| !["persistentVolumeReclaimPolicy", "claimRef"].contains(&field.as_str()));
         let (oc, nc) = (map(&then["spec"]["claimRef"]), map(&now["spec"]["claimRef"]));
-        let of_claim = changed(&oc, &nc).into_iter().filter(|field| nc.contains_key(field) || !["uid", "resourceVersion"].contains(&field.as_str()));
+        let of_claim =
+            changed(&oc, &nc).into_iter().filter(|field| nc.contains_key(field) || !["uid", "resourceVersion"].contains(&field.as_str()));
         spec.extend(of_claim.map(|field| format!("claimRef.{field}")));
     }
     if !spec.is_empty() {
