@@ -49,14 +49,6 @@ impl Shop {
         condition(&seen)["message"].as_str().unwrap().to_owned()
     }
 
-    /// Makes an emptied namespace of the same name.
-    async fn make_namespace_anew(&self) {
-        let namespaces = self.cluster_api("Namespace");
-        let gone = || async { namespaces.get_opt(&self.name).await.unwrap().is_none() };
-        eventually("the namespace is gone", gone, |gone| *gone).await;
-        self.run("kubectl", &["create", "namespace", &self.name], None);
-    }
-
     async fn namespace_uid(&self) -> String {
         self.cluster_api("Namespace").get(&self.name).await.unwrap().metadata.uid.unwrap()
     }
@@ -246,8 +238,8 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     shop.write_line(&pod, "precious").await;
     let volume = shop.kept("web-data").await;
     let before = shop.namespace_uid().await;
-    shop.delete_namespace();
-    shop.make_namespace_anew().await;
+    shop.delete_namespace().await;
+    shop.open_again();
     shop.volume_is(&volume, "Released").await;
     assert_eq!(shop.lines_on(&volume).unwrap().last().unwrap(), "precious");
     // Somebody else's, for all we know.
@@ -256,8 +248,8 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     assert_ne!(shop.volume_of("web-data").await, volume);
     let told = |message: &String| message.contains("1 volumes of an earlier namespace");
     eventually("it is said", || async { shop.volumes_safe("NoDanger").await }, told).await;
-    shop.delete_namespace();
-    shop.make_namespace_anew().await;
+    shop.delete_namespace().await;
+    shop.open_again();
     // As its owner asks.
     shop.run("kubectl", &["annotate", "namespace", &shop.name, &format!("lockkeeper.dev/readopt={before}")], None);
     shop.policy(json!({"volumes": {}})).await;

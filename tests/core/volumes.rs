@@ -300,7 +300,8 @@ fn p12_a_claim_and_its_volume_are_retained_with_their_provenance() {
 
 #[test]
 fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
-    let ways: [(&str, fn(&mut World)); 4] = [
+    type Way = fn(&mut World);
+    let ways: [(&str, Way); 4] = [
         ("the policy is deleted", |world| world.namespace.policies.clear()),
         ("the policy says None", |world| world.policy("shop", json!({"volumes": {"protection": "None"}}))),
         ("the policy has no volumes", |world| world.policy("shop", json!({"config": {}}))),

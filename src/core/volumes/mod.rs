@@ -45,6 +45,9 @@ pub enum State {
     Terminating,
 }
 
+/// How much there is in each state, and its bytes.
+pub type States = BTreeMap<State, (u64, u64)>;
+
 impl State {
     /// All of them.
     pub const ALL: [Self; 7] = [Self::InUse, Self::Idle, Self::Orphaned, Self::Released, Self::Shadowed, Self::Lost, Self::Terminating];
@@ -130,7 +133,7 @@ pub struct Judged {
     /// By workload.
     pub of_workloads: BTreeMap<WorkloadId, OfWorkload>,
     /// How much there is in each state, and its bytes.
-    pub states: BTreeMap<State, (u64, u64)>,
+    pub states: States,
     /// What stands that is told once.
     pub standing: Vec<Notice>,
     /// When to look again.
@@ -227,7 +230,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         now: around.now,
     };
     let usages = usage::of_namespace(namespace, governance);
-    for (_, used) in &usages {
+    for used in usages.values() {
         let claim = used.claim;
         let volume = claim.volume.as_deref().and_then(|name| around.storage.volume(name));
         let volume = volume.filter(|volume| volume.is_of(&namespace.name, claim));
