@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Shop, eventually, finish_work, mark, operator, start_work},
+    support::{Shop, eventually, finish_work, http_get, mark, operator, operator_address, start_work},
     volumes_support::overlaps,
 };
 
@@ -239,8 +239,16 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     let volume = shop.kept("web-data").await;
     let before = shop.namespace_uid().await;
     shop.delete_namespace().await;
-    shop.open_again();
     shop.volume_is(&volume, "Released").await;
+    // Also when nothing else is left of its namespace.
+    let released = || async { http_get(&operator_address(), "/metrics").unwrap_or_default() };
+    let counted = |metrics: &String| {
+        let of_state =
+            |line: &str| line.strip_prefix("lockkeeper_volumes{state=\"Released\"} ").and_then(|count| count.parse::<u64>().ok());
+        metrics.lines().find_map(of_state).is_some_and(|count| count > 0)
+    };
+    eventually("it is counted", released, counted).await;
+    shop.open_again();
     assert_eq!(shop.lines_on(&volume).unwrap().last().unwrap(), "precious");
     // Somebody else's, for all we know.
     shop.policy(json!({"volumes": {}})).await;
