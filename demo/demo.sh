@@ -224,7 +224,44 @@ until_is 1 killed
 ends_in unsafe
 holds "There the upgrade killed a pod in the middle of its work."
 
-step "10. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
+step "10. The data. notes keeps lines on a volume that one node at a time can have, and its chart declares a rolling update: that deadlocks."
+show kubectl create namespace notes
+show helm install notes demo/notes -n notes
+show kubectl rollout status deployment/notes -n notes --timeout=60s
+cat > "$scratch/keeping.yaml" <<'END'
+apiVersion: lockkeeper.dev/v1alpha1
+kind: UpgradePolicy
+metadata: {name: notes}
+spec: {selector: {}, volumes: {}}
+END
+show cat "$scratch/keeping.yaml"
+show kubectl apply -n notes -f "$scratch/keeping.yaml"
+volumes_of_notes() { kubectl get upgradepolicy notes -n notes -o "jsonpath={.status.volumes.$1}"; }
+until_is 1 volumes_of_notes protected
+address_of_notes() { kubectl get pods -n notes -o 'jsonpath={.items[0].status.podIP}'; }
+show curl -s -X POST "http://$(address_of_notes):8080/data?line=precious"
+node_of_notes() { kubectl get pods -n notes -o 'jsonpath={.items[*].spec.nodeName}'; }
+[ "$(node_of_notes)" = node-1 ] && other=node-2 || other=node-1
+tell "The next pod has to go to another node, which cannot have the volume while the old pod runs:"
+show kubectl patch deployment notes -n notes -p "{\"spec\": {\"template\": {\"spec\": {\"nodeSelector\": {\"kubernetes.io/hostname\": \"$other\"}}}}}"
+show kubectl rollout status deployment/notes -n notes --timeout=60s
+show kubectl get deployment notes -n notes -o 'jsonpath={.spec.strategy}'
+echo
+show kubectl events -n notes --for deployment/notes
+[ "$(node_of_notes)" = "$other" ] || fail "the pod did not move"
+holds "Admission made it Recreate: the old pod ended first, and the rollout went through. The chart need not say so."
+
+tell "Then somebody uninstalls the release, claim and all:"
+show helm uninstall notes -n notes --wait
+until_is 1 volumes_of_notes orphaned
+show kubectl lockkeeper volumes -n notes
+show helm install notes demo/notes -n notes
+show kubectl rollout status deployment/notes -n notes --timeout=60s
+show curl -s "http://$(address_of_notes):8080/data"
+curl -s "http://$(address_of_notes):8080/data" | grep -q precious || fail "the data is lost"
+holds "The volume survived helm uninstall, and the next claim of that name found it again."
+
+step "11. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
 show kubectl events -n shop --for deployment/web
 show kubectl get upgradepolicies -n shop
 

@@ -16,7 +16,7 @@ use super::{
         digest::Key,
         references::{self, Reference},
     },
-    decision::{Confirm, Decision, Event, Notice, Patch, StoragePatch, Subject},
+    decision::{Confirm, Decision, Event, Notice, Patch, Subject},
     gates::{answer::Answer, conversation::Conversation, prepare, windows::Windows},
     governs::{Governance, GovernanceMark, Standing, governance},
     hold::{
@@ -420,27 +420,20 @@ impl Assessments<'_> {
         }
         self.arrange_storage(&mut decision);
         // What comes with a patch is told when that is accepted.
-        decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries((&decision.patches, &decision.storage), notice));
+        decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
         decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
         decision
     }
 
     fn arrange_storage(&mut self, decision: &mut Decision) {
-        for (patch, notice) in std::mem::take(&mut self.volumes.patches) {
-            decision.notices.extend(notice.map(|(event, message)| Notice {
-                subject: Subject::Storage(patch.object.clone()),
-                uid: patch.uid.clone(),
-                policy: None,
-                event,
-                message,
-            }));
-            decision.storage.push(patch);
-        }
-        // After a start, what is only worth knowing was told by the operator before.
-        let heard = |notice: &Notice| self.told.is_some() || notice.event.is_warning();
-        let none = BTreeSet::new();
-        decision.notices.extend(self.volumes.untold(self.told.unwrap_or(&none)).filter(heard));
-        decision.told = self.volumes.standing.iter().map(|(uid, event, ..)| (uid.clone(), *event)).collect();
+        decision.storage = std::mem::take(&mut self.volumes.patches);
+        let is_new = |notice: &Notice| match self.told {
+            Some(told) => !told.contains(&(notice.uid.clone(), notice.event)),
+            // After a start, what is only worth knowing was told before.
+            None => notice.event.is_warning(),
+        };
+        decision.notices.extend(self.volumes.standing.iter().filter(|notice| is_new(notice)).cloned());
+        decision.told = self.volumes.standing.iter().map(|notice| (notice.uid.clone(), notice.event)).collect();
         decision.volumes = std::mem::take(&mut self.volumes.states);
         decision.wake = decision.wake.into_iter().chain(self.volumes.wake).min();
     }
@@ -538,8 +531,8 @@ fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
     answers
 }
 
-fn carries(decision: (&[Patch], &[StoragePatch]), notice: &Notice) -> bool {
-    decision.0.iter().any(|patch| patch.uid == notice.uid) || decision.1.iter().any(|patch| patch.uid == notice.uid)
+fn carries(patches: &[Patch], notice: &Notice) -> bool {
+    patches.iter().any(|patch| patch.uid == notice.uid)
 }
 
 fn count(counts: &mut WorkloadCounts, phase: Phase) {

@@ -22,8 +22,8 @@ use crate::api::{Phase, Reason, UpgradePolicyStatus, marks};
 pub struct Decision {
     /// At most one request a workload.
     pub patches: Vec<Patch>,
-    /// At most one request an object of storage.
-    pub storage: Vec<StoragePatch>,
+    /// At most one request an object of storage, with what its success means.
+    pub storage: Vec<(StoragePatch, Option<Notice>)>,
     /// For each config rollout among them, the policy and what changed.
     pub rolled: BTreeMap<Uid, (Option<(String, Uid)>, String)>,
     /// The status of each policy, by its name.

@@ -426,8 +426,7 @@ impl Reconciler {
             tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, "patching");
             self.executor.patch(namespace, patch, notices);
         }
-        for patch in decision.storage {
-            let notice = decision.notices.extract_if(.., |notice| notice.uid == patch.uid && notice.event.comes_with_patch()).next();
+        for (patch, notice) in decision.storage {
             tracing::debug!(namespace, object = ?patch.object, "patching");
             self.executor.storage(namespace, patch, notice);
         }

@@ -140,11 +140,20 @@ async fn a_volume_goes_with_its_claim_its_statefulset_and_its_namespace_unless_i
     shop.stateful("queue", 1).await;
     shop.reads_line("queue-0", "precious").await;
 
-    shop.claim("kept", "folders-immediate", "ReadWriteOnce");
-    let (lost, kept) = (shop.volume_of("data-queue-0").await, shop.volume_of("kept").await);
-    let retain = json!({"spec": {"persistentVolumeReclaimPolicy": "Retain"}});
-    shop.run("kubectl", &["patch", "pv", &kept, "--type=merge", "-p", &retain.to_string()], None);
-    shop.delete_namespace();
+    let pod = shop.keeper("archive", "folders-immediate", "ReadWriteOnce").await;
+    shop.write_line(&pod, "precious").await;
+    let (lost, kept) = (shop.volume_of("data-queue-0").await, shop.volume_of("archive-data").await);
+    shop.patch_volume(&kept, json!({"spec": {"persistentVolumeReclaimPolicy": "Retain"}})).await;
+    shop.delete_namespace().await;
     shop.volume_is_gone(&lost).await;
     shop.volume_is(&kept, "Released").await;
+
+    // A volume that is given back to its claim by name, without the uid of the one that is gone, is found again.
+    let nobody = json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}});
+    shop.patch_volume(&kept, nobody).await;
+    shop.volume_is(&kept, "Available").await;
+    shop.open_again();
+    let pod = shop.keeper("archive", "folders-immediate", "ReadWriteOnce").await;
+    assert_eq!(shop.volume_of("archive-data").await, kept);
+    shop.reads_line(&pod, "precious").await;
 }

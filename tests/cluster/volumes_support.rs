@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kube::{
     Api,
-    api::{DynamicObject, ListParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams},
 };
 use local_cluster::shared;
 use serde_json::{Value, json};
@@ -159,6 +159,10 @@ impl Shop {
         self.cluster_api("PersistentVolume").get_opt(name).await.unwrap().map(|volume| serde_json::to_value(volume).unwrap())
     }
 
+    pub async fn patch_volume(&self, name: &str, patch: Value) {
+        self.cluster_api("PersistentVolume").patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     /// Waits until a volume is in this phase; the volume.
     pub async fn volume_is(&self, name: &str, phase: &str) -> Value {
         let in_phase = |volume: &Option<Value>| volume.as_ref().is_some_and(|volume| volume["status"]["phase"] == phase);
@@ -209,9 +213,16 @@ impl Shop {
         why(&seen).unwrap()
     }
 
-    /// Deletes the namespace, and waits for nothing.
-    pub fn delete_namespace(&self) {
+    /// Deletes the namespace, and waits until it is gone.
+    pub async fn delete_namespace(&self) {
         self.kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
+        let there = || async { self.cluster_api("Namespace").get_opt(&self.name).await.unwrap().is_some() };
+        eventually(&format!("namespace {} is gone", self.name), there, |there| !there).await;
+    }
+
+    /// Makes a namespace of the same name anew; it is another one.
+    pub fn open_again(&self) {
+        self.kubectl(&["create", "namespace", &self.name]);
     }
 }
 

@@ -563,3 +563,35 @@ fn what_waits_for_its_user_restarts_nobody() {
         true,
     );
 }
+
+/// The pods of a StatefulSet whose walk is over stay where it ended as long as the manifest asks for a partition: with the next change of
+/// config they would all go at once.
+#[test]
+fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
+    for (scope, expected) in [("Pod", Some("2")), ("Workload", None)] {
+        let mut world = World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": scope}}}));
+        world.config_map("app", &[("a", "1")]);
+        world.workload(WorkloadKind::StatefulSet, "web", 2, env_key("app", "a"));
+        rename(&mut world);
+        world.act();
+        world.later(60).act();
+        for pod in ["web-0", "web-1"] {
+            world.answers.insert(pod.into(), Answer::No("busy".into()));
+        }
+        world.config_map("app", &[("a", "2")]);
+        world.act();
+        world.edit("web", |web| {
+            let annotations = &mut web["metadata"]["annotations"];
+            annotations["lockkeeper.dev/partition"] = json!("0");
+            annotations["lockkeeper.dev/declared-partition"] = json!("2");
+            annotations["lockkeeper.dev/hold-since"] = json!("c-12345678 2026-11-20T09:00:00Z");
+            web["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+        });
+        world.observe("web");
+        for _ in 0..5 {
+            world.later(3).act();
+        }
+        let annotations = &world.object("web")["metadata"]["annotations"];
+        assert_eq!(annotations["lockkeeper.dev/partition"].as_str(), expected, "{annotations}");
+    }
+}

@@ -291,7 +291,7 @@ fn p12_a_claim_and_its_volume_are_retained_with_their_provenance() {
     let claim = world.claim_raw("data");
     assert_eq!(claim["metadata"]["labels"], json!({"lockkeeper.dev/retained": "true"}), "not protected");
     assert_eq!(claim["metadata"]["ownerReferences"].as_array().unwrap().len(), 1, "the Deployment owns it no more");
-    assert_eq!(world.told_of(Event::VolumeProtected), ["PersistentVolume/pv-data"]);
+    assert_eq!(world.told_of(Event::VolumeProtected), ["PersistentVolumeClaim/data"]);
     let (status, _, message) = world.volumes_safe();
     assert_eq!(status, "True", "{message}");
     assert_eq!(world.counts()["protected"], 1);
@@ -323,7 +323,7 @@ fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
         assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null(), "{name}: it waits for the next claim of that name");
         world.claim_on("data", "ReadWriteOnce", "pv-data", "Delete");
         world.act();
-        assert_eq!(world.told_of(Event::VolumeReadopted), ["PersistentVolume/pv-data"], "{name}");
+        assert_eq!(world.told_of(Event::VolumeReadopted), ["PersistentVolumeClaim/data"], "{name}");
     }
 }
 
@@ -435,7 +435,7 @@ fn protection_is_given_up_by_an_act_of_its_own_and_only_of_a_bound_volume() {
         (&claim["metadata"]["labels"], &claim["metadata"]["annotations"]),
         (&json!({}), &json!({"lockkeeper.dev/unprotect": "pv-data"}))
     );
-    assert_eq!(world.told_of(Event::VolumeUnprotected), ["PersistentVolume/pv-data"]);
+    assert_eq!(world.told_of(Event::VolumeUnprotected), ["PersistentVolumeClaim/data"]);
     assert!(world.decide().storage.is_empty());
 }
 

@@ -353,8 +353,9 @@ impl World {
             let about = |notice: &Notice| (notice.event, notice.subject.to_string(), notice.message.clone());
             self.told.extend(decision.notices.iter().map(about));
             let stored = !decision.storage.is_empty();
-            for patch in decision.storage {
+            for (patch, notice) in decision.storage {
                 self.store(&patch);
+                self.told.extend(notice.as_ref().map(about));
             }
             for (name, status) in decision.statuses {
                 self.namespace.policies.get_mut(&name).unwrap().status = status;

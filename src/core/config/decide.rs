@@ -319,11 +319,20 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
         return found.wait_for(&closed);
     }
     found.roll = roll(input, reading, &times, outcome, &found.edits);
-    if let (Some(roll), Some(turn)) = (&mut found.roll, pods::turn(input, &[ChangeCause::Config], None)) {
-        let (since, id) = pending_change(input, reading);
-        roll.set(input.workload, marks::PARTITION, turn.step.to_string());
-        // The change that the pods go for, one by one.
-        roll.set(input.workload, marks::HOLD_SINCE, format!("{id} {}", whole_second(since)));
+    if let Some(roll) = &mut found.roll {
+        let ordinals = input.workload.rollout.ordinals;
+        let turn = pods::turn(input, &[ChangeCause::Config], None).map(|turn| turn.step);
+        let walked = input.spec.app_gate(&[ChangeCause::Config]).is_some_and(|gate| walk::is_walked(gate, input.workload));
+        // What stands of a walk before was for the change before: it would let pods through that were not asked about this one.
+        match turn.or_else(|| ordinals.step.filter(|_| walked).map(|_| ordinals.declared)) {
+            Some(step) => {
+                let (since, id) = pending_change(input, reading);
+                roll.set(input.workload, marks::PARTITION, step.to_string());
+                // The change that the pods go for, one by one.
+                roll.set(input.workload, marks::HOLD_SINCE, format!("{id} {}", whole_second(since)));
+            }
+            None => roll.remove(input.workload, marks::PARTITION),
+        }
     }
     found.stand(
         Phase::Waiting,

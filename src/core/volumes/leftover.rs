@@ -96,7 +96,7 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
     );
     let policy =
         usage.and_then(|usage| usage.governed).map_or_else(|| old.provenance.policy.clone(), |governed| governed.policy.name.clone());
-    judged.shadowed(&policy, claim, &old.volume.name, message);
+    judged.shadowed(&policy, usage.and_then(|usage| usage.governed), claim, message);
 }
 
 /// There is no claim of that name, or it has no volume yet.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use self::{exclusive::Exclusive, protection::Scene};
+use self::{exclusive::Exclusive, protection::Scene, usage::Governed};
 use super::{
     decision::{Event, Notice, StorageObject, StoragePatch, Subject},
     gates::Closed,
@@ -135,7 +135,7 @@ pub struct Summary {
 #[derive(Debug, Default)]
 pub struct Judged {
     /// What is to be written, with what its success means; one request an object.
-    pub patches: Vec<(StoragePatch, Option<(Event, String)>)>,
+    pub patches: Vec<(StoragePatch, Option<Notice>)>,
     /// By the name of a policy.
     pub of_policies: BTreeMap<String, Summary>,
     /// By workload.
@@ -145,7 +145,7 @@ pub struct Judged {
     /// The same one by one. A volume that is shadowed is nothing else.
     pub kept: Vec<Kept>,
     /// What stands that is told once.
-    pub standing: Vec<(Uid, Event, Subject, String)>,
+    pub standing: Vec<Notice>,
     /// When to look again.
     pub wake: Option<Timestamp>,
     notes: BTreeSet<String>,
@@ -163,7 +163,7 @@ pub struct OfWorkload {
 }
 
 impl Judged {
-    fn patch(&mut self, patch: StoragePatch, notice: Option<(Event, String)>) {
+    fn patch(&mut self, patch: StoragePatch, notice: Option<Notice>) {
         if patch.is_empty() {
             return;
         }
@@ -209,15 +209,11 @@ impl Judged {
         }
     }
 
-    fn shadowed(&mut self, policy: &str, claim: &Claim, _old: &str, message: String) {
+    fn shadowed(&mut self, policy: &str, governed: Option<Governed>, claim: &Claim, message: String) {
         self.danger(policy, Danger::VolumeShadowed(message.clone()));
         let closed = Closed { reason: Reason::VolumeShadowed, message: message.clone(), ask_again: None };
         self.in_danger.insert(claim.name.clone(), closed);
-        self.tell(claim, Event::VolumeShadowed, message);
-    }
-
-    fn tell(&mut self, claim: &Claim, event: Event, message: String) {
-        self.standing.push((claim.uid.clone(), event, Subject::Storage(StorageObject::Claim(claim.name.clone())), message));
+        self.standing.push(of_claim(claim, governed, Event::VolumeShadowed, message));
     }
 
     fn wake_at(&mut self, time: Timestamp) {
@@ -276,7 +272,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         let danger = danger.filter(|closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds());
         judged.of_workloads.insert((*id).clone(), OfWorkload { exclusive, danger });
     }
-    heed_activities(namespace, &usages, around, &mut judged);
+    heed_activities(&usages, around, &mut judged);
     judged
 }
 
@@ -298,7 +294,7 @@ fn stand(scene: &Scene, used: &usage::Usage, bytes: u64, mut state: State, judge
         judged.danger(&policy, Danger::ClaimTerminatingInUse(message.clone()));
         let closed = Closed { reason: Reason::ClaimTerminating, message: message.clone(), ask_again: None };
         judged.in_danger.insert(claim.name.clone(), closed);
-        judged.tell(claim, Event::ClaimTerminatingInUse, message);
+        judged.standing.push(of_claim(claim, used.governed, Event::ClaimTerminatingInUse, message));
     } else if state == State::Lost {
         let message = format!(
             "claim {} has lost its volume {}: its pods cannot start. Restore the volume from a back-up, or delete the claim",
@@ -311,13 +307,13 @@ fn stand(scene: &Scene, used: &usage::Usage, bytes: u64, mut state: State, judge
             "nothing refers to claim {} any more; its data is kept until somebody deletes it: kubectl lockkeeper volumes -n {}",
             claim.name, scene.namespace.name
         );
-        judged.tell(claim, Event::VolumeOrphaned, message);
+        judged.standing.push(of_claim(claim, used.governed, Event::VolumeOrphaned, message));
     }
     judged.count(&policy, Kept { state, claim: Some(claim.name.clone()), volume: claim.volume.clone() }, bytes);
 }
 
 /// One request an object at a time, and after a failure only when its pause is over.
-fn heed_activities(namespace: &Namespace, usages: &BTreeMap<&str, usage::Usage>, around: &Surroundings, judged: &mut Judged) {
+fn heed_activities(usages: &BTreeMap<&str, usage::Usage>, around: &Surroundings, judged: &mut Judged) {
     let mut patches = std::mem::take(&mut judged.patches);
     patches.retain(|(patch, _)| {
         let Some(activity) = around.activities.get(&patch.uid) else { return true };
@@ -336,7 +332,6 @@ fn heed_activities(namespace: &Namespace, usages: &BTreeMap<&str, usage::Usage>,
         !activity.in_flight && trouble.retry_at <= around.now
     });
     judged.patches = patches;
-    let _ = namespace;
 }
 
 impl Judged {
@@ -346,18 +341,13 @@ impl Judged {
         summary.notes.extend(self.notes.iter().cloned());
         summary
     }
+}
 
-    /// The notices of what stands and was not told before, each with what it is to be remembered by.
-    pub fn untold<'a>(&'a self, told: &'a BTreeSet<(Uid, Event)>) -> impl Iterator<Item = Notice> + 'a {
-        let new = self.standing.iter().filter(|(uid, event, ..)| !told.contains(&(uid.clone(), *event)));
-        new.map(|(uid, event, subject, message)| Notice {
-            subject: subject.clone(),
-            uid: uid.clone(),
-            policy: None,
-            event: *event,
-            message: message.clone(),
-        })
-    }
+/// A notice on a claim, where its author looks, and on the policy that governs it.
+fn of_claim(claim: &Claim, governed: Option<Governed>, event: Event, message: String) -> Notice {
+    let subject = Subject::Storage(StorageObject::Claim(claim.name.clone()));
+    let policy = governed.map(|governed| (governed.policy.name.clone(), governed.policy.uid.clone()));
+    Notice { subject, uid: claim.uid.clone(), policy, event, message }
 }
 
 /// The first of some names, and how many more there are.

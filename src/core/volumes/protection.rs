@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::{
-    Danger, Judged, State,
+    Danger, Judged, State, of_claim,
     provenance::Provenance,
     usage::{Governed, Usage},
 };
@@ -37,7 +37,7 @@ pub struct Scene<'a> {
 pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     let claim = usage.claim;
     if gives_up(claim) {
-        return give_up(claim, volume, judged);
+        return give_up(usage, volume, judged);
     }
     let wanted = usage.governed.map_or(Protection::None, |governed| governed.protection());
     let retained = claim.retained || volume.is_some_and(|volume| volume.retained);
@@ -77,7 +77,8 @@ pub fn gives_up(claim: &Claim) -> bool {
 }
 
 /// First the volume, then the claim: whose data it is must not be forgotten half-way.
-fn give_up(claim: &Claim, volume: Option<&Volume>, judged: &mut Judged) {
+fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
+    let claim = usage.claim;
     if let Some(volume) = volume.filter(|volume| volume.retained) {
         let mut patch = StoragePatch::new(StorageObject::Volume(volume.name.clone()), &volume.uid, volume.resource_version);
         patch.label(true, marks::RETAINED, false);
@@ -88,7 +89,7 @@ fn give_up(claim: &Claim, volume: Option<&Volume>, judged: &mut Judged) {
         let now = original.unwrap_or(&volume.reclaim_policy);
         let message =
             format!("the data of claim {} is kept no longer: the reclaim policy of volume {} is {now} again", claim.name, volume.name);
-        return judged.patch(patch, Some((Event::VolumeUnprotected, message)));
+        return judged.patch(patch, Some(of_claim(claim, usage.governed, Event::VolumeUnprotected, message)));
     }
     let mut patch = StoragePatch::new(StorageObject::Claim(claim.name.clone()), &claim.uid, claim.resource_version);
     patch.label(claim.retained, marks::RETAINED, false);
@@ -155,7 +156,7 @@ fn retain_volume(usage: &Usage, volume: &Volume, provenance: &Provenance, judged
         )),
         Some(_) => None,
     };
-    judged.patch(patch, notice);
+    judged.patch(patch, notice.map(|(event, message)| of_claim(usage.claim, usage.governed, event, message)));
 }
 
 /// Whether the deletion of a claim is to be refused. Where no policy says anything about it, what was said stands as long as the platform

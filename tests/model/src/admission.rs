@@ -1,8 +1,9 @@
-//! The twin of the chart's admission policies for workloads: what they make of a write, variable by variable under the names that they
+//! The twin of the chart's admission policies: what they make of a write, variable by variable under the names that they
 //! have there. Objects are as the API server stores them after a write: a map of labels or annotations that is empty is left off.
 
 pub mod generate;
 mod mutation;
+mod storage;
 mod validation;
 
 use regex::Regex;
@@ -21,22 +22,25 @@ pub enum Operation {
     Create,
     /// A change.
     Update,
+    /// The end of an object.
+    Delete,
 }
 
 /// A write before admission.
 #[derive(Debug, Clone, Copy)]
 pub struct Write<'a> {
-    /// Deployment, StatefulSet or DaemonSet; of others no policy knows.
+    /// Deployment, StatefulSet, DaemonSet, PersistentVolumeClaim, Namespace or PersistentVolume; of others no policy knows.
     pub kind: &'a str,
     /// What is done.
     pub operation: Operation,
     /// The object before; none when it is created.
     pub old: Option<&'a Value>,
-    /// The object as it is submitted, with defaults.
+    /// The object as it is submitted, with defaults; of no account when it is deleted. That a permit lies at most 24 hours ahead is judged
+    /// by its managedFields, in which this very write must stand.
     pub new: &'a Value,
     /// Who writes.
     pub user: &'a str,
-    /// The verbs that they have on UpgradePolicies in the namespace.
+    /// The verbs that they have on UpgradePolicies in the namespace; for a namespace, in the whole cluster.
     pub verbs: &'a [&'a str],
 }
 
@@ -93,6 +97,12 @@ impl Twin {
     /// # Errors
     /// With what the writer is told when it is refused.
     pub fn admit(&self, write: &Write) -> Result<Admitted, Refused> {
+        if storage::is_storage(write.kind) {
+            return storage::admit(self, write);
+        }
+        if let (Operation::Delete, Some(old)) = (write.operation, write.old) {
+            return Ok(Admitted { object: old.clone(), warnings: Vec::new() });
+        }
         let holdable = matches!(write.kind, "Deployment" | "StatefulSet");
         let exempt = matches!(write.new["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));
         let selects = |object: &Value| holdable && !exempt && (is_governed(object) || write.old.is_some_and(is_governed));

@@ -272,11 +272,14 @@ impl Variables<'_> {
         if strategy["type"] != "Recreate" || !rolling_update.is_null() {
             object["spec"]["strategy"] = json!({"type": "Recreate"});
         }
-        let as_text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        match strategy["type"] == "RollingUpdate" && !rolling_update.is_null() {
-            true => format!("{}|{}", as_text(&rolling_update["maxSurge"]), as_text(&rolling_update["maxUnavailable"])),
-            false => declared_before.to_owned(),
-        }
+        // A manifest need not say the type; what it does not say of the two comes as 0.
+        let limit = |value: &Value| match value {
+            Value::Null => "0".to_owned(),
+            Value::String(percents) => percents.clone(),
+            number => number.to_string(),
+        };
+        let limits = format!("{}|{}", limit(&rolling_update["maxSurge"]), limit(&rolling_update["maxUnavailable"]));
+        if limits == "0|0" { declared_before.to_owned() } else { limits }
     }
 
     fn stateful_set(&self, hold: &str, bypassed: bool, object: &mut Value) -> Want {
@@ -352,7 +355,7 @@ fn first_word(text: &str) -> &str {
 }
 
 /// Labels or annotations, which the API server leaves off when they are empty.
-fn put_map(object: &mut Value, field: &str, map: Marks) {
+pub(super) fn put_map(object: &mut Value, field: &str, map: Marks) {
     if !map.is_empty() {
         object["metadata"][field] = Value::Object(map);
     } else if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {

@@ -1,4 +1,4 @@
-//! The validating policies: rights.yaml, warnings.yaml and, for workloads, self-restraint.yaml. They see what mutation left.
+//! The validating policies: rights.yaml, warnings.yaml and self-restraint.yaml, all for workloads. They see what mutation left.
 
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ fn spec(object: &Value) -> Marks {
 }
 
 /// The keys that are new or have another value, and those that are gone.
-fn changed(old: &Marks, new: &Marks) -> Vec<String> {
+pub(super) fn changed(old: &Marks, new: &Marks) -> Vec<String> {
     let set = new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| key);
     set.chain(old.keys().filter(|key| !new.contains_key(*key))).cloned().collect()
 }
