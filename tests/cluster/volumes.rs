@@ -11,14 +11,14 @@ const CLAIM: &str = "PersistentVolumeClaim";
 
 impl Shop {
     /// A namespace whose data is seen to.
-    async fn keeping(name: &str, volumes: Value) -> Self {
+    pub async fn keeping(name: &str, volumes: Value) -> Self {
         let shop = Self::open(name).await;
         shop.policy(json!({"config": {}, "volumes": volumes})).await;
         shop
     }
 
     /// Waits until the data of a claim is kept; its volume.
-    async fn kept(&self, claim: &str) -> String {
+    pub async fn kept(&self, claim: &str) -> String {
         let volume = self.volume_of(claim).await;
         let retained = |volume: &Option<Value>| {
             let volume = volume.as_ref().unwrap();
@@ -39,7 +39,7 @@ impl Shop {
     }
 
     /// Waits until the condition VolumesSafe has this reason; its message.
-    async fn volumes_safe(&self, reason: &str) -> String {
+    pub async fn volumes_safe(&self, reason: &str) -> String {
         let condition = |status: &Value| {
             let mut all = status["conditions"].as_array().into_iter().flatten();
             all.find(|one| one["type"] == "VolumesSafe").cloned().unwrap_or_default()
@@ -50,14 +50,14 @@ impl Shop {
     }
 
     /// Makes an emptied namespace of the same name.
-    async fn make_namespace_anew(&self) {
+    pub async fn make_namespace_anew(&self) {
         let namespaces = self.cluster_api("Namespace");
         let gone = || async { namespaces.get_opt(&self.name).await.unwrap().is_none() };
         eventually("the namespace is gone", gone, |gone| *gone).await;
         self.run("kubectl", &["create", "namespace", &self.name], None);
     }
 
-    async fn namespace_uid(&self) -> String {
+    pub async fn namespace_uid(&self) -> String {
         self.cluster_api("Namespace").get(&self.name).await.unwrap().metadata.uid.unwrap()
     }
 }
