@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::{Shop, operator};
 
 /// A client that acts as somebody else.
-async fn client_of(user: &str) -> Client {
+pub async fn client_of(user: &str) -> Client {
     let text = std::fs::read_to_string(&shared().kubeconfig).unwrap();
     let mut config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text).unwrap(), &KubeConfigOptions::default()).await.unwrap();
     config.auth_info.impersonate = Some(user.to_owned());
@@ -219,7 +219,7 @@ async fn the_twin_answers_as_the_real_policies_do_to_whatever_is_written() {
 }
 
 /// Puts into a defaulted spec what changed between two that are not.
-fn merge(into: &mut Value, old: &Value, new: &Value) {
+pub fn merge(into: &mut Value, old: &Value, new: &Value) {
     let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
         if old != new {
             *into = new.clone();

@@ -8,6 +8,7 @@ mod app;
 mod approval;
 mod config;
 mod conformance;
+mod conformance_storage;
 mod enforced;
 mod held_config;
 mod hold;

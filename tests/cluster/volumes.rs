@@ -390,7 +390,7 @@ async fn p8_p13_before_it_is_recreated_the_app_is_asked() {
     shop.policy(json!({"config": {}, "volumes": {}, "gates": {"app": {"period": "1s"}}})).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.recreates("web").await;
-    shop.guarded("Deployment", "web").await;
+    shop.marked("Deployment", "web").await;
     shop.write_line(&pod, "precious").await;
     let address = shop.address_of(&pod).await;
     assert!(start_work(&address, 600.0));

@@ -1,4 +1,4 @@
-//! Whether admission holds what it should: compares the admission policies that are installed with those that the chart installs.
+//! Whether admission does what it should: compares the admission policies that are installed with those that the chart installs.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,10 @@ const FILES: [&str; 5] = [
 ];
 /// The warnings hold nothing, but without them nobody is told.
 const WARNINGS: &str = include_str!("../../../charts/lockkeeper/admission/warnings.yaml");
+/// What keeps Helm, Argo CD and Flux off retained claims, and the operator's notes on them.
+const CLAIMS: &str = include_str!("../../../charts/lockkeeper/admission/claims.yaml");
+/// What refuses the deletion of protected claims and namespaces.
+const DELETION: &str = include_str!("../../../charts/lockkeeper/admission/deletion.yaml");
 /// What the chart replaces by the release's namespace.
 const NAMESPACE: &str = "lockkeeper-system";
 
@@ -30,16 +34,24 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("objectSelector", "{}"),
 ];
 
+/// What a policy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Holds,
+    Claims,
+    Deletion,
+}
+
 /// What is known of the admission policies.
 #[derive(Debug, Clone, Default)]
 pub struct Enforcement {
-    expected: BTreeMap<AdmissionId, Value>,
+    expected: BTreeMap<AdmissionId, (Purpose, Value)>,
     installed: BTreeMap<AdmissionId, Value>,
     /// The API server does not serve MutatingAdmissionPolicy v1.
     pub unavailable: bool,
 }
 
-/// Why holds are not enforced.
+/// Why something is not enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// In one word.
@@ -51,11 +63,12 @@ pub struct Gap {
 impl Enforcement {
     /// What should be installed by a release in this namespace; nothing is known to be.
     pub fn new(namespace: &str) -> Self {
+        let holds = FILES.iter().chain([&WARNINGS]).map(|file| (Purpose::Holds, *file));
         let mut expected = BTreeMap::new();
-        for file in FILES.iter().chain([&WARNINGS]) {
+        for (purpose, file) in holds.chain([(Purpose::Claims, CLAIMS), (Purpose::Deletion, DELETION)]) {
             for document in file.replace(NAMESPACE, namespace).split("\n---\n") {
                 let object: Value = serde_saphyr::from_str(document).unwrap_or_default();
-                expected.insert(id(&object), object["spec"].clone());
+                expected.insert(id(&object), (purpose, object["spec"].clone()));
             }
         }
         Self { expected, installed: BTreeMap::new(), unavailable: false }
@@ -86,17 +99,30 @@ impl Enforcement {
     /// The first thing that keeps holds from being enforced.
     pub fn gap(&self) -> Option<Gap> {
         if self.unavailable {
-            return Some(Gap {
-                reason: "AdmissionUnavailable",
-                message:
-                    "this API server does not serve MutatingAdmissionPolicy (admissionregistration.k8s.io/v1), which Kubernetes has by \
-                          default from 1.36 on: template changes roll at once, without waiting for any gate. Config changes still wait. \
-                          Upgrade the cluster, then run helm upgrade for Lockkeeper"
-                        .to_owned(),
-            });
+            return Some(unavailable(
+                "template changes roll at once, without waiting for any gate. Config changes still wait. Upgrade the cluster, then run \
+                 helm upgrade for Lockkeeper",
+            ));
         }
-        let reinstall = "template changes may roll without waiting. Install Lockkeeper's chart again: helm upgrade lockkeeper";
-        for ((kind, name), expected) in &self.expected {
+        self.gap_of(Purpose::Holds, "template changes may roll without waiting")
+    }
+
+    /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps the data all the same.
+    pub fn claims_gap(&self) -> Option<Gap> {
+        if self.unavailable {
+            return Some(unavailable("nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes"));
+        }
+        self.gap_of(Purpose::Claims, "Helm, Argo CD and Flux may delete claims; the data stays on their volumes")
+    }
+
+    /// The first thing that lets a protected claim or namespace be deleted. ValidatingAdmissionPolicies refuse that, which every cluster has.
+    pub fn deletion_gap(&self) -> Option<Gap> {
+        self.gap_of(Purpose::Deletion, "protected claims may be deleted; the data stays on their volumes")
+    }
+
+    fn gap_of(&self, purpose: Purpose, so: &str) -> Option<Gap> {
+        let reinstall = format!("{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper");
+        for ((kind, name), (_, expected)) in self.expected.iter().filter(|(_, (of, _))| *of == purpose) {
             let Some(installed) = self.installed.get(&(kind.clone(), name.clone())) else {
                 return Some(Gap { reason: "AdmissionPolicyMissing", message: format!("{kind} {name} is not installed: {reinstall}") });
             };
@@ -109,6 +135,12 @@ impl Enforcement {
         }
         None
     }
+}
+
+fn unavailable(so: &str) -> Gap {
+    let what = "this API server does not serve MutatingAdmissionPolicy (admissionregistration.k8s.io/v1), which Kubernetes has by default \
+                from 1.36 on";
+    Gap { reason: "AdmissionUnavailable", message: format!("{what}: {so}") }
 }
 
 fn id(object: &Value) -> AdmissionId {
@@ -140,4 +172,60 @@ fn is_default(key: &str, value: &Value) -> bool {
     value.is_null()
         || DEFAULTS.iter().any(|(default, text)| *default == key && serde_json::from_str::<Value>(text).ok().as_ref() == Some(value))
         || (key == "matchConditions" && *value == json!([]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything installed in a namespace, but for what is changed.
+    fn installed(change: impl Fn(&AdmissionId, Value) -> Option<Value>) -> Enforcement {
+        let mut enforcement = Enforcement::new("ours");
+        for (id, (_, spec)) in enforcement.expected.clone() {
+            enforcement.observe(&id.0, &id.1, change(&id, spec));
+        }
+        enforcement
+    }
+
+    fn gaps(enforcement: &Enforcement) -> [Option<&'static str>; 3] {
+        [enforcement.gap(), enforcement.claims_gap(), enforcement.deletion_gap()].map(|gap| gap.map(|gap| gap.reason))
+    }
+
+    #[test]
+    fn each_purpose_has_its_own_gap() {
+        let all = installed(|_, spec| Some(spec));
+        assert_eq!(gaps(&all), [None; 3]);
+        assert_eq!(all.expected.len(), 26);
+        assert!(all.expected.values().all(|(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")));
+
+        let missing = Some("AdmissionPolicyMissing");
+        let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
+        assert_eq!(without("lockkeeper-deployments"), [missing, None, None]);
+        assert_eq!(without("lockkeeper-self-restraint-storage"), [missing, None, None]);
+        assert_eq!(without("lockkeeper-claims"), [None, missing, None]);
+        assert_eq!(without("lockkeeper-claims-created"), [None, missing, None]);
+        for name in ["lockkeeper-deletion", "lockkeeper-deletion-namespaces", "lockkeeper-deletion-warnings", "lockkeeper-protection"] {
+            assert_eq!(without(name), [None, None, missing], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_binding_that_only_warns_does_not_refuse() {
+        let changed = installed(|id, mut spec| {
+            if id.1 == "lockkeeper-deletion-claims" {
+                spec["validationActions"] = json!(["Warn"]);
+            }
+            Some(spec)
+        });
+        let gap = changed.deletion_gap().map(|gap| gap.message).unwrap_or_default();
+        assert!(gap.contains("lockkeeper-deletion-claims is not as") && gap.contains("at spec.validationActions[0]"), "{gap}");
+        assert_eq!(gaps(&changed), [None, None, Some("AdmissionPolicyChanged")]);
+    }
+
+    #[test]
+    fn deletion_is_refused_also_where_mutating_policies_are_not_served() {
+        let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
+        old.unavailable = true;
+        assert_eq!(gaps(&old), [Some("AdmissionUnavailable"), Some("AdmissionUnavailable"), None]);
+    }
 }

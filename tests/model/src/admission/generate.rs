@@ -332,3 +332,70 @@ fn cut(object: &mut Value, field: &str, key: &str) {
 fn take(object: &mut Value, field: &str) {
     object.as_object_mut().and_then(|fields: &mut Map<_, _>| fields.remove(field));
 }
+
+/// Makes up writes of claims and namespaces, the same ones for the same seed. Of the old object's marks all can be brought about.
+pub fn storage_writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
+    let mut dice = Dice(seed);
+    (0..count).map(|index| storage(&mut dice, index)).collect()
+}
+
+/// Labels and annotations that the policies for storage look at, with values that count and others.
+const STORAGE_MARKS: [(&str, &str, &[&str]); 13] = [
+    ("labels", "lockkeeper.dev/retained", &["true", "true", "true", "false", ""]),
+    ("labels", "lockkeeper.dev/protected", &["true", "true", "false", ""]),
+    ("labels", "lockkeeper.dev/allow-deny", &["true", "false"]),
+    ("labels", "example.com/a", &["1", "2"]),
+    ("annotations", "lockkeeper.dev/provenance", &["{}", "{\"claim\":\"data\"}"]),
+    ("annotations", "lockkeeper.dev/orphaned-since", &["2026-11-20T10:00:00Z", "never"]),
+    ("annotations", "lockkeeper.dev/protected-claims", &["data-0", "data-0, data-1", ""]),
+    (
+        "annotations",
+        "lockkeeper.dev/allow-deletion-until",
+        &["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", "2099-01-01T00:00:00Z", "soon"],
+    ),
+    ("annotations", "lockkeeper.dev/unprotect", &["pv-1", "pv-2", ""]),
+    ("annotations", "lockkeeper.dev/readopt", &["u1", "u2", ""]),
+    ("annotations", "helm.sh/resource-policy", &["keep", "keep", "delete"]),
+    ("annotations", "argocd.argoproj.io/sync-options", &["Prune=false,Delete=false", "Prune=false"]),
+    ("annotations", "kustomize.toolkit.fluxcd.io/prune", &["disabled", "enabled"]),
+];
+
+const STORAGE_USERS: [(&str, &[&str]); 3] = [("dev", &[]), ("owner", &["unprotect"]), (OPERATOR, &[])];
+
+fn storage(dice: &mut Dice, index: usize) -> GeneratedWrite {
+    let kind = dice.one(&["PersistentVolumeClaim", "PersistentVolumeClaim", "Namespace"]);
+    let (user, verbs) = dice.one(&STORAGE_USERS);
+    let mut old = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": format!("data-{index}"), "generation": 1}});
+    if kind == "PersistentVolumeClaim" {
+        old["metadata"]["namespace"] = json!("shop");
+        old["spec"] = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}});
+    }
+    for (field, name, values) in STORAGE_MARKS {
+        if dice.percent(40) {
+            put(&mut old, field, name, values[0]);
+        }
+    }
+    let mut new = old.clone();
+    let edits = (0..=dice.below(3)).map(|_| storage_edit(dice, &mut new)).collect();
+    let old = if dice.percent(15) { None } else { Some(old) };
+    GeneratedWrite { kind, old, new, user, verbs, edits }
+}
+
+fn storage_edit(dice: &mut Dice, object: &mut Value) -> &'static str {
+    let (field, name, values) = dice.one(&STORAGE_MARKS);
+    match dice.below(10) {
+        0 => {
+            take(&mut object["metadata"], dice.one(&["labels", "annotations"]));
+            "labels or annotations dropped"
+        }
+        1..=3 => {
+            cut(object, field, name);
+            "mark dropped"
+        }
+        4 => "nothing",
+        _ => {
+            put(object, field, name, dice.one(values));
+            "mark set"
+        }
+    }
+}
