@@ -91,11 +91,6 @@ impl Enforcement {
         self.installed.retain(|(of, name), _| of != kind || listed(name));
     }
 
-    /// The first thing that keeps deletions from being refused.
-    pub fn deletion_gap(&self) -> Option<Gap> {
-        None
-    }
-
     /// The first thing that keeps holds from being enforced.
     pub fn gap(&self) -> Option<Gap> {
         if self.unavailable {

@@ -243,7 +243,13 @@ pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<K
 pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundings) -> Judged {
     let mut judged = Judged::default();
     let object = around.storage.namespaces.get(&*namespace.name);
-    let scene = Scene { namespace, object, refuses_deletion: around.enforcement.deletion_gap().is_none(), now: around.now };
+    let scene = Scene {
+        namespace,
+        object,
+        refuses_deletion: around.enforcement.deletion_gap().is_none(),
+        puts_shields: around.enforcement.claims_gap().is_none(),
+        now: around.now,
+    };
     let usages = usage::of_namespace(namespace, governance);
     for (_, used) in &usages {
         let claim = used.claim;

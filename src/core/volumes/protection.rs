@@ -29,6 +29,8 @@ pub struct Scene<'a> {
     pub object: Option<&'a NamespaceObject>,
     /// Admission refuses deletions where it is told to.
     pub refuses_deletion: bool,
+    /// Admission puts on claims what keeps other tools from deleting them.
+    pub puts_shields: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -66,7 +68,7 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     if claim.retained
         && let Some(governed) = usage.governed
     {
-        shields(claim, governed, judged);
+        shields(scene, claim, governed, judged);
     }
     judged.patch(patch, None);
 }
@@ -201,12 +203,13 @@ fn is_permitted(stand: &BTreeMap<String, String>, now: Timestamp) -> bool {
 }
 
 /// A shield that another manager declares otherwise is left as it is.
-fn shields(claim: &Claim, governed: Governed, judged: &mut Judged) {
+fn shields(scene: &Scene, claim: &Claim, governed: Governed, judged: &mut Judged) {
     for (key, wanted) in marks::SHIELDS {
         let missing = match claim.shields.get(key) {
             Some(shield) if keeps(key, shield, wanted) => continue,
             Some(shield) => format!("{} declares {key}: {}", shield.manager.as_deref().unwrap_or("somebody"), shield.value),
-            None => format!("{key} is not there, because the admission policy lockkeeper-claims is not installed"),
+            None if scene.puts_shields => format!("{key} is not there; the next write to the claim brings it"),
+            None => format!("{key} is not there, because the admission policy lockkeeper-claims is not installed as this version knows it"),
         };
         let message = format!("claim {}: {missing}; its volume is kept all the same. Put into the chart: {key}: {wanted}", claim.name);
         judged.danger(&governed.policy.name, Danger::ShieldIncomplete(message));
