@@ -246,7 +246,7 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     shop.write_line(&pod, "precious").await;
     let volume = shop.kept("web-data").await;
     let before = shop.namespace_uid().await;
-    shop.delete_namespace();
+    shop.delete_namespace().await;
     shop.make_namespace_anew().await;
     shop.volume_is(&volume, "Released").await;
     assert_eq!(shop.lines_on(&volume).unwrap().last().unwrap(), "precious");
@@ -256,7 +256,7 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     assert_ne!(shop.volume_of("web-data").await, volume);
     let told = |message: &String| message.contains("1 volumes of an earlier namespace");
     eventually("it is said", || async { shop.volumes_safe("NoDanger").await }, told).await;
-    shop.delete_namespace();
+    shop.delete_namespace().await;
     shop.make_namespace_anew().await;
     // As its owner asks.
     shop.run("kubectl", &["annotate", "namespace", &shop.name, &format!("lockkeeper.dev/readopt={before}")], None);
