@@ -67,6 +67,8 @@ pub const UNPROTECT: &str = "lockkeeper.dev/unprotect";
 /// On a namespace, by a user with the verb `unprotect`: the uid of the namespace of the same name that was there before, whose volumes may
 /// be found again. On a volume, by those who may write volumes: the uid of the namespace whose next claim of its name gets it.
 pub const READOPT: &str = "lockkeeper.dev/readopt";
+/// On a volume, by the plugin while it makes a claim anew for it: that claim as JSON, so that it is not lost half-way.
+pub const READOPT_CLAIM: &str = "lockkeeper.dev/readopt-claim";
 
 /// What Helm, Argo CD and Flux heed on a claim, and the value that keeps them from deleting it.
 pub const SHIELDS: [(&str, &str); 3] = [

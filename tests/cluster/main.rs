@@ -22,5 +22,6 @@ mod trouble;
 mod ungoverned;
 mod volumes;
 mod volumes_danger;
+mod volumes_plugin;
 mod volumes_support;
 mod walk;

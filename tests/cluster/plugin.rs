@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{HOLDABLE, Said, Shop, eventually, kubectl, mark, operator, operator_alone};
 
 /// Runs the plugin as the administrator.
-fn plugin(shop: &Shop, arguments: &[&str]) -> Said {
+pub fn plugin(shop: &Shop, arguments: &[&str]) -> Said {
     run(shop, &shared().kubeconfig, arguments)
 }
 
@@ -19,13 +19,13 @@ fn run(shop: &Shop, kubeconfig: &std::path::Path, arguments: &[&str]) -> Said {
 }
 
 /// Somebody with the right to edit workloads, and these of the chart's ClusterRoles.
-struct Person {
+pub struct Person {
     name: &'static str,
     kubeconfig: std::path::PathBuf,
 }
 
 impl Person {
-    fn new(shop: &Shop, name: &'static str, roles: &[&str]) -> Self {
+    pub fn new(shop: &Shop, name: &'static str, roles: &[&str]) -> Self {
         for role in roles.iter().chain(&["admin"]) {
             let user = format!("--user={name}");
             shop.kubectl(&["create", "rolebinding", &format!("{name}-{role}"), &format!("--clusterrole={role}"), &user]);
@@ -39,7 +39,7 @@ impl Person {
         Self { name, kubeconfig }
     }
 
-    fn plugin(&self, shop: &Shop, arguments: &[&str]) -> Said {
+    pub fn plugin(&self, shop: &Shop, arguments: &[&str]) -> Said {
         run(shop, &self.kubeconfig, arguments)
     }
 
@@ -56,7 +56,7 @@ impl Drop for Person {
 
 /// The command succeeded and said all this.
 #[track_caller]
-fn says(said: &Said, success: bool, parts: &[&str]) {
+pub fn says(said: &Said, success: bool, parts: &[&str]) {
     assert_eq!(said.success, success, "{}", said.text);
     for part in parts {
         assert!(said.text.contains(part), "{part:?} is not in:\n{}", said.text);

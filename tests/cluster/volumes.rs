@@ -11,14 +11,14 @@ const CLAIM: &str = "PersistentVolumeClaim";
 
 impl Shop {
     /// A namespace whose data is seen to.
-    async fn keeping(name: &str, volumes: Value) -> Self {
+    pub async fn keeping(name: &str, volumes: Value) -> Self {
         let shop = Self::open(name).await;
         shop.policy(json!({"config": {}, "volumes": volumes})).await;
         shop
     }
 
     /// Waits until the data of a claim is kept; its volume.
-    async fn kept(&self, claim: &str) -> String {
+    pub async fn kept(&self, claim: &str) -> String {
         let volume = self.volume_of(claim).await;
         let retained = |volume: &Option<Value>| {
             let volume = volume.as_ref().unwrap();
@@ -30,16 +30,16 @@ impl Shop {
         volume
     }
 
-    async fn strategy(&self, name: &str) -> Value {
+    pub async fn strategy(&self, name: &str) -> Value {
         self.get("Deployment", name).await["spec"]["strategy"].clone()
     }
 
-    async fn recreates(&self, name: &str) {
+    pub async fn recreates(&self, name: &str) {
         eventually(&format!("{name} recreates"), || self.strategy(name), |strategy| strategy["type"] == "Recreate").await;
     }
 
     /// Waits until the condition VolumesSafe has this reason; its message.
-    async fn volumes_safe(&self, reason: &str) -> String {
+    pub async fn volumes_safe(&self, reason: &str) -> String {
         let condition = |status: &Value| {
             let mut all = status["conditions"].as_array().into_iter().flatten();
             all.find(|one| one["type"] == "VolumesSafe").cloned().unwrap_or_default()
@@ -49,7 +49,7 @@ impl Shop {
         condition(&seen)["message"].as_str().unwrap().to_owned()
     }
 
-    async fn namespace_uid(&self) -> String {
+    pub async fn namespace_uid(&self) -> String {
         self.cluster_api("Namespace").get(&self.name).await.unwrap().metadata.uid.unwrap()
     }
 }

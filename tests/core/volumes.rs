@@ -392,6 +392,31 @@ fn p12_a_claim_with_a_younger_volume_is_said_and_holds_changes() {
 }
 
 #[test]
+fn p12_a_volume_that_is_chosen_is_free_before_the_claim_with_the_younger_one_is_gone() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.later(60);
+    world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
+    world.act();
+    let (volume, claim) = (StorageObject::Volume("pv-data".into()), StorageObject::Claim("data".into()));
+    world.change(&volume, json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "the claim has another volume");
+    // Whoever makes the next claim, at once, gets it.
+    world.change(&claim, json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
+    world.change(&volume, json!({"status": {"phase": "Available"}}));
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
+    // Without being chosen it would be the younger one's turn to go nowhere.
+    world.change(&volume, json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": null}}}));
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string());
+}
+
+#[test]
 fn several_candidates_are_none_and_what_does_not_fit_is_said() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();

@@ -30,7 +30,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, named: Option<&str>, yes: b
         )));
     }
     let what = format!("A bypass lets change {} of {} through now, past every gate, window, approval and freeze", change.id, lower(id));
-    confirm(id, &what, yes)?;
+    confirm(&id.name, &lower(id), &what, yes)?;
     let_through(cluster, workload, &change).await?;
     Ok(ExitCode::SUCCESS)
 }

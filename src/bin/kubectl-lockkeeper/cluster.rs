@@ -26,7 +26,7 @@ use lockkeeper::{
 use serde_json::{Value, json};
 
 /// The field manager of what the plugin writes. Not one that begins with `kubectl`: Flux undoes those.
-const FIELD_MANAGER: &str = "lockkeeper-plugin";
+pub const FIELD_MANAGER: &str = "lockkeeper-plugin";
 /// How often a write is tried whose object moves on in what does not matter to it.
 const ATTEMPTS: usize = 10;
 
@@ -58,6 +58,9 @@ pub enum Failure {
     /// What was asked for makes no sense as things stand.
     #[error("{0}")]
     No(String),
+    /// What was to be written is gone.
+    #[error("it is gone meanwhile; look again and repeat")]
+    Gone,
     /// What was read cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(String),

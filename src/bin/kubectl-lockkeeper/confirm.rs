@@ -2,12 +2,11 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use lockkeeper::core::world::WorkloadId;
+use crate::cluster::Failure;
 
-use crate::cluster::{Failure, lower};
-
-/// Asks for the workload's name on the terminal, after saying what would happen. Where nobody can be asked, `--yes` must have said it.
-pub fn confirm(workload: &WorkloadId, what: &str, yes: bool) -> Result<(), Failure> {
+/// Asks for the object's name on the terminal, after saying what would happen. Where nobody can be asked, `--yes` must have said it.
+/// `place` is the object as it is told to people.
+pub fn confirm(name: &str, place: &str, what: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
@@ -15,12 +14,12 @@ pub fn confirm(workload: &WorkloadId, what: &str, yes: bool) -> Result<(), Failu
     if !input.is_terminal() {
         return Err(Failure::No(format!("{what}. Nothing was changed: there is no terminal to ask on, so say --yes if you mean it")));
     }
-    eprint!("{what}.\nType {} to go on: ", workload.name);
+    eprint!("{what}.\nType {name} to go on: ");
     std::io::stderr().flush().map_err(|error| Failure::Output(error.to_string()))?;
     let mut answer = String::new();
     let _ = input.lock().read_line(&mut answer);
-    match answer.trim() == workload.name {
+    match answer.trim() == name {
         true => Ok(()),
-        false => Err(Failure::No(format!("nothing was changed on {}: that was not its name", lower(workload)))),
+        false => Err(Failure::No(format!("nothing was changed on {place}: that was not its name"))),
     }
 }

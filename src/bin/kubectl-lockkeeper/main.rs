@@ -10,6 +10,7 @@ mod release;
 mod revisions;
 mod status;
 mod undo;
+mod volumes;
 mod wait;
 mod why;
 
@@ -134,6 +135,27 @@ enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    /// All data that is kept: where it stands, whose it is, and what to do about it
+    ///
+    /// Reads nothing but the cluster's own objects, so it works when the operator, the policy, the release or the namespace is gone. Volumes of
+    /// earlier namespaces of the same name are listed too. What may not be read is said.
+    ///
+    /// InUse: a pod uses it, or is to; Idle: a workload without pods refers to it; Orphaned: nobody refers to the claim; Released: the claim is gone;
+    /// Shadowed: the claim of that name has a younger volume; Lost: the volume of the claim is gone; Terminating: the claim is being deleted while
+    /// pods use it.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  kubectl lockkeeper volumes -n shop
+  kubectl lockkeeper volumes -A -o wide
+  kubectl lockkeeper volumes -A -o json | jq '[.[] | select(.state == \"Orphaned\").bytes] | add'"
+    )]
+    Volumes {
+        #[command(flatten)]
+        list: volumes::ListArguments,
+        #[command(subcommand)]
+        verb: Option<volumes::Verb>,
+    },
     /// Print the script that completes commands in a shell
     Completion {
         /// Which shell
@@ -183,6 +205,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let Connection { namespace, context, kubeconfig } = arguments.connection;
+    let named = namespace.clone();
     let cluster = Cluster::connect(namespace, context, kubeconfig).await?;
     match arguments.command {
         Command::Status { output } => status::run(&cluster, output).await,
@@ -193,6 +216,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Bypass { change, yes } => bypass::run(&cluster, &change.workload, change.id.as_deref(), yes).await,
         Command::Undo { workload, to_revision, dry_run } => undo::run(&cluster, &workload, to_revision, dry_run).await,
         Command::Release { workload, yes } => release::run(&cluster, &workload, yes).await,
+        Command::Volumes { list, verb } => volumes::run(&cluster, named.as_deref(), list, verb).await,
         Command::Completion { .. } => Ok(ExitCode::SUCCESS),
     }
 }

@@ -64,7 +64,12 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
         }
         if stands? {
             print!("{}", change.describe(cluster, &seen, workload).await?);
-            confirm(id, &format!("No policy holds change {} of {place} any more; it would be let through now", change.id), yes)?;
+            confirm(
+                &id.name,
+                &lower(id),
+                &format!("No policy holds change {} of {place} any more; it would be let through now", change.id),
+                yes,
+            )?;
             let_through(cluster, workload, &change).await?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -81,7 +86,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
         "Lockkeeper's admission policies are not in force: its marks would be taken off {place}, what the manifest declares restored, and the held \
          template would roll now"
     );
-    confirm(id, &consequence, yes)?;
+    confirm(&id.name, &lower(id), &consequence, yes)?;
     let written = cluster.rewrite(id, &what, object, |object| unmark(id.kind, object)).await?;
     println!("The marks of Lockkeeper are off {place}, and nothing holds its template any more.");
     println!("{}", follows(cluster, id, &written));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Danger, Judged, State,
+    Danger, Judged, Kept, State,
     protection::{Scene, is_left},
     provenance::Provenance,
     usage::Usage,
@@ -32,7 +32,7 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
     let mut by_claim: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
     let mut of_others = 0;
     for one in left {
-        judged.count(&one.provenance.policy, State::Released, one.volume.capacity);
+        judged.count(&one.provenance.policy, kept(&one, State::Released), one.volume.capacity);
         judged.standing.push(left_behind(scene, &one));
         if is_ours(scene, &one) {
             by_claim.entry(one.provenance.claim.clone()).or_default().push(one);
@@ -50,6 +50,10 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
     for (claim, candidates) in by_claim {
         let usage = usages.get(claim.as_str());
         match usage.map(|usage| usage.claim).filter(|claim| claim.bound || claim.lost) {
+            // It goes, and the volume that somebody chose for the next one of its name is free before that comes.
+            Some(going) if going.deleting && candidates.iter().any(|one| is_chosen(scene, one)) => {
+                find_again(scene, &claim, &candidates, None, judged);
+            }
             Some(bound) => shadowed(scene, storage, bound, &candidates, usage, judged),
             None => find_again(scene, &claim, &candidates, usage.map(|usage| usage.claim), judged),
         }
@@ -80,6 +84,10 @@ fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
     scene.object.is_some_and(|object| one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid))
 }
 
+fn kept(one: &Leftover, state: State) -> Kept {
+    Kept { state, claim: None, volume: Some(one.volume.name.clone()) }
+}
+
 /// The claim of that name has another volume.
 fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
     let has = claim.volume.as_deref().and_then(|name| storage.volume(name));
@@ -87,7 +95,7 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
     let older = |one: &&Leftover| has.is_none_or(|has| one.volume.created < has.created);
     candidates.iter().for_each(|one| lock(one, judged));
     let Some(old) = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since) else { return };
-    judged.count(&old.provenance.policy, State::Shadowed, old.volume.capacity);
+    judged.count(&old.provenance.policy, kept(old, State::Shadowed), old.volume.capacity);
     let message = format!(
         "claim {} is bound to volume {}, but its data of before is on volume {}{}. To put that right: kubectl lockkeeper volumes readopt -n {} {}. \
          If the older data is not wanted: kubectl lockkeeper volumes unprotect {}",
@@ -136,7 +144,7 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
 }
 
 /// Why a volume would not be bound to a claim.
-fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
+pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
     match () {
         () if volume.capacity < claim.requested => {
             Some(format!("has {} bytes, less than the {} that the claim asks for", volume.capacity, claim.requested))

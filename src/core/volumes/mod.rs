@@ -19,7 +19,7 @@ use self::{exclusive::Exclusive, protection::Scene, usage::Governed};
 use super::{
     decision::{Event, Notice, StorageObject, StoragePatch, Subject},
     gates::Closed,
-    governs::{Governance, Standing},
+    governs::{Governance, Standing, governance},
     hold::enforced::Enforcement,
     storage::{Claim, Storage},
     world::{Activity, Namespace, Policy, Uid, WorkloadId},
@@ -64,6 +64,17 @@ impl State {
             Self::Terminating => "Terminating",
         }
     }
+}
+
+/// Data that is kept, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it stands.
+    pub state: State,
+    /// Its claim, while there is one.
+    pub claim: Option<String>,
+    /// Its volume, as far as it is known.
+    pub volume: Option<String>,
 }
 
 /// Why data or a rollout is in danger, in words; the most urgent first.
@@ -134,6 +145,8 @@ pub struct Judged {
     pub of_workloads: BTreeMap<WorkloadId, OfWorkload>,
     /// How much there is in each state, and its bytes.
     pub states: States,
+    /// The same one by one. A volume that is shadowed is nothing else.
+    pub kept: Vec<Kept>,
     /// What stands that is told once.
     pub standing: Vec<Notice>,
     /// When to look again.
@@ -179,7 +192,12 @@ impl Judged {
         self.notes.insert(note);
     }
 
-    fn count(&mut self, policy: &str, state: State, bytes: u64) {
+    fn count(&mut self, policy: &str, kept: Kept, bytes: u64) {
+        let state = kept.state;
+        match self.kept.iter_mut().find(|known| state == State::Shadowed && known.claim.is_none() && known.volume == kept.volume) {
+            Some(known) => known.state = state,
+            None => self.kept.push(kept),
+        }
         let (count, total) = self.states.entry(state).or_default();
         (*count, *total) = (*count + 1, *total + bytes);
         let counts = &mut self.of_policies.entry(policy.to_owned()).or_default().counts;
@@ -216,6 +234,12 @@ pub struct Surroundings<'a> {
     pub activities: &'a HashMap<Uid, Activity>,
     /// Now.
     pub now: Timestamp,
+}
+
+/// Where the data that is kept of a namespace stands, whoever governs it.
+pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<Kept> {
+    let around = Surroundings { storage, enforcement: &Enforcement::default(), activities: &HashMap::new(), now };
+    judge(namespace, &governance(namespace), &around).kept
 }
 
 /// Judges the storage of a namespace.
@@ -294,7 +318,7 @@ fn stand(scene: &Scene, used: &usage::Usage, bytes: u64, mut state: State, judge
         );
         judged.standing.push(of_claim(claim, used.governed, Event::VolumeOrphaned, message));
     }
-    judged.count(&policy, state, bytes);
+    judged.count(&policy, Kept { state, claim: Some(claim.name.clone()), volume: claim.volume.clone() }, bytes);
 }
 
 /// One request an object at a time, and after a failure only when its pause is over.
