@@ -315,7 +315,7 @@ async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
     says(&plugin(&shop, &["volumes", "readopt", &web, "--yes"]), false, &["is gone. Make it first", "kubectl create namespace"]);
     says(&plugin(&shop, &["volumes", "readopt", "--from-namespace", &before, "--yes"]), false, &["kubectl create namespace"]);
 
-    shop.make_namespace_anew().await;
+    shop.open_again();
     let owner = Person::new(&shop, "owner", &["lockkeeper-unprotect"]);
     shop.policy(json!({"volumes": {}})).await;
     assert_eq!(stands(&shop, &web, "Released").await["namespaceIs"], "MadeAnew");
