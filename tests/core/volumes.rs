@@ -539,3 +539,22 @@ fn a_claim_that_is_going_while_it_is_used_is_the_last_warning_and_no_config_roll
     assert_eq!(world.act(), Vec::<String>::new());
     assert_eq!(world.attention().unwrap().reason, Reason::ClaimTerminating);
 }
+
+/// The binder first writes the uid of the claim on the volume, then the phase.
+#[test]
+fn p14_a_volume_that_is_just_being_given_to_a_claim_is_not_taken_away_again() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.act();
+    let volume = StorageObject::Volume("pv-data".into());
+    let claim = json!({
+        "metadata": {"name": "data", "namespace": "shop", "uid": "claim-new"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}},
+        "status": {"phase": "Pending"}
+    });
+    world.put(StorageObject::Claim("data".into()), claim);
+    world.change(&volume, json!({"spec": {"claimRef": {"uid": "claim-new"}}}));
+    world.act();
+    assert_eq!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"], "claim-new");
+}
