@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     config::change::Cause,
     gates::conversation::Call,
-    volumes::State,
+    volumes::States,
     world::{Memory, Uid, WorkloadId},
 };
 use crate::api::{Phase, Reason, UpgradePolicyStatus, marks};
@@ -41,7 +41,7 @@ pub struct Decision {
     /// Workloads some of whose pods may run on old config.
     pub stale: usize,
     /// Kept data by its state, and its bytes.
-    pub volumes: BTreeMap<State, (u64, u64)>,
+    pub volumes: States,
     /// What stands and was told, to remember.
     pub told: BTreeSet<(Uid, Event)>,
     /// Governed workloads by phase.

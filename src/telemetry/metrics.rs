@@ -17,7 +17,12 @@ use prometheus_client::{
 
 use crate::{
     api::{Phase, Reason},
-    core::{config::change::Cause, decision::Purpose, gates::conversation::Errand, volumes::State},
+    core::{
+        config::change::Cause,
+        decision::Purpose,
+        gates::conversation::Errand,
+        volumes::{State, States},
+    },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,7 +84,7 @@ pub struct Metrics {
     by_namespace: Mutex<BTreeMap<String, Counts>>,
     volumes: Family<StateLabel, Gauge<i64, AtomicI64>>,
     volume_bytes: Family<StateLabel, Gauge<i64, AtomicI64>>,
-    volumes_by_namespace: Mutex<BTreeMap<String, BTreeMap<State, (u64, u64)>>>,
+    volumes_by_namespace: Mutex<BTreeMap<String, States>>,
 }
 
 const PHASES: [(Phase, &str); 11] = [
@@ -200,9 +205,9 @@ impl Metrics {
     }
 
     /// Kept data of a namespace by its state: how much, and its bytes.
-    pub fn set_volumes(&self, namespace: &str, states: BTreeMap<State, (u64, u64)>) {
+    pub fn set_volumes(&self, namespace: &str, states: States) {
         let mut all = self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(namespace).unwrap_or(&BTreeMap::new()) == &states {
+        if all.get(namespace).unwrap_or(&States::new()) == &states {
             return;
         }
         match states.is_empty() {

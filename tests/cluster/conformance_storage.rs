@@ -44,6 +44,12 @@ fn merge_patch(old: &Value, new: &Value) -> Value {
     changed.map(|(key, value)| (key.clone(), merge_patch(&old[key], value))).chain(gone).collect()
 }
 
+/// Whether a message is this refusal; what may not be changed is named in no certain order.
+fn says(message: &str, refused: &str) -> bool {
+    let Some((what, fields)) = refused.split_once(" may not change ") else { return message.contains(refused) };
+    message.contains(what) && fields.split(", ").all(|field| message.contains(field))
+}
+
 /// The real policies and the twin, side by side.
 struct Judges {
     shop: Shop,
@@ -192,7 +198,9 @@ impl Judges {
                 (Err(kube::Error::Api(status)), _) if status.code == 409 => continue,
                 (Ok(None), Ok(_)) => {}
                 (Ok(Some(real)), Ok(twin)) if comparable(real, created) == comparable(&twin.object, created) => {}
-                (Err(kube::Error::Api(status)), Err(refused)) if status.message.contains(&refused.0) => {}
+                (Err(kube::Error::Api(status)), Err(refused)) if says(&status.message, &refused.0) => {}
+                // The garbage collector takes what has an owner that is none.
+                (Err(kube::Error::Api(status)), _) if status.code == 404 => return None,
                 // What is invalid is refused later than in admission.
                 (Err(kube::Error::Api(status)), Ok(_)) if status.code == 422 && !status.message.contains("Lockkeeper") => {}
                 _ => self.differ(what, created, &real, &twin),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Shop, eventually, finish_work, mark, operator, start_work},
+    support::{Shop, eventually, finish_work, http_get, mark, operator, operator_address, start_work},
     volumes_support::overlaps,
 };
 
@@ -30,11 +30,11 @@ impl Shop {
         volume
     }
 
-    async fn strategy(&self, name: &str) -> Value {
+    pub async fn strategy(&self, name: &str) -> Value {
         self.get("Deployment", name).await["spec"]["strategy"].clone()
     }
 
-    async fn recreates(&self, name: &str) {
+    pub async fn recreates(&self, name: &str) {
         eventually(&format!("{name} recreates"), || self.strategy(name), |strategy| strategy["type"] == "Recreate").await;
     }
 
@@ -47,14 +47,6 @@ impl Shop {
         let seen =
             eventually(&format!("VolumesSafe says {reason}"), || self.status(), |status| condition(status)["reason"] == reason).await;
         condition(&seen)["message"].as_str().unwrap().to_owned()
-    }
-
-    /// Makes an emptied namespace of the same name.
-    pub async fn make_namespace_anew(&self) {
-        let namespaces = self.cluster_api("Namespace");
-        let gone = || async { namespaces.get_opt(&self.name).await.unwrap().is_none() };
-        eventually("the namespace is gone", gone, |gone| *gone).await;
-        self.run("kubectl", &["create", "namespace", &self.name], None);
     }
 
     pub async fn namespace_uid(&self) -> String {
@@ -247,8 +239,16 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     let volume = shop.kept("web-data").await;
     let before = shop.namespace_uid().await;
     shop.delete_namespace().await;
-    shop.make_namespace_anew().await;
     shop.volume_is(&volume, "Released").await;
+    // Also when nothing else is left of its namespace.
+    let released = || async { http_get(&operator_address(), "/metrics").unwrap_or_default() };
+    let counted = |metrics: &String| {
+        let of_state =
+            |line: &str| line.strip_prefix("lockkeeper_volumes{state=\"Released\"} ").and_then(|count| count.parse::<u64>().ok());
+        metrics.lines().find_map(of_state).is_some_and(|count| count > 0)
+    };
+    eventually("it is counted", released, counted).await;
+    shop.open_again();
     assert_eq!(shop.lines_on(&volume).unwrap().last().unwrap(), "precious");
     // Somebody else's, for all we know.
     shop.policy(json!({"volumes": {}})).await;
@@ -257,7 +257,7 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     let told = |message: &String| message.contains("1 volumes of an earlier namespace");
     eventually("it is said", || async { shop.volumes_safe("NoDanger").await }, told).await;
     shop.delete_namespace().await;
-    shop.make_namespace_anew().await;
+    shop.open_again();
     // As its owner asks.
     shop.run("kubectl", &["annotate", "namespace", &shop.name, &format!("lockkeeper.dev/readopt={before}")], None);
     shop.policy(json!({"volumes": {}})).await;

@@ -13,5 +13,6 @@ mod references;
 mod stories;
 mod traps;
 mod volumes;
+mod volumes_traps;
 mod windows;
 mod world;

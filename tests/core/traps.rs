@@ -3,7 +3,7 @@
 use crate::world::{World, env_key};
 use lockkeeper::api::WorkloadKind;
 use lockkeeper::core::gates::answer::Answer;
-use lockkeeper::core::world::Uid;
+use lockkeeper::core::world::{ControllerRevision, Uid};
 use serde_json::json;
 
 fn spec() -> serde_json::Value {
@@ -594,4 +594,56 @@ fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
         let annotations = &world.object("web")["metadata"]["annotations"];
         assert_eq!(annotations["lockkeeper.dev/partition"].as_str(), expected, "{annotations}");
     }
+}
+
+/// A walk for config whose policy asks for no walks any more is held again, and found to be what ran before but for our config-hash: that
+/// goes, and the config with it.
+#[test]
+fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_anew() {
+    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": "Pod"}}}));
+    world.config_map("app", &[("a", "1")]);
+    world.workload(WorkloadKind::StatefulSet, "web", 2, env_key("app", "a"));
+    rename(&mut world);
+    let settled = world.namespace.workloads[&world.id("web")].rollout.revision.clone().unwrap();
+    let template = world.namespace.workloads[&world.id("web")].template.clone();
+    let revision = ControllerRevision {
+        name: settled.clone(),
+        stateful_set: "uid-web".into(),
+        template: template.digest,
+        config_hash: None,
+        references: template.references.clone(),
+    };
+    world.namespace.controller_revisions.insert("revision".into(), revision);
+    world.act();
+    world.later(60).act();
+    world.answers.insert("web-0".into(), Answer::No("busy".into()));
+    world.config_map("app", &[("a", "2")]);
+    world.act();
+    assert_eq!(world.later(3).act(), ["web"]);
+    renew(&mut world, 1);
+    world.edit("web", |web| web["status"]["currentRevision"] = json!(&*settled));
+    let id = world.id("web");
+    world.observe_again(&id);
+    world.later(5).act();
+    world.policy("shop", json!({"config": {}, "gates": {"app": {}}}));
+    world.act();
+    world.later(3);
+    world.observe_again(&id);
+    world.act();
+    assert!(!held(&world, "web"), "{}", world.object("web")["metadata"]["annotations"]);
+
+    // The controller has put web-1 back. It has started with the new config, web-0 has not.
+    world.answers.clear();
+    renew(&mut world, 1);
+    for pod in world.namespace.pods.values_mut() {
+        pod.revision = Some(settled.clone());
+    }
+    world.edit("web", |web| {
+        web["status"]["currentRevision"] = json!(&*settled);
+        web["status"]["updateRevision"] = json!(&*settled);
+        web["status"]["updatedReplicas"] = json!(2);
+    });
+    world.observe_again(&id);
+    let rolled: Vec<_> = (0..5).flat_map(|_| world.later(3).act()).collect();
+    assert_eq!(rolled, ["web"], "{}", world.stands());
 }

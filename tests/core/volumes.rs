@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 
 use crate::world::World;
 
-const GI: u64 = 1 << 30;
+pub(crate) const GI: u64 = 1 << 30;
 
 impl World {
     /// Puts an object of storage into the world, as an API server would show it.
-    fn see(&mut self, object: &StorageObject) {
+    pub fn see(&mut self, object: &StorageObject) {
         let version = self.tick();
         let raw = self.storage_objects.get_mut(object).unwrap();
         raw["metadata"]["resourceVersion"] = json!(version.to_string());
@@ -59,7 +59,7 @@ impl World {
         self.see(&patch.object.clone());
     }
 
-    fn shop_namespace(&mut self, uid: &str) {
+    pub fn shop_namespace(&mut self, uid: &str) {
         self.namespace.name = "shop".into();
         self.put(StorageObject::Namespace("shop".into()), json!({"metadata": {"name": "shop", "uid": uid}}));
     }
@@ -69,7 +69,7 @@ impl World {
         self.claim_on(name, mode, &format!("pv-{name}"), "Delete");
     }
 
-    fn claim_on(&mut self, name: &str, mode: &str, volume: &str, reclaim: &str) {
+    pub fn claim_on(&mut self, name: &str, mode: &str, volume: &str, reclaim: &str) {
         if self.storage.namespaces.is_empty() {
             self.shop_namespace("ns-1");
         }
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// The claim goes; what becomes of its volume is for the reclaim policy to say.
-    fn lose_claim(&mut self, name: &str) {
+    pub fn lose_claim(&mut self, name: &str) {
         let volume = self.namespace.claims.remove(name).unwrap().volume.unwrap();
         self.storage_objects.remove(&StorageObject::Claim(name.to_owned()));
         let object = StorageObject::Volume(volume);
@@ -109,41 +109,41 @@ impl World {
         self.change(&object, json!({"status": {"phase": "Released", "lastPhaseTransitionTime": self.now}}));
     }
 
-    fn change(&mut self, object: &StorageObject, change: Value) {
+    pub fn change(&mut self, object: &StorageObject, change: Value) {
         merge(self.storage_objects.get_mut(object).unwrap(), &change);
         self.see(object);
     }
 
-    fn volume_raw(&self, name: &str) -> &Value {
+    pub fn volume_raw(&self, name: &str) -> &Value {
         &self.storage_objects[&StorageObject::Volume(name.to_owned())]
     }
 
-    fn claim_raw(&self, name: &str) -> &Value {
+    pub fn claim_raw(&self, name: &str) -> &Value {
         &self.storage_objects[&StorageObject::Claim(name.to_owned())]
     }
 
-    fn volumes_safe(&mut self) -> (String, String, String) {
+    pub fn volumes_safe(&mut self) -> (String, String, String) {
         self.act();
         let status = self.decide().statuses.into_iter().find(|(name, _)| name == "shop").unwrap().1;
         let condition = status.conditions.into_iter().find(|condition| condition.type_ == "VolumesSafe").unwrap();
         (condition.status, condition.reason, condition.message)
     }
 
-    fn counts(&mut self) -> Value {
+    pub fn counts(&mut self) -> Value {
         let status = self.decide().statuses.into_iter().find(|(name, _)| name == "shop").unwrap().1;
         serde_json::to_value(status.volumes).unwrap()
     }
 
-    fn marked_exclusive(&self, name: &str) -> bool {
+    pub fn marked_exclusive(&self, name: &str) -> bool {
         self.object(name)["metadata"]["annotations"]["lockkeeper.dev/volume-access"] == "exclusive"
     }
 
-    fn told_of(&self, event: Event) -> Vec<&str> {
+    pub fn told_of(&self, event: Event) -> Vec<&str> {
         self.told.iter().filter(|(told, ..)| *told == event).map(|(_, about, _)| about.as_str()).collect()
     }
 }
 
-fn view(object: &StorageObject, raw: Value) -> StorageView {
+pub(crate) fn view(object: &StorageObject, raw: Value) -> StorageView {
     fn of<K: Watched>(raw: Value) -> StorageView
     where
         View: From<K::View>,
@@ -160,7 +160,7 @@ fn view(object: &StorageObject, raw: Value) -> StorageView {
     }
 }
 
-fn merge(to: &mut Value, patch: &Value) {
+pub(crate) fn merge(to: &mut Value, patch: &Value) {
     let Some(fields) = patch.as_object() else {
         *to = patch.clone();
         return;
@@ -176,12 +176,12 @@ fn merge(to: &mut Value, patch: &Value) {
     }
 }
 
-fn uses(claim: &str) -> Value {
+pub(crate) fn uses(claim: &str) -> Value {
     json!({"containers": [{"name": "app"}], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]})
 }
 
 /// A Deployment with one pod on a claim, and a policy that sees to volumes.
-fn shop(mode: &str, volumes: Value) -> World {
+pub(crate) fn shop(mode: &str, volumes: Value) -> World {
     let mut world = World::new();
     world.policy("shop", json!({"volumes": volumes}));
     world.claim("data", mode);
@@ -300,7 +300,8 @@ fn p12_a_claim_and_its_volume_are_retained_with_their_provenance() {
 
 #[test]
 fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
-    let ways: [(&str, fn(&mut World)); 4] = [
+    type Way = fn(&mut World);
+    let ways: [(&str, Way); 4] = [
         ("the policy is deleted", |world| world.namespace.policies.clear()),
         ("the policy says None", |world| world.policy("shop", json!({"volumes": {"protection": "None"}}))),
         ("the policy has no volumes", |world| world.policy("shop", json!({"config": {}}))),

@@ -35,7 +35,7 @@ pub enum Mood {
 pub struct App {
     /// Until when it has work.
     pub busy_until: Timestamp,
-    /// When it was last asked to take no new work.
+    /// When it was last asked to take no new work, also in vain.
     pub prepared_at: Timestamp,
     /// Until when it takes none.
     pub prepared_until: Timestamp,
@@ -119,7 +119,7 @@ impl Apps {
             Mood::Speaks => {}
         }
         match errand {
-            Errand::Prepare => (app.prepared_at, app.prepared_until) = (now, now + LEASE),
+            Errand::Prepare => app.prepared_until = now + LEASE,
             Errand::Withdraw => app.prepared_until = Timestamp::MIN,
             Errand::Ask | Errand::Verify => {
                 let body = json!({"isUpgradeable": app.busy_until <= now, "reason": "a job is running"});

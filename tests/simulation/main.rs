@@ -25,7 +25,9 @@ use operator::Fault;
 use scenes::Scene;
 
 const SEEDS: u64 = 300;
-const SEEDS_OF_APPS: u64 = 60;
+const SEEDS_OF_APPS: u64 = 40;
+/// Twice the workloads, and each restarts with others.
+const SEEDS_OF_STEPS: u64 = 30;
 const MOVES: usize = 200;
 /// In so many tests.
 const PARTS: u64 = 2;
@@ -104,7 +106,7 @@ fn p8_p9_hold_when_pods_go_one_by_one() {
 
 #[test]
 fn workloads_wait_for_each_other_whatever_happens() {
-    let seen = play(Scene::Steps, 0..SEEDS_OF_APPS);
+    let seen = play(Scene::Steps, 0..SEEDS_OF_STEPS);
     assert!(seen.noes > 20 && seen.agreed > 20 && seen.followed > 10, "{seen:?}");
 }
 

@@ -311,8 +311,13 @@ impl Cluster {
         let all = self.operator.talks.iter_mut().chain(self.standby.iter_mut().flat_map(|standby| &mut standby.talks));
         for talk in all {
             if talk.begun + talk.call.gate.timeout.length() <= now {
-                let late = talk.answers.iter_mut().filter(|answer| answer.is_none());
-                late.for_each(|answer| *answer = Some(Answer::Hangs("no answer in time".to_owned())));
+                let late = talk.call.visits.iter().zip(&mut talk.answers).filter(|(_, answer)| answer.is_none());
+                for (visit, answer) in late {
+                    *answer = Some(Answer::Hangs("no answer in time".to_owned()));
+                    if talk.call.errand == Errand::Prepare {
+                        self.apps.of(&visit.pod).prepared_at = now;
+                    }
+                }
             }
         }
     }
@@ -382,6 +387,9 @@ impl Cluster {
             _ if !leads => Answer::Unusable(NOT_LEADING.to_owned()),
             _ => self.apps.visit(&self.server, (errand, &talk.call.gate, &visit)),
         };
+        if errand == Errand::Prepare && !feigned {
+            self.apps.of(&visit.pod).prepared_at = now;
+        }
         if answer_lost && !feigned {
             answer = Answer::Hangs("the answer is lost".to_owned());
         }

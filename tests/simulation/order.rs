@@ -62,8 +62,10 @@ pub fn judge(operator: &Operator, apps: &Apps, workloads: &'static [At], patch: 
     // What its controller has not taken up is not known to roll, unless the operator itself let it through.
     let rolls = |(kind, name): At| operator.taken_up.get(&(kind, name.to_owned())).is_some_and(|object| rolls(shown, (kind, name), object));
     // A cure waits for nobody's failure, nor for those that its own failure keeps waiting.
-    let cures = mark(own, "rollout").is_some_and(|text| text.contains("Failed")) && rollout.on_failure == OnFailure::Pause;
-    let stuck = |at: At| moved(shown, at.1) + rollout.deadline.length() <= now;
+    let has_failed = |object: &Value| mark(object, "rollout").is_some_and(|text| text.contains("Failed"));
+    let cures = has_failed(own) && rollout.on_failure == OnFailure::Pause;
+    // Once it has failed, a pod of the old template that comes and goes does not make it a rollout again.
+    let stuck = |at: At| moved(shown, at.1) + rollout.deadline.length() <= now || object(at).is_some_and(|object| has_failed(object));
 
     let before = others.iter().filter(|(_, other)| place(&spec, other).is_some_and(|at| place(&spec, own).is_some_and(|own| at < own)));
     for (at, other) in before {

@@ -445,6 +445,18 @@ pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
     found.edits.config_hash = Some(hash);
 }
 
+/// A template that is put back takes along the config-hash of our rollout that is under way: the config that it was for is to be rolled
+/// anew.
+pub fn take_back(input: &Input, config_hash: Option<&str>, found: &mut Assessment) {
+    let workload = input.workload;
+    let known = found.edits.annotations.get(marks::CONFIG).map_or_else(|| workload.marks.get(marks::CONFIG), Option::as_ref);
+    let record = Record::parse(known.map(String::as_str), &workload.uid, input.key).ok();
+    let ours = |record: &Record| record.hash.is_some() && record.hash == workload.template.config_hash;
+    if let (Some(hash), Some(record)) = (config_hash, record.filter(ours)) {
+        found.edits.set(workload, marks::CONFIG, record.withdrawn(hash).write(&workload.uid, input.key));
+    }
+}
+
 fn config_hash(input: &Input, desired: &[(Reference, Desired)]) -> String {
     let (uid, generation) = (&input.workload.uid, input.workload.generation);
     let sum = input.key.sum("config-hash").field(uid.as_bytes()).field(&generation.to_be_bytes());

@@ -196,6 +196,14 @@ impl Record {
         record
     }
 
+    /// This record when pods start with the config-hash again that they had before the target.
+    #[must_use]
+    pub fn withdrawn(&self, hash: &str) -> Self {
+        let mut record = Self { hash: Some(hash.to_owned()).filter(|hash| !hash.is_empty()), ..self.clone() };
+        record.references.values_mut().for_each(|recorded| recorded.target = recorded.baseline);
+        record
+    }
+
     /// Whether the two say the same of what pods started with; when contents were settled is no difference worth a write.
     pub fn says_the_same(&self, other: &Self) -> bool {
         self.hash == other.hash && self.references == other.references

@@ -59,7 +59,10 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     }
     if let Some(passage) = ends_nothing(input.namespace, workload, input.pods, input.sets) {
         return match ask_withdrawn(input, hold, since, &passage, found) {
-            Gate::Open => passage.take(workload, found),
+            Gate::Open => {
+                config::decide::take_back(input, passage.config_hash.as_deref(), found);
+                passage.take(workload, found);
+            }
             Gate::Closed(closed) => {
                 stand(input, hold, since, closed.reason, &format!("its template was put back, and {}", closed.message), found);
                 found.wait_for(&closed);
@@ -143,6 +146,7 @@ fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage
 /// A hold that a policy which only observes leaves in place, as it was recorded.
 pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
     if let Some(passage) = ends_nothing(input.namespace, input.workload, input.pods, input.sets) {
+        config::decide::take_back(input, passage.config_hash.as_deref(), found);
         return passage.take(input.workload, found);
     }
     let approved_by = input.approved_by(&hold.id).unwrap_or_default().to_owned();

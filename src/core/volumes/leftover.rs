@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{Readopt, marks},
     core::{
-        decision::{StorageObject, StoragePatch},
+        decision::{Event, Notice, StorageObject, StoragePatch, Subject},
         storage::{Claim, Storage, Volume, VolumePhase},
     },
 };
@@ -33,6 +33,7 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
     let mut of_others = 0;
     for one in left {
         judged.count(&one.provenance.policy, kept(&one, State::Released), one.volume.capacity);
+        judged.standing.push(left_behind(scene, &one));
         if is_ours(scene, &one) {
             by_claim.entry(one.provenance.claim.clone()).or_default().push(one);
         } else {
@@ -57,6 +58,18 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
             None => find_again(scene, &claim, &candidates, usage.map(|usage| usage.claim), judged),
         }
     }
+}
+
+/// That a volume is kept although its claim is gone.
+fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
+    let Provenance { claim, policy, workload, .. } = &one.provenance;
+    let policy = scene.namespace.policies.get(policy).map(|policy| (policy.name.clone(), policy.uid.clone()));
+    let message = format!(
+        "claim {}/{claim} of {workload} is gone; its data is kept on volume {}: kubectl lockkeeper volumes -n {}",
+        scene.namespace.name, one.volume.name, scene.namespace.name
+    );
+    let subject = Subject::Storage(StorageObject::Volume(one.volume.name.clone()));
+    Notice { subject, uid: one.volume.uid.clone(), policy, event: Event::VolumeOrphaned, message }
 }
 
 /// Whether a volume comes from this very namespace, or somebody with the right to gives it that one's, or all of an earlier one's.

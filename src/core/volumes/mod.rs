@@ -45,6 +45,9 @@ pub enum State {
     Terminating,
 }
 
+/// How much there is in each state, and its bytes.
+pub type States = BTreeMap<State, (u64, u64)>;
+
 impl State {
     /// All of them.
     pub const ALL: [Self; 7] = [Self::InUse, Self::Idle, Self::Orphaned, Self::Released, Self::Shadowed, Self::Lost, Self::Terminating];
@@ -141,7 +144,7 @@ pub struct Judged {
     /// By workload.
     pub of_workloads: BTreeMap<WorkloadId, OfWorkload>,
     /// How much there is in each state, and its bytes.
-    pub states: BTreeMap<State, (u64, u64)>,
+    pub states: States,
     /// The same one by one. A volume that is shadowed is nothing else.
     pub kept: Vec<Kept>,
     /// What stands that is told once.
@@ -251,7 +254,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         now: around.now,
     };
     let usages = usage::of_namespace(namespace, governance);
-    for (_, used) in &usages {
+    for used in usages.values() {
         let claim = used.claim;
         let volume = claim.volume.as_deref().and_then(|name| around.storage.volume(name));
         let volume = volume.filter(|volume| volume.is_of(&namespace.name, claim));

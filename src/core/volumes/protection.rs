@@ -54,6 +54,10 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     // Until its volume is known there is nothing to keep, and nothing to say of it.
     if volume.is_some() {
         patch.label(claim.retained, marks::RETAINED, true);
+        if !claim.retained {
+            // Nobody's word while admission did not look.
+            patch.annotate(&claim.marks, marks::ORPHANED_SINCE, None);
+        }
         if let Some(provenance) = provenance {
             patch.annotate(&claim.marks, marks::PROVENANCE, Some(provenance.write()));
         }
@@ -81,7 +85,8 @@ pub fn gives_up(claim: &Claim) -> bool {
 /// First the volume, then the claim: whose data it is must not be forgotten half-way.
 fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     let claim = usage.claim;
-    if let Some(volume) = volume.filter(|volume| volume.retained) {
+    // One that is released is never set back.
+    if let Some(volume) = volume.filter(|volume| volume.retained && volume.phase == VolumePhase::Bound) {
         let mut patch = StoragePatch::new(StorageObject::Volume(volume.name.clone()), &volume.uid, volume.resource_version);
         patch.label(true, marks::RETAINED, false);
         patch.annotate(&volume.marks, marks::PROVENANCE, None);

@@ -334,7 +334,7 @@ impl Index {
             }
             View::Delegate((delegate, _)) => drop(namespace.delegates.remove(delegate)),
         }
-        if namespace.is_empty() {
+        if namespace.is_empty() && self.storage.of_namespace(&object.namespace).next().is_none() {
             self.namespaces.remove(&object.namespace);
         }
         self.dirty.insert(object.namespace);

@@ -42,7 +42,13 @@ pub fn insert(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>
             entry(namespaces, place.namespace).autoscalers.remove(place.uid);
             here()
         }
-        StorageView::Volume(volume) => storage.insert(*volume),
+        StorageView::Volume(volume) => {
+            // Data that is kept is counted also when nothing else is left of its namespace.
+            if let Some(provenance) = volume.provenance() {
+                entry(namespaces, &provenance.namespace);
+            }
+            storage.insert(*volume)
+        }
         StorageView::Namespace(namespace) => {
             let name = namespace.name.clone();
             storage.namespaces.insert(name.clone(), *namespace);

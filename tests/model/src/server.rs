@@ -1,4 +1,5 @@
-//! An API server of one namespace: objects, versions, generations, field managers, the watch log, and admission by the [`Twin`].
+//! An API server of one namespace and what is in none: objects, versions, generations, finalizers, owners, field managers, the watch log,
+//! and admission by the [`Twin`].
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -64,6 +65,13 @@ pub struct Server {
 
 /// The cluster's own controllers.
 const CONTROLLERS: &str = "kube-controller-manager";
+
+/// What is in no namespace. The last is no object of Kubernetes: the data itself, as the storage keeps it.
+const CLUSTER_SCOPED: [&str; 7] = ["CSIDriver", "Namespace", "Node", "PersistentVolume", "StorageClass", "VolumeAttachment", "Disk"];
+
+/// What must not be gone while it is in use.
+const PROTECTION: [(&str, &str); 2] =
+    [("PersistentVolume", "kubernetes.io/pv-protection"), ("PersistentVolumeClaim", "kubernetes.io/pvc-protection")];
 
 /// What may be changed of a StatefulSet's spec.
 const MUTABLE: [&str; 7] = [
@@ -139,10 +147,13 @@ impl Server {
         if self.get(kind, &name).is_some() {
             return Err(Failure::AlreadyExists);
         }
+        if self.is_ending(kind) {
+            return Err(Failure::Forbidden(format!("because namespace {NAMESPACE} is being terminated")));
+        }
         if let Some(object) = object.as_object_mut() {
             object.remove("status");
         }
-        self.born(&mut object);
+        self.born(kind, &mut object);
         tidy(kind, &mut object);
         let mut object = self.admit(account, kind, Operation::Create, None, object)?;
         tidy(kind, &mut object);
@@ -209,15 +220,45 @@ impl Server {
         Ok(self.store(kind, name, new))
     }
 
-    /// Deletes an object, and what it owns. A pod only begins to go.
+    /// Deletes an object, and what it owns. A pod, a namespace and what has finalizers only begin to go.
     pub fn delete(&mut self, kind: &str, name: &str) {
-        if kind != "Pod" {
+        let Some(old) = self.get(kind, name).filter(|old| old["metadata"]["deletionTimestamp"].is_null()) else { return };
+        if !matches!(kind, "Pod" | "Namespace") && old["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
             return self.remove(kind, name);
         }
-        let Some(old) = self.get(kind, name).filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) else { return };
-        let mut pod = (*old).clone();
-        pod["metadata"]["deletionTimestamp"] = json!(self.second());
-        self.store(kind, name, pod);
+        let mut going = (*old).clone();
+        going["metadata"]["deletionTimestamp"] = json!(self.second());
+        self.store(kind, name, going);
+    }
+
+    /// As [`Server::delete`], if admission lets this account.
+    ///
+    /// # Errors
+    /// When there is none, or it is refused.
+    pub fn delete_by(&mut self, account: Account, kind: &str, name: &str) -> Result<(), Failure> {
+        let old = self.get(kind, name).ok_or(Failure::NotFound)?;
+        self.admit(account, kind, Operation::Delete, Some(&old), Value::Null)?;
+        self.delete(kind, name);
+        Ok(())
+    }
+
+    /// Deletes all that is in the namespace.
+    pub(crate) fn empty(&mut self) {
+        let of_kind =
+            |(kind, all): (&String, &BTreeMap<String, Arc<Value>>)| all.keys().map(|name| (kind.clone(), name.clone())).collect::<Vec<_>>();
+        let within = self.objects.iter().filter(|(kind, _)| !CLUSTER_SCOPED.contains(&kind.as_str()));
+        within.flat_map(of_kind).collect::<Vec<_>>().into_iter().for_each(|(kind, name)| self.delete(&kind, &name));
+    }
+
+    /// Whether nothing is in the namespace any more.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.objects.iter().all(|(kind, all)| CLUSTER_SCOPED.contains(&kind.as_str()) || all.is_empty())
+    }
+
+    /// Nothing is made any more in a namespace that is being deleted.
+    fn is_ending(&self, kind: &str) -> bool {
+        let ends = |namespace: Arc<Value>| !namespace["metadata"]["deletionTimestamp"].is_null();
+        !CLUSTER_SCOPED.contains(&kind) && self.get("Namespace", NAMESPACE).is_some_and(ends)
     }
 
     /// A write of the cluster's own controllers, with status and all; nothing if nothing changes.
@@ -225,6 +266,9 @@ impl Server {
         let Some(old) = self.get(kind, name) else { return };
         let mut new = (*old).clone();
         change(&mut new);
+        if kind.starts_with("PersistentVolume") {
+            strip(&mut new);
+        }
         if new == *old {
             return;
         }
@@ -240,10 +284,10 @@ impl Server {
     /// Creates an object for the cluster's own controllers; a name that is taken is taken.
     pub fn control_create(&mut self, kind: &str, mut object: Value) {
         let name = name(&object);
-        if self.get(kind, &name).is_some() {
+        if self.get(kind, &name).is_some() || self.is_ending(kind) {
             return;
         }
-        self.born(&mut object);
+        self.born(kind, &mut object);
         self.manage(CONTROLLERS, None, &mut object);
         self.store(kind, &name, object);
     }
@@ -255,20 +299,43 @@ impl Server {
         let mut object = (*gone).clone();
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.log.push(Event { version: self.version, kind: kind.to_owned(), object: Arc::new(object), deleted: true });
-        let uid = &gone["metadata"]["uid"];
-        let owned =
-            |object: &Value| object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["uid"] == *uid);
+        self.collect(&gone["metadata"]["uid"]);
+    }
+
+    /// The garbage collector: what was owned by one that is gone, and by nobody else, goes too.
+    fn collect(&mut self, uid: &Value) {
+        let owners = |object: &Value| object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let owned = |object: &Value| owners(object).iter().any(|owner| owner["uid"] == *uid);
         let all = self.objects.iter().flat_map(|(kind, all)| all.iter().map(move |(name, object)| (kind, name, object)));
         let orphans: Vec<_> = all.filter(|(.., object)| owned(object)).map(|(kind, name, _)| (kind.clone(), name.clone())).collect();
         for (kind, name) in orphans {
-            self.remove(&kind, &name);
+            let Some(object) = self.get(&kind, &name) else { continue };
+            let is_there = |owner: &Value| {
+                owner["uid"] != *uid && self.objects.values().flat_map(BTreeMap::values).any(|one| one["metadata"]["uid"] == owner["uid"])
+            };
+            let others: Vec<_> = owners(&object).into_iter().filter(is_there).collect();
+            match kind.as_str() {
+                _ if !others.is_empty() => self.control(&kind, &name, |object| object["metadata"]["ownerReferences"] = json!(others)),
+                // One that is on no node is gone at once.
+                "Pod" if object["spec"]["nodeName"].is_null() => self.remove(&kind, &name),
+                _ => self.delete(&kind, &name),
+            }
         }
     }
 
-    fn born(&mut self, object: &mut Value) {
+    fn born(&mut self, kind: &str, object: &mut Value) {
         self.uids += 1;
         let metadata = &mut object["metadata"];
-        metadata["namespace"] = json!(NAMESPACE);
+        if !CLUSTER_SCOPED.contains(&kind) {
+            metadata["namespace"] = json!(NAMESPACE);
+        }
+        if let Some((_, finalizer)) = PROTECTION.iter().find(|(of, _)| *of == kind) {
+            match metadata["finalizers"].as_array_mut() {
+                Some(known) if known.iter().any(|one| one == finalizer) => {}
+                Some(known) => known.push(json!(finalizer)),
+                None => metadata["finalizers"] = json!([finalizer]),
+            }
+        }
         metadata["uid"] = json!(format!("uid-{}", self.uids));
         metadata["creationTimestamp"] = json!(self.second());
         metadata["generation"] = json!(1);
@@ -297,7 +364,12 @@ impl Server {
             return Ok(old.clone());
         }
         self.manage(account.manager, None, &mut new);
-        Ok(self.store(kind, name, new))
+        let written = self.store(kind, name, new);
+        let (gone, metadata) = (kind != "Pod" && kind != "Namespace", &written["metadata"]);
+        if gone && !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].as_array().is_none_or(Vec::is_empty) {
+            self.remove(kind, name);
+        }
+        Ok(written)
     }
 
     fn admit(&self, account: Account, kind: &str, operation: Operation, old: Option<&Value>, new: Value) -> Result<Value, Failure> {

@@ -212,3 +212,39 @@ fn what_is_held_holds_still_whoever_writes_but_the_operator() {
         }
     }
 }
+
+#[test]
+fn generated_writes_of_storage_reach_every_refusal() {
+    let writes = generate::storage_writes(7, 500);
+    assert_eq!(writes[..50], generate::storage_writes(7, 50)[..]);
+    let refused: Vec<_> = writes.iter().filter_map(|write| Twin::default().admit(&write.write()).err()).collect();
+    let messages = [
+        "only; leave it out",
+        "may not be removed",
+        "at creation",
+        "unprotect may not be set",
+        "readopt may not be set",
+        "must look",
+        "may not change",
+    ];
+    for message in messages {
+        assert!(refused.iter().any(|refused| refused.0.contains(message)), "nothing is refused because: {message}");
+    }
+    assert!(refused.len() < writes.len() * 2 / 3, "most are refused: {}", refused.len());
+}
+
+#[test]
+fn what_is_retained_stays_so_whoever_writes_but_the_operator() {
+    let retained = |object: &Value| object["metadata"]["labels"]["lockkeeper.dev/retained"] == "true";
+    let of_claims = |write: &&generate::GeneratedWrite| write.kind == "PersistentVolumeClaim" && write.user != OPERATOR;
+    let mut seen = 0;
+    for write in generate::storage_writes(11, 1000).iter().filter(of_claims) {
+        let Ok(Admitted { object, .. }) = Twin::default().admit(&write.write()) else { continue };
+        assert_eq!(retained(&object), write.old.as_ref().is_some_and(retained), "{write:?}");
+        for shield in ["helm.sh/resource-policy", "argocd.argoproj.io/sync-options", "kustomize.toolkit.fluxcd.io/prune"] {
+            assert!(!retained(&object) || object["metadata"]["annotations"][shield].is_string(), "{write:?}");
+        }
+        seen += usize::from(retained(&object));
+    }
+    assert!(seen > 50, "{seen} are retained");
+}

@@ -219,8 +219,14 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     if volume {
         spec.retain(|field| !["persistentVolumeReclaimPolicy", "claimRef"].contains(&field.as_str()));
         let (oc, nc) = (map(&then["spec"]["claimRef"]), map(&now["spec"]["claimRef"]));
-        let of_claim =
-            changed(&oc, &nc).into_iter().filter(|field| nc.contains_key(field) || !["uid", "resourceVersion"].contains(&field.as_str()));
+        let notes = annotations(then);
+        let known = text(&notes, "provenance").unwrap_or_default();
+        let uid = nc.get("uid").and_then(Value::as_str).unwrap_or_default();
+        let locks = !oc.contains_key("uid") && then["status"]["phase"] != "Bound" && known.contains(&format!("\"claimUid\":\"{uid}\""));
+        let of_claim = changed(&oc, &nc).into_iter().filter(|field| match nc.contains_key(field) {
+            true => field != "uid" || !locks,
+            false => !["uid", "resourceVersion"].contains(&field.as_str()),
+        });
         spec.extend(of_claim.map(|field| format!("claimRef.{field}")));
     }
     if !spec.is_empty() {

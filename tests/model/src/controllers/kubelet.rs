@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::READY;
+use super::{READY, nodes, storage};
 use crate::server::Server;
 
 /// The kubelet brings a pod one step further: it starts, or it is gone.
@@ -12,9 +12,10 @@ pub fn kubelet(server: &mut Server, name: &str) -> bool {
         server.remove("Pod", name);
         return true;
     }
-    if pod["status"]["phase"] != "Pending" {
+    if pod["status"]["phase"] != "Pending" || !nodes::may_start(server, &pod) {
         return false;
     }
+    storage::write_data(server, &pod);
     let ready = pod["metadata"]["annotations"][READY] != "never";
     let now = server.second();
     let [.., third, second, last] = server.version().to_be_bytes();

@@ -1,17 +1,25 @@
-//! The controllers of Deployments and StatefulSets and the kubelet. Each function makes one small effect, and says whether it did, so
-//! that a simulation can interleave them with everything else.
+//! The controllers of Deployments, StatefulSets and volumes, the scheduler and the kubelet. Each function makes one small effect, and says
+//! whether it did, so that a simulation can interleave them with everything else.
 
 mod deployment;
 mod kubelet;
+mod nodes;
 pub mod scripts;
 mod stateful_set;
+mod storage;
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-pub use self::{deployment::deployment, kubelet::kubelet, stateful_set::stateful_set};
+pub use self::{
+    deployment::deployment,
+    kubelet::kubelet,
+    nodes::{attach, schedule},
+    stateful_set::stateful_set,
+    storage::{claim, claims, namespace, volume},
+};
 use crate::server::Server;
 
 /// A pod that has this annotation with the value `never` is never ready.
@@ -24,14 +32,36 @@ pub fn evict(server: &mut Server, pod: &str) -> bool {
     server.version() > before
 }
 
+/// A controller makes one effect for the object of this name. Returns whether it did.
+pub type Controller = fn(&mut Server, &str) -> bool;
+
+/// All of them, with the kind that they work on.
+pub const ALL: [(&str, Controller); 9] = [
+    ("Deployment", deployment),
+    ("StatefulSet", stateful_set),
+    ("PersistentVolumeClaim", claim),
+    ("PersistentVolume", volume),
+    ("Pod", schedule),
+    ("PersistentVolume", attach),
+    ("Pod", nodes::warn),
+    ("Pod", kubelet),
+    ("Namespace", namespace),
+];
+
 /// One step of whatever has something to do, in a fixed order.
 pub fn step(server: &mut Server) -> bool {
     let mut did = false;
-    for (kind, controller) in [("Deployment", deployment as fn(&mut Server, &str) -> bool), ("StatefulSet", stateful_set), ("Pod", kubelet)]
-    {
-        for object in server.list(kind) {
-            did |= object["metadata"]["name"].as_str().is_some_and(|name| controller(server, name));
-        }
+    for controller in ALL {
+        did |= work(server, controller);
+    }
+    did
+}
+
+/// One step of one controller, for each object that has something to do.
+pub fn work(server: &mut Server, (kind, controller): (&str, Controller)) -> bool {
+    let mut did = false;
+    for object in server.list(kind) {
+        did |= controller(server, &name(&object));
     }
     did
 }

@@ -35,7 +35,7 @@ pub fn stateful_set(server: &mut Server, set: &str) -> bool {
         object["status"]["currentRevision"].as_str().filter(|current| revisions.iter().any(|one| one["metadata"]["name"] == *current));
     let current = known.unwrap_or(&update);
     let run = Run { object: &object, pods: &pods, revisions: &revisions, update: &update, current, now: server.now() };
-    run.status(server) || run.control(server) || run.clean(server)
+    run.status(server) || run.retain(server) || run.control(server) || run.clean(server)
 }
 
 fn controller_revision(set: &Value, name: &str, hash: &str, number: i64) -> Value {
@@ -101,8 +101,63 @@ impl<'a> Run<'a> {
         let labels = [(REVISION, revision), ("apps.kubernetes.io/pod-index", &index), ("statefulset.kubernetes.io/pod-name", &pod_name)];
         let mut pod = pod(&pod_name, &of["data"]["spec"]["template"], owner("StatefulSet", self.object), &labels);
         pod["spec"]["hostname"] = json!(pod_name);
+        for (template, claim_name) in self.claims(ordinal) {
+            match server.get("PersistentVolumeClaim", &claim_name) {
+                None => {
+                    let mut metadata = template["metadata"].clone();
+                    metadata["name"] = json!(claim_name);
+                    if let Some(labels) = self.object["spec"]["selector"]["matchLabels"].as_object() {
+                        labels.iter().for_each(|(key, value)| metadata["labels"][key] = value.clone());
+                    }
+                    let claim = json!({"metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}});
+                    server.control_create("PersistentVolumeClaim", claim);
+                    return true;
+                }
+                // The pod waits until it is gone.
+                Some(claim) if !is_staying(&claim) => return false,
+                Some(_) => {}
+            }
+            let of_claim = json!({"name": template["metadata"]["name"], "persistentVolumeClaim": {"claimName": claim_name}});
+            match pod["spec"]["volumes"].as_array_mut() {
+                Some(volumes) => volumes.push(of_claim),
+                None => pod["spec"]["volumes"] = json!([of_claim]),
+            }
+        }
         server.control_create("Pod", pod);
         true
+    }
+
+    /// The templates of claims, and the names of the claims of an ordinal.
+    fn claims(&self, ordinal: i64) -> impl Iterator<Item = (&'a Value, String)> {
+        let (set, templates) = (name(self.object), self.object["spec"]["volumeClaimTemplates"].as_array());
+        templates.into_iter().flatten().map(move |template| (template, format!("{}-{set}-{ordinal}", name(template))))
+    }
+
+    /// Claims get owners as the retention policy says: the set, or a pod that is scaled away.
+    fn retain(&self, server: &mut Server) -> bool {
+        let policy = &self.object["spec"]["persistentVolumeClaimRetentionPolicy"];
+        let wanted = self.start()..self.start().saturating_add(self.wanted());
+        for pod in self.pods.iter().filter(|pod| is_staying(pod)) {
+            let ordinal = ordinal(pod);
+            let owned = match wanted.contains(&ordinal) {
+                false if policy["whenScaled"] == "Delete" => owner("Pod", pod),
+                _ if policy["whenDeleted"] == "Delete" => owner("StatefulSet", self.object),
+                _ => json!([]),
+            };
+            for (_, claim_name) in self.claims(ordinal) {
+                let Some(claim) = server.get("PersistentVolumeClaim", &claim_name) else { continue };
+                let known = claim["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+                let ours = |one: &&Value| one["uid"] == self.object["metadata"]["uid"] || one["kind"] == "Pod" && one["name"] == name(pod);
+                let others = known.iter().filter(|one| !ours(one)).cloned();
+                let owners: Vec<_> = others.chain(owned.as_array().into_iter().flatten().cloned()).collect();
+                if owners != known {
+                    let owners = if owners.is_empty() { Value::Null } else { Value::Array(owners) };
+                    server.control("PersistentVolumeClaim", &claim_name, |claim| claim["metadata"]["ownerReferences"] = owners);
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     fn control(&self, server: &mut Server) -> bool {
