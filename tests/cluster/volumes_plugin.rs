@@ -309,8 +309,6 @@ async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
     let (web, api, own) = (shop.precious("web").await, shop.precious("api").await, shop.precious("own").await);
     let before = shop.namespace_uid().await;
     shop.delete_namespace().await;
-    let there = || async { shop.cluster_api("Namespace").get_opt(&shop.name).await.unwrap().is_some() };
-    eventually("the namespace is gone", there, |there| !there).await;
     for volume in [&web, &api, &own] {
         shop.volume_is(volume, "Released").await;
         assert_eq!(stands(&shop, volume, "Released").await["namespaceIs"], "Gone");
@@ -319,7 +317,7 @@ async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
     says(&plugin(&shop, &["volumes", "readopt", &web, "--yes"]), false, &["is gone. Make it first", "kubectl create namespace"]);
     says(&plugin(&shop, &["volumes", "readopt", "--from-namespace", &before, "--yes"]), false, &["kubectl create namespace"]);
 
-    shop.make_namespace_anew().await;
+    shop.open_again();
     let owner = Person::new(&shop, "owner", &["lockkeeper-unprotect"]);
     shop.policy(json!({"volumes": {}})).await;
     assert_eq!(stands(&shop, &web, "Released").await["namespaceIs"], "MadeAnew");

@@ -471,9 +471,10 @@ impl Way<'_> {
         let Some(of) = seen.volume.view.claim.as_ref().filter(|_| by_itself && clock::moment() >= since + PATIENCE) else {
             return Ok(false);
         };
-        if of.namespace != seen.provenance.namespace || of.name != seen.provenance.claim {
+        let of_gone_claim = of.uid.as_ref() == Some(&seen.provenance.claim_uid);
+        if of.namespace != seen.provenance.namespace || of.name != seen.provenance.claim || !of_gone_claim {
             return Err(Failure::No(format!(
-                "volume {} is reserved for claim {} in namespace {}, by spec.claimRef; take that away if it is wrong, and repeat",
+                "volume {} is reserved for another claim {} in namespace {}, by spec.claimRef; take that away if it is wrong, and repeat",
                 seen.name(),
                 of.name,
                 of.namespace
