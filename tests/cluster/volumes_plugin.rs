@@ -163,7 +163,11 @@ async fn p12_protection_is_given_up_with_the_plugin() {
     shop.volume_is_gone(&volume).await;
 
     // A released one is forgotten, and nothing else.
-    says(&keeper.plugin(&shop, &["volumes", "unprotect", &left, "--yes"]), false, &[&format!("cannot read volume {left}")]);
+    says(
+        &keeper.plugin(&shop, &["volumes", "unprotect", &left, "--yes"]),
+        false,
+        &["there is no claim", &format!("cannot read volume {left}")],
+    );
     says(&plugin(&shop, &["volumes", "unprotect", &left]), false, &["stays Retain", "of claim left-data", "--yes"]);
     says(
         &plugin(&shop, &["volumes", "unprotect", &left, "--yes"]),
@@ -305,8 +309,6 @@ async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
     let (web, api, own) = (shop.precious("web").await, shop.precious("api").await, shop.precious("own").await);
     let before = shop.namespace_uid().await;
     shop.delete_namespace().await;
-    let there = || async { shop.cluster_api("Namespace").get_opt(&shop.name).await.unwrap().is_some() };
-    eventually("the namespace is gone", there, |there| !there).await;
     for volume in [&web, &api, &own] {
         shop.volume_is(volume, "Released").await;
         assert_eq!(stands(&shop, volume, "Released").await["namespaceIs"], "Gone");
@@ -341,4 +343,33 @@ async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.has_its_data_again("web", &web).await;
     says(&from(&before), false, &["no volume is left"]);
+}
+
+#[tokio::test]
+async fn p12_the_plugin_takes_the_volume_that_is_said_and_makes_a_claim_fit_it() {
+    let _operator = operator();
+    let shop = Shop::keeping("which", json!({"readopt": "Never"})).await;
+    let (old, young) = shop.shadowed("web").await;
+    shop.lose("deployment", "web", "web-data").await;
+    shop.volume_is(&young, "Released").await;
+    assert_eq!(
+        ["Released"; 2],
+        [&old, &young].map(|one| listed(&shop).into_iter().find(|line| line["volume"] == **one).unwrap()["state"].clone())
+    );
+    says(&plugin(&shop, &["volumes", "readopt", &old, "--yes"]), true, &["waits for the next claim web-data", "--create-claim"]);
+    let mut claim = shop.claim_manifest("web-data", "folders", "ReadWriteOnce");
+    claim["spec"]["resources"]["requests"]["storage"] = json!("2Gi");
+    shop.apply(&claim);
+    shop.volumes_safe("VolumeDoesNotFit").await;
+    let said = plugin(&shop, &["volumes", "readopt", &old, "--yes"]);
+    says(&said, true, &["less than the", "with the data of before"]);
+    assert_eq!(shop.get(CLAIM, "web-data").await["spec"]["resources"]["requests"]["storage"], "1Gi");
+    shop.keeper("web", "folders", "ReadWriteOnce").await;
+    shop.has_its_data_again("web", &old).await;
+    assert_eq!(shop.lines_on(&young).unwrap().last().unwrap(), "since");
+    says(
+        &plugin(&shop, &["volumes", "readopt", "nothing", "--yes"]),
+        false,
+        &["there is no volume nothing", "kubectl lockkeeper volumes -A"],
+    );
 }

@@ -143,13 +143,10 @@ enum Command {
     /// InUse: a pod uses it, or is to; Idle: a workload without pods refers to it; Orphaned: nobody refers to the claim; Released: the claim is gone;
     /// Shadowed: the claim of that name has a younger volume; Lost: the volume of the claim is gone; Terminating: the claim is being deleted while
     /// pods use it.
-    #[command(
-        args_conflicts_with_subcommands = true,
-        after_help = "Examples:
+    #[command(after_help = "Examples:
   kubectl lockkeeper volumes -n shop
   kubectl lockkeeper volumes -A -o wide
-  kubectl lockkeeper volumes -A -o json | jq '[.[] | select(.state == \"Orphaned\").bytes] | add'"
-    )]
+  kubectl lockkeeper volumes -A -o json | jq '[.[] | select(.state == \"Orphaned\").bytes] | add'")]
     Volumes {
         #[command(flatten)]
         list: volumes::ListArguments,

@@ -1,9 +1,6 @@
 //! The claim that is made for a volume with the data of before.
 
-use lockkeeper::{
-    api::marks,
-    core::{storage::Claim, volumes::leftover::misfit},
-};
+use lockkeeper::{api::marks, core::storage::Claim};
 use serde_json::{Map, Value, json};
 
 use super::seen::View;
@@ -31,11 +28,11 @@ pub fn anew(old: &Value, view: &Claim, volume: &View) -> Value {
     let mut spec = old["spec"].clone();
     spec["volumeName"] = json!(volume.view.name);
     let of_volume = &volume.raw["spec"];
-    if misfit(view, &volume.view).is_some() {
+    if view.class != volume.view.class {
         spec["storageClassName"] = class(of_volume);
-        if view.requested > volume.view.capacity {
-            spec["resources"]["requests"]["storage"] = of_volume["capacity"]["storage"].clone();
-        }
+    }
+    if view.requested > volume.view.capacity {
+        spec["resources"]["requests"]["storage"] = of_volume["capacity"]["storage"].clone();
     }
     let modes = |spec: &Value| spec["accessModes"].as_array().cloned().unwrap_or_default();
     if !modes(&spec).iter().all(|mode| modes(of_volume).contains(mode)) {

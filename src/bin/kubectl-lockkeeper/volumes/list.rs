@@ -274,7 +274,7 @@ fn advice(lines: &[Line]) -> Vec<String> {
         ));
     }
     let idle = [State::Released, State::Orphaned, State::Shadowed, State::Idle].into_iter().flat_map(of);
-    let bytes = |lines: &mut dyn Iterator<Item = &Line>| size(lines.map(|line| line.bytes).sum());
+    let bytes = |lines: &mut dyn Iterator<Item = &Line>| size(lines.fold(0, |sum, line| sum.saturating_add(line.bytes)));
     let (all, unused) = (bytes(&mut lines.iter().filter(|line| line.state != State::Lost.as_str())), bytes(&mut idle.into_iter()));
     said.push(format!("{all} kept in all, {unused} of it in no use. Lockkeeper never deletes any of it."));
     said

@@ -35,9 +35,9 @@ pub enum Verb {
     ///
     /// Exit code 0: done; 1: refused, or nothing to do it to; 2: the operator has not done it in time.
     #[command(after_help = "Examples:
-  kubectl lockkeeper volumes unprotect -n shop data-db-0          # asks first
-  kubectl lockkeeper volumes unprotect -n shop data-db-0 --yes    # in scripts
-  kubectl lockkeeper volumes unprotect pv/pvc-3f0c                # a volume whose claim is gone")]
+  kubectl lockkeeper volumes unprotect -n shop data-db-0         # asks first
+  kubectl lockkeeper volumes unprotect -n shop data-db-0 --yes   # in scripts
+  kubectl lockkeeper volumes unprotect pv/pvc-3f0c               # its claim is gone")]
     Unprotect {
         /// The name of a claim, or of a volume; pvc/NAME or pv/NAME where both are there
         #[arg(value_name = "CLAIM|VOLUME")]
@@ -60,8 +60,8 @@ pub enum Verb {
     ///
     /// Exit code 0: done, or the volume waits for its claim; 1: refused; 2: not done in time, to be repeated.
     #[command(after_help = "Examples:
-  kubectl lockkeeper volumes readopt pvc-3f0c                     # the next claim of its name gets it: install the chart again
-  kubectl lockkeeper volumes readopt pvc-3f0c --create-claim      # and there is nothing that makes such a claim
+  kubectl lockkeeper volumes readopt pvc-3f0c                   # then install the chart again
+  kubectl lockkeeper volumes readopt pvc-3f0c --create-claim    # nothing else makes it
   kubectl lockkeeper volumes readopt -n shop --from-namespace 8c1f2b7e-54f5-4a0c-93a5-0d2f5d0b7a11")]
     Readopt {
         /// The volume with the data
@@ -96,6 +96,9 @@ pub struct ListArguments {
 
 /// Does it. `named` is the namespace that the user named.
 pub async fn run(cluster: &Cluster, named: Option<&str>, list: ListArguments, verb: Option<Verb>) -> Result<ExitCode, Failure> {
+    if verb.is_some() && (list.all_namespaces || list.output != Output::Table) {
+        return Err(Failure::No("-A and -o are for the list: leave them out, and name the namespace with -n".to_owned()));
+    }
     match verb {
         None => list::run(cluster, list.all_namespaces, list.output).await,
         Some(Verb::Unprotect { name, yes, timeout }) => unprotect::run(cluster, &name, yes, timeout).await,

@@ -73,8 +73,8 @@ enum Stage {
     Done,
     /// The claim has it, and is being deleted.
     GoingWithIt,
-    /// The claim has another volume.
-    Shadowed,
+    /// The claim has another volume, or asks for what this one has not.
+    Replaced,
     /// A claim that has another volume is being deleted.
     Going,
     /// It is gone, and is to be made anew.
@@ -175,9 +175,11 @@ fn stage(claim: Option<&Claim>, volume: &Volume, provenance: &Provenance, saved:
             (false, false) => Stage::Waiting,
         },
         Some(claim) if claim.deleting => Stage::Going,
-        Some(claim) if claim.bound || claim.lost => Stage::Shadowed,
+        Some(claim) if claim.bound || claim.lost => Stage::Replaced,
         Some(claim) => match &claim.volume {
             Some(other) if *other != volume.name => Stage::WaitsForAnother(other.clone()),
+            // It has nothing to lose, and would wait for ever.
+            _ if misfit(claim, volume).is_some() => Stage::Replaced,
             _ => Stage::Waiting,
         },
         None if saved => Stage::Gone,
@@ -227,7 +229,7 @@ impl Way<'_> {
                     seen.claim_place()
                 )));
             }
-            Stage::Shadowed => self.replace(seen).await?,
+            Stage::Replaced => self.replace(seen).await?,
             Stage::Going => self.see_it_go(seen).await?,
             Stage::Gone => self.make_anew(seen).await?,
             Stage::Waiting => self.wait_for_the_binder(seen).await?,
@@ -368,13 +370,6 @@ impl Way<'_> {
         if !self.free(seen, ours).await? {
             return Ok(());
         }
-        if let Some(why) = seen.claim.as_ref().and_then(|(_, claim)| misfit(claim, &seen.volume.view)) {
-            return Err(Failure::No(format!(
-                "{} cannot have volume {}, which {why}. Delete the claim and change what declares it; the volume waits for the next one",
-                seen.claim_place(),
-                seen.name()
-            )));
-        }
         self.say(&format!("the volume is free, and {} is not bound to it yet", seen.claim_place()));
         Ok(())
     }
@@ -476,9 +471,10 @@ impl Way<'_> {
         let Some(of) = seen.volume.view.claim.as_ref().filter(|_| by_itself && clock::moment() >= since + PATIENCE) else {
             return Ok(false);
         };
-        if of.namespace != seen.provenance.namespace || of.name != seen.provenance.claim {
+        let of_gone_claim = of.uid.as_ref() == Some(&seen.provenance.claim_uid);
+        if of.namespace != seen.provenance.namespace || of.name != seen.provenance.claim || !of_gone_claim {
             return Err(Failure::No(format!(
-                "volume {} is reserved for claim {} in namespace {}, by spec.claimRef; take that away if it is wrong, and repeat",
+                "volume {} is reserved for another claim {} in namespace {}, by spec.claimRef; take that away if it is wrong, and repeat",
                 seen.name(),
                 of.name,
                 of.namespace
@@ -500,6 +496,9 @@ impl Way<'_> {
             return Ok(());
         }
         println!("{}", whose(seen));
+        if self.manner.yes {
+            println!("{what}.");
+        }
         confirm(seen.name(), &format!("volume {}", seen.name()), what, self.manner.yes)?;
         self.agreed = true;
         Ok(())
@@ -511,6 +510,9 @@ impl Way<'_> {
         let mut ending = Vec::new();
         for pod in &pods {
             let name = text(&pod["metadata"]["name"]);
+            if pod["spec"]["nodeName"].is_null() {
+                continue;
+            }
             match self.workload(&seen.namespace.name, pod).await? {
                 Some(workload) => ending.push(format!("{name} ({workload})")),
                 None => return Err(Failure::No(bare(&name, &claim.name))),
@@ -564,15 +566,19 @@ fn whose(seen: &Seen) -> String {
 }
 
 fn plan(seen: &Seen, claim: &Claim, pods: &[String]) -> String {
-    let younger = claim.volume.as_deref().unwrap_or("(none)");
-    let mut lines = vec![format!("{} has volume {younger} now. To give it {} again:", seen.claim_place(), seen.name())];
-    lines.push(format!("- volume {younger} is kept, reclaim policy Retain; what was written to it since is not on {}", seen.name()));
+    let mut lines = match claim.volume.as_deref().filter(|younger| *younger != seen.name()) {
+        Some(younger) => vec![
+            format!("{} has volume {younger} now. To give it {} again:", seen.claim_place(), seen.name()),
+            format!("- volume {younger} is kept, reclaim policy Retain; what was written to it since is not on {}", seen.name()),
+        ],
+        None => vec![format!("{} waits. To give it volume {}:", seen.claim_place(), seen.name())],
+    };
     lines.push(format!("- claim {} is deleted, and made anew with its labels and annotations for volume {}", claim.name, seen.name()));
     if let Some(why) = misfit(claim, &seen.volume.view) {
         lines.push(format!("- the volume {why}: the claim made anew asks for what it has"));
     }
     match pods {
-        [] => lines.push("- no pod uses it now".to_owned()),
+        [] => lines.push("- no running pod uses it now".to_owned()),
         pods => lines.push(format!(
             "- these pods end and start again: {}. No gate is asked about that; to end them in your own time, scale their workloads to 0 first",
             pods.join(", ")
@@ -657,9 +663,10 @@ mod tests {
             (tied(), json!({marks::READOPT_CLAIM: "garbage"}), None, Stage::NoClaim),
             (tied(), json!({}), claim(json!({}), "Pending"), Stage::Waiting),
             (tied(), json!({}), claim(to_it.clone(), "Pending"), Stage::Waiting),
+            (tied(), json!({}), claim(json!({"resources": {"requests": {"storage": "2Gi"}}}), "Pending"), Stage::Replaced),
             (tied(), json!({}), claim(to_other.clone(), "Pending"), Stage::WaitsForAnother("pv-b".into())),
-            (tied(), json!({}), claim(to_other.clone(), "Bound"), Stage::Shadowed),
-            (tied(), json!({}), claim(to_other, "Lost"), Stage::Shadowed),
+            (tied(), json!({}), claim(to_other.clone(), "Bound"), Stage::Replaced),
+            (tied(), json!({}), claim(to_other, "Lost"), Stage::Replaced),
             (tied(), json!({}), going(), Stage::Going),
             (ours(), json!({}), claim(to_it.clone(), "Pending"), Stage::Waiting),
             (ours(), saved("old"), claim(to_it, "Bound"), Stage::Done),

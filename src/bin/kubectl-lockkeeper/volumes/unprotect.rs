@@ -46,11 +46,10 @@ async fn find(cluster: &Cluster, name: &str) -> Result<Found, Failure> {
         _ => return Err(Failure::No(format!("{kind}/{name}: write pvc/{name} for a claim, or pv/{name} for a volume"))),
     };
     let claim = if claims { Place::claim(&cluster.namespace, name).get(cluster).await? } else { None };
-    let volume = match (volumes, &claim) {
-        (false, _) => None,
-        (true, None) => Place::volume(name).get(cluster).await?,
-        // Who may not read volumes means the claim.
-        (true, Some(_)) => Place::volume(name).get(cluster).await.unwrap_or_default(),
+    // Who may not read volumes means a claim.
+    let (volume, unread) = match if volumes { Place::volume(name).get(cluster).await } else { Ok(None) } {
+        Ok(volume) => (volume, String::new()),
+        Err(error) => (None, format!(", and {error}")),
     };
     match (claim, volume) {
         (Some(_), Some(_)) => Err(Failure::No(format!(
@@ -60,9 +59,13 @@ async fn find(cluster: &Cluster, name: &str) -> Result<Found, Failure> {
         (Some(claim), None) => Ok(Found::Claim(cluster.namespace.clone(), claim)),
         (None, Some(volume)) => of_bound(cluster, volume).await,
         (None, None) => Err(Failure::No(format!(
-            "there is no claim {name} in namespace {}{}; kubectl lockkeeper volumes lists what is kept",
+            "there is no {} {name} in namespace {}{unread}; kubectl lockkeeper volumes lists what is kept",
+            match (claims, volumes) {
+                (false, _) => "volume",
+                (_, true) if unread.is_empty() => "claim or volume",
+                _ => "claim",
+            },
             cluster.namespace,
-            if volumes { ", nor a volume of that name" } else { "" }
         ))),
     }
 }
