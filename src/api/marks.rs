@@ -62,7 +62,8 @@ pub const PROTECTED_CLAIMS: &str = "lockkeeper.dev/protected-claims";
 pub const ALLOW_DENY: &str = "lockkeeper.dev/allow-deny";
 /// On a protected claim or namespace, by a user with the verb `unprotect`: it may be deleted until then, at most 24 hours ahead.
 pub const ALLOW_DELETION_UNTIL: &str = "lockkeeper.dev/allow-deletion-until";
-/// On a claim, by a user with the verb `unprotect`: the name of its volume, whose data need not be kept any more.
+/// On a claim, by a user with the verb `unprotect`: the name of its volume, whose data need not be kept any more. On a volume that is left,
+/// by those who may write volumes: its own name.
 pub const UNPROTECT: &str = "lockkeeper.dev/unprotect";
 /// On a namespace, by a user with the verb `unprotect`: the uid of the namespace of the same name that was there before, whose volumes may
 /// be found again. On a volume, by those who may write volumes: the uid of the namespace whose next claim of its name gets it.

@@ -267,8 +267,6 @@ pub struct ClaimsOfTemplate {
     pub deletes: bool,
     /// Of a Deployment: its strategy is Recreate, whoever made it so.
     pub recreates: bool,
-    /// The only node that its pods can run on, as the template itself says.
-    pub node: Option<String>,
 }
 
 /// What of a pod matters to the claims that it uses.

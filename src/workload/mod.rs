@@ -89,13 +89,11 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
     let pod = &spec["template"]["spec"];
     let retention = &spec["persistentVolumeClaimRetentionPolicy"];
     let templates = spec["volumeClaimTemplates"].as_array().into_iter().flatten();
-    let node = pod["nodeName"].as_str().or_else(|| pod["nodeSelector"]["kubernetes.io/hostname"].as_str());
     ClaimsOfTemplate {
         named: claims_of_pod(pod).into(),
         templates: templates.filter_map(|template| Some(template["metadata"]["name"].as_str()?.to_owned())).collect(),
         deletes: retention["whenDeleted"] == "Delete" || retention["whenScaled"] == "Delete",
         recreates: spec["strategy"]["type"] == "Recreate",
-        node: node.map(str::to_owned),
     }
 }
 

@@ -254,7 +254,7 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     shop.policy(json!({"volumes": {}})).await;
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     assert_ne!(shop.volume_of("web-data").await, volume);
-    let told = |message: &String| message.contains("1 volumes of an earlier namespace");
+    let told = |message: &String| message.contains("of an earlier namespace") && message.contains("volumes are kept: 1");
     eventually("it is said", || async { shop.volumes_safe("NoDanger").await }, told).await;
     shop.delete_namespace().await;
     shop.open_again();

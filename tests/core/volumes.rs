@@ -367,7 +367,7 @@ fn p12_another_namespace_of_the_same_name_gets_nothing_unless_it_is_asked_for() 
     world.shop_namespace("ns-2");
     let (_, _, message) = world.volumes_safe();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string());
-    assert!(message.contains("1 volumes of an earlier namespace shop"), "{message}");
+    assert!(message.contains("of an earlier namespace shop, volumes are kept: 1"), "{message}");
     // As its owner asks.
     world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
     world.act();
@@ -386,7 +386,8 @@ fn p12_a_claim_with_a_younger_volume_is_said_and_holds_changes() {
     assert!(message.contains("pv-young") && message.contains("pv-data") && message.contains("volumes readopt"), "{message}");
     assert_eq!(world.told_of(Event::VolumeShadowed), ["PersistentVolumeClaim/data"]);
     assert_eq!(world.volume_raw("pv-young")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "its data counts too");
-    assert_eq!(world.counts()["shadowed"], 1);
+    let counts = world.counts();
+    assert_eq!((&counts["shadowed"], &counts["orphaned"]), (&json!(1), &json!(0)), "counted once");
     world.act();
     assert_eq!(world.told_of(Event::VolumeShadowed).len(), 1, "told once");
 }
@@ -515,6 +516,67 @@ fn a_claim_that_nothing_refers_to_is_orphaned_in_time_and_used_again_in_time() {
     world.namespace.workloads.insert(id, web);
     world.act();
     assert!(world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"].is_null());
+    // From then on its time begins anew, also for an operator that was started again.
+    let id = world.id("web");
+    world.namespace.workloads.remove(&id);
+    world.later(1000);
+    world.act();
+    assert_eq!(world.counts()["orphaned"], 0);
+    world.restart_operator();
+    world.later(59);
+    world.act();
+    assert_eq!(world.counts()["orphaned"], 0);
+    world.later(2);
+    world.act();
+    assert_eq!(world.counts()["orphaned"], 1);
+}
+
+#[test]
+fn a_claim_that_is_going_counts_more_than_one_that_is_shadowed() {
+    let mut world = World::new();
+    world.policy("shop", json!({"config": {"settle": "1s"}, "volumes": {}}));
+    world.claim("another", "ReadWriteMany");
+    world.claim("data", "ReadWriteMany");
+    let mut spec = uses("data");
+    spec["volumes"].as_array_mut().unwrap().push(json!({"name": "another", "persistentVolumeClaim": {"claimName": "another"}}));
+    world.workload(WorkloadKind::Deployment, "web", 1, spec);
+    world.act();
+    world.lose_claim("another");
+    world.later(60);
+    world.claim_on("another", "ReadWriteMany", "pv-young", "Delete");
+    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    let id = world.id("web");
+    let storage = &world.storage;
+    let (enforcement, activities) = (lockkeeper::core::hold::enforced::Enforcement::default(), std::collections::HashMap::new());
+    let around = lockkeeper::core::volumes::Surroundings { storage, enforcement: &enforcement, activities: &activities, now: world.now };
+    let governance = lockkeeper::core::governs::governance(&world.namespace);
+    let judged = lockkeeper::core::volumes::judge(&world.namespace, &governance, &around);
+    assert_eq!(judged.of_workloads[&id].danger.as_ref().unwrap().reason, Reason::ClaimTerminating);
+}
+
+#[test]
+fn under_deny_claims_without_a_permit_are_named_on_their_namespace_until_it_is_permitted() {
+    let mut world = shop("ReadWriteOnce", json!({"protection": "Deny"}));
+    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"labels": {"lockkeeper.dev/allow-deny": "true"}}}));
+    world.act();
+    assert!(world.namespace.claims["data"].protected);
+    let namespace = |world: &World| world.storage.namespaces["shop"].clone();
+    world.act();
+    assert!(namespace(&world).protected);
+    assert_eq!(namespace(&world).marks["lockkeeper.dev/protected-claims"], "data");
+    let until = world.now + std::time::Duration::from_secs(60);
+    let permit = json!({"metadata": {"annotations": {"lockkeeper.dev/allow-deletion-until": until.to_string()}}});
+    world.change(&StorageObject::Claim("data".into()), permit);
+    world.act();
+    assert!(!namespace(&world).marks.contains_key("lockkeeper.dev/protected-claims"), "permitted");
+    world.later(61);
+    world.act();
+    assert!(!world.namespace.claims["data"].marks.contains_key("lockkeeper.dev/allow-deletion-until"), "it has expired");
+    assert_eq!(namespace(&world).marks["lockkeeper.dev/protected-claims"], "data");
+    // The platform withdraws its consent.
+    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"labels": {"lockkeeper.dev/allow-deny": null}}}));
+    world.act();
+    assert!(!world.namespace.claims["data"].protected && !namespace(&world).protected);
 }
 
 #[test]

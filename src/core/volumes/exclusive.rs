@@ -96,8 +96,8 @@ pub fn judge(
     }
     if marked && !workload.claims.recreates && found.recreate.is_some() {
         found.dangers.push(Danger::StrategyNotChanged(format!(
-            "{}: its strategy should be Recreate, and admission does not make it so; see the condition HoldsEnforced of a policy with gates, \
-             or install Lockkeeper's chart again",
+            "{}: its strategy should be Recreate, and admission does not make it so; the admission policy lockkeeper-deployments is not installed \
+             as it should be: helm upgrade lockkeeper",
             workload.id
         )));
     }
@@ -158,9 +158,9 @@ fn shared(claim: &ExclusiveClaim, workload: &Workload, several: bool, most: Opti
     };
     (claim.access == Access::OnePod || claim.attaches || !several).then(|| {
         Danger::ExclusiveClaimShared(format!(
-            "{who}, but it is {}: pods on other nodes cannot start. Use a ReadWriteMany claim, one replica, or a StatefulSet with \
-             volumeClaimTemplates",
-            claim.mode()
+            "{who}, but it is {}: {} cannot start. Use a ReadWriteMany claim, one replica, or a StatefulSet with volumeClaimTemplates",
+            claim.mode(),
+            if claim.access == Access::OnePod { "a second pod" } else { "pods on other nodes" }
         ))
     })
 }

@@ -41,19 +41,19 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
         if one.volume.deleting {
             judged.danger(&one.provenance.policy, going(one.volume, &one.provenance.claim));
         }
-        judged.count(&one.provenance.policy, kept(&one, State::Released), one.volume.capacity);
         judged.standing.push(left_behind(scene, &one));
         if is_ours(scene, &one) {
             by_claim.entry(one.provenance.claim.clone()).or_default().push(one);
         } else {
             of_others += 1;
+            judged.count(&one.provenance.policy, kept(&one, State::Released), one.volume.capacity);
             lock(&one, judged);
         }
     }
     if of_others > 0 {
         judged.note_all(format!(
-            "{of_others} volumes of an earlier namespace {name} are kept, and not found again by themselves, because this one may belong to \
-             somebody else: kubectl lockkeeper volumes -n {name} lists them"
+            "of an earlier namespace {name}, volumes are kept: {of_others}. They are not found again by themselves, because this one may belong to \
+             somebody else: kubectl lockkeeper volumes -n {name} lists them, with the command that asks for them"
         ));
     }
     for (claim, candidates) in by_claim {
@@ -90,9 +90,11 @@ fn give_up(one: &Leftover, judged: &mut Judged) {
     let volume = one.volume;
     let mut patch = StoragePatch::new(StorageObject::Volume(volume.name.clone()), &volume.uid, volume.resource_version);
     patch.label(true, marks::RETAINED, false);
-    for mark in [marks::PROVENANCE, marks::ORIGINAL_RECLAIM_POLICY, marks::READOPT, marks::FREED, marks::UNPROTECT] {
+    for mark in [marks::PROVENANCE, marks::ORIGINAL_RECLAIM_POLICY, marks::READOPT, marks::READOPT_CLAIM, marks::FREED, marks::UNPROTECT] {
         patch.annotate(&volume.marks, mark, None);
     }
+    // Nobody finds again what nobody wants.
+    patch.claim_uid = waits(one).then(|| Some(one.provenance.claim_uid.clone())).filter(|_| !one.provenance.claim_uid.is_empty());
     judged.patch(patch, None);
 }
 
@@ -110,8 +112,11 @@ fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
     let Provenance { claim, policy, workload, .. } = &one.provenance;
     let policy = scene.namespace.policies.get(policy).map(|policy| (policy.name.clone(), policy.uid.clone()));
     let message = format!(
-        "claim {}/{claim} of {workload} is gone; its data is kept on volume {}: kubectl lockkeeper volumes -n {}",
-        scene.namespace.name, one.volume.name, scene.namespace.name
+        "claim {}/{claim}{} is gone; its data is kept on volume {}: kubectl lockkeeper volumes -n {}",
+        scene.namespace.name,
+        if workload.is_empty() { String::new() } else { format!(" of {workload}") },
+        one.volume.name,
+        scene.namespace.name
     );
     let subject = Subject::Storage(StorageObject::Volume(one.volume.name.clone()));
     Notice { subject, uid: one.volume.uid.clone(), policy, event: Event::VolumeOrphaned, message }
@@ -138,9 +143,13 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
     let has = claim.volume.as_deref().and_then(|name| storage.volume(name));
     // What was there before it holds the data; what is younger is what somebody has put aside.
     let older = |one: &&Leftover| has.is_none_or(|has| one.volume.created < has.created);
-    candidates.iter().for_each(|one| lock(one, judged));
-    let Some(old) = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since) else { return };
-    judged.count(&old.provenance.policy, kept(old, State::Shadowed), old.volume.capacity);
+    let old = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since);
+    for one in candidates {
+        lock(one, judged);
+        let state = if old.is_some_and(|old| old.volume.name == one.volume.name) { State::Shadowed } else { State::Released };
+        judged.count(&one.provenance.policy, kept(one, state), one.volume.capacity);
+    }
+    let Some(old) = old else { return };
     let message = format!(
         "claim {} is bound to volume {}, but its data of before is on volume {}{}. To put that right: kubectl lockkeeper volumes readopt -n {} {}. \
          If the older data is not wanted: kubectl lockkeeper volumes unprotect {}",
@@ -159,6 +168,7 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
 
 /// There is no claim of that name, or it has no volume yet.
 fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<&Claim>, judged: &mut Judged) {
+    candidates.iter().for_each(|one| judged.count(&one.provenance.policy, kept(one, State::Released), one.volume.capacity));
     let mut wanted: Vec<_> = candidates.iter().filter(|one| is_chosen(scene, one)).collect();
     if wanted.is_empty() {
         wanted = candidates.iter().filter(|one| one.provenance.readopt == Readopt::SameNamespace).collect();

@@ -166,7 +166,7 @@ pub struct Judged {
     pub of_workloads: BTreeMap<WorkloadId, OfWorkload>,
     /// How much there is in each state, and its bytes.
     pub states: States,
-    /// The same one by one. A volume that is shadowed is nothing else.
+    /// The same one by one.
     pub kept: Vec<Kept>,
     /// What stands that is told once.
     pub standing: Vec<Notice>,
@@ -184,7 +184,7 @@ pub struct Judged {
 pub struct OfWorkload {
     /// What its exclusive claims mean for its rollouts.
     pub exclusive: Exclusive,
-    /// Why nothing may end its pods now; whether that holds without gates too.
+    /// Why nothing of ours may end its pods now.
     pub danger: Option<Closed>,
 }
 
@@ -227,10 +227,7 @@ impl Judged {
 
     fn count(&mut self, policy: &str, kept: Kept, bytes: u64) {
         let state = kept.state;
-        match self.kept.iter_mut().find(|known| state == State::Shadowed && known.claim.is_none() && known.volume == kept.volume) {
-            Some(known) => known.state = state,
-            None => self.kept.push(kept),
-        }
+        self.kept.push(kept);
         let (count, total) = self.states.entry(state).or_default();
         (*count, *total) = (*count + 1, total.saturating_add(bytes));
         for teller in self.tellers(policy) {
@@ -241,7 +238,8 @@ impl Judged {
     fn shadowed(&mut self, policy: &str, governed: Option<Governed>, claim: &Claim, message: String) {
         self.danger(policy, Danger::VolumeShadowed(message.clone()));
         let closed = Closed { reason: Reason::VolumeShadowed, message: message.clone(), ask_again: None };
-        self.in_danger.insert(claim.name.clone(), closed);
+        // That it is going is the more urgent.
+        self.in_danger.entry(claim.name.clone()).or_insert(closed);
         self.standing.push(of_claim(claim, governed, Event::VolumeShadowed, message));
     }
 
@@ -309,8 +307,9 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         of_policy.dangers.extend(exclusive.dangers.iter().cloned());
         of_policy.notes.extend(exclusive.notes.iter().cloned());
         let uses = |claim: &&String| usages.get(claim.as_str()).is_some_and(|usage| usage.workloads.iter().any(|user| user.id == **id));
-        let danger = judged.in_danger.iter().find(|(claim, _)| uses(claim)).map(|(_, closed)| closed).cloned();
-        let danger = danger.filter(|closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds());
+        let of_its_own = judged.in_danger.iter().filter(|(claim, _)| uses(claim)).map(|(_, closed)| closed);
+        let counts = |closed: &&Closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds();
+        let danger = of_its_own.filter(counts).max_by_key(|closed| closed.reason == Reason::ClaimTerminating).cloned();
         judged.of_workloads.insert((*id).clone(), OfWorkload { exclusive, danger });
     }
     heed_activities(around, &mut judged);

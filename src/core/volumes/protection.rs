@@ -11,7 +11,7 @@ use super::{
     usage::{Governed, Usage},
 };
 use crate::{
-    api::{Protection, marks},
+    api::{Protection, marks, policy::default_orphaned_after},
     core::{
         decision::{Event, StorageObject, StoragePatch},
         storage::{Claim, NamespaceObject, Shield, Volume, VolumePhase},
@@ -260,7 +260,8 @@ pub fn state(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     if !claim.retained && !volume.is_some_and(|volume| volume.retained) {
         return None;
     }
-    let known = claim.marks.get(marks::ORPHANED_SINCE);
+    // What stood there before our label was nobody's word.
+    let known = claim.marks.get(marks::ORPHANED_SINCE).filter(|_| claim.retained);
     if usage.is_referred_to() {
         if known.is_some() && !claim.deleting {
             let mut patch = StoragePatch::new(StorageObject::Claim(claim.name.clone()), &claim.uid, claim.resource_version);
@@ -276,7 +277,8 @@ pub fn state(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     if claim.lost {
         return Some(State::Lost);
     }
-    let provenance = volume.and_then(Volume::provenance).or_else(|| Provenance::parse(claim.marks.get(marks::PROVENANCE)?))?;
+    let provenance = volume.and_then(Volume::provenance).or_else(|| Provenance::parse(claim.marks.get(marks::PROVENANCE)?));
+    let orphaned_after = provenance.map_or_else(default_orphaned_after, |provenance| provenance.orphaned_after);
     let since = match known.and_then(|since| since.parse::<Timestamp>().ok()) {
         Some(since) => since,
         None => {
@@ -289,7 +291,7 @@ pub fn state(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
             now
         }
     };
-    let due = crate::core::later(since, provenance.orphaned_after.length());
+    let due = crate::core::later(since, orphaned_after.length());
     if due > scene.now {
         judged.wake_at(due);
         return Some(State::Idle);
