@@ -70,6 +70,11 @@ pub const READOPT: &str = "lockkeeper.dev/readopt";
 /// On a volume, by the plugin while it makes a claim anew for it: that claim as JSON, so that it is not lost half-way.
 pub const READOPT_CLAIM: &str = "lockkeeper.dev/readopt-claim";
 
+/// On a retained claim, by the operator: the uids of the Deployments that owned it, ` ` between them. Who puts one back is not fought.
+pub const DISOWNED: &str = "lockkeeper.dev/disowned";
+/// On a volume, by the operator: it made it free for the next claim of its name, and may take that back.
+pub const FREED: &str = "lockkeeper.dev/freed";
+
 /// What Helm, Argo CD and Flux heed on a claim, and the value that keeps them from deleting it.
 pub const SHIELDS: [(&str, &str); 3] = [
     ("helm.sh/resource-policy", "keep"),

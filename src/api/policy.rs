@@ -657,7 +657,8 @@ pub enum Readopt {
     Never,
 }
 
-fn default_orphaned_after() -> Period {
+/// When a claim that nothing refers to counts as orphaned, if nobody says otherwise.
+pub fn default_orphaned_after() -> Period {
     Period::known("10m", Duration::from_secs(600))
 }
 

@@ -426,7 +426,7 @@ impl Assessments<'_> {
     }
 
     fn arrange_storage(&mut self, decision: &mut Decision) {
-        decision.storage = std::mem::take(&mut self.volumes.patches);
+        decision.storage = std::mem::take(&mut self.volumes.patches).into_values().collect();
         let is_new = |notice: &Notice| match self.told {
             Some(told) => !told.contains(&(notice.uid.clone(), notice.event)),
             // After a start, what is only worth knowing was told before.

@@ -64,6 +64,8 @@ pub struct Claim {
     pub volume: Option<String>,
     /// Who may use it at the same time, as it asks.
     pub access: Access,
+    /// The access modes that it asks for.
+    pub modes: Arc<[String]>,
     /// The name of its storage class.
     pub class: String,
     /// The bytes that it asks for.
@@ -120,6 +122,8 @@ pub struct Volume {
     pub claim: Option<ClaimReference>,
     /// Who may use it at the same time.
     pub access: Access,
+    /// Its access modes.
+    pub modes: Arc<[String]>,
     /// The name of its storage class.
     pub class: String,
     /// Its capacity in bytes.

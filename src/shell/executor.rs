@@ -37,6 +37,8 @@ use crate::{
 const CONCURRENT: usize = 48;
 /// Requests under way at once for objects whose last request failed: they must not take the others' places.
 const CONCURRENT_RETRIES: usize = 16;
+/// Requests under way at once about claims and volumes: the adoption of many must not make a release late.
+const CONCURRENT_STORAGE: usize = 16;
 /// What begins to end pods is sent within this time after it was decided on, or not at all.
 const CONSENT: Duration = Duration::from_secs(2);
 /// Pauses after failures.
@@ -97,6 +99,7 @@ pub struct Executor {
     done: mpsc::UnboundedSender<Completion>,
     fresh: Arc<Semaphore>,
     retries: Arc<Semaphore>,
+    storage: Arc<Semaphore>,
     slots: HashMap<Uid, Slot>,
     activities: HashMap<Uid, Activity>,
     statuses: HashMap<Uid, StatusSlot>,
@@ -112,6 +115,7 @@ impl Executor {
             done,
             fresh: Arc::new(Semaphore::new(CONCURRENT)),
             retries: Arc::new(Semaphore::new(CONCURRENT_RETRIES)),
+            storage: Arc::new(Semaphore::new(CONCURRENT_STORAGE)),
             slots: HashMap::new(),
             activities: HashMap::new(),
             statuses: HashMap::new(),
@@ -150,7 +154,10 @@ impl Executor {
 
     /// Makes a request about an object of storage, unless one for it is under way. `notice` is what its success means.
     pub fn storage(&mut self, namespace: &str, patch: StoragePatch, notice: Option<Notice>) {
-        let Some(lane) = self.take(namespace, &patch.uid, false) else { return };
+        if self.take(namespace, &patch.uid, false).is_none() {
+            return;
+        }
+        let lane = self.storage.clone();
         let (client, done, namespace, term) = (self.client.clone(), self.done.clone(), namespace.to_owned(), self.term.clone());
         let number = self.term.borrow().number;
         tokio::spawn(async move {

@@ -445,7 +445,8 @@ fn the_cost_of_many_refused_writes_grows_with_their_number() {
             spec["volumes"].as_array_mut().unwrap().push(one);
         }
         world.workload(WorkloadKind::Deployment, "web", 1, spec);
-        let trouble = lockkeeper::core::world::Trouble { refused: true, message: "forbidden".into(), retry_at: world.now + Duration::from_secs(60) };
+        let trouble =
+            lockkeeper::core::world::Trouble { refused: true, message: "forbidden".into(), retry_at: world.now + Duration::from_secs(60) };
         for (patch, _) in world.decide().storage {
             let activity = lockkeeper::core::world::Activity { trouble: Some(trouble.clone()), ..Default::default() };
             world.activities.insert(patch.uid, activity);
@@ -483,7 +484,6 @@ fn a_released_volume_is_told() {
     world.act();
     assert!(!world.told_of(Event::VolumeOrphaned).is_empty());
 }
-
 
 /// SCENARIO: somebody pauses a rollout in its middle (both pods there), and only then a policy with an app gate comes. `Progress::Held` counts as a time
 /// at which the mark ends no pod (strategy.rs `mark`). CONSEQUENCE: on resume the strategy is Recreate, and the old pod, which says no, is ended at

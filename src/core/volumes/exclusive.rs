@@ -20,12 +20,21 @@ use crate::{
 pub struct Exclusive {
     /// Admission shall make its strategy Recreate: why.
     pub recreate: Option<String>,
-    /// Its rollout is stuck on a volume: why, and what to do.
-    pub stuck: Option<String>,
+    /// Its rollout is stuck on a volume.
+    pub stuck: Option<Stuck>,
     /// What is reported of it.
     pub dangers: Vec<Danger>,
     /// What is worth knowing, and no danger.
     pub notes: Vec<String>,
+}
+
+/// A new pod waits for a volume that another has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stuck {
+    /// Which, in words.
+    pub why: String,
+    /// Another pod than those that the rollout ends has it.
+    pub stranger: Option<String>,
 }
 
 /// A claim that not every pod may use.
@@ -55,7 +64,7 @@ pub fn judge(
     storage: &Storage,
     usages: &BTreeMap<&str, Usage>,
     (workload, spec): (&Workload, &UpgradePolicySpec),
-    pods: &[&Pod],
+    (pods, current): (&[&Pod], Option<&str>),
 ) -> Exclusive {
     let mut found = Exclusive::default();
     let Some(volumes) = of_spec(spec) else { return found };
@@ -63,7 +72,7 @@ pub fn judge(
         return found;
     }
     let claims: Vec<_> =
-        workload.claims.named.iter().filter_map(|name| exclusive(namespace, storage, usages.get(name.as_str())?, workload)).collect();
+        workload.claims.named.iter().filter_map(|name| exclusive(namespace, storage, usages.get(name.as_str())?)).collect();
     let most = namespace.autoscalers.values().filter(|(target, _)| *target == workload.id).map(|(_, most)| *most).max();
     let several = workload.rollout.wanted > 1 || most.is_some_and(|most| most > 1);
     for claim in &claims {
@@ -72,11 +81,10 @@ pub fn judge(
     if workload.id.kind != WorkloadKind::Deployment || several {
         return found;
     }
-    found.stuck = claims.iter().find_map(|claim| stuck(claim, pods));
+    found.stuck = claims.iter().find_map(|claim| stuck(claim, pods, current));
     let marked = workload.marks.contains_key(marks::VOLUME_ACCESS);
     let recreates = workload.claims.recreates && !marked;
-    // What has been stuck once would be again.
-    let dangerous = claims.iter().find(|claim| claim.deadlocks()).or_else(|| claims.first().filter(|_| marked || found.stuck.is_some()));
+    let dangerous = claims.iter().find(|claim| claim.deadlocks());
     match volumes.exclusive_claims {
         ExclusiveClaims::WhenUnsafe => found.recreate = dangerous.filter(|_| !recreates).map(reason),
         ExclusiveClaims::Recreate => found.recreate = claims.first().filter(|_| !recreates).map(reason),
@@ -109,12 +117,13 @@ pub fn judge(
     found
 }
 
-fn exclusive<'a>(namespace: &Namespace, storage: &'a Storage, usage: &'a Usage<'a>, workload: &'a Workload) -> Option<ExclusiveClaim<'a>> {
+fn exclusive<'a>(namespace: &Namespace, storage: &'a Storage, usage: &'a Usage<'a>) -> Option<ExclusiveClaim<'a>> {
     let volume = usage.claim.volume.as_deref().and_then(|name| storage.volume(name));
     let volume = volume.filter(|volume| volume.is_of(&namespace.name, usage.claim));
     // The volume's own modes decide, not the claim's.
     let access = volume.map_or(usage.claim.access, |volume| volume.access);
-    let node = workload.claims.node.as_deref().or_else(|| volume?.node.as_deref());
+    // A node that the template names may be another one with the next template: that is no pin.
+    let node = volume.and_then(|volume| volume.node.as_deref());
     let attaches = volume.is_none_or(|volume| storage.attaches(volume));
     (access != Access::ManyNodes).then_some(ExclusiveClaim { usage, volume, access, node, attaches })
 }
@@ -157,37 +166,42 @@ fn shared(claim: &ExclusiveClaim, workload: &Workload, several: bool, most: Opti
 }
 
 /// A new pod waits for a volume that an old one has, and the old one for the new one.
-fn stuck(claim: &ExclusiveClaim, pods: &[&Pod]) -> Option<String> {
+fn stuck(claim: &ExclusiveClaim, pods: &[&Pod], current: Option<&str>) -> Option<Stuck> {
     let uses = |pod: &&&Pod| pod.claims.named.contains(&claim.usage.claim.name) && pod.terminating.is_none();
-    let waiting = pods.iter().filter(uses).find(|pod| !pod.reach.running)?;
-    let mut holders = claim.usage.pods.iter().filter(|pod| pod.reach.running && pod.terminating.is_none() && pod.uid != waiting.uid);
-    let holder = holders.find(|pod| pod.revision != waiting.revision)?;
+    let waiting = pods.iter().filter(uses).find(|pod| !pod.reach.running && pod.revision.as_deref() == current)?;
+    let own = |pod: &Pod| pods.iter().any(|one| one.uid == pod.uid);
+    let holders = claim.usage.pods.iter().filter(|pod| pod.reach.running && pod.uid != waiting.uid);
+    let stays = |pod: &&&Pod| !own(pod) && claim.access == Access::OneNode && pod.claims.node == waiting.claims.node;
+    let holders: Vec<_> = holders.filter(|pod| !stays(pod)).collect();
+    // One of ours that goes already ends by itself.
+    let holder = holders.iter().find(|pod| own(pod) && pod.revision != waiting.revision && pod.terminating.is_none());
+    let stranger = holders.iter().find(|pod| !own(pod));
+    let holder = holder.or(stranger)?;
     let volume = claim.volume.map_or(claim.usage.claim.name.as_str(), |volume| volume.name.as_str());
     let node = |pod: &Pod| pod.claims.node.as_deref().map_or(String::new(), |node| format!(" on {node}"));
-    match (claim.access, &waiting.claims.unschedulable) {
-        (Access::OnePod, Some(why)) => Some(format!(
+    let why = match (claim.access, &waiting.claims.unschedulable) {
+        (Access::OnePod, Some(why)) if why.contains("ReadWriteOncePod") => format!(
             "pod {} cannot be scheduled while pod {}{} holds claim {} (ReadWriteOncePod): {why}",
             waiting.name,
             holder.name,
             node(holder),
             claim.usage.claim.name
-        )),
-        (Access::OneNode, _) if claim.attaches && waiting.claims.node.is_some() && waiting.claims.node != holder.claims.node => {
-            Some(format!(
-                "pod {}{} waits for volume {volume}, which pod {}{} holds (Multi-Attach error: ReadWriteOnce is for one node)",
-                waiting.name,
-                node(waiting),
-                holder.name,
-                node(holder)
-            ))
-        }
-        (Access::OnePod, None) if waiting.claims.node.is_some() => Some(format!(
+        ),
+        (Access::OneNode, _) if claim.attaches && waiting.claims.node.is_some() && waiting.claims.node != holder.claims.node => format!(
+            "pod {}{} waits for volume {volume}, which pod {}{} holds (Multi-Attach error: ReadWriteOnce is for one node)",
+            waiting.name,
+            node(waiting),
+            holder.name,
+            node(holder)
+        ),
+        (Access::OnePod, None) if waiting.claims.node.is_some() => format!(
             "pod {}{} waits for volume {volume}, which pod {}{} holds (ReadWriteOncePod is for one pod)",
             waiting.name,
             node(waiting),
             holder.name,
             node(holder)
-        )),
-        _ => None,
-    }
+        ),
+        _ => return None,
+    };
+    Some(Stuck { why, stranger: stranger.map(|pod| pod.name.to_string()) })
 }

@@ -1,6 +1,6 @@
 //! Volumes whose claim is gone: they are found again, or it is said why not. Nothing is ever deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Danger, Judged, Kept, State,
@@ -9,10 +9,10 @@ use super::{
     usage::Usage,
 };
 use crate::{
-    api::{Readopt, marks},
+    api::{Readopt, marks, policy::default_orphaned_after},
     core::{
         decision::{Event, Notice, StorageObject, StoragePatch, Subject},
-        storage::{Claim, Storage, Volume, VolumePhase},
+        storage::{Claim, ClaimReference, Storage, Volume, VolumePhase},
     },
 };
 
@@ -25,13 +25,22 @@ struct Leftover<'a> {
 /// Judges what is left of the claims of a namespace.
 pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, judged: &mut Judged) {
     let name = &*scene.namespace.name;
-    let left = storage.of_namespace(name).filter(|volume| is_left(volume)).filter_map(|volume| {
-        let provenance = volume.provenance().filter(|provenance| provenance.namespace == name)?;
+    let named: BTreeSet<_> = usages.values().filter(|usage| usage.claim.bound).filter_map(|usage| usage.claim.volume.as_deref()).collect();
+    // What a claim names as its own is no leftover, whichever of the two was seen first.
+    let left = storage.of_namespace(name).filter(|volume| is_left(volume) && !named.contains(volume.name.as_str())).filter_map(|volume| {
+        let provenance = volume.provenance().or_else(|| unknown(volume)).filter(|provenance| provenance.namespace == name)?;
         Some(Leftover { volume, provenance })
     });
     let mut by_claim: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
     let mut of_others = 0;
     for one in left {
+        if one.volume.marks.get(marks::UNPROTECT) == Some(&one.volume.name) {
+            give_up(&one, judged);
+            continue;
+        }
+        if one.volume.deleting {
+            judged.danger(&one.provenance.policy, going(one.volume, &one.provenance.claim));
+        }
         judged.count(&one.provenance.policy, kept(&one, State::Released), one.volume.capacity);
         judged.standing.push(left_behind(scene, &one));
         if is_ours(scene, &one) {
@@ -58,6 +67,42 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
             None => find_again(scene, &claim, &candidates, usage.map(|usage| usage.claim), judged),
         }
     }
+}
+
+/// Of a volume whose provenance cannot be read: what its claimRef says. It is found again by nobody but who chooses it.
+fn unknown(volume: &Volume) -> Option<Provenance> {
+    let claim = volume.claim.as_ref()?;
+    Some(Provenance {
+        namespace: claim.namespace.clone(),
+        namespace_uid: String::new(),
+        claim: claim.name.clone(),
+        claim_uid: claim.uid.clone().unwrap_or_default(),
+        volume: volume.name.clone(),
+        workload: String::new(),
+        policy: String::new(),
+        orphaned_after: default_orphaned_after(),
+        readopt: Readopt::Never,
+    })
+}
+
+/// Somebody who may write volumes says that the data is not wanted. The volume stays as it is; only we say nothing of it any more.
+fn give_up(one: &Leftover, judged: &mut Judged) {
+    let volume = one.volume;
+    let mut patch = StoragePatch::new(StorageObject::Volume(volume.name.clone()), &volume.uid, volume.resource_version);
+    patch.label(true, marks::RETAINED, false);
+    for mark in [marks::PROVENANCE, marks::ORIGINAL_RECLAIM_POLICY, marks::READOPT, marks::FREED, marks::UNPROTECT] {
+        patch.annotate(&volume.marks, mark, None);
+    }
+    judged.patch(patch, None);
+}
+
+/// A volume is being deleted, with what is known of its data.
+pub fn going(volume: &Volume, claim: &str) -> Danger {
+    Danger::VolumeTerminating(format!(
+        "volume {} of claim {claim} is being deleted: its record goes with its claim, and whether the data goes too is for its driver to say. Save \
+         the data now",
+        volume.name
+    ))
 }
 
 /// That a volume is kept although its claim is gone.
@@ -118,7 +163,11 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
     if wanted.is_empty() {
         wanted = candidates.iter().filter(|one| one.provenance.readopt == Readopt::SameNamespace).collect();
     }
+    wanted.retain(|one| !one.volume.deleting);
     if let [one] = *wanted {
+        // The binder takes the first that it finds: no other may wait.
+        let others: Vec<_> = candidates.iter().filter(|other| other.volume.name != one.volume.name && waits(other)).collect();
+        others.iter().for_each(|other| lock(other, judged));
         if let Some(why) = claim.and_then(|claim| misfit(claim, one.volume)) {
             let message = format!(
                 "claim {name} waits, and volume {} with its data {why}. Ask for what fits, or: kubectl lockkeeper volumes readopt -n {} {}",
@@ -126,7 +175,7 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
             );
             judged.danger(&one.provenance.policy, Danger::VolumeDoesNotFit(message));
         }
-        if one.volume.phase == VolumePhase::Released {
+        if one.volume.phase == VolumePhase::Released && others.is_empty() {
             free(one, judged);
         }
         return;
@@ -143,38 +192,41 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
     }
 }
 
-/// Why a volume would not be bound to a claim.
+/// Why a volume that waits for a claim would not be bound to it. Its class does not matter then.
 pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
     match () {
         () if volume.capacity < claim.requested => {
             Some(format!("has {} bytes, less than the {} that the claim asks for", volume.capacity, claim.requested))
         }
-        () if volume.class != claim.class => {
-            Some(format!("is of storage class {:?}, and the claim asks for {:?}", volume.class, claim.class))
+        () if !claim.modes.iter().all(|mode| volume.modes.contains(mode)) => {
+            Some(format!("has the access modes {}, and the claim asks for {}", volume.modes.join(", "), claim.modes.join(", ")))
         }
         () => None,
     }
 }
 
-/// The next claim of that name gets it.
+/// The next claim of that name gets it. The uid of another claim than the one that is gone is the binder's, which is giving it to that one.
 fn free(one: &Leftover, judged: &mut Judged) {
-    if one
-        .volume
-        .claim
-        .as_ref()
-        .is_some_and(|claim| claim.uid.is_some() && claim.namespace == one.provenance.namespace && claim.name == one.provenance.claim)
-    {
+    let Provenance { namespace, claim, claim_uid, .. } = &one.provenance;
+    let of_gone = |of: &ClaimReference| of.namespace == *namespace && of.name == *claim && of.uid.as_ref() == Some(claim_uid);
+    if one.volume.claim.as_ref().is_some_and(of_gone) {
         let mut patch = StoragePatch::new(StorageObject::Volume(one.volume.name.clone()), &one.volume.uid, one.volume.resource_version);
         patch.claim_uid = Some(None);
+        patch.annotate(&one.volume.marks, marks::FREED, Some("true".to_owned()));
         judged.patch(patch, None);
     }
 }
 
-/// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody else's.
+fn waits(one: &Leftover) -> bool {
+    one.volume.claim.as_ref().is_some_and(|claim| claim.uid.is_none())
+}
+
+/// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody else's. What others made free is theirs.
 fn lock(one: &Leftover, judged: &mut Judged) {
-    if one.volume.claim.as_ref().is_some_and(|claim| claim.uid.is_none()) {
+    if waits(one) && one.volume.marks.contains_key(marks::FREED) && !one.provenance.claim_uid.is_empty() {
         let mut patch = StoragePatch::new(StorageObject::Volume(one.volume.name.clone()), &one.volume.uid, one.volume.resource_version);
         patch.claim_uid = Some(Some(one.provenance.claim_uid.clone()));
+        patch.annotate(&one.volume.marks, marks::FREED, None);
         judged.patch(patch, None);
     }
 }

@@ -21,10 +21,10 @@ use super::{
     gates::Closed,
     governs::{Governance, Standing, governance},
     hold::enforced::Enforcement,
-    storage::{Claim, Storage},
+    storage::{Claim, Storage, Volume},
     world::{Activity, Namespace, Policy, Uid, WorkloadId},
 };
-use crate::api::{Reason, VolumeCounts};
+use crate::api::{Reason, VolumeCounts, WorkloadKind};
 
 /// Where kept data stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +86,8 @@ pub enum Danger {
     VolumeShadowed(String),
     /// The volume of a claim is gone.
     VolumeLost(String),
+    /// A volume with kept data is being deleted.
+    VolumeTerminating(String),
     /// A volume could not be written to.
     ProtectionFailing(String),
     /// Several pods are to use a claim that one pod or node may hold.
@@ -102,6 +104,8 @@ pub enum Danger {
     DenyNotAllowed(String),
     /// Another manager declares what keeps a claim otherwise.
     ShieldIncomplete(String),
+    /// Another manager makes a Deployment the owner of a claim again and again.
+    ClaimOwned(String),
 }
 
 impl Danger {
@@ -111,6 +115,7 @@ impl Danger {
             Self::ClaimTerminatingInUse(why) => ("ClaimTerminatingInUse", why),
             Self::VolumeShadowed(why) => ("VolumeShadowed", why),
             Self::VolumeLost(why) => ("VolumeLost", why),
+            Self::VolumeTerminating(why) => ("VolumeTerminating", why),
             Self::ProtectionFailing(why) => ("ProtectionFailing", why),
             Self::ExclusiveClaimShared(why) => ("ExclusiveClaimShared", why),
             Self::ExclusiveClaim(why) => ("ExclusiveClaim", why),
@@ -119,6 +124,7 @@ impl Danger {
             Self::SeveralVolumes(why) => ("SeveralVolumes", why),
             Self::DenyNotAllowed(why) => ("DenyNotAllowed", why),
             Self::ShieldIncomplete(why) => ("ShieldIncomplete", why),
+            Self::ClaimOwned(why) => ("ClaimOwned", why),
         }
     }
 }
@@ -134,11 +140,26 @@ pub struct Summary {
     pub notes: BTreeSet<String>,
 }
 
+impl Summary {
+    fn count(&mut self, state: State, bytes: u64) {
+        let counts = &mut self.counts;
+        match state {
+            State::InUse | State::Terminating => counts.protected += 1,
+            State::Idle => (counts.protected, counts.idle) = (counts.protected + 1, counts.idle + 1),
+            State::Orphaned | State::Released => {
+                (counts.orphaned, counts.orphaned_bytes) = (counts.orphaned + 1, counts.orphaned_bytes.saturating_add(bytes));
+            }
+            State::Shadowed => counts.shadowed += 1,
+            State::Lost => counts.lost += 1,
+        }
+    }
+}
+
 /// What is to be done about the storage of a namespace, and what is to be said of it.
 #[derive(Debug, Default)]
 pub struct Judged {
     /// What is to be written, with what its success means; one request an object.
-    pub patches: Vec<(StoragePatch, Option<Notice>)>,
+    pub patches: BTreeMap<StorageObject, (StoragePatch, Option<Notice>)>,
     /// By the name of a policy.
     pub of_policies: BTreeMap<String, Summary>,
     /// By workload.
@@ -152,6 +173,8 @@ pub struct Judged {
     /// When to look again.
     pub wake: Option<Timestamp>,
     notes: BTreeSet<String>,
+    /// The policies of the namespace that see to volumes.
+    seers: BTreeSet<String>,
     /// By claim, why what would end its pods waits.
     in_danger: BTreeMap<String, Closed>,
 }
@@ -171,7 +194,7 @@ impl Judged {
             return;
         }
         // What two rules want of one object goes in one request.
-        match self.patches.iter_mut().find(|(known, _)| known.object == patch.object) {
+        match self.patches.get_mut(&patch.object) {
             Some((known, told)) => {
                 known.labels.extend(patch.labels);
                 known.annotations.extend(patch.annotations);
@@ -180,12 +203,22 @@ impl Judged {
                 known.owners = patch.owners.or(known.owners.take());
                 *told = notice.or(told.take());
             }
-            None => self.patches.push((patch, notice)),
+            None => drop(self.patches.insert(patch.object.clone(), (patch, notice))),
+        }
+    }
+
+    /// The policies that are to tell of what one of this name had retained: itself, or, if it is gone or sees to volumes no more, all that do.
+    fn tellers(&self, policy: &str) -> Vec<String> {
+        match self.seers.contains(policy) {
+            true => vec![policy.to_owned()],
+            false => self.seers.iter().cloned().collect(),
         }
     }
 
     fn danger(&mut self, policy: &str, danger: Danger) {
-        self.of_policies.entry(policy.to_owned()).or_default().dangers.insert(danger);
+        for teller in self.tellers(policy) {
+            self.of_policies.entry(teller).or_default().dangers.insert(danger.clone());
+        }
     }
 
     fn note_all(&mut self, note: String) {
@@ -199,16 +232,9 @@ impl Judged {
             None => self.kept.push(kept),
         }
         let (count, total) = self.states.entry(state).or_default();
-        (*count, *total) = (*count + 1, *total + bytes);
-        let counts = &mut self.of_policies.entry(policy.to_owned()).or_default().counts;
-        match state {
-            State::InUse | State::Terminating => counts.protected += 1,
-            State::Idle => (counts.protected, counts.idle) = (counts.protected + 1, counts.idle + 1),
-            State::Orphaned | State::Released => {
-                (counts.orphaned, counts.orphaned_bytes) = (counts.orphaned + 1, counts.orphaned_bytes + bytes);
-            }
-            State::Shadowed => counts.shadowed += 1,
-            State::Lost => counts.lost += 1,
+        (*count, *total) = (*count + 1, total.saturating_add(bytes));
+        for teller in self.tellers(policy) {
+            self.of_policies.entry(teller).or_default().count(state, bytes);
         }
     }
 
@@ -244,7 +270,9 @@ pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<K
 
 /// Judges the storage of a namespace.
 pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundings) -> Judged {
-    let mut judged = Judged::default();
+    let sees = |policy: &&Policy| policy.spec.as_ref().is_ok_and(|spec| usage::of_spec(spec).is_some());
+    let seers = namespace.policies.values().filter(sees).map(|policy| policy.name.clone()).collect();
+    let mut judged = Judged { seers, ..Judged::default() };
     let object = around.storage.namespaces.get(&*namespace.name);
     let scene = Scene {
         namespace,
@@ -253,40 +281,45 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         puts_shields: around.enforcement.claims_gap().is_none(),
         now: around.now,
     };
-    let usages = usage::of_namespace(namespace, governance);
+    let usages = usage::of_namespace(namespace, governance, around.storage);
     for used in usages.values() {
         let claim = used.claim;
         let volume = claim.volume.as_deref().and_then(|name| around.storage.volume(name));
         let volume = volume.filter(|volume| volume.is_of(&namespace.name, claim));
         protection::judge(&scene, used, volume, &mut judged);
         if let Some(state) = protection::state(&scene, used, volume, &mut judged) {
-            stand(&scene, used, volume.map_or(claim.requested, |volume| volume.capacity), state, &mut judged);
+            stand(&scene, used, volume, state, &mut judged);
         }
     }
     protection::judge_namespace(&scene, &usages, &mut judged);
     leftover::judge(&scene, around.storage, &usages, &mut judged);
-    let pods = namespace.pods_by_workload();
+    let (pods, newest) = (namespace.pods_by_workload(), namespace.newest_replica_sets());
     for (id, standing) in &governance.standings {
         let (Standing::Governed(policy, spec), Some(workload)) = (standing, namespace.workloads.get(*id)) else { continue };
         if usage::of_spec(spec).is_none() {
             continue;
         }
         let own = pods.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
-        let exclusive = exclusive::judge(namespace, around.storage, &usages, (workload, spec), own);
+        let current = match id.kind {
+            WorkloadKind::Deployment => newest.get(&*workload.uid).map(|set| &*set.revision),
+            _ => workload.rollout.revision.as_deref(),
+        };
+        let exclusive = exclusive::judge(namespace, around.storage, &usages, (workload, spec), (own, current));
         let of_policy = judged.of_policies.entry(policy.name.clone()).or_default();
         of_policy.dangers.extend(exclusive.dangers.iter().cloned());
         of_policy.notes.extend(exclusive.notes.iter().cloned());
-        let mut used = usages.iter().filter(|(_, usage)| usage.workloads.iter().any(|user| user.id == **id));
-        let danger = used.find_map(|(claim, _)| judged.in_danger.get(*claim)).cloned();
+        let uses = |claim: &&String| usages.get(claim.as_str()).is_some_and(|usage| usage.workloads.iter().any(|user| user.id == **id));
+        let danger = judged.in_danger.iter().find(|(claim, _)| uses(claim)).map(|(_, closed)| closed).cloned();
         let danger = danger.filter(|closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds());
         judged.of_workloads.insert((*id).clone(), OfWorkload { exclusive, danger });
     }
-    heed_activities(&usages, around, &mut judged);
+    heed_activities(around, &mut judged);
     judged
 }
 
-fn stand(scene: &Scene, used: &usage::Usage, bytes: u64, mut state: State, judged: &mut Judged) {
+fn stand(scene: &Scene, used: &usage::Usage, volume: Option<&Volume>, mut state: State, judged: &mut Judged) {
     let claim = used.claim;
+    let bytes = volume.map_or(claim.requested, |volume| volume.capacity);
     let policy = used.governed.map(|governed| governed.policy.name.clone());
     let known = || provenance::Provenance::parse(claim.marks.get(crate::api::marks::PROVENANCE)?).map(|known| known.policy);
     let policy = policy.or_else(known).unwrap_or_default();
@@ -318,29 +351,33 @@ fn stand(scene: &Scene, used: &usage::Usage, bytes: u64, mut state: State, judge
         );
         judged.standing.push(of_claim(claim, used.governed, Event::VolumeOrphaned, message));
     }
+    if let Some(volume) = volume.filter(|volume| volume.deleting) {
+        judged.danger(&policy, leftover::going(volume, &claim.name));
+    }
     judged.count(&policy, Kept { state, claim: Some(claim.name.clone()), volume: claim.volume.clone() }, bytes);
 }
 
 /// One request an object at a time, and after a failure only when its pause is over.
-fn heed_activities(usages: &BTreeMap<&str, usage::Usage>, around: &Surroundings, judged: &mut Judged) {
+fn heed_activities(around: &Surroundings, judged: &mut Judged) {
     let mut patches = std::mem::take(&mut judged.patches);
-    patches.retain(|(patch, _)| {
+    let (mut troubled, mut first) = (0, None);
+    patches.retain(|_, (patch, _)| {
         let Some(activity) = around.activities.get(&patch.uid) else { return true };
         let Some(trouble) = &activity.trouble else { return !activity.in_flight };
-        let message = format!(
-            "{} could not be written to: {}. It is tried again, at least every 5 minutes",
-            Subject::Storage(patch.object.clone()),
-            trouble.message
-        );
-        let concerned: BTreeSet<_> =
-            usages.values().filter_map(|usage| usage.governed).map(|governed| governed.policy.name.clone()).collect();
-        concerned.iter().for_each(|policy| judged.danger(policy, Danger::ProtectionFailing(message.clone())));
+        troubled += 1;
+        first.get_or_insert_with(|| (patch.object.clone(), trouble.message.clone()));
         if trouble.retry_at > around.now {
             judged.wake_at(trouble.retry_at);
         }
         !activity.in_flight && trouble.retry_at <= around.now
     });
     judged.patches = patches;
+    if let Some((object, why)) = first {
+        let subject = Subject::Storage(object);
+        let others = if troubled > 1 { format!(" and {} more", troubled - 1) } else { String::new() };
+        let message = format!("{subject}{others} could not be written to: {why}. It is tried again, at least every 5 minutes");
+        judged.danger("", Danger::ProtectionFailing(message));
+    }
 }
 
 impl Judged {

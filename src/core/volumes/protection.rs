@@ -65,8 +65,20 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     let deny = denies(scene, usage, wanted, judged);
     patch.label(claim.protected, marks::PROTECTED, deny && volume.is_some());
     let of_deployment = |owner: &&OwnerReference| owner.kind == "Deployment" && owner.api_version.starts_with("apps/");
-    if claim.owners.iter().any(|owner| of_deployment(&owner)) {
+    let known = claim.marks.get(marks::DISOWNED).map_or("", String::as_str);
+    let (back, new): (Vec<_>, Vec<_>) =
+        claim.owners.iter().filter(of_deployment).partition(|owner| known.split(' ').any(|uid| uid == owner.uid));
+    if let ([], [_, ..]) = (back.as_slice(), new.as_slice()) {
         patch.owners = Some(claim.owners.iter().filter(|owner| !of_deployment(owner)).cloned().collect());
+        let uids = known.split_whitespace().chain(new.iter().map(|owner| owner.uid.as_str())).collect::<Vec<_>>().join(" ");
+        patch.annotate(&claim.marks, marks::DISOWNED, Some(uids));
+    } else if let (Some(owner), Some(governed)) = (back.first(), usage.governed) {
+        let message = format!(
+            "claim {}: somebody makes Deployment {} its owner again and again, so that it is deleted with it; its volume is kept all the same. Let \
+             that manager leave the owner references of the claim alone",
+            claim.name, owner.name
+        );
+        judged.danger(&governed.policy.name, Danger::ClaimOwned(message));
     }
     clear_permit(&claim.marks, &mut patch, scene.now, judged);
     if claim.retained
@@ -101,7 +113,7 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     let mut patch = StoragePatch::new(StorageObject::Claim(claim.name.clone()), &claim.uid, claim.resource_version);
     patch.label(claim.retained, marks::RETAINED, false);
     patch.label(claim.protected, marks::PROTECTED, false);
-    for mark in [marks::PROVENANCE, marks::ORPHANED_SINCE, marks::ALLOW_DELETION_UNTIL] {
+    for mark in [marks::PROVENANCE, marks::ORPHANED_SINCE, marks::ALLOW_DELETION_UNTIL, marks::DISOWNED] {
         patch.annotate(&claim.marks, mark, None);
     }
     if claim.retained {
@@ -142,6 +154,7 @@ fn retain_volume(usage: &Usage, volume: &Volume, provenance: &Provenance, judged
     patch.label(volume.retained, marks::RETAINED, true);
     patch.annotate(&volume.marks, marks::PROVENANCE, Some(provenance.write()));
     patch.annotate(&volume.marks, marks::READOPT, None);
+    patch.annotate(&volume.marks, marks::FREED, None);
     if volume.reclaim_policy != RETAIN {
         patch.reclaim_policy = Some(RETAIN.to_owned());
     }

@@ -1,13 +1,15 @@
 //! The mark by which admission makes the strategy of a Deployment Recreate.
 
-use super::OfWorkload;
+use std::collections::BTreeSet;
+
+use super::{OfWorkload, exclusive::Stuck};
 use crate::{
     api::{ChangeCause, Phase, Reason, marks},
     core::{
         assess::{Assessment, Input},
         decision::{Event, Purpose},
         gates::{
-            Gate,
+            self, Change, Gate,
             pods::{self, Passing},
         },
         hold::state::Hold,
@@ -22,19 +24,22 @@ const EXCLUSIVE: &str = "exclusive";
 pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let stands = workload.marks.contains_key(marks::VOLUME_ACCESS) && workload.labels.contains_key(marks::GOVERNED);
+    let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
+    // In the middle of a rollout the other strategy would end the old pods at once, or start new ones beside them.
+    let one_revision = || input.pods.iter().map(|pod| pod.revision.as_deref()).collect::<BTreeSet<_>>().len() <= 1;
+    let rests = match progress {
+        Progress::Done => true,
+        Progress::Held(_) => one_revision(),
+        _ => Hold::on(workload).is_some() && one_revision(),
+    };
     match &input.volumes.exclusive.recreate {
-        None if stands => {
+        None if stands && (rests || input.pods.is_empty()) => {
             found.edits.remove(workload, marks::VOLUME_ACCESS);
             let message =
                 "its strategy is again the one that it declares: no claim of it needs Recreate, or its policy asks for none".to_owned();
             found.notices.push((Event::StrategyChanged, message));
         }
-        Some(why) if !stands => {
-            let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
-            if Hold::on(workload).is_some() || matches!(progress, Progress::Done | Progress::Held(_)) {
-                set(input, why, found);
-            }
-        }
+        Some(why) if !stands && rests => set(input, why, found),
         _ => {}
     }
 }
@@ -43,19 +48,33 @@ pub fn mark(input: &Input, found: &mut Assessment) {
 pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
     let OfWorkload { exclusive, .. } = input.volumes;
     if let (Some(stuck), Phase::Rolling | Phase::Failed) = (&exclusive.stuck, found.phase) {
-        found.stand(found.phase, Reason::StuckOnVolume, format!("{stuck}. {}", cure(input)));
+        found.stand(found.phase, Reason::StuckOnVolume, format!("{}. {}", stuck.why, cure(input, stuck)));
     }
     let stands = input.workload.marks.contains_key(marks::VOLUME_ACCESS) && input.workload.labels.contains_key(marks::GOVERNED);
     let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && !input.frozen) else { return };
     // One that is under way and not stuck may well be done without that.
-    let freed = exclusive.stuck.is_some() && matches!(progress, Progress::UnderWay(_) | Progress::Failed(_));
-    if !freed {
+    let helps = exclusive.stuck.as_ref().is_some_and(|stuck| stuck.stranger.is_none());
+    if !helps || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         return;
     }
     let id = format!("volume-{}", input.workload.generation);
     let since = input.workload.rollout.moved;
     let passing = Passing { id: &id, since, causes: &[ChangeCause::Template], spared: input.current, broken: false };
-    match pods::ask(input, &passing, found) {
+    // Who changed it was asked for before it began.
+    let change = Change {
+        namespace: input.namespace,
+        workload: &input.workload.id,
+        causes: passing.causes,
+        id: &id,
+        by: None,
+        recorded: input.records_approvals(),
+        approved_by: None,
+        since,
+        last_change: since,
+    };
+    let timely = gates::each(input.policy, input.spec, input.frozen, &change, input.now);
+    let closed = timely.into_iter().filter(|(name, _)| *name != "approval").map(|(_, gate)| gate).find(|gate| *gate != Gate::Open);
+    match closed.unwrap_or(Gate::Open).and(|| pods::ask(input, &passing, found)) {
         Gate::Open => {
             set(input, why, found);
             found.edits.purpose = Some(Purpose::Unblock);
@@ -73,9 +92,10 @@ fn set(input: &Input, why: &str, found: &mut Assessment) {
     found.notices.push((Event::StrategyChanged, message));
 }
 
-fn cure(input: &Input) -> String {
-    match input.volumes.exclusive.recreate {
-        Some(_) => "Its old pods are ended first, so that it can go on".to_owned(),
-        None => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe".to_owned(),
+fn cure(input: &Input, stuck: &Stuck) -> String {
+    match (&stuck.stranger, &input.volumes.exclusive.recreate) {
+        (Some(pod), _) => format!("It goes on when pod {pod}, which is none of its own, is gone: kubectl delete pod {pod}"),
+        (None, Some(_)) => "Its old pods are ended first, so that it can go on".to_owned(),
+        (None, None) => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe".to_owned(),
     }
 }

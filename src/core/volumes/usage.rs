@@ -6,7 +6,7 @@ use crate::{
     api::{Mode, Protection, UpgradePolicySpec, VolumesSpec},
     core::{
         governs::{Governance, Standing},
-        storage::Claim,
+        storage::{Claim, Storage},
         world::{Namespace, Pod, Policy, Workload},
     },
 };
@@ -15,7 +15,7 @@ use crate::{
 pub struct Usage<'a> {
     /// The claim.
     pub claim: &'a Claim,
-    /// The first governed workload that refers to it, with its policy.
+    /// Of the governed workloads that refer to it the one whose policy protects it most, with that policy.
     pub governed: Option<Governed<'a>>,
     /// The workloads that refer to it, by their template or by the pods that they have.
     pub workloads: Vec<&'a Workload>,
@@ -65,10 +65,16 @@ pub fn of_spec(spec: &UpgradePolicySpec) -> Option<&VolumesSpec> {
 }
 
 /// The claims of a namespace by name.
-pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>) -> BTreeMap<&'a str, Usage<'a>> {
+pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, storage: &Storage) -> BTreeMap<&'a str, Usage<'a>> {
     let blank =
         |claim: &'a Claim| Usage { claim, governed: None, workloads: Vec::new(), pods: Vec::new(), wanted: false, by_cron_job: false };
-    let mut usages: BTreeMap<&str, Usage> = namespace.claims.values().map(|claim| (claim.name.as_str(), blank(claim))).collect();
+    let seen_to = |standing: &Standing| matches!(standing, Standing::Governed(_, spec) if of_spec(spec).is_some());
+    let any = governance.standings.values().any(seen_to);
+    // Where no policy sees to volumes, only what is kept already matters.
+    let volume = |claim: &Claim| storage.volume(claim.volume.as_deref()?);
+    let kept = |claim: &Claim| claim.retained || claim.protected || volume(claim).is_some_and(|volume| volume.retained);
+    let claims = namespace.claims.values().filter(|claim| any || kept(claim));
+    let mut usages: BTreeMap<&str, Usage> = claims.map(|claim| (claim.name.as_str(), blank(claim))).collect();
     if usages.is_empty() {
         return usages;
     }
@@ -95,7 +101,13 @@ pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>) -
             if let Some(usage) = usages.get_mut(name) {
                 usage.workloads.push(workload);
                 usage.wanted |= wanted;
-                usage.governed = usage.governed.or(governed);
+                // What one policy asks to keep, no other gives away.
+                let rank = |governed: &Governed| match governed.protection() {
+                    Protection::None => 0,
+                    Protection::Retain => 1,
+                    Protection::Deny => 2,
+                };
+                usage.governed = usage.governed.into_iter().chain(governed).rev().max_by_key(rank);
             }
         }
     }
@@ -109,9 +121,15 @@ fn claims_of<'a>(namespace: &'a Namespace, workload: &'a Workload, pods: &[&'a P
     let named = workload.claims.named.iter().map(|name| (name.as_str(), state.wanted > 0));
     let of_pods = pods.iter().flat_map(|pod| pod.claims.named.iter()).map(|name| (name.as_str(), true));
     let ordinals = state.ordinals.start..state.ordinals.start.saturating_add(state.wanted);
-    let of_ordinals = namespace.claims.keys().filter_map(|name| Some((name.as_str(), ordinals.contains(&ordinal(workload, name)?))));
+    let of_template = |template: &String| {
+        let prefix = format!("{template}-{}-", workload.id.name);
+        let from = namespace.claims.range(prefix.clone()..).map(|(name, _)| name.as_str());
+        from.take_while(move |name| name.starts_with(&prefix))
+    };
+    let of_ordinals = workload.claims.templates.iter().flat_map(of_template);
+    let of_ordinals = of_ordinals.filter_map(|name| Some((name, ordinals.contains(&ordinal(workload, name)?))));
     let mut found: BTreeMap<&str, bool> = BTreeMap::new();
-    for (name, wanted) in named.chain(of_pods).chain(of_ordinals.filter(|_| !workload.claims.templates.is_empty())) {
+    for (name, wanted) in named.chain(of_pods).chain(of_ordinals) {
         *found.entry(name).or_default() |= wanted;
     }
     found.into_iter().collect()

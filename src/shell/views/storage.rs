@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Kinds of volumes that nothing attaches to a node.
-const UNATTACHED: [&str; 6] = ["hostPath", "local", "nfs", "glusterfs", "cephfs", "iscsi"];
+const UNATTACHED: [&str; 5] = ["hostPath", "local", "nfs", "glusterfs", "cephfs"];
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// `v1` PersistentVolumeClaim.
@@ -47,6 +47,7 @@ impl Watched for Claims {
             bound: status["phase"] == "Bound",
             volume: text(&spec["volumeName"]).filter(|name| !name.is_empty()),
             access: access(spec),
+            modes: list(&spec["accessModes"]).filter_map(text).collect(),
             class: text(&spec["storageClassName"]).unwrap_or_default(),
             requested: bytes(&spec["resources"]["requests"]["storage"]),
         }
@@ -90,6 +91,7 @@ impl Watched for Volumes {
                 uid: text(&claim["uid"]).filter(|uid| !uid.is_empty()),
             }),
             access: access(spec),
+            modes: list(&spec["accessModes"]).filter_map(text).collect(),
             class: text(&spec["storageClassName"]).unwrap_or_default(),
             capacity: bytes(&spec["capacity"]["storage"]),
             source: match text(&spec["csi"]["driver"]) {
