@@ -186,7 +186,10 @@ async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCod
 fn forget(volume: &Volume) -> Value {
     let mut patch = json!({"metadata": {
         "uid": &*volume.uid, "resourceVersion": volume.resource_version.to_string(), "labels": {marks::RETAINED: null},
-        "annotations": {marks::PROVENANCE: null, marks::ORIGINAL_RECLAIM_POLICY: null, marks::READOPT: null, marks::READOPT_CLAIM: null},
+        "annotations": {
+            marks::PROVENANCE: null, marks::ORIGINAL_RECLAIM_POLICY: null, marks::READOPT: null, marks::READOPT_CLAIM: null, marks::FREED: null,
+            marks::UNPROTECT: null,
+        },
     }});
     if volume.claim.as_ref().is_some_and(|claim| claim.uid.is_none())
         && let Some(provenance) = volume.provenance()
