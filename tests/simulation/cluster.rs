@@ -21,6 +21,7 @@ use crate::{
     order::{self, Order},
     scenes::{At, Scene, image_of_pod, manifest, policy},
     truth::{Known, Truth, hold, image, mark},
+    volumes::{self, Kept},
 };
 
 pub const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
@@ -60,6 +61,12 @@ pub struct Seen {
     pub followed: u64,
     /// Terms that began of one of several operators.
     pub terms: u64,
+    /// Writes to claims, volumes and namespaces.
+    pub stored: usize,
+    /// Rollouts that were stuck on a volume and let go on.
+    pub unblocked: usize,
+    /// Claims that got their data again.
+    pub found_again: usize,
 }
 
 impl Seen {
@@ -79,6 +86,9 @@ impl Seen {
         self.steps += other.steps;
         self.followed += other.followed;
         self.terms += other.terms;
+        self.stored += other.stored;
+        self.unblocked += other.unblocked;
+        self.found_again += other.found_again;
     }
 }
 
@@ -112,6 +122,8 @@ pub struct Cluster {
     pub apps: Apps,
     pub consent: Consent,
     pub order: Order,
+    pub kept: Kept,
+    pub seed: u64,
     pub scene: Scene,
     pub seen: Seen,
     pub chance: Chance,
@@ -130,8 +142,11 @@ impl Cluster {
         server.twin = Some(twin);
         server.create(DEV, "ConfigMap", json!({"metadata": {"name": "app"}, "data": {"key": "0"}})).unwrap();
         server.create(DEV, "UpgradePolicy", policy(&scene.policies()[0])).unwrap();
+        if scene == Scene::Volumes {
+            volumes::set_up(&mut server, seed);
+        }
         for &(kind, name) in scene.workloads() {
-            server.create(DEV, kind, manifest(name, "v0")).unwrap();
+            server.create(DEV, kind, manifest(scene, name, "v0")).unwrap();
         }
         controllers::settle(&mut server);
         server.advance(Duration::from_secs(5));
@@ -147,6 +162,8 @@ impl Cluster {
             apps: Apps::default(),
             consent: Consent::default(),
             order: Order::default(),
+            kept: Kept::default(),
+            seed,
             scene,
             seen: Seen::default(),
             chance: Chance(seed),
@@ -234,6 +251,9 @@ impl Cluster {
             let evicted = &self.truth.known[&(kind, name)].evicted;
             self.consent.check(&self.server, (kind, name), evicted, &self.apps)?;
             self.order.check(&self.server, (kind, name), self.scene.workloads());
+        }
+        if self.scene == Scene::Volumes {
+            self.kept.check(&self.server, self.scene.workloads())?;
         }
         self.apps.start(&self.server);
         Ok(())
@@ -328,7 +348,8 @@ impl Cluster {
     pub fn send(&mut self, index: usize) -> Result<(), String> {
         let patch = &self.operator.outbox[index];
         let Some(&at @ (kind, name)) = self.scene.workloads().iter().find(|(_, name)| *name == patch.workload.name) else { return Ok(()) };
-        let before = self.server.get(kind, name).unwrap();
+        // One that was deleted meanwhile is nobody's any more.
+        let before = self.server.get(kind, name).unwrap_or_default();
         let unseen = ["UpgradePolicy", kind].into_iter().any(|kind| {
             let cursor = self.operator.cursor(kind);
             self.server.log().iter().rev().take_while(|event| event.version > cursor).any(|event| event.kind == kind)
@@ -337,7 +358,7 @@ impl Cluster {
         self.say(|| format!("the operator {} {name}: {:?} {}", Operator::purpose(&patch), result.as_ref().err(), patch.json()));
         match result {
             Ok(()) => {}
-            Err(Failure::Invalid(_)) => {
+            Err(Failure::Invalid(_) | Failure::NotFound) => {
                 self.seen.conflicts += 1;
                 return Ok(());
             }
@@ -350,6 +371,7 @@ impl Cluster {
         if patch.purpose == Purpose::Step {
             self.seen.steps += 1;
         }
+        self.kept.unblocked += usize::from(patch.purpose == Purpose::Unblock);
         let after = self.server.get(kind, name).unwrap();
         let judgement = self.operator.judged.remove(&patch.uid).unwrap_or_default();
         if let Some(wrong) = judgement.wrong {
@@ -387,6 +409,19 @@ impl Cluster {
             return Ok(());
         }
         Err(format!("P7, P16: {kind}/{name} was let through ({:?}) with {held}, id {id}, which nobody approved", patch.purpose))
+    }
+
+    /// Sends one request of the operator about storage.
+    pub fn store(&mut self, index: usize) -> Result<(), String> {
+        let (patch, result) = self.operator.store(&mut self.server, index);
+        self.say(|| format!("the operator writes {:?}: {:?} {}", patch.object, result.as_ref().err(), patch.json()));
+        match result {
+            Ok(()) => self.seen.stored += 1,
+            Err(Failure::Conflict | Failure::NotFound) => self.seen.conflicts += 1,
+            Err(Failure::Forbidden(why)) if why == NOT_LEADING => {}
+            Err(failure) => return Err(format!("the operator's patch of {:?} is refused: {failure:?}", patch.object)),
+        }
+        Ok(())
     }
 
     /// Whether the policy, as it is now, wants this workload's changes held until somebody approves.

@@ -84,7 +84,8 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
     let releases = hold(object).is_some() && sets(marks::HOLD) == Some(&None);
     let steps = sets(marks::PARTITION);
     let rolls = !releases && patch.config_hash.is_some();
-    if !releases && !rolls && (steps.is_none() || sets(marks::HOLD).is_some()) {
+    let unblocks = patch.purpose == Purpose::Unblock;
+    if !releases && !rolls && !unblocks && (steps.is_none() || sets(marks::HOLD).is_some()) {
         return judgement;
     }
     // A bypass of a config change is somebody's decision to ask nobody.
@@ -224,6 +225,13 @@ pub struct Consent {
 }
 
 impl Consent {
+    /// A workload is gone, with all its pods.
+    pub fn forget(&mut self, name: &'static str) {
+        self.pods.retain(|(of, _), _| *of != name);
+        self.scaled.remove(name);
+        self.held.remove(name);
+    }
+
     /// Something was let through: what is there and not of the newest template may go.
     pub fn let_go(&mut self, server: &Server, (kind, name): (&'static str, &'static str), drained: &BTreeSet<String>) {
         let Some(object) = server.get(kind, name) else { return };

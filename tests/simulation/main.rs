@@ -18,6 +18,7 @@ mod rest;
 mod scenes;
 mod stories;
 mod truth;
+mod volumes;
 
 use model::admission::{Rule, Twin};
 use moves::run;
@@ -116,6 +117,12 @@ fn p1_p8_p9_hold_with_two_operators() {
     assert!(seen.noes > 20 && seen.drained > 20 && seen.agreed > 20 && seen.terms > SEEDS_OF_APPS * 2, "{seen:?}");
 }
 
+#[test]
+fn p12_p13_no_data_is_lost_and_no_rollout_deadlocks_on_a_volume() {
+    let seen = play(Scene::Volumes, 0..SEEDS_OF_APPS);
+    assert!(seen.unblocked > 2 && seen.found_again > 5 && seen.stored > 100 && seen.agreed > 5, "{seen:?}");
+}
+
 /// Whether some seed shows that something is missing.
 fn is_noticed(scene: Scene, twin: Twin, fault: Option<Fault>) -> bool {
     (0..60).any(|seed| run(scene, seed, MOVES, twin, fault, false).is_err())
@@ -135,5 +142,8 @@ fn the_simulation_sees_when_a_guard_is_missing() {
     }
     for fault in [Fault::IgnoresSteps, Fault::IgnoresMaximum] {
         assert!(is_noticed(Scene::Steps, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+    }
+    for fault in [Fault::IgnoresExclusive, Fault::KeepsNothing, Fault::FindsNothing, Fault::EndsUnasked] {
+        assert!(is_noticed(Scene::Volumes, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     apps::Mood,
     cluster::{APPROVER, Cluster, DEV, ON_CALL, Seen},
-    operator::{Fault, KINDS, NOT_LEADING},
+    operator::{Fault, KINDS, NOT_LEADING, WITHOUT_STORAGE},
     scenes::{At, Scene, image_of_pod, is_broken, manifest, policy, put_image},
     truth::{hold, image, mark, pods, stands},
 };
@@ -25,6 +25,10 @@ impl Cluster {
         }
         if self.scene.asks() {
             match self.chance.below(20) {
+                0..=6 if self.scene == Scene::Volumes && self.chance.below(2) == 0 => {
+                    self.storage_move();
+                    return self.check();
+                }
                 0..=2 if self.standby.is_some() => {
                     let lost = [self.chance.below(8) == 0, self.chance.below(8) == 0];
                     self.elect(lost);
@@ -47,12 +51,17 @@ impl Cluster {
                 }
             }
             46..=66 => {
-                let (kind, ..) = *self.chance.of(&KINDS);
+                let kinds = if self.scene == Scene::Volumes { &KINDS[..] } else { &KINDS[..WITHOUT_STORAGE] };
+                let (kind, ..) = *self.chance.of(kinds);
                 for _ in 0..=self.chance.below(6) {
                     self.operator.deliver(&self.server, kind);
                 }
             }
             67..=79 => drop(self.decide()),
+            80..=91 if !self.operator.stores.is_empty() && self.chance.below(2) == 0 => {
+                let index = self.chance.below(self.operator.stores.len() as u64);
+                self.store(usize::try_from(index).unwrap())?;
+            }
             80..=91 if !self.operator.outbox.is_empty() => {
                 let index = self.chance.below(self.operator.outbox.len() as u64);
                 self.send(usize::try_from(index).unwrap())?;
@@ -95,7 +104,10 @@ impl Cluster {
                 self.set_image(at, &to);
             }
             8 => {
-                let replicas = self.chance.below(4);
+                let replicas = self.chance.below(match (self.scene, kind) {
+                    (Scene::Volumes, "Deployment") => 2,
+                    _ => 4,
+                });
                 self.say(|| format!("dev scales {name} to {replicas}"));
                 if object["spec"]["replicas"].as_u64().unwrap() > replicas {
                     self.known(kind, name).scaled = true;
@@ -141,7 +153,7 @@ impl Cluster {
             }
             16 => {
                 self.say(|| format!("dev replaces {name} by a manifest"));
-                let mut manifest = manifest(name, &image(&object));
+                let mut manifest = manifest(self.scene, name, &image(&object));
                 manifest["spec"]["replicas"] = object["spec"]["replicas"].clone();
                 manifest["metadata"]["labels"]["managed"] = object["metadata"]["labels"]["managed"].clone();
                 let before = object.clone();
@@ -243,18 +255,26 @@ impl Cluster {
     }
 
     pub fn evict(&mut self) {
-        let at @ (kind, name) = *self.chance.of(self.scene.workloads());
+        let (_, name) = *self.chance.of(self.scene.workloads());
         let uids: Vec<_> = pods(&self.server, name).into_keys().collect();
         if uids.is_empty() {
             return;
         }
         let uid = self.chance.of(&uids).clone();
         let pod = self.server.list("Pod").into_iter().find(|pod| pod["metadata"]["uid"] == *uid).unwrap();
-        self.say(|| format!("a pod of {name} is evicted"));
-        self.known(at.0, at.1).evicted.insert(uid.clone());
-        self.known(at.0, at.1).excused.insert(uid);
-        let _ = kind;
-        self.server.delete("Pod", pod["metadata"]["name"].as_str().unwrap());
+        self.evict_pod(&pod);
+    }
+
+    pub fn evict_pod(&mut self, pod: &Value) {
+        let (name, uid) = (pod["metadata"]["name"].as_str().unwrap(), pod["metadata"]["uid"].as_str().unwrap());
+        self.say(|| format!("{name} is evicted"));
+        let at = self.scene.workloads().iter().find(|(_, workload)| pod["metadata"]["labels"]["app"] == *workload);
+        if let Some((kind, workload)) = at {
+            let known = self.known(kind, workload);
+            known.evicted.insert(uid.to_owned());
+            known.excused.insert(uid.to_owned());
+        }
+        self.server.delete("Pod", name);
     }
 
     /// For a while nothing is late or lost.
@@ -288,6 +308,11 @@ impl Cluster {
             self.decide();
             while !self.operator.outbox.is_empty() {
                 self.send(0)?;
+                self.check()?;
+                busy = true;
+            }
+            while !self.operator.stores.is_empty() {
+                self.store(0)?;
                 self.check()?;
                 busy = true;
             }
@@ -432,5 +457,6 @@ pub fn run(scene: Scene, seed: u64, moves: usize, twin: Twin, fault: Option<Faul
     for one in cluster.operator.attention.iter().filter(|_| aloud) {
         println!("status: {}/{} {:?} ({:?}): {}", one.kind, one.name, one.phase, one.reason, one.message);
     }
-    result.map(|()| Seen { followed: cluster.order.followed, ..cluster.seen })
+    let (unblocked, found_again) = (cluster.kept.unblocked, cluster.kept.found_again);
+    result.map(|()| Seen { followed: cluster.order.followed, unblocked, found_again, ..cluster.seen })
 }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lockkeeper::{
     api::Attention,
     core::{
         arrange::{Surroundings, assess_all},
         config::digest::Key,
-        decision::{Event, Patch, Purpose, Release},
+        decision::{Event, Patch, Purpose, Release, StorageObject, StoragePatch},
         gates::{
             answer::Answer,
             conversation::{Call, Errand, Report},
@@ -25,7 +26,10 @@ use lockkeeper::{
         digest,
         index::Index,
         streams::{Object, Step, StreamId, object},
-        views::{ConfigMaps, ControllerRevisions, Definitions, Deployments, Pods, Policies, ReplicaSets, StatefulSets},
+        views::{
+            ConfigMaps, ControllerRevisions, Definitions, Deployments, Pods, Policies, ReplicaSets, StatefulSets,
+            storage::{Claims, Drivers, Namespaces, Volumes},
+        },
     },
 };
 use model::{
@@ -36,7 +40,10 @@ use serde_json::{Value, json};
 
 use crate::{consent::Judgement, election::Candidate};
 
-pub const KINDS: [(&str, &str, bool); 7] = [
+/// So many of the kinds are not of storage.
+pub const WITHOUT_STORAGE: usize = 7;
+
+pub const KINDS: [(&str, &str, bool); 11] = [
     ("UpgradePolicy", "upgradepolicies", false),
     ("Deployment", "deployments", false),
     ("StatefulSet", "statefulsets", false),
@@ -44,6 +51,10 @@ pub const KINDS: [(&str, &str, bool); 7] = [
     ("ReplicaSet", "replicasets", true),
     ("ControllerRevision", "controllerrevisions", true),
     ("Pod", "pods", true),
+    ("PersistentVolumeClaim", "persistentvolumeclaims", false),
+    ("PersistentVolume", "persistentvolumes", false),
+    ("Namespace", "namespaces", false),
+    ("CSIDriver", "csidrivers", false),
 ];
 
 /// The uid of our CRD.
@@ -68,6 +79,14 @@ pub enum Fault {
     IgnoresSteps,
     /// It knows of no maximum.
     IgnoresMaximum,
+    /// It leaves the strategy of those with exclusive claims as it is.
+    IgnoresExclusive,
+    /// It keeps no data.
+    KeepsNothing,
+    /// It gives no claim its data again.
+    FindsNothing,
+    /// A rollout that is stuck goes on whatever the app says.
+    EndsUnasked,
 }
 
 /// A call on its way: the pods are reached one after the other.
@@ -104,6 +123,8 @@ pub struct Operator {
     /// Of workloads, the newest that was shown that its controller had taken up.
     pub taken_up: Shown,
     pub outbox: Vec<Patch>,
+    /// Requests about storage.
+    pub stores: Vec<StoragePatch>,
     /// What was found of each request when it was decided on, by the workload's uid.
     pub judged: HashMap<Uid, Judgement>,
     pub talks: Vec<Talk>,
@@ -115,6 +136,9 @@ pub struct Operator {
     pub told: Vec<(String, Event, String)>,
     /// What the status of the policy says of workloads that are not simply up to date.
     pub attention: Vec<Attention>,
+    pub conditions: Vec<Condition>,
+    /// What stands and was told.
+    stands: HashMap<String, BTreeSet<(Uid, Event)>>,
     fault: Option<Fault>,
     /// Where there are several: its part in their election.
     pub candidate: Option<Candidate>,
@@ -143,6 +167,10 @@ fn seen(kind: &str, value: Value) -> Object {
         "ReplicaSet" => object::<ReplicaSets>(serde_json::from_value(value).unwrap()),
         "ControllerRevision" => object::<ControllerRevisions>(serde_json::from_value(value).unwrap()),
         "Pod" => object::<Pods>(serde_json::from_value(value).unwrap()),
+        "PersistentVolumeClaim" => object::<Claims>(serde_json::from_value(value).unwrap()),
+        "PersistentVolume" => object::<Volumes>(serde_json::from_value(value).unwrap()),
+        "Namespace" => object::<Namespaces>(serde_json::from_value(value).unwrap()),
+        "CSIDriver" => object::<Drivers>(serde_json::from_value(value).unwrap()),
         _ => object::<Definitions>(serde_json::from_value(value).unwrap()),
     }
 }
@@ -150,12 +178,22 @@ fn seen(kind: &str, value: Value) -> Object {
 /// A policy as an operator reads it that does not know some of it.
 fn as_read(fault: Option<Fault>, kind: &str, object: &Value) -> Value {
     let mut object = object.clone();
+    let is_policy = kind == "UpgradePolicy";
+    let volumes = object["spec"]["volumes"].as_object_mut().filter(|_| is_policy);
     let ignored = match fault {
+        Some(Fault::IgnoresExclusive) => {
+            volumes.into_iter().for_each(|volumes| drop(volumes.insert("exclusiveClaims".to_owned(), json!("Ignore"))));
+            return object;
+        }
+        Some(Fault::KeepsNothing) => {
+            volumes.into_iter().for_each(|volumes| drop(volumes.insert("protection".to_owned(), json!("None"))));
+            return object;
+        }
         Some(Fault::IgnoresSteps) => "steps",
         Some(Fault::IgnoresMaximum) => "maxConcurrent",
         _ => return object,
     };
-    if let Some(rollout) = object["spec"]["rollout"].as_object_mut().filter(|_| kind == "UpgradePolicy") {
+    if let Some(rollout) = object["spec"]["rollout"].as_object_mut().filter(|_| is_policy) {
         rollout.remove(ignored);
     }
     object
@@ -202,6 +240,7 @@ impl Operator {
             shown,
             taken_up,
             outbox: Vec::new(),
+            stores: Vec::new(),
             judged: HashMap::new(),
             talks: Vec::new(),
             heard: BTreeMap::new(),
@@ -209,6 +248,8 @@ impl Operator {
             wake: None,
             told: Vec::new(),
             attention: Vec::new(),
+            conditions: Vec::new(),
+            stands: HashMap::new(),
             fault,
             candidate: None,
             leads: None,
@@ -294,7 +335,7 @@ impl Operator {
             activities: &self.activities,
             memories: &self.memories,
             storage: self.index.storage(),
-            told: &HashMap::new(),
+            told: &self.stands,
             now,
         };
         let assessments = assess_all(namespace, &around);
@@ -302,7 +343,12 @@ impl Operator {
         let decision = assessments.arrange(&slots::allot(&demands, 100), &self.memories);
         self.memories.extend(decision.memories);
         self.wake = decision.wake;
-        self.attention = decision.statuses.into_iter().flat_map(|(_, status)| status.attention).collect();
+        self.stands.insert(NAMESPACE.to_owned(), decision.told);
+        (self.attention, self.conditions) = (Vec::new(), Vec::new());
+        for (_, status) in decision.statuses {
+            self.attention.extend(status.attention);
+            self.conditions.extend(status.conditions);
+        }
         for call in decision.calls {
             let answers = vec![None; call.visits.len()];
             self.talks.push(Talk { call, begun: now, answers });
@@ -310,7 +356,13 @@ impl Operator {
         for notice in decision.notices {
             self.told.push((notice.subject.to_string(), notice.event, notice.message));
         }
-        let new = !decision.patches.is_empty();
+        let new = !decision.patches.is_empty() || !decision.storage.is_empty();
+        for (patch, _) in decision.storage {
+            if self.fault != Some(Fault::FindsNothing) || patch.claim_uid.is_none() {
+                self.activities.insert(patch.uid.clone(), Activity { in_flight: true, begins: false, trouble: None });
+                self.stores.push(patch);
+            }
+        }
         for patch in decision.patches {
             let begins =
                 matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step | Purpose::Unblock);
@@ -353,6 +405,33 @@ impl Operator {
         (patch, result.map(drop))
     }
 
+    /// Sends one request about storage. The patch, and what came of it.
+    pub fn store(&mut self, server: &mut Server, index: usize) -> (StoragePatch, Result<(), Failure>) {
+        let patch = self.stores.remove(index);
+        if !self.may_act(server.now()) {
+            self.activities.remove(&patch.uid);
+            return (patch, Err(Failure::Forbidden(NOT_LEADING.to_owned())));
+        }
+        let (kind, name) = match &patch.object {
+            StorageObject::Claim(name) => ("PersistentVolumeClaim", name),
+            StorageObject::Volume(name) => ("PersistentVolume", name),
+            StorageObject::Namespace(name) => ("Namespace", name),
+        };
+        let result = server.update(ACCOUNT, kind, name, |object| json_patch::merge(object, &patch.json()));
+        let shown = self.index.version_of(NAMESPACE, &patch.object).unwrap_or_default();
+        match &result {
+            Ok(object) => {
+                let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+                match version <= shown {
+                    true => drop(self.activities.remove(&patch.uid)),
+                    false => drop(self.awaited.insert(patch.uid.clone(), version)),
+                }
+            }
+            Err(_) => drop(self.activities.remove(&patch.uid)),
+        }
+        (patch, result.map(drop))
+    }
+
     /// What came of a call is heard, or what the fault makes of it. Nobody listens for a workload of which nothing is remembered.
     pub fn hear(&mut self, index: usize, now: Timestamp) {
         let Talk { call, begun, answers } = self.talks.remove(index);
@@ -370,6 +449,9 @@ impl Operator {
             self.drained.extend(call.visits.iter().map(|visit| visit.pod.clone()));
         }
         match (self.fault, call.errand) {
+            (Some(Fault::EndsUnasked), Errand::Ask) if call.change.starts_with("volume-") => {
+                answers.iter_mut().for_each(|answer| *answer = Answer::Yes);
+            }
             (Some(Fault::IgnoresNo), Errand::Ask) => {
                 answers.iter_mut().filter(|answer| matches!(answer, Answer::No(_))).for_each(|answer| *answer = Answer::Yes);
             }

@@ -104,6 +104,9 @@ impl Cluster {
         if self.server.update(DEV, "UpgradePolicy", "shop", |one| one["spec"] = policy["spec"].clone()).is_err() {
             self.server.create(DEV, "UpgradePolicy", policy).unwrap();
         }
+        if self.scene == Scene::Volumes {
+            self.restore()?;
+        }
         for &at in self.scene.workloads() {
             let object = self.server.get(at.0, at.1).unwrap();
             self.declare(at, &object, 0);
@@ -132,8 +135,10 @@ impl Cluster {
                 return Err(format!("P9: everything may pass, and {} is still old", pod["metadata"]["name"]));
             }
         }
-        if self.scene == Scene::Steps {
-            self.step_by_step()?;
+        match self.scene {
+            Scene::Steps => self.step_by_step()?,
+            Scene::Volumes => self.all_run()?,
+            _ => {}
         }
         self.say(|| "the operator starts again, and nothing more is to be done".to_owned());
         let version = self.server.version();

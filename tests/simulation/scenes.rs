@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::volumes::mount;
+
 /// Kind and name of a workload.
 pub type At = (&'static str, &'static str);
 
@@ -18,12 +20,14 @@ pub enum Scene {
     Steps,
     /// Two operators, of which one leads.
     Replicas,
+    /// Workloads have volumes.
+    Volumes,
 }
 
 impl Scene {
     /// By its name, for who replays a seed.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Approvals, Self::Asked, Self::Walks, Self::Steps, Self::Replicas]
+        [Self::Approvals, Self::Asked, Self::Walks, Self::Steps, Self::Replicas, Self::Volumes]
             .into_iter()
             .find(|scene| format!("{scene:?}").eq_ignore_ascii_case(name))
     }
@@ -31,6 +35,7 @@ impl Scene {
     pub fn workloads(self) -> &'static [At] {
         match self {
             Self::Steps => &[("Deployment", "api"), ("StatefulSet", "db"), ("StatefulSet", "queue"), ("Deployment", "web")],
+            Self::Volumes => &[("Deployment", "web"), ("StatefulSet", "db"), ("Deployment", "api")],
             _ => &[("Deployment", "web"), ("StatefulSet", "db")],
         }
     }
@@ -48,6 +53,7 @@ impl Scene {
             Self::Walks => 6,
             Self::Steps => 7,
             Self::Replicas => 6 + 6,
+            Self::Volumes => 6,
         }
     }
 
@@ -103,6 +109,22 @@ impl Scene {
                     json!({}),
                 ]
             }
+            Self::Volumes => {
+                let prepare = json!({"timeout": "40s"});
+                vec![
+                    json!({"volumes": {"orphanedAfter": "30s"}}),
+                    json!({"volumes": {}, "gates": {"app": app(json!({}))}}),
+                    json!({"volumes": {"exclusiveClaims": "Recreate"}, "gates": {"app": app(json!({"prepare": prepare}))}}),
+                    json!({"volumes": {"protection": "Deny"}}),
+                    json!({"volumes": {}, "gates": {"app": app(json!({"scope": "Pod"}))}}),
+                    json!({"volumes": {"readopt": "Never", "orphanedAfter": "30s"}}),
+                    json!({"volumes": {}, "mode": "Freeze"}),
+                    json!({"volumes": {}, "mode": "Observe"}),
+                    json!({"volumes": {"exclusiveClaims": "Report"}}),
+                    json!({"volumes": {"exclusiveClaims": "Ignore", "protection": "None"}}),
+                    json!({}),
+                ]
+            }
             Self::Steps => {
                 let step = |tier: &str| json!({"name": tier, "selector": {"matchLabels": {"tier": tier}}});
                 let follows = |tier: &str| json!({"name": tier, "selector": {"matchLabels": {"tier": tier}}, "restartWith": "Previous"});
@@ -124,7 +146,12 @@ impl Scene {
     }
 }
 
-pub fn manifest(name: &str, image: &str) -> Value {
+/// The claim that a Deployment names.
+pub fn claim_name(workload: &str) -> &'static str {
+    if workload == "api" { "single" } else { "data" }
+}
+
+pub fn manifest(scene: Scene, name: &str, image: &str) -> Value {
     let tier = match name {
         "db" | "queue" => "data",
         "api" => "logic",
@@ -136,7 +163,15 @@ pub fn manifest(name: &str, image: &str) -> Value {
     });
     let mut template = json!({"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}});
     put_image(&mut template, image);
-    json!({"metadata": {"name": name, "labels": labels, "annotations": {"team": "a"}}, "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template}})
+    let mut manifest = json!({
+        "metadata": {"name": name, "labels": labels, "annotations": {"team": "a"}},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template},
+    });
+    if scene == Scene::Volumes {
+        let kind = scene.workloads().iter().find(|(_, one)| *one == name).map_or("", |(kind, _)| kind);
+        mount(kind, name, &mut manifest);
+    }
+    manifest
 }
 
 /// An image whose pods are never ready.

@@ -175,7 +175,9 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
             );
             judged.danger(&one.provenance.policy, Danger::VolumeDoesNotFit(message));
         }
-        if one.volume.phase == VolumePhase::Released && others.is_empty() {
+        // One that is just being given to the claim has its uid before it has another phase.
+        let is_given = claim.is_some_and(|claim| one.volume.is_of(&scene.namespace.name, claim));
+        if one.volume.phase == VolumePhase::Released && !is_given && others.is_empty() {
             free(one, judged);
         }
         return;
