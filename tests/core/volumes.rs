@@ -4,6 +4,7 @@ use lockkeeper::{
     api::{Phase, Reason, WorkloadKind},
     core::{
         decision::{Event, StorageObject, StoragePatch},
+        volumes::State,
         world::Uid,
     },
     shell::{
@@ -415,6 +416,25 @@ fn p12_a_volume_that_is_chosen_is_free_before_the_claim_with_the_younger_one_is_
     world.change(&volume, json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": null}}}));
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string());
+}
+
+#[test]
+fn p12_what_is_left_is_judged_by_the_claim_of_its_name_whoever_governs_that() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.namespace.policies.clear();
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
+    world.later(60);
+    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Available"}}));
+    world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "the claim has a younger volume");
+    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Released"}}));
+    let states: Vec<_> =
+        lockkeeper::core::volumes::states(&world.namespace, &world.storage, world.now).into_iter().map(|kept| kept.state).collect();
+    assert_eq!(states, [State::Shadowed]);
 }
 
 #[test]

@@ -70,9 +70,11 @@ pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, s
         |claim: &'a Claim| Usage { claim, governed: None, workloads: Vec::new(), pods: Vec::new(), wanted: false, by_cron_job: false };
     let seen_to = |standing: &Standing| matches!(standing, Standing::Governed(_, spec) if of_spec(spec).is_some());
     let any = governance.standings.values().any(seen_to);
-    // Where no policy sees to volumes, only what is kept already matters.
-    let volume = |claim: &Claim| storage.volume(claim.volume.as_deref()?);
-    let kept = |claim: &Claim| claim.retained || claim.protected || volume(claim).is_some_and(|volume| volume.retained);
+    // Where no policy sees to volumes, only what is kept already matters, and claims of the names that volumes were left of.
+    let retained = || storage.of_namespace(&namespace.name).filter(|volume| volume.retained);
+    let noted = retained().filter_map(|volume| volume.provenance().map(|of| of.claim));
+    let names: BTreeSet<String> = noted.chain(retained().filter_map(|volume| Some(volume.claim.as_ref()?.name.clone()))).collect();
+    let kept = |claim: &Claim| claim.retained || claim.protected || names.contains(&claim.name);
     let claims = namespace.claims.values().filter(|claim| any || kept(claim));
     let mut usages: BTreeMap<&str, Usage> = claims.map(|claim| (claim.name.as_str(), blank(claim))).collect();
     if usages.is_empty() {
