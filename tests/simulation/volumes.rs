@@ -33,7 +33,7 @@ pub fn spec_of_claim(class: &str, mode: &str) -> Value {
 
 /// Nodes, classes and claims, before there is any workload.
 pub fn set_up(server: &mut Server, seed: u64) {
-    let labels = if seed % 2 == 0 { json!({marks::ALLOW_DENY: "true"}) } else { json!({}) };
+    let labels = if seed.is_multiple_of(2) { json!({marks::ALLOW_DENY: "true"}) } else { json!({}) };
     server.create(DEV, "Namespace", json!({"metadata": {"name": NAMESPACE, "labels": labels}})).unwrap();
     for node in NODES {
         server.create(DEV, "Node", json!({"metadata": {"name": node}})).unwrap();
