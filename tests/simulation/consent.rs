@@ -201,8 +201,9 @@ impl Question<'_> {
                 return Some(format!("{name} may take new work"));
             }
         }
-        // Nobody is left to ask only when that has been so for long enough.
-        let last = ends.iter().map(|pod| ready_moved(pod).1).max().filter(|_| !counted && !self.reverts)?;
+        // Nobody is left to ask only when that has been so for long enough. One that never ran was never Ready.
+        let ran = ends.iter().filter(|pod| pod["status"]["phase"] == "Running");
+        let last = ran.map(|pod| ready_moved(pod).1).max().filter(|_| !counted && !self.reverts)?;
         (last + gate.broken_after.length() > self.now).then(|| format!("nobody answered, but one was Ready until {last}"))
     }
 }

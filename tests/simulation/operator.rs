@@ -178,23 +178,23 @@ fn seen(kind: &str, value: Value) -> Object {
 /// A policy as an operator reads it that does not know some of it.
 fn as_read(fault: Option<Fault>, kind: &str, object: &Value) -> Value {
     let mut object = object.clone();
-    let is_policy = kind == "UpgradePolicy";
-    let volumes = object["spec"]["volumes"].as_object_mut().filter(|_| is_policy);
-    let ignored = match fault {
-        Some(Fault::IgnoresExclusive) => {
-            volumes.into_iter().for_each(|volumes| drop(volumes.insert("exclusiveClaims".to_owned(), json!("Ignore"))));
-            return object;
+    if kind != "UpgradePolicy" {
+        return object;
+    }
+    let mut leave_out = |section: &str, field: &str, value: Option<&str>| {
+        let section = object.get_mut("spec").and_then(|spec| spec.get_mut(section)).and_then(Value::as_object_mut);
+        match (section, value) {
+            (Some(section), None) => drop(section.remove(field)),
+            (Some(section), Some(value)) => drop(section.insert(field.to_owned(), json!(value))),
+            (None, _) => {}
         }
-        Some(Fault::KeepsNothing) => {
-            volumes.into_iter().for_each(|volumes| drop(volumes.insert("protection".to_owned(), json!("None"))));
-            return object;
-        }
-        Some(Fault::IgnoresSteps) => "steps",
-        Some(Fault::IgnoresMaximum) => "maxConcurrent",
-        _ => return object,
     };
-    if let Some(rollout) = object["spec"]["rollout"].as_object_mut().filter(|_| is_policy) {
-        rollout.remove(ignored);
+    match fault {
+        Some(Fault::IgnoresSteps) => leave_out("rollout", "steps", None),
+        Some(Fault::IgnoresMaximum) => leave_out("rollout", "maxConcurrent", None),
+        Some(Fault::IgnoresExclusive) => leave_out("volumes", "exclusiveClaims", Some("Ignore")),
+        Some(Fault::KeepsNothing) => leave_out("volumes", "protection", Some("None")),
+        _ => {}
     }
     object
 }

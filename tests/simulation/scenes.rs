@@ -112,8 +112,8 @@ impl Scene {
             Self::Volumes => {
                 let prepare = json!({"timeout": "40s"});
                 vec![
-                    json!({"volumes": {"orphanedAfter": "30s"}}),
                     json!({"volumes": {}, "gates": {"app": app(json!({}))}}),
+                    json!({"volumes": {"orphanedAfter": "30s"}}),
                     json!({"volumes": {"exclusiveClaims": "Recreate"}, "gates": {"app": app(json!({"prepare": prepare}))}}),
                     json!({"volumes": {"protection": "Deny"}}),
                     json!({"volumes": {}, "gates": {"app": app(json!({"scope": "Pod"}))}}),

@@ -278,6 +278,20 @@ fn a_stateful_set_makes_its_claims_and_finds_them_again() {
 }
 
 #[test]
+fn a_pod_of_a_stateful_set_that_waits_gets_another_claim() {
+    let mut server = new();
+    ["node-a", "node-b"].into_iter().for_each(|node| cordon(&mut server, node, true));
+    stateful_set(&mut server, &json!({}));
+    assert_eq!(pods(&server), ["v1 none Pending"]);
+    let before = server.get(CLAIM, "data-db-0").unwrap()["metadata"]["uid"].clone();
+    server.delete(CLAIM, "data-db-0");
+    settle(&mut server);
+    assert_ne!(server.get(CLAIM, "data-db-0").unwrap()["metadata"]["uid"], before);
+    cordon(&mut server, "node-a", false);
+    assert_eq!(pods(&server), ["v1 node-a Running", "v1 node-a Running"]);
+}
+
+#[test]
 fn a_retention_policy_of_a_stateful_set_deletes_claims_by_their_owners() {
     let mut server = new();
     stateful_set(&mut server, &json!({"whenDeleted": "Delete", "whenScaled": "Delete"}));

@@ -101,22 +101,10 @@ impl<'a> Run<'a> {
         let labels = [(REVISION, revision), ("apps.kubernetes.io/pod-index", &index), ("statefulset.kubernetes.io/pod-name", &pod_name)];
         let mut pod = pod(&pod_name, &of["data"]["spec"]["template"], owner("StatefulSet", self.object), &labels);
         pod["spec"]["hostname"] = json!(pod_name);
+        if let Some(did) = self.create_claim(server, ordinal) {
+            return did;
+        }
         for (template, claim_name) in self.claims(ordinal) {
-            match server.get("PersistentVolumeClaim", &claim_name) {
-                None => {
-                    let mut metadata = template["metadata"].clone();
-                    metadata["name"] = json!(claim_name);
-                    if let Some(labels) = self.object["spec"]["selector"]["matchLabels"].as_object() {
-                        labels.iter().for_each(|(key, value)| metadata["labels"][key] = value.clone());
-                    }
-                    let claim = json!({"metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}});
-                    server.control_create("PersistentVolumeClaim", claim);
-                    return true;
-                }
-                // The pod waits until it is gone.
-                Some(claim) if !is_staying(&claim) => return false,
-                Some(_) => {}
-            }
             let of_claim = json!({"name": template["metadata"]["name"], "persistentVolumeClaim": {"claimName": claim_name}});
             match pod["spec"]["volumes"].as_array_mut() {
                 Some(volumes) => volumes.push(of_claim),
@@ -125,6 +113,27 @@ impl<'a> Run<'a> {
         }
         server.control_create("Pod", pod);
         true
+    }
+
+    /// Creates the first claim of an ordinal that is missing. Returns whether it did, unless all are there: it waits for one that is going.
+    fn create_claim(&self, server: &mut Server, ordinal: i64) -> Option<bool> {
+        for (template, claim_name) in self.claims(ordinal) {
+            match server.get("PersistentVolumeClaim", &claim_name) {
+                Some(claim) if is_staying(&claim) => {}
+                Some(_) => return Some(false),
+                None => {
+                    let mut metadata = template["metadata"].clone();
+                    metadata["name"] = json!(claim_name);
+                    if let Some(labels) = self.object["spec"]["selector"]["matchLabels"].as_object() {
+                        labels.iter().for_each(|(key, value)| metadata["labels"][key] = value.clone());
+                    }
+                    let claim = json!({"metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}});
+                    server.control_create("PersistentVolumeClaim", claim);
+                    return Some(true);
+                }
+            }
+        }
+        None
     }
 
     /// The templates of claims, and the names of the claims of an ordinal.
@@ -166,6 +175,8 @@ impl<'a> Run<'a> {
         for ordinal in ordinals.clone() {
             match self.at(ordinal) {
                 None => return self.create(server, ordinal),
+                // One whose claim went before it had a node gets another one.
+                Some(pod) if pod["status"]["phase"] == "Pending" && self.create_claim(server, ordinal) == Some(true) => return true,
                 // In order, and each only once the one before is ready (kubernetes#67250: also when its revision is withdrawn).
                 Some(pod) if monotonic && !(is_staying(pod) && self.is_available(pod)) => return false,
                 Some(_) => {}
