@@ -640,3 +640,15 @@ fn p14_a_volume_that_is_just_being_given_to_a_claim_is_not_taken_away_again() {
     world.act();
     assert_eq!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"], "claim-new");
 }
+
+#[test]
+fn p12_a_claim_that_came_and_went_while_nobody_looked_keeps_no_data_from_being_found() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.act();
+    let volume = StorageObject::Volume("pv-data".into());
+    world.change(&volume, json!({"spec": {"claimRef": {"uid": "claim-nobody-saw"}}, "status": {"phase": "Released"}}));
+    world.act();
+    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
+}

@@ -217,10 +217,10 @@ pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
     }
 }
 
-/// The next claim of that name gets it. The uid of another claim than the one that is gone is the binder's, which is giving it to that one.
+/// The next claim of that name gets it. Whose uid it bears need not be known: a claim may have come and gone while nobody looked.
 fn free(one: &Leftover, judged: &mut Judged) {
-    let Provenance { namespace, claim, claim_uid, .. } = &one.provenance;
-    let of_gone = |of: &ClaimReference| of.namespace == *namespace && of.name == *claim && of.uid.as_ref() == Some(claim_uid);
+    let Provenance { namespace, claim, .. } = &one.provenance;
+    let of_gone = |of: &ClaimReference| of.namespace == *namespace && of.name == *claim && of.uid.is_some();
     if one.volume.claim.as_ref().is_some_and(of_gone) {
         let mut patch = StoragePatch::new(StorageObject::Volume(one.volume.name.clone()), &one.volume.uid, one.volume.resource_version);
         patch.claim_uid = Some(None);
