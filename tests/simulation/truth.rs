@@ -103,7 +103,13 @@ impl Truth {
                 .list("ReplicaSet")
                 .into_iter()
                 .filter(|set| set["metadata"]["ownerReferences"][0]["name"] == name && set["spec"]["replicas"] != 0);
-            let under_way = wanted.map(|set| image(&set)).chain(server_settled(server, kind, &object));
+            // Paused when no ReplicaSet is to have pods, as amid a Recreate, a Deployment comes back at the one that was made last.
+            let own = |set: &std::sync::Arc<Value>| set["metadata"]["ownerReferences"][0]["name"] == name;
+            let last = server.list("ReplicaSet").into_iter().filter(own).max_by_key(|set| {
+                let of = |field: &str| set["metadata"][field].as_str().unwrap_or_default().to_owned();
+                (of("creationTimestamp"), of("name"))
+            });
+            let under_way = wanted.map(|set| image(&set)).chain(server_settled(server, kind, &object)).chain(last.map(|set| image(&set)));
             let images: BTreeSet<String> = pods.values().cloned().chain(known.settled.clone()).chain(under_way).collect();
             let change = (hold.unwrap_or_default().to_owned(), image(&object));
             known.hold = Some(HoldBegun { images, pods: pods.keys().cloned().collect(), change });

@@ -13,7 +13,7 @@ use crate::{
     cluster::{Cluster, DEV, pods_of},
     consent::{belongs, runs},
     scenes::{At, claim_name, manifest},
-    truth::{Known, mark},
+    truth::{Known, hold, mark},
 };
 
 const CLAIM: &str = "PersistentVolumeClaim";
@@ -111,7 +111,9 @@ impl Kept {
             }
         }
         for &(kind, of) in workloads {
-            let Some(object) = server.get(kind, of).filter(|object| kind == "Deployment" && mark(object, "volume-access").is_some()) else {
+            // Held amid a rollout, each ReplicaSet keeps the pods that it had.
+            let recreated = |object: &Value| kind == "Deployment" && mark(object, "volume-access").is_some() && hold(object).is_none();
+            let Some(object) = server.get(kind, of).filter(|object| recreated(object)) else {
                 self.recreated.remove(of);
                 continue;
             };

@@ -165,6 +165,17 @@ fn a_claim_whose_volume_is_gone_or_another_ones_is_lost() {
 }
 
 #[test]
+fn a_bound_claim_whose_volume_names_no_uid_any_more_is_lost() {
+    let mut server = new();
+    claim(&mut server, "data", "disk", "ReadWriteOnce");
+    settle(&mut server);
+    let volume = volume_of(&server, "data");
+    edit(&mut server, VOLUME, &volume, &json!({"spec": {"claimRef": {"uid": null}}}));
+    assert_eq!(phase(&server, CLAIM, "data"), "Lost");
+    assert_eq!(server.list("Disk").len(), 1);
+}
+
+#[test]
 fn a_uid_that_does_not_match_means_that_the_claim_is_gone_and_the_data_goes() {
     let mut server = new();
     claim(&mut server, "data", "disk", "ReadWriteOnce");

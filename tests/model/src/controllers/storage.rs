@@ -104,7 +104,10 @@ pub fn claim(server: &mut Server, of: &str) -> bool {
     let volume = named.and_then(|volume| server.get(VOLUME, volume));
     if !claim["metadata"]["annotations"][BOUND].is_null() {
         return match volume {
-            Some(volume) if volume["spec"]["claimRef"].is_null() || is_for(&volume, &claim) => bind(server, &claim, &volume),
+            // A volume without a uid is as good as another one's by now.
+            Some(volume) if volume["spec"]["claimRef"].is_null() || volume["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"] => {
+                bind(server, &claim, &volume)
+            }
             _ => set_phase(server, CLAIM, &claim, "Lost"),
         };
     }
