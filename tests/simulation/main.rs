@@ -125,7 +125,7 @@ fn p12_p13_no_data_is_lost_and_no_rollout_deadlocks_on_a_volume() {
 
 /// Whether some seed shows that something is missing.
 fn is_noticed(scene: Scene, twin: Twin, fault: Option<Fault>) -> bool {
-    (0..60).any(|seed| run(scene, seed, MOVES, twin, fault, false).is_err())
+    (0..300).any(|seed| run(scene, seed, MOVES, twin, fault, false).is_err())
 }
 
 #[test]
