@@ -288,7 +288,7 @@ impl Judges {
 }
 
 #[tokio::test]
-async fn the_twin_answers_as_the_real_policies_do_about_storage() {
+async fn the_twin_answers_as_the_real_policies_do_about_storage_exclusively() {
     // It would put right what is planted here.
     let alone = operator_alone();
     alone.stop();

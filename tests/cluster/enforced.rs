@@ -23,7 +23,7 @@ async fn enforced(shop: &Shop, status: &str, reason: &str) -> String {
 }
 
 #[tokio::test]
-async fn holds_enforced_tells_of_every_gap() {
+async fn holds_enforced_tells_of_every_gap_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("enforced").await;
     shop.guarded("Deployment", "web").await;
@@ -58,7 +58,7 @@ async fn holds_enforced_tells_of_every_gap() {
 }
 
 #[tokio::test]
-async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back() {
+async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("marks").await;
     for kind in HOLDABLE {

@@ -26,7 +26,7 @@ async fn change(shop: &Shop, kind: &str, way: &str) -> String {
 }
 
 #[tokio::test]
-async fn p6_p10_whoever_changes_a_template_it_is_held_with_the_operator_down_and_comes_back_as_declared() {
+async fn p6_p10_whoever_changes_a_template_it_is_held_with_the_operator_down_and_comes_back_as_declared_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("ways-to-change").await;
     for kind in HOLDABLE {
@@ -416,7 +416,7 @@ async fn a_set_stuck_behind_a_pod_of_a_withdrawn_revision_is_named_with_the_cure
 }
 
 #[tokio::test]
-async fn p6_holds_stand_through_a_restart_of_the_api_server_and_kills_of_the_operator() {
+async fn p6_holds_stand_through_a_restart_of_the_api_server_and_kills_of_the_operator_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("killed").await;
     for kind in HOLDABLE {
@@ -480,7 +480,7 @@ async fn windows_open_and_close_and_one_that_cannot_be_read_freezes() {
 }
 
 #[tokio::test]
-async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said() {
+async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("said").await;
     shop.guarded("Deployment", "web").await;

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Shop, env, eventually, http_get, kubectl, operator_address, operator_alone};
 
 #[tokio::test]
-async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_once() {
+async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_once_exclusively() {
     let alone = operator_alone();
     let shop = Shop::governed("down").await;
     let names: Vec<_> = (0..10).map(|number| format!("web-{number}")).collect();
@@ -63,7 +63,7 @@ async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_on
 }
 
 #[tokio::test]
-async fn p14_never_more_rollouts_than_the_cluster_may_have_are_under_way_and_all_come() {
+async fn p14_never_more_rollouts_than_the_cluster_may_have_are_under_way_and_all_come_exclusively() {
     let alone = operator_alone();
     alone.set(&["settings.maxConfigRollouts=10"]);
     let shop = Shop::governed("slots").await;
@@ -88,7 +88,7 @@ async fn p14_never_more_rollouts_than_the_cluster_may_have_are_under_way_and_all
 }
 
 #[tokio::test]
-async fn together_rolls_each_once_also_if_the_operator_is_killed_in_between() {
+async fn together_rolls_each_once_also_if_the_operator_is_killed_in_between_exclusively() {
     let alone = operator_alone();
     // One at a time, so that there is an in-between.
     alone.set(&["settings.maxConfigRollouts=1"]);
@@ -154,7 +154,7 @@ async fn a_policy_that_is_deleted_lets_its_workloads_go_in_the_end_and_rolls_not
 }
 
 #[tokio::test]
-async fn the_operator_stops_within_five_seconds_and_readiness_names_what_it_waits_for() {
+async fn the_operator_stops_within_five_seconds_and_readiness_names_what_it_waits_for_exclusively() {
     let alone = operator_alone();
     let address = operator_address();
     assert_eq!(http_get(&address, "/readyz").as_deref(), Some("ready\n"));

@@ -339,7 +339,7 @@ async fn p10_the_plugin_releases_what_a_policy_left_behind() {
 }
 
 #[tokio::test]
-async fn p10_the_plugin_releases_what_an_uninstalled_lockkeeper_left_behind() {
+async fn p10_the_plugin_releases_what_an_uninstalled_lockkeeper_left_behind_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("plugin-uninstalled").await;
     for (kind, name, place) in both() {

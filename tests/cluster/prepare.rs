@@ -135,7 +135,7 @@ async fn what_takes_too_long_is_given_up_for_a_while_and_tried_again() {
 }
 
 #[tokio::test]
-async fn p8_when_the_operator_dies_pods_take_work_again() {
+async fn p8_when_the_operator_dies_pods_take_work_again_exclusively() {
     let alone = operator_alone();
     let shop = preparing("dies").await;
     for kind in HOLDABLE {

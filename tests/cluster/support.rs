@@ -37,6 +37,8 @@ pub struct OperatorAlone {
 }
 
 pub fn operator_alone() -> OperatorAlone {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    assert!(test.ends_with("_exclusively"), "{test}: by this ending of its name it is run before the others, which it would make wait");
     let guard = OPERATOR.write().unwrap_or_else(|poisoned| poisoned.into_inner());
     INSTALLED.call_once(|| helm(&[]));
     OperatorAlone { _guard: guard }

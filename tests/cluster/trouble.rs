@@ -92,7 +92,7 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
 
 /// The schema refuses what it can at apply time; what was stored under another schema is still there.
 #[tokio::test]
-async fn p15_a_policy_that_cannot_be_read_says_so_and_disturbs_no_other() {
+async fn p15_a_policy_that_cannot_be_read_says_so_and_disturbs_no_other_exclusively() {
     let _alone = operator_alone();
     let shop = Shop::governed("invalid").await;
     shop.config_map("app", &[("key", "old")]).await;
@@ -228,7 +228,7 @@ async fn a_rollout_without_progress_has_failed_and_says_what_is_wrong_with_which
 }
 
 #[tokio::test]
-async fn p14_at_rest_the_operator_writes_nothing() {
+async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
     let _alone = operator_alone();
     let shop = Shop::governed("rest").await;
     shop.config_map("app", &[("key", "old")]).await;
@@ -255,7 +255,7 @@ async fn p14_at_rest_the_operator_writes_nothing() {
 }
 
 #[tokio::test]
-async fn an_api_server_that_restarts_is_found_again_and_changes_meanwhile_are_rolled() {
+async fn an_api_server_that_restarts_is_found_again_and_changes_meanwhile_are_rolled_exclusively() {
     let alone = operator_alone();
     let shop = Shop::governed("restart").await;
     shop.config_map("app", &[("key", "old")]).await;

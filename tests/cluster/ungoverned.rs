@@ -67,7 +67,7 @@ async fn p10_every_way_out_releases_what_is_held() {
 }
 
 #[tokio::test]
-async fn p10_every_way_out_with_the_operator_down_is_the_same_and_with_keep_what_is_held_stays() {
+async fn p10_every_way_out_with_the_operator_down_is_the_same_and_with_keep_what_is_held_stays_exclusively() {
     let operator = operator_alone();
     let (release, keep) = (Shop::open("out-down").await, Shop::open("out-keep").await);
     hold_all(&release, "Release").await;
@@ -152,7 +152,7 @@ async fn a_held_workload_stays_with_its_policy_whatever_its_labels_and_a_rename_
 }
 
 #[tokio::test]
-async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd() {
+async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("crd").await;
     for kind in HOLDABLE {

@@ -247,7 +247,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
 }
 
 #[tokio::test]
-async fn p12_what_was_made_anew_while_the_operator_was_down_is_put_right_by_the_plugin_alone() {
+async fn p12_what_was_made_anew_while_the_operator_was_down_is_put_right_by_the_plugin_alone_exclusively() {
     let operator = operator_alone();
     let shop = Shop::keeping("readopt-down", json!({})).await;
     let manifest = shop.stateful_manifest("db", 1);
