@@ -87,7 +87,7 @@ async fn p13_a_new_pod_on_another_node_gets_the_volume_whatever_the_strategy() {
 #[tokio::test]
 async fn p13_a_rollout_that_is_stuck_when_the_policy_comes_is_freed() {
     let _operator = operator();
-    let shop = Shop::open("stuck").await;
+    let shop = Shop::open("stuck-volume").await;
     for (name, mode) in [("node", "ReadWriteOnce"), ("pod", "ReadWriteOncePod")] {
         let old = shop.keeper(name, "folders", mode).await;
         shop.write_line(&old, "precious").await;
