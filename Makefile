@@ -25,7 +25,7 @@ demo: build ## Watch Lockkeeper at work on a cluster of its own
 
 # What needs the operator for itself would make all others wait each time: those tests, whose names end in _exclusively, go first, one by one.
 ifeq ($(ONLY),)
-RUN_TESTS = cargo test --workspace --test cluster -- --test-threads=1 _exclusively; cargo test --workspace -- --test-threads=12 --skip _exclusively
+RUN_TESTS = cargo test --workspace --test cluster -- --test-threads=1 _exclusively; cargo test --workspace -- --test-threads=10 --skip _exclusively
 else
 RUN_TESTS = cargo test --workspace -- --test-threads=10 $(ONLY)
 endif

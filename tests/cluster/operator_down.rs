@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Shop, env, eventually, http_get, kubectl, operator_address, operator_alone};
+use crate::support::{Shop, env, eventually, http_get, kubectl, mark, operator_address, operator_alone};
 
 #[tokio::test]
 async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_once_exclusively() {
@@ -52,7 +52,11 @@ async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_on
     // Without its digest key it adopts anew.
     alone.stop();
     kubectl(&["delete", "secret", "lockkeeper-digest-key", "-n", "lockkeeper-system"]);
+    let record = || async { mark(&shop.get("Deployment", "sentinel").await, "config") };
+    let before = record().await;
     alone.start();
+    // What is written before that is taken as it is, and rolls nothing.
+    eventually("the sentinel is adopted anew", record, |now| *now != before).await;
     shop.operator_has_acted().await;
     for name in &names {
         assert_eq!(shop.rollouts(name).await, 1, "{name} after the key was lost");
