@@ -647,3 +647,38 @@ fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_anew() {
     let rolled: Vec<_> = (0..5).flat_map(|_| world.later(3).act()).collect();
     assert_eq!(rolled, ["web"], "{}", world.stands());
 }
+
+/// The controller of a StatefulSet renews nothing above a pod that is not Ready, and what is below the partition comes back as it was.
+#[test]
+fn p9_a_broken_pod_whose_turn_would_come_last_does_not_block_its_cure() {
+    for healthy in [false, true] {
+        let mut world = World::new().with_policy(json!({"gates": {"app": {"scope": "Pod", "brokenAfter": "20s"}}}));
+        world.workload(WorkloadKind::StatefulSet, "web", 3, spec());
+        rename(&mut world);
+        world.act();
+        world.later(60).act();
+        let now = world.now;
+        for pod in world.namespace.pods.values_mut().filter(|pod| *pod.name == *"web-0" || !healthy) {
+            (pod.ready, pod.ready_moved) = (false, Some(now));
+        }
+        for pod in ["web-0", "web-1"] {
+            world.answers.insert(pod.into(), Answer::Unusable("connection refused".into()));
+        }
+        hold(&mut world, "web", "v2");
+        if healthy {
+            world.answers.insert("web-1".into(), Answer::No("busy".into()));
+        }
+        let step = |world: &World| world.object("web")["metadata"]["annotations"]["lockkeeper.dev/partition"].as_str().map(str::to_owned);
+        for _ in 0..20 {
+            world.later(5).act();
+            world.observe("web");
+        }
+        assert!(!held(&world, "web"), "{healthy}: {:?}", world.attention());
+        assert_eq!(step(&world).as_deref(), Some(if healthy { "2" } else { "0" }), "a pod that would go with it and says no is waited for");
+        world.answers.insert("web-1".into(), Answer::Yes);
+        for _ in 0..5 {
+            world.later(5).act();
+        }
+        assert_eq!(step(&world).as_deref(), Some("0"), "{healthy}: {:?}", world.attention());
+    }
+}

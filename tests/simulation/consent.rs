@@ -107,8 +107,13 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
     let newest = (image, patch.config_hash.as_deref().unwrap_or(hash));
     let of_workload = || operator.shown.iter().filter(|((kind, _), pod)| *kind == "Pod" && belongs(pod, name)).map(|(_, pod)| &**pod);
     let wanted = object["spec"]["replicas"].as_i64().unwrap_or(0);
-    // Those beyond go because of a scale-down.
-    let range = lowest..if kind == "StatefulSet" { wanted } else { i64::MAX };
+    // Those beyond go because of a scale-down; when a walk is ended, those whose turn it was have been let go.
+    let ends_walk = steps == Some(&None) && mark(object, "partition").is_some() && !rolls;
+    let range = lowest..match kind.as_str() {
+        "StatefulSet" if ends_walk => partition(object).min(wanted),
+        "StatefulSet" => wanted,
+        _ => i64::MAX,
+    };
     let ends: Vec<_> = of_workload().filter(|pod| runs(pod) != newest && range.contains(&ordinal_from(pod, &kind))).collect();
     let question = Question {
         gate,
@@ -125,11 +130,14 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
         judgement.drained = ends.iter().filter(drains).map(|pod| text(pod, "uid").to_owned()).collect();
     }
     if let (Some(step), Scope::Pod) = (walked, gate.scope) {
-        if ends.len() > 1 {
+        // A broken pod that the controller waits for takes those above it along, which would wait for it for ever.
+        let broken = |pod: &&&Value| !ready_moved(pod).0 && ready_moved(pod).1 + gate.broken_after.length() <= now;
+        let stuck = patch.purpose == Purpose::Step && ends.iter().min_by_key(|pod| ordinal(pod)).is_some_and(|pod| broken(&pod));
+        if ends.len() > 1 && !stuck {
             judgement.wrong = Some(format!("{} pods would go in one step", ends.len()));
         }
         // Its own earlier turns: whoever went before must be back.
-        if mark(object, "partition").is_some() && !rolls {
+        if mark(object, "partition").is_some() && !rolls && !stuck {
             let is_back = |at: i64| of_workload().any(|pod| ordinal(pod) == at && runs(pod) == (image, hash) && ready_moved(pod).0);
             if let Some(away) = (partition(object).max(step + 1)..wanted).find(|at| !is_back(*at)) {
                 judgement.wrong = Some(format!("the pod before, {name}-{away}, is not back yet"));

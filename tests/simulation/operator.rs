@@ -85,8 +85,6 @@ pub enum Fault {
     KeepsNothing,
     /// It gives no claim its data again.
     FindsNothing,
-    /// A rollout that is stuck goes on whatever the app says.
-    EndsUnasked,
 }
 
 /// A call on its way: the pods are reached one after the other.
@@ -449,9 +447,6 @@ impl Operator {
             self.drained.extend(call.visits.iter().map(|visit| visit.pod.clone()));
         }
         match (self.fault, call.errand) {
-            (Some(Fault::EndsUnasked), Errand::Ask) if call.change.starts_with("volume-") => {
-                answers.iter_mut().for_each(|answer| *answer = Answer::Yes);
-            }
             (Some(Fault::IgnoresNo), Errand::Ask) => {
                 answers.iter_mut().filter(|answer| matches!(answer, Answer::No(_))).for_each(|answer| *answer = Answer::Yes);
             }

@@ -11,6 +11,7 @@ use crate::{
             app::{self, Question},
         },
         hold::marking,
+        later,
         rollout::outcome::{Ended, Outcome},
         whole_second,
         world::{Pod, Workload},
@@ -96,16 +97,12 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     }
     match stage(workload, input.pods, input.current) {
         Some(Stage::Next(turn)) => {
-            let at = (outcome, turn);
-            match may_go(input, gate, at, found) {
-                Gate::Open => {
-                    let mut newest = outcome.clone();
-                    (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(input.now)));
-                    found.edits.set(workload, marks::PARTITION, turn.step.to_string());
-                    found.edits.set(workload, marks::ROLLOUT, newest.write());
-                    found.edits.purpose = Some(Purpose::Step);
-                }
-                Gate::Closed(closed) => wait(input, turn, &closed, found),
+            let pods: Vec<_> = turn.pod.into_iter().collect();
+            go(input, gate, (outcome, turn, &pods), found);
+        }
+        Some(Stage::Renewing) => {
+            if let Some((turn, pods)) = stuck(input, gate, found) {
+                go(input, gate, (outcome, turn, &pods), found);
             }
         }
         // As long as the manifest asks for a partition, what is below goes only when we let it.
@@ -114,9 +111,42 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     }
 }
 
+fn go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn, &[&Pod]), found: &mut Assessment) {
+    match may_go(input, gate, (outcome, turn, pods), found) {
+        Gate::Open => {
+            let mut newest = outcome.clone();
+            (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(input.now)));
+            found.edits.set(input.workload, marks::PARTITION, turn.step.to_string());
+            found.edits.set(input.workload, marks::ROLLOUT, newest.write());
+            found.edits.purpose = Some(Purpose::Step);
+        }
+        Gate::Closed(closed) => wait(input, turn, &closed, found),
+    }
+}
+
+/// An old pod that is broken, below the pods whose turn it was: the controller renews none above it before it is Ready, and while its
+/// turn has not come it comes back as broken as it was. So it is its turn, and that of all old pods above it, which are asked with it; also
+/// those whose turn it was, if they are there still.
+fn stuck<'a>(input: &Input<'a>, gate: &AppGate, found: &mut Assessment) -> Option<(Turn<'a>, Vec<&'a Pod>)> {
+    let ordinals = input.workload.rollout.ordinals;
+    let is_old = |pod: &&Pod| pod.revision.as_deref() != input.current && pod.terminating.is_none();
+    let old = |index: u32| at(input.workload, input.pods, index).filter(is_old);
+    let wanted = input.workload.rollout.wanted;
+    let mut below = ordinals.declared..ordinals.step?.min(wanted);
+    let step = below.find(|index| old(*index).is_some_and(|pod| !pod.ready))?;
+    let pod = old(step)?;
+    match later(pod.ready_moved.unwrap_or(pod.created), gate.broken_after.length()) {
+        due if due > input.now => {
+            found.wake_at(due);
+            None
+        }
+        _ => Some((Turn { step, pod: Some(pod) }, (step..wanted).filter_map(old).collect())),
+    }
+}
+
 /// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it was for the whole change, and admission
 /// takes it off with the hold (`sameId` in statefulsets.yaml), so there is none to look at.
-fn may_go(input: &Input, gate: &AppGate, (outcome, turn): (&Outcome, Turn), found: &mut Assessment) -> Gate {
+fn may_go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn, &[&Pod]), found: &mut Assessment) -> Gate {
     let since = outcome.at.unwrap_or(input.now);
     let id = change_id(input.workload).or(outcome.change.as_deref()).unwrap_or_default();
     let change = Change {
@@ -135,7 +165,7 @@ fn may_go(input: &Input, gate: &AppGate, (outcome, turn): (&Outcome, Turn), foun
     if let Some(closed) = asked_again.find(|gate| *gate != Gate::Open) {
         return closed;
     }
-    app::ask(input, gate, &question(id, since, turn), found)
+    app::ask(input, gate, &Question { pods: pods.to_vec(), ..question(id, since, turn) }, found)
 }
 
 /// What the pod is asked whose turn it is.
