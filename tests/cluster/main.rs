@@ -9,10 +9,14 @@ mod approval;
 mod config;
 mod conformance;
 mod conformance_storage;
+mod docs;
 mod enforced;
 mod held_config;
 mod hold;
 mod operator_down;
+#[path = "../docs/pages.rs"]
+#[allow(dead_code, reason = "shared with tests/docs")]
+mod pages;
 mod plugin;
 mod prepare;
 mod steps;
