@@ -143,7 +143,7 @@ fn upgradeable_in_rust() {
     assert!(source.ends_with(&program("rust")), "docs/upgradeable.md shows examples/upgradeable.rs");
     let target = folder("rust");
     let target = target.ancestors().nth(2).unwrap();
-    succeeds(Command::new(env!("CARGO")).args(["build", "--quiet", "--example", "upgradeable", "--target-dir"]).arg(target));
+    succeeds(Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace", "--example", "upgradeable", "--target-dir"]).arg(target));
     speaks_the_protocol(Command::new(target.join("debug/examples/upgradeable")));
 }
 
