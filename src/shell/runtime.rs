@@ -95,6 +95,7 @@ async fn reconcile(
     let (seen, mut sightings) = mpsc::channel(SIGHTINGS);
     let (done, mut completions) = mpsc::unbounded_channel();
     let (events, writer) = Events::start(client.clone(), metrics.clone());
+    let warm = pending.clone();
     let streams = Streams::start(client.clone(), seen, metrics.clone(), pending);
     let enforcement = Enforcement::new(&settings.operator_namespace);
     let index = Index::new(key, settings.operator_namespace.clone(), enforcement);
@@ -107,7 +108,7 @@ async fn reconcile(
         identity: lease::identity(&settings.pod_name),
         timing: Timing::default(),
     };
-    let leading = tokio::spawn(leadership.lead(told, stopped_acting));
+    let leading = tokio::spawn(lead_when_warm(leadership, warm, told, stopped_acting));
     let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), settings.insecure_gate_headers);
     let executor = Executor::new(client, done, term.clone());
     let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, (executor, asker, term), events, metrics);
@@ -119,6 +120,15 @@ async fn reconcile(
     let _ = let_go.send(true);
     let _ = leading.await;
     reconciler.events.finish(writer).await;
+}
+
+/// Whoever has not seen the cluster yet leaves the Lease to one that has.
+async fn lead_when_warm(leadership: Leadership, pending: Pending, told: watch::Sender<Term>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = pending.nothing() => {}
+        _ = stop.wait_for(|told| *told) => return,
+    }
+    leadership.lead(told, stop).await;
 }
 
 async fn digest_key(client: &Client, namespace: &str, heartbeat: &Heartbeat) -> Key {

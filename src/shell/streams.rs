@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
 
 use super::{
     clock,
@@ -152,22 +155,28 @@ into_view!(
 
 /// Which watches are not complete yet, by name; shared with the readiness probe.
 #[derive(Clone, Default)]
-pub struct Pending(Arc<Mutex<BTreeSet<String>>>);
+pub struct Pending(watch::Sender<BTreeSet<String>>);
 
 impl Pending {
     /// Waits for this.
     pub fn add(&self, what: impl Into<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(what.into());
+        self.0.send_if_modified(|all| all.insert(what.into()));
     }
 
     /// Waits for it no longer.
     pub fn remove(&self, what: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+        self.0.send_if_modified(|all| all.remove(what));
     }
 
     /// What is waited for.
     pub fn list(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.borrow().iter().cloned().collect()
+    }
+
+    /// Returns when nothing is waited for.
+    pub async fn nothing(&self) {
+        // It fails only when all senders are gone, of which this is one.
+        let _ = self.0.subscribe().wait_for(BTreeSet::is_empty).await;
     }
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod conformance;
 mod conformance_storage;
 mod enforced;
+mod failover;
 mod held_config;
 mod hold;
 mod operator_down;
