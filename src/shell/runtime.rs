@@ -6,7 +6,7 @@ use kube::{Client, Config};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    ask::Asker,
+    ask::{Asker, credentials::Allowed},
     digest,
     errors::{Class, Error, with_causes},
     events::Events,
@@ -17,7 +17,7 @@ use super::{
     streams::{Pending, Streams},
 };
 use crate::{
-    core::{config::digest::Key, hold::enforced::Enforcement, lease::Timing},
+    core::{config::digest::Key, hold::enforced::Enforcement, lease::Timing, reach::Feature},
     settings::RunSettings,
     telemetry::{
         health::{self, Heartbeat},
@@ -96,9 +96,11 @@ async fn reconcile(
     let (done, mut completions) = mpsc::unbounded_channel();
     let (events, writer) = Events::start(client.clone(), metrics.clone());
     let warm = pending.clone();
-    let streams = Streams::start(client.clone(), seen, metrics.clone(), pending);
+    let reach = settings.reach();
+    let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);
     let enforcement = Enforcement::new(&settings.operator_namespace);
-    let index = Index::new(key, settings.operator_namespace.clone(), enforcement);
+    let allowed = Allowed { read: reach.has(Feature::GateCredentials), insecure: settings.insecure_gate_headers };
+    let index = Index::new(key, settings.operator_namespace.clone(), reach, enforcement);
     let (told, term) = watch::channel(Term::default());
     let (let_go, stopped_acting) = watch::channel(false);
     let leadership = Leadership {
@@ -109,7 +111,7 @@ async fn reconcile(
         timing: Timing::default(),
     };
     let leading = tokio::spawn(lead_when_warm(leadership, warm, told, stopped_acting));
-    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), settings.insecure_gate_headers);
+    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), allowed);
     let executor = Executor::new(client, done, term.clone());
     let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, (executor, asker, term), events, metrics);
     reconciler.heartbeat = heartbeat;

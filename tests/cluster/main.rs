@@ -16,6 +16,7 @@ mod hold;
 mod operator_down;
 mod plugin;
 mod prepare;
+mod reach;
 mod steps;
 mod support;
 mod surfaces;
