@@ -208,6 +208,8 @@ pub enum ConditionReason {
     Accepted,
     /// `Ready`, `Stalled`: it cannot be.
     InvalidSpec,
+    /// `Ready`, `Stalled`: a part of it is not, because this installation runs without a feature.
+    FeatureOff,
     /// `UpToDate`: all workloads are.
     AllUpToDate,
     /// `UpToDate`: some are not yet.

@@ -62,11 +62,20 @@ pub fn of_counts(
             some.join(", ")
         ),
     };
-    vec![
-        condition(policy, "Ready", true, ConditionReason::Accepted, accepted, now),
+    let mut conditions = match policy.switched_off.as_slice() {
+        [] => vec![condition(policy, "Ready", true, ConditionReason::Accepted, accepted, now)],
+        some => {
+            let message = format!("{}. The rest is acted on. Have it switched on, or take it off the policy", some.join("; "));
+            ["Ready", "Stalled"]
+                .map(|kind| condition(policy, kind, kind == "Stalled", ConditionReason::FeatureOff, message.clone(), now))
+                .into()
+        }
+    };
+    conditions.extend([
         condition(policy, "UpToDate", open == 0, reason, up_to_date, now),
         condition(policy, "Governing", left_out.is_empty(), governing, why, now),
-    ]
+    ]);
+    conditions
 }
 
 /// Whether admission holds every workload that it should.
