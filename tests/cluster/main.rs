@@ -12,6 +12,7 @@ mod conformance_storage;
 mod enforced;
 mod held_config;
 mod hold;
+mod operations;
 mod operator_down;
 mod plugin;
 mod prepare;
