@@ -13,6 +13,7 @@ mod enforced;
 mod failover;
 mod held_config;
 mod hold;
+mod operations;
 mod operator_down;
 mod plugin;
 mod prepare;
