@@ -9,12 +9,16 @@ mod approval;
 mod config;
 mod conformance;
 mod conformance_storage;
+mod docs;
 mod enforced;
 mod failover;
 mod held_config;
 mod hold;
 mod operations;
 mod operator_down;
+#[path = "../docs/pages.rs"]
+#[allow(dead_code, reason = "shared with tests/docs")]
+mod pages;
 mod plugin;
 mod prepare;
 mod reach;
