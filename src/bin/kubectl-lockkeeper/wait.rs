@@ -11,19 +11,26 @@ use lockkeeper::{
             release::ends_nothing,
             state::{Hold, approved_by},
         },
-        later,
+        clock as time_of_day, later,
         rollout::progress::{self, Progress},
         world::{Workload, WorkloadId},
     },
     shell::clock,
 };
 
-use crate::cluster::{Cluster, Failure, Seen};
+use crate::{
+    cluster::{Cluster, Failure, Seen, lower},
+    live::{Live, length},
+    why::{since, waiting, why_held},
+};
 
 /// Between looks.
 const PAUSE: Duration = Duration::from_millis(500);
 /// After a write of config, besides the quiet time, the operator has this long to take note of it.
 const NOTICE: Duration = Duration::from_secs(2);
+
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// How it ended, as an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,50 +43,112 @@ enum End {
 
 /// Waits for one workload, or for all that are governed.
 pub async fn run(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration) -> Result<ExitCode, Failure> {
-    let deadline = later(clock::now(), timeout);
-    let mut said = String::new();
+    let mut live = Live::new();
+    tokio::select! {
+        end = wait(cluster, only, timeout, &mut live) => end,
+        // The line is cleared away also when somebody has waited long enough.
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, live: &mut Live) -> Result<ExitCode, Failure> {
+    let begun = clock::now();
+    let deadline = later(begun, timeout);
+    let mut known = false;
     loop {
-        let seen = cluster.read().await?;
-        let workloads: Vec<_> = match only {
-            Some(id) => vec![seen.workload(id)?],
-            None => seen.governed().map(|(workload, _)| workload).collect(),
+        let look = match look(cluster, only).await {
+            Ok(look) => look,
+            // It was there a moment ago, and may be again: whoever waits in CI does not want to begin anew.
+            Err(Failure::Api { what, why }) if known => Look { waiting: vec![format!("{what}: {why}; trying again")], ..Look::default() },
+            Err(error) => return Err(error),
         };
-        let (mut end, mut waiting) = (End::Done, None);
-        for workload in workloads {
-            let written = cluster.newest_config_write(workload).await?;
-            match judge(&seen, workload, written, clock::now()) {
-                Ok(one) => end = end.max(one),
-                Err(why) => waiting = waiting.or(Some((workload.id.clone(), why))),
-            }
-            if matches!(end, End::Failed | End::Person) {
-                eprintln!("{}: {}", workload.id, message(&seen, workload));
-                return Ok(ExitCode::from(end as u8));
-            }
+        known = true;
+        let now = clock::now();
+        if let Some((end, why)) = look.ended {
+            live.clear();
+            eprintln!("{why}");
+            return Ok(ExitCode::from(end as u8));
         }
-        let Some((id, why)) = waiting else {
+        let Some(first) = look.waiting.first() else {
+            live.clear();
             eprintln!("done");
             return Ok(ExitCode::SUCCESS);
         };
-        let line = format!("{id}: {why}");
-        if line != said {
-            eprintln!("{line}");
-            said = line;
-        }
-        if clock::now() >= deadline {
-            eprintln!(
-                "not done within {}s; kubectl lockkeeper why -n {} {}",
-                timeout.as_secs(),
-                cluster.namespace,
-                id.to_string().to_lowercase()
-            );
+        let more = match look.waiting.len() {
+            1 => String::new(),
+            all => format!("; and {} more", all - 1),
+        };
+        let count = if only.is_none() { format!("{} of {} done; ", look.done, look.done + look.waiting.len()) } else { String::new() };
+        live.say(&format!("{count}{first}{more}"), &format!("[{}] ", length(begun, now)), now);
+        if now >= deadline {
+            live.clear();
+            let what = look.first.as_ref().map_or_else(String::new, |id| format!("; {}", cluster.command("why", id)));
+            eprintln!("not done within {}: {first}{more}{what}", length(begun, now));
             return Ok(ExitCode::from(End::TimedOut as u8));
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-fn message(seen: &Seen, workload: &Workload) -> String {
-    seen.attention(&workload.id).map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone())
+/// How things stand.
+#[derive(Default)]
+struct Look {
+    /// What ends the wait.
+    ended: Option<(End, String)>,
+    /// How many are done.
+    done: usize,
+    /// What the others wait for, each in a line.
+    waiting: Vec<String>,
+    /// The first of those.
+    first: Option<WorkloadId>,
+}
+
+async fn look(cluster: &Cluster, only: Option<&WorkloadId>) -> Result<Look, Failure> {
+    let seen = cluster.read().await?;
+    let workloads: Vec<_> = match only {
+        Some(id) => vec![seen.workload(id)?],
+        None => seen.governed().map(|(workload, _)| workload).collect(),
+    };
+    let mut found = Look::default();
+    for workload in workloads {
+        let written = cluster.newest_config_write(workload).await?;
+        match judge(&seen, workload, written, clock::now()) {
+            Ok(end @ (End::Failed | End::Person)) => {
+                found.ended = Some((end, stands(cluster, &seen, workload, end)));
+                return Ok(found);
+            }
+            Ok(_) => found.done += 1,
+            Err(why) => {
+                found.first.get_or_insert_with(|| workload.id.clone());
+                found.waiting.push(line(workload, &why));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What is waited for: what is held, by whom and since when.
+fn line(workload: &Workload, why: &str) -> String {
+    let place = lower(&workload.id);
+    let since = since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
+    match waiting(workload) {
+        Some((id, Some(by), _)) => format!("{place} is held (change {id} by {by}{since}): {}", why_held(why)),
+        Some((id, None, _)) => format!("{place} waits (change {id}{since}): {why}"),
+        None => format!("{place}: {why}"),
+    }
+}
+
+/// Why the wait ends without success, and what to do about it.
+fn stands(cluster: &Cluster, seen: &Seen, workload: &Workload, end: End) -> String {
+    let why = seen.attention(&workload.id).map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone());
+    let word = if end == End::Person { "waits for a person" } else { "failed" };
+    let since = since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
+    let change = match waiting(workload) {
+        Some((id, Some(by), _)) => format!(" (change {id} by {by}{since})"),
+        Some((id, None, _)) => format!(" (change {id}{since})"),
+        None => String::new(),
+    };
+    format!("{} {word}{change}: {}\nThe whole story: {}", lower(&workload.id), why_held(&why), cluster.command("why", &workload.id))
 }
 
 /// How it ended for a workload, or why it has not.
