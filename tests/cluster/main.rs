@@ -14,6 +14,8 @@ mod held_config;
 mod hold;
 mod operator_down;
 mod plugin;
+mod plugin_plan;
+mod plugin_reading;
 mod prepare;
 mod steps;
 mod support;

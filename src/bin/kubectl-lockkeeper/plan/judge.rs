@@ -630,8 +630,8 @@ impl<'a> Judge<'a> {
             let mut line = self.line(format!("{}/{}", id.kind.to_string().to_lowercase(), id.name), Outcome::Unchanged);
             let keys: Vec<_> = changed.iter().map(ToString::to_string).collect();
             line.because.push(match entry.ignored {
-                true => format!("Changes ({}) that roll nothing: it is marked to be ignored.", some(&keys)),
-                false => format!("Changes ({}) that no workload reads.", some(&keys)),
+                true => format!("Its change ({}) rolls nothing: it is marked to be ignored.", some(&keys)),
+                false => format!("Its change ({}) is read by no workload.", some(&keys)),
             });
             lines.push(line);
         }

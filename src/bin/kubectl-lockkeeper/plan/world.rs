@@ -11,6 +11,7 @@ use lockkeeper::{
     api::ConfigKind,
     core::{
         config::{digest::Key, references::Reference},
+        hold::state::Hold,
         storage::Storage,
         world::{ConfigEntry, ConfigId, Namespace, WorkloadId},
     },
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, FIELD_MANAGER, Failure},
-    revisions::differences,
+    revisions::{differences, history, settled},
 };
 
 /// The kinds that have a say in what happens.
@@ -193,10 +194,24 @@ impl Worlds {
                 (live.as_ref().map_or_else(|| new.clone(), |live| overlay(live, &new)), false)
             }
         };
-        self.take_in(kind, live.as_ref(), &made, by_server, key)
+        let runs = self.runs(cluster, kind, live.as_ref()).await?;
+        self.take_in(kind, (live.as_ref(), &runs), &made, by_server, key)
     }
 
-    fn take_in(&mut self, kind: Kind, live: Option<&Value>, made: &Value, by_server: bool, key: &Key) -> Result<(), Failure> {
+    /// The template that the pods of a workload run: of a held one not that which it has.
+    async fn runs(&self, cluster: &Cluster, kind: Kind, live: Option<&Value>) -> Result<Value, Failure> {
+        let Some(live) = live else { return Ok(Value::Null) };
+        let template = live["spec"]["template"].clone();
+        let name = live["metadata"]["name"].as_str().unwrap_or_default();
+        let held = self.before.workloads.iter().find(|(id, workload)| {
+            id.name == name && live["kind"] == id.kind.to_string() && Hold::on(workload).is_some()
+        });
+        let Some((id, _)) = held.filter(|_| matches!(kind, Kind::Deployment | Kind::StatefulSet)) else { return Ok(template) };
+        let revisions = history(cluster, id, live).await?;
+        Ok(settled(id, live, &revisions).map_or(template, |revision| revision.template_for(live)))
+    }
+
+    fn take_in(&mut self, kind: Kind, (live, runs): (Option<&Value>, &Value), made: &Value, by_server: bool, key: &Key) -> Result<(), Failure> {
         match kind {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => {
                 let workload = match kind {
@@ -204,8 +219,7 @@ impl Worlds {
                     Kind::StatefulSet => view::<StatefulSets>(made)?,
                     _ => view::<DaemonSets>(made)?,
                 };
-                let old = live.map_or(&Value::Null, |live| &live["spec"]["template"]);
-                let touched = Touched { differences: differences(old, &made["spec"]["template"]), by_server };
+                let touched = Touched { differences: differences(runs, &made["spec"]["template"]), by_server };
                 self.workloads.insert(workload.id.clone(), touched);
                 self.after.workloads.insert(workload.id.clone(), workload);
             }

@@ -69,7 +69,7 @@ fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
 fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
     let policy = story.policy.as_deref().unwrap_or_default();
     let reason = story.reason.map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
-    let why = why_held(&story.message);
+    let why = without_command(why_held(&story.message));
     let since = story.since.map_or_else(String::new, |since| format!(" for {}", length(since, now)));
     let counts = &story.rollout;
     let pods = format!("{} of {} pods are of the newest template, {} available", counts.updated, counts.wanted, counts.available);
@@ -111,6 +111,13 @@ fn next(gates: &[Asked]) -> Option<String> {
             if later.len() == 1 { "is" } else { "are" }
         ),
     })
+}
+
+/// A message without the command in it, which is told with the others.
+fn without_command(message: &str) -> &str {
+    let ends = [". Or, with the right to: kubectl", ". With the right to: kubectl", ": kubectl annotate"];
+    let end = ends.iter().filter_map(|end| message.find(end)).min();
+    end.map_or(message, |end| &message[..end]).trim_end_matches('.')
 }
 
 fn sentence(text: &str) -> String {
@@ -217,6 +224,17 @@ mod tests {
         }
         let text = plain(&named("deployment/web"));
         assert!(text.contains("No policy governs it: changes of it roll at once"), "{text}");
+    }
+
+    #[test]
+    fn commands_are_told_once() {
+        for (message, expected) in [
+            ("not approved yet: kubectl annotate -n shop deployment/web a=3", "not approved yet"),
+            ("spec.mode is Freeze, until it is Enforce again. Or, with the right to: kubectl annotate x", "spec.mode is Freeze, until it is Enforce again"),
+            ("spec.paused is set; kubectl rollout resume lets it go on", "spec.paused is set; kubectl rollout resume lets it go on"),
+        ] {
+            assert_eq!(without_command(message), expected);
+        }
     }
 
     #[test]
