@@ -43,7 +43,7 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
             "A change of it is held (ApprovalRequired): not approved yet.",
             &format!("Change {id} was made by admin and waits since"),
             "Its pods run on as they were",
-            "It goes on by itself once approval is open.",
+            "It goes on by itself once this gate is open: approval.",
             "containers[app].image: other:v1 -> other:v2",
             &format!("kubectl lockkeeper approve -n {} {place} {id}", shop.name),
             &format!("kubectl lockkeeper bypass -n {} {place} {id}", shop.name),
@@ -90,7 +90,7 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     shop.set_image("web", "v2").await;
     shop.waits("Deployment", "web", "AppGateClosed").await;
     let ran = plugin(&["why", "deployment/web"]);
-    parts(&ran.out, &["It goes on by itself once app is open.", "says No since", "app       closed: "]);
+    parts(&ran.out, &["It goes on by itself once this gate is open: app.", "says No since", "app       closed: "]);
 
     // In CI: a line when something changes, and no code of a terminal.
     let ran = plugin(&["wait", "deployment/web", "--timeout", "3s"]);

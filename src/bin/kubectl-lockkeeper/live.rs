@@ -27,11 +27,12 @@ impl Live {
         Self { terminal: std::io::stderr().is_terminal() && !dumb, said: String::new(), next: Timestamp::MIN }
     }
 
-    /// Says how things stand. `passing` changes all the time and is no news, such as how long it takes already.
-    pub fn say(&mut self, what: &str, passing: &str, now: Timestamp) {
+    /// Says how things stand. `passing` changes all the time and is no news, such as how long it takes already; `short` is for a terminal, in one
+    /// line.
+    pub fn say(&mut self, what: &str, passing: &str, short: &str, now: Timestamp) {
         if self.terminal {
             let width = terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0));
-            let _ = write!(std::io::stderr(), "\r\x1b[2K{}", fit(&format!("{passing}{what}"), width));
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{}", fit(&format!("{passing}{short}"), width));
             let _ = std::io::stderr().flush();
             self.said = what.to_owned();
         } else if self.is_due(what, now) {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Between looks.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(1);
 /// After a write of config, besides the quiet time, the operator has this long to take note of it.
 const NOTICE: Duration = Duration::from_secs(2);
 
@@ -59,7 +59,7 @@ async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, l
         let look = match look(cluster, only).await {
             Ok(look) => look,
             // It was there a moment ago, and may be again: whoever waits in CI does not want to begin anew.
-            Err(Failure::Api { what, why }) if known => Look { waiting: vec![format!("{what}: {why}; trying again")], ..Look::default() },
+            Err(Failure::Api { what, why }) if known => Look { unseen: Some(format!("{what}: {why}; trying again")), ..Look::default() },
             Err(error) => return Err(error),
         };
         known = true;
@@ -69,21 +69,17 @@ async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, l
             eprintln!("{why}");
             return Ok(ExitCode::from(end as u8));
         }
-        let Some(first) = look.waiting.first() else {
+        let Some((news, short)) = look.told(only.is_none(), now) else {
             live.clear();
             eprintln!("done");
             return Ok(ExitCode::SUCCESS);
         };
-        let more = match look.waiting.len() {
-            1 => String::new(),
-            all => format!("; and {} more", all - 1),
-        };
-        let count = if only.is_none() { format!("{} of {} done; ", look.done, look.done + look.waiting.len()) } else { String::new() };
-        live.say(&format!("{count}{first}{more}"), &format!("[{}] ", length(begun, now)), now);
+        let passed = length(begun, now);
+        live.say(&news, &format!("[{passed}] "), &short, now);
         if now >= deadline {
             live.clear();
-            let what = look.first.as_ref().map_or_else(String::new, |id| format!("; {}", cluster.command("why", id)));
-            eprintln!("not done within {}: {first}{more}{what}", length(begun, now));
+            let story = look.waiting.first().map_or_else(String::new, |one| format!("\nThe whole story: {}", cluster.command("why", &one.workload)));
+            eprintln!("not done within {passed}: {news}{story}");
             return Ok(ExitCode::from(End::TimedOut as u8));
         }
         tokio::time::sleep(PAUSE).await;
@@ -97,10 +93,62 @@ struct Look {
     ended: Option<(End, String)>,
     /// How many are done.
     done: usize,
-    /// What the others wait for, each in a line.
-    waiting: Vec<String>,
-    /// The first of those.
-    first: Option<WorkloadId>,
+    /// The others.
+    waiting: Vec<Waiting>,
+    /// Why nothing was seen this time.
+    unseen: Option<String>,
+}
+
+/// A workload that is not done.
+struct Waiting {
+    workload: WorkloadId,
+    /// The change that waits: its id and whose it is.
+    change: Option<(String, Option<String>)>,
+    since: Option<Timestamp>,
+    /// Why, in one word.
+    reason: Option<Reason>,
+    /// Why, in words.
+    why: String,
+}
+
+impl Look {
+    /// What is waited for, in words that change with what happens, and for a terminal with what passes as well; none if nothing is.
+    fn told(&self, all: bool, now: Timestamp) -> Option<(String, String)> {
+        if let Some(unseen) = &self.unseen {
+            return Some((unseen.clone(), unseen.clone()));
+        }
+        let first = self.waiting.first()?;
+        let count = if all { format!("{} of {} done; ", self.done, self.done + self.waiting.len()) } else { String::new() };
+        let more = match self.waiting.len() {
+            1 => String::new(),
+            waiting => format!("; and {} more", waiting - 1),
+        };
+        Some((format!("{count}{}{more}", first.news()), format!("{count}{}{more}", first.short(now))))
+    }
+}
+
+impl Waiting {
+    fn news(&self) -> String {
+        let place = lower(&self.workload);
+        let since = self.since.map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
+        match &self.change {
+            Some((id, Some(by))) => format!("{place} is held (change {id} by {by}{since}): {}", self.why),
+            Some((id, None)) => format!("{place} waits (change {id}{since}): {}", self.why),
+            None => format!("{place}: {}", self.why),
+        }
+    }
+
+    /// What matters most comes first: a terminal may be narrow.
+    fn short(&self, now: Timestamp) -> String {
+        let place = lower(&self.workload);
+        let reason = self.reason.map_or("", Reason::as_str);
+        let since = self.since.map_or_else(String::new, |since| format!(" {}", length(since, now)));
+        match &self.change {
+            Some((id, Some(by))) => format!("{place} held{since}: {reason} (change {id} by {by}): {}", self.why),
+            Some((id, None)) => format!("{place} waits{since}: {reason} (change {id}): {}", self.why),
+            None => format!("{place}: {}", self.why),
+        }
+    }
 }
 
 async fn look(cluster: &Cluster, only: Option<&WorkloadId>) -> Result<Look, Failure> {
@@ -118,24 +166,16 @@ async fn look(cluster: &Cluster, only: Option<&WorkloadId>) -> Result<Look, Fail
                 return Ok(found);
             }
             Ok(_) => found.done += 1,
-            Err(why) => {
-                found.first.get_or_insert_with(|| workload.id.clone());
-                found.waiting.push(line(workload, &why));
-            }
+            Err(why) => found.waiting.push(Waiting {
+                workload: workload.id.clone(),
+                change: waiting(workload).map(|(id, by, _)| (id, by)),
+                since: since(workload),
+                reason: seen.attention(&workload.id).map(|one| one.reason),
+                why: why_held(&why).to_owned(),
+            }),
         }
     }
     Ok(found)
-}
-
-/// What is waited for: what is held, by whom and since when.
-fn line(workload: &Workload, why: &str) -> String {
-    let place = lower(&workload.id);
-    let since = since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
-    match waiting(workload) {
-        Some((id, Some(by), _)) => format!("{place} is held (change {id} by {by}{since}): {}", why_held(why)),
-        Some((id, None, _)) => format!("{place} waits (change {id}{since}): {why}"),
-        None => format!("{place}: {why}"),
-    }
 }
 
 /// Why the wait ends without success, and what to do about it.
@@ -217,4 +257,45 @@ fn waits_for_person(reason: Reason) -> bool {
             | Reason::RolledBack
             | Reason::MarksReverted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use lockkeeper::api::WorkloadKind;
+
+    use super::*;
+
+    fn waits(name: &str, change: Option<(&str, Option<&str>)>) -> Waiting {
+        Waiting {
+            workload: WorkloadId { kind: WorkloadKind::Deployment, name: name.to_owned() },
+            change: change.map(|(id, by)| (id.to_owned(), by.map(str::to_owned))),
+            since: change.and_then(|_| Timestamp::from_second(1_000_000).ok()),
+            reason: Some(Reason::WindowClosed),
+            why: "no window is open".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_told_with_by_whom_and_since_when() {
+        let now = Timestamp::from_second(1_000_192).unwrap();
+        for (waiting, all, news, short) in [
+            (
+                vec![waits("web", Some(("7", Some("ann"))))],
+                false,
+                "deployment/web is held (change 7 by ann since 13:46:40 UTC): no window is open",
+                "deployment/web held 3m 12s: WindowClosed (change 7 by ann): no window is open",
+            ),
+            (
+                vec![waits("web", Some(("c-1a2b3c4d", None))), waits("api", None)],
+                true,
+                "3 of 5 done; deployment/web waits (change c-1a2b3c4d since 13:46:40 UTC): no window is open; and 1 more",
+                "3 of 5 done; deployment/web waits 3m 12s: WindowClosed (change c-1a2b3c4d): no window is open; and 1 more",
+            ),
+            (vec![waits("api", None)], false, "deployment/api: no window is open", "deployment/api: no window is open"),
+        ] {
+            let look = Look { done: 3, waiting, ..Look::default() };
+            assert_eq!(look.told(all, now), Some((news.to_owned(), short.to_owned())));
+        }
+        assert_eq!(Look::default().told(true, now), None);
+    }
 }

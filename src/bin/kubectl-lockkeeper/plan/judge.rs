@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{ChangeCause, ConfigSpec, ExclusiveClaims, Mode, OnChange, Protection, Reason, UpgradePolicySpec, VolumesSpec, WhenUngoverned, WorkloadKind},
+    api::{ChangeCause, ConfigSpec, ExclusiveClaims, Mode, OnChange, Protection, Reason, RestartWith, UpgradePolicySpec, VolumesSpec, WhenUngoverned, WorkloadKind},
     core::{
         arrange::{freezing_spec, groups},
         config::{
@@ -134,6 +134,11 @@ impl Outcome {
     pub fn happens(self) -> bool {
         self != Self::Unchanged
     }
+
+    /// Whether its pods would be renewed, now or later.
+    fn rolls(self) -> bool {
+        matches!(self, Self::Roll | Self::Hold | Self::ConfigRoll | Self::ConfigHold)
+    }
 }
 
 /// What would come of one object.
@@ -213,6 +218,7 @@ pub fn judge(situation: &Situation) -> Plan {
             None => judge.created(workload, &mut plan.risks),
         });
     }
+    judge.restarts(&mut plan.objects);
     plan.objects.extend(judge.unread());
     plan.risks.extend(judge.volumes());
     plan
@@ -320,6 +326,9 @@ impl<'a> Judge<'a> {
         let config = compared.filter(|one| one.roll.is_some());
         match config {
             Some(config) if changes || held.is_some() => {
+                if line.outcome == Outcome::Unchanged {
+                    line.outcome = Outcome::ConfigHold;
+                }
                 line.because.push(format!("Config that it reads changes too ({}), and goes along in the same rollout.", config.changed.join(", ")));
             }
             Some(config) => self.config(after, say.as_ref(), &config, &mut line),
@@ -331,6 +340,43 @@ impl<'a> Judge<'a> {
         }
         self.standing(after, &mut line);
         line
+    }
+
+    /// What rolls because the step before it does.
+    fn restarts(&self, lines: &mut [Line]) {
+        for (name, policy) in &self.now.after.policies {
+            let Ok(spec) = &policy.spec else { continue };
+            let steps = spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice());
+            let order = self.order(policy, spec);
+            let place = |line: &Line| {
+                let mut ids = self.now.after.workloads.keys();
+                ids.find(|id| lower(id) == line.object).and_then(|id| order.place(id)).filter(|_| line.policy.as_ref() == Some(name))
+            };
+            for (number, step) in steps.iter().enumerate().skip(1).filter(|(_, step)| step.restart_with == RestartWith::Previous) {
+                let before = &steps[number - 1].name;
+                let rolls = |line: &&Line| place(line) == Some(number - 1) && line.outcome.rolls();
+                let first: Vec<_> = lines.iter().filter(rolls).map(|line| line.object.clone()).collect();
+                if first.is_empty() || spec.mode == Mode::Observe {
+                    continue;
+                }
+                for line in lines.iter_mut().filter(|line| place(line) == Some(number) && !line.outcome.rolls() && line.outcome != Outcome::Create) {
+                    line.outcome = Outcome::ConfigHold;
+                    line.waits_for.push(Wait { gate: "steps", message: format!("step {} comes after {}", step.name, some(&first)) });
+                    line.because.push(format!("It restarts with step {before} (restartWith: Previous)."));
+                }
+            }
+        }
+    }
+
+    /// The workloads of a policy in their order.
+    fn order<'b>(&'b self, policy: &Policy, spec: &'b UpgradePolicySpec) -> Order<'b> {
+        let mut order = Order::new(spec);
+        for (id, workload) in &self.now.after.workloads {
+            if say(self.after.standings.get(id)).is_some_and(|of| of.policy.name == policy.name) {
+                order.see(id, workload, (self.pods(workload), None), &Activity::default(), self.now.now);
+            }
+        }
+        order
     }
 
     /// Whether the template is the one again that the pods run.
@@ -476,12 +522,7 @@ impl<'a> Judge<'a> {
     /// What keeps it from its turn, as far as that can be told.
     fn turn(&self, workload: &Workload, say: &Say<'a>) -> Option<Wait> {
         let rollout = say.spec.rollout.as_ref()?;
-        let mut order = Order::new(&say.spec);
-        for (id, other) in &self.now.after.workloads {
-            if self::say(self.after.standings.get(id)).is_some_and(|of| of.policy.name == say.policy.name) {
-                order.see(id, other, (self.pods(other), None), &Activity::default(), self.now.now);
-            }
-        }
+        let order = self.order(say.policy, &say.spec);
         let place = order.place(&workload.id)?;
         let changes = |id: &&WorkloadId| {
             let before = self.now.before.workloads.get(*id);

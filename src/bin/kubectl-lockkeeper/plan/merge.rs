@@ -110,6 +110,10 @@ pub fn update_of(live: &Value, made: &Value, manifest: &Value) -> Value {
         metadata.remove("managedFields");
         metadata.insert("resourceVersion".to_owned(), live["metadata"]["resourceVersion"].clone());
     }
+    let partition = "/spec/updateStrategy/rollingUpdate/partition";
+    if let (Some(made), Some(live), None) = (object.pointer_mut(partition), live.pointer(partition), manifest.pointer(partition)) {
+        *made = live.clone();
+    }
     if let (Some(spec), true) = (object["spec"].as_object_mut(), manifest["spec"]["paused"].is_null()) {
         match live["spec"]["paused"].as_bool() {
             Some(paused) => drop(spec.insert("paused".to_owned(), paused.into())),
@@ -233,12 +237,13 @@ mod tests {
 
     #[test]
     fn what_lockkeeper_says_on_an_object_stays_in_an_update() {
-        let live = json!({"metadata": {"resourceVersion": "7", "annotations": {marks::HOLD_CHANGES: "true", "mine": "1"}}, "spec": {}});
+        let live = json!({"metadata": {"resourceVersion": "7", "annotations": {marks::HOLD_CHANGES: "true", "mine": "1"}},
+            "spec": {"updateStrategy": {"rollingUpdate": {"partition": 1}}}});
         let made = json!({"metadata": {"resourceVersion": "7", "managedFields": [], "annotations":
-            {marks::HOLD_CHANGES: "true", marks::HOLD: "8 by ann", "mine": "2"}}, "spec": {"paused": true, "replicas": 2}});
+            {marks::HOLD_CHANGES: "true", marks::HOLD: "8 by ann", "mine": "2"}}, "spec": {"paused": true, "replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 2147483647}}}});
         let update = update_of(&live, &made, &json!({"spec": {}}));
         assert_eq!(update["metadata"]["annotations"], json!({marks::HOLD_CHANGES: "true", "mine": "2"}));
-        assert_eq!(update["spec"], json!({"replicas": 2}));
+        assert_eq!(update["spec"], json!({"replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 1}}}));
         assert!(update["metadata"].get("managedFields").is_none());
     }
 

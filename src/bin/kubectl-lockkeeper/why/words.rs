@@ -98,18 +98,12 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
 fn next(gates: &[Asked]) -> Option<String> {
     let closed: Vec<_> = gates.iter().filter(|gate| gate.open == Some(false)).map(|gate| gate.name).collect();
     let later: Vec<_> = gates.iter().filter(|gate| gate.open.is_none()).map(|gate| gate.name).collect();
-    let and = |names: &[&str]| names.join(" and ");
-    Some(match (closed.as_slice(), later.as_slice()) {
-        ([], []) if gates.is_empty() => return None,
-        ([], _) => "No gate that can be asked from here is closed: it goes on by itself.".to_owned(),
-        (closed, []) => format!("It goes on by itself once {} {} open.", and(closed), if closed.len() == 1 { "is" } else { "are" }),
-        (closed, later) => format!(
-            "Once {} {} open, {} {} asked, and then it goes on by itself.",
-            and(closed),
-            if closed.len() == 1 { "is" } else { "are" },
-            and(later),
-            if later.len() == 1 { "is" } else { "are" }
-        ),
+    let after = if later.is_empty() { String::new() } else { format!("; after that it asks {}", later.join(" and ")) };
+    Some(match closed.as_slice() {
+        [] if gates.is_empty() => return None,
+        [] => "No gate that can be asked from here is closed: it goes on by itself.".to_owned(),
+        [one] => format!("It goes on by itself once this gate is open: {one}{after}."),
+        several => format!("It goes on by itself once these gates are open: {}{after}.", several.join(", ")),
     })
 }
 
@@ -193,7 +187,7 @@ mod tests {
             "A change of it is held (ApprovalRequired): not approved yet.",
             "Change 7 was made by ann and waits since 13:46:40 UTC (3m 12s).",
             "Its pods run on as they were",
-            "Once approval is open, app is asked, and then it goes on by itself.",
+            "It goes on by itself once this gate is open: approval; after that it asks app.",
             "approval  closed: because",
             "app       not asked before those above are open",
         ] {
@@ -242,7 +236,7 @@ mod tests {
         for (gates, expected) in [
             (vec![], None),
             (vec![asked("windows", Some(true))], Some("No gate that can be asked from here is closed: it goes on by itself.")),
-            (vec![asked("windows", Some(false)), asked("approval", Some(false))], Some("It goes on by itself once windows and approval are open.")),
+            (vec![asked("windows", Some(false)), asked("approval", Some(false))], Some("It goes on by itself once these gates are open: windows, approval.")),
         ] {
             assert_eq!(next(&gates).as_deref(), expected);
         }
