@@ -20,7 +20,7 @@ use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStat
 pub type Uid = Arc<str>;
 
 /// One namespace.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Namespace {
     /// Its name.
     pub name: Box<str>,

@@ -20,6 +20,8 @@ mod operator_down;
 #[allow(dead_code, reason = "shared with tests/docs")]
 mod pages;
 mod plugin;
+mod plugin_plan;
+mod plugin_reading;
 mod prepare;
 mod reach;
 mod steps;
