@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::telemetry::logs::LogFormat;
+use crate::{core::hold::uninstall::HeldWorkloads, telemetry::logs::LogFormat};
 
 /// Upgrades of ordinary Kubernetes workloads that are safe by construction.
 #[derive(Parser, Debug)]
@@ -20,8 +20,52 @@ pub struct Settings {
 pub enum Command {
     /// Run the operator against the cluster that KUBECONFIG names, or the one it runs in
     Run(RunSettings),
-    /// Print the CustomResourceDefinition as YAML
-    Crd,
+    /// Print the CustomResourceDefinition as YAML, or write it to the cluster
+    Crd(CrdSettings),
+    /// Check that an installed Lockkeeper can do its work: API server, CRD, leader, admission policies. `helm test` runs it
+    Check(CheckSettings),
+    /// Stop the operator and take what acts off every workload, so that none stays frozen. `helm uninstall` runs it
+    Uninstall(UninstallSettings),
+}
+
+/// Settings of `crd`.
+#[derive(Args, Debug, Clone)]
+pub struct CrdSettings {
+    /// Write it to the cluster, and wait until it is established, instead of printing it
+    #[arg(long)]
+    pub apply: bool,
+}
+
+/// Settings of `check`.
+#[derive(Args, Debug, Clone)]
+pub struct CheckSettings {
+    /// The namespace of the operator
+    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    pub operator_namespace: String,
+
+    /// How long to wait for what is not there yet
+    #[arg(long, default_value = "60", value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// Settings of `uninstall`.
+#[derive(Args, Debug, Clone)]
+pub struct UninstallSettings {
+    /// What becomes of changes that are held: Refuse to go on, or Release them, past their gates
+    #[arg(long, default_value = "Refuse", value_name = "Refuse|Release", value_parser = held_workloads)]
+    pub held: HeldWorkloads,
+
+    /// The namespace of the operator
+    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    pub operator_namespace: String,
+
+    /// Only workloads of these namespaces; all, without it
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+
+    /// After so long it gives up, lets the operator run again, and says what is left
+    #[arg(long, default_value = "240", value_name = "SECONDS")]
+    pub timeout: u64,
 }
 
 /// Settings of the operator.
@@ -69,5 +113,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("write a whole number of at least 1".to_owned()),
         Ok(number) => Ok(number),
+    }
+}
+
+fn held_workloads(text: &str) -> Result<HeldWorkloads, String> {
+    match text {
+        "Refuse" => Ok(HeldWorkloads::Refuse),
+        "Release" => Ok(HeldWorkloads::Release),
+        _ => Err("write Refuse or Release".to_owned()),
     }
 }

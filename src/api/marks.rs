@@ -43,6 +43,8 @@ pub const PARTITION: &str = "lockkeeper.dev/partition";
 /// On a Deployment, by the operator, `exclusive`: admission makes its strategy `Recreate`. One that stood before it governed is nobody's
 /// word.
 pub const VOLUME_ACCESS: &str = "lockkeeper.dev/volume-access";
+/// On such a Deployment, by admission: `<maxSurge>|<maxUnavailable>` of the strategy that its manifest last asked for.
+pub const DECLARED_STRATEGY: &str = "lockkeeper.dev/declared-strategy";
 
 /// On a claim and its volume, by the operator, as a label with the value `"true"`: the volume's data is kept. The reclaim policy of the
 /// volume is `Retain`, and admission puts on the claim what keeps Helm, Argo CD and Flux from deleting it.
