@@ -51,8 +51,9 @@ pub struct CheckSettings {
 /// Settings of `uninstall`.
 #[derive(Args, Debug, Clone)]
 pub struct UninstallSettings {
-    /// What becomes of changes that are held: Refuse to go on, or Release them, past their gates
-    #[arg(long, default_value = "Refuse", value_name = "Refuse|Release", value_parser = held_workloads)]
+    /// What becomes of changes that are held: Refuse to go on, or Release them, past their gates. The annotation lockkeeper.dev/uninstall of the
+    /// operator's Deployment says it otherwise
+    #[arg(long, default_value = "Refuse", value_name = "Refuse|Release", value_parser = HeldWorkloads::parse)]
     pub held: HeldWorkloads,
 
     /// The namespace of the operator
@@ -113,13 +114,5 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("write a whole number of at least 1".to_owned()),
         Ok(number) => Ok(number),
-    }
-}
-
-fn held_workloads(text: &str) -> Result<HeldWorkloads, String> {
-    match text {
-        "Refuse" => Ok(HeldWorkloads::Refuse),
-        "Release" => Ok(HeldWorkloads::Release),
-        _ => Err("write Refuse or Release".to_owned()),
     }
 }

@@ -92,5 +92,9 @@ pub const GATE_CREDENTIAL: &str = "lockkeeper.dev/gate-credential";
 /// By users, `"true"`: on a workload, it is not governed; on a ConfigMap or Secret, its changes roll nothing.
 pub const IGNORE: &str = "lockkeeper.dev/ignore";
 
+/// On the operator's Deployment, by its administrator, `Release` or `Refuse`: what becomes of held changes when it is uninstalled, whatever the
+/// chart's value says.
+pub const UNINSTALL: &str = "lockkeeper.dev/uninstall";
+
 /// The field manager of every write of the operator. Not one that begins with `kubectl`: Flux undoes those.
 pub const FIELD_MANAGER: &str = "lockkeeper";

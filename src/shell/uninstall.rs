@@ -27,7 +27,7 @@ use super::{
 use crate::{
     api::{WorkloadKind, marks},
     core::{
-        hold::uninstall::{Governed, Held, in_the_way},
+        hold::uninstall::{Governed, Held, HeldWorkloads, in_the_way},
         lease::Timing,
     },
     settings::UninstallSettings,
@@ -51,11 +51,20 @@ pub enum UninstallError {
     /// Something is held, and is not to be let through.
     #[error(
         "not uninstalled, because changes are held that would stay frozen, or roll out unasked: {}. Let each through (kubectl lockkeeper approve, \
-         or bypass) or take it back (kubectl lockkeeper undo), and uninstall again. Or let all of them through now: helm upgrade with \
-         --reuse-values --set uninstall.heldWorkloads=Release, then helm uninstall. Lockkeeper goes on as before",
-        names(.0)
+         or bypass) or take it back (kubectl lockkeeper undo), and uninstall again. Or let all of them through then: kubectl annotate \
+         deployment/{OPERATOR} -n {namespace} {mark}=Release, and uninstall again. Until then Lockkeeper goes on as before",
+        names(held),
+        mark = marks::UNINSTALL
     )]
-    Refused(Vec<Held>),
+    Refused {
+        /// The changes.
+        held: Vec<Held>,
+        /// Where the operator is.
+        namespace: String,
+    },
+    /// The annotation on the Deployment cannot be read.
+    #[error("not uninstalled: annotation {mark} of deployment/{OPERATOR} says {0:?}; write Refuse or Release", mark = marks::UNINSTALL)]
+    Annotation(String),
     /// A request failed that nothing can be done without.
     #[error("not uninstalled: cannot {what}: {why}. Without this step: helm uninstall --no-hooks, which leaves held workloads frozen")]
     Failed {
@@ -91,7 +100,8 @@ fn names(held: &[Held]) -> String {
 /// When it cannot be done, or must not.
 pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> {
     let client = client().await.map_err(UninstallError::NoCluster)?;
-    let uninstall = Uninstall { deadline: Instant::from_std(clock::moment()) + Duration::from_secs(settings.timeout), client, settings };
+    let deadline = Instant::from_std(clock::moment()) + Duration::from_secs(settings.timeout);
+    let uninstall = Uninstall { deadline, client, settings }.as_annotated().await?;
     uninstall.check(&uninstall.governed().await?)?;
     let replicas = uninstall.scale(0).await?;
     let done = uninstall.let_all_go().await;
@@ -108,10 +118,26 @@ struct Uninstall {
 }
 
 impl Uninstall {
+    /// The administrator may have said on the Deployment what becomes of held changes.
+    async fn as_annotated(mut self) -> Result<Self, UninstallError> {
+        let found = match within(self.operator().get(OPERATOR)).await {
+            Err(error) if error.class() == Class::Gone => None,
+            other => other.map_err(|error| failed("read the operator's Deployment", &error))?.metadata.annotations,
+        };
+        if let Some(said) = found.as_ref().and_then(|annotations| annotations.get(marks::UNINSTALL)) {
+            self.settings.held = HeldWorkloads::parse(said).map_err(|_| UninstallError::Annotation(said.clone()))?;
+        }
+        Ok(self)
+    }
+
+    fn operator(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &self.settings.operator_namespace)
+    }
+
     fn check(&self, all: &[Governed]) -> Result<(), UninstallError> {
         match in_the_way(all, self.settings.held) {
             held if held.is_empty() => Ok(()),
-            held => Err(UninstallError::Refused(held)),
+            held => Err(UninstallError::Refused { held, namespace: self.settings.operator_namespace.clone() }),
         }
     }
 
@@ -121,7 +147,7 @@ impl Uninstall {
 
     /// Lets the operator have so many replicas; how many it had. None without a Deployment.
     async fn scale(&self, replicas: i32) -> Result<Option<i32>, UninstallError> {
-        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.settings.operator_namespace);
+        let deployments = self.operator();
         let failed = |error: &Error| failed(&format!("scale deployment {}/{OPERATOR}", self.settings.operator_namespace), error);
         let before = match within(deployments.get_scale(OPERATOR)).await {
             Err(error) if error.class() == Class::Gone => return Ok(None),
@@ -175,7 +201,7 @@ impl Uninstall {
                         count += 1;
                         released.extend(one.held());
                     }
-                    Err(error) => left = Some(format!("{} in namespace {} still carries our marks: {}", one.name(), one.namespace(), error.sentence())),
+                    Err(why) => left = Some(format!("{} in namespace {} still carries our marks: {why}", one.name(), one.namespace())),
                 }
             }
             if Instant::from_std(clock::moment()) >= self.deadline {
@@ -187,15 +213,19 @@ impl Uninstall {
         }
     }
 
-    async fn let_go(&self, one: &Governed, term: &watch::Receiver<Term>) -> Result<(), Error> {
+    async fn let_go(&self, one: &Governed, term: &watch::Receiver<Term>) -> Result<(), String> {
         if !term.borrow().may_act(clock::moment()) {
-            return Err(Error::NotLeading);
+            return Err(Error::NotLeading.sentence());
         }
         let patch: json_patch::Patch = serde_json::from_value(one.let_go()).unwrap_or_default();
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), one.namespace(), &resource(one.kind));
         match within(api.patch(one.name(), &parameters(), &Patch::<()>::Json(patch))).await {
             Err(error) if error.class() == Class::Gone => Ok(()),
-            other => other.map(drop),
+            Err(error) => Err(error.sentence()),
+            Ok(written) if written.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(marks::GOVERNED)) => {
+                Err("admission puts them back, for this is not the operator's account; run it under that, as the chart does".to_owned())
+            }
+            Ok(_) => Ok(()),
         }
     }
 

@@ -20,6 +20,20 @@ pub enum HeldWorkloads {
     Release,
 }
 
+impl HeldWorkloads {
+    /// As settings and annotations write it.
+    ///
+    /// # Errors
+    /// Says what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "Refuse" => Ok(Self::Refuse),
+            "Release" => Ok(Self::Release),
+            _ => Err("write Refuse or Release".to_owned()),
+        }
+    }
+}
+
 /// A workload that carries our label, as it was read.
 #[derive(Debug, Clone)]
 pub struct Governed {
