@@ -96,6 +96,8 @@ pub struct Policy {
     pub generation: i64,
     /// Its spec, or in words why it is none.
     pub spec: Result<UpgradePolicySpec, String>,
+    /// What it asks for and this installation does not do, a sentence each. The spec has none of it.
+    pub switched_off: Vec<String>,
     /// Its windows, as they may be asked.
     pub windows: Windows,
     /// The status that stands on it.

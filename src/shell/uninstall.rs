@@ -233,7 +233,7 @@ impl Uninstall {
     async fn governed(&self) -> Result<Vec<Governed>, UninstallError> {
         let mut all = Vec::new();
         let everywhere = [String::new()];
-        let namespaces = if self.settings.namespaces.is_empty() { &everywhere[..] } else { &self.settings.namespaces };
+        let namespaces = if self.settings.watch_namespaces.is_empty() { &everywhere[..] } else { &self.settings.watch_namespaces };
         for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {
             for namespace in namespaces {
                 let resource = resource(kind);

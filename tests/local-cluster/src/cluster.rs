@@ -40,6 +40,8 @@ pub struct Options {
     pub nodes: usize,
     /// Executables by image, without the tag: containers of these images run as processes.
     pub programs: BTreeMap<String, PathBuf>,
+    /// Only etcd and the API server: objects stay as they were written. A benchmark of many needs no controllers that share its machine.
+    pub bare: bool,
 }
 
 /// A running cluster. Everything ends when it is dropped.
@@ -78,10 +80,17 @@ impl Cluster {
 
         std::fs::write(path.join("audit-policy.yaml"), AUDIT_POLICY).trying(|| "writing the audit policy".into())?;
         let etcd = Program::start(&programs.path("etcd"), path, &etcd_arguments(etcd_port, etcd_peer_port))?;
-        let api_server_arguments = api_server_arguments(etcd_port, port);
+        let mut api_server_arguments = api_server_arguments(etcd_port, port);
+        if options.bare {
+            // It would refuse pods until a controller has made the namespace's account.
+            api_server_arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
+        }
         let api_server = Program::start(&programs.path("kube-apiserver"), path, &api_server_arguments)?;
         let mut cluster = Self { programs, api_server, api_server_arguments, others: vec![etcd], address, _agent: Agent::none(), folder };
         cluster.wait_for_api_server().await?;
+        if options.bare {
+            return Ok(cluster);
+        }
         let client = cluster.client().await?;
         let scheduler =
             Program::start(&cluster.programs.path("kube-scheduler"), cluster.folder.path(), &scheduler_arguments(scheduler_port))?;
