@@ -294,11 +294,7 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
         let (pod, _) = leader().await;
         shared().container("lockkeeper-system", &pod, "lockkeeper").map(|process| process.kill().unwrap())
     };
-    // In the quiet time, in the middle of the rollouts, and of a release.
     shop.write(FREE, "key", "new").await;
-    if kill().await.is_none() {
-        return;
-    }
     let rolled = || async {
         let mut sum = 0;
         for name in &many {
@@ -307,7 +303,10 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
         sum
     };
     eventually("some are rolled", rolled, |sum| *sum >= 1).await;
-    kill().await;
+    // In the middle of the rollouts, and of a release.
+    if kill().await.is_none() {
+        return;
+    }
     let set = &named("held", "StatefulSet");
     let id = shop.is_held("StatefulSet", set).await;
     leader().await;

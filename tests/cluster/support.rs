@@ -75,7 +75,13 @@ impl OperatorAlone {
 
 impl Drop for OperatorAlone {
     fn drop(&mut self) {
-        helm(&[]);
+        let restored = std::panic::catch_unwind(|| helm(&[]));
+        // A second panic would end all tests without a word about the first.
+        if let Err(why) = restored
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(why);
+        }
     }
 }
 
