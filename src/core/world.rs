@@ -20,7 +20,7 @@ use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStat
 pub type Uid = Arc<str>;
 
 /// One namespace.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Namespace {
     /// Its name.
     pub name: Box<str>,
@@ -96,6 +96,8 @@ pub struct Policy {
     pub generation: i64,
     /// Its spec, or in words why it is none.
     pub spec: Result<UpgradePolicySpec, String>,
+    /// What it asks for and this installation does not do, a sentence each. The spec has none of it.
+    pub switched_off: Vec<String>,
     /// Its windows, as they may be asked.
     pub windows: Windows,
     /// The status that stands on it.

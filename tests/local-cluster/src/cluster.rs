@@ -42,6 +42,8 @@ pub struct Options {
     pub nodes: usize,
     /// Executables by image, without the tag: containers of these images run as processes.
     pub programs: BTreeMap<String, PathBuf>,
+    /// Only etcd and the API server: objects stay as they were written. A benchmark of many needs no controllers that share its machine.
+    pub bare: bool,
 }
 
 /// A running cluster. Everything ends when it is dropped.
@@ -80,8 +82,16 @@ impl Cluster {
         std::fs::write(path.join("audit-policy.yaml"), AUDIT_POLICY).trying(|| "writing the audit policy".into())?;
         let mut cluster = Self { programs, control_plane: Vec::new(), address, _agent: Agent::none(), folder };
         cluster.run("etcd", etcd_arguments(etcd_port, etcd_peer_port))?;
-        cluster.run("kube-apiserver", api_server_arguments(etcd_port, port))?;
+        let mut arguments = api_server_arguments(etcd_port, port);
+        if options.bare {
+            // It would refuse pods until a controller has made the namespace's account.
+            arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
+        }
+        cluster.run("kube-apiserver", arguments)?;
         cluster.wait_for_api_server().await?;
+        if options.bare {
+            return Ok(cluster);
+        }
         let client = cluster.client().await?;
         cluster.run("kube-scheduler", scheduler_arguments(scheduler_port))?;
         cluster.run("kube-controller-manager", manager_arguments(manager_port))?;

@@ -38,6 +38,9 @@ struct Nodes {
     /// Run containers of this image as a process of this executable
     #[arg(long, value_name = "IMAGE=PATH", value_parser = program)]
     program: Vec<(String, PathBuf)>,
+    /// Only etcd and the API server: no controllers, no scheduler, no nodes
+    #[arg(long, conflicts_with_all = ["nodes", "program"])]
+    bare: bool,
 }
 
 fn program(text: &str) -> Result<(String, PathBuf), String> {
@@ -70,7 +73,7 @@ async fn start(nodes: Nodes) -> Result<Cluster, local_cluster::Error> {
         programs.entry("lockkeeper.dev/sample-app".to_owned()).or_insert(sample);
     }
     let begun = Instant::now();
-    let cluster = Cluster::start(Options { nodes: nodes.nodes, programs }).await?;
+    let cluster = Cluster::start(Options { nodes: nodes.nodes, programs, bare: nodes.bare }).await?;
     eprintln!("local-cluster: ready after {:.1} s; logs are in {}", begun.elapsed().as_secs_f64(), cluster.logs().display());
     Ok(cluster)
 }

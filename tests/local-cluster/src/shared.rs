@@ -135,6 +135,18 @@ impl Shared {
         Ok(Some(outage))
     }
 
+    /// The process of a program of the control plane. None on a cluster that is not ours.
+    pub fn process(&self, program: &str) -> Option<u32> {
+        let supervisor = self.supervisor?.to_string();
+        let is_it = |pid: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = |rest: &str| rest.split_whitespace().nth(1).is_some_and(|parent| parent == supervisor);
+            stat.rsplit_once(')').is_some_and(|(name, rest)| name.ends_with(&format!("({program}")) && parent(rest))
+        };
+        let all = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        all.into_iter().find(is_it)
+    }
+
     /// Starts a program of this machine against this cluster; it ends with this process.
     ///
     /// # Errors
