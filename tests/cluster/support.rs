@@ -139,9 +139,9 @@ pub fn leader() -> String {
     identity.split('_').next().unwrap_or_default().to_owned()
 }
 
-/// The address of a pod of the operator's.
+/// The address of a pod of the operator's; empty if it has none, or is gone.
 pub fn address_of(pod: &str) -> String {
-    kubectl(&["get", "pod", pod, "-n", "lockkeeper-system", "-o", "jsonpath={.status.podIP}"])
+    kubectl(&["get", "pod", pod, "-n", "lockkeeper-system", "--ignore-not-found", "-o", "jsonpath={.status.podIP}"])
 }
 
 /// Where the replica that acts answers, once there is one.
