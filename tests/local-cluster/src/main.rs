@@ -132,7 +132,7 @@ async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Op
             _ = interrupt.recv() => break None,
             _ = terminate.recv() => break None,
             _ = revive.recv() => {
-                if let Err(error) = cluster.revive() {
+                if let Err(error) = cluster.revive().await {
                     eprintln!("local-cluster: {error}");
                 }
             }
