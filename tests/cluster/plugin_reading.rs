@@ -31,7 +31,11 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         shop.up_to_date_one(name).await;
         let ran = plugin(&["why", place]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        let well = ["All is well: 2 of 2 pods", "Policy shop governs it. A change of its template would be held.", "ConfigMap/app: the same as when"];
+        let well = [
+            "All is well: 2 of 2 pods",
+            "Policy shop governs it. A change of its template would be held.",
+            "ConfigMap/app: the same as when",
+        ];
         parts(&ran.out, &well);
 
         shop.kubectl(&["set", "image", place, "app=other:v2"]);

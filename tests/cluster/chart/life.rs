@@ -88,7 +88,12 @@ async fn helm_test_says_what_is_well_and_what_is_amiss_under_restricted_pod_secu
     let check = |seconds: &str| lockkeeper(&["check", "--timeout", seconds]);
     kubectl(&["delete", "validatingadmissionpolicybinding", "lockkeeper-self-restraint-workloads"]);
     let amiss = check("1");
-    assert!(!amiss.success && amiss.text.contains("AMISS  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"), "{}", amiss.text);
+    assert!(
+        !amiss.success
+            && amiss.text.contains("AMISS  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"),
+        "{}",
+        amiss.text
+    );
     operator.set(&[]);
     make_definition_old();
     let amiss = check("1");
@@ -117,7 +122,10 @@ async fn an_upgrade_brings_the_crd_along_also_where_it_was_left_or_lost_exclusiv
     operator.set(&[]);
     assert!(knows_priority(), "helm upgrade");
     // Its rights went with it.
-    assert!(!exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"]) && !exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE]));
+    assert!(
+        !exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"])
+            && !exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE])
+    );
 
     make_definition_old();
     operator.set(&["crds.upgrade=false"]);
@@ -220,9 +228,7 @@ async fn a_strategy_that_admission_changed_is_as_declared_after_uninstalling_exc
     // As the operator marks a Deployment whose rollout would deadlock on its volume.
     let account = format!("system:serviceaccount:{NAMESPACE}:lockkeeper");
     operator.stop();
-    kubectl(&[
-        "annotate", "deployment/web", "-n", &shop.name, "lockkeeper.dev/volume-access=exclusive", "--as", &account,
-    ]);
+    kubectl(&["annotate", "deployment/web", "-n", &shop.name, "lockkeeper.dev/volume-access=exclusive", "--as", &account]);
     assert_eq!(shop.get("Deployment", "web").await["spec"]["strategy"]["type"], "Recreate");
     let said = uninstall();
     assert!(said.success, "{}{}", said.text, said_by("uninstall"));
@@ -248,7 +254,8 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
         "spec": {"policyName": "test-refusal", "validationActions": ["Deny"]}});
     let said = run("kubectl", &["apply", "-f", "-"], &manifest(&[refusal, binding]));
     assert!(said.success, "{}", said.text);
-    let refused = || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
+    let refused =
+        || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
     eventually("it is refused", refused, |refused| *refused).await;
     let said = lockkeeper(&["uninstall", "--timeout", "15"]);
     kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "test-refusal"]);

@@ -43,7 +43,8 @@ fn rendered(arguments: &[&str]) -> Vec<Value> {
 }
 
 fn documents(text: &str) -> Vec<Value> {
-    let all = text.split("\n---").map(|document| serde_saphyr::from_str::<Value>(document).unwrap_or_else(|error| panic!("{error}: {document}")));
+    let all =
+        text.split("\n---").map(|document| serde_saphyr::from_str::<Value>(document).unwrap_or_else(|error| panic!("{error}: {document}")));
     all.filter(|object| !object.is_null()).collect()
 }
 

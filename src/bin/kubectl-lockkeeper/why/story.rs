@@ -232,7 +232,8 @@ impl Story {
         let mark = GovernanceMark::on(workload);
         let policy = mark.as_ref().and_then(|mark| seen.world.policies.get(&mark.policy));
         let attention = seen.attention(id);
-        let condition = policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
+        let condition =
+            policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
         let state = &workload.rollout;
         let mut story = Self {
             workload: lower(id),
@@ -348,7 +349,8 @@ fn reads(workload: &Workload, attention: Option<&Attention>) -> Vec<Read> {
     };
     let compare = |(name, recorded): (&String, &lockkeeper::core::config::record::Recorded)| {
         let object = name.split('[').next().unwrap_or(name);
-        let of_it = |what: &String| what == name || (!name.contains('[') && what.strip_prefix(object).is_some_and(|rest| rest.starts_with('[')));
+        let of_it =
+            |what: &String| what == name || (!name.contains('[') && what.strip_prefix(object).is_some_and(|rest| rest.starts_with('[')));
         let compared = match () {
             () if changed.iter().any(of_it) => Compared::Different,
             () if recorded.target != recorded.baseline || recorded.mixed => Compared::BeingRolled,
@@ -361,7 +363,14 @@ fn reads(workload: &Workload, attention: Option<&Attention>) -> Vec<Read> {
 }
 
 /// What can be done about a change that waits.
-fn advice(cluster: &Cluster, seen: &Seen, workload: &Workload, (change, template): (&str, bool), gates: &[Asked], judged: bool) -> Vec<Advice> {
+fn advice(
+    cluster: &Cluster,
+    seen: &Seen,
+    workload: &Workload,
+    (change, template): (&str, bool),
+    gates: &[Asked],
+    judged: bool,
+) -> Vec<Advice> {
     let id = &workload.id;
     let mut commands = Vec::new();
     let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });

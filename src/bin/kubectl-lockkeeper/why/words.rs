@@ -88,7 +88,9 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
         Phase::Rolling => vec![style::care(&format!("It is being rolled out{since}{reason}: {why}.")), governed],
         Phase::WaitsForUser => vec![style::care(&format!("It waits for you{reason}: {why}.")), governed],
         Phase::Limited => vec![style::care(&format!("It was rolled often enough{reason}: {why}.")), governed],
-        Phase::Settling | Phase::Waiting => vec![style::care(&format!("Its config changed, and its pods still run on the old one{reason}: {why}.")), governed],
+        Phase::Settling | Phase::Waiting => {
+            vec![style::care(&format!("Its config changed, and its pods still run on the old one{reason}: {why}.")), governed]
+        }
         Phase::WouldRoll | Phase::WouldHold => vec![style::care(&format!("Nothing is done about it, only said{reason}: {why}.")), governed],
         Phase::Unsupported => vec![format!("It is up to date, but cannot be held{reason}: {why}."), governed],
     }
@@ -224,7 +226,10 @@ mod tests {
     fn commands_are_told_once() {
         for (message, expected) in [
             ("not approved yet: kubectl annotate -n shop deployment/web a=3", "not approved yet"),
-            ("spec.mode is Freeze, until it is Enforce again. Or, with the right to: kubectl annotate x", "spec.mode is Freeze, until it is Enforce again"),
+            (
+                "spec.mode is Freeze, until it is Enforce again. Or, with the right to: kubectl annotate x",
+                "spec.mode is Freeze, until it is Enforce again",
+            ),
             ("spec.paused is set; kubectl rollout resume lets it go on", "spec.paused is set; kubectl rollout resume lets it go on"),
         ] {
             assert_eq!(without_command(message), expected);
@@ -236,7 +241,10 @@ mod tests {
         for (gates, expected) in [
             (vec![], None),
             (vec![asked("windows", Some(true))], Some("No gate that can be asked from here is closed: it goes on by itself.")),
-            (vec![asked("windows", Some(false)), asked("approval", Some(false))], Some("It goes on by itself once these gates are open: windows, approval.")),
+            (
+                vec![asked("windows", Some(false)), asked("approval", Some(false))],
+                Some("It goes on by itself once these gates are open: windows, approval."),
+            ),
         ] {
             assert_eq!(next(&gates).as_deref(), expected);
         }
