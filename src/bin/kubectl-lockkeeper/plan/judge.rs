@@ -8,7 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{ChangeCause, ConfigSpec, ExclusiveClaims, Mode, OnChange, Protection, Reason, RestartWith, UpgradePolicySpec, VolumesSpec, WhenUngoverned, WorkloadKind},
+    api::{
+        ChangeCause, ConfigSpec, ExclusiveClaims, Mode, OnChange, Protection, Reason, RestartWith, UpgradePolicySpec, VolumesSpec,
+        WhenUngoverned, WorkloadKind,
+    },
     core::{
         arrange::{freezing_spec, groups},
         config::{
@@ -329,7 +332,8 @@ impl<'a> Judge<'a> {
                 if line.outcome == Outcome::Unchanged {
                     line.outcome = Outcome::ConfigHold;
                 }
-                line.because.push(format!("Config that it reads changes too ({}), and goes along in the same rollout.", config.changed.join(", ")));
+                line.because
+                    .push(format!("Config that it reads changes too ({}), and goes along in the same rollout.", config.changed.join(", ")));
             }
             Some(config) => self.config(after, say.as_ref(), &config, &mut line),
             None if !changes && before.rollout.wanted != after.rollout.wanted => {
@@ -359,7 +363,9 @@ impl<'a> Judge<'a> {
                 if first.is_empty() || spec.mode == Mode::Observe {
                     continue;
                 }
-                for line in lines.iter_mut().filter(|line| place(line) == Some(number) && !line.outcome.rolls() && line.outcome != Outcome::Create) {
+                for line in
+                    lines.iter_mut().filter(|line| place(line) == Some(number) && !line.outcome.rolls() && line.outcome != Outcome::Create)
+                {
                     line.outcome = Outcome::ConfigHold;
                     line.waits_for.push(Wait { gate: "steps", message: format!("step {} comes after {}", step.name, some(&first)) });
                     line.because.push(format!("It restarts with step {before} (restartWith: Previous)."));
@@ -526,7 +532,8 @@ impl<'a> Judge<'a> {
         let place = order.place(&workload.id)?;
         let changes = |id: &&WorkloadId| {
             let before = self.now.before.workloads.get(*id);
-            before.is_some_and(|before| before.template.digest != self.now.after.workloads[*id].template.digest || Hold::on(before).is_some())
+            before
+                .is_some_and(|before| before.template.digest != self.now.after.workloads[*id].template.digest || Hold::on(before).is_some())
         };
         let earlier: Vec<_> = self.now.after.workloads.keys().filter(|id| order.place(id).is_some_and(|other| other < place)).collect();
         let first: Vec<_> = earlier.iter().copied().filter(changes).map(lower).collect();
@@ -542,7 +549,9 @@ impl<'a> Judge<'a> {
         }
         let asked = say.and_then(|say| say.spec.config.as_ref());
         let (config, group) = match asked {
-            Some(config) => (Cow::Borrowed(config), say.and_then(|say| self.groups.get(say.policy.name.as_str())).map_or(&[][..], Vec::as_slice)),
+            Some(config) => {
+                (Cow::Borrowed(config), say.and_then(|say| self.groups.get(say.policy.name.as_str())).map_or(&[][..], Vec::as_slice))
+            }
             None => (Cow::Owned(ConfigSpec::default()), &[][..]),
         };
         let references = references::effective(&before.template.references, &config, group, self.now.after);
@@ -564,7 +573,10 @@ impl<'a> Judge<'a> {
         let Some((say, config)) = asked else {
             line.outcome = Outcome::NotRolled;
             line.because.push(match say {
-                Some(say) => format!("Its policy {} does not see to config: its pods keep what they started with until they start anew.", say.policy.name),
+                Some(say) => format!(
+                    "Its policy {} does not see to config: its pods keep what they started with until they start anew.",
+                    say.policy.name
+                ),
                 None => "No policy rolls it for that: its pods keep what they started with until they start anew.".to_owned(),
             });
             return;
@@ -575,9 +587,11 @@ impl<'a> Judge<'a> {
             return;
         }
         line.waits_for = self.waits(workload, say, (&[ChangeCause::Config], None));
-        let times = limits::within_window(workload.marks.get(lockkeeper::api::marks::ROLLOUTS).map(String::as_str), &config.limit, self.now.now);
+        let times =
+            limits::within_window(workload.marks.get(lockkeeper::api::marks::ROLLOUTS).map(String::as_str), &config.limit, self.now.now);
         if let Some(next) = limits::next_allowed(&times, &config.limit) {
-            let message = format!("{} config rollouts within {}, as many as its policy allows; the next at {next}", times.len(), config.limit.window);
+            let message =
+                format!("{} config rollouts within {}, as many as its policy allows; the next at {next}", times.len(), config.limit.window);
             line.waits_for.push(Wait { gate: "limit", message });
         }
         line.outcome = match (say.spec.mode, config.on_change) {
@@ -588,23 +602,31 @@ impl<'a> Judge<'a> {
         };
         line.because.push(match line.outcome {
             Outcome::Report => format!("Its policy {} only reports it.", say.policy.name),
-            Outcome::WaitsForUser => "Its manifest keeps its pods as they are (paused, or OnDelete): the next ones start with the new config.".to_owned(),
+            Outcome::WaitsForUser => {
+                "Its manifest keeps its pods as they are (paused, or OnDelete): the next ones start with the new config.".to_owned()
+            }
             _ => format!("One rollout, when nothing has changed for {}.", config.settle),
         });
     }
 
     /// Whose a workload would be, where that changes.
     fn standing(&self, workload: &Workload, line: &mut Line) {
-        let name = |governance: &Governance| say(governance.standings.get(&workload.id)).map(|say| (say.policy.name.clone(), say.spec.needs_holds()));
+        let name = |governance: &Governance| {
+            say(governance.standings.get(&workload.id)).map(|say| (say.policy.name.clone(), say.spec.needs_holds()))
+        };
         let (outcome, message) = match (name(&self.before), name(&self.after)) {
             (None, Some((policy, _))) => {
                 let later = say(self.after.standings.get(&workload.id)).map_or(String::new(), |say| self.later(workload, &say));
                 (Outcome::Governed, format!("Policy {policy} begins to govern it{later}. That alone rolls nothing."))
             }
-            (Some((policy, _)), None) => (Outcome::LetGo, format!("Policy {policy} governs it no more: nothing holds or rolls it from then on.")),
+            (Some((policy, _)), None) => {
+                (Outcome::LetGo, format!("Policy {policy} governs it no more: nothing holds or rolls it from then on."))
+            }
             (Some((old, _)), Some((new, _))) if old != new => (Outcome::Governed, format!("Policy {new} takes it over from {old}.")),
             (Some((policy, true)), Some((_, false))) => (Outcome::LetGo, format!("Policy {policy} holds its template changes no more.")),
-            (Some((policy, false)), Some((_, true))) => (Outcome::Governed, format!("Policy {policy} holds its template changes from then on.")),
+            (Some((policy, false)), Some((_, true))) => {
+                (Outcome::Governed, format!("Policy {policy} holds its template changes from then on."))
+            }
             _ => return,
         };
         if line.outcome == Outcome::Unchanged {
@@ -625,9 +647,10 @@ impl<'a> Judge<'a> {
         }
         line.outcome = if old.is_some() { Outcome::Policy } else { Outcome::Create };
         if let Err(why) = &new.spec {
-            risks.push(self.risk("InvalidSpec", format!(
-                "upgradepolicy/{name} could not be acted on: {why}. It would freeze what it governs now, and govern nothing else"
-            )));
+            risks.push(self.risk(
+                "InvalidSpec",
+                format!("upgradepolicy/{name} could not be acted on: {why}. It would freeze what it governs now, and govern nothing else"),
+            ));
             return line;
         }
         let of = |governance: &Governance<'a>| -> BTreeSet<&'a WorkloadId> {
@@ -683,7 +706,9 @@ impl<'a> Judge<'a> {
     fn missing(&self, workload: &Workload, say: Option<&Say>, risks: &mut Vec<Risk>) {
         let missing = self.absent(workload, say, self.now.after);
         if !missing.is_empty() {
-            risks.push(self.risk("ConfigMissing", format!("{}: its pods could not start, because {}", lower(&workload.id), missing.join(", "))));
+            risks.push(
+                self.risk("ConfigMissing", format!("{}: its pods could not start, because {}", lower(&workload.id), missing.join(", "))),
+            );
         }
     }
 
@@ -692,7 +717,9 @@ impl<'a> Judge<'a> {
         let known = self.absent(before, say, self.now.before);
         let missing: Vec<_> = self.absent(after, say, self.now.after).into_iter().filter(|what| !known.contains(what)).collect();
         if !missing.is_empty() {
-            risks.push(self.risk("ConfigMissing", format!("{}: new pods could not start, because {}", lower(&after.id), missing.join(", "))));
+            risks.push(
+                self.risk("ConfigMissing", format!("{}: new pods could not start, because {}", lower(&after.id), missing.join(", "))),
+            );
         }
     }
 

@@ -71,7 +71,8 @@ async fn plan(cluster: &Cluster, manifests: Vec<Manifest>, key: &Key) -> Result<
             continue;
         };
         let Some(name) = manifest.object["metadata"]["name"].as_str() else {
-            plan.notes.push(format!("{} has no name (generateName?): each apply would make another one, so it is left out.", manifest.source));
+            plan.notes
+                .push(format!("{} has no name (generateName?): each apply would make another one, so it is left out.", manifest.source));
             continue;
         };
         if kind == Kind::Namespace {

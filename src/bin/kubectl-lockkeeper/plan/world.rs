@@ -133,7 +133,10 @@ impl Worlds {
     pub async fn read(cluster: &Cluster, manifests: Vec<(Kind, Manifest)>, namespace: Option<&Value>, key: &Key) -> Result<Self, Failure> {
         let before = cluster.read_even_uninstalled().await?.world;
         let gap = before.policies.values().flat_map(|policy| &policy.status.conditions);
-        let gap = gap.filter(|one| one.type_ == "HoldsEnforced" && one.status == "False" && one.reason != "MarksMissing").map(|one| one.message.clone()).next();
+        let gap = gap
+            .filter(|one| one.type_ == "HoldsEnforced" && one.status == "False" && one.reason != "MarksMissing")
+            .map(|one| one.message.clone())
+            .next();
         let mut worlds = Self {
             after: before.clone(),
             before,
@@ -203,15 +206,24 @@ impl Worlds {
         let Some(live) = live else { return Ok(Value::Null) };
         let template = live["spec"]["template"].clone();
         let name = live["metadata"]["name"].as_str().unwrap_or_default();
-        let held = self.before.workloads.iter().find(|(id, workload)| {
-            id.name == name && live["kind"] == id.kind.to_string() && Hold::on(workload).is_some()
-        });
+        let held = self
+            .before
+            .workloads
+            .iter()
+            .find(|(id, workload)| id.name == name && live["kind"] == id.kind.to_string() && Hold::on(workload).is_some());
         let Some((id, _)) = held.filter(|_| matches!(kind, Kind::Deployment | Kind::StatefulSet)) else { return Ok(template) };
         let revisions = history(cluster, id, live).await?;
         Ok(settled(id, live, &revisions).map_or(template, |revision| revision.template_for(live)))
     }
 
-    fn take_in(&mut self, kind: Kind, (live, runs): (Option<&Value>, &Value), made: &Value, by_server: bool, key: &Key) -> Result<(), Failure> {
+    fn take_in(
+        &mut self,
+        kind: Kind,
+        (live, runs): (Option<&Value>, &Value),
+        made: &Value,
+        by_server: bool,
+        key: &Key,
+    ) -> Result<(), Failure> {
         match kind {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => {
                 let workload = match kind {
@@ -398,7 +410,8 @@ async fn dry_run(api: &Api<DynamicObject>, kind: Kind, name: &str, manifest: &Va
         made = taken;
     } else if any {
         let update = update_of(live, &taken, manifest);
-        let body = serde_json::from_value(update).map_err(|error| Failure::Api { what: format!("cannot try out {name}"), why: error.to_string() })?;
+        let body = serde_json::from_value(update)
+            .map_err(|error| Failure::Api { what: format!("cannot try out {name}"), why: error.to_string() })?;
         let parameters = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
         match api.replace(name, &parameters, &body).await {
             Ok(updated) => made = typed(updated, manifest),
