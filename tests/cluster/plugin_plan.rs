@@ -69,8 +69,7 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         };
         shop.apply(&manifest("v1", &["A", "B"]));
         shop.marked(kind, name).await;
-        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-        let before = version(&shop.get(kind, name).await);
+        let before = (shop.get(kind, name).await["spec"].clone(), shop.pods(name).await);
 
         // As it is: defaults are no changes, and what the files leave out is no deletion.
         has(&plan(&shop, &[manifest("v1", &["A", "B"])], &["--exit-code"]), 0, &["Nothing would happen"]);
@@ -85,7 +84,7 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         has(&ran, 10, &says);
         assert!(!ran.out.contains("not-to-be-shown"), "{}", ran.out);
         assert_eq!(plan(&shop, &[manifest("v2", &["A"])], &[]).code, Some(0), "without --exit-code");
-        assert_eq!(version(&shop.get(kind, name).await), before, "a plan changes nothing");
+        assert_eq!((shop.get(kind, name).await["spec"].clone(), shop.pods(name).await), before, "a plan changes nothing");
 
         // It is as was said; and what is there then is planned anew.
         shop.apply(&manifest("v2", &["A"]));

@@ -451,12 +451,14 @@ fn wire<K: Watched>(object: &Value) -> Result<Wire<K>, Failure> {
     serde_json::from_value(object.clone()).map_err(|error| Failure::Api { what: place(), why: error.to_string() })
 }
 
-fn view<K: Watched>(object: &Value) -> Result<K::View, Failure> {
+/// What the core sees of an object.
+pub fn view<K: Watched>(object: &Value) -> Result<K::View, Failure> {
     let wire: Wire<K> = wire(object)?;
     Ok(K::view(&wire.metadata, wire.body))
 }
 
-fn entry(view: lockkeeper::shell::views::ConfigView, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
+/// The present content of a ConfigMap or Secret, as digests.
+pub fn entry(view: lockkeeper::shell::views::ConfigView, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
     let (id, ignored) = (view.id.clone(), view.ignored);
     Ok((id, ConfigEntry::new(view.bind(namespace, key, None), ignored)))
 }
