@@ -35,11 +35,16 @@ test: build ## Run all tests, those on a real control plane included; ONLY=p3_ r
 	cargo test --workspace --no-run
 	$(LOCAL) run $(OPERATOR) -- sh -ec '$(RUN_TESTS)'
 
+# Parts of the benchmark; the last one has a cluster without controllers and nodes to itself.
+PARTS := hold config app scale
+MEASURED = $(foreach part,$(PARTS),$(if $(findstring $(or $(ONLY),$(part)),$(part)),$(part)))
+BENCH := cargo test --quiet --release --bench cluster
+
 .PHONY: bench
-bench: ## Measure speed and size, beside a reference on the same machine; ONLY=app measures a part (hold, config, app)
-	cargo build --release --bin lockkeeper
-	cargo test --bench cluster --no-run
-	ONLY=$(ONLY) $(LOCAL) run -- cargo test --quiet --bench cluster
+bench: ## Measure speed and size, beside a reference on the same machine; ONLY=app measures a part (hold, config, app, scale)
+	$(BENCH) --no-run
+	$(if $(filter-out scale,$(MEASURED)),$(LOCAL) run -- $(BENCH) -- $(filter-out scale,$(MEASURED)))
+	$(if $(filter scale,$(MEASURED)),$(LOCAL) run --bare -- $(BENCH) -- scale)
 
 .PHONY: generate
 generate: ## Write the CRD anew from the Rust types

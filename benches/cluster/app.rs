@@ -9,21 +9,25 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State, routing::get};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use hyper::{HeaderMap, Method};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams, PostParams},
-    runtime::watcher,
+    api::{ListParams, PostParams},
 };
 use lockkeeper::{
-    api::{UpgradePolicy, marks},
+    api::marks,
     shell::ask::http::{Channel, send},
 };
 use serde_json::{Value, json};
 
-use crate::{CONCURRENT, Operator, memory, namespace, until};
+use crate::{
+    objects::{CONCURRENT, annotation, change, deployment, namespace, policy, rolled_out, until, when},
+    operator::Operator,
+    process,
+    times::Times,
+};
 
 const PORT: u16 = 18_090;
 const ROUNDS: usize = 20;
@@ -55,34 +59,20 @@ async fn answer(State(answers): State<Arc<Answers>>) -> Json<Value> {
 
 async fn workloads(client: &Client, name: &str, count: usize, period: &str) -> Api<Deployment> {
     namespace(client, name).await;
-    let policies: Api<UpgradePolicy> = Api::namespaced(client.clone(), name);
-    let spec = json!({"selector": {}, "config": {"settle": "0s"}, "gates": {"app": {"period": period}}});
-    let policy = json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": "bench"}, "spec": spec});
-    policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
+    policy(client, name, json!({"config": {"settle": "0s"}, "gates": {"app": {"period": period}}})).await;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), name);
     let create = |number: usize| {
         let deployments = deployments.clone();
         async move {
-            let labels = json!({"app": format!("web-{number}")});
-            let container = json!({"name": "app", "image": "none", "ports": [{"containerPort": PORT}]});
-            let spec = json!({"containers": [container], "terminationGracePeriodSeconds": 0});
-            let object = json!({"metadata": {"name": format!("web-{number}")}, "spec": {"replicas": PODS, "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": spec}}});
-            deployments.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+            let container = json!({"ports": [{"containerPort": PORT}]});
+            let object = deployment(&format!("web-{number}"), container, json!({"replicas": PODS}));
+            deployments.create(&PostParams::default(), &object).await.unwrap();
         }
     };
     stream::iter(0..count).for_each_concurrent(CONCURRENT, create).await;
-    until(&deployments, count, |one| {
-        let marked = one.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(marks::HOLD_CHANGES));
-        marked && one.status.as_ref().is_some_and(|status| status.available_replicas == Some(PODS))
-    })
-    .await;
+    let ready = |one: &Deployment| annotation(one, marks::HOLD_CHANGES).is_some() && rolled_out(one, PODS);
+    until(&deployments, count, ready).await;
     deployments
-}
-
-async fn change(deployments: &Api<Deployment>, number: usize) {
-    let patch = json!({"spec": {"template": {"metadata": {"annotations": {"n": format!("{:x}", rand::random::<u64>())}}}}});
-    deployments.patch(&format!("web-{number}"), &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
 async fn latency(client: &Client, answers: &Answers) {
@@ -91,49 +81,33 @@ async fn latency(client: &Client, answers: &Answers) {
     let mut times = Vec::new();
     for round in 0..ROUNDS {
         answers.yes.store(false, Ordering::Relaxed);
-        change(&deployments, 0).await;
+        change(&deployments, "web-0").await;
         let asked = answers.asked.load(Ordering::Relaxed);
         while answers.asked.load(Ordering::Relaxed) < asked + 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // At another place in the period each time.
         tokio::time::sleep(Duration::from_millis(50 * u64::try_from(round).unwrap())).await;
-        let mut events = std::pin::pin!(watcher(deployments.clone(), watcher::Config::default()));
         answers.yes.store(true, Ordering::Relaxed);
         let begun = Instant::now();
-        while let Some(event) = events.try_next().await.unwrap() {
-            if let watcher::Event::Apply(one) | watcher::Event::InitApply(one) = event
-                && one.metadata.annotations.is_some_and(|all| !all.contains_key(marks::HOLD))
-            {
-                break;
-            }
-        }
+        when(&deployments, "web-0", |one| annotation(one, marks::HOLD).is_none()).await;
         times.push(begun.elapsed());
-        until(&deployments, 1, |one| {
-            let status = one.status.clone().unwrap_or_default();
-            status.observed_generation == one.metadata.generation
-                && status.updated_replicas == Some(PODS)
-                && status.replicas == Some(PODS)
-                && status.available_replicas == Some(PODS)
-        })
-        .await;
+        until(&deployments, 1, |one| rolled_out(one, PODS)).await;
     }
     operator.stop();
-    times.sort();
     println!("\nfrom the moment when all 3 pods would say yes to the accepted release, as a watch sees it, asked every 1000 ms");
-    println!(
-        "  quickest {:>6} ms   median {:>6} ms   slowest {:>6} ms",
-        times[0].as_millis(),
-        times[ROUNDS / 2].as_millis(),
-        times[ROUNDS - 1].as_millis()
-    );
+    println!("  {}", Times::from(times));
 }
 
 async fn load(client: &Client, answers: &Answers) {
     let operator = Operator::start().await;
     let deployments = workloads(client, "load", WORKLOADS, "5s").await;
     answers.yes.store(false, Ordering::Relaxed);
-    stream::iter(0..WORKLOADS).for_each_concurrent(CONCURRENT, |number| change(&deployments, number)).await;
+    let change_it = |number: usize| {
+        let deployments = &deployments;
+        async move { drop(change(deployments, &format!("web-{number}")).await) }
+    };
+    stream::iter(0..WORKLOADS).for_each_concurrent(CONCURRENT, change_it).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     let (cpu, asked) = (operator.cpu(), answers.asked.load(Ordering::Relaxed));
     tokio::time::sleep(MEASURED).await;
@@ -141,7 +115,7 @@ async fn load(client: &Client, answers: &Answers) {
     let seconds = MEASURED.as_secs_f64();
     println!("\n{WORKLOADS} held workloads of {PODS} pods that say no, asked every 5 s (600 requests a second are wanted)");
     println!(
-        "  {:>6.0} requests a second   CPU {:>5.1} % of one core   memory {:>5.1} MB RSS",
+        "  {:>6.0} requests a second   CPU {:>5.1} % of one core   memory {:>5.1} MiB RSS",
         asked as f64 / seconds,
         used.as_secs_f64() / seconds * 100.0,
         operator.memory("VmRSS")
@@ -150,20 +124,17 @@ async fn load(client: &Client, answers: &Answers) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), "load");
     let addresses: Vec<_> =
         pods.list(&ListParams::default()).await.unwrap().items.into_iter().filter_map(|pod| pod.status?.pod_ip?.parse().ok()).collect();
-    let (cpu, begun) = (own_cpu(), Instant::now());
+    let own = std::process::id();
+    let (cpu, begun) = (process::cpu(own), Instant::now());
     let one = |number: usize| {
         let address = std::net::SocketAddr::new(addresses[number % addresses.len()], PORT);
         async move { drop(send(&Channel::Plain, (Method::GET, address, "/upgradeable"), &HeaderMap::new(), Duration::from_secs(2)).await) }
     };
     stream::iter(0..asked).for_each_concurrent(64, one).await;
     println!(
-        "  reference: as many requests in a bare loop, with what answers them: {:.1} % of one core if spread over the same time ({} ms in one go), {:.1} MB RSS",
-        (own_cpu() - cpu).as_secs_f64() / seconds * 100.0,
+        "  reference: as many requests in a bare loop, with what answers them: {:.1} % of one core if spread over the same time ({} ms in one go), {:.1} MiB RSS",
+        (process::cpu(own) - cpu).as_secs_f64() / seconds * 100.0,
         begun.elapsed().as_millis(),
-        memory(std::process::id(), "VmRSS")
+        process::memory(own, "VmRSS")
     );
-}
-
-fn own_cpu() -> Duration {
-    crate::cpu(std::process::id())
 }

@@ -2,18 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
-    runtime::watcher,
 };
-use lockkeeper::api::{UpgradePolicy, marks};
+use lockkeeper::api::marks;
 use serde_json::{Value, json};
 
-use crate::{Operator, namespace};
+use crate::{
+    objects::{annotation, change, deployment, namespace, policy, two_writes, until, when, write},
+    operator::Operator,
+    times::Times,
+};
 
 const FILES: [&str; 6] = [
     include_str!("../../charts/lockkeeper/admission/deployments.yaml"),
@@ -33,7 +36,7 @@ pub async fn run(client: &Client) {
     namespace(client, "admission").await;
     for number in 0..WRITERS {
         for (name, governed) in [("plain", false), ("held", true)] {
-            deployment(client, &format!("{name}-{number}"), governed).await;
+            paused(client, &format!("{name}-{number}"), governed).await;
         }
     }
     // One after the other, so that what the machine does besides falls on all of them.
@@ -57,16 +60,14 @@ pub async fn run(client: &Client) {
 }
 
 /// Paused, so that no rollout gets in the way.
-async fn deployment(client: &Client, name: &str, governed: bool) {
+async fn paused(client: &Client, name: &str, governed: bool) {
     let api: Api<Deployment> = Api::namespaced(client.clone(), "admission");
-    let labels = json!({"app": name});
-    let mut object = json!({"metadata": {"name": name, "labels": labels}, "spec": {"paused": true, "selector": {"matchLabels": labels},
-        "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": "none"}]}}}});
+    let mut object = deployment(name, json!({}), json!({"paused": true}));
     if governed {
-        object["metadata"]["labels"][marks::GOVERNED] = json!("true");
-        object["metadata"]["annotations"] = json!({marks::HOLD_CHANGES: "true"});
+        object.metadata.labels.get_or_insert_default().insert(marks::GOVERNED.to_owned(), "true".to_owned());
+        object.metadata.annotations.get_or_insert_default().insert(marks::HOLD_CHANGES.to_owned(), "true".to_owned());
     }
-    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    api.create(&PostParams::default(), &object).await.unwrap();
 }
 
 async fn writes(client: &Client, name: &str) -> Duration {
@@ -74,8 +75,7 @@ async fn writes(client: &Client, name: &str) -> Duration {
     let writer = |number: usize| async move {
         let api: Api<Deployment> = Api::namespaced(client.clone(), "admission");
         for _ in 0..WRITES / WRITERS {
-            let patch = json!({"spec": {"template": {"metadata": {"annotations": {"n": format!("{:x}", rand::random::<u64>())}}}}});
-            api.patch(&format!("{name}-{number}"), &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+            change(&api, &format!("{name}-{number}")).await;
         }
     };
     stream::iter(0..WRITERS).for_each_concurrent(WRITERS, writer).await;
@@ -100,49 +100,34 @@ pub async fn policies(client: &Client, on: bool) {
             (false, false) => {}
         }
     }
-    deployment(client, if on { "probe-on" } else { "probe-off" }, true).await;
     let api: Api<Deployment> = Api::namespaced(client.clone(), "admission");
     let name = if on { "probe-on" } else { "probe-off" };
-    loop {
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": {"n": format!("{:x}", rand::random::<u64>())}}}}});
-        let answer = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-        let held = answer.metadata.annotations.is_some_and(|all| all.contains_key(marks::HOLD));
-        if held == on {
-            break;
+    paused(client, name, true).await;
+    while annotation(&change(&api, name).await, marks::HOLD).is_some() != on {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if !on {
+            // What was held before stays marked so; another one tells.
+            api.delete(name, &Default::default()).await.unwrap();
+            paused(client, name, true).await;
         }
-        if on {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        }
-        // What was held before stays marked so; another one tells.
-        api.delete(name, &Default::default()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        deployment(client, name, true).await;
     }
     api.delete(name, &Default::default()).await.unwrap();
 }
 
 async fn approvals(client: &Client) {
     namespace(client, "approvals").await;
-    let policies: Api<UpgradePolicy> = Api::namespaced(client.clone(), "approvals");
-    let spec = json!({"selector": {}, "config": {"settle": "0s"}, "gates": {"approval": "Required"}});
-    let policy = json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": "bench"}, "spec": spec});
-    policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
+    policy(client, "approvals", json!({"config": {"settle": "0s"}, "gates": {"approval": "Required"}})).await;
     let api: Api<Deployment> = Api::namespaced(client.clone(), "approvals");
     for number in 0..APPROVALS {
-        let labels = json!({"app": format!("web-{number}")});
-        let object = json!({"metadata": {"name": format!("web-{number}"), "labels": labels}, "spec": {"selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "app", "image": "none"}]}}}});
-        api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        api.create(&PostParams::default(), &deployment(&format!("web-{number}"), json!({}), json!({}))).await.unwrap();
     }
     let operator = Operator::start().await;
     let marked = |one: &Deployment| annotation(one, marks::HOLD_CHANGES).is_some() && annotation(one, marks::ROLLOUT).is_some();
-    crate::until(&api, APPROVALS, marked).await;
+    until(&api, APPROVALS, marked).await;
     let mut times = Vec::new();
     for number in 0..APPROVALS {
         let name = format!("web-{number}");
-        let image = json!({"spec": {"template": {"metadata": {"annotations": {"n": "1"}}}}});
-        let held = api.patch(&name, &PatchParams::default(), &Patch::Merge(image)).await.unwrap();
+        let held = change(&api, &name).await;
         let id = annotation(&held, marks::HOLD).unwrap().split(' ').next().unwrap().to_owned();
         when(&api, &name, |one| annotation(one, marks::HOLD_SINCE).is_some()).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -151,52 +136,9 @@ async fn approvals(client: &Client) {
         times.push(begun.elapsed());
     }
     operator.stop();
-    times.sort();
-    let floor = floor(&api).await;
+    let floor = two_writes(&api, (0..APPROVALS).map(|number| format!("web-{number}"))).await;
     println!(
         "\nfrom the write of an approval to the accepted release, as a watch sees it; the floor is one write after another, seen the same way"
     );
-    println!(
-        "  floor {:>6} ms   median {:>6} ms   slowest {:>6} ms",
-        floor.as_millis(),
-        times[APPROVALS / 2].as_millis(),
-        times[APPROVALS - 1].as_millis()
-    );
-}
-
-/// Two writes, the second one when the first was seen, until the second is seen.
-async fn floor(api: &Api<Deployment>) -> Duration {
-    let mut times = Vec::new();
-    for number in 0..APPROVALS {
-        let name = format!("web-{number}");
-        let begun = Instant::now();
-        for key in ["bench/first", "bench/second"] {
-            write(api, &name, key, "1", |one| annotation(one, key).is_some()).await;
-        }
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    times[APPROVALS / 2]
-}
-
-/// Writes an annotation, and waits until a watch shows what comes of it.
-async fn write(api: &Api<Deployment>, name: &str, key: &str, value: &str, wanted: impl Fn(&Deployment) -> bool) {
-    let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": {"annotations": {key: value}}})));
-    let (written, ()) = tokio::join!(api.patch(name, &params, &patch), when(api, name, wanted));
-    written.unwrap();
-}
-
-fn annotation<'a>(one: &'a Deployment, key: &str) -> Option<&'a str> {
-    one.metadata.annotations.as_ref()?.get(key).map(String::as_str)
-}
-
-async fn when(api: &Api<Deployment>, name: &str, wanted: impl Fn(&Deployment) -> bool) {
-    let mut events = std::pin::pin!(watcher(api.clone(), watcher::Config::default().fields(&format!("metadata.name={name}"))));
-    while let Some(event) = events.try_next().await.unwrap() {
-        if let watcher::Event::Apply(one) | watcher::Event::InitApply(one) = event
-            && wanted(&one)
-        {
-            return;
-        }
-    }
+    println!("  {}   floor {} ms (median)", Times::from(times), floor.median().as_millis());
 }

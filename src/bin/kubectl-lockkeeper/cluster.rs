@@ -355,6 +355,7 @@ fn view_of(policy: &UpgradePolicy) -> Policy {
         uid: uid(&policy.metadata),
         generation: policy.metadata.generation.unwrap_or_default(),
         spec,
+        switched_off: Vec::new(),
         windows,
         status: policy.status.clone().unwrap_or_default(),
     }

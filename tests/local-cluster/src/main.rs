@@ -38,6 +38,9 @@ struct Nodes {
     /// Run containers of this image as a process of this executable
     #[arg(long, value_name = "IMAGE=PATH", value_parser = program)]
     program: Vec<(String, PathBuf)>,
+    /// Only etcd and the API server: no controllers, no scheduler, no nodes
+    #[arg(long, conflicts_with_all = ["nodes", "program"])]
+    bare: bool,
 }
 
 fn program(text: &str) -> Result<(String, PathBuf), String> {
@@ -70,7 +73,7 @@ async fn start(nodes: Nodes) -> Result<Cluster, local_cluster::Error> {
         programs.entry("lockkeeper.dev/sample-app".to_owned()).or_insert(sample);
     }
     let begun = Instant::now();
-    let cluster = Cluster::start(Options { nodes: nodes.nodes, programs }).await?;
+    let cluster = Cluster::start(Options { nodes: nodes.nodes, programs, bare: nodes.bare }).await?;
     eprintln!("local-cluster: ready after {:.1} s; logs are in {}", begun.elapsed().as_secs_f64(), cluster.logs().display());
     Ok(cluster)
 }
@@ -113,10 +116,10 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Until `work` is done, or somebody tells us to stop; restarts the API server on SIGUSR1.
+/// Until `work` is done, or somebody tells us to stop; on SIGUSR1 starts anew what has ended of the control plane.
 async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(work);
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut restart)) =
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut revive)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::user_defined1()))
     else {
         return None;
@@ -126,8 +129,8 @@ async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Op
             done = &mut work => break Some(done),
             _ = interrupt.recv() => break None,
             _ = terminate.recv() => break None,
-            _ = restart.recv() => {
-                if let Err(error) = cluster.restart_api_server().await {
+            _ = revive.recv() => {
+                if let Err(error) = cluster.revive() {
                     eprintln!("local-cluster: {error}");
                 }
             }
