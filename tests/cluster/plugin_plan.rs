@@ -164,6 +164,12 @@ async fn the_plugin_plans_changes_of_config_by_the_keys_that_are_read() {
     has(&ran, 10, &["deployment/vault would roll for its config", "Secret/keys[token]"]);
     assert!(!ran.out.contains("new-secret") && !ran.out.contains("bmV3LXNlY3JldA"), "{}", ran.out);
 
+    // A refusal may quote what it refuses.
+    let wrong = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"token": 424_242}});
+    let found = planned(&shop, &[wrong]);
+    outcome(&found, "secret/keys", "Refused");
+    assert!(!found.to_string().contains("424242"), "{found:#}");
+
     // The apply does what was said.
     shop.apply(&config_map("new", "old"));
     shop.rolled("web", 1).await;
@@ -314,7 +320,7 @@ async fn the_plugin_plans_for_somebody_who_may_only_view() {
     shop.marked("Deployment", "web").await;
     let config = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"key": value}});
     let plan = |objects: &[Value]| viewer.ran(&shop, &["plan", "-f", "-", "--exit-code"], &documents(objects));
-    let reduced = "You may not try deployments out on the API server";
+    let reduced = "The API server cannot be asked what it would make of deployments";
     has(&plan(&[manifest("v1")]), 0, &["Nothing would happen", reduced]);
     has(
         &plan(&[manifest("v2")]),

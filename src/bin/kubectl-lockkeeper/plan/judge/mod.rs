@@ -14,7 +14,7 @@ use std::{
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Mode, UpgradePolicySpec, WorkloadKind},
+    api::{ConditionReason, Mode, UpgradePolicySpec, WorkloadKind},
     core::{
         arrange::{freezing_spec, groups},
         config::{digest::Key, references::Reference},
@@ -174,9 +174,11 @@ impl<'a> Judge<'a> {
         let held = Hold::on(before);
         if changes && self.goes_back(after) {
             line.outcome = Outcome::Withdraw;
+            let revisions: BTreeSet<_> = self.pods(after).iter().map(|pod| pod.revision.as_deref()).collect();
+            let ends = if revisions.len() > 1 { "those pods end that are newer already" } else { "none of them ends" };
             line.because.push(match &held {
-                Some(hold) => format!("The held change {} is withdrawn: this is what its pods run, and none of them ends.", hold.id),
-                None => "This is the template again that its pods run: none of them ends.".to_owned(),
+                Some(hold) => format!("The held change {} is withdrawn: this is what its pods run, and {ends}.", hold.id),
+                None => format!("This is the template again that was last rolled out: {ends}."),
             });
         } else if changes {
             self.template(before, after, (say.as_ref(), touched), &mut line);
@@ -243,7 +245,7 @@ impl<'a> Judge<'a> {
         line.outcome = if old.is_some() { Outcome::Policy } else { Outcome::Create };
         if let Err(why) = &new.spec {
             risks.push(self.risk(
-                "InvalidSpec",
+                ConditionReason::InvalidSpec.into(),
                 format!("upgradepolicy/{name} could not be acted on: {why}. It would freeze what it governs now, and govern nothing else"),
             ));
             return line;

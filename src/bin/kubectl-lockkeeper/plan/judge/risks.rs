@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::Timestamp;
 use lockkeeper::{
     api::{
-        ConfigSpec, ExclusiveClaims, Mode, Protection, Readopt, UpgradePolicySpec, UpgradePolicyStatus, VolumesSpec,
+        ConfigSpec, ExclusiveClaims, Mode, Protection, Readopt, Reason, Remark, UpgradePolicySpec, UpgradePolicyStatus, VolumesSpec,
         policy::default_orphaned_after,
     },
     core::{
@@ -14,7 +14,7 @@ use lockkeeper::{
         gates::windows::Windows,
         governs::governance,
         hold::enforced::Enforcement,
-        volumes::{self, Danger},
+        volumes::{self, Danger, DangerReason},
         world::{Namespace, Policy, Workload},
     },
 };
@@ -27,9 +27,10 @@ impl Judge<'_> {
     pub(super) fn missing(&self, workload: &Workload, say: Option<&Say>, risks: &mut Vec<Risk>) {
         let missing = self.absent(workload, say, self.now.after);
         if !missing.is_empty() {
-            risks.push(
-                self.risk("ConfigMissing", format!("{}: its pods could not start, because {}", lower(&workload.id), missing.join(", "))),
-            );
+            risks.push(self.risk(
+                Reason::ConfigMissing.as_str(),
+                format!("{}: its pods could not start, because {}", lower(&workload.id), missing.join(", ")),
+            ));
         }
     }
 
@@ -38,9 +39,10 @@ impl Judge<'_> {
         let known = self.absent(before, say, self.now.before);
         let missing: Vec<_> = self.absent(after, say, self.now.after).into_iter().filter(|what| !known.contains(what)).collect();
         if !missing.is_empty() {
-            risks.push(
-                self.risk("ConfigMissing", format!("{}: new pods could not start, because {}", lower(&after.id), missing.join(", "))),
-            );
+            risks.push(self.risk(
+                Reason::ConfigMissing.as_str(),
+                format!("{}: new pods could not start, because {}", lower(&after.id), missing.join(", ")),
+            ));
         }
     }
 
@@ -61,7 +63,7 @@ impl Judge<'_> {
         let paths: Vec<_> = times.iter().map(|one| one.path.clone()).collect();
         let only = if times.len() == differences.len() { ", and it differs in nothing else" } else { "" };
         risks.push(self.risk(
-            "VolatileTemplate",
+            Remark::VolatileTemplate.into(),
             format!(
                 "{}: {} is the time of the render{only}: every upgrade is a change of the template then, which rolls, or voids approvals while it is held. \
                  Make it a checksum of what matters, or remove it",
@@ -86,11 +88,7 @@ impl Judge<'_> {
         };
         let before = dangers(self.now.before);
         let new = dangers(self.now.after).into_iter().filter(|danger| !before.contains(danger));
-        new.map(|danger| {
-            let (reason, message) = danger.say();
-            self.risk(reason, message.to_owned())
-        })
-        .collect()
+        new.map(|danger| self.risk(DangerReason::from(&danger).into(), danger.message().to_owned())).collect()
     }
 }
 
@@ -116,6 +114,7 @@ fn with_eyes_on_volumes(namespace: &Namespace) -> Namespace {
         uid: "".into(),
         generation: 0,
         spec: Ok(spec),
+        switched_off: Vec::new(),
         windows: Windows::default(),
         status: UpgradePolicyStatus::default(),
     };
