@@ -179,12 +179,15 @@ pub struct Streams {
     pending: Pending,
     complete: HashMap<StreamId, bool>,
     of_namespace: BTreeMap<String, Vec<AbortHandle>>,
+    /// How many watches of a namespace have no list yet.
+    unread: BTreeMap<String, usize>,
 }
 
 impl Streams {
     /// Starts the watches that every cluster needs. Pods and revisions are watched by namespace, where there are policies.
     pub fn start(client: Client, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
-        let mut streams = Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new() };
+        let mut streams =
+            Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new(), unread: BTreeMap::new() };
         let all = watcher::Config::default().page_size(PAGE_SIZE);
         streams.spawn::<Policies>(None, all.clone(), true);
         streams.spawn::<Deployments>(None, all.clone(), true);
@@ -218,6 +221,7 @@ impl Streams {
             for handle in self.of_namespace.remove(namespace).into_iter().flatten() {
                 handle.abort();
             }
+            self.unread.remove(namespace);
             let pending = &self.pending;
             self.complete.retain(|stream, _| {
                 let keep = stream.namespace.as_ref() != Some(namespace);
@@ -245,6 +249,9 @@ impl Streams {
             Some(complete) if !*complete => {
                 *complete = true;
                 self.pending.remove(&stream.to_string());
+                if let Some(namespace) = &stream.namespace {
+                    self.read(namespace);
+                }
                 true
             }
             _ => false,
@@ -263,7 +270,21 @@ impl Streams {
 
     /// Whether the watches of a namespace, if there are any, have theirs.
     pub fn namespace_ready(&self, namespace: &str) -> bool {
-        self.complete.iter().filter(|(stream, _)| stream.namespace.as_deref() == Some(namespace)).all(|(_, complete)| *complete)
+        !self.unread.contains_key(namespace)
+    }
+
+    /// The namespaces whose watches do not all have their lists yet.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        self.unread.keys().map(String::as_str)
+    }
+
+    fn read(&mut self, namespace: &str) {
+        if let Some(count) = self.unread.get_mut(namespace) {
+            *count -= 1;
+            if *count == 0 {
+                self.unread.remove(namespace);
+            }
+        }
     }
 
     fn spawn<K: Watched>(&mut self, namespace: Option<&str>, config: watcher::Config, awaited: bool) -> AbortHandle
@@ -274,6 +295,9 @@ impl Streams {
         if awaited {
             self.pending.add(stream.to_string());
             self.complete.insert(stream.clone(), false);
+            if let Some(namespace) = namespace {
+                *self.unread.entry(namespace.to_owned()).or_default() += 1;
+            }
         }
         let api: Api<Wire<K>> = match namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),

@@ -185,13 +185,14 @@ impl Metrics {
     /// The workloads of a namespace, by phase, and how many of them are stale.
     pub fn set_namespace(&self, namespace: &str, phases: BTreeMap<Phase, usize>, stale: usize) {
         let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        if phases.is_empty() {
-            all.remove(namespace);
-        } else {
-            all.insert(namespace.to_owned(), (phases, stale));
-        }
+        let before = match phases.is_empty() {
+            true => all.remove(namespace),
+            false => all.insert(namespace.to_owned(), (phases.clone(), stale)),
+        };
         drop(all);
-        self.show_phases();
+        if before.unwrap_or_default() != (phases, stale) {
+            self.show_phases();
+        }
     }
 
     fn show_phases(&self) {

@@ -18,6 +18,7 @@ use lockkeeper::{
             conversation::{Errand, Report},
         },
         hold::enforced::Enforcement,
+        rest::News,
         rollout::slots,
         storage::{ClaimsOfPod, Storage},
         world::{
@@ -336,7 +337,7 @@ impl World {
             told: &self.standing,
             now: self.now,
         };
-        let assessments = assess_all(&self.namespace, &around);
+        let assessments = assess_all(&self.namespace, &News::whole(), &around);
         let demands = [("shop".to_owned(), assessments.demand(&self.activities))].into();
         let granted = slots::allot(&demands, self.max_config_rollouts);
         assessments.arrange(&granted, &self.memories)
