@@ -104,7 +104,7 @@ impl Rest {
     /// That of an assessment that asks for nothing, tells nothing and remembers nothing new; none if it is not such a one, or may be
     /// another one because of other workloads. `before` is what was remembered.
     pub fn of(found: &Assessment, workload: &Workload, spec: &UpgradePolicySpec, before: &Memory) -> Option<Self> {
-        let alone = spec.rollout.is_none() && !spec.together() && workload.claims.named.is_empty() && workload.claims.templates.is_empty();
+        let alone = spec.rollout.is_none() && workload.claims.named.is_empty() && workload.claims.templates.is_empty();
         if !alone || found.phase != Phase::UpToDate || found.memory != *before {
             return None;
         }

@@ -10,6 +10,7 @@ mod pitfalls;
 mod progress;
 mod properties;
 mod references;
+mod rest;
 mod stories;
 mod traps;
 mod volumes;
