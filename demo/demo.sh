@@ -129,7 +129,7 @@ step "7. Config changes while Lockkeeper is down."
 show kubectl scale deployment/lockkeeper -n lockkeeper-system --replicas=0
 show kubectl wait pod -n lockkeeper-system -l app.kubernetes.io/name=lockkeeper --for=delete --timeout=60s
 show kubectl patch configmap shop -n shop -p '{"data": {"greeting": "good night"}}'
-show kubectl scale deployment/lockkeeper -n lockkeeper-system --replicas=1
+show kubectl scale deployment/lockkeeper -n lockkeeper-system --replicas=2
 until_is '"GREETING":"good night"' variable web GREETING
 until_is '"/etc/shop/greeting":"good night"' file db /etc/shop/greeting
 until_is "4 of 4" up_to_date

@@ -1,10 +1,13 @@
 //! Flags, each with an environment variable.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::telemetry::logs::LogFormat;
+use crate::{
+    core::reach::{Feature, Reach},
+    telemetry::logs::LogFormat,
+};
 
 /// Upgrades of ordinary Kubernetes workloads that are safe by construction.
 #[derive(Parser, Debug)]
@@ -39,6 +42,14 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_POD_NAME", default_value = "lockkeeper", value_name = "NAME")]
     pub pod_name: String,
 
+    /// The namespaces to watch, with commas between; empty: all of the cluster
+    #[arg(long, env = "LOCKKEEPER_WATCH_NAMESPACES", default_value = "", value_name = "NAMES", hide_default_value = true, value_parser = names)]
+    pub watch_namespaces: Names,
+
+    /// What policies may ask for, with commas between: each needs rights of its own
+    #[arg(long, env = "LOCKKEEPER_FEATURES", default_value = "config,gateCredentials,volumes", value_name = "FEATURES", value_parser = features)]
+    pub features: Features,
+
     /// Config rollouts that may be under way at once in the whole cluster
     #[arg(long, env = "LOCKKEEPER_MAX_CONFIG_ROLLOUTS", default_value = "100", value_name = "NUMBER", value_parser = at_least_one)]
     pub max_config_rollouts: usize,
@@ -54,6 +65,40 @@ pub struct RunSettings {
     /// What is logged: a level (error, warn, info, debug, trace), or target=level pairs with commas between
     #[arg(long, env = "LOCKKEEPER_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
+}
+
+/// Names of namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names(BTreeSet<String>);
+
+/// Features that are on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features(BTreeSet<Feature>);
+
+impl RunSettings {
+    /// How far the operator reaches.
+    pub fn reach(&self) -> Reach {
+        Reach { namespaces: self.watch_namespaces.0.clone(), features: self.features.0.clone() }
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
+fn names(text: &str) -> Result<Names, String> {
+    let is_name = |name: &str| name.len() <= 63 && name.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-');
+    match words(text).find(|name| !is_name(name)) {
+        Some(wrong) => Err(format!("{wrong:?} is no name of a namespace; write names with commas between, such as shop,billing")),
+        None => Ok(Names(words(text).map(str::to_owned).collect())),
+    }
+}
+
+fn features(text: &str) -> Result<Features, String> {
+    let known = |word: &str| Feature::ALL.into_iter().find(|feature| feature.as_str() == word);
+    let all = Feature::ALL.map(Feature::as_str).join(", ");
+    let found = words(text).map(|word| known(word).ok_or_else(|| format!("{word:?} is no feature; there are {all}")));
+    found.collect::<Result<_, _>>().map(Features)
 }
 
 /// A pod's IPv6 address comes without brackets.

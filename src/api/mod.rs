@@ -12,4 +12,6 @@ pub use policy::{
     Limit, Mode, OnChange, OnFailure, OpenWhen, Otherwise, Port, Prepare, Protection, Readopt, RestartWith, RolloutSpec, Scheme, Scope,
     StepSpec, Tls, Together, UpgradePolicy, UpgradePolicySpec, VolumesSpec, WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
 };
-pub use status::{Attention, HoldStatus, Phase, PodAnswer, Reason, UpgradePolicyStatus, VolumeCounts, WorkloadCounts};
+pub use status::{
+    Attention, ConditionReason, HoldStatus, Phase, PodAnswer, Reason, Remark, UpgradePolicyStatus, VolumeCounts, WorkloadCounts,
+};

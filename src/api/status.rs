@@ -1,11 +1,10 @@
 //! The status of an `UpgradePolicy`: counts that add up, conditions, and the workloads that deserve a look.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 use super::{ChangeCause, WorkloadKind};
 
@@ -86,7 +85,9 @@ pub struct VolumeCounts {
 }
 
 /// Where a governed workload stands; the first that fits.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantArray,
+)]
 pub enum Phase {
     /// Its changed template is held in admission, before the first pod is touched.
     Held,
@@ -112,14 +113,8 @@ pub enum Phase {
     UpToDate,
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
 /// Why a workload is in its phase.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 pub enum Reason {
     /// Nothing to do.
     UpToDate,
@@ -202,47 +197,62 @@ pub enum Reason {
 impl Reason {
     /// The reason as status, events and metrics write it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UpToDate => "UpToDate",
-            Self::RolloutUnderWay => "RolloutUnderWay",
-            Self::ConfigRollout => "ConfigRollout",
-            Self::CoveredByRollout => "CoveredByRollout",
-            Self::DeadlineExceeded => "DeadlineExceeded",
-            Self::Paused => "Paused",
-            Self::Partitioned => "Partitioned",
-            Self::OnDelete => "OnDelete",
-            Self::LimitReached => "LimitReached",
-            Self::ConfigChanged => "ConfigChanged",
-            Self::ConfigMissing => "ConfigMissing",
-            Self::WaitingForSlot => "WaitingForSlot",
-            Self::RolledBack => "RolledBack",
-            Self::MarksReverted => "MarksReverted",
-            Self::PatchRefused => "PatchRefused",
-            Self::PatchFailing => "PatchFailing",
-            Self::ObserveMode => "ObserveMode",
-            Self::ReportOnly => "ReportOnly",
-            Self::QuietTime => "QuietTime",
-            Self::Frozen => "Frozen",
-            Self::WindowClosed => "WindowClosed",
-            Self::ApprovalRequired => "ApprovalRequired",
-            Self::Releasing => "Releasing",
-            Self::KeptUngoverned => "KeptUngoverned",
-            Self::StepWaits => "StepWaits",
-            Self::MaxConcurrent => "MaxConcurrent",
-            Self::OtherFailed => "OtherFailed",
-            Self::AskingPods => "AskingPods",
-            Self::AppGateClosed => "AppGateClosed",
-            Self::AppUnreachable => "AppUnreachable",
-            Self::AppMissing => "AppMissing",
-            Self::AppGateInvalid => "AppGateInvalid",
-            Self::PrepareTimedOut => "PrepareTimedOut",
-            Self::StuckBehindPod => "StuckBehindPod",
-            Self::StuckOnVolume => "StuckOnVolume",
-            Self::ClaimTerminating => "ClaimTerminating",
-            Self::VolumeShadowed => "VolumeShadowed",
-            Self::GatesUnsupported => "GatesUnsupported",
-        }
+        self.into()
     }
+}
+
+/// Why a condition of a policy stands as it does. Those of `VolumesSafe` that are a danger are [`Danger`](crate::core::volumes::Danger)s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+pub enum ConditionReason {
+    /// `Ready`: the spec is acted on.
+    Accepted,
+    /// `Ready`, `Stalled`: it cannot be.
+    InvalidSpec,
+    /// `Ready`, `Stalled`: a part of it is not, because this installation runs without a feature.
+    FeatureOff,
+    /// `UpToDate`: all workloads are.
+    AllUpToDate,
+    /// `UpToDate`: some are not yet.
+    InProgress,
+    /// `UpToDate`: the rollout of one has failed.
+    RolloutFailed,
+    /// `Governing`: nothing that is selected is left out.
+    AllGoverned,
+    /// `Governing`: something is.
+    LeftOut,
+    /// `HoldsEnforced`: admission holds what it should.
+    Enforced,
+    /// `HoldsEnforced`: workloads do not carry the marks yet.
+    MarksMissing,
+    /// `HoldsEnforced`: the API server does not serve MutatingAdmissionPolicy v1.
+    AdmissionUnavailable,
+    /// `HoldsEnforced`: an admission policy is not installed.
+    AdmissionPolicyMissing,
+    /// `HoldsEnforced`: an admission policy is not as it should be.
+    AdmissionPolicyChanged,
+    /// `GatesVerified`: pods of all workloads answered in form.
+    Answered,
+    /// `GatesVerified`: some were not asked yet.
+    NotAskedYet,
+    /// `GatesVerified`: an upgrade would find no usable answer.
+    NoUsableAnswer,
+    /// `VolumesSafe`: nothing is in danger.
+    NoDanger,
+}
+
+/// A word by which a message names what is peculiar about a workload, besides its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, IntoStaticStr, VariantArray)]
+pub enum Remark {
+    /// Another controller owns it.
+    OwnedBy,
+    /// Another reloader acts on it, or something has taken its place.
+    OtherReloader,
+    /// It is held while the rollout before is not done.
+    HeldMidRollout,
+    /// Some pods of a StatefulSet would come back older.
+    MixedRevisions,
+    /// Annotations of its template change again and again, and nothing else does.
+    VolatileTemplate,
 }
 
 /// One workload that is not simply up to date.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{hold::enforced::Gap, later, volumes::Summary, whole_second, world::Policy};
-use crate::api::{UpgradePolicyStatus, WorkloadCounts};
+use crate::api::{ConditionReason, UpgradePolicyStatus, WorkloadCounts};
 
 /// A status whose phases and reasons stay as they are is written at most this often.
 pub const QUIET: Duration = Duration::from_secs(30);
@@ -47,13 +47,13 @@ pub fn of_counts(
         );
     }
     let reason = match (open, counts.failed) {
-        (0, _) => "AllUpToDate",
-        (_, 0) => "InProgress",
-        _ => "RolloutFailed",
+        (0, _) => ConditionReason::AllUpToDate,
+        (_, 0) => ConditionReason::InProgress,
+        _ => ConditionReason::RolloutFailed,
     };
     let (governing, why) = match left_out {
-        [] => ("AllGoverned", "every workload that it selects is governed by it".to_owned()),
-        some => ("LeftOut", some.join("; ")),
+        [] => (ConditionReason::AllGoverned, "every workload that it selects is governed by it".to_owned()),
+        some => (ConditionReason::LeftOut, some.join("; ")),
     };
     let accepted = match empty_steps {
         [] => "the spec is accepted and acted on".to_owned(),
@@ -62,21 +62,30 @@ pub fn of_counts(
             some.join(", ")
         ),
     };
-    vec![
-        condition(policy, "Ready", true, "Accepted", accepted, now),
+    let mut conditions = match policy.switched_off.as_slice() {
+        [] => vec![condition(policy, "Ready", true, ConditionReason::Accepted, accepted, now)],
+        some => {
+            let message = format!("{}. The rest is acted on. Have it switched on, or take it off the policy", some.join("; "));
+            ["Ready", "Stalled"]
+                .map(|kind| condition(policy, kind, kind == "Stalled", ConditionReason::FeatureOff, message.clone(), now))
+                .into()
+        }
+    };
+    conditions.extend([
         condition(policy, "UpToDate", open == 0, reason, up_to_date, now),
         condition(policy, "Governing", left_out.is_empty(), governing, why, now),
-    ]
+    ]);
+    conditions
 }
 
 /// Whether admission holds every workload that it should.
 pub fn of_holds(policy: &Policy, gap: Option<&Gap>, unmarked: &[String], now: Timestamp) -> Condition {
     let (holds, reason, message) = match (gap, unmarked) {
         (Some(gap), _) => (false, gap.reason, gap.message.clone()),
-        (None, []) => (true, "Enforced", "admission holds every template change of its workloads".to_owned()),
+        (None, []) => (true, ConditionReason::Enforced, "admission holds every template change of its workloads".to_owned()),
         (None, some) => {
             let message = format!("not marked yet, so that a template change of theirs would roll at once: {}", some.join(", "));
-            (false, "MarksMissing", message)
+            (false, ConditionReason::MarksMissing, message)
         }
     };
     condition(policy, "HoldsEnforced", holds, reason, message, now)
@@ -87,15 +96,15 @@ pub fn of_gates(policy: &Policy, broken: &[String], unasked: usize, now: Timesta
     match broken {
         [] if unasked == 0 => {
             let message = "a pod of every workload answered in form when it was last asked; one is asked every 10 minutes".to_owned();
-            condition(policy, "GatesVerified", true, "Answered", message, now)
+            condition(policy, "GatesVerified", true, ConditionReason::Answered, message, now)
         }
         [] => {
             let message = format!("{unasked} workloads have no Ready pod that was asked yet");
-            with_status(policy, "GatesVerified", "Unknown", "NotAskedYet", message, now)
+            with_status(policy, "GatesVerified", "Unknown", ConditionReason::NotAskedYet, message, now)
         }
         some => {
             let message = format!("an upgrade would find no usable answer; see to port, path and network policies: {}", some.join("; "));
-            condition(policy, "GatesVerified", false, "NoUsableAnswer", message, now)
+            condition(policy, "GatesVerified", false, ConditionReason::NoUsableAnswer, message, now)
         }
     }
 }
@@ -110,10 +119,10 @@ pub fn of_volumes(policy: &Policy, summary: &Summary, now: Timestamp) -> Conditi
             1 => "the data of 1 claim is kept whatever is deleted".to_owned(),
             some => format!("the data of {some} claims is kept whatever is deleted"),
         };
-        return condition(policy, "VolumesSafe", true, "NoDanger", protected + &notes, now);
+        return condition(policy, "VolumesSafe", true, ConditionReason::NoDanger, protected + &notes, now);
     };
-    let message = summary.dangers.iter().map(|danger| danger.say().1).collect::<Vec<_>>().join(". ");
-    condition(policy, "VolumesSafe", false, first.say().0, message + &notes, now)
+    let message = summary.dangers.iter().map(|danger| danger.message()).collect::<Vec<_>>().join(". ");
+    condition(policy, "VolumesSafe", false, first, message + &notes, now)
 }
 
 /// The conditions of a policy whose spec cannot be acted on.
@@ -122,16 +131,23 @@ pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Cond
         "{error}. Until it is mended, the workloads that it governed are held as if it said mode: Freeze, and nothing else is done"
     );
     vec![
-        condition(policy, "Ready", false, "InvalidSpec", message.clone(), now),
-        condition(policy, "Stalled", true, "InvalidSpec", message, now),
+        condition(policy, "Ready", false, ConditionReason::InvalidSpec, message.clone(), now),
+        condition(policy, "Stalled", true, ConditionReason::InvalidSpec, message, now),
     ]
 }
 
-fn condition(policy: &Policy, kind: &str, holds: bool, reason: &str, message: String, now: Timestamp) -> Condition {
+fn condition(policy: &Policy, kind: &str, holds: bool, reason: impl Into<&'static str>, message: String, now: Timestamp) -> Condition {
     with_status(policy, kind, if holds { "True" } else { "False" }, reason, message, now)
 }
 
-fn with_status(policy: &Policy, kind: &str, status: &str, reason: &str, mut message: String, now: Timestamp) -> Condition {
+fn with_status(
+    policy: &Policy,
+    kind: &str,
+    status: &str,
+    reason: impl Into<&'static str>,
+    mut message: String,
+    now: Timestamp,
+) -> Condition {
     if message.len() > MESSAGE_LIMIT {
         let mut end = MESSAGE_LIMIT;
         while !message.is_char_boundary(end) {
@@ -144,7 +160,7 @@ fn with_status(policy: &Policy, kind: &str, status: &str, reason: &str, mut mess
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
-        reason: reason.to_owned(),
+        reason: reason.into().to_owned(),
         message,
         observed_generation: Some(policy.generation),
         last_transition_time: before.map_or(Time(whole_second(now)), |before| before.last_transition_time.clone()),

@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::{
     config::change::Cause,
@@ -330,7 +331,7 @@ pub struct Notice {
 }
 
 /// The kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
 pub enum Event {
     /// Something that the workload reads changed.
     ConfigChanged,
@@ -415,29 +416,6 @@ impl Event {
 
     /// The reason as Kubernetes shows it.
     pub fn reason(self) -> &'static str {
-        match self {
-            Self::ConfigChanged => "ConfigChanged",
-            Self::ConfigRollout => "ConfigRollout",
-            Self::RolloutLimited => "RolloutLimited",
-            Self::RolloutFailed => "RolloutFailed",
-            Self::RolloutDone => "RolloutDone",
-            Self::MarksReverted => "MarksReverted",
-            Self::UpgradeHeld => "UpgradeHeld",
-            Self::GateClosed => "GateClosed",
-            Self::GateOpen => "GateOpen",
-            Self::UpgradeReleased => "UpgradeReleased",
-            Self::HoldBypassed => "HoldBypassed",
-            Self::HoldMissed => "HoldMissed",
-            Self::PrepareTimedOut => "PrepareTimedOut",
-            Self::RunningRevisionBroken => "RunningRevisionBroken",
-            Self::PolicyLost => "PolicyLost",
-            Self::StrategyChanged => "StrategyChanged",
-            Self::VolumeProtected => "VolumeProtected",
-            Self::VolumeUnprotected => "VolumeUnprotected",
-            Self::VolumeOrphaned => "VolumeOrphaned",
-            Self::VolumeReadopted => "VolumeReadopted",
-            Self::VolumeShadowed => "VolumeShadowed",
-            Self::ClaimTerminatingInUse => "ClaimTerminatingInUse",
-        }
+        self.into()
     }
 }

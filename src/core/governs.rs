@@ -10,7 +10,7 @@ use super::{
     hold::marking::holds_back,
     world::{Namespace, Policy, Workload, WorkloadId},
 };
-use crate::api::{IncludeOwned, Mode, UpgradePolicySpec, WhenUngoverned, marks};
+use crate::api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, marks};
 
 /// Whose a workload is.
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +173,7 @@ fn left_out(namespace: &Namespace, workload: &Workload, spec: &UpgradePolicySpec
         return Some(format!("ignored (annotation {}: \"true\")", marks::IGNORE));
     }
     if let Some(owner) = workload.owner.as_ref().filter(|_| spec.include_owned == IncludeOwned::Never) {
-        return Some(format!("OwnedBy {owner} (spec.includeOwned: Always governs it all the same)"));
+        return Some(format!("{} {owner} (spec.includeOwned: Always governs it all the same)", Remark::OwnedBy));
     }
     // It acts on config only: what holds the template, holds it all the same.
     other_reloader(namespace, workload).filter(|_| !spec.needs_holds())
@@ -181,9 +181,10 @@ fn left_out(namespace: &Namespace, workload: &Workload, spec: &UpgradePolicySpec
 
 /// Who else rolls a workload when its config changes, or has taken its place.
 pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<String> {
+    let other = Remark::OtherReloader;
     if let Some(annotation) = &workload.reloader {
-        return Some(format!("OtherReloader: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"));
+        return Some(format!("{other}: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"));
     }
     let delegate = namespace.delegates.iter().find(|(_, target)| **target == workload.id);
-    delegate.map(|((kind, name), _)| format!("OtherReloader: {kind}/{name} acts on it"))
+    delegate.map(|((kind, name), _)| format!("{other}: {kind}/{name} acts on it"))
 }

@@ -27,19 +27,23 @@ pub struct Timing {
     pub lease: Duration,
     /// For so long after a renewal was sent its sender may act. The distance to `lease` is what clocks may differ in their rates.
     pub deadline: Duration,
-    /// Between two renewals, two looks or two tries.
+    /// Between two renewals or two tries.
     pub retry: Duration,
+    /// Between two looks at a Lease that another holds: so late it is noticed that he let go of it, or that he renews it no longer.
+    pub look: Duration,
     /// No answer is waited for longer than this.
     pub call: Duration,
 }
 
 impl Default for Timing {
-    /// As Kubernetes' own components: 15 s, 10 s, 2 s. With 3 s for a call, two that hang are survived.
+    /// A holder that dies is replaced within 15 s (`look` and `lease`, and half a second to see what it did last), one that lets go within
+    /// 2 s. Two calls that hang are survived.
     fn default() -> Self {
         Self {
-            lease: Duration::from_secs(15),
-            deadline: Duration::from_secs(10),
+            lease: Duration::from_secs(13),
+            deadline: Duration::from_secs(9),
             retry: Duration::from_secs(2),
+            look: Duration::from_secs(1),
             call: Duration::from_secs(3),
         }
     }
@@ -168,6 +172,9 @@ impl Participant {
         if self.asked.is_some() {
             // Whoever asked has given up without saying so.
             self.answered(Answer::Unanswered, now);
+            if self.stopping {
+                self.next = now;
+            }
         }
         if now < self.next {
             return self.rest(now);
@@ -187,7 +194,7 @@ impl Participant {
         } else if sight.record.is_let_go() || now >= sight.since + self.timing.lease {
             self.held(&sight.record, wall)
         } else {
-            (self.stale, self.next) = (true, (now + self.timing.retry).min(sight.since + self.timing.lease));
+            (self.stale, self.next) = (true, (now + self.timing.look).min(sight.since + self.timing.lease));
             return self.rest(now);
         };
         self.asked = Some(wanted.clone());

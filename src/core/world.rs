@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     config::{digest::Digest, references::Reference},
@@ -21,7 +21,7 @@ use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStat
 pub type Uid = Arc<str>;
 
 /// One namespace.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Namespace {
     /// Its name.
     pub name: Box<str>,
@@ -97,6 +97,8 @@ pub struct Policy {
     pub generation: i64,
     /// Its spec, or in words why it is none.
     pub spec: Result<UpgradePolicySpec, String>,
+    /// What it asks for and this installation does not do, a sentence each. The spec has none of it.
+    pub switched_off: Vec<String>,
     /// Its windows, as they may be asked.
     pub windows: Windows,
     /// The status that stands on it.
@@ -420,6 +422,13 @@ impl ConfigEntry {
         }
         self.versions.push(version);
         true
+    }
+
+    /// Our clock was set: what was seen by it before is put to the time that it was.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        for seen in self.versions.iter_mut().filter_map(|version| version.seen.as_mut()) {
+            *seen = seen.saturating_add(by).unwrap_or(*seen);
+        }
     }
 
     /// The contents, oldest first.

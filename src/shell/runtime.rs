@@ -6,7 +6,7 @@ use kube::{Client, Config};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    ask::Asker,
+    ask::{Asker, credentials::Allowed},
     digest,
     errors::{Class, Error, with_causes},
     events::Events,
@@ -17,7 +17,7 @@ use super::{
     streams::{Pending, Streams},
 };
 use crate::{
-    core::{config::digest::Key, hold::enforced::Enforcement, lease::Timing},
+    core::{config::digest::Key, hold::enforced::Enforcement, lease::Timing, reach::Feature},
     settings::RunSettings,
     telemetry::{
         health::{self, Heartbeat},
@@ -95,9 +95,12 @@ async fn reconcile(
     let (seen, mut sightings) = mpsc::channel(SIGHTINGS);
     let (done, mut completions) = mpsc::unbounded_channel();
     let (events, writer) = Events::start(client.clone(), metrics.clone());
-    let streams = Streams::start(client.clone(), seen, metrics.clone(), pending);
+    let warm = pending.clone();
+    let reach = settings.reach();
+    let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);
     let enforcement = Enforcement::new(&settings.operator_namespace);
-    let index = Index::new(key, settings.operator_namespace.clone(), enforcement);
+    let allowed = Allowed { read: reach.has(Feature::GateCredentials), insecure: settings.insecure_gate_headers };
+    let index = Index::new(key, settings.operator_namespace.clone(), reach, enforcement);
     let (told, term) = watch::channel(Term::default());
     let (let_go, stopped_acting) = watch::channel(false);
     let leadership = Leadership {
@@ -107,8 +110,8 @@ async fn reconcile(
         identity: lease::identity(&settings.pod_name),
         timing: Timing::default(),
     };
-    let leading = tokio::spawn(leadership.lead(told, stopped_acting));
-    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), settings.insecure_gate_headers);
+    let leading = tokio::spawn(lead_when_warm(leadership, warm, told, stopped_acting));
+    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), allowed);
     let executor = Executor::new(client, done, term.clone());
     let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, (executor, asker, term), events, metrics);
     reconciler.heartbeat = heartbeat;
@@ -119,6 +122,15 @@ async fn reconcile(
     let _ = let_go.send(true);
     let _ = leading.await;
     reconciler.events.finish(writer).await;
+}
+
+/// Whoever has not seen the cluster yet leaves the Lease to one that has.
+async fn lead_when_warm(leadership: Leadership, pending: Pending, told: watch::Sender<Term>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = pending.nothing() => {}
+        _ = stop.wait_for(|told| *told) => return,
+    }
+    leadership.lead(told, stop).await;
 }
 
 async fn digest_key(client: &Client, namespace: &str, heartbeat: &Heartbeat) -> Key {

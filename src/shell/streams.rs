@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
 
 use super::{
     clock,
@@ -30,6 +33,7 @@ use super::{
 use crate::{
     api::crd,
     core::{
+        reach::{Feature, Reach},
         storage::{Claim, NamespaceObject, Volume},
         world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
     },
@@ -49,6 +53,13 @@ pub struct StreamId {
     pub kind: &'static str,
     /// The namespace, for a watch of one only.
     pub namespace: Option<String>,
+}
+
+impl StreamId {
+    /// Whether it is watched only where policies or retained claims are.
+    pub fn is_of_interest(&self) -> bool {
+        [Pods::PLURAL, ReplicaSets::PLURAL, ControllerRevisions::PLURAL].contains(&self.kind)
+    }
 }
 
 impl std::fmt::Display for StreamId {
@@ -152,22 +163,28 @@ into_view!(
 
 /// Which watches are not complete yet, by name; shared with the readiness probe.
 #[derive(Clone, Default)]
-pub struct Pending(Arc<Mutex<BTreeSet<String>>>);
+pub struct Pending(watch::Sender<BTreeSet<String>>);
 
 impl Pending {
     /// Waits for this.
     pub fn add(&self, what: impl Into<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(what.into());
+        self.0.send_if_modified(|all| all.insert(what.into()));
     }
 
     /// Waits for it no longer.
     pub fn remove(&self, what: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+        self.0.send_if_modified(|all| all.remove(what));
     }
 
     /// What is waited for.
     pub fn list(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.borrow().iter().cloned().collect()
+    }
+
+    /// Returns when nothing is waited for.
+    pub async fn nothing(&self) {
+        // It fails only when all senders are gone, of which this is one.
+        let _ = self.0.subscribe().wait_for(BTreeSet::is_empty).await;
     }
 }
 
@@ -184,34 +201,49 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Starts the watches that every cluster needs. Pods and revisions are watched by namespace, where there are policies.
-    pub fn start(client: Client, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
+    /// Starts the watches that are needed to reach so far. Pods and revisions are watched by namespace, where there are policies.
+    pub fn start(client: Client, reach: &Reach, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
         let mut streams =
             Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new(), unread: BTreeMap::new() };
         let all = watcher::Config::default().page_size(PAGE_SIZE);
-        streams.spawn::<Policies>(None, all.clone(), true);
-        streams.spawn::<Deployments>(None, all.clone(), true);
-        streams.spawn::<StatefulSets>(None, all.clone(), true);
-        streams.spawn::<DaemonSets>(None, all.clone(), true);
-        streams.spawn::<ConfigMaps>(None, all.clone(), true);
-        // Helm keeps its releases in Secrets, many and large, that no pod reads.
-        streams.spawn::<Secrets>(None, all.clone().fields("type!=helm.sh/release.v1"), true);
         streams.spawn::<Definitions>(None, all.clone().fields(&format!("metadata.name={}", crd::NAME)), true);
         streams.spawn::<MutatingPolicies>(None, all.clone(), true);
         streams.spawn::<MutatingBindings>(None, all.clone(), true);
         streams.spawn::<ValidatingPolicies>(None, all.clone(), true);
         streams.spawn::<ValidatingBindings>(None, all.clone(), true);
-        // What is left of policies, releases and namespaces that are gone is found again.
-        streams.spawn::<Claims>(None, all.clone(), true);
-        streams.spawn::<Volumes>(None, all.clone(), true);
-        streams.spawn::<Namespaces>(None, all.clone(), true);
-        streams.spawn::<Drivers>(None, all.clone(), true);
-        streams.spawn::<CronJobs>(None, all.clone(), true);
-        streams.spawn::<Autoscalers>(None, all.clone(), true);
-        // Nobody waits for these two: most clusters do not serve them.
-        streams.spawn::<Rollouts>(None, all.clone(), false);
-        streams.spawn::<Canaries>(None, all, false);
+        if reach.has(Feature::Volumes) {
+            streams.spawn::<Volumes>(None, all.clone(), true);
+            streams.spawn::<Drivers>(None, all.clone(), true);
+        }
+        match reach.namespaces.is_empty() {
+            true => streams.start_in(None, reach, &all),
+            false => reach.namespaces.iter().for_each(|namespace| streams.start_in(Some(namespace), reach, &all)),
+        }
         streams
+    }
+
+    /// Starts the watches of one namespace, or of all.
+    fn start_in(&mut self, namespace: Option<&str>, reach: &Reach, all: &watcher::Config) {
+        self.spawn::<Policies>(namespace, all.clone(), true);
+        self.spawn::<Deployments>(namespace, all.clone(), true);
+        self.spawn::<StatefulSets>(namespace, all.clone(), true);
+        self.spawn::<DaemonSets>(namespace, all.clone(), true);
+        if reach.has(Feature::Config) {
+            self.spawn::<ConfigMaps>(namespace, all.clone(), true);
+            // Helm keeps its releases in Secrets, many and large, that no pod reads.
+            self.spawn::<Secrets>(namespace, all.clone().fields("type!=helm.sh/release.v1"), true);
+        }
+        if reach.has(Feature::Volumes) {
+            // What is left of policies, releases and namespaces that are gone is found again.
+            self.spawn::<Claims>(namespace, all.clone(), true);
+            self.spawn::<CronJobs>(namespace, all.clone(), true);
+            self.spawn::<Autoscalers>(namespace, all.clone(), true);
+            let only = namespace.map(|name| format!("metadata.name={name}"));
+            self.spawn::<Namespaces>(namespace, only.map_or(all.clone(), |only| all.clone().fields(&only)), true);
+        }
+        // Nobody waits for these two: most clusters do not serve them.
+        self.spawn::<Rollouts>(namespace, all.clone(), false);
+        self.spawn::<Canaries>(namespace, all.clone(), false);
     }
 
     /// Watches, from now on, pods and revisions of exactly these namespaces; returns those no longer watched.
@@ -221,15 +253,16 @@ impl Streams {
             for handle in self.of_namespace.remove(namespace).into_iter().flatten() {
                 handle.abort();
             }
-            self.unread.remove(namespace);
-            let pending = &self.pending;
-            self.complete.retain(|stream, _| {
-                let keep = stream.namespace.as_ref() != Some(namespace);
-                if !keep {
-                    pending.remove(&stream.to_string());
-                }
-                keep
-            });
+            let ended: Vec<_> = self
+                .complete
+                .keys()
+                .filter(|stream| stream.is_of_interest() && stream.namespace.as_ref() == Some(namespace))
+                .cloned()
+                .collect();
+            for stream in ended {
+                self.completed(&stream);
+                self.complete.remove(&stream);
+            }
         }
         for namespace in namespaces {
             if !self.of_namespace.contains_key(*namespace) {
@@ -260,12 +293,12 @@ impl Streams {
 
     /// Whether a watch is one that still runs.
     pub fn runs(&self, stream: &StreamId) -> bool {
-        stream.namespace.as_ref().is_none_or(|namespace| self.of_namespace.contains_key(namespace))
+        !stream.is_of_interest() || stream.namespace.as_ref().is_some_and(|namespace| self.of_namespace.contains_key(namespace))
     }
 
-    /// Whether the watches of the whole cluster have their lists.
+    /// Whether the watches that were started first have their lists.
     pub fn cluster_ready(&self) -> bool {
-        self.complete.iter().filter(|(stream, _)| stream.namespace.is_none()).all(|(_, complete)| *complete)
+        self.complete.iter().filter(|(stream, _)| !stream.is_of_interest()).all(|(_, complete)| *complete)
     }
 
     /// Whether the watches of a namespace, if there are any, have theirs.
@@ -299,7 +332,7 @@ impl Streams {
                 *self.unread.entry(namespace.to_owned()).or_default() += 1;
             }
         }
-        let api: Api<Wire<K>> = match namespace {
+        let api: Api<Wire<K>> = match namespace.filter(|_| K::PLURAL != Namespaces::PLURAL) {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };

@@ -272,6 +272,13 @@ async fn p15_a_gate_that_is_set_up_wrongly_shows_before_the_first_upgrade_is_hel
     eventually("the port is wrong", || shop.status(), wrong).await;
     shop.annotate("Deployment", "web", "app-gate", "port=http");
     eventually("the workload says which", || shop.status(), |status| condition(status)["status"] == "True").await;
+    let verified = json!({"scheme": "HTTPS", "tls": {"caRef": {"kind": "ConfigMap", "name": "app-ca"}}});
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"app": verified}}})).await;
+    let wrong =
+        |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("there is no ConfigMap app-ca"));
+    eventually("the authority is missing", || shop.status(), wrong).await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"app": {"scheme": "HTTP", "tls": null}}}})).await;
+    eventually("it is not wanted any more", || shop.status(), |status| condition(status)["status"] == "True").await;
     shop.annotate("Deployment", "web", "app-gate", "nonsense");
     let wrong = |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("\"nonsense\" has no value"));
     eventually("it is nonsense", || shop.status(), wrong).await;

@@ -53,11 +53,21 @@ impl OperatorAlone {
 
     /// Starts it, and waits until it is ready.
     pub fn start(&self) {
-        kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=1"]);
+        kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=2"]);
         ready();
     }
 
-    /// Ends it without a word.
+    /// Ends one of its replicas without a word.
+    pub fn kill_one(&self, pod: &str) {
+        kubectl(&["delete", "pod", pod, "-n", "lockkeeper-system", "--grace-period=0", "--force"]);
+    }
+
+    /// Tells one of its replicas to stop.
+    pub fn stop_one(&self, pod: &str) {
+        kubectl(&["delete", "pod", pod, "-n", "lockkeeper-system", "--wait=false"]);
+    }
+
+    /// Ends all its replicas without a word.
     pub fn kill(&self) {
         kubectl(&["delete", "pod", "-l", "app.kubernetes.io/name=lockkeeper", "-n", "lockkeeper-system", "--grace-period=0", "--force"]);
     }
@@ -109,10 +119,29 @@ fn run(mut command: Command) -> String {
     out.into_owned()
 }
 
-/// The address of the operator's metrics.
-pub fn operator_address() -> String {
-    let address = "{.items[?(@.status.phase=='Running')].status.podIP}";
-    kubectl(&["get", "pods", "-n", "lockkeeper-system", "-l", "app.kubernetes.io/name=lockkeeper", "-o", &format!("jsonpath={address}")])
+/// The names of the operator's pods.
+pub fn replicas() -> Vec<String> {
+    let names = "jsonpath={.items[*].metadata.name}";
+    let names = kubectl(&["get", "pods", "-n", "lockkeeper-system", "-l", "app.kubernetes.io/name=lockkeeper", "-o", names]);
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The name of the pod that acts, by the Lease; empty when it was let go.
+pub fn leader() -> String {
+    let holder = "jsonpath={.spec.holderIdentity}";
+    let identity = kubectl(&["get", "lease", "lockkeeper", "-n", "lockkeeper-system", "--ignore-not-found", "-o", holder]);
+    identity.split('_').next().unwrap_or_default().to_owned()
+}
+
+/// The address of a pod of the operator's.
+pub fn address_of(pod: &str) -> String {
+    kubectl(&["get", "pod", pod, "-n", "lockkeeper-system", "-o", "jsonpath={.status.podIP}"])
+}
+
+/// Where the replica that acts answers, once there is one.
+pub async fn operator_address() -> String {
+    let acting = || async { Some(leader()).filter(|leader| replicas().contains(leader)) };
+    address_of(&eventually("a replica acts", acting, Option::is_some).await.unwrap_or_default())
 }
 
 /// The body that a pod answers with.

@@ -71,7 +71,7 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
     assert_eq!((shop.rollouts("refused").await, shop.rollouts("hanging").await), (0, 0));
     let refused = shop.stands("refused", "Waiting", "PatchRefused").await;
     assert!(refused["message"].as_str().unwrap().contains("no change on a Friday"), "{refused}");
-    let metrics = http_get(&operator_address(), "/metrics").unwrap();
+    let metrics = http_get(&operator_address().await, "/metrics").unwrap();
     assert!(metrics.contains(r#"lockkeeper_actions_total{action="Roll",outcome="Refused"}"#), "{metrics}");
     shop.stands("hanging", "Waiting", "PatchFailing").await;
     shop.operator_has_acted().await;
@@ -167,7 +167,7 @@ async fn p11_no_byte_of_a_secret_is_seen_anywhere_and_large_ones_are_digested() 
         serde_json::to_string(&events).unwrap(),
         shop.get("Deployment", "web").await.to_string(),
         shop.get("UpgradePolicy", "shop").await.to_string(),
-        http_get(&operator_address(), "/metrics").unwrap(),
+        http_get(&operator_address().await, "/metrics").unwrap(),
         log,
     ];
     use base64::Engine;
@@ -237,7 +237,7 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
     shop.operator_has_acted().await;
     shop.up_to_date().await;
     let writes = || async {
-        let metrics = http_get(&operator_address(), "/metrics").unwrap();
+        let metrics = http_get(&operator_address().await, "/metrics").unwrap();
         metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total")).map(str::to_owned).collect::<Vec<_>>()
     };
     // Statuses whose wording changed are written after half a minute; two equal readings in a row, that far apart, are rest.
@@ -252,23 +252,4 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
         same
     })
     .await;
-}
-
-#[tokio::test]
-async fn an_api_server_that_restarts_is_found_again_and_changes_meanwhile_are_rolled_exclusively() {
-    let alone = operator_alone();
-    let shop = Shop::governed("restart").await;
-    shop.config_map("app", &[("key", "old")]).await;
-    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
-    shop.adopted().await;
-    if !local_cluster::shared().restart_api_server().unwrap() {
-        return;
-    }
-    let down = || async { shop.api("ConfigMap").get("app").await.is_err() };
-    eventually("the API server is down", down, |down| *down).await;
-    eventually("the API server is back", down, |down| !*down).await;
-    shop.write("app", "key", "new").await;
-    shop.rolled("web", 1).await;
-    shop.all_read("web", "KEY", "new").await;
-    alone.ready();
 }

@@ -241,7 +241,7 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     shop.delete_namespace().await;
     shop.volume_is(&volume, "Released").await;
     // Also when nothing else is left of its namespace.
-    let released = || async { http_get(&operator_address(), "/metrics").unwrap_or_default() };
+    let released = || async { http_get(&operator_address().await, "/metrics").unwrap_or_default() };
     let counted = |metrics: &String| {
         let of_state =
             |line: &str| line.strip_prefix("lockkeeper_volumes{state=\"Released\"} ").and_then(|count| count.parse::<u64>().ok());

@@ -16,7 +16,15 @@ use crate::world::at;
 fn policy(mut spec: Value) -> Policy {
     spec["selector"] = json!({});
     let (spec, windows) = check_spec(serde_json::from_value(spec).unwrap()).unwrap();
-    Policy { name: "shop".into(), uid: "policy-shop".into(), generation: 1, spec: Ok(spec), windows, status: Default::default() }
+    Policy {
+        name: "shop".into(),
+        uid: "policy-shop".into(),
+        generation: 1,
+        spec: Ok(spec),
+        windows,
+        switched_off: Vec::new(),
+        status: Default::default(),
+    }
 }
 
 struct Case {

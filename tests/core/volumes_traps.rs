@@ -6,6 +6,7 @@ use lockkeeper::{
         config::digest::Key,
         decision::{Event, StorageObject},
         hold::enforced::Enforcement,
+        reach::Reach,
         world::Uid,
     },
     shell::{
@@ -86,7 +87,7 @@ fn a_namespace_of_which_only_volumes_are_left_is_judged_after_a_start() {
     world.change(&volume("pv-data"), json!({"status": {"phase": "Available"}}));
     let raw = world.volume_raw("pv-data").clone();
     let key = digest::set_key(Key::new(&[7; 32]));
-    let mut index = Index::new(key, "lockkeeper-system".into(), Enforcement::default());
+    let mut index = Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
     let stream = StreamId { kind: "persistentvolumes", namespace: None };
     index.apply(&stream, Step::Restarted, world.now);
     index.apply(&stream, Step::Listed(streams::object::<Volumes>(serde_json::from_value::<Wire<Volumes>>(raw).unwrap())), world.now);

@@ -93,6 +93,7 @@ impl World {
             uid: format!("policy-{name}").into(),
             generation: 1,
             spec: Ok(spec),
+            switched_off: Vec::new(),
             windows,
             status: Default::default(),
         };

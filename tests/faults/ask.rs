@@ -23,7 +23,7 @@ use lockkeeper::{
         world::WorkloadId,
     },
     shell::{
-        ask::Asker,
+        ask::{Asker, credentials::Allowed},
         executor::{Completion, Outcome},
         lease::Term,
     },
@@ -144,7 +144,8 @@ impl Operator {
     fn new(insecure_headers: bool) -> Self {
         let (server, (done, heard)) = (ApiServer::new(), mpsc::unbounded_channel());
         let (leads, term) = watch::channel(Term::undisputed(Duration::from_secs(3600)));
-        let asker = Asker::new(server.client(), done, term, Arc::new(Metrics::default()), insecure_headers);
+        let asker =
+            Asker::new(server.client(), done, term, Arc::new(Metrics::default()), Allowed { read: true, insecure: insecure_headers });
         Self { server, asker, heard, leads }
     }
 

@@ -23,6 +23,7 @@ const TIMING: Timing = Timing {
     lease: Duration::from_millis(1500),
     deadline: Duration::from_millis(1000),
     retry: Duration::from_millis(100),
+    look: Duration::from_millis(100),
     call: Duration::from_millis(300),
 };
 

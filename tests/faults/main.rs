@@ -10,9 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use api_server::{ApiServer, Fault};
 use lockkeeper::{
-    core::{config::digest::Key, hold::enforced::Enforcement},
+    core::{config::digest::Key, hold::enforced::Enforcement, reach::Reach},
     shell::{
-        ask::Asker,
+        ask::{Asker, credentials::Allowed},
         digest,
         events::Events,
         executor::Executor,
@@ -33,10 +33,10 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
     let (seen, mut sightings) = mpsc::channel(1024);
     let (done, mut completions) = mpsc::unbounded_channel();
     let (events, _) = Events::start(client.clone(), metrics.clone());
-    let streams = Streams::start(client.clone(), seen, metrics.clone(), Pending::default());
-    let index = Index::new(key, "lockkeeper-system".into(), Enforcement::new("lockkeeper-system"));
+    let streams = Streams::start(client.clone(), &Reach::default(), seen, metrics.clone(), Pending::default());
+    let index = Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::new("lockkeeper-system"));
     let (_leads, term) = tokio::sync::watch::channel(Term::undisputed(std::time::Duration::from_secs(3600)));
-    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), false);
+    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), Allowed { read: true, insecure: false });
     let executor = Executor::new(client, done, term.clone());
     let mut reconciler = Reconciler::new(key, 100, index, streams, (executor, asker, term), events, metrics);
     let (stop, mut stopped) = watch::channel(false);

@@ -19,6 +19,7 @@ use lockkeeper::{
             conversation::{Call, Errand, Report},
         },
         hold::enforced::Enforcement,
+        reach::Reach,
         rest::News,
         rollout::slots,
         world::{Activity, Memory, Uid},
@@ -218,7 +219,7 @@ impl Operator {
     /// One that starts: it lists everything.
     pub fn start(server: &Server, fault: Option<Fault>) -> Self {
         let key = digest::set_key(Key::new(&[7; 32]));
-        let mut index = Index::new(key, "lockkeeper-system".into(), Enforcement::default());
+        let mut index = Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
         let (mut cursors, mut shown, mut taken_up) = (BTreeMap::new(), Shown::new(), Shown::new());
         for (kind, plural, namespaced) in KINDS {
             let stream = stream(plural, namespaced);

@@ -18,7 +18,7 @@ use lockkeeper::{
     },
     shell::{
         ask::{
-            credentials::Credentials,
+            credentials::{Allowed, Credentials},
             http::{self, Silence},
         },
         clock,
@@ -83,7 +83,7 @@ fn policy_of<'a>(seen: &'a Seen, workload: &Workload) -> Option<&'a Policy> {
 async fn ask(cluster: &Cluster, workload: &Workload, policy: &Policy, gate: &AppGate, pods: &[&Pod]) -> Result<Report, Failure> {
     let visits: Vec<Visit> = pods.iter().filter(|pod| pod.reach.running).filter_map(|pod| place(pod, gate).ok()).collect();
     let begun = clock::now();
-    let credentials = Credentials::read(&cluster.client, &cluster.namespace, gate, false).await;
+    let credentials = Credentials::read(&cluster.client, &cluster.namespace, gate, Allowed { read: true, insecure: false }).await;
     let credentials = credentials.map_err(|why| Failure::Api { what: format!("the pods of {} cannot be asked", workload.id), why })?;
     let answers = visits.iter().map(|visit| async {
         let to = (Method::GET, visit.address, gate.path.as_str());

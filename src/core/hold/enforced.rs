@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::api::ConditionReason;
+
 /// The chart's files, with the namespace that they are written for.
 const FILES: [&str; 5] = [
     include_str!("../../../charts/lockkeeper/admission/deployments.yaml"),
@@ -55,7 +57,7 @@ pub struct Enforcement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// In one word.
-    pub reason: &'static str,
+    pub reason: ConditionReason,
     /// In words, with the cure.
     pub message: String,
 }
@@ -119,11 +121,14 @@ impl Enforcement {
         let reinstall = format!("{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper");
         for ((kind, name), (_, expected)) in self.expected.iter().filter(|(_, (of, _))| *of == purpose) {
             let Some(installed) = self.installed.get(&(kind.clone(), name.clone())) else {
-                return Some(Gap { reason: "AdmissionPolicyMissing", message: format!("{kind} {name} is not installed: {reinstall}") });
+                return Some(Gap {
+                    reason: ConditionReason::AdmissionPolicyMissing,
+                    message: format!("{kind} {name} is not installed: {reinstall}"),
+                });
             };
             if let Some(path) = difference("spec", expected, installed) {
                 return Some(Gap {
-                    reason: "AdmissionPolicyChanged",
+                    reason: ConditionReason::AdmissionPolicyChanged,
                     message: format!("{kind} {name} is not as this version of the operator knows it, at {path}: {reinstall}"),
                 });
             }
@@ -135,7 +140,7 @@ impl Enforcement {
 fn unavailable(so: &str) -> Gap {
     let what = "this API server does not serve MutatingAdmissionPolicy (admissionregistration.k8s.io/v1), which Kubernetes has by default \
                 from 1.36 on";
-    Gap { reason: "AdmissionUnavailable", message: format!("{what}: {so}") }
+    Gap { reason: ConditionReason::AdmissionUnavailable, message: format!("{what}: {so}") }
 }
 
 fn id(object: &Value) -> AdmissionId {
@@ -182,7 +187,7 @@ mod tests {
         enforcement
     }
 
-    fn gaps(enforcement: &Enforcement) -> [Option<&'static str>; 3] {
+    fn gaps(enforcement: &Enforcement) -> [Option<ConditionReason>; 3] {
         [enforcement.gap(), enforcement.claims_gap(), enforcement.deletion_gap()].map(|gap| gap.map(|gap| gap.reason))
     }
 
@@ -193,7 +198,7 @@ mod tests {
         assert_eq!(all.expected.len(), 26);
         assert!(all.expected.values().all(|(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")));
 
-        let missing = Some("AdmissionPolicyMissing");
+        let missing = Some(ConditionReason::AdmissionPolicyMissing);
         let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
         assert_eq!(without("lockkeeper-deployments"), [missing, None, None]);
         assert_eq!(without("lockkeeper-self-restraint-storage"), [missing, None, None]);
@@ -214,13 +219,13 @@ mod tests {
         });
         let gap = changed.deletion_gap().map(|gap| gap.message).unwrap_or_default();
         assert!(gap.contains("lockkeeper-deletion-claims is not as") && gap.contains("at spec.validationActions[0]"), "{gap}");
-        assert_eq!(gaps(&changed), [None, None, Some("AdmissionPolicyChanged")]);
+        assert_eq!(gaps(&changed), [None, None, Some(ConditionReason::AdmissionPolicyChanged)]);
     }
 
     #[test]
     fn deletion_is_refused_also_where_mutating_policies_are_not_served() {
         let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
         old.unavailable = true;
-        assert_eq!(gaps(&old), [Some("AdmissionUnavailable"), Some("AdmissionUnavailable"), None]);
+        assert_eq!(gaps(&old), [Some(ConditionReason::AdmissionUnavailable), Some(ConditionReason::AdmissionUnavailable), None]);
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{marking, state::Hold, volatile};
 use crate::{
-    api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, WhenUngoverned, WorkloadKind, marks},
+    api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input, ended, reference_of},
         clock, config,
@@ -252,7 +252,8 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     let workload = input.workload;
     let mark = workload.marks.get(marks::HOLD_SINCE).filter(|_| !workload.marks.contains_key(marks::PENDING_CONFIG));
     let (id, since) = mark.and_then(|mark| mark.split_once(' ')).unzip();
-    let known: Option<Timestamp> = since.and_then(|time| time.parse().ok());
+    // A time that is still to come was noted by a clock that was ahead: waiting for it could take hours.
+    let known = since.and_then(|time| time.parse().ok()).filter(|time: &Timestamp| *time <= input.now);
     let since = known.unwrap_or(input.now);
     if known.is_none() || id != Some(&hold.id) {
         found.edits.set(workload, marks::HOLD_SINCE, format!("{} {}", hold.id, whole_second(since)));
@@ -293,7 +294,9 @@ fn mid_rollout(input: &Input) -> Option<String> {
                 input.pods.iter().filter(there).filter(|pod| pod.revision.as_deref() != Some(settled)).map(|pod| &*pod.name).collect();
             (!newer.is_empty()).then(|| {
                 format!(
-                    "HeldMidRollout, MixedRevisions: the rollout before was not done; if they died, these pods would come back older: {}",
+                    "{}, {}: the rollout before was not done; if they died, these pods would come back older: {}",
+                    Remark::HeldMidRollout,
+                    Remark::MixedRevisions,
                     newer.join(", ")
                 )
             })
@@ -303,7 +306,8 @@ fn mid_rollout(input: &Input) -> Option<String> {
             revisions.sort_unstable();
             revisions.dedup();
             (revisions.len() > 1).then(|| {
-                format!("HeldMidRollout: the rollout before was not done; pods of {} revisions stay until the release", revisions.len())
+                let (remark, many) = (Remark::HeldMidRollout, revisions.len());
+                format!("{remark}: the rollout before was not done; pods of {many} revisions stay until the release")
             })
         }
     }
@@ -312,7 +316,8 @@ fn mid_rollout(input: &Input) -> Option<String> {
 /// What the running pods read is missing: they cannot start again, and the hold keeps the cure out.
 fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
     let what = format!(
-        "RunningRevisionBroken: {}, which the running pods need to start again; put it back, or let the held change through",
+        "{}: {}, which the running pods need to start again; put it back, or let the held change through",
+        Event::RunningRevisionBroken.reason(),
         missing.join(", ")
     );
     if !found.memory.broken_told {

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::core::{
-    later,
-    world::{SeenTemplate, Template, TemplateDigest},
+use crate::{
+    api::Remark,
+    core::{
+        later,
+        world::{SeenTemplate, Template, TemplateDigest},
+    },
 };
 
 /// So many changes within [`WINDOW`] are no accident.
@@ -39,8 +42,9 @@ pub fn message(seen: &[(Timestamp, Vec<Box<str>>)]) -> Option<String> {
     Some(match seen.len() {
         0..TIMES => format!("changed again only in {keys}"),
         times => format!(
-            "VolatileTemplate: changed {times} times within an hour only in {keys}, and each time voids approvals. A chart with {{{{ now }}}} or \
-             a random value in an annotation does this: make it a checksum of what matters, or remove it"
+            "{}: changed {times} times within an hour only in {keys}, and each time voids approvals. A chart with {{{{ now }}}} or \
+             a random value in an annotation does this: make it a checksum of what matters, or remove it",
+            Remark::VolatileTemplate
         ),
     })
 }

@@ -14,6 +14,7 @@ pub mod usage;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 
 use self::{exclusive::Exclusive, protection::Scene, usage::Governed};
 use super::{
@@ -78,7 +79,8 @@ pub struct Kept {
 }
 
 /// Why data or a rollout is in danger, in words; the most urgent first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, EnumDiscriminants)]
+#[strum_discriminants(name(DangerReason), derive(IntoStaticStr, VariantArray), doc = "In one word, what is in danger.")]
 pub enum Danger {
     /// A claim is being deleted while pods use it.
     ClaimTerminatingInUse(String),
@@ -109,22 +111,22 @@ pub enum Danger {
 }
 
 impl Danger {
-    /// The reason of the condition, and what it says.
-    pub fn say(&self) -> (&'static str, &str) {
+    /// What it says.
+    pub fn message(&self) -> &str {
         match self {
-            Self::ClaimTerminatingInUse(why) => ("ClaimTerminatingInUse", why),
-            Self::VolumeShadowed(why) => ("VolumeShadowed", why),
-            Self::VolumeLost(why) => ("VolumeLost", why),
-            Self::VolumeTerminating(why) => ("VolumeTerminating", why),
-            Self::ProtectionFailing(why) => ("ProtectionFailing", why),
-            Self::ExclusiveClaimShared(why) => ("ExclusiveClaimShared", why),
-            Self::ExclusiveClaim(why) => ("ExclusiveClaim", why),
-            Self::StrategyNotChanged(why) => ("StrategyNotChanged", why),
-            Self::VolumeDoesNotFit(why) => ("VolumeDoesNotFit", why),
-            Self::SeveralVolumes(why) => ("SeveralVolumes", why),
-            Self::DenyNotAllowed(why) => ("DenyNotAllowed", why),
-            Self::ShieldIncomplete(why) => ("ShieldIncomplete", why),
-            Self::ClaimOwned(why) => ("ClaimOwned", why),
+            Self::ClaimTerminatingInUse(why)
+            | Self::VolumeShadowed(why)
+            | Self::VolumeLost(why)
+            | Self::VolumeTerminating(why)
+            | Self::ProtectionFailing(why)
+            | Self::ExclusiveClaimShared(why)
+            | Self::ExclusiveClaim(why)
+            | Self::StrategyNotChanged(why)
+            | Self::VolumeDoesNotFit(why)
+            | Self::SeveralVolumes(why)
+            | Self::DenyNotAllowed(why)
+            | Self::ShieldIncomplete(why)
+            | Self::ClaimOwned(why) => why,
         }
     }
 }

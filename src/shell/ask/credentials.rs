@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use super::http::Channel;
 use crate::{
     api::{AppGate, CaRef, ConfigKind, Header, KeyRef, Scheme, marks},
+    core::reach::Feature,
     shell::errors::within,
 };
 
@@ -23,12 +24,25 @@ pub struct Credentials {
     pub hidden: Vec<String>,
 }
 
+/// What may be read and sent at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// ConfigMaps and Secrets may be read.
+    pub read: bool,
+    /// Headers from Secrets may go to pods that are not verified.
+    pub insecure: bool,
+}
+
 impl Credentials {
-    /// Reads what a gate needs. `insecure` allows headers from Secrets to go to pods that are not verified.
+    /// Reads what a gate needs.
     ///
     /// # Errors
     /// Says in a sentence what cannot be had, and never what is in a Secret.
-    pub async fn read(client: &Client, namespace: &str, gate: &AppGate, insecure: bool) -> Result<Self, String> {
+    pub async fn read(client: &Client, namespace: &str, gate: &AppGate, allowed: Allowed) -> Result<Self, String> {
+        let needs = gate.tls.is_some() || gate.headers.iter().any(|header| header.secret_key_ref.is_some());
+        if needs && !allowed.read {
+            return Err(format!("what gates.app.tls and gates.app.headers name is not read: {}", Feature::GateCredentials.is_off()));
+        }
         let channel = match (gate.scheme, &gate.tls) {
             (Scheme::Http, _) => Channel::Plain,
             (Scheme::Https, None) => Channel::unverified()?,
@@ -42,7 +56,7 @@ impl Credentials {
         let verified = gate.scheme == Scheme::Https && gate.tls.is_some();
         let mut read = Self { headers: HeaderMap::new(), channel, hidden: Vec::new() };
         for header in &gate.headers {
-            read.add(client, namespace, header, verified || insecure).await?;
+            read.add(client, namespace, header, verified || allowed.insecure).await?;
         }
         Ok(read)
     }

@@ -13,7 +13,7 @@ use kube::Client;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::{
-    credentials::Credentials,
+    credentials::{Allowed, Credentials},
     http::{Channel, Silence},
 };
 use super::{
@@ -55,8 +55,7 @@ struct Context {
     client: Client,
     term: watch::Receiver<Term>,
     metrics: Arc<Metrics>,
-    /// Headers from Secrets may go to pods that are not verified.
-    insecure_headers: bool,
+    allowed: Allowed,
 }
 
 impl Asker {
@@ -66,9 +65,9 @@ impl Asker {
         done: mpsc::UnboundedSender<Completion>,
         term: watch::Receiver<Term>,
         metrics: Arc<Metrics>,
-        insecure_headers: bool,
+        allowed: Allowed,
     ) -> Self {
-        let context = Arc::new(Context { client, term, metrics, insecure_headers });
+        let context = Arc::new(Context { client, term, metrics, allowed });
         Self { context, done, all: Arc::new(Semaphore::new(CONCURRENT)), of_policies: HashMap::new() }
     }
 
@@ -91,7 +90,7 @@ impl Asker {
 
 async fn talk(context: &Context, (of_policy, all): (Arc<Semaphore>, Arc<Semaphore>), namespace: &str, call: Call) -> Report {
     let begun = clock::now();
-    let credentials = Credentials::read(&context.client, namespace, &call.gate, context.insecure_headers).await;
+    let credentials = Credentials::read(&context.client, namespace, &call.gate, context.allowed).await;
     let answers = match credentials {
         Ok(credentials) => {
             let visits = call.visits.iter().map(|visit| async {

@@ -4,7 +4,7 @@ mod storage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use self::storage::Place;
 use super::{
@@ -20,6 +20,7 @@ use crate::{
         config::digest::Key,
         decision::StorageObject,
         hold::enforced::Enforcement,
+        reach::Reach,
         rest::News,
         storage::Storage,
         world::{ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid},
@@ -33,6 +34,7 @@ const TOMBSTONES: usize = 200;
 pub struct Index {
     key: &'static Key,
     own_namespace: String,
+    reach: Reach,
     namespaces: HashMap<String, Namespace>,
     /// What has happened where since that was taken.
     news: BTreeMap<String, News>,
@@ -65,11 +67,13 @@ pub struct Effects {
 }
 
 impl Index {
-    /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed over: they are never governed.
-    pub fn new(key: &'static Key, own_namespace: String, enforcement: Enforcement) -> Self {
+    /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed over: they are never governed. So are
+    /// those beyond `reach`.
+    pub fn new(key: &'static Key, own_namespace: String, reach: Reach, enforcement: Enforcement) -> Self {
         Self {
             key,
             own_namespace,
+            reach,
             namespaces: HashMap::new(),
             news: BTreeMap::new(),
             listing: HashMap::new(),
@@ -84,6 +88,11 @@ impl Index {
     /// A namespace.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name)
+    }
+
+    /// Our clock was set.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        self.namespaces.values_mut().flat_map(|namespace| namespace.config.values_mut()).for_each(|entry| entry.clock_was_set(by));
     }
 
     /// The storage of the cluster.
@@ -151,7 +160,7 @@ impl Index {
             namespace.replica_sets.clear();
             namespace.controller_revisions.clear();
         }
-        self.live.retain(|stream| stream.namespace.as_deref() != Some(name));
+        self.live.retain(|stream| !stream.is_of_interest() || stream.namespace.as_deref() != Some(name));
     }
 
     /// Takes in what a watch saw at this time.
@@ -194,7 +203,7 @@ impl Index {
     }
 
     fn passed_over(&self, namespace: &str) -> bool {
-        namespace == "kube-system" || namespace == self.own_namespace
+        namespace == "kube-system" || namespace == self.own_namespace || !namespace.is_empty() && !self.reach.covers(namespace)
     }
 
     fn insert(&mut self, object: Object, live: bool, now: Timestamp, effects: &mut Effects) {
@@ -219,6 +228,9 @@ impl Index {
         }
         let object = match object.view {
             View::Storage(view) => {
+                if view.namespaces().iter().any(|namespace| !self.reach.covers(namespace)) {
+                    return self.remove(Object { view: View::Storage(view), ..object }, now, effects);
+                }
                 effects.object_seen = Some((object.uid.clone(), object.resource_version));
                 if let StorageView::Claim(claim) = &view {
                     let before = self.namespaces.get(&object.namespace).and_then(|one| one.claims.get(&object.name));
@@ -234,6 +246,9 @@ impl Index {
         let namespace = self.namespaces.entry(object.namespace.clone()).or_insert_with(empty);
         let news = match object.view {
             View::Policy(mut policy) => {
+                if let Ok(spec) = &mut policy.spec {
+                    policy.switched_off = self.reach.limit(spec);
+                }
                 if policy.spec.is_ok() && policy.windows.never_opens(now) {
                     policy.spec =
                         Err("spec.gates.windows: within the next 5 years no change could go through, because the Deny windows cover \

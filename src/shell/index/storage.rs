@@ -89,16 +89,24 @@ pub fn remove(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>
 /// What a complete list no longer names is gone. Returns whether the stream is one of storage.
 pub fn drop_unlisted(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>, stream: &StreamId, listed: &Listing) -> bool {
     let there = |namespace: &str, name: &str| listed.names.contains(&(namespace.to_owned(), name.to_owned()));
+    // One namespace, or all.
+    let of_stream = |namespace: &str| stream.namespace.as_ref().is_none_or(|only| only == namespace);
+    let mut each = |drop_unlisted: fn(&mut Namespace, &Listing)| {
+        namespaces.values_mut().filter(|one| of_stream(&one.name)).for_each(|one| drop_unlisted(one, listed));
+    };
     match stream.kind {
         "persistentvolumes" => {
             let gone: Vec<_> = storage.volumes().map(|volume| volume.name.clone()).filter(|name| !there("", name)).collect();
             gone.iter().for_each(|name| drop(storage.remove(name)));
         }
-        "namespaces" => storage.namespaces.retain(|name, _| there("", name)),
+        "namespaces" => storage.namespaces.retain(|name, _| !of_stream(name) || there("", name)),
         "csidrivers" => storage.drivers.retain(|name, _| there("", name)),
-        "persistentvolumeclaims" => namespaces.iter_mut().for_each(|(name, one)| one.claims.retain(|claim, _| there(name, claim))),
-        "cronjobs" => namespaces.values_mut().for_each(|one| one.cron_jobs.retain(|uid, _| listed.uids.contains(uid))),
-        "horizontalpodautoscalers" => namespaces.values_mut().for_each(|one| one.autoscalers.retain(|uid, _| listed.uids.contains(uid))),
+        "persistentvolumeclaims" => each(|one, listed| {
+            let name = one.name.to_string();
+            one.claims.retain(|claim, _| listed.names.contains(&(name.clone(), claim.clone())));
+        }),
+        "cronjobs" => each(|one, listed| one.cron_jobs.retain(|uid, _| listed.uids.contains(uid))),
+        "horizontalpodautoscalers" => each(|one, listed| one.autoscalers.retain(|uid, _| listed.uids.contains(uid))),
         _ => return false,
     }
     true

@@ -153,6 +153,7 @@ impl Watched for Policies {
             uid: uid(meta),
             generation: meta.generation.unwrap_or_default(),
             spec,
+            switched_off: Vec::new(),
             windows,
             status: serde_json::from_value(body.status).unwrap_or_default(),
         }

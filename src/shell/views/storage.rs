@@ -1,6 +1,9 @@
 //! The fields that are used of the kinds that have to do with storage.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
@@ -275,6 +278,15 @@ fn bytes(quantity: &Value) -> u64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and no quantity is negative")]
 fn whole(number: f64) -> u64 {
     number as u64
+}
+
+impl StorageView {
+    /// The namespaces that an object of the cluster belongs to.
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        let Self::Volume(volume) = self else { return BTreeSet::new() };
+        let claimed = volume.claim.as_ref().map(|claim| claim.namespace.clone());
+        claimed.into_iter().chain(volume.provenance().map(|provenance| provenance.namespace)).collect()
+    }
 }
 
 /// What is kept of an object that concerns storage.

@@ -1,0 +1,103 @@
+//! Two replicas: one acts, the other stands by with warm stores.
+
+use serde_json::{Value, json};
+
+use crate::support::{Shop, address_of, env, eventually, http_get, leader, operator_alone, replicas};
+
+/// Who acts, and who stands by.
+async fn pair() -> (String, String) {
+    let both = || async {
+        let leader = leader();
+        let others: Vec<_> = replicas().into_iter().filter(|pod| *pod != leader).collect();
+        (leader, others)
+    };
+    let settled = |(leader, others): &(String, Vec<String>)| {
+        others.len() == 1 && address_of(leader).len() + address_of(&others[0]).len() > 0 && is_leader(leader) && is_ready(&others[0])
+    };
+    let (leader, mut others) = eventually("one acts and one is ready to", both, settled).await;
+    (leader, others.remove(0))
+}
+
+fn is_ready(pod: &str) -> bool {
+    http_get(&address_of(pod), "/readyz").as_deref() == Some("ready\n")
+}
+
+fn is_leader(pod: &str) -> bool {
+    http_get(&address_of(pod), "/metrics").is_some_and(|text| text.lines().any(|line| line == "lockkeeper_leader 1"))
+}
+
+async fn acts(pod: &str) {
+    eventually("the one that stood by acts", || async { leader() }, |leader| leader == pod).await;
+}
+
+#[tokio::test]
+async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in_between_exclusively() {
+    let alone = operator_alone();
+    let shop = Shop::open("failover").await;
+    shop.policy(json!({"config": {"settle": "200ms"}, "gates": {"appliesTo": ["Template"], "approval": "Required"}})).await;
+    let names = ["changed", "held", "unchanged"];
+    for name in names {
+        shop.config_map(name, &[("key", "old")]).await;
+        shop.workload("Deployment", name, 2, json!({"env": env("KEY", name, "key")})).await;
+    }
+    shop.workload("StatefulSet", "database", 2, json!({"env": env("KEY", "changed", "key")})).await;
+    shop.adopted().await;
+    shop.marked("Deployment", "held").await;
+    shop.kubectl(&["set", "image", "deployment/held", "app=other:v2"]);
+    shop.waits("Deployment", "held", "ApprovalRequired").await;
+    shop.a_second_passes().await;
+    let held_is_as_it_was = || async {
+        shop.is_held("Deployment", "held").await;
+        assert!(shop.images("held").await.iter().all(|image| image != "other:v2"), "nobody approved it");
+    };
+
+    // Killed, and config changes before another acts.
+    let (first, second) = pair().await;
+    assert!(!is_leader(&second), "one acts");
+    alone.kill_one(&first);
+    shop.write("changed", "key", "new").await;
+    assert_ne!(leader(), second, "nobody acted when it was written");
+    acts(&second).await;
+    for name in ["changed", "database"] {
+        shop.rolled(name, 1).await;
+        shop.all_read(name, "KEY", "new").await;
+    }
+    held_is_as_it_was().await;
+
+    // Told to stop, with a change on its way.
+    let (second, _) = pair().await;
+    shop.write("changed", "key", "newer").await;
+    alone.stop_one(&second);
+    eventually("another acts", || async { leader() }, |leader| !leader.is_empty() && *leader != second).await;
+    for name in ["changed", "database"] {
+        shop.rolled(name, 2).await;
+        shop.all_read(name, "KEY", "newer").await;
+    }
+    held_is_as_it_was().await;
+
+    // Killed in the middle of a rollout, and of a release.
+    let (third, fourth) = pair().await;
+    let id = shop.is_held("Deployment", "held").await;
+    shop.write("changed", "key", "newest").await;
+    let begun = |workload: &Value| workload["metadata"]["generation"] != workload["status"]["observedGeneration"];
+    let generation = || shop.get("Deployment", "changed");
+    let before = generation().await["metadata"]["generation"].clone();
+    eventually("it is being rolled", generation, |now| begun(now) || now["metadata"]["generation"] != before).await;
+    shop.annotate("Deployment", "held", "approve", &id);
+    alone.kill_one(&third);
+    acts(&fourth).await;
+    for name in ["changed", "database"] {
+        shop.rolled(name, 3).await;
+        shop.all_read(name, "KEY", "newest").await;
+    }
+    shop.all_run("Deployment", "held", "other:v2", 2).await;
+    shop.is_free("Deployment", "held").await;
+
+    shop.operator_has_acted().await;
+    let (held, unchanged) = (shop.rollouts("held").await, shop.rollouts("unchanged").await);
+    assert_eq!((held, unchanged), (1, 0), "what was approved, once, and nothing else");
+    for name in ["changed", "database"] {
+        assert_eq!(shop.rollouts(name).await, 3, "{name}: each change once");
+    }
+    shop.up_to_date().await;
+}
