@@ -46,10 +46,18 @@ bench: ## Measure speed and size, beside a reference on the same machine; ONLY=a
 	$(if $(filter-out scale,$(MEASURED)),$(LOCAL) run -- $(BENCH) -- $(filter-out scale,$(MEASURED)))
 	$(if $(filter scale,$(MEASURED)),$(LOCAL) run --bare -- $(BENCH) -- scale)
 
+# What kubectl users apply: the chart for a cluster that holds templates, without what only helm does (hooks) or knows (whose release it is).
+RENDER = template lockkeeper charts/lockkeeper -n lockkeeper-system --no-hooks --include-crds \
+  --kube-version 1.36.0 --api-versions admissionregistration.k8s.io/v1/MutatingAdmissionPolicy
+NOT_OF_HELM = sed -e '/^ *app.kubernetes.io\/managed-by: Helm$$/d' -e '/^ *helm.sh\/chart: /d' -e '/^\# Source: /d' \
+  -e 's/"app.kubernetes.io\/managed-by":"Helm",//' -e 's/,"helm.sh\/chart":"[^"]*"//'
+
 .PHONY: generate
-generate: ## Write the CRD anew from the Rust types
+generate: ## Write what is generated: the CRD from the Rust types, config/install.yaml from the chart
 	cargo run --quiet --bin lockkeeper -- crd > $(TARGET)/crd.yaml
 	mv $(TARGET)/crd.yaml charts/lockkeeper/crds/upgradepolicies.yaml
+	helm="$$($(LOCAL) build)/helm" && { cat config/install-head.yaml && "$$helm" $(RENDER) | $(NOT_OF_HELM); } > $(TARGET)/install.yaml
+	mv $(TARGET)/install.yaml config/install.yaml
 
 .PHONY: lint
 lint: ## Formatting and clippy, warnings as errors

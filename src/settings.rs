@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    core::reach::{Feature, Reach},
+    core::{
+        hold::uninstall::HeldWorkloads,
+        reach::{Feature, Reach},
+    },
     telemetry::logs::LogFormat,
 };
 
@@ -23,8 +26,53 @@ pub struct Settings {
 pub enum Command {
     /// Run the operator against the cluster that KUBECONFIG names, or the one it runs in
     Run(RunSettings),
-    /// Print the CustomResourceDefinition as YAML
-    Crd,
+    /// Print the CustomResourceDefinition as YAML, or write it to the cluster
+    Crd(CrdSettings),
+    /// Check that an installed Lockkeeper can do its work: API server, CRD, leader, admission policies. `helm test` runs it
+    Check(CheckSettings),
+    /// Stop the operator and take what acts off every workload, so that none stays frozen. `helm uninstall` runs it
+    Uninstall(UninstallSettings),
+}
+
+/// Settings of `crd`.
+#[derive(Args, Debug, Clone)]
+pub struct CrdSettings {
+    /// Write it to the cluster, and wait until it is established, instead of printing it
+    #[arg(long)]
+    pub apply: bool,
+}
+
+/// Settings of `check`.
+#[derive(Args, Debug, Clone)]
+pub struct CheckSettings {
+    /// The namespace of the operator
+    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    pub operator_namespace: String,
+
+    /// How long to wait for what is not there yet
+    #[arg(long, default_value = "60", value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// Settings of `uninstall`.
+#[derive(Args, Debug, Clone)]
+pub struct UninstallSettings {
+    /// What becomes of changes that are held: Refuse to go on, or Release them, past their gates. The annotation lockkeeper.dev/uninstall of the
+    /// operator's Deployment says it otherwise
+    #[arg(long, default_value = "Refuse", value_name = "Refuse|Release", value_parser = HeldWorkloads::parse)]
+    pub held: HeldWorkloads,
+
+    /// The namespace of the operator
+    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    pub operator_namespace: String,
+
+    /// The namespaces that the operator watches; all, without it
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+
+    /// After so long it gives up, lets the operator run again, and says what is left
+    #[arg(long, default_value = "240", value_name = "SECONDS")]
+    pub timeout: u64,
 }
 
 /// Settings of the operator.

@@ -24,8 +24,6 @@ pub const HOLD: &str = "lockkeeper.dev/hold";
 pub const DECLARED_PAUSED: &str = "lockkeeper.dev/declared-paused";
 /// On a held StatefulSet, by admission: what the manifest last asked for as partition.
 pub const DECLARED_PARTITION: &str = "lockkeeper.dev/declared-partition";
-/// On a Deployment whose strategy admission makes `Recreate`, by admission: what the manifest last asked for, `maxSurge|maxUnavailable`.
-pub const DECLARED_STRATEGY: &str = "lockkeeper.dev/declared-strategy";
 /// On a workload, by the operator: since when a change waits.
 pub const HOLD_SINCE: &str = "lockkeeper.dev/hold-since";
 /// On a workload, by the operator: the id of a config change that waits for gates.
@@ -45,6 +43,8 @@ pub const PARTITION: &str = "lockkeeper.dev/partition";
 /// On a Deployment, by the operator, `exclusive`: admission makes its strategy `Recreate`. One that stood before it governed is nobody's
 /// word.
 pub const VOLUME_ACCESS: &str = "lockkeeper.dev/volume-access";
+/// On such a Deployment, by admission: `<maxSurge>|<maxUnavailable>` of the strategy that its manifest last asked for.
+pub const DECLARED_STRATEGY: &str = "lockkeeper.dev/declared-strategy";
 
 /// On a claim and its volume, by the operator, as a label with the value `"true"`: the volume's data is kept. The reclaim policy of the
 /// volume is `Retain`, and admission puts on the claim what keeps Helm, Argo CD and Flux from deleting it.
@@ -91,6 +91,10 @@ pub const APP_GATE: &str = "lockkeeper.dev/app-gate";
 pub const GATE_CREDENTIAL: &str = "lockkeeper.dev/gate-credential";
 /// By users, `"true"`: on a workload, it is not governed; on a ConfigMap or Secret, its changes roll nothing.
 pub const IGNORE: &str = "lockkeeper.dev/ignore";
+
+/// On the operator's Deployment, by its administrator, `Release` or `Refuse`: what becomes of held changes when it is uninstalled, whatever the
+/// chart's value says.
+pub const UNINSTALL: &str = "lockkeeper.dev/uninstall";
 
 /// The field manager of every write of the operator. Not one that begins with `kubectl`: Flux undoes those.
 pub const FIELD_MANAGER: &str = "lockkeeper";

@@ -14,6 +14,9 @@ pub const ATTENTION_LIMIT: usize = 50;
 /// At most so many pods are listed in [`Attention::answers`].
 pub const ANSWERS_LIMIT: usize = 10;
 
+/// The types of [`UpgradePolicyStatus::conditions`].
+pub const CONDITIONS: [&str; 7] = ["Ready", "Stalled", "UpToDate", "Governing", "HoldsEnforced", "GatesVerified", "VolumesSafe"];
+
 /// What the operator reports of a policy.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -16,7 +16,7 @@ use super::{
         digest::Key,
         references::{self, Reference},
     },
-    decision::{Confirm, Decision, Event, Notice, Patch, Subject},
+    decision::{Census, Confirm, Decision, Event, Notice, Patch, Subject},
     gates::{answer::Answer, conversation::Conversation, prepare, windows::Windows},
     governs::{Governance, GovernanceMark, Standing, governance},
     hold::{
@@ -413,13 +413,19 @@ impl Assessments<'_> {
             if found.memory.differs_since.is_some() && standing.0 != Phase::Rolling && memory_of(workload).last != Some(standing) {
                 decision.suppressed.push(found.reason);
             }
+<<<<<<< HEAD
             decision.stale += usize::from(found.stale);
             if memories.get(&workload.uid) != Some(&found.memory) {
                 decision.memories.push((workload.uid.clone(), found.memory.clone()));
             }
+=======
+            decision.census.stale += usize::from(found.stale);
+            decision.memories.push((workload.uid.clone(), found.memory.clone()));
+>>>>>>> fab93a133e2315569a68bc396a0dfbc7a607b1eb
             decision.wake = decision.wake.into_iter().chain(found.wake).min();
             if policy.is_some() {
-                *decision.phases.entry(found.phase).or_default() += 1;
+                *decision.census.phases.entry(found.phase).or_default() += 1;
+                note_age(workload, found, &mut decision.census);
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
                 subject: Subject::Workload((*id).clone()),
@@ -433,6 +439,9 @@ impl Assessments<'_> {
         // What comes with a patch is told when that is accepted.
         decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
         decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
+        for condition in decision.statuses.iter().flat_map(|(_, status)| &status.conditions) {
+            *decision.census.conditions.entry((condition.type_.clone(), condition.status.clone())).or_default() += 1;
+        }
         decision
     }
 
@@ -518,6 +527,19 @@ impl Assessments<'_> {
             changed: found.changed.clone(),
             answers: if found.asked { answers(self.namespace, &found.memory.app) } else { Vec::new() },
         }
+    }
+}
+
+/// Notes for how long a workload has been waiting.
+fn note_age(workload: &Workload, found: &Assessment, census: &mut Census) {
+    let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| *oldest = oldest.iter().copied().chain(since).min();
+    match found.phase {
+        _ if found.hold.is_some() => {
+            let since = workload.marks.get(marks::HOLD_SINCE).and_then(|mark| mark.split(' ').nth(1)?.parse().ok());
+            earlier(&mut census.oldest_hold, since);
+        }
+        Phase::Settling | Phase::Waiting | Phase::Limited => earlier(&mut census.oldest_difference, found.memory.differs_since),
+        _ => {}
     }
 }
 

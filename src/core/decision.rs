@@ -39,16 +39,29 @@ pub struct Decision {
     pub memories: Vec<(Uid, Memory)>,
     /// Why config rollouts that are needed were not begun, each said once.
     pub suppressed: Vec<Reason>,
-    /// Workloads some of whose pods may run on old config.
-    pub stale: usize,
+    /// What metrics count.
+    pub census: Census,
     /// Kept data by its state, and its bytes.
     pub volumes: States,
     /// What stands and was told, to remember.
     pub told: BTreeSet<(Uid, Event)>,
-    /// Governed workloads by phase.
-    pub phases: BTreeMap<Phase, usize>,
     /// When to look again, even if nothing happens.
     pub wake: Option<Timestamp>,
+}
+
+/// What metrics count in a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Governed workloads by phase.
+    pub phases: BTreeMap<Phase, usize>,
+    /// Workloads some of whose pods may run on old config.
+    pub stale: usize,
+    /// Since when gates keep a change waiting, where they have for longest.
+    pub oldest_hold: Option<Timestamp>,
+    /// Since when config differs that should be rolled and waits for something else than gates, where it has for longest.
+    pub oldest_difference: Option<Timestamp>,
+    /// Policies by the type and the status of each condition that they have.
+    pub conditions: BTreeMap<(String, String), usize>,
 }
 
 /// A patch of one workload: annotations of our own, and the config-hash of its template. Does nothing if the workload is no longer the

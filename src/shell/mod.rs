@@ -1,7 +1,9 @@
 //! All I/O. Thin: it observes, hands what it saw to the core, and carries out what the core decides.
 
 pub mod ask;
+pub mod check;
 pub mod clock;
+pub mod definition;
 pub mod digest;
 pub mod errors;
 pub mod events;
@@ -11,4 +13,5 @@ pub mod lease;
 pub mod reconcile;
 pub mod runtime;
 pub mod streams;
+pub mod uninstall;
 pub mod views;

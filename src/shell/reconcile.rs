@@ -24,7 +24,7 @@ use crate::{
         arrange::{Surroundings, assess_all},
         conditions,
         config::digest::Key,
-        decision::{Decision, Event, Notice, Patch, Purpose, Subject},
+        decision::{Census, Decision, Event, Notice, Patch, Purpose, Subject},
         later,
         rest::News,
         rollout::slots::{self, Demand},
@@ -410,7 +410,7 @@ impl Reconciler {
                     self.wakes.remove(name);
                     gone.push(name);
                     self.metrics.set_volumes(name, BTreeMap::new());
-                    self.metrics.set_namespace(name, BTreeMap::new(), 0);
+                    self.metrics.set_namespace(name, Census::default());
                 }
             }
         }
@@ -446,7 +446,7 @@ impl Reconciler {
 
     fn hand_over(&mut self, namespace: &str, mut decision: Decision) {
         self.memories.extend(decision.memories);
-        self.metrics.set_namespace(namespace, decision.phases, decision.stale);
+        self.metrics.set_namespace(namespace, decision.census);
         self.metrics.set_volumes(namespace, decision.volumes);
         self.told.insert(namespace.to_owned(), decision.told);
         decision.waited.into_iter().for_each(|(reason, time)| self.metrics.waited(reason, time));

@@ -30,7 +30,7 @@ const SIGHTINGS: usize = 1024;
 /// How long requests under way are waited for at the end.
 const SAFE_POINT: Duration = Duration::from_secs(3);
 /// The Lease by which one replica acts, in the operator's namespace.
-const LEASE: &str = "lockkeeper";
+pub const LEASE: &str = "lockkeeper";
 /// Between tries to get at the digest key.
 const KEY_RETRY: Duration = Duration::from_secs(2);
 

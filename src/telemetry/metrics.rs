@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -16,10 +17,10 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::{Phase, Reason},
+    api::{Phase, Reason, status::CONDITIONS},
     core::{
         config::change::Cause,
-        decision::Purpose,
+        decision::{Census, Purpose},
         gates::conversation::Errand,
         volumes::{State, States},
     },
@@ -62,8 +63,11 @@ struct KindLabel {
     kind: &'static str,
 }
 
-/// The governed workloads of a namespace by phase, and how many of them are stale.
-type Counts = (BTreeMap<Phase, usize>, usize);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    condition: &'static str,
+    status: &'static str,
+}
 
 /// All metrics.
 pub struct Metrics {
@@ -81,7 +85,10 @@ pub struct Metrics {
     questions: Family<QuestionLabels, Counter<u64, AtomicU64>>,
     watch_errors: Family<KindLabel, Counter<u64, AtomicU64>>,
     events_lost: Counter<u64, AtomicU64>,
-    by_namespace: Mutex<BTreeMap<String, Counts>>,
+    oldest_hold: Gauge<i64, AtomicI64>,
+    oldest_difference: Gauge<i64, AtomicI64>,
+    conditions: Family<ConditionLabels, Gauge<i64, AtomicI64>>,
+    by_namespace: Mutex<BTreeMap<String, Census>>,
     volumes: Family<StateLabel, Gauge<i64, AtomicI64>>,
     volume_bytes: Family<StateLabel, Gauge<i64, AtomicI64>>,
     volumes_by_namespace: Mutex<BTreeMap<String, States>>,
@@ -119,6 +126,9 @@ impl Default for Metrics {
             questions: Family::default(),
             watch_errors: Family::default(),
             events_lost: Counter::default(),
+            oldest_hold: Gauge::default(),
+            oldest_difference: Gauge::default(),
+            conditions: Family::default(),
             by_namespace: Mutex::default(),
             volumes: Family::default(),
             volume_bytes: Family::default(),
@@ -137,6 +147,17 @@ impl Metrics {
         registry.register("volumes", "Volumes whose data is kept by state", self.volumes.clone());
         registry.register("volume_bytes", "Capacity of the volumes whose data is kept by state", self.volume_bytes.clone());
         registry.register("stale_workloads", "Workloads some of whose pods may run on old config", self.stale.clone());
+        registry.register(
+            "oldest_hold_timestamp_seconds",
+            "When the change began to wait for gates that has waited longest; 0 when none waits",
+            self.oldest_hold.clone(),
+        );
+        registry.register(
+            "oldest_config_difference_timestamp_seconds",
+            "When config was first seen to differ, where it has for longest, should be rolled and waits for something else than gates; 0 for none",
+            self.oldest_difference.clone(),
+        );
+        registry.register("policy_conditions", "UpgradePolicies by condition and its status", self.conditions.clone());
         registry.register("config_rollouts", "Config rollouts begun, by cause", self.rollouts.clone());
         registry.register("rollouts_suppressed", "Config rollouts that were needed and not begun, by reason", self.suppressed.clone());
         registry.register(
@@ -154,7 +175,8 @@ impl Metrics {
         registry.register("pod_requests", "Requests to pods, by what for and what they answered", self.questions.clone());
         registry.register("watch_errors", "Watches that failed, by kind", self.watch_errors.clone());
         registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
-        self.show_phases();
+        self.show_namespaces();
+        self.show_volumes();
         self
     }
 
@@ -168,12 +190,14 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Whether this replica acts. One that does not counts no workloads.
+    /// Whether this replica acts. One that does not counts nothing.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
         if !leads {
             self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.show_phases();
+            self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.show_namespaces();
+            self.show_volumes();
         }
     }
 
@@ -182,27 +206,37 @@ impl Metrics {
         self.policies.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// The workloads of a namespace, by phase, and how many of them are stale.
-    pub fn set_namespace(&self, namespace: &str, phases: BTreeMap<Phase, usize>, stale: usize) {
+    /// What there is in a namespace.
+    pub fn set_namespace(&self, namespace: &str, census: Census) {
         let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match phases.is_empty() {
-            true => all.remove(namespace),
-            false => all.insert(namespace.to_owned(), (phases.clone(), stale)),
+        let unchanged = match census == Census::default() {
+            true => all.remove(namespace).is_none(),
+            false => all.insert(namespace.to_owned(), census.clone()).as_ref() == Some(&census),
         };
         drop(all);
-        if before.unwrap_or_default() != (phases, stale) {
-            self.show_phases();
+        if !unchanged {
+            self.show_namespaces();
         }
     }
 
-    fn show_phases(&self) {
+    fn show_namespaces(&self) {
         let all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         let as_gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for (phase, name) in PHASES {
-            let count: usize = all.values().filter_map(|(phases, _)| phases.get(&phase)).sum();
+            let count: usize = all.values().filter_map(|census| census.phases.get(&phase)).sum();
             self.workloads.get_or_create(&PhaseLabel { phase: name }).set(as_gauge(count));
         }
-        self.stale.set(as_gauge(all.values().map(|(_, stale)| stale).sum()));
+        self.stale.set(as_gauge(all.values().map(|census| census.stale).sum()));
+        let second = |oldest: Option<Timestamp>| oldest.map_or(0, Timestamp::as_second);
+        self.oldest_hold.set(second(all.values().filter_map(|census| census.oldest_hold).min()));
+        self.oldest_difference.set(second(all.values().filter_map(|census| census.oldest_difference).min()));
+        for condition in CONDITIONS {
+            for status in ["True", "False", "Unknown"] {
+                let key = (condition.to_owned(), status.to_owned());
+                let count: usize = all.values().filter_map(|census| census.conditions.get(&key)).sum();
+                self.conditions.get_or_create(&ConditionLabels { condition, status }).set(as_gauge(count));
+            }
+        }
     }
 
     /// Kept data of a namespace by its state: how much, and its bytes.
@@ -215,6 +249,12 @@ impl Metrics {
             true => drop(all.remove(namespace)),
             false => drop(all.insert(namespace.to_owned(), states)),
         }
+        drop(all);
+        self.show_volumes();
+    }
+
+    fn show_volumes(&self) {
+        let all = self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         for state in State::ALL {
             let of_state = || all.values().filter_map(|states| states.get(&state));
             let label = StateLabel { state: state.as_str() };

@@ -6,6 +6,7 @@
 
 mod app;
 mod approval;
+mod chart;
 mod config;
 mod conformance;
 mod conformance_storage;

@@ -211,7 +211,7 @@ fn note(taken_up: &mut Shown, kind: &'static str, object: &Arc<Value>) {
 
 /// What is said and done by a decision.
 fn outcome(decision: &Decision) -> impl PartialEq + std::fmt::Debug {
-    let said = (decision.notices.clone(), decision.statuses.clone(), decision.phases.clone(), decision.stale);
+    let said = (decision.notices.clone(), decision.statuses.clone(), decision.census.clone());
     (decision.patches.clone(), decision.storage.clone(), decision.calls.clone(), decision.wake, said)
 }
 

@@ -3,9 +3,105 @@ app.kubernetes.io/name: lockkeeper
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "lockkeeper.labels" -}}
-{{ include "lockkeeper.selector" . }}
+{{- /* What every object has besides what names it. */ -}}
+{{- define "lockkeeper.commonLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: lockkeeper
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "lockkeeper.labels" -}}
+app.kubernetes.io/name: lockkeeper
+{{ include "lockkeeper.commonLabels" . }}
+{{- end }}
+
+{{- /* The annotations of an object: those of all, and its own, which are given as a map. Nothing, where there are none. */ -}}
+{{- define "lockkeeper.annotations" -}}
+{{- $root := index . 0 }}
+{{- with merge (dict) (index . 1) $root.Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "lockkeeper.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "lockkeeper.podSecurity" -}}
+# The image says which user: 65532. OpenShift chooses one of its own.
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "lockkeeper.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- /* Where its pods may run, and how soon they give way. */ -}}
+{{- define "lockkeeper.placement" -}}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The pod of a hook: a subcommand of the operator's own image. Its labels are not those that the Deployment and the Service select. */ -}}
+{{- define "lockkeeper.hookPod" -}}
+{{- $root := .root -}}
+metadata:
+  labels:
+    app.kubernetes.io/name: lockkeeper-{{ .name }}
+    {{- include "lockkeeper.commonLabels" $root | nindent 4 }}
+    {{- with $root.Values.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
+  {{- with $root.Values.podAnnotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ .account }}
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 5
+  {{- include "lockkeeper.placement" $root | trim | nindent 2 }}
+  securityContext: {{- include "lockkeeper.podSecurity" $root | nindent 4 }}
+  containers:
+  - name: {{ .name }}
+    image: {{ include "lockkeeper.image" $root | quote }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    args: {{- toYaml .args | nindent 4 }}
+    # So that what it says in the end stands in the pod's status too.
+    terminationMessagePolicy: FallbackToLogsOnError
+    resources: {requests: {cpu: 20m, memory: 48Mi}, limits: {memory: 256Mi}}
+    securityContext: {{- include "lockkeeper.containerSecurity" $root | nindent 6 }}
+{{- end }}
+
+{{- /* The admission policies, the ClusterRoles and the CRD are the whole cluster's, and know one operator: another release is refused here, in a
+       sentence, before Helm meets the first object that is not its own. */ -}}
+{{- define "lockkeeper.alone" -}}
+{{- $there := lookup "admissionregistration.k8s.io/v1" "ValidatingAdmissionPolicy" "" "lockkeeper-self-restraint-workloads" }}
+{{- if $there }}
+{{- $name := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there }}
+{{- $namespace := dig "metadata" "annotations" "meta.helm.sh/release-namespace" "" $there }}
+{{- if and $name (or (ne $name .Release.Name) (ne $namespace .Release.Namespace)) }}
+{{- fail (printf "\n\nLockkeeper is installed in this cluster already: release %s in namespace %s. A cluster has one, for its admission policies are the whole cluster's and obey one operator. To change that one: helm upgrade %s -n %s. To have it under another name or in another namespace, uninstall that one first: the policies (UpgradePolicies) stay; docs/install.md says how to move\n" $name $namespace $name $namespace) }}
+{{- end }}
+{{- end }}
 {{- end }}

@@ -4,4 +4,6 @@ pub mod enforced;
 pub mod marking;
 pub mod release;
 pub mod state;
+pub mod uninstall;
+pub mod unmark;
 pub mod volatile;

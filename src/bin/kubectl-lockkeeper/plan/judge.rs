@@ -770,8 +770,8 @@ impl<'a> Judge<'a> {
         let before = dangers(self.now.before);
         let new = dangers(self.now.after).into_iter().filter(|danger| !before.contains(danger));
         new.map(|danger| {
-            let (reason, message) = danger.say();
-            self.risk(reason, message.to_owned())
+            let message = danger.message().to_owned();
+            self.risk(danger.into(), message)
         })
         .collect()
     }
@@ -807,6 +807,7 @@ fn with_eyes_on_volumes(namespace: &Namespace) -> Namespace {
         uid: "".into(),
         generation: 0,
         spec: Ok(spec),
+        switched_off: Vec::new(),
         windows: windows::Windows::default(),
         status: lockkeeper::api::UpgradePolicyStatus::default(),
     };

@@ -1,0 +1,123 @@
+//! Whether an installed Lockkeeper can do its work, in a line for each thing that it needs.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::coordination::v1::Lease, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition, apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+};
+use serde_json::Value;
+
+use super::{
+    clock,
+    definition::{client, is_established},
+    errors::{Class, within},
+    runtime::LEASE,
+};
+use crate::{api::crd, core::hold::enforced::Enforcement, settings::CheckSettings};
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const ADMISSION: [&str; 4] =
+    ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
+
+/// Looks until all is well, or the time is over; what was found.
+///
+/// # Errors
+/// The same, when something is amiss.
+pub async fn run(settings: CheckSettings) -> Result<String, String> {
+    let client = client().await?;
+    let begun = clock::moment();
+    let mut renewed = None;
+    loop {
+        let findings = [
+            server(&client).await,
+            definition(&client).await,
+            leader(&client, &settings.operator_namespace, &mut renewed).await,
+            admission(&client, &settings.operator_namespace).await,
+        ];
+        let all_well = findings.iter().all(Result::is_ok);
+        if all_well || begun.elapsed() >= Duration::from_secs(settings.timeout) {
+            let lines: Vec<_> = findings.into_iter().map(|finding| finding.map_or_else(|amiss| format!("AMISS  {amiss}"), |well| format!("well   {well}"))).collect();
+            let said = lines.join("\n");
+            return if all_well { Ok(said) } else { Err(format!("something is amiss:\n{said}")) };
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn server(client: &Client) -> Result<String, String> {
+    let version = within(client.apiserver_version()).await.map_err(|error| format!("the API server does not answer: {}", error.sentence()))?;
+    Ok(format!("the API server, Kubernetes {}, answers", version.git_version))
+}
+
+async fn definition(client: &Client) -> Result<String, String> {
+    let found = within(Api::<CustomResourceDefinition>::all(client.clone()).get(crd::NAME))
+        .await
+        .map_err(|error| format!("the CustomResourceDefinition {} cannot be read: {}", crd::NAME, error.sentence()))?;
+    if !is_established(&found) {
+        return Err(format!("the CustomResourceDefinition {} is there, but not established", crd::NAME));
+    }
+    let wanted: Value =
+        crd::yaml().ok().and_then(|text| serde_saphyr::from_str(&text).ok()).ok_or("this program's own definition cannot be written")?;
+    let versions = serde_json::to_value(&found.spec.versions).unwrap_or_default();
+    if versions[0]["schema"] != wanted["spec"]["versions"][0]["schema"] {
+        let cure = "helm upgrade brings it, or: kubectl apply --server-side --force-conflicts -f crds/upgradepolicies.yaml";
+        return Err(format!("the CustomResourceDefinition {} is of another version than this program: {cure}", crd::NAME));
+    }
+    Ok("UpgradePolicy is served, as this version knows it".to_owned())
+}
+
+/// A Lease that is renewed has a leader that acts. Clocks of nodes may differ, so two looks are compared.
+async fn leader(client: &Client, namespace: &str, renewed: &mut Option<MicroTime>) -> Result<String, String> {
+    let lease = within(Api::<Lease>::namespaced(client.clone(), namespace).get(LEASE)).await;
+    let lease = lease.map_err(|error| match error.class() {
+        Class::Gone => format!("no replica of the operator has led yet: there is no Lease {namespace}/{LEASE}"),
+        _ => format!("the Lease {namespace}/{LEASE} cannot be read: {}", error.sentence()),
+    })?;
+    let spec = lease.spec.unwrap_or_default();
+    let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
+    let holder = holder.ok_or("no replica of the operator leads: is it running? (replicaCount, and the logs of deployment/lockkeeper)")?;
+    let pod = holder.split('_').next().unwrap_or_default();
+    let before = std::mem::replace(renewed, spec.renew_time.clone());
+    match before {
+        Some(before) if Some(&before) != spec.renew_time.as_ref() => Ok(format!("replica {pod} leads")),
+        _ => {
+            // Kept, so that a renewal is seen also where others end the check.
+            *renewed = before.or(spec.renew_time);
+            Err(format!("replica {pod} led, and has not renewed its Lease since: has it died?"))
+        }
+    }
+}
+
+async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
+    let mut enforcement = Enforcement::new(namespace);
+    for kind in ADMISSION {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind));
+        match within(Api::<DynamicObject>::all_with(client.clone(), &resource).list(&ListParams::default())).await {
+            Ok(list) => {
+                for mut object in list.items {
+                    let name = object.metadata.name.take().unwrap_or_default();
+                    enforcement.observe(kind, &name, Some(object.data["spec"].take()));
+                }
+            }
+            Err(error) if error.class() == Class::Gone && kind.starts_with("Mutating") => enforcement.unavailable = true,
+            Err(error) => return Err(format!("{kind} cannot be read: {}", error.sentence())),
+        }
+    }
+    if let Some(gap) = enforcement.deletion_gap() {
+        return Err(gap.message);
+    }
+    if enforcement.unavailable {
+        return Ok("the admission policies that this API server can have are in place; it cannot hold templates, for it does not serve \
+                   MutatingAdmissionPolicy v1 (Kubernetes 1.36)"
+            .to_owned());
+    }
+    match enforcement.gap().or_else(|| enforcement.claims_gap()) {
+        Some(gap) => Err(gap.message),
+        None => Ok("the admission policies are in place, as this version knows them".to_owned()),
+    }
+}

@@ -1,0 +1,265 @@
+//! Takes Lockkeeper off the workloads of a cluster before it is uninstalled.
+//!
+//! It runs under the operator's own account, for admission lets nobody else take a hold off; so it can do nothing to a workload that the
+//! operator could not. It stops the operator and becomes its successor by the Lease, so that nobody puts back what it takes off.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::{
+    clock,
+    definition::client,
+    errors::{Class, Error, within},
+    lease::{self, Leadership, Term},
+    runtime::LEASE,
+};
+use crate::{
+    api::{WorkloadKind, marks},
+    core::{
+        hold::uninstall::{Governed, Held, HeldWorkloads, in_the_way},
+        lease::Timing,
+    },
+    settings::UninstallSettings,
+};
+
+/// The operator's Deployment.
+const OPERATOR: &str = "lockkeeper";
+/// Requests at once.
+const AT_ONCE: usize = 8;
+/// Between two rounds over what is left.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// So many workloads are named.
+const NAMED: usize = 20;
+
+/// Why it is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum UninstallError {
+    /// There is no cluster to talk to.
+    #[error("{0}")]
+    NoCluster(String),
+    /// Something is held, and is not to be let through.
+    #[error(
+        "not uninstalled, because changes are held that would stay frozen, or roll out unasked: {}. Let each through (kubectl lockkeeper approve, \
+         or bypass) or take it back (kubectl lockkeeper undo), and uninstall again. Or let all of them through then: kubectl annotate \
+         deployment/{OPERATOR} -n {namespace} {mark}=Release, and uninstall again. Until then Lockkeeper goes on as before",
+        names(held),
+        mark = marks::UNINSTALL
+    )]
+    Refused {
+        /// The changes.
+        held: Vec<Held>,
+        /// Where the operator is.
+        namespace: String,
+    },
+    /// The annotation on the Deployment cannot be read.
+    #[error("not uninstalled: annotation {mark} of deployment/{OPERATOR} says {0:?}; write Refuse or Release", mark = marks::UNINSTALL)]
+    Annotation(String),
+    /// A request failed that nothing can be done without.
+    #[error("not uninstalled: cannot {what}: {why}. Without this step: helm uninstall --no-hooks, which leaves held workloads frozen")]
+    Failed {
+        /// What for.
+        what: String,
+        /// What the API server said.
+        why: String,
+    },
+    /// It took too long.
+    #[error(
+        "not uninstalled: after {seconds} s {waiting}. Lockkeeper goes on as before. Without this step: helm uninstall --no-hooks, which leaves \
+         held workloads frozen"
+    )]
+    Late {
+        /// How long.
+        seconds: u64,
+        /// What it was waiting for.
+        waiting: String,
+    },
+}
+
+fn names(held: &[Held]) -> String {
+    let named: Vec<_> = held.iter().take(NAMED).map(ToString::to_string).collect();
+    match held.len() - named.len() {
+        0 => named.join(", "),
+        more => format!("{}, and {more} more", named.join(", ")),
+    }
+}
+
+/// Does it; what was done.
+///
+/// # Errors
+/// When it cannot be done, or must not.
+pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> {
+    let client = client().await.map_err(UninstallError::NoCluster)?;
+    let deadline = Instant::from_std(clock::moment()) + Duration::from_secs(settings.timeout);
+    let uninstall = Uninstall { deadline, client, settings }.as_annotated().await?;
+    uninstall.check(&uninstall.governed().await?)?;
+    let replicas = uninstall.scale(0).await?;
+    let done = uninstall.let_all_go().await;
+    if let (Err(_), Some(replicas)) = (&done, replicas) {
+        uninstall.scale(replicas).await?;
+    }
+    done
+}
+
+struct Uninstall {
+    client: Client,
+    settings: UninstallSettings,
+    deadline: Instant,
+}
+
+impl Uninstall {
+    /// The administrator may have said on the Deployment what becomes of held changes.
+    async fn as_annotated(mut self) -> Result<Self, UninstallError> {
+        let found = match within(self.operator().get(OPERATOR)).await {
+            Err(error) if error.class() == Class::Gone => None,
+            other => other.map_err(|error| failed("read the operator's Deployment", &error))?.metadata.annotations,
+        };
+        if let Some(said) = found.as_ref().and_then(|annotations| annotations.get(marks::UNINSTALL)) {
+            self.settings.held = HeldWorkloads::parse(said).map_err(|_| UninstallError::Annotation(said.clone()))?;
+        }
+        Ok(self)
+    }
+
+    fn operator(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &self.settings.operator_namespace)
+    }
+
+    fn check(&self, all: &[Governed]) -> Result<(), UninstallError> {
+        match in_the_way(all, self.settings.held) {
+            held if held.is_empty() => Ok(()),
+            held => Err(UninstallError::Refused { held, namespace: self.settings.operator_namespace.clone() }),
+        }
+    }
+
+    fn late(&self, waiting: String) -> UninstallError {
+        UninstallError::Late { seconds: self.settings.timeout, waiting }
+    }
+
+    /// Lets the operator have so many replicas; how many it had. None without a Deployment.
+    async fn scale(&self, replicas: i32) -> Result<Option<i32>, UninstallError> {
+        let deployments = self.operator();
+        let failed = |error: &Error| failed(&format!("scale deployment {}/{OPERATOR}", self.settings.operator_namespace), error);
+        let before = match within(deployments.get_scale(OPERATOR)).await {
+            Err(error) if error.class() == Class::Gone => return Ok(None),
+            other => other.map_err(|error| failed(&error))?.spec.and_then(|spec| spec.replicas),
+        };
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        within(deployments.patch_scale(OPERATOR, &parameters(), &patch)).await.map_err(|error| failed(&error))?;
+        Ok(before)
+    }
+
+    /// Once nobody else acts, takes what acts off every workload.
+    async fn let_all_go(&self) -> Result<String, UninstallError> {
+        let (told, mut term) = watch::channel(Term::default());
+        let (let_go, stop) = watch::channel(false);
+        let leadership = Leadership {
+            client: self.client.clone(),
+            namespace: self.settings.operator_namespace.clone(),
+            name: LEASE,
+            identity: lease::identity("uninstall"),
+            timing: Timing::default(),
+        };
+        let leading = tokio::spawn(leadership.lead(told, stop));
+        let leads = async { term.wait_for(|term| term.may_act(clock::moment())).await.is_ok() };
+        let done = match tokio::time::timeout_at(self.deadline, leads).await {
+            Ok(true) => self.rounds(&term).await,
+            _ => Err(self.late("a replica of the operator still holds its Lease".to_owned())),
+        };
+        let _ = let_go.send(true);
+        let _ = leading.await;
+        done
+    }
+
+    async fn rounds(&self, term: &watch::Receiver<Term>) -> Result<String, UninstallError> {
+        let (mut count, mut released) = (0, Vec::new());
+        loop {
+            let all = self.governed().await?;
+            // Changed since the first look, perhaps.
+            self.check(&all)?;
+            if all.is_empty() {
+                let through = match released.as_slice() {
+                    [] => "nothing was held".to_owned(),
+                    some => format!("held changes that roll out now: {}", names(some)),
+                };
+                return Ok(format!("Lockkeeper is off {count} workloads; {through}"));
+            }
+            let mut going = stream::iter(&all).map(|one| async move { (one, self.let_go(one, term).await) }).buffer_unordered(AT_ONCE);
+            let mut left = None;
+            while let Some((one, result)) = going.next().await {
+                match result {
+                    Ok(()) => {
+                        count += 1;
+                        released.extend(one.held());
+                    }
+                    Err(why) => left = Some(format!("{} in namespace {} still carries our marks: {why}", one.name(), one.namespace())),
+                }
+            }
+            if Instant::from_std(clock::moment()) >= self.deadline {
+                return Err(self.late(left.unwrap_or_else(|| "workloads keep appearing that carry our label".to_owned())));
+            }
+            if left.is_some() {
+                sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    async fn let_go(&self, one: &Governed, term: &watch::Receiver<Term>) -> Result<(), String> {
+        if !term.borrow().may_act(clock::moment()) {
+            return Err(Error::NotLeading.sentence());
+        }
+        let patch: json_patch::Patch = serde_json::from_value(one.let_go()).unwrap_or_default();
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), one.namespace(), &resource(one.kind));
+        match within(api.patch(one.name(), &parameters(), &Patch::<()>::Json(patch))).await {
+            Err(error) if error.class() == Class::Gone => Ok(()),
+            Err(error) => Err(error.sentence()),
+            Ok(written) if written.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(marks::GOVERNED)) => {
+                Err("admission puts them back, for this is not the operator's account; run it under that, as the chart does".to_owned())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Every workload that carries our label, and is not being deleted.
+    async fn governed(&self) -> Result<Vec<Governed>, UninstallError> {
+        let mut all = Vec::new();
+        let everywhere = [String::new()];
+        let namespaces = if self.settings.watch_namespaces.is_empty() { &everywhere[..] } else { &self.settings.watch_namespaces };
+        for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {
+            for namespace in namespaces {
+                let resource = resource(kind);
+                let api: Api<DynamicObject> = match namespace.as_str() {
+                    "" => Api::all_with(self.client.clone(), &resource),
+                    one => Api::namespaced_with(self.client.clone(), one, &resource),
+                };
+                let list = within(api.list(&ListParams::default().labels(marks::GOVERNED)))
+                    .await
+                    .map_err(|error| failed(&format!("list {}", resource.plural), &error))?;
+                let staying = list.items.into_iter().filter(|one| one.metadata.deletion_timestamp.is_none());
+                all.extend(staying.map(|one| Governed { kind, object: json!(one) }));
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn failed(what: &str, error: &Error) -> UninstallError {
+    UninstallError::Failed { what: what.to_owned(), why: error.sentence() }
+}
+
+fn resource(kind: WorkloadKind) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &kind.to_string()))
+}
+
+fn parameters() -> PatchParams {
+    PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}

@@ -1,0 +1,212 @@
+//! Alerts and dashboard: they ask for metrics that there are, with labels that these have, and each alert fires when it should.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use lockkeeper::{
+    api::{Phase, Reason, WorkloadKind},
+    core::{
+        config::change::Cause,
+        decision::{Census, Purpose},
+        gates::conversation::Errand,
+        volumes::State,
+    },
+    telemetry::metrics::Metrics,
+};
+use promql_parser::parser::{Expr, parse};
+use serde_json::{Value, json};
+
+use super::{
+    promql::{Scrape, selectors},
+    rendered, values,
+};
+use crate::support::{Shop, eventually, http_get, operator, operator_address};
+
+const NOW: i64 = 1_800_000_000;
+const HOUR: i64 = 3600;
+
+fn monitoring() -> Vec<Value> {
+    let [flag, file] = values("everything");
+    rendered(&[&flag, &file])
+}
+
+/// The chart's alerts by name: the rule, and its expression.
+fn alerts() -> BTreeMap<String, (Value, Expr)> {
+    let objects = monitoring();
+    let rules = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
+    let rules = rules["spec"]["groups"][0]["rules"].as_array().unwrap().iter();
+    let parsed = |rule: &Value| parse(rule["expr"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}: {rule:#}"));
+    rules.map(|rule| (rule["alert"].as_str().unwrap().to_owned(), (rule.clone(), parsed(rule)))).collect()
+}
+
+/// The expressions of the dashboard's panels, as Grafana sends them.
+fn panels() -> Vec<(String, Expr)> {
+    let objects = monitoring();
+    let dashboard = objects.iter().find(|object| object["metadata"]["name"] == "lockkeeper-dashboard").unwrap();
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+    let dashboard: Value = serde_json::from_str(dashboard["data"]["lockkeeper.json"].as_str().unwrap()).unwrap();
+    let mut found = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+            let parsed = parse(&expression).unwrap_or_else(|error| panic!("{error}: {expression}"));
+            // What the legend names must come out of the expression.
+            let (_, grouped) = selectors(&parsed);
+            for name in target["legendFormat"].as_str().unwrap().split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()) {
+                assert!(grouped.contains(&name), "{}: {name} is in the legend, and not in {expression}", panel["title"]);
+            }
+            found.push((panel["title"].as_str().unwrap().to_owned(), parsed));
+        }
+    }
+    found
+}
+
+/// Every metric that there can be, with every label: counters appear with their first count.
+fn everything() -> Scrape {
+    let metrics = Metrics::default();
+    metrics.rolled(Cause::Config, Some(Duration::from_secs(1)));
+    metrics.suppressed(Reason::LimitReached);
+    metrics.released("GatesOpen");
+    metrics.waited(Reason::WindowClosed, Duration::from_secs(1));
+    metrics.patched(&Purpose::Adopt, "Accepted");
+    metrics.asked(Errand::Ask, "Yes");
+    metrics.watch_failed("pods");
+    metrics.event_lost();
+    scrape(&metrics)
+}
+
+fn scrape(metrics: &Metrics) -> Scrape {
+    let text = metrics.text().unwrap();
+    Scrape::read(&text, NOW as f64)
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_and_labels_that_there_are() {
+    let there = everything();
+    let alerts = alerts().into_iter().map(|(name, (_, expression))| (name, expression));
+    let (mut checked, all) = (0, alerts.chain(panels()));
+    for (name, expression) in all {
+        let (found, grouped) = selectors(&expression);
+        assert!(!found.is_empty(), "{name}");
+        for selector in found {
+            checked += 1;
+            let metric = selector.name.as_deref().unwrap();
+            let labels = there.labels(metric).unwrap_or_else(|| panic!("{name}: there is no metric {metric}"));
+            for matcher in &selector.matchers.matchers {
+                assert!(labels.contains_key(&*matcher.name), "{name}: {metric} has no label {}", matcher.name);
+            }
+            // Gauges are there from the start, with every value of their labels.
+            assert!(!there.select(selector).is_empty(), "{name}: no series of {metric} fits {:?}", selector.matchers);
+            for label in &grouped {
+                assert!(labels.contains_key(label), "{name}: {metric} has no label {label}");
+            }
+        }
+    }
+    assert!(checked > 30, "{checked} selectors were looked at");
+}
+
+/// What makes an alert fire, on a leader that is otherwise content.
+fn trouble(alert: &str, metrics: &Metrics) {
+    let ago = |seconds: i64| Timestamp::from_second(NOW - seconds).ok();
+    let phase = |phase: Phase| Census { phases: BTreeMap::from([(phase, 1)]), ..Census::default() };
+    let condition =
+        |kind: &str, status: &str| Census { conditions: BTreeMap::from([((kind.to_owned(), status.to_owned()), 1)]), ..Census::default() };
+    let census = |census: Census| metrics.set_namespace("shop", census);
+    let volume = |state: State| metrics.set_volumes("shop", BTreeMap::from([(state, (1, 1 << 30))]));
+    match alert {
+        "LockkeeperDown" => metrics.leads(false),
+        "LockkeeperHeldTooLong" => census(Census { oldest_hold: ago(25 * HOUR), ..phase(Phase::Held) }),
+        "LockkeeperHoldsNotEnforced" => census(condition("HoldsEnforced", "False")),
+        "LockkeeperGatesNotVerified" => census(condition("GatesVerified", "False")),
+        "LockkeeperPolicyInvalid" => census(condition("Ready", "False")),
+        "LockkeeperRolloutFailed" => census(phase(Phase::Failed)),
+        "LockkeeperLimitReached" => census(phase(Phase::Limited)),
+        "LockkeeperConfigOverdue" => census(Census { oldest_difference: ago(2 * HOUR), ..phase(Phase::Waiting) }),
+        "LockkeeperVolumeOrphaned" => volume(State::Orphaned),
+        "LockkeeperVolumeShadowed" => volume(State::Lost),
+        "LockkeeperClaimTerminatingInUse" => volume(State::Terminating),
+        other => panic!("{other}: say what makes it fire"),
+    }
+}
+
+/// A cluster in which all goes as it should, something is held for an hour, and some conditions are not known yet.
+fn content() -> Metrics {
+    let metrics = Metrics::default();
+    metrics.leads(true);
+    let conditions = [("HoldsEnforced", "True"), ("GatesVerified", "Unknown"), ("Ready", "True"), ("UpToDate", "False")];
+    let census = Census {
+        phases: BTreeMap::from([(Phase::UpToDate, 9), (Phase::Held, 1), (Phase::Rolling, 1), (Phase::Settling, 1)]),
+        stale: 1,
+        oldest_hold: Timestamp::from_second(NOW - HOUR).ok(),
+        oldest_difference: Timestamp::from_second(NOW - 30).ok(),
+        conditions: conditions.map(|(kind, status)| ((kind.to_owned(), status.to_owned()), 1)).into(),
+    };
+    metrics.set_namespace("bank", census);
+    metrics.set_volumes("bank", BTreeMap::from([(State::InUse, (3, 3)), (State::Idle, (1, 1))]));
+    metrics
+}
+
+#[test]
+fn each_alert_fires_for_its_own_trouble_and_for_nothing_else() {
+    let alerts = alerts();
+    assert_eq!(alerts.len(), 11);
+    let firing = |metrics: &Metrics| -> Vec<&str> {
+        let scrape = scrape(metrics);
+        alerts.iter().filter(|(_, (_, expression))| !scrape.evaluate(expression).is_empty()).map(|(name, _)| name.as_str()).collect()
+    };
+    assert_eq!(firing(&content()), Vec::<&str>::new());
+    for alert in alerts.keys() {
+        let metrics = content();
+        trouble(alert, &metrics);
+        assert_eq!(firing(&metrics), [alert]);
+    }
+    // Nothing has been scraped at all.
+    let (_, down) = &alerts["LockkeeperDown"];
+    assert_eq!(Scrape::read("", NOW as f64).evaluate(down).len(), 1);
+    // A replica that follows says nothing that the leader does not.
+    let stopped = content();
+    stopped.leads(false);
+    assert_eq!(firing(&stopped), ["LockkeeperDown"]);
+}
+
+#[test]
+fn each_alert_has_a_paragraph_that_its_runbook_link_finds() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alerts.md")).unwrap();
+    let anchors: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_lowercase).collect();
+    for (name, (rule, _)) in alerts() {
+        let link = rule["annotations"]["runbook_url"].as_str().unwrap();
+        let anchor = link.strip_prefix("docs/alerts.md#").unwrap_or_else(|| panic!("{name}: {link}"));
+        assert!(anchors.iter().any(|one| one == anchor), "{name}: docs/alerts.md has no paragraph for {link}");
+        for word in ["summary", "description"] {
+            assert!(rule["annotations"][word].as_str().is_some_and(|text| !text.is_empty()), "{name}: {word}");
+        }
+        assert!(rule["for"].is_string() && rule["labels"]["severity"].is_string() && rule["labels"]["team"] == "platform", "{rule:#}");
+    }
+    assert!(anchors.iter().filter(|anchor| anchor.starts_with("lockkeeper")).count() == 11, "{anchors:?}");
+}
+
+/// What the installed operator serves, after all other tests have had their way with it.
+#[tokio::test]
+async fn the_running_operator_feeds_the_alerts() {
+    let _operator = operator();
+    let shop = Shop::open("alerts").await;
+    let gates = json!({"approval": "Required", "app": {"port": 9}});
+    shop.policy(json!({"kinds": [WorkloadKind::Deployment], "config": {"settle": "300ms"}, "gates": gates})).await;
+    shop.guarded("Deployment", "web").await;
+    let alerts = alerts();
+    let metrics = || async {
+        let text = http_get(&operator_address().await, "/metrics").unwrap_or_default();
+        // Nobody waits for a day here: the alert is looked at as it will be then.
+        Scrape::read(&text, (Timestamp::now().as_second() + 25 * HOUR) as f64)
+    };
+    let fires = |alert: &str, scrape: &Scrape| !scrape.evaluate(&alerts[alert].1).is_empty();
+    eventually("nobody answers on port 9", metrics, |scrape| fires("LockkeeperGatesNotVerified", scrape)).await;
+    shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);
+    shop.is_held("Deployment", "web").await;
+    let scrape = eventually("a change is held", metrics, |scrape| fires("LockkeeperHeldTooLong", scrape)).await;
+    assert!(!fires("LockkeeperDown", &scrape));
+    let unknown = |name: &&String| everything().labels(name).is_none();
+    let served: Vec<_> = alerts.values().flat_map(|(_, expression)| selectors(expression).0).filter_map(|one| one.name.clone()).collect();
+    assert_eq!(served.iter().filter(unknown).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(served.iter().all(|name| scrape.labels(name).is_some()), "{served:?}");
+}

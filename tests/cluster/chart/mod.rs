@@ -1,0 +1,58 @@
+//! The chart: what it renders, what the API server says to it, and its life from the installation to the end.
+
+mod alerts;
+mod life;
+mod promql;
+mod rendered;
+
+use std::process::Command;
+
+use local_cluster::shared;
+use serde_json::Value;
+
+use crate::support::Said;
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper");
+
+/// Runs a program against the cluster, with something on its standard input.
+fn run(program: &str, arguments: &[&str], input: &str) -> Said {
+    use std::io::Write;
+    let mut command: Command = shared().command(program);
+    command.args(arguments).stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Said { success: output.status.success(), text }
+}
+
+fn helm(arguments: &[&str]) -> Said {
+    run("helm", arguments, "")
+}
+
+/// What the chart renders for a cluster that holds templates.
+fn rendered(arguments: &[&str]) -> Vec<Value> {
+    let holds = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
+    let template = ["template", "lockkeeper", CHART, "-n", "lockkeeper-system", "--kube-version=1.36.0", "--api-versions", holds];
+    let said = helm(&[&template, arguments].concat());
+    assert!(said.success, "{arguments:?}: {}", said.text);
+    documents(&said.text)
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    let all =
+        text.split("\n---").map(|document| serde_saphyr::from_str::<Value>(document).unwrap_or_else(|error| panic!("{error}: {document}")));
+    all.filter(|object| !object.is_null()).collect()
+}
+
+/// The arguments that name a values file of `ci/`.
+fn values(name: &str) -> [String; 2] {
+    ["-f".to_owned(), format!("{CHART}/ci/{name}-values.yaml")]
+}
+
+fn manifest(objects: &[Value]) -> String {
+    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
+}

@@ -1,0 +1,189 @@
+//! What the chart renders, and what the API server says to it. Nothing is installed.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{CHART, documents, helm, manifest, rendered, run, values};
+use crate::support::{Shop, kubectl, operator};
+
+const ALL_VALUES: [&str; 3] = ["default", "least", "everything"];
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn no_right_is_a_wildcard_and_secrets_are_never_written_but_the_key() {
+    let mut rules = 0;
+    for name in ALL_VALUES {
+        let [flag, file] = values(name);
+        let objects = rendered(&[&flag, &file]);
+        for role in of_kind(&objects, "ClusterRole").into_iter().chain(of_kind(&objects, "Role")) {
+            for rule in role["rules"].as_array().unwrap() {
+                rules += 1;
+                assert!(!rule.to_string().contains('*'), "{name}: {role:#}");
+                assert!(rule["nonResourceURLs"].is_null(), "{name}: {role:#}");
+                let (resources, verbs) = (texts(&rule["resources"]), texts(&rule["verbs"]));
+                let writes = verbs.iter().any(|verb| ["create", "update", "patch", "delete"].contains(verb));
+                let key = role["kind"] == "Role" && verbs == ["create"];
+                assert!(!(resources.contains(&"secrets") && writes) || key, "{name}: {role:#}");
+                assert!(!resources.iter().any(|resource| ["pods/exec", "pods/attach", "pods/ephemeralcontainers"].contains(resource)));
+                assert!(!verbs.iter().any(|verb| ["impersonate", "escalate", "bind"].contains(verb)), "{name}: {role:#}");
+            }
+        }
+    }
+    assert!(rules > 30, "{rules} rules were looked at");
+}
+
+#[test]
+fn common_labels_and_annotations_are_on_every_object() {
+    let [flag, file] = values("everything");
+    let objects = rendered(&[&flag, &file]);
+    assert!(objects.len() > 40, "{} objects", objects.len());
+    for object in &objects {
+        let metadata = &object["metadata"];
+        let what = format!("{} {}", object["kind"], metadata["name"]);
+        assert_eq!(metadata["labels"]["team"], "platform", "{what}");
+        assert_eq!(metadata["annotations"]["example.com/owner"], "platform@example.com", "{what}");
+        assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], "lockkeeper", "{what}");
+    }
+    let deployment = of_kind(&objects, "Deployment")[0];
+    let pod = &deployment["spec"]["template"];
+    assert_eq!(pod["metadata"]["labels"]["sidecar.istio.io/inject"], "false");
+    assert_eq!(pod["spec"]["priorityClassName"], "system-cluster-critical");
+    let spread = &pod["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"];
+    assert_eq!(*spread, deployment["spec"]["selector"]["matchLabels"]);
+    // Hooks are no replicas: neither Deployment, Service nor budget may count them.
+    let selector = deployment["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    let hooks: Vec<_> = of_kind(&objects, "Job").iter().map(|job| &job["spec"]["template"]).chain(of_kind(&objects, "Pod")).collect();
+    assert!(hooks.len() >= 2, "{hooks:?}");
+    for hook in hooks {
+        assert!(selector.iter().any(|(key, value)| hook["metadata"]["labels"][key] != *value), "{hook:#}");
+    }
+}
+
+#[test]
+fn replicas_keep_off_each_others_nodes_unless_told_otherwise() {
+    let affinity = |arguments: &[&str]| of_kind(&rendered(arguments), "Deployment")[0]["spec"]["template"]["spec"]["affinity"].clone();
+    let soft = affinity(&[]);
+    assert!(soft["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0].is_object(), "{soft:#}");
+    let [flag, file] = values("least");
+    assert_eq!(affinity(&[&flag, &file]), json!({"nodeAffinity": {}}));
+}
+
+#[tokio::test]
+async fn the_api_server_accepts_what_every_values_file_renders() {
+    let _operator = operator();
+    let shop = Shop::open("chart-values").await;
+    for name in ALL_VALUES {
+        let [flag, file] = values(name);
+        let mut objects = rendered(&[&flag, &file, "--set", &format!("defaultPolicy.namespaces={{{}}}", shop.name)]);
+        let of_prometheus = |object: &Value| object["apiVersion"] == "monitoring.coreos.com/v1";
+        let left_out = objects.extract_if(.., |object| of_prometheus(object)).count();
+        assert_eq!(left_out, if name == "everything" { 2 } else { 0 }, "{name}");
+        let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
+        let said = run("kubectl", &apply, &manifest(&objects));
+        assert!(said.success, "{name}: {}", said.text);
+        assert_eq!(said.text.matches("(server dry run)").count(), objects.len(), "{name}: {}", said.text);
+        assert!(!said.text.contains("Warning"), "{name}: {}", said.text);
+    }
+}
+
+#[test]
+fn a_value_that_is_wrong_is_refused_where_it_stands() {
+    for (value, place, sentence) in [
+        ("replicas=2", "replicas", "additional properties 'replicas' not allowed"),
+        ("uninstall.heldWorkloads=Perhaps", "/uninstall/heldWorkloads", "value must be one of 'Refuse', 'Release', 'Leave'"),
+        ("image.digest=sha256:short", "/image/digest", "does not match pattern"),
+        ("podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable", "minimum: got 0, want 1"),
+        ("serviceAccount.name=other", "/serviceAccount", "additional properties 'name' not allowed"),
+        ("serviceMonitor.interval=often", "/serviceMonitor/interval", "does not match pattern"),
+        (
+            "prometheusRule.alerts.LockkeeperHeld.enabled=true",
+            "/prometheusRule/alerts",
+            "additional properties 'LockkeeperHeld' not allowed",
+        ),
+        ("networkPolicy.apiServer.ports={0}", "/networkPolicy/apiServer/ports/0", "minimum: got 0, want 1"),
+        ("networkPolicy.apiServer.cidrs={somewhere}", "/networkPolicy/apiServer/cidrs/0", "does not match pattern"),
+        ("defaultPolicy.namespaces={Shop}", "/defaultPolicy/namespaces/0", "does not match pattern"),
+        ("defaultPolicy.spec=null", "/defaultPolicy", "spec"),
+        ("commonLabels.team=null,commonLabels.floor=2", "/commonLabels/floor", "want string"),
+    ] {
+        let said = helm(&["template", "lockkeeper", CHART, "--set", value]);
+        if value.contains("defaultPolicy.spec=null") {
+            // Helm takes a null for "leave out": without a spec there is nothing to render, and nowhere to.
+            assert!(said.success, "{value}: {}", said.text);
+            continue;
+        }
+        assert!(!said.success && said.text.contains(place) && said.text.contains(sentence), "{value}: {}", said.text);
+    }
+}
+
+#[tokio::test]
+async fn a_second_installation_is_refused_in_a_sentence() {
+    let _operator = operator();
+    let shop = Shop::open("second").await;
+    for release in ["second", "lockkeeper"] {
+        let said = helm(&["install", release, CHART, "-n", &shop.name, "--dry-run=server"]);
+        let sentence = "Lockkeeper is installed in this cluster already: release lockkeeper in namespace lockkeeper-system";
+        assert!(
+            !said.success && said.text.contains(sentence) && said.text.contains("helm upgrade lockkeeper -n lockkeeper-system"),
+            "{}",
+            said.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_default_policy_goes_into_named_and_labelled_namespaces() {
+    let _operator = operator();
+    let (named, labelled, other) =
+        (Shop::open("default-named").await, Shop::open("default-labelled").await, Shop::open("default-other").await);
+    let label = format!("example.com/test-{:x}", std::process::id());
+    for shop in [&labelled.name, "kube-system"] {
+        kubectl(&["label", "namespace", shop, &format!("{label}=yes"), "--overwrite"]);
+    }
+    kubectl(&["label", "namespace", &other.name, &format!("{label}=no")]);
+    let said = helm(&[
+        "upgrade",
+        "lockkeeper",
+        CHART,
+        "-n",
+        "lockkeeper-system",
+        "--dry-run=server",
+        "--force-conflicts",
+        "--set",
+        &format!("defaultPolicy.namespaces={{{},{}}}", named.name, labelled.name),
+        "--set",
+        &format!("defaultPolicy.namespaceSelector.{}=yes", label.replace('.', "\\.")),
+    ]);
+    kubectl(&["label", "namespace", "kube-system", &format!("{label}-")]);
+    assert!(said.success, "{}", said.text);
+    let manifests = said.text.split("MANIFEST:").nth(1).and_then(|text| text.split("NOTES:").next()).unwrap();
+    let policies: Vec<_> = documents(manifests).into_iter().filter(|object| object["kind"] == "UpgradePolicy").collect();
+    let places: BTreeSet<_> = policies.iter().map(|policy| policy["metadata"]["namespace"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(places, BTreeSet::from([named.name.clone(), labelled.name.clone()]));
+    assert_eq!(policies.len(), 2, "each once");
+    assert!(policies.iter().all(|policy| policy["metadata"]["name"] == "default" && policy["spec"]["config"] == json!({})));
+}
+
+#[test]
+fn the_manifest_for_kubectl_is_what_the_chart_renders() {
+    let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/install.yaml")).unwrap();
+    let committed = documents(&committed);
+    let name = |object: &Value| format!("{} {}", object["kind"], object["metadata"]["name"]);
+    let names = |objects: &[Value]| objects.iter().map(name).collect::<BTreeSet<_>>();
+    let of_chart = rendered(&["--no-hooks", "--include-crds"]);
+    let mut expected = names(&of_chart);
+    expected.insert("\"Namespace\" \"lockkeeper-system\"".to_owned());
+    assert_eq!(names(&committed), expected);
+    let spec_of = |objects: &[Value], kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap()["spec"].to_string();
+    let of_kubectl = spec_of(&committed, "Deployment");
+    assert!(!of_kubectl.contains("helm") && !of_kubectl.contains("Helm"), "{of_kubectl}");
+    assert_eq!(spec_of(&committed, "PodDisruptionBudget"), spec_of(&of_chart, "PodDisruptionBudget"));
+}
