@@ -413,15 +413,10 @@ impl Assessments<'_> {
             if found.memory.differs_since.is_some() && standing.0 != Phase::Rolling && memory_of(workload).last != Some(standing) {
                 decision.suppressed.push(found.reason);
             }
-<<<<<<< HEAD
             decision.stale += usize::from(found.stale);
             if memories.get(&workload.uid) != Some(&found.memory) {
                 decision.memories.push((workload.uid.clone(), found.memory.clone()));
             }
-=======
-            decision.census.stale += usize::from(found.stale);
-            decision.memories.push((workload.uid.clone(), found.memory.clone()));
->>>>>>> fab93a133e2315569a68bc396a0dfbc7a607b1eb
             decision.wake = decision.wake.into_iter().chain(found.wake).min();
             if policy.is_some() {
                 *decision.census.phases.entry(found.phase).or_default() += 1;
