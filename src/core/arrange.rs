@@ -413,7 +413,7 @@ impl Assessments<'_> {
             if found.memory.differs_since.is_some() && standing.0 != Phase::Rolling && memory_of(workload).last != Some(standing) {
                 decision.suppressed.push(found.reason);
             }
-            decision.stale += usize::from(found.stale);
+            decision.census.stale += usize::from(found.stale);
             if memories.get(&workload.uid) != Some(&found.memory) {
                 decision.memories.push((workload.uid.clone(), found.memory.clone()));
             }
