@@ -196,7 +196,7 @@ async fn the_running_operator_feeds_the_alerts() {
     shop.guarded("Deployment", "web").await;
     let alerts = alerts();
     let metrics = || async {
-        let text = http_get(&operator_address(), "/metrics").unwrap_or_default();
+        let text = http_get(&operator_address().await, "/metrics").unwrap_or_default();
         // Nobody waits for a day here: the alert is looked at as it will be then.
         Scrape::read(&text, (Timestamp::now().as_second() + 25 * HOUR) as f64)
     };

@@ -12,7 +12,7 @@ use crate::support::{HOLDABLE, OperatorAlone, Said, Shop, eventually, kubectl, m
 const NAMESPACE: &str = "lockkeeper-system";
 const DEFINITION: &str = "upgradepolicies.lockkeeper.dev";
 
-/// What the pods of a hook wrote, the newest last.
+/// What the newest pod of a hook wrote.
 fn said_by(hook: &str) -> String {
     let pods = shared().kubeconfig.parent().unwrap().join("pods").join(NAMESPACE);
     let mut logs: Vec<_> = std::fs::read_dir(pods)
@@ -24,7 +24,7 @@ fn said_by(hook: &str) -> String {
         .map(|file| (file.metadata().unwrap().modified().unwrap(), file.path()))
         .collect();
     logs.sort();
-    logs.iter().map(|(_, path)| std::fs::read_to_string(path).unwrap()).collect()
+    logs.last().map(|(_, path)| std::fs::read_to_string(path).unwrap()).unwrap_or_default()
 }
 
 fn uninstall() -> Said {
