@@ -704,7 +704,8 @@ impl UpgradePolicySpec {
 impl GatesSpec {
     /// Whether anything is to be waited for.
     pub fn any(&self) -> bool {
-        !self.windows.is_empty() || self.approval != Approval::NotRequired || self.app.is_some()
+        let Self { applies_to: _, windows, approval, app } = self;
+        !windows.is_empty() || *approval != Approval::NotRequired || app.is_some()
     }
 }
 

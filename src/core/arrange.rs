@@ -220,7 +220,7 @@ fn talk_no_more(namespace: &Namespace, workload: &Workload, now: Timestamp, foun
 }
 
 /// What stands for a spec that cannot be acted on: it holds everything, and asks for nothing else.
-fn freezing_spec() -> UpgradePolicySpec {
+pub fn freezing_spec() -> UpgradePolicySpec {
     UpgradePolicySpec {
         selector: LabelSelector::default(),
         kinds: vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet],
@@ -352,7 +352,7 @@ fn let_go(
 }
 
 /// What the workloads of each policy read whose workloads roll together.
-fn groups<'a>(namespace: &'a Namespace, governance: &Governance<'a>) -> BTreeMap<&'a str, Vec<Reference>> {
+pub fn groups<'a>(namespace: &'a Namespace, governance: &Governance<'a>) -> BTreeMap<&'a str, Vec<Reference>> {
     let mut groups: BTreeMap<&str, BTreeSet<Reference>> = BTreeMap::new();
     for (id, standing) in &governance.standings {
         let Standing::Governed(policy, spec) = standing else { continue };

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     config::{digest::Digest, references::Reference},
@@ -20,7 +20,7 @@ use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStat
 pub type Uid = Arc<str>;
 
 /// One namespace.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Namespace {
     /// Its name.
     pub name: Box<str>,
@@ -421,6 +421,13 @@ impl ConfigEntry {
         }
         self.versions.push(version);
         true
+    }
+
+    /// Our clock was set: what was seen by it before is put to the time that it was.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        for seen in self.versions.iter_mut().filter_map(|version| version.seen.as_mut()) {
+            *seen = seen.saturating_add(by).unwrap_or(*seen);
+        }
     }
 
     /// The contents, oldest first.

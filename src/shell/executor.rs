@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{
-    clock,
+    clock::{self, shifted},
     errors::{Class, Error, within},
     lease::Term,
 };
@@ -284,6 +284,25 @@ impl Executor {
     /// When [`Executor::expire`] next has something to do.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.slots.values().filter(|slot| !slot.busy).filter_map(|slot| slot.awaited.map(|(_, limit)| limit)).min()
+    }
+
+    /// The clock was set: what was to be waited for is waited for as long as before.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        for slot in self.slots.values_mut() {
+            slot.awaited = slot.awaited.map(|(version, limit)| (version, shifted(limit, by)));
+            if let Some(trouble) = &mut slot.activity.trouble {
+                trouble.retry_at = shifted(trouble.retry_at, by);
+            }
+        }
+        for (uid, activity) in &mut self.activities {
+            if let Some(slot) = self.slots.get(uid) {
+                activity.clone_from(&slot.activity);
+            }
+        }
+        for slot in self.statuses.values_mut() {
+            slot.retry_at = slot.retry_at.map(|time| shifted(time, by));
+            slot.last_write = slot.last_write.map(|time| shifted(time, by));
+        }
     }
 
     /// An object is gone.

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     ask::Asker,
-    clock,
+    clock::{self, Pace, shifted},
     errors::Class,
     events::Events,
     executor::{Completion, Executor, Outcome},
@@ -76,6 +76,7 @@ pub struct Reconciler {
     leads: Option<(u64, Timestamp)>,
     /// When to come round again before that.
     resume_at: Option<Timestamp>,
+    pace: Pace,
 }
 
 impl Reconciler {
@@ -108,6 +109,7 @@ impl Reconciler {
             term,
             leads: None,
             resume_at: None,
+            pace: Pace::new(clock::now(), clock::moment()),
         }
     }
 
@@ -137,6 +139,9 @@ impl Reconciler {
             }
             while let Ok(completion) = done.try_recv() {
                 self.complete(completion);
+            }
+            if let Some(by) = self.pace.set_by(clock::now(), clock::moment()) {
+                self.clock_was_set(by);
             }
             self.wake_due();
             if self.may_decide() {
@@ -177,6 +182,19 @@ impl Reconciler {
         }
         self.resume_at = None;
         true
+    }
+
+    /// What is remembered was noted by another clock: it is forgotten as by one who begins to lead. Nothing of it decides an outcome; but a
+    /// time that has become the far future would be waited for.
+    fn clock_was_set(&mut self, by: SignedDuration) {
+        let seconds = by.as_secs_f64();
+        tracing::warn!(seconds, "the clock of this node was set, by so many seconds; everything is looked at anew");
+        self.leads = None;
+        self.wakes.clear();
+        self.rests.clear();
+        self.executor.clock_was_set(by);
+        self.index.clock_was_set(by);
+        self.watched_since = self.watched_since.map(|time| shifted(time, by));
     }
 
     /// Takes note of requests that were under way when the loop was told to stop.

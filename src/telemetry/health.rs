@@ -4,8 +4,9 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
@@ -15,26 +16,34 @@ use super::metrics::Metrics;
 use crate::shell::{clock, streams::Pending};
 
 /// A main loop that has not come round for so many seconds is not alive.
-const STALLED_SECONDS: i64 = 60;
+const STALLED_SECONDS: u64 = 60;
 
-/// When the main loop last came round.
+/// When the main loop last came round, by the monotonic clock: whoever sets the other one must neither have it killed nor hide that it hangs.
 #[derive(Clone)]
-pub struct Heartbeat(Arc<AtomicI64>);
+pub struct Heartbeat {
+    start: Instant,
+    /// Seconds after the start.
+    last: Arc<AtomicU64>,
+}
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self(Arc::new(AtomicI64::new(clock::now().as_second())))
+        Self { start: clock::moment(), last: Arc::default() }
     }
 }
 
 impl Heartbeat {
     /// It came round.
     pub fn beat(&self) {
-        self.0.store(clock::now().as_second(), Ordering::Relaxed);
+        self.last.store(self.seconds(), Ordering::Relaxed);
     }
 
-    fn age(&self) -> i64 {
-        clock::now().as_second() - self.0.load(Ordering::Relaxed)
+    fn age(&self) -> u64 {
+        self.seconds().saturating_sub(self.last.load(Ordering::Relaxed))
+    }
+
+    fn seconds(&self) -> u64 {
+        clock::moment().saturating_duration_since(self.start).as_secs()
     }
 }
 

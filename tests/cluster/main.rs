@@ -10,12 +10,19 @@ mod chart;
 mod config;
 mod conformance;
 mod conformance_storage;
+mod docs;
 mod enforced;
 mod failover;
 mod held_config;
 mod hold;
+mod operations;
 mod operator_down;
+#[path = "../docs/pages.rs"]
+#[allow(dead_code, reason = "shared with tests/docs")]
+mod pages;
 mod plugin;
+mod plugin_plan;
+mod plugin_reading;
 mod prepare;
 mod reach;
 mod steps;

@@ -24,9 +24,34 @@ pub struct Person {
     kubeconfig: std::path::PathBuf,
 }
 
+/// What a command of the plugin wrote, and its exit code.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs the plugin with something on its standard input.
+pub fn ran(shop: &Shop, kubeconfig: &std::path::Path, arguments: &[&str], input: &str) -> Ran {
+    use std::{io::Write, process::Stdio};
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-lockkeeper"));
+    command.env("KUBECONFIG", kubeconfig).args(["-n", &shop.name]).args(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
 impl Person {
     pub fn new(shop: &Shop, name: &'static str, roles: &[&str]) -> Self {
-        for role in roles.iter().chain(&["admin"]) {
+        Self::with(shop, name, &[roles, &["admin"]].concat())
+    }
+
+    /// Somebody with these ClusterRoles in the namespace, and no other right.
+    pub fn with(shop: &Shop, name: &'static str, roles: &[&str]) -> Self {
+        for role in roles {
             let user = format!("--user={name}");
             shop.kubectl(&["create", "rolebinding", &format!("{name}-{role}"), &format!("--clusterrole={role}"), &user]);
         }
@@ -37,6 +62,10 @@ impl Person {
         let kubeconfig = std::env::temp_dir().join(format!("{}-{name}.json", shop.name));
         std::fs::write(&kubeconfig, serde_json::to_string(&config).unwrap()).unwrap();
         Self { name, kubeconfig }
+    }
+
+    pub fn ran(&self, shop: &Shop, arguments: &[&str], input: &str) -> Ran {
+        ran(shop, &self.kubeconfig, arguments, input)
     }
 
     pub fn plugin(&self, shop: &Shop, arguments: &[&str]) -> Said {

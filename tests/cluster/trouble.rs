@@ -253,22 +253,3 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
     })
     .await;
 }
-
-#[tokio::test]
-async fn an_api_server_that_restarts_is_found_again_and_changes_meanwhile_are_rolled_exclusively() {
-    let alone = operator_alone();
-    let shop = Shop::governed("restart").await;
-    shop.config_map("app", &[("key", "old")]).await;
-    shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
-    shop.adopted().await;
-    if !local_cluster::shared().restart_api_server().unwrap() {
-        return;
-    }
-    let down = || async { shop.api("ConfigMap").get("app").await.is_err() };
-    eventually("the API server is down", down, |down| *down).await;
-    eventually("the API server is back", down, |down| !*down).await;
-    shop.write("app", "key", "new").await;
-    shop.rolled("web", 1).await;
-    shop.all_read("web", "KEY", "new").await;
-    alone.ready();
-}

@@ -4,6 +4,7 @@
 
 mod app;
 mod census;
+mod clock;
 mod gates;
 mod governs;
 mod lease;

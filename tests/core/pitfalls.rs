@@ -6,11 +6,11 @@ use lockkeeper::core::gates::answer::Answer;
 use lockkeeper::core::world::Uid;
 use serde_json::json;
 
-fn spec() -> serde_json::Value {
+pub fn spec() -> serde_json::Value {
     json!({"containers": [{"name": "app", "image": "v1"}]})
 }
 
-fn hold(world: &mut World, name: &str, image: &str) {
+pub fn hold(world: &mut World, name: &str, image: &str) {
     let id = world.id(name);
     world.edit(name, |web| {
         web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
@@ -39,7 +39,7 @@ fn setup(policy: serde_json::Value, kind: WorkloadKind, n: u32) -> World {
     world
 }
 
-fn mark(world: &World, name: &str, mark: &str) -> Option<String> {
+pub fn mark(world: &World, name: &str, mark: &str) -> Option<String> {
     world.object(name)["metadata"]["annotations"].get(format!("lockkeeper.dev/{mark}")).map(|text| text.as_str().unwrap().to_owned())
 }
 

@@ -13,12 +13,9 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{Cluster, Failure, Seen, annotation, lower, pointer},
-    revisions::{differences, history, settled},
+    revisions::{differences, history, named_changes, settled},
     why,
 };
-
-/// At most so many differences are listed.
-const LISTED: usize = 20;
 
 /// A change that waits.
 #[derive(Debug)]
@@ -92,17 +89,7 @@ impl Change {
             let live = &object["spec"]["template"];
             let all =
                 settled(&workload.id, &object, &revisions).map(|old| differences(&old.template_for(&object), live)).unwrap_or_default();
-            lines.extend(all.iter().take(LISTED).map(|one| match (&one.old, &one.new) {
-                (Some(old), Some(new)) if one.path.ends_with(".image") => {
-                    format!("{}: {} -> {}", one.path, old.trim_matches('"'), new.trim_matches('"'))
-                }
-                (None, _) => format!("{}: added", one.path),
-                (_, None) => format!("{}: removed", one.path),
-                _ => format!("{}: changed", one.path),
-            }));
-            if all.len() > LISTED {
-                lines.push(format!("and {} more", all.len() - LISTED));
-            }
+            lines.extend(named_changes(&all));
         }
         let config = seen.attention(&workload.id).map_or(&[][..], |one| &one.changed).iter().filter(|what| *what != "template");
         lines.extend(config.map(|what| format!("{what}: changed")));

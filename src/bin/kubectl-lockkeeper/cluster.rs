@@ -1,7 +1,5 @@
 //! What the commands read of the cluster, in the words of the operator's core.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 use kube::{
     Api, Client, Config,
@@ -24,6 +22,8 @@ use lockkeeper::{
     workload::uid,
 };
 use serde_json::{Value, json};
+
+use crate::Connection;
 
 /// The field manager of what the plugin writes. Not one that begins with `kubectl`: Flux undoes those.
 pub const FIELD_MANAGER: &str = "lockkeeper-plugin";
@@ -97,20 +97,24 @@ pub fn workload_id(text: &str) -> Result<WorkloadId, String> {
 
 impl Cluster {
     /// Connects as kubectl would.
-    pub async fn connect(namespace: Option<String>, context: Option<String>, file: Option<PathBuf>) -> Result<Self, Failure> {
-        let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-        let config = match file {
+    pub async fn connect(to: Connection) -> Result<Self, Failure> {
+        let options = KubeConfigOptions { context: to.context, cluster: to.cluster, user: to.user };
+        let no_cluster = |error: &dyn std::error::Error| Failure::NoCluster(with_causes(error));
+        let config = match to.kubeconfig {
             Some(file) => {
-                let kubeconfig = Kubeconfig::read_from(file).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
-                let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-                Ok(config.map_err(|error| Failure::NoCluster(with_causes(&error)))?)
+                let kubeconfig = Kubeconfig::read_from(file).map_err(|error| no_cluster(&error))?;
+                Ok(Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| no_cluster(&error))?)
             }
             None => Config::from_kubeconfig(&options).await,
         };
         // In a pod there is no kubeconfig, but a service account.
-        let config = config.or_else(|error| Config::incluster().map_err(|_| Failure::NoCluster(with_causes(&error))))?;
-        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
+        let mut config = config.or_else(|error| Config::incluster().map_err(|_| no_cluster(&error)))?;
+        if to.impersonate.is_some() {
+            config.auth_info.impersonate = to.impersonate;
+            config.auth_info.impersonate_groups = Some(to.impersonate_groups).filter(|groups| !groups.is_empty());
+        }
+        let namespace = to.namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
         Ok(Self { client, namespace })
     }
 

@@ -5,25 +5,36 @@ mod ask;
 mod bypass;
 mod change;
 mod cluster;
+mod completion;
 mod confirm;
+mod live;
+mod output;
+mod plan;
 mod release;
 mod revisions;
 mod status;
+mod style;
 mod undo;
 mod volumes;
 mod wait;
 mod why;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::{CompleteEnv, engine::ArgValueCompleter};
+use lockkeeper::core::world::WorkloadId;
 
 use crate::cluster::{Cluster, Failure};
 
 /// See what Lockkeeper holds and why, let it through or take it back, and wait for upgrades to be really done.
 #[derive(Parser)]
 #[command(name = "kubectl-lockkeeper", bin_name = "kubectl lockkeeper", version, max_term_width = 110)]
+#[command(after_help = "Examples:
+  kubectl lockkeeper status -n shop                       # what is held, and by what
+  kubectl lockkeeper why deployment/web -n shop           # the whole story of one
+  helm template web ./web | kubectl lockkeeper plan -f -  # before an upgrade
+  kubectl lockkeeper wait deployment/web -n shop          # after it")]
 struct Arguments {
     #[command(flatten)]
     connection: Connection,
@@ -31,60 +42,123 @@ struct Arguments {
     command: Command,
 }
 
-/// Which cluster and namespace.
+/// Which cluster, namespace and user.
 #[derive(Args)]
 struct Connection {
     /// The namespace; without it, that of the context
-    #[arg(short, long, global = true, value_name = "NAME")]
+    #[arg(short, long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::namespaces), help_heading = "Cluster")]
     namespace: Option<String>,
     /// The context of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::contexts), help_heading = "Cluster")]
     context: Option<String>,
+    /// The cluster of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    cluster: Option<String>,
+    /// The user of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    user: Option<String>,
     /// The kubeconfig file; without it, KUBECONFIG or ~/.kube/config
-    #[arg(long, global = true, value_name = "FILE")]
-    kubeconfig: Option<std::path::PathBuf>,
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// The user to impersonate
+    #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
+    impersonate: Option<String>,
+    /// A group to impersonate; may be given several times
+    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "impersonate", help_heading = "Cluster")]
+    impersonate_groups: Vec<String>,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// One line for each governed workload of a namespace
+    #[command(after_help = "Examples:
+  kubectl lockkeeper status -n shop
+  kubectl lockkeeper status -n shop -o wide     # with the messages
+  kubectl lockkeeper status -n shop -o json | jq -r '.[] | select(.phase == \"Held\").workload'
+
+Needs: view, and lockkeeper-view, which goes with it")]
     Status {
         /// How to write it
         #[arg(short, long, value_enum, default_value = "table")]
         output: Output,
     },
     /// The whole story of one workload: what it waits for, and what would let it through
+    #[command(after_help = "Examples:
+  kubectl lockkeeper why deployment/web -n shop
+  kubectl lockkeeper why statefulset/db -n shop -o json | jq .gates
+
+Needs: view. Who may not read events is told all but those")]
     Why {
-        /// Such as deployment/web
-        #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id)]
-        workload: lockkeeper::core::world::WorkloadId,
+        #[command(flatten)]
+        workload: WorkloadArgument,
+        /// How to write it; wide has what is digested, too
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: Output,
     },
-    /// Wait until an upgrade is really done. Exit code 0: rolled out and healthy; 1: failed; 2: timed out; 3: waits for a person
+    /// Wait until an upgrade is really done: helm --wait and kubectl rollout status take a held one for done
+    ///
+    /// On a terminal one line says what is waited for, by whom it is held and since when; elsewhere a line is written when that changes, and once a
+    /// minute. Exit code 0: rolled out and healthy; 1: failed; 2: timed out; 3: held by something that waits for a person.
+    #[command(after_help = "Examples:
+  helm upgrade web ./web -n shop && kubectl lockkeeper wait deployment/web -n shop
+  kubectl lockkeeper wait --all -n shop --timeout 1h
+  kubectl lockkeeper wait --all -n shop || [ $? = 3 ]   # in CI: an approval to come is no failure
+
+Needs: view")]
     Wait {
         /// Such as deployment/web
         #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id, required_unless_present = "all", conflicts_with = "all")]
-        workload: Option<lockkeeper::core::world::WorkloadId>,
+        #[arg(add = ArgValueCompleter::new(completion::workloads))]
+        workload: Option<WorkloadId>,
         /// All governed workloads of the namespace
         #[arg(long)]
         all: bool,
         /// How long at most, such as 90s or 30m
         #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
-        timeout: std::time::Duration,
+        timeout: Duration,
     },
-    /// Ask the pods whether they may be ended, before anything is applied. Exit code 0: all that count say yes; 2: not in time. Pods are
-    /// asked directly, so it must run in the cluster's network
+    /// Tell before an apply what would roll, be held, or be put at risk
+    ///
+    /// Takes what would be applied: files, folders, or what helm template or kustomize prints. The API server is asked by dry runs what it would make of it,
+    /// so that defaults and admission do not show up as changes; where that is not allowed, that is said, and it is compared as well as it goes. What the
+    /// files leave out is left as it is: nothing is ever taken for a deletion. Of ConfigMaps and Secrets it is told which keys change and who reads them,
+    /// never a value.
+    ///
+    /// Exit code 0; with --exit-code 10 if anything would roll, wait, start or be at risk; 1 if it could not be told.
+    #[command(after_help = "Examples:
+  helm template web ./web -n shop | kubectl lockkeeper plan -n shop -f -
+  kubectl kustomize overlays/production | kubectl lockkeeper plan -f -
+  kubectl lockkeeper plan -n shop -f deploy/ -R
+  kubectl lockkeeper plan -n shop -f web.yaml --exit-code          # in CI: 10 if anything would happen
+  kubectl lockkeeper plan -n shop -f web.yaml -o json | jq .risks
+
+Needs: view to compare; the rights to apply the files for the dry run, and to read the Secrets among them")]
+    Plan {
+        #[command(flatten)]
+        plan: plan::PlanArguments,
+    },
+    /// Ask the pods whether they may be ended, before anything is applied
+    ///
+    /// For charts with hooks, which run before anything is held. Pods are asked directly, so it must run in the cluster's network. Exit code 0: all that
+    /// count say yes, or there is nobody to ask; 2: not in time.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper ask deployment/web -n shop --timeout 1h && helm upgrade web ./web -n shop
+
+Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and tls name")]
     Ask {
-        /// Such as deployment/web
-        #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id)]
-        workload: lockkeeper::core::world::WorkloadId,
+        #[command(flatten)]
+        workload: WorkloadArgument,
         /// How long at most, such as 90s or 30m
         #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
-        timeout: std::time::Duration,
+        timeout: Duration,
     },
     /// Approve the change that waits, and no other: it goes through when the other gates are open
     ///
     /// Shows the change, and approves exactly that one. Needs the verb `approve` on upgradepolicies.lockkeeper.dev in the namespace, and the
     /// right to patch the workload.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper approve deployment/web -n shop     # shows what waits, and approves that
+  kubectl lockkeeper approve deployment/web 7 -n shop   # this change or none")]
     Approve {
         #[command(flatten)]
         change: ChangeArguments,
@@ -92,6 +166,9 @@ enum Command {
     /// Let the change that waits through now, past every gate and freeze
     ///
     /// Needs the verb `bypass` on upgradepolicies.lockkeeper.dev in the namespace, and the right to patch the workload. Asks first.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper bypass deployment/web -n shop          # asks first
+  kubectl lockkeeper bypass deployment/web 7 -n shop --yes  # in scripts: this change or none")]
     Bypass {
         #[command(flatten)]
         change: ChangeArguments,
@@ -111,10 +188,15 @@ enum Command {
     ///
     /// Fields that roll back are then owned by lockkeeper-plugin, where kubectl's own undo would own them: a server-side apply names them as
     /// conflicts until it is forced. A change that is withdrawn leaves no owner behind.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper undo deployment/web -n shop --dry-run        # what would change in the template
+  kubectl lockkeeper undo deployment/web -n shop
+  kubectl lockkeeper undo deployment/web -n shop --to-revision 3  # as kubectl rollout history numbers them
+
+Needs: view, and the right to patch the workload")]
     Undo {
-        /// Such as deployment/web
-        #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id)]
-        workload: lockkeeper::core::world::WorkloadId,
+        #[command(flatten)]
+        workload: WorkloadArgument,
         /// The revision to go back to, as kubectl rollout history numbers them
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         to_revision: Option<u64>,
@@ -127,10 +209,11 @@ enum Command {
     /// For what stays held when its policy is gone: `whenUngoverned: Keep`, or the policy went with the CRD. While Lockkeeper's admission policies
     /// stand, this needs the verb `bypass`, as only a bypass ends a hold then. Where they are gone too, it takes Lockkeeper's marks off and restores
     /// `paused` or the partition as the manifest declares it. Asks first.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper release deployment/web -n shop")]
     Release {
-        /// Such as deployment/web
-        #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id)]
-        workload: lockkeeper::core::world::WorkloadId,
+        #[command(flatten)]
+        workload: WorkloadArgument,
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
@@ -153,19 +236,41 @@ enum Command {
         #[command(subcommand)]
         verb: Option<volumes::Verb>,
     },
-    /// Print the script that completes commands in a shell
+    /// Print the script that completes commands in a shell, or for kubectl
+    ///
+    /// bash, zsh, fish, elvish and powershell complete kubectl-lockkeeper itself. With `kubectl` it is the program kubectl_complete-lockkeeper, by which
+    /// kubectl's own completion completes `kubectl lockkeeper`. Names of workloads, namespaces and contexts are looked up.
+    #[command(after_help = "Examples:
+  source <(kubectl lockkeeper completion bash)
+  kubectl lockkeeper completion fish > ~/.config/fish/completions/kubectl-lockkeeper.fish
+  kubectl lockkeeper completion kubectl > ~/.local/bin/kubectl_complete-lockkeeper && chmod +x ~/.local/bin/kubectl_complete-lockkeeper")]
     Completion {
-        /// Which shell
-        shell: Shell,
+        /// Which shell, or kubectl
+        shell: completion::Target,
     },
+    /// Answers kubectl_complete-lockkeeper
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// What stands on the line, the last as far as it is written
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
+}
+
+/// Which workload.
+#[derive(Args)]
+struct WorkloadArgument {
+    /// Such as deployment/web
+    #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id, add = ArgValueCompleter::new(completion::workloads))]
+    workload: WorkloadId,
 }
 
 /// Which change of which workload.
 #[derive(Args)]
 struct ChangeArguments {
     /// Such as deployment/web
-    #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id)]
-    workload: lockkeeper::core::world::WorkloadId,
+    #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id, add = ArgValueCompleter::new(completion::workloads))]
+    workload: WorkloadId,
     /// The change's id; refused if another one waits by now. Without it, the one that waits
     #[arg(value_name = "ID")]
     id: Option<String>,
@@ -184,36 +289,61 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     lockkeeper::api::Period::try_from(text.to_owned()).map(|period| period.length()).map_err(|error| error.to_string())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    // What a shell asks for to complete a line is answered, and nothing else done.
+    CompleteEnv::with_factory(Arguments::command).var(completion::VARIABLE).bin(completion::PROGRAM).complete();
     let arguments = Arguments::parse();
-    match run(arguments).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => Err(Failure::No(format!("cannot start: {error}"))),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    if let Command::Completion { shell } = arguments.command {
-        clap_complete::generate(shell, &mut Arguments::command(), "kubectl-lockkeeper", &mut std::io::stdout());
-        return Ok(ExitCode::SUCCESS);
+    match arguments.command {
+        Command::Completion { shell } => return completion::print(shell),
+        // It looks things up by itself, in a runtime of its own.
+        Command::Complete { words } => {
+            return tokio::task::spawn_blocking(|| completion::answer(Arguments::command(), words))
+                .await
+                .map_err(|error| Failure::No(format!("cannot complete: {error}")));
+        }
+        _ => {}
     }
-    let Connection { namespace, context, kubeconfig } = arguments.connection;
-    let named = namespace.clone();
-    let cluster = Cluster::connect(namespace, context, kubeconfig).await?;
+    let named = arguments.connection.namespace.clone();
+    let cluster = Cluster::connect(arguments.connection).await?;
     match arguments.command {
         Command::Status { output } => status::run(&cluster, output).await,
-        Command::Why { workload } => why::run(&cluster, &workload).await,
-        Command::Ask { workload, timeout } => ask::run(&cluster, &workload, timeout).await,
+        Command::Why { workload, output } => why::run(&cluster, &workload.workload, output).await,
+        Command::Ask { workload, timeout } => ask::run(&cluster, &workload.workload, timeout).await,
         Command::Wait { workload, timeout, .. } => wait::run(&cluster, workload.as_ref(), timeout).await,
+        Command::Plan { plan } => plan::run(&cluster, &plan).await,
         Command::Approve { change } => approve::run(&cluster, &change.workload, change.id.as_deref()).await,
         Command::Bypass { change, yes } => bypass::run(&cluster, &change.workload, change.id.as_deref(), yes).await,
-        Command::Undo { workload, to_revision, dry_run } => undo::run(&cluster, &workload, to_revision, dry_run).await,
-        Command::Release { workload, yes } => release::run(&cluster, &workload, yes).await,
+        Command::Undo { workload, to_revision, dry_run } => undo::run(&cluster, &workload.workload, to_revision, dry_run).await,
+        Command::Release { workload, yes } => release::run(&cluster, &workload.workload, yes).await,
         Command::Volumes { list, verb } => volumes::run(&cluster, named.as_deref(), list, verb).await,
-        Command::Completion { .. } => Ok(ExitCode::SUCCESS),
+        Command::Completion { .. } | Command::Complete { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_shows_examples() {
+        let mut command = Arguments::command();
+        command.build();
+        command.clone().debug_assert();
+        for command in command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help") {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:\n  "), "{}: {help}", command.get_name());
+        }
     }
 }

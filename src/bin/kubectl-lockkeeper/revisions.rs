@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Failure, annotation};
 
+/// At most so many differences are listed.
+const LISTED: usize = 20;
 /// What a ReplicaSet's controller adds to a template.
 const HASH_LABEL: &str = "pod-template-hash";
 
@@ -136,6 +138,26 @@ pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     let paths: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let differing = paths.into_iter().filter(|path| old.get(*path) != new.get(*path));
     differing.map(|path| Difference { path: path.clone(), old: old.get(path).cloned(), new: new.get(path).cloned() }).collect()
+}
+
+/// Differences as people are told them: no values but images.
+pub fn named_changes(differences: &[Difference]) -> Vec<String> {
+    let mut lines: Vec<_> = differences
+        .iter()
+        .take(LISTED)
+        .map(|one| match (&one.old, &one.new) {
+            (Some(old), Some(new)) if one.path.ends_with(".image") => {
+                format!("{}: {} -> {}", one.path, old.trim_matches('"'), new.trim_matches('"'))
+            }
+            (None, _) => format!("{}: added", one.path),
+            (_, None) => format!("{}: removed", one.path),
+            _ => format!("{}: changed", one.path),
+        })
+        .collect();
+    if differences.len() > LISTED {
+        lines.push(format!("and {} more", differences.len() - LISTED));
+    }
+    lines
 }
 
 fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::{
     Output,
-    cluster::{Cluster, Failure, Seen},
+    cluster::{Cluster, Failure, Seen, lower},
+    output,
 };
 
 /// A line.
@@ -23,17 +24,15 @@ struct Line {
 }
 
 /// Writes the list.
-pub async fn run(cluster: &Cluster, output: Output) -> Result<ExitCode, Failure> {
+pub async fn run(cluster: &Cluster, format: Output) -> Result<ExitCode, Failure> {
     let seen = cluster.read().await?;
     let lines = lines(&seen);
-    let not_written = |error: &dyn std::error::Error| Failure::Output(error.to_string());
-    match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&lines).map_err(|error| not_written(&error))?),
-        Output::Yaml => print!("{}", serde_saphyr::to_string(&lines).map_err(|error| not_written(&error))?),
+    match format {
+        Output::Json | Output::Yaml => output::data(format, &lines)?,
         Output::Table | Output::Wide if lines.is_empty() => {
             eprintln!("No workload in namespace {} is governed by Lockkeeper.", cluster.namespace);
         }
-        Output::Table | Output::Wide => println!("{}", table(&lines, output == Output::Wide)),
+        Output::Table | Output::Wide => output::print(&format!("{}\n", table(&lines, format == Output::Wide))),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -42,7 +41,7 @@ fn lines(seen: &Seen) -> Vec<Line> {
     let line = |(workload, policy): (&lockkeeper::core::world::Workload, String)| {
         let attention = seen.attention(&workload.id).cloned();
         let phase = attention.as_ref().map_or(Phase::UpToDate, |attention| attention.phase);
-        Line { workload: workload.id.to_string().to_lowercase(), policy, phase, attention }
+        Line { workload: lower(&workload.id), policy, phase, attention }
     };
     seen.governed().map(line).collect()
 }

@@ -11,19 +11,26 @@ use lockkeeper::{
             release::ends_nothing,
             state::{Hold, approved_by},
         },
-        later,
+        clock as time_of_day, later,
         rollout::progress::{self, Progress},
         world::{Workload, WorkloadId},
     },
     shell::clock,
 };
 
-use crate::cluster::{Cluster, Failure, Seen};
+use crate::{
+    cluster::{Cluster, Failure, Seen, lower},
+    live::{Live, length},
+    why::{since, waiting, why_held},
+};
 
 /// Between looks.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(1);
 /// After a write of config, besides the quiet time, the operator has this long to take note of it.
 const NOTICE: Duration = Duration::from_secs(2);
+
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// How it ended, as an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,50 +43,152 @@ enum End {
 
 /// Waits for one workload, or for all that are governed.
 pub async fn run(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration) -> Result<ExitCode, Failure> {
-    let deadline = later(clock::now(), timeout);
-    let mut said = String::new();
+    let mut live = Live::new();
+    tokio::select! {
+        end = wait(cluster, only, timeout, &mut live) => end,
+        // The line is cleared away also when somebody has waited long enough.
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, live: &mut Live) -> Result<ExitCode, Failure> {
+    let begun = clock::now();
+    let deadline = later(begun, timeout);
+    let mut known = false;
     loop {
-        let seen = cluster.read().await?;
-        let workloads: Vec<_> = match only {
-            Some(id) => vec![seen.workload(id)?],
-            None => seen.governed().map(|(workload, _)| workload).collect(),
+        let look = match look(cluster, only).await {
+            Ok(look) => look,
+            // It was there a moment ago, and may be again: whoever waits in CI does not want to begin anew.
+            Err(Failure::Api { what, why }) if known => Look { unseen: Some(format!("{what}: {why}; trying again")), ..Look::default() },
+            Err(error) => return Err(error),
         };
-        let (mut end, mut waiting) = (End::Done, None);
-        for workload in workloads {
-            let written = cluster.newest_config_write(workload).await?;
-            match judge(&seen, workload, written, clock::now()) {
-                Ok(one) => end = end.max(one),
-                Err(why) => waiting = waiting.or(Some((workload.id.clone(), why))),
-            }
-            if matches!(end, End::Failed | End::Person) {
-                eprintln!("{}: {}", workload.id, message(&seen, workload));
-                return Ok(ExitCode::from(end as u8));
-            }
+        known = true;
+        let now = clock::now();
+        if let Some((end, why)) = look.ended {
+            live.clear();
+            eprintln!("{why}");
+            return Ok(ExitCode::from(end as u8));
         }
-        let Some((id, why)) = waiting else {
+        let Some((news, short)) = look.told(only.is_none(), now) else {
+            live.clear();
             eprintln!("done");
             return Ok(ExitCode::SUCCESS);
         };
-        let line = format!("{id}: {why}");
-        if line != said {
-            eprintln!("{line}");
-            said = line;
-        }
-        if clock::now() >= deadline {
-            eprintln!(
-                "not done within {}s; kubectl lockkeeper why -n {} {}",
-                timeout.as_secs(),
-                cluster.namespace,
-                id.to_string().to_lowercase()
-            );
+        let passed = length(begun, now);
+        live.say(&news, &format!("[{passed}] "), &short, now);
+        if now >= deadline {
+            live.clear();
+            let story = look.waiting.first().map_or_else(String::new, |one| format!("\nThe whole story: {}", cluster.command("why", &one.workload)));
+            eprintln!("not done within {passed}: {news}{story}");
             return Ok(ExitCode::from(End::TimedOut as u8));
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-fn message(seen: &Seen, workload: &Workload) -> String {
-    seen.attention(&workload.id).map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone())
+/// How things stand.
+#[derive(Default)]
+struct Look {
+    /// What ends the wait.
+    ended: Option<(End, String)>,
+    /// How many are done.
+    done: usize,
+    /// The others.
+    waiting: Vec<Waiting>,
+    /// Why nothing was seen this time.
+    unseen: Option<String>,
+}
+
+/// A workload that is not done.
+struct Waiting {
+    workload: WorkloadId,
+    /// The change that waits: its id and whose it is.
+    change: Option<(String, Option<String>)>,
+    since: Option<Timestamp>,
+    /// Why, in one word.
+    reason: Option<Reason>,
+    /// Why, in words.
+    why: String,
+}
+
+impl Look {
+    /// What is waited for, in words that change with what happens, and for a terminal with what passes as well; none if nothing is.
+    fn told(&self, all: bool, now: Timestamp) -> Option<(String, String)> {
+        if let Some(unseen) = &self.unseen {
+            return Some((unseen.clone(), unseen.clone()));
+        }
+        let first = self.waiting.first()?;
+        let count = if all { format!("{} of {} done; ", self.done, self.done + self.waiting.len()) } else { String::new() };
+        let more = match self.waiting.len() {
+            1 => String::new(),
+            waiting => format!("; and {} more", waiting - 1),
+        };
+        Some((format!("{count}{}{more}", first.news()), format!("{count}{}{more}", first.short(now))))
+    }
+}
+
+impl Waiting {
+    fn news(&self) -> String {
+        let place = lower(&self.workload);
+        let since = self.since.map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
+        match &self.change {
+            Some((id, Some(by))) => format!("{place} is held (change {id} by {by}{since}): {}", self.why),
+            Some((id, None)) => format!("{place} waits (change {id}{since}): {}", self.why),
+            None => format!("{place}: {}", self.why),
+        }
+    }
+
+    /// What matters most comes first: a terminal may be narrow.
+    fn short(&self, now: Timestamp) -> String {
+        let place = lower(&self.workload);
+        let reason = self.reason.map_or("", Reason::as_str);
+        let since = self.since.map_or_else(String::new, |since| format!(" {}", length(since, now)));
+        match &self.change {
+            Some((id, Some(by))) => format!("{place} held{since}: {reason} (change {id} by {by}): {}", self.why),
+            Some((id, None)) => format!("{place} waits{since}: {reason} (change {id}): {}", self.why),
+            None => format!("{place}: {}", self.why),
+        }
+    }
+}
+
+async fn look(cluster: &Cluster, only: Option<&WorkloadId>) -> Result<Look, Failure> {
+    let seen = cluster.read().await?;
+    let workloads: Vec<_> = match only {
+        Some(id) => vec![seen.workload(id)?],
+        None => seen.governed().map(|(workload, _)| workload).collect(),
+    };
+    let mut found = Look::default();
+    for workload in workloads {
+        let written = cluster.newest_config_write(workload).await?;
+        match judge(&seen, workload, written, clock::now()) {
+            Ok(end @ (End::Failed | End::Person)) => {
+                found.ended = Some((end, stands(cluster, &seen, workload, end)));
+                return Ok(found);
+            }
+            Ok(_) => found.done += 1,
+            Err(why) => found.waiting.push(Waiting {
+                workload: workload.id.clone(),
+                change: waiting(workload).map(|(id, by, _)| (id, by)),
+                since: since(workload),
+                reason: seen.attention(&workload.id).map(|one| one.reason),
+                why: why_held(&why).to_owned(),
+            }),
+        }
+    }
+    Ok(found)
+}
+
+/// Why the wait ends without success, and what to do about it.
+fn stands(cluster: &Cluster, seen: &Seen, workload: &Workload, end: End) -> String {
+    let why = seen.attention(&workload.id).map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone());
+    let word = if end == End::Person { "waits for a person" } else { "failed" };
+    let since = since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
+    let change = match waiting(workload) {
+        Some((id, Some(by), _)) => format!(" (change {id} by {by}{since})"),
+        Some((id, None, _)) => format!(" (change {id}{since})"),
+        None => String::new(),
+    };
+    format!("{} {word}{change}: {}\nThe whole story: {}", lower(&workload.id), why_held(&why), cluster.command("why", &workload.id))
 }
 
 /// How it ended for a workload, or why it has not.
@@ -148,4 +257,45 @@ fn waits_for_person(reason: Reason) -> bool {
             | Reason::RolledBack
             | Reason::MarksReverted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use lockkeeper::api::WorkloadKind;
+
+    use super::*;
+
+    fn waits(name: &str, change: Option<(&str, Option<&str>)>) -> Waiting {
+        Waiting {
+            workload: WorkloadId { kind: WorkloadKind::Deployment, name: name.to_owned() },
+            change: change.map(|(id, by)| (id.to_owned(), by.map(str::to_owned))),
+            since: change.and_then(|_| Timestamp::from_second(1_000_000).ok()),
+            reason: Some(Reason::WindowClosed),
+            why: "no window is open".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_told_with_by_whom_and_since_when() {
+        let now = Timestamp::from_second(1_000_192).unwrap();
+        for (waiting, all, news, short) in [
+            (
+                vec![waits("web", Some(("7", Some("ann"))))],
+                false,
+                "deployment/web is held (change 7 by ann since 13:46:40 UTC): no window is open",
+                "deployment/web held 3m 12s: WindowClosed (change 7 by ann): no window is open",
+            ),
+            (
+                vec![waits("web", Some(("c-1a2b3c4d", None))), waits("api", None)],
+                true,
+                "3 of 5 done; deployment/web waits (change c-1a2b3c4d since 13:46:40 UTC): no window is open; and 1 more",
+                "3 of 5 done; deployment/web waits 3m 12s: WindowClosed (change c-1a2b3c4d): no window is open; and 1 more",
+            ),
+            (vec![waits("api", None)], false, "deployment/api: no window is open", "deployment/api: no window is open"),
+        ] {
+            let look = Look { done: 3, waiting, ..Look::default() };
+            assert_eq!(look.told(all, now), Some((news.to_owned(), short.to_owned())));
+        }
+        assert_eq!(Look::default().told(true, now), None);
+    }
 }

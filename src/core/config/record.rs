@@ -71,6 +71,17 @@ struct Wire {
     keys: BTreeMap<String, BTreeMap<String, String>>,
 }
 
+impl Wire {
+    fn read(text: Option<&str>, uid: &str) -> Result<Self, NoRecord> {
+        let wire: Self = serde_json::from_str(text.ok_or(NoRecord::Absent)?).map_err(|_| NoRecord::Unreadable)?;
+        match () {
+            () if wire.v != VERSION => Err(NoRecord::Unreadable),
+            () if wire.uid != uid => Err(NoRecord::Foreign),
+            () => Ok(wire),
+        }
+    }
+}
+
 /// Marks an unverified reference, after its digests.
 const UNVERIFIED: &str = "unverified";
 /// Marks a reference of which some pod started with another content.
@@ -82,17 +93,22 @@ impl Record {
     /// # Errors
     /// Says why it is none.
     pub fn parse(text: Option<&str>, uid: &str, key: &Key) -> Result<Self, NoRecord> {
-        let text = text.ok_or(NoRecord::Absent)?;
-        let wire: Wire = serde_json::from_str(text).map_err(|_| NoRecord::Unreadable)?;
-        if wire.v != VERSION {
-            return Err(NoRecord::Unreadable);
-        }
-        if wire.uid != uid {
-            return Err(NoRecord::Foreign);
-        }
+        let wire = Wire::read(text, uid)?;
         if wire.key != key.name() {
             return Err(NoRecord::OtherKey);
         }
+        Self::of(wire)
+    }
+
+    /// The same for who does not have the key: its digests can be compared with one another, and with nothing else.
+    ///
+    /// # Errors
+    /// Says why it is none.
+    pub fn without_key(text: Option<&str>, uid: &str) -> Result<Self, NoRecord> {
+        Self::of(Wire::read(text, uid)?)
+    }
+
+    fn of(wire: Wire) -> Result<Self, NoRecord> {
         let recorded = |words: Vec<String>| {
             let (flags, digests): (Vec<_>, Vec<_>) = words.iter().partition(|word| matches!(word.as_str(), UNVERIFIED | MIXED));
             let (target, baseline) = match digests.as_slice() {

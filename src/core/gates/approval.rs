@@ -1,14 +1,19 @@
 //! Somebody with the right to must approve each change, by its id.
 
-use super::{Change, Gate};
+use super::{Asked, Gate, TimelyGate};
 use crate::{
-    api::{Approval, GatesSpec, Reason, WorkloadKind, marks},
+    api::{Approval, Reason, WorkloadKind, marks},
     core::hold::state::command,
 };
 
+/// The gate.
+pub const GATE: TimelyGate = TimelyGate { name: "approval", reason: Reason::ApprovalRequired, always: false, ask };
+
 /// Open when it is approved by somebody whose approval counts. Whether they may approve at all was decided in admission.
-pub fn ask(gates: &GatesSpec, change: &Change) -> Gate {
-    if gates.approval != Approval::NotRequired && !change.recorded {
+fn ask(asked: &Asked) -> Gate {
+    let change = asked.change;
+    let approval = asked.spec.gates.as_ref().map_or(Approval::NotRequired, |gates| gates.approval);
+    if approval != Approval::NotRequired && !change.recorded {
         // The status says Unsupported of a DaemonSet: nobody can record an approval of its config.
         if change.workload.kind == WorkloadKind::DaemonSet {
             return Gate::Open;
@@ -18,7 +23,7 @@ pub fn ask(gates: &GatesSpec, change: &Change) -> Gate {
         return Gate::closed(Reason::ApprovalRequired, message, None);
     }
     let how = command(change.namespace, change.workload, marks::APPROVE, change.id);
-    let message = match (gates.approval, change.approved_by, change.by) {
+    let message = match (approval, change.approved_by, change.by) {
         (Approval::NotRequired, ..) | (Approval::Required, Some(_), _) => return Gate::Open,
         (Approval::RequiredFromOther, Some(approver), Some(author)) if approver == author => {
             format!(

@@ -13,7 +13,6 @@ pub mod windows;
 
 use jiff::Timestamp;
 
-use self::windows::{Standing, Windows};
 use super::world::{Namespace, Policy, WorkloadId};
 use crate::api::{ChangeCause, Reason, UpgradePolicySpec};
 
@@ -68,18 +67,44 @@ impl Gate {
     }
 }
 
+/// A gate that needs nothing but the policy, the change and the time.
+pub struct TimelyGate {
+    /// Its name.
+    pub name: &'static str,
+    /// What it says when it is closed.
+    pub reason: Reason,
+    /// Whether it is asked about every change, whatever `gates.appliesTo` says.
+    pub always: bool,
+    /// Asks it.
+    pub ask: fn(&Asked) -> Gate,
+}
+
+/// What such a gate looks at.
+pub struct Asked<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// Its spec; of one that cannot be acted on, a spec that freezes.
+    pub spec: &'a UpgradePolicySpec,
+    /// The policy's own spec cannot be acted on.
+    pub frozen: bool,
+    /// The change.
+    pub change: &'a Change<'a>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// In this order they are asked, after the quiet time and before the turn of the workload and its pods.
+const IN_ORDER: &[TimelyGate] = &[freeze::GATE, windows::GATE, approval::GATE];
+
 /// The rank of the gate that waits for other workloads.
-pub const STEPS: u8 = 4;
+pub const STEPS: u8 = IN_ORDER.len() as u8 + 1;
 /// The rank of the gate that asks the pods; it is the last.
-pub const APP: u8 = 5;
+pub const APP: u8 = STEPS + 1;
 
 /// In which order the gates are asked, by their reasons.
 pub fn rank(reason: Reason) -> u8 {
     match reason {
         Reason::QuietTime => 0,
-        Reason::Frozen => 1,
-        Reason::WindowClosed => 2,
-        Reason::ApprovalRequired => 3,
         Reason::ClaimTerminating | Reason::VolumeShadowed | Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => STEPS,
         Reason::AskingPods
         | Reason::AppGateClosed
@@ -87,8 +112,8 @@ pub fn rank(reason: Reason) -> u8 {
         | Reason::AppMissing
         | Reason::AppGateInvalid
         | Reason::PrepareTimedOut => APP,
-        // Past the gates.
-        _ => APP + 1,
+        // Past the gates are those that are no gate's.
+        _ => (1..).zip(IN_ORDER).find(|(_, gate)| gate.reason == reason).map_or(APP + 1, |(rank, _)| rank),
     }
 }
 
@@ -105,12 +130,9 @@ impl Gate {
 
 /// The gates that need nothing but the policy, the change and the time, each by its name and asked by itself.
 pub fn each(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Vec<(&'static str, Gate)> {
-    let mut gates = vec![("freeze", freeze::ask(spec, frozen, change))];
-    if let Some(applying) = spec.gates.as_ref().filter(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause))) {
-        gates.push(("windows", window(&policy.windows, now)));
-        gates.push(("approval", approval::ask(applying, change)));
-    }
-    gates
+    let applies = spec.gates.as_ref().is_some_and(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause)));
+    let asked = Asked { policy, spec, frozen, change, now };
+    IN_ORDER.iter().filter(|gate| gate.always || applies).map(|gate| (gate.name, (gate.ask)(&asked))).collect()
 }
 
 /// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever the spec says.
@@ -121,11 +143,4 @@ pub fn ask(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Cha
 /// The same for a change that was quiet long enough already.
 pub fn after_quiet(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
     each(policy, spec, frozen, change, now).into_iter().map(|(_, gate)| gate).find(|gate| *gate != Gate::Open).unwrap_or(Gate::Open)
-}
-
-fn window(windows: &Windows, now: Timestamp) -> Gate {
-    match windows.judge(now) {
-        Standing::Open { .. } => Gate::Open,
-        Standing::Closed { opens, why } => Gate::closed(Reason::WindowClosed, why, opens),
-    }
 }

@@ -9,10 +9,14 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 
+use super::{Asked, Gate, TimelyGate};
 use crate::{
-    api::{WindowSpec, WindowType},
+    api::{Reason, WindowSpec, WindowType},
     core::later,
 };
+
+/// The gate.
+pub const GATE: TimelyGate = TimelyGate { name: "windows", reason: Reason::WindowClosed, always: false, ask };
 
 /// What starts later than five years from now is taken for never.
 const HORIZON: Duration = Duration::from_secs(5 * 366 * 24 * 3600);
@@ -48,6 +52,13 @@ pub enum Standing {
         /// Why not, in words.
         why: String,
     },
+}
+
+fn ask(asked: &Asked) -> Gate {
+    match asked.policy.windows.judge(asked.now) {
+        Standing::Open { .. } => Gate::Open,
+        Standing::Closed { opens, why } => Gate::closed(Reason::WindowClosed, why, opens),
+    }
 }
 
 /// When something ends that holds now.

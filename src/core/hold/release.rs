@@ -252,7 +252,8 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     let workload = input.workload;
     let mark = workload.marks.get(marks::HOLD_SINCE).filter(|_| !workload.marks.contains_key(marks::PENDING_CONFIG));
     let (id, since) = mark.and_then(|mark| mark.split_once(' ')).unzip();
-    let known: Option<Timestamp> = since.and_then(|time| time.parse().ok());
+    // A time that is still to come was noted by a clock that was ahead: waiting for it could take hours.
+    let known = since.and_then(|time| time.parse().ok()).filter(|time: &Timestamp| *time <= input.now);
     let since = known.unwrap_or(input.now);
     if known.is_none() || id != Some(&hold.id) {
         found.edits.set(workload, marks::HOLD_SINCE, format!("{} {}", hold.id, whole_second(since)));

@@ -4,7 +4,7 @@ mod storage;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use self::storage::Place;
 use super::{
@@ -86,6 +86,11 @@ impl Index {
     /// A namespace.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name)
+    }
+
+    /// Our clock was set.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        self.namespaces.values_mut().flat_map(|namespace| namespace.config.values_mut()).for_each(|entry| entry.clock_was_set(by));
     }
 
     /// The storage of the cluster.

@@ -48,9 +48,8 @@ pub struct Options {
 pub struct Cluster {
     programs: Programs,
     folder: TempDir,
-    api_server: Program,
-    api_server_arguments: Vec<String>,
-    others: Vec<Program>,
+    /// etcd, the API server, the scheduler and the controller manager, as far as they have been started.
+    control_plane: Vec<Program>,
     address: String,
     _agent: Agent,
 }
@@ -79,24 +78,21 @@ impl Cluster {
         }
 
         std::fs::write(path.join("audit-policy.yaml"), AUDIT_POLICY).trying(|| "writing the audit policy".into())?;
-        let etcd = Program::start(&programs.path("etcd"), path, &etcd_arguments(etcd_port, etcd_peer_port))?;
-        let mut api_server_arguments = api_server_arguments(etcd_port, port);
+        let mut cluster = Self { programs, control_plane: Vec::new(), address, _agent: Agent::none(), folder };
+        cluster.run("etcd", etcd_arguments(etcd_port, etcd_peer_port))?;
+        let mut arguments = api_server_arguments(etcd_port, port);
         if options.bare {
             // It would refuse pods until a controller has made the namespace's account.
-            api_server_arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
+            arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
         }
-        let api_server = Program::start(&programs.path("kube-apiserver"), path, &api_server_arguments)?;
-        let mut cluster = Self { programs, api_server, api_server_arguments, others: vec![etcd], address, _agent: Agent::none(), folder };
+        cluster.run("kube-apiserver", arguments)?;
         cluster.wait_for_api_server().await?;
         if options.bare {
             return Ok(cluster);
         }
         let client = cluster.client().await?;
-        let scheduler =
-            Program::start(&cluster.programs.path("kube-scheduler"), cluster.folder.path(), &scheduler_arguments(scheduler_port))?;
-        let manager =
-            Program::start(&cluster.programs.path("kube-controller-manager"), cluster.folder.path(), &manager_arguments(manager_port))?;
-        cluster.others.extend([scheduler, manager]);
+        cluster.run("kube-scheduler", scheduler_arguments(scheduler_port))?;
+        cluster.run("kube-controller-manager", manager_arguments(manager_port))?;
         let pods = cluster.folder.path().join("pods");
         let authority = authority.certificate().to_owned();
         let agent = AgentOptions {
@@ -128,20 +124,23 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// Kills the API server and starts it anew.
+    fn run(&mut self, program: &str, arguments: Vec<String>) -> Result<(), Error> {
+        self.control_plane.push(Program::start(&self.programs.path(program), self.folder.path(), arguments)?);
+        Ok(())
+    }
+
+    /// Starts anew, with the ports and the data that it had, whatever of the control plane has ended.
     ///
     /// # Errors
-    /// When it does not become ready again.
-    pub async fn restart_api_server(&mut self) -> Result<(), Error> {
-        self.api_server.kill().await;
-        self.api_server = Program::start(&self.programs.path("kube-apiserver"), self.folder.path(), &self.api_server_arguments)?;
-        self.wait_for_api_server().await
+    /// When a program cannot be started.
+    pub fn revive(&mut self) -> Result<(), Error> {
+        self.control_plane.iter_mut().try_for_each(Program::revive)
     }
 
     /// Ends everything.
     pub async fn stop(mut self) {
-        self.api_server.kill().await;
-        for program in &mut self.others {
+        // First who would miss the others.
+        for program in self.control_plane.iter_mut().rev() {
             program.kill().await;
         }
     }
@@ -153,20 +152,27 @@ impl Cluster {
         Ok(Client::try_from(config.map_err(|error| Error::Build(error.to_string()))?)?)
     }
 
+    /// An error if something of the control plane has ended.
+    fn check(&mut self) -> Result<(), Error> {
+        self.control_plane.iter_mut().try_for_each(Program::check)
+    }
+
+    /// An error, with the log of what was started last.
+    fn last_error(&self, what: &str) -> Error {
+        self.control_plane.last().map_or_else(|| Error::Build(what.to_owned()), |program| program.error(what))
+    }
+
     async fn wait_for_api_server(&mut self) -> Result<(), Error> {
         let client = self.client().await?;
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            self.api_server.check()?;
-            for program in &mut self.others {
-                program.check()?;
-            }
+            self.check()?;
             let request = axum::http::Request::get("/readyz").body(Vec::new()).unwrap_or_default();
             if client.request_text(request).await.is_ok() {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(self.api_server.error("did not become ready"));
+                return Err(self.last_error("did not become ready"));
             }
             sleep(LOOK_EVERY).await;
         }
@@ -177,9 +183,7 @@ impl Cluster {
         let all_nodes: Api<Node> = Api::all(client.clone());
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            for program in &mut self.others {
-                program.check()?;
-            }
+            self.check()?;
             let account = accounts.get_opt("default").await?.is_some();
             let usable = |node: &Node| {
                 let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
@@ -191,7 +195,7 @@ impl Cluster {
             }
             if Instant::now() > deadline {
                 let what = format!("did not get the cluster ready: default service account {account}, {ready} of {nodes} nodes");
-                return Err(self.others.last().map_or_else(|| Error::Build(what.clone()), |manager| manager.error(&what)));
+                return Err(self.last_error(&what));
             }
             sleep(LOOK_EVERY).await;
         }

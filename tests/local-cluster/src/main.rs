@@ -116,10 +116,10 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Until `work` is done, or somebody tells us to stop; restarts the API server on SIGUSR1.
+/// Until `work` is done, or somebody tells us to stop; on SIGUSR1 starts anew what has ended of the control plane.
 async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(work);
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut restart)) =
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut revive)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::user_defined1()))
     else {
         return None;
@@ -129,8 +129,8 @@ async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Op
             done = &mut work => break Some(done),
             _ = interrupt.recv() => break None,
             _ = terminate.recv() => break None,
-            _ = restart.recv() => {
-                if let Err(error) = cluster.restart_api_server().await {
+            _ = revive.recv() => {
+                if let Err(error) = cluster.revive() {
                     eprintln!("local-cluster: {error}");
                 }
             }

@@ -4,13 +4,16 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
+    time::Duration,
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Names the kubeconfig of the cluster to use.
 pub const KUBECONFIG: &str = "LOCKKEEPER_TEST_KUBECONFIG";
 /// Names the folder with kubectl and helm.
 pub const BIN: &str = "LOCKKEEPER_TEST_BIN";
-/// The process that restarts the API server on SIGUSR1.
+/// The process that, on SIGUSR1, starts anew what has ended of the control plane.
 pub const SUPERVISOR: &str = "LOCKKEEPER_TEST_SUPERVISOR";
 
 /// The cluster of this run: one that `local-cluster run` started around the tests, or an existing one that the environment names.
@@ -39,6 +42,63 @@ pub fn shared() -> &'static Shared {
     })
 }
 
+/// A process of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(Pid);
+
+impl Process {
+    fn noted(file: &Path) -> Option<Self> {
+        Pid::from_raw(std::fs::read_to_string(file).ok()?.parse().ok()?).map(Self)
+    }
+
+    /// Ends it, as the kernel does when there is no memory left: without a word. It has ended when this returns.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn kill(self) -> std::io::Result<()> {
+        kill_process(self.0, Signal::KILL)?;
+        while self.runs() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether it has not ended; its owner may not know yet that it has.
+    fn runs(self) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
+        state.is_ok_and(|state| state.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
+    }
+
+    /// Stops it where it is, its connections open, until what this returns is dropped.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn freeze(self) -> std::io::Result<Frozen> {
+        kill_process(self.0, Signal::STOP)?;
+        Ok(Frozen(self.0))
+    }
+}
+
+/// A process that stands still. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// Programs of the control plane are gone. They are started anew when this is dropped.
+#[derive(Debug)]
+pub struct Outage(Pid);
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::USR1);
+    }
+}
+
 impl Shared {
     /// The path of kubectl or helm.
     pub fn program(&self, name: &str) -> PathBuf {
@@ -52,14 +112,27 @@ impl Shared {
         command
     }
 
-    /// Tells the supervisor to kill the API server and start it anew. Returns false on a cluster that is not ours.
+    /// A program of the control plane. None on a cluster that is not ours.
+    pub fn control_plane(&self, program: &str) -> Option<Process> {
+        self.supervisor.and_then(|_| Process::noted(&self.kubeconfig.with_file_name(format!("{program}.pid"))))
+    }
+
+    /// The process of a pod's container that runs as one. None on a cluster that is not ours.
+    pub fn container(&self, namespace: &str, pod: &str, container: &str) -> Option<Process> {
+        let folder = self.kubeconfig.with_file_name("pods").join(namespace).join(pod);
+        self.supervisor.and_then(|_| Process::noted(&folder.join(format!("{container}.pid"))))
+    }
+
+    /// Ends programs of the control plane without a word; they have their ports and their data when they come back. None on a cluster that is
+    /// not ours.
     ///
     /// # Errors
-    /// When the supervisor cannot be told.
-    pub fn restart_api_server(&self) -> std::io::Result<bool> {
-        let Some(pid) = self.supervisor.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) else { return Ok(false) };
-        rustix::process::kill_process(pid, rustix::process::Signal::USR1)?;
-        Ok(true)
+    /// When one has ended already.
+    pub fn outage(&self, programs: &[&str]) -> std::io::Result<Option<Outage>> {
+        let Some(supervisor) = self.supervisor.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return Ok(None) };
+        let outage = Outage(supervisor);
+        programs.iter().filter_map(|program| self.control_plane(program)).try_for_each(Process::kill)?;
+        Ok(Some(outage))
     }
 
     /// The process of a program of the control plane. None on a cluster that is not ours.

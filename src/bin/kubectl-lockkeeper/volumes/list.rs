@@ -79,10 +79,8 @@ pub async fn run(cluster: &Cluster, all: bool, output: Output) -> Result<ExitCod
     let only = (!all).then_some(cluster.namespace.as_str());
     let seen = Seen::read(cluster, only).await?;
     let lines = lines(&seen, only, clock::now());
-    let not_written = |error: &dyn std::error::Error| Failure::Output(error.to_string());
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&lines).map_err(|error| not_written(&error))?),
-        Output::Yaml => print!("{}", serde_saphyr::to_string(&lines).map_err(|error| not_written(&error))?),
+        Output::Json | Output::Yaml => crate::output::data(output, &lines)?,
         Output::Table | Output::Wide if lines.is_empty() => match only {
             Some(namespace) => eprintln!("Lockkeeper keeps no data of namespace {namespace}."),
             None => eprintln!("Lockkeeper keeps no data."),

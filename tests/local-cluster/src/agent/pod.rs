@@ -21,7 +21,7 @@ use super::{
     status::{ContainerState, Exit, State, report},
     volumes::{self, Wait},
 };
-use crate::process::bound_command;
+use crate::process::{bound_command, limited_command, note};
 
 /// Keeps every container of the pod from becoming ready.
 const NEVER_READY: &str = "lockkeeper.dev/test-ready";
@@ -237,7 +237,8 @@ impl Life {
         let made = std::fs::create_dir_all(&root).and_then(|()| environment::mount(container, &volumes, &self.claims, &root));
         made.map_err(|error| format!("making the container's files: {error}"))?;
         let kubeconfig = environment::kubeconfig(&self.shared, &self.pod, &root).await.map_err(|error| error.to_string())?;
-        let log = File::options().create(true).append(true).open(self.folder.join(format!("{}.log", container.name)));
+        let path = self.folder.join(format!("{}.log", container.name));
+        let log = File::options().create(true).append(true).open(&path);
         let log = log.and_then(|log| Ok((log.try_clone()?, log))).map_err(|error| format!("opening the container's log: {error}"))?;
 
         let expand = |words: &Option<Vec<String>>| -> Vec<String> {
@@ -245,7 +246,7 @@ impl Life {
         };
         let (command, arguments) = (expand(&container.command), expand(&container.args));
         // A command names a program inside the image; the executable is the image here, so only its arguments count.
-        let mut process = bound_command(&program);
+        let mut process = memory_limit(container).map_or_else(|| bound_command(&program), |limit| limited_command(&program, limit));
         process
             .args(command.iter().skip(1))
             .args(arguments)
@@ -260,7 +261,8 @@ impl Life {
             .envs(&variables)
             .stdout(log.0)
             .stderr(log.1);
-        process.spawn().map(Some).map_err(|error| format!("starting {}: {error}", program.display()))
+        let process = process.spawn().and_then(|process| note(&path, &process).map(|()| process));
+        process.map(Some).map_err(|error| format!("starting {}: {error}", program.display()))
     }
 
     fn program(&self, container: &Container) -> Option<PathBuf> {
@@ -462,6 +464,12 @@ impl Life {
 /// A startup probe gates readiness; where there is none, readiness itself counts.
 fn readiness(container: &Container) -> Option<&Probe> {
     container.readiness_probe.as_ref().or(container.startup_probe.as_ref())
+}
+
+/// In bytes, where it is written in mebibytes; other units do not occur here.
+fn memory_limit(container: &Container) -> Option<u64> {
+    let limit = container.resources.as_ref()?.limits.as_ref()?.get("memory")?;
+    Some(limit.0.strip_suffix("Mi")?.parse::<u64>().ok()? << 20)
 }
 
 fn period_of(probe: &Probe) -> Duration {

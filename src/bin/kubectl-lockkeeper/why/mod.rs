@@ -1,0 +1,96 @@
+//! The whole story of one workload.
+
+mod story;
+mod words;
+
+use std::process::ExitCode;
+
+use lockkeeper::{
+    api::{ChangeCause, UpgradePolicySpec, marks},
+    core::{
+        gates::{self, Change, Gate},
+        hold::{
+            marking,
+            state::{Hold, approved_by},
+        },
+        rollout::walk,
+        world::{Policy, Workload, WorkloadId},
+    },
+    shell::clock,
+};
+
+use self::story::Story;
+pub use self::story::{since, why_held};
+use crate::{
+    Output,
+    cluster::{Cluster, Failure, Seen},
+    output,
+    revisions::{differences, history, named_changes, settled},
+};
+
+/// Tells it.
+pub async fn run(cluster: &Cluster, id: &WorkloadId, format: Output) -> Result<ExitCode, Failure> {
+    let seen = cluster.read_even_uninstalled().await?;
+    let workload = seen.workload(id)?;
+    // Who may not read events is told the rest.
+    let (events, unseen) = match cluster.events(id).await {
+        Ok(events) => (events, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let template = changed_template(cluster, workload).await?;
+    let story = Story::new(cluster, &seen, workload, &events, template, clock::now());
+    match format {
+        Output::Table | Output::Wide => output::print(&words::tell(&story, format == Output::Wide, clock::now())),
+        other => output::data(other, &story)?,
+    }
+    unseen.iter().for_each(|why| eprintln!("The events are left out: {why}."));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a held template differs from what the pods run: no values but images.
+async fn changed_template(cluster: &Cluster, workload: &Workload) -> Result<Vec<String>, Failure> {
+    if Hold::on(workload).is_none() {
+        return Ok(Vec::new());
+    }
+    let object = cluster.get(&workload.id).await?;
+    let revisions = history(cluster, &workload.id, &object).await?;
+    let old = settled(&workload.id, &object, &revisions);
+    let all = old.map(|old| differences(&old.template_for(&object), &object["spec"]["template"])).unwrap_or_default();
+    Ok(named_changes(&all))
+}
+
+/// The change that waits: its id, who made it, and what it consists of.
+pub fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static [ChangeCause])> {
+    if let Some(hold) = Hold::on(workload) {
+        return Some((hold.id, Some(hold.by), &[ChangeCause::Template]));
+    }
+    if let Some(id) = workload.marks.get(marks::PENDING_CONFIG) {
+        return Some((id.clone(), None, &[ChangeCause::Config]));
+    }
+    // Pods go one by one, and some are left.
+    let id = walk::change_id(workload).filter(|_| marking::holds_back(workload))?;
+    Some((id.to_owned(), None, &[ChangeCause::Template]))
+}
+
+/// Asks those gates that need nothing but the policy, the change and the time.
+pub fn ask(
+    seen: &Seen,
+    workload: &Workload,
+    policy: &Policy,
+    spec: &UpgradePolicySpec,
+    (id, by, causes): (&str, Option<&str>, &[ChangeCause]),
+    now: jiff::Timestamp,
+) -> Vec<(&'static str, Gate)> {
+    let change = Change {
+        namespace: &seen.world,
+        workload: &workload.id,
+        causes,
+        id,
+        by,
+        recorded: true,
+        approved_by: approved_by(workload, id),
+        since: now,
+        last_change: now,
+    };
+    gates::each(policy, spec, false, &change, now)
+}

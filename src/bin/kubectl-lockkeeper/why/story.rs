@@ -1,0 +1,388 @@
+//! What is known of a workload, put together.
+
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
+use lockkeeper::{
+    api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
+    core::{
+        config::record::Record,
+        gates::{self, Closed, Gate},
+        governs::{GovernanceMark, governance},
+        hold::{
+            marking,
+            state::{Hold, approved_by, command},
+        },
+        world::{Pod, Workload},
+    },
+};
+use serde::Serialize;
+
+use super::{ask, waiting};
+use crate::cluster::{Cluster, Seen, lower};
+
+/// The story.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Story {
+    /// As one writes it for kubectl.
+    pub workload: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The policy that governs it, or did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// That policy is gone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub policy_gone: bool,
+    /// Why no policy governs it, although one selects it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+    /// Where it stands; none if nobody governs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Why, in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why, in the operator's words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// A further change of its template would be held.
+    pub holds_changes: bool,
+    /// Why holds are not enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_enforced: Option<String>,
+    /// The change that waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Waiting>,
+    /// What differs from what its pods run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// Its gates, in the order in which they are asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Asked>,
+    /// How far its rollout is.
+    pub rollout: Counts,
+    /// Its pods.
+    pub pods: Vec<PodStory>,
+    /// What it reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<Read>,
+    /// What happened, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Happened>,
+    /// What can be done, and what it needs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Advice>,
+}
+
+/// A change that waits.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// What approves it.
+    pub id: String,
+    /// Who made it; of config nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Since when it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Who approved it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// Its template is held; else it is of config, or goes pod by pod.
+    pub held: bool,
+}
+
+/// A gate's answer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// Which gate.
+    pub name: &'static str,
+    /// None: it is not asked before those above are open.
+    pub open: Option<bool>,
+    /// Why it is closed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// Numbers of pods.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Wanted.
+    pub wanted: u32,
+    /// Of the newest template.
+    pub updated: u32,
+    /// Available.
+    pub available: u32,
+}
+
+/// A pod.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStory {
+    /// Its name.
+    pub name: String,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// It is of the newest revision that its controller has made pods of.
+    pub newest: bool,
+    /// It is going.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub going: bool,
+    /// What keeps it from running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// What it said when it was last asked whether it may be ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub says: Option<Said>,
+}
+
+/// An answer of a pod.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// Yes, No, and so on.
+    pub answer: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// In its own words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub words: String,
+}
+
+/// Something that it reads, and how that compares with what its pods started with.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Read {
+    /// Such as `ConfigMap/web[log.level]`.
+    pub reference: String,
+    /// How it compares.
+    pub compared: Compared,
+}
+
+/// How what is there compares with what pods started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Compared {
+    /// As its pods started with.
+    Same,
+    /// Another one than its pods started with.
+    Different,
+    /// Its pods are being renewed for it.
+    BeingRolled,
+    /// What its pods started with is not known for certain.
+    Unverified,
+    /// Nobody looks at it.
+    NotLookedAt,
+}
+
+impl Compared {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Same => "the same as when its pods started",
+            Self::Different => "different from when its pods started",
+            Self::BeingRolled => "different from when some of its pods started; they are to be renewed",
+            Self::Unverified => "taken to be the same: whether its pods started with it is not known",
+            Self::NotLookedAt => "not looked at",
+        }
+    }
+}
+
+/// An event.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Happened {
+    /// When.
+    pub at: Timestamp,
+    /// What, in one word.
+    pub reason: String,
+    /// In words.
+    pub note: String,
+}
+
+/// Something that can be done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Advice {
+    /// What it does.
+    pub to: String,
+    /// How.
+    pub command: String,
+}
+
+impl Story {
+    /// Puts it together.
+    pub fn new(
+        cluster: &Cluster,
+        seen: &Seen,
+        workload: &Workload,
+        events: &[(Timestamp, String, String)],
+        template: Vec<String>,
+        now: Timestamp,
+    ) -> Self {
+        let id = &workload.id;
+        let mark = GovernanceMark::on(workload);
+        let policy = mark.as_ref().and_then(|mark| seen.world.policies.get(&mark.policy));
+        let attention = seen.attention(id);
+        let condition = policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
+        let state = &workload.rollout;
+        let mut story = Self {
+            workload: lower(id),
+            namespace: cluster.namespace.clone(),
+            policy_gone: mark.is_some() && policy.is_none(),
+            policy: mark.as_ref().map(|mark| mark.policy.clone()),
+            left_out: left_out(seen, workload),
+            phase: mark.as_ref().map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
+            reason: attention.map(|one| one.reason),
+            since: attention.map(|one| one.since),
+            message: attention.map(|one| one.message.clone()).unwrap_or_default(),
+            holds_changes: marking::is_marked(workload),
+            not_enforced: condition.map(|condition| condition.message.clone()),
+            changed: attention.map(|one| one.changed.iter().filter(|what| *what != "template").cloned().collect()).unwrap_or_default(),
+            rollout: Counts { wanted: state.wanted, updated: state.updated, available: state.available },
+            pods: pods(seen, workload, attention),
+            reads: reads(workload, attention),
+            events: events.iter().map(|(at, reason, note)| Happened { at: *at, reason: reason.clone(), note: note.clone() }).collect(),
+            ..Self::default()
+        };
+        story.changed.splice(0..0, template);
+        if let Some((change, by, causes)) = waiting(workload) {
+            if let Some((policy, spec)) = policy.and_then(|policy| Some((policy, policy.spec.as_ref().ok()?))) {
+                let asked = ask(seen, workload, policy, spec, (&change, by.as_deref(), causes), now);
+                story.gates = asked.into_iter().map(of_gate).collect();
+                story.gates.extend(asked_by_the_operator(spec, attention));
+            }
+            story.commands = advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy.is_some());
+            story.change = Some(Waiting {
+                approved_by: approved_by(workload, &change).map(str::to_owned),
+                since: since(workload),
+                held: Hold::on(workload).is_some(),
+                id: change,
+                by,
+            });
+        }
+        story
+    }
+}
+
+/// Since when a change waits.
+pub fn since(workload: &Workload) -> Option<Timestamp> {
+    let mark = workload.marks.get(marks::HOLD_SINCE)?;
+    mark.split(' ').find_map(|word| word.parse().ok())
+}
+
+fn left_out(seen: &Seen, workload: &Workload) -> Option<String> {
+    let governance = governance(&seen.world);
+    let prefix = format!("{}: ", workload.id);
+    governance.left_out.values().flatten().find_map(|why| why.strip_prefix(&prefix)).map(str::to_owned)
+}
+
+fn of_gate((name, gate): (&'static str, Gate)) -> Asked {
+    match gate {
+        Gate::Open => Asked { name, open: Some(true), message: String::new() },
+        Gate::Closed(Closed { message, .. }) => Asked { name, open: Some(false), message },
+    }
+}
+
+/// The gates that only the operator can ask, as it has reported them: the turn of the workload, and its pods.
+fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>) -> Vec<Asked> {
+    let rank = attention.map_or(0, |one| gates::rank(one.reason));
+    let gate = |name, own: u8| match rank.cmp(&own) {
+        Ordering::Less => Asked { name, open: None, message: String::new() },
+        Ordering::Equal => {
+            Asked { name, open: Some(false), message: attention.map(|one| why_held(&one.message).to_owned()).unwrap_or_default() }
+        }
+        Ordering::Greater => Asked { name, open: Some(true), message: String::new() },
+    };
+    let in_order = spec.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty());
+    let asks = spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
+    let mut found = Vec::new();
+    found.extend(in_order.then(|| gate("steps", gates::STEPS)));
+    found.extend(asks.then(|| gate("app", gates::APP)));
+    found
+}
+
+/// A message without what else is told of a held change: by whom, and since when.
+pub fn why_held(message: &str) -> &str {
+    match message.strip_prefix("changed by ").and_then(|rest| rest.split_once(" UTC: ")) {
+        Some((_, why)) => why,
+        None => message,
+    }
+}
+
+fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>) -> Vec<PodStory> {
+    let current = seen.current(workload).unwrap_or_default();
+    let answers = attention.map_or(&[][..], |one| &one.answers);
+    let story = |pod: &Pod| PodStory {
+        name: pod.name.to_string(),
+        ready: pod.ready,
+        newest: pod.revision.as_deref().unwrap_or_default() == current,
+        going: pod.terminating.is_some(),
+        trouble: pod.trouble.as_ref().map(ToString::to_string),
+        says: answers.iter().find(|answer| *answer.pod == *pod.name).map(|answer| Said {
+            answer: answer.answer.clone(),
+            since: answer.since,
+            words: answer.words.clone(),
+        }),
+    };
+    let mut pods: Vec<_> = seen.pods(workload).into_iter().map(story).collect();
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    pods
+}
+
+/// What it reads, as the operator has it written down.
+fn reads(workload: &Workload, attention: Option<&Attention>) -> Vec<Read> {
+    let record = Record::without_key(workload.marks.get(marks::CONFIG).map(String::as_str), &workload.uid);
+    let changed = attention.map_or(&[][..], |one| &one.changed);
+    let Ok(record) = record else {
+        let all = workload.template.references.iter();
+        return all.map(|reference| Read { reference: reference.to_string(), compared: Compared::NotLookedAt }).collect();
+    };
+    let compare = |(name, recorded): (&String, &lockkeeper::core::config::record::Recorded)| {
+        let object = name.split('[').next().unwrap_or(name);
+        let of_it = |what: &String| what == name || (!name.contains('[') && what.strip_prefix(object).is_some_and(|rest| rest.starts_with('[')));
+        let compared = match () {
+            () if changed.iter().any(of_it) => Compared::Different,
+            () if recorded.target != recorded.baseline || recorded.mixed => Compared::BeingRolled,
+            () if recorded.unverified => Compared::Unverified,
+            () => Compared::Same,
+        };
+        Read { reference: name.clone(), compared }
+    };
+    record.references.iter().map(compare).collect()
+}
+
+/// What can be done about a change that waits.
+fn advice(cluster: &Cluster, seen: &Seen, workload: &Workload, (change, template): (&str, bool), gates: &[Asked], judged: bool) -> Vec<Advice> {
+    let id = &workload.id;
+    let mut commands = Vec::new();
+    let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });
+    if gates.iter().any(|gate| gate.name == "approval" && gate.open == Some(false)) {
+        say("approve it (verb approve)", format!("{} {change}", cluster.command("approve", id)));
+        say("the same without this plugin", command(&seen.world, id, marks::APPROVE, change));
+    }
+    if judged {
+        say("let it through now, past every gate (verb bypass)", format!("{} {change}", cluster.command("bypass", id)));
+    } else {
+        say("let it go, as no policy holds it any more (verb bypass)", cluster.command("release", id));
+    }
+    if template {
+        say("take it back", cluster.command("undo", id));
+    }
+    say("follow it", cluster.command("wait", id));
+    commands
+}
+
+/// For a test's workloads.
+#[cfg(test)]
+pub fn named(name: &str) -> Story {
+    Story { workload: name.to_owned(), namespace: "shop".to_owned(), ..Story::default() }
+}

@@ -1,0 +1,171 @@
+//! What people read by the plugin, with no right but to view.
+
+use local_cluster::shared;
+use serde_json::{Value, json};
+
+use crate::{
+    plugin::{Person, ran},
+    support::{HOLDABLE, Shop, eventually, finish_work, operator, start_work},
+};
+
+fn parts(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
+    let _operator = operator();
+    let shop = Shop::gated("plugin-view").await;
+    let viewer = Person::with(&shop, "viewer", &["view"]);
+    let plugin = |arguments: &[&str]| viewer.ran(&shop, arguments, "");
+    shop.config_map("app", &[("key", "old")]).await;
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        let place = &format!("{}/{name}", kind.to_lowercase());
+        let mut manifest = shop.manifest(kind, name, "v1");
+        manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+        shop.apply(&manifest);
+        shop.marked(kind, name).await;
+        shop.up_to_date_one(name).await;
+        let ran = plugin(&["why", place]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let well = ["All is well: 2 of 2 pods", "Policy shop governs it. A change of its template would be held.", "ConfigMap/app: the same as when"];
+        parts(&ran.out, &well);
+
+        shop.kubectl(&["set", "image", place, "app=other:v2"]);
+        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"].as_str().unwrap().to_owned();
+        let told = || async { plugin(&["why", place]) };
+        let ran = eventually("the events are there", told, |ran| ran.out.contains("UpgradeHeld")).await;
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "a view is enough");
+        let sentences = [
+            "A change of it is held (ApprovalRequired): not approved yet.",
+            &format!("Change {id} was made by admin and waits since"),
+            "Its pods run on as they were",
+            "It goes on by itself once this gate is open: approval.",
+            "containers[app].image: other:v1 -> other:v2",
+            &format!("kubectl lockkeeper approve -n {} {place} {id}", shop.name),
+            &format!("kubectl lockkeeper bypass -n {} {place} {id}", shop.name),
+            &format!("kubectl lockkeeper undo -n {} {place}", shop.name),
+        ];
+        parts(&ran.out, &sentences);
+        assert!(!ran.out.contains('\u{1b}'), "no colours but on a terminal: {}", ran.out);
+
+        let json: Value = serde_json::from_str(&plugin(&["why", place, "-o", "json"]).out).unwrap();
+        assert_eq!((&json["phase"], &json["change"]["id"], &json["change"]["by"]), (&json!("Held"), &json!(id), &json!("admin")));
+        let approval = json["gates"].as_array().unwrap().iter().find(|gate| gate["name"] == "approval").unwrap();
+        assert_eq!(approval["open"], false);
+        assert_eq!(json["pods"].as_array().unwrap().len(), 2);
+        assert_eq!(json["reads"], json!([{"reference": "ConfigMap/app", "compared": "Same"}]));
+        let yaml: Value = serde_saphyr::from_str(&plugin(&["why", place, "-o", "yaml"]).out).unwrap();
+        assert_eq!(yaml["workload"], json!(place));
+
+        let ran = plugin(&["wait", place]);
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        parts(&ran.err, &[&format!("{place} waits for a person (change {id} by admin since"), "The whole story: kubectl lockkeeper why"]);
+    }
+    let ran = plugin(&["status", "-o", "wide"]);
+    assert_eq!(ran.code, Some(0));
+    parts(&ran.out, &["deployment/web-deployment", "statefulset/web-statefulset", "ApprovalRequired", "not approved yet"]);
+    let yaml: Value = serde_saphyr::from_str(&plugin(&["status", "-o", "yaml"]).out).unwrap();
+    assert_eq!(yaml.as_array().unwrap().len(), 2);
+    assert_eq!(plugin(&["volumes"]).code, Some(0));
+    // What only the right people may do, they are refused in the server's own words.
+    let ran = plugin(&["approve", "deployment/web-deployment"]);
+    assert_eq!(ran.code, Some(1));
+    parts(&ran.err, &["cannot patch resource"]);
+}
+
+#[tokio::test]
+async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
+    let _operator = operator();
+    let shop = Shop::open("plugin-says").await;
+    let gates = json!({"app": {"period": "1s"}});
+    shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms"}, "gates": gates, "rollout": {"deadline": "5s"}})).await;
+    shop.app("Deployment", "web", 1).await;
+    let address = shop.reachable("web").await[0].1.clone();
+    assert!(start_work(&address, 600.0), "its pod is busy");
+    let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
+    shop.set_image("web", "v2").await;
+    shop.waits("Deployment", "web", "AppGateClosed").await;
+    let ran = plugin(&["why", "deployment/web"]);
+    parts(&ran.out, &["It goes on by itself once this gate is open: app.", "says No since", "app       closed: "]);
+
+    // In CI: a line when something changes, and no code of a terminal.
+    let ran = plugin(&["wait", "deployment/web", "--timeout", "3s"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    parts(&ran.err, &["deployment/web is held (change ", " by admin since ", "says no", "not done within"]);
+    assert!(!ran.err.contains('\u{1b}') && !ran.err.contains('\r'), "{}", ran.err);
+    assert!(ran.err.lines().count() < 6, "{}", ran.err);
+
+    finish_work(&address);
+    assert_eq!(plugin(&["wait", "--all", "--timeout", "60s"]).code, Some(0));
+    shop.runs("Deployment", "web", "v2", 1).await;
+
+    // A rollout that fails.
+    let mut broken = shop.app_manifest("Deployment", "web", 1, "v3");
+    broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+    shop.apply(&broken);
+    let ran = plugin(&["wait", "deployment/web", "--timeout", "90s"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    parts(&ran.err, &["deployment/web failed"]);
+    shop.stands("web", "Failed", "DeadlineExceeded").await;
+    parts(&plugin(&["why", "deployment/web"]).out, &["Its rollout has failed (DeadlineExceeded)", "not ready"]);
+}
+
+#[tokio::test]
+async fn the_plugin_explains_what_nobody_governs() {
+    let _operator = operator();
+    let shop = Shop::gated("plugin-nobody").await;
+    let mut manifest = shop.manifest("Deployment", "web", "v1");
+    manifest["metadata"]["annotations"] = json!({"lockkeeper.dev/ignore": "true"});
+    shop.apply(&manifest);
+    shop.apply(&{
+        let mut agent = shop.manifest("DaemonSet", "agent", "v1");
+        agent["spec"].as_object_mut().unwrap().remove("replicas");
+        agent
+    });
+    let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
+    parts(&plugin(&["why", "deployment/web"]).out, &["No policy governs it: ignored (annotation lockkeeper.dev/ignore"]);
+    parts(&plugin(&["why", "daemonset/agent"]).out, &["No policy governs it: changes of it roll at once"]);
+    assert_eq!(plugin(&["status", "-o", "json"]).out.trim(), "[]");
+    parts(&plugin(&["status"]).err, &["No workload in namespace"]);
+}
+
+#[tokio::test]
+async fn kubectl_completes_the_commands_of_the_plugin() {
+    let _operator = operator();
+    let shop = Shop::open("plugin-complete").await;
+    shop.apply(&shop.manifest("Deployment", "web", "v1"));
+    // As a user installs it: two programs in the PATH.
+    let folder = std::env::temp_dir().join(format!("{}-path", shop.name));
+    std::fs::create_dir_all(&folder).unwrap();
+    let install = |name: &str, content: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(folder.join(name), content).unwrap();
+        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    install("kubectl-lockkeeper", &format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_kubectl-lockkeeper")));
+    let script = ran(&shop, &shared().kubeconfig, &["completion", "kubectl"], "");
+    assert_eq!(script.code, Some(0));
+    install("kubectl_complete-lockkeeper", &script.out);
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let complete = |words: &[&str]| {
+        let mut command = shared().command("kubectl");
+        let output = command.env("PATH", &path).args(["__complete", "lockkeeper"]).args(words).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    parts(&complete(&[""]), &["status\t", "plan\t", "why\t", ":4"]);
+    parts(&complete(&["wh"]), &["why\tThe whole story"]);
+    parts(&complete(&["why", "-n", &shop.name, "deployment/"]), &["deployment/web\n"]);
+    parts(&complete(&["why", "-n", &shop.name[..shop.name.len() - 1]]), &[&format!("{}\n", shop.name)]);
+    parts(&complete(&["plan", "-f", ""]), &[":0"]);
+    assert!(!complete(&["status", "--o"]).contains("__complete"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = ran(&shop, &shared().kubeconfig, &["completion", shell], "");
+        assert_eq!(script.code, Some(0));
+        parts(&script.out, &["kubectl-lockkeeper", "LOCKKEEPER_COMPLETE"]);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
