@@ -95,7 +95,12 @@ async fn helm_test_says_what_is_well_and_what_is_amiss_under_restricted_pod_secu
     let check = |seconds: &str| lockkeeper(&["check", "--timeout", seconds]);
     kubectl(&["delete", "validatingadmissionpolicybinding", "lockkeeper-self-restraint-workloads"]);
     let amiss = check("1");
-    assert!(!amiss.success && amiss.text.contains("AMISS  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"), "{}", amiss.text);
+    assert!(
+        !amiss.success
+            && amiss.text.contains("AMISS  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"),
+        "{}",
+        amiss.text
+    );
     operator.set(&[]);
     make_definition_old();
     let amiss = check("1");
@@ -124,7 +129,10 @@ async fn an_upgrade_brings_the_crd_along_also_where_it_was_left_or_lost_exclusiv
     operator.set(&[]);
     assert!(knows_priority(), "helm upgrade");
     // Its rights went with it.
-    assert!(!exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"]) && !exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE]));
+    assert!(
+        !exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"])
+            && !exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE])
+    );
 
     make_definition_old();
     operator.set(&["crds.upgrade=false"]);
@@ -254,7 +262,8 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
         "spec": {"policyName": "test-refusal", "validationActions": ["Deny"]}});
     let said = run("kubectl", &["apply", "-f", "-"], &manifest(&[refusal, binding]));
     assert!(said.success, "{}", said.text);
-    let refused = || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
+    let refused =
+        || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
     eventually("it is refused", refused, |refused| *refused).await;
     let said = lockkeeper(&["uninstall", "--held=Release", "--watch-namespaces", &shop.name, "--timeout=15"]);
     kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "test-refusal"]);

@@ -105,7 +105,11 @@ fn a_value_that_is_wrong_is_refused_where_it_stands() {
         ("podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable", "minimum: got 0, want 1"),
         ("serviceAccount.name=other", "/serviceAccount", "additional properties 'name' not allowed"),
         ("serviceMonitor.interval=often", "/serviceMonitor/interval", "does not match pattern"),
-        ("prometheusRule.alerts.LockkeeperHeld.enabled=true", "/prometheusRule/alerts", "additional properties 'LockkeeperHeld' not allowed"),
+        (
+            "prometheusRule.alerts.LockkeeperHeld.enabled=true",
+            "/prometheusRule/alerts",
+            "additional properties 'LockkeeperHeld' not allowed",
+        ),
         ("networkPolicy.apiServer.ports={0}", "/networkPolicy/apiServer/ports/0", "minimum: got 0, want 1"),
         ("networkPolicy.apiServer.cidrs={somewhere}", "/networkPolicy/apiServer/cidrs/0", "does not match pattern"),
         ("defaultPolicy.namespaces={Shop}", "/defaultPolicy/namespaces/0", "does not match pattern"),
@@ -123,7 +127,11 @@ async fn a_second_installation_is_refused_in_a_sentence() {
     for release in ["second", "lockkeeper"] {
         let said = helm(&["install", release, CHART, "-n", &shop.name, "--dry-run=server"]);
         let sentence = "Lockkeeper is installed in this cluster already: release lockkeeper in namespace lockkeeper-system";
-        assert!(!said.success && said.text.contains(sentence) && said.text.contains("helm upgrade lockkeeper -n lockkeeper-system"), "{}", said.text);
+        assert!(
+            !said.success && said.text.contains(sentence) && said.text.contains("helm upgrade lockkeeper -n lockkeeper-system"),
+            "{}",
+            said.text
+        );
     }
 }
 
@@ -138,9 +146,17 @@ async fn the_default_policy_goes_into_named_and_labelled_namespaces() {
     }
     kubectl(&["label", "namespace", &other.name, &format!("{label}=no")]);
     let said = helm(&[
-        "upgrade", "lockkeeper", CHART, "-n", "lockkeeper-system", "--dry-run=server", "--force-conflicts",
-        "--set", &format!("defaultPolicy.namespaces={{{},{}}}", named.name, labelled.name),
-        "--set", &format!("defaultPolicy.namespaceSelector.{}=yes", label.replace('.', "\\.")),
+        "upgrade",
+        "lockkeeper",
+        CHART,
+        "-n",
+        "lockkeeper-system",
+        "--dry-run=server",
+        "--force-conflicts",
+        "--set",
+        &format!("defaultPolicy.namespaces={{{},{}}}", named.name, labelled.name),
+        "--set",
+        &format!("defaultPolicy.namespaceSelector.{}=yes", label.replace('.', "\\.")),
     ]);
     kubectl(&["label", "namespace", "kube-system", &format!("{label}-")]);
     assert!(said.success, "{}", said.text);
