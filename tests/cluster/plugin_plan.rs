@@ -69,8 +69,7 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         };
         shop.apply(&manifest("v1", &["A", "B"]));
         shop.marked(kind, name).await;
-        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-        let before = version(&shop.get(kind, name).await);
+        let before = (shop.get(kind, name).await["spec"].clone(), shop.pods(name).await);
 
         // As it is: defaults are no changes, and what the files leave out is no deletion.
         has(&plan(&shop, &[manifest("v1", &["A", "B"])], &["--exit-code"]), 0, &["Nothing would happen"]);
@@ -85,7 +84,7 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         has(&ran, 10, &says);
         assert!(!ran.out.contains("not-to-be-shown"), "{}", ran.out);
         assert_eq!(plan(&shop, &[manifest("v2", &["A"])], &[]).code, Some(0), "without --exit-code");
-        assert_eq!(version(&shop.get(kind, name).await), before, "a plan changes nothing");
+        assert_eq!((shop.get(kind, name).await["spec"].clone(), shop.pods(name).await), before, "a plan changes nothing");
 
         // It is as was said; and what is there then is planned anew.
         shop.apply(&manifest("v2", &["A"]));
@@ -164,6 +163,12 @@ async fn the_plugin_plans_changes_of_config_by_the_keys_that_are_read() {
     let ran = plan(&shop, &[keys], &["--exit-code"]);
     has(&ran, 10, &["deployment/vault would roll for its config", "Secret/keys[token]"]);
     assert!(!ran.out.contains("new-secret") && !ran.out.contains("bmV3LXNlY3JldA"), "{}", ran.out);
+
+    // A refusal may quote what it refuses.
+    let wrong = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"token": 424_242}});
+    let found = planned(&shop, &[wrong]);
+    outcome(&found, "secret/keys", "Refused");
+    assert!(!found.to_string().contains("424242"), "{found:#}");
 
     // The apply does what was said.
     shop.apply(&config_map("new", "old"));
@@ -268,6 +273,37 @@ async fn the_plugin_plans_what_would_be_at_risk() {
 }
 
 #[tokio::test]
+async fn the_plugin_plans_in_which_order_workloads_go() {
+    let _operator = operator();
+    let shop = Shop::open("plan-steps").await;
+    let step = |name: &str, more: Value| {
+        let mut step = json!({"name": name, "selector": {"matchLabels": {"app": name}}});
+        step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step
+    };
+    let steps = json!([step("db", json!({})), step("api", json!({"restartWith": "Previous"})), step("web", json!({}))]);
+    shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms"}, "rollout": {"steps": steps}})).await;
+    for name in ["db", "api", "web"] {
+        shop.apply(&shop.manifest("Deployment", name, "v1"));
+    }
+    for name in ["db", "api", "web"] {
+        shop.marked("Deployment", name).await;
+    }
+    let found = planned(&shop, &[shop.manifest("Deployment", "db", "v2"), shop.manifest("Deployment", "web", "v2")]);
+    assert_eq!(outcome(&found, "deployment/db", "Hold")["waitsFor"], Value::Null, "its turn is first");
+    let api = outcome(&found, "deployment/api", "ConfigHold");
+    assert!(api["because"].to_string().contains("restarts with step db"), "{api:#}");
+    let web = outcome(&found, "deployment/web", "Hold");
+    assert!(web["waitsFor"][0]["message"].as_str().unwrap().contains("step web comes after deployment/db"), "{web:#}");
+    outcome(&planned(&shop, &[shop.manifest("Deployment", "web", "v2")]), "deployment/api", "Unchanged");
+
+    // It goes as was said.
+    shop.apply(&shop.manifest("Deployment", "db", "v2"));
+    shop.all_run("Deployment", "db", "other:v2", 2).await;
+    shop.rolled("api", 1).await;
+}
+
+#[tokio::test]
 async fn the_plugin_plans_for_somebody_who_may_only_view() {
     let _operator = operator();
     let shop = Shop::gated("plan-view").await;
@@ -284,7 +320,7 @@ async fn the_plugin_plans_for_somebody_who_may_only_view() {
     shop.marked("Deployment", "web").await;
     let config = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"key": value}});
     let plan = |objects: &[Value]| viewer.ran(&shop, &["plan", "-f", "-", "--exit-code"], &documents(objects));
-    let reduced = "You may not try deployments out on the API server";
+    let reduced = "The API server cannot be asked what it would make of deployments";
     has(&plan(&[manifest("v1")]), 0, &["Nothing would happen", reduced]);
     has(
         &plan(&[manifest("v2")]),

@@ -103,7 +103,14 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     assert!(!ran.err.contains('\u{1b}') && !ran.err.contains('\r'), "{}", ran.err);
     assert!(ran.err.lines().count() < 6, "{}", ran.err);
 
+    let ran = plugin(&["ask", "deployment/web", "--timeout", "1s", "-o", "json"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let asked: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&asked["open"], &asked["pods"][0]["answer"]), (&json!(false), &json!("No")));
+
     finish_work(&address);
+    let ran = plugin(&["ask", "deployment/web", "--timeout", "30s"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(plugin(&["wait", "--all", "--timeout", "60s"]).code, Some(0));
     shop.runs("Deployment", "web", "v2", 1).await;
 

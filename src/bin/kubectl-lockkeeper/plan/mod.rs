@@ -3,6 +3,7 @@
 mod judge;
 mod manifests;
 mod merge;
+mod outcome;
 mod report;
 mod world;
 
@@ -14,8 +15,9 @@ use std::{
 use lockkeeper::{core::config::digest::Key, shell::clock, shell::digest::set_key};
 
 use self::{
-    judge::{Line, Outcome, Plan, Situation},
+    judge::Situation,
     manifests::Manifest,
+    outcome::{Line, Outcome, Plan},
     world::{Kind, Worlds},
 };
 use crate::{

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
+    api::{Approval, Attention, Phase, Reason, UpgradePolicySpec, marks},
     core::{
         config::record::Record,
-        gates::{self, Closed, Gate},
+        gates::{self, Closed, Gate, windows::Standing},
         governs::{GovernanceMark, governance},
         hold::{
             marking,
@@ -258,7 +258,13 @@ impl Story {
         if let Some((change, by, causes)) = waiting(workload) {
             if let Some((policy, spec)) = policy.and_then(|policy| Some((policy, policy.spec.as_ref().ok()?))) {
                 let asked = ask(seen, workload, policy, spec, (&change, by.as_deref(), causes), now);
-                story.gates = asked.into_iter().map(of_gate).collect();
+                story.gates =
+                    asked.into_iter().map(of_gate).filter(|gate| gate.open == Some(false) || is_asked_for(gate.name, spec)).collect();
+                if let Some(windows) = story.gates.iter_mut().find(|gate| gate.name == "windows" && gate.open == Some(true))
+                    && let Standing::Open { until: Some(until) } = policy.windows.judge(now)
+                {
+                    windows.message = format!("until {}", until.strftime("%Y-%m-%d %H:%M UTC"));
+                }
                 story.gates.extend(asked_by_the_operator(spec, attention));
             }
             story.commands = advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy.is_some());
@@ -291,6 +297,15 @@ fn of_gate((name, gate): (&'static str, Gate)) -> Asked {
         Gate::Open => Asked { name, open: Some(true), message: String::new() },
         Gate::Closed(Closed { message, .. }) => Asked { name, open: Some(false), message },
     }
+}
+
+/// Whether a policy asks for a gate: one that it does not ask for is open, and not worth a word.
+fn is_asked_for(gate: &str, spec: &UpgradePolicySpec) -> bool {
+    spec.gates.as_ref().is_some_and(|gates| match gate {
+        "windows" => !gates.windows.is_empty(),
+        "approval" => gates.approval != Approval::NotRequired,
+        _ => false,
+    })
 }
 
 /// The gates that only the operator can ask, as it has reported them: the turn of the workload, and its pods.

@@ -100,7 +100,9 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
 fn next(gates: &[Asked]) -> Option<String> {
     let closed: Vec<_> = gates.iter().filter(|gate| gate.open == Some(false)).map(|gate| gate.name).collect();
     let later: Vec<_> = gates.iter().filter(|gate| gate.open.is_none()).map(|gate| gate.name).collect();
-    let after = if later.is_empty() { String::new() } else { format!("; after that it asks {}", later.join(" and ")) };
+    let turn = |name: &&str| if *name == "app" { "its pods are asked" } else { "its turn is waited for" };
+    let after =
+        if later.is_empty() { String::new() } else { format!("; then {}", later.iter().map(turn).collect::<Vec<_>>().join(", and ")) };
     Some(match closed.as_slice() {
         [] if gates.is_empty() => return None,
         [] => "No gate that can be asked from here is closed: it goes on by itself.".to_owned(),
@@ -123,7 +125,8 @@ fn sentence(text: &str) -> String {
 
 fn gate(gate: &Asked) -> String {
     let state = match gate.open {
-        Some(true) => style::good("open"),
+        Some(true) if gate.message.is_empty() => style::good("open"),
+        Some(true) => format!("{}: {}", style::good("open"), gate.message),
         Some(false) => format!("{}: {}", style::bad("closed"), gate.message),
         None => style::quiet("not asked before those above are open"),
     };
@@ -189,7 +192,7 @@ mod tests {
             "A change of it is held (ApprovalRequired): not approved yet.",
             "Change 7 was made by ann and waits since 13:46:40 UTC (3m 12s).",
             "Its pods run on as they were",
-            "It goes on by itself once this gate is open: approval; after that it asks app.",
+            "It goes on by itself once this gate is open: approval; then its pods are asked.",
             "approval  closed: because",
             "app       not asked before those above are open",
         ] {
