@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use k8s_openapi::{
-    api::coordination::v1::Lease, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition, apimachinery::pkg::apis::meta::v1::MicroTime,
+    api::coordination::v1::Lease, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
     Api, Client,
@@ -41,7 +42,10 @@ pub async fn run(settings: CheckSettings) -> Result<String, String> {
         ];
         let all_well = findings.iter().all(Result::is_ok);
         if all_well || begun.elapsed() >= Duration::from_secs(settings.timeout) {
-            let lines: Vec<_> = findings.into_iter().map(|finding| finding.map_or_else(|amiss| format!("AMISS  {amiss}"), |well| format!("well   {well}"))).collect();
+            let lines: Vec<_> = findings
+                .into_iter()
+                .map(|finding| finding.map_or_else(|amiss| format!("AMISS  {amiss}"), |well| format!("well   {well}")))
+                .collect();
             let said = lines.join("\n");
             return if all_well { Ok(said) } else { Err(format!("something is amiss:\n{said}")) };
         }
@@ -50,7 +54,8 @@ pub async fn run(settings: CheckSettings) -> Result<String, String> {
 }
 
 async fn server(client: &Client) -> Result<String, String> {
-    let version = within(client.apiserver_version()).await.map_err(|error| format!("the API server does not answer: {}", error.sentence()))?;
+    let version =
+        within(client.apiserver_version()).await.map_err(|error| format!("the API server does not answer: {}", error.sentence()))?;
     Ok(format!("the API server, Kubernetes {}, answers", version.git_version))
 }
 

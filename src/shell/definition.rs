@@ -26,9 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Says in a sentence what keeps it from being written or served.
 pub async fn apply() -> Result<String, String> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client().await?);
-    let wanted: Value = crd::yaml()
-        .map_err(|error| error.to_string())
-        .and_then(|text| serde_saphyr::from_str(&text).map_err(|error| error.to_string()))?;
+    let wanted: Value =
+        crd::yaml().map_err(|error| error.to_string()).and_then(|text| serde_saphyr::from_str(&text).map_err(|error| error.to_string()))?;
     let force = PatchParams::apply(marks::FIELD_MANAGER).force();
     within(definitions.patch(crd::NAME, &force, &Patch::Apply(&wanted)))
         .await
@@ -60,8 +59,7 @@ pub fn is_established(definition: &CustomResourceDefinition) -> bool {
 /// When there is none.
 pub async fn client() -> Result<Client, String> {
     let config = Config::infer().await;
-    let mut config =
-        config.map_err(|error| format!("no cluster to talk to: set KUBECONFIG, or run in a pod ({})", with_causes(&error)))?;
+    let mut config = config.map_err(|error| format!("no cluster to talk to: set KUBECONFIG, or run in a pod ({})", with_causes(&error)))?;
     // What fails is tried again where it can be seen.
     config.default_retry = false;
     Client::try_from(config).map_err(|error| format!("the client cannot be made: {error}"))

@@ -96,6 +96,13 @@ impl Drop for OperatorAlone {
 }
 
 fn helm(values: &[&str]) {
+    // One whose uninstallation was refused can only be uninstalled, as helm has it.
+    let history = shared().command("helm").args(["status", "lockkeeper", "-n", "lockkeeper-system"]).output().unwrap();
+    if String::from_utf8_lossy(&history.stdout).contains("STATUS: uninstalling") {
+        let mut command = shared().command("helm");
+        command.args(["uninstall", "lockkeeper", "-n", "lockkeeper-system", "--no-hooks"]);
+        run(command);
+    }
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper");
     let mut command = shared().command("helm");
     command.args(["upgrade", "--install", "lockkeeper", chart, "-n", "lockkeeper-system", "--create-namespace", "--force-conflicts"]);

@@ -36,8 +36,7 @@ const HELD: u64 = i32::MAX as u64;
 /// stays as it is, our config-hash included: without it the pods would roll once more.
 pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value> {
     let goes = |mark: &&&str| !spared.contains(mark) && annotation(object, mark).is_some();
-    let mut patch: Vec<_> =
-        OURS.iter().filter(goes).map(|mark| json!({"op": "remove", "path": pointer("annotations", mark)})).collect();
+    let mut patch: Vec<_> = OURS.iter().filter(goes).map(|mark| json!({"op": "remove", "path": pointer("annotations", mark)})).collect();
     if !object["metadata"]["labels"][marks::GOVERNED].is_null() {
         patch.push(json!({"op": "remove", "path": pointer("labels", marks::GOVERNED)}));
     }
@@ -46,7 +45,9 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
     let step = annotation(object, marks::PARTITION).and_then(|step| step.parse().ok());
     // What somebody has set otherwise since admission went is their word.
     match kind {
-        WorkloadKind::Deployment if spec["paused"] == true && is_held(object) && annotation(object, marks::DECLARED_PAUSED) != Some("true") => {
+        WorkloadKind::Deployment
+            if spec["paused"] == true && is_held(object) && annotation(object, marks::DECLARED_PAUSED) != Some("true") =>
+        {
             patch.push(json!({"op": "remove", "path": "/spec/paused"}));
         }
         WorkloadKind::StatefulSet if (is_held(object) && partition == HELD) || step == Some(partition) => {
@@ -160,7 +161,10 @@ mod tests {
     fn records_are_spared_and_a_users_own_pause_stays() {
         let left = unmarked(WorkloadKind::Deployment, held(("", ""), json!({"paused": true})), &RECORDS);
         let marks_left: Vec<_> = left["metadata"]["annotations"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(marks_left, ["lockkeeper.dev/config", "lockkeeper.dev/ignore", "lockkeeper.dev/rollout", "lockkeeper.dev/rollouts", "mine"]);
+        assert_eq!(
+            marks_left,
+            ["lockkeeper.dev/config", "lockkeeper.dev/ignore", "lockkeeper.dev/rollout", "lockkeeper.dev/rollouts", "mine"]
+        );
         let own = json!({"metadata": {"labels": {marks::GOVERNED: "true"}, "annotations": {}}, "spec": {"paused": true}});
         assert_eq!(unmarked(WorkloadKind::Deployment, own, &[])["spec"]["paused"], true);
     }

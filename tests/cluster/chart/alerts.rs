@@ -109,9 +109,8 @@ fn alerts_and_dashboard_ask_for_metrics_and_labels_that_there_are() {
 fn trouble(alert: &str, metrics: &Metrics) {
     let ago = |seconds: i64| Timestamp::from_second(NOW - seconds).ok();
     let phase = |phase: Phase| Census { phases: BTreeMap::from([(phase, 1)]), ..Census::default() };
-    let condition = |kind: &str, status: &str| {
-        Census { conditions: BTreeMap::from([((kind.to_owned(), status.to_owned()), 1)]), ..Census::default() }
-    };
+    let condition =
+        |kind: &str, status: &str| Census { conditions: BTreeMap::from([((kind.to_owned(), status.to_owned()), 1)]), ..Census::default() };
     let census = |census: Census| metrics.set_namespace("shop", census);
     let volume = |state: State| metrics.set_volumes("shop", BTreeMap::from([(state, (1, 1 << 30))]));
     match alert {

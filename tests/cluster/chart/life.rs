@@ -12,7 +12,7 @@ use crate::support::{HOLDABLE, OperatorAlone, Said, Shop, eventually, kubectl, m
 const NAMESPACE: &str = "lockkeeper-system";
 const DEFINITION: &str = "upgradepolicies.lockkeeper.dev";
 
-/// What the pods of a hook wrote, the newest last.
+/// What the newest pod of a hook wrote.
 fn said_by(hook: &str) -> String {
     let pods = shared().kubeconfig.parent().unwrap().join("pods").join(NAMESPACE);
     let mut logs: Vec<_> = std::fs::read_dir(pods)
@@ -24,11 +24,18 @@ fn said_by(hook: &str) -> String {
         .map(|file| (file.metadata().unwrap().modified().unwrap(), file.path()))
         .collect();
     logs.sort();
-    logs.iter().map(|(_, path)| std::fs::read_to_string(path).unwrap()).collect()
+    logs.last().map(|(_, path)| std::fs::read_to_string(path).unwrap()).unwrap_or_default()
 }
 
 fn uninstall() -> Said {
     helm(&["uninstall", "lockkeeper", "-n", NAMESPACE])
+}
+
+/// Other tests may have left something held in their namespaces.
+fn uninstall_and_release() {
+    kubectl(&["annotate", "deployment/lockkeeper", "-n", NAMESPACE, "lockkeeper.dev/uninstall=Release", "--overwrite"]);
+    let said = uninstall();
+    assert!(said.success, "{}{}", said.text, said_by("uninstall"));
 }
 
 fn exists(what: &[&str]) -> bool {
@@ -88,7 +95,12 @@ async fn helm_test_says_what_is_well_and_what_is_amiss_under_restricted_pod_secu
     let check = |seconds: &str| lockkeeper(&["check", "--timeout", seconds]);
     kubectl(&["delete", "validatingadmissionpolicybinding", "lockkeeper-self-restraint-workloads"]);
     let amiss = check("1");
-    assert!(!amiss.success && amiss.text.contains("AMISS  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"), "{}", amiss.text);
+    assert!(
+        !amiss.success
+            && amiss.text.contains("AMISS  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"),
+        "{}",
+        amiss.text
+    );
     operator.set(&[]);
     make_definition_old();
     let amiss = check("1");
@@ -117,15 +129,17 @@ async fn an_upgrade_brings_the_crd_along_also_where_it_was_left_or_lost_exclusiv
     operator.set(&[]);
     assert!(knows_priority(), "helm upgrade");
     // Its rights went with it.
-    assert!(!exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"]) && !exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE]));
+    assert!(
+        !exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"])
+            && !exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE])
+    );
 
     make_definition_old();
     operator.set(&["crds.upgrade=false"]);
     assert!(!knows_priority(), "not if it is switched off");
 
     // It is left by an uninstallation, with the policies.
-    let said = uninstall();
-    assert!(said.success, "{}{}", said.text, said_by("uninstall"));
+    uninstall_and_release();
     assert!(!knows_priority());
     assert_eq!(shop.get("UpgradePolicy", "shop").await["spec"]["selector"], json!({}));
     install_again(&operator);
@@ -158,12 +172,11 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
 
     // With the operator stopped, and the word of its administrator: what is left goes, and nothing of ours acts on anything.
     operator.stop();
-    kubectl(&["annotate", "deployment/lockkeeper", "-n", NAMESPACE, "lockkeeper.dev/uninstall=Release"]);
-    let said = uninstall();
+    uninstall_and_release();
     let report = said_by("uninstall");
-    assert!(said.success, "{}{report}", said.text);
     let (kind, name) = &held[1];
-    assert!(report.contains(&format!("held changes that roll out now: {}/{name}", kind.to_lowercase())), "{report}");
+    assert!(report.contains("held changes that roll out now: "), "{report}");
+    assert!(report.contains(&format!("{}/{name} in namespace {}", kind.to_lowercase(), shop.name)), "{report}");
     shop.all_run(kind, name, "other:v2", 2).await;
     for (kind, name) in held.iter().map(|(kind, name)| (*kind, name.as_str())).chain([("Deployment", "free")]) {
         shop.is_free(kind, name).await;
@@ -173,11 +186,12 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
         assert!(mark(&object, "config").is_some(), "{name}: what a new installation goes on from");
     }
     // And nothing of the installation is left that could.
-    let everywhere = "mutatingadmissionpolicies,validatingadmissionpolicies,mutatingadmissionpolicybindings,validatingadmissionpolicybindings,\
-                      clusterroles,clusterrolebindings";
-    let left = kubectl(&["get", everywhere, "-o", "name", "-l", "app.kubernetes.io/part-of=lockkeeper"]);
-    assert_eq!(left.trim(), "");
-    assert!(!exists(&["deployment,job,serviceaccount,role,rolebinding", "-n", NAMESPACE, "-l", "app.kubernetes.io/part-of=lockkeeper"]));
+    let cluster_wide = "mutatingadmissionpolicies,validatingadmissionpolicies,mutatingadmissionpolicybindings,validatingadmissionpolicybindings,\
+                        clusterroles,clusterrolebindings";
+    let namespaced = "deployment,job,serviceaccount,role,rolebinding,service,poddisruptionbudget";
+    let ours = "app.kubernetes.io/part-of=lockkeeper";
+    let left = || async { exists(&[cluster_wide, "-l", ours]) || exists(&[namespaced, "-l", ours, "-n", NAMESPACE]) };
+    eventually("nothing of it is left", left, |left| !left).await;
     shop.kubectl(&["set", "image", "deployment/free", "app=other:v2"]);
     shop.all_run("Deployment", "free", "other:v2", 2).await;
 
@@ -217,15 +231,15 @@ async fn a_strategy_that_admission_changed_is_as_declared_after_uninstalling_exc
     let operator = operator_alone();
     let shop = Shop::gated("uninstall-strategy").await;
     shop.guarded("Deployment", "web").await;
-    // As the operator marks a Deployment whose rollout would deadlock on its volume.
-    let account = format!("system:serviceaccount:{NAMESPACE}:lockkeeper");
     operator.stop();
-    kubectl(&[
-        "annotate", "deployment/web", "-n", &shop.name, "lockkeeper.dev/volume-access=exclusive", "--as", &account,
-    ]);
+    // As the operator marks a Deployment whose rollout would deadlock on its volume.
+    let request = http::Request::patch(format!("/apis/apps/v1/namespaces/{}/deployments/web", shop.name))
+        .header("Content-Type", "application/merge-patch+json")
+        .header("Impersonate-User", format!("system:serviceaccount:{NAMESPACE}:lockkeeper"))
+        .body(json!({"metadata": {"annotations": {"lockkeeper.dev/volume-access": "exclusive"}}}).to_string().into_bytes());
+    shop.client.request::<Value>(request.unwrap()).await.unwrap();
     assert_eq!(shop.get("Deployment", "web").await["spec"]["strategy"]["type"], "Recreate");
-    let said = uninstall();
-    assert!(said.success, "{}{}", said.text, said_by("uninstall"));
+    uninstall_and_release();
     let object = shop.get("Deployment", "web").await;
     let declared = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
     assert_eq!((&object["spec"]["strategy"], mark(&object, "declared-strategy")), (&declared, None));
@@ -248,9 +262,10 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
         "spec": {"policyName": "test-refusal", "validationActions": ["Deny"]}});
     let said = run("kubectl", &["apply", "-f", "-"], &manifest(&[refusal, binding]));
     assert!(said.success, "{}", said.text);
-    let refused = || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
+    let refused =
+        || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
     eventually("it is refused", refused, |refused| *refused).await;
-    let said = lockkeeper(&["uninstall", "--timeout", "15"]);
+    let said = lockkeeper(&["uninstall", "--held=Release", "--watch-namespaces", &shop.name, "--timeout=15"]);
     kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "test-refusal"]);
     assert!(!said.success && said.text.contains("after 15 s web in namespace") && said.text.contains("not on a Sunday"), "{}", said.text);
     // It goes on as before.
@@ -262,8 +277,7 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
 #[tokio::test]
 async fn the_manifest_for_kubectl_installs_what_holds_and_releases_exclusively() {
     let operator = operator_alone();
-    let said = uninstall();
-    assert!(said.success, "{}{}", said.text, said_by("uninstall"));
+    uninstall_and_release();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/install.yaml");
     kubectl(&["apply", "--server-side", "--force-conflicts", "-f", path]);
     operator.ready();

@@ -43,8 +43,9 @@ fn rendered(arguments: &[&str]) -> Vec<Value> {
 }
 
 fn documents(text: &str) -> Vec<Value> {
-    let all = text.split("\n---").map(|document| serde_saphyr::from_str::<Value>(document).unwrap_or_else(|error| panic!("{error}: {document}")));
-    all.filter(|object| !object.is_null()).collect()
+    let says = |document: &&str| document.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let all = text.split("\n---").filter(says);
+    all.map(|document| serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error}: {document}"))).collect()
 }
 
 /// The arguments that name a values file of `ci/`.

@@ -66,7 +66,9 @@ impl Scrape {
                 _ => Vec::new(),
             },
             Expr::Aggregate(aggregate) if aggregate.op.to_string() == "max" => {
-                let Some(LabelModifier::Exclude(without)) = &aggregate.modifier else { panic!("max without (…) is known: {aggregate:?}") };
+                let Some(LabelModifier::Exclude(without)) = &aggregate.modifier else {
+                    panic!("max without (…) is known: {aggregate:?}")
+                };
                 let mut largest: BTreeMap<BTreeMap<String, String>, f64> = BTreeMap::new();
                 for (mut labels, value) in self.evaluate(&aggregate.expr) {
                     labels.retain(|key, _| !without.labels.contains(key));
@@ -78,7 +80,8 @@ impl Scrape {
             // One side is a number: everything else would have to be matched by labels.
             Expr::Binary(binary) => {
                 let (left, right) = (self.evaluate(&binary.lhs), self.evaluate(&binary.rhs));
-                let number = |side: &Expr| matches!(side, Expr::NumberLiteral(_)) || matches!(side, Expr::Call(call) if call.func.name == "time");
+                let number =
+                    |side: &Expr| matches!(side, Expr::NumberLiteral(_)) || matches!(side, Expr::Call(call) if call.func.name == "time");
                 assert!(number(&binary.lhs) || number(&binary.rhs), "one side is a number: {binary:?}");
                 let pairs = left.iter().flat_map(|left| right.iter().map(move |right| (left, right)));
                 let labels = |(left, right): &(&Sample, &Sample)| if number(&binary.lhs) { right.0.clone() } else { left.0.clone() };

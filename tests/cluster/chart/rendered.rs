@@ -86,6 +86,8 @@ async fn the_api_server_accepts_what_every_values_file_renders() {
         let of_prometheus = |object: &Value| object["apiVersion"] == "monitoring.coreos.com/v1";
         let left_out = objects.extract_if(.., |object| of_prometheus(object)).count();
         assert_eq!(left_out, if name == "everything" { 2 } else { 0 }, "{name}");
+        // Its account comes with the hook; `helm test` itself is tried elsewhere.
+        objects.retain(|object| object["kind"] != "Pod");
         let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
         let said = run("kubectl", &apply, &manifest(&objects));
         assert!(said.success, "{name}: {}", said.text);
@@ -103,19 +105,17 @@ fn a_value_that_is_wrong_is_refused_where_it_stands() {
         ("podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable", "minimum: got 0, want 1"),
         ("serviceAccount.name=other", "/serviceAccount", "additional properties 'name' not allowed"),
         ("serviceMonitor.interval=often", "/serviceMonitor/interval", "does not match pattern"),
-        ("prometheusRule.alerts.LockkeeperHeld.enabled=true", "/prometheusRule/alerts", "additional properties 'LockkeeperHeld' not allowed"),
+        (
+            "prometheusRule.alerts.LockkeeperHeld.enabled=true",
+            "/prometheusRule/alerts",
+            "additional properties 'LockkeeperHeld' not allowed",
+        ),
         ("networkPolicy.apiServer.ports={0}", "/networkPolicy/apiServer/ports/0", "minimum: got 0, want 1"),
         ("networkPolicy.apiServer.cidrs={somewhere}", "/networkPolicy/apiServer/cidrs/0", "does not match pattern"),
         ("defaultPolicy.namespaces={Shop}", "/defaultPolicy/namespaces/0", "does not match pattern"),
-        ("defaultPolicy.spec=null", "/defaultPolicy", "spec"),
         ("commonLabels.team=null,commonLabels.floor=2", "/commonLabels/floor", "want string"),
     ] {
         let said = helm(&["template", "lockkeeper", CHART, "--set", value]);
-        if value.contains("defaultPolicy.spec=null") {
-            // Helm takes a null for "leave out": without a spec there is nothing to render, and nowhere to.
-            assert!(said.success, "{value}: {}", said.text);
-            continue;
-        }
         assert!(!said.success && said.text.contains(place) && said.text.contains(sentence), "{value}: {}", said.text);
     }
 }
@@ -127,7 +127,11 @@ async fn a_second_installation_is_refused_in_a_sentence() {
     for release in ["second", "lockkeeper"] {
         let said = helm(&["install", release, CHART, "-n", &shop.name, "--dry-run=server"]);
         let sentence = "Lockkeeper is installed in this cluster already: release lockkeeper in namespace lockkeeper-system";
-        assert!(!said.success && said.text.contains(sentence) && said.text.contains("helm upgrade lockkeeper -n lockkeeper-system"), "{}", said.text);
+        assert!(
+            !said.success && said.text.contains(sentence) && said.text.contains("helm upgrade lockkeeper -n lockkeeper-system"),
+            "{}",
+            said.text
+        );
     }
 }
 
@@ -142,9 +146,17 @@ async fn the_default_policy_goes_into_named_and_labelled_namespaces() {
     }
     kubectl(&["label", "namespace", &other.name, &format!("{label}=no")]);
     let said = helm(&[
-        "upgrade", "lockkeeper", CHART, "-n", "lockkeeper-system", "--dry-run=server", "--force-conflicts",
-        "--set", &format!("defaultPolicy.namespaces={{{},{}}}", named.name, labelled.name),
-        "--set", &format!("defaultPolicy.namespaceSelector.{}=yes", label.replace('.', "\\.")),
+        "upgrade",
+        "lockkeeper",
+        CHART,
+        "-n",
+        "lockkeeper-system",
+        "--dry-run=server",
+        "--force-conflicts",
+        "--set",
+        &format!("defaultPolicy.namespaces={{{},{}}}", named.name, labelled.name),
+        "--set",
+        &format!("defaultPolicy.namespaceSelector.{}=yes", label.replace('.', "\\.")),
     ]);
     kubectl(&["label", "namespace", "kube-system", &format!("{label}-")]);
     assert!(said.success, "{}", said.text);
