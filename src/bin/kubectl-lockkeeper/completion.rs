@@ -165,7 +165,7 @@ fn value_of(flags: &[&str], words: &[String]) -> Option<String> {
             return words.next().cloned();
         }
         let joined = |flag: &&str| word.strip_prefix(*flag).and_then(|rest| rest.strip_prefix('=')).map(str::to_owned);
-        if let Some(value) = flags.iter().find_map(|flag| joined(&flag)) {
+        if let Some(value) = flags.iter().find_map(joined) {
             return Some(value);
         }
     }
