@@ -23,6 +23,11 @@ cluster: build ## Start a Kubernetes cluster on this machine, and keep it until 
 demo: build ## Watch Lockkeeper at work on a cluster of its own
 	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- demo/demo.sh
 
+.PHONY: walk
+walk: build ## Do what the README's ten minutes say, on a cluster of its own
+	awk '/^```sh walk/ {on = 1; next} /^```/ {on = 0} on' README.md > $(TARGET)/walk.sh
+	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- sh -ex $(TARGET)/walk.sh
+
 # What needs the operator for itself would make all others wait each time: those tests, whose names end in _exclusively, go first, one by one.
 ifeq ($(ONLY),)
 RUN_TESTS = cargo test --workspace --test cluster -- --test-threads=1 _exclusively; cargo test --workspace -- --test-threads=10 --skip _exclusively

@@ -5,19 +5,12 @@ use kube::api::{Patch, PatchParams};
 use local_cluster::shared;
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, env, eventually, http_get, kubectl, mark, named, operator_alone};
+use crate::support::{HOLDABLE, Shop, address_of, env, eventually, http_get, kubectl, mark, named, operator_alone, replicas};
 
 /// The workload that waits for nothing.
 const FREE: &str = "free";
 /// The one whose config waits.
 const PENDING: &str = "pending";
-
-/// Each pod of the operator that runs, with its address.
-fn replicas() -> Vec<(String, String)> {
-    let fields = "jsonpath={range .items[?(@.status.phase=='Running')]}{.metadata.name} {.status.podIP}{\"\\n\"}{end}";
-    let pods = kubectl(&["get", "pods", "-n", "lockkeeper-system", "-l", "app.kubernetes.io/name=lockkeeper", "-o", fields]);
-    pods.lines().filter_map(|line| line.split_once(' ')).map(|(name, address)| (name.to_owned(), address.to_owned())).collect()
-}
 
 /// Whether the replica at this address acts; none if it does not answer.
 fn leads(address: &str) -> Option<bool> {
@@ -26,8 +19,9 @@ fn leads(address: &str) -> Option<bool> {
 }
 
 /// Waits until one of the operator's pods acts; its name and its address.
-async fn leader() -> (String, String) {
-    let acting = || async { replicas().into_iter().find(|(_, address)| leads(address) == Some(true)) };
+async fn acting() -> (String, String) {
+    let with_address = |pod: String| Some(pod.clone()).zip(Some(address_of(&pod)).filter(|address| !address.is_empty()));
+    let acting = || async { replicas().into_iter().filter_map(with_address).find(|(_, address)| leads(address) == Some(true)) };
     eventually("a replica acts", acting, Option::is_some).await.unwrap()
 }
 
@@ -145,7 +139,7 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     let alone = operator_alone();
     let scene = Scene::set("control-plane").await;
     let shop = &scene.shop;
-    let (_, address) = leader().await;
+    let (_, address) = acting().await;
 
     // Away until whoever led acts no longer.
     let Some(outage) = shared().outage(&["kube-apiserver", "kube-controller-manager"]).unwrap() else { return };
@@ -162,7 +156,7 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
 
     // Writes take seconds each, then none goes through until it leads no longer; what is written meanwhile is written once.
     let etcd = shared().control_plane("etcd").unwrap();
-    let (_, address) = leader().await;
+    let (_, address) = acting().await;
     let writer = std::thread::spawn({
         let namespace = shop.name.clone();
         move || kubectl(&["patch", "configmap", FREE, "-n", &namespace, "--type=merge", "-p", r#"{"data": {"key": "newest"}}"#])
@@ -177,7 +171,7 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     eventually("it leads no longer", || async { leads(&address) }, |leads| *leads == Some(false)).await;
     drop(frozen);
     writer.join().unwrap();
-    leader().await;
+    acting().await;
     shop.rolled(FREE, 2).await;
     shop.all_read(FREE, "KEY", "newest").await;
     scene.stands().await;
@@ -235,7 +229,7 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_more_and_a_drained_node_takes_no
     drop(other_node);
 
     // The leader is frozen for so long that another takes over and does what is to be done.
-    let (pod, address) = leader().await;
+    let (pod, address) = acting().await;
     let Some(process) = shared().container("lockkeeper-system", &pod, "lockkeeper") else { return };
     let before = written(&address);
     let frozen = process.freeze().unwrap();
@@ -258,7 +252,7 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_more_and_a_drained_node_takes_no
     scene.stands().await;
     scene.holds_the_first_write().await;
     shop.write(FREE, "key", "newest").await;
-    leader().await;
+    acting().await;
     shop.rolled(FREE, 3).await;
     scene.ends_well().await;
 }
@@ -291,14 +285,10 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
     shop.a_second_passes().await;
 
     let kill = || async {
-        let (pod, _) = leader().await;
+        let (pod, _) = acting().await;
         shared().container("lockkeeper-system", &pod, "lockkeeper").map(|process| process.kill().unwrap())
     };
-    // In the quiet time, in the middle of the rollouts, and of a release.
     shop.write(FREE, "key", "new").await;
-    if kill().await.is_none() {
-        return;
-    }
     let rolled = || async {
         let mut sum = 0;
         for name in &many {
@@ -307,10 +297,13 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
         sum
     };
     eventually("some are rolled", rolled, |sum| *sum >= 1).await;
-    kill().await;
+    // In the middle of the rollouts, and of a release.
+    if kill().await.is_none() {
+        return;
+    }
     let set = &named("held", "StatefulSet");
     let id = shop.is_held("StatefulSet", set).await;
-    leader().await;
+    acting().await;
     shop.annotate("StatefulSet", set, "approve", &id);
     kill().await;
     shop.all_run("StatefulSet", set, "other:v2", 2).await;
@@ -319,7 +312,7 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
     }
 
     // With too little to start at all nothing takes the place of what runs.
-    let (_, address) = leader().await;
+    let (_, address) = acting().await;
     kubectl(&["set", "resources", "deployment/lockkeeper", "-n", "lockkeeper-system", "--limits=memory=2Mi", "--requests=memory=1Mi"]);
     let dies = "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
     let reasons = || async { kubectl(&["get", "pods", "-n", "lockkeeper-system", "-o", dies]) };

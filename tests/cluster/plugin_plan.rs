@@ -69,8 +69,7 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         };
         shop.apply(&manifest("v1", &["A", "B"]));
         shop.marked(kind, name).await;
-        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-        let before = version(&shop.get(kind, name).await);
+        let before = (shop.get(kind, name).await["spec"].clone(), shop.pods(name).await);
 
         // As it is: defaults are no changes, and what the files leave out is no deletion.
         has(&plan(&shop, &[manifest("v1", &["A", "B"])], &["--exit-code"]), 0, &["Nothing would happen"]);
@@ -85,13 +84,17 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         has(&ran, 10, &says);
         assert!(!ran.out.contains("not-to-be-shown"), "{}", ran.out);
         assert_eq!(plan(&shop, &[manifest("v2", &["A"])], &[]).code, Some(0), "without --exit-code");
-        assert_eq!(version(&shop.get(kind, name).await), before, "a plan changes nothing");
+        assert_eq!((shop.get(kind, name).await["spec"].clone(), shop.pods(name).await), before, "a plan changes nothing");
 
         // It is as was said; and what is there then is planned anew.
         shop.apply(&manifest("v2", &["A"]));
         let id = shop.is_held(kind, name).await;
         has(&plan(&shop, &[manifest("v2", &["A"])], &["--exit-code"]), 0, &["Nothing would happen"]);
-        has(&plan(&shop, &[manifest("v3", &["A"])], &[]), 0, &[&format!("takes the place of the held change {id}"), "other:v1 -> other:v3"]);
+        has(
+            &plan(&shop, &[manifest("v3", &["A"])], &[]),
+            0,
+            &[&format!("takes the place of the held change {id}"), "other:v1 -> other:v3"],
+        );
         has(&plan(&shop, &[manifest("v1", &["A", "B"])], &[]), 0, &[&format!("held change {id} is withdrawn"), "none of them ends"]);
     }
 }
@@ -141,14 +144,16 @@ async fn the_plugin_plans_changes_of_config_by_the_keys_that_are_read() {
         shop.done("Deployment", name).await;
     }
     shop.a_second_passes().await;
-    let config_map = |read: &str, other: &str| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"read": read, "other": other}})
-    };
+    let config_map = |read: &str, other: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"read": read, "other": other}});
     let found = planned(&shop, &[config_map("old", "new")]);
     for name in ["web", "alone", "vault"] {
         outcome(&found, &format!("deployment/{name}"), "Unchanged");
     }
-    has(&plan(&shop, &[config_map("old", "new")], &["--exit-code"]), 0, &["Its change (other) is read by no workload", "Nothing would happen"]);
+    has(
+        &plan(&shop, &[config_map("old", "new")], &["--exit-code"]),
+        0,
+        &["Its change (other) is read by no workload", "Nothing would happen"],
+    );
 
     let found = planned(&shop, &[config_map("new", "old")]);
     assert_eq!(outcome(&found, "deployment/web", "ConfigRoll")["changed"], json!(["ConfigMap/app[read]"]));
@@ -158,6 +163,12 @@ async fn the_plugin_plans_changes_of_config_by_the_keys_that_are_read() {
     let ran = plan(&shop, &[keys], &["--exit-code"]);
     has(&ran, 10, &["deployment/vault would roll for its config", "Secret/keys[token]"]);
     assert!(!ran.out.contains("new-secret") && !ran.out.contains("bmV3LXNlY3JldA"), "{}", ran.out);
+
+    // A refusal may quote what it refuses.
+    let wrong = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"token": 424_242}});
+    let found = planned(&shop, &[wrong]);
+    outcome(&found, "secret/keys", "Refused");
+    assert!(!found.to_string().contains("424242"), "{found:#}");
 
     // The apply does what was said.
     shop.apply(&config_map("new", "old"));
@@ -171,7 +182,8 @@ async fn the_plugin_plans_a_change_of_the_policy_itself() {
     let shop = Shop::open("plan-policy").await;
     shop.apply(&shop.manifest("Deployment", "web", "v1"));
     shop.apply(&shop.manifest("StatefulSet", "db", "v1"));
-    let policy = |spec: Value| json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": "shop"}, "spec": spec});
+    let policy =
+        |spec: Value| json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": "shop"}, "spec": spec});
     let gated = policy(json!({"selector": {}, "gates": {"approval": "Required"}}));
 
     let found = planned(&shop, &[gated.clone(), shop.manifest("Deployment", "web", "v2"), shop.manifest("Deployment", "new", "v1")]);
@@ -192,7 +204,11 @@ async fn the_plugin_plans_a_change_of_the_policy_itself() {
     let narrow = policy(json!({"selector": {"matchLabels": {"app": "web"}}, "gates": {"approval": "Required"}}));
     for (policy, outcomes, says) in [
         (policy(json!({"selector": {}, "config": {}})), [("deployment/web", "Roll"), ("statefulset/db", "LetGo")], freed.as_str()),
-        (policy(json!({"selector": {}, "rollout": {"maxConcurrent": 1}})), [("deployment/web", "Roll"), ("statefulset/db", "Unchanged")], "no gate is closed any more"),
+        (
+            policy(json!({"selector": {}, "rollout": {"maxConcurrent": 1}})),
+            [("deployment/web", "Roll"), ("statefulset/db", "Unchanged")],
+            "no gate is closed any more",
+        ),
         (narrow, [("deployment/web", "Unchanged"), ("statefulset/db", "LetGo")], "No longer: statefulset/db"),
     ] {
         let found = planned(&shop, std::slice::from_ref(&policy));
@@ -241,7 +257,8 @@ async fn the_plugin_plans_what_would_be_at_risk() {
     let deny = json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": "deny"},
         "spec": {"selector": {}, "priority": 1, "volumes": {"protection": "Deny"}}});
     shop.create(json!({"kind": "PersistentVolumeClaim", "metadata": {"name": "db"},
-        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}})).await;
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}}))
+        .await;
     let mut db = shop.manifest("Deployment", "db", "v1");
     db["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "db"}}]);
     let namespace = |labels: Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop.name, "labels": labels}});
@@ -256,6 +273,37 @@ async fn the_plugin_plans_what_would_be_at_risk() {
 }
 
 #[tokio::test]
+async fn the_plugin_plans_in_which_order_workloads_go() {
+    let _operator = operator();
+    let shop = Shop::open("plan-steps").await;
+    let step = |name: &str, more: Value| {
+        let mut step = json!({"name": name, "selector": {"matchLabels": {"app": name}}});
+        step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step
+    };
+    let steps = json!([step("db", json!({})), step("api", json!({"restartWith": "Previous"})), step("web", json!({}))]);
+    shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms"}, "rollout": {"steps": steps}})).await;
+    for name in ["db", "api", "web"] {
+        shop.apply(&shop.manifest("Deployment", name, "v1"));
+    }
+    for name in ["db", "api", "web"] {
+        shop.marked("Deployment", name).await;
+    }
+    let found = planned(&shop, &[shop.manifest("Deployment", "db", "v2"), shop.manifest("Deployment", "web", "v2")]);
+    assert_eq!(outcome(&found, "deployment/db", "Hold")["waitsFor"], Value::Null, "its turn is first");
+    let api = outcome(&found, "deployment/api", "ConfigHold");
+    assert!(api["because"].to_string().contains("restarts with step db"), "{api:#}");
+    let web = outcome(&found, "deployment/web", "Hold");
+    assert!(web["waitsFor"][0]["message"].as_str().unwrap().contains("step web comes after deployment/db"), "{web:#}");
+    outcome(&planned(&shop, &[shop.manifest("Deployment", "web", "v2")]), "deployment/api", "Unchanged");
+
+    // It goes as was said.
+    shop.apply(&shop.manifest("Deployment", "db", "v2"));
+    shop.all_run("Deployment", "db", "other:v2", 2).await;
+    shop.rolled("api", 1).await;
+}
+
+#[tokio::test]
 async fn the_plugin_plans_for_somebody_who_may_only_view() {
     let _operator = operator();
     let shop = Shop::gated("plan-view").await;
@@ -264,16 +312,21 @@ async fn the_plugin_plans_for_somebody_who_may_only_view() {
     shop.secret("keys", &[("token", "old")]).await;
     let manifest = |tag: &str| {
         let mut manifest = shop.manifest("Deployment", "web", tag);
-        manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}, {"secretRef": {"name": "keys"}}]);
+        manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+            json!([{"configMapRef": {"name": "app"}}, {"secretRef": {"name": "keys"}}]);
         manifest
     };
     shop.apply(&manifest("v1"));
     shop.marked("Deployment", "web").await;
     let config = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"key": value}});
     let plan = |objects: &[Value]| viewer.ran(&shop, &["plan", "-f", "-", "--exit-code"], &documents(objects));
-    let reduced = "You may not try deployments out on the API server";
+    let reduced = "The API server cannot be asked what it would make of deployments";
     has(&plan(&[manifest("v1")]), 0, &["Nothing would happen", reduced]);
-    has(&plan(&[manifest("v2")]), 10, &["deployment/web would be held (policy shop)", "other:v1 -> other:v2", "waits for approval", reduced]);
+    has(
+        &plan(&[manifest("v2")]),
+        10,
+        &["deployment/web would be held (policy shop)", "other:v1 -> other:v2", "waits for approval", reduced],
+    );
     has(&plan(&[config("old")]), 0, &["Nothing would happen"]);
     has(&plan(&[config("new")]), 10, &["deployment/web would roll for its config, later", "ConfigMap/app[key]"]);
     let keys = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"token": "new"}});

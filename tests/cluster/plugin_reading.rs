@@ -31,7 +31,11 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         shop.up_to_date_one(name).await;
         let ran = plugin(&["why", place]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        let well = ["All is well: 2 of 2 pods", "Policy shop governs it. A change of its template would be held.", "ConfigMap/app: the same as when"];
+        let well = [
+            "All is well: 2 of 2 pods",
+            "Policy shop governs it. A change of its template would be held.",
+            "ConfigMap/app: the same as when",
+        ];
         parts(&ran.out, &well);
 
         shop.kubectl(&["set", "image", place, "app=other:v2"]);
@@ -99,7 +103,14 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     assert!(!ran.err.contains('\u{1b}') && !ran.err.contains('\r'), "{}", ran.err);
     assert!(ran.err.lines().count() < 6, "{}", ran.err);
 
+    let ran = plugin(&["ask", "deployment/web", "--timeout", "1s", "-o", "json"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let asked: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&asked["open"], &asked["pods"][0]["answer"]), (&json!(false), &json!("No")));
+
     finish_work(&address);
+    let ran = plugin(&["ask", "deployment/web", "--timeout", "30s"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(plugin(&["wait", "--all", "--timeout", "60s"]).code, Some(0));
     shop.runs("Deployment", "web", "v2", 1).await;
 

@@ -85,7 +85,13 @@ impl OperatorAlone {
 
 impl Drop for OperatorAlone {
     fn drop(&mut self) {
-        helm(&[]);
+        let restored = std::panic::catch_unwind(|| helm(&[]));
+        // A second panic would end all tests without a word about the first.
+        if let Err(why) = restored
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(why);
+        }
     }
 }
 
@@ -140,9 +146,9 @@ pub fn leader() -> String {
     identity.split('_').next().unwrap_or_default().to_owned()
 }
 
-/// The address of a pod of the operator's.
+/// The address of a pod of the operator's; empty if it has none, or is gone.
 pub fn address_of(pod: &str) -> String {
-    kubectl(&["get", "pod", pod, "-n", "lockkeeper-system", "-o", "jsonpath={.status.podIP}"])
+    kubectl(&["get", "pod", pod, "-n", "lockkeeper-system", "--ignore-not-found", "-o", "jsonpath={.status.podIP}"])
 }
 
 /// Where the replica that acts answers, once there is one.

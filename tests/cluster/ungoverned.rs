@@ -163,6 +163,13 @@ async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively
     }
     let free = "free";
     shop.guarded("Deployment", free).await;
+    let reader = "reader";
+    shop.config_map(reader, &[("key", "old")]).await;
+    shop.deployment(reader, json!({"image": "other", "envFrom": [{"configMapRef": {"name": reader}}]})).await;
+    shop.marked("Deployment", reader).await;
+    shop.a_second_passes().await;
+    shop.write(reader, "key", "new").await;
+    shop.stands(reader, "Waiting", "ApprovalRequired").await;
     let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper/crds/upgradepolicies.yaml");
     kubectl(&["delete", "crd", "upgradepolicies.lockkeeper.dev"]);
     kubectl(&["create", "-f", definition]);
@@ -181,5 +188,9 @@ async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively
         shop.waits(kind, name, "ApprovalRequired").await;
         shop.approve(kind, name, "other:v2").await;
     }
+    // The config that waited was forgotten with what else was noted of its workload, and that is said.
+    let said = |status: &Value| status["conditions"].to_string().contains(&format!("Deployment/{reader} (ConfigMap/{reader}"));
+    eventually("what nobody can know is said", || shop.status(), said).await;
+    assert_eq!(shop.rollouts(reader).await, 0);
     drop(operator);
 }

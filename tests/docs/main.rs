@@ -4,6 +4,7 @@
 
 mod links;
 mod marks;
+mod metrics;
 #[allow(dead_code, reason = "shared with tests/cluster")]
 mod pages;
 mod reasons;

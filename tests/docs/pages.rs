@@ -1,4 +1,4 @@
-//! The pages for users: README.md and everything under docs/, and the blocks of code in them.
+//! The pages: those at the top of the repository and everything under docs/, and the blocks of code in them.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ pub struct Block {
 
 /// All pages.
 pub fn pages() -> Vec<Page> {
-    let mut found = vec![in_repository("README.md")];
+    let mut found: Vec<_> = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(in_repository).into();
     let mut folders = vec![in_repository("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().flatten() {

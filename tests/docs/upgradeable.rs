@@ -143,7 +143,13 @@ fn upgradeable_in_rust() {
     assert!(source.ends_with(&program("rust")), "docs/upgradeable.md shows examples/upgradeable.rs");
     let target = folder("rust");
     let target = target.ancestors().nth(2).unwrap();
-    succeeds(Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace", "--example", "upgradeable", "--target-dir"]).arg(target));
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--workspace", "--example", "upgradeable", "--target-dir"]).arg(target);
+    // What cargo says to a test about its package would make build scripts run again, that look at it.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        build.env_remove(name);
+    }
+    succeeds(&mut build);
     speaks_the_protocol(Command::new(target.join("debug/examples/upgradeable")));
 }
 

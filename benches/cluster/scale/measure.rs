@@ -221,7 +221,7 @@ impl Cost<'_> {
 }
 
 fn api_server() -> u32 {
-    shared().process("kube-apiserver").expect("the scale is measured on a cluster that local-cluster runs")
+    shared().control_plane("kube-apiserver").expect("the scale is measured on a cluster that local-cluster runs").id()
 }
 
 /// How long it takes to list what the operator watches, in pages like its own, and to read none of it.

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use hyper::Method;
 use lockkeeper::{
-    api::AppGate,
+    api::{AppGate, PodAnswer},
     core::{
         gates::{
             Closed, Gate,
@@ -24,25 +24,53 @@ use lockkeeper::{
         clock,
     },
 };
+use serde::Serialize;
 
-use crate::cluster::{Cluster, Failure, Seen};
+use crate::{
+    Output,
+    cluster::{Cluster, Failure, Seen, lower},
+    live::{Live, length},
+    output,
+};
 
 /// What the pods are told that they are asked about.
 const CHANGE: &str = "ask";
 /// Gate closed until the end of the time.
 const TIMED_OUT: u8 = 2;
 
+/// What came of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    workload: String,
+    /// Its pods may be ended, as far as they were asked.
+    open: bool,
+    message: String,
+    pods: Vec<PodAnswer>,
+}
+
 /// Asks until all pods agree, or the time is over.
-pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration) -> Result<ExitCode, Failure> {
+pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration, format: Output) -> Result<ExitCode, Failure> {
+    let mut live = Live::new();
+    let asked = ask_until(cluster, id, timeout, &mut live).await?;
+    live.clear();
+    match format {
+        Output::Table | Output::Wide => eprintln!("{}", asked.message),
+        other => output::data(other, &asked)?,
+    }
+    Ok(if asked.open { ExitCode::SUCCESS } else { ExitCode::from(TIMED_OUT) })
+}
+
+async fn ask_until(cluster: &Cluster, id: &WorkloadId, timeout: Duration, live: &mut Live) -> Result<Asked, Failure> {
     let begun = clock::now();
     let deadline = later(begun, timeout);
-    let (mut said, mut told) = (Conversation::default(), String::new());
+    let mut said = Conversation::default();
     said.about(CHANGE);
+    let nobody = |message: String| Asked { workload: lower(id), open: true, message, pods: Vec::new() };
     loop {
         let seen = cluster.read().await?;
         let Some(workload) = seen.world.workloads.get(id) else {
-            eprintln!("there is no {id} yet, so there is nobody to ask");
-            return Ok(ExitCode::SUCCESS);
+            return Ok(nobody(format!("there is no {id} yet, so there is nobody to ask")));
         };
         let policy = policy_of(&seen, workload).ok_or_else(|| Failure::NoGate(id.clone()))?;
         let gate =
@@ -50,26 +78,38 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration) -> Resul
         let gate = app::for_workload(gate, workload).map_err(|why| Failure::Api { what: id.to_string(), why })?;
         let pods: Vec<_> = seen.pods(workload).into_iter().filter(|pod| pod.terminating.is_none()).collect();
         if pods.is_empty() {
-            eprintln!("{id} has no pods, so there is nobody to ask");
-            return Ok(ExitCode::SUCCESS);
+            return Ok(nobody(format!("{id} has no pods, so there is nobody to ask")));
         }
         let round = ask(cluster, workload, policy, &gate, &pods).await?;
         said.hear(&round);
         let question = Question { change: CHANGE.to_owned(), since: begun, pods: pods.clone(), reverts: false, broken: false };
-        let Gate::Closed(Closed { message, .. }) = app::judge(&gate, &question, &pods, &said, clock::now()) else {
-            eprintln!("every pod of {id} that counts says yes");
-            return Ok(ExitCode::SUCCESS);
+        let asked = |open, message| Asked { workload: lower(id), open, message, pods: answers(&pods, &said) };
+        let now = clock::now();
+        let Gate::Closed(Closed { message, .. }) = app::judge(&gate, &question, &pods, &said, now) else {
+            return Ok(asked(true, format!("every pod of {id} that counts says yes")));
         };
-        if message != told {
-            eprintln!("{message}");
-            told = message;
-        }
-        if clock::now() >= deadline {
-            eprintln!("not open within {}s", timeout.as_secs());
-            return Ok(ExitCode::from(TIMED_OUT));
+        let passed = length(begun, now);
+        live.say(&message, &format!("[{passed}] "), &message, now);
+        if now >= deadline {
+            return Ok(asked(false, format!("not open within {passed}: {message}")));
         }
         tokio::time::sleep(gate.period.length()).await;
     }
+}
+
+fn answers(pods: &[&Pod], said: &Conversation) -> Vec<PodAnswer> {
+    let heard = pods.iter().filter_map(|pod| Some((pod, said.readings.get(&pod.uid)?)));
+    heard
+        .map(|(pod, reading)| PodAnswer {
+            pod: pod.name.to_string(),
+            answer: reading.answer.as_str().to_owned(),
+            since: Some(reading.since),
+            words: match &reading.answer {
+                Answer::No(words) => words.clone(),
+                other => other.trouble().unwrap_or_default(),
+            },
+        })
+        .collect()
 }
 
 /// The policy that governs a workload.

@@ -32,7 +32,8 @@ pub const VARIABLE: &str = "LOCKKEEPER_COMPLETE";
 /// Nobody waits longer for a list of names.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What kubectl's completion runs: the name of the program decides that it completes `kubectl lockkeeper`.
-const FOR_KUBECTL: &str = "#!/bin/sh\n# kubectl_complete-lockkeeper: put it into the PATH, executable.\nexec kubectl-lockkeeper __complete -- \"$@\"\n";
+const FOR_KUBECTL: &str =
+    "#!/bin/sh\n# kubectl_complete-lockkeeper: put it into the PATH, executable.\nexec kubectl-lockkeeper __complete -- \"$@\"\n";
 /// Tells kubectl's completion not to offer files.
 const NO_FILES: &str = ":4";
 /// Tells it to offer them.
@@ -78,7 +79,8 @@ pub fn answer(mut command: clap::Command, words: Vec<OsString>) -> ExitCode {
     let index = words.len();
     let line = std::iter::once(OsString::from(PROGRAM)).chain(words).collect();
     let mut text = String::new();
-    for candidate in engine::complete(&mut command, line, index, None).unwrap_or_default().iter().filter(|one| !one.is_hide_set() && !files) {
+    for candidate in engine::complete(&mut command, line, index, None).unwrap_or_default().iter().filter(|one| !one.is_hide_set() && !files)
+    {
         text += &candidate.get_value().to_string_lossy();
         if let Some(help) = candidate.get_help() {
             text += &format!("\t{}", help.to_string().lines().next().unwrap_or_default());

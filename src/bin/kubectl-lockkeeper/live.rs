@@ -92,9 +92,17 @@ mod tests {
 
     #[test]
     fn lengths_are_said_in_two_units_at_most() {
-        for (seconds, expected) in
-            [(-5, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (192, "3m 12s"), (3600, "1h"), (3725, "1h 2m"), (90_000, "1d 1h"), (86_401, "1d")]
-        {
+        for (seconds, expected) in [
+            (-5, "0s"),
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (192, "3m 12s"),
+            (3600, "1h"),
+            (3725, "1h 2m"),
+            (90_000, "1d 1h"),
+            (86_401, "1d"),
+        ] {
             let from = Timestamp::UNIX_EPOCH;
             let to = Timestamp::from_second(seconds).unwrap();
             assert_eq!(length(from, to), expected, "{seconds}");

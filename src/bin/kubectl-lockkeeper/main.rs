@@ -151,6 +151,9 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
         /// How long at most, such as 90s or 30m
         #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
         timeout: Duration,
+        /// How to write what the pods said
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: Output,
     },
     /// Approve the change that waits, and no other: it goes through when the other gates are open
     ///
@@ -320,7 +323,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Status { output } => status::run(&cluster, output).await,
         Command::Why { workload, output } => why::run(&cluster, &workload.workload, output).await,
-        Command::Ask { workload, timeout } => ask::run(&cluster, &workload.workload, timeout).await,
+        Command::Ask { workload, timeout, output } => ask::run(&cluster, &workload.workload, timeout, output).await,
         Command::Wait { workload, timeout, .. } => wait::run(&cluster, workload.as_ref(), timeout).await,
         Command::Plan { plan } => plan::run(&cluster, &plan).await,
         Command::Approve { change } => approve::run(&cluster, &change.workload, change.id.as_deref()).await,

@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
     core::{
+        clock as time_of_day,
         governs::GovernanceMark,
         hold::{
             release::ends_nothing,
             state::{Hold, approved_by},
         },
-        clock as time_of_day, later,
+        later,
         rollout::progress::{self, Progress},
         world::{Workload, WorkloadId},
     },
@@ -78,7 +79,10 @@ async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, l
         live.say(&news, &format!("[{passed}] "), &short, now);
         if now >= deadline {
             live.clear();
-            let story = look.waiting.first().map_or_else(String::new, |one| format!("\nThe whole story: {}", cluster.command("why", &one.workload)));
+            let story = look
+                .waiting
+                .first()
+                .map_or_else(String::new, |one| format!("\nThe whole story: {}", cluster.command("why", &one.workload)));
             eprintln!("not done within {passed}: {news}{story}");
             return Ok(ExitCode::from(End::TimedOut as u8));
         }

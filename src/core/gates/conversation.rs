@@ -206,10 +206,12 @@ impl Conversation {
     pub fn hear(&mut self, report: &Report) {
         let Call { errand, change, gate, visits, .. } = &report.call;
         self.calling.remove(errand);
+        // The clock may have been set back in between.
+        let begun = report.begun.min(report.ended);
         let answers = visits.iter().zip(&report.answers);
         match errand {
             Errand::Ask if *change == self.change => {
-                self.round = Some((report.begun, report.ended));
+                self.round = Some((begun, report.ended));
                 for (visit, answer) in answers {
                     if answer.is_usable() {
                         self.spoke.insert(visit.pod.clone(), report.ended);
@@ -224,14 +226,14 @@ impl Conversation {
                     let before = self.prepared.get(&visit.pod).filter(|before| before.visit.restarts == visit.restarts);
                     // It ends no earlier than reckoned from when we began to ask, and no later than from when we had the answer.
                     let agreed_until = match answer {
-                        Answer::Yes => Some(later(report.begun, LEASE)),
+                        Answer::Yes => Some(later(begun, LEASE)),
                         _ => before.and_then(|before| before.agreed_until),
                     };
                     let until = match answer {
                         Answer::Yes | Answer::Hangs(_) => Some(later(report.ended, LEASE)),
                         _ => before.and_then(|before| before.until),
                     };
-                    let (visit, gate, tried) = (visit.clone(), gate.clone(), report.begun);
+                    let (visit, gate, tried) = (visit.clone(), gate.clone(), begun);
                     let one = Prepared { visit, gate, change: change.clone(), agreed_until, until, tried, refused: answer.trouble() };
                     self.prepared.insert(one.visit.pod.clone(), one);
                 }

@@ -25,6 +25,8 @@ use crate::{
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// The place of the API server among the programs of the control plane: after etcd, before those that talk to it.
+const API_SERVER: usize = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Requests of the pods' own accounts.
@@ -132,8 +134,11 @@ impl Cluster {
     /// Starts anew, with the ports and the data that it had, whatever of the control plane has ended.
     ///
     /// # Errors
-    /// When a program cannot be started.
-    pub fn revive(&mut self) -> Result<(), Error> {
+    /// When a program cannot be started, or the API server does not become ready.
+    pub async fn revive(&mut self) -> Result<(), Error> {
+        self.control_plane.iter_mut().take(API_SERVER + 1).try_for_each(Program::revive)?;
+        // Those that talk to it give up when it is not there at their start; a kubelet would start them again and again.
+        self.wait_for_api_server().await?;
         self.control_plane.iter_mut().try_for_each(Program::revive)
     }
 
@@ -152,11 +157,6 @@ impl Cluster {
         Ok(Client::try_from(config.map_err(|error| Error::Build(error.to_string()))?)?)
     }
 
-    /// An error if something of the control plane has ended.
-    fn check(&mut self) -> Result<(), Error> {
-        self.control_plane.iter_mut().try_for_each(Program::check)
-    }
-
     /// An error, with the log of what was started last.
     fn last_error(&self, what: &str) -> Error {
         self.control_plane.last().map_or_else(|| Error::Build(what.to_owned()), |program| program.error(what))
@@ -166,7 +166,7 @@ impl Cluster {
         let client = self.client().await?;
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            self.check()?;
+            self.control_plane.iter_mut().take(API_SERVER + 1).try_for_each(Program::check)?;
             let request = axum::http::Request::get("/readyz").body(Vec::new()).unwrap_or_default();
             if client.request_text(request).await.is_ok() {
                 return Ok(());
@@ -183,7 +183,7 @@ impl Cluster {
         let all_nodes: Api<Node> = Api::all(client.clone());
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            self.check()?;
+            self.control_plane.iter_mut().try_for_each(Program::check)?;
             let account = accounts.get_opt("default").await?.is_some();
             let usable = |node: &Node| {
                 let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());

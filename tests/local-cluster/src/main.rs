@@ -82,7 +82,9 @@ async fn up(nodes: Nodes) -> Result<ExitCode, local_cluster::Error> {
     let cluster = start(nodes).await?;
     println!("In another terminal:\n");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
-    println!("  export PATH={}:$PATH\n", cluster.bin().display());
+    // What was built with this program: kubectl finds its plugins on the path.
+    let own = std::env::current_exe().ok().and_then(|own| Some(format!(":{}", own.parent()?.display()))).unwrap_or_default();
+    println!("  export PATH={}{own}:$PATH\n", cluster.bin().display());
     println!("  kubectl get nodes\n\nCtrl-C ends the cluster.");
     supervise(cluster, std::future::pending::<()>()).await;
     Ok(ExitCode::SUCCESS)
@@ -130,7 +132,7 @@ async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Op
             _ = interrupt.recv() => break None,
             _ = terminate.recv() => break None,
             _ = revive.recv() => {
-                if let Err(error) = cluster.revive() {
+                if let Err(error) = cluster.revive().await {
                     eprintln!("local-cluster: {error}");
                 }
             }

@@ -51,6 +51,11 @@ impl Process {
         Pid::from_raw(std::fs::read_to_string(file).ok()?.parse().ok()?).map(Self)
     }
 
+    /// Its id.
+    pub fn id(self) -> u32 {
+        self.0.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Ends it, as the kernel does when there is no memory left: without a word. It has ended when this returns.
     ///
     /// # Errors
@@ -65,7 +70,7 @@ impl Process {
 
     /// Whether it has not ended; its owner may not know yet that it has.
     fn runs(self) -> bool {
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
         state.is_ok_and(|state| state.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
     }
 
@@ -133,18 +138,6 @@ impl Shared {
         let outage = Outage(supervisor);
         programs.iter().filter_map(|program| self.control_plane(program)).try_for_each(Process::kill)?;
         Ok(Some(outage))
-    }
-
-    /// The process of a program of the control plane. None on a cluster that is not ours.
-    pub fn process(&self, program: &str) -> Option<u32> {
-        let supervisor = self.supervisor?.to_string();
-        let is_it = |pid: &u32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let parent = |rest: &str| rest.split_whitespace().nth(1).is_some_and(|parent| parent == supervisor);
-            stat.rsplit_once(')').is_some_and(|(name, rest)| name.ends_with(&format!("({program}")) && parent(rest))
-        };
-        let all = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        all.into_iter().find(is_it)
     }
 
     /// Starts a program of this machine against this cluster; it ends with this process.

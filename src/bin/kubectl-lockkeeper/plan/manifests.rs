@@ -39,7 +39,9 @@ pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>, Failure>
         }
     }
     match manifests.is_empty() {
-        true => Err(Failure::No(format!("{} has no Kubernetes objects in it; is it the rendered output that you meant?", names.join(", ")))),
+        true => {
+            Err(Failure::No(format!("{} has no Kubernetes objects in it; is it the rendered output that you meant?", names.join(", "))))
+        }
         false => Ok(manifests),
     }
 }
@@ -71,8 +73,9 @@ fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
 
 /// The objects of a text: YAML documents or JSON, lists taken apart.
 fn parse(source: &str, text: &str) -> Result<Vec<Manifest>, Failure> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| Failure::No(format!("{source} is neither YAML nor JSON: {}", error.to_string().lines().next().unwrap_or_default())))?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+        Failure::No(format!("{source} is neither YAML nor JSON: {}", error.to_string().lines().next().unwrap_or_default()))
+    })?;
     let mut manifests = Vec::new();
     for (number, document) in documents.into_iter().enumerate() {
         let source = format!("{source}, document {}", number + 1);

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::cluster::FIELD_MANAGER;
 
 /// Those who apply manifests without server-side apply: what a newer manifest leaves out they take away.
-const APPLIERS: [&str; 6] = ["kubectl-client-side-apply", "helm", "Helm", "argocd-controller", "argocd-application-controller", "before-first-apply"];
+const APPLIERS: [&str; 6] =
+    ["kubectl-client-side-apply", "helm", "Helm", "argocd-controller", "argocd-application-controller", "before-first-apply"];
 /// The keys by which the items of a list are told apart, in the order in which they are tried.
 const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "port", "key", "ip"];
 
@@ -17,8 +18,12 @@ const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "port", "key", "i
 pub fn applier(live: &Value) -> Option<&str> {
     let entries = live["metadata"]["managedFields"].as_array().into_iter().flatten();
     let applied = entries.filter(|entry| entry["operation"] == "Apply" && entry["subresource"].is_null());
-    let others = applied.filter_map(|entry| Some((entry["manager"].as_str()?, count(&entry["fieldsV1"]["f:spec"]) + count(&entry["fieldsV1"]["f:data"]))));
-    others.filter(|(manager, fields)| !manager.starts_with("lockkeeper") && *fields > 0).max_by_key(|(_, fields)| *fields).map(|(manager, _)| manager)
+    let others = applied
+        .filter_map(|entry| Some((entry["manager"].as_str()?, count(&entry["fieldsV1"]["f:spec"]) + count(&entry["fieldsV1"]["f:data"]))));
+    others
+        .filter(|(manager, fields)| !manager.starts_with("lockkeeper") && *fields > 0)
+        .max_by_key(|(_, fields)| *fields)
+        .map(|(manager, _)| manager)
 }
 
 fn count(fields: &Value) -> usize {
@@ -136,15 +141,19 @@ pub fn overlay(live: &Value, manifest: &Value) -> Value {
             }
             Value::Object(merged)
         }
-        (Value::Array(live), Value::Array(manifest)) => match list_key(manifest).filter(|key| live.iter().all(|item| !item[*key].is_null())) {
-            Some(key) => {
-                let known: BTreeMap<String, &Value> = live.iter().map(|item| (item[key].to_string(), item)).collect();
-                let item = |item: &Value| overlay(known.get(&item[key].to_string()).copied().unwrap_or(&Value::Null), item);
-                Value::Array(manifest.iter().map(item).collect())
+        (Value::Array(live), Value::Array(manifest)) => {
+            match list_key(manifest).filter(|key| live.iter().all(|item| !item[*key].is_null())) {
+                Some(key) => {
+                    let known: BTreeMap<String, &Value> = live.iter().map(|item| (item[key].to_string(), item)).collect();
+                    let item = |item: &Value| overlay(known.get(&item[key].to_string()).copied().unwrap_or(&Value::Null), item);
+                    Value::Array(manifest.iter().map(item).collect())
+                }
+                None if live.len() == manifest.len() => {
+                    Value::Array(live.iter().zip(manifest).map(|(live, new)| overlay(live, new)).collect())
+                }
+                None => Value::Array(manifest.clone()),
             }
-            None if live.len() == manifest.len() => Value::Array(live.iter().zip(manifest).map(|(live, new)| overlay(live, new)).collect()),
-            None => Value::Array(manifest.clone()),
-        },
+        }
         // The API server writes quantities and ports as it likes.
         (live, manifest) if same_scalar(live, manifest) => live.clone(),
         (_, Value::Object(manifest)) => {
@@ -203,7 +212,10 @@ mod tests {
     fn a_dry_run_is_made_in_the_name_of_whoever_applies() {
         let spec = json!({"f:spec": {"f:template": {"f:a": {}, "f:b": {}}}});
         for (entries, expected) in [
-            (json!([entry("helm", "Apply", spec.clone()), entry("autoscaler", "Apply", json!({"f:spec": {"f:replicas": {}}}))]), Some("helm")),
+            (
+                json!([entry("helm", "Apply", spec.clone()), entry("autoscaler", "Apply", json!({"f:spec": {"f:replicas": {}}}))]),
+                Some("helm"),
+            ),
             (json!([entry("helm", "Update", spec.clone())]), None),
             (json!([entry("lockkeeper-plugin", "Apply", spec.clone())]), None),
             (json!([entry("labeller", "Apply", json!({"f:metadata": {}}))]), None),

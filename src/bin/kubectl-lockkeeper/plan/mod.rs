@@ -3,6 +3,7 @@
 mod judge;
 mod manifests;
 mod merge;
+mod outcome;
 mod report;
 mod world;
 
@@ -14,8 +15,9 @@ use std::{
 use lockkeeper::{core::config::digest::Key, shell::clock, shell::digest::set_key};
 
 use self::{
-    judge::{Line, Outcome, Plan, Situation},
+    judge::Situation,
     manifests::Manifest,
+    outcome::{Line, Outcome, Plan},
     world::{Kind, Worlds},
 };
 use crate::{
@@ -71,7 +73,8 @@ async fn plan(cluster: &Cluster, manifests: Vec<Manifest>, key: &Key) -> Result<
             continue;
         };
         let Some(name) = manifest.object["metadata"]["name"].as_str() else {
-            plan.notes.push(format!("{} has no name (generateName?): each apply would make another one, so it is left out.", manifest.source));
+            plan.notes
+                .push(format!("{} has no name (generateName?): each apply would make another one, so it is left out.", manifest.source));
             continue;
         };
         if kind == Kind::Namespace {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::judge::{Line, Outcome, Plan};
+use super::outcome::{Line, Outcome, Plan};
 use crate::style;
 
 /// The plan in words. `all` tells also of what stays as it is.

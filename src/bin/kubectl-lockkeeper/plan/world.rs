@@ -133,7 +133,10 @@ impl Worlds {
     pub async fn read(cluster: &Cluster, manifests: Vec<(Kind, Manifest)>, namespace: Option<&Value>, key: &Key) -> Result<Self, Failure> {
         let before = cluster.read_even_uninstalled().await?.world;
         let gap = before.policies.values().flat_map(|policy| &policy.status.conditions);
-        let gap = gap.filter(|one| one.type_ == "HoldsEnforced" && one.status == "False" && one.reason != "MarksMissing").map(|one| one.message.clone()).next();
+        let gap = gap
+            .filter(|one| one.type_ == "HoldsEnforced" && one.status == "False" && one.reason != "MarksMissing")
+            .map(|one| one.message.clone())
+            .next();
         let mut worlds = Self {
             after: before.clone(),
             before,
@@ -185,8 +188,8 @@ impl Worlds {
             other => {
                 if let Tried::NotAllowed(why) = other {
                     self.notes.push(format!(
-                        "You may not try {} out on the API server ({why}), so they are compared by what the files say: what admission would change is not \
-                         seen, nor what the files leave out.",
+                        "The API server cannot be asked what it would make of {} ({why}), so they are compared by what the files say: what admission would \
+                         change is not seen, nor what the files leave out.",
                         kind.plural()
                     ));
                 }
@@ -203,15 +206,24 @@ impl Worlds {
         let Some(live) = live else { return Ok(Value::Null) };
         let template = live["spec"]["template"].clone();
         let name = live["metadata"]["name"].as_str().unwrap_or_default();
-        let held = self.before.workloads.iter().find(|(id, workload)| {
-            id.name == name && live["kind"] == id.kind.to_string() && Hold::on(workload).is_some()
-        });
+        let held = self
+            .before
+            .workloads
+            .iter()
+            .find(|(id, workload)| id.name == name && live["kind"] == id.kind.to_string() && Hold::on(workload).is_some());
         let Some((id, _)) = held.filter(|_| matches!(kind, Kind::Deployment | Kind::StatefulSet)) else { return Ok(template) };
         let revisions = history(cluster, id, live).await?;
         Ok(settled(id, live, &revisions).map_or(template, |revision| revision.template_for(live)))
     }
 
-    fn take_in(&mut self, kind: Kind, (live, runs): (Option<&Value>, &Value), made: &Value, by_server: bool, key: &Key) -> Result<(), Failure> {
+    fn take_in(
+        &mut self,
+        kind: Kind,
+        (live, runs): (Option<&Value>, &Value),
+        made: &Value,
+        by_server: bool,
+        key: &Key,
+    ) -> Result<(), Failure> {
         match kind {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => {
                 let workload = match kind {
@@ -385,7 +397,7 @@ async fn dry_run(api: &Api<DynamicObject>, kind: Kind, name: &str, manifest: &Va
     let parameters = PatchParams { dry_run: true, force: true, field_manager: Some(manager.to_owned()), ..PatchParams::default() };
     let mut made = match api.patch(name, &parameters, &Patch::Apply(&object)).await {
         Ok(made) => typed(made, manifest),
-        Err(error) => return failed(name, error),
+        Err(error) => return failed(kind, name, error),
     };
     let Some(live) = live.filter(|_| manager == FIELD_MANAGER) else { return Ok(Tried::Made(made)) };
     let (places, filled_in) = kind.places();
@@ -398,25 +410,45 @@ async fn dry_run(api: &Api<DynamicObject>, kind: Kind, name: &str, manifest: &Va
         made = taken;
     } else if any {
         let update = update_of(live, &taken, manifest);
-        let body = serde_json::from_value(update).map_err(|error| Failure::Api { what: format!("cannot try out {name}"), why: error.to_string() })?;
+        let body = serde_json::from_value(update)
+            .map_err(|error| Failure::Api { what: format!("cannot try out {name}"), why: error.to_string() })?;
         let parameters = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
         match api.replace(name, &parameters, &body).await {
             Ok(updated) => made = typed(updated, manifest),
             // It moved on, or may only be patched: what the manifest leaves out is not seen then.
             Err(kube::Error::Api(status)) if matches!(status.code, 403 | 409) => {}
-            Err(error) => return failed(name, error),
+            Err(error) => return failed(kind, name, error),
         }
     }
     Ok(Tried::Made(made))
 }
 
-fn failed(name: &str, error: kube::Error) -> Result<Tried, Failure> {
-    match error {
-        kube::Error::Api(status) if status.code == 403 && is_about_rights(&status.message) => Ok(Tried::NotAllowed(status.message.clone())),
-        kube::Error::Api(status) if status.code == 404 => Ok(Tried::NoPlace),
-        kube::Error::Api(status) if (400..500).contains(&status.code) => Ok(Tried::Refused(status.message.clone())),
-        error => Err(Failure::Api { what: format!("cannot try out {name}"), why: with_causes(&error) }),
+fn failed(kind: Kind, name: &str, error: kube::Error) -> Result<Tried, Failure> {
+    let cannot = |why: String| Failure::Api { what: format!("cannot try out {name}"), why };
+    let status = match error {
+        kube::Error::Api(status) => status,
+        error => return Err(cannot(with_causes(&error))),
+    };
+    // What is refused may be quoted.
+    let said = match kind {
+        Kind::Secret => format!("{} (its words are left out, as they may quote what is in the Secret)", status.code),
+        _ => status.message.clone(),
+    };
+    match status.code {
+        404 => Ok(Tried::NoPlace),
+        403 if is_about_rights(&status.message) => Ok(Tried::NotAllowed(said)),
+        _ if is_about_the_way(&status.message) => Ok(Tried::NotAllowed(said)),
+        400..500 => Ok(Tried::Refused(said)),
+        // That is how a server-side apply answers what is of another type.
+        _ if status.message.contains("typed patch object") => Ok(Tried::Refused(said)),
+        _ => Err(cannot(said)),
     }
+}
+
+/// Whether another way to apply may do what a dry run of a server-side apply cannot: some webhooks take no part in dry runs, and unknown fields and
+/// items of the same key are refused there only.
+fn is_about_the_way(message: &str) -> bool {
+    ["does not support dry run", "field not declared in schema", "duplicate entries for key"].iter().any(|way| message.contains(way))
 }
 
 /// Whether the right to write is missing, and not something in the object.
@@ -438,12 +470,68 @@ fn wire<K: Watched>(object: &Value) -> Result<Wire<K>, Failure> {
     serde_json::from_value(object.clone()).map_err(|error| Failure::Api { what: place(), why: error.to_string() })
 }
 
-fn view<K: Watched>(object: &Value) -> Result<K::View, Failure> {
+/// What the core sees of an object.
+pub fn view<K: Watched>(object: &Value) -> Result<K::View, Failure> {
     let wire: Wire<K> = wire(object)?;
     Ok(K::view(&wire.metadata, wire.body))
 }
 
-fn entry(view: lockkeeper::shell::views::ConfigView, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
+/// The present content of a ConfigMap or Secret, as digests.
+pub fn entry(view: lockkeeper::shell::views::ConfigView, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
     let (id, ignored) = (view.id.clone(), view.ignored);
     Ok((id, ConfigEntry::new(view.bind(namespace, key, None), ignored)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(kind: Kind, code: u16, message: &str) -> String {
+        let status = kube::core::Status { code, message: message.to_owned(), ..kube::core::Status::default() };
+        match failed(kind, "web", kube::Error::Api(Box::new(status))) {
+            Ok(Tried::Made(_)) => "made".to_owned(),
+            Ok(Tried::Refused(why)) => format!("refused: {why}"),
+            Ok(Tried::NotAllowed(why)) => format!("not allowed: {why}"),
+            Ok(Tried::NoPlace) => "no place".to_owned(),
+            Err(error) => format!("failed: {error}"),
+        }
+    }
+
+    #[test]
+    fn what_the_api_server_says_of_a_dry_run_is_told_apart() {
+        let rights = "deployments.apps \"web\" is forbidden: User \"ann\" cannot patch resource \"deployments\" in API group \"apps\"";
+        for (code, message, expected) in [
+            (403, rights, "not allowed: deployments.apps"),
+            (403, "pods \"web\" is forbidden: exceeded quota", "refused: "),
+            (404, "namespaces \"shop\" not found", "no place"),
+            (400, "admission webhook \"x\" does not support dry run", "not allowed: "),
+            (500, "failed to create typed patch object: .spec.x: field not declared in schema", "not allowed: "),
+            (500, "failed to create typed patch object: .spec.replicas: expected numeric", "refused: "),
+            (422, "Deployment.apps \"web\" is invalid: spec.selector: field is immutable", "refused: "),
+            (500, "etcd is away", "failed: cannot try out web"),
+        ] {
+            assert!(
+                tried(Kind::Deployment, code, message).starts_with(expected),
+                "{code} {message}: {}",
+                tried(Kind::Deployment, code, message)
+            );
+        }
+        for code in [400, 403, 422, 500] {
+            assert!(!tried(Kind::Secret, code, "typed patch object: got hunter2").contains("hunter2"), "{code}");
+        }
+    }
+
+    #[test]
+    fn only_kinds_that_have_a_say_are_looked_at() {
+        for (version, kind, expected) in [
+            ("apps/v1", "Deployment", Some(Kind::Deployment)),
+            ("v1", "Secret", Some(Kind::Secret)),
+            ("autoscaling/v2", "HorizontalPodAutoscaler", Some(Kind::Autoscaler)),
+            ("lockkeeper.dev/v1alpha1", "UpgradePolicy", Some(Kind::Policy)),
+            ("example.com/v1", "Deployment", None),
+            ("v1", "Service", None),
+        ] {
+            assert_eq!(Kind::of(&json!({"apiVersion": version, "kind": kind})), expected, "{version} {kind}");
+        }
+    }
 }

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
+    api::{Approval, Attention, Phase, Reason, UpgradePolicySpec, marks},
     core::{
         config::record::Record,
-        gates::{self, Closed, Gate},
+        gates::{self, Closed, Gate, windows::Standing},
         governs::{GovernanceMark, governance},
         hold::{
             marking,
@@ -232,7 +232,8 @@ impl Story {
         let mark = GovernanceMark::on(workload);
         let policy = mark.as_ref().and_then(|mark| seen.world.policies.get(&mark.policy));
         let attention = seen.attention(id);
-        let condition = policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
+        let condition =
+            policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
         let state = &workload.rollout;
         let mut story = Self {
             workload: lower(id),
@@ -257,7 +258,13 @@ impl Story {
         if let Some((change, by, causes)) = waiting(workload) {
             if let Some((policy, spec)) = policy.and_then(|policy| Some((policy, policy.spec.as_ref().ok()?))) {
                 let asked = ask(seen, workload, policy, spec, (&change, by.as_deref(), causes), now);
-                story.gates = asked.into_iter().map(of_gate).collect();
+                story.gates =
+                    asked.into_iter().map(of_gate).filter(|gate| gate.open == Some(false) || is_asked_for(gate.name, spec)).collect();
+                if let Some(windows) = story.gates.iter_mut().find(|gate| gate.name == "windows" && gate.open == Some(true))
+                    && let Standing::Open { until: Some(until) } = policy.windows.judge(now)
+                {
+                    windows.message = format!("until {}", until.strftime("%Y-%m-%d %H:%M UTC"));
+                }
                 story.gates.extend(asked_by_the_operator(spec, attention));
             }
             story.commands = advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy.is_some());
@@ -290,6 +297,15 @@ fn of_gate((name, gate): (&'static str, Gate)) -> Asked {
         Gate::Open => Asked { name, open: Some(true), message: String::new() },
         Gate::Closed(Closed { message, .. }) => Asked { name, open: Some(false), message },
     }
+}
+
+/// Whether a policy asks for a gate: one that it does not ask for is open, and not worth a word.
+fn is_asked_for(gate: &str, spec: &UpgradePolicySpec) -> bool {
+    spec.gates.as_ref().is_some_and(|gates| match gate {
+        "windows" => !gates.windows.is_empty(),
+        "approval" => gates.approval != Approval::NotRequired,
+        _ => false,
+    })
 }
 
 /// The gates that only the operator can ask, as it has reported them: the turn of the workload, and its pods.
@@ -348,7 +364,8 @@ fn reads(workload: &Workload, attention: Option<&Attention>) -> Vec<Read> {
     };
     let compare = |(name, recorded): (&String, &lockkeeper::core::config::record::Recorded)| {
         let object = name.split('[').next().unwrap_or(name);
-        let of_it = |what: &String| what == name || (!name.contains('[') && what.strip_prefix(object).is_some_and(|rest| rest.starts_with('[')));
+        let of_it =
+            |what: &String| what == name || (!name.contains('[') && what.strip_prefix(object).is_some_and(|rest| rest.starts_with('[')));
         let compared = match () {
             () if changed.iter().any(of_it) => Compared::Different,
             () if recorded.target != recorded.baseline || recorded.mixed => Compared::BeingRolled,
@@ -361,7 +378,14 @@ fn reads(workload: &Workload, attention: Option<&Attention>) -> Vec<Read> {
 }
 
 /// What can be done about a change that waits.
-fn advice(cluster: &Cluster, seen: &Seen, workload: &Workload, (change, template): (&str, bool), gates: &[Asked], judged: bool) -> Vec<Advice> {
+fn advice(
+    cluster: &Cluster,
+    seen: &Seen,
+    workload: &Workload,
+    (change, template): (&str, bool),
+    gates: &[Asked],
+    judged: bool,
+) -> Vec<Advice> {
     let id = &workload.id;
     let mut commands = Vec::new();
     let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });

@@ -88,7 +88,9 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
         Phase::Rolling => vec![style::care(&format!("It is being rolled out{since}{reason}: {why}.")), governed],
         Phase::WaitsForUser => vec![style::care(&format!("It waits for you{reason}: {why}.")), governed],
         Phase::Limited => vec![style::care(&format!("It was rolled often enough{reason}: {why}.")), governed],
-        Phase::Settling | Phase::Waiting => vec![style::care(&format!("Its config changed, and its pods still run on the old one{reason}: {why}.")), governed],
+        Phase::Settling | Phase::Waiting => {
+            vec![style::care(&format!("Its config changed, and its pods still run on the old one{reason}: {why}.")), governed]
+        }
         Phase::WouldRoll | Phase::WouldHold => vec![style::care(&format!("Nothing is done about it, only said{reason}: {why}.")), governed],
         Phase::Unsupported => vec![format!("It is up to date, but cannot be held{reason}: {why}."), governed],
     }
@@ -98,7 +100,9 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
 fn next(gates: &[Asked]) -> Option<String> {
     let closed: Vec<_> = gates.iter().filter(|gate| gate.open == Some(false)).map(|gate| gate.name).collect();
     let later: Vec<_> = gates.iter().filter(|gate| gate.open.is_none()).map(|gate| gate.name).collect();
-    let after = if later.is_empty() { String::new() } else { format!("; after that it asks {}", later.join(" and ")) };
+    let turn = |name: &&str| if *name == "app" { "its pods are asked" } else { "its turn is waited for" };
+    let after =
+        if later.is_empty() { String::new() } else { format!("; then {}", later.iter().map(turn).collect::<Vec<_>>().join(", and ")) };
     Some(match closed.as_slice() {
         [] if gates.is_empty() => return None,
         [] => "No gate that can be asked from here is closed: it goes on by itself.".to_owned(),
@@ -121,7 +125,8 @@ fn sentence(text: &str) -> String {
 
 fn gate(gate: &Asked) -> String {
     let state = match gate.open {
-        Some(true) => style::good("open"),
+        Some(true) if gate.message.is_empty() => style::good("open"),
+        Some(true) => format!("{}: {}", style::good("open"), gate.message),
         Some(false) => format!("{}: {}", style::bad("closed"), gate.message),
         None => style::quiet("not asked before those above are open"),
     };
@@ -187,7 +192,7 @@ mod tests {
             "A change of it is held (ApprovalRequired): not approved yet.",
             "Change 7 was made by ann and waits since 13:46:40 UTC (3m 12s).",
             "Its pods run on as they were",
-            "It goes on by itself once this gate is open: approval; after that it asks app.",
+            "It goes on by itself once this gate is open: approval; then its pods are asked.",
             "approval  closed: because",
             "app       not asked before those above are open",
         ] {
@@ -224,7 +229,10 @@ mod tests {
     fn commands_are_told_once() {
         for (message, expected) in [
             ("not approved yet: kubectl annotate -n shop deployment/web a=3", "not approved yet"),
-            ("spec.mode is Freeze, until it is Enforce again. Or, with the right to: kubectl annotate x", "spec.mode is Freeze, until it is Enforce again"),
+            (
+                "spec.mode is Freeze, until it is Enforce again. Or, with the right to: kubectl annotate x",
+                "spec.mode is Freeze, until it is Enforce again",
+            ),
             ("spec.paused is set; kubectl rollout resume lets it go on", "spec.paused is set; kubectl rollout resume lets it go on"),
         ] {
             assert_eq!(without_command(message), expected);
@@ -236,7 +244,10 @@ mod tests {
         for (gates, expected) in [
             (vec![], None),
             (vec![asked("windows", Some(true))], Some("No gate that can be asked from here is closed: it goes on by itself.")),
-            (vec![asked("windows", Some(false)), asked("approval", Some(false))], Some("It goes on by itself once these gates are open: windows, approval.")),
+            (
+                vec![asked("windows", Some(false)), asked("approval", Some(false))],
+                Some("It goes on by itself once these gates are open: windows, approval."),
+            ),
         ] {
             assert_eq!(next(&gates).as_deref(), expected);
         }

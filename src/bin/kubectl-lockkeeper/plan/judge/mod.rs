@@ -1,0 +1,295 @@
+//! What would come of an apply, by the rules by which the operator decides: the namespace as it is, and as it would be.
+
+mod config;
+mod risks;
+mod template;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
+
+use jiff::Timestamp;
+use lockkeeper::{
+    api::{ConditionReason, Mode, UpgradePolicySpec, WorkloadKind},
+    core::{
+        arrange::{freezing_spec, groups},
+        config::{digest::Key, references::Reference},
+        governs::{Governance, Standing, governance},
+        hold::{marking, state::Hold},
+        storage::Storage,
+        volumes,
+        world::{ConfigId, Namespace, Pod, Policy, Workload, WorkloadId},
+    },
+};
+
+use super::outcome::{Line, Outcome, Plan, Risk};
+use crate::{
+    cluster::lower,
+    revisions::{Difference, named_changes},
+};
+
+/// At most so many names stand in a sentence.
+const NAMED: usize = 5;
+
+/// A namespace as it is, and as it would be.
+pub struct Situation<'a> {
+    /// As it is.
+    pub before: &'a Namespace,
+    /// As it would be once everything is applied.
+    pub after: &'a Namespace,
+    /// The storage of the cluster.
+    pub storage: &'a Storage,
+    /// The workloads that the files have, and how their templates would differ.
+    pub workloads: &'a BTreeMap<WorkloadId, Touched>,
+    /// The policies that the files have.
+    pub policies: &'a BTreeSet<String>,
+    /// The ConfigMaps and Secrets that were looked at. What others hold does not change by it, or nobody can say.
+    pub looked_at: &'a BTreeSet<ConfigId>,
+    /// Why template changes are not held; none if they are, or nobody can say.
+    pub gap: Option<&'a str>,
+    /// By which contents are compared.
+    pub key: &'a Key,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A workload that the files have.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Where its template would differ.
+    pub differences: Vec<Difference>,
+    /// The API server has said what it would make of it.
+    pub by_server: bool,
+}
+
+/// Judges a namespace.
+pub fn judge(situation: &Situation) -> Plan {
+    let judge = Judge::new(situation);
+    let mut plan = Plan::default();
+    for name in situation.policies {
+        plan.objects.push(judge.policy(name, &mut plan.risks));
+    }
+    for (id, workload) in &situation.after.workloads {
+        plan.objects.push(match situation.before.workloads.get(id) {
+            Some(before) => judge.existing(before, workload, &mut plan.risks),
+            None => judge.created(workload, &mut plan.risks),
+        });
+    }
+    judge.restarts(&mut plan.objects);
+    plan.objects.extend(judge.unread());
+    plan.risks.extend(judge.volumes());
+    plan
+}
+
+/// The policy that has a say over a workload.
+struct Say<'a> {
+    policy: &'a Policy,
+    spec: Cow<'a, UpgradePolicySpec>,
+    frozen: bool,
+}
+
+struct Judge<'a> {
+    now: &'a Situation<'a>,
+    before: Governance<'a>,
+    after: Governance<'a>,
+    groups: BTreeMap<&'a str, Vec<Reference>>,
+    pods: HashMap<&'a str, Vec<&'a Pod>>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(now: &'a Situation<'a>) -> Self {
+        let (before, after) = (governance(now.before), governance(now.after));
+        let groups = groups(now.after, &after);
+        Self { now, before, after, groups, pods: now.before.pods_by_workload() }
+    }
+
+    fn line(&self, object: String, outcome: Outcome) -> Line {
+        let namespace = self.now.after.name.to_string();
+        Line { namespace, object, outcome, policy: None, changed: Vec::new(), waits_for: Vec::new(), because: Vec::new() }
+    }
+
+    fn risk(&self, reason: &str, message: String) -> Risk {
+        Risk { namespace: self.now.after.name.to_string(), reason: reason.to_owned(), message }
+    }
+
+    fn pods(&self, workload: &Workload) -> &[&'a Pod] {
+        self.pods.get(&*workload.uid).map_or(&[], Vec::as_slice)
+    }
+
+    /// A workload that is not there yet.
+    fn created(&self, workload: &Workload, risks: &mut Vec<Risk>) -> Line {
+        let mut line = self.line(lower(&workload.id), Outcome::Create);
+        line.because.push(match workload.rollout.wanted {
+            _ if workload.id.kind == WorkloadKind::DaemonSet => "Its pods start at once: what is new is never held.".to_owned(),
+            0 => "It has no pods.".to_owned(),
+            pods => format!("{} at once: what is new is never held.", count(pods as usize, "pod starts", "pods start")),
+        });
+        let say = say(self.after.standings.get(&workload.id));
+        line.policy = say.as_ref().map(|say| say.policy.name.clone());
+        line.because.push(match &say {
+            None => self.ungoverned(workload, "later changes of it will"),
+            Some(say) => format!("From then on policy {} governs it{}.", say.policy.name, self.later(workload, say)),
+        });
+        self.missing(workload, say.as_ref(), risks);
+        line
+    }
+
+    /// What a policy means for the changes of a workload to come.
+    fn later(&self, workload: &Workload, say: &Say) -> String {
+        match (say.spec.needs_holds(), marking::holdable(workload)) {
+            (true, true) => ", and holds its template changes".to_owned(),
+            (true, false) => format!(", but cannot hold its template changes: {}", unholdable(workload)),
+            (false, _) if say.spec.mode == Mode::Observe => ", which only observes".to_owned(),
+            (false, _) => ", and holds no template change".to_owned(),
+        }
+    }
+
+    /// Why no policy governs a workload, and what becomes of its changes then.
+    fn ungoverned(&self, workload: &Workload, changes: &str) -> String {
+        let mut reasons = self.after.left_out.values().flatten();
+        let why = reasons.find_map(|reason| reason.strip_prefix(&format!("{}: ", workload.id)));
+        match why {
+            Some(why) => format!("No policy governs it ({why}), so {changes} not wait for anything."),
+            None => format!("No policy of the namespace selects it, so {changes} not wait for anything."),
+        }
+    }
+
+    /// A workload that is there.
+    fn existing(&self, before: &Workload, after: &Workload, risks: &mut Vec<Risk>) -> Line {
+        let mut line = self.line(lower(&after.id), Outcome::Unchanged);
+        let say = say(self.after.standings.get(&after.id));
+        line.policy = say.as_ref().map(|say| say.policy.name.clone());
+        let changes = before.template.digest != after.template.digest;
+        let empty = Touched::default();
+        let touched = self.now.workloads.get(&after.id).unwrap_or(&empty);
+        if changes {
+            line.changed = named_changes(&touched.differences);
+            self.volatile(after, &touched.differences, risks);
+        }
+        self.missing_anew(before, after, say.as_ref(), risks);
+        let held = Hold::on(before);
+        if changes && self.goes_back(after) {
+            line.outcome = Outcome::Withdraw;
+            let revisions: BTreeSet<_> = self.pods(after).iter().map(|pod| pod.revision.as_deref()).collect();
+            let ends = if revisions.len() > 1 { "those pods end that are newer already" } else { "none of them ends" };
+            line.because.push(match &held {
+                Some(hold) => format!("The held change {} is withdrawn: this is what its pods run, and {ends}.", hold.id),
+                None => format!("This is the template again that was last rolled out: {ends}."),
+            });
+        } else if changes {
+            self.template(before, after, (say.as_ref(), touched), &mut line);
+        } else if let Some(hold) = &held {
+            self.still_held(before, hold, say.as_ref(), &mut line);
+        }
+        let compared = self.compare(before, after, say.as_ref());
+        let config = compared.filter(|one| one.roll.is_some());
+        match config {
+            Some(config) if changes || held.is_some() => {
+                if line.outcome == Outcome::Unchanged {
+                    line.outcome = Outcome::ConfigHold;
+                }
+                line.because
+                    .push(format!("Config that it reads changes too ({}), and goes along in the same rollout.", config.changed.join(", ")));
+            }
+            Some(config) => self.config(after, say.as_ref(), &config, &mut line),
+            None if !changes && before.rollout.wanted != after.rollout.wanted => {
+                line.outcome = Outcome::Scale;
+                line.because.push(format!("From {} to {}.", before.rollout.wanted, count(after.rollout.wanted as usize, "pod", "pods")));
+            }
+            None => {}
+        }
+        self.standing(after, &mut line);
+        line
+    }
+
+    /// Whose a workload would be, where that changes.
+    fn standing(&self, workload: &Workload, line: &mut Line) {
+        let name = |governance: &Governance| {
+            say(governance.standings.get(&workload.id)).map(|say| (say.policy.name.clone(), say.spec.needs_holds()))
+        };
+        let (outcome, message) = match (name(&self.before), name(&self.after)) {
+            (None, Some((policy, _))) => {
+                let later = say(self.after.standings.get(&workload.id)).map_or(String::new(), |say| self.later(workload, &say));
+                (Outcome::Governed, format!("Policy {policy} begins to govern it{later}. That alone rolls nothing."))
+            }
+            (Some((policy, _)), None) => {
+                (Outcome::LetGo, format!("Policy {policy} governs it no more: nothing holds or rolls it from then on."))
+            }
+            (Some((old, _)), Some((new, _))) if old != new => (Outcome::Governed, format!("Policy {new} takes it over from {old}.")),
+            (Some((policy, true)), Some((_, false))) => (Outcome::LetGo, format!("Policy {policy} holds its template changes no more.")),
+            (Some((policy, false)), Some((_, true))) => {
+                (Outcome::Governed, format!("Policy {policy} holds its template changes from then on."))
+            }
+            _ => return,
+        };
+        if line.outcome == Outcome::Unchanged {
+            line.outcome = outcome;
+        }
+        if line.outcome != Outcome::Roll || outcome != Outcome::Governed {
+            line.because.push(message);
+        }
+    }
+
+    /// A policy that the files have.
+    fn policy(&self, name: &str, risks: &mut Vec<Risk>) -> Line {
+        let mut line = self.line(format!("upgradepolicy/{name}"), Outcome::Unchanged);
+        let (old, new) = (self.now.before.policies.get(name), self.now.after.policies.get(name));
+        let Some(new) = new else { return line };
+        if old.is_some_and(|old| old.spec == new.spec) {
+            return line;
+        }
+        line.outcome = if old.is_some() { Outcome::Policy } else { Outcome::Create };
+        if let Err(why) = &new.spec {
+            risks.push(self.risk(
+                ConditionReason::InvalidSpec.into(),
+                format!("upgradepolicy/{name} could not be acted on: {why}. It would freeze what it governs now, and govern nothing else"),
+            ));
+            return line;
+        }
+        let of = |governance: &Governance<'a>| -> BTreeSet<&'a WorkloadId> {
+            let all = governance.standings.iter().filter(|(_, standing)| say(Some(*standing)).is_some_and(|say| say.policy.name == name));
+            all.map(|(id, _)| *id).collect()
+        };
+        let (old, new) = (of(&self.before), of(&self.after));
+        line.because.push(match new.len() {
+            0 => "It would govern no workload that is there.".to_owned(),
+            all => format!("It would govern {}.", count(all, "workload", "workloads")),
+        });
+        let names = |ids: Vec<&&WorkloadId>| some(&ids.into_iter().map(|id| lower(id)).collect::<Vec<_>>());
+        let (more, less): (Vec<_>, Vec<_>) = (new.difference(&old).collect(), old.difference(&new).collect());
+        if !more.is_empty() {
+            line.because.push(format!("New to it: {}.", names(more)));
+        }
+        if !less.is_empty() {
+            line.because.push(format!("No longer: {}.", names(less)));
+        }
+        line
+    }
+}
+
+fn say<'a>(standing: Option<&Standing<'a>>) -> Option<Say<'a>> {
+    match standing? {
+        Standing::Governed(policy, spec) => Some(Say { policy, spec: Cow::Borrowed(spec), frozen: false }),
+        Standing::Frozen(policy) => Some(Say { policy, spec: Cow::Owned(freezing_spec()), frozen: true }),
+        Standing::LeftOut | Standing::Unselected => None,
+    }
+}
+
+fn unholdable(workload: &Workload) -> &'static str {
+    match workload.id.kind {
+        WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
+        _ => "with the update strategy OnDelete any eviction starts the newest template",
+    }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn some(names: &[String]) -> String {
+    volumes::some_of(&names.iter().map(String::as_str).collect::<Vec<_>>(), NAMED)
+}

@@ -1,0 +1,123 @@
+//! A changed pod template: held, rolled at once, or put back.
+
+use lockkeeper::{
+    api::{ChangeCause, Mode, WhenUngoverned, marks},
+    core::{
+        hold::{marking, release::ends_nothing, state::Hold},
+        world::{UserHold, Workload},
+    },
+};
+
+use super::{Judge, Say, Touched, count, say as who_says, unholdable};
+use crate::plan::outcome::{Line, Outcome};
+
+impl<'a> Judge<'a> {
+    /// Whether the template is the one again that the pods run.
+    pub(super) fn goes_back(&self, after: &Workload) -> bool {
+        let mut settled = after.clone();
+        // As it will be once its controller has seen it.
+        settled.rollout.observed = true;
+        settled.rollout.revision = None;
+        settled.marks.remove(marks::CONFIG);
+        let sets = self.now.before.sets_by_deployment().remove(&*after.uid).unwrap_or_default();
+        after.rollout.wanted > 0 && ends_nothing(self.now.before, &settled, self.pods(after), &sets).is_some()
+    }
+
+    /// A changed template.
+    pub(super) fn template(&self, before: &Workload, after: &Workload, (say, touched): (Option<&Say<'a>>, &Touched), line: &mut Line) {
+        let old = Hold::on(before);
+        let new = Hold::on(after).filter(|new| old.as_ref() != Some(new));
+        let marked = marking::is_marked(before) && marking::holdable(after) && after.rollout.wanted > 0;
+        let holds = match touched.by_server {
+            true => new.is_some(),
+            false => marked && self.now.gap.is_none(),
+        };
+        if let Some(old) = old.filter(|_| holds) {
+            line.because.push(format!("It takes the place of the held change {}, whose approvals are void then.", old.id));
+        }
+        let pods = self.pods(after).len();
+        if !holds {
+            line.outcome = Outcome::Roll;
+            line.because.push(self.not_held(before, after, say));
+            match after.rollout.held {
+                Some(UserHold::Paused) => {
+                    line.outcome = Outcome::WaitsForUser;
+                    line.because.push("Its manifest says paused: true, so nothing rolls before kubectl rollout resume.".to_owned());
+                }
+                Some(UserHold::Partition(below)) => {
+                    line.because.push(format!("Its partition keeps the {below} lowest ordinals as they are."));
+                }
+                _ if pods > 0 => line.because.push(format!("{} renewed.", count(pods, "pod is", "pods are"))),
+                _ => {}
+            }
+            return;
+        }
+        line.outcome = Outcome::Hold;
+        match say {
+            Some(say) if say.spec.needs_holds() => {
+                line.waits_for = self.waits(after, say, (&[ChangeCause::Template], new.as_ref()));
+                let what = count(pods, "pod stays", "pods stay");
+                let then = if line.waits_for.is_empty() { ", for a moment: no gate that can be asked now is closed" } else { "" };
+                line.because.push(format!("{what} as they are until then{then}.").replace("1 pod stays as they are", "Its pod stays as it is"));
+            }
+            _ => match marking::when_ungoverned(before) {
+                WhenUngoverned::Release => {
+                    line.outcome = Outcome::Roll;
+                    line.because.push("It is held for a moment, and released: with these files no policy holds it any more.".to_owned());
+                }
+                WhenUngoverned::Keep => line.because.push(
+                    "With these files no policy holds it any more, and the one that did said whenUngoverned: Keep: somebody with the verb bypass has to \
+                     release it."
+                        .to_owned(),
+                ),
+            },
+        }
+    }
+
+    /// Why a changed template is not held.
+    pub(super) fn not_held(&self, before: &Workload, after: &Workload, say: Option<&Say>) -> String {
+        let Some(say) = say else { return self.ungoverned(after, "its change does") };
+        let policy = &say.policy.name;
+        match () {
+            () if say.spec.mode == Mode::Observe => format!("Its policy {policy} only observes."),
+            () if !say.spec.needs_holds() => format!("Its policy {policy} has no gate for template changes."),
+            () if !marking::holdable(after) => format!("Its policy {policy} has gates, but {}.", unholdable(after)),
+            () if after.rollout.wanted == 0 && before.rollout.wanted == 0 => "It has no pods, so there is nothing to hold.".to_owned(),
+            () if !marking::is_marked(before) => format!(
+                "Policy {policy} would hold it, but only once the operator has marked it: apply the policy first, wait for its condition HoldsEnforced, \
+                 and then apply the rest."
+            ),
+            () => format!(
+                "Policy {policy} should hold it, but template changes are not held now{}.",
+                self.now.gap.map_or(String::new(), |gap| format!(": {gap}"))
+            ),
+        }
+    }
+
+    /// A change that is held already, and is not changed again.
+    pub(super) fn still_held(&self, before: &Workload, hold: &Hold, say: Option<&Say<'a>>, line: &mut Line) {
+        let before_say = who_says(self.before.standings.get(&before.id));
+        let keeps = |say: &Option<&Say>| say.is_some_and(|say| say.spec.needs_holds());
+        if keeps(&before_say.as_ref()) && !keeps(&say) {
+            match marking::when_ungoverned(before) {
+                WhenUngoverned::Release => {
+                    line.outcome = Outcome::Roll;
+                    line.because.push(format!("Its held change {} is released: no policy holds it any more (whenUngoverned: Release).", hold.id));
+                }
+                WhenUngoverned::Keep => line.because.push(format!(
+                    "Its held change {} stays held, although no policy holds it any more (whenUngoverned: Keep): somebody with the verb bypass has to release \
+                     it.",
+                    hold.id
+                )),
+            }
+            return;
+        }
+        let (Some(before_say), Some(say)) = (&before_say, say) else { return };
+        let waits = |say: &Say<'a>| self.waits(before, say, (&[ChangeCause::Template], Some(hold)));
+        let (old, new) = (waits(before_say), waits(say));
+        if !old.is_empty() && new.is_empty() {
+            line.outcome = Outcome::Roll;
+            line.because.push(format!("Its held change {} goes through: no gate is closed any more.", hold.id));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What a change would wait for, and whose turn it is.
+
+use lockkeeper::{
+    api::{Approval, ChangeCause, Mode, Reason, RestartWith, UpgradePolicySpec},
+    core::{
+        gates::{self, Change, Closed, Gate},
+        hold::state::{Hold, approved_by},
+        rollout::steps::Order,
+        world::{Activity, Policy, Workload, WorkloadId},
+    },
+};
+
+use super::{Judge, Say, count, say, some};
+use crate::{
+    cluster::lower,
+    plan::outcome::{Line, Outcome, Wait},
+};
+
+impl<'a> Judge<'a> {
+    /// What a change would wait for.
+    pub(super) fn waits(&self, workload: &Workload, say: &Say<'a>, (causes, hold): (&[ChangeCause], Option<&Hold>)) -> Vec<Wait> {
+        let (id, by) = hold.map_or(("", None), |hold| (&*hold.id, Some(&*hold.by)));
+        let change = Change {
+            namespace: self.now.after,
+            workload: &workload.id,
+            causes,
+            id,
+            by,
+            recorded: true,
+            approved_by: hold.and_then(|hold| approved_by(workload, &hold.id)),
+            since: self.now.now,
+            last_change: self.now.now,
+        };
+        let asked = gates::each(say.policy, &say.spec, say.frozen, &change, self.now.now);
+        let closed = asked.into_iter().filter_map(|(gate, answer)| match answer {
+            Gate::Open => None,
+            Gate::Closed(closed) => Some(Wait { gate, message: in_words(&closed, say, by) }),
+        });
+        let mut waits: Vec<_> = closed.collect();
+        waits.extend(self.turn(workload, say));
+        if let Some(gate) = say.spec.app_gate(causes) {
+            let message = match self.pods(workload).len() {
+                0 => return waits,
+                pods => format!("{} yes to GET {}", count(pods, "pod has to say", "pods have to say"), gate.path),
+            };
+            waits.push(Wait { gate: "app", message });
+        }
+        waits
+    }
+
+    /// What keeps it from its turn, as far as that can be told.
+    pub(super) fn turn(&self, workload: &Workload, say: &Say<'a>) -> Option<Wait> {
+        let rollout = say.spec.rollout.as_ref()?;
+        let order = self.order(say.policy, &say.spec);
+        let place = order.place(&workload.id)?;
+        let changes = |id: &&WorkloadId| {
+            let before = self.now.before.workloads.get(*id);
+            before
+                .is_some_and(|before| before.template.digest != self.now.after.workloads[*id].template.digest || Hold::on(before).is_some())
+        };
+        let earlier: Vec<_> = self.now.after.workloads.keys().filter(|id| order.place(id).is_some_and(|other| other < place)).collect();
+        let first: Vec<_> = earlier.iter().copied().filter(changes).map(lower).collect();
+        let step = rollout.steps.get(place)?;
+        (!first.is_empty()).then(|| Wait { gate: "steps", message: format!("step {} comes after {}", step.name, some(&first)) })
+    }
+
+    /// The workloads of a policy in their order.
+    pub(super) fn order<'b>(&'b self, policy: &Policy, spec: &'b UpgradePolicySpec) -> Order<'b> {
+        let mut order = Order::new(spec);
+        for (id, workload) in &self.now.after.workloads {
+            if say(self.after.standings.get(id)).is_some_and(|of| of.policy.name == policy.name) {
+                order.see(id, workload, (self.pods(workload), None), &Activity::default(), self.now.now);
+            }
+        }
+        order
+    }
+
+    /// What rolls because the step before it does.
+    pub(super) fn restarts(&self, lines: &mut [Line]) {
+        for (name, policy) in &self.now.after.policies {
+            let Ok(spec) = &policy.spec else { continue };
+            let steps = spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice());
+            let order = self.order(policy, spec);
+            let place = |line: &Line| {
+                let mut ids = self.now.after.workloads.keys();
+                ids.find(|id| lower(id) == line.object).and_then(|id| order.place(id)).filter(|_| line.policy.as_ref() == Some(name))
+            };
+            for (number, step) in steps.iter().enumerate().skip(1).filter(|(_, step)| step.restart_with == RestartWith::Previous) {
+                let before = &steps[number - 1].name;
+                let rolls = |line: &&Line| place(line) == Some(number - 1) && line.outcome.rolls();
+                let first: Vec<_> = lines.iter().filter(rolls).map(|line| line.object.clone()).collect();
+                if first.is_empty() || spec.mode == Mode::Observe {
+                    continue;
+                }
+                for line in
+                    lines.iter_mut().filter(|line| place(line) == Some(number) && !line.outcome.rolls() && line.outcome != Outcome::Create)
+                {
+                    line.outcome = Outcome::ConfigHold;
+                    line.waits_for.push(Wait { gate: "steps", message: format!("step {} comes after {}", step.name, some(&first)) });
+                    line.because.push(format!("It restarts with step {before} (restartWith: Previous)."));
+                }
+            }
+        }
+    }
+}
+
+/// What opens a gate, before there is a change that it could be opened for.
+fn in_words(closed: &Closed, say: &Say, by: Option<&str>) -> String {
+    let from_other = say.spec.gates.as_ref().is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
+    match (closed.reason, by) {
+        (Reason::ApprovalRequired, Some(by)) if from_other => format!("somebody other than {by} with the verb approve has to approve it"),
+        (Reason::ApprovalRequired, _) => "somebody with the verb approve has to approve it".to_owned(),
+        (Reason::Frozen, _) if say.frozen => "the spec of its policy is invalid, so nothing passes".to_owned(),
+        (Reason::Frozen, _) => "its policy freezes: nothing passes but what is put back".to_owned(),
+        _ => closed.message.clone(),
+    }
+}
