@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
-    process::Child,
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -36,8 +36,9 @@ impl Operator {
         let file = std::env::temp_dir().join("lockkeeper-bench.kubeconfig");
         fs::write(&file, kubeconfig.to_string()).unwrap();
         let kubeconfig = format!("KUBECONFIG={}", file.display());
-        let program = env!("CARGO_BIN_EXE_lockkeeper");
-        let arguments = [&kubeconfig, program, "run", "--metrics-address", METRICS, "--max-config-rollouts", "100000"];
+        // Another build can be measured in the place of this one's.
+        let program = std::env::var("LOCKKEEPER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lockkeeper").to_owned());
+        let arguments = [&kubeconfig, program.as_str(), "run", "--metrics-address", METRICS, "--max-config-rollouts", "100000"];
         let child = shared().spawn(Path::new("/usr/bin/env"), &arguments, log).unwrap();
         let mut operator = Self { child, ready_after: Duration::ZERO };
         while !get("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.0 200")) {
@@ -55,8 +56,9 @@ impl Operator {
         process::cpu(self.child.id())
     }
 
+    /// Ends it politely, so that the next one need not wait for its Lease to run out.
     pub fn stop(mut self) {
-        self.child.kill().unwrap();
+        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         self.child.wait().unwrap();
     }
 }

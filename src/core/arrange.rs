@@ -26,6 +26,7 @@ use super::{
         state::{Hold, command},
     },
     later,
+    rest::{News, Rest},
     rollout::{
         outcome::Previous,
         slots::{Candidate, Demand},
@@ -82,8 +83,8 @@ pub struct Assessments<'a> {
     now: Timestamp,
 }
 
-/// Assesses every workload of a namespace.
-pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> Assessments<'a> {
+/// Assesses every workload of a namespace, but for those at rest that none of the news concerns: these stand as they stood.
+pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundings<'a>) -> Assessments<'a> {
     let governance = governance(namespace);
     let pods = namespace.pods_by_workload();
     let newest = namespace.newest_replica_sets();
@@ -136,10 +137,15 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
                 continue;
             }
         };
+        if let Some(found) = Rest::still(memory, real, spec, news, around.now).filter(|_| !frozen) {
+            of.insert(id, found);
+            continue;
+        }
         let order = orders.get_mut(policy.name.as_str()).filter(|_| !frozen);
         let waits = order.as_ref().and_then(|order| order.waits(id));
         let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
-        let found = assess::assess(&Input {
+        let before = Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
+        let mut found = assess::assess(&Input {
             namespace,
             policy,
             spec,
@@ -159,9 +165,10 @@ pub fn assess_all<'a>(namespace: &'a Namespace, around: &Surroundings<'a>) -> As
             waits: waits.as_ref(),
             previous: &previous,
             activity,
-            memory: &Memory { stray_since: None, lost_told: false, ..(*memory).clone() },
+            memory: &before,
             now: around.now,
         });
+        found.memory.rest = Rest::of(&found, real, spec, &before).filter(|_| !frozen);
         if let Some(order) = order {
             order.note(id, workload, &found, *current, around.key);
         }
@@ -208,7 +215,9 @@ fn in_order<'a>(
         _ => None,
     };
     let mut ids: Vec<_> = seen.keys().copied().collect();
-    ids.sort_by_key(|id| (place(id), *id));
+    if !orders.is_empty() {
+        ids.sort_by_cached_key(|id| (place(id), *id));
+    }
     ids
 }
 
@@ -405,7 +414,9 @@ impl Assessments<'_> {
                 decision.suppressed.push(found.reason);
             }
             decision.census.stale += usize::from(found.stale);
-            decision.memories.push((workload.uid.clone(), found.memory.clone()));
+            if memories.get(&workload.uid) != Some(&found.memory) {
+                decision.memories.push((workload.uid.clone(), found.memory.clone()));
+            }
             decision.wake = decision.wake.into_iter().chain(found.wake).min();
             if policy.is_some() {
                 *decision.census.phases.entry(found.phase).or_default() += 1;

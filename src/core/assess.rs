@@ -99,7 +99,7 @@ impl Input<'_> {
 }
 
 /// Where a workload stands, and what is to be done about it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Assessment {
     /// Its phase.
     pub phase: Phase,

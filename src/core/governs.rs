@@ -105,12 +105,18 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
     policies.sort_by_key(|(policy, spec, _)| (spec.mode == Mode::Observe, -i64::from(spec.priority), policy.name.clone()));
 
     let mut governance = Governance::default();
+    let judge_of = |workload: &Workload| {
+        let mark = GovernanceMark::on(workload)?;
+        let judge = namespace.policies.values().find(|policy| *policy.uid == *mark.uid);
+        Some((mark, judge))
+    };
+    let all_valid = namespace.policies.values().all(|policy| policy.spec.is_ok());
     for (id, workload) in &namespace.workloads {
-        let mark = GovernanceMark::on(workload);
-        let judge = mark.as_ref().and_then(|mark| namespace.policies.values().find(|policy| *policy.uid == *mark.uid));
+        let holds_back = holds_back(workload);
+        let recorded = if holds_back { judge_of(workload) } else { None };
         // While its judge is gone, only a policy that holds takes a held workload over: between the deletion of a policy and its creation
         // under another name, any other would release it.
-        let orphaned = holds_back(workload) && mark.is_some() && judge.is_none();
+        let orphaned = matches!(recorded, Some((_, None)));
         let selects = |(_, spec, selector): &&(&Policy, &UpgradePolicySpec, Selector)| {
             spec.kinds.contains(&id.kind) && selector.matches(&workload.labels) && (!orphaned || spec.needs_holds())
         };
@@ -135,7 +141,12 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
                 }
             }
         }
-        if let (Some(policy), Some(mark)) = (judge, mark) {
+        // Whose it was so far makes no other difference.
+        let recorded = match standing {
+            Standing::Governed(..) if !holds_back && all_valid => None,
+            _ => recorded.or_else(|| judge_of(workload)),
+        };
+        if let Some((mark, Some(policy))) = recorded {
             standing = match (&policy.spec, standing) {
                 (Err(_), _) if !ignored(workload) => Standing::Frozen(policy),
                 (Ok(spec), _) if keeps(workload, spec, &mark) => Standing::Governed(policy, spec),

@@ -3,7 +3,7 @@
 //! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs` holds this. The way through:
 //! [`world`] is what was seen, [`governs`] says whose each workload is, [`assess`] judges one workload ([`config`] whether what it reads
 //! has changed, [`hold`] whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it that no data is lost and no rollout stuck on it,
-//! [`rollout::slots`] shares out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
+//! [`rest`] knows what need not be judged again, [`rollout::slots`] shares out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
 
 pub mod arrange;
 pub mod assess;
@@ -15,6 +15,7 @@ pub mod governs;
 pub mod hold;
 pub mod lease;
 pub mod reach;
+pub mod rest;
 pub mod rollout;
 pub mod storage;
 pub mod volumes;

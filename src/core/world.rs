@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     config::{digest::Digest, references::Reference},
     gates::{conversation::Conversation, windows::Windows},
+    rest::Rest,
     storage::{Claim, ClaimsOfPod, ClaimsOfTemplate},
 };
 use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
@@ -472,6 +473,8 @@ pub struct Memory {
     pub lost_told: bool,
     /// What its pods said.
     pub app: Conversation,
+    /// Where it was at rest, and is until something happens.
+    pub rest: Option<Rest>,
 }
 
 /// A pod template that was seen.

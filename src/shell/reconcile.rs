@@ -26,6 +26,7 @@ use crate::{
         config::digest::Key,
         decision::{Census, Decision, Event, Notice, Patch, Purpose, Subject},
         later,
+        rest::News,
         rollout::slots::{self, Demand},
         world::{Memory, Uid},
     },
@@ -70,6 +71,8 @@ pub struct Reconciler {
     wakes: BTreeMap<String, Timestamp>,
     /// Until when a namespace that was just decided on rests.
     rests: HashMap<String, Timestamp>,
+    /// What happened in namespaces that rest.
+    unheeded: HashMap<String, News>,
     watched_since: Option<Timestamp>,
     term: watch::Receiver<Term>,
     /// The term in which it decides, and from when on.
@@ -105,6 +108,7 @@ impl Reconciler {
             demands: BTreeMap::new(),
             wakes: BTreeMap::new(),
             rests: HashMap::new(),
+            unheeded: HashMap::new(),
             watched_since: None,
             term,
             leads: None,
@@ -162,6 +166,9 @@ impl Reconciler {
                 self.metrics.leads(false);
             }
             self.resume_at = None;
+            // Who begins to lead looks at everything.
+            self.index.take_news();
+            self.unheeded.clear();
             return false;
         }
         let from = match self.leads {
@@ -171,7 +178,7 @@ impl Reconciler {
                 self.told.clear();
                 self.demands.clear();
                 self.metrics.leads(true);
-                self.index.touch_all();
+                self.index.tell_all();
                 later(now, TAKE_OVER)
             }
         };
@@ -227,7 +234,7 @@ impl Reconciler {
         let effects = self.index.apply(&stream, step, clock::now());
         if completes && self.streams.completed(&stream) && self.watched_since.is_none() && self.streams.cluster_ready() {
             self.watched_since = Some(clock::now());
-            self.index.touch_all();
+            self.index.tell_all();
         }
         if let Some((uid, version)) = effects.object_seen {
             self.executor.seen(&uid, version);
@@ -240,7 +247,7 @@ impl Reconciler {
             self.metrics.set_policies(self.index.policies());
             for gone in self.streams.follow(&self.index.with_interest()) {
                 self.index.forget_pods(&gone);
-                self.index.touch(&gone);
+                self.index.tell(&gone, News::whole());
             }
         }
     }
@@ -295,7 +302,7 @@ impl Reconciler {
                 }
             }
         }
-        self.index.touch(&namespace);
+        self.index.tell(&namespace, News::of_workloads([uid]));
     }
 
     fn accepted(&self, namespace: &str, patch: &Patch, notices: Vec<Notice>) {
@@ -332,12 +339,12 @@ impl Reconciler {
     fn wake_due(&mut self) {
         let now = clock::now();
         for namespace in self.executor.expire(now) {
-            self.index.touch(&namespace);
+            self.index.tell(&namespace, News::whole());
         }
         let due: Vec<_> = self.wakes.iter().filter(|(_, time)| **time <= now).map(|(name, _)| name.clone()).collect();
         for namespace in due {
             self.wakes.remove(&namespace);
-            self.index.touch(&namespace);
+            self.index.tell(&namespace, News::due());
         }
     }
 
@@ -348,11 +355,18 @@ impl Reconciler {
             let begun = clock::now();
             self.rests.retain(|_, until| *until > begun);
             let mut ready = Vec::new();
-            for namespace in self.index.take_dirty() {
+            for (namespace, mut news) in self.index.take_news() {
+                news.add(self.unheeded.remove(&namespace).unwrap_or_default());
+                if self.index.namespace(&namespace).is_some_and(|seen| !news.concern(seen)) {
+                    continue;
+                }
                 match self.rests.get(&namespace) {
-                    Some(&until) => self.wake_at(&namespace, until),
-                    // One whose watches have no list yet is touched again when they have.
-                    None if self.streams.namespace_ready(&namespace) => ready.push(namespace),
+                    Some(&until) => {
+                        self.wake_at(&namespace, until);
+                        self.unheeded.insert(namespace, news);
+                    }
+                    // There is news of one whose watches have no list yet when they have.
+                    None if self.streams.namespace_ready(&namespace) => ready.push((namespace, news)),
                     None => {}
                 }
             }
@@ -370,7 +384,7 @@ impl Reconciler {
         }
     }
 
-    fn decisions(&mut self, names: &[String], watched: Timestamp) -> Vec<(String, Decision)> {
+    fn decisions(&mut self, ready: &[(String, News)], watched: Timestamp) -> Vec<(String, Decision)> {
         let now = clock::now();
         let around = Surroundings {
             key: self.key,
@@ -383,25 +397,26 @@ impl Reconciler {
             memories: &self.memories,
             now,
         };
-        let mut assessed = Vec::new();
-        for name in names {
+        let (mut assessed, mut gone) = (Vec::new(), Vec::new());
+        for (name, news) in ready {
             match self.index.namespace(name) {
                 Some(namespace) => {
-                    let assessments = assess_all(namespace, &around);
+                    let assessments = assess_all(namespace, news, &around);
                     self.demands.insert(name.clone(), assessments.demand(self.executor.activities()));
                     assessed.push((name, assessments));
                 }
                 None => {
                     self.demands.remove(name);
                     self.wakes.remove(name);
+                    gone.push(name);
                     self.metrics.set_volumes(name, BTreeMap::new());
                     self.metrics.set_namespace(name, Census::default());
                 }
             }
         }
         // After a start the pods of a large namespace may take long to list; what is under way in it takes slots all the same.
-        for name in self.index.with_policies() {
-            if let Some(namespace) = self.index.namespace(name).filter(|_| !self.streams.namespace_ready(name)) {
+        for name in self.streams.unread() {
+            if let Some(namespace) = self.index.namespace(name).filter(|namespace| !namespace.policies.is_empty()) {
                 self.demands.insert(name.to_owned(), Demand::of_unread(namespace));
             }
         }
@@ -410,18 +425,20 @@ impl Reconciler {
         for (name, assessments) in assessed {
             decisions.push((name.clone(), assessments.arrange(&granted, &self.memories)));
         }
-        self.told.retain(|name, _| self.index.namespace(name).is_some());
+        for name in gone {
+            self.told.remove(name);
+        }
         for (name, demand) in &mut self.demands {
             let here = |uid: &Uid| granted.contains(uid);
             let count = demand.waiting.iter().filter(|one| here(&one.uid)).count();
             if count == 0 {
                 continue;
             }
-            if names.contains(name) {
+            if ready.iter().any(|(decided, _)| decided == name) {
                 demand.under_way += count;
                 demand.waiting.retain(|one| !here(&one.uid));
             } else {
-                self.index.touch(name);
+                self.index.tell(name, News::due());
             }
         }
         decisions

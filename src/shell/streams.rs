@@ -196,12 +196,15 @@ pub struct Streams {
     pending: Pending,
     complete: HashMap<StreamId, bool>,
     of_namespace: BTreeMap<String, Vec<AbortHandle>>,
+    /// How many watches of a namespace have no list yet.
+    unread: BTreeMap<String, usize>,
 }
 
 impl Streams {
     /// Starts the watches that are needed to reach so far. Pods and revisions are watched by namespace, where there are policies.
     pub fn start(client: Client, reach: &Reach, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
-        let mut streams = Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new() };
+        let mut streams =
+            Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new(), unread: BTreeMap::new() };
         let all = watcher::Config::default().page_size(PAGE_SIZE);
         streams.spawn::<Definitions>(None, all.clone().fields(&format!("metadata.name={}", crd::NAME)), true);
         streams.spawn::<MutatingPolicies>(None, all.clone(), true);
@@ -250,14 +253,16 @@ impl Streams {
             for handle in self.of_namespace.remove(namespace).into_iter().flatten() {
                 handle.abort();
             }
-            let pending = &self.pending;
-            self.complete.retain(|stream, _| {
-                let keep = !stream.is_of_interest() || stream.namespace.as_ref() != Some(namespace);
-                if !keep {
-                    pending.remove(&stream.to_string());
-                }
-                keep
-            });
+            let ended: Vec<_> = self
+                .complete
+                .keys()
+                .filter(|stream| stream.is_of_interest() && stream.namespace.as_ref() == Some(namespace))
+                .cloned()
+                .collect();
+            for stream in ended {
+                self.completed(&stream);
+                self.complete.remove(&stream);
+            }
         }
         for namespace in namespaces {
             if !self.of_namespace.contains_key(*namespace) {
@@ -277,6 +282,9 @@ impl Streams {
             Some(complete) if !*complete => {
                 *complete = true;
                 self.pending.remove(&stream.to_string());
+                if let Some(namespace) = &stream.namespace {
+                    self.read(namespace);
+                }
                 true
             }
             _ => false,
@@ -295,7 +303,21 @@ impl Streams {
 
     /// Whether the watches of a namespace, if there are any, have theirs.
     pub fn namespace_ready(&self, namespace: &str) -> bool {
-        self.complete.iter().filter(|(stream, _)| stream.namespace.as_deref() == Some(namespace)).all(|(_, complete)| *complete)
+        !self.unread.contains_key(namespace)
+    }
+
+    /// The namespaces whose watches do not all have their lists yet.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        self.unread.keys().map(String::as_str)
+    }
+
+    fn read(&mut self, namespace: &str) {
+        if let Some(count) = self.unread.get_mut(namespace) {
+            *count -= 1;
+            if *count == 0 {
+                self.unread.remove(namespace);
+            }
+        }
     }
 
     fn spawn<K: Watched>(&mut self, namespace: Option<&str>, config: watcher::Config, awaited: bool) -> AbortHandle
@@ -306,6 +328,9 @@ impl Streams {
         if awaited {
             self.pending.add(stream.to_string());
             self.complete.insert(stream.clone(), false);
+            if let Some(namespace) = namespace {
+                *self.unread.entry(namespace.to_owned()).or_default() += 1;
+            }
         }
         let api: Api<Wire<K>> = match namespace.filter(|_| K::PLURAL != Namespaces::PLURAL) {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),

@@ -12,6 +12,7 @@ mod pitfalls;
 mod progress;
 mod properties;
 mod references;
+mod rest;
 mod stories;
 mod traps;
 mod volumes;

@@ -93,7 +93,7 @@ fn a_namespace_of_which_only_volumes_are_left_is_judged_after_a_start() {
     index.apply(&stream, Step::Listed(streams::object::<Volumes>(serde_json::from_value::<Wire<Volumes>>(raw).unwrap())), world.now);
     index.apply(&stream, Step::Complete, world.now);
     assert_eq!(index.storage().of_namespace("shop").count(), 1);
-    assert!(index.take_dirty().contains("shop"));
+    assert!(index.take_news().contains_key("shop"));
     assert!(index.namespace("shop").is_some(), "nothing is decided on what the loop looks up and does not find");
 }
 

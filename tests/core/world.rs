@@ -18,6 +18,7 @@ use lockkeeper::{
             conversation::{Errand, Report},
         },
         hold::enforced::Enforcement,
+        rest::News,
         rollout::slots,
         storage::{ClaimsOfPod, Storage},
         world::{
@@ -325,6 +326,11 @@ impl World {
 
     /// Decides, and carries nothing out.
     pub fn decide(&mut self) -> Decision {
+        self.decide_on(&News::whole())
+    }
+
+    /// Decides what is to be decided after this has happened.
+    pub fn decide_on(&mut self, news: &News) -> Decision {
         let enforcement = Enforcement::default();
         let around = Surroundings {
             key: &self.key,
@@ -337,7 +343,7 @@ impl World {
             told: &self.standing,
             now: self.now,
         };
-        let assessments = assess_all(&self.namespace, &around);
+        let assessments = assess_all(&self.namespace, news, &around);
         let demands = [("shop".to_owned(), assessments.demand(&self.activities))].into();
         let granted = slots::allot(&demands, self.max_config_rollouts);
         assessments.arrange(&granted, &self.memories)

@@ -13,13 +13,14 @@ use lockkeeper::{
     core::{
         arrange::{Surroundings, assess_all},
         config::digest::Key,
-        decision::{Event, Patch, Purpose, Release, StorageObject, StoragePatch},
+        decision::{Decision, Event, Patch, Purpose, Release, StorageObject, StoragePatch},
         gates::{
             answer::Answer,
             conversation::{Call, Errand, Report},
         },
         hold::enforced::Enforcement,
         reach::Reach,
+        rest::News,
         rollout::slots,
         world::{Activity, Memory, Uid},
     },
@@ -208,6 +209,12 @@ fn note(taken_up: &mut Shown, kind: &'static str, object: &Arc<Value>) {
     }
 }
 
+/// What is said and done by a decision.
+fn outcome(decision: &Decision) -> impl PartialEq + std::fmt::Debug {
+    let said = (decision.notices.clone(), decision.statuses.clone(), decision.census.clone());
+    (decision.patches.clone(), decision.storage.clone(), decision.calls.clone(), decision.wake, said)
+}
+
 impl Operator {
     /// One that starts: it lists everything.
     pub fn start(server: &Server, fault: Option<Fault>) -> Self {
@@ -325,6 +332,7 @@ impl Operator {
         if !self.leads(now) {
             return false;
         }
+        let news = self.index.take_news().remove(NAMESPACE).unwrap_or_default();
         let Some(namespace) = self.index.namespace(NAMESPACE) else { return false };
         let around = Surroundings {
             key: self.key,
@@ -337,9 +345,14 @@ impl Operator {
             told: &self.stands,
             now,
         };
-        let assessments = assess_all(namespace, &around);
-        let demands = [(NAMESPACE.to_owned(), assessments.demand(&self.activities))].into();
-        let decision = assessments.arrange(&slots::allot(&demands, 100), &self.memories);
+        let decide = |news: &News| {
+            let assessments = assess_all(namespace, news, &around);
+            let demands = [(NAMESPACE.to_owned(), assessments.demand(&self.activities))].into();
+            assessments.arrange(&slots::allot(&demands, 100), &self.memories)
+        };
+        let decision = decide(&news);
+        let from_scratch = decide(&News::whole());
+        assert_eq!(outcome(&decision), outcome(&from_scratch), "what was at rest was to be judged again; the news: {news:?}");
         self.memories.extend(decision.memories);
         self.wake = decision.wake;
         self.stands.insert(NAMESPACE.to_owned(), decision.told);
@@ -374,6 +387,7 @@ impl Operator {
     /// Sends one request. The patch, and what came of it.
     pub fn send(&mut self, server: &mut Server, index: usize) -> (Patch, Result<(), Failure>) {
         let patch = self.outbox.remove(index);
+        self.index.tell(NAMESPACE, News::of_workloads([patch.uid.clone()]));
         if !self.may_act(server.now()) {
             self.activities.remove(&patch.uid);
             return (patch, Err(Failure::Forbidden(NOT_LEADING.to_owned())));
@@ -407,6 +421,7 @@ impl Operator {
     /// Sends one request about storage. The patch, and what came of it.
     pub fn store(&mut self, server: &mut Server, index: usize) -> (StoragePatch, Result<(), Failure>) {
         let patch = self.stores.remove(index);
+        self.index.tell(NAMESPACE, News::due());
         if !self.may_act(server.now()) {
             self.activities.remove(&patch.uid);
             return (patch, Err(Failure::Forbidden(NOT_LEADING.to_owned())));
@@ -434,6 +449,7 @@ impl Operator {
     /// What came of a call is heard, or what the fault makes of it. Nobody listens for a workload of which nothing is remembered.
     pub fn hear(&mut self, index: usize, now: Timestamp) {
         let Talk { call, begun, answers } = self.talks.remove(index);
+        self.index.tell(NAMESPACE, News::of_workloads([call.uid.clone()]));
         let mut answers: Vec<_> = answers.into_iter().flatten().collect();
         let Some(memory) = self.memories.get_mut(&call.uid) else { return };
         if call.errand == Errand::Ask {

@@ -17,7 +17,7 @@ use super::{
     table::Row,
 };
 use crate::{
-    objects::{annotation, bare_patches, template_annotation, two_writes, until, when},
+    objects::{annotation, bare_patches, two_writes, until, when},
     operator::Operator,
     process,
     times::Times,
@@ -90,7 +90,7 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
     ));
     rows.push(("CPU of a status write of one workload (API server)", cost.of(async |number| subject.write_status(number).await).await));
     rows.push((
-        "CPU of a config change read by 1, rolled (API server)",
+        "CPU of a config change read by 1 (API server)",
         cost.of(async |number| subject.write(&subject.place(number).map, number).await).await,
     ));
     operator.stop();
@@ -137,9 +137,9 @@ impl Subject<'_> {
         let mut times = Vec::new();
         for _ in 0..CHANGES {
             let now = deployments.get(&place.workload).await.unwrap();
-            let before = template_annotation(&now, marks::CONFIG_HASH);
+            let before = annotation(&now, marks::CONFIG);
             let begun = Instant::now();
-            let changed = |one: &Deployment| template_annotation(one, marks::CONFIG_HASH) != before;
+            let changed = |one: &Deployment| annotation(one, marks::CONFIG) != before;
             tokio::join!(self.write(&place.map, 0), when(&deployments, &place.workload, changed));
             times.push(begun.elapsed());
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -150,10 +150,10 @@ impl Subject<'_> {
     /// Changes what many read, until the last of them is seen to be patched.
     async fn shared_change(&self) -> Duration {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), CROWD);
-        let generations = |one: &Deployment| (one.metadata.name.clone(), template_annotation(one, marks::CONFIG_HASH).map(str::to_owned));
+        let records = |one: &Deployment| (one.metadata.name.clone(), annotation(one, marks::CONFIG).map(str::to_owned));
         let before: std::collections::HashMap<_, _> =
-            deployments.list(&Default::default()).await.unwrap().items.iter().map(generations).collect();
-        let changed = |one: &Deployment| before[&one.metadata.name].as_deref() != template_annotation(one, marks::CONFIG_HASH);
+            deployments.list(&Default::default()).await.unwrap().items.iter().map(records).collect();
+        let changed = |one: &Deployment| before[&one.metadata.name].as_deref() != annotation(one, marks::CONFIG);
         let begun = Instant::now();
         tokio::join!(self.write("shared", 0), until(&deployments, self.readers(), changed));
         begun.elapsed()

@@ -293,6 +293,20 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
     }
     protection::judge_namespace(&scene, &usages, &mut judged);
     leftover::judge(&scene, around.storage, &usages, &mut judged);
+    if !judged.seers.is_empty() {
+        judge_workloads(namespace, governance, (&usages, around.storage), &mut judged);
+    }
+    heed_activities(around, &mut judged);
+    judged
+}
+
+/// What the volumes mean for the workloads whose policies see to them.
+fn judge_workloads(
+    namespace: &Namespace,
+    governance: &Governance,
+    (usages, storage): (&BTreeMap<&str, usage::Usage>, &Storage),
+    judged: &mut Judged,
+) {
     let (pods, newest) = (namespace.pods_by_workload(), namespace.newest_replica_sets());
     for (id, standing) in &governance.standings {
         let (Standing::Governed(policy, spec), Some(workload)) = (standing, namespace.workloads.get(*id)) else { continue };
@@ -304,7 +318,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
             WorkloadKind::Deployment => newest.get(&*workload.uid).map(|set| &*set.revision),
             _ => workload.rollout.revision.as_deref(),
         };
-        let exclusive = exclusive::judge(namespace, around.storage, &usages, (workload, spec), (own, current));
+        let exclusive = exclusive::judge(namespace, storage, usages, (workload, spec), (own, current));
         let of_policy = judged.of_policies.entry(policy.name.clone()).or_default();
         of_policy.dangers.extend(exclusive.dangers.iter().cloned());
         of_policy.notes.extend(exclusive.notes.iter().cloned());
@@ -314,8 +328,6 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         let danger = of_its_own.filter(counts).max_by_key(|closed| closed.reason == Reason::ClaimTerminating).cloned();
         judged.of_workloads.insert((*id).clone(), OfWorkload { exclusive, danger });
     }
-    heed_activities(around, &mut judged);
-    judged
 }
 
 fn stand(scene: &Scene, used: &usage::Usage, volume: Option<&Volume>, mut state: State, judged: &mut Judged) {

@@ -2,7 +2,7 @@
 
 mod storage;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,8 +21,9 @@ use crate::{
         decision::StorageObject,
         hold::enforced::Enforcement,
         reach::Reach,
+        rest::News,
         storage::Storage,
-        world::{ConfigEntry, ConfigId, Namespace, Uid},
+        world::{ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid},
     },
 };
 
@@ -35,7 +36,8 @@ pub struct Index {
     own_namespace: String,
     reach: Reach,
     namespaces: HashMap<String, Namespace>,
-    dirty: BTreeSet<String>,
+    /// What has happened where since that was taken.
+    news: BTreeMap<String, News>,
     listing: HashMap<StreamId, Listing>,
     /// The newest version that any watch has shown.
     newest: u64,
@@ -73,7 +75,7 @@ impl Index {
             own_namespace,
             reach,
             namespaces: HashMap::new(),
-            dirty: BTreeSet::new(),
+            news: BTreeMap::new(),
             listing: HashMap::new(),
             newest: 0,
             live: HashSet::new(),
@@ -113,11 +115,6 @@ impl Index {
         self.namespaces.iter().filter(|(_, namespace)| of_interest(namespace)).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The namespaces with policies.
-    pub fn with_policies(&self) -> BTreeSet<&str> {
-        self.namespaces.iter().filter(|(_, namespace)| !namespace.policies.is_empty()).map(|(name, _)| name.as_str()).collect()
-    }
-
     /// How many policies there are.
     pub fn policies(&self) -> usize {
         self.namespaces.values().map(|namespace| namespace.policies.len()).sum()
@@ -133,19 +130,19 @@ impl Index {
         &self.enforcement
     }
 
-    /// Looks at a namespace again.
-    pub fn touch(&mut self, namespace: &str) {
-        self.dirty.insert(namespace.to_owned());
+    /// Something has happened in a namespace.
+    pub fn tell(&mut self, namespace: &str, news: News) {
+        self.news.entry(namespace.to_owned()).or_default().add(news);
     }
 
-    /// Looks at all namespaces.
-    pub fn touch_all(&mut self) {
-        self.dirty.extend(self.namespaces.keys().cloned());
+    /// Anything may have happened anywhere.
+    pub fn tell_all(&mut self) {
+        self.news = self.namespaces.keys().map(|name| (name.clone(), News::whole())).collect();
     }
 
-    /// The namespaces to look at, and forgets them.
-    pub fn take_dirty(&mut self) -> BTreeSet<String> {
-        std::mem::take(&mut self.dirty)
+    /// What has happened in each namespace since this was asked last.
+    pub fn take_news(&mut self) -> BTreeMap<String, News> {
+        std::mem::take(&mut self.news)
     }
 
     /// A policy's status was written: it is compared with that from now on, however late the watch shows it.
@@ -184,7 +181,7 @@ impl Index {
             }
             Step::NotServed => {
                 if admission_kind(stream.kind).is_some() && !std::mem::replace(&mut self.enforcement.unavailable, true) {
-                    self.touch_all();
+                    self.tell_all();
                 }
             }
             Step::Complete => {
@@ -192,8 +189,8 @@ impl Index {
                 self.drop_unlisted(stream, &listed, now, &mut effects);
                 self.live.insert(stream.clone());
                 match &stream.namespace {
-                    Some(namespace) => self.touch(&namespace.clone()),
-                    None => self.touch_all(),
+                    Some(namespace) => self.tell(namespace, News::whole()),
+                    None => self.tell_all(),
                 }
             }
             Step::Applied(object) => {
@@ -213,13 +210,13 @@ impl Index {
         let object = match object.view {
             View::Definition(DefinitionView(uid)) => {
                 if std::mem::replace(&mut self.definition, uid.clone()) != uid {
-                    self.touch_all();
+                    self.tell_all();
                 }
                 return;
             }
             View::Admission(admission) => {
                 if self.enforcement.observe(admission.kind, &object.name, Some(admission.spec)) {
-                    self.touch_all();
+                    self.tell_all();
                 }
                 return;
             }
@@ -240,14 +237,14 @@ impl Index {
                     effects.interest_changed = before.is_some_and(|before| before.retained) != claim.retained;
                 }
                 let place = Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
-                self.dirty.extend(storage::insert(&mut self.storage, &mut self.namespaces, place, view));
-                return;
+                let concerned = storage::insert(&mut self.storage, &mut self.namespaces, place, view);
+                return concerned.iter().for_each(|namespace| self.tell(namespace, News::whole()));
             }
             _ => object,
         };
         let empty = || Namespace { name: object.namespace.as_str().into(), ..Namespace::default() };
         let namespace = self.namespaces.entry(object.namespace.clone()).or_insert_with(empty);
-        let touched = match object.view {
+        let news = match object.view {
             View::Policy(mut policy) => {
                 if let Ok(spec) = &mut policy.spec {
                     policy.switched_off = self.reach.limit(spec);
@@ -258,32 +255,45 @@ impl Index {
                                        every Allow window; change one of them"
                             .to_owned());
                 }
+                let same =
+                    |before: &Policy| before.uid == policy.uid && before.generation == policy.generation && before.spec == policy.spec;
+                let only_status = namespace.policies.get(&object.name).is_some_and(same);
                 effects.interest_changed |= namespace.policies.insert(object.name, *policy).is_none();
-                true
+                Some(if only_status { News::due() } else { News::whole() })
             }
             View::Workload(workload) => {
                 effects.object_seen = Some((object.uid.clone(), object.resource_version));
                 let before = namespace.workloads.insert(workload.id.clone(), *workload);
                 effects.gone.extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
-                true
+                Some(News::of_workloads([object.uid]))
             }
-            View::ReplicaSet(Some(set)) => namespace.replica_sets.insert(object.uid, set.clone()).as_ref() != Some(&set),
+            View::ReplicaSet(Some(set)) => {
+                let before = namespace.replica_sets.insert(object.uid, set.clone());
+                (before.as_ref() != Some(&set)).then(|| {
+                    let owners = before.map(|before| before.deployment).into_iter().chain([set.deployment]);
+                    News::of_workloads(owners)
+                })
+            }
             View::ControllerRevision(Some(revision)) => {
-                namespace.controller_revisions.insert(object.uid, revision.clone()).as_ref() != Some(&revision)
+                let before = namespace.controller_revisions.insert(object.uid, revision.clone());
+                (before.as_ref() != Some(&revision)).then(|| {
+                    let owners = before.map(|before| before.stateful_set).into_iter().chain([revision.stateful_set]);
+                    News::of_workloads(owners)
+                })
             }
-            View::ReplicaSet(None) | View::ControllerRevision(None) | View::Definition(_) | View::Admission(_) | View::Storage(_) => false,
+            View::ReplicaSet(None) | View::ControllerRevision(None) | View::Definition(_) | View::Admission(_) | View::Storage(_) => None,
             View::Pod(mut pod) => {
                 pod.created_version = match namespace.pods.get(&object.uid) {
                     Some(known) => known.created_version,
                     None => live.then_some(object.resource_version),
                 };
                 let before = namespace.pods.insert(object.uid, (*pod).clone());
-                before.as_ref() != Some(&pod)
+                (before.as_ref() != Some(&pod)).then(|| of_pods(namespace, before.iter().chain([&*pod])))
             }
             View::Config(view) => {
                 let ignored = view.ignored;
                 let id = view.id.clone();
-                match namespace.config.get_mut(&id) {
+                let changed = match namespace.config.get_mut(&id) {
                     Some(entry) => {
                         let mut version = view.bind(&object.namespace, self.key, Some(now));
                         // A write that only removes a key moves no time that the object would show.
@@ -295,16 +305,21 @@ impl Index {
                     }
                     None => {
                         let seen = live.then_some(now);
-                        namespace.config.insert(id, ConfigEntry::new(view.bind(&object.namespace, self.key, seen), ignored));
+                        let entry = ConfigEntry::new(view.bind(&object.namespace, self.key, seen), ignored);
+                        namespace.config.insert(id.clone(), entry);
                         true
                     }
-                }
+                };
+                changed.then(|| News::of_config(id))
             }
-            View::Delegate((delegate, Some(workload))) => namespace.delegates.insert(delegate, workload.clone()) != Some(workload),
-            View::Delegate((delegate, None)) => namespace.delegates.remove(&delegate).is_some(),
+            View::Delegate((delegate, Some(workload))) => {
+                let before = namespace.delegates.insert(delegate, workload.clone());
+                (before != Some(workload)).then(News::whole)
+            }
+            View::Delegate((delegate, None)) => namespace.delegates.remove(&delegate).map(|_| News::whole()),
         };
-        if touched {
-            self.dirty.insert(object.namespace);
+        if let Some(news) = news {
+            self.tell(&object.namespace, news);
         }
     }
 
@@ -312,33 +327,42 @@ impl Index {
         match &object.view {
             View::Definition(_) => {
                 self.definition = None;
-                return self.touch_all();
+                return self.tell_all();
             }
             View::Admission(admission) => {
                 self.enforcement.observe(admission.kind, &object.name, None);
-                return self.touch_all();
+                return self.tell_all();
             }
             View::Storage(view) => {
                 effects.gone.push(object.uid.clone());
                 effects.interest_changed = matches!(view, StorageView::Claim(claim) if claim.retained);
                 let place = Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
-                self.dirty.extend(storage::remove(&mut self.storage, &mut self.namespaces, place, view));
-                return;
+                let concerned = storage::remove(&mut self.storage, &mut self.namespaces, place, view);
+                return concerned.iter().for_each(|namespace| self.tell(namespace, News::whole()));
             }
             _ => {}
         }
         let Some(namespace) = self.namespaces.get_mut(&object.namespace) else { return };
-        match &object.view {
-            View::Policy(_) => effects.interest_changed |= namespace.policies.remove(&object.name).is_some(),
+        let news = match &object.view {
+            View::Policy(_) => {
+                effects.interest_changed |= namespace.policies.remove(&object.name).is_some();
+                News::whole()
+            }
             View::Workload(workload) => {
                 if let Some(gone) = namespace.workloads.remove(&workload.id) {
                     effects.gone.push(gone.uid);
                 }
+                News::due()
             }
-            View::ReplicaSet(_) => drop(namespace.replica_sets.remove(&object.uid)),
-            View::ControllerRevision(_) => drop(namespace.controller_revisions.remove(&object.uid)),
-            View::Definition(_) | View::Admission(_) | View::Storage(_) => {}
-            View::Pod(_) => drop(namespace.pods.remove(&object.uid)),
+            View::ReplicaSet(_) => News::of_workloads(namespace.replica_sets.remove(&object.uid).map(|set| set.deployment)),
+            View::ControllerRevision(_) => {
+                News::of_workloads(namespace.controller_revisions.remove(&object.uid).map(|revision| revision.stateful_set))
+            }
+            View::Definition(_) | View::Admission(_) | View::Storage(_) => News::due(),
+            View::Pod(_) => {
+                let gone = namespace.pods.remove(&object.uid);
+                of_pods(namespace, gone.iter())
+            }
             View::Config(view) => {
                 let version = view.deleted(now);
                 match namespace.config.get_mut(&view.id) {
@@ -346,13 +370,18 @@ impl Index {
                     None => drop(namespace.config.insert(view.id.clone(), ConfigEntry::new(version, false))),
                 }
                 bury(namespace);
+                News::of_config(view.id.clone())
             }
-            View::Delegate((delegate, _)) => drop(namespace.delegates.remove(delegate)),
-        }
+            View::Delegate((delegate, _)) => {
+                namespace.delegates.remove(delegate);
+                News::whole()
+            }
+        };
         if namespace.is_empty() && self.storage.of_namespace(&object.namespace).next().is_none() {
             self.namespaces.remove(&object.namespace);
+            return self.tell(&object.namespace, News::whole());
         }
-        self.dirty.insert(object.namespace);
+        self.tell(&object.namespace, news);
     }
 
     /// What a complete list no longer names is gone.
@@ -430,6 +459,12 @@ fn unlist_config(namespace: &mut Namespace, stream: &StreamId, there: impl Fn(&s
         entry.observe(gone);
     }
     bury(namespace);
+}
+
+/// News of the workloads to which these pods belong.
+fn of_pods<'a>(namespace: &Namespace, pods: impl Iterator<Item = &'a Pod>) -> News {
+    let controllers = pods.filter_map(|pod| pod.controller.as_ref());
+    News::of_workloads(controllers.map(|uid| namespace.replica_sets.get(uid).map_or(uid, |set| &set.deployment).clone()))
 }
 
 /// Forgets the oldest of too many deleted objects.

@@ -1,0 +1,134 @@
+//! What is at rest is not judged again before something happens that concerns it, or its own time comes: so an event costs what it
+//! concerns, and not what there is. The simulation compares each decision with one that is made from scratch.
+
+use std::collections::{BTreeSet, HashSet};
+
+use jiff::Timestamp;
+use wildmatch::WildMatch;
+
+use super::{
+    assess::Assessment,
+    config::references::Reference,
+    world::{ConfigId, Memory, Namespace, Pod, Uid, Workload},
+};
+use crate::api::{ConfigSpec, Phase, Reason, UpgradePolicySpec};
+
+/// What has happened in a namespace since it was last decided on.
+#[derive(Debug, Clone, Default)]
+pub struct News {
+    /// Something that may concern every workload: a policy, a claim, a list that was read anew.
+    whole: bool,
+    /// A time has come, or there is something to write besides workloads.
+    due: bool,
+    /// The workloads that changed, or whose pods or revisions did.
+    workloads: HashSet<Uid>,
+    /// The ConfigMaps and Secrets that changed.
+    config: BTreeSet<ConfigId>,
+}
+
+impl News {
+    /// Anything may have happened.
+    pub fn whole() -> Self {
+        Self { whole: true, ..Self::default() }
+    }
+
+    /// Nothing but that it is time to look again.
+    pub fn due() -> Self {
+        Self { due: true, ..Self::default() }
+    }
+
+    /// Something happened to these workloads.
+    pub fn of_workloads(uids: impl IntoIterator<Item = Uid>) -> Self {
+        Self { workloads: uids.into_iter().collect(), ..Self::default() }
+    }
+
+    /// A ConfigMap or Secret is another one now.
+    pub fn of_config(id: ConfigId) -> Self {
+        Self { config: [id].into(), ..Self::default() }
+    }
+
+    /// Both of them happened.
+    pub fn add(&mut self, other: Self) {
+        self.whole |= other.whole;
+        self.due |= other.due;
+        self.workloads.extend(other.workloads);
+        self.config.extend(other.config);
+    }
+
+    /// Whether any of it concerns the namespace at all: most of the ConfigMaps and Secrets of a cluster no governed pod reads.
+    pub fn concern(&self, namespace: &Namespace) -> bool {
+        self.whole || self.due || !self.workloads.is_empty() || self.config.iter().any(|id| is_read(namespace, id))
+    }
+
+    /// Whether any of it concerns a workload that a policy with this spec governs.
+    fn concerns(&self, workload: &Workload, spec: &UpgradePolicySpec) -> bool {
+        let read =
+            |id: &ConfigId| reads(&workload.template.references, id) || spec.config.as_ref().is_some_and(|config| includes(config, id));
+        self.whole || self.workloads.contains(&workload.uid) || self.config.iter().any(read)
+    }
+}
+
+fn is_read(namespace: &Namespace, id: &ConfigId) -> bool {
+    let mut specs = namespace.policies.values().filter_map(|policy| policy.spec.as_ref().ok()?.config.as_ref());
+    // What is held is judged by what runs.
+    let running = || {
+        let sets = namespace.replica_sets.values().map(|set| &set.references);
+        sets.chain(namespace.controller_revisions.values().map(|revision| &revision.references))
+    };
+    !namespace.policies.is_empty()
+        && (specs.any(|config| includes(config, id))
+            || namespace.workloads.values().any(|workload| reads(&workload.template.references, id))
+            || running().any(|references| reads(references, id)))
+}
+
+fn reads(references: &[Reference], id: &ConfigId) -> bool {
+    references.iter().any(|reference| reference.names(id))
+}
+
+fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
+    config.include.iter().any(|pattern| pattern.kind == id.kind && WildMatch::new(&pattern.name).matches(&id.name))
+}
+
+/// All that is to be said of a workload at rest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rest {
+    reason: Reason,
+    stale: bool,
+    unverified: Vec<String>,
+    broken: bool,
+    gate_asked: bool,
+    wake: Option<Timestamp>,
+}
+
+impl Rest {
+    /// That of an assessment that asks for nothing, tells nothing and remembers nothing new; none if it is not such a one, or may be
+    /// another one because of other workloads. `before` is what was remembered.
+    pub fn of(found: &Assessment, workload: &Workload, spec: &UpgradePolicySpec, before: &Memory) -> Option<Self> {
+        let alone = spec.rollout.is_none() && workload.claims.named.is_empty() && workload.claims.templates.is_empty();
+        if !alone || found.phase != Phase::UpToDate || found.memory != *before {
+            return None;
+        }
+        let rest = Self {
+            reason: found.reason,
+            stale: found.stale,
+            unverified: found.unverified.clone(),
+            broken: found.broken,
+            gate_asked: found.gate_asked,
+            wake: found.wake,
+        };
+        (rest.clone().assessment(before) == *found).then_some(rest)
+    }
+
+    /// The rest in which a workload was and still is.
+    pub fn still(memory: &Memory, workload: &Workload, spec: &UpgradePolicySpec, news: &News, now: Timestamp) -> Option<Assessment> {
+        let rest = memory.rest.as_ref()?;
+        let stands = rest.wake.is_none_or(|wake| wake > now) && !news.concerns(workload, spec);
+        stands.then(|| rest.clone().assessment(memory))
+    }
+
+    fn assessment(self, memory: &Memory) -> Assessment {
+        let Self { reason, stale, unverified, broken, gate_asked, wake } = self;
+        let pods: &[&Pod] = &[];
+        Assessment { reason, stale, unverified, broken, gate_asked, wake, ..Assessment::new(memory.clone(), pods) }
+    }
+}

@@ -1,0 +1,81 @@
+//! What is at rest is not judged again before something happens that concerns it. That the decisions are the same as those made from
+//! scratch the simulation shows, at each of its steps.
+
+use lockkeeper::{
+    api::ConfigKind,
+    core::{rest::News, world::ConfigId},
+};
+use serde_json::json;
+
+use crate::world::{World, env_from, env_key};
+
+fn map(name: &str) -> News {
+    News::of_config(ConfigId { kind: ConfigKind::ConfigMap, name: name.into() })
+}
+
+/// Web reads a key of app, db all of other, and both have been up to date for a while.
+fn at_rest(spec: serde_json::Value) -> World {
+    let mut world = World::new().with_policy(spec);
+    world.config_map("app", &[("a", "1")]);
+    world.config_map("other", &[("a", "1")]);
+    world.config_map("unread", &[("a", "1")]);
+    world.deployment("web", env_key("app", "a"));
+    world.deployment("db", env_from("other"));
+    for _ in 0..3 {
+        world.later(60).act();
+    }
+    assert_eq!(world.stands(), "UpToDate");
+    world
+}
+
+fn resting(world: &World) -> usize {
+    world.memories.values().filter(|memory| memory.rest.is_some()).count()
+}
+
+fn patched(world: &mut World, news: &News) -> Vec<String> {
+    world.decide_on(news).patches.into_iter().map(|patch| patch.workload.name).collect()
+}
+
+#[test]
+fn only_those_are_judged_again_that_read_what_changed() {
+    let mut world = at_rest(json!({"config": {"settle": "0s"}}));
+    assert_eq!(resting(&world), 2);
+    world.config_map("app", &[("a", "2")]);
+    assert_eq!(patched(&mut world, &News::due()), [""; 0], "nothing was told of it");
+    assert_eq!(patched(&mut world, &map("other")), [""; 0], "nothing was told of it");
+    assert_eq!(patched(&mut world, &map("app")), ["web"]);
+    assert_eq!(patched(&mut world, &News::whole()), ["web"]);
+    assert_eq!(patched(&mut world, &News::of_workloads(["uid-db".into()])), [""; 0]);
+    assert_eq!(patched(&mut world, &News::of_workloads(["uid-web".into()])), ["web"]);
+}
+
+#[test]
+fn what_is_at_rest_is_counted_all_the_same() {
+    let mut world = at_rest(json!({"config": {"settle": "0s"}}));
+    let decision = world.decide_on(&News::due());
+    assert_eq!(decision.statuses[0].1, world.decide_on(&News::whole()).statuses[0].1);
+    assert_eq!(decision.statuses[0].1.workloads.up_to_date, 2);
+}
+
+#[test]
+fn what_others_do_may_end_the_rest_of_those_that_go_in_order_or_together() {
+    let step = json!([{"name": "db", "selector": {}}]);
+    for spec in [json!({"config": {}, "rollout": {"together": "Config"}}), json!({"config": {}, "rollout": {"steps": step}})] {
+        assert_eq!(resting(&at_rest(spec)), 0);
+    }
+}
+
+#[test]
+fn config_that_nobody_reads_concerns_no_namespace() {
+    let world = at_rest(json!({"config": {"settle": "0s"}}));
+    assert!(!map("unread").concern(&world.namespace));
+    assert!(map("app").concern(&world.namespace));
+    let mut both = map("unread");
+    both.add(News::due());
+    assert!(both.concern(&world.namespace), "a time has come besides");
+    let included = at_rest(json!({"config": {"include": [{"kind": "ConfigMap", "name": "un*"}]}}));
+    assert!(map("unread").concern(&included.namespace));
+    let mut left = included;
+    left.namespace.policies.clear();
+    assert!(!map("app").concern(&left.namespace), "no policy asks");
+}
