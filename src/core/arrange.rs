@@ -530,7 +530,8 @@ fn note_age(workload: &Workload, found: &Assessment, census: &mut Census) {
     let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| *oldest = oldest.iter().copied().chain(since).min();
     match found.phase {
         _ if found.hold.is_some() => {
-            let since = workload.marks.get(marks::HOLD_SINCE).and_then(|mark| mark.split(' ').nth(1)?.parse().ok());
+            // `<id> <time> <author>`, or for config alone the time.
+            let since = workload.marks.get(marks::HOLD_SINCE).and_then(|mark| mark.split(' ').find_map(|word| word.parse().ok()));
             earlier(&mut census.oldest_hold, since);
         }
         Phase::Settling | Phase::Waiting | Phase::Limited => earlier(&mut census.oldest_difference, found.memory.differs_since),

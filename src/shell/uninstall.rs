@@ -101,7 +101,7 @@ fn names(held: &[Held]) -> String {
 pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> {
     let client = client().await.map_err(UninstallError::NoCluster)?;
     let deadline = Instant::from_std(clock::moment()) + Duration::from_secs(settings.timeout);
-    let uninstall = Uninstall { deadline, client, settings }.with_annotation().await?;
+    let uninstall = Uninstall { deadline, client, settings }.heeding_the_annotation().await?;
     uninstall.check(&uninstall.governed().await?)?;
     let replicas = uninstall.scale(0).await?;
     let done = uninstall.let_all_go().await;
@@ -119,7 +119,7 @@ struct Uninstall {
 
 impl Uninstall {
     /// The administrator may have said on the Deployment what becomes of held changes.
-    async fn with_annotation(mut self) -> Result<Self, UninstallError> {
+    async fn heeding_the_annotation(mut self) -> Result<Self, UninstallError> {
         let found = match within(self.operator().get(OPERATOR)).await {
             Err(error) if error.class() == Class::Gone => None,
             other => other.map_err(|error| failed("read the operator's Deployment", &error))?.metadata.annotations,

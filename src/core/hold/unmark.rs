@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn records_are_spared_and_a_users_own_pause_stays() {
-        let left = unmarked(WorkloadKind::Deployment, held(("", ""), json!({"paused": true})), &RECORDS);
+        let left = unmarked(WorkloadKind::Deployment, held((marks::DECLARED_PAUSED, "false"), json!({"paused": true})), &RECORDS);
         let marks_left: Vec<_> = left["metadata"]["annotations"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             marks_left,

@@ -41,6 +41,19 @@ fn no_right_is_a_wildcard_and_secrets_are_never_written_but_the_key() {
 }
 
 #[test]
+fn an_installation_for_some_namespaces_is_uninstalled_by_rights_in_these() {
+    let objects = rendered(&["--set", "watchNamespaces={shop,billing}"]);
+    let uninstalls = |object: &&Value| object["metadata"]["name"] == "lockkeeper-uninstall";
+    let places: BTreeSet<_> =
+        of_kind(&objects, "Role").into_iter().filter(uninstalls).map(|role| role["metadata"]["namespace"].to_string()).collect();
+    assert_eq!(places, BTreeSet::from(["\"billing\"".to_owned(), "\"shop\"".to_owned()]));
+    assert!(!of_kind(&objects, "ClusterRole").iter().any(uninstalls));
+    let job = of_kind(&objects, "Job").into_iter().find(uninstalls).unwrap();
+    let arguments = &job["spec"]["template"]["spec"]["containers"][0]["args"];
+    assert!(texts(arguments).contains(&"--watch-namespaces=shop,billing"), "{arguments}");
+}
+
+#[test]
 fn common_labels_and_annotations_are_on_every_object() {
     let [flag, file] = values("everything");
     let objects = rendered(&[&flag, &file]);

@@ -44,6 +44,10 @@ impl<'a> Judge<'a> {
                     line.outcome = Outcome::WaitsForUser;
                     line.because.push("Its manifest says paused: true, so nothing rolls before kubectl rollout resume.".to_owned());
                 }
+                Some(UserHold::OnDelete) => {
+                    line.outcome = Outcome::WaitsForUser;
+                    line.because.push("Its pods are renewed when somebody deletes them (OnDelete).".to_owned());
+                }
                 Some(UserHold::Partition(below)) => {
                     line.because.push(format!("Its partition keeps the {below} lowest ordinals as they are."));
                 }
@@ -56,9 +60,12 @@ impl<'a> Judge<'a> {
         match say {
             Some(say) if say.spec.needs_holds() => {
                 line.waits_for = self.waits(after, say, (&[ChangeCause::Template], new.as_ref()));
-                let what = count(pods, "pod stays", "pods stay");
+                let stay = match pods {
+                    1 => "Its pod stays as it is".to_owned(),
+                    pods => format!("Its {pods} pods stay as they are"),
+                };
                 let then = if line.waits_for.is_empty() { ", for a moment: no gate that can be asked now is closed" } else { "" };
-                line.because.push(format!("{what} as they are until then{then}.").replace("1 pod stays as they are", "Its pod stays as it is"));
+                line.because.push(format!("{stay} until then{then}."));
             }
             _ => match marking::when_ungoverned(before) {
                 WhenUngoverned::Release => {

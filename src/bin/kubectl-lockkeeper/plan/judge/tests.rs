@@ -228,7 +228,7 @@ fn a_changed_template_is_held_or_rolls_and_says_why() {
             "OnDelete",
             Case::new().workload(&on_delete).policy(gated()).new_workload(&new_on_delete, true),
             "statefulset/db",
-            Outcome::Roll,
+            Outcome::WaitsForUser,
             "OnDelete any eviction starts",
         ),
         (
