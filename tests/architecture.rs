@@ -88,3 +88,20 @@ fn flags_have_variables_and_the_chart_knows_them() {
         assert!(flags.iter().any(|flag| line.starts_with(flag)), "{line} is no flag");
     }
 }
+
+/// What the image is built from.
+#[test]
+fn the_image_is_built_with_every_file_that_the_sources_include() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ignored = fs::read_to_string(root.join(".dockerignore")).unwrap();
+    let let_in: Vec<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).map(|path| root.join(path)).collect();
+    let mut included = 0;
+    for (path, text) in sources("") {
+        for relative in text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let file = path.parent().unwrap().join(relative).canonicalize().unwrap();
+            assert!(let_in.iter().any(|folder| file.starts_with(folder)), ".dockerignore leaves out {}", file.display());
+            included += 1;
+        }
+    }
+    assert!(included > 5, "{included} files are included");
+}

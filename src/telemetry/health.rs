@@ -1,7 +1,7 @@
 //! `/metrics`, `/livez`, `/readyz`.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -60,12 +60,21 @@ struct Facts {
 /// When the address cannot be listened on.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, pending: Pending, heartbeat: Heartbeat) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
+    // In a pod the address is the pod's; kubectl port-forward comes by the loopback one. There may be somebody else there.
+    let loopback = if address.is_ipv4() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
+    let beside = match address.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() => None,
+        _ => TcpListener::bind((loopback, address.port())).await.ok(),
+    };
     let routes = Router::new()
         .route("/metrics", get(show_metrics))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .with_state(Facts { metrics, pending, heartbeat });
-    tokio::spawn(async move { axum::serve(listener, routes).await });
+    for listener in [Some(listener), beside].into_iter().flatten() {
+        let routes = routes.clone();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use strum::VariantArray;
 
 use crate::{
     api::{Phase, Reason, status::CONDITIONS},
@@ -93,20 +94,6 @@ pub struct Metrics {
     volume_bytes: Family<StateLabel, Gauge<i64, AtomicI64>>,
     volumes_by_namespace: Mutex<BTreeMap<String, States>>,
 }
-
-const PHASES: [(Phase, &str); 11] = [
-    (Phase::Held, "Held"),
-    (Phase::Failed, "Failed"),
-    (Phase::WaitsForUser, "WaitsForUser"),
-    (Phase::Rolling, "Rolling"),
-    (Phase::Limited, "Limited"),
-    (Phase::Settling, "Settling"),
-    (Phase::Waiting, "Waiting"),
-    (Phase::WouldRoll, "WouldRoll"),
-    (Phase::WouldHold, "WouldHold"),
-    (Phase::Unsupported, "Unsupported"),
-    (Phase::UpToDate, "UpToDate"),
-];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -222,9 +209,9 @@ impl Metrics {
     fn show_namespaces(&self) {
         let all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         let as_gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        for (phase, name) in PHASES {
-            let count: usize = all.values().filter_map(|census| census.phases.get(&phase)).sum();
-            self.workloads.get_or_create(&PhaseLabel { phase: name }).set(as_gauge(count));
+        for phase in Phase::VARIANTS {
+            let count: usize = all.values().filter_map(|census| census.phases.get(phase)).sum();
+            self.workloads.get_or_create(&PhaseLabel { phase: phase.into() }).set(as_gauge(count));
         }
         self.stale.set(as_gauge(all.values().map(|census| census.stale).sum()));
         let second = |oldest: Option<Timestamp>| oldest.map_or(0, Timestamp::as_second);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use lockkeeper::{
     api::marks,
-    core::{hold::state::approved_by, world::WorkloadId},
+    core::{gates::approval, hold::state::approved_by, world::WorkloadId},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, named: Option<&str>) -> Res
         )));
     };
     print!("{}", change.describe(cluster, &seen, workload).await?);
-    let counts = !change.closed_gates(&seen, workload, policy).iter().any(|(gate, _)| *gate == "approval");
+    let counts = !change.closed_gates(&seen, workload, policy).iter().any(|(gate, _)| *gate == approval::GATE.name);
     match approved_by(workload, &change.id) {
         Some(by) if counts => println!("It is approved already, by {by}."),
         _ => {

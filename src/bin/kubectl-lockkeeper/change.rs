@@ -3,7 +3,7 @@
 use lockkeeper::{
     api::{ChangeCause, WorkloadKind, marks},
     core::{
-        gates::{Closed, Gate},
+        gates::{Closed, Gate, TimelyGate, freeze},
         governs::{Standing, governance},
         world::{Policy, Workload, WorkloadId},
     },
@@ -109,12 +109,15 @@ impl Change {
     /// The gates of its policy that are closed, each with why: those that can be asked from here.
     pub fn closed_gates(&self, seen: &Seen, workload: &Workload, policy: &Policy) -> Vec<(&'static str, String)> {
         let Ok(spec) = &policy.spec else {
-            return vec![("freeze", "the spec of its policy is invalid, so nothing passes: see the policy's condition Ready".to_owned())];
+            return vec![(
+                freeze::GATE.name,
+                "the spec of its policy is invalid, so nothing passes: see the policy's condition Ready".to_owned(),
+            )];
         };
         let gates = why::ask(seen, workload, policy, spec, (&self.id, self.by.as_deref(), self.causes), clock::now());
-        let closed = |(name, gate)| match gate {
+        let closed = |(asked, gate): (&TimelyGate, Gate)| match gate {
             Gate::Open => None,
-            Gate::Closed(Closed { message, .. }) => Some((name, message)),
+            Gate::Closed(Closed { message, .. }) => Some((asked.name, message)),
         };
         gates.into_iter().filter_map(closed).collect()
     }

@@ -2,12 +2,16 @@
 
 use super::{Asked, Gate, TimelyGate};
 use crate::{
-    api::{Approval, Reason, WorkloadKind, marks},
+    api::{Approval, Reason, UpgradePolicySpec, WorkloadKind, marks},
     core::hold::state::command,
 };
 
 /// The gate.
-pub const GATE: TimelyGate = TimelyGate { name: "approval", reason: Reason::ApprovalRequired, always: false, ask };
+pub const GATE: TimelyGate = TimelyGate { name: "approval", reason: Reason::ApprovalRequired, always: false, once: true, is_set, ask };
+
+fn is_set(spec: &UpgradePolicySpec) -> bool {
+    spec.gates.as_ref().is_some_and(|gates| gates.approval != Approval::NotRequired)
+}
 
 /// Open when it is approved by somebody whose approval counts. Whether they may approve at all was decided in admission.
 fn ask(asked: &Asked) -> Gate {

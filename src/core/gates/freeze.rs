@@ -2,12 +2,16 @@
 
 use super::{Asked, Gate, TimelyGate};
 use crate::{
-    api::{Mode, Reason, marks},
+    api::{Mode, Reason, UpgradePolicySpec, marks},
     core::hold::state::command,
 };
 
 /// The gate.
-pub const GATE: TimelyGate = TimelyGate { name: "freeze", reason: Reason::Frozen, always: true, ask };
+pub const GATE: TimelyGate = TimelyGate { name: "freeze", reason: Reason::Frozen, always: true, once: false, is_set, ask };
+
+fn is_set(spec: &UpgradePolicySpec) -> bool {
+    spec.mode == Mode::Freeze
+}
 
 /// Open unless the policy freezes, or its spec cannot be read: then nobody knows what it would let through.
 fn ask(asked: &Asked) -> Gate {

@@ -75,6 +75,10 @@ pub struct TimelyGate {
     pub reason: Reason,
     /// Whether it is asked about every change, whatever `gates.appliesTo` says.
     pub always: bool,
+    /// Whether it is asked once about the whole change, and not again before each of its pods.
+    pub once: bool,
+    /// Whether a policy sets it; one that is not set is open.
+    pub is_set: fn(&UpgradePolicySpec) -> bool,
     /// Asks it.
     pub ask: fn(&Asked) -> Gate,
 }
@@ -128,11 +132,11 @@ impl Gate {
     }
 }
 
-/// The gates that need nothing but the policy, the change and the time, each by its name and asked by itself.
-pub fn each(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Vec<(&'static str, Gate)> {
+/// The gates that need nothing but the policy, the change and the time, each asked by itself.
+pub fn each(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Vec<(&'static TimelyGate, Gate)> {
     let applies = spec.gates.as_ref().is_some_and(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause)));
     let asked = Asked { policy, spec, frozen, change, now };
-    IN_ORDER.iter().filter(|gate| gate.always || applies).map(|gate| (gate.name, (gate.ask)(&asked))).collect()
+    IN_ORDER.iter().filter(|gate| gate.always || applies).map(|gate| (gate, (gate.ask)(&asked))).collect()
 }
 
 /// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever the spec says.

@@ -11,12 +11,16 @@ use jiff::{
 
 use super::{Asked, Gate, TimelyGate};
 use crate::{
-    api::{Reason, WindowSpec, WindowType},
+    api::{Reason, UpgradePolicySpec, WindowSpec, WindowType},
     core::later,
 };
 
 /// The gate.
-pub const GATE: TimelyGate = TimelyGate { name: "windows", reason: Reason::WindowClosed, always: false, ask };
+pub const GATE: TimelyGate = TimelyGate { name: "windows", reason: Reason::WindowClosed, always: false, once: false, is_set, ask };
+
+fn is_set(spec: &UpgradePolicySpec) -> bool {
+    spec.gates.as_ref().is_some_and(|gates| !gates.windows.is_empty())
+}
 
 /// What starts later than five years from now is taken for never.
 const HORIZON: Duration = Duration::from_secs(5 * 366 * 24 * 3600);

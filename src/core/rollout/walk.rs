@@ -161,7 +161,7 @@ fn may_go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn,
         last_change: since,
     };
     let before = gates::each(input.policy, input.spec, input.frozen, &change, input.now);
-    let mut asked_again = before.into_iter().filter(|(name, _)| *name != "approval").map(|(_, gate)| gate);
+    let mut asked_again = before.into_iter().filter(|(gate, _)| !gate.once).map(|(_, gate)| gate);
     if let Some(closed) = asked_again.find(|gate| *gate != Gate::Open) {
         return closed;
     }

@@ -73,7 +73,7 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
         last_change: since,
     };
     let timely = gates::each(input.policy, input.spec, input.frozen, &change, input.now);
-    let closed = timely.into_iter().filter(|(name, _)| *name != "approval").map(|(_, gate)| gate).find(|gate| *gate != Gate::Open);
+    let closed = timely.into_iter().filter(|(gate, _)| !gate.once).map(|(_, gate)| gate).find(|gate| *gate != Gate::Open);
     match closed.unwrap_or(Gate::Open).and(|| pods::ask(input, &passing, found)) {
         Gate::Open => {
             set(input, why, found);

@@ -265,9 +265,9 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
     let refused =
         || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
     eventually("it is refused", refused, |refused| *refused).await;
-    let said = lockkeeper(&["uninstall", "--held=Release", "--watch-namespaces", &shop.name, "--timeout=15"]);
+    let said = lockkeeper(&["uninstall", "--held=Release", "--watch-namespaces", &shop.name, "--timeout=30"]);
     kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "test-refusal"]);
-    assert!(!said.success && said.text.contains("after 15 s web in namespace") && said.text.contains("not on a Sunday"), "{}", said.text);
+    assert!(!said.success && said.text.contains("after 30 s web in namespace") && said.text.contains("not on a Sunday"), "{}", said.text);
     // It goes on as before.
     operator.ready();
     shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);

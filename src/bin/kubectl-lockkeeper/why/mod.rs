@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use lockkeeper::{
     api::{ChangeCause, UpgradePolicySpec, marks},
     core::{
-        gates::{self, Change, Gate},
+        gates::{self, Change, Gate, TimelyGate},
         hold::{
             marking,
             state::{Hold, approved_by},
@@ -80,7 +80,7 @@ pub fn ask(
     spec: &UpgradePolicySpec,
     (id, by, causes): (&str, Option<&str>, &[ChangeCause]),
     now: jiff::Timestamp,
-) -> Vec<(&'static str, Gate)> {
+) -> Vec<(&'static TimelyGate, Gate)> {
     let change = Change {
         namespace: &seen.world,
         workload: &workload.id,

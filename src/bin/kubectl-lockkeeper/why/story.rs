@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Approval, Attention, Phase, Reason, UpgradePolicySpec, marks},
+    api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
     core::{
         config::record::Record,
-        gates::{self, Closed, Gate, windows::Standing},
+        gates::{self, Closed, Gate, TimelyGate, approval, windows, windows::Standing},
         governs::{GovernanceMark, governance},
         hold::{
             marking,
@@ -258,9 +258,10 @@ impl Story {
         if let Some((change, by, causes)) = waiting(workload) {
             if let Some((policy, spec)) = policy.and_then(|policy| Some((policy, policy.spec.as_ref().ok()?))) {
                 let asked = ask(seen, workload, policy, spec, (&change, by.as_deref(), causes), now);
-                story.gates =
-                    asked.into_iter().map(of_gate).filter(|gate| gate.open == Some(false) || is_asked_for(gate.name, spec)).collect();
-                if let Some(windows) = story.gates.iter_mut().find(|gate| gate.name == "windows" && gate.open == Some(true))
+                // One that the policy does not set is open, and not worth a word.
+                let told = asked.into_iter().filter(|(gate, answer)| *answer != Gate::Open || (gate.is_set)(spec));
+                story.gates = told.map(of_gate).collect();
+                if let Some(windows) = story.gates.iter_mut().find(|gate| gate.name == windows::GATE.name && gate.open == Some(true))
                     && let Standing::Open { until: Some(until) } = policy.windows.judge(now)
                 {
                     windows.message = format!("until {}", until.strftime("%Y-%m-%d %H:%M UTC"));
@@ -292,20 +293,12 @@ fn left_out(seen: &Seen, workload: &Workload) -> Option<String> {
     governance.left_out.values().flatten().find_map(|why| why.strip_prefix(&prefix)).map(str::to_owned)
 }
 
-fn of_gate((name, gate): (&'static str, Gate)) -> Asked {
+fn of_gate((asked, gate): (&TimelyGate, Gate)) -> Asked {
+    let name = asked.name;
     match gate {
         Gate::Open => Asked { name, open: Some(true), message: String::new() },
         Gate::Closed(Closed { message, .. }) => Asked { name, open: Some(false), message },
     }
-}
-
-/// Whether a policy asks for a gate: one that it does not ask for is open, and not worth a word.
-fn is_asked_for(gate: &str, spec: &UpgradePolicySpec) -> bool {
-    spec.gates.as_ref().is_some_and(|gates| match gate {
-        "windows" => !gates.windows.is_empty(),
-        "approval" => gates.approval != Approval::NotRequired,
-        _ => false,
-    })
 }
 
 /// The gates that only the operator can ask, as it has reported them: the turn of the workload, and its pods.
@@ -389,7 +382,7 @@ fn advice(
     let id = &workload.id;
     let mut commands = Vec::new();
     let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });
-    if gates.iter().any(|gate| gate.name == "approval" && gate.open == Some(false)) {
+    if gates.iter().any(|gate| gate.name == approval::GATE.name && gate.open == Some(false)) {
         say("approve it (verb approve)", format!("{} {change}", cluster.command("approve", id)));
         say("the same without this plugin", command(&seen.world, id, marks::APPROVE, change));
     }

@@ -34,7 +34,7 @@ impl<'a> Judge<'a> {
         let asked = gates::each(say.policy, &say.spec, say.frozen, &change, self.now.now);
         let closed = asked.into_iter().filter_map(|(gate, answer)| match answer {
             Gate::Open => None,
-            Gate::Closed(closed) => Some(Wait { gate, message: in_words(&closed, say, by) }),
+            Gate::Closed(closed) => Some(Wait { gate: gate.name, message: in_words(&closed, say, by) }),
         });
         let mut waits: Vec<_> = closed.collect();
         waits.extend(self.turn(workload, say));
