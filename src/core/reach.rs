@@ -62,7 +62,7 @@ impl Reach {
         self.features.contains(&feature)
     }
 
-    /// Takes the sections off a policy that need what is switched off. Returns a sentence about each.
+    /// Takes the sections off a policy that need what is switched off. Returns a sentence about each, and about what cannot be done.
     pub fn limit(&self, spec: &mut UpgradePolicySpec) -> Vec<String> {
         let mut off = Vec::new();
         let mut say = |section: &str, feature: Feature| off.push(format!("spec.{section} is not acted on: {}", feature.is_off()));
@@ -72,6 +72,45 @@ impl Reach {
         if !self.has(Feature::Volumes) && spec.volumes.take().is_some() {
             say("volumes", Feature::Volumes);
         }
+        let app = spec.gates.as_ref().and_then(|gates| gates.app.as_ref());
+        let needs = app.is_some_and(|app| app.tls.is_some() || app.headers.iter().any(|header| header.secret_key_ref.is_some()));
+        if needs && !self.has(Feature::GateCredentials) {
+            // The gate stays: without it changes would go through unasked.
+            let why = Feature::GateCredentials.is_off();
+            off.push(format!("what spec.gates.app names in ConfigMaps and Secrets is not read, so that its pods cannot be asked: {why}"));
+        }
         off
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn spec(text: &str) -> UpgradePolicySpec {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_switched_off_is_taken_off_and_said_but_a_gate_stays() {
+        let verified = r#"{"selector": {}, "gates": {"app": {"scheme": "HTTPS", "tls": {"caRef": {"kind": "ConfigMap", "name": "ca"}}}}}"#;
+        let cases = [
+            (r#"{"selector": {}, "config": {}}"#, Feature::Config, "spec.config is not acted on"),
+            (r#"{"selector": {}, "volumes": {}}"#, Feature::Volumes, "spec.volumes is not acted on"),
+            (verified, Feature::GateCredentials, "cannot be asked"),
+        ];
+        for (text, feature, sentence) in cases {
+            let (mut with, mut without) = (spec(text), spec(text));
+            assert_eq!(Reach::default().limit(&mut with), Vec::<String>::new());
+            assert_eq!(with, spec(text));
+            let features = Feature::ALL.into_iter().filter(|one| *one != feature).collect();
+            let said = Reach { features, ..Reach::default() }.limit(&mut without);
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].contains(sentence) && said[0].contains(feature.as_str()), "{said:?}");
+            assert!(without.config.is_none() && without.volumes.is_none());
+            assert_eq!(without.gates.is_some(), feature == Feature::GateCredentials);
+        }
     }
 }

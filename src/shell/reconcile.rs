@@ -17,7 +17,7 @@ use super::{
     executor::{Completion, Executor, Outcome},
     index::Index,
     lease::Term,
-    streams::{Sighting, Streams},
+    streams::{Sighting, Step, Streams},
 };
 use crate::{
     core::{
@@ -230,9 +230,14 @@ impl Reconciler {
         if !self.streams.runs(&stream) {
             return;
         }
-        let completes = matches!(step, super::streams::Step::Complete | super::streams::Step::NotServed);
+        let completes = matches!(step, Step::Complete | Step::NotServed);
+        let unreadable = matches!(step, Step::Unreadable);
         let effects = self.index.apply(&stream, step, clock::now());
-        if completes && self.streams.completed(&stream) && self.watched_since.is_none() && self.streams.cluster_ready() {
+        if unreadable {
+            self.streams.unreadable(&stream);
+        }
+        let settles = unreadable || completes && self.streams.completed(&stream);
+        if settles && self.watched_since.is_none() && self.streams.cluster_ready() {
             self.watched_since = Some(clock::now());
             self.index.tell_all();
         }

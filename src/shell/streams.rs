@@ -2,7 +2,7 @@
 //! tell one channel what they saw.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -93,6 +93,8 @@ pub enum Step {
     Deleted(Object),
     /// The API server does not serve the kind.
     NotServed,
+    /// We may not read it in this namespace, which is gone perhaps, and our rights with it.
+    Unreadable,
 }
 
 /// An object, and where it is.
@@ -195,6 +197,8 @@ pub struct Streams {
     metrics: Arc<Metrics>,
     pending: Pending,
     complete: HashMap<StreamId, bool>,
+    /// Those that cannot be completed. Only their own namespaces wait for them.
+    unreadable: HashSet<StreamId>,
     of_namespace: BTreeMap<String, Vec<AbortHandle>>,
     /// How many watches of a namespace have no list yet.
     unread: BTreeMap<String, usize>,
@@ -203,8 +207,16 @@ pub struct Streams {
 impl Streams {
     /// Starts the watches that are needed to reach so far. Pods and revisions are watched by namespace, where there are policies.
     pub fn start(client: Client, reach: &Reach, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
-        let mut streams =
-            Self { client, seen, metrics, pending, complete: HashMap::new(), of_namespace: BTreeMap::new(), unread: BTreeMap::new() };
+        let mut streams = Self {
+            client,
+            seen,
+            metrics,
+            pending,
+            complete: HashMap::new(),
+            unreadable: HashSet::new(),
+            of_namespace: BTreeMap::new(),
+            unread: BTreeMap::new(),
+        };
         let all = watcher::Config::default().page_size(PAGE_SIZE);
         streams.spawn::<Definitions>(None, all.clone().fields(&format!("metadata.name={}", crd::NAME)), true);
         streams.spawn::<MutatingPolicies>(None, all.clone(), true);
@@ -276,8 +288,15 @@ impl Streams {
         gone
     }
 
+    /// Notes that a watch cannot have its list. Nobody but its namespace waits for it any more.
+    pub fn unreadable(&mut self, stream: &StreamId) {
+        self.pending.remove(&stream.to_string());
+        self.unreadable.insert(stream.clone());
+    }
+
     /// Notes that a watch has its list. Returns whether it was the first time.
     pub fn completed(&mut self, stream: &StreamId) -> bool {
+        self.unreadable.remove(stream);
         match self.complete.get_mut(stream) {
             Some(complete) if !*complete => {
                 *complete = true;
@@ -298,7 +317,8 @@ impl Streams {
 
     /// Whether the watches that were started first have their lists.
     pub fn cluster_ready(&self) -> bool {
-        self.complete.iter().filter(|(stream, _)| !stream.is_of_interest()).all(|(_, complete)| *complete)
+        let awaited = |stream: &StreamId| !stream.is_of_interest() && !self.unreadable.contains(stream);
+        self.complete.iter().filter(|(stream, _)| awaited(stream)).all(|(_, complete)| *complete)
     }
 
     /// Whether the watches of a namespace, if there are any, have theirs.
@@ -353,11 +373,13 @@ async fn watch<K: Watched>(
 {
     let mut events = watcher(api, config).default_backoff().boxed();
     let mut complained: Option<std::time::Instant> = None;
+    let mut unreadable = false;
     loop {
         let step = match events.try_next().await {
             Ok(Some(watcher::Event::Init)) => Step::Restarted,
             Ok(Some(watcher::Event::InitApply(wire))) => Step::Listed(object(wire)),
             Ok(Some(watcher::Event::InitDone)) => {
+                unreadable = false;
                 if complained.take().is_some() && awaited {
                     tracing::info!(watch = %stream, "the watch works again");
                 }
@@ -376,13 +398,20 @@ async fn watch<K: Watched>(
                         tracing::warn!(watch = %stream, error = %super::errors::with_causes(&error), "the watch failed; it is tried again until it works");
                     }
                 }
-                continue;
+                if !awaited || stream.namespace.is_none() || !is_forbidden(&error) || std::mem::replace(&mut unreadable, true) {
+                    continue;
+                }
+                Step::Unreadable
             }
         };
         if seen.send(Sighting { stream: stream.clone(), step }).await.is_err() {
             return;
         }
     }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
 }
 
 /// What is kept of an object on the wire.

@@ -39,6 +39,10 @@ const OPERATOR: &str = "lockkeeper";
 const AT_ONCE: usize = 8;
 /// Between two rounds over what is left.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Objects in a page of a list.
+const PAGE_SIZE: u32 = 100;
+/// So often the operator is started again, if that fails.
+const TRIES: usize = 5;
 /// So many workloads are named.
 const NAMED: usize = 20;
 
@@ -106,7 +110,14 @@ pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> 
     let replicas = uninstall.scale(0).await?;
     let done = uninstall.let_all_go().await;
     if let (Err(_), Some(replicas)) = (&done, replicas) {
-        uninstall.scale(replicas).await?;
+        // What went wrong is told first; that the operator is still stopped is added to it.
+        for _ in 0..TRIES {
+            match uninstall.scale(replicas).await {
+                Ok(_) => return done,
+                Err(why) => tracing::warn!(%why, replicas, "the operator must be started again"),
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
     done
 }
@@ -195,7 +206,10 @@ impl Uninstall {
             }
             let mut going = stream::iter(&all).map(|one| async move { (one, self.let_go(one, term).await) }).buffer_unordered(AT_ONCE);
             let mut left = None;
-            while let Some((one, result)) = going.next().await {
+            while let Some((one, result)) = tokio::time::timeout_at(self.deadline, going.next())
+                .await
+                .map_err(|_| self.late("the API server has not answered for all workloads".to_owned()))?
+            {
                 match result {
                     Ok(()) => {
                         count += 1;
@@ -241,11 +255,19 @@ impl Uninstall {
                     "" => Api::all_with(self.client.clone(), &resource),
                     one => Api::namespaced_with(self.client.clone(), one, &resource),
                 };
-                let list = within(api.list(&ListParams::default().labels(marks::GOVERNED)))
-                    .await
-                    .map_err(|error| failed(&format!("list {}", resource.plural), &error))?;
-                let staying = list.items.into_iter().filter(|one| one.metadata.deletion_timestamp.is_none());
-                all.extend(staying.map(|one| Governed { kind, object: json!(one) }));
+                let mut page = ListParams::default().labels(marks::GOVERNED).limit(PAGE_SIZE);
+                loop {
+                    let list = within(api.list(&page)).await.map_err(|error| failed(&format!("list {}", resource.plural), &error))?;
+                    let staying = list.items.into_iter().filter(|one| one.metadata.deletion_timestamp.is_none());
+                    all.extend(staying.map(|mut one| {
+                        one.metadata.managed_fields = None;
+                        Governed { kind, object: json!(one) }
+                    }));
+                    match list.metadata.continue_.filter(|next| !next.is_empty()) {
+                        Some(next) => page = page.continue_token(&next),
+                        None => break,
+                    }
+                }
             }
         }
         Ok(all)

@@ -48,6 +48,19 @@ async fn it_acts_where_it_watches_and_has_no_rights_elsewhere_and_says_what_is_s
         assert!(may(&watched, verb, resource) && !may(&other, verb, resource), "{verb} {resource}");
     }
 
+    // A namespace that is gone, and the rights in it, stops nobody else: not even replicas that start afterwards.
+    let gone = Shop::open("reach-gone").await;
+    alone.set(&[&format!("watchNamespaces={{{},{}}}", watched.name, gone.name)]);
+    kubectl(&["delete", "namespace", &gone.name]);
+    alone.kill();
+    alone.ready();
+    watched.config_map("second", &[("key", "old")]).await;
+    watched.deployment("second", json!({"env": env("KEY", "second", "key")})).await;
+    watched.marked("Deployment", "second").await;
+    watched.a_second_passes().await;
+    watched.write("second", "key", "new").await;
+    watched.rolled("second", 1).await;
+
     // Without its features it needs no rights for them. What is held stays held.
     let off = "features.config=false,features.gateCredentials=false,features.volumes=false";
     alone.set(&[&format!("watchNamespaces={{{}}}", watched.name), off]);

@@ -137,7 +137,9 @@ impl Index {
 
     /// Anything may have happened anywhere.
     pub fn tell_all(&mut self) {
-        self.news = self.namespaces.keys().map(|name| (name.clone(), News::whole())).collect();
+        // Also to those that are gone, of which something may be left to clear.
+        let known: Vec<_> = self.namespaces.keys().chain(self.news.keys()).cloned().collect();
+        self.news = known.into_iter().map(|name| (name, News::whole())).collect();
     }
 
     /// What has happened in each namespace since this was asked last.
@@ -179,6 +181,7 @@ impl Index {
                 // After a watch was lost, a content that is another one now was changed meanwhile.
                 self.insert(object, false, now, &mut effects);
             }
+            Step::Unreadable => {}
             Step::NotServed => {
                 if admission_kind(stream.kind).is_some() && !std::mem::replace(&mut self.enforcement.unavailable, true) {
                     self.tell_all();

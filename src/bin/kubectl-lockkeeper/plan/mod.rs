@@ -118,6 +118,7 @@ async fn plan(cluster: &Cluster, manifests: Vec<Manifest>, key: &Key) -> Result<
         }));
         plan.risks.extend(found.risks);
         plan.notes.extend(worlds.notes);
+        plan.unknown.extend(worlds.unknown);
     }
     plan.risks.sort();
     plan.risks.dedup();

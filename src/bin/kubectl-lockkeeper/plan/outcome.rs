@@ -133,11 +133,13 @@ pub struct Plan {
     pub risks: Vec<Risk>,
     /// What could not be looked at, and what follows from that.
     pub notes: Vec<String>,
+    /// The objects in the files of which it is not known what would come of them.
+    pub unknown: Vec<String>,
 }
 
 impl Plan {
-    /// Whether anything would happen.
+    /// Whether anything would happen, as far as is known, or may.
     pub fn happens(&self) -> bool {
-        !self.risks.is_empty() || self.objects.iter().any(|line| line.outcome.happens())
+        !self.risks.is_empty() || !self.unknown.is_empty() || self.objects.iter().any(|line| line.outcome.happens())
     }
 }

@@ -62,6 +62,10 @@ fn summary(plan: &Plan) -> String {
     if !plan.happens() {
         return format!("Nothing would happen: no pod would start, end or wait because of this ({unchanged} looked at).");
     }
+    let unknown = match plan.unknown.as_slice() {
+        [] => String::new(),
+        some => format!(" What would come of {} is not known.", some.join(", ")),
+    };
     let mut parts: Vec<_> = counts.iter().map(|(outcome, number)| format!("{number} {}", outcome.words())).collect();
     if !plan.risks.is_empty() {
         parts.push(format!("{} at risk", plan.risks.len()));
@@ -69,5 +73,8 @@ fn summary(plan: &Plan) -> String {
     if unchanged > 0 {
         parts.push(format!("{unchanged} {}", if unchanged == 1 { "stays as it is" } else { "stay as they are" }));
     }
-    format!("{}. Nothing was changed.", parts.join(", "))
+    if parts.is_empty() {
+        return unknown.trim_start().to_owned();
+    }
+    format!("{}.{unknown} Nothing was changed.", parts.join(", "))
 }

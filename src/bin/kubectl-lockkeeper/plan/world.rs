@@ -114,6 +114,8 @@ pub struct Worlds {
     pub refused: BTreeMap<String, String>,
     /// What could not be looked at, and what follows from that.
     pub notes: Vec<String>,
+    /// The manifests of which nobody knows what would come of them.
+    pub unknown: Vec<String>,
 }
 
 /// What came of a dry run.
@@ -147,6 +149,7 @@ impl Worlds {
             gap,
             refused: BTreeMap::new(),
             notes: Vec::new(),
+            unknown: Vec::new(),
         };
         worlds.read_storage(cluster).await?;
         if let Some(namespace) = namespace {
@@ -272,7 +275,7 @@ impl Worlds {
 
     /// An object that may not even be read.
     fn unreadable(&mut self, kind: Kind, place: &str, object: &Value) {
-        let what = match kind {
+        let (what, known) = match kind {
             Kind::ConfigMap | Kind::Secret => {
                 let id = ConfigId {
                     kind: if kind == Kind::Secret { ConfigKind::Secret } else { ConfigKind::ConfigMap },
@@ -282,12 +285,15 @@ impl Worlds {
                 let workloads = self.before.workloads.values().filter(|workload| workload.template.references.iter().any(reads));
                 let readers: Vec<_> = workloads.map(|workload| crate::cluster::lower(&workload.id)).collect();
                 match readers.is_empty() {
-                    true => "no workload reads it, so it makes no difference".to_owned(),
-                    false => format!("whether it changes is not known. If it does, that concerns {}", readers.join(", ")),
+                    true => ("no workload reads it, so it makes no difference".to_owned(), true),
+                    false => (format!("whether it changes is not known. If it does, that concerns {}", readers.join(", ")), false),
                 }
             }
-            _ => "what would come of it is not known".to_owned(),
+            _ => ("what would come of it is not known".to_owned(), false),
         };
+        if !known {
+            self.unknown.push(place.to_owned());
+        }
         self.notes.push(format!("You may not read {place}: {what}."));
     }
 
