@@ -330,7 +330,9 @@ async fn the_plugin_plans_for_somebody_who_may_only_view() {
     has(&plan(&[config("old")]), 0, &["Nothing would happen"]);
     has(&plan(&[config("new")]), 10, &["deployment/web would roll for its config, later", "ConfigMap/app[key]"]);
     let keys = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"token": "new"}});
-    has(&plan(&[keys]), 0, &["You may not read secret/keys: whether it changes is not known. If it does, that concerns deployment/web"]);
+    let said = plan(&[keys]);
+    has(&said, 10, &["You may not read secret/keys: whether it changes is not known. If it does, that concerns deployment/web"]);
+    has(&said, 10, &["What would come of secret/keys is not known."]);
     has(&plan(&[shop.manifest("Deployment", "new", "v1")]), 10, &["deployment/new would be created"]);
 }
 

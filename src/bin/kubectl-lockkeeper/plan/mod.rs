@@ -26,7 +26,7 @@ use crate::{
     output,
 };
 
-/// With `--exit-code`: something would happen.
+/// With `--exit-code`: something would happen, or may.
 const HAPPENS: u8 = 10;
 
 /// What is to be looked at, and how it is told.
@@ -38,7 +38,7 @@ pub struct PlanArguments {
     /// Folders within folders too
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Exit code 10 if something would happen
+    /// Exit code 10 if something would happen, or if that is not known
     #[arg(long)]
     exit_code: bool,
     /// How to write it; wide tells also of what stays as it is
