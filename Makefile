@@ -28,10 +28,15 @@ walk: build ## Do what the README's ten minutes say, on a cluster of its own
 	awk '/^```sh walk/ {on = 1; next} /^```/ {on = 0} on' README.md > $(TARGET)/walk.sh
 	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- sh -ex $(TARGET)/walk.sh
 
-# What needs the operator for itself would make all others wait each time: those tests, whose names end in _exclusively, go first, one by one.
+# What needs no cluster runs beside the tests that wait for the one operator: those need it for themselves, have names that end in
+# _exclusively, and go first, one by one, or they would make all others wait each time.
+WITHOUT_CLUSTER = $(addprefix --test ,architecture core docs faults simulation admission controllers volumes ends_with_its_owner)
 ifeq ($(ONLY),)
-RUN_TESTS = cargo test --workspace --test cluster -- --test-threads=1 _exclusively || failed=1; \
-	cargo test --workspace --no-fail-fast -- --test-threads=10 --skip _exclusively || failed=1; test -z "$$failed"
+RUN_TESTS = (nice cargo test --workspace --no-fail-fast --lib --bins $(WITHOUT_CLUSTER) >$(TARGET)/without-cluster.log 2>&1) & beside=$$!; \
+	cargo test --workspace --test cluster -- --test-threads=1 _exclusively || failed=1; \
+	wait $$beside || failed=1; cat $(TARGET)/without-cluster.log; \
+	cargo test --workspace --test cluster -- --test-threads=10 --skip _exclusively || failed=1; \
+	cargo test --workspace --test rights || failed=1; test -z "$$failed"
 else
 RUN_TESTS = cargo test --workspace -- --test-threads=10 $(ONLY)
 endif

@@ -105,3 +105,24 @@ fn the_image_is_built_with_every_file_that_the_sources_include() {
     }
     assert!(included > 5, "{included} files are included");
 }
+
+/// `make test` names those that need no cluster, to run them beside those that do.
+#[test]
+fn make_test_runs_every_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let makefile = fs::read_to_string(root.join("Makefile")).unwrap();
+    let named: Vec<_> = makefile.lines().filter(|line| line.contains("--test ")).flat_map(|line| line.split([' ', ',', ')'])).collect();
+    let mut found = 0;
+    for folder in ["tests", "tests/model/tests", "tests/local-cluster/tests"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap().flatten() {
+            let path = entry.path();
+            let is_test = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            if is_test {
+                assert!(named.contains(&name.as_str()), "make test does not run {}", path.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 8, "{found} tests");
+}

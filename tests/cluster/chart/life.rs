@@ -270,7 +270,8 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
     assert!(!said.success && said.text.contains("after 30 s web in namespace") && said.text.contains("not on a Sunday"), "{}", said.text);
     // It goes on as before.
     operator.ready();
-    shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);
+    let accepted = || async { shop.run("kubectl", &["set", "image", "deployment/web", "app=other:v2"], None).success };
+    eventually("it is refused no longer", accepted, |accepted| *accepted).await;
     shop.approve("Deployment", "web", "other:v2").await;
 }
 
