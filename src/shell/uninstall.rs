@@ -193,6 +193,7 @@ impl Uninstall {
 
     async fn rounds(&self, term: &watch::Receiver<Term>) -> Result<String, UninstallError> {
         let (mut count, mut released) = (0, Vec::new());
+        let mut waiting = "the API server has not answered for all workloads".to_owned();
         loop {
             let all = self.governed().await?;
             // Changed since the first look, perhaps.
@@ -205,23 +206,28 @@ impl Uninstall {
                 return Ok(format!("Lockkeeper is off {count} workloads; {through}"));
             }
             let mut going = stream::iter(&all).map(|one| async move { (one, self.let_go(one, term).await) }).buffer_unordered(AT_ONCE);
-            let mut left = None;
-            while let Some((one, result)) = tokio::time::timeout_at(self.deadline, going.next())
-                .await
-                .map_err(|_| self.late("the API server has not answered for all workloads".to_owned()))?
+            let mut left = false;
+            while let Some((one, result)) =
+                tokio::time::timeout_at(self.deadline, going.next()).await.map_err(|_| self.late(waiting.clone()))?
             {
                 match result {
                     Ok(()) => {
                         count += 1;
                         released.extend(one.held());
                     }
-                    Err(why) => left = Some(format!("{} in namespace {} still carries our marks: {why}", one.name(), one.namespace())),
+                    Err(why) => {
+                        left = true;
+                        waiting = format!("{} in namespace {} still carries our marks: {why}", one.name(), one.namespace());
+                    }
                 }
             }
-            if Instant::from_std(clock::moment()) >= self.deadline {
-                return Err(self.late(left.unwrap_or_else(|| "workloads keep appearing that carry our label".to_owned())));
+            if !left {
+                waiting = "workloads keep appearing that carry our label".to_owned();
             }
-            if left.is_some() {
+            if Instant::from_std(clock::moment()) >= self.deadline {
+                return Err(self.late(waiting));
+            }
+            if left {
                 sleep(LOOK_EVERY).await;
             }
         }
