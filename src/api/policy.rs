@@ -701,6 +701,13 @@ impl UpgradePolicySpec {
     }
 }
 
+impl AppGate {
+    /// Whether ConfigMaps or Secrets must be read before its pods can be asked.
+    pub fn needs_credentials(&self) -> bool {
+        self.tls.is_some() || self.headers.iter().any(|header| header.secret_key_ref.is_some())
+    }
+}
+
 impl GatesSpec {
     /// Whether anything is to be waited for.
     pub fn any(&self) -> bool {

@@ -212,7 +212,8 @@ impl Patch {
     }
 }
 
-fn pointer(map: &str, key: &str) -> String {
+/// The JSON pointer of a key in a map of labels or annotations.
+pub fn pointer(map: &str, key: &str) -> String {
     format!("{map}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::UpgradePolicySpec;
+use crate::api::{AppGate, UpgradePolicySpec};
 
 /// A feature that an installation can do without, and then needs no rights for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,8 +73,7 @@ impl Reach {
             say("volumes", Feature::Volumes);
         }
         let app = spec.gates.as_ref().and_then(|gates| gates.app.as_ref());
-        let needs = app.is_some_and(|app| app.tls.is_some() || app.headers.iter().any(|header| header.secret_key_ref.is_some()));
-        if needs && !self.has(Feature::GateCredentials) {
+        if app.is_some_and(AppGate::needs_credentials) && !self.has(Feature::GateCredentials) {
             // The gate stays: without it changes would go through unasked.
             let why = Feature::GateCredentials.is_off();
             off.push(format!("what spec.gates.app names in ConfigMaps and Secrets is not read, so that its pods cannot be asked: {why}"));

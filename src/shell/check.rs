@@ -14,23 +14,23 @@ use serde_json::Value;
 
 use super::{
     clock,
-    definition::{client, is_established},
+    definition::is_established,
     errors::{Class, within},
-    runtime::LEASE,
+    runtime::{LEASE, client},
+    views::{MutatingBindings, MutatingPolicies, ValidatingBindings, ValidatingPolicies, Watched},
 };
 use crate::{api::crd, core::hold::enforced::Enforcement, settings::CheckSettings};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const ADMISSION: [&str; 4] =
-    ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
+const ADMISSION: [&str; 4] = [MutatingPolicies::KIND, MutatingBindings::KIND, ValidatingPolicies::KIND, ValidatingBindings::KIND];
 
 /// Looks until all is well, or the time is over; what was found.
 ///
 /// # Errors
 /// The same, when something is amiss.
 pub async fn run(settings: CheckSettings) -> Result<String, String> {
-    let client = client().await?;
+    let client = client().await.map_err(|error| error.to_string())?;
     let begun = clock::moment();
     let mut renewed = None;
     loop {

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, Config,
+    Api,
     api::{Patch, PatchParams},
 };
 use serde_json::Value;
 
 use super::{
     clock,
-    errors::{Error, with_causes, within},
+    errors::{Error, within},
+    runtime::client,
 };
 use crate::api::{crd, marks};
 
@@ -25,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// # Errors
 /// Says in a sentence what keeps it from being written or served.
 pub async fn apply() -> Result<String, String> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client().await?);
+    let definitions: Api<CustomResourceDefinition> = Api::all(client().await.map_err(|error| error.to_string())?);
     let wanted: Value =
         crd::yaml().map_err(|error| error.to_string()).and_then(|text| serde_saphyr::from_str(&text).map_err(|error| error.to_string()))?;
     let force = PatchParams::apply(marks::FIELD_MANAGER).force();
@@ -51,16 +52,4 @@ pub async fn apply() -> Result<String, String> {
 pub fn is_established(definition: &CustomResourceDefinition) -> bool {
     let mut conditions = definition.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.any(|condition| condition.type_ == "Established" && condition.status == "True")
-}
-
-/// A client of the cluster that KUBECONFIG names, or that this runs in.
-///
-/// # Errors
-/// When there is none.
-pub async fn client() -> Result<Client, String> {
-    let config = Config::infer().await;
-    let mut config = config.map_err(|error| format!("no cluster to talk to: set KUBECONFIG, or run in a pod ({})", with_causes(&error)))?;
-    // What fails is tried again where it can be seen.
-    config.default_retry = false;
-    Client::try_from(config).map_err(|error| format!("the client cannot be made: {error}"))
 }

@@ -230,13 +230,15 @@ impl Reconciler {
         if !self.streams.runs(&stream) {
             return;
         }
-        let completes = matches!(step, Step::Complete | Step::NotServed);
-        let unreadable = matches!(step, Step::Unreadable);
+        let settles = match step {
+            Step::Complete | Step::NotServed => self.streams.completed(&stream),
+            Step::Unreadable => {
+                self.streams.unreadable(&stream);
+                true
+            }
+            _ => false,
+        };
         let effects = self.index.apply(&stream, step, clock::now());
-        if unreadable {
-            self.streams.unreadable(&stream);
-        }
-        let settles = unreadable || completes && self.streams.completed(&stream);
         if settles && self.watched_since.is_none() && self.streams.cluster_ready() {
             self.watched_since = Some(clock::now());
             self.index.tell_all();

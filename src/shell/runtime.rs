@@ -61,10 +61,7 @@ pub enum StartError {
 /// # Errors
 /// When it cannot start.
 pub async fn run(settings: RunSettings) -> Result<(), StartError> {
-    let mut config = Config::infer().await.map_err(|error| StartError::NoCluster(with_causes(&error)))?;
-    // What fails is tried again where it can be seen.
-    config.default_retry = false;
-    let client = Client::try_from(config).map_err(|error| StartError::Client(with_causes(&error)))?;
+    let client = client().await?;
     let stop = stop_signal()?;
 
     let (metrics, pending, heartbeat) = (Arc::new(Metrics::default()), Pending::default(), Heartbeat::default());
@@ -83,6 +80,17 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
     reconcile(settings, client, digest::set_key(key), (metrics, pending, heartbeat), stop).await;
     tracing::info!("lockkeeper stops");
     Ok(())
+}
+
+/// A client of the cluster that KUBECONFIG names, or that this runs in.
+///
+/// # Errors
+/// When there is none, or none can be made for it.
+pub async fn client() -> Result<Client, StartError> {
+    let mut config = Config::infer().await.map_err(|error| StartError::NoCluster(with_causes(&error)))?;
+    // What fails is tried again where it can be seen.
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| StartError::Client(with_causes(&error)))
 }
 
 async fn reconcile(

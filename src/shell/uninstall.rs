@@ -19,10 +19,9 @@ use tokio::{
 
 use super::{
     clock,
-    definition::client,
     errors::{Class, Error, within},
     lease::{self, Leadership, Term},
-    runtime::LEASE,
+    runtime::{LEASE, StartError, client},
 };
 use crate::{
     api::{WorkloadKind, marks},
@@ -50,8 +49,8 @@ const NAMED: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum UninstallError {
     /// There is no cluster to talk to.
-    #[error("{0}")]
-    NoCluster(String),
+    #[error(transparent)]
+    NoCluster(#[from] StartError),
     /// Something is held, and is not to be let through.
     #[error(
         "not uninstalled, because changes are held that would stay frozen, or roll out unasked: {}. Let each through (kubectl lockkeeper approve, \
@@ -76,6 +75,20 @@ pub enum UninstallError {
         what: String,
         /// What the API server said.
         why: String,
+    },
+    /// Besides, the operator could not be started again.
+    #[error(
+        "{why}. But the operator is stopped still ({started}): kubectl scale deployment/{OPERATOR} -n {namespace} --replicas={replicas}"
+    )]
+    Stopped {
+        /// Why nothing is uninstalled.
+        why: String,
+        /// Why it could not be started.
+        started: String,
+        /// Where it is.
+        namespace: String,
+        /// How many it had.
+        replicas: i32,
     },
     /// It took too long.
     #[error(
@@ -103,20 +116,24 @@ fn names(held: &[Held]) -> String {
 /// # Errors
 /// When it cannot be done, or must not.
 pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> {
-    let client = client().await.map_err(UninstallError::NoCluster)?;
+    let client = client().await?;
     let deadline = Instant::from_std(clock::moment()) + Duration::from_secs(settings.timeout);
     let uninstall = Uninstall { deadline, client, settings }.heeding_the_annotation().await?;
     uninstall.check(&uninstall.governed().await?)?;
     let replicas = uninstall.scale(0).await?;
     let done = uninstall.let_all_go().await;
     if let (Err(_), Some(replicas)) = (&done, replicas) {
-        // What went wrong is told first; that the operator is still stopped is added to it.
-        for _ in 0..TRIES {
-            match uninstall.scale(replicas).await {
-                Ok(_) => return done,
-                Err(why) => tracing::warn!(%why, replicas, "the operator must be started again"),
+        let mut started = uninstall.scale(replicas).await;
+        for _ in 1..TRIES {
+            if started.is_ok() {
+                break;
             }
             sleep(LOOK_EVERY).await;
+            started = uninstall.scale(replicas).await;
+        }
+        if let (Err(why), Err(started)) = (&done, started) {
+            let namespace = uninstall.settings.operator_namespace;
+            return Err(UninstallError::Stopped { why: why.to_string(), started: started.to_string(), namespace, replicas });
         }
     }
     done

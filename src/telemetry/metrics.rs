@@ -172,6 +172,9 @@ impl Metrics {
     /// # Errors
     /// When a metric cannot be written, which would be a defect.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
+        // Summed up when somebody looks, and not at every decision.
+        self.show_namespaces();
+        self.show_volumes();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -183,8 +186,6 @@ impl Metrics {
         if !leads {
             self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.show_namespaces();
-            self.show_volumes();
         }
     }
 
@@ -196,13 +197,9 @@ impl Metrics {
     /// What there is in a namespace.
     pub fn set_namespace(&self, namespace: &str, census: Census) {
         let mut all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        let unchanged = match census == Census::default() {
-            true => all.remove(namespace).is_none(),
-            false => all.insert(namespace.to_owned(), census.clone()).as_ref() == Some(&census),
-        };
-        drop(all);
-        if !unchanged {
-            self.show_namespaces();
+        match census == Census::default() {
+            true => drop(all.remove(namespace)),
+            false => drop(all.insert(namespace.to_owned(), census)),
         }
     }
 
@@ -229,15 +226,10 @@ impl Metrics {
     /// Kept data of a namespace by its state: how much, and its bytes.
     pub fn set_volumes(&self, namespace: &str, states: States) {
         let mut all = self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(namespace).unwrap_or(&States::new()) == &states {
-            return;
-        }
         match states.is_empty() {
             true => drop(all.remove(namespace)),
             false => drop(all.insert(namespace.to_owned(), states)),
         }
-        drop(all);
-        self.show_volumes();
     }
 
     fn show_volumes(&self) {

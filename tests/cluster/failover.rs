@@ -1,6 +1,6 @@
 //! Two replicas: one acts, the other stands by with warm stores.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{Shop, address_of, env, eventually, http_get, leader, operator_alone, replicas};
 
@@ -8,14 +8,14 @@ use crate::support::{Shop, address_of, env, eventually, http_get, leader, operat
 async fn pair() -> (String, String) {
     let both = || async {
         let leader = leader();
-        let others: Vec<_> = replicas().into_iter().filter(|pod| *pod != leader).collect();
-        (leader, others)
+        replicas().into_iter().partition::<Vec<_>, _>(|pod| *pod == leader)
     };
-    let settled = |(leader, others): &(String, Vec<String>)| {
-        others.len() == 1 && address_of(leader).len() + address_of(&others[0]).len() > 0 && is_leader(leader) && is_ready(&others[0])
+    let settled = |both: &(Vec<String>, Vec<String>)| match (both.0.as_slice(), both.1.as_slice()) {
+        ([leader], [other]) => is_leader(leader) && is_ready(other),
+        _ => false,
     };
-    let (leader, mut others) = eventually("one acts and one is ready to", both, settled).await;
-    (leader, others.remove(0))
+    let (mut leader, mut other) = eventually("one acts and one is ready to", both, settled).await;
+    (leader.remove(0), other.remove(0))
 }
 
 fn is_ready(pod: &str) -> bool {
@@ -79,10 +79,9 @@ async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in
     let (third, fourth) = pair().await;
     let id = shop.is_held("Deployment", "held").await;
     shop.write("changed", "key", "newest").await;
-    let begun = |workload: &Value| workload["metadata"]["generation"] != workload["status"]["observedGeneration"];
-    let generation = || shop.get("Deployment", "changed");
-    let before = generation().await["metadata"]["generation"].clone();
-    eventually("it is being rolled", generation, |now| begun(now) || now["metadata"]["generation"] != before).await;
+    let generation = || async { shop.get("Deployment", "changed").await["metadata"]["generation"].clone() };
+    let before = generation().await;
+    eventually("it is being rolled", generation, |now| *now != before).await;
     shop.annotate("Deployment", "held", "approve", &id);
     alone.kill_one(&third);
     acts(&fourth).await;

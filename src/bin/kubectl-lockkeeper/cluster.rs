@@ -11,6 +11,7 @@ use lockkeeper::{
     api::{Attention, UpgradePolicy, WorkloadKind, marks, status::ATTENTION_LIMIT},
     core::{
         arrange::check_spec,
+        decision,
         gates::windows::Windows,
         governs::GovernanceMark,
         world::{Namespace, Pod, Policy, Workload, WorkloadId},
@@ -22,6 +23,8 @@ use lockkeeper::{
     workload::uid,
 };
 use serde_json::{Value, json};
+
+pub use lockkeeper::core::hold::unmark::annotation;
 
 use crate::Connection;
 
@@ -298,14 +301,15 @@ pub fn lower(workload: &WorkloadId) -> String {
     format!("{}/{}", workload.kind.to_string().to_lowercase(), workload.name)
 }
 
-/// An annotation of an object as it is.
-pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
-    object["metadata"]["annotations"][key].as_str()
+/// An object as the core's views take it.
+pub fn wire<K: Watched>(object: &Value) -> Result<Wire<K>, Failure> {
+    let place = || format!("cannot read {} {}", K::KIND, object["metadata"]["name"].as_str().unwrap_or_default());
+    serde_json::from_value(object.clone()).map_err(|error| Failure::Api { what: place(), why: error.to_string() })
 }
 
 /// The JSON pointer of an annotation.
 pub fn pointer(annotation: &str) -> String {
-    format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
+    decision::pointer("/metadata/annotations", annotation)
 }
 
 impl Seen {

@@ -133,14 +133,13 @@ fn candidates(current: &OsStr, mut names: Vec<String>) -> Vec<CompletionCandidat
 
 /// Asks the cluster that the line names. Who cannot be asked in time has no names: a completion says nothing of failures.
 fn look_up(ask: impl AsyncFnOnce(Cluster) -> Vec<String>) -> Vec<String> {
-    let text = |flags: &[&str]| on_line(flags);
     let connection = Connection {
-        namespace: text(&["-n", "--namespace"]),
-        context: text(&["--context"]),
-        cluster: text(&["--cluster"]),
-        user: text(&["--user"]),
-        kubeconfig: text(&["--kubeconfig"]).map(PathBuf::from),
-        impersonate: text(&["--as"]),
+        namespace: on_line(&["-n", "--namespace"]),
+        context: on_line(&["--context"]),
+        cluster: on_line(&["--cluster"]),
+        user: on_line(&["--user"]),
+        kubeconfig: on_line(&["--kubeconfig"]).map(PathBuf::from),
+        impersonate: on_line(&["--as"]),
         impersonate_groups: Vec::new(),
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };

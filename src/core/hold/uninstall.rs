@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     state::{self, Hold},
-    unmark::{RECORDS, unmark},
+    unmark::{RECORDS, annotation, unmark},
 };
 use crate::api::{WorkloadKind, marks};
 
@@ -73,7 +73,7 @@ impl Governed {
 
     /// What is held on it, a walk through its pods that is not at its end included.
     pub fn held(&self) -> Option<Held> {
-        let mark = |key: &str| self.object["metadata"]["annotations"][key].as_str();
+        let mark = |key: &str| annotation(&self.object, key);
         let hold = mark(marks::HOLD).and_then(state::parse).map(|Hold { id, .. }| id);
         let number = |text: &str| text.parse::<u32>().ok();
         let declared = mark(marks::DECLARED_PARTITION).and_then(number).unwrap_or_default();

@@ -4,7 +4,10 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{WorkloadKind, marks};
+use crate::{
+    api::{WorkloadKind, marks},
+    core::decision::pointer,
+};
 
 /// What the operator and admission write on a workload. What users write, such as `ignore`, stays.
 pub const OURS: [&str; 17] = [
@@ -36,9 +39,10 @@ const HELD: u64 = i32::MAX as u64;
 /// stays as it is, our config-hash included: without it the pods would roll once more.
 pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value> {
     let goes = |mark: &&&str| !spared.contains(mark) && annotation(object, mark).is_some();
-    let mut patch: Vec<_> = OURS.iter().filter(goes).map(|mark| json!({"op": "remove", "path": pointer("annotations", mark)})).collect();
+    let mut patch: Vec<_> =
+        OURS.iter().filter(goes).map(|mark| json!({"op": "remove", "path": pointer("/metadata/annotations", mark)})).collect();
     if !object["metadata"]["labels"][marks::GOVERNED].is_null() {
-        patch.push(json!({"op": "remove", "path": pointer("labels", marks::GOVERNED)}));
+        patch.push(json!({"op": "remove", "path": pointer("/metadata/labels", marks::GOVERNED)}));
     }
     let spec = &object["spec"];
     let partition = spec["updateStrategy"]["rollingUpdate"]["partition"].as_u64().unwrap_or_default();
@@ -81,12 +85,9 @@ fn limit(text: &str) -> Option<Value> {
     }
 }
 
-fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+/// An annotation of an object as it is.
+pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object["metadata"]["annotations"][key].as_str()
-}
-
-fn pointer(map: &str, key: &str) -> String {
-    format!("/metadata/{map}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 #[cfg(test)]

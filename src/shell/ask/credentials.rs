@@ -39,8 +39,7 @@ impl Credentials {
     /// # Errors
     /// Says in a sentence what cannot be had, and never what is in a Secret.
     pub async fn read(client: &Client, namespace: &str, gate: &AppGate, allowed: Allowed) -> Result<Self, String> {
-        let needs = gate.tls.is_some() || gate.headers.iter().any(|header| header.secret_key_ref.is_some());
-        if needs && !allowed.read {
+        if gate.needs_credentials() && !allowed.read {
             return Err(format!("what gates.app.tls and gates.app.headers name is not read: {}", Feature::GateCredentials.is_off()));
         }
         let channel = match (gate.scheme, &gate.tls) {

@@ -91,9 +91,7 @@ pub fn drop_unlisted(storage: &mut Storage, namespaces: &mut HashMap<String, Nam
     let there = |namespace: &str, name: &str| listed.names.contains(&(namespace.to_owned(), name.to_owned()));
     // One namespace, or all.
     let of_stream = |namespace: &str| stream.namespace.as_ref().is_none_or(|only| only == namespace);
-    let mut each = |drop_unlisted: fn(&mut Namespace, &Listing)| {
-        namespaces.values_mut().filter(|one| of_stream(&one.name)).for_each(|one| drop_unlisted(one, listed));
-    };
+    let here = namespaces.values_mut().filter(|one| of_stream(&one.name));
     match stream.kind {
         "persistentvolumes" => {
             let gone: Vec<_> = storage.volumes().map(|volume| volume.name.clone()).filter(|name| !there("", name)).collect();
@@ -101,12 +99,9 @@ pub fn drop_unlisted(storage: &mut Storage, namespaces: &mut HashMap<String, Nam
         }
         "namespaces" => storage.namespaces.retain(|name, _| !of_stream(name) || there("", name)),
         "csidrivers" => storage.drivers.retain(|name, _| there("", name)),
-        "persistentvolumeclaims" => each(|one, listed| {
-            let name = one.name.to_string();
-            one.claims.retain(|claim, _| listed.names.contains(&(name.clone(), claim.clone())));
-        }),
-        "cronjobs" => each(|one, listed| one.cron_jobs.retain(|uid, _| listed.uids.contains(uid))),
-        "horizontalpodautoscalers" => each(|one, listed| one.autoscalers.retain(|uid, _| listed.uids.contains(uid))),
+        "persistentvolumeclaims" => here.for_each(|Namespace { name, claims, .. }| claims.retain(|claim, _| there(name, claim))),
+        "cronjobs" => here.for_each(|one| one.cron_jobs.retain(|uid, _| listed.uids.contains(uid))),
+        "horizontalpodautoscalers" => here.for_each(|one| one.autoscalers.retain(|uid, _| listed.uids.contains(uid))),
         _ => return false,
     }
     true

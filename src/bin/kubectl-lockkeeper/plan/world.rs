@@ -8,7 +8,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use lockkeeper::{
-    api::ConfigKind,
+    api::{ConditionReason, ConfigKind},
     core::{
         config::{digest::Key, references::Reference},
         hold::state::Hold,
@@ -32,7 +32,7 @@ use super::{
     merge::{created, manager, overlay, take_out, update_of},
 };
 use crate::{
-    cluster::{Cluster, FIELD_MANAGER, Failure},
+    cluster::{Cluster, FIELD_MANAGER, Failure, wire},
     revisions::{differences, history, settled},
 };
 
@@ -136,11 +136,13 @@ impl Worlds {
         let before = cluster.read_even_uninstalled().await?.world;
         let gap = before.policies.values().flat_map(|policy| &policy.status.conditions);
         let gap = gap
-            .filter(|one| one.type_ == "HoldsEnforced" && one.status == "False" && one.reason != "MarksMissing")
+            .filter(|one| {
+                one.type_ == "HoldsEnforced" && one.status == "False" && one.reason != <&str>::from(ConditionReason::MarksMissing)
+            })
             .map(|one| one.message.clone())
             .next();
         let mut worlds = Self {
-            after: before.clone(),
+            after: Namespace::default(),
             before,
             storage: Storage::default(),
             workloads: BTreeMap::new(),
@@ -238,15 +240,12 @@ impl Worlds {
                 self.workloads.insert(workload.id.clone(), touched);
                 self.after.workloads.insert(workload.id.clone(), workload);
             }
-            Kind::ConfigMap => {
-                let bind = |object: &Value| -> Result<_, Failure> { entry(view::<ConfigMaps>(object)?, &self.after.name, key) };
-                let (old, new) = (live.map(bind).transpose()?, bind(made)?);
-                self.take_config(old, new);
-            }
-            Kind::Secret => {
-                let bind = |object: &Value| -> Result<_, Failure> { entry(view::<Secrets>(object)?, &self.after.name, key) };
-                let (old, new) = (live.map(bind).transpose()?, bind(made)?);
-                self.take_config(old, new);
+            Kind::ConfigMap | Kind::Secret => {
+                let bind = |object: &Value| content(kind, object, &self.after.name, key);
+                let (old, (id, new)) = (live.map(bind).transpose()?, bind(made)?);
+                self.looked_at.insert(id.clone());
+                self.before.config.extend(old);
+                self.after.config.insert(id, new);
             }
             Kind::Claim => {
                 let claim = view::<Claims>(made)?;
@@ -265,12 +264,6 @@ impl Worlds {
             Kind::Namespace => {}
         }
         Ok(())
-    }
-
-    fn take_config(&mut self, old: Option<(ConfigId, ConfigEntry)>, (id, new): (ConfigId, ConfigEntry)) {
-        self.looked_at.insert(id.clone());
-        self.before.config.extend(old);
-        self.after.config.insert(id, new);
     }
 
     /// An object that may not even be read.
@@ -316,10 +309,7 @@ impl Worlds {
             self.looked_at.insert(id);
             let Some(object) = found else { continue };
             let object = json!(object);
-            let (id, entry) = match kind {
-                Kind::Secret => entry(view::<Secrets>(&object)?, &self.before.name, key)?,
-                _ => entry(view::<ConfigMaps>(&object)?, &self.before.name, key)?,
-            };
+            let (id, entry) = content(kind, &object, &self.before.name, key)?;
             self.before.config.insert(id.clone(), entry.clone());
             self.after.config.insert(id, entry);
         }
@@ -471,18 +461,19 @@ fn typed(object: DynamicObject, manifest: &Value) -> Value {
     object
 }
 
-fn wire<K: Watched>(object: &Value) -> Result<Wire<K>, Failure> {
-    let place = || format!("cannot read {} {}", K::KIND, object["metadata"]["name"].as_str().unwrap_or_default());
-    serde_json::from_value(object.clone()).map_err(|error| Failure::Api { what: place(), why: error.to_string() })
-}
-
 /// What the core sees of an object.
 pub fn view<K: Watched>(object: &Value) -> Result<K::View, Failure> {
     let wire: Wire<K> = wire(object)?;
     Ok(K::view(&wire.metadata, wire.body))
 }
 
-/// The present content of a ConfigMap or Secret, as digests.
+/// The content of a ConfigMap or Secret, as digests.
+fn content(kind: Kind, object: &Value, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
+    let view = if kind == Kind::Secret { view::<Secrets>(object)? } else { view::<ConfigMaps>(object)? };
+    entry(view, namespace, key)
+}
+
+/// The same of what the core sees of it.
 pub fn entry(view: lockkeeper::shell::views::ConfigView, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
     let (id, ignored) = (view.id.clone(), view.ignored);
     Ok((id, ConfigEntry::new(view.bind(namespace, key, None), ignored)))

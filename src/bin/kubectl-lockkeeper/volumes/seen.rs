@@ -23,7 +23,7 @@ use lockkeeper::{
 };
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Failure};
+use crate::cluster::{Cluster, Failure, wire};
 
 const PAGE: u32 = 500;
 
@@ -221,9 +221,4 @@ pub fn claim_view(raw: &Value) -> Result<Claim, Failure> {
 pub fn namespace_view(raw: &Value) -> Result<NamespaceObject, Failure> {
     let wire: Wire<Namespaces> = wire(raw)?;
     Ok(Namespaces::view(&wire.metadata, wire.body))
-}
-
-fn wire<K: Watched>(raw: &Value) -> Result<Wire<K>, Failure> {
-    let unreadable = |error: serde_json::Error| Failure::Api { what: format!("cannot read a {}", K::KIND), why: error.to_string() };
-    serde_json::from_value(raw.clone()).map_err(unreadable)
 }
