@@ -31,6 +31,18 @@ fn written(address: &str) -> Vec<String> {
     metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total")).map(str::to_owned).collect()
 }
 
+/// The same once it writes no more: what was under way when a replica is frozen would be told of afterwards.
+async fn written_at_rest(shop: &Shop, address: &str) -> Vec<String> {
+    shop.operator_has_acted().await;
+    let mut before = written(address);
+    let later = || async {
+        shop.a_second_passes().await;
+        written(address)
+    };
+    let same = |now: &Vec<String>| std::mem::replace(&mut before, now.clone()) == *now;
+    eventually("two equal readings", later, same).await
+}
+
 /// A node on which nothing is started until this is dropped.
 struct Cordoned(&'static str);
 
@@ -231,7 +243,7 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_more_and_a_drained_node_takes_no
     // The leader is frozen for so long that another takes over and does what is to be done.
     let (pod, address) = acting().await;
     let Some(process) = shared().container("lockkeeper-system", &pod, "lockkeeper") else { return };
-    let before = written(&address);
+    let before = written_at_rest(shop, &address).await;
     let frozen = process.freeze().unwrap();
     shop.write(FREE, "key", "new").await;
     shop.rolled(FREE, 1).await;
