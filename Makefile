@@ -1,7 +1,8 @@
 # `make help` says what there is. Needs Rust and Go; the first use of a cluster builds one from source, which takes some minutes, once.
 .DEFAULT_GOAL := help
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-LOCAL := cargo run --quiet --package local-cluster --bin local-cluster --
+# Not by cargo run, whose environment makes a cargo below it build what is there once more.
+LOCAL := $(TARGET)/debug/local-cluster
 OPERATOR := --program lockkeeper.dev/lockkeeper=$(TARGET)/debug/lockkeeper
 export CARGO_TERM_COLOR ?= auto
 # Part of a test's name: `make test ONLY=p3_` runs the tests of promise 3.
@@ -52,7 +53,7 @@ MEASURED = $(foreach part,$(PARTS),$(if $(findstring $(or $(ONLY),$(part)),$(par
 BENCH := cargo test --quiet --release --bench cluster
 
 .PHONY: bench
-bench: ## Measure speed and size, beside a reference on the same machine; ONLY=app measures a part (hold, config, app, scale)
+bench: build ## Measure speed and size, beside a reference on the same machine; ONLY=app measures a part (hold, config, app, scale)
 	$(BENCH) --no-run
 	$(if $(filter-out scale,$(MEASURED)),$(LOCAL) run -- $(BENCH) -- $(filter-out scale,$(MEASURED)))
 	$(if $(filter scale,$(MEASURED)),$(LOCAL) run --bare -- $(BENCH) -- scale)
@@ -64,8 +65,8 @@ NOT_OF_HELM = sed -e '/^ *app.kubernetes.io\/managed-by: Helm$$/d' -e '/^ *helm.
   -e 's/"app.kubernetes.io\/managed-by":"Helm",//' -e 's/,"helm.sh\/chart":"[^"]*"//'
 
 .PHONY: generate
-generate: ## Write what is generated: the CRD from the Rust types, config/install.yaml from the chart
-	cargo run --quiet --bin lockkeeper -- crd > $(TARGET)/crd.yaml
+generate: build ## Write what is generated: the CRD from the Rust types, config/install.yaml from the chart
+	$(TARGET)/debug/lockkeeper crd > $(TARGET)/crd.yaml
 	mv $(TARGET)/crd.yaml charts/lockkeeper/crds/upgradepolicies.yaml
 	helm="$$($(LOCAL) build)/helm" && { cat config/install-head.yaml && "$$helm" $(RENDER) | $(NOT_OF_HELM); } > $(TARGET)/install.yaml
 	mv $(TARGET)/install.yaml config/install.yaml

@@ -35,7 +35,7 @@ pub fn shared() -> &'static Shared {
     SHARED.get_or_init(|| {
         let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let Some(kubeconfig) = variable(KUBECONFIG) else {
-            panic!("these tests need a cluster: run them with `make test`, or `cargo run -p local-cluster -- run -- cargo test …`");
+            panic!("these tests need a cluster: run them with `make test`, or `target/debug/local-cluster run -- cargo test …`");
         };
         let supervisor = std::env::var(SUPERVISOR).ok().and_then(|pid| pid.parse().ok());
         Shared { kubeconfig, bin: variable(BIN).unwrap_or_default(), supervisor }
