@@ -74,6 +74,8 @@ pub struct Assessments<'a> {
     namespace: &'a Namespace,
     governance: Governance<'a>,
     of: BTreeMap<&'a WorkloadId, Assessment>,
+    /// By policy, those at rest that are not among them.
+    resting: BTreeMap<&'a str, Resting>,
     gap: Option<Gap>,
     /// By policy, the steps that select nothing.
     empty_steps: BTreeMap<&'a str, Vec<&'a str>>,
@@ -83,15 +85,48 @@ pub struct Assessments<'a> {
     now: Timestamp,
 }
 
+/// Workloads at rest of which there is nothing to be said but how many they are.
+#[derive(Default)]
+struct Resting {
+    workloads: u32,
+    /// Those whose app gate nobody has tried yet.
+    unasked: usize,
+    /// When the first of them is to be looked at again.
+    wake: Option<Timestamp>,
+}
+
 /// Assesses every workload of a namespace, but for those at rest that none of the news concerns: these stand as they stood.
 pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundings<'a>) -> Assessments<'a> {
     let governance = governance(namespace);
+    let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
+    let mut of = BTreeMap::new();
+    let (mut stirring, mut resting, mut last_changes) = (Vec::new(), BTreeMap::<_, Resting>::new(), BTreeMap::new());
+    for (id, workload, standing) in governance.each(namespace) {
+        let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
+        let (Standing::Governed(policy, _) | Standing::Frozen(policy)) = standing else {
+            if marking::is_ours(workload) || !memory.app.prepared.is_empty() {
+                stirring.push((id, workload, standing, memory));
+            }
+            continue;
+        };
+        if let Some(changed) = assess::template_changed_at(workload, memory, around.now) {
+            let last = last_changes.entry(policy.name.as_str()).or_insert(changed);
+            *last = changed.max(*last);
+        }
+        let still = match standing {
+            Standing::Governed(_, spec) => Rest::still(memory, workload, spec, news, around.now),
+            _ => None,
+        };
+        match still {
+            Some(rest) if rest.is_plain() => resting.entry(policy.name.as_str()).or_default().count(rest),
+            Some(rest) => drop(of.insert(id, rest.clone().assessment(memory))),
+            None => stirring.push((id, workload, standing, memory)),
+        }
+    }
     let pods = namespace.pods_by_workload();
     let newest = namespace.newest_replica_sets();
     let sets = namespace.sets_by_deployment();
     let groups = groups(namespace, &governance);
-    let last_changes = last_changes(namespace, &governance, around);
-    let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
     let gap = around.enforcement.gap();
     let volumes = volumes::judge(
         namespace,
@@ -99,34 +134,33 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
         &volumes::Surroundings { storage: around.storage, enforcement: around.enforcement, activities: around.activities, now: around.now },
     );
     let no_volumes = OfWorkload::default();
-    let mut of = BTreeMap::new();
-    let seen: BTreeMap<&WorkloadId, SeenWorkload> = namespace
-        .workloads
-        .iter()
-        .map(|(id, workload)| {
+    let seen: BTreeMap<&WorkloadId, SeenWorkload> = stirring
+        .into_iter()
+        .map(|(id, workload, standing, memory)| {
             let uid = &*workload.uid;
             let set = newest.get(uid).copied();
             let one = SeenWorkload {
+                standing,
                 real: workload,
                 workload: consistent(workload, set),
                 pods: pods.get(uid).map_or(&[][..], Vec::as_slice),
                 sets: sets.get(uid).map_or(&[][..], Vec::as_slice),
                 current: current(workload, set),
-                memory: around.memories.get(&workload.uid).unwrap_or(&blank),
+                memory,
                 activity: around.activities.get(&workload.uid).unwrap_or(&idle),
             };
             (id, one)
         })
         .collect();
-    let mut orders = orders(&governance, &seen, around.now);
-    let sequence = in_order(&governance, &seen, &orders);
+    let mut orders = orders(&seen, around.now);
+    let sequence = in_order(&seen, &orders);
     for id in sequence {
-        let Some(SeenWorkload { real, workload, pods, sets, current, memory, activity }) = seen.get(id) else { continue };
-        let (policy, spec, frozen) = match governance.standings.get(id) {
-            Some(Standing::Governed(policy, spec)) => (*policy, *spec, false),
-            Some(Standing::Frozen(policy)) => (*policy, &freezing, true),
+        let Some(SeenWorkload { standing, real, workload, pods, sets, current, memory, activity }) = seen.get(id) else { continue };
+        let (policy, spec, frozen) = match standing {
+            Standing::Governed(policy, spec) => (*policy, *spec, false),
+            Standing::Frozen(policy) => (*policy, &freezing, true),
             other => {
-                let stray = !matches!(other, Some(Standing::LeftOut));
+                let stray = !matches!(other, Standing::LeftOut);
                 let nothing = ends_nothing(namespace, workload, pods, sets);
                 let found = let_go(namespace, real, stray, (activity, memory), nothing, around);
                 let talking = || (!memory.app.prepared.is_empty()).then(|| Assessment::new((*memory).clone(), &[]));
@@ -137,10 +171,6 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
                 continue;
             }
         };
-        if let Some(found) = Rest::still(memory, real, spec, news, around.now).filter(|_| !frozen) {
-            of.insert(id, found);
-            continue;
-        }
         let order = orders.get_mut(policy.name.as_str()).filter(|_| !frozen);
         let waits = order.as_ref().and_then(|order| order.waits(id));
         let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
@@ -176,26 +206,27 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
     }
     let empty_steps = orders.iter().map(|(policy, order)| (*policy, order.empty_steps())).collect();
     let told = around.told.get(&*namespace.name);
-    Assessments { namespace, governance, of, gap, empty_steps, volumes, told, now: around.now }
+    Assessments { namespace, governance, of, resting, gap, empty_steps, volumes, told, now: around.now }
 }
 
 /// A workload with what belongs to it.
-struct SeenWorkload<'a> {
-    real: &'a Workload,
+struct SeenWorkload<'n, 'a> {
+    standing: Standing<'n>,
+    real: &'n Workload,
     /// As it may be judged: see [`consistent`].
-    workload: Cow<'a, Workload>,
-    pods: &'a [&'a Pod],
-    sets: &'a [&'a ReplicaSet],
-    current: Option<&'a str>,
+    workload: Cow<'n, Workload>,
+    pods: &'a [&'n Pod],
+    sets: &'a [&'n ReplicaSet],
+    current: Option<&'n str>,
     memory: &'a Memory,
     activity: &'a Activity,
 }
 
 /// What the workloads of each policy that orders them do.
-fn orders<'a>(governance: &Governance<'a>, seen: &BTreeMap<&'a WorkloadId, SeenWorkload>, now: Timestamp) -> BTreeMap<&'a str, Order<'a>> {
+fn orders<'n>(seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>, now: Timestamp) -> BTreeMap<&'n str, Order<'n>> {
     let mut orders: BTreeMap<&str, Order> = BTreeMap::new();
-    for (id, standing) in &governance.standings {
-        let (Standing::Governed(policy, spec), Some(one)) = (standing, seen.get(id)) else { continue };
+    for (id, one) in seen {
+        let Standing::Governed(policy, spec) = one.standing else { continue };
         if spec.rollout.is_some() {
             let order = orders.entry(policy.name.as_str()).or_insert_with(|| Order::new(spec));
             order.see(id, &one.workload, (one.pods, one.current), one.activity, now);
@@ -205,13 +236,9 @@ fn orders<'a>(governance: &Governance<'a>, seen: &BTreeMap<&'a WorkloadId, SeenW
 }
 
 /// Those of earlier steps are assessed before those that wait for them.
-fn in_order<'a>(
-    governance: &Governance<'a>,
-    seen: &BTreeMap<&'a WorkloadId, SeenWorkload>,
-    orders: &BTreeMap<&str, Order>,
-) -> Vec<&'a WorkloadId> {
-    let place = |id: &&WorkloadId| match governance.standings.get(*id) {
-        Some(Standing::Governed(policy, _)) => orders.get(policy.name.as_str()).and_then(|order| order.place(id)),
+fn in_order<'n>(seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>, orders: &BTreeMap<&str, Order>) -> Vec<&'n WorkloadId> {
+    let place = |id: &&WorkloadId| match seen.get(*id)?.standing {
+        Standing::Governed(policy, _) => orders.get(policy.name.as_str()).and_then(|order| order.place(id)),
         _ => None,
     };
     let mut ids: Vec<_> = seen.keys().copied().collect();
@@ -242,22 +269,6 @@ pub fn freezing_spec() -> UpgradePolicySpec {
         rollout: None,
         volumes: None,
     }
-}
-
-/// When something of each policy changed last: a template, or config that a workload reads.
-fn last_changes<'a>(namespace: &'a Namespace, governance: &Governance<'a>, around: &Surroundings) -> BTreeMap<&'a str, Timestamp> {
-    let blank = Memory::default();
-    let mut changes = BTreeMap::new();
-    for (id, standing) in &governance.standings {
-        let (Standing::Governed(policy, _) | Standing::Frozen(policy)) = standing else { continue };
-        let Some(workload) = namespace.workloads.get(*id) else { continue };
-        let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
-        if let Some(changed) = assess::template_changed_at(workload, memory, around.now) {
-            let last = changes.entry(policy.name.as_str()).or_insert(changed);
-            *last = changed.max(*last);
-        }
-    }
-    changes
 }
 
 /// What the pods of a workload read. A held template has no pods: until it is let through, what runs counts.
@@ -363,13 +374,21 @@ fn let_go(
 /// What the workloads of each policy read whose workloads roll together.
 pub fn groups<'a>(namespace: &'a Namespace, governance: &Governance<'a>) -> BTreeMap<&'a str, Vec<Reference>> {
     let mut groups: BTreeMap<&str, BTreeSet<Reference>> = BTreeMap::new();
-    for (id, standing) in &governance.standings {
+    for (_, workload, standing) in governance.each(namespace) {
         let Standing::Governed(policy, spec) = standing else { continue };
-        let (Some(config), true, Some(workload)) = (&spec.config, spec.together(), namespace.workloads.get(*id)) else { continue };
+        let (Some(config), true) = (&spec.config, spec.together()) else { continue };
         let read = references::effective(&workload.template.references, config, &[], namespace);
         groups.entry(&policy.name).or_default().extend(read);
     }
     groups.into_iter().map(|(name, references)| (name, references.into_iter().collect())).collect()
+}
+
+impl Resting {
+    fn count(&mut self, rest: &Rest) {
+        self.workloads += 1;
+        self.unasked += usize::from(!rest.gate_asked);
+        self.wake = self.wake.into_iter().chain(rest.wake).min();
+    }
 }
 
 impl Assessments<'_> {
@@ -430,6 +449,10 @@ impl Assessments<'_> {
                 message,
             }));
         }
+        for Resting { workloads, wake, .. } in self.resting.values() {
+            *decision.census.phases.entry(Phase::UpToDate).or_default() += *workloads as usize;
+            decision.wake = decision.wake.into_iter().chain(*wake).min();
+        }
         self.arrange_storage(&mut decision);
         // What comes with a patch is told when that is accepted.
         decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
@@ -457,13 +480,17 @@ impl Assessments<'_> {
         let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
         let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
         let (mut broken_gates, mut unasked) = (Vec::new(), 0);
+        if let Some(resting) = self.resting.get(policy.name.as_str()) {
+            count(&mut status.workloads, Phase::UpToDate, resting.workloads);
+            unasked = resting.unasked;
+        }
         for (id, found) in &self.of {
             let governs =
                 |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
             if !self.governance.standings.get(*id).is_some_and(governs) {
                 continue;
             }
-            count(&mut status.workloads, found.phase);
+            count(&mut status.workloads, found.phase, 1);
             unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
             if found.unmarked {
                 unmarked.push(id.to_string());
@@ -564,8 +591,8 @@ fn carries(patches: &[Patch], notice: &Notice) -> bool {
     patches.iter().any(|patch| patch.uid == notice.uid)
 }
 
-fn count(counts: &mut WorkloadCounts, phase: Phase) {
-    counts.total += 1;
+fn count(counts: &mut WorkloadCounts, phase: Phase, workloads: u32) {
+    counts.total += workloads;
     let part = match phase {
         Phase::Failed => &mut counts.failed,
         Phase::WaitsForUser => &mut counts.waits_for_user,
@@ -578,7 +605,7 @@ fn count(counts: &mut WorkloadCounts, phase: Phase) {
         Phase::Unsupported => &mut counts.unsupported,
         Phase::UpToDate => &mut counts.up_to_date,
     };
-    *part += 1;
+    *part += workloads;
 }
 
 /// The spec of a policy as it may be acted on, and its windows.

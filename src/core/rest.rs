@@ -11,7 +11,7 @@ use super::{
     config::references::Reference,
     world::{ConfigId, Memory, Namespace, Pod, Uid, Workload},
 };
-use crate::api::{ConfigSpec, Phase, Reason, UpgradePolicySpec};
+use crate::api::{ConfigKind, ConfigSpec, Phase, Reason, UpgradePolicySpec};
 
 /// What has happened in a namespace since it was last decided on.
 #[derive(Debug, Clone, Default)]
@@ -55,9 +55,14 @@ impl News {
         self.config.extend(other.config);
     }
 
+    /// Whether nothing happened but that ConfigMaps and Secrets changed.
+    pub fn of_config_alone(&self) -> bool {
+        !self.whole && !self.due && self.workloads.is_empty()
+    }
+
     /// Whether any of it concerns the namespace at all: most of the ConfigMaps and Secrets of a cluster no governed pod reads.
-    pub fn concern(&self, namespace: &Namespace) -> bool {
-        self.whole || self.due || !self.workloads.is_empty() || self.config.iter().any(|id| is_read(namespace, id))
+    pub fn concern(&self, readable: &Readable) -> bool {
+        !self.of_config_alone() || self.config.iter().any(|id| readable.names(id))
     }
 
     /// Whether any of it concerns a workload that a policy with this spec governs.
@@ -68,17 +73,40 @@ impl News {
     }
 }
 
-fn is_read(namespace: &Namespace, id: &ConfigId) -> bool {
-    let mut specs = namespace.policies.values().filter_map(|policy| policy.spec.as_ref().ok()?.config.as_ref());
-    // What is held is judged by what runs.
-    let running = || {
+/// What governed pods of a namespace may read. It stands until something else happens than that ConfigMaps and Secrets change: thousands
+/// of workloads are not gone through for each of these.
+#[derive(Debug, Clone, Default)]
+pub struct Readable {
+    names: HashSet<ConfigId>,
+    patterns: Vec<(ConfigKind, WildMatch)>,
+}
+
+impl Readable {
+    /// That of a namespace as it is now; nothing where no policy asks.
+    pub fn of(namespace: &Namespace) -> Self {
+        let mut readable = Self::default();
+        if namespace.policies.is_empty() {
+            return readable;
+        }
+        let specs = namespace.policies.values().filter_map(|policy| policy.spec.as_ref().ok()?.config.as_ref());
+        let patterns = specs.flat_map(|config| &config.include);
+        readable.patterns = patterns.map(|pattern| (pattern.kind, WildMatch::new(&pattern.name))).collect();
+        // What is held is judged by what runs.
+        let templates = namespace.workloads.values().map(|workload| &workload.template.references);
         let sets = namespace.replica_sets.values().map(|set| &set.references);
-        sets.chain(namespace.controller_revisions.values().map(|revision| &revision.references))
-    };
-    !namespace.policies.is_empty()
-        && (specs.any(|config| includes(config, id))
-            || namespace.workloads.values().any(|workload| reads(&workload.template.references, id))
-            || running().any(|references| reads(references, id)))
+        let revisions = namespace.controller_revisions.values().map(|revision| &revision.references);
+        for reference in templates.chain(sets).chain(revisions).flat_map(|references| references.iter()) {
+            match reference.is_glob() {
+                true => readable.patterns.push((reference.kind, WildMatch::new(&reference.name))),
+                false => drop(readable.names.insert(ConfigId { kind: reference.kind, name: reference.name.as_str().into() })),
+            }
+        }
+        readable
+    }
+
+    fn names(&self, id: &ConfigId) -> bool {
+        self.names.contains(id) || self.patterns.iter().any(|(kind, name)| *kind == id.kind && name.matches(&id.name))
+    }
 }
 
 fn reads(references: &[Reference], id: &ConfigId) -> bool {
@@ -96,8 +124,10 @@ pub struct Rest {
     stale: bool,
     unverified: Vec<String>,
     broken: bool,
-    gate_asked: bool,
-    wake: Option<Timestamp>,
+    /// The app gate of its policy was tried on it.
+    pub gate_asked: bool,
+    /// When it is to be judged again, whatever happens.
+    pub wake: Option<Timestamp>,
 }
 
 impl Rest {
@@ -105,7 +135,7 @@ impl Rest {
     /// another one because of other workloads. `before` is what was remembered.
     pub fn of(found: &Assessment, workload: &Workload, spec: &UpgradePolicySpec, before: &Memory) -> Option<Self> {
         let alone = spec.rollout.is_none() && workload.claims.named.is_empty() && workload.claims.templates.is_empty();
-        if !alone || found.phase != Phase::UpToDate || found.memory != *before {
+        if !alone || found.phase != Phase::UpToDate || found.memory != *before || before.differs_since.is_some() {
             return None;
         }
         let rest = Self {
@@ -120,13 +150,18 @@ impl Rest {
     }
 
     /// The rest in which a workload was and still is.
-    pub fn still(memory: &Memory, workload: &Workload, spec: &UpgradePolicySpec, news: &News, now: Timestamp) -> Option<Assessment> {
+    pub fn still<'a>(memory: &'a Memory, workload: &Workload, spec: &UpgradePolicySpec, news: &News, now: Timestamp) -> Option<&'a Self> {
         let rest = memory.rest.as_ref()?;
-        let stands = rest.wake.is_none_or(|wake| wake > now) && !news.concerns(workload, spec);
-        stands.then(|| rest.clone().assessment(memory))
+        (rest.wake.is_none_or(|wake| wake > now) && !news.concerns(workload, spec)).then_some(rest)
     }
 
-    fn assessment(self, memory: &Memory) -> Assessment {
+    /// Whether it need only be counted.
+    pub fn is_plain(&self) -> bool {
+        !self.stale && self.unverified.is_empty()
+    }
+
+    /// The assessment that it stands for; `memory` is what is remembered.
+    pub fn assessment(self, memory: &Memory) -> Assessment {
         let Self { reason, stale, unverified, broken, gate_asked, wake } = self;
         let pods: &[&Pod] = &[];
         Assessment { reason, stale, unverified, broken, gate_asked, wake, ..Assessment::new(memory.clone(), pods) }

@@ -364,7 +364,7 @@ impl Reconciler {
             let mut ready = Vec::new();
             for (namespace, mut news) in self.index.take_news() {
                 news.add(self.unheeded.remove(&namespace).unwrap_or_default());
-                if self.index.namespace(&namespace).is_some_and(|seen| !news.concern(seen)) {
+                if !self.index.concerns(&namespace, &news) {
                     continue;
                 }
                 match self.rests.get(&namespace) {

@@ -3,7 +3,10 @@
 
 use lockkeeper::{
     api::ConfigKind,
-    core::{rest::News, world::ConfigId},
+    core::{
+        rest::{News, Readable},
+        world::ConfigId,
+    },
 };
 use serde_json::json;
 
@@ -68,14 +71,14 @@ fn what_others_do_may_end_the_rest_of_those_that_go_in_order_or_together() {
 #[test]
 fn config_that_nobody_reads_concerns_no_namespace() {
     let world = at_rest(json!({"config": {"settle": "0s"}}));
-    assert!(!map("unread").concern(&world.namespace));
-    assert!(map("app").concern(&world.namespace));
+    assert!(!map("unread").concern(&Readable::of(&world.namespace)));
+    assert!(map("app").concern(&Readable::of(&world.namespace)));
     let mut both = map("unread");
     both.add(News::due());
-    assert!(both.concern(&world.namespace), "a time has come besides");
+    assert!(both.concern(&Readable::of(&world.namespace)), "a time has come besides");
     let included = at_rest(json!({"config": {"include": [{"kind": "ConfigMap", "name": "un*"}]}}));
-    assert!(map("unread").concern(&included.namespace));
+    assert!(map("unread").concern(&Readable::of(&included.namespace)));
     let mut left = included;
     left.namespace.policies.clear();
-    assert!(!map("app").concern(&left.namespace), "no policy asks");
+    assert!(!map("app").concern(&Readable::of(&left.namespace)), "no policy asks");
 }

@@ -150,6 +150,26 @@ async fn p4_what_changes_while_the_watches_are_lost_or_expired_is_found() {
 }
 
 #[tokio::test]
+async fn p2_config_that_nobody_read_counts_from_when_somebody_reads_it() {
+    let server = ApiServer::new();
+    seed(&server);
+    let other = |value: &str| server.put("configmaps", json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": value}}));
+    let _operator = operator(&server);
+    adopted(&server).await;
+    // Seen to be read by nobody: what is written after it was seen before it.
+    other("1");
+    change(&server, "new");
+    until("rolled", || hash(&server).is_some()).await;
+    let mut web = server.get("deployments", "web");
+    web["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "other"}}]);
+    server.put("deployments", web);
+    until("its new reference is recorded", || mark(&server, "config").is_some_and(|record| record.contains("other"))).await;
+    let before = hash(&server);
+    other("2");
+    until("rolled for it", || hash(&server) != before).await;
+}
+
+#[tokio::test]
 async fn p14_at_rest_nothing_is_written() {
     let server = ApiServer::new();
     seed(&server);

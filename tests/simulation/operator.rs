@@ -332,7 +332,11 @@ impl Operator {
         if !self.leads(now) {
             return false;
         }
-        let news = self.index.take_news().remove(NAMESPACE).unwrap_or_default();
+        let news = self.index.take_news().remove(NAMESPACE);
+        if news.as_ref().is_some_and(|news| !self.index.concerns(NAMESPACE, news)) {
+            return false;
+        }
+        let news = news.unwrap_or_default();
         let Some(namespace) = self.index.namespace(NAMESPACE) else { return false };
         let around = Surroundings {
             key: self.key,
