@@ -30,6 +30,12 @@ impl Shop {
         volume
     }
 
+    /// Waits until a volume that was released goes to the next claim of its name. One that is made before gets another volume.
+    pub async fn waits_for_claim(&self, volume: &str) {
+        let waits = |volume: &Option<Value>| volume.as_ref().unwrap()["spec"]["claimRef"]["uid"].is_null();
+        eventually(&format!("{volume} waits for the next claim"), || self.volume(volume), waits).await;
+    }
+
     pub async fn strategy(&self, name: &str) -> Value {
         self.get("Deployment", name).await["spec"]["strategy"].clone()
     }
@@ -155,8 +161,7 @@ async fn p12_p13_a_policy_that_goes_gives_the_strategy_back_and_keeps_the_data()
     shop.delete("Deployment", "web").await;
     shop.delete(CLAIM, "web-data").await;
     shop.claim_is_gone("web-data").await;
-    let waits = |volume: &Option<Value>| volume.as_ref().unwrap()["spec"]["claimRef"]["uid"].is_null();
-    eventually("it waits for the next claim", || shop.volume(&volume), waits).await;
+    shop.waits_for_claim(&volume).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
     assert_eq!(shop.volume_of("web-data").await, volume);
     shop.reads_line(&pod, "precious").await;
@@ -186,6 +191,7 @@ async fn p12_data_is_read_again_after_a_deployment_that_owns_its_claim_and_after
     assert!(shop.event("web-data", "ClaimTerminatingInUse").await.contains("save the data"));
     shop.kubectl(&["delete", "deployment", "web"]);
     shop.claim_is_gone("web-data").await;
+    shop.waits_for_claim(&volume).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
     assert_eq!(shop.volume_of("web-data").await, volume, "the same volume");
     shop.reads_line(&pod, "precious").await;
@@ -206,12 +212,14 @@ async fn p12_a_stateful_set_that_deletes_its_claims_loses_nothing_under_retain()
     let volumes = [shop.kept("data-db-0").await, shop.kept("data-db-1").await];
     shop.kubectl(&["scale", "statefulset/db", "--replicas=1"]);
     shop.claim_is_gone("data-db-1").await;
+    shop.waits_for_claim(&volumes[1]).await;
     shop.kubectl(&["scale", "statefulset/db", "--replicas=2"]);
     shop.done("StatefulSet", "db").await;
     shop.reads_line("db-1", "second").await;
     shop.delete("StatefulSet", "db").await;
-    for claim in ["data-db-0", "data-db-1"] {
+    for (claim, volume) in ["data-db-0", "data-db-1"].into_iter().zip(&volumes) {
         shop.claim_is_gone(claim).await;
+        shop.waits_for_claim(volume).await;
     }
     shop.apply(&manifest);
     shop.done("StatefulSet", "db").await;
@@ -261,8 +269,7 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     // As its owner asks.
     shop.run("kubectl", &["annotate", "namespace", &shop.name, &format!("lockkeeper.dev/readopt={before}")], None);
     shop.policy(json!({"volumes": {}})).await;
-    let waits = |volume: &Option<Value>| volume.as_ref().unwrap()["spec"]["claimRef"]["uid"].is_null();
-    eventually("it waits for the next claim", || shop.volume(&volume), waits).await;
+    shop.waits_for_claim(&volume).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
     assert_eq!(shop.volume_of("web-data").await, volume);
     shop.reads_line(&pod, "precious").await;
