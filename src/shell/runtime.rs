@@ -161,7 +161,11 @@ fn complain(error: &Error, namespace: &str) {
     tracing::warn!(secret = %format!("{namespace}/{}", digest::KEY_SECRET), error = %error.sentence(), "cannot get at the digest key; {hint}");
 }
 
-fn stop_signal() -> Result<watch::Receiver<bool>, std::io::Error> {
+/// Told when the process is asked to end, by SIGTERM or SIGINT.
+///
+/// # Errors
+/// When signals cannot be waited for.
+pub fn stop_signal() -> Result<watch::Receiver<bool>, std::io::Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (tell, told) = watch::channel(false);

@@ -21,7 +21,7 @@ use super::{
     clock,
     errors::{Class, Error, within},
     lease::{self, Leadership, Term},
-    runtime::{LEASE, StartError, client},
+    runtime::{LEASE, StartError, client, stop_signal},
 };
 use crate::{
     api::{WorkloadKind, marks},
@@ -90,6 +90,9 @@ pub enum UninstallError {
         /// How many it had.
         replicas: i32,
     },
+    /// SIGTERM or SIGINT: its pod is deleted, or its node drained.
+    #[error("not uninstalled: told to stop before every workload was let go. Lockkeeper goes on as before; uninstall again")]
+    ToldToStop,
     /// It took too long.
     #[error(
         "not uninstalled: after {seconds} s {waiting}. Lockkeeper goes on as before. Without this step: helm uninstall --no-hooks, which leaves \
@@ -117,11 +120,15 @@ fn names(held: &[Held]) -> String {
 /// When it cannot be done, or must not.
 pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> {
     let client = client().await?;
+    let mut stop = stop_signal().map_err(StartError::from)?;
     let deadline = Instant::from_std(clock::moment()) + Duration::from_secs(settings.timeout);
     let uninstall = Uninstall { deadline, client, settings }.heeding_the_annotation().await?;
     uninstall.check(&uninstall.governed().await?)?;
     let replicas = uninstall.scale(0).await?;
-    let done = uninstall.let_all_go().await;
+    let done = tokio::select! {
+        done = uninstall.let_all_go() => done,
+        _ = stop.wait_for(|told| *told) => Err(UninstallError::ToldToStop),
+    };
     if let (Err(_), Some(replicas)) = (&done, replicas) {
         let mut started = uninstall.scale(replicas).await;
         for _ in 1..TRIES {

@@ -1,7 +1,7 @@
 //! From the installation to the end: under restricted pod security, with `helm test`, an upgrade of the CRD, an uninstallation that is refused and one
 //! that releases, and the manifest for kubectl.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use local_cluster::shared;
 use serde_json::{Value, json};
@@ -159,6 +159,7 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
 
     let said = uninstall();
     assert!(!said.success && said.text.contains("lockkeeper-uninstall"), "{}", said.text);
+    assert!(said.text.contains("not uninstalled, because changes are held"), "Helm prints the log: {}", said.text);
     let report = said_by("uninstall");
     for (kind, name) in &held {
         let id = shop.is_held(kind, name).await;
@@ -166,6 +167,14 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
         assert!(shop.images(name).await.iter().all(|image| image == "other:v1"), "{name}");
     }
     assert!(report.contains("not uninstalled") && report.contains("lockkeeper.dev/uninstall=Release"), "{report}");
+    // Helm has noted that it is being uninstalled; as docs/install.md says, the last revision makes it deployed again.
+    let history: Value = serde_json::from_str(&helm(&["history", "lockkeeper", "-n", NAMESPACE, "-o", "json"]).text).unwrap();
+    let last = history.as_array().unwrap().last().unwrap();
+    assert_eq!(last["status"], "uninstalling", "{history}");
+    let said = helm(&["rollback", "lockkeeper", &last["revision"].to_string(), "-n", NAMESPACE, "--wait"]);
+    assert!(said.success, "{}", said.text);
+    let said = helm(&["status", "lockkeeper", "-n", NAMESPACE]);
+    assert!(said.text.contains("STATUS: deployed"), "{}", said.text);
     // Nothing was touched: a change is still judged, and let through.
     let (kind, name) = &held[0];
     shop.approve(kind, name, "other:v2").await;
@@ -265,7 +274,19 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
     let refused =
         || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
     eventually("it is refused", refused, |refused| *refused).await;
-    let said = lockkeeper(&["uninstall", "--held=Release", "--watch-namespaces", &shop.name, "--timeout=30"]);
+    let arguments = ["uninstall", "--held=Release", "--watch-namespaces", &shop.name];
+    // Told to stop, it starts the operator again, which it has stopped by then.
+    let mut hook = shared().command(env!("CARGO_BIN_EXE_lockkeeper"));
+    let hook = hook.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let wanted = || async { kubectl(&["get", "deployment/lockkeeper", "-n", NAMESPACE, "-o", "jsonpath={.spec.replicas}"]) };
+    eventually("the operator is stopped", wanted, |replicas| replicas == "0").await;
+    assert!(run("kill", &["-TERM", &hook.id().to_string()], "").success);
+    let said = hook.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(!said.status.success() && text.contains("told to stop") && text.contains("uninstall again"), "{text}");
+    assert_eq!(wanted().await, "2");
+    // And after its time.
+    let said = lockkeeper(&[&arguments[..], &["--timeout=30"]].concat());
     kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "test-refusal"]);
     assert!(!said.success && said.text.contains("after 30 s web in namespace") && said.text.contains("not on a Sunday"), "{}", said.text);
     // It goes on as before.

@@ -253,6 +253,7 @@ fn api_server_arguments(etcd_port: u16, port: u16) -> Vec<String> {
         "--endpoint-reconciler-type=none".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--client-ca-file=ca.crt".to_owned(),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--tls-cert-file=server.crt".to_owned(),
         "--tls-private-key-file=server.key".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),

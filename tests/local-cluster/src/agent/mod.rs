@@ -5,6 +5,7 @@
 mod attach;
 mod content;
 mod environment;
+mod logs;
 mod node;
 mod pod;
 mod probe;
@@ -113,8 +114,9 @@ impl Agent {
     pub async fn start(client: Client, options: AgentOptions) -> Result<Self, Error> {
         let block = Block::claim().trying(|| "claiming addresses for pods".into())?;
         let names: Vec<_> = (1..=options.nodes).map(|number| format!("node-{number}")).collect();
+        let (port, answering) = logs::server(options.folder.clone()).await?;
         for name in &names {
-            node::register(&client, name).await?;
+            node::register(&client, name, port).await?;
         }
         storage::register(&client).await?;
         let heartbeats = tokio::spawn(node::heartbeats(client.clone(), names)).abort_handle();
@@ -123,6 +125,7 @@ impl Agent {
             tokio::spawn(provision::claims(shared.clone())),
             tokio::spawn(provision::volumes(shared.clone())),
             tokio::spawn(attach::follow(shared.clone())),
+            tokio::spawn(answering),
             tokio::spawn(follow(shared)),
         ];
         Ok(Self { tasks: tasks.iter().map(tokio::task::JoinHandle::abort_handle).chain([heartbeats]).collect() })

@@ -20,8 +20,8 @@ fn manager() -> PatchParams {
     PatchParams::apply("local-cluster").force()
 }
 
-/// Registers a node with room for everything.
-pub async fn register(client: &Client, name: &str) -> Result<(), Error> {
+/// Registers a node with room for everything, whose kubelet listens on this port.
+pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let node: Node = from(json!({"metadata": {
         "name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
@@ -40,6 +40,7 @@ pub async fn register(client: &Client, name: &str) -> Result<(), Error> {
     let status = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {
         "capacity": room, "allocatable": room,
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "conditions": [
             condition("Ready", "True", "KubeletReady"),
             condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
