@@ -308,6 +308,7 @@ pub fn assess(input: &Input) -> Assessment {
         heed_activity(input, &mut found);
     }
     found.memory.last = Some((found.phase, found.reason));
+    found.memory.said.clone_from(&found.message);
     found
 }
 
@@ -409,7 +410,9 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
             Some((Phase::UpToDate, reason)) => found.stand(Phase::UpToDate, reason, ""),
             Some((Phase::Rolling, reason)) => found.stand(Phase::Rolling, reason, format!("{}{}", counts(), trouble())),
             // A write of our own annotations raises a Deployment's generation too.
-            Some((phase, reason)) if !matches!(phase, Phase::Held | Phase::Failed) => found.stand(phase, reason, counts()),
+            Some((phase, reason)) if !matches!(phase, Phase::Held | Phase::Failed) => {
+                found.stand(phase, reason, input.memory.said.as_str())
+            }
             _ => found.stand(Phase::Rolling, Reason::RolloutUnderWay, format!("{}{}", counts(), trouble())),
         },
         Progress::UnderWay(due) => {

@@ -453,6 +453,8 @@ pub struct Memory {
     pub reverted: Option<(String, u32, Timestamp)>,
     /// Where it stood.
     pub last: Option<(Phase, Reason)>,
+    /// What was said of that.
+    pub said: String,
     /// Since when it carries marks although no policy selects it.
     pub stray_since: Option<Timestamp>,
     /// Its template when it was last seen.

@@ -9,7 +9,7 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, env_key};
 
 fn world(kind: WorkloadKind, app: Value) -> World {
     let mut world = World::new().with_policy(json!({"gates": {"app": app}}));
@@ -230,4 +230,24 @@ fn a_pod_that_hangs_is_asked_less_often_and_delays_no_other() {
     }
     let times = |name: &str| world.said.iter().filter(|(_, one)| one == name).count();
     assert!(times(&all[0]) < 10 && times(&all[1]) > 55, "{} {}", times(&all[0]), times(&all[1]));
+}
+
+#[test]
+fn what_pods_say_is_told_on_while_the_controller_has_not_seen_the_newest_write() {
+    let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}, "gates": {"app": {}}}));
+    world.config_map("app", &[("key", "old")]);
+    world.workload(WorkloadKind::Deployment, "web", 1, env_key("app", "key"));
+    world.act();
+    world.later(60).act();
+    let busy = names(&world).remove(0);
+    world.answers.insert(busy.clone(), no("busy"));
+    world.config_map("app", &[("key", "new")]);
+    world.act();
+    world.later(6).act();
+    let told = |world: &mut World| world.decide().statuses[0].1.attention[0].message.clone();
+    assert_eq!(world.stands(), "Waiting/AppGateClosed");
+    let before = told(&mut world);
+    assert!(before.contains(&format!("{busy} says no")), "{before}");
+    world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("anything"));
+    assert_eq!(told(&mut world), before);
 }
