@@ -28,6 +28,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The place of the API server among the programs of the control plane: after etcd, before those that talk to it.
 const API_SERVER: usize = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
 
 /// Requests of the pods' own accounts.
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
@@ -202,11 +203,14 @@ impl Cluster {
     }
 }
 
+/// Ports that nobody listens on. None of those from which the system opens connections: it would take one away before its program starts.
 fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
-    let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().trying(|| "finding ports".into())?;
+    // Clusters that start at the same time begin at different ones.
+    let first = PORTS.start + (std::process::id() % (u32::from(PORTS.end - PORTS.start) / 8)) as u16 * 8;
+    let mut free = (first..PORTS.end).chain(PORTS.start..first).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr().trying(|| "finding ports".into())?.port();
+    for port in &mut ports {
+        *port = free.next().ok_or_else(|| std::io::Error::other("all are taken")).trying(|| "finding ports".into())?;
     }
     Ok(ports)
 }
