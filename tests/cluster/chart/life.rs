@@ -1,7 +1,10 @@
 //! From the installation to the end: under restricted pod security, with `helm test`, an upgrade of the CRD, an uninstallation that is refused and one
 //! that releases, and the manifest for kubectl.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use local_cluster::shared;
 use serde_json::{Value, json};
@@ -280,7 +283,7 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
     let hook = hook.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let wanted = || async { kubectl(&["get", "deployment/lockkeeper", "-n", NAMESPACE, "-o", "jsonpath={.spec.replicas}"]) };
     eventually("the operator is stopped", wanted, |replicas| replicas == "0").await;
-    assert!(run("kill", &["-TERM", &hook.id().to_string()], "").success);
+    assert!(Command::new("sh").args(["-c", &format!("kill -TERM {}", hook.id())]).status().unwrap().success());
     let said = hook.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(!said.status.success() && text.contains("told to stop") && text.contains("uninstall again"), "{text}");
