@@ -33,7 +33,8 @@ walk: build ## Do what the README's ten minutes say, on a cluster of its own
 # _exclusively, and go first, one by one, or they would make all others wait each time.
 WITHOUT_CLUSTER = $(addprefix --test ,architecture core docs faults simulation admission controllers volumes ends_with_its_owner)
 ifeq ($(ONLY),)
-RUN_TESTS = (nice cargo test --workspace --no-fail-fast --lib --bins $(WITHOUT_CLUSTER) >$(TARGET)/without-cluster.log 2>&1) & beside=$$!; \
+RUN_TESTS = echo "First those that need the operator for themselves, one by one (some 15 minutes), and beside them those without a cluster."; \
+	(nice cargo test --workspace --no-fail-fast --lib --bins $(WITHOUT_CLUSTER) >$(TARGET)/without-cluster.log 2>&1) & beside=$$!; \
 	cargo test --workspace --test cluster -- --test-threads=1 _exclusively || failed=1; \
 	wait $$beside || failed=1; cat $(TARGET)/without-cluster.log; \
 	cargo test --workspace --test cluster -- --test-threads=10 --skip _exclusively || failed=1; \

@@ -5,7 +5,7 @@ use kube::api::{Patch, PatchParams};
 use local_cluster::shared;
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, address_of, env, eventually, http_get, kubectl, mark, named, operator_alone, replicas};
+use crate::support::{HOLDABLE, Shop, address_of, env, eventually, http_get, kubectl, mark, named, operator_alone, replicas, written};
 
 /// The workload that waits for nothing.
 const FREE: &str = "free";
@@ -23,12 +23,6 @@ async fn acting() -> (String, String) {
     let with_address = |pod: String| Some(pod.clone()).zip(Some(address_of(&pod)).filter(|address| !address.is_empty()));
     let acting = || async { replicas().into_iter().filter_map(with_address).find(|(_, address)| leads(address) == Some(true)) };
     eventually("a replica acts", acting, Option::is_some).await.unwrap()
-}
-
-/// What a replica has written, by its own account.
-fn written(address: &str) -> Vec<String> {
-    let metrics = http_get(address, "/metrics").unwrap_or_default();
-    metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total")).map(str::to_owned).collect()
 }
 
 /// The same once it writes no more: what was under way when a replica is frozen would be told of afterwards.

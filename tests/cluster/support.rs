@@ -192,6 +192,12 @@ pub async fn client() -> Client {
     Client::try_from(config).unwrap()
 }
 
+/// What a replica has written, by its own account.
+pub fn written(address: &str) -> Vec<String> {
+    let metrics = http_get(address, "/metrics").unwrap_or_default();
+    metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total")).map(str::to_owned).collect()
+}
+
 /// Waits for something, and says what was last seen if it does not come.
 pub async fn eventually<T: Debug, F: Future<Output = T>>(what: &str, mut look: impl FnMut() -> F, mut holds: impl FnMut(&T) -> bool) -> T {
     let deadline = Instant::now() + PATIENCE;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::support::{Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone};
+use crate::support::{Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone, written};
 
 fn apply(object: &Value) {
     let file = std::env::temp_dir().join(format!("lockkeeper-{:x}.json", rand::random::<u64>()));
@@ -237,8 +237,9 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
     shop.operator_has_acted().await;
     shop.up_to_date().await;
     let writes = || async {
-        let metrics = http_get(&operator_address().await, "/metrics").unwrap();
-        metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total")).map(str::to_owned).collect::<Vec<_>>()
+        let written = written(&operator_address().await);
+        assert!(!written.is_empty(), "the operator answers");
+        written
     };
     // Statuses whose wording changed are written after half a minute; two equal readings in a row, that far apart, are rest.
     let mut before = writes().await;
