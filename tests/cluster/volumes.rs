@@ -377,8 +377,10 @@ async fn p12_p13_a_chart_is_upgraded_uninstalled_and_installed_again_and_finds_i
     let said = shop.run("helm", &["uninstall", "web", "--wait"], None);
     assert!(said.success, "{}", said.text);
     shop.claim_is_gone("web-data").await;
-    assert_eq!(shop.status().await["volumes"]["protected"], 0);
-    let orphaned = |status: &Value| status["volumes"]["orphaned"] == 1 && status["volumes"]["orphanedBytes"] == 1_073_741_824;
+    let orphaned = |status: &Value| {
+        let counts = &status["volumes"];
+        counts["protected"] == 0 && counts["orphaned"] == 1 && counts["orphanedBytes"] == 1_073_741_824
+    };
     eventually("it is counted as orphaned", || shop.status(), orphaned).await;
     shop.helm_upgrade_of("keeper", "web", &[options]);
     shop.done("Deployment", "web").await;
