@@ -265,8 +265,8 @@ async fn p15_a_gate_that_is_set_up_wrongly_shows_before_the_first_upgrade_is_hel
     let shop = Shop::asking("verified", json!({"port": "grpc"})).await;
     shop.app("Deployment", "web", 1).await;
     let condition = |status: &Value| {
-        let all = status["conditions"].as_array().unwrap().clone();
-        all.into_iter().find(|one| one["type"] == "GatesVerified").unwrap_or_default()
+        let mut all = status["conditions"].as_array().into_iter().flatten();
+        all.find(|one| one["type"] == "GatesVerified").cloned().unwrap_or_default()
     };
     let wrong = |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("declares no TCP port grpc"));
     eventually("the port is wrong", || shop.status(), wrong).await;

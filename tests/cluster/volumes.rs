@@ -382,6 +382,7 @@ async fn p12_p13_a_chart_is_upgraded_uninstalled_and_installed_again_and_finds_i
         counts["protected"] == 0 && counts["orphaned"] == 1 && counts["orphanedBytes"] == 1_073_741_824
     };
     eventually("it is counted as orphaned", || shop.status(), orphaned).await;
+    shop.waits_for_claim(&volume).await;
     shop.helm_upgrade_of("keeper", "web", &[options]);
     shop.done("Deployment", "web").await;
     assert_eq!(shop.volume_of("web-data").await, volume);

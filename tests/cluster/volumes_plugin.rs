@@ -242,6 +242,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
     let noted = |volume: &Option<Value>| mark(volume.as_ref().unwrap(), "provenance").is_some_and(|text| text.contains("SameNamespace"));
     eventually("it may be found again", || shop.volume(&old), noted).await;
     shop.lose("deployment", "web", "web-data").await;
+    shop.waits_for_claim(&old).await;
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.has_its_data_again("web", &old).await;
 }

@@ -27,7 +27,7 @@ use crate::{
 
 /// Between looks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After a write of config, besides the quiet time, the operator has this long to take note of it.
+/// What is done, the operator has this long to take note of and to say in a status; where it is config, after the quiet time.
 const NOTICE: Duration = Duration::from_secs(2);
 
 /// Exit code after Ctrl-C, as shells have it.
@@ -56,6 +56,7 @@ async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, l
     let begun = clock::now();
     let deadline = later(begun, timeout);
     let mut known = false;
+    let mut ended_since = None;
     loop {
         let look = match look(cluster, only).await {
             Ok(look) => look,
@@ -66,10 +67,16 @@ async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, l
         known = true;
         let now = clock::now();
         if let Some((end, why)) = look.ended {
+            // The status may be of before what was done a moment ago: a freeze lifted, a rollout resumed.
+            if now < later(*ended_since.get_or_insert(now), NOTICE).min(deadline) {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             live.clear();
             eprintln!("{why}");
             return Ok(ExitCode::from(end as u8));
         }
+        ended_since = None;
         let Some((news, short)) = look.told(only.is_none(), now) else {
             live.clear();
             eprintln!("done");
@@ -231,6 +238,10 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
     match attention {
         Some(one) if one.phase == Phase::Failed => Ok(End::Failed),
         Some(one) if matches!(one.phase, Phase::Unsupported | Phase::WouldRoll | Phase::WouldHold) => Ok(End::Done),
+        // It is of a change that waits no more.
+        Some(one) if one.hold.is_some() && matches!(one.phase, Phase::Held | Phase::Waiting) => {
+            Err("what waited was let through or taken back; the operator has not said yet what follows".to_owned())
+        }
         Some(one) if waits_for_person(one.reason) => Ok(End::Person),
         Some(one) => Err(one.message.clone()),
         None if seen.is_cut(workload) => Err("the status of its policy names other workloads only: too many are not up to date".to_owned()),
@@ -265,9 +276,59 @@ fn waits_for_person(reason: Reason) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper::api::WorkloadKind;
+    use lockkeeper::{
+        api::WorkloadKind,
+        core::world::Namespace,
+        shell::views::{Deployments, Watched, Wire},
+    };
+    use serde_json::{Value, json};
 
     use super::*;
+
+    /// A Deployment whose pods are all of its newest template, with what stands on it, and what the policy's status says of it.
+    fn seen(marks: &Value, said: &Value) -> (Seen, Workload) {
+        let deployment: Wire<Deployments> = serde_json::from_value(json!({
+            "metadata": {"name": "web", "uid": "w", "generation": 2, "labels": {marks::GOVERNED: "true"}, "annotations": marks},
+            "spec": {"replicas": 2, "template": {}},
+            "status": {"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2},
+        }))
+        .unwrap();
+        let policy = json!({
+            "apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy",
+            "metadata": {"name": "shop"}, "spec": {"selector": {}}, "status": {"attention": said},
+        });
+        let world = Namespace { name: "shop".into(), ..Namespace::default() };
+        let workload = Deployments::view(&deployment.metadata, deployment.body);
+        (Seen { world, policies: vec![serde_json::from_value(policy).unwrap()] }, workload)
+    }
+
+    #[test]
+    fn what_was_said_of_another_change_or_before_an_approval_ends_no_wait() {
+        let says = |phase: &str, reason: &str, hold: Value| {
+            let since = Timestamp::UNIX_EPOCH.to_string();
+            let (kind, name, message) = ("Deployment", "web", "as the status says");
+            json!([{"kind": kind, "name": name, "phase": phase, "reason": reason, "message": message, "since": since, "hold": hold}])
+        };
+        let held = |id: &str| says("Held", "ApprovalRequired", json!({"id": id, "by": "ann", "cause": ["Template"], "approvedBy": ""}));
+        let frozen = says("Waiting", "Frozen", Value::Null);
+        let hold = json!({marks::HOLD: "7 by ann"});
+        let approved = json!({marks::HOLD: "7 by ann", marks::APPROVE: "7", marks::APPROVED_BY: "bob"});
+        for (marks, said, expected) in [
+            (&hold, held("7"), Ok(End::Person)),
+            (&hold, held("6"), Err("has not judged the change yet")),
+            (&hold, json!([]), Err("has not judged the change yet")),
+            (&approved, held("7"), Err("has not judged the change yet")),
+            (&json!({}), held("7"), Err("has not said yet what follows")),
+            (&json!({}), frozen, Ok(End::Person)),
+            (&json!({}), json!([]), Ok(End::Done)),
+        ] {
+            let (seen, workload) = seen(marks, &said);
+            match (judge(&seen, &workload, None, Timestamp::UNIX_EPOCH), expected) {
+                (Err(why), Err(part)) => assert!(why.contains(part), "{marks} {said}: {why}"),
+                (end, expected) => assert_eq!(end, expected.map_err(str::to_owned), "{marks} {said}"),
+            }
+        }
+    }
 
     fn waits(name: &str, change: Option<(&str, Option<&str>)>) -> Waiting {
         Waiting {
