@@ -93,13 +93,13 @@ async fn a_failure_stops_the_others_and_not_its_own_cure() {
 async fn only_so_many_are_under_way_at_once() {
     let _operator = operator();
     let shop = Shop::open("at-once").await;
-    shop.policy(stepped(json!({"steps": [], "maxConcurrent": 1}))).await;
-    let mut first = shop.tier("Deployment", "one", "api").await;
+    shop.policy(stepped(json!({"steps": [], "maxConcurrent": 1, "deadline": "10m"}))).await;
+    shop.app("Deployment", "one", 2).await;
     for name in ["two", "three"] {
         shop.tier("Deployment", name, "api").await;
     }
+    let mut first = shop.app_manifest("Deployment", "one", 2, "v2");
     first["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
-    first["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
     shop.apply(&first);
     shop.stands("one", "Rolling", "RolloutUnderWay").await;
     for name in ["two", "three"] {
@@ -111,10 +111,11 @@ async fn only_so_many_are_under_way_at_once() {
         let status = shop.status().await;
         let rolling = status["workloads"]["rolling"].as_u64().unwrap_or(0);
         assert!(rolling <= 1, "{status:#}");
-        status["workloads"]["upToDate"] == 3 && rolling == 0
+        status
     };
-    eventually("all are done", look, |done| *done).await;
-    for name in ["one", "two", "three"] {
+    eventually("all are done", look, |status| status["workloads"]["upToDate"] == 3).await;
+    shop.runs("Deployment", "one", "v2", 2).await;
+    for name in ["two", "three"] {
         shop.all_run("Deployment", name, "other:v2", 2).await;
     }
 }

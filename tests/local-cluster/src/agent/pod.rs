@@ -223,8 +223,10 @@ impl Life {
         }
     }
 
-    fn annotation(&self, key: &str) -> Option<&String> {
-        self.pod.metadata.annotations.as_ref()?.get(key)
+    /// As it is now: tests put it on pods that run, and take it off.
+    fn annotation(&self, key: &str) -> Option<String> {
+        let told = self.told.borrow();
+        told.as_ref().unwrap_or(&self.pod).metadata.annotations.as_ref()?.get(key).cloned()
     }
 
     /// The process, or none for an image that is not known.
