@@ -7,10 +7,11 @@ use kube::core::{Selector, SelectorExt};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    gates::windows::Windows,
     hold::marking::holds_back,
     world::{Namespace, Policy, Workload, WorkloadId},
 };
-use crate::api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, marks};
+use crate::api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, WorkloadKind, marks};
 
 /// Whose a workload is.
 #[derive(Debug, Clone, Copy)]
@@ -197,4 +198,33 @@ pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<Stri
     }
     let delegate = namespace.delegates.iter().find(|(_, target)| **target == workload.id);
     delegate.map(|((kind, name), _)| format!("{other}: {kind}/{name} acts on it"))
+}
+
+/// What stands for a spec that cannot be acted on: it holds everything, and asks for nothing else.
+pub fn freezing_spec() -> UpgradePolicySpec {
+    UpgradePolicySpec {
+        selector: LabelSelector::default(),
+        kinds: vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet],
+        include_owned: IncludeOwned::Never,
+        priority: 0,
+        mode: Mode::Freeze,
+        when_ungoverned: WhenUngoverned::Release,
+        config: None,
+        gates: None,
+        rollout: None,
+        volumes: None,
+    }
+}
+
+/// The spec of a policy as it may be acted on, and its windows.
+///
+/// # Errors
+/// Says in a sentence what is wrong with it.
+pub fn check_spec(spec: UpgradePolicySpec) -> Result<(UpgradePolicySpec, Windows), String> {
+    selector(&spec.selector)?;
+    for step in spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice()) {
+        selector(&step.selector).map_err(|error| format!("spec.rollout.steps[{}]: {error}", step.name))?;
+    }
+    let windows = Windows::parse(spec.gates.as_ref().map_or(&[], |gates| gates.windows.as_slice()))?;
+    Ok((spec, windows))
 }

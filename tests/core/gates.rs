@@ -4,8 +4,8 @@ use jiff::{Timestamp, ToSpan};
 use lockkeeper::{
     api::{ChangeCause, Reason, WorkloadKind},
     core::{
-        arrange::check_spec,
         gates::{self, Change, Gate},
+        governs::check_spec,
         world::{Namespace, Policy, WorkloadId},
     },
 };

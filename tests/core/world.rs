@@ -10,13 +10,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockkeeper::{
     api::{Attention, ConfigKind, UpgradePolicySpec, WorkloadKind},
     core::{
-        arrange::{Surroundings, assess_all, check_spec},
+        arrange::{Surroundings, assess_all},
         config::{digest::Key, references},
         decision::{Decision, Event, Notice, Purpose, StorageObject},
         gates::{
             answer::Answer,
             conversation::{Errand, Report},
         },
+        governs::check_spec,
         hold::enforced::Enforcement,
         rest::News,
         rollout::slots,

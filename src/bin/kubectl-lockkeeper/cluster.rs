@@ -10,10 +10,9 @@ use kube::{
 use lockkeeper::{
     api::{Attention, UpgradePolicy, WorkloadKind, marks, status::ATTENTION_LIMIT},
     core::{
-        arrange::check_spec,
         decision,
         gates::windows::Windows,
-        governs::GovernanceMark,
+        governs::{GovernanceMark, check_spec},
         world::{Namespace, Pod, Policy, Workload, WorkloadId},
     },
     shell::{

@@ -14,12 +14,12 @@ use super::digest::{Base64, Digests, Text};
 use crate::{
     api::{ConfigKind, UpgradePolicySpec, WorkloadKind, marks},
     core::{
-        arrange::check_spec,
         config::{
             digest::{Digest, Key},
             references::of_template,
         },
         gates::windows::Windows,
+        governs::check_spec,
         storage::ClaimsOfPod,
         world::{ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet, Uid, Version, Workload, WorkloadId},
     },

@@ -16,9 +16,9 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{ConditionReason, Mode, UpgradePolicySpec, WorkloadKind},
     core::{
-        arrange::{freezing_spec, groups},
+        arrange::groups,
         config::{digest::Key, references::Reference},
-        governs::{Governance, Standing, governance},
+        governs::{Governance, Standing, freezing_spec, governance},
         hold::{marking, state::Hold},
         storage::Storage,
         volumes,

@@ -9,10 +9,9 @@ use lockkeeper::{
         policy::default_orphaned_after,
     },
     core::{
-        arrange::freezing_spec,
         config::{desired::resolve, references},
         gates::windows::Windows,
-        governs::governance,
+        governs::{freezing_spec, governance},
         hold::enforced::Enforcement,
         volumes::{self, Danger, DangerReason},
         world::{Namespace, Policy, Workload},

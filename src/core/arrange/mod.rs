@@ -1,51 +1,39 @@
 //! A namespace as a whole: assesses its workloads, counts them, and makes the decision.
 
+mod status;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
 };
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{
     assess::{self, Assessment, Input},
-    conditions,
     config::{
         digest::Key,
         references::{self, Reference},
     },
-    decision::{Census, Confirm, Decision, Event, Notice, Patch, Subject},
-    gates::{answer::Answer, conversation::Conversation, prepare, windows::Windows},
-    governs::{Governance, GovernanceMark, Standing, governance},
+    decision::{Census, Decision, Event, Notice, Patch, Subject},
+    governs::{Governance, Standing, freezing_spec, governance},
     hold::{
         enforced::{Enforcement, Gap},
-        marking,
-        release::{Passage, ends_nothing},
-        state::{Hold, command},
+        release::ends_nothing,
+        state::Hold,
     },
-    later,
     rest::{News, Rest},
     rollout::{
         outcome::Previous,
         slots::{Candidate, Demand},
         steps::Order,
-        walk,
     },
     storage::Storage,
+    ungoverned::{self, Ungoverned},
     volumes::{self, Judged, OfWorkload},
-    whole_second,
-    world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload, WorkloadId},
+    world::{Activity, Memory, Namespace, Pod, ReplicaSet, Uid, UserHold, Workload, WorkloadId},
 };
-use crate::api::{
-    Attention, IncludeOwned, Mode, Phase, PodAnswer, UpgradePolicySpec, UpgradePolicyStatus, WhenUngoverned, WorkloadCounts, WorkloadKind,
-    marks,
-    status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
-};
-
-/// A workload that carries our marks is let go when no policy has selected it for so long.
-const STRAY_AFTER: Duration = Duration::from_secs(60);
+use crate::api::{Phase, WorkloadKind, marks};
 
 /// What the decisions of a namespace need besides the namespace.
 pub struct Surroundings<'a> {
@@ -99,33 +87,8 @@ struct Resting {
 pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundings<'a>) -> Assessments<'a> {
     let governance = governance(namespace);
     let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
-    let mut of = BTreeMap::new();
-    let (mut stirring, mut resting, mut last_changes) = (Vec::new(), BTreeMap::<_, Resting>::new(), BTreeMap::new());
-    for (id, workload, standing) in governance.each(namespace) {
-        let memory = around.memories.get(&workload.uid).unwrap_or(&blank);
-        let (Standing::Governed(policy, _) | Standing::Frozen(policy)) = standing else {
-            if marking::is_ours(workload) || !memory.app.prepared.is_empty() {
-                stirring.push((id, workload, standing, memory));
-            }
-            continue;
-        };
-        if let Some(changed) = assess::template_changed_at(workload, memory, around.now) {
-            let last = last_changes.entry(policy.name.as_str()).or_insert(changed);
-            *last = changed.max(*last);
-        }
-        let still = match standing {
-            Standing::Governed(_, spec) => Rest::still(memory, workload, spec, news, around.now),
-            _ => None,
-        };
-        match still {
-            Some(rest) if rest.is_plain() => resting.entry(policy.name.as_str()).or_default().count(rest),
-            Some(rest) => drop(of.insert(id, rest.clone().assessment(memory))),
-            None => stirring.push((id, workload, standing, memory)),
-        }
-    }
-    let pods = namespace.pods_by_workload();
-    let newest = namespace.newest_replica_sets();
-    let sets = namespace.sets_by_deployment();
+    let Sorted { mut of, resting, stirring, last_changes } = sort(namespace, &governance, news, around, &blank);
+    let (pods, newest, sets) = (namespace.pods_by_workload(), namespace.newest_replica_sets(), namespace.sets_by_deployment());
     let groups = groups(namespace, &governance);
     let gap = around.enforcement.gap();
     let volumes = volumes::judge(
@@ -134,40 +97,41 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
         &volumes::Surroundings { storage: around.storage, enforcement: around.enforcement, activities: around.activities, now: around.now },
     );
     let no_volumes = OfWorkload::default();
-    let seen: BTreeMap<&WorkloadId, SeenWorkload> = stirring
-        .into_iter()
-        .map(|(id, workload, standing, memory)| {
-            let uid = &*workload.uid;
-            let set = newest.get(uid).copied();
-            let one = SeenWorkload {
-                standing,
-                real: workload,
-                workload: consistent(workload, set),
-                pods: pods.get(uid).map_or(&[][..], Vec::as_slice),
-                sets: sets.get(uid).map_or(&[][..], Vec::as_slice),
-                current: current(workload, set),
-                memory,
-                activity: around.activities.get(&workload.uid).unwrap_or(&idle),
-            };
-            (id, one)
-        })
-        .collect();
+    let with_its_own = |Stirring { workload, standing, memory }| {
+        let uid = &*workload.uid;
+        let set = newest.get(uid).copied();
+        SeenWorkload {
+            standing,
+            real: workload,
+            workload: consistent(workload, set),
+            pods: pods.get(uid).map_or(&[][..], Vec::as_slice),
+            sets: sets.get(uid).map_or(&[][..], Vec::as_slice),
+            current: current(workload, set),
+            memory,
+            activity: around.activities.get(&workload.uid).unwrap_or(&idle),
+        }
+    };
+    let seen: BTreeMap<_, _> = stirring.into_iter().map(|one| (&one.workload.id, with_its_own(one))).collect();
     let mut orders = orders(&seen, around.now);
     let sequence = in_order(&seen, &orders);
-    for id in sequence {
-        let Some(SeenWorkload { standing, real, workload, pods, sets, current, memory, activity }) = seen.get(id) else { continue };
+    for one in sequence.into_iter().filter_map(|id| seen.get(id)) {
+        let SeenWorkload { standing, real, workload, pods, sets, current, memory, activity } = one;
+        let id = &real.id;
         let (policy, spec, frozen) = match standing {
             Standing::Governed(policy, spec) => (*policy, *spec, false),
             Standing::Frozen(policy) => (*policy, &freezing, true),
             other => {
-                let stray = !matches!(other, Standing::LeftOut);
-                let nothing = ends_nothing(namespace, workload, pods, sets);
-                let found = let_go(namespace, real, stray, (activity, memory), nothing, around);
-                let talking = || (!memory.app.prepared.is_empty()).then(|| Assessment::new((*memory).clone(), &[]));
-                if let Some(mut found) = found.or_else(talking) {
-                    talk_no_more(namespace, real, around.now, &mut found);
-                    of.insert(id, found);
-                }
+                let ungoverned = Ungoverned {
+                    namespace,
+                    workload: real,
+                    stray: matches!(other, Standing::Unselected),
+                    nothing_to_lose: ends_nothing(namespace, workload, pods, sets),
+                    activity,
+                    memory,
+                    definition: around.definition,
+                    now: around.now,
+                };
+                of.extend(ungoverned.assess().map(|found| (id, found)));
                 continue;
             }
         };
@@ -209,6 +173,55 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
     Assessments { namespace, governance, of, resting, gap, empty_steps, volumes, told, now: around.now }
 }
 
+/// The workloads of a namespace: those that stand as they stood, and those to be assessed.
+struct Sorted<'n, 'a> {
+    /// What is known again of those at rest of which something is to be said.
+    of: BTreeMap<&'n WorkloadId, Assessment>,
+    resting: BTreeMap<&'n str, Resting>,
+    stirring: Vec<Stirring<'n, 'a>>,
+    /// By policy, when the template of one of its workloads last changed.
+    last_changes: BTreeMap<&'n str, Timestamp>,
+}
+
+struct Stirring<'n, 'a> {
+    workload: &'n Workload,
+    standing: Standing<'n>,
+    memory: &'a Memory,
+}
+
+/// Thousands of workloads are at rest while one is not: what is done for each of them here is what a decision costs.
+fn sort<'n, 'a>(
+    namespace: &'n Namespace,
+    governance: &Governance<'n>,
+    news: &News,
+    around: &Surroundings<'a>,
+    blank: &'a Memory,
+) -> Sorted<'n, 'a> {
+    let mut sorted = Sorted { of: BTreeMap::new(), resting: BTreeMap::new(), stirring: Vec::new(), last_changes: BTreeMap::new() };
+    for (id, workload, standing) in governance.each(namespace) {
+        let memory = around.memories.get(&workload.uid).unwrap_or(blank);
+        let stirring = Stirring { workload, standing, memory };
+        let (Standing::Governed(policy, _) | Standing::Frozen(policy)) = standing else {
+            sorted.stirring.extend(ungoverned::is_left(workload, memory).then_some(stirring));
+            continue;
+        };
+        if let Some(changed) = assess::template_changed_at(workload, memory, around.now) {
+            let last = sorted.last_changes.entry(policy.name.as_str()).or_insert(changed);
+            *last = changed.max(*last);
+        }
+        let still = match standing {
+            Standing::Governed(_, spec) => Rest::still(memory, workload, spec, news, around.now),
+            _ => None,
+        };
+        match still {
+            Some(rest) if rest.is_plain() => sorted.resting.entry(policy.name.as_str()).or_default().count(rest),
+            Some(rest) => drop(sorted.of.insert(id, rest.clone().assessment(memory))),
+            None => sorted.stirring.push(stirring),
+        }
+    }
+    sorted
+}
+
 /// A workload with what belongs to it.
 struct SeenWorkload<'n, 'a> {
     standing: Standing<'n>,
@@ -246,29 +259,6 @@ fn in_order<'n>(seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>, orders: &
         ids.sort_by_cached_key(|id| (place(id), *id));
     }
     ids
-}
-
-/// Pods of a workload that nobody governs any more may take work again.
-fn talk_no_more(namespace: &Namespace, workload: &Workload, now: Timestamp, found: &mut Assessment) {
-    found.memory.app.about_nothing();
-    let policy: Uid = "".into();
-    prepare::withdraw(namespace, (&workload.id, &workload.uid, &policy), &BTreeSet::new(), now, found);
-}
-
-/// What stands for a spec that cannot be acted on: it holds everything, and asks for nothing else.
-pub fn freezing_spec() -> UpgradePolicySpec {
-    UpgradePolicySpec {
-        selector: LabelSelector::default(),
-        kinds: vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet],
-        include_owned: IncludeOwned::Never,
-        priority: 0,
-        mode: Mode::Freeze,
-        when_ungoverned: WhenUngoverned::Release,
-        config: None,
-        gates: None,
-        rollout: None,
-        volumes: None,
-    }
 }
 
 /// What the pods of a workload read. A held template has no pods: until it is let through, what runs counts.
@@ -316,59 +306,6 @@ fn consistent<'a>(workload: &'a Workload, set: Option<&ReplicaSet>) -> Cow<'a, W
         }
         _ => Cow::Borrowed(workload),
     }
-}
-
-/// A workload that no policy governs, which may carry our marks.
-fn let_go(
-    namespace: &Namespace,
-    workload: &Workload,
-    stray: bool,
-    (activity, memory): (&Activity, &Memory),
-    nothing_to_lose: Option<Passage>,
-    around: &Surroundings,
-) -> Option<Assessment> {
-    if !marking::is_ours(workload) {
-        return None;
-    }
-    let mut found = Assessment::new(memory.clone(), &[]);
-    found.memory.had_record = false;
-    let since = memory.stray_since.unwrap_or(around.now);
-    found.memory.stray_since = stray.then_some(since);
-    let due = if stray { later(since, STRAY_AFTER) } else { around.now };
-    let retry = activity.trouble.as_ref().map_or(due, |trouble| trouble.retry_at.max(due));
-    let hold = Hold::on(workload);
-    let mark = GovernanceMark::on(workload);
-    let keep = marking::holds_back(workload) && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
-    let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
-    // With another CRD the policy went by nobody's decision.
-    let lost = stray && recorded.is_some() && around.definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
-    if retry > around.now || activity.in_flight {
-        found.wake = (retry > around.now).then_some(retry);
-        let free = !activity.in_flight && activity.trouble.as_ref().is_none_or(|trouble| trouble.retry_at <= around.now);
-        if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some() && free) {
-            passage.take(workload, &mut found);
-        }
-    } else if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some()) {
-        passage.take(workload, &mut found);
-    } else if lost && marking::holds_back(workload) {
-        if !memory.lost_told {
-            let id = hold.as_ref().map(|hold| hold.id.as_str()).or_else(|| walk::change_id(workload)).unwrap_or_default();
-            let message = format!(
-                "the policy that holds change {id} went when the CRD was deleted: it stays held until a policy selects this workload again. \
-                 Or, with the right to: {}",
-                command(namespace, &workload.id, marks::BYPASS, id)
-            );
-            found.notices.push((Event::PolicyLost, message));
-            found.memory.lost_told = true;
-        }
-    } else {
-        let confirm = stray.then(|| Confirm {
-            definition: if lost { around.definition.map(str::to_owned) } else { recorded },
-            labels: workload.labels.clone(),
-        });
-        marking::take_off(workload, keep, confirm, &mut found);
-    }
-    Some(found)
 }
 
 /// What the workloads of each policy read whose workloads roll together.
@@ -475,81 +412,6 @@ impl Assessments<'_> {
         decision.volumes = std::mem::take(&mut self.volumes.states);
         decision.wake = decision.wake.into_iter().chain(self.volumes.wake).min();
     }
-
-    fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
-        let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
-        let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
-        let (mut broken_gates, mut unasked) = (Vec::new(), 0);
-        if let Some(resting) = self.resting.get(policy.name.as_str()) {
-            count(&mut status.workloads, Phase::UpToDate, resting.workloads);
-            unasked = resting.unasked;
-        }
-        for (id, found) in &self.of {
-            let governs =
-                |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
-            if !self.governance.standings.get(*id).is_some_and(governs) {
-                continue;
-            }
-            count(&mut status.workloads, found.phase, 1);
-            unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
-            if found.unmarked {
-                unmarked.push(id.to_string());
-            }
-            broken_gates.extend(found.unverified_gate.iter().map(|why| format!("{id}: {why}")));
-            unasked += usize::from(!found.gate_asked && found.unverified_gate.is_none());
-            if found.phase != Phase::UpToDate {
-                status.attention.push(self.attention(policy, id, found));
-            }
-        }
-        status.attention.sort_by(|a, b| {
-            let rank = |phase: Phase| match phase {
-                Phase::Failed => 0,
-                Phase::Held => 1,
-                _ => 2,
-            };
-            let key = |one: &Attention| (rank(one.phase), one.since, one.kind, one.name.clone());
-            key(a).cmp(&key(b))
-        });
-        status.attention.truncate(ATTENTION_LIMIT);
-        let left_out = self.governance.left_out.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
-        status.conditions = match &policy.spec {
-            Err(error) => conditions::of_invalid_spec(policy, error, self.now),
-            Ok(_) => {
-                let empty_steps = self.empty_steps.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
-                conditions::of_counts(policy, &status.workloads, (left_out, empty_steps), &unverified, self.now)
-            }
-        };
-        let asks = |spec: &UpgradePolicySpec| spec.mode != Mode::Observe && spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
-        if policy.spec.as_ref().is_ok_and(asks) {
-            status.conditions.push(conditions::of_gates(policy, &broken_gates, unasked, self.now));
-        }
-        if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
-            status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), &unmarked, self.now));
-        }
-        if policy.spec.as_ref().is_ok_and(|spec| volumes::usage::of_spec(spec).is_some()) {
-            let summary = self.volumes.summary(policy);
-            status.conditions.push(conditions::of_volumes(policy, &summary, self.now));
-            status.volumes = summary.counts;
-        }
-        status
-    }
-
-    fn attention(&self, policy: &Policy, id: &WorkloadId, found: &Assessment) -> Attention {
-        let same = |before: &&Attention| {
-            before.kind == id.kind && before.name == id.name && before.phase == found.phase && before.reason == found.reason
-        };
-        Attention {
-            kind: id.kind,
-            name: id.name.clone(),
-            phase: found.phase,
-            since: policy.status.attention.iter().find(same).map_or(whole_second(self.now), |before| before.since),
-            reason: found.reason,
-            message: found.message.clone(),
-            hold: found.hold.clone(),
-            changed: found.changed.clone(),
-            answers: if found.asked { answers(self.namespace, &found.memory.app) } else { Vec::new() },
-        }
-    }
 }
 
 /// Notes for how long a workload has been waiting.
@@ -566,57 +428,6 @@ fn note_age(workload: &Workload, found: &Assessment, census: &mut Census) {
     }
 }
 
-/// What the pods said that are there, those first that say no.
-fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
-    let mut answers: Vec<_> = said
-        .readings
-        .iter()
-        .filter_map(|(uid, reading)| Some((namespace.pods.get(uid)?, reading)))
-        .map(|(pod, reading)| PodAnswer {
-            pod: pod.name.to_string(),
-            answer: reading.answer.as_str().to_owned(),
-            since: Some(whole_second(reading.since)),
-            words: match &reading.answer {
-                Answer::No(words) => words.clone(),
-                other => other.trouble().unwrap_or_default(),
-            },
-        })
-        .collect();
-    answers.sort_by(|a, b| (a.answer != "No", a.answer == "Yes", &a.pod).cmp(&(b.answer != "No", b.answer == "Yes", &b.pod)));
-    answers.truncate(ANSWERS_LIMIT);
-    answers
-}
-
 fn carries(patches: &[Patch], notice: &Notice) -> bool {
     patches.iter().any(|patch| patch.uid == notice.uid)
-}
-
-fn count(counts: &mut WorkloadCounts, phase: Phase, workloads: u32) {
-    counts.total += workloads;
-    let part = match phase {
-        Phase::Failed => &mut counts.failed,
-        Phase::WaitsForUser => &mut counts.waits_for_user,
-        Phase::Rolling => &mut counts.rolling,
-        Phase::Limited => &mut counts.limited,
-        Phase::Settling => &mut counts.settling,
-        Phase::Waiting => &mut counts.waiting,
-        Phase::WouldRoll | Phase::WouldHold => &mut counts.would,
-        Phase::Held => &mut counts.held,
-        Phase::Unsupported => &mut counts.unsupported,
-        Phase::UpToDate => &mut counts.up_to_date,
-    };
-    *part += workloads;
-}
-
-/// The spec of a policy as it may be acted on, and its windows.
-///
-/// # Errors
-/// Says in a sentence what is wrong with it.
-pub fn check_spec(spec: UpgradePolicySpec) -> Result<(UpgradePolicySpec, Windows), String> {
-    super::governs::selector(&spec.selector)?;
-    for step in spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice()) {
-        super::governs::selector(&step.selector).map_err(|error| format!("spec.rollout.steps[{}]: {error}", step.name))?;
-    }
-    let windows = Windows::parse(spec.gates.as_ref().map_or(&[], |gates| gates.windows.as_slice()))?;
-    Ok((spec, windows))
 }

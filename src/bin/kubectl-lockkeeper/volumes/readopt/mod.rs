@@ -1,6 +1,9 @@
 //! Gives a volume with the data of before back to the claim of its name. Each step follows from what is there, so whoever was interrupted goes on
 //! by doing it again.
 
+mod stage;
+mod words;
+
 use std::{
     collections::BTreeSet,
     process::ExitCode,
@@ -10,19 +13,21 @@ use std::{
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        storage::{Claim, NamespaceObject, Volume, VolumePhase},
-        volumes::{leftover::misfit, protection::gives_up, provenance::Provenance},
+        storage::{Claim, VolumePhase},
+        volumes::{protection::gives_up, provenance::Provenance},
     },
     shell::clock,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::{
+    stage::{Saved, Seen, Stage},
+    words::{bare, plan, whose},
+};
 use super::{
     PAUSE, TIMED_OUT, claim,
     objects::{Place, pods_on},
-    seen::{View, claim_view, namespace_view, volume_view},
-    size,
+    seen::volume_view,
 };
 use crate::{
     cluster::{Cluster, Failure},
@@ -43,50 +48,6 @@ pub struct Manner {
     pub timeout: Duration,
 }
 
-/// What is kept on the volume while its claim is made anew.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Saved {
-    /// The uid of the claim whose data the volume holds: once it is another one, this is history.
-    of: String,
-    /// The uid of the claim that goes.
-    replaces: String,
-    /// The volume which that one has.
-    #[serde(default)]
-    younger: Option<String>,
-    /// The claim to be made.
-    claim: Value,
-}
-
-/// What is there.
-struct Seen {
-    volume: View,
-    provenance: Provenance,
-    namespace: NamespaceObject,
-    claim: Option<(Value, Claim)>,
-}
-
-/// How far it is.
-#[derive(Debug, PartialEq, Eq)]
-enum Stage {
-    /// The claim has the volume.
-    Done,
-    /// The claim has it, and is being deleted.
-    GoingWithIt,
-    /// The claim has another volume, or asks for what this one has not.
-    Replaced,
-    /// A claim that has another volume is being deleted.
-    Going,
-    /// It is gone, and is to be made anew.
-    Gone,
-    /// A claim waits for a volume.
-    Waiting,
-    /// A claim waits for a certain other volume.
-    WaitsForAnother(String),
-    /// There is no claim.
-    NoClaim,
-}
-
 /// Does it, step by step. `named` is the namespace that the user named.
 pub async fn run(cluster: &Cluster, named: Option<&str>, volume: &str, manner: &Manner) -> Result<ExitCode, Failure> {
     let until = clock::moment() + manner.timeout;
@@ -101,89 +62,6 @@ pub async fn run(cluster: &Cluster, named: Option<&str>, volume: &str, manner: &
             return Ok(ExitCode::from(TIMED_OUT));
         }
         tokio::time::sleep(PAUSE).await;
-    }
-}
-
-impl Seen {
-    async fn read(cluster: &Cluster, named: Option<&str>, name: &str) -> Result<Self, Failure> {
-        let name = name.strip_prefix("pv/").unwrap_or(name);
-        let look = "kubectl lockkeeper volumes -A lists what is kept";
-        let raw = Place::volume(name).get(cluster).await?;
-        let volume = volume_view(raw.ok_or_else(|| Failure::No(format!("there is no volume {name}; {look}")))?)?;
-        let Some(provenance) = volume.view.provenance() else {
-            return Err(Failure::No(match volume.view.retained {
-                true => format!("volume {name} does not say whose data it holds (annotation {})", marks::PROVENANCE),
-                false => format!("volume {name} is not kept by Lockkeeper, so it has nothing to give back; {look}"),
-            }));
-        };
-        let of = &provenance.namespace;
-        if let Some(named) = named.filter(|named| named != of) {
-            return Err(Failure::No(format!(
-                "volume {name} holds data of claim {} in namespace {of}, and is given back there only, not in {named}",
-                provenance.claim
-            )));
-        }
-        let namespace = Place::namespace(of).get(cluster).await?.map(|raw| namespace_view(&raw)).transpose()?;
-        let namespace = namespace.ok_or_else(|| {
-            Failure::No(format!(
-                "namespace {of} is gone. Make it first, with the rights and quotas that it had: kubectl create namespace {of}; then repeat"
-            ))
-        })?;
-        if namespace.deleting {
-            return Err(Failure::No(format!("namespace {of} is being deleted; wait until it is gone, make it anew, and repeat")));
-        }
-        let raw = Place::claim(of, &provenance.claim).get(cluster).await?;
-        let claim = raw.map(|raw| claim_view(&raw).map(|view| (raw, view))).transpose()?;
-        Ok(Self { volume, provenance, namespace, claim })
-    }
-
-    fn stage(&self) -> Stage {
-        let saved = self.saved().is_some();
-        stage(self.claim.as_ref().map(|(_, claim)| claim), &self.volume.view, &self.provenance, saved)
-    }
-
-    /// What is on the volume of a claim to be made anew, unless it is of another life.
-    fn saved(&self) -> Option<Saved> {
-        let saved: Saved = serde_json::from_str(self.volume.view.marks.get(marks::READOPT_CLAIM)?).ok()?;
-        (saved.of == self.provenance.claim_uid).then_some(saved)
-    }
-
-    fn is_free(&self) -> bool {
-        self.volume.view.claim.as_ref().is_some_and(|claim| claim.uid.is_none())
-    }
-
-    /// Whether it is asked for, and nothing can happen to the data meanwhile.
-    fn is_asked_for(&self) -> bool {
-        self.volume.view.marks.get(marks::READOPT).is_some_and(|uid| **uid == *self.namespace.uid)
-            && self.volume.view.reclaim_policy == RETAIN
-    }
-
-    fn name(&self) -> &str {
-        &self.volume.view.name
-    }
-
-    fn claim_place(&self) -> Place {
-        Place::claim(&self.namespace.name, &self.provenance.claim)
-    }
-}
-
-fn stage(claim: Option<&Claim>, volume: &Volume, provenance: &Provenance, saved: bool) -> Stage {
-    match claim {
-        Some(claim) if volume.is_of(&provenance.namespace, claim) => match (claim.deleting, claim.bound) {
-            (true, _) => Stage::GoingWithIt,
-            (false, true) => Stage::Done,
-            (false, false) => Stage::Waiting,
-        },
-        Some(claim) if claim.deleting => Stage::Going,
-        Some(claim) if claim.bound || claim.lost => Stage::Replaced,
-        Some(claim) => match &claim.volume {
-            Some(other) if *other != volume.name => Stage::WaitsForAnother(other.clone()),
-            // It has nothing to lose, and would wait for ever.
-            _ if misfit(claim, volume).is_some() => Stage::Replaced,
-            _ => Stage::Waiting,
-        },
-        None if saved => Stage::Gone,
-        None => Stage::NoClaim,
     }
 }
 
@@ -542,55 +420,6 @@ impl Way<'_> {
     }
 }
 
-/// Whose data a volume holds, and whether it is still the same namespace.
-fn whose(seen: &Seen) -> String {
-    let Provenance { claim, workload, policy, namespace, namespace_uid, .. } = &seen.provenance;
-    let volume = &seen.volume.view;
-    let since = volume
-        .phase_since
-        .filter(|_| volume.phase == VolumePhase::Released)
-        .map_or_else(String::new, |since| format!(", released {since}"));
-    let anew = match **namespace_uid == *seen.namespace.uid {
-        true => String::new(),
-        false => format!(
-            "\nThat namespace is gone: the {namespace} of today was made anew (uid {}, then {namespace_uid}), perhaps by somebody else, who would get \
-             the data.",
-            seen.namespace.uid
-        ),
-    };
-    format!(
-        "Volume {} ({}{since}) holds the data of claim {claim} in namespace {namespace}, used by {workload} under policy {policy}.{anew}",
-        volume.name,
-        size(volume.capacity)
-    )
-}
-
-fn plan(seen: &Seen, claim: &Claim, pods: &[String]) -> String {
-    let mut lines = match claim.volume.as_deref().filter(|younger| *younger != seen.name()) {
-        Some(younger) => vec![
-            format!("{} has volume {younger} now. To give it {} again:", seen.claim_place(), seen.name()),
-            format!("- volume {younger} is kept, reclaim policy Retain; what was written to it since is not on {}", seen.name()),
-        ],
-        None => vec![format!("{} waits. To give it volume {}:", seen.claim_place(), seen.name())],
-    };
-    lines.push(format!("- claim {} is deleted, and made anew with its labels and annotations for volume {}", claim.name, seen.name()));
-    if let Some(why) = misfit(claim, &seen.volume.view) {
-        lines.push(format!("- the volume {why}: the claim made anew asks for what it has"));
-    }
-    match pods {
-        [] => lines.push("- no running pod uses it now".to_owned()),
-        pods => lines.push(format!(
-            "- these pods end and start again: {}. No gate is asked about that; to end them in your own time, scale their workloads to 0 first",
-            pods.join(", ")
-        )),
-    }
-    lines.join("\n")
-}
-
-fn bare(pod: &str, claim: &str) -> String {
-    format!("pod {pod} uses claim {claim} and belongs to no controller, so it would not come back: delete it yourself, and repeat")
-}
-
 /// Adds to a refusal of deletion what to do then.
 fn with_permit(error: Failure, place: &Place) -> Failure {
     match error {
@@ -609,88 +438,4 @@ fn controller(object: &Value) -> Option<(String, String)> {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn provenance() -> Provenance {
-        let text = json!({
-            "namespace": "shop", "namespaceUid": "n", "claim": "data", "claimUid": "old", "volume": "pv-a", "workload": "Deployment/web", "policy": "p",
-            "orphanedAfter": "10m", "readopt": "SameNamespace"
-        });
-        Provenance::parse(&text.to_string()).unwrap()
-    }
-
-    fn seen(claim_ref: Value, annotations: Value, claim: Option<Value>) -> Seen {
-        let provenance = provenance();
-        let mut noted = json!({marks::PROVENANCE: provenance.write()});
-        noted.as_object_mut().unwrap().extend(annotations.as_object().unwrap().clone());
-        let volume = json!({
-            "metadata": {"name": "pv-a", "uid": "v", "labels": {marks::RETAINED: "true"}, "annotations": noted},
-            "spec": {"claimRef": claim_ref, "persistentVolumeReclaimPolicy": "Retain", "capacity": {"storage": "1Gi"}}, "status": {"phase": "Released"}
-        });
-        let claim = claim.map(|mut raw| {
-            raw["metadata"]["name"] = json!("data");
-            let view = claim_view(&raw).unwrap();
-            (raw, view)
-        });
-        let namespace = namespace_view(&json!({"metadata": {"name": "shop", "uid": "n2"}})).unwrap();
-        Seen { volume: volume_view(volume).unwrap(), provenance, namespace, claim }
-    }
-
-    fn tied() -> Value {
-        json!({"namespace": "shop", "name": "data", "uid": "old"})
-    }
-
-    #[test]
-    fn each_step_follows_from_what_is_there() {
-        let saved = |of: &str| json!({marks::READOPT_CLAIM: json!(Saved { of: of.into(), replaces: "c".into(), younger: None, claim: json!({}) }).to_string()});
-        let claim = |spec: Value, phase: &str| Some(json!({"metadata": {"uid": "c"}, "spec": spec, "status": {"phase": phase}}));
-        let going = || {
-            Some(
-                json!({"metadata": {"uid": "c", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"volumeName": "pv-b"}, "status": {"phase": "Bound"}}),
-            )
-        };
-        let (to_it, to_other) = (json!({"volumeName": "pv-a"}), json!({"volumeName": "pv-b"}));
-        let ours = || json!({"namespace": "shop", "name": "data", "uid": "c"});
-        for (claim_ref, annotations, claim, expected) in [
-            (tied(), json!({}), None, Stage::NoClaim),
-            (tied(), saved("old"), None, Stage::Gone),
-            // Of an earlier time: the volume had another claim since.
-            (tied(), saved("older"), None, Stage::NoClaim),
-            (tied(), json!({marks::READOPT_CLAIM: "garbage"}), None, Stage::NoClaim),
-            (tied(), json!({}), claim(json!({}), "Pending"), Stage::Waiting),
-            (tied(), json!({}), claim(to_it.clone(), "Pending"), Stage::Waiting),
-            (tied(), json!({}), claim(json!({"resources": {"requests": {"storage": "2Gi"}}}), "Pending"), Stage::Replaced),
-            (tied(), json!({}), claim(to_other.clone(), "Pending"), Stage::WaitsForAnother("pv-b".into())),
-            (tied(), json!({}), claim(to_other.clone(), "Bound"), Stage::Replaced),
-            (tied(), json!({}), claim(to_other, "Lost"), Stage::Replaced),
-            (tied(), json!({}), going(), Stage::Going),
-            (ours(), json!({}), claim(to_it.clone(), "Pending"), Stage::Waiting),
-            (ours(), saved("old"), claim(to_it, "Bound"), Stage::Done),
-            (ours(), json!({}), going(), Stage::GoingWithIt),
-        ] {
-            let seen = seen(claim_ref, annotations, claim);
-            assert_eq!(seen.stage(), expected, "{:?}", seen.claim);
-        }
-    }
-
-    #[test]
-    fn a_namespace_made_anew_is_said_to_be_so() {
-        let text = whose(&seen(tied(), json!({}), None));
-        assert!(text.contains("claim data in namespace shop, used by Deployment/web under policy p"), "{text}");
-        assert!(text.contains("made anew (uid n2, then n)"), "{text}");
-    }
-
-    #[test]
-    fn the_plan_names_the_volumes_and_the_pods() {
-        let claim = json!({"metadata": {"uid": "c"}, "spec": {"volumeName": "pv-b", "resources": {"requests": {"storage": "2Gi"}}}, "status": {"phase": "Bound"}});
-        let seen = seen(tied(), json!({}), Some(claim));
-        let text = plan(&seen, &seen.claim.as_ref().unwrap().1, &["web-1 (Deployment/web)".to_owned()]);
-        for part in ["volume pv-b is kept", "made anew", "for volume pv-a", "less than", "web-1 (Deployment/web)", "No gate is asked"] {
-            assert!(text.contains(part), "{part:?} is not in:\n{text}");
-        }
-    }
 }

@@ -1,0 +1,133 @@
+//! What a policy's status says.
+
+use super::Assessments;
+use crate::{
+    api::{
+        Attention, Mode, Phase, PodAnswer, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts,
+        status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
+    },
+    core::{
+        assess::Assessment,
+        conditions,
+        gates::{answer::Answer, conversation::Conversation},
+        governs::Standing,
+        volumes, whole_second,
+        world::{Namespace, Policy, WorkloadId},
+    },
+};
+
+impl Assessments<'_> {
+    /// The status of a policy, which the assessments of its workloads make.
+    pub(super) fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
+        let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
+        let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
+        let (mut broken_gates, mut unasked) = (Vec::new(), 0);
+        if let Some(resting) = self.resting.get(policy.name.as_str()) {
+            count(&mut status.workloads, Phase::UpToDate, resting.workloads);
+            unasked = resting.unasked;
+        }
+        for (id, found) in &self.of {
+            let governs =
+                |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
+            if !self.governance.standings.get(*id).is_some_and(governs) {
+                continue;
+            }
+            count(&mut status.workloads, found.phase, 1);
+            unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
+            if found.unmarked {
+                unmarked.push(id.to_string());
+            }
+            broken_gates.extend(found.unverified_gate.iter().map(|why| format!("{id}: {why}")));
+            unasked += usize::from(!found.gate_asked && found.unverified_gate.is_none());
+            if found.phase != Phase::UpToDate {
+                status.attention.push(self.attention(policy, id, found));
+            }
+        }
+        status.attention.sort_by(|a, b| {
+            let rank = |phase: Phase| match phase {
+                Phase::Failed => 0,
+                Phase::Held => 1,
+                _ => 2,
+            };
+            let key = |one: &Attention| (rank(one.phase), one.since, one.kind, one.name.clone());
+            key(a).cmp(&key(b))
+        });
+        status.attention.truncate(ATTENTION_LIMIT);
+        let left_out = self.governance.left_out.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
+        status.conditions = match &policy.spec {
+            Err(error) => conditions::of_invalid_spec(policy, error, self.now),
+            Ok(_) => {
+                let empty_steps = self.empty_steps.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
+                conditions::of_counts(policy, &status.workloads, (left_out, empty_steps), &unverified, self.now)
+            }
+        };
+        let asks = |spec: &UpgradePolicySpec| spec.mode != Mode::Observe && spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
+        if policy.spec.as_ref().is_ok_and(asks) {
+            status.conditions.push(conditions::of_gates(policy, &broken_gates, unasked, self.now));
+        }
+        if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
+            status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), &unmarked, self.now));
+        }
+        if policy.spec.as_ref().is_ok_and(|spec| volumes::usage::of_spec(spec).is_some()) {
+            let summary = self.volumes.summary(policy);
+            status.conditions.push(conditions::of_volumes(policy, &summary, self.now));
+            status.volumes = summary.counts;
+        }
+        status
+    }
+
+    fn attention(&self, policy: &Policy, id: &WorkloadId, found: &Assessment) -> Attention {
+        let same = |before: &&Attention| {
+            before.kind == id.kind && before.name == id.name && before.phase == found.phase && before.reason == found.reason
+        };
+        Attention {
+            kind: id.kind,
+            name: id.name.clone(),
+            phase: found.phase,
+            since: policy.status.attention.iter().find(same).map_or(whole_second(self.now), |before| before.since),
+            reason: found.reason,
+            message: found.message.clone(),
+            hold: found.hold.clone(),
+            changed: found.changed.clone(),
+            answers: if found.asked { answers(self.namespace, &found.memory.app) } else { Vec::new() },
+        }
+    }
+}
+
+/// What the pods said that are there, those first that say no.
+fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
+    let mut answers: Vec<_> = said
+        .readings
+        .iter()
+        .filter_map(|(uid, reading)| Some((namespace.pods.get(uid)?, reading)))
+        .map(|(pod, reading)| PodAnswer {
+            pod: pod.name.to_string(),
+            answer: reading.answer.as_str().to_owned(),
+            since: Some(whole_second(reading.since)),
+            words: match &reading.answer {
+                Answer::No(words) => words.clone(),
+                other => other.trouble().unwrap_or_default(),
+            },
+        })
+        .collect();
+    answers.sort_by(|a, b| (a.answer != "No", a.answer == "Yes", &a.pod).cmp(&(b.answer != "No", b.answer == "Yes", &b.pod)));
+    answers.truncate(ANSWERS_LIMIT);
+    answers
+}
+
+fn count(counts: &mut WorkloadCounts, phase: Phase, workloads: u32) {
+    counts.total += workloads;
+    let part = match phase {
+        Phase::Failed => &mut counts.failed,
+        Phase::WaitsForUser => &mut counts.waits_for_user,
+        Phase::Rolling => &mut counts.rolling,
+        Phase::Limited => &mut counts.limited,
+        Phase::Settling => &mut counts.settling,
+        Phase::Waiting => &mut counts.waiting,
+        Phase::WouldRoll | Phase::WouldHold => &mut counts.would,
+        Phase::Held => &mut counts.held,
+        Phase::Unsupported => &mut counts.unsupported,
+        Phase::UpToDate => &mut counts.up_to_date,
+    };
+    *part += workloads;
+}

@@ -1,0 +1,106 @@
+//! What becomes of a workload that no policy governs: it is let go of.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    assess::Assessment,
+    decision::{Confirm, Event},
+    gates::prepare,
+    governs::GovernanceMark,
+    hold::{
+        marking,
+        release::Passage,
+        state::{Hold, command},
+    },
+    later,
+    rollout::walk,
+    world::{Activity, Memory, Namespace, Uid, Workload},
+};
+use crate::api::{WhenUngoverned, marks};
+
+/// A workload that carries our marks is let go when no policy has selected it for so long.
+const STRAY_AFTER: Duration = Duration::from_secs(60);
+
+/// A workload that no policy governs, and what is known of it.
+pub struct Ungoverned<'a> {
+    /// Its namespace.
+    pub namespace: &'a Namespace,
+    /// The workload.
+    pub workload: &'a Workload,
+    /// No policy selects it, which may be so for a moment only: somebody replaces his.
+    pub stray: bool,
+    /// How its held template passes, if no pod ends by that.
+    pub nothing_to_lose: Option<Passage>,
+    /// What the executor is doing about it.
+    pub activity: &'a Activity,
+    /// What is remembered of it.
+    pub memory: &'a Memory,
+    /// The uid of our CRD, while it stands.
+    pub definition: Option<&'a str>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Whether anything of ours is on a workload, or on its pods.
+pub fn is_left(workload: &Workload, memory: &Memory) -> bool {
+    marking::is_ours(workload) || !memory.app.prepared.is_empty()
+}
+
+impl Ungoverned<'_> {
+    /// Takes off what is left of ours, and lets its pods take work again; none if nothing is left.
+    pub fn assess(self) -> Option<Assessment> {
+        if !is_left(self.workload, self.memory) {
+            return None;
+        }
+        let mut found = Assessment::new(self.memory.clone(), &[]);
+        let (namespace, workload, now) = (self.namespace, self.workload, self.now);
+        if marking::is_ours(workload) {
+            self.let_go(&mut found);
+        }
+        found.memory.app.about_nothing();
+        let policy: Uid = "".into();
+        prepare::withdraw(namespace, (&workload.id, &workload.uid, &policy), &BTreeSet::new(), now, &mut found);
+        Some(found)
+    }
+
+    fn let_go(self, found: &mut Assessment) {
+        let Self { namespace, workload, stray, nothing_to_lose, activity, memory, definition, now } = self;
+        found.memory.had_record = false;
+        let since = memory.stray_since.unwrap_or(now);
+        found.memory.stray_since = stray.then_some(since);
+        let due = if stray { later(since, STRAY_AFTER) } else { now };
+        let retry = activity.trouble.as_ref().map_or(now, |trouble| trouble.retry_at);
+        let due = due.max(retry);
+        found.wake = (due > now).then_some(due);
+        let hold = Hold::on(workload);
+        let mark = GovernanceMark::on(workload);
+        let keep = marking::holds_back(workload) && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
+        let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
+        // With another CRD the policy went by nobody's decision.
+        let lost = stray && recorded.is_some() && definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
+        if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now) {
+            passage.take(workload, found);
+        } else if due > now || activity.in_flight {
+            // It is looked at again.
+        } else if lost && marking::holds_back(workload) {
+            if !memory.lost_told {
+                let id = hold.as_ref().map(|hold| hold.id.as_str()).or_else(|| walk::change_id(workload)).unwrap_or_default();
+                let message = format!(
+                    "the policy that holds change {id} went when the CRD was deleted: it stays held until a policy selects this workload again. \
+                     Or, with the right to: {}",
+                    command(namespace, &workload.id, marks::BYPASS, id)
+                );
+                found.notices.push((Event::PolicyLost, message));
+                found.memory.lost_told = true;
+            }
+        } else {
+            let confirm = stray.then(|| Confirm {
+                definition: if lost { definition.map(str::to_owned) } else { recorded },
+                labels: workload.labels.clone(),
+            });
+            marking::take_off(workload, keep, confirm, found);
+        }
+    }
+}
