@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     ask::Asker,
     clock::{self, Pace, shifted},
-    errors::Class,
+    errors::{Class, Error},
     events::Events,
     executor::{Completion, Executor, Outcome},
     index::Index,
@@ -263,7 +263,7 @@ impl Reconciler {
         let Completion { namespace, uid, outcome } = completion;
         match outcome {
             Outcome::Patch(patch, notices, result) => {
-                self.metrics.patched(&patch.purpose, result.as_ref().map_or_else(|error| outcome_of(error.class()), |_| "Accepted"));
+                self.metrics.patched(&patch.purpose, outcome_of(&result));
                 match &result {
                     Ok(_) => self.accepted(&namespace, &patch, notices),
                     Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
@@ -278,7 +278,7 @@ impl Reconciler {
                 self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
             }
             Outcome::Storage(patch, notice, result) => {
-                self.metrics.storage_patched(result.as_ref().map_or_else(|error| outcome_of(error.class()), |_| "Accepted"));
+                self.metrics.storage_patched(outcome_of(&result));
                 match &result {
                     Ok(_) => notice.into_iter().for_each(|notice| self.events.tell(&namespace, notice)),
                     Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
@@ -300,9 +300,15 @@ impl Reconciler {
                 if result.is_ok() {
                     self.index.wrote_status(&namespace, &name, &uid, *status);
                 }
-                self.metrics.status_written(result.as_ref().map_or_else(|error| outcome_of(error.class()), |()| "Accepted"));
-                if let Err(error) = &result {
-                    tracing::warn!(namespace, error = %error.sentence(), "the status of a policy could not be written; it is tried again");
+                self.metrics.status_written(outcome_of(&result));
+                match &result {
+                    Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
+                        tracing::debug!(namespace, policy = name, error = %error.sentence(), "its status is of an older time; looking again");
+                    }
+                    Err(error) => {
+                        tracing::warn!(namespace, policy = name, error = %error.sentence(), "the status of a policy could not be written; it is tried again");
+                    }
+                    Ok(()) => {}
                 }
                 if let Some(retry) = self.executor.status_ended(&uid, &result) {
                     self.wake_at(&namespace, retry);
@@ -506,8 +512,10 @@ fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Opt
     })
 }
 
-fn outcome_of(class: Class) -> &'static str {
-    match class {
+fn outcome_of<T>(result: &Result<T, Error>) -> &'static str {
+    let Err(error) = result else { return "Accepted" };
+    match error.class() {
+        Class::Conflict if matches!(error, Error::NotLeading | Error::Late) => "NotSent",
         Class::Conflict => "Conflict",
         Class::Gone => "Gone",
         Class::Throttled(_) => "Throttled",

@@ -69,10 +69,7 @@ async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back_exclusi
     for plural in ["mutatingadmissionpolicybinding", "validatingadmissionpolicybinding"] {
         kubectl(&["delete", plural, "-l", "app.kubernetes.io/name=lockkeeper"]);
     }
-    // The API server goes by them for a moment yet.
-    let set_image = ["set", "image", "Deployment/web-deployment", "app=other:v2"];
-    let tried = || async { shop.run("kubectl", &[&set_image[..], &["--dry-run=server", "-o", "json"]].concat(), None).text };
-    eventually("nothing is held", tried, |tried| !tried.contains("lockkeeper.dev/hold\"")).await;
+    shop.is_held_no_more("web-deployment").await;
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
         shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/hold-changes-"]);
@@ -82,7 +79,7 @@ async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back_exclusi
         eventually("the marks are back", || shop.get(kind, name), back).await;
     }
     // What changes now is not held, and said.
-    shop.kubectl(&set_image);
+    shop.kubectl(&["set", "image", "Deployment/web-deployment", "app=other:v2"]);
     shop.all_run("Deployment", "web-deployment", "other:v2", 2).await;
     drop(operator);
     enforced(&shop, "True", "Enforced").await;

@@ -484,18 +484,8 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_excl
     let message = entry["message"].as_str().unwrap();
     assert!(message.contains("VolatileTemplate") && message.contains("annotations[rendered-at]"), "{message}");
 
-    shop.guarded("Deployment", "probe").await;
     crate::support::kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-deployments"]);
-    // Until that has come into force, changes are held; what is put back passes.
-    let rolls = || async {
-        shop.apply(&shop.manifest("Deployment", "probe", "v2"));
-        let rolls = mark(&shop.get("Deployment", "probe").await, "hold").is_none();
-        if !rolls {
-            shop.apply(&shop.manifest("Deployment", "probe", "v1"));
-        }
-        rolls
-    };
-    eventually("nothing is held any more", rolls, |rolls| *rolls).await;
+    shop.is_held_no_more("web").await;
     let mut broken = shop.manifest("Deployment", "web", "v2");
     broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&broken);

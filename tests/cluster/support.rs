@@ -192,10 +192,11 @@ pub async fn client() -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// What a replica has written, by its own account.
+/// What a replica has written or tried to write, by its own account.
 pub fn written(address: &str) -> Vec<String> {
     let metrics = http_get(address, "/metrics").unwrap_or_default();
-    metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total")).map(str::to_owned).collect()
+    let writes = metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total") && !line.contains("outcome=\"NotSent\""));
+    writes.map(str::to_owned).collect()
 }
 
 /// Waits for something, and says what was last seen if it does not come.
@@ -638,6 +639,13 @@ impl Shop {
         }
         assert_ne!(object["spec"]["paused"], true, "{name}");
         assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0), 0, "{name}");
+    }
+
+    /// Waits until admission, without its policies, would let a change of a Deployment through: the API server goes by them for a moment yet.
+    pub async fn is_held_no_more(&self, name: &str) {
+        let set_image = ["set", "image", &format!("deployment/{name}"), "app=other:tried", "--dry-run=server", "-o", "json"];
+        let tried = || async { self.run("kubectl", &set_image, None) };
+        eventually("nothing is held", tried, |tried| tried.success && !tried.text.contains("lockkeeper.dev/hold\"")).await;
     }
 
     /// Waits until the policy says that a workload is held, for this reason; the attention entry.
