@@ -33,7 +33,6 @@ const WRITES: usize = 400;
 const APPROVALS: usize = 40;
 
 pub async fn run(client: &Client) {
-    namespace(client, "admission").await;
     for number in 0..WRITERS {
         for (name, governed) in [("plain", false), ("held", true)] {
             paused(client, &format!("{name}-{number}"), governed).await;

@@ -28,6 +28,7 @@ pub async fn prepare(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     definitions.patch(crd::NAME, &PatchParams::apply("bench"), &Patch::Apply(crd::definition())).await.unwrap();
     namespace(client, "lockkeeper-system").await;
+    namespace(client, "admission").await;
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let object = json!({"metadata": {"name": "bench"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "ServiceAccount", "name": "lockkeeper", "namespace": "lockkeeper-system"}]});
