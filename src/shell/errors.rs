@@ -78,6 +78,11 @@ impl Error {
         }
     }
 
+    /// Whether what was decided on is no longer there: somebody was quicker, and nothing is wrong.
+    pub fn is_obsolete(&self) -> bool {
+        matches!(self.class(), Class::Conflict | Class::Gone)
+    }
+
     /// Whether the object exists already or was changed meanwhile.
     pub fn is_conflict(&self) -> bool {
         self.class() == Class::Conflict

@@ -256,7 +256,7 @@ impl Executor {
                 (slot.failures, slot.last_write) = (0, Some(now));
                 None
             }
-            Err(error) if matches!(error.class(), Class::Gone | Class::Conflict) => Some(later(now, FIRST_PAUSE)),
+            Err(error) if error.is_obsolete() => Some(later(now, FIRST_PAUSE)),
             Err(_) => {
                 slot.failures = slot.failures.saturating_add(1);
                 Some(later(now, pause(slot.failures)))

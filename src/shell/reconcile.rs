@@ -266,7 +266,7 @@ impl Reconciler {
                 self.metrics.patched(&patch.purpose, outcome_of(&result));
                 match &result {
                     Ok(_) => self.accepted(&namespace, &patch, notices),
-                    Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
+                    Err(error) if error.is_obsolete() => {
                         tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, error = %error.sentence(), "decided on an older version; looking again");
                     }
                     Err(error) => {
@@ -281,7 +281,7 @@ impl Reconciler {
                 self.metrics.storage_patched(outcome_of(&result));
                 match &result {
                     Ok(_) => notice.into_iter().for_each(|notice| self.events.tell(&namespace, notice)),
-                    Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
+                    Err(error) if error.is_obsolete() => {
                         tracing::debug!(namespace, object = ?patch.object, error = %error.sentence(), "decided on an older version; looking again");
                     }
                     Err(error) => {
@@ -302,7 +302,7 @@ impl Reconciler {
                 }
                 self.metrics.status_written(outcome_of(&result));
                 match &result {
-                    Err(error) if matches!(error.class(), Class::Conflict | Class::Gone) => {
+                    Err(error) if error.is_obsolete() => {
                         tracing::debug!(namespace, policy = name, error = %error.sentence(), "its status is of an older time; looking again");
                     }
                     Err(error) => {

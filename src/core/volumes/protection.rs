@@ -19,7 +19,8 @@ use crate::{
     },
 };
 
-const RETAIN: &str = "Retain";
+/// The reclaim policy under which a volume outlives its claim.
+pub const RETAIN: &str = "Retain";
 
 /// What the claims of a namespace are judged by.
 pub struct Scene<'a> {

@@ -14,7 +14,10 @@ use lockkeeper::{
     api::{Readopt, marks},
     core::{
         storage::{Claim, VolumePhase},
-        volumes::{protection::gives_up, provenance::Provenance},
+        volumes::{
+            protection::{RETAIN, gives_up},
+            provenance::Provenance,
+        },
     },
     shell::clock,
 };
@@ -34,7 +37,6 @@ use crate::{
     confirm::confirm,
 };
 
-const RETAIN: &str = "Retain";
 /// While a claim is on its way, its pods may not stand still for an operator that is down: after this the plugin frees the volume itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -134,13 +136,7 @@ impl Way<'_> {
         if !self.keep_younger(seen, claim).await? {
             return Ok(());
         }
-        let saved = Saved {
-            of: seen.provenance.claim_uid.clone(),
-            replaces: claim.uid.to_string(),
-            younger: claim.volume.clone(),
-            claim: claim::anew(raw, claim, &seen.volume),
-        };
-        if self.ask(seen, Some(&saved)).await? {
+        if self.ask(seen, Some(&seen.to_save(raw, claim))).await? {
             place.delete(self.cluster, &what, &claim.uid, false).await.map_err(|error| with_permit(error, &place))?;
             self.replaced = Some(claim.uid.to_string());
             self.say(&format!("claim {} is being deleted", claim.name));
@@ -185,13 +181,7 @@ impl Way<'_> {
         self.agree_to_replace(seen).await?;
         if seen.saved().is_none_or(|saved| saved.replaces != *claim.uid) || !seen.is_asked_for() {
             if self.keep_younger(seen, claim).await? {
-                let saved = Saved {
-                    of: seen.provenance.claim_uid.clone(),
-                    replaces: claim.uid.to_string(),
-                    younger: claim.volume.clone(),
-                    claim: claim::anew(raw, claim, &seen.volume),
-                };
-                self.ask(seen, Some(&saved)).await?;
+                self.ask(seen, Some(&seen.to_save(raw, claim))).await?;
             }
             return Ok(());
         }

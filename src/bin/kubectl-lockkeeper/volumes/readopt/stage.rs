@@ -3,17 +3,17 @@
 use lockkeeper::{
     api::marks,
     core::{
-        storage::{Claim, NamespaceObject, Volume},
-        volumes::{leftover::misfit, provenance::Provenance},
+        storage::{Claim, NamespaceObject},
+        volumes::{leftover::misfit, protection::RETAIN, provenance::Provenance},
     },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RETAIN;
 use crate::{
     cluster::{Cluster, Failure},
     volumes::{
+        claim,
         objects::Place,
         seen::{View, claim_view, namespace_view, volume_view},
     },
@@ -103,8 +103,34 @@ impl Seen {
 
     /// How far it is.
     pub fn stage(&self) -> Stage {
-        let saved = self.saved().is_some();
-        stage(self.claim.as_ref().map(|(_, claim)| claim), &self.volume.view, &self.provenance, saved)
+        let volume = &self.volume.view;
+        match self.claim.as_ref().map(|(_, claim)| claim) {
+            Some(claim) if volume.is_of(&self.provenance.namespace, claim) => match (claim.deleting, claim.bound) {
+                (true, _) => Stage::GoingWithIt,
+                (false, true) => Stage::Done,
+                (false, false) => Stage::Waiting,
+            },
+            Some(claim) if claim.deleting => Stage::Going,
+            Some(claim) if claim.bound || claim.lost => Stage::Replaced,
+            Some(claim) => match &claim.volume {
+                Some(other) if *other != volume.name => Stage::WaitsForAnother(other.clone()),
+                // It has nothing to lose, and would wait for ever.
+                _ if misfit(claim, volume).is_some() => Stage::Replaced,
+                _ => Stage::Waiting,
+            },
+            None if self.saved().is_some() => Stage::Gone,
+            None => Stage::NoClaim,
+        }
+    }
+
+    /// What is to be kept on the volume while this claim, as it is and as we read it, is made anew.
+    pub fn to_save(&self, raw: &Value, claim: &Claim) -> Saved {
+        Saved {
+            of: self.provenance.claim_uid.clone(),
+            replaces: claim.uid.to_string(),
+            younger: claim.volume.clone(),
+            claim: claim::anew(raw, claim, &self.volume),
+        }
     }
 
     /// What is on the volume of a claim to be made anew, unless it is of another life.
@@ -132,26 +158,6 @@ impl Seen {
     /// Where the claim is, or will be.
     pub fn claim_place(&self) -> Place {
         Place::claim(&self.namespace.name, &self.provenance.claim)
-    }
-}
-
-fn stage(claim: Option<&Claim>, volume: &Volume, provenance: &Provenance, saved: bool) -> Stage {
-    match claim {
-        Some(claim) if volume.is_of(&provenance.namespace, claim) => match (claim.deleting, claim.bound) {
-            (true, _) => Stage::GoingWithIt,
-            (false, true) => Stage::Done,
-            (false, false) => Stage::Waiting,
-        },
-        Some(claim) if claim.deleting => Stage::Going,
-        Some(claim) if claim.bound || claim.lost => Stage::Replaced,
-        Some(claim) => match &claim.volume {
-            Some(other) if *other != volume.name => Stage::WaitsForAnother(other.clone()),
-            // It has nothing to lose, and would wait for ever.
-            _ if misfit(claim, volume).is_some() => Stage::Replaced,
-            _ => Stage::Waiting,
-        },
-        None if saved => Stage::Gone,
-        None => Stage::NoClaim,
     }
 }
 
