@@ -1,6 +1,8 @@
 //! A real Kubernetes control plane on this machine, for Lockkeeper's tests and demo: etcd, API server, controller manager and scheduler,
 //! built once from Go modules, and a node agent that makes pods real. Everything listens on loopback addresses only.
 
+use std::time::Duration;
+
 pub mod agent;
 mod certificates;
 mod cluster;
@@ -47,6 +49,14 @@ pub enum Error {
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
         Self::Kube(Box::new(error))
+    }
+}
+
+/// A time as tests write it: `8s` or `500ms`.
+pub fn duration(text: &str) -> Option<Duration> {
+    match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok().map(Duration::from_millis),
+        None => text.strip_suffix('s')?.parse().ok().map(Duration::from_secs),
     }
 }
 

@@ -27,6 +27,8 @@ use crate::process::{bound_command, limited_command, note};
 const NEVER_READY: &str = "lockkeeper.dev/test-ready";
 /// Lets every container of the pod crash again and again.
 const CRASH: &str = "lockkeeper.dev/test-crash";
+/// How long (8s, 500ms) containers of images that are not known take to end. Without it they end at once.
+const END_AFTER: &str = "lockkeeper.dev/test-end-after";
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
@@ -388,6 +390,13 @@ impl Life {
         changed
     }
 
+    /// How long the containers without a process take to end.
+    fn played_end(&self) -> Option<Duration> {
+        let played =
+            self.runs.iter().zip(&self.states).any(|(run, state)| run.process.is_none() && matches!(state.state, State::Running(_)));
+        crate::duration(&self.annotation(END_AFTER)?).filter(|_| played)
+    }
+
     async fn terminate(&mut self, index: usize, grace: Duration) {
         let Some(process) = &mut self.runs[index].process else { return };
         if let Some(pid) = process.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
@@ -433,13 +442,17 @@ impl Life {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }
-        let deadline = Instant::now() + Duration::from_secs(grace);
+        let told_to_end = Instant::now();
+        let deadline = told_to_end + Duration::from_secs(grace);
         for run in &mut self.runs {
             if let Some(process) = &mut run.process
                 && tokio::time::timeout_at(deadline, process.wait()).await.is_err()
             {
                 let _ = process.kill().await;
             }
+        }
+        if let Some(slow) = self.played_end() {
+            sleep_until(deadline.min(told_to_end + slow)).await;
         }
         self.clear().await;
         if done {

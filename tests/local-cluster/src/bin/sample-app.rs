@@ -2,6 +2,7 @@
 //!
 //! It listens on `POD_IP` (or `ADDRESS`) and `PORT` (8080). It keeps lines in `DATA_FILE`, and in `DATA_FILE.journal` who had that open: a
 //! test sees there whether two had it at once. If it is ended with work in flight it logs `killed while busy`: the tests' oracle.
+//! With `END_AFTER` (8s, 500ms) it takes that long to end after SIGTERM, and answers until then.
 
 use std::{
     collections::BTreeMap,
@@ -90,6 +91,8 @@ struct Switches {
     says: Option<(u16, String)>,
     /// Answers `/upgradeable` with so many bytes.
     long: usize,
+    /// Takes this many milliseconds to end after SIGTERM, instead of `END_AFTER`, and answers until then.
+    ends_after: Option<u64>,
 }
 
 type Shared = Arc<Mutex<Facts>>;
@@ -103,6 +106,11 @@ impl Facts {
         let now = Instant::now();
         self.work.retain(|end| *end > now);
         self.work.len()
+    }
+
+    fn time_to_end(&self) -> Duration {
+        let named = self.environment.get("END_AFTER").and_then(|text| local_cluster::duration(text));
+        self.switches.ends_after.map(Duration::from_millis).or(named).unwrap_or_default()
     }
 
     fn prepared(&self) -> bool {
@@ -147,10 +155,20 @@ async fn serve() -> std::io::Result<()> {
         .with_state(shared.clone());
     println!("listening on {address}:{port}");
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let time = facts(&shared).time_to_end();
+        if !time.is_zero() {
+            println!("told to end: takes {time:?}");
+            tokio::time::sleep(time).await;
+        }
+    };
     tokio::select! {
         served = async { axum::serve(listener, routes).await } => served?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = ended => {}
     }
     if let Some(data) = &data {
         data.note("closed")?;
