@@ -17,25 +17,25 @@ pub const ANSWERS_LIMIT: usize = 10;
 /// The types of [`UpgradePolicyStatus::conditions`].
 pub const CONDITIONS: [&str; 7] = ["Ready", "Stalled", "UpToDate", "Governing", "HoldsEnforced", "GatesVerified", "VolumesSafe"];
 
-/// What the operator reports of a policy.
+/// What the operator reports about a policy.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct UpgradePolicyStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status describes.
     #[serde(default)]
     pub observed_generation: i64,
-    /// The governed workloads by phase; the parts add up to the total.
+    /// The number of governed workloads in each phase. The phases add up to the total.
     #[serde(default)]
     pub workloads: WorkloadCounts,
-    /// Claims and volumes of data that is kept, those that are left of other times included.
+    /// The number of protected claims and volumes, including those that earlier workloads left behind.
     #[serde(default)]
     pub volumes: VolumeCounts,
-    /// Ready, Stalled (absent otherwise), UpToDate, Governing, HoldsEnforced (absent where nothing needs holding),
-    /// GatesVerified (absent without an app gate), VolumesSafe (absent without volumes).
+    /// Ready, Stalled (only if something is wrong with the spec), UpToDate, Governing, HoldsEnforced (only if the policy holds changes),
+    /// GatesVerified (only with an app gate), VolumesSafe (only with volumes).
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Workloads that are not simply up to date: the failed first, then the held, then the rest, oldest first; at most 50.
+    /// Workloads that are not up to date: failed ones first, then held ones, then the rest, each oldest first. At most 50.
     #[serde(default)]
     #[schemars(length(max = 50))]
     pub attention: Vec<Attention>,
@@ -45,74 +45,76 @@ pub struct UpgradePolicyStatus {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadCounts {
-    /// All.
+    /// All governed workloads.
     pub total: u32,
-    /// Run their newest template and config, and are done.
+    /// Run their newest template and config, with the rollout complete.
     pub up_to_date: u32,
-    /// Config changed; waiting for quiet.
+    /// Their config changed a moment ago. They wait for the quiet time.
     pub settling: u32,
     /// Their changed template is held.
     pub held: u32,
-    /// Config differs and may not roll now.
+    /// Their config changed, and something keeps it from rolling: a gate, a missing object, or another reason.
     pub waiting: u32,
-    /// Rolling out.
+    /// A rollout is in progress.
     pub rolling: u32,
-    /// Without progress for longer than the deadline.
+    /// Their rollout made no progress within the deadline.
     pub failed: u32,
-    /// Rolled as often as the limit allows.
+    /// They had as many config rollouts as the limit allows.
     pub limited: u32,
-    /// Wait for something that their user holds: `paused`, a partition, `OnDelete`.
+    /// Their own spec keeps the rollout from continuing: `paused`, a partition, `OnDelete`.
     pub waits_for_user: u32,
-    /// Would roll, or be held, under another mode.
+    /// They would be rolled or held if the policy enforced.
     pub would: u32,
-    /// Up to date, but the policy asks what cannot be given: gates on `OnDelete` or on a DaemonSet.
+    /// Up to date, but the policy has gates and they cannot be held: `OnDelete`, or a DaemonSet.
     pub unsupported: u32,
+    /// A change of template or config waits for a gate. These are also counted in `held` and `waiting`.
+    pub waiting_for_gates: u32,
 }
 
-/// What is kept. Only protected ones are in use, or will be.
+/// The number of claims and volumes that are kept.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeCounts {
-    /// Claims whose volumes outlive them, the idle ones included.
+    /// Claims whose volume outlives them, including idle ones.
     pub protected: u32,
-    /// Of these, those of workloads with 0 replicas, or beyond the last ordinal.
+    /// Of the protected claims, those of workloads with 0 replicas, or of ordinals that no longer exist.
     pub idle: u32,
-    /// Claims that nothing refers to, and volumes whose claim is gone.
+    /// Protected claims that nothing uses, and volumes whose claim is gone.
     pub orphaned: u32,
-    /// Their capacity.
+    /// The capacity of the orphaned claims and volumes.
     pub orphaned_bytes: u64,
-    /// Volumes whose claim of that name is bound to a younger one.
+    /// Volumes with data whose claim is bound to a newer, empty volume.
     pub shadowed: u32,
     /// Claims whose volume is gone.
     pub lost: u32,
 }
 
-/// Where a governed workload stands; the first that fits.
+/// Where a governed workload stands: the first phase that fits.
 #[derive(
     Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantArray,
 )]
 pub enum Phase {
-    /// Its changed template is held in admission, before the first pod is touched.
+    /// The template changed, and the change is held before the first pod is replaced.
     Held,
-    /// The rollout under way made no progress for the policy's deadline.
+    /// The rollout made no progress within the policy's deadline.
     Failed,
-    /// A user's own `paused`, partition or `OnDelete` keeps the rollout from going on.
+    /// The workload's own `paused`, partition or `OnDelete` keeps the rollout from continuing.
     WaitsForUser,
-    /// A rollout is under way.
+    /// A rollout is in progress.
     Rolling,
-    /// As many config rollouts as the limit allows; the next when the window has moved on.
+    /// The limit of config rollouts is reached. The next one starts when the limit allows it.
     Limited,
-    /// Config changed; acting after the quiet time.
+    /// Config changed. The rollout starts after the quiet time.
     Settling,
-    /// Config differs and may not roll.
+    /// Config changed, and something keeps it from rolling.
     Waiting,
-    /// Would be rolled if the policy enforced.
+    /// The workload would be rolled if the policy enforced.
     WouldRoll,
-    /// Would wait for the gates if the policy enforced.
+    /// The change would be held if the policy enforced.
     WouldHold,
-    /// Up to date, but the policy asks what cannot be given.
+    /// Up to date, but the policy has gates, and the workload cannot be held.
     Unsupported,
-    /// Runs its newest template and config.
+    /// The workload runs its newest template and config.
     UpToDate,
 }
 
@@ -121,17 +123,17 @@ pub enum Phase {
 pub enum Reason {
     /// Nothing to do.
     UpToDate,
-    /// A rollout of the user's is under way.
+    /// A rollout that a user started is in progress.
     RolloutUnderWay,
-    /// A config rollout of ours is under way.
+    /// A config rollout that Lockkeeper started is in progress.
     ConfigRollout,
-    /// Somebody else's rollout under way brings the new config along.
+    /// A rollout in progress already starts its pods with the new config.
     CoveredByRollout,
-    /// No progress within the deadline.
+    /// The rollout made no progress within the deadline.
     DeadlineExceeded,
     /// `spec.paused` is set.
     Paused,
-    /// The partition keeps ordinals on the old revision.
+    /// The partition keeps some pods on the old revision.
     Partitioned,
     /// The update strategy is OnDelete.
     OnDelete,
@@ -141,59 +143,59 @@ pub enum Reason {
     ConfigChanged,
     /// A required ConfigMap, Secret or key is missing.
     ConfigMissing,
-    /// As many config rollouts as the cluster allows are under way.
+    /// As many config rollouts as the cluster allows are in progress.
     WaitingForSlot,
-    /// A user undid our rollout.
+    /// A user undid the config rollout.
     RolledBack,
-    /// Another manager took our marks away twice.
+    /// Another manager removed Lockkeeper's marks twice.
     MarksReverted,
-    /// The API server or an admission webhook refuses our patch.
+    /// The API server or an admission webhook refuses the patch.
     PatchRefused,
-    /// Our patch gets no answer.
+    /// The patch gets no answer.
     PatchFailing,
     /// `mode: Observe`.
     ObserveMode,
     /// `config.onChange: Report`.
     ReportOnly,
-    /// The change is held until nothing else changes for a while.
+    /// The change is held until the quiet time is over.
     QuietTime,
     /// `mode: Freeze`.
     Frozen,
     /// No maintenance window is open.
     WindowClosed,
-    /// Nobody with the right to has approved the change yet.
+    /// The change is not approved yet.
     ApprovalRequired,
-    /// All gates are open; the hold is being taken off.
+    /// All gates are open, and the hold is being removed.
     Releasing,
-    /// The change stays held because its policy says `whenUngoverned: Keep` and governs it no longer.
+    /// No policy governs the workload any longer, and the last one said `whenUngoverned: Keep`.
     KeptUngoverned,
-    /// The steps before are not done.
+    /// Earlier steps are not done.
     StepWaits,
-    /// As many workloads of the policy are under way as `rollout.maxConcurrent` allows.
+    /// As many workloads of the policy are rolling as `rollout.maxConcurrent` allows.
     MaxConcurrent,
     /// Another workload of the policy has failed, and `rollout.onFailure` is Pause.
     OtherFailed,
-    /// The pods are being asked whether they may be ended.
+    /// The pods are being asked whether they may be terminated.
     AskingPods,
-    /// A pod says that it may not be ended.
+    /// A pod answers that it may not be terminated.
     AppGateClosed,
     /// A Ready pod gives no usable answer.
     AppUnreachable,
-    /// Every pod answers that it does not know the path.
+    /// Every pod answers that the path does not exist.
     AppMissing,
     /// The annotation `lockkeeper.dev/app-gate` cannot be read.
     AppGateInvalid,
-    /// The pods were not idle in `prepare.timeout`; they may work for a while.
+    /// The pods were not idle within `prepare.timeout`, and may take work for a while.
     PrepareTimedOut,
     /// The StatefulSet controller waits for a broken pod of a withdrawn revision (kubernetes#67250).
     StuckBehindPod,
-    /// A new pod waits for a volume that an old one has, and the old one for the new one.
+    /// A new pod waits for a volume that an old pod uses, and the old pod is kept until the new one is ready.
     StuckOnVolume,
-    /// A claim that it uses is being deleted, and would go with its pods.
+    /// A claim of the workload is being deleted, and disappears when its pods are terminated.
     ClaimTerminating,
-    /// A claim that it uses has another volume than the one with its data.
+    /// A claim of the workload is bound to another volume than the one with its data.
     VolumeShadowed,
-    /// The policy has gates, and this workload cannot be held: `OnDelete`, or a DaemonSet.
+    /// The policy has gates, and the workload cannot be held: `OnDelete`, or a DaemonSet.
     GatesUnsupported,
 }
 
@@ -258,49 +260,49 @@ pub enum Remark {
     VolatileTemplate,
 }
 
-/// One workload that is not simply up to date.
+/// A workload that is not up to date.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Attention {
-    /// Its kind.
+    /// The kind of the workload.
     pub kind: WorkloadKind,
-    /// Its name.
+    /// The name of the workload.
     pub name: String,
-    /// Where it stands.
+    /// The phase of the workload.
     pub phase: Phase,
-    /// Since when it stands there, for this reason.
+    /// Since when the workload has had this phase and reason.
     #[schemars(with = "k8s_openapi::apimachinery::pkg::apis::meta::v1::Time")]
     pub since: Timestamp,
-    /// Why.
+    /// Why the workload is in this phase.
     pub reason: Reason,
-    /// Why, in words.
+    /// The reason in a sentence, with what to do about it.
     pub message: String,
-    /// The change that waits, if one does.
+    /// The change that waits, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
-    /// What changed, such as `ConfigMap/web-settings[log.level]`; at most 16 entries. Never a value.
+    /// What changed, such as `ConfigMap/web-settings[log.level]`, never a value. At most 16 entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub changed: Vec<String>,
-    /// What its pods said when they were last asked whether they may be ended; at most 10, those that say no first.
+    /// The latest answers of the pods to the question whether they may be terminated. At most 10, with those that answer no first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub answers: Vec<PodAnswer>,
 }
 
-/// What a pod said when it was asked whether it may be ended.
+/// A pod's answer to the question whether it may be terminated.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct PodAnswer {
     /// The pod's name.
     pub pod: String,
-    /// Yes, No, Missing (it does not know the path), Unusable, Hangs, or NotAsked (we could not).
+    /// Yes, No, Missing (the path does not exist), Unusable, Hangs, or NotAsked (Lockkeeper could not ask).
     pub answer: String,
-    /// Since when it says so.
+    /// Since when the pod has given this answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>")]
     pub since: Option<Timestamp>,
-    /// The app's own words, or what is wrong with the answer.
+    /// The text of the answer, or what is wrong with it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub words: String,
 }
@@ -309,16 +311,16 @@ pub struct PodAnswer {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
-    /// What approves or bypasses it: the value of the annotations `lockkeeper.dev/approve` and `lockkeeper.dev/bypass`.
+    /// The id of the change: the value for the annotations `lockkeeper.dev/approve` and `lockkeeper.dev/bypass`.
     pub id: String,
-    /// Who changed the template; empty for a change of config alone, whose author is not known.
+    /// Who changed the template. Empty for a change of config alone, whose author is not known.
     #[serde(default)]
     pub by: String,
-    /// What the change consists of.
+    /// What changed.
     #[serde(default)]
     #[schemars(length(max = 2))]
     pub cause: Vec<ChangeCause>,
-    /// Who approved it; empty if nobody did.
+    /// Who approved the change. Empty if it is not approved.
     #[serde(default)]
     pub approved_by: String,
 }

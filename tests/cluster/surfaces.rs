@@ -88,7 +88,10 @@ async fn the_samples_are_accepted_and_explain_knows_the_fields() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/samples");
     kubectl(&["apply", "-n", &shop.name, "--dry-run=server", "-f", folder]);
     let text = kubectl(&["explain", "upgradepolicies.spec.config.settle"]);
-    assert!(text.contains("Quiet time after the last change"), "{text}");
+    assert!(text.contains("The quiet time after the last change") && text.contains("Default: 2s"), "{text}");
+    let text = kubectl(&["explain", "upgradepolicies.spec.mode"]);
+    assert!(text.contains("Freeze: Hold every change"), "{text}");
+    kubectl(&["get", "lockkeeper", "-n", &shop.name]);
 }
 
 #[tokio::test]
@@ -100,9 +103,9 @@ async fn kubectl_get_tells_the_story() {
     shop.adopted().await;
     let table = kubectl(&["get", "up", "-n", &shop.name]);
     let head: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(head, ["NAME", "WORKLOADS", "UP-TO-DATE", "HELD", "ROLLING", "FAILED", "READY", "ENFORCED", "AGE"]);
+    assert_eq!(head, ["NAME", "MODE", "WORKLOADS", "UP-TO-DATE", "WAITING", "ROLLING", "FAILED", "READY", "ENFORCED", "AGE"]);
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row[..7], ["shop", "1", "1", "0", "0", "0", "True"]);
+    assert_eq!(row[..8], ["shop", "Enforce", "1", "1", "0", "0", "0", "True"]);
     shop.write("app", "key", "new").await;
     shop.rolled("web", 1).await;
     kubectl(&["wait", "--for=condition=UpToDate", "up/shop", "-n", &shop.name, "--timeout=30s"]);

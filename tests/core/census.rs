@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lockkeeper::{api::Phase, core::decision::Census};
+use lockkeeper::{
+    api::{Phase, WorkloadCounts},
+    core::decision::Census,
+};
 use serde_json::{Value, json};
 
 use crate::world::{World, env_key};
@@ -20,6 +23,11 @@ fn adopted(spec: Value) -> World {
 fn census(world: &mut World) -> Census {
     world.act();
     world.decide().census
+}
+
+fn counts(world: &mut World) -> WorkloadCounts {
+    world.act();
+    world.decide().statuses.remove(0).1.workloads
 }
 
 #[test]
@@ -47,6 +55,8 @@ fn config_that_waits_for_no_gate_is_as_old_as_its_first_sight() {
     let counted = census(&mut world);
     assert_eq!(world.stands(), "Limited/LimitReached");
     assert_eq!((counted.oldest_difference, counted.oldest_hold, counted.stale), (Some(seen), None, 1));
+    let counts = counts(&mut world);
+    assert_eq!((counts.waiting_for_gates, counts.limited), (0, 1), "a limit is no gate");
 }
 
 #[test]
@@ -56,6 +66,8 @@ fn what_a_gate_keeps_waiting_is_as_old_as_its_hold() {
     world.act();
     world.later(3).act();
     assert_eq!(world.stands(), "Waiting/ApprovalRequired");
+    let counts = counts(&mut world);
+    assert_eq!((counts.waiting_for_gates, counts.waiting, counts.held), (1, 1, 0));
     let since = census(&mut world).oldest_hold;
     assert!(since.is_some_and(|since| since <= world.now), "{since:?}");
     world.later(600);
@@ -72,4 +84,25 @@ fn a_policy_that_only_observes_has_nothing_that_is_overdue() {
     let counted = census(&mut world);
     assert_eq!(world.stands(), "WouldRoll/ObserveMode");
     assert_eq!((counted.oldest_difference, counted.oldest_hold), (None, None));
+}
+
+#[test]
+fn a_held_template_and_config_behind_the_same_gate_are_one_number_for_users() {
+    let mut world = adopted(json!({"config": {}, "gates": {"approval": "Required"}}));
+    world.later(5).deployment("api", env_key("app", "a"));
+    world.later(5).act();
+    world.later(60).act();
+    assert_eq!(counts(&mut world).waiting_for_gates, 0);
+    world.edit("api", |api| {
+        api["metadata"]["generation"] = json!(2);
+        api["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!("2 by dev");
+        api["metadata"]["annotations"]["lockkeeper.dev/hold-since"] = json!("2026-11-20T09:00:00Z");
+        api["spec"]["paused"] = json!(true);
+        api["spec"]["template"]["spec"]["containers"][0]["image"] = json!("new");
+    });
+    world.config_map("app", &[("a", "2")]);
+    world.act();
+    world.later(3).act();
+    let counts = counts(&mut world);
+    assert_eq!((counts.total, counts.held, counts.waiting, counts.waiting_for_gates), (2, 1, 1, 2), "{counts:?}");
 }

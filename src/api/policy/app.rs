@@ -1,4 +1,4 @@
-//! `gates.app`: how the running pods are asked whether they may be ended.
+//! `gates.app`: how the running pods are asked whether they may be terminated.
 
 use std::{fmt, time::Duration};
 
@@ -9,60 +9,60 @@ use serde::{Deserialize, Serialize};
 use super::ConfigKind;
 use crate::api::Period;
 
-/// How the running pods are asked whether they may be ended.
+/// Asks the running pods whether they may be terminated.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(
     validation = Rule::new("!has(self.tls) || self.scheme == 'HTTPS'").message("gates.app.tls: only with scheme: HTTPS"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AppGate {
-    /// The path that is asked with GET.
+    /// The path that each pod is asked at, with GET.
     #[serde(default = "default_path")]
     #[schemars(length(min = 1, max = 256), pattern(PATH))]
     pub path: String,
-    /// The number or name of a port that the pods declare; absent: the only one that the first container declares.
+    /// The number or name of a port that the pods declare. If absent, the only port that the first container declares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "port_schema")]
     pub port: Option<Port>,
-    /// HTTP, or HTTPS: without `tls` encrypted but not verified, as kubelet's probes.
+    /// How a pod is connected to.
     #[serde(default)]
     pub scheme: Scheme,
-    /// How long one request may take.
+    /// The timeout of one request.
     #[serde(default = "default_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10s')").message("gates.app.timeout: from 100ms to 10s"))]
     pub timeout: Period,
-    /// From the beginning of one round of questions to the next.
+    /// The time from the start of one round of requests to the start of the next.
     #[serde(default = "default_period")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')").message("gates.app.period: from 1s to 10m"))]
     pub period: Period,
-    /// In so many rounds in a row every pod must say yes.
+    /// The number of consecutive rounds in which every pod must answer yes.
     #[serde(default = "default_successes")]
     #[schemars(range(min = 1, max = 10))]
     pub successes: u32,
-    /// Which answer is a yes.
+    /// Which answer means yes.
     #[serde(default)]
     pub open_when: OpenWhen,
-    /// Workload: when all pods agree, all roll. Pod (only StatefulSets): pod by pod, each asked before its turn.
+    /// Whether all pods must agree before the first is replaced, or each pod before it is replaced itself.
     #[serde(default)]
     pub scope: Scope,
-    /// What a Ready pod counts as that gives no usable answer: refused, timed out, an error, not what was expected.
+    /// What it means if a Ready pod gives no usable answer: the connection is refused, the request times out, or the answer is an error or has another form.
     #[serde(default)]
     pub when_unreachable: Otherwise,
-    /// What it means when every pod answers 404, 405 or 501: this app does not speak the protocol.
+    /// What it means if every pod answers 404, 405 or 501, because the app does not implement the protocol.
     #[serde(default)]
     pub when_missing: Otherwise,
-    /// When no pod has been Ready or answered for this long, nobody is left to ask, and the gate opens.
+    /// If no pod has been Ready and none has answered for this long, the app is broken and the gate opens.
     #[serde(default = "default_broken_after")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("gates.app.brokenAfter: from 1s to 24h"))]
     pub broken_after: Period,
-    /// Sent with every request.
+    /// Headers that are sent with every request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub headers: Vec<Header>,
-    /// How the pods are verified under HTTPS.
+    /// How the pods' certificates are verified. Only with `scheme: HTTPS`. If absent, they are not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Pods are asked to take no new work before they are asked whether they may be ended. Absent: they are not.
+    /// Asks the pods to take no new work before they are asked whether they may be terminated. If absent, they are not asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepare: Option<Prepare>,
 }
@@ -93,30 +93,30 @@ impl fmt::Display for Port {
     }
 }
 
-/// How a pod is talked to.
+/// How a pod is connected to.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Scheme {
-    /// In the clear.
+    /// Not encrypted.
     #[default]
     Http,
-    /// Encrypted.
+    /// Encrypted. Without `tls`, certificates are not verified, as in the kubelet's probes.
     Https,
 }
 
-/// Which answer is a yes.
+/// Which answer means yes.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenWhen {
-    /// One of these.
+    /// The HTTP status codes that can mean yes.
     #[serde(default = "default_status")]
     #[schemars(length(min = 1, max = 8), inner(range(min = 200, max = 599)), extend("x-kubernetes-list-type" = "set"))]
     pub status: Vec<u16>,
-    /// A JSON pointer (RFC 6901) into the answer, such as `/isUpgradeable`. Absent: the status decides.
+    /// A JSON pointer (RFC 6901) into the answer, such as `/isUpgradeable`. If absent, the status code decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), pattern("^(/([^/~]|~[01])*)+$"))]
     pub field: Option<String>,
-    /// What the field must be equal to; any JSON value.
+    /// The value that the field must have to mean yes. Any JSON value.
     #[serde(default = "default_equals")]
     #[schemars(schema_with = "any_schema")]
     pub equals: serde_json::Value,
@@ -128,27 +128,27 @@ impl Default for OpenWhen {
     }
 }
 
-/// Who must agree before what.
+/// Which pods must agree before which is terminated.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// All pods, before the first is ended.
+    /// All pods must agree before the first is terminated.
     #[default]
     Workload,
-    /// Each pod, before it is ended.
+    /// Each pod is asked before its own turn. Only for StatefulSets.
     Pod,
 }
 
-/// What counts where there is no answer.
+/// What a missing answer means.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Otherwise {
-    /// As a no.
+    /// It counts as no. The change stays held.
     #[default]
     Hold,
-    /// As a yes.
+    /// It counts as yes.
     Open,
 }
 
-/// A header, its value given or taken from a Secret that bears the label `lockkeeper.dev/gate-credential: "true"`.
+/// A header. Its value is given here, or read from a Secret with the label `lockkeeper.dev/gate-credential: "true"`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(
     validation = Rule::new("has(self.value) != has(self.secretKeyRef)").message("gates.app.headers: each has exactly one of value and secretKeyRef"),
@@ -156,14 +156,14 @@ pub enum Otherwise {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
-    /// Its name.
+    /// The name of the header.
     #[schemars(length(min = 1, max = 64), pattern("^[-A-Za-z0-9!#$%&'*+.^_`|~]+$"))]
     pub name: String,
-    /// Its value; no secret.
+    /// The value of the header. Do not put a secret here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), pattern("^[ -~]*$"))]
     pub value: Option<String>,
-    /// Where its value is. Sent only to pods that are verified by `tls`, unless the chart allows it otherwise.
+    /// The key of a Secret that holds the value. It is sent only to pods that `tls` verifies, unless the chart allows more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
 }
@@ -172,21 +172,21 @@ pub struct Header {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRef {
-    /// The Secret, in the policy's namespace.
+    /// The name of the Secret, in the policy's namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key.
+    /// The key in the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
 
-/// How pods are verified under HTTPS.
+/// How the pods' certificates are verified.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// Where the certificates of the authorities are that sign the pods' certificates.
+    /// The ConfigMap or Secret with the certificates of the authorities (CAs) that sign the pods' certificates.
     pub ca_ref: CaRef,
-    /// The name that their certificates are for; absent: the pod's address.
+    /// The name that the certificates are issued for. If absent, the pod's IP address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub server_name: Option<String>,
@@ -196,12 +196,12 @@ pub struct Tls {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CaRef {
-    /// ConfigMap or Secret, in the policy's namespace.
+    /// The kind of the object, which is in the policy's namespace.
     pub kind: ConfigKind,
-    /// Its name.
+    /// The name of the object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key.
+    /// The key in the object.
     #[serde(default = "default_ca_key")]
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
@@ -211,11 +211,11 @@ pub struct CaRef {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Prepare {
-    /// The path of POST, which asks for it, and of DELETE, which withdraws it.
+    /// The path for POST, which asks a pod to take no new work, and for DELETE, which withdraws that.
     #[serde(default = "default_prepare_path")]
     #[schemars(length(min = 1, max = 256), pattern(PATH))]
     pub path: String,
-    /// When the gate has not opened for this long, the pods may take work again, for as long; then it is tried again.
+    /// If the gate has not opened after this time, the pods may take work again for the same time. Then they are asked again.
     #[serde(default = "default_prepare_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("gates.app.prepare.timeout: from 1s to 24h"))]
     pub timeout: Period,
@@ -269,7 +269,7 @@ fn default_ca_key() -> String {
 
 fn port_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
-        "description": "The number or name of a port that the pods declare; absent: the only one that the first container declares.",
+        "description": "The number or name of a port that the pods declare. If absent, the only port that the first container declares.",
         "x-kubernetes-int-or-string": true,
         "x-kubernetes-validations": [{
             "rule": "type(self) == int ? self >= 1 && self <= 65535 : self.matches('^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$')",
@@ -280,7 +280,7 @@ fn port_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 fn any_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
-        "description": "What the field must be equal to: any JSON value, such as true or a text.",
+        "description": "The value that the field must have to mean yes. Any JSON value, such as true or a string.",
         "x-kubernetes-preserve-unknown-fields": true
     })
 }

@@ -16,29 +16,29 @@ use crate::api::Period;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigSpec {
-    /// Rollout: roll the workloads that read it. Report: only say so.
+    /// What happens when config changes.
     #[serde(default)]
     pub on_change: OnChange,
 
-    /// Quiet time after the last change before acting, so that several changes are one rollout.
+    /// The quiet time after the last change, so that several changes cause one rollout.
     #[serde(default = "default_settle")]
     pub settle: Period,
 
-    /// Act at the latest this long after the first change, however many follow.
+    /// The longest wait after the first change, however many changes follow.
     #[serde(default = "default_settle_limit")]
     pub settle_limit: Period,
 
-    /// What the app reads by itself, without its pod template naming it. A name or a key may be a glob; what is absent counts as empty.
+    /// Config that the app reads although its pod template does not name it, for example through the API. A missing object counts as empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub include: Vec<ConfigPattern>,
 
-    /// What the pod template names but whose changes roll nothing; same form.
+    /// Config that the pod template names, but whose changes roll nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub exclude: Vec<ConfigPattern>,
 
-    /// How many config rollouts one workload may have; beyond it changes are reported and wait.
+    /// How many config rollouts one workload may have in a window of time. Further changes wait, and are reported.
     #[serde(default)]
     pub limit: Limit,
 }
@@ -56,13 +56,13 @@ impl Default for ConfigSpec {
     }
 }
 
-/// What becomes of a config change.
+/// What happens when config changes.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnChange {
     /// The workloads that read it are rolled.
     #[default]
     Rollout,
-    /// It is reported.
+    /// The change is only reported.
     Report,
 }
 
@@ -84,31 +84,31 @@ impl fmt::Display for ConfigKind {
     }
 }
 
-/// ConfigMaps or Secrets by name, and optionally only some of their keys; `*` and `?` match as in a shell.
+/// ConfigMaps or Secrets by name, and optionally only some of their keys. `*` and `?` match as in a shell.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigPattern {
-    /// ConfigMap or Secret.
+    /// The kind of the object.
     pub kind: ConfigKind,
-    /// Name or glob.
+    /// The name of the object, or a pattern.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[-a-z0-9.*?]+$')").message("name: lower-case letters, digits, '-' and '.', and the wildcards '*' and '?'"))]
     pub name: String,
-    /// Keys or globs; absent: all keys.
+    /// Keys, or patterns of keys. If absent, all keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 253), pattern(r"^[-A-Za-z0-9._*?]+$")))]
     pub keys: Vec<String>,
 }
 
-/// So many rollouts in so long a time.
+/// How many rollouts are allowed in a window of time.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Limit {
-    /// Config rollouts of one workload within the window.
+    /// The maximum number of config rollouts of one workload within the window.
     #[serde(default = "default_limit_max")]
     #[schemars(range(min = 1, max = 100))]
     pub max: u32,
-    /// The window; it moves along.
+    /// The length of the window, which ends now.
     #[serde(default = "default_limit_window")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("limit.window: from 1s to 168h"))]
     pub window: Period,

@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 use super::AppGate;
 use crate::api::Period;
 
-/// What a change waits for; all that are set must be open.
+/// What a change waits for. All gates that are set must be open.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct GatesSpec {
-    /// Which changes ask windows, approval and the app; freeze, steps and limits always count.
+    /// The changes that wait for windows, approval and the app. Mode Freeze, steps and limits apply to every change.
     #[serde(default = "default_applies_to")]
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub applies_to: Vec<ChangeCause>,
 
-    /// When changes may go through. Open while one Allow window is; Deny wins; with Deny windows only, otherwise open.
+    /// When changes may be released: while at least one Allow window is open, and no Deny window is. Without Allow windows, any time outside of the Deny windows. If absent, any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub windows: Vec<WindowSpec>,
 
-    /// Whether somebody with the right to must approve each change.
+    /// Whether a user must approve each change.
     #[serde(default)]
     pub approval: Approval,
 
-    /// The running pods are asked whether they may be ended. Absent: they are not.
+    /// Asks the running pods whether they may be terminated. If absent, they are not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppGate>,
 }
@@ -41,26 +41,26 @@ impl GatesSpec {
 /// What a change consists of.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeCause {
-    /// The pod template.
+    /// The pod template changed.
     Template,
-    /// The config it reads.
+    /// The config that the workload reads changed.
     Config,
 }
 
-/// A window that opens again and again.
+/// A recurring window of time.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct WindowSpec {
-    /// Allow: changes may go through while it is open. Deny: they may not.
+    /// Whether changes may be released while the window is open.
     #[serde(default, rename = "type")]
     pub type_: WindowType,
-    /// When it opens: five cron fields (minute, hour, day of month, month, day of week), such as `0 2 * * 1-5`.
+    /// When the window opens: five cron fields (minute, hour, day of month, month, day of week), such as `0 2 * * 1-5`.
     #[schemars(length(min = 9, max = 128))]
     pub schedule: String,
-    /// How long it stays open.
+    /// How long the window stays open.
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('744h')").message("windows.duration: from 1m to 744h (31 days)"))]
     pub duration: Period,
-    /// The time zone of the schedule by its IANA name, such as `Europe/Zurich`. Absent: UTC.
+    /// The time zone of the schedule, by its IANA name such as `Europe/Zurich`. If absent, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
@@ -69,22 +69,22 @@ pub struct WindowSpec {
 /// What an open window means.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WindowType {
-    /// Changes may go through.
+    /// Changes may be released while it is open.
     #[default]
     Allow,
-    /// They may not.
+    /// No change is released while it is open.
     Deny,
 }
 
 /// Whose approval a change needs.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Approval {
-    /// None.
+    /// No approval is needed.
     #[default]
     NotRequired,
-    /// Somebody's who has the verb `approve` on `upgradepolicies`.
+    /// A user with the verb `approve` on `upgradepolicies` must approve.
     Required,
-    /// The same, and not that of who changed the template.
+    /// As Required, and the approver must not be a user who changed the template.
     RequiredFromOther,
 }
 

@@ -23,10 +23,10 @@ pub use self::{
     volumes::{ExclusiveClaims, Protection, Readopt, VolumesSpec, default_orphaned_after},
 };
 
-/// What a namespace's workloads may expect of an upgrade.
+/// How the selected workloads of this namespace are upgraded.
 ///
-/// Put it next to Deployments, StatefulSets and DaemonSets. A section that is absent is off; an empty one (`config: {}`)
-/// switches it on with its defaults.
+/// Put the policy next to Deployments, StatefulSets and DaemonSets. A section that is absent is off. An empty section (`config: {}`)
+/// turns it on with its defaults.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "lockkeeper.dev",
@@ -36,26 +36,32 @@ pub use self::{
     singular = "upgradepolicy",
     shortname = "up",
     category = "all",
+    category = "lockkeeper",
     namespaced,
     status = "UpgradePolicyStatus",
-    doc = "How the workloads it selects are upgraded: which config changes roll them, what a changed template waits for, and what a user reads about it.",
+    doc = "UpgradePolicy says how the workloads that it selects are upgraded: which config changes roll them, and what a changed pod template waits for. Its status says where each workload stands, and why.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters, so that it fits a label"),
+    printcolumn(json_path = ".spec.mode", name = "Mode", type_ = "string", description = "Whether the policy enforces, observes or freezes"),
     printcolumn(json_path = ".status.workloads.total", name = "Workloads", type_ = "integer", description = "Workloads that this policy governs"),
-    printcolumn(json_path = ".status.workloads.upToDate", name = "Up-to-date", type_ = "integer", description = "Of these, up to date and done"),
-    printcolumn(json_path = ".status.workloads.held", name = "Held", type_ = "integer", description = "Of these, with a changed template that is held"),
-    printcolumn(json_path = ".status.workloads.rolling", name = "Rolling", type_ = "integer", description = "Of these, rolling now"),
-    printcolumn(json_path = ".status.workloads.failed", name = "Failed", type_ = "integer", description = "Of these, failed to roll out"),
-    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].status"#, name = "Ready", type_ = "string", description = "Whether the spec is accepted and acted on"),
-    printcolumn(json_path = r#".status.conditions[?(@.type=="HoldsEnforced")].status"#, name = "Enforced", type_ = "string", description = "Whether admission holds every workload it should; empty where nothing needs holding"),
+    printcolumn(json_path = ".status.workloads.upToDate", name = "Up-to-date", type_ = "integer", description = "Governed workloads that are up to date, with their rollout complete"),
+    printcolumn(json_path = ".status.workloads.waitingForGates", name = "Waiting", type_ = "integer", description = "Governed workloads with a change, of template or config, that waits for a gate"),
+    printcolumn(json_path = ".status.workloads.rolling", name = "Rolling", type_ = "integer", description = "Governed workloads with a rollout in progress"),
+    printcolumn(json_path = ".status.workloads.failed", name = "Failed", type_ = "integer", description = "Governed workloads whose rollout failed"),
+    printcolumn(json_path = r#".status.conditions[?(@.type=="Ready")].status"#, name = "Ready", type_ = "string", description = "Whether the spec is accepted and in use"),
+    printcolumn(json_path = r#".status.conditions[?(@.type=="HoldsEnforced")].status"#, name = "Enforced", type_ = "string", description = "Whether admission holds every workload that it should hold; empty if the policy holds nothing"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
-    printcolumn(json_path = ".status.volumes.orphaned", name = "Orphaned", type_ = "integer", priority = 1, description = "Claims that nothing refers to, and volumes whose claim is gone"),
-    printcolumn(json_path = ".status.attention[0].reason", name = "Reason", type_ = "string", priority = 1, description = "Why the most urgent workload is not simply up to date"),
-    printcolumn(json_path = ".status.attention[0].message", name = "Message", type_ = "string", priority = 1)
+    printcolumn(json_path = ".status.workloads.settling", name = "Settling", type_ = "integer", priority = 1, description = "Governed workloads whose config changed a moment ago"),
+    printcolumn(json_path = ".status.workloads.limited", name = "Limited", type_ = "integer", priority = 1, description = "Governed workloads that reached their limit of config rollouts"),
+    printcolumn(json_path = ".status.workloads.waitsForUser", name = "Waits-for-user", type_ = "integer", priority = 1, description = "Governed workloads whose own spec keeps the rollout from continuing: paused, a partition, OnDelete"),
+    printcolumn(json_path = ".status.workloads.would", name = "Would-change", type_ = "integer", priority = 1, description = "Governed workloads that would be rolled or held if the policy enforced"),
+    printcolumn(json_path = ".status.volumes.orphaned", name = "Orphaned", type_ = "integer", priority = 1, description = "Protected claims that nothing uses, and volumes whose claim is gone"),
+    printcolumn(json_path = ".status.attention[0].reason", name = "Reason", type_ = "string", priority = 1, description = "Why the most urgent workload is not up to date"),
+    printcolumn(json_path = ".status.attention[0].message", name = "Message", type_ = "string", priority = 1, description = "The same in a sentence")
 )]
 #[x_kube(validation = Rule::new("!has(self.gates) || !has(self.gates.app) || self.gates.app.scope != 'Pod' || 'StatefulSet' in self.kinds").message("spec.gates.app.scope: Pod needs StatefulSet among spec.kinds"))]
 #[serde(rename_all = "camelCase")]
 pub struct UpgradePolicySpec {
-    /// Labels of workloads in this namespace; `{}` selects all of them.
+    /// Selects workloads in this namespace by their labels. `{}` selects all of them.
     #[x_kube(
         validation = Rule::new("!has(self.matchLabels) || self.matchLabels.size() <= 64").message("spec.selector.matchLabels: at most 64 labels"),
         validation = Rule::new("!has(self.matchLabels) || self.matchLabels.all(k, k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))").message("spec.selector.matchLabels: keys must be label keys, such as app or example.com/tier"),
@@ -65,40 +71,40 @@ pub struct UpgradePolicySpec {
     #[schemars(schema_with = "selector_schema")]
     pub selector: LabelSelector,
 
-    /// Which kinds of workloads; DaemonSet may be added.
+    /// The kinds of workloads that the policy governs.
     #[serde(default = "default_kinds")]
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub kinds: Vec<WorkloadKind>,
 
-    /// Whether workloads that another controller owns are governed too.
+    /// Whether the policy also governs workloads that another controller owns.
     #[serde(default)]
     pub include_owned: IncludeOwned,
 
-    /// Where two policies select a workload the higher one governs it, then the first by name.
+    /// If several policies select a workload, the one with the highest priority governs it. Among equals, the first by name does.
     #[serde(default)]
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: i32,
 
-    /// Enforce: act. Observe: roll and hold nothing, report what would be done. Freeze: let nothing through.
+    /// What the policy does with the changes that it sees.
     #[serde(default)]
     pub mode: Mode,
 
-    /// What becomes of a held change when its workload stops being governed: it is released, or it stays held until somebody bypasses it.
+    /// What happens to a held change when no policy governs its workload any longer.
     #[serde(default)]
     pub when_ungoverned: WhenUngoverned,
 
-    /// Changes in ConfigMaps and Secrets roll the workloads that read them. Absent: off.
+    /// Rolls workloads when the ConfigMaps and Secrets that they read change. If absent, config changes roll nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigSpec>,
 
-    /// What a change waits for before the first pod is touched. Absent: nothing.
+    /// What a change waits for before the first pod is replaced. If absent, changes wait for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates: Option<GatesSpec>,
 
-    /// How rollouts are made and followed.
+    /// In which order, and how many at a time, workloads are rolled, and when a rollout has failed. If absent, the defaults apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSpec>,
-    /// What keeps the data of its workloads safe.
+    /// Protects the data of the workloads, and keeps rollouts from deadlocking on a volume. If absent, volumes are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<VolumesSpec>,
 }
@@ -166,32 +172,32 @@ impl fmt::Display for WorkloadKind {
 /// Whether workloads that another controller owns are governed.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IncludeOwned {
-    /// They are left to their owner.
+    /// Owned workloads are left to their owner.
     #[default]
     Never,
-    /// They are governed like all others.
+    /// Owned workloads are governed like all others.
     Always,
 }
 
-/// What a policy does with what it sees.
+/// What a policy does with the changes that it sees.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Act.
+    /// Roll and hold as the policy says.
     #[default]
     Enforce,
     /// Roll and hold nothing; report.
     Observe,
-    /// Hold every change, whatever the gates say; a revert passes.
+    /// Hold every change, whatever the gates say. A revert is released immediately.
     Freeze,
 }
 
-/// What becomes of a held change when its workload stops being governed.
+/// What happens to a held change when no policy governs its workload any longer.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum WhenUngoverned {
-    /// It is released.
+    /// The change is released.
     #[default]
     Release,
-    /// It stays held until somebody bypasses it, or a policy takes over.
+    /// The change stays held until a user bypasses it, or another policy governs the workload.
     Keep,
 }
 
@@ -208,7 +214,7 @@ const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
-        "description": "Labels of workloads in this namespace; {} selects all of them.",
+        "description": "Selects workloads in this namespace by their labels. {} selects all of them.",
         "x-kubernetes-map-type": "atomic",
         "properties": {
             "matchLabels": {
@@ -219,7 +225,7 @@ fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
             },
             "matchExpressions": {
                 "type": "array",
-                "description": "Requirements on labels; all must hold.",
+                "description": "Requirements on labels. A workload must meet all of them.",
                 "maxItems": 32,
                 "x-kubernetes-list-type": "atomic",
                 "items": {
@@ -227,13 +233,13 @@ fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                     "required": ["key", "operator"],
                     "properties": {
                         "key": { "type": "string", "maxLength": 317, "pattern": LABEL_KEY, "description": "The label's key." },
-                        "operator": { "type": "string", "maxLength": 16, "description": "In, NotIn, Exists or DoesNotExist." },
+                        "operator": { "type": "string", "maxLength": 16, "description": "How the label relates to the values: In, NotIn, Exists or DoesNotExist." },
                         "values": {
                             "type": "array",
                             "maxItems": 64,
                             "x-kubernetes-list-type": "atomic",
                             "items": { "type": "string", "maxLength": 63, "pattern": LABEL_VALUE },
-                            "description": "For In and NotIn."
+                            "description": "The values that In and NotIn compare with. Exists and DoesNotExist have none."
                         }
                     }
                 }

@@ -10,42 +10,42 @@ use serde::{Deserialize, Serialize};
 use super::selector_schema;
 use crate::api::Period;
 
-/// How rollouts are made and followed.
+/// In which order, and how many at a time, workloads are rolled, and when a rollout has failed.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutSpec {
-    /// Config: a config change of one workload of this policy rolls them all.
+    /// Whether a config change of one workload rolls all workloads of the policy.
     #[serde(default)]
     pub together: Together,
-    /// No progress for this long: the rollout counts as failed.
+    /// A rollout without progress for this long has failed.
     #[serde(default = "default_deadline")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('168h')").message("rollout.deadline: from 1s to 168h"))]
     pub deadline: Period,
-    /// Workloads of this policy that may be under way at once; absent: any number.
+    /// How many workloads of the policy may roll at the same time. If absent, any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent: Option<u32>,
-    /// In which order workloads go: those of a step when those of all steps before are done. A workload is in the first step that selects it;
-    /// one in no step waits for none. Nobody waits for one that its own user keeps from going on (`paused`, a partition).
+    /// The order of workloads. The workloads of a step may roll when those of all earlier steps are done. A workload belongs to the first step
+    /// that selects it, and to none if no step does. Later steps do not wait for a workload that its own spec stops (`paused`, a partition).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub steps: Vec<StepSpec>,
-    /// After another workload of the policy has failed, does this one wait, or go on? A cure of the failed one waits for nobody.
+    /// What the other workloads of the policy do after the rollout of one has failed. A fix of the failed workload does not wait.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
 
-/// Workloads that go together.
+/// Workloads that roll in the same step.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct StepSpec {
-    /// Its name, for messages.
+    /// The name of the step, for messages.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Labels of its workloads.
+    /// Selects the workloads of the step by their labels.
     #[schemars(schema_with = "selector_schema")]
     pub selector: LabelSelector,
-    /// Previous: its workloads are rolled whenever those of the step before have rolled, for whatever cause.
+    /// What rolls the workloads of the step, besides changes of their own.
     #[serde(default)]
     pub restart_with: RestartWith,
 }
@@ -53,30 +53,30 @@ pub struct StepSpec {
 /// What rolls the workloads of a step besides changes of their own.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartWith {
-    /// Nothing.
+    /// Nothing else.
     #[default]
     Nothing,
-    /// A rollout of the step before.
+    /// Every rollout of the previous step, whatever its cause.
     Previous,
 }
 
 /// What a failed rollout means for the other workloads.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// They wait.
+    /// The others wait.
     #[default]
     Pause,
-    /// They go on.
+    /// The others continue.
     Continue,
 }
 
 /// Which workloads of a policy roll together.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Together {
-    /// Each by itself.
+    /// Each workload is rolled for its own config.
     #[default]
     None,
-    /// A config change of one rolls all.
+    /// A config change of one workload rolls all of them.
     Config,
 }
 

@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Period;
 
-/// What keeps the data of workloads safe.
+/// Protects the data of workloads, and keeps rollouts from deadlocking on a volume.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct VolumesSpec {
-    /// What becomes of a Deployment whose rollouts could run two pods on a claim that only one may hold (ReadWriteOnce, ReadWriteOncePod).
+    /// What to do about a Deployment whose rollout could run two pods on an exclusive claim (ReadWriteOnce, ReadWriteOncePod).
     #[serde(default)]
     pub exclusive_claims: ExclusiveClaims,
-    /// Whether the data is kept whatever is deleted. Absent: Retain, except for a StatefulSet whose own retention policy says Delete.
+    /// Whether data is kept when the objects that it belongs to are deleted. If absent, Retain; or None for a StatefulSet whose own retention policy says Delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
-    /// Whether a claim that is made anew under the same name gets the volume that is left of the one before.
+    /// Whether a new claim gets the volume that an earlier claim of the same name left behind.
     #[serde(default)]
     pub readopt: Readopt,
-    /// A retained claim that nothing refers to for so long counts as orphaned.
+    /// A protected claim that nothing has used for this long counts as orphaned.
     #[serde(default = "default_orphaned_after")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('8760h')").message("volumes.orphanedAfter: at most 8760h"))]
     pub orphaned_after: Period,
 }
 
-/// What becomes of a Deployment whose rollouts could run two pods on an exclusive claim.
+/// What to do about a Deployment whose rollout could run two pods on an exclusive claim.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExclusiveClaims {
     /// Its strategy becomes Recreate where two pods would block each other, or mount the claim twice.
@@ -35,9 +35,9 @@ pub enum ExclusiveClaims {
     WhenUnsafe,
     /// Its strategy becomes Recreate wherever its claim is exclusive.
     Recreate,
-    /// It is reported.
+    /// The strategy is left alone, and the danger is reported.
     Report,
-    /// Nothing.
+    /// The strategy is left alone.
     Ignore,
 }
 
@@ -46,20 +46,20 @@ pub enum ExclusiveClaims {
 pub enum Protection {
     /// The volume outlives its claim.
     Retain,
-    /// The deletion of the claim and of its namespace is refused too, where the platform allows that: namespaces with the label
-    /// `lockkeeper.dev/allow-deny: "true"`. Elsewhere the same as Retain, and reported.
+    /// As Retain, and the deletion of the claim and its namespace is refused. Needs the label `lockkeeper.dev/allow-deny: "true"` on the
+    /// namespace; without it, Deny is the same as Retain, and that is reported.
     Deny,
-    /// It is not. What was protected before stays so until that is given up for each claim.
+    /// Nothing is protected. Claims that are protected already stay so until `kubectl lockkeeper volumes unprotect` is run for each.
     None,
 }
 
-/// Whether data is found again.
+/// Whether a new claim gets the volume of an earlier one.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Readopt {
-    /// By a claim of the same name in the very same namespace.
+    /// A claim of the same name in the same namespace gets the volume. A namespace that was deleted and created again is another namespace.
     #[default]
     SameNamespace,
-    /// Only by hand.
+    /// Only `kubectl lockkeeper volumes readopt` gives the volume to a claim.
     Never,
 }
 

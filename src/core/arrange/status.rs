@@ -33,6 +33,7 @@ impl Assessments<'_> {
                 continue;
             }
             count(&mut status.workloads, found.phase, 1);
+            status.workloads.waiting_for_gates += u32::from(waits_for_gates(found));
             unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
             if found.unmarked {
                 unmarked.push(id.to_string());
@@ -113,6 +114,11 @@ fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
     answers.sort_by(|a, b| (a.answer != "No", a.answer == "Yes", &a.pod).cmp(&(b.answer != "No", b.answer == "Yes", &b.pod)));
     answers.truncate(ANSWERS_LIMIT);
     answers
+}
+
+/// Whether a change of template or config waits for a gate.
+fn waits_for_gates(found: &Assessment) -> bool {
+    found.phase == Phase::Held || (found.phase == Phase::Waiting && found.closed.is_some())
 }
 
 fn count(counts: &mut WorkloadCounts, phase: Phase, workloads: u32) {
