@@ -24,6 +24,8 @@ pub const HOLD: &str = "lockkeeper.dev/hold";
 pub const DECLARED_PAUSED: &str = "lockkeeper.dev/declared-paused";
 /// On a held StatefulSet, by admission: what the manifest last asked for as partition.
 pub const DECLARED_PARTITION: &str = "lockkeeper.dev/declared-partition";
+/// On a held workload, by admission: `<declared> of <running>`, the fewer replicas that its manifest asks for and that wait for the release.
+pub const DECLARED_REPLICAS: &str = "lockkeeper.dev/declared-replicas";
 /// On a workload, by the operator: since when a change waits.
 pub const HOLD_SINCE: &str = "lockkeeper.dev/hold-since";
 /// On a workload, by the operator: the id of a config change that waits for gates.

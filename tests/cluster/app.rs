@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, env, eventually, finish_work, named, operator, start_work, switch};
+use crate::support::{HOLDABLE, Shop, env, eventually, finish_work, mark, named, operator, start_work, switch};
 
 /// A policy that asks the pods every second.
 pub fn asks(more: Value) -> Value {
@@ -51,6 +51,40 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         conditions.any(|one| one["type"] == "GatesVerified" && one["status"] == "True")
     };
     eventually("the gates are verified", || shop.status(), verified).await;
+}
+
+#[tokio::test]
+async fn p6_p8_fewer_replicas_in_a_held_write_end_no_pod_before_the_release() {
+    let _operator = operator();
+    let shop = Shop::asking("fewer", json!({})).await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        shop.app(kind, name, 3).await;
+        let pods = shop.reachable(name).await;
+        assert!(pods.iter().all(|(_, address)| start_work(address, 600.0)));
+        let before = shop.pods(name).await;
+        // A chart that says 1, again and again, while three run.
+        let manifest = shop.app_manifest(kind, name, 1, "v2");
+        let replicas = || async { shop.get(kind, name).await["spec"]["replicas"].clone() };
+        for _ in 0..2 {
+            shop.apply(&manifest);
+            let said = shop.run("kubectl", &["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&manifest));
+            assert!(said.success, "{}", said.text);
+            assert_eq!(replicas().await, 3, "{kind}");
+        }
+        let entry = shop.waits(kind, name, "AppGateClosed").await;
+        let message = entry["message"].as_str().unwrap();
+        assert!(
+            message.contains("Its replicas stay at 3 until then: the 1 that its manifest asks for comes with the release"),
+            "{message}"
+        );
+        assert_eq!(shop.pods(name).await, before, "no pod was ended");
+        pods.iter().for_each(|(_, address)| finish_work(address));
+        shop.runs(kind, name, "v2", 1).await;
+        assert_eq!(replicas().await, 1, "{kind}");
+        assert_eq!(mark(&shop.get(kind, name).await, "declared-replicas"), None);
+        shop.all_ended_idle(name);
+    }
 }
 
 #[tokio::test]

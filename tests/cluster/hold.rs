@@ -293,6 +293,7 @@ async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_ri
                 "declared-paused",
                 "declared-partition",
                 "declared-strategy",
+                "declared-replicas",
                 "partition",
                 "volume-access",
                 "config",

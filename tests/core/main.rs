@@ -7,6 +7,7 @@ mod census;
 mod clock;
 mod gates;
 mod governs;
+mod holds;
 mod lease;
 mod pitfalls;
 mod progress;

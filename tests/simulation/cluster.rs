@@ -20,7 +20,7 @@ use crate::{
     operator::{Fault, NOT_LEADING, Operator},
     order::{self, Order},
     scenes::{At, Scene, image_of_pod, manifest, policy},
-    truth::{Known, Truth, hold, image, mark},
+    truth::{Known, Truth, hold, image, mark, waiting},
     volumes::{self, Kept},
 };
 
@@ -394,6 +394,12 @@ impl Cluster {
             self.seen.agreed += usize::from(self.scene.asks() && patch.purpose == Purpose::Release(Release::GatesOpen));
         }
         let Some(id) = hold(&before).filter(|_| hold(&after).is_none()) else { return Ok(()) };
+        if let Some(declared) = waiting(&before).filter(|declared| after["spec"]["replicas"] != *declared) {
+            return Err(format!(
+                "P10: {kind}/{name} was let through, and has {} replicas, not the {declared} asked for",
+                after["spec"]["replicas"]
+            ));
+        }
         let held = image(&before);
         if self.truth.known[&at].approvals.contains(&(id.to_owned(), held.clone())) {
             self.seen.approved += 1;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::{
     apps::Apps,
     operator::{Heard, Operator, Shown},
-    truth::{hold, mark},
+    truth::{hold, mark, waiting},
 };
 
 /// What was found of a request when it was decided on.
@@ -114,7 +114,11 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
         "StatefulSet" => wanted,
         _ => i64::MAX,
     };
-    let ends: Vec<_> = of_workload().filter(|pod| runs(pod) != newest && range.contains(&ordinal_from(pod, &kind))).collect();
+    // Fewer replicas that come with the release take some of any template. With a template that is none they are a scale like any other.
+    let fewer = waiting(object).filter(|_| releases && patch.purpose != Purpose::Release(Release::Unchanged));
+    let scaled = |pod: &Value| fewer.is_some_and(|fewer| kind != "StatefulSet" || ordinal(pod) >= fewer as i64);
+    let changes = |pod: &Value| runs(pod) != newest && range.contains(&ordinal_from(pod, &kind));
+    let ends: Vec<_> = of_workload().filter(|pod| scaled(pod) || changes(pod)).collect();
     let question = Question {
         gate,
         heard: &operator.heard,
@@ -133,8 +137,9 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
         // A broken pod that the controller waits for takes those above it along, which would wait for it for ever.
         let broken = |pod: &&&Value| !ready_moved(pod).0 && ready_moved(pod).1 + gate.broken_after.length() <= now;
         let stuck = patch.purpose == Purpose::Step && ends.iter().min_by_key(|pod| ordinal(pod)).is_some_and(|pod| broken(&pod));
-        if ends.len() > 1 && !stuck {
-            judgement.wrong = Some(format!("{} pods would go in one step", ends.len()));
+        let one_by_one = ends.iter().filter(|pod| !scaled(pod)).count();
+        if one_by_one > 1 && !stuck {
+            judgement.wrong = Some(format!("{one_by_one} pods would go in one step"));
         }
         // Its own earlier turns: whoever went before must be back.
         if mark(object, "partition").is_some() && !rolls && !stuck {

@@ -130,8 +130,16 @@ fn is_noticed(scene: Scene, twin: Twin, fault: Option<Fault>) -> bool {
 
 #[test]
 fn the_simulation_sees_when_a_guard_is_missing() {
-    for rule in [Rule::Hold, Rule::Reassert, Rule::RenewId, Rule::RestoreDeclared, Rule::PutMarksBack, Rule::StripStale, Rule::CheckRights]
-    {
+    for rule in [
+        Rule::Hold,
+        Rule::HoldReplicas,
+        Rule::Reassert,
+        Rule::RenewId,
+        Rule::RestoreDeclared,
+        Rule::PutMarksBack,
+        Rule::StripStale,
+        Rule::CheckRights,
+    ] {
         assert!(is_noticed(Scene::Approvals, Twin { forgets: Some(rule) }, None), "without {rule:?} nothing is noticed");
     }
     for fault in [Fault::NoPrecondition, Fault::StaleReading] {

@@ -15,7 +15,7 @@ use crate::{
     cluster::{APPROVER, Cluster, DEV, ON_CALL, Seen},
     operator::{Fault, KINDS, NOT_LEADING, WITHOUT_STORAGE},
     scenes::{At, Scene, image_of_pod, is_broken, manifest, policy, put_image},
-    truth::{hold, image, mark, pods, stands},
+    truth::{hold, image, mark, pods, stands, waiting},
 };
 
 impl Cluster {
@@ -84,8 +84,8 @@ impl Cluster {
         let Some(object) = self.server.get(kind, name) else { return Ok(()) };
         let what = match self.scene.asks() {
             // Fewer edits that only people make who wait for nobody.
-            true => *self.chance.of(&[0, 0, 0, 0, 0, 5, 5, 7, 8, 13, 15, 16, 17, 18, 19, 20, 21, 21]),
-            false => self.chance.below(22),
+            true => *self.chance.of(&[0, 0, 0, 0, 0, 5, 5, 7, 8, 13, 15, 16, 17, 18, 19, 20, 21, 21, 22, 22]),
+            false => self.chance.below(23),
         };
         match what {
             0..=4 => {
@@ -154,7 +154,9 @@ impl Cluster {
             16 => {
                 self.say(|| format!("dev replaces {name} by a manifest"));
                 let mut manifest = manifest(self.scene, name, &image(&object));
-                manifest["spec"]["replicas"] = object["spec"]["replicas"].clone();
+                // A chart says the number that it said before, whatever runs.
+                let said = waiting(&object).filter(|_| self.chance.below(2) == 0).map(|replicas| json!(replicas));
+                manifest["spec"]["replicas"] = said.unwrap_or_else(|| object["spec"]["replicas"].clone());
                 manifest["metadata"]["labels"]["managed"] = object["metadata"]["labels"]["managed"].clone();
                 let before = object.clone();
                 let result = self.server.replace(DEV, kind, manifest);
@@ -194,6 +196,7 @@ impl Cluster {
                     "pending-config",
                     "declared-paused",
                     "declared-partition",
+                    "declared-replicas",
                     "approved-by",
                     "hold-changes",
                     "bypassed-by",
@@ -201,6 +204,12 @@ impl Cluster {
                 let value = *self.chance.of(&["", "{", "7 by dev", "true", "1", "c-00000000"]);
                 self.say(|| format!("dev forges {forged}={value:?} on {name}"));
                 let _ = self.write(DEV, at, |object| object["metadata"]["annotations"][format!("lockkeeper.dev/{forged}")] = json!(value));
+            }
+            22 => {
+                self.images += 1;
+                let to = *self.chance.of(&[self.images, self.images, self.images - 1]);
+                let replicas = self.chance.below(if self.scene == Scene::Volumes { 2 } else { 4 });
+                self.deploy(at, &format!("v{to}"), replicas);
             }
             _ => {
                 let value = self.chance.below(3).to_string();
@@ -216,6 +225,25 @@ impl Cluster {
         self.say(|| format!("dev sets the image of {} to {to}", at.1));
         let _ = self.write(DEV, at, |object| put_image(&mut object["spec"]["template"], to));
         self.must_hold(at, &was, marked);
+    }
+
+    /// Another image and another number of pods, in one write.
+    pub fn deploy(&mut self, at: At, to: &str, replicas: u64) {
+        let (was, marked) = self.held_if_marked(at, to);
+        let before = self.server.get(at.0, at.1).and_then(|object| object["spec"]["replicas"].as_u64()).unwrap_or_default();
+        self.say(|| format!("dev sets the image of {} to {to}, and its replicas to {replicas}", at.1));
+        if before > replicas && !marked {
+            self.known(at.0, at.1).scaled = true;
+        }
+        let _ = self.write(DEV, at, |object| {
+            put_image(&mut object["spec"]["template"], to);
+            object["spec"]["replicas"] = json!(replicas);
+        });
+        self.must_hold(at, &was, marked);
+        let object = self.server.get(at.0, at.1).unwrap();
+        if marked && before > replicas && object["spec"]["replicas"] != before {
+            self.violation = Some(format!("P6: {} was scaled from {before} to {replicas} by a write that is held", at.1));
+        }
     }
 
     pub fn annotate(&mut self, account: Account, at: At, what: &str, value: &str) -> Result<(), Failure> {

@@ -55,6 +55,13 @@ pub fn hold(object: &Value) -> Option<&str> {
     (!by.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())).then_some(id)
 }
 
+/// The fewer replicas that wait for the release of what is held, unless somebody has scaled since.
+pub fn waiting(object: &Value) -> Option<u64> {
+    hold(object)?;
+    let (declared, running) = mark(object, "declared-replicas")?.split_once(" of ")?;
+    (object["spec"]["replicas"] == running.parse::<u64>().ok()?).then(|| declared.parse().ok())?
+}
+
 pub fn image(object: &Value) -> String {
     object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
 }

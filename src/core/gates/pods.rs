@@ -10,6 +10,7 @@ use crate::{
     api::{ChangeCause, WorkloadKind},
     core::{
         assess::{Assessment, Input},
+        hold::state::declared_replicas,
         rollout::walk::{self, Turn},
         world::{Pod, UserHold, Workload},
     },
@@ -42,6 +43,12 @@ pub fn from<'a>(workload: &Workload, pods: &[&'a Pod], index: u32) -> impl Itera
     pods.iter().copied().filter(move |pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest))
 }
 
+/// The pods that the release ends because its manifest asks for fewer; of a Deployment any of them may be.
+pub fn scaled_down<'a>(workload: &Workload, pods: &[&'a Pod]) -> Vec<&'a Pod> {
+    let fewer = declared_replicas(workload);
+    fewer.map_or_else(Vec::new, |fewer| from(workload, pods, fewer).collect())
+}
+
 /// Asks the steps before, and then the pods that the change would end.
 pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
     if let Some(closed) = &input.volumes.danger {
@@ -55,7 +62,8 @@ pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
         let message = "its manifest says paused: true, so its pods are asked when that is taken off".to_owned();
         return Gate::Closed(Closed { reason: hold.reason(), message, ask_again: None });
     }
-    let question = match turn(input, change.causes, change.spared) {
+    let scaled = scaled_down(input.workload, input.pods);
+    let mut question = match turn(input, change.causes, change.spared) {
         Some(turn) => walk::question(change.id, change.since, turn),
         None => {
             let is_spared = |pod: &&Pod| change.spared.is_some() && pod.revision.as_deref() == change.spared;
@@ -63,5 +71,7 @@ pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
             Question { change: change.id.to_owned(), since: change.since, pods: pods.collect(), reverts: false, broken: false }
         }
     };
+    let others: Vec<_> = scaled.into_iter().filter(|pod| !question.pods.iter().any(|asked| asked.uid == pod.uid)).collect();
+    question.pods.extend(others);
     app::ask(input, gate, &Question { broken: change.broken, ..question }, found)
 }

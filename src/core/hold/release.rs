@@ -2,7 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{marking, state::Hold, volatile};
+use super::{
+    marking,
+    state::{Hold, declared_replicas},
+    volatile,
+};
 use crate::{
     api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind, marks},
     core::{
@@ -133,13 +137,16 @@ fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str>
     }
 }
 
-/// What is put back ends the pods of what was withdrawn: a Ready one of them that says no is waited for.
+/// A revert ends the pods of what was withdrawn, and those that its manifest asks for no longer: a Ready one of them that says no is waited
+/// for.
 fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage, found: &mut Assessment) -> Gate {
     let Some(gate) = input.spec.app_gate(&[ChangeCause::Template]).filter(|_| passage.release == Release::Reverted) else {
         return Gate::Open;
     };
-    let withdrawn = |pod: &&&Pod| pod.ready && pod.terminating.is_none() && pod.revision.as_deref() != passage.revision.as_deref();
-    let pods = input.pods.iter().filter(withdrawn).copied().collect();
+    let scaled = pods::scaled_down(input.workload, input.pods);
+    let withdrawn = |pod: &Pod| pod.revision.as_deref() != passage.revision.as_deref();
+    let ends = |pod: &&&Pod| withdrawn(pod) || scaled.iter().any(|other| other.uid == pod.uid);
+    let pods = input.pods.iter().filter(|pod| pod.ready && pod.terminating.is_none()).filter(ends).copied().collect();
     app::ask(input, gate, &Question { change: hold.id.clone(), since, pods, reverts: true, broken: false }, found)
 }
 
@@ -260,7 +267,12 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
         let again = if known.is_some() { "changed again, so approvals of the change before are void: " } else { "" };
         found.notices.push((
             Event::UpgradeHeld,
-            format!("{again}the template that {} changed is held (id {}); the pods stay as they are", hold.by, hold.id),
+            format!(
+                "{again}the template that {} changed is held (id {}); the pods stay as they are{}",
+                hold.by,
+                hold.id,
+                replicas_wait(workload).map_or_else(String::new, |wait| format!(". {wait}"))
+            ),
         ));
     }
     found.edits.remove(workload, marks::PENDING_CONFIG);
@@ -269,11 +281,21 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
 
 fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str, found: &mut Assessment) {
     let mut message = format!("changed by {}, held since {}: {why}", hold.by, clock(since));
-    for note in [mid_rollout(input), volatile::message(&found.memory.volatile)].into_iter().flatten() {
+    for note in [replicas_wait(input.workload), mid_rollout(input), volatile::message(&found.memory.volatile)].into_iter().flatten() {
         message += ". ";
         message += &note;
     }
     found.stand(Phase::Held, reason, message);
+}
+
+/// That fewer replicas wait too.
+fn replicas_wait(workload: &Workload) -> Option<String> {
+    let declared = declared_replicas(workload)?;
+    Some(format!(
+        "Its replicas stay at {} until then: the {declared} that its manifest asks for {} with the release (kubectl scale counts at once)",
+        workload.rollout.wanted,
+        if declared == 1 { "comes" } else { "come" }
+    ))
 }
 
 fn kept_message(input: &Input, hold: &Hold) -> String {

@@ -32,6 +32,20 @@ impl Hold {
     }
 }
 
+/// The fewer replicas that come with the release of a held change. None once somebody has scaled since.
+pub fn declared_replicas(workload: &Workload) -> Option<u32> {
+    Hold::on(workload)?;
+    let (declared, running) = parse_replicas(workload.marks.get(marks::DECLARED_REPLICAS)?)?;
+    (running == workload.rollout.wanted).then_some(declared)
+}
+
+/// Reads `<declared> of <running>`; garbage is none, as in admission.
+pub fn parse_replicas(mark: &str) -> Option<(u32, u32)> {
+    let (declared, running) = mark.split_once(" of ")?;
+    let numbers = (declared.parse().ok()?, running.parse().ok()?);
+    (numbers.0 < numbers.1).then_some(numbers)
+}
+
 /// Who approved the change with this id. Admission lets only those approve who may.
 pub fn approved_by<'a>(workload: &'a Workload, id: &str) -> Option<&'a str> {
     let approve = workload.marks.get(marks::APPROVE)?;

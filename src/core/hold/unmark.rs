@@ -4,13 +4,14 @@
 
 use serde_json::{Value, json};
 
+use super::state;
 use crate::{
     api::{WorkloadKind, marks},
     core::decision::pointer,
 };
 
 /// What the operator and admission write on a workload. What users write, such as `ignore`, stays.
-pub const OURS: [&str; 17] = [
+pub const OURS: [&str; 18] = [
     marks::GOVERNANCE,
     marks::CONFIG,
     marks::ROLLOUT,
@@ -21,6 +22,7 @@ pub const OURS: [&str; 17] = [
     marks::DECLARED_PAUSED,
     marks::DECLARED_PARTITION,
     marks::DECLARED_STRATEGY,
+    marks::DECLARED_REPLICAS,
     marks::PARTITION,
     marks::VOLUME_ACCESS,
     marks::PENDING_CONFIG,
@@ -60,12 +62,19 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
         }
         _ => {}
     }
+    patch.extend(declared_replicas(object).map(|replicas| json!({"op": "replace", "path": "/spec/replicas", "value": replicas})));
     patch.extend(declared_strategy(object).map(|strategy| json!({"op": "replace", "path": "/spec/strategy", "value": strategy})));
     patch
 }
 
 fn is_held(object: &Value) -> bool {
     annotation(object, marks::HOLD).is_some()
+}
+
+/// The fewer replicas that came with the held change, unless somebody has scaled since.
+fn declared_replicas(object: &Value) -> Option<u32> {
+    let (declared, running) = annotation(object, marks::DECLARED_REPLICAS).filter(|_| is_held(object)).and_then(state::parse_replicas)?;
+    (object["spec"]["replicas"].as_u64() == Some(running.into())).then_some(declared)
 }
 
 /// The strategy of a Deployment that admission made `Recreate`: `maxSurge|maxUnavailable` of what it declares. Garbage is none.
@@ -139,6 +148,19 @@ mod tests {
         let mut walked = held((marks::DECLARED_PARTITION, "1"), set(3));
         walked["metadata"]["annotations"][marks::PARTITION] = json!("3");
         assert_eq!(unmarked(WorkloadKind::StatefulSet, walked, &[]), free(set(1)));
+    }
+
+    #[test]
+    fn the_replicas_that_waited_come_unless_somebody_has_scaled_since() {
+        let after = |declared: &str, replicas: u64| {
+            let object = held((marks::DECLARED_REPLICAS, declared), json!({"replicas": replicas}));
+            unmarked(WorkloadKind::Deployment, object, &[])["spec"]["replicas"].clone()
+        };
+        assert_eq!([after("1 of 4", 4), after("0 of 4", 4), after("1 of 4", 5)], [json!(1), json!(0), json!(5)]);
+        assert_eq!([after("4 of 1", 1), after("1", 4), after("-1 of 4", 4)], [json!(1), json!(4), json!(4)]);
+        let mut free = held((marks::DECLARED_REPLICAS, "1 of 4"), json!({"replicas": 4}));
+        free["metadata"]["annotations"].as_object_mut().unwrap().remove(marks::HOLD);
+        assert_eq!(unmarked(WorkloadKind::StatefulSet, free, &[])["spec"]["replicas"], 4);
     }
 
     #[test]

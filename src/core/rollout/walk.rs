@@ -10,7 +10,7 @@ use crate::{
             self, Change, Closed, Gate,
             app::{self, Question},
         },
-        hold::marking,
+        hold::{marking, state::declared_replicas},
         later,
         rollout::outcome::{Ended, Outcome},
         whole_second,
@@ -45,7 +45,8 @@ pub fn is_walked(gate: &AppGate, workload: &Workload) -> bool {
 
 /// Whose turn it is first, when pods of this revision are to stay as they are.
 pub fn first<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>) -> Option<Turn<'a>> {
-    below(workload, pods, spared, workload.rollout.wanted)
+    // Those beyond the fewer that come with the release go all at once.
+    below(workload, pods, spared, declared_replicas(workload).unwrap_or(workload.rollout.wanted))
 }
 
 /// How far a walk is whose newest pods are of this revision.

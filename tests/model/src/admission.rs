@@ -64,6 +64,8 @@ pub enum Rule {
     Hold,
     /// A hold is put back on every later write.
     Reassert,
+    /// Fewer replicas wait with the template that they came with.
+    HoldReplicas,
     /// A further change gets an id of its own.
     RenewId,
     /// What the manifest declared comes back.
@@ -130,6 +132,7 @@ type Marks = Map<String, Value>;
 static HOLD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]+ by .").ok());
 static ORDINAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{1,10}$").ok());
 static STRATEGY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{1,9}%?[|]([0-9]{1,9}|[0-9]{1,2}%|100%)$").ok());
+static FEWER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^(0|[1-9][0-9]{0,9}) of [1-9][0-9]{0,9}$").ok());
 static NO_STRATEGY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^0+%?[|]0+%?$").ok());
 
 fn matches(regex: &LazyLock<Option<Regex>>, text: &str) -> bool {
@@ -146,6 +149,18 @@ fn is_partition(text: &str) -> bool {
 
 fn is_strategy(text: &str) -> bool {
     matches(&STRATEGY, text) && !matches(&NO_STRATEGY, text)
+}
+
+/// `<declared> of <running>`, as two numbers.
+fn fewer(text: &str) -> Option<(i64, i64)> {
+    let (declared, running) = text.split_once(" of ").filter(|_| matches(&FEWER, text))?;
+    let numbers = (declared.parse().ok()?, running.parse().ok()?);
+    (numbers.0 < numbers.1).then_some(numbers)
+}
+
+/// Replicas, as the API server fills them in.
+fn replicas(object: &Value) -> i64 {
+    object["spec"]["replicas"].as_i64().unwrap_or(1)
 }
 
 fn key(mark: &str) -> String {
@@ -181,7 +196,7 @@ fn is_rolling(object: &Value) -> bool {
 
 /// Whether a changed template is to be held, as it stood before.
 fn has_replicas(old: &Value) -> bool {
-    old["spec"]["replicas"].as_i64().unwrap_or(1) > 0
+    replicas(old) > 0
 }
 
 /// Whether two maps differ in anything but one key.

@@ -76,8 +76,16 @@ fn the_twin_answers_as_the_policies_did() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-const RULES: [Rule; 7] =
-    [Rule::Hold, Rule::Reassert, Rule::RenewId, Rule::RestoreDeclared, Rule::PutMarksBack, Rule::StripStale, Rule::CheckRights];
+const RULES: [Rule; 8] = [
+    Rule::Hold,
+    Rule::HoldReplicas,
+    Rule::Reassert,
+    Rule::RenewId,
+    Rule::RestoreDeclared,
+    Rule::PutMarksBack,
+    Rule::StripStale,
+    Rule::CheckRights,
+];
 
 #[test]
 fn each_rule_that_is_forgotten_changes_some_answer() {

@@ -39,12 +39,13 @@ pub fn writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
 const USERS: [(&str, &[&str]); 4] = [("dev", &[]), ("approver", &["approve"]), ("admin", &["approve", "bypass"]), (OPERATOR, &[])];
 
 /// Our marks, with values that count, that do not, and that are garbage.
-const MARKS: [(&str, &[&str]); 18] = [
+const MARKS: [(&str, &[&str]); 19] = [
     ("hold", &["7 by dev", "7 by system:serviceaccount:argo:sync", "2 by dev", "07 by dev", "7", "7 by ", "x7 by dev", "by dev", ""]),
     ("hold-changes", &["true", "true", "true", "false", "yes"]),
     ("hold-since", &["2026-11-20T10:00:00Z", "never", "7 2026-11-20T10:00:00Z", "c-0a1b2c3d 2026-11-20T10:00:00Z", "7 "]),
     ("declared-paused", &["true", "false", "True", ""]),
     ("declared-partition", &["0", "2", "007", "2147483647", "2147483648", "-1", "x", ""]),
+    ("declared-replicas", &["1 of 3", "0 of 3", "0 of 1", "3 of 1", "1 of 3 of 3", "01 of 3", "9999999999 of 9999999999", "1", ""]),
     (
         "declared-strategy",
         &["1|0", "25%|25%", "200%|100%", "0|007", "10%|1", "0|0", "0%|00", "x|y", "1|200%", "99999999999|0", "1", "|", "1|2|3", ""],
@@ -169,6 +170,9 @@ fn governed_marks(dice: &mut Dice, kind: &str, object: &mut Value) {
             }
             _ => {}
         }
+        if dice.percent(30) && kind != "DaemonSet" {
+            mark(object, "declared-replicas", dice.one(&["1 of 3", "1 of 3", "0 of 1"]));
+        }
         if dice.percent(30) {
             mark(object, "approve", "7");
             mark(object, "approved-by", "approver");
@@ -196,7 +200,7 @@ fn edit(dice: &mut Dice, kind: &str, object: &mut Value) -> &'static str {
             object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(dice.one(&["app:v1", "app:v2", "app:v3"]));
             "image"
         }
-        4 if kind != "DaemonSet" => {
+        4 | 24 if kind != "DaemonSet" => {
             object["spec"]["replicas"] = json!(dice.one(&[0, 1, 3]));
             "scale"
         }

@@ -2,19 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, has_replicas, is_hold, is_partition, is_rolling, is_strategy, key};
-use super::{labels, template_differs, text};
+use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_hold, is_partition, is_rolling, is_strategy};
+use super::{key, labels, replicas, template_differs, text};
 
 /// What is put back as it stood, of any workload. The rest of our marks is derived anew in every write.
 const OWNED: [&str; 8] = ["hold-changes", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
 
 /// What `created.yaml` takes off.
-const OF_ANOTHER_LIFE: [&str; 16] = [
+const OF_ANOTHER_LIFE: [&str; 17] = [
     "hold",
     "hold-since",
     "declared-paused",
     "declared-partition",
     "declared-strategy",
+    "declared-replicas",
     "partition",
     "volume-access",
     "config",
@@ -196,6 +197,7 @@ impl Variables<'_> {
             Kind::Deployment => self.deployment(&hold, object),
             Kind::StatefulSet => self.stateful_set(&hold, bypassed, object),
         };
+        want.push(("declared-replicas", self.scale(&hold, object)));
         want.extend([("approve", approve.to_owned()), ("approved-by", approved_by.to_owned())]);
         want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("hold", hold)]);
         want
@@ -233,6 +235,29 @@ impl Variables<'_> {
     /// Whether the spec is to be held still; without [`Rule::Reassert`] only by the write that begins or renews the hold.
     fn holds(&self, hold: &str) -> bool {
         !hold.is_empty() && (self.held_before().is_empty() || self.changed || !self.twin.forgets(Rule::Reassert))
+    }
+
+    /// `declaredReplicas`, and the number that goes with it.
+    fn scale(&self, hold: &str, object: &mut Value) -> String {
+        let (old, new) = (replicas(self.old), replicas(self.write.new));
+        let noted = fewer(self.then("declared-replicas")).filter(|_| !self.held_before().is_empty());
+        let same =
+            |(declared, _): &(i64, i64)| new == *declared || (new == old && (self.op || self.na.contains_key(&key("declared-replicas"))));
+        let waits = match () {
+            () if hold.is_empty() || self.twin.forgets(Rule::HoldReplicas) => None,
+            () if self.changed => (new < old).then_some((new, old)),
+            () => noted.filter(same),
+        };
+        let number = match noted {
+            _ if waits.is_some() => old,
+            _ if !hold.is_empty() => new,
+            Some((declared, running)) if new == old && old == running && !self.twin.forgets(Rule::RestoreDeclared) => declared,
+            _ => new,
+        };
+        if number != new {
+            object["spec"]["replicas"] = json!(number);
+        }
+        waits.map_or_else(String::new, |(declared, running)| format!("{declared} of {running}"))
     }
 
     fn deployment(&self, hold: &str, object: &mut Value) -> Want {
@@ -327,6 +352,11 @@ pub(super) fn created(kind: &str, new: &Value) -> Value {
     let mut template = annotations(&new["spec"]["template"]);
     if template.remove(&key("config-hash")).is_some() {
         put_map(&mut object["spec"]["template"], "annotations", template);
+    }
+    if let Some((declared, running)) = text(&na, "declared-replicas").and_then(fewer)
+        && running == replicas(new)
+    {
+        object["spec"]["replicas"] = json!(declared);
     }
     match Kind::of(kind) {
         Kind::Deployment => {

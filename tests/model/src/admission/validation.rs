@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_rolling, key, labels, map, template_differs, text,
+    Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_rolling, key, labels, map, replicas,
+    template_differs, text,
 };
 
 /// Who may let a change through or take a workload out.
@@ -52,6 +53,10 @@ pub(super) fn restrain(then: &Value, now: &Value) -> Result<(), Refused> {
     if stands("volume-access") {
         derived.push("strategy");
     }
+    let scale = format!("{} of {}", replicas(now), replicas(then));
+    if is_governed(then) && text(&oa, "declared-replicas") == Some(&*scale) {
+        derived.push("replicas");
+    }
     let mut spec = changed(&spec(then), &spec(now));
     spec.retain(|key| !derived.contains(&key.as_str()));
     if !spec.is_empty() {
@@ -91,7 +96,11 @@ pub(super) fn warnings(write: &Write, old: &Value, object: &Value) -> Vec<String
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let place = if deployment { "deployment" } else { "statefulset" };
     match (held, changed) {
-        (true, true) => vec![format!("stored, but held by Lockkeeper until its gates open: kubectl lockkeeper why {place}/{name}")],
+        (true, true) => {
+            let fewer = annotations(object).contains_key(&key("declared-replicas"));
+            let stay = if fewer { format!(" (its {} replicas stay until then)", replicas(object)) } else { String::new() };
+            vec![format!("stored, but held by Lockkeeper until its gates open: kubectl lockkeeper why {place}/{name}{stay}")]
+        }
         (false, true) if holdable => {
             let why = "was changed after Lockkeeper's admission step, by another admission webhook?";
             vec![format!("not held by Lockkeeper, it rolls now: the template of {name} {why}")]

@@ -3,7 +3,11 @@
 use lockkeeper::{
     api::{ChangeCause, Mode, WhenUngoverned, marks},
     core::{
-        hold::{marking, release::ends_nothing, state::Hold},
+        hold::{
+            marking,
+            release::ends_nothing,
+            state::{Hold, declared_replicas},
+        },
         world::{UserHold, Workload},
     },
 };
@@ -65,7 +69,16 @@ impl<'a> Judge<'a> {
                     pods => format!("Its {pods} pods stay as they are"),
                 };
                 let then = if line.waits_for.is_empty() { ", for a moment: no gate that can be asked now is closed" } else { "" };
-                line.because.push(format!("{stay} until then{then}."));
+                // A dry run by the server has the number that runs, and notes the one that waits.
+                let fewer = declared_replicas(after)
+                    .or_else(|| Some(after.rollout.wanted).filter(|wanted| !touched.by_server && *wanted < before.rollout.wanted));
+                line.because.push(match fewer {
+                    Some(fewer) => format!(
+                        "Its replicas stay at {} until then{then}, and go to {fewer} with the release.",
+                        before.rollout.wanted
+                    ),
+                    None => format!("{stay} until then{then}."),
+                });
             }
             _ => match marking::when_ungoverned(before) {
                 WhenUngoverned::Release => {
