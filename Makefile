@@ -22,11 +22,13 @@ cluster: build ## Start a Kubernetes cluster on this machine, and keep it until 
 
 .PHONY: demo
 demo: build ## Watch Lockkeeper at work on a cluster of its own
-	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- demo/demo.sh
+	PATH="$(abspath $(TARGET))/debug:$$PATH" TRANSCRIPT=$(abspath $(TARGET))/demo.txt $(LOCAL) run $(OPERATOR) -- demo/demo.sh
+	demo/picture.sh $(TARGET)/demo.txt > $(TARGET)/demo.svg
+	demo/picture.sh --same $(TARGET)/demo.svg docs/demo.svg
 
 .PHONY: walk
-walk: build ## Do what the README's ten minutes say, on a cluster of its own
-	awk '/^```sh walk/ {on = 1; next} /^```/ {on = 0} on' README.md > $(TARGET)/walk.sh
+walk: build ## Do what docs/getting-started.md says, on a cluster of its own
+	awk '/^```sh walk/ {on = 1; next} /^```/ {on = 0} on' docs/getting-started.md > $(TARGET)/walk.sh
 	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- sh -ex $(TARGET)/walk.sh
 
 # What needs no cluster runs beside the tests that wait for the one operator: those need it for themselves, have names that end in
@@ -66,11 +68,26 @@ NOT_OF_HELM = sed -e '/^ *app.kubernetes.io\/managed-by: Helm$$/d' -e '/^ *helm.
   -e 's/"app.kubernetes.io\/managed-by":"Helm",//' -e 's/,"helm.sh\/chart":"[^"]*"//'
 
 .PHONY: generate
-generate: build ## Write what is generated: the CRD from the Rust types, config/install.yaml from the chart
+generate: build ## Write what is generated: the CRD and docs/reference.md from the Rust types, config/install.yaml from the chart
 	$(TARGET)/debug/lockkeeper crd > $(TARGET)/crd.yaml
 	mv $(TARGET)/crd.yaml charts/lockkeeper/crds/upgradepolicies.yaml
 	helm="$$($(LOCAL) build)/helm" && { cat config/install-head.yaml && "$$helm" $(RENDER) | $(NOT_OF_HELM); } > $(TARGET)/install.yaml
 	mv $(TARGET)/install.yaml config/install.yaml
+	cargo build --example reference
+	$(TARGET)/debug/examples/reference > $(TARGET)/reference.md
+	mv $(TARGET)/reference.md docs/reference.md
+
+# Built once into the user's cache folder, without optimising it: it runs for a second.
+MDBOOK_VERSION := 0.5.4
+MDBOOK := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lockkeeper/mdbook-$(MDBOOK_VERSION)
+$(MDBOOK)/bin/mdbook:
+	env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
+	  cargo install --quiet --locked --no-default-features --features search --version $(MDBOOK_VERSION) --root $(MDBOOK) mdbook
+
+.PHONY: book
+book: $(MDBOOK)/bin/mdbook ## Build the pages as a site with search, and check its links
+	$(MDBOOK)/bin/mdbook build --dest-dir $(abspath $(TARGET))/book
+	LOCKKEEPER_BOOK=$(abspath $(TARGET))/book cargo test --quiet --test docs -- --ignored book
 
 .PHONY: lint
 lint: ## Formatting and clippy, warnings as errors

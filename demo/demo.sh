@@ -23,6 +23,17 @@ show() {
   "$@"
 }
 
+# A command that the picture in the README shows too, with as much of its output as the filter leaves.
+transcript=${TRANSCRIPT:-/dev/null}
+: >"$transcript"
+in_the_picture() {
+  local filter=$1 output
+  shift
+  output=$(show "$@" 2>&1) || { printf '%s\n' "$output"; return 1; }
+  printf '%s\n' "$output"
+  { printf '$ %s\n' "$*" && sed 1d <<<"$output" | sh -c "$filter"; } >>"$transcript"
+}
+
 # Waits, a minute at most, until a command prints what is expected.
 until_is() {
   local want=$1 seen='' deadline=$((SECONDS + 60))
@@ -156,22 +167,24 @@ until_is 1 billing upToDate
 pods_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].metadata.uid}'; }
 images_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].spec.containers[0].image}'; }
 before=$(pods_of_billing)
-show helm upgrade billing demo/billing -n billing --set tag=v2
-tell "Helm was told that the change is stored, but held. Helm is done; the pods are what they were:"
-show kubectl get pods -n billing
+in_the_picture 'grep -oE "stored, but held.*|.*has been upgraded"' helm upgrade billing demo/billing -n billing --set tag=v2
+tell "Helm printed that the change is stored, but held. Helm is done, and the pods are unchanged:"
+images=custom-columns=POD:.metadata.name,IMAGE:.spec.containers[0].image
+in_the_picture cat kubectl get pods -n billing -o "$images"
 [ "$(pods_of_billing)" = "$before" ] || fail "a pod changed although the upgrade is held"
 reason() { kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].reason}'; }
 until_is ApprovalRequired reason
-show kubectl get upgradepolicies -n billing
-show kubectl lockkeeper why deployment/billing -n billing
-tell "Somebody with the verb 'approve' on upgradepolicies lets exactly this change through:"
+in_the_picture cat kubectl get upgradepolicies -n billing
+in_the_picture 'sed "/^What you can do/,\$d" | head -n 14' kubectl lockkeeper why deployment/billing -n billing
+tell "A user with the verb 'approve' on upgradepolicies approves exactly this change (the annotation lockkeeper.dev/approve does the same):"
 id=$(kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].hold.id}')
-show kubectl annotate deployment/billing -n billing "lockkeeper.dev/approve=$id"
-show kubectl lockkeeper wait deployment/billing -n billing --timeout 60s
+in_the_picture cat kubectl lockkeeper approve deployment/billing -n billing "$id"
+in_the_picture 'tail -n 1' kubectl lockkeeper wait deployment/billing -n billing --timeout 60s
 until_is "lockkeeper.dev/sample-app:v2 lockkeeper.dev/sample-app:v2" images_of_billing
+in_the_picture cat kubectl get pods -n billing -o "$images"
 show kubectl events -n billing --for deployment/billing
 show helm upgrade billing demo/billing -n billing --set tag=v2
-holds "The upgrade waited in admission and went through when it was approved; the next helm upgrade met no conflict."
+holds "The upgrade was held in admission, and was released when it was approved. The next helm upgrade met no conflict."
 
 step "9. The app decides. docs is an ordinary chart too, and its pods work on something; the policy has them asked on /upgradeable."
 show kubectl create namespace docs

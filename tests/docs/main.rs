@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod book;
 mod explain;
 mod links;
 mod marks;
@@ -10,3 +11,4 @@ mod metrics;
 mod pages;
 mod reasons;
 mod upgradeable;
+mod words;
