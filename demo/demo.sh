@@ -167,7 +167,7 @@ until_is 1 billing upToDate
 pods_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].metadata.uid}'; }
 images_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].spec.containers[0].image}'; }
 before=$(pods_of_billing)
-in_the_picture 'grep -oE "stored, but held.*|.*has been upgraded"' helm upgrade billing demo/billing -n billing --set tag=v2
+in_the_picture 'grep -oE "stored, but held[^\"]*|.*has been upgraded"' helm upgrade billing demo/billing -n billing --set tag=v2
 tell "Helm printed that the change is stored, but held. Helm is done, and the pods are unchanged:"
 images=custom-columns=POD:.metadata.name,IMAGE:.spec.containers[0].image
 in_the_picture cat kubectl get pods -n billing -o "$images"
@@ -175,10 +175,10 @@ in_the_picture cat kubectl get pods -n billing -o "$images"
 reason() { kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].reason}'; }
 until_is ApprovalRequired reason
 in_the_picture cat kubectl get upgradepolicies -n billing
-in_the_picture 'sed "/^What you can do/,\$d" | head -n 14' kubectl lockkeeper why deployment/billing -n billing
+in_the_picture 'sed "/^Gates/,\$d" | head -n 12' kubectl lockkeeper why deployment/billing -n billing
 tell "A user with the verb 'approve' on upgradepolicies approves exactly this change (the annotation lockkeeper.dev/approve does the same):"
 id=$(kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].hold.id}')
-in_the_picture cat kubectl lockkeeper approve deployment/billing -n billing "$id"
+in_the_picture 'head -n 3' kubectl lockkeeper approve deployment/billing -n billing "$id"
 in_the_picture 'tail -n 1' kubectl lockkeeper wait deployment/billing -n billing --timeout 60s
 until_is "lockkeeper.dev/sample-app:v2 lockkeeper.dev/sample-app:v2" images_of_billing
 in_the_picture cat kubectl get pods -n billing -o "$images"

@@ -18,10 +18,11 @@ fi
 # A line appears after the one before; where nothing moves, all are there.
 awk '
   function escape(text) { gsub(/&/, "\\&amp;", text); gsub(/</, "\\&lt;", text); gsub(/>/, "\\&gt;", text); return text }
-  { if (length($0) > 118) $0 = substr($0, 1, 117) "…"; line[NR] = $0; if (length($0) > widest) widest = length($0) }
+  /^\$ / && NR > 1 { if (line[n] != "") line[++n] = "" }
+  { if (length($0) > 118) $0 = substr($0, 1, 117) "…"; line[++n] = $0; if (length($0) > widest) widest = length($0) }
   END {
-    while (NR > 0 && line[NR] == "") NR--
-    width = int(widest * 7.83) + 44; height = NR * 20 + 60
+    last = n; while (last > 0 && line[last] == "") last--
+    width = int(widest * 7.83) + 44; height = last * 20 + 60
     printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"A terminal: an upgrade is held, explained, approved and rolled out\">\n", width, height
     print "<style>"
     print "  text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, \"DejaVu Sans Mono\", monospace; white-space: pre; fill: #c9d1d9; animation: show 0.01s linear both }"
@@ -32,7 +33,7 @@ awk '
     printf "<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#0d1117\"/>\n", width, height
     print "<circle cx=\"22\" cy=\"20\" r=\"6\" fill=\"#ff5f57\"/><circle cx=\"42\" cy=\"20\" r=\"6\" fill=\"#febc2e\"/><circle cx=\"62\" cy=\"20\" r=\"6\" fill=\"#28c840\"/>"
     at = 0.5
-    for (n = 1; n <= NR; n++) {
+    for (n = 1; n <= last; n++) {
       class = ""
       if (line[n] ~ /^\$ /) { class = " class=\"command\""; if (n > 1) at += 1.5 }
       else if (line[n] ~ /held/) class = " class=\"held\""

@@ -58,8 +58,9 @@ fn inner<'a>(path: &str, name: &str, field: &'a Value) -> (&'a Value, String) {
 
 fn kind(field: &Value) -> String {
     match (field["type"].as_str(), field["x-kubernetes-int-or-string"].as_bool()) {
-        (Some("array"), _) => format!("list of {}", kind(&field["items"])),
-        (Some("string"), _) if field["enum"].is_array() => "one of the values".to_owned(),
+        (Some("array"), _) if field["items"]["enum"].is_array() => "list of values".to_owned(),
+        (Some("array"), _) => format!("list of {}s", kind(&field["items"])),
+        (Some("string"), _) if field["enum"].is_array() => "one value".to_owned(),
         (Some("string"), _) if field["pattern"] == lockkeeper::api::period::PATTERN => "duration".to_owned(),
         (Some("string"), _) if field["format"] == "date-time" => "time".to_owned(),
         (Some(plain), _) => plain.to_owned(),
@@ -85,10 +86,14 @@ fn meaning(field: &Value) -> String {
             }
         }
     }
-    let bound = |key: &str| field.get(key).map(ToString::to_string);
+    let values = field.pointer("/items/enum").and_then(|_| field.pointer("/items/description")).and_then(Value::as_str);
+    for (value, meaning) in values.into_iter().flat_map(str::lines).filter_map(|line| line.strip_prefix(" - ")?.split_once(": ")) {
+        text += &format!("<br>`{value}`: {meaning}");
+    }
+    let bound = |key: &str| field.get(key).and_then(Value::as_f64).map(|bound| format!("{bound}"));
     match (bound("minimum"), bound("maximum")) {
         (Some(least), Some(most)) => text += &format!("<br>From {least} to {most}"),
-        (Some(least), None) if least != "0" && least != "0.0" => text += &format!("<br>At least {least}"),
+        (Some(least), None) if least != "0" => text += &format!("<br>At least {least}"),
         _ => {}
     }
     if let Some(most) = bound("maxItems") {

@@ -11,7 +11,8 @@ use crate::pages::{page, pages};
 #[test]
 fn every_page_is_in_the_summary_and_links_stay_in_the_book() {
     let summary = page("docs/SUMMARY.md").text;
-    let listed: BTreeSet<_> = summary.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(|file| format!("docs/{file}")).collect();
+    let listed: BTreeSet<_> =
+        summary.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(|file| format!("docs/{file}")).collect();
     let pages = pages();
     let of_the_book = pages.iter().filter(|page| page.path.starts_with("docs/") && page.path != "docs/SUMMARY.md");
     let written: BTreeSet<_> = of_the_book.clone().map(|page| page.path.clone()).collect();
@@ -53,7 +54,8 @@ fn every_link_in_the_built_book_leads_somewhere() {
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
             let path = path.split('?').next().unwrap_or_default();
             let other = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
-            let leads = other.exists() && (anchor.is_empty() || fs::read_to_string(&other).is_ok_and(|text| text.contains(&format!("id=\"{anchor}\""))));
+            let leads = other.exists()
+                && (anchor.is_empty() || fs::read_to_string(&other).is_ok_and(|text| text.contains(&format!("id=\"{anchor}\""))));
             if !leads {
                 broken.push(format!("{}: {target}", file.strip_prefix(&folder).unwrap().display()));
             }
