@@ -513,9 +513,9 @@ fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
         return found.go_on_talking();
     }
     let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared);
-    let old = gates::pods::from(workload, input.pods, lowest).filter(|pod| pod.revision.as_deref() != input.current);
+    let old = gates::pods::from(workload, input.pods, lowest).filter(|pod| progress::is_old(workload, pod, input.current));
     let pods: Vec<_> = old.collect();
-    if input.current.is_some() {
+    if !pods.is_empty() {
         let change = outcome.change.clone().unwrap_or_default();
         gates::prepare::drain(input, &gate, &change, &pods, found);
     }

@@ -210,6 +210,10 @@ pub struct RolloutState {
     pub available: u32,
     /// The controller itself says that the newest template is rolled out, whatever became of the pods afterwards.
     pub complete: bool,
+    /// The ReplicaSet that a Deployment's controller says this of, and when it said so. It may be that of the rollout before.
+    pub completed: Option<(Box<str>, Timestamp)>,
+    /// For how long a pod must be ready before it counts as available, in seconds.
+    pub min_ready: u32,
     /// What the user holds, if anything. While we hold, what the manifest asks for beside it.
     pub held: Option<UserHold>,
     /// The value of the revision label that pods of the newest template carry; for Deployments it is read off the ReplicaSets.
@@ -262,6 +266,8 @@ impl UserHold {
 pub struct ReplicaSet {
     /// Its name.
     pub name: Box<str>,
+    /// When it was created, in whole seconds.
+    pub created: Timestamp,
     /// The Deployment's uid.
     pub deployment: Uid,
     /// The value of the label `pod-template-hash`.

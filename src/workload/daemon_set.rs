@@ -25,6 +25,8 @@ impl Kind for DaemonSet {
             updated: number(&status["updatedNumberScheduled"]),
             available: number(&status["numberAvailable"]),
             complete: false,
+            completed: None,
+            min_ready: number(&spec["minReadySeconds"]),
             held: (spec["updateStrategy"]["type"] == "OnDelete").then_some(UserHold::OnDelete),
             revision: meta.annotations.as_ref().and_then(|all| Some(all.get(TEMPLATE_GENERATION)?.as_str().into())),
             settled: None,

@@ -18,6 +18,7 @@ impl Kind for Deployment {
     const KIND: WorkloadKind = WorkloadKind::Deployment;
 
     /// The condition Progressing keeps the reason NewReplicaSetAvailable once a rollout is complete, whatever becomes of its pods later.
+    /// With the strategy Recreate it keeps it into the next rollout as well, which then names another ReplicaSet.
     fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
         let mut conditions = status["conditions"].as_array().into_iter().flatten();
         let progressing = conditions.find(|condition| condition["type"] == "Progressing").unwrap_or(&Value::Null);
@@ -29,7 +30,9 @@ impl Kind for Deployment {
             current: number(&status["replicas"]),
             updated: number(&status["updatedReplicas"]),
             available: number(&status["availableReplicas"]),
+            completed: rolled_out(progressing).zip(updated_at),
             complete,
+            min_ready: number(&spec["minReadySeconds"]),
             held: declared(meta, marks::DECLARED_PAUSED, false)
                 .map_or(spec["paused"] == true, |declared| declared == "true")
                 .then_some(UserHold::Paused),
@@ -40,4 +43,10 @@ impl Kind for Deployment {
             moved: updated_at.map_or(moved, |time| time.max(moved)),
         }
     }
+}
+
+/// The ReplicaSet that the condition says has progressed to the end: `ReplicaSet "web-5d4f" has successfully progressed.`
+fn rolled_out(progressing: &Value) -> Option<Box<str>> {
+    let name = progressing["message"].as_str()?.strip_prefix("ReplicaSet \"")?.split('"').next()?;
+    Some(name.into())
 }

@@ -34,6 +34,8 @@ impl Kind for StatefulSet {
             updated: if complete { current } else { number(&status["updatedReplicas"]) },
             available: number(&status["availableReplicas"]),
             complete,
+            completed: None,
+            min_ready: number(&spec["minReadySeconds"]),
             held: match strategy["type"].as_str() {
                 Some("OnDelete") => Some(UserHold::OnDelete),
                 _ => (partition > 0).then_some(UserHold::Partition(partition)),

@@ -210,7 +210,8 @@ impl World {
         if id.kind == WorkloadKind::Deployment {
             let template = &self.objects[&id]["spec"]["template"];
             let set = ReplicaSet {
-                name: revision.as_str().into(),
+                name: format!("{name}-{revision}").into(),
+                created: self.now,
                 deployment: uid.as_str().into(),
                 revision: revision.as_str().into(),
                 number,
@@ -231,13 +232,20 @@ impl World {
         let object = self.objects.get_mut(id).unwrap();
         let wanted = object["spec"]["replicas"].as_u64().unwrap() as usize;
         let all = updated == wanted && pods.len() == wanted && available == wanted;
+        let named = format!("ReplicaSet \"{}-{revision}\"", id.name);
+        let (reason, message) = match all {
+            true => ("NewReplicaSetAvailable", format!("{named} has successfully progressed.")),
+            false => ("ReplicaSetUpdated", format!("{named} is progressing.")),
+        };
+        let progressing =
+            json!({"type": "Progressing", "status": "True", "reason": reason, "message": message, "lastUpdateTime": self.now});
         object["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!(number.to_string());
         object["metadata"]["annotations"]["deprecated.daemonset.template.generation"] = json!(revision);
         object["status"] = json!({
             "observedGeneration": object["metadata"]["generation"], "replicas": pods.len(), "updatedReplicas": updated, "availableReplicas": available,
             "desiredNumberScheduled": wanted, "currentNumberScheduled": pods.len(), "updatedNumberScheduled": updated, "numberAvailable": available,
             "updateRevision": revision, "currentRevision": if all { revision } else { "old" },
-            "conditions": [{"type": "Progressing", "status": "True", "reason": if all { "NewReplicaSetAvailable" } else { "ReplicaSetUpdated" }}],
+            "conditions": [progressing],
         });
         self.sync(id);
     }
@@ -291,6 +299,57 @@ impl World {
         }
         let number = self.namespace.newest_replica_sets().get(format!("uid-{name}").as_str()).map_or(0, |set| set.number);
         self.status(&id, &revision, number);
+    }
+
+    /// A Deployment with the strategy Recreate: its old pods end within so many seconds, and its controller makes no ReplicaSet before they
+    /// are gone. What it says of the rollout is of the one before.
+    pub fn end_old_pods(&mut self, name: &str, within: u64) {
+        let until = self.now + Duration::from_secs(within);
+        let uids: Vec<_> = self.pods(name).iter().map(|pod| pod.uid.clone()).collect();
+        for pod in self.namespace.pods.values_mut().filter(|pod| uids.contains(&pod.uid)) {
+            pod.terminating = Some(until);
+        }
+        self.edit_status(name, |status| {
+            for count in ["replicas", "updatedReplicas", "availableReplicas"] {
+                status[count] = json!(0);
+            }
+        });
+    }
+
+    /// Then the old pods are gone, and there are new ones, which are not ready.
+    pub fn start_new_pods(&mut self, name: &str) {
+        let id = self.id(name);
+        let old: Vec<_> = self.pods(name).iter().map(|pod| pod.uid.clone()).collect();
+        let progressing = self.objects[&id]["status"]["conditions"].clone();
+        self.namespace.pods.retain(|_, pod| !old.contains(&pod.uid));
+        self.roll_out(&id);
+        let new: Vec<_> = self.pods(name).iter().map(|pod| pod.uid.clone()).collect();
+        for pod in self.namespace.pods.values_mut().filter(|pod| new.contains(&pod.uid)) {
+            (pod.ready, pod.ready_moved) = (false, None);
+        }
+        self.edit_status(name, |status| {
+            (status["conditions"], status["availableReplicas"]) = (progressing, json!(0));
+        });
+    }
+
+    /// A pod becomes ready, or is ready no more.
+    pub fn ready(&mut self, name: &str, pod: usize, ready: bool) {
+        let uid = self.pods(name)[pod].uid.clone();
+        let now = self.now;
+        for pod in self.namespace.pods.values_mut().filter(|pod| pod.uid == uid) {
+            (pod.ready, pod.ready_moved) = (ready, Some(now));
+        }
+        let available = self.pods(name).iter().filter(|pod| pod.ready).count();
+        self.edit_status(name, |status| {
+            (status["availableReplicas"], status["numberAvailable"]) = (json!(available), json!(available));
+        });
+    }
+
+    /// The controller has seen the newest generation, and says this of it.
+    pub fn edit_status(&mut self, name: &str, change: impl FnOnce(&mut Value)) {
+        let id = self.id(name);
+        change(&mut self.objects.get_mut(&id).unwrap()["status"]);
+        self.observe_again(&id);
     }
 
     /// The controller replaces all pods.

@@ -261,7 +261,7 @@ impl Cluster {
 
     /// The operator decides, and what it decides is looked at.
     pub fn decide(&mut self) -> bool {
-        let (now, known) = (self.server.now(), self.operator.outbox.len());
+        let (now, known, told) = (self.server.now(), self.operator.outbox.len(), self.operator.told.len());
         let new = self.operator.decide(now);
         let of = |patch: &Patch| {
             let at = self.scene.workloads().iter().find(|(_, name)| *name == patch.workload.name);
@@ -274,7 +274,7 @@ impl Cluster {
         let judged: Vec<_> = self.operator.outbox[known..].iter().map(of).collect();
         self.operator.judged.extend(judged);
         if self.violation.is_none() {
-            self.violation = self.neglected();
+            self.violation = self.neglected().or_else(|| order::too_early(&self.operator, self.scene.workloads(), told));
         }
         new
     }

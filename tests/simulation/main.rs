@@ -151,7 +151,7 @@ fn the_simulation_sees_when_a_guard_is_missing() {
     for fault in [Fault::IgnoresSteps, Fault::IgnoresMaximum] {
         assert!(is_noticed(Scene::Steps, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
     }
-    for fault in [Fault::IgnoresExclusive, Fault::KeepsNothing, Fault::FindsNothing] {
+    for fault in [Fault::IgnoresExclusive, Fault::KeepsNothing, Fault::FindsNothing, Fault::TakesOldForNew] {
         assert!(is_noticed(Scene::Volumes, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
     }
 }

@@ -87,6 +87,8 @@ pub enum Fault {
     KeepsNothing,
     /// It gives no claim its data again.
     FindsNothing,
+    /// It takes the newest ReplicaSet for that of the template, whatever it is of.
+    TakesOldForNew,
 }
 
 /// A call on its way: the pods are reached one after the other.
@@ -175,9 +177,12 @@ fn seen(kind: &str, value: Value) -> Object {
     }
 }
 
-/// A policy as an operator reads it that does not know some of it.
+/// An object as an operator reads it that does not know some of it.
 fn as_read(fault: Option<Fault>, kind: &str, object: &Value) -> Value {
     let mut object = object.clone();
+    if kind == "Deployment" && fault == Some(Fault::TakesOldForNew) && object["status"]["updatedReplicas"].is_null() {
+        object["status"]["updatedReplicas"] = json!(1);
+    }
     if kind != "UpgradePolicy" {
         return object;
     }

@@ -7,7 +7,7 @@ use lockkeeper::{
     api::{OnFailure, UpgradePolicySpec},
     core::{
         config::change::Cause,
-        decision::{Patch, Purpose, Release},
+        decision::{Event, Patch, Purpose, Release},
     },
 };
 use model::server::Server;
@@ -84,6 +84,16 @@ pub fn judge(operator: &Operator, apps: &Apps, workloads: &'static [At], patch: 
     let under_way: Vec<_> = others.iter().filter(under_way).map(|((_, name), _)| *name).collect();
     let max = rollout.max_concurrent?;
     (under_way.len() >= max as usize).then(|| format!("{} begins while {} are under way, of at most {max}", this.1, under_way.join(", ")))
+}
+
+/// A rollout that was told to be done, after so many things that were told, while a pod of the template before was shown.
+pub fn too_early(operator: &Operator, workloads: &'static [At], from: usize) -> Option<String> {
+    let done = operator.told[from..].iter().filter(|(_, event, _)| *event == Event::RolloutDone);
+    let mut at = done.filter_map(|(subject, ..)| workloads.iter().find(|(kind, name)| *subject == format!("{kind}/{name}")));
+    at.find(|(kind, name)| {
+        operator.shown.get(&(*kind, (*name).to_owned())).is_some_and(|object| rolls(&operator.shown, (kind, name), object))
+    })
+    .map(|(kind, name)| format!("the rollout of {kind}/{name} is told to be done, and a pod of the template before is there"))
 }
 
 /// Whether some pod started with other config than what is there.

@@ -1,5 +1,7 @@
 //! What the commands read of the cluster, in the words of the operator's core.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use kube::{
     Api, Client, Config,
@@ -13,6 +15,7 @@ use lockkeeper::{
         decision,
         gates::windows::Windows,
         governs::{GovernanceMark, check_spec},
+        rollout::progress,
         world::{Namespace, Pod, Policy, Workload, WorkloadId},
     },
     shell::{
@@ -341,10 +344,10 @@ impl Seen {
         self.world.pods_by_workload().remove(&*workload.uid).unwrap_or_default()
     }
 
-    /// The value of the revision label that pods of its newest template carry.
-    pub fn current(&self, workload: &Workload) -> Option<String> {
-        let set = self.world.newest_replica_sets().get(&*workload.uid).map(|set| set.revision.to_string());
-        set.or_else(|| workload.rollout.revision.as_deref().map(str::to_owned))
+    /// A workload as it may be judged, and the value of the revision label that pods of its newest template carry.
+    pub fn judged<'a>(&'a self, workload: &'a Workload) -> (Cow<'a, Workload>, Option<&'a str>) {
+        let newest = self.world.newest_replica_sets().remove(&*workload.uid);
+        progress::seen(workload, newest, &self.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default())
     }
 }
 

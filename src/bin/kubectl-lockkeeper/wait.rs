@@ -222,7 +222,8 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
     let spec = GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy)?.spec.as_ref().ok());
     let deadline = spec.map_or(Duration::MAX, UpgradePolicySpec::deadline);
     let pods = seen.pods(workload);
-    match progress::judge(workload, &pods, seen.current(workload).as_deref(), deadline, now) {
+    let (judged, current) = seen.judged(workload);
+    match progress::judge(&judged, &pods, current, deadline, now) {
         Progress::Failed(_) => return Ok(End::Failed),
         Progress::Held(_) => return Ok(End::Person),
         Progress::Unobserved | Progress::UnderWay(_) => {

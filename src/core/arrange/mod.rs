@@ -25,13 +25,14 @@ use super::{
     rest::{News, Rest},
     rollout::{
         outcome::Previous,
+        progress,
         slots::{Candidate, Demand},
         steps::Order,
     },
     storage::Storage,
     ungoverned::{self, Ungoverned},
     volumes::{self, Judged, OfWorkload},
-    world::{Activity, Memory, Namespace, Pod, ReplicaSet, Uid, UserHold, Workload, WorkloadId},
+    world::{Activity, Memory, Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId},
 };
 use crate::api::{Phase, WorkloadKind, marks};
 
@@ -99,14 +100,15 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
     let no_volumes = OfWorkload::default();
     let with_its_own = |Stirring { workload, standing, memory }| {
         let uid = &*workload.uid;
-        let set = newest.get(uid).copied();
+        let sets = sets.get(uid).map_or(&[][..], Vec::as_slice);
+        let (judged, current) = progress::seen(workload, newest.get(uid).copied(), sets);
         SeenWorkload {
             standing,
             real: workload,
-            workload: consistent(workload, set),
+            workload: judged,
             pods: pods.get(uid).map_or(&[][..], Vec::as_slice),
-            sets: sets.get(uid).map_or(&[][..], Vec::as_slice),
-            current: current(workload, set),
+            sets,
+            current,
             memory,
             activity: around.activities.get(&workload.uid).unwrap_or(&idle),
         }
@@ -226,7 +228,7 @@ fn sort<'n, 'a>(
 struct SeenWorkload<'n, 'a> {
     standing: Standing<'n>,
     real: &'n Workload,
-    /// As it may be judged: see [`consistent`].
+    /// As it may be judged: see [`progress::seen`].
     workload: Cow<'n, Workload>,
     pods: &'a [&'n Pod],
     sets: &'a [&'n ReplicaSet],
@@ -284,28 +286,6 @@ fn reads<'a>(namespace: &Namespace, workload: &'a Workload, sets: &[&ReplicaSet]
         _ => sets.iter().any(|set| set.replicas > 0),
     };
     if seen { Cow::Owned(running.into_iter().collect()) } else { template }
-}
-
-/// The value of the revision label that pods of the newest template carry.
-fn current<'a>(workload: &'a Workload, set: Option<&'a ReplicaSet>) -> Option<&'a str> {
-    match workload.id.kind {
-        WorkloadKind::Deployment => set.map(|set| &*set.revision),
-        _ => workload.rollout.revision.as_deref(),
-    }
-}
-
-/// ReplicaSets are seen on another watch than their Deployment: one whose newest is not there yet counts as not observed.
-fn consistent<'a>(workload: &'a Workload, set: Option<&ReplicaSet>) -> Cow<'a, Workload> {
-    // One that is paused gets no new ReplicaSet, and its number may be from another life.
-    let paused = Hold::on(workload).is_some() || workload.rollout.held == Some(UserHold::Paused);
-    match (workload.rollout.number, set.map_or(0, |set| set.number)) {
-        (Some(number), seen) if number > seen && workload.rollout.observed && !paused => {
-            let mut later = workload.clone();
-            later.rollout.observed = false;
-            Cow::Owned(later)
-        }
-        _ => Cow::Borrowed(workload),
-    }
 }
 
 /// What the workloads of each policy read whose workloads roll together.

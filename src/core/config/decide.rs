@@ -26,7 +26,7 @@ use crate::{
         rollout::{
             limits,
             outcome::{Ended, Outcome, Previous},
-            progress::Progress,
+            progress::{Progress, is_old},
             walk::{self, Stage},
         },
         whole_second,
@@ -343,8 +343,8 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
 
 /// Somebody's rollout is under way, and all its pods that there are have started with what is desired: those to come will too.
 fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
-    let Some(current) = input.current else { return false };
-    let old = |pod: &&&Pod| pod.revision.as_deref() != Some(current) && pod.terminating.is_none();
+    let is_old = |pod: &Pod| is_old(input.workload, pod, input.current);
+    let old = |pod: &&&Pod| is_old(pod) && pod.terminating.is_none();
     let to_come = input.pods.iter().any(|pod| old(&pod)) || input.workload.rollout.updated < input.workload.rollout.wanted;
     let mut of_new = input.pods.iter().filter(|pod| !old(pod) && pod.terminating.is_none());
     to_come && of_new.all(|pod| desired.iter().all(|(_, desired)| created_after(pod, &desired.changed)))

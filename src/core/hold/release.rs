@@ -20,7 +20,7 @@ use crate::{
         },
         rollout::{
             outcome::{Ended, Outcome, template_change},
-            progress::Progress,
+            progress::{Progress, is_old},
         },
         whole_second,
         world::{Namespace, Pod, ReplicaSet, Workload},
@@ -384,7 +384,8 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
             _ => (Event::RolloutDone, "the rollout is done: every pod runs the newest template and config".to_owned()),
         });
     }
-    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended;
+    // Where the controller says it itself, nobody else needs to.
+    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended || !workload.rollout.complete;
     if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
         (newest.done, newest.done_at) = (input.current.map(str::to_owned), Some(whole_second(input.now)));
     }
@@ -403,12 +404,12 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
 
 /// Whether a template that nobody let through is ending pods of the one before.
 fn missed(input: &Input, outcome: &Outcome, progress: Progress) -> bool {
-    let (Some(done), Some(current)) = (&outcome.done, input.current) else { return false };
-    let old = |pod: &&Pod| pod.revision.as_deref() != Some(current);
+    let Some(done) = &outcome.done else { return false };
+    let old = |pod: &&Pod| is_old(input.workload, pod, input.current);
     matches!(progress, Progress::UnderWay(_) | Progress::Failed(_))
         && input.spec.needs_holds()
         && marking::is_marked(input.workload)
-        && done != current
+        && input.current != Some(done.as_str())
         && !outcome.is_of(input.workload, input.key)
         && input.pods.iter().any(old)
 }

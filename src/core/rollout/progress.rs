@@ -1,15 +1,19 @@
 //! How far a rollout is, whoever began it.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
     api::WorkloadKind,
     core::{
+        hold::state::Hold,
         later,
-        rollout::walk::{self, Stage},
-        world::{Pod, RolloutState, UserHold, Workload},
+        rollout::{
+            outcome::{Ended, Outcome},
+            walk::{self, Stage},
+        },
+        world::{Pod, ReplicaSet, RolloutState, UserHold, Workload},
     },
 };
 
@@ -28,7 +32,66 @@ pub enum Progress {
     Held(UserHold),
 }
 
-/// Judges the rollout of a workload. `current` is the value of the revision label that pods of the newest template carry.
+/// A workload as it may be judged, and the value of the revision label that pods of its newest template carry. `newest` is the newest of
+/// its ReplicaSets, `sets` are all of them.
+///
+/// ReplicaSets are seen on another watch than their Deployment: one whose newest is not there yet counts as not observed. And what its
+/// controller says of a rollout may be of the one before.
+pub fn seen<'a>(workload: &'a Workload, newest: Option<&'a ReplicaSet>, sets: &[&ReplicaSet]) -> (Cow<'a, Workload>, Option<&'a str>) {
+    if workload.id.kind != WorkloadKind::Deployment {
+        return (Cow::Borrowed(workload), workload.rollout.revision.as_deref());
+    }
+    let state = &workload.rollout;
+    let number = newest.map_or(0, |set| set.number);
+    // One that is paused gets no new ReplicaSet, and its number may be from another life.
+    let unseen = state.observed && !is_paused(workload) && state.number.is_some_and(|seen| seen > number);
+    let stale = state.complete && !newest.is_some_and(|newest| is_completed(state, newest, sets));
+    let current = newest.filter(|set| has_template(workload, set)).map(|set| &*set.revision);
+    if !unseen && !stale {
+        return (Cow::Borrowed(workload), current);
+    }
+    let mut judged = workload.clone();
+    judged.rollout.observed &= !unseen;
+    judged.rollout.complete &= !stale;
+    (Cow::Owned(judged), current)
+}
+
+/// Whether the controller says of the newest ReplicaSet that it is rolled out, and says so since another one was made.
+fn is_completed(state: &RolloutState, newest: &ReplicaSet, sets: &[&ReplicaSet]) -> bool {
+    let said = state.completed.as_ref().filter(|(name, _)| *name == newest.name);
+    said.is_some_and(|(_, at)| sets.iter().all(|set| set.name == newest.name || set.created <= *at))
+}
+
+/// Whether the newest ReplicaSet of a Deployment is that of its template. With the strategy Recreate there is none before the old pods are
+/// gone. What the controller has made pods of is, although it may be written in another way (`1Gi` and `1024Mi`).
+fn has_template(workload: &Workload, newest: &ReplicaSet) -> bool {
+    let (state, template) = (&workload.rollout, &workload.template);
+    let same = newest.template == template.digest && newest.config_hash.as_deref() == template.config_hash.as_deref();
+    same || state.updated > 0 || !state.observed || is_paused(workload)
+}
+
+fn is_paused(workload: &Workload) -> bool {
+    Hold::on(workload).is_some() || workload.rollout.held == Some(UserHold::Paused)
+}
+
+/// Whether a pod is of an older template than the newest. `current` is the value of the revision label that pods of the newest carry:
+/// before a Deployment has a ReplicaSet of its template, all its pods are old.
+pub fn is_old(workload: &Workload, pod: &Pod, current: Option<&str>) -> bool {
+    match current {
+        Some(current) => pod.revision.as_deref() != Some(current),
+        None => awaits_replica_set(workload, current),
+    }
+}
+
+/// Whether a Deployment has no ReplicaSet of its template yet, and will get one.
+fn awaits_replica_set(workload: &Workload, current: Option<&str>) -> bool {
+    let state = &workload.rollout;
+    let awaits = workload.id.kind == WorkloadKind::Deployment && current.is_none() && state.observed && state.updated == 0;
+    awaits && !is_paused(workload)
+}
+
+/// Judges the rollout of a workload, which is as [`seen`] has it. `current` is the value of the revision label that pods of the newest
+/// template carry.
 pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline: Duration, now: Timestamp) -> Progress {
     let state = &workload.rollout;
     if workload.deleting {
@@ -37,7 +100,7 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     if !state.observed {
         return Progress::Unobserved;
     }
-    let old = |pod: &&&Pod| current.is_some() && pod.revision.as_deref() != current;
+    let old = |pod: &&&Pod| is_old(workload, pod, current);
     let leaving = pods.iter().filter(old).filter_map(|pod| pod.terminating).max();
     match state.held {
         Some(hold @ UserHold::OnDelete) if state.updated < state.wanted => return Progress::Held(hold),
@@ -48,7 +111,8 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     let all_available = state.updated >= state.wanted && state.available >= state.wanted;
     // A StatefulSet whose template was put back counts as complete while pods of the withdrawn revision are still there (kubernetes#67250).
     let left_behind = workload.id.kind == WorkloadKind::StatefulSet && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
-    if state.current <= state.updated && (state.complete || all_available) && leaving.is_none() && !left_behind {
+    let none_old = state.current <= state.updated && leaving.is_none() && !left_behind && !awaits_replica_set(workload, current);
+    if none_old && (state.complete || all_available || was_done(workload, current)) {
         return Progress::Done;
     }
     // Where pods go one by one, the next may wait for its gates as long as it must.
@@ -58,10 +122,18 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     let of_new = pods.iter().filter(|pod| !old(pod)).flat_map(|pod| [Some(pod.created), pod.ready_moved]);
     // Pods within their grace period are no lack of progress.
     let moved = of_new.chain([leaving]).flatten().fold(state.moved, Timestamp::max);
-    match later(moved, deadline) {
+    // A pod that is ready becomes available only after this time.
+    match later(later(moved, deadline), Duration::from_secs(state.min_ready.into())) {
         due if due <= now => Progress::Failed(moved),
         due => Progress::UnderWay(due),
     }
+}
+
+/// Whether the revision at hand was rolled out before, as we noted, and we let nothing else through since. Not every controller says so
+/// itself: those of DaemonSets, of Deployments without a progress deadline, and of those that are paused do not.
+fn was_done(workload: &Workload, current: Option<&str>) -> bool {
+    let outcome = Outcome::on(workload);
+    current.is_some() && outcome.done.as_deref() == current && (outcome.change.is_none() || outcome.ended == Ended::Done)
 }
 
 fn beyond_partition_done(state: &RolloutState, ordinals: u32) -> bool {

@@ -22,10 +22,11 @@ use super::{
     gates::Closed,
     governs::{Governance, Standing, governance},
     hold::enforced::Enforcement,
+    rollout::progress,
     storage::{Claim, Storage, Volume},
     world::{Activity, Namespace, Policy, Uid, WorkloadId},
 };
-use crate::api::{Reason, VolumeCounts, WorkloadKind};
+use crate::api::{Reason, VolumeCounts};
 
 /// Where kept data stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -314,10 +315,7 @@ fn judge_workloads(
             continue;
         }
         let own = pods.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
-        let current = match id.kind {
-            WorkloadKind::Deployment => newest.get(&*workload.uid).map(|set| &*set.revision),
-            _ => workload.rollout.revision.as_deref(),
-        };
+        let (_, current) = progress::seen(workload, newest.get(&*workload.uid).copied(), &[]);
         let exclusive = exclusive::judge(namespace, storage, usages, (workload, spec), (own, current));
         let of_policy = judged.of_policies.entry(policy.name.clone()).or_default();
         of_policy.dangers.extend(exclusive.dangers.iter().cloned());

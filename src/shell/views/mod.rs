@@ -186,6 +186,7 @@ impl Watched for ReplicaSets {
             references: if replicas > 0 { of_template(template).into() } else { Arc::default() },
             replicas,
             name: meta.name.as_deref().unwrap_or_default().into(),
+            created: created(meta),
             deployment: owner.uid.as_str().into(),
             revision: label.map(String::as_str).unwrap_or_default().into(),
             number: number.unwrap_or_default(),

@@ -13,6 +13,7 @@ use lockkeeper::{
             marking,
             state::{Hold, approved_by, command},
         },
+        rollout::progress::is_old,
         world::{Pod, Workload},
     },
 };
@@ -328,12 +329,12 @@ pub fn why_held(message: &str) -> &str {
 }
 
 fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>) -> Vec<PodStory> {
-    let current = seen.current(workload).unwrap_or_default();
+    let (judged, current) = seen.judged(workload);
     let answers = attention.map_or(&[][..], |one| &one.answers);
     let story = |pod: &Pod| PodStory {
         name: pod.name.to_string(),
         ready: pod.ready,
-        newest: pod.revision.as_deref().unwrap_or_default() == current,
+        newest: !is_old(&judged, pod, current),
         going: pod.terminating.is_some(),
         trouble: pod.trouble.as_ref().map(ToString::to_string),
         says: answers.iter().find(|answer| *answer.pod == *pod.name).map(|answer| Said {

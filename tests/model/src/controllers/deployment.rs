@@ -434,6 +434,12 @@ impl<'a> Sync<'a> {
         let late = |before: &Value| has_passed(server.now(), &before["lastUpdateTime"], deadline);
         if self.is_complete(status) {
             set_condition(conditions, ("Progressing", "True", "NewReplicaSetAvailable"), &now);
+            // It names the ReplicaSet that it is about, which with the strategy Recreate may be that of the rollout before.
+            let of =
+                self.new.map_or_else(|| format!("Deployment \"{}\"", name(self.object)), |new| format!("ReplicaSet \"{}\"", name(new)));
+            if let Some(one) = conditions.iter_mut().find(|condition| condition["type"] == "Progressing") {
+                one["message"] = json!(format!("{of} has successfully progressed."));
+            }
         } else if more("updatedReplicas") || more("readyReplicas") || more("availableReplicas") || of_old(status) < of_old(was) {
             // The one condition whose time moves although it stays as it is.
             let since = before
