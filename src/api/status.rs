@@ -189,6 +189,8 @@ pub enum Reason {
     PrepareTimedOut,
     /// The StatefulSet controller waits for a broken pod of a withdrawn revision (kubernetes#67250).
     StuckBehindPod,
+    /// An old pod should have ended and is still there: its node is lost, or a finalizer keeps it.
+    StuckTerminating,
     /// A new pod waits for a volume that an old pod uses, and the old pod is kept until the new one is ready.
     StuckOnVolume,
     /// A claim of the workload is being deleted, and disappears when its pods are terminated.

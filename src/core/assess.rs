@@ -24,6 +24,7 @@ use super::{
         self,
         outcome::{Ended, Outcome, Previous},
         progress::{self, Progress},
+        words,
     },
     volumes::{self, OfWorkload},
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, Uid, UserHold, Workload},
@@ -325,7 +326,7 @@ pub fn template_changed_at(workload: &Workload, memory: &Memory, now: Timestamp)
 fn assess_free(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     found.memory.hold_of_nothing = false;
-    found.memory.broken_told = false;
+    (found.memory.broken_since, found.memory.broken_told) = (None, false);
     let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     stand_by_progress(input, progress, found);
     let outcome = match input.spec.mode {
@@ -402,40 +403,48 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
 
 fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) {
     let state = &input.workload.rollout;
-    let counts = || format!("{} of {} pods updated, {} available", state.updated, state.wanted, state.available);
-    let trouble = || trouble(input.pods);
+    let under_way = || words::under_way(input.workload, input.pods, input.current);
+    let overdue = || words::stuck(input.workload, &input.namespace.name, input.pods, input.current, input.now);
+    let wake = input.pods.iter().filter_map(|pod| words::overdue_at(pod)).filter(|at| *at > input.now).min();
+    wake.into_iter().for_each(|at| found.wake_at(at));
     match progress {
-        Progress::Done => {}
+        Progress::Done => {
+            if let Some(stuck) = overdue() {
+                found.stand(Phase::WaitsForUser, Reason::StuckTerminating, format!("{stuck}. Its new pods are all available"));
+            }
+        }
         Progress::Unobserved => match input.memory.last {
             Some((Phase::UpToDate, reason)) => found.stand(Phase::UpToDate, reason, ""),
-            Some((Phase::Rolling, reason)) => found.stand(Phase::Rolling, reason, format!("{}{}", counts(), trouble())),
+            Some((Phase::Rolling, reason)) => found.stand(Phase::Rolling, reason, under_way()),
             // A write of our own annotations raises a Deployment's generation too.
             Some((phase, reason)) if !matches!(phase, Phase::Held | Phase::Failed) => {
                 found.stand(phase, reason, input.memory.said.as_str())
             }
-            _ => found.stand(Phase::Rolling, Reason::RolloutUnderWay, format!("{}{}", counts(), trouble())),
+            _ => found.stand(Phase::Rolling, Reason::RolloutUnderWay, under_way()),
         },
         Progress::UnderWay(due) => {
-            found.stand(Phase::Rolling, Reason::RolloutUnderWay, format!("{}{}", counts(), trouble()));
+            found.stand(Phase::Rolling, Reason::RolloutUnderWay, under_way());
             found.wake_at(due);
+            if let Some(stuck) = overdue() {
+                found.stand(Phase::Rolling, Reason::StuckTerminating, format!("{}; {stuck}", words::counts(state)));
+            }
             if let Some(stuck) = stuck_behind(input, false) {
                 found.stand(Phase::Rolling, Reason::StuckBehindPod, stuck);
             }
         }
-        Progress::Failed(since) => match stuck_behind(input, true) {
-            Some(stuck) => found.stand(Phase::Failed, Reason::StuckBehindPod, stuck),
-            None => found.stand(
-                Phase::Failed,
-                Reason::DeadlineExceeded,
-                format!(
-                    "no progress since {}: {}{}. It goes on by itself if the pods become ready; otherwise mend the template or the config",
-                    clock(since),
-                    counts(),
-                    trouble()
-                ),
-            ),
+        Progress::Failed(since) => match (stuck_behind(input, true), overdue()) {
+            (Some(stuck), _) => found.stand(Phase::Failed, Reason::StuckBehindPod, stuck),
+            (None, Some(stuck)) => found.stand(Phase::Failed, Reason::StuckTerminating, format!("{}; {stuck}", words::counts(state))),
+            (None, None) => {
+                let cure = match state.failure {
+                    Some(_) => "It goes on by itself when pods can be created",
+                    None => "It goes on by itself if the pods become ready; otherwise fix the template or the config",
+                };
+                let message = format!("no progress since {}: {}. {cure}", clock(since), under_way());
+                found.stand(Phase::Failed, Reason::DeadlineExceeded, message);
+            }
         },
-        Progress::Held(hold) => found.stand(Phase::WaitsForUser, hold.reason(), held_message(hold, &counts())),
+        Progress::Held(hold) => found.stand(Phase::WaitsForUser, hold.reason(), held_message(hold, &words::counts(state))),
     }
 }
 
@@ -447,7 +456,7 @@ fn stuck_behind(input: &Input, late: bool) -> Option<String> {
         pod.revision.as_deref() != Some(current) && !pod.ready && pod.terminating.is_none() && (late || pod.trouble.is_some())
     };
     let pod = input.pods.iter().find(broken)?;
-    let trouble = pod.trouble.as_ref().map_or_else(String::new, |trouble| format!(" ({trouble})"));
+    let trouble = pod.ails.as_ref().or(pod.trouble.as_ref()).map_or_else(String::new, |trouble| format!(" ({trouble})"));
     Some(format!(
         "the StatefulSet controller waits for pod {}{trouble}, which is of an older revision and not ready, and does not replace it \
          (kubernetes#67250). Delete it: kubectl delete pod {}",
@@ -462,14 +471,6 @@ pub fn held_message(hold: UserHold, counts: &str) -> String {
         UserHold::OnDelete => format!("its update strategy is OnDelete: pods are renewed when somebody deletes them ({counts})"),
         UserHold::Partition(below) => format!("its partition keeps the {below} lowest ordinals on their revision ({counts})"),
     }
-}
-
-fn trouble(pods: &[&Pod]) -> String {
-    let named: BTreeMap<_, _> = pods.iter().filter_map(|pod| Some((&pod.name, pod.trouble.as_ref()?))).collect();
-    named.iter().next().map_or_else(String::new, |(name, trouble)| match named.len() {
-        1 => format!("; pod {name}: {trouble}"),
-        more => format!("; pod {name}: {trouble}, and {} more", more - 1),
-    })
 }
 
 /// One request at a time, and after a failure only when its pause is over.

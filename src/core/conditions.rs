@@ -5,11 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{hold::enforced::Gap, later, volumes::Summary, whole_second, world::Policy};
-use crate::api::{ConditionReason, UpgradePolicyStatus, WorkloadCounts};
+use super::{gates, hold::enforced::Gap, later, volumes::Summary, whole_second, world::Policy};
+use crate::api::{Attention, ConditionReason, Phase, UpgradePolicyStatus, WorkloadCounts};
 
 /// A status whose phases and reasons stay as they are is written at most this often.
 pub const QUIET: Duration = Duration::from_secs(30);
+
+/// The same where it says something new of a rollout: how many pods are updated, what it waits for.
+const OF_ROLLOUTS: Duration = Duration::from_secs(1);
 
 /// At most so many bytes of a condition's message; the API allows 32 KiB.
 const MESSAGE_LIMIT: usize = 1024;
@@ -177,8 +180,16 @@ pub fn write_at(old: &UpgradePolicyStatus, new: &UpgradePolicyStatus, last_write
         let attention: Vec<_> = status.attention.iter().map(|a| (a.kind, a.name.clone(), a.phase, a.reason)).collect();
         (status.observed_generation, status.workloads.clone(), status.volumes.clone(), conditions, attention)
     };
+    // What pods answer changes with each round; what becomes of a rollout does not.
+    let of_rollouts = |status: &UpgradePolicyStatus| {
+        let rolls = |one: &&Attention| matches!(one.phase, Phase::Rolling | Phase::Failed) && gates::rank(one.reason) > gates::APP;
+        status.attention.iter().filter(rolls).map(|one| one.message.clone()).collect::<Vec<_>>()
+    };
     match last_write {
-        Some(last) if outline(old) == outline(new) => Some(later(last, QUIET).max(now)),
+        Some(last) if outline(old) == outline(new) => {
+            let pause = if of_rollouts(old) == of_rollouts(new) { QUIET } else { OF_ROLLOUTS };
+            Some(later(last, pause).max(now))
+        }
         _ => Some(now),
     }
 }

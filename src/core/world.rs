@@ -214,6 +214,8 @@ pub struct RolloutState {
     pub completed: Option<(Box<str>, Timestamp)>,
     /// For how long a pod must be ready before it counts as available, in seconds.
     pub min_ready: u32,
+    /// Why its controller cannot create pods, in the API server's words.
+    pub failure: Option<Box<str>>,
     /// What the user holds, if anything. While we hold, what the manifest asks for beside it.
     pub held: Option<UserHold>,
     /// The value of the revision label that pods of the newest template carry; for Deployments it is read off the ReplicaSets.
@@ -328,9 +330,12 @@ pub struct Pod {
     pub started: Box<[Timestamp]>,
     /// What keeps a container from running, such as `CrashLoopBackOff`.
     pub trouble: Option<Box<str>>,
+    /// The same in words, and what made a container end that runs again: `Error (exit 3), restarted 3 times`.
+    pub ails: Option<Box<str>>,
     /// Where it can be asked.
     pub reach: Reach,
-    /// How often its containers were started again.
+    /// How often its containers were started again. One that has ended and is to be started again counts as started: nothing that its
+    /// process agreed to holds any longer.
     pub restarts: u32,
     /// When a container that was started again twice or more last ended with an error.
     pub crashed: Option<Timestamp>,
@@ -475,6 +480,8 @@ pub struct Memory {
     pub volatile: Vec<(Timestamp, Vec<Box<str>>)>,
     /// The gate that keeps a change waiting, and since when.
     pub gate: Option<(Reason, Timestamp)>,
+    /// Since when what it runs cannot start again.
+    pub broken_since: Option<Timestamp>,
     /// It was said that what it runs cannot start again.
     pub broken_told: bool,
     /// It was said that its policy went with the CRD.

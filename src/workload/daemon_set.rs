@@ -27,6 +27,7 @@ impl Kind for DaemonSet {
             complete: false,
             completed: None,
             min_ready: number(&spec["minReadySeconds"]),
+            failure: None,
             held: (spec["updateStrategy"]["type"] == "OnDelete").then_some(UserHold::OnDelete),
             revision: meta.annotations.as_ref().and_then(|all| Some(all.get(TEMPLATE_GENERATION)?.as_str().into())),
             settled: None,

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::{Kind, declared, number, observed};
+use super::{Kind, declared, number, observed, quoted};
 use crate::{
     api::{WorkloadKind, marks},
     core::world::{Ordinals, RolloutState, UserHold},
@@ -20,8 +20,9 @@ impl Kind for Deployment {
     /// The condition Progressing keeps the reason NewReplicaSetAvailable once a rollout is complete, whatever becomes of its pods later.
     /// With the strategy Recreate it keeps it into the next rollout as well, which then names another ReplicaSet.
     fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
-        let mut conditions = status["conditions"].as_array().into_iter().flatten();
-        let progressing = conditions.find(|condition| condition["type"] == "Progressing").unwrap_or(&Value::Null);
+        let find = |kind: &str| status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind);
+        let progressing = find("Progressing").unwrap_or(&Value::Null);
+        let failure = find("ReplicaFailure").filter(|condition| condition["status"] == "True");
         let complete = progressing["reason"] == "NewReplicaSetAvailable" && progressing["status"] == "True";
         let updated_at: Option<Timestamp> = progressing["lastUpdateTime"].as_str().and_then(|time| time.parse().ok());
         RolloutState {
@@ -33,6 +34,7 @@ impl Kind for Deployment {
             completed: rolled_out(progressing).zip(updated_at),
             complete,
             min_ready: number(&spec["minReadySeconds"]),
+            failure: failure.and_then(|condition| Some(quoted(condition["message"].as_str()?))),
             held: declared(meta, marks::DECLARED_PAUSED, false)
                 .map_or(spec["paused"] == true, |declared| declared == "true")
                 .then_some(UserHold::Paused),

@@ -192,3 +192,18 @@ fn number(value: &Value) -> u32 {
 fn observed(meta: &ObjectMeta, status: &Value) -> bool {
     status["observedGeneration"].as_i64().unwrap_or_default() >= meta.generation.unwrap_or_default()
 }
+
+/// So much of another controller's message is quoted.
+const QUOTED: usize = 300;
+
+/// What somebody else says, in one line.
+pub fn quoted(message: &str) -> Box<str> {
+    let mut words: String = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.retain(|letter| !letter.is_control());
+    if words.len() > QUOTED {
+        let end = (0..=QUOTED).rev().find(|end| words.is_char_boundary(*end)).unwrap_or_default();
+        words.truncate(end);
+        words += " …";
+    }
+    words.trim_end_matches('.').into()
+}

@@ -36,6 +36,7 @@ impl Kind for StatefulSet {
             complete,
             completed: None,
             min_ready: number(&spec["minReadySeconds"]),
+            failure: None,
             held: match strategy["type"].as_str() {
                 Some("OnDelete") => Some(UserHold::OnDelete),
                 _ => (partition > 0).then_some(UserHold::Partition(partition)),

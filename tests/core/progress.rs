@@ -1,6 +1,9 @@
 //! How far a rollout is.
 
-use lockkeeper::{api::WorkloadKind, core::decision::Event};
+use lockkeeper::{
+    api::WorkloadKind,
+    core::{conditions::write_at, decision::Event},
+};
 use serde_json::json;
 
 use crate::world::{World, env_from};
@@ -205,4 +208,128 @@ fn the_deadline_begins_when_ready_pods_should_be_available() {
     assert_eq!(world.stands(), "Rolling/ConfigRollout");
     world.later(20).act();
     assert_eq!(world.stands(), "Failed/DeadlineExceeded");
+}
+
+fn message(world: &World) -> String {
+    world.attention().map(|one| one.message.clone()).unwrap_or_default()
+}
+
+/// A rollout of two pods, of which one old pod goes, until 30 seconds from then on.
+fn with_an_old_pod_that_goes(policy: serde_json::Value, spec: serde_json::Value) -> World {
+    let mut world = World::new().with_policy(policy);
+    world.config_map("app", &[("a", "1")]);
+    world.deployment("web", spec);
+    world.act();
+    world.later(60).config_map("app", &[("a", "2")]);
+    world.act();
+    assert_eq!(world.later(3).act(), ["web"]);
+    let mut old = world.pods("web")[0].clone();
+    world.finish("web");
+    old.terminating = Some(world.now + std::time::Duration::from_secs(30));
+    world.namespace.pods.insert(old.uid.clone(), old);
+    world.act();
+    world
+}
+
+#[test]
+fn what_is_waited_for_is_named() {
+    let mut world = with_an_old_pod_that_goes(json!({"config": {}}), env_from("app"));
+    let until = lockkeeper::core::clock(world.now + std::time::Duration::from_secs(30));
+    assert_eq!(world.stands(), "Rolling/ConfigRollout");
+    assert!(message(&world).contains(&format!("waiting for 1 old pod to end (until {until})")), "{}", message(&world));
+    world.namespace.pods.retain(|_, pod| pod.terminating.is_none());
+    world.act();
+    assert_eq!(world.stands(), "UpToDate");
+}
+
+#[test]
+fn a_pod_that_does_not_end_is_named_and_pauses_nobody_where_the_new_ones_are_available() {
+    let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
+    let policy = json!({"config": {}, "rollout": {"deadline": "2m", "steps": [step("web"), step("other")]}});
+    let mut world = with_an_old_pod_that_goes(policy, env_from("app"));
+    world.deployment("other", env_from("app"));
+    world.later(5).act();
+    assert_eq!(world.stands(), "Rolling/ConfigRollout");
+    world.later(60).act();
+    assert_eq!(world.stands(), "WaitsForUser/StuckTerminating");
+    let told = message(&world);
+    assert!(told.contains("on node node-1") && told.contains("kubectl delete pod -n"), "{told}");
+    assert!(world.told.iter().any(|(event, _, why)| *event == Event::RolloutDone && why.contains("is still there")));
+    world.later(600).act();
+    assert_eq!(world.stands(), "WaitsForUser/StuckTerminating");
+    world.config_map("app", &[("a", "3")]);
+    world.act();
+    assert_eq!(world.later(3).act(), ["web"], "and it may be rolled again");
+}
+
+#[test]
+fn a_pod_that_does_not_end_is_waited_for_where_the_new_ones_need_its_claim() {
+    let mut spec = env_from("app");
+    spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    let mut world = with_an_old_pod_that_goes(json!({"config": {}, "rollout": {"deadline": "2m"}}), spec);
+    world.later(70).act();
+    assert_eq!(world.stands(), "Rolling/StuckTerminating");
+    world.later(120).act();
+    assert_eq!(world.stands(), "Failed/StuckTerminating");
+}
+
+#[test]
+fn why_pods_cannot_be_created_is_said_at_once_and_in_the_end() {
+    let mut world = rolling(WorkloadKind::Deployment);
+    world.observe("web");
+    let why = "pods \"web-1\" is forbidden: exceeded quota: q, requested: pods=1";
+    world.edit_status("web", |status| {
+        let failure = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": why});
+        status["conditions"].as_array_mut().unwrap().push(failure);
+    });
+    world.act();
+    assert_eq!(world.stands(), "Rolling/ConfigRollout");
+    assert!(message(&world).contains(why), "{}", message(&world));
+    world.later(130).act();
+    assert_eq!(world.stands(), "Failed/DeadlineExceeded");
+    assert!(message(&world).contains(why), "{}", message(&world));
+    assert!(world.told.iter().any(|(event, _, told)| *event == Event::RolloutFailed && told.contains(why)));
+}
+
+#[test]
+fn what_pods_need_and_is_missing_is_named_while_a_rollout_is_under_way() {
+    let mut world = World::new().with_policy(json!({"config": {}}));
+    world.deployment("web", env_from("synced"));
+    world.ready("web", 0, false);
+    world.edit_status("web", |status| status["conditions"][0]["reason"] = json!("ReplicaSetUpdated"));
+    for look in ["at first", "later"] {
+        world.act();
+        assert_eq!(world.stands(), "Rolling/RolloutUnderWay", "{look}");
+        let told = message(&world);
+        assert_eq!(told.matches("ConfigMap/synced does not exist").count(), 1, "{look}: {told}");
+    }
+}
+
+#[test]
+fn which_pods_run_on_old_config_is_named_where_others_do_not() {
+    let mut world = World::new().with_policy(json!({"config": {"settle": "30s"}}));
+    world.config_map("app", &[("a", "1")]);
+    world.deployment("web", env_from("app"));
+    world.act();
+    world.later(60).config_map("app", &[("a", "2")]);
+    world.act();
+    assert!(!message(&world).contains("not running on it"), "{}", message(&world));
+    world.later(2).start_pod("web");
+    world.act();
+    let old = world.pods("web").iter().min_by_key(|pod| pod.created).unwrap().name.clone();
+    assert!(message(&world).contains(&format!("(not running on it yet: {old})")), "{}", message(&world));
+}
+
+#[test]
+fn what_changes_of_a_rollout_is_written_within_two_seconds_and_nothing_where_nothing_changes() {
+    let mut world = rolling(WorkloadKind::Deployment);
+    let status = |world: &World| world.namespace.policies["shop"].status.clone();
+    let before = status(&world);
+    world.later(5).start_pod("web");
+    world.act();
+    let (after, now) = (status(&world), world.now);
+    let last = now - std::time::Duration::from_millis(300);
+    let at = write_at(&before, &after, Some(last), now).unwrap();
+    assert!(at > now && at <= now + std::time::Duration::from_secs(2), "{at}");
+    assert_eq!(write_at(&after, &after, Some(last), now), None);
 }

@@ -275,6 +275,7 @@ impl World {
             revision: Some(revision.as_str().into()),
             started: [self.now].into(),
             trouble: None,
+            ails: None,
             reach: Reach {
                 running: true,
                 address: Some([127, 0, 0, 1].into()),

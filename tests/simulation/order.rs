@@ -86,14 +86,19 @@ pub fn judge(operator: &Operator, apps: &Apps, workloads: &'static [At], patch: 
     (under_way.len() >= max as usize).then(|| format!("{} begins while {} are under way, of at most {max}", this.1, under_way.join(", ")))
 }
 
-/// A rollout that was told to be done, after so many things that were told, while a pod of the template before was shown.
+/// A rollout that was told to be done, after so many things that were told, while a pod of the template before was shown. One that was
+/// written later than the workload was shown may be of a newer template.
 pub fn too_early(operator: &Operator, workloads: &'static [At], from: usize) -> Option<String> {
+    let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
+    let is_old = |(kind, name): At, object: &Value| {
+        let lowest = if kind == "StatefulSet" { declared(object) } else { -1 };
+        let before = |pod: &Value| runs(pod) != runs(&object["spec"]["template"]) && version(pod) < version(object);
+        pods(&operator.shown, name).any(|pod| before(pod) && (kind == "Deployment" || ordinal(pod) >= lowest))
+    };
     let done = operator.told[from..].iter().filter(|(_, event, _)| *event == Event::RolloutDone);
     let mut at = done.filter_map(|(subject, ..)| workloads.iter().find(|(kind, name)| *subject == format!("{kind}/{name}")));
-    at.find(|(kind, name)| {
-        operator.shown.get(&(*kind, (*name).to_owned())).is_some_and(|object| rolls(&operator.shown, (kind, name), object))
-    })
-    .map(|(kind, name)| format!("the rollout of {kind}/{name} is told to be done, and a pod of the template before is there"))
+    at.find(|at| operator.shown.get(&(at.0, at.1.to_owned())).is_some_and(|object| is_old(**at, object)))
+        .map(|(kind, name)| format!("the rollout of {kind}/{name} is told to be done, and a pod of the template before is there"))
 }
 
 /// Whether some pod started with other config than what is there.

@@ -13,7 +13,10 @@ use lockkeeper::{
             state::{Hold, approved_by},
         },
         later,
-        rollout::progress::{self, Progress},
+        rollout::{
+            progress::{self, Progress},
+            words,
+        },
         world::{Workload, WorkloadId},
     },
     shell::clock,
@@ -227,8 +230,8 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
         Progress::Failed(_) => return Ok(End::Failed),
         Progress::Held(_) => return Ok(End::Person),
         Progress::Unobserved | Progress::UnderWay(_) => {
-            let state = &workload.rollout;
-            return Err(format!("rolling: {} of {} pods updated, {} available", state.updated, state.wanted, state.available));
+            let stuck = words::stuck(&judged, &seen.world.name, &pods, current, now);
+            return Err(format!("rolling: {}", stuck.unwrap_or_else(|| words::under_way(&judged, &pods, current))));
         }
         Progress::Done => {}
     }
@@ -272,6 +275,7 @@ fn waits_for_person(reason: Reason) -> bool {
             | Reason::ConfigMissing
             | Reason::RolledBack
             | Reason::MarksReverted
+            | Reason::StuckTerminating
     )
 }
 

@@ -1,5 +1,7 @@
 //! Compares what pods started with and what config is now, reference by reference.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{
@@ -26,12 +28,33 @@ pub struct Comparison {
     pub stale: bool,
     /// What pods cannot start without, and is not there; in words.
     pub missing: Vec<String>,
+    /// The pods that run on something else than what is desired, where others do not.
+    pub behind: BTreeSet<String>,
     /// What changed, named by object and key.
     pub changed: Vec<String>,
     /// The newest change that was seen, for the quiet time.
     pub last_seen: Option<Timestamp>,
     /// References adopted while there were pods of which nobody can say what they started with.
     pub unverified: Vec<String>,
+}
+
+/// At most so many pods are named.
+const PODS_LIMIT: usize = 5;
+
+impl Comparison {
+    /// What changed, in words; where some pods run on it already, which ones do not.
+    pub fn what_changed(&self) -> String {
+        let mut words = format!("{} changed", self.changed.join(", "));
+        if !self.behind.is_empty() {
+            let named: Vec<_> = self.behind.iter().take(PODS_LIMIT).cloned().collect();
+            let more = match self.behind.len().saturating_sub(PODS_LIMIT) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            words += &format!(" (not running on it yet: {}{more})", named.join(", "));
+        }
+        words
+    }
 }
 
 /// Why a workload is rolled.
@@ -62,6 +85,7 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
         roll: None,
         stale: false,
         missing: Vec::new(),
+        behind: BTreeSet::new(),
         changed: Vec::new(),
         last_seen: None,
         unverified: Vec::new(),
@@ -72,7 +96,7 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
         let digest = match &desired.digest {
             Ok(digest) => *digest,
             Err(what) => {
-                if reference.own {
+                if reference.own && !found.missing.contains(what) {
                     found.missing.push(what.clone());
                 }
                 continue;
@@ -96,7 +120,8 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
 
         if differs || digest != baseline || unverified || some_mixed {
             let asked = |pod: &Pod| record.hash.is_some() && pod.config_hash.as_deref() == record.hash.as_deref() && digest == target;
-            found.all_fresh &= pods.iter().all(|pod| fresh(pod) || (asked(pod) && !mixed(pod) && !known_mixed));
+            let stale = pods.iter().filter(|pod| !fresh(pod) && (!asked(pod) || mixed(pod) || known_mixed));
+            found.behind.extend(stale.map(|pod| pod.name.to_string()));
         }
         if unverified && !differs {
             found.unverified.push(name.clone());
@@ -115,7 +140,11 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
             found.last_seen = found.last_seen.max(desired.changed.seen);
         }
     }
+    found.all_fresh &= found.behind.is_empty();
     found.stale &= !found.all_fresh;
+    if found.behind.len() == pods.len() {
+        found.behind.clear();
+    }
     found
 }
 

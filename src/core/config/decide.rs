@@ -56,11 +56,19 @@ impl Reading {
             roll: None,
             stale: false,
             missing: Vec::new(),
+            behind: std::collections::BTreeSet::new(),
             changed: Vec::new(),
             last_seen: None,
             unverified: Vec::new(),
         };
         Self { desired: Vec::new(), record: Record::default(), comparison }
+    }
+}
+
+/// A rollout that is under way, or failed, names what its pods need and is not there.
+fn name_missing(missing: &[String], found: &mut Assessment) {
+    if !missing.is_empty() && matches!(found.phase, Phase::Rolling | Phase::Failed) {
+        found.message = format!("{}, which its pods need; {}", missing.join(", "), found.message);
     }
 }
 
@@ -112,6 +120,7 @@ pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &
     let Some(mut reading) = read(input, config, found) else { return };
     restart(input, outcome, &mut reading, found);
     let Reading { record, comparison, .. } = &reading;
+    name_missing(&comparison.missing, found);
     let ours = record.hash.is_some() && record.hash == workload.template.config_hash;
     let ended = outcome.change.is_some() && outcome.change == record.hash && outcome.ended != Ended::UnderWay;
     found.takes_slot = ours && !ended && matches!(progress, Progress::UnderWay(_) | Progress::Unobserved);
@@ -214,11 +223,16 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
     found.unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified).map(|(name, _)| name.clone()).collect();
     found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
     found.edits.purpose = Some(Purpose::Adopt);
-    let missing: Vec<_> =
-        desired.iter().filter(|(reference, _)| reference.own).filter_map(|(_, desired)| desired.digest.clone().err()).collect();
+    let mut missing: Vec<String> = Vec::new();
+    for what in desired.iter().filter(|(reference, _)| reference.own).filter_map(|(_, desired)| desired.digest.as_ref().err()) {
+        if !missing.contains(what) {
+            missing.push(what.clone());
+        }
+    }
     if !missing.is_empty() && found.phase == Phase::UpToDate {
         found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&missing));
     }
+    name_missing(&missing, found);
 }
 
 fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut Assessment) {
@@ -241,6 +255,7 @@ fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut 
 fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress, outcome): (Progress, &Outcome), found: &mut Assessment) {
     let Reading { desired, comparison, .. } = reading;
     let what = comparison.changed.join(", ");
+    let changed = comparison.what_changed();
     let first = input.memory.differs_since.unwrap_or(input.now);
     if input.memory.differs_since.is_none() {
         found.notices.push((Event::ConfigChanged, format!("{what} changed since the pods were last asked to start with it")));
@@ -256,11 +271,11 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
             Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
         };
         if let Gate::Closed(closed) = ask_gates(input, "", None, (first, first)) {
-            let message = format!("{what} changed; it would wait ({}), but {why}", closed.reason.as_str());
+            let message = format!("{changed}; it would wait ({}), but {why}", closed.reason.as_str());
             return found.stand(Phase::WouldHold, reason, message);
         }
         let asked = input.spec.app_gate(&[ChangeCause::Config]).map_or("", |_| " when its pods agree");
-        return found.stand(Phase::WouldRoll, reason, format!("{what} changed; it would be rolled{asked}, but {why}"));
+        return found.stand(Phase::WouldRoll, reason, format!("{changed}; it would be rolled{asked}, but {why}"));
     }
     match progress {
         Progress::Unobserved => {
@@ -283,11 +298,11 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     }
     let stage = walk::stage(input.workload, input.pods, input.current);
     if matches!(stage, Some(Stage::Next(_))) || (stage == Some(Stage::Renewing) && found.phase != Phase::Failed) {
-        let message = format!("{what} changed; it is rolled when the change before has gone through all pods; {}", found.message);
+        let message = format!("{changed}; it is rolled when the change before has gone through all pods; {}", found.message);
         return found.stand(Phase::Rolling, Reason::CoveredByRollout, message);
     }
     if let Some(hold @ (UserHold::Paused | UserHold::OnDelete)) = input.workload.rollout.held {
-        let message = format!("{what} changed; {}", held_message(hold, "its next pods start with the new config"));
+        let message = format!("{changed}; {}", held_message(hold, "its next pods start with the new config"));
         return found.stand(Phase::WaitsForUser, hold.reason(), message);
     }
 
@@ -296,14 +311,14 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     if due > input.now {
         found.wake_at(due);
         found.closed = input.memory.gate.map(|(reason, _)| reason);
-        let message = format!("{what} changed; rolls at {} if nothing else changes until then", clock(due));
+        let message = format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
         return found.stand(Phase::Settling, Reason::ConfigChanged, message);
     }
     let times = limits::within_window(input.workload.marks.get(marks::ROLLOUTS).map(String::as_str), &config.limit, input.now);
     if let Some(next) = limits::next_allowed(&times, &config.limit) {
         found.wake_at(next);
         let message = format!(
-            "{what} changed, but it had {} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
+            "{changed}, but it had {} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
             times.len(),
             config.limit.window,
             clock(next)
@@ -314,7 +329,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
         return found.stand(Phase::Limited, Reason::LimitReached, message);
     }
     if let Some(closed) = wait_for_gates(input, reading, quiet_from, found) {
-        let message = format!("{what} changed; {}", closed.message);
+        let message = format!("{changed}; {}", closed.message);
         found.stand(Phase::Waiting, closed.reason, message);
         return found.wait_for(&closed);
     }
@@ -337,7 +352,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     found.stand(
         Phase::Waiting,
         Reason::WaitingForSlot,
-        format!("{what} changed; it rolls when one of the config rollouts under way in the cluster is done (--max-config-rollouts)"),
+        format!("{changed}; it rolls when one of the config rollouts under way in the cluster is done (--max-config-rollouts)"),
     );
 }
 

@@ -1,5 +1,7 @@
 //! A held template: whether it may go, and what becomes of it afterwards.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
@@ -18,6 +20,7 @@ use crate::{
             app::{self, Question},
             pods::{self, Passing},
         },
+        later,
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::{Progress, is_old},
@@ -116,7 +119,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             }
         }
     }
-    if !missing.is_empty() {
+    if missing.is_empty() {
+        found.memory.broken_since = None;
+    } else {
         tell_broken(input, &missing, found);
     }
 }
@@ -335,6 +340,9 @@ fn mid_rollout(input: &Input) -> Option<String> {
     }
 }
 
+/// What is missing for so long is told.
+const BROKEN_AFTER: Duration = Duration::from_secs(5);
+
 /// What the running pods read is missing: they cannot start again, and the hold keeps the cure out.
 fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
     let what = format!(
@@ -342,7 +350,11 @@ fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
         Event::RunningRevisionBroken.reason(),
         missing.join(", ")
     );
-    if !found.memory.broken_told {
+    // With its namespace, what it reads may be deleted a moment before it is.
+    let due = later(*found.memory.broken_since.get_or_insert(input.now), BROKEN_AFTER);
+    if due > input.now {
+        found.wake_at(due);
+    } else if !found.memory.broken_told {
         found.memory.broken_told = true;
         found.notices.push((Event::RunningRevisionBroken, format!("{} of {}", what, reference_of(input.workload))));
     }
@@ -381,6 +393,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         (newest.ended, newest.at) = (now, Some(whole_second(input.now)));
         found.notices.push(match now {
             Ended::Failed => (Event::RolloutFailed, found.message.clone()),
+            _ if found.reason == Reason::StuckTerminating => (Event::RolloutDone, format!("the rollout is done; {}", found.message)),
             _ => (Event::RolloutDone, "the rollout is done: every pod runs the newest template and config".to_owned()),
         });
     }

@@ -7,3 +7,4 @@ pub mod progress;
 pub mod slots;
 pub mod steps;
 pub mod walk;
+pub mod words;

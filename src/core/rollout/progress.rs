@@ -12,6 +12,7 @@ use crate::{
         rollout::{
             outcome::{Ended, Outcome},
             walk::{self, Stage},
+            words::is_overdue,
         },
         world::{Pod, ReplicaSet, RolloutState, UserHold, Workload},
     },
@@ -101,7 +102,9 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
         return Progress::Unobserved;
     }
     let old = |pod: &&&Pod| is_old(workload, pod, current);
-    let leaving = pods.iter().filter(old).filter_map(|pod| pod.terminating).max();
+    // A pod that does not end keeps nobody waiting where the new ones do not need what it holds.
+    let waited_for = |pod: &&&Pod| old(pod) && !(is_overdue(pod, now) && bears_old_pods(workload));
+    let leaving = pods.iter().filter(waited_for).filter_map(|pod| pod.terminating).max();
     match state.held {
         Some(hold @ UserHold::OnDelete) if state.updated < state.wanted => return Progress::Held(hold),
         Some(hold @ UserHold::Paused) if state.updated < state.wanted || state.current != state.updated => return Progress::Held(hold),
@@ -127,6 +130,11 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
         due if due <= now => Progress::Failed(moved),
         due => Progress::UnderWay(due),
     }
+}
+
+/// Whether new pods and old ones may run at the same time, whatever happens.
+fn bears_old_pods(workload: &Workload) -> bool {
+    workload.id.kind == WorkloadKind::Deployment && !workload.claims.recreates && workload.claims.named.is_empty()
 }
 
 /// Whether the revision at hand was rolled out before, as we noted, and we let nothing else through since. Not every controller says so

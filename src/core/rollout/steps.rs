@@ -147,13 +147,16 @@ impl<'a> Order<'a> {
         self.done.entry(step).or_default().insert(uid, format!("{} {at}", outcome.done.unwrap_or_default()).trim_end().to_owned());
         let waits_for_nobody = match found.phase {
             Phase::UpToDate | Phase::Unsupported => written,
+            Phase::WaitsForUser if found.reason == Reason::StuckTerminating => written,
             Phase::WaitsForUser | Phase::WouldRoll | Phase::WouldHold => true,
             // Left alone by somebody's decision.
             Phase::Waiting => matches!(found.reason, Reason::RolledBack | Reason::MarksReverted),
             Phase::Failed => self.spec.rollout.as_ref().is_some_and(|rollout| rollout.on_failure == OnFailure::Continue),
             _ => false,
         };
-        if begins || !written || !matches!(found.phase, Phase::UpToDate | Phase::Unsupported) {
+        // One that waits for nothing but an old pod that does not end is rolled out.
+        let done = matches!(found.phase, Phase::UpToDate | Phase::Unsupported) || found.reason == Reason::StuckTerminating;
+        if begins || !written || !done || found.phase == Phase::Failed || found.phase == Phase::Rolling {
             self.unwritten.insert(step);
         }
         if begins || !waits_for_nobody {

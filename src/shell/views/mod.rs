@@ -1,5 +1,6 @@
 //! The fields that are used of each kind, read straight from the wire, so that stores hold views and not objects.
 
+pub mod containers;
 pub mod storage;
 
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
@@ -244,18 +245,9 @@ impl Watched for Pods {
         let revision = ["pod-template-hash", "pod-template-generation", "controller-revision-hash"].into_iter().find_map(label);
         let ready = list(&status["conditions"]).find(|condition| condition["type"] == "Ready").unwrap_or(&Value::Null);
         let containers = || list(&status["initContainerStatuses"]).chain(list(&status["containerStatuses"]));
-        let trouble = containers().find_map(|one| one["state"]["waiting"]["reason"].as_str()).filter(|reason| {
-            // These two only say that it is starting.
-            !matches!(*reason, "ContainerCreating" | "PodInitializing")
-        });
-        let crashes = containers().filter(|one| one["restartCount"].as_u64() >= Some(2)).flat_map(|one| {
-            let ended = [&one["state"]["terminated"], &one["lastState"]["terminated"]];
-            ended
-                .into_iter()
-                .filter(|end| end["exitCode"].as_i64().is_some_and(|code| code != 0))
-                .filter_map(|end| time(&end["finishedAt"]))
-        });
         let restarts = containers().filter_map(|one| one["restartCount"].as_u64()).sum::<u64>();
+        // The number rises only when the next process runs.
+        let ended = list(&status["containerStatuses"]).filter(|one| containers::has_ended(one)).count();
         Pod {
             uid: uid(meta),
             name: meta.name.as_deref().unwrap_or_default().into(),
@@ -269,15 +261,16 @@ impl Watched for Pods {
             config_hash: meta.annotations.as_ref().and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str().into())),
             revision: revision.map(|revision| revision.as_str().into()),
             started: containers().filter_map(|one| time(&one["state"]["running"]["startedAt"])).collect(),
-            trouble: trouble.map(Into::into),
+            trouble: containers().find_map(containers::trouble).map(Into::into),
+            ails: containers().find_map(containers::ails).map(Into::into),
             reach: Reach {
                 running: status["phase"] == "Running",
                 address: status["podIP"].as_str().and_then(|ip| ip.parse().ok()),
                 host_network: body.spec.host_network,
                 ports: body.spec.ports().into(),
             },
-            restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
-            crashed: crashes.max(),
+            restarts: u32::try_from(restarts).unwrap_or(u32::MAX).saturating_add(u32::try_from(ended).unwrap_or(u32::MAX)),
+            crashed: containers().filter_map(containers::crashed).max(),
             claims: ClaimsOfPod {
                 named: body
                     .spec

@@ -1,6 +1,6 @@
 //! What is known of a workload, put together.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
@@ -13,6 +13,7 @@ use lockkeeper::{
             marking,
             state::{Hold, approved_by, command},
         },
+        later,
         rollout::progress::is_old,
         world::{Pod, Workload},
     },
@@ -250,7 +251,7 @@ impl Story {
             not_enforced: condition.map(|condition| condition.message.clone()),
             changed: attention.map(|one| one.changed.iter().filter(|what| *what != "template").cloned().collect()).unwrap_or_default(),
             rollout: Counts { wanted: state.wanted, updated: state.updated, available: state.available },
-            pods: pods(seen, workload, attention),
+            pods: pods(seen, workload, attention, now),
             reads: reads(workload, attention),
             events: events.iter().map(|(at, reason, note)| Happened { at: *at, reason: reason.clone(), note: note.clone() }).collect(),
             ..Self::default()
@@ -328,7 +329,14 @@ pub fn why_held(message: &str) -> &str {
     }
 }
 
-fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>) -> Vec<PodStory> {
+/// A pod whose last crash is not older than this crashes.
+const LATELY: Duration = Duration::from_secs(600);
+
+fn crashes_lately(pod: &Pod, now: Timestamp) -> bool {
+    pod.crashed.is_some_and(|crashed| later(crashed, LATELY) > now)
+}
+
+fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>, now: Timestamp) -> Vec<PodStory> {
     let (judged, current) = seen.judged(workload);
     let answers = attention.map_or(&[][..], |one| &one.answers);
     let story = |pod: &Pod| PodStory {
@@ -336,7 +344,8 @@ fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>) -> Vec<
         ready: pod.ready,
         newest: !is_old(&judged, pod, current),
         going: pod.terminating.is_some(),
-        trouble: pod.trouble.as_ref().map(ToString::to_string),
+        // A pod that nothing probes is ready between any two crashes.
+        trouble: pod.ails.as_ref().filter(|_| !pod.ready || crashes_lately(pod, now)).map(ToString::to_string),
         says: answers.iter().find(|answer| *answer.pod == *pod.name).map(|answer| Said {
             answer: answer.answer.clone(),
             since: answer.since,

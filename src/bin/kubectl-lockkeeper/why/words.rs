@@ -76,7 +76,10 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
     let governed = format!("Policy {policy} governs it.");
     match phase {
         Phase::UpToDate => vec![
-            style::good(&format!("All is well: {pods}, and their config is the newest.")),
+            match crashing(story) {
+                Some(crashing) => style::care(&format!("It is up to date, but its pods crash: {crashing}. {}.", sentence(&pods))),
+                None => style::good(&format!("All is well: {pods}, and their config is the newest.")),
+            },
             match story.holds_changes {
                 true => format!("{governed} A change of its template would be held."),
                 false => format!("{governed} A change of its template rolls at once."),
@@ -89,11 +92,22 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
         Phase::WaitsForUser => vec![style::care(&format!("It waits for you{reason}: {why}.")), governed],
         Phase::Limited => vec![style::care(&format!("It was rolled often enough{reason}: {why}.")), governed],
         Phase::Settling | Phase::Waiting => {
-            vec![style::care(&format!("Its config changed, and its pods still run on the old one{reason}: {why}.")), governed]
+            let first = match story.reason {
+                Some(Reason::ConfigMissing) => "Config that its pods need is missing",
+                _ => "Its config changed, and not all of its pods run on it yet",
+            };
+            vec![style::care(&format!("{first}{reason}: {why}.")), governed]
         }
         Phase::WouldRoll | Phase::WouldHold => vec![style::care(&format!("Nothing is done about it, only said{reason}: {why}.")), governed],
         Phase::Unsupported => vec![format!("It is up to date, but cannot be held{reason}: {why}."), governed],
     }
+}
+
+/// The pods that run, and have crashed a short while ago.
+fn crashing(story: &Story) -> Option<String> {
+    let crashing = story.pods.iter().filter(|pod| !pod.going).filter_map(|pod| Some(format!("{} ({})", pod.name, pod.trouble.as_ref()?)));
+    let crashing: Vec<_> = crashing.collect();
+    (!crashing.is_empty()).then(|| crashing.join(", "))
 }
 
 /// What the gates mean for what comes next.

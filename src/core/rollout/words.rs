@@ -1,0 +1,70 @@
+//! How far a rollout is, and what it waits for, in words.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::progress::is_old;
+use crate::core::{
+    clock, later,
+    world::{Pod, RolloutState, Workload},
+};
+
+/// A pod that is there for so long after its grace period does not end by itself: its node is lost, or a finalizer keeps it.
+const OVERDUE_AFTER: Duration = Duration::from_secs(30);
+
+/// When a pod that is being deleted counts as one that does not end.
+pub fn overdue_at(pod: &Pod) -> Option<Timestamp> {
+    pod.terminating.map(|until| later(until, OVERDUE_AFTER))
+}
+
+/// Whether a pod should have ended by now, and has not.
+pub fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
+    overdue_at(pod).is_some_and(|at| at <= now)
+}
+
+/// How many pods are updated and available.
+pub fn counts(state: &RolloutState) -> String {
+    format!("{} of {} pods updated, {} available", state.updated, state.wanted, state.available)
+}
+
+/// How far a rollout is, and what it waits for. `current` is the value of the revision label that pods of the newest template carry.
+pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> String {
+    let mut words = counts(&workload.rollout);
+    if let Some(failure) = &workload.rollout.failure {
+        words += &format!("; pods cannot be created: {failure}");
+    }
+    let leaving = pods.iter().filter(|pod| is_old(workload, pod, current)).filter_map(|pod| pod.terminating);
+    match (leaving.clone().count(), leaving.max()) {
+        (1, Some(until)) => words += &format!("; waiting for 1 old pod to end (until {})", clock(until)),
+        (several, Some(until)) => words += &format!("; waiting for {several} old pods to end (until {})", clock(until)),
+        _ => {}
+    }
+    words + &trouble(pods)
+}
+
+/// The first of the pods that are not ready and say why, and how many more there are.
+pub fn trouble(pods: &[&Pod]) -> String {
+    let ill = pods.iter().filter(|pod| !pod.ready);
+    let named: BTreeMap<_, _> = ill.filter_map(|pod| Some((&pod.name, pod.ails.as_ref().or(pod.trouble.as_ref())?))).collect();
+    named.iter().next().map_or_else(String::new, |(name, trouble)| match named.len() {
+        1 => format!("; pod {name}: {trouble}"),
+        more => format!("; pod {name}: {trouble}, and {} more", more - 1),
+    })
+}
+
+/// An old pod that should have ended, and what to do about it.
+pub fn stuck(workload: &Workload, namespace: &str, pods: &[&Pod], current: Option<&str>, now: Timestamp) -> Option<String> {
+    let old = |pod: &&&Pod| is_old(workload, pod, current) && is_overdue(pod, now);
+    let pod = pods.iter().filter(old).min_by_key(|pod| &pod.name)?;
+    let (name, until) = (&pod.name, clock(pod.terminating?));
+    let node = pod.claims.node.as_deref().map_or_else(String::new, |node| format!(" on node {node}"));
+    let others = match pods.iter().filter(old).count() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(format!(
+        "old pod {name}{node}{others} was to end by {until} and is still there. If its node is lost, delete the node. If you are sure that the \
+         pod runs no longer: kubectl delete pod -n {namespace} {name} --force"
+    ))
+}
