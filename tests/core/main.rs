@@ -17,6 +17,7 @@ mod rest;
 mod stories;
 mod traps;
 mod volumes;
+mod volumes_lost;
 mod volumes_traps;
 mod windows;
 mod world;

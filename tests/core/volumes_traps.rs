@@ -24,11 +24,11 @@ use crate::{
     world::World,
 };
 
-fn volume(name: &str) -> StorageObject {
+pub(crate) fn volume(name: &str) -> StorageObject {
     StorageObject::Volume(name.into())
 }
 
-fn claim(name: &str) -> StorageObject {
+pub(crate) fn claim(name: &str) -> StorageObject {
     StorageObject::Claim(name.into())
 }
 
@@ -37,7 +37,7 @@ fn no_claim_of_its_own(world: &World, name: &str) -> bool {
 }
 
 /// What admission says to a patch of ours.
-fn refused(world: &World, patch: &lockkeeper::core::decision::StoragePatch) -> Option<String> {
+pub(crate) fn refused(world: &World, patch: &lockkeeper::core::decision::StoragePatch) -> Option<String> {
     let old = world.storage_objects[&patch.object].clone();
     let mut new = old.clone();
     merge(&mut new, &patch.json());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Danger, Judged, Kept, State,
+    Danger, Judged, Kept, State, lost,
     protection::{Scene, is_left},
     provenance::Provenance,
     usage::Usage,
@@ -17,9 +17,19 @@ use crate::{
 };
 
 /// A volume whose claim is gone.
-struct Leftover<'a> {
-    volume: &'a Volume,
-    provenance: Provenance,
+pub(super) struct Leftover<'a> {
+    /// It.
+    pub volume: &'a Volume,
+    /// Whose data it holds.
+    pub provenance: Provenance,
+}
+
+impl<'a> Leftover<'a> {
+    /// What is left of a claim of this namespace, or of an earlier one of its name; none if the volume is no such thing.
+    pub fn of(scene: &Scene, volume: &'a Volume) -> Option<Self> {
+        let provenance = volume.provenance().or_else(|| unknown(volume)).filter(|_| is_left(volume))?;
+        (provenance.namespace == *scene.namespace.name).then_some(Self { volume, provenance })
+    }
 }
 
 /// Judges what is left of the claims of a namespace.
@@ -27,10 +37,8 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
     let name = &*scene.namespace.name;
     let named: BTreeSet<_> = usages.values().filter(|usage| usage.claim.bound).filter_map(|usage| usage.claim.volume.as_deref()).collect();
     // What a claim names as its own is no leftover, whichever of the two was seen first.
-    let left = storage.of_namespace(name).filter(|volume| is_left(volume) && !named.contains(volume.name.as_str())).filter_map(|volume| {
-        let provenance = volume.provenance().or_else(|| unknown(volume)).filter(|provenance| provenance.namespace == name)?;
-        Some(Leftover { volume, provenance })
-    });
+    let left = storage.of_namespace(name).filter(|volume| !named.contains(volume.name.as_str()));
+    let left = left.filter_map(|volume| Leftover::of(scene, volume));
     let mut by_claim: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
     let mut of_others = 0;
     for one in left {
@@ -46,7 +54,7 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
             by_claim.entry(one.provenance.claim.clone()).or_default().push(one);
         } else {
             of_others += 1;
-            judged.count(&one.provenance.policy, kept(&one, State::Released), one.volume.capacity);
+            count_released(&one, judged);
             lock(&one, judged);
         }
     }
@@ -62,6 +70,9 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
             // It goes, and the volume that somebody chose for the next one of its name is free before that comes.
             Some(going) if going.deleting && candidates.iter().any(|one| is_chosen(scene, one)) => {
                 find_again(scene, &claim, &candidates, None, judged);
+            }
+            Some(lost) if lost.lost && candidates.iter().any(|one| lost::is_named(lost, one)) => {
+                lost::give_back(scene, lost, &candidates, usage, judged);
             }
             Some(bound) => shadowed(scene, storage, bound, &candidates, usage, judged),
             None => find_again(scene, &claim, &candidates, usage.map(|usage| usage.claim), judged),
@@ -123,14 +134,14 @@ fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
 }
 
 /// Whether a volume comes from this very namespace, or somebody with the right to gives it that one's, or all of an earlier one's.
-fn is_ours(scene: &Scene, one: &Leftover) -> bool {
+pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
     let Some(object) = scene.object.filter(|object| !object.deleting) else { return false };
     let uid = &one.provenance.namespace_uid;
     **uid == *object.uid || object.marks.get(marks::READOPT) == Some(uid) || is_chosen(scene, one)
 }
 
 /// Whether somebody who may write volumes says that this namespace gets it.
-fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
+pub(super) fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
     scene.object.is_some_and(|object| one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid))
 }
 
@@ -138,9 +149,14 @@ fn kept(one: &Leftover, state: State) -> Kept {
     Kept { state, claim: None, volume: Some(one.volume.name.clone()) }
 }
 
-/// The claim of that name has another volume.
+/// Counts a volume as released.
+pub(super) fn count_released(one: &Leftover, judged: &mut Judged) {
+    judged.count(&one.provenance.policy, kept(one, State::Released), one.volume.capacity);
+}
+
+/// The claim of that name has another volume, or has lost it.
 fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
-    let has = claim.volume.as_deref().and_then(|name| storage.volume(name));
+    let has = claim.volume.as_deref().filter(|_| !claim.lost).and_then(|name| storage.volume(name));
     // What was there before it holds the data; what is younger is what somebody has put aside.
     let older = |one: &&Leftover| has.is_none_or(|has| one.volume.created < has.created);
     let old = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since);
@@ -151,9 +167,10 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
     }
     let Some(old) = old else { return };
     let message = format!(
-        "claim {} is bound to volume {}, but its data of before is on volume {}{}. To put that right: kubectl lockkeeper volumes readopt -n {} {}. \
-         If the older data is not wanted: kubectl lockkeeper volumes unprotect {}",
+        "claim {} {} volume {}, but its earlier data is on volume {}{}. To give it that volume: kubectl lockkeeper volumes readopt -n {} {}. \
+         If the earlier data is not wanted: kubectl lockkeeper volumes unprotect {}",
         claim.name,
+        if claim.lost { "has lost" } else { "is bound to" },
         claim.volume.as_deref().unwrap_or("(none)"),
         old.volume.name,
         misfit(claim, old.volume).map_or_else(String::new, |why| format!(", which {why}")),
@@ -168,7 +185,7 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
 
 /// There is no claim of that name, or it has no volume yet.
 fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<&Claim>, judged: &mut Judged) {
-    candidates.iter().for_each(|one| judged.count(&one.provenance.policy, kept(one, State::Released), one.volume.capacity));
+    candidates.iter().for_each(|one| count_released(one, judged));
     let mut wanted: Vec<_> = candidates.iter().filter(|one| is_chosen(scene, one)).collect();
     if wanted.is_empty() {
         wanted = candidates.iter().filter(|one| one.provenance.readopt == Readopt::SameNamespace).collect();
@@ -234,7 +251,7 @@ fn waits(one: &Leftover) -> bool {
 }
 
 /// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody else's. What others made free is theirs.
-fn lock(one: &Leftover, judged: &mut Judged) {
+pub(super) fn lock(one: &Leftover, judged: &mut Judged) {
     if waits(one) && one.volume.marks.contains_key(marks::FREED) && !one.provenance.claim_uid.is_empty() {
         let mut patch = StoragePatch::new(StorageObject::Volume(one.volume.name.clone()), &one.volume.uid, one.volume.resource_version);
         patch.claim_uid = Some(Some(one.provenance.claim_uid.clone()));

@@ -1,11 +1,12 @@
 //! No rollout deadlocks on a volume or mounts it twice, and no data is lost or forgotten.
 //!
 //! [`usage`] says who uses which claim, [`exclusive`] what that means for rollouts, [`protection`] keeps the data of claims whatever is
-//! deleted, and [`leftover`] finds it again. The volume is the shield: a reclaim policy of Retain survives everything, also an operator
+//! deleted, and [`leftover`] and [`lost`] find it again. The volume is the shield: a reclaim policy of Retain survives everything, also an operator
 //! that is down.
 
 pub mod exclusive;
 pub mod leftover;
+pub mod lost;
 pub mod protection;
 pub mod provenance;
 pub mod strategy;
@@ -289,7 +290,12 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         let volume = volume.filter(|volume| volume.is_of(&namespace.name, claim));
         protection::judge(&scene, used, volume, &mut judged);
         if let Some(state) = protection::state(&scene, used, volume, &mut judged) {
-            stand(&scene, used, volume, state, &mut judged);
+            stand((&scene, around.storage), used, volume, state, &mut judged);
+        }
+        if let Some(governed) = used.governed
+            && let Some(danger) = lost::waits_in_vain(&scene, around.storage, claim)
+        {
+            judged.danger(&governed.policy.name, danger);
         }
     }
     protection::judge_namespace(&scene, &usages, &mut judged);
@@ -328,7 +334,7 @@ fn judge_workloads(
     }
 }
 
-fn stand(scene: &Scene, used: &usage::Usage, volume: Option<&Volume>, mut state: State, judged: &mut Judged) {
+fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Option<&Volume>, mut state: State, judged: &mut Judged) {
     let claim = used.claim;
     let bytes = volume.map_or(claim.requested, |volume| volume.capacity);
     let policy = used.governed.map(|governed| governed.policy.name.clone());
@@ -349,12 +355,7 @@ fn stand(scene: &Scene, used: &usage::Usage, volume: Option<&Volume>, mut state:
         judged.in_danger.insert(claim.name.clone(), closed);
         judged.standing.push(of_claim(claim, used.governed, Event::ClaimTerminatingInUse, message));
     } else if state == State::Lost {
-        let message = format!(
-            "claim {} has lost its volume {}: its pods cannot start. Restore the volume from a back-up, or delete the claim",
-            claim.name,
-            claim.volume.as_deref().unwrap_or("(none)")
-        );
-        judged.danger(&policy, Danger::VolumeLost(message));
+        judged.danger(&policy, Danger::VolumeLost(lost::message(scene, storage, claim)));
     } else if state == State::Orphaned {
         let message = format!(
             "nothing refers to claim {} any more; its data is kept until somebody deletes it: kubectl lockkeeper volumes -n {}",

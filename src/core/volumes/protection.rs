@@ -259,7 +259,8 @@ pub fn judge_namespace(scene: &Scene, claims: &BTreeMap<&str, Usage>, judged: &m
 pub fn state(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) -> Option<State> {
     let claim = usage.claim;
     if !claim.retained && !volume.is_some_and(|volume| volume.retained) {
-        return None;
+        // One that was created again with the binding of an earlier claim never had our label.
+        return (claim.lost && usage.governed.is_some()).then_some(State::Lost);
     }
     // What stood there before our label was nobody's word.
     let known = claim.marks.get(marks::ORPHANED_SINCE).filter(|_| claim.retained);

@@ -247,8 +247,13 @@ fn advice(lines: &[Line]) -> Vec<String> {
         ));
     }
     if let Some((first, more)) = of(State::Lost).split_first() {
-        let claim = name(&first.claim);
-        said.push(format!("Lost: the volume of claim {claim}{} is gone; restore it from a back-up.", and_more(more.len())));
+        let (claim, volume) = (name(&first.claim), name(&first.volume));
+        // A claim that was created again with its binding names a volume that is kept.
+        let cure = match of(State::Released).iter().any(|line| line.volume.is_some() && line.volume == first.volume) {
+            true => format!("its data is kept. To give it back: kubectl lockkeeper volumes readopt -n {} {volume}", first.namespace),
+            false => "restore it from a backup".to_owned(),
+        };
+        said.push(format!("Lost: claim {claim}{} does not have its volume {volume}; {cure}.", and_more(more.len())));
     }
     said.extend(of_earlier_namespaces(&of(State::Released)));
     let mut waiting: BTreeMap<(&str, &str), usize> = BTreeMap::new();

@@ -128,7 +128,8 @@ impl Seen {
         Saved {
             of: self.provenance.claim_uid.clone(),
             replaces: claim.uid.to_string(),
-            younger: claim.volume.clone(),
+            // A Lost claim may name this very volume.
+            younger: claim.volume.clone().filter(|younger| *younger != self.volume.view.name),
             claim: claim::anew(raw, claim, &self.volume),
         }
     }

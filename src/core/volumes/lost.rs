@@ -1,0 +1,134 @@
+//! Claims that name a volume which is not theirs. A claim that is created again from an export carries the binding of the earlier claim: its
+//! volume names another uid, so that Kubernetes calls the claim Lost, although the data is there.
+
+use super::{
+    Danger, Judged,
+    leftover::{Leftover, count_released, is_chosen, is_ours, lock},
+    of_claim,
+    protection::Scene,
+    usage::Usage,
+};
+use crate::{
+    api::{Readopt, marks},
+    core::{
+        decision::{Event, StorageObject, StoragePatch},
+        storage::{Claim, Storage},
+    },
+};
+
+/// Whether a volume that is left is given back to the claim that names it.
+fn returns(scene: &Scene, claim: &Claim, one: &Leftover) -> bool {
+    let wanted = is_chosen(scene, one) || one.provenance.readopt == Readopt::SameNamespace;
+    wanted && is_ours(scene, one) && one.provenance.claim == claim.name && !claim.deleting && !one.volume.deleting
+}
+
+/// A Lost claim names one of the volumes that are left of the claims of its name: it gets that one, and no other.
+pub fn give_back(scene: &Scene, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
+    for one in candidates {
+        count_released(one, judged);
+        match is_named(claim, one) {
+            true if returns(scene, claim, one) => bind(claim, one, usage, judged),
+            _ => lock(one, judged),
+        }
+    }
+}
+
+/// Whether a claim names this volume.
+pub fn is_named(claim: &Claim, one: &Leftover) -> bool {
+    claim.volume.as_ref() == Some(&one.volume.name)
+}
+
+/// Kubernetes binds a claim whose binding is complete only to a volume with its very uid. Self-restraint allows us to write the uid of the
+/// claim in the provenance, into a volume that has none: so the old one goes first, and the new one is noted.
+fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judged) {
+    let volume = one.volume;
+    let Some(reference) = &volume.claim else { return };
+    let mut patch = StoragePatch::new(StorageObject::Volume(volume.name.clone()), &volume.uid, volume.resource_version);
+    let noted = one.provenance.claim_uid == *claim.uid;
+    match &reference.uid {
+        Some(uid) if **uid == *claim.uid => return,
+        None if noted => {
+            patch.claim_uid = Some(Some(claim.uid.to_string()));
+            patch.annotate(&volume.marks, marks::FREED, None);
+            let message = format!("claim {} has volume {} again, with the data of the earlier claim of that name", claim.name, volume.name);
+            let governed = usage.and_then(|usage| usage.governed);
+            return judged.patch(patch, Some(of_claim(claim, governed, Event::VolumeReadopted, message)));
+        }
+        Some(_) => {
+            patch.claim_uid = Some(None);
+            patch.annotate(&volume.marks, marks::FREED, Some("true".to_owned()));
+        }
+        None => {}
+    }
+    let provenance = super::provenance::Provenance { claim_uid: claim.uid.to_string(), ..one.provenance.clone() };
+    patch.annotate(&volume.marks, marks::PROVENANCE, Some(provenance.write()));
+    judged.patch(patch, None);
+}
+
+/// Why a claim is Lost, and what to do.
+pub fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String {
+    let (name, namespace) = (&claim.name, &scene.namespace.name);
+    let Some(volume) = claim.volume.as_deref().and_then(|volume| storage.volume(volume)) else {
+        return format!(
+            "claim {name} has lost its volume {}, which does not exist: its pods cannot start. Restore the volume from a backup, or delete the claim",
+            claim.volume.as_deref().unwrap_or("(none)")
+        );
+    };
+    let of = &volume.name;
+    if let Some(whose) = another(scene, storage, claim) {
+        return format!(
+            "claim {name} is Lost, because its volume {of} belongs to {whose}: its pods cannot start. {}",
+            without_binding(name)
+        );
+    }
+    let is_its_own = volume.claim.as_ref().is_none_or(|reference| reference.uid.as_deref() == Some(&*claim.uid));
+    match Leftover::of(scene, volume) {
+        _ if is_its_own => format!("claim {name} is Lost, and its volume {of} is there: Kubernetes binds them again within a minute"),
+        Some(one) if returns(scene, claim, &one) => {
+            format!(
+                "claim {name} was created again with the binding of an earlier claim, and is Lost. Its data on volume {of} is being given back to it"
+            )
+        }
+        Some(one) => format!(
+            "claim {name} is Lost, because its volume {of} keeps the data of an earlier claim of that name{}. To give it back: kubectl lockkeeper \
+             volumes readopt -n {namespace} {of}",
+            if is_ours(scene, &one) { "" } else { ", from an earlier namespace of this name" }
+        ),
+        None => format!(
+            "claim {name} is Lost, because its volume {of} names an earlier claim of that name. Lockkeeper does not keep this volume. If it has the \
+             data of the claim: kubectl patch pv {of} --type=merge -p '{{\"spec\":{{\"claimRef\":{{\"uid\":\"{}\"}}}}}}'",
+            claim.uid
+        ),
+    }
+}
+
+/// A claim waits for a volume that it will not get.
+pub fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<Danger> {
+    let named = claim.volume.as_deref().filter(|_| !claim.bound && !claim.lost && !claim.deleting)?;
+    let name = &claim.name;
+    let message = match (storage.volume(named), another(scene, storage, claim)) {
+        (None, _) => format!(
+            "claim {name} waits for volume {named}, which does not exist: its pods cannot start. Restore the volume, or delete the claim and create \
+             it again without spec.volumeName"
+        ),
+        (Some(_), Some(whose)) => {
+            format!("claim {name} waits for volume {named}, which belongs to {whose}: its pods cannot start. {}", without_binding(name))
+        }
+        (Some(_), None) => return None,
+    };
+    Some(Danger::VolumeDoesNotFit(message))
+}
+
+fn without_binding(claim: &str) -> String {
+    format!("Delete claim {claim}, and create it again without spec.volumeName and without the annotations pv.kubernetes.io/*")
+}
+
+/// The claim of another name that the volume which a claim names belongs to.
+fn another(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<String> {
+    let of = storage.volume(claim.volume.as_deref()?)?.claim.as_ref()?;
+    match *of.namespace == *scene.namespace.name {
+        true => (of.name != claim.name).then(|| format!("claim {}", of.name)),
+        // Its name is nobody's business here.
+        false => Some("a claim in another namespace".to_owned()),
+    }
+}
