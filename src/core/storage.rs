@@ -263,8 +263,10 @@ pub struct ClaimsOfTemplate {
     pub named: Arc<[String]>,
     /// Of a StatefulSet: the names of its volumeClaimTemplates.
     pub templates: Arc<[String]>,
-    /// Of a StatefulSet: its own retention policy deletes claims, when it is deleted or scaled down.
-    pub deletes: bool,
+    /// Of a StatefulSet: its own retention policy deletes its claims with it (`whenDeleted: Delete`).
+    pub go_with_set: bool,
+    /// Of a StatefulSet: its own retention policy deletes the claim of a pod that is scaled away (`whenScaled: Delete`).
+    pub go_with_pod: bool,
     /// Of a Deployment: its strategy is Recreate, whoever made it so.
     pub recreates: bool,
 }

@@ -92,7 +92,8 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
     ClaimsOfTemplate {
         named: claims_of_pod(pod).into(),
         templates: templates.filter_map(|template| Some(template["metadata"]["name"].as_str()?.to_owned())).collect(),
-        deletes: retention["whenDeleted"] == "Delete" || retention["whenScaled"] == "Delete",
+        go_with_set: retention["whenDeleted"] == "Delete",
+        go_with_pod: retention["whenScaled"] == "Delete",
         recreates: spec["strategy"]["type"] == "Recreate",
     }
 }

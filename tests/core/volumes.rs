@@ -330,8 +330,14 @@ fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
 }
 
 #[test]
-fn a_stateful_set_that_deletes_its_claims_has_consented_unless_the_policy_says_otherwise() {
-    for (protection, retained) in [(Value::Null, false), (json!("Retain"), true)] {
+fn a_stateful_set_has_consented_to_the_deletions_that_its_retention_policy_names_and_to_no_others() {
+    let rows = [
+        (Value::Null, ("Delete", "Delete"), false, "the data of its claims is not kept"),
+        (Value::Null, ("Retain", "Delete"), true, "the data of a pod that it scales away is not kept"),
+        (Value::Null, ("Delete", "Retain"), true, "but their volumes are kept until somebody deletes them"),
+        (json!("Retain"), ("Delete", "Delete"), true, ""),
+    ];
+    for (protection, (when_deleted, when_scaled), retained, said) in rows {
         let mut world = World::new();
         world.policy("shop", json!({"volumes": {"protection": protection}}));
         world.claim("data-db-0", "ReadWriteOnce");
@@ -340,15 +346,58 @@ fn a_stateful_set_that_deletes_its_claims_has_consented_unless_the_policy_says_o
         world.workload(WorkloadKind::StatefulSet, "db", 1, json!({"containers": []}));
         world.edit("db", |db| {
             db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
-            db["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete"});
+            db["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": when_deleted, "whenScaled": when_scaled});
         });
-        world.act();
+        let (status, _, message) = world.volumes_safe();
+        assert_eq!(status, "True", "{message}");
+        assert_eq!(message.contains("StatefulSet/db"), !said.is_empty(), "{message}");
+        assert!(message.contains(said), "{message}");
         assert_eq!(world.namespace.claims["data-db-0"].retained, retained);
         assert_eq!(world.namespace.claims["data-db-7"].retained, retained, "future ordinals too");
         assert!(!world.namespace.claims["data-db-x"].retained, "no ordinal");
         if retained {
             assert_eq!((&world.counts()["protected"], &world.counts()["idle"]), (&json!(2), &json!(1)), "one is beyond the last ordinal");
         }
+    }
+}
+
+/// The controller makes the pod that it scales away the owner of its claim. Which ordinals go is for it to say, also with `ordinals.start`.
+#[test]
+fn what_when_scaled_delete_takes_away_is_let_go_and_nothing_else() {
+    for (protection, expected) in [(Value::Null, "Delete"), (json!("Retain"), "Retain")] {
+        let mut world = World::new();
+        world.policy("shop", json!({"volumes": {"protection": protection}}));
+        for claim in ["data-db-0", "data-db-5", "data-db-9"] {
+            world.claim(claim, "ReadWriteOnce");
+        }
+        world.workload(WorkloadKind::StatefulSet, "db", 2, json!({"containers": []}));
+        world.edit("db", |db| {
+            db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
+            db["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Retain", "whenScaled": "Delete"});
+        });
+        world.act();
+        let policies = |world: &World| {
+            ["data-db-0", "data-db-5", "data-db-9"]
+                .map(|claim| world.volume_raw(&format!("pv-{claim}"))["spec"]["persistentVolumeReclaimPolicy"].clone())
+        };
+        assert_eq!(policies(&world), ["Retain", "Retain", "Retain"], "beyond the last ordinal too: nothing deletes that one");
+        // The ordinals move: the pod of the first one goes, with its claim.
+        world.edit("db", |db| db["spec"]["ordinals"] = json!({"start": 5}));
+        let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "db-0", "uid": "pod-db-0"}]);
+        world.change(&StorageObject::Claim("data-db-0".into()), json!({"metadata": {"ownerReferences": owner}}));
+        for _ in 0..5 {
+            let decision = world.decide();
+            for (patch, _) in &decision.storage {
+                assert_eq!(crate::volumes_traps::refused(&world, patch), None, "{patch:?}");
+            }
+            decision.storage.iter().for_each(|(patch, _)| world.store(patch));
+        }
+        assert_eq!(policies(&world), [expected, "Retain", "Retain"]);
+        assert_eq!(world.namespace.claims["data-db-0"].retained, expected == "Retain");
+        // It is scaled up again before that: the controller takes the owner away.
+        world.change(&StorageObject::Claim("data-db-0".into()), json!({"metadata": {"ownerReferences": null}}));
+        world.act();
+        assert_eq!(policies(&world), ["Retain", "Retain", "Retain"]);
     }
 }
 

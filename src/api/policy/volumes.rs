@@ -15,7 +15,8 @@ pub struct VolumesSpec {
     /// What to do about a Deployment whose rollout could run two pods on an exclusive claim (ReadWriteOnce, ReadWriteOncePod).
     #[serde(default)]
     pub exclusive_claims: ExclusiveClaims,
-    /// Whether data is kept when the objects that it belongs to are deleted. If absent, Retain; or None for a StatefulSet whose own retention policy says Delete.
+    /// Whether data is kept when the objects that it belongs to are deleted. If absent, Retain; or None for what a StatefulSet's own
+    /// persistentVolumeClaimRetentionPolicy deletes: all claims if both fields say Delete, those of pods that are scaled away if only whenScaled does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
     /// Whether a new claim gets the volume that an earlier claim of the same name left behind.

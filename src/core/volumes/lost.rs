@@ -23,7 +23,7 @@ fn returns(scene: &Scene, claim: &Claim, one: &Leftover) -> bool {
 }
 
 /// A Lost claim names one of the volumes that are left of the claims of its name: it gets that one, and no other.
-pub fn give_back(scene: &Scene, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
+pub(super) fn give_back(scene: &Scene, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
     for one in candidates {
         count_released(one, judged);
         match is_named(claim, one) {
@@ -34,7 +34,7 @@ pub fn give_back(scene: &Scene, claim: &Claim, candidates: &[Leftover], usage: O
 }
 
 /// Whether a claim names this volume.
-pub fn is_named(claim: &Claim, one: &Leftover) -> bool {
+pub(super) fn is_named(claim: &Claim, one: &Leftover) -> bool {
     claim.volume.as_ref() == Some(&one.volume.name)
 }
 
@@ -66,7 +66,7 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
 }
 
 /// Why a claim is Lost, and what to do.
-pub fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String {
+pub(super) fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String {
     let (name, namespace) = (&claim.name, &scene.namespace.name);
     let Some(volume) = claim.volume.as_deref().and_then(|volume| storage.volume(volume)) else {
         return format!(
@@ -103,7 +103,7 @@ pub fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String {
 }
 
 /// A claim waits for a volume that it will not get.
-pub fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<Danger> {
+pub(super) fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<Danger> {
     let named = claim.volume.as_deref().filter(|_| !claim.bound && !claim.lost && !claim.deleting)?;
     let name = &claim.name;
     let message = match (storage.volume(named), another(scene, storage, claim)) {

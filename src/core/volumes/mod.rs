@@ -317,15 +317,14 @@ fn judge_workloads(
     let (pods, newest) = (namespace.pods_by_workload(), namespace.newest_replica_sets());
     for (id, standing) in &governance.standings {
         let (Standing::Governed(policy, spec), Some(workload)) = (standing, namespace.workloads.get(*id)) else { continue };
-        if usage::of_spec(spec).is_none() {
-            continue;
-        }
+        let Some(of_volumes) = usage::of_spec(spec) else { continue };
         let own = pods.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
         let (_, current) = progress::seen(workload, newest.get(&*workload.uid).copied(), &[]);
         let exclusive = exclusive::judge(namespace, storage, usages, (workload, spec), (own, current));
         let of_policy = judged.of_policies.entry(policy.name.clone()).or_default();
         of_policy.dangers.extend(exclusive.dangers.iter().cloned());
         of_policy.notes.extend(exclusive.notes.iter().cloned());
+        of_policy.notes.extend(Governed { policy, spec: of_volumes, workload }.consent());
         let uses = |claim: &&String| usages.get(claim.as_str()).is_some_and(|usage| usage.workloads.iter().any(|user| user.id == **id));
         let of_its_own = judged.in_danger.iter().filter(|(claim, _)| uses(claim)).map(|(_, closed)| closed);
         let counts = |closed: &&Closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds();

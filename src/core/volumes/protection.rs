@@ -39,10 +39,10 @@ pub struct Scene<'a> {
 /// The protection of a claim. `volume` is the one that it is bound to.
 pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     let claim = usage.claim;
-    if gives_up(claim) {
+    if gives_up(claim) || lets_go(usage) {
         return give_up(usage, volume, judged);
     }
-    let wanted = usage.governed.map_or(Protection::None, |governed| governed.protection());
+    let wanted = usage.governed.map_or(Protection::None, |governed| governed.protection(claim));
     let retained = claim.retained || volume.is_some_and(|volume| volume.retained);
     if wanted == Protection::None && !retained {
         return;
@@ -95,6 +95,11 @@ pub fn gives_up(claim: &Claim) -> bool {
     claim.volume.is_some() && claim.marks.get(marks::UNPROTECT) == claim.volume.as_ref()
 }
 
+/// Whether its StatefulSet scales away the pod of a claim, and said beforehand that the data goes with it.
+fn lets_go(usage: &Usage) -> bool {
+    usage.governed.is_some_and(|governed| governed.lets_go(usage.claim))
+}
+
 /// First the volume, then the claim: whose data it is must not be forgotten half-way.
 fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     let claim = usage.claim;
@@ -107,8 +112,14 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
         let original = volume.marks.get(marks::ORIGINAL_RECLAIM_POLICY).filter(|original| **original != volume.reclaim_policy);
         patch.reclaim_policy = original.cloned();
         let now = original.unwrap_or(&volume.reclaim_policy);
-        let message =
-            format!("the data of claim {} is kept no longer: the reclaim policy of volume {} is {now} again", claim.name, volume.name);
+        let why = match usage.governed {
+            Some(governed) if !gives_up(claim) => format!("{} scales its pod away (whenScaled: Delete)", governed.workload.id),
+            _ => format!("somebody gave it up ({})", marks::UNPROTECT),
+        };
+        let message = format!(
+            "the data of claim {} is no longer kept, because {why}: the reclaim policy of volume {} is {now} again",
+            claim.name, volume.name
+        );
         return judged.patch(patch, Some(of_claim(claim, usage.governed, Event::VolumeUnprotected, message)));
     }
     let mut patch = StoragePatch::new(StorageObject::Claim(claim.name.clone()), &claim.uid, claim.resource_version);

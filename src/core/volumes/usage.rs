@@ -39,11 +39,45 @@ pub struct Governed<'a> {
 }
 
 impl Governed<'_> {
-    /// How far the data of its claims is protected. A StatefulSet that has its claims deleted has consented to that, unless the policy
-    /// says otherwise.
-    pub fn protection(&self) -> Protection {
-        let consents = self.workload.claims.deletes && !self.workload.claims.templates.is_empty();
-        self.spec.protection.unwrap_or(if consents { Protection::None } else { Protection::Retain })
+    /// How far the data of a claim is protected. A StatefulSet that has its claims deleted has consented to that, and to no more, unless
+    /// the policy says otherwise.
+    pub fn protection(&self, claim: &Claim) -> Protection {
+        let workload = &self.workload.claims;
+        let whole = workload.go_with_set && workload.go_with_pod && !workload.named.contains(&claim.name);
+        let default = if whole || self.lets_go(claim) { Protection::None } else { Protection::Retain };
+        self.spec.protection.unwrap_or(default)
+    }
+
+    /// Whether a claim goes with a pod that its StatefulSet scales away, as that says (`whenScaled: Delete`): the controller made the pod its
+    /// owner.
+    pub fn lets_go(&self, claim: &Claim) -> bool {
+        let workload = &self.workload.claims;
+        let of_template = !workload.templates.is_empty() && !workload.named.contains(&claim.name);
+        let goes_with_pod = || claim.owners.iter().any(|owner| owner.kind == "Pod" && owner.api_version == "v1");
+        self.spec.protection.is_none() && workload.go_with_pod && of_template && goes_with_pod()
+    }
+
+    /// What of the data is not kept, or is kept although the StatefulSet says otherwise.
+    pub fn consent(&self) -> Option<String> {
+        let (claims, id) = (&self.workload.claims, &self.workload.id);
+        if self.spec.protection.is_some() || claims.templates.is_empty() {
+            return None;
+        }
+        match (claims.go_with_set, claims.go_with_pod) {
+            (true, true) => Some(format!(
+                "{id}: the data of its claims is not kept, because its persistentVolumeClaimRetentionPolicy deletes them with it and with each pod \
+                 that it scales away. To keep the data: spec.volumes.protection: Retain"
+            )),
+            (false, true) => Some(format!(
+                "{id}: the data of a pod that it scales away is not kept (whenScaled: Delete); that of its other pods is. To keep all of it: \
+                 spec.volumes.protection: Retain"
+            )),
+            (true, false) => Some(format!(
+                "{id}: its claims are deleted with it (whenDeleted: Delete), but their volumes are kept until somebody deletes them. To keep \
+                 nothing: spec.volumes.protection: None"
+            )),
+            (false, false) => None,
+        }
     }
 }
 
@@ -104,7 +138,8 @@ pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, s
                 usage.workloads.push(workload);
                 usage.wanted |= wanted;
                 // What one policy asks to keep, no other gives away.
-                let rank = |governed: &Governed| match governed.protection() {
+                let claim = usage.claim;
+                let rank = |governed: &Governed| match governed.protection(claim) {
                     Protection::None => 0,
                     Protection::Retain => 1,
                     Protection::Deny => 2,
