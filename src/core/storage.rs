@@ -269,6 +269,21 @@ pub struct ClaimsOfTemplate {
     pub go_with_pod: bool,
     /// Of a Deployment: its strategy is Recreate, whoever made it so.
     pub recreates: bool,
+    /// Of the claims that it names, and of its volumeClaimTemplates, those that no container may write to.
+    pub read_only: Arc<[String]>,
+}
+
+/// A `CronJob`, and the claims that its pods use.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CronJob {
+    /// Its name.
+    pub name: String,
+    /// The claims that it names.
+    pub claims: Arc<[String]>,
+    /// Of these, those that no container may write to.
+    pub read_only: Arc<[String]>,
+    /// It starts no pods.
+    pub suspended: bool,
 }
 
 /// What of a pod matters to the claims that it uses.
@@ -280,4 +295,6 @@ pub struct ClaimsOfPod {
     pub node: Option<Box<str>>,
     /// Why no node can be given to it.
     pub unschedulable: Option<Box<str>>,
+    /// If it uses claims: its controller as `Kind/name`.
+    pub owner: Option<Box<str>>,
 }

@@ -13,7 +13,7 @@ use super::{
     config::{digest::Digest, references::Reference},
     gates::{conversation::Conversation, windows::Windows},
     rest::Rest,
-    storage::{Claim, ClaimsOfPod, ClaimsOfTemplate},
+    storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
 };
 use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
@@ -41,8 +41,8 @@ pub struct Namespace {
     pub delegates: BTreeMap<(String, String), WorkloadId>,
     /// Its claims by name.
     pub claims: BTreeMap<String, Claim>,
-    /// The claims that each CronJob names, by its uid.
-    pub cron_jobs: BTreeMap<Uid, Arc<[String]>>,
+    /// Its CronJobs by uid.
+    pub cron_jobs: BTreeMap<Uid, CronJob>,
     /// What each HorizontalPodAutoscaler scales, and up to how many pods, by its uid.
     pub autoscalers: BTreeMap<Uid, (WorkloadId, u32)>,
 }

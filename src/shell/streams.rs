@@ -27,14 +27,14 @@ use super::{
         AdmissionView, Canaries, ConfigMaps, ConfigView, ControllerRevisions, DaemonSets, DefinitionView, Definitions, Delegate,
         Deployments, MutatingBindings, MutatingPolicies, Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets, ValidatingBindings,
         ValidatingPolicies, Watched, Wire,
-        storage::{AutoscalerView, Autoscalers, Claims, CronJobView, CronJobs, DriverView, Drivers, Namespaces, StorageView, Volumes},
+        storage::{AutoscalerView, Autoscalers, Claims, CronJobs, DriverView, Drivers, Namespaces, StorageView, Volumes},
     },
 };
 use crate::{
     api::crd,
     core::{
         reach::{Feature, Reach},
-        storage::{Claim, NamespaceObject, Volume},
+        storage::{Claim, CronJob, NamespaceObject, Volume},
         world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
     },
     telemetry::metrics::Metrics,
@@ -159,7 +159,7 @@ into_view!(
     Volume => Storage (|view| StorageView::Volume(Box::new(view))),
     NamespaceObject => Storage (|view| StorageView::Namespace(Box::new(view))),
     DriverView => Storage (|view: DriverView| StorageView::Driver(view.0)),
-    CronJobView => Storage (|view: CronJobView| StorageView::CronJob(view.0)),
+    CronJob => Storage (StorageView::CronJob),
     AutoscalerView => Storage (|view: AutoscalerView| StorageView::Autoscaler(view.0)),
 );
 

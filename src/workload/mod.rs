@@ -95,6 +95,7 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
         go_with_set: retention["whenDeleted"] == "Delete",
         go_with_pod: retention["whenScaled"] == "Delete",
         recreates: spec["strategy"]["type"] == "Recreate",
+        read_only: read_only_claims(pod, &spec["volumeClaimTemplates"]).into(),
     }
 }
 
@@ -102,6 +103,30 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
 pub fn claims_of_pod(pod: &Value) -> Vec<String> {
     let volumes = pod["volumes"].as_array().into_iter().flatten();
     volumes.filter_map(|volume| Some(volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned())).collect()
+}
+
+/// Of the claims that a pod's spec names, and of a StatefulSet's templates of claims, those that no container may write to.
+pub fn read_only_claims(pod: &Value, templates: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let containers: Vec<Value> = ["initContainers", "containers"].iter().flat_map(|kind| list(&pod[*kind])).collect();
+    // What no container mounts is taken to be written to: somebody else may mount it when the pod is created.
+    let writes = |volume: &Value| {
+        let of_volume = |one: &Value| one["name"] == volume["name"];
+        let all = |kind: &str| containers.iter().flat_map(|container| list(&container[kind])).filter(of_volume).collect::<Vec<_>>();
+        let mounts = all("volumeMounts");
+        mounts.is_empty() || !all("volumeDevices").is_empty() || mounts.iter().any(|mount| mount["readOnly"] != true)
+    };
+    let named = list(&pod["volumes"]).into_iter().filter_map(|volume| {
+        let source = &volume["persistentVolumeClaim"];
+        Some((source["claimName"].as_str()?.to_owned(), source["readOnly"] != true && writes(&volume)))
+    });
+    let of_templates = list(templates).into_iter().filter_map(|template| {
+        let template = &template["metadata"];
+        Some((template["name"].as_str()?.to_owned(), writes(template)))
+    });
+    let all: Vec<(String, bool)> = named.chain(of_templates).collect();
+    let read = all.iter().filter(|(name, _)| all.iter().all(|(other, writes)| other != name || !writes));
+    read.map(|(name, _)| name.clone()).collect()
 }
 
 /// Digests a pod template: all of it but our config-hash, and the label that a ReplicaSet's controller adds. An absent time of creation,

@@ -123,21 +123,32 @@ async fn p13_a_rollout_that_is_stuck_when_the_policy_comes_is_freed() {
 }
 
 #[tokio::test]
-async fn p13_what_is_shared_or_pinned_keeps_its_strategy_and_is_reported() {
+async fn p13_a_volume_of_one_node_has_one_writer_unless_the_policy_says_that_the_app_bears_two() {
     let _operator = operator();
-    let shop = Shop::keeping("left", json!({})).await;
+    let shop = Shop::keeping("left", json!({"exclusiveClaims": "WhenDeadlock"})).await;
     shop.keeper("shared", "folders", "ReadWriteMany").await;
     let old = shop.keeper("pinned", "folders-local", "ReadWriteOnce").await;
-    shop.kept("pinned-data").await;
+    let volume = shop.kept("pinned-data").await;
     for name in ["shared", "pinned"] {
         shop.set_image(name, "v2").await;
         shop.done("Deployment", name).await;
         assert_eq!(shop.strategy(name).await["type"], "RollingUpdate", "{name}");
     }
-    assert_ne!(shop.only_pod("pinned").await, old);
-    let said = |message: &String| message.contains("pinned to node") && message.contains("exclusiveClaims: Recreate");
+    let second = shop.only_pod("pinned").await;
+    assert_eq!(overlaps(&shop.journal(&volume)), [(old.clone(), second.clone())], "both had the file open");
+    let said =
+        |message: &String| message.contains("the old and the new pod could write to it") && message.contains("WhenUnsafe prevents this");
     let message = || async { shop.volumes_safe("NoDanger").await };
-    eventually("the pinned one is reported", message, said).await;
+    eventually("the pinned one is noted", message, said).await;
+    // The default: the strategy changes, which rolls nothing, and the next rollout has one writer.
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"exclusiveClaims": "WhenUnsafe"}}})).await;
+    shop.recreates("pinned").await;
+    assert_eq!(shop.only_pod("pinned").await, second);
+    shop.set_image("pinned", "v3").await;
+    shop.done("Deployment", "pinned").await;
+    assert_ne!(shop.only_pod("pinned").await, second);
+    assert_eq!(overlaps(&shop.journal(&volume)), [(old, second)], "no more than before");
+    assert_eq!(shop.strategy("shared").await["type"], "RollingUpdate");
     // Several pods on a claim for one node.
     shop.keeper("several", "folders", "ReadWriteOnce").await;
     shop.kubectl(&["scale", "deployment/several", "--replicas=2"]);

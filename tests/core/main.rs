@@ -18,6 +18,7 @@ mod stories;
 mod traps;
 mod volumes;
 mod volumes_lost;
+mod volumes_sharing;
 mod volumes_traps;
 mod windows;
 mod world;

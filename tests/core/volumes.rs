@@ -4,6 +4,7 @@ use lockkeeper::{
     api::{Phase, Reason, WorkloadKind},
     core::{
         decision::{Event, StorageObject, StoragePatch},
+        storage::CronJob,
         volumes::State,
         world::Uid,
     },
@@ -194,13 +195,17 @@ pub(crate) fn shop(mode: &str, volumes: Value) -> World {
 fn p13_what_would_deadlock_gets_recreate_and_what_cannot_is_left_alone() {
     let one_node = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]}]}}}});
+    let folder = json!({"spec": {"csi": null, "hostPath": {}}});
     let rows = [
         ("one node", "ReadWriteOnce", json!({}), json!({}), true),
         ("one pod", "ReadWriteOncePod", json!({}), json!({}), true),
         ("shared", "ReadWriteMany", json!({}), json!({}), false),
-        ("pinned", "ReadWriteOnce", json!({}), one_node.clone(), false),
+        ("pinned: two writers", "ReadWriteOnce", json!({}), one_node.clone(), true),
+        ("pinned, and the app bears it", "ReadWriteOnce", json!({"exclusiveClaims": "WhenDeadlock"}), one_node.clone(), false),
+        ("one node, and the app bears two writers", "ReadWriteOnce", json!({"exclusiveClaims": "WhenDeadlock"}), json!({}), true),
         ("one pod, pinned", "ReadWriteOncePod", json!({}), one_node, true),
-        ("by a folder of the node", "ReadWriteOnce", json!({}), json!({"spec": {"csi": null, "hostPath": {}}}), false),
+        ("by a folder of the node", "ReadWriteOnce", json!({}), folder.clone(), true),
+        ("by a folder of the node, and the app bears it", "ReadWriteOnce", json!({"exclusiveClaims": "WhenDeadlock"}), folder, false),
         (
             "the volume's modes count",
             "ReadWriteOnce",
@@ -221,6 +226,48 @@ fn p13_what_would_deadlock_gets_recreate_and_what_cannot_is_left_alone() {
     }
 }
 
+/// Who only reads harms nobody; but a volume that is attached to another node deadlocks all the same.
+#[test]
+fn p13_a_claim_that_is_mounted_read_only_everywhere_has_no_two_writers() {
+    let folder = json!({"spec": {"csi": null, "hostPath": {}}});
+    let mount = |read_only: bool| json!([{"name": "data", "mountPath": "/data", "readOnly": read_only}]);
+    let rows = [
+        ("mounted read-only", json!({"containers": [{"name": "app", "volumeMounts": mount(true)}]}), false, folder.clone(), false),
+        (
+            "one mount writes",
+            json!({"containers": [{"name": "app", "volumeMounts": mount(true)}], "initContainers": [{"name": "first", "volumeMounts": mount(false)}]}),
+            false,
+            folder.clone(),
+            true,
+        ),
+        (
+            "the whole volume is read-only",
+            json!({"containers": [{"name": "app", "volumeMounts": mount(false)}]}),
+            true,
+            folder.clone(),
+            false,
+        ),
+        (
+            "as a device",
+            json!({"containers": [{"name": "app", "volumeDevices": [{"name": "data", "devicePath": "/dev/x"}]}]}),
+            false,
+            folder,
+            true,
+        ),
+        ("attached", json!({"containers": [{"name": "app", "volumeMounts": mount(true)}]}), false, json!({}), true),
+    ];
+    for (name, mut spec, read_only, change, expected) in rows {
+        let mut world = World::new();
+        world.policy("shop", json!({"volumes": {}}));
+        world.claim("data", "ReadWriteOnce");
+        world.change(&StorageObject::Volume("pv-data".into()), change);
+        spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data", "readOnly": read_only}}]);
+        world.workload(WorkloadKind::Deployment, "web", 1, spec);
+        world.act();
+        assert_eq!(world.marked_exclusive("web"), expected, "{name}");
+    }
+}
+
 #[test]
 fn what_recreate_cannot_mend_is_reported_with_what_to_do() {
     let mut world = shop("ReadWriteOnce", json!({"exclusiveClaims": "Report"}));
@@ -236,7 +283,7 @@ fn what_recreate_cannot_mend_is_reported_with_what_to_do() {
     assert!(world.volumes_safe().2.contains("an autoscaler may give it 5 pods"));
     let mut world = shop("ReadWriteOnce", json!({}));
     world.workload(WorkloadKind::StatefulSet, "other", 1, uses("data"));
-    assert!(world.volumes_safe().2.contains("together with StatefulSet/other"));
+    assert!(world.volumes_safe().2.contains("Deployment/web and StatefulSet/other use claim data"));
 }
 
 #[test]
@@ -578,7 +625,7 @@ fn a_claim_that_nothing_refers_to_is_orphaned_in_time_and_used_again_in_time() {
     world.act();
     assert_eq!((&world.counts()["orphaned"], &world.counts()["orphanedBytes"]), (&json!(1), &json!(GI)));
     assert_eq!(world.told_of(Event::VolumeOrphaned), ["PersistentVolumeClaim/data"]);
-    world.namespace.cron_jobs.insert("nightly".into(), ["data".to_owned()].into());
+    world.namespace.cron_jobs.insert("nightly".into(), CronJob { claims: ["data".to_owned()].into(), ..CronJob::default() });
     world.act();
     assert_eq!(world.counts()["orphaned"], 0, "a CronJob refers to it");
     world.namespace.cron_jobs.clear();

@@ -259,7 +259,7 @@ fn the_declared_strategy_comes_back_when_the_policy_asks_for_recreate_no_more() 
     world.change(&volume("pv-data"), json!({"spec": {"csi": null, "hostPath": {}}}));
     world.act();
     assert!(world.marked_exclusive("web"));
-    world.policy("shop", json!({"volumes": {"exclusiveClaims": "WhenUnsafe"}}));
+    world.policy("shop", json!({"volumes": {"exclusiveClaims": "WhenDeadlock"}}));
     world.act();
     assert!(!world.marked_exclusive("web"));
 }

@@ -288,6 +288,7 @@ impl World {
                 named: self.namespace.workloads[&id].claims.named.clone(),
                 node: Some("node-1".into()),
                 unschedulable: None,
+                owner: Some(format!("{}/{name}", id.kind).into()),
             },
         };
         let wanted = self.objects[&id]["spec"]["replicas"].as_u64().unwrap() as usize;

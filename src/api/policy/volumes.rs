@@ -31,9 +31,11 @@ pub struct VolumesSpec {
 /// What to do about a Deployment whose rollout could run two pods on an exclusive claim.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExclusiveClaims {
-    /// Its strategy becomes Recreate where two pods would block each other, or mount the claim twice.
+    /// Its strategy becomes Recreate where the old and the new pod would block each other, or could both write to the volume.
     #[default]
     WhenUnsafe,
+    /// Its strategy becomes Recreate only where the old and the new pod would block each other. For apps that bear two writers during a rollout.
+    WhenDeadlock,
     /// Its strategy becomes Recreate wherever its claim is exclusive.
     Recreate,
     /// The strategy is left alone, and the danger is reported.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::{
     Danger,
-    usage::{Usage, of_spec},
+    sharing::users,
+    usage::{Usage, claims_of, of_spec},
 };
 use crate::{
     api::{ExclusiveClaims, UpgradePolicySpec, WorkloadKind, marks},
@@ -38,23 +39,51 @@ pub struct Stuck {
 }
 
 /// A claim that not every pod may use.
-struct ExclusiveClaim<'a> {
-    usage: &'a Usage<'a>,
+pub(super) struct ExclusiveClaim<'a> {
+    /// It, and who uses it.
+    pub usage: &'a Usage<'a>,
     volume: Option<&'a Volume>,
-    access: Access,
+    /// How many may have it.
+    pub access: Access,
     /// The node that all pods that use it run on.
     node: Option<&'a str>,
-    attaches: bool,
+    /// It is attached to a node before its pods start.
+    pub attaches: bool,
 }
 
 impl ExclusiveClaim<'_> {
     /// Two pods of a rollout would block each other.
-    fn deadlocks(&self) -> bool {
+    pub fn deadlocks(&self) -> bool {
         self.access == Access::OnePod || (self.attaches && self.node.is_none())
     }
 
-    fn mode(&self) -> &'static str {
+    /// Two pods of a rollout would both write to it.
+    fn has_two_writers(&self, workload: &Workload) -> bool {
+        !self.deadlocks() && !workload.claims.read_only.contains(&self.usage.claim.name)
+    }
+
+    /// The access mode that limits it.
+    pub fn mode(&self) -> &'static str {
         if self.access == Access::OnePod { "ReadWriteOncePod" } else { "ReadWriteOnce" }
+    }
+
+    /// Why two pods on it are a danger to each other.
+    fn reason(&self) -> String {
+        let (name, mode) = (&self.usage.claim.name, self.mode());
+        match (self.deadlocks(), self.node) {
+            (true, _) if self.access == Access::OnePod => format!("claim {name} is {mode}, so that only one pod can use it at a time"),
+            (true, _) => format!("claim {name} is {mode}, so that only pods on one node can use it at a time"),
+            (false, Some(node)) => {
+                format!(
+                    "the volume of claim {name} ({mode}) is on node {node}, where the old and the new pod could write to it at the same time"
+                )
+            }
+            (false, None) => {
+                format!(
+                    "the volume of claim {name} ({mode}) is not attached to nodes, so that the old and the new pod could write to it at the same time"
+                )
+            }
+        }
     }
 }
 
@@ -71,46 +100,54 @@ pub fn judge(
     if volumes.exclusive_claims == ExclusiveClaims::Ignore || workload.deleting {
         return found;
     }
-    let claims: Vec<_> =
-        workload.claims.named.iter().filter_map(|name| exclusive(namespace, storage, usages.get(name.as_str())?)).collect();
+    let claim = |name: &str| exclusive(namespace, storage, usages.get(name)?);
+    let claims: Vec<_> = workload.claims.named.iter().filter_map(|name| claim(name)).collect();
     let most = namespace.autoscalers.values().filter(|(target, _)| *target == workload.id).map(|(_, most)| *most).max();
     let several = workload.rollout.wanted > 1 || most.is_some_and(|most| most > 1);
-    for claim in &claims {
-        found.dangers.extend(shared(claim, workload, several, most));
-    }
+    let made = claims_of(namespace, workload, &[]).into_iter().map(|(name, _)| name);
+    let made = made.filter(|name| !workload.claims.named.iter().any(|named| named == name)).filter_map(claim).collect::<Vec<_>>();
+    found.dangers.extend(claims.iter().chain(&made).filter_map(|claim| users(namespace, claim)));
+    found.dangers.extend(claims.iter().filter(|_| several).filter_map(|claim| shared_by_pods(claim, workload, most)));
     if workload.id.kind != WorkloadKind::Deployment || several {
         return found;
     }
     found.stuck = claims.iter().find_map(|claim| stuck(claim, pods, current));
     let marked = workload.marks.contains_key(marks::VOLUME_ACCESS);
     let recreates = workload.claims.recreates && !marked;
-    let dangerous = claims.iter().find(|claim| claim.deadlocks());
-    match volumes.exclusive_claims {
-        ExclusiveClaims::WhenUnsafe => found.recreate = dangerous.filter(|_| !recreates).map(reason),
-        ExclusiveClaims::Recreate => found.recreate = claims.first().filter(|_| !recreates).map(reason),
-        ExclusiveClaims::Report if !workload.claims.recreates => found.dangers.extend(dangerous.map(|claim| Danger::ExclusiveClaim(format!(
-            "{}: {}; a rollout would deadlock or mount it twice. Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe",
-            workload.id, reason(claim)
-        )))),
-        ExclusiveClaims::Report | ExclusiveClaims::Ignore => {}
+    let deadlocks = claims.iter().find(|claim| claim.deadlocks());
+    let two_writers = claims.iter().find(|claim| claim.has_two_writers(workload));
+    let wanted = match volumes.exclusive_claims {
+        ExclusiveClaims::WhenUnsafe | ExclusiveClaims::Report => deadlocks.or(two_writers),
+        ExclusiveClaims::WhenDeadlock => deadlocks,
+        ExclusiveClaims::Recreate => claims.first(),
+        ExclusiveClaims::Ignore => None,
+    };
+    match wanted.filter(|_| !recreates) {
+        Some(claim) if volumes.exclusive_claims != ExclusiveClaims::Report => found.recreate = Some(claim.reason()),
+        Some(claim) if !workload.claims.recreates => {
+            let so = if claim.deadlocks() { "a rollout would wait for ever" } else { "a rollout may damage the data" };
+            found.dangers.push(Danger::ExclusiveClaim(format!(
+                "{}: {}: {so}. Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe",
+                workload.id,
+                claim.reason()
+            )));
+        }
+        _ => {}
     }
     if marked && !workload.claims.recreates && found.recreate.is_some() {
         found.dangers.push(Danger::StrategyNotChanged(format!(
-            "{}: its strategy should be Recreate, and admission does not make it so; the admission policy lockkeeper-deployments is not installed \
-             as it should be: helm upgrade lockkeeper",
+            "{}: its strategy should be Recreate, and admission does not change it, because the admission policy lockkeeper-deployments is missing \
+             or was changed. Install Lockkeeper's chart again: helm upgrade lockkeeper",
             workload.id
         )));
     }
-    if found.recreate.is_none() && !workload.claims.recreates {
-        found.notes.extend(claims.iter().filter(|claim| !claim.deadlocks()).map(|claim| {
-            let why = match claim.node {
-                Some(node) => format!("pinned to node {node}"),
-                None => "not attached to nodes".to_owned(),
-            };
+    if found.recreate.is_none() && volumes.exclusive_claims == ExclusiveClaims::WhenDeadlock && !workload.claims.recreates {
+        let noted = claims.iter().filter(|claim| claim.has_two_writers(workload));
+        found.notes.extend(noted.map(|claim| {
             format!(
-                "{}: claim {} is {}, so that no rollout deadlocks on it and its strategy is left as it is; but during a rollout two pods \
-                 may write to it. If the app cannot bear that, set spec.volumes.exclusiveClaims: Recreate",
-                workload.id, claim.usage.claim.name, why
+                "{}: {}. Its strategy stays as it is, because the policy says exclusiveClaims: WhenDeadlock; WhenUnsafe prevents this",
+                workload.id,
+                claim.reason()
             )
         }));
     }
@@ -128,43 +165,21 @@ fn exclusive<'a>(namespace: &Namespace, storage: &'a Storage, usage: &'a Usage<'
     (access != Access::ManyNodes).then_some(ExclusiveClaim { usage, volume, access, node, attaches })
 }
 
-fn reason(claim: &ExclusiveClaim) -> String {
-    format!(
-        "claim {} is {}, which {} may hold",
-        claim.usage.claim.name,
-        claim.mode(),
-        match claim.access {
-            Access::OnePod => "one pod",
-            _ => "one node",
-        }
-    )
-}
-
-/// An exclusive claim that several pods are to use.
-fn shared(claim: &ExclusiveClaim, workload: &Workload, several: bool, most: Option<u32>) -> Option<Danger> {
+/// An exclusive claim that several pods of one workload are to use. Where nothing keeps them from it, that is what their author asked for.
+fn shared_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> Option<Danger> {
     let name = &claim.usage.claim.name;
-    let others: Vec<_> = claim
-        .usage
-        .workloads
-        .iter()
-        .filter(|other| other.id != workload.id && other.rollout.wanted > 0)
-        .map(|other| other.id.to_string())
-        .collect();
     let who = match most {
-        _ if !others.is_empty() => format!("{} uses claim {name} together with {}", workload.id, others.join(", ")),
-        Some(most) if several && most > 1 => format!("{} uses claim {name}, and an autoscaler may give it {most} pods", workload.id),
-        _ if several => format!("{} runs {} pods on claim {name}", workload.id, workload.rollout.wanted),
-        _ => return None,
+        Some(most) if most > 1 => format!("{} uses claim {name}, and an autoscaler may give it {most} pods", workload.id),
+        _ => format!("{} runs {} pods on claim {name}", workload.id, workload.rollout.wanted),
     };
-    (claim.access == Access::OnePod || claim.attaches || !several).then(|| {
+    (claim.access == Access::OnePod || claim.attaches).then(|| {
         Danger::ExclusiveClaimShared(format!(
-            "{who}, but it is {}: {} cannot start. Use a ReadWriteMany claim, one replica, or a StatefulSet with volumeClaimTemplates",
+            "{who}, but the claim is {}: {} cannot start. Use a ReadWriteMany claim, one replica, or a StatefulSet with volumeClaimTemplates",
             claim.mode(),
             if claim.access == Access::OnePod { "a second pod" } else { "pods on other nodes" }
         ))
     })
 }
-
 /// A new pod waits for a volume that an old one has, and the old one for the new one.
 fn stuck(claim: &ExclusiveClaim, pods: &[&Pod], current: Option<&str>) -> Option<Stuck> {
     let uses = |pod: &&&Pod| pod.claims.named.contains(&claim.usage.claim.name) && pod.terminating.is_none();

@@ -9,6 +9,7 @@ pub mod leftover;
 pub mod lost;
 pub mod protection;
 pub mod provenance;
+mod sharing;
 pub mod strategy;
 pub mod usage;
 

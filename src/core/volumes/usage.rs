@@ -6,7 +6,7 @@ use crate::{
     api::{Mode, Protection, UpgradePolicySpec, VolumesSpec},
     core::{
         governs::{Governance, Standing},
-        storage::{Claim, Storage},
+        storage::{Claim, CronJob, Storage},
         world::{Namespace, Pod, Policy, Workload},
     },
 };
@@ -23,8 +23,8 @@ pub struct Usage<'a> {
     pub pods: Vec<&'a Pod>,
     /// Some workload wants a pod that uses it.
     pub wanted: bool,
-    /// A CronJob refers to it.
-    pub by_cron_job: bool,
+    /// The CronJobs that refer to it.
+    pub cron_jobs: Vec<&'a CronJob>,
 }
 
 /// A workload whose policy sees to its volumes.
@@ -89,7 +89,7 @@ impl Usage<'_> {
 
     /// Whether anybody refers to it.
     pub fn is_referred_to(&self) -> bool {
-        self.in_use() || self.by_cron_job || !self.workloads.is_empty()
+        self.in_use() || !self.cron_jobs.is_empty() || !self.workloads.is_empty()
     }
 }
 
@@ -101,7 +101,7 @@ pub fn of_spec(spec: &UpgradePolicySpec) -> Option<&VolumesSpec> {
 /// The claims of a namespace by name.
 pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, storage: &Storage) -> BTreeMap<&'a str, Usage<'a>> {
     let blank =
-        |claim: &'a Claim| Usage { claim, governed: None, workloads: Vec::new(), pods: Vec::new(), wanted: false, by_cron_job: false };
+        |claim: &'a Claim| Usage { claim, governed: None, workloads: Vec::new(), pods: Vec::new(), wanted: false, cron_jobs: Vec::new() };
     let seen_to = |standing: &Standing| matches!(standing, Standing::Governed(_, spec) if of_spec(spec).is_some());
     let any = governance.standings.values().any(seen_to);
     // Where no policy sees to volumes, only what is kept already matters, and claims of the names that volumes were left of.
@@ -121,9 +121,11 @@ pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, s
             }
         }
     }
-    for name in namespace.cron_jobs.values().flat_map(|claims| claims.iter()) {
-        if let Some(usage) = usages.get_mut(name.as_str()) {
-            usage.by_cron_job = true;
+    for job in namespace.cron_jobs.values() {
+        for name in job.claims.iter() {
+            if let Some(usage) = usages.get_mut(name.as_str()) {
+                usage.cron_jobs.push(job);
+            }
         }
     }
     let pods = namespace.pods_by_workload();
@@ -153,7 +155,7 @@ pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, s
 
 /// The claims that a workload refers to, and whether a pod is wanted for each: those of its template and of the pods that it has, and of a
 /// StatefulSet those of all ordinals.
-fn claims_of<'a>(namespace: &'a Namespace, workload: &'a Workload, pods: &[&'a Pod]) -> BTreeSet<(&'a str, bool)> {
+pub fn claims_of<'a>(namespace: &'a Namespace, workload: &'a Workload, pods: &[&'a Pod]) -> BTreeSet<(&'a str, bool)> {
     let state = &workload.rollout;
     let named = workload.claims.named.iter().map(|name| (name.as_str(), state.wanted > 0));
     let of_pods = pods.iter().flat_map(|pod| pod.claims.named.iter()).map(|name| (name.as_str(), true));

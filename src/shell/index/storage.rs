@@ -29,8 +29,8 @@ pub fn insert(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>
             let changed = entry(namespaces, place.namespace).claims.insert(claim.name.clone(), (*claim).clone()).as_ref() != Some(&*claim);
             if changed { here() } else { BTreeSet::new() }
         }
-        StorageView::CronJob(claims) => {
-            entry(namespaces, place.namespace).cron_jobs.insert(place.uid.clone(), claims);
+        StorageView::CronJob(job) => {
+            entry(namespaces, place.namespace).cron_jobs.insert(place.uid.clone(), job);
             here()
         }
         StorageView::Autoscaler(Some(target)) => {

@@ -283,9 +283,16 @@ impl Watched for Pods {
                 unschedulable: list(&status["conditions"])
                     .find(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")
                     .and_then(|condition| Some(condition["message"].as_str()?.into())),
+                owner: owner_of_claims(meta, &body.spec),
             },
         }
     }
+}
+
+/// The controller of a pod that uses claims, as `Kind/name`.
+fn owner_of_claims(meta: &ObjectMeta, spec: &PodSpecBody) -> Option<Box<str>> {
+    spec.volumes.iter().find(|volume| volume.persistent_volume_claim.is_some())?;
+    controller(meta).map(|owner| format!("{}/{}", owner.kind, owner.name).into())
 }
 
 /// What is read of a Pod.

@@ -1,9 +1,6 @@
 //! The fields that are used of the kinds that have to do with storage.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
@@ -12,10 +9,10 @@ use super::{Raw, RawSpec, Watched, list, time};
 use crate::{
     api::{WorkloadKind, marks},
     core::{
-        storage::{Access, Claim, ClaimReference, NamespaceObject, Shield, Volume, VolumePhase, VolumeSource},
+        storage::{Access, Claim, ClaimReference, CronJob, NamespaceObject, Shield, Volume, VolumePhase, VolumeSource},
         world::WorkloadId,
     },
-    workload::{claims_of_pod, created, resource_version, uid},
+    workload::{claims_of_pod, created, read_only_claims, resource_version, uid},
 };
 
 /// Kinds of volumes that nothing attaches to a node.
@@ -152,9 +149,6 @@ impl Watched for Drivers {
     }
 }
 
-/// The claims that the pods of a CronJob use.
-pub struct CronJobView(pub Arc<[String]>);
-
 /// `batch/v1` CronJob.
 #[derive(Clone, Debug)]
 pub struct CronJobs;
@@ -165,10 +159,16 @@ impl Watched for CronJobs {
     const KIND: &'static str = "CronJob";
     const PLURAL: &'static str = "cronjobs";
     type Body = RawSpec;
-    type View = CronJobView;
+    type View = CronJob;
 
-    fn view(_: &ObjectMeta, body: RawSpec) -> CronJobView {
-        CronJobView(claims_of_pod(&body.spec["jobTemplate"]["spec"]["template"]["spec"]).into())
+    fn view(meta: &ObjectMeta, body: RawSpec) -> CronJob {
+        let pod = &body.spec["jobTemplate"]["spec"]["template"]["spec"];
+        CronJob {
+            name: meta.name.clone().unwrap_or_default(),
+            claims: claims_of_pod(pod).into(),
+            read_only: read_only_claims(pod, &Value::Null).into(),
+            suspended: body.spec["suspend"] == true,
+        }
     }
 }
 
@@ -300,7 +300,7 @@ pub enum StorageView {
     /// Of a CSI driver.
     Driver(bool),
     /// Of a CronJob.
-    CronJob(Arc<[String]>),
+    CronJob(CronJob),
     /// Of an autoscaler.
     Autoscaler(Option<(WorkloadId, u32)>),
 }

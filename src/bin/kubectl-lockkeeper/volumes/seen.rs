@@ -138,9 +138,9 @@ impl Seen {
             let key = uid(&meta);
             self.world(&meta.namespace.unwrap_or_default()).pods.insert(key, pod);
         }
-        for (meta, jobs) in self.list::<CronJobs>(cluster, only, "", without).await? {
+        for (meta, job) in self.list::<CronJobs>(cluster, only, "", without).await? {
             let key = uid(&meta);
-            self.world(&meta.namespace.unwrap_or_default()).cron_jobs.insert(key, jobs.0);
+            self.world(&meta.namespace.unwrap_or_default()).cron_jobs.insert(key, job);
         }
         self.users_known = self.unseen.len() == before;
         Ok(())

@@ -1,0 +1,147 @@
+//! Several who use one claim that only one pod, or the pods of one node, may hold.
+
+use std::sync::Arc;
+
+use lockkeeper::{
+    api::WorkloadKind,
+    core::{storage::CronJob, world::Pod},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    volumes::{shop, uses},
+    volumes_traps::volume,
+    world::World,
+};
+
+fn cron_job(name: &str, suspended: bool, reads: bool) -> CronJob {
+    let claims: Arc<[String]> = ["data".to_owned()].into();
+    let read_only = if reads { claims.clone() } else { Arc::default() };
+    CronJob { name: name.into(), claims, read_only, suspended }
+}
+
+/// A pod on the claim that no workload controls.
+fn pod_of(world: &mut World, name: &str, owner: Option<&str>) {
+    let mut pod: Pod = world.pods("web")[0].clone();
+    (pod.uid, pod.name, pod.controller) = (name.into(), name.into(), owner.map(|owner| format!("uid-{owner}").into()));
+    pod.claims.owner = owner.map(Into::into);
+    world.namespace.pods.insert(pod.uid.clone(), pod);
+}
+
+fn not_attached(world: &mut World) {
+    world.change(&volume("pv-data"), json!({"spec": {"csi": null, "nfs": {}}}));
+}
+
+#[test]
+fn whoever_shares_an_exclusive_claim_is_named_once() {
+    type Case = fn(&mut World);
+    let rows: [(&str, Case, Option<&str>); 12] = [
+        ("nobody else", |_| {}, None),
+        (
+            "a CronJob that only reads",
+            |world| drop(world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, true))),
+            Some("CronJob/backup and Deployment/web use claim data, which is ReadWriteOnce"),
+        ),
+        ("a suspended CronJob", |world| drop(world.namespace.cron_jobs.insert("1".into(), cron_job("backup", true, false))), None),
+        ("a Job", |world| pod_of(world, "migrate-x", Some("Job/migrate")), Some("Deployment/web and Job/migrate use claim data")),
+        (
+            "a Job of a CronJob",
+            |world| {
+                world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, false));
+                pod_of(world, "backup-1-x", Some("Job/backup-1"));
+            },
+            Some("CronJob/backup and Deployment/web use claim data"),
+        ),
+        ("a bare pod", |world| pod_of(world, "debug", None), Some("Deployment/web and Pod/debug use claim data")),
+        (
+            "a ReplicaSet without a Deployment",
+            |world| pod_of(world, "old-x", Some("ReplicaSet/old")),
+            Some("Deployment/web and ReplicaSet/old use claim data"),
+        ),
+        (
+            "a StatefulSet whose template makes a claim of that name",
+            |world| {
+                world.claim("data-db-0", "ReadWriteOnce");
+                world.workload(WorkloadKind::StatefulSet, "db", 1, json!({"containers": []}));
+                world.edit("db", |db| db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]));
+                world.workload(WorkloadKind::Deployment, "shell", 1, uses("data-db-0"));
+            },
+            Some("Deployment/shell and StatefulSet/db use claim data-db-0"),
+        ),
+        (
+            "two sets whose claims have the same name",
+            |world| {
+                world.claim("data-main-db-0", "ReadWriteOnce");
+                for (set, template) in [("db", "data-main"), ("main-db", "data")] {
+                    world.workload(WorkloadKind::StatefulSet, set, 1, json!({"containers": []}));
+                    world.edit(set, |db| db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": template}}]));
+                }
+            },
+            Some(
+                "StatefulSet/db and StatefulSet/main-db use claim data-main-db-0, which is ReadWriteOnce: their pods can run only on one node, and wait for the volume on any other. Their volumeClaimTemplates",
+            ),
+        ),
+        (
+            "three",
+            |world| {
+                pod_of(world, "debug", None);
+                world.workload(WorkloadKind::Deployment, "api", 1, uses("data"));
+            },
+            Some("Deployment/api, Deployment/web and Pod/debug use claim data"),
+        ),
+        (
+            "not attached, and the CronJob only reads",
+            |world| {
+                not_attached(world);
+                world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, true));
+            },
+            None,
+        ),
+        (
+            "not attached, and the CronJob writes",
+            |world| {
+                not_attached(world);
+                world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, false));
+            },
+            Some("their pods may write to the volume at the same time"),
+        ),
+    ];
+    for (name, case, expected) in rows {
+        let mut world = shop("ReadWriteOnce", json!({}));
+        case(&mut world);
+        let (_, reason, message) = world.volumes_safe();
+        let Some(expected) = expected else {
+            assert_eq!(reason, "NoDanger", "{name}: {message}");
+            continue;
+        };
+        assert_eq!(reason, "ExclusiveClaimShared", "{name}: {message}");
+        assert!(message.contains(expected), "{name}: {message}");
+        assert_eq!(message.matches("which is ReadWriteOnce").count(), 1, "{name}: said once: {message}");
+    }
+}
+
+#[test]
+fn a_claim_for_one_pod_that_two_use_says_that_only_one_can_run() {
+    let mut world = shop("ReadWriteOncePod", json!({}));
+    world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, false));
+    let (_, _, message) = world.volumes_safe();
+    assert!(message.contains("which is ReadWriteOncePod: only one of their pods can run at a time"), "{message}");
+}
+
+/// What a manifest says of a CronJob is read as it is of a workload.
+#[test]
+fn a_cron_job_is_read_with_what_it_may_write() {
+    use lockkeeper::shell::views::{Watched, Wire, storage::CronJobs};
+    let read = |suspend: Value, read_only: bool| {
+        let pod = json!({
+            "containers": [{"name": "b", "volumeMounts": [{"name": "d", "mountPath": "/data", "readOnly": read_only}]}],
+            "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]
+        });
+        let raw =
+            json!({"metadata": {"name": "backup"}, "spec": {"suspend": suspend, "jobTemplate": {"spec": {"template": {"spec": pod}}}}});
+        let wire: Wire<CronJobs> = serde_json::from_value(raw).unwrap();
+        CronJobs::view(&wire.metadata, wire.body)
+    };
+    assert_eq!(read(Value::Null, true), cron_job("backup", false, true));
+    assert_eq!(read(json!(true), false), cron_job("backup", true, false));
+}
