@@ -44,7 +44,9 @@ pub struct Claim {
     pub uid: Uid,
     /// The version that was seen.
     pub resource_version: u64,
-    /// Whether it is being deleted. That cannot be taken back.
+    /// When it was created, in whole seconds.
+    pub created: Timestamp,
+    /// Whether it is being deleted. That cannot be undone.
     pub deleting: bool,
     /// It bears the label of what is retained.
     pub retained: bool,

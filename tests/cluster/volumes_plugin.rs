@@ -51,7 +51,7 @@ impl Shop {
         (old, young)
     }
 
-    /// The app has its data of before.
+    /// The app has its earlier data.
     async fn has_its_data_again(&self, name: &str, volume: &str) {
         assert_eq!(self.volume_of(&format!("{name}-data")).await, volume);
         self.done("Deployment", name).await;
@@ -153,7 +153,7 @@ async fn p12_protection_is_given_up_with_the_plugin() {
     says(
         &keeper.plugin(&shop, &["volumes", "unprotect", "web-data", "--yes"]),
         true,
-        &["is kept no longer", "kubectl delete pvc", "kubectl annotate pvc"],
+        &["is no longer kept", "kubectl delete pvc", "kubectl annotate pvc"],
     );
     let policy = shop.volume(&volume).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"].clone();
     assert_eq!(policy, "Delete");
@@ -186,7 +186,7 @@ async fn p12_protection_is_given_up_with_the_plugin() {
     says(
         &plugin(&shop, &["volumes", "unprotect", &format!("pv/{volume}"), "--yes"]),
         true,
-        &["is bound to claim left-data", "is kept no longer"],
+        &["is bound to claim left-data", "is no longer kept"],
     );
 }
 
@@ -221,7 +221,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
         assert!(said.text.contains("repeat the command to go on"), "{}", said.text);
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     };
-    says(&said, true, &["with the data of before", &format!("Volume {young} is kept too")]);
+    says(&said, true, &["with its earlier data", &format!("Volume {young} is kept too")]);
     assert!(runs > 2, "it was interrupted");
     shop.has_its_data_again("web", &old).await;
     let claim = shop.get(CLAIM, "web-data").await;
@@ -233,7 +233,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
     assert_eq!((mark(&volume, "readopt"), mark(&volume, "readopt-claim")), (None, None));
     assert_eq!(shop.volume_is(&young, "Released").await["spec"]["persistentVolumeReclaimPolicy"], "Retain");
     assert_eq!(shop.lines_on(&young).unwrap().last().unwrap(), "since");
-    says(&readopt(&["--yes"]), true, &["with the data of before"]);
+    says(&readopt(&["--yes"]), true, &["with its earlier data"]);
     shop.volumes_safe("NoDanger").await;
 
     // The one that was put aside does not stand in the way of the next time.
@@ -266,7 +266,7 @@ async fn p12_what_was_made_anew_while_the_operator_was_down_is_put_right_by_the_
     stands(&shop, &old, "Shadowed").await;
     assert_eq!(shop.volume(&young).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"], "Delete", "nobody has kept it yet");
     let said = plugin(&shop, &["volumes", "readopt", &old, "--yes"]);
-    says(&said, true, &["db-0 (StatefulSet/db)", "with the data of before"]);
+    says(&said, true, &["db-0 (StatefulSet/db)", "with its earlier data"]);
     assert_eq!(shop.volume_of("data-db-0").await, old);
     shop.done("StatefulSet", "db").await;
     shop.reads_line("db-0", "precious").await;
@@ -295,7 +295,7 @@ async fn p12_under_deny_the_plugin_says_what_it_takes_before_anything_is_touched
     assert_eq!(mark(&shop.volume(&old).await.unwrap(), "readopt"), None);
     let soon = (jiff::Timestamp::now() + std::time::Duration::from_secs(600)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     shop.annotate(CLAIM, "web-data", "allow-deletion-until", &soon);
-    says(&readopt(), true, &["with the data of before"]);
+    says(&readopt(), true, &["with its earlier data"]);
     shop.has_its_data_again("web", &old).await;
     assert!(shop.lines_on(&young).is_some());
     // Or the namespace would stay.
@@ -321,16 +321,16 @@ async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
     shop.open_again();
     let owner = Person::new(&shop, "owner", &["lockkeeper-unprotect"]);
     shop.policy(json!({"volumes": {}})).await;
-    assert_eq!(stands(&shop, &web, "Released").await["namespaceIs"], "MadeAnew");
+    assert_eq!(stands(&shop, &web, "Released").await["namespaceIs"], "CreatedAgain");
     let from = |uid: &str| plugin(&shop, &["volumes", "readopt", "--from-namespace", uid, "--yes"]);
-    says(&plugin(&shop, &["volumes"]), true, &["(made anew)", &format!("--from-namespace {before}")]);
+    says(&plugin(&shop, &["volumes"]), true, &["(created again)", &format!("--from-namespace {before}")]);
     says(&from("nonsense"), false, &["no volume is left", &format!("{before} (3)")]);
     // One by one, also where another one is in its place.
     shop.keeper("own", "folders", "ReadWriteOnce").await;
-    says(&plugin(&shop, &["volumes", "readopt", &own]), false, &["made anew", "perhaps by somebody else", "--yes"]);
-    says(&plugin(&shop, &["volumes", "readopt", &own, "--yes"]), true, &["with the data of before"]);
+    says(&plugin(&shop, &["volumes", "readopt", &own]), false, &["was created later", "perhaps by somebody else", "--yes"]);
+    says(&plugin(&shop, &["volumes", "readopt", &own, "--yes"]), true, &["with its earlier data"]);
     shop.has_its_data_again("own", &own).await;
-    says(&plugin(&shop, &["volumes", "readopt", &api, "--yes", "--create-claim"]), true, &["with the data of before"]);
+    says(&plugin(&shop, &["volumes", "readopt", &api, "--yes", "--create-claim"]), true, &["with its earlier data"]);
     shop.apply(&shop.keeper_manifest("api", "api-data"));
     shop.has_its_data_again("api", &api).await;
     // Or all that are left; not by somebody who has a right in this namespace only.
@@ -363,7 +363,7 @@ async fn p12_the_plugin_takes_the_volume_that_is_said_and_makes_a_claim_fit_it()
     shop.apply(&claim);
     shop.volumes_safe("VolumeDoesNotFit").await;
     let said = plugin(&shop, &["volumes", "readopt", &old, "--yes"]);
-    says(&said, true, &["less than the", "with the data of before"]);
+    says(&said, true, &["less than the", "with its earlier data"]);
     assert_eq!(shop.get(CLAIM, "web-data").await["spec"]["resources"]["requests"]["storage"], "1Gi");
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.has_its_data_again("web", &old).await;

@@ -78,7 +78,7 @@ impl World {
         let made = self.tick();
         let uid = format!("claim-{name}-{made}");
         let claim = json!({
-            "metadata": {"name": name, "namespace": "shop", "uid": uid},
+            "metadata": {"name": name, "namespace": "shop", "uid": uid, "creationTimestamp": self.now},
             "spec": {"accessModes": [mode], "volumeName": volume, "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}},
             "status": {"phase": "Bound"}
         });
@@ -464,7 +464,7 @@ fn p12_another_namespace_of_the_same_name_gets_nothing_unless_it_is_asked_for() 
     world.shop_namespace("ns-2");
     let (_, _, message) = world.volumes_safe();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string());
-    assert!(message.contains("of an earlier namespace shop, volumes are kept: 1"), "{message}");
+    assert!(message.contains("volumes of an earlier namespace shop are kept: 1"), "{message}");
     // As its owner asks.
     world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
     world.act();

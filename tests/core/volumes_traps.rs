@@ -64,6 +64,91 @@ fn the_lock_is_admitted_by_our_own_self_restraint() {
     assert_eq!(refused(&world, lock), None);
 }
 
+/// Creation times are whole seconds. A claim that was created again within one second has the younger volume all the same; one that got the older
+/// volume back later does not.
+#[test]
+fn p12_of_two_volumes_of_one_second_the_one_of_the_earlier_claim_is_older() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "VolumeShadowed", "{message}");
+    assert!(message.contains("bound to volume pv-young, but its earlier data is on volume pv-data"), "{message}");
+    // The older one is given back, and the younger one is put aside.
+    world.lose_claim("data");
+    world.later(60);
+    world.claim_on("data", "ReadWriteOnce", "pv-data", "Delete");
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "NoDanger", "{message}");
+}
+
+/// Before any claim lacks anything, and with the cure.
+#[test]
+fn a_missing_binding_of_the_claims_policies_is_reported_at_once() {
+    let gap = "MutatingAdmissionPolicyBinding lockkeeper-claims is not installed: Helm, Argo CD and Flux may delete claims";
+    for (missing, protection, expected) in [
+        (None, json!(null), "NoDanger"),
+        (Some("lockkeeper-claims"), json!(null), "ShieldIncomplete"),
+        (Some("lockkeeper-claims"), json!("None"), "NoDanger"),
+    ] {
+        let mut world = shop("ReadWriteOnce", json!({"protection": protection}));
+        world.act();
+        world.enforcement = Enforcement::new("lockkeeper-system");
+        for document in include_str!("../../charts/lockkeeper/admission/claims.yaml").split(
+            "
+---
+",
+        ) {
+            let object: serde_json::Value = serde_saphyr::from_str(document).unwrap();
+            let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+            if kind != "MutatingAdmissionPolicyBinding" || Some(name) != missing {
+                world.enforcement.observe(kind, name, Some(object["spec"].clone()));
+            }
+        }
+        let (_, reason, message) = world.volumes_safe();
+        assert_eq!(reason, expected, "{message}");
+        if expected != "NoDanger" {
+            assert!(message.contains(gap) && message.contains("helm upgrade lockkeeper"), "{message}");
+            assert_eq!(message.matches("lockkeeper-claims").count(), 1, "said once: {message}");
+        }
+    }
+}
+
+/// A GitOps tool heals the reclaim policy of a volume that its chart brings: the data stays kept, and each time is told.
+#[test]
+fn p12_a_reclaim_policy_that_another_manager_sets_back_is_set_again_and_told() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    for times in 1..4 {
+        world.change(&volume("pv-data"), json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}));
+        world.act();
+        assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+        assert_eq!(world.told_of(Event::VolumeProtected).len(), 1 + times, "and told");
+    }
+    assert!(
+        world.told.iter().any(|(_, _, message)| message.contains("another manager set the reclaim policy of volume pv-data to Delete"))
+    );
+}
+
+/// Any claim that fits may get it then.
+#[test]
+fn p12_a_kept_volume_whose_claim_reference_was_removed_by_hand_is_reported() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.change(&volume("pv-data"), json!({"spec": {"claimRef": null}, "status": {"phase": "Available"}}));
+    let (_, _, message) = world.volumes_safe();
+    assert!(message.contains("volume pv-data with the data of claim data has no spec.claimRef"), "{message}");
+    assert!(
+        message.contains(r#"kubectl patch pv pv-data --type=merge -p '{"spec":{"claimRef":{"namespace":"shop","name":"data"}}}'"#),
+        "{message}"
+    );
+    assert_eq!(world.told_of(Event::VolumeOrphaned), ["PersistentVolume/pv-data"]);
+    assert_eq!(world.counts()["orphaned"], 1);
+    assert!(world.decide().storage.is_empty(), "what others freed is theirs");
+}
+
 /// So do all other patches of the ordinary life of a claim.
 #[test]
 fn the_other_storage_patches_are_admitted() {

@@ -45,6 +45,8 @@ pub struct World {
     /// The storage of the cluster, and the raw objects of it.
     pub storage: Storage,
     pub storage_objects: BTreeMap<StorageObject, Value>,
+    /// Which admission policies are installed.
+    pub enforcement: Enforcement,
     /// Events that were told, with what they are about.
     pub told: Vec<(Event, String, String)>,
     pub standing: HashMap<String, BTreeSet<(Uid, Event)>>,
@@ -71,6 +73,7 @@ impl World {
             said: Vec::new(),
             storage: Storage::default(),
             storage_objects: BTreeMap::new(),
+            enforcement: Enforcement::default(),
             told: Vec::new(),
             standing: HashMap::new(),
             objects: HashMap::new(),
@@ -393,12 +396,11 @@ impl World {
 
     /// Decides what is to be decided after this has happened.
     pub fn decide_on(&mut self, news: &News) -> Decision {
-        let enforcement = Enforcement::default();
         let around = Surroundings {
             key: &self.key,
             watched: at(-10),
             definition: Some("crd"),
-            enforcement: &enforcement,
+            enforcement: &self.enforcement,
             activities: &self.activities,
             memories: &self.memories,
             storage: &self.storage,

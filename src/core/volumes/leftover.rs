@@ -1,6 +1,9 @@
 //! Volumes whose claim is gone: they are found again, or it is said why not. Nothing is ever deleted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
     Danger, Judged, Kept, State, lost,
@@ -58,10 +61,17 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
             lock(&one, judged);
         }
     }
+    for volume in storage.of_namespace(name).filter(|volume| volume.retained && volume.claim.is_none()) {
+        if let Some(provenance) =
+            volume.provenance().filter(|_| volume.phase == VolumePhase::Available && !named.contains(volume.name.as_str()))
+        {
+            without_claim(scene, &Leftover { volume, provenance }, judged);
+        }
+    }
     if of_others > 0 {
         judged.note_all(format!(
-            "of an earlier namespace {name}, volumes are kept: {of_others}. They are not found again by themselves, because this one may belong to \
-             somebody else: kubectl lockkeeper volumes -n {name} lists them, with the command that asks for them"
+            "volumes of an earlier namespace {name} are kept: {of_others}. No claim gets them automatically, because somebody else may own the \
+             current namespace. kubectl lockkeeper volumes -n {name} lists them, with the command that gives them back"
         ));
     }
     for (claim, candidates) in by_claim {
@@ -109,11 +119,34 @@ fn give_up(one: &Leftover, judged: &mut Judged) {
     judged.patch(patch, None);
 }
 
+/// Somebody removed the claimRef of a volume by hand: it is free for every claim, and its data may go to another one.
+fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
+    count_released(one, judged);
+    let Provenance { claim, policy, .. } = &one.provenance;
+    let (volume, namespace) = (&one.volume.name, &scene.namespace.name);
+    let message = format!(
+        "volume {volume} with the data of claim {claim} has no spec.claimRef, so that any claim that fits may get it. To keep it for claim {claim}: \
+         kubectl patch pv {volume} --type=merge -p '{{\"spec\":{{\"claimRef\":{{\"namespace\":\"{namespace}\",\"name\":\"{claim}\"}}}}}}'"
+    );
+    let subject = Subject::Storage(StorageObject::Volume(volume.clone()));
+    let of = scene.namespace.policies.get(policy).map(|policy| (policy.name.clone(), policy.uid.clone()));
+    judged.standing.push(Notice {
+        subject,
+        uid: one.volume.uid.clone(),
+        policy: of,
+        event: Event::VolumeOrphaned,
+        message: message.clone(),
+    });
+    for teller in judged.tellers(policy) {
+        judged.of_policies.entry(teller).or_default().notes.insert(message.clone());
+    }
+}
+
 /// A volume is being deleted, with what is known of its data.
 pub fn going(volume: &Volume, claim: &str) -> Danger {
     Danger::VolumeTerminating(format!(
-        "volume {} of claim {claim} is being deleted: its record goes with its claim, and whether the data goes too is for its driver to say. Save \
-         the data now",
+        "volume {} of claim {claim} is being deleted. The PersistentVolume goes with its claim, and its driver decides whether the data goes too. \
+         Save the data now",
         volume.name
     ))
 }
@@ -157,8 +190,14 @@ pub(super) fn count_released(one: &Leftover, judged: &mut Judged) {
 /// The claim of that name has another volume, or has lost it.
 fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
     let has = claim.volume.as_deref().filter(|_| !claim.lost).and_then(|name| storage.volume(name));
-    // What was there before it holds the data; what is younger is what somebody has put aside.
-    let older = |one: &&Leftover| has.is_none_or(|has| one.volume.created < has.created);
+    // What was there before it holds the data; what is younger is what somebody has put aside. Times are in whole seconds. Of two volumes of one
+    // second, that of the earlier claim is older, unless the claim of today is younger than both: then somebody gave it its volume.
+    let older = |one: &&Leftover| {
+        has.is_none_or(|has| match one.volume.created.cmp(&has.created) {
+            Ordering::Equal => claim.created <= has.created,
+            order => order == Ordering::Less,
+        })
+    };
     let old = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since);
     for one in candidates {
         lock(one, judged);
@@ -197,7 +236,7 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
         others.iter().for_each(|other| lock(other, judged));
         if let Some(why) = claim.and_then(|claim| misfit(claim, one.volume)) {
             let message = format!(
-                "claim {name} waits, and volume {} with its data {why}. Ask for what fits, or: kubectl lockkeeper volumes readopt -n {} {}",
+                "claim {name} waits, but volume {} with its data {why}. Change the claim to what the volume has, or run: kubectl lockkeeper volumes readopt -n {} {}",
                 one.volume.name, scene.namespace.name, one.volume.name
             );
             judged.danger(&one.provenance.policy, Danger::VolumeDoesNotFit(message));
@@ -213,7 +252,7 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
     if let Some(first) = wanted.first() {
         let names: Vec<_> = wanted.iter().map(|one| one.volume.name.as_str()).collect();
         let message = format!(
-            "several volumes hold data of claim {name}: {}; none is found again by itself. Say which: kubectl lockkeeper volumes readopt -n {} VOLUME",
+            "several volumes hold data of claim {name}: {}. None is given to the next claim. Choose one: kubectl lockkeeper volumes readopt -n {} VOLUME",
             names.join(", "),
             scene.namespace.name
         );

@@ -212,7 +212,7 @@ impl Judged {
         }
     }
 
-    /// The policies that are to tell of what one of this name had retained: itself, or, if it is gone or sees to volumes no more, all that do.
+    /// The policies that report what one of this name had retained: itself, or, if it is gone or no longer sees to volumes, all that do.
     fn tellers(&self, policy: &str) -> Vec<String> {
         match self.seers.contains(policy) {
             true => vec![policy.to_owned()],
@@ -280,8 +280,8 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
     let scene = Scene {
         namespace,
         object,
-        refuses_deletion: around.enforcement.deletion_gap().is_none(),
-        puts_shields: around.enforcement.claims_gap().is_none(),
+        deletion_gap: around.enforcement.deletion_gap(),
+        claims_gap: around.enforcement.claims_gap(),
         now: around.now,
     };
     let usages = usage::of_namespace(namespace, governance, around.storage);
@@ -300,6 +300,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         }
     }
     protection::judge_namespace(&scene, &usages, &mut judged);
+    protection::judge_admission(&scene, &mut judged);
     leftover::judge(&scene, around.storage, &usages, &mut judged);
     if !judged.seers.is_empty() {
         judge_workloads(namespace, governance, (&usages, around.storage), &mut judged);
@@ -344,8 +345,8 @@ fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Opti
         state = State::Terminating;
         let pods: Vec<_> = used.pods.iter().map(|pod| &*pod.name).collect();
         let message = format!(
-            "claim {} is being deleted, which cannot be taken back, and goes when its pods are gone ({}). Its volume {} is kept. Nothing of ours \
-             ends these pods; save the data while they run",
+            "claim {} is being deleted, and this cannot be undone: it is gone when its pods are gone ({}). Its volume {} is kept. Lockkeeper does \
+             not end these pods; save the data while they run",
             claim.name,
             some_of(&pods, 3),
             claim.volume.as_deref().unwrap_or("(none)")
@@ -358,7 +359,7 @@ fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Opti
         judged.danger(&policy, Danger::VolumeLost(lost::message(scene, storage, claim)));
     } else if state == State::Orphaned {
         let message = format!(
-            "nothing refers to claim {} any more; its data is kept until somebody deletes it: kubectl lockkeeper volumes -n {}",
+            "nothing uses claim {}; its data is kept until somebody deletes it: kubectl lockkeeper volumes -n {}",
             claim.name, scene.namespace.name
         );
         judged.standing.push(of_claim(claim, used.governed, Event::VolumeOrphaned, message));
@@ -387,7 +388,7 @@ fn heed_activities(around: &Surroundings, judged: &mut Judged) {
     if let Some((object, why)) = first {
         let subject = Subject::Storage(object);
         let others = if troubled > 1 { format!(" and {} more", troubled - 1) } else { String::new() };
-        let message = format!("{subject}{others} could not be written to: {why}. It is tried again, at least every 5 minutes");
+        let message = format!("{subject}{others} could not be written: {why}. Lockkeeper tries again, at least every 5 minutes");
         judged.danger("", Danger::ProtectionFailing(message));
     }
 }

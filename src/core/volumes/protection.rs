@@ -8,12 +8,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::{
     Danger, Judged, State, of_claim,
     provenance::Provenance,
-    usage::{Governed, Usage},
+    usage::{Governed, Usage, of_spec},
 };
 use crate::{
-    api::{Protection, marks, policy::default_orphaned_after},
+    api::{ConditionReason, Protection, marks, policy::default_orphaned_after},
     core::{
         decision::{Event, StorageObject, StoragePatch},
+        hold::enforced::Gap,
         storage::{Claim, NamespaceObject, Shield, Volume, VolumePhase},
         world::Namespace,
     },
@@ -28,10 +29,10 @@ pub struct Scene<'a> {
     pub namespace: &'a Namespace,
     /// The namespace itself; none if it is gone.
     pub object: Option<&'a NamespaceObject>,
-    /// Admission refuses deletions where it is told to.
-    pub refuses_deletion: bool,
-    /// Admission puts on claims what keeps other tools from deleting them.
-    pub puts_shields: bool,
+    /// Why admission does not refuse deletions where it is told to, if so.
+    pub deletion_gap: Option<Gap>,
+    /// Why admission does not put on claims what keeps other tools from deleting them, if so.
+    pub claims_gap: Option<Gap>,
     /// Now.
     pub now: Timestamp,
 }
@@ -75,8 +76,8 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
         patch.annotate(&claim.marks, marks::DISOWNED, Some(uids));
     } else if let (Some(owner), Some(governed)) = (back.first(), usage.governed) {
         let message = format!(
-            "claim {}: somebody makes Deployment {} its owner again and again, so that it is deleted with it; its volume is kept all the same. Let \
-             that manager leave the owner references of the claim alone",
+            "claim {}: another manager keeps making Deployment {} its owner, so that the claim is deleted with it. Its volume is kept. Configure \
+             that manager not to set owner references on the claim",
             claim.name, owner.name
         );
         judged.danger(&governed.policy.name, Danger::ClaimOwned(message));
@@ -177,14 +178,23 @@ fn retain_volume(usage: &Usage, volume: &Volume, provenance: &Provenance, judged
     let notice = match before {
         None => {
             let message = format!(
-                "the data of claim {name} is kept whatever is deleted: the reclaim policy of volume {} is Retain (it was {original})",
+                "the data of claim {name} is kept, whatever is deleted: the reclaim policy of volume {} is Retain (it was {original})",
                 volume.name
             );
             Some((Event::VolumeProtected, message))
         }
         Some(before) if before.claim_uid != provenance.claim_uid => Some((
             Event::VolumeReadopted,
-            format!("claim {name} has volume {} again, with the data of the claim of that name before it", volume.name),
+            format!("claim {name} has volume {} again, with the data of the earlier claim of that name", volume.name),
+        )),
+        // The field is the shield, so it is set again however often somebody else sets it back; each time is told.
+        Some(_) if volume.retained && volume.reclaim_policy != RETAIN => Some((
+            Event::VolumeProtected,
+            format!(
+                "another manager set the reclaim policy of volume {} to {}; it is Retain again, so that the data of claim {name} is kept. Declare \
+                 persistentVolumeReclaimPolicy: Retain where that manager reads it",
+                volume.name, volume.reclaim_policy
+            ),
         )),
         Some(_) => None,
     };
@@ -199,18 +209,14 @@ fn denies(scene: &Scene, usage: &Usage, wanted: Protection, judged: &mut Judged)
         None => usage.claim.protected && allowed,
         Some(_) if wanted != Protection::Deny => false,
         Some(governed) => {
-            let why_not = match (allowed, scene.refuses_deletion) {
-                (true, true) => return true,
+            let why_not = match (allowed, &scene.deletion_gap) {
+                (true, None) => return true,
                 (false, _) => format!(
-                    "the namespace does not carry the label {}: \"true\", by which the platform agrees to it; until then spec.volumes.protection: \
-                     Deny does what Retain does",
+                    "the namespace does not have the label {}: \"true\", with which the platform allows Deny. Until then, \
+                     spec.volumes.protection: Deny does the same as Retain",
                     marks::ALLOW_DENY
                 ),
-                (true, false) => {
-                    "the admission policies lockkeeper-deletion and lockkeeper-protection are not installed as this version of the \
-                                  operator knows them: helm upgrade lockkeeper"
-                        .to_owned()
-                }
+                (true, Some(gap)) => gap.message.clone(),
             };
             judged.danger(&governed.policy.name, Danger::DenyNotAllowed(why_not));
             false
@@ -232,16 +238,34 @@ fn is_permitted(stand: &BTreeMap<String, String>, now: Timestamp) -> bool {
     stand.get(marks::ALLOW_DELETION_UNTIL).and_then(|until| until.parse::<Timestamp>().ok()).is_some_and(|until| until > now)
 }
 
+/// An admission policy or binding that is missing or was changed is reported before it does harm. Where the API is not served at all, each claim
+/// says what to put into its chart.
+pub fn judge_admission(scene: &Scene, judged: &mut Judged) {
+    let Some(gap) = scene.claims_gap.as_ref().filter(|gap| gap.reason != ConditionReason::AdmissionUnavailable) else { return };
+    for policy in scene.namespace.policies.values() {
+        let volumes = policy.spec.as_ref().ok().and_then(of_spec);
+        if volumes.is_some_and(|volumes| volumes.protection != Some(Protection::None)) {
+            judged.danger(&policy.name, Danger::ShieldIncomplete(gap.message.clone()));
+        }
+    }
+}
+
 /// A shield that another manager declares otherwise is left as it is.
 fn shields(scene: &Scene, claim: &Claim, governed: Governed, judged: &mut Judged) {
     for (key, wanted) in marks::SHIELDS {
         let missing = match claim.shields.get(key) {
             Some(shield) if keeps(key, shield, wanted) => continue,
-            Some(shield) => format!("{} declares {key}: {}", shield.manager.as_deref().unwrap_or("somebody"), shield.value),
-            None if scene.puts_shields => format!("{key} is not there; the next write to the claim brings it"),
-            None => format!("{key} is not there, because the admission policy lockkeeper-claims is not installed as this version knows it"),
+            Some(shield) => format!("{} declares {key}: {}", shield.manager.as_deref().unwrap_or("another manager"), shield.value),
+            None => match &scene.claims_gap {
+                None => format!("the annotation {key} is missing; admission adds it with the next write to the claim"),
+                Some(gap) if gap.reason == ConditionReason::AdmissionUnavailable => {
+                    format!("the annotation {key} is missing, and this API server has no MutatingAdmissionPolicy that adds it")
+                }
+                // Reported once, for all claims.
+                Some(_) => continue,
+            },
         };
-        let message = format!("claim {}: {missing}; its volume is kept all the same. Put into the chart: {key}: {wanted}", claim.name);
+        let message = format!("claim {}: {missing}. Its volume is kept. Put into the chart: {key}: {wanted}", claim.name);
         judged.danger(&governed.policy.name, Danger::ShieldIncomplete(message));
     }
 }

@@ -10,7 +10,7 @@ use crate::api::{Period, Readopt};
 pub struct Provenance {
     /// The claim's namespace.
     pub namespace: String,
-    /// That namespace's uid: one that is made anew under the same name may be somebody else's.
+    /// That namespace's uid: one that was created later under the same name may be somebody else's.
     pub namespace_uid: String,
     /// The claim's name.
     pub claim: String,

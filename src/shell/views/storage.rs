@@ -37,6 +37,7 @@ impl Watched for Claims {
             name: meta.name.clone().unwrap_or_default(),
             uid: uid(meta),
             resource_version: resource_version(meta),
+            created: created(meta),
             deleting: meta.deletion_timestamp.is_some(),
             retained: labelled(meta, marks::RETAINED),
             protected: labelled(meta, marks::PROTECTED),

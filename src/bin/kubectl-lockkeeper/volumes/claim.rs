@@ -1,4 +1,4 @@
-//! The claim that is made for a volume with the data of before.
+//! The claim that is created for a volume with earlier data.
 
 use lockkeeper::{api::marks, core::storage::Claim};
 use serde_json::{Map, Value, json};
@@ -8,8 +8,8 @@ use super::seen::View;
 /// What binds a claim to a volume, or was noted for the one that it had: never copied to another one.
 const BINDING: [&str; 3] = ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
 
-/// A claim made anew from the manifest of the one before, for another volume. What the volume cannot give is asked for no more.
-pub fn anew(old: &Value, view: &Claim, volume: &View) -> Value {
+/// A claim created from the manifest of an earlier one, for another volume. It asks for nothing that the volume cannot give.
+pub fn again(old: &Value, view: &Claim, volume: &View) -> Value {
     let is_shield = |key: &str| view.shields.get(key).is_some_and(|shield| shield.manager.is_none());
     let annotations: Map<String, Value> = old["metadata"]["annotations"]
         .as_object()
@@ -44,7 +44,7 @@ pub fn anew(old: &Value, view: &Claim, volume: &View) -> Value {
     })
 }
 
-/// A claim for a volume, where nothing of the one before is known but its name.
+/// A claim for a volume, where nothing of the earlier claim is known but its name.
 pub fn for_volume(namespace: &str, name: &str, volume: &View) -> Value {
     let of_volume = &volume.raw["spec"];
     json!({
@@ -99,9 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_made_anew_without_what_tied_it_to_its_volume() {
+    fn a_claim_is_created_again_without_what_tied_it_to_its_volume() {
         let old = claim("1Gi", "fast", "ReadWriteOnce");
-        let made = anew(&old, &claim_view(&old).unwrap(), &disk());
+        let made = again(&old, &claim_view(&old).unwrap(), &disk());
         assert_eq!(
             made,
             json!({
@@ -125,7 +125,7 @@ mod tests {
             ("2Gi", "fast", "ReadWriteOnce", ("1Gi", "fast", "ReadWriteOnce")),
         ] {
             let old = claim(storage, class, mode);
-            let spec = anew(&old, &claim_view(&old).unwrap(), &disk())["spec"].clone();
+            let spec = again(&old, &claim_view(&old).unwrap(), &disk())["spec"].clone();
             let got = (&spec["resources"]["requests"]["storage"], &spec["storageClassName"], &spec["accessModes"][0]);
             assert_eq!(got, (&json!(expected.0), &json!(expected.1), &json!(expected.2)));
         }

@@ -66,7 +66,7 @@ enum Whereabouts {
     /// There is none of this name.
     Gone,
     /// There is another one of this name, perhaps somebody else's.
-    MadeAnew,
+    CreatedAgain,
     /// It may not be read.
     Unknown,
 }
@@ -182,7 +182,7 @@ fn of_volume(seen: &Seen, state: &'static str, namespace: String, claim: Option<
 
 fn whereabouts(seen: &Seen, name: &str, of: Option<&Provenance>) -> Whereabouts {
     match (seen.storage.namespaces.get(name), of) {
-        (Some(namespace), Some(of)) if *namespace.uid != *of.namespace_uid => Whereabouts::MadeAnew,
+        (Some(namespace), Some(of)) if *namespace.uid != *of.namespace_uid => Whereabouts::CreatedAgain,
         (Some(_), _) => Whereabouts::Same,
         (None, _) if seen.namespaces_known => Whereabouts::Gone,
         (None, _) => Whereabouts::Unknown,
@@ -203,7 +203,7 @@ fn table(lines: &[Line], wide: bool) -> Table {
             line.state.to_owned(),
             match line.namespace_is {
                 Whereabouts::Gone => format!("{} (gone)", line.namespace),
-                Whereabouts::MadeAnew => format!("{} (made anew)", line.namespace),
+                Whereabouts::CreatedAgain => format!("{} (created again)", line.namespace),
                 Whereabouts::Same | Whereabouts::Unknown => line.namespace.clone(),
             },
             cell(&line.claim),
@@ -231,7 +231,7 @@ fn advice(lines: &[Line]) -> Vec<String> {
     let mut said = Vec::new();
     if let Some((first, more)) = of(State::Terminating).split_first() {
         said.push(format!(
-            "Terminating: claim {}{} goes when its pods are gone, and that cannot be taken back; its volume is kept, and the next claim of that name \
+            "Terminating: claim {}{} is deleted when its pods are gone, and this cannot be undone. Its volume is kept, and the next claim of that name \
              gets it.",
             name(&first.claim),
             and_more(more.len())
@@ -239,7 +239,7 @@ fn advice(lines: &[Line]) -> Vec<String> {
     }
     if let Some((first, more)) = of(State::Shadowed).split_first() {
         said.push(format!(
-            "Shadowed: claim {} has another volume than the one with its data of before{}. To give that back: kubectl lockkeeper volumes readopt -n {} {}",
+            "Shadowed: claim {} has another volume than the one with its earlier data{}. To give it that one: kubectl lockkeeper volumes readopt -n {} {}",
             name(&first.claim),
             and_more(more.len()),
             first.namespace,
@@ -262,13 +262,13 @@ fn advice(lines: &[Line]) -> Vec<String> {
     }
     for ((namespace, claim), count) in waiting.into_iter().filter(|(_, count)| *count > 1) {
         said.push(format!(
-            "Released: {count} volumes hold data of claim {claim}, so none is given to the next one. To say which: kubectl lockkeeper volumes readopt -n \
+            "Released: {count} volumes hold data of claim {claim}, so none is given to the next claim. To choose one: kubectl lockkeeper volumes readopt -n \
              {namespace} VOLUME"
         ));
     }
     if let Some((first, more)) = of(State::Orphaned).split_first() {
         said.push(format!(
-            "Orphaned: nothing refers to claim {}{} any more. If the data is not wanted: kubectl lockkeeper volumes unprotect -n {} {}, then kubectl \
+            "Orphaned: nothing uses claim {}{}. If the data is not wanted: kubectl lockkeeper volumes unprotect -n {} {}, then kubectl \
              delete pvc",
             name(&first.claim),
             and_more(more.len()),
@@ -279,7 +279,7 @@ fn advice(lines: &[Line]) -> Vec<String> {
     let idle = [State::Released, State::Orphaned, State::Shadowed, State::Idle].into_iter().flat_map(of);
     let bytes = |lines: &mut dyn Iterator<Item = &Line>| size(lines.fold(0, |sum, line| sum.saturating_add(line.bytes)));
     let (all, unused) = (bytes(&mut lines.iter().filter(|line| line.state != State::Lost.as_str())), bytes(&mut idle.into_iter()));
-    said.push(format!("{all} kept in all, {unused} of it in no use. Lockkeeper never deletes any of it."));
+    said.push(format!("{all} kept in total, of which {unused} is not in use. Lockkeeper never deletes any of it."));
     said
 }
 
@@ -294,11 +294,11 @@ fn of_earlier_namespaces(released: &[&Line]) -> Vec<String> {
         let volumes = if count == 1 { "1 volume".to_owned() } else { format!("{count} volumes") };
         let command = format!("kubectl lockkeeper volumes readopt -n {namespace} --from-namespace {uid}");
         match is {
-            Whereabouts::MadeAnew => Some(format!(
-                "Released: {volumes} of an earlier namespace {namespace}; the one of today may be somebody else's. To give them to it: {command}"
+            Whereabouts::CreatedAgain => Some(format!(
+                "Released: {volumes} of an earlier namespace {namespace}; somebody else may own the current one. To give them to it: {command}"
             )),
             Whereabouts::Gone => Some(format!(
-                "Released: {volumes} of namespace {namespace}, which is gone. To have them again, make the namespace, then: {command}"
+                "Released: {volumes} of namespace {namespace}, which is gone. To get them back, create the namespace, then run: {command}"
             )),
             Whereabouts::Same | Whereabouts::Unknown => None,
         }
@@ -382,12 +382,12 @@ mod tests {
     fn everything_that_is_kept_is_listed_once_with_its_state() {
         let lines = lines(&everything(), None, now());
         let of: Vec<_> = lines.iter().map(|line| (line.volume.as_deref().unwrap(), line.state, line.namespace_is)).collect();
-        use Whereabouts::{Gone, MadeAnew, Same};
+        use Whereabouts::{CreatedAgain, Gone, Same};
         assert_eq!(
             of,
             [
                 ("pv-gone", "Released", Gone),
-                ("pv-before", "Released", MadeAnew),
+                ("pv-before", "Released", CreatedAgain),
                 ("pv-idle", "Idle", Same),
                 ("pv-lost", "Lost", Same),
                 ("pv-orphaned", "Orphaned", Same),
@@ -422,7 +422,7 @@ mod tests {
         for part in [
             "volumes readopt -n shop pv-older",
             "Lost: the volume of claim lost",
-            "1 volume of an earlier namespace shop; the one of today may be somebody else's. To give them to it: kubectl lockkeeper volumes readopt -n shop --from-namespace 1",
+            "1 volume of an earlier namespace shop; somebody else may own the current one. To give them to it: kubectl lockkeeper volumes readopt -n shop --from-namespace 1",
             "1 volume of namespace old, which is gone",
             "--from-namespace 7",
             "2 volumes hold data of claim twice",

@@ -1,4 +1,4 @@
-//! Kept data: which there is, giving its protection up, and giving it back to a claim.
+//! Kept data: the list, unprotecting it, and giving it back to a claim.
 
 mod claim;
 mod list;
@@ -25,15 +25,15 @@ const TIMED_OUT: u8 = 2;
 /// What is to be done about it.
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Give the protection of a claim up, or forget a released volume
+    /// Stop protecting a claim, or forget a released volume
     ///
     /// Of a claim: its volume gets its original reclaim policy back, so that the next deletion of the claim deletes the data. Needs the verb
-    /// `unprotect` on upgradepolicies.lockkeeper.dev in the namespace. Waits until the operator has done it.
+    /// `unprotect` on upgradepolicies.lockkeeper.dev in the namespace. Waits until the operator has done this.
     ///
     /// Of a released volume: Lockkeeper forgets whose data it holds. Its reclaim policy stays Retain, and nothing is deleted. Needs the right to
     /// patch volumes.
     ///
-    /// Exit code 0: done; 1: refused, or nothing to do it to; 2: the operator has not done it in time.
+    /// Exit code 0: done; 1: refused, or nothing to unprotect; 2: the operator has not done it in time.
     #[command(after_help = "Examples:
   kubectl lockkeeper volumes unprotect -n shop data-db-0         # asks first
   kubectl lockkeeper volumes unprotect -n shop data-db-0 --yes   # in scripts
@@ -45,33 +45,33 @@ pub enum Verb {
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
-        /// How long the operator is waited for, such as 30s
+        /// How long to wait for the operator, such as 30s
         #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = crate::duration)]
         timeout: Duration,
     },
-    /// Give the data of before back: the next claim of that name gets the volume
+    /// Give earlier data back: the next claim of that name gets the volume
     ///
-    /// A released volume waits for the next claim of its name from then on, also in a namespace that was made anew. Where a claim of that name
-    /// has a younger volume meanwhile, that one is kept, the claim is made anew for the older volume, and its pods start again; no gate is asked
-    /// about that. Interrupted at any point, the same command goes on.
+    /// From then on, a released volume waits for the next claim of its name, also in a namespace that was deleted and created again. If a claim of
+    /// that name already has a younger volume, that volume is kept, the claim is created again for the older one, and its pods start again. No
+    /// gate is asked about that. If the command is interrupted at any point, run it again: it continues.
     ///
-    /// Needs the right to patch volumes; with --from-namespace the verb `unprotect` on upgradepolicies.lockkeeper.dev in the whole cluster, as
-    /// the namespace of today may be somebody else's.
+    /// Needs the right to patch volumes; with --from-namespace the verb `unprotect` on upgradepolicies.lockkeeper.dev in the whole cluster, because
+    /// somebody else may own the current namespace.
     ///
-    /// Exit code 0: done, or the volume waits for its claim; 1: refused; 2: not done in time, to be repeated.
+    /// Exit code 0: done, or the volume waits for its claim; 1: refused; 2: not done in time; run it again.
     #[command(after_help = "Examples:
   kubectl lockkeeper volumes readopt pvc-3f0c                   # then install the chart again
-  kubectl lockkeeper volumes readopt pvc-3f0c --create-claim    # nothing else makes it
+  kubectl lockkeeper volumes readopt pvc-3f0c --create-claim    # nothing else creates the claim
   kubectl lockkeeper volumes readopt -n shop --from-namespace 8c1f2b7e-54f5-4a0c-93a5-0d2f5d0b7a11")]
     Readopt {
         /// The volume with the data
         #[arg(value_name = "VOLUME", required_unless_present = "from_namespace", conflicts_with = "from_namespace")]
         volume: Option<String>,
-        /// All volumes of the namespace of this name that had this uid; kubectl lockkeeper volumes -o wide shows it
+        /// All volumes of the earlier namespace with this uid; kubectl lockkeeper volumes -o wide shows it
         #[arg(long, value_name = "UID")]
         from_namespace: Option<String>,
-        /// Where there is no claim, make one with size, class and modes of the volume. Not for claims of a chart: helm refuses to install over
-        /// what it did not make
+        /// If there is no claim, create one with the size, class and modes of the volume. Not for claims of a chart: helm refuses to install over
+        /// what it did not create
         #[arg(long)]
         create_claim: bool,
         /// Do not ask

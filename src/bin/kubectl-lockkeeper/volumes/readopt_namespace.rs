@@ -35,14 +35,16 @@ pub async fn run(cluster: &Cluster, uid: &str, manner: &Manner) -> Result<ExitCo
     let name = cluster.namespace.as_str();
     let place = Place::namespace(name);
     let raw = place.get(cluster).await?;
-    let raw = raw.ok_or_else(|| Failure::No(format!("there is no namespace {name}; make it first: kubectl create namespace {name}")))?;
+    let raw = raw.ok_or_else(|| Failure::No(format!("there is no namespace {name}; create it first: kubectl create namespace {name}")))?;
     let namespace = namespace_view(&raw)?;
     if namespace.deleting {
-        return Err(Failure::No(format!("namespace {name} is being deleted; wait until it is gone, make it anew, and repeat")));
+        return Err(Failure::No(format!(
+            "namespace {name} is being deleted; wait until it is gone, create it again, and repeat the command"
+        )));
     }
     if *namespace.uid == *uid {
         return Err(Failure::No(format!(
-            "{uid} is the uid of namespace {name} as it is now: what it left is found again without being asked"
+            "{uid} is the uid that namespace {name} has now: its volumes are found again without this command"
         )));
     }
     let seen = Seen::read(cluster, Some(name)).await?;
@@ -53,14 +55,17 @@ pub async fn run(cluster: &Cluster, uid: &str, manner: &Manner) -> Result<ExitCo
     }
     let what = format!("let namespace {name} have the volumes of the earlier one");
     let patch = json!({"metadata": {"uid": &*namespace.uid, "annotations": {marks::READOPT: uid}}});
-    let another = || Failure::No(format!("cannot {what}: it is another one by now. Nothing was changed; look again and repeat"));
+    let another =
+        || Failure::No(format!("cannot {what}: it was deleted and created again. Nothing was changed; look again, and repeat the command"));
     place.merge(cluster, &what, &patch, true).await?.ok_or_else(another)?;
     let claims = seen.worlds.get(name).map(|world| &world.claims);
     let (expected, lines) = outlook(&wanted, |name| claims.and_then(|claims| claims.get(name)));
     lines.iter().for_each(|line| println!("{line}"));
     let consequence = match namespace.marks.get(marks::READOPT).filter(|other| *other != uid) {
-        Some(other) => format!("Namespace {name}, which may be somebody else's, would be given this data, and no longer that of {other}"),
-        None => format!("Namespace {name}, which may be somebody else's, would be given this data"),
+        Some(other) => {
+            format!("Namespace {name} would get this data, and no longer that of {other}. Somebody else may own this namespace now")
+        }
+        None => format!("Namespace {name} would get this data. Somebody else may own this namespace now"),
     };
     confirm(name, &place.to_string(), &consequence, manner.yes)?;
     place.merge(cluster, &what, &patch, false).await?.ok_or_else(another)?;
@@ -128,19 +133,21 @@ fn outlook<'a>(wanted: &[&Leftover], claim: impl Fn(&str) -> Option<&'a Claim>) 
         for one in candidates {
             let there = claim(name);
             let volume = &one.volume.name;
-            let by_hand = || format!("for itself: kubectl lockkeeper volumes readopt {volume}");
+            let by_hand = || format!("give it back alone: kubectl lockkeeper volumes readopt {volume}");
             let outcome = match there {
                 Some(bound) if bound.volume.as_ref().is_some_and(|has| has != volume) && (bound.bound || bound.lost) => {
-                    format!("not yet, for claim {name} has volume {} now; {}", bound.volume.as_deref().unwrap_or_default(), by_hand())
+                    format!("not yet, because claim {name} has volume {} now; {}", bound.volume.as_deref().unwrap_or_default(), by_hand())
                 }
                 _ if one.provenance.readopt == Readopt::Never => {
-                    format!("not by itself, for its policy said readopt: Never; {}", by_hand())
+                    format!("not automatically, because its policy said readopt: Never; {}", by_hand())
                 }
-                _ if candidates_by_themselves > 1 => format!("not by itself, for several volumes hold data of claim {name}; {}", by_hand()),
+                _ if candidates_by_themselves > 1 => {
+                    format!("not automatically, because several volumes hold data of claim {name}; {}", by_hand())
+                }
                 there => {
                     expected.push((name.to_owned(), volume.clone()));
                     match there.and_then(|claim| misfit(claim, one.volume)) {
-                        Some(why) => format!("for claim {name}, which waits and cannot have it: it {why}"),
+                        Some(why) => format!("for claim {name}, which waits for a volume and cannot have this one: the volume {why}"),
                         None => format!("for claim {name}"),
                     }
                 }

@@ -84,7 +84,7 @@ impl Seen {
             }
             None => {
                 let before = self.unseen.len();
-                let without = "whether they are gone or were made anew is not known";
+                let without = "whether they are gone or were created again is not known";
                 let all = self.list::<Namespaces>(cluster, None, "", without).await?;
                 self.namespaces_known = self.unseen.len() == before;
                 self.storage.namespaces.extend(all.into_iter().map(|(_, view)| (view.name.clone(), view)));

@@ -94,13 +94,14 @@ async fn of_claim(cluster: &Cluster, namespace: &str, raw: Value, yes: bool, tim
     let volume = Place::volume(&volume_name).get(cluster).await.unwrap_or_default().map(volume_view).transpose()?.map(|seen| seen.view);
     if !claim.retained && !volume.as_ref().is_some_and(|volume| volume.retained) {
         return Err(Failure::No(match gives_up(&claim) {
-            true => format!("{place} is not protected any more: {} stands on it", marks::UNPROTECT),
-            false => format!("{place} is not kept by Lockkeeper, so there is no protection to give up"),
+            true => format!("{place} is no longer protected: it has the annotation {}", marks::UNPROTECT),
+            false => format!("{place} is not kept by Lockkeeper, so there is nothing to unprotect"),
         }));
     }
-    let what = format!("give up the protection of {place}");
+    let what = format!("unprotect {place}");
     let patch = json!({"metadata": {"uid": &*claim.uid, "annotations": {marks::UNPROTECT: volume_name}}});
-    let refused = || Failure::No(format!("cannot {what}: it was made anew meanwhile. Nothing was changed; look again and repeat"));
+    let refused =
+        || Failure::No(format!("cannot {what}: it was deleted and created again. Nothing was changed; look again, and repeat the command"));
     // Who may not is told before being asked.
     place.merge(cluster, &what, &patch, true).await?.ok_or_else(refused)?;
     confirm(&claim.name, &place.to_string(), &consequence(&place, &volume_name, volume.as_ref()), yes)?;
@@ -113,15 +114,15 @@ async fn of_claim(cluster: &Cluster, namespace: &str, raw: Value, yes: bool, tim
         if !now.as_ref().is_some_and(|volume| volume.retained) && !still.is_some_and(|claim| claim.retained) {
             let policy =
                 now.map_or_else(String::new, |volume| format!(": the reclaim policy of volume {volume_name} is {}", volume.reclaim_policy));
-            println!("The data of {place} is kept no longer{policy}.");
+            println!("The data of {place} is no longer kept{policy}.");
             println!("To delete it: kubectl delete pvc -n {namespace} {}", claim.name);
-            println!("To have it protected again: kubectl annotate pvc -n {namespace} {} {}-", claim.name, marks::UNPROTECT);
+            println!("To protect it again: kubectl annotate pvc -n {namespace} {} {}-", claim.name, marks::UNPROTECT);
             return Ok(ExitCode::SUCCESS);
         }
         if clock::moment() >= until {
             eprintln!(
-                "The operator has not done it within {}s: is it running? (kubectl get pods -n lockkeeper-system) It will as soon as it does; until then \
-                 the data of {place} is kept. To take it back: kubectl annotate pvc -n {namespace} {} {}-",
+                "The operator has not done this within {}s: is it running? (kubectl get pods -n lockkeeper-system) It does this as soon as it runs; \
+                 until then the data of {place} is kept. To cancel: kubectl annotate pvc -n {namespace} {} {}-",
                 timeout.as_secs(),
                 claim.name,
                 marks::UNPROTECT
@@ -135,11 +136,11 @@ async fn of_claim(cluster: &Cluster, namespace: &str, raw: Value, yes: bool, tim
 fn consequence(place: &Place, volume_name: &str, volume: Option<&Volume>) -> String {
     let original = volume.and_then(|volume| volume.marks.get(marks::ORIGINAL_RECLAIM_POLICY)).map(String::as_str);
     let then = match original {
-        Some("Retain") => "stays Retain, as it was before: when the claim is deleted, the volume is left for you to delete".to_owned(),
-        Some(policy) => format!("becomes {policy} again: when the claim is deleted, by whomever, its data is deleted too"),
-        None => "becomes what it was before; if that is Delete, the data is deleted with the claim".to_owned(),
+        Some("Retain") => "stays Retain, as it was before Lockkeeper: when the claim is deleted, you delete the volume yourself".to_owned(),
+        Some(policy) => format!("becomes {policy} again: when somebody deletes the claim, its data is deleted too"),
+        None => "becomes what it was before Lockkeeper; if that is Delete, the data is deleted with the claim".to_owned(),
     };
-    format!("The protection of {place} would be given up: the reclaim policy of its volume {volume_name} {then}")
+    format!("The data of {place} would no longer be kept: the reclaim policy of its volume {volume_name} {then}")
 }
 
 async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCode, Failure> {
@@ -149,37 +150,37 @@ async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCod
         let seen = volume_view(raw)?.view;
         let place = Place::volume(&seen.name);
         if !seen.retained {
-            return Err(Failure::No(format!("{place} is not kept by Lockkeeper, so there is nothing to give up")));
+            return Err(Failure::No(format!("{place} is not kept by Lockkeeper, so there is nothing to unprotect")));
         }
         if seen.phase == VolumePhase::Bound {
-            return Err(Failure::No(format!("{place} is bound, and its claim cannot be read: give up the protection of that one")));
+            return Err(Failure::No(format!("{place} is bound, and its claim cannot be read: unprotect that claim")));
         }
         let whose = origin(&seen).map_or_else(String::new, |(namespace, claim)| format!(" of claim {claim} in namespace {namespace}"));
-        let what = format!("give up the protection of {place}");
+        let what = format!("unprotect {place}");
         let patch = forget(&seen);
         if place.merge(cluster, &what, &patch, true).await?.is_some() {
             let consequence = format!(
-                "Lockkeeper would forget that {place} ({}) holds the data{whose}: it is listed no more, and no claim gets it. Its reclaim policy stays \
-                 {}, so nothing is deleted",
+                "Lockkeeper would forget that {place} ({}) holds the data{whose}: the volume is no longer listed, and no claim gets it. Its reclaim policy \
+                 stays {}, so nothing is deleted",
                 size(seen.capacity),
                 seen.reclaim_policy
             );
             confirm(&seen.name, &place.to_string(), &consequence, agreed)?;
             agreed = true;
             if let Some(written) = place.merge(cluster, &what, &patch, false).await? {
-                println!("{place} is Lockkeeper's no longer; its data{whose} is still there.");
+                println!("Lockkeeper no longer lists {place}; its data{whose} is still there.");
                 println!(
                     "To delete the data, which cannot be taken back: kubectl patch pv {} -p '{{\"spec\":{{\"persistentVolumeReclaimPolicy\":\"Delete\"}}}}'",
                     seen.name
                 );
-                println!("To delete the object alone and leave the data to its storage: kubectl delete pv {}", seen.name);
+                println!("To delete only the object, and leave the data on its storage: kubectl delete pv {}", seen.name);
                 debug_assert!(annotation(&written, marks::PROVENANCE).is_none());
                 return Ok(ExitCode::SUCCESS);
             }
         }
         raw = place.get(cluster).await?.ok_or(Failure::Gone)?;
     }
-    Err(Failure::No("the volume is written to all the time; nothing was changed, repeat it".to_owned()))
+    Err(Failure::No("somebody else changes the volume all the time. Nothing was changed; repeat the command".to_owned()))
 }
 
 /// Takes what is ours off. If it waits for the next claim of its name, it does so no more: nobody wants that data.

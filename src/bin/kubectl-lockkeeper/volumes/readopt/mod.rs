@@ -1,4 +1,4 @@
-//! Gives a volume with the data of before back to the claim of its name. Each step follows from what is there, so whoever was interrupted goes on
+//! Gives a volume with earlier data back to the claim of its name. Each step follows from what is there, so whoever was interrupted goes on
 //! by doing it again.
 
 mod stage;
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How it is done.
 pub struct Manner {
-    /// Where there is no claim, make one.
+    /// Where there is no claim, create one.
     pub create_claim: bool,
     /// Do not ask.
     pub yes: bool,
@@ -104,14 +104,14 @@ impl Way<'_> {
             Stage::GoingWithIt => self.say("its claim is being deleted"),
             Stage::WaitsForAnother(other) => {
                 return Err(Failure::No(format!(
-                    "{} asks for volume {other} by name, and no other is given to it. Delete it, or take spec.volumeName out of what declares it, and \
-                     repeat",
+                    "{} asks for volume {other} by name, and no other is given to it. Delete the claim, or remove spec.volumeName from its manifest, \
+                     and repeat the command",
                     seen.claim_place()
                 )));
             }
             Stage::Replaced => self.replace(seen).await?,
             Stage::Going => self.see_it_go(seen).await?,
-            Stage::Gone => self.make_anew(seen).await?,
+            Stage::Gone => self.create_again(seen).await?,
             Stage::Waiting => self.wait_for_the_binder(seen).await?,
             Stage::NoClaim => return self.leave_to_the_next_claim(seen).await,
         }
@@ -125,11 +125,13 @@ impl Way<'_> {
         let younger = claim.volume.as_deref().unwrap_or("(none)");
         if self.replaced.as_ref().is_some_and(|uid| **uid != *claim.uid) {
             return Err(Failure::No(format!(
-                "{place} was made anew by somebody else and has volume {younger}, not {name}. Both are kept. Scale down what makes the claim, and repeat"
+                "{place} was created again by somebody else, and has volume {younger}, not {name}. Both volumes are kept. Scale down the workload that creates the claim, and repeat the command"
             )));
         }
-        let what = format!("make {place} anew for volume {name}");
-        let gone = || Failure::No(format!("cannot {what}: it is another one by now. Nothing was changed; look again and repeat"));
+        let what = format!("create {place} again for volume {name}");
+        let gone = || {
+            Failure::No(format!("cannot {what}: it was deleted and created again. Nothing was changed; look again, and repeat the command"))
+        };
         // Deny says so before anything is touched.
         place.delete(self.cluster, &what, &claim.uid, true).await.map_err(|error| with_permit(error, &place))?.ok_or_else(gone)?;
         self.agree_to_replace(seen).await?;
@@ -207,11 +209,11 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// The claim is gone; it is made anew.
-    async fn make_anew(&mut self, seen: &Seen) -> Result<(), Failure> {
+    /// The claim is gone; it is created again.
+    async fn create_again(&mut self, seen: &Seen) -> Result<(), Failure> {
         let Some(saved) = seen.saved() else { return Ok(()) };
         let place = seen.claim_place();
-        self.agree(seen, &format!("{place} was deleted for it before; it would be made anew with volume {}", seen.name()))?;
+        self.agree(seen, &format!("{place} was already deleted for this. It would be created again with volume {}", seen.name()))?;
         if !seen.is_asked_for() {
             return self.ask(seen, None).await.map(drop);
         }
@@ -223,7 +225,7 @@ impl Way<'_> {
 
     async fn create(&mut self, place: &Place, claim: Value) -> Result<(), Failure> {
         // Should somebody have been faster, the next look says what they made.
-        place.create(self.cluster, &format!("make {place}"), claim).await?;
+        place.create(self.cluster, &format!("create {place}"), claim).await?;
         self.say(&format!("{place} waits for its volume"));
         Ok(())
     }
@@ -245,7 +247,7 @@ impl Way<'_> {
     /// There is no claim: the next one gets it.
     async fn leave_to_the_next_claim(&mut self, seen: &Seen) -> Result<Option<ExitCode>, Failure> {
         let (place, name) = (seen.claim_place(), seen.name());
-        let then = if self.manner.create_claim { "would be made, and get it" } else { "would get it, whoever makes it" };
+        let then = if self.manner.create_claim { "would be created, and get it" } else { "would get it, whoever creates it" };
         self.agree(seen, &format!("{} {place} {then}", if self.manner.create_claim { "A" } else { "The next" }))?;
         if !seen.is_asked_for() {
             self.ask(seen, None).await?;
@@ -260,7 +262,7 @@ impl Way<'_> {
         }
         println!("Volume {name} waits for the next {place}.");
         println!(
-            "Install the chart again, or create the workload. If nothing makes such a claim: kubectl lockkeeper volumes readopt {name} --create-claim"
+            "Install the chart again, or create the workload. If nothing creates such a claim: kubectl lockkeeper volumes readopt {name} --create-claim"
         );
         Ok(Some(ExitCode::SUCCESS))
     }
@@ -280,10 +282,10 @@ impl Way<'_> {
             Place::volume(name).merge(self.cluster, &format!("tidy up volume {name}"), &patch, false).await?;
         }
         place.disown(self.cluster).await?;
-        println!("{place} has volume {name}, with the data of before.");
+        println!("{place} has volume {name} again, with its earlier data.");
         if let Some(younger) = saved.and_then(|saved| saved.younger) {
             println!(
-                "Volume {younger} is kept too, with what was written since. If that is not wanted: kubectl lockkeeper volumes unprotect pv/{younger}"
+                "Volume {younger} is kept too, with what was written to it since. If that data is not wanted: kubectl lockkeeper volumes unprotect pv/{younger}"
             );
         }
         Ok(ExitCode::SUCCESS)

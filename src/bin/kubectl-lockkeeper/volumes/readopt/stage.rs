@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What is kept on the volume while its claim is made anew.
+/// What is kept on the volume while its claim is created again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Saved {
@@ -57,7 +57,7 @@ pub enum Stage {
     Replaced,
     /// A claim that has another volume is being deleted.
     Going,
-    /// It is gone, and is to be made anew.
+    /// It is gone, and is to be created again.
     Gone,
     /// A claim waits for a volume.
     Waiting,
@@ -90,11 +90,13 @@ impl Seen {
         let namespace = Place::namespace(of).get(cluster).await?.map(|raw| namespace_view(&raw)).transpose()?;
         let namespace = namespace.ok_or_else(|| {
             Failure::No(format!(
-                "namespace {of} is gone. Make it first, with the rights and quotas that it had: kubectl create namespace {of}; then repeat"
+                "namespace {of} is gone. Create it first, with the rights and quotas that it had: kubectl create namespace {of}; then repeat"
             ))
         })?;
         if namespace.deleting {
-            return Err(Failure::No(format!("namespace {of} is being deleted; wait until it is gone, make it anew, and repeat")));
+            return Err(Failure::No(format!(
+                "namespace {of} is being deleted; wait until it is gone, create it again, and repeat the command"
+            )));
         }
         let raw = Place::claim(of, &provenance.claim).get(cluster).await?;
         let claim = raw.map(|raw| claim_view(&raw).map(|view| (raw, view))).transpose()?;
@@ -123,18 +125,18 @@ impl Seen {
         }
     }
 
-    /// What is to be kept on the volume while this claim, as it is and as we read it, is made anew.
+    /// What is to be kept on the volume while this claim, as it is and as we read it, is created again.
     pub fn to_save(&self, raw: &Value, claim: &Claim) -> Saved {
         Saved {
             of: self.provenance.claim_uid.clone(),
             replaces: claim.uid.to_string(),
             // A Lost claim may name this very volume.
             younger: claim.volume.clone().filter(|younger| *younger != self.volume.view.name),
-            claim: claim::anew(raw, claim, &self.volume),
+            claim: claim::again(raw, claim, &self.volume),
         }
     }
 
-    /// What is on the volume of a claim to be made anew, unless it is of another life.
+    /// What is on the volume of a claim to be created again, unless it is of another life.
     pub fn saved(&self) -> Option<Saved> {
         let saved: Saved = serde_json::from_str(self.volume.view.marks.get(marks::READOPT_CLAIM)?).ok()?;
         (saved.of == self.provenance.claim_uid).then_some(saved)

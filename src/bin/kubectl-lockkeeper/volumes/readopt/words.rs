@@ -1,4 +1,4 @@
-//! What is said before anything is done.
+//! What is printed before anything is done.
 
 use lockkeeper::core::{
     storage::{Claim, VolumePhase},
@@ -16,16 +16,16 @@ pub fn whose(seen: &Seen) -> String {
         .phase_since
         .filter(|_| volume.phase == VolumePhase::Released)
         .map_or_else(String::new, |since| format!(", released {since}"));
-    let anew = match **namespace_uid == *seen.namespace.uid {
+    let another = match **namespace_uid == *seen.namespace.uid {
         true => String::new(),
         false => format!(
-            "\nThat namespace is gone: the {namespace} of today was made anew (uid {}, then {namespace_uid}), perhaps by somebody else, who would get \
-             the data.",
+            "\nThat namespace is gone. The current namespace {namespace} was created later (uid {}, earlier {namespace_uid}), perhaps by somebody else, \
+             who would get the data.",
             seen.namespace.uid
         ),
     };
     format!(
-        "Volume {} ({}{since}) holds the data of claim {claim} in namespace {namespace}, used by {workload} under policy {policy}.{anew}",
+        "Volume {} ({}{since}) holds the data of claim {claim} in namespace {namespace}, used by {workload} under policy {policy}.{another}",
         volume.name,
         size(volume.capacity)
     )
@@ -38,16 +38,16 @@ pub fn plan(seen: &Seen, claim: &Claim, pods: &[String]) -> String {
             format!("{} has volume {younger} now. To give it {} again:", seen.claim_place(), seen.name()),
             format!("- volume {younger} is kept, reclaim policy Retain; what was written to it since is not on {}", seen.name()),
         ],
-        None => vec![format!("{} waits. To give it volume {}:", seen.claim_place(), seen.name())],
+        None => vec![format!("{} waits for a volume. To give it volume {}:", seen.claim_place(), seen.name())],
     };
-    lines.push(format!("- claim {} is deleted, and made anew with its labels and annotations for volume {}", claim.name, seen.name()));
+    lines.push(format!("- claim {} is deleted, and created again with its labels and annotations for volume {}", claim.name, seen.name()));
     if let Some(why) = misfit(claim, &seen.volume.view) {
-        lines.push(format!("- the volume {why}: the claim made anew asks for what it has"));
+        lines.push(format!("- the volume {why}: the new claim asks for what the volume has"));
     }
     match pods {
         [] => lines.push("- no running pod uses it now".to_owned()),
         pods => lines.push(format!(
-            "- these pods end and start again: {}. No gate is asked about that; to end them in your own time, scale their workloads to 0 first",
+            "- these pods are terminated and start again: {}. No gate is asked about that. To end them at a time of your choice, scale their workloads to 0 first",
             pods.join(", ")
         )),
     }
@@ -56,7 +56,9 @@ pub fn plan(seen: &Seen, claim: &Claim, pods: &[String]) -> String {
 
 /// Why nothing is done to a pod that would not come back.
 pub fn bare(pod: &str, claim: &str) -> String {
-    format!("pod {pod} uses claim {claim} and belongs to no controller, so it would not come back: delete it yourself, and repeat")
+    format!(
+        "pod {pod} uses claim {claim} and belongs to no controller, so it would not start again: delete it yourself, and repeat the command"
+    )
 }
 
 #[cfg(test)]
@@ -67,10 +69,10 @@ mod tests {
     use crate::volumes::readopt::stage::tests::{seen, tied};
 
     #[test]
-    fn a_namespace_made_anew_is_said_to_be_so() {
+    fn a_namespace_that_was_created_again_is_reported() {
         let text = whose(&seen(tied(), json!({}), None));
         assert!(text.contains("claim data in namespace shop, used by Deployment/web under policy p"), "{text}");
-        assert!(text.contains("made anew (uid n2, then n)"), "{text}");
+        assert!(text.contains("created later (uid n2, earlier n)"), "{text}");
     }
 
     #[test]
@@ -78,7 +80,7 @@ mod tests {
         let claim = json!({"metadata": {"uid": "c"}, "spec": {"volumeName": "pv-b", "resources": {"requests": {"storage": "2Gi"}}}, "status": {"phase": "Bound"}});
         let seen = seen(tied(), json!({}), Some(claim));
         let text = plan(&seen, &seen.claim.as_ref().unwrap().1, &["web-1 (Deployment/web)".to_owned()]);
-        for part in ["volume pv-b is kept", "made anew", "for volume pv-a", "less than", "web-1 (Deployment/web)", "No gate is asked"] {
+        for part in ["volume pv-b is kept", "created again", "for volume pv-a", "less than", "web-1 (Deployment/web)", "No gate is asked"] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
     }
