@@ -293,7 +293,9 @@ pub fn assess(input: &Input) -> Assessment {
     match &hold {
         Some(hold) if input.spec.mode == Mode::Observe => match marking::when_ungoverned(input.workload) {
             WhenUngoverned::Keep => hold::release::stand_kept(input, hold, &mut found),
-            WhenUngoverned::Release => found.stand(Phase::Held, Reason::Releasing, "its policy only observes: it is being let through"),
+            WhenUngoverned::Release => {
+                found.stand(Phase::Held, Reason::Releasing, "its policy only observes: the change is being released")
+            }
         },
         Some(hold) => hold::release::assess(input, hold, &mut found),
         None => assess_free(input, &mut found),
@@ -353,7 +355,7 @@ fn assess_free(input: &Input, found: &mut Assessment) {
             WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
             _ => "with the update strategy OnDelete any eviction starts the newest template, so it cannot be held",
         };
-        let message = format!("its policy has gates, but {why}: its template changes go through at once");
+        let message = format!("its policy has gates, but {why}: its template changes roll out immediately");
         found.stand(Phase::Unsupported, Reason::GatesUnsupported, message);
     }
 }
@@ -467,8 +469,8 @@ fn stuck_behind(input: &Input, late: bool) -> Option<String> {
 /// What a user's own hold means, in words.
 pub fn held_message(hold: UserHold, counts: &str) -> String {
     match hold {
-        UserHold::Paused => format!("spec.paused is set; kubectl rollout resume lets it go on ({counts})"),
-        UserHold::OnDelete => format!("its update strategy is OnDelete: pods are renewed when somebody deletes them ({counts})"),
+        UserHold::Paused => format!("spec.paused is set; run kubectl rollout resume to continue ({counts})"),
+        UserHold::OnDelete => format!("its update strategy is OnDelete: pods are replaced when you delete them ({counts})"),
         UserHold::Partition(below) => format!("its partition keeps the {below} lowest ordinals on their revision ({counts})"),
     }
 }

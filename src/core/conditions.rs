@@ -87,7 +87,7 @@ pub fn of_holds(policy: &Policy, gap: Option<&Gap>, unmarked: &[String], now: Ti
         (Some(gap), _) => (false, gap.reason, gap.message.clone()),
         (None, []) => (true, ConditionReason::Enforced, "admission holds every template change of its workloads".to_owned()),
         (None, some) => {
-            let message = format!("not marked yet, so that a template change of theirs would roll at once: {}", some.join(", "));
+            let message = format!("not marked yet, so a template change would roll out immediately: {}", some.join(", "));
             (false, ConditionReason::MarksMissing, message)
         }
     };
@@ -130,9 +130,7 @@ pub fn of_volumes(policy: &Policy, summary: &Summary, now: Timestamp) -> Conditi
 
 /// The conditions of a policy whose spec cannot be acted on.
 pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
-    let message = format!(
-        "{error}. Until it is mended, the workloads that it governed are held as if it said mode: Freeze, and nothing else is done"
-    );
+    let message = format!("{error}. Until it is fixed, the workloads of this policy are held as by mode: Freeze, and nothing else is done");
     vec![
         condition(policy, "Ready", false, ConditionReason::InvalidSpec, message.clone(), now),
         condition(policy, "Stalled", true, ConditionReason::InvalidSpec, message, now),

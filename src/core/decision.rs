@@ -165,7 +165,7 @@ impl std::fmt::Display for Release {
             Self::Reverted => "its template is the one again that its pods run",
             Self::NothingToEnd => "it has no pod that would be ended",
             Self::Unchanged => "its template is the one that was there before",
-            Self::Ungoverned => "its policy holds it no more",
+            Self::Ungoverned => "its policy no longer holds it",
         })
     }
 }

@@ -25,10 +25,10 @@ use crate::{api::crd, core::hold::enforced::Enforcement, settings::CheckSettings
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const ADMISSION: [&str; 4] = [MutatingPolicies::KIND, MutatingBindings::KIND, ValidatingPolicies::KIND, ValidatingBindings::KIND];
 
-/// Looks until all is well, or the time is over; what was found.
+/// Checks until everything works, or the time is over. Returns what was found.
 ///
 /// # Errors
-/// The same, when something is amiss.
+/// The same, if a check fails.
 pub async fn run(settings: CheckSettings) -> Result<String, String> {
     let client = client().await.map_err(|error| error.to_string())?;
     let begun = clock::moment();
@@ -44,10 +44,10 @@ pub async fn run(settings: CheckSettings) -> Result<String, String> {
         if all_well || begun.elapsed() >= Duration::from_secs(settings.timeout) {
             let lines: Vec<_> = findings
                 .into_iter()
-                .map(|finding| finding.map_or_else(|amiss| format!("AMISS  {amiss}"), |well| format!("well   {well}")))
+                .map(|finding| finding.map_or_else(|wrong| format!("FAILED  {wrong}"), |works| format!("ok      {works}")))
                 .collect();
             let said = lines.join("\n");
-            return if all_well { Ok(said) } else { Err(format!("something is amiss:\n{said}")) };
+            return if all_well { Ok(said) } else { Err(format!("a check failed:\n{said}")) };
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

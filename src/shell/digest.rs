@@ -49,7 +49,7 @@ pub async fn load_key(client: &Client, namespace: &str) -> Result<Key, Error> {
     };
     match within(secrets.create(&PostParams { field_manager: Some("lockkeeper".to_owned()), ..PostParams::default() }, &secret)).await {
         Ok(secret) => {
-            tracing::warn!(secret = %format!("{namespace}/{KEY_SECRET}"), "there was no digest key, so one was made: workloads are adopted anew, none is rolled");
+            tracing::warn!(secret = %format!("{namespace}/{KEY_SECRET}"), "there was no digest key, so one was created: workloads are adopted again, and none is rolled");
             key_of(secret, namespace)
         }
         Err(error) if error.is_conflict() => within(secrets.get(KEY_SECRET)).await.and_then(|secret| key_of(secret, namespace)),
@@ -61,7 +61,7 @@ fn key_of(secret: Secret, namespace: &str) -> Result<Key, Error> {
     let bytes = secret.data.and_then(|mut data| data.remove(KEY_FIELD)).unwrap_or_default().0;
     if bytes.len() < KEY_LENGTH {
         return Err(Error::BadKey(format!(
-            "Secret {namespace}/{KEY_SECRET} holds no key of {KEY_LENGTH} bytes under {KEY_FIELD:?}: delete it, and a new one is made (workloads are then adopted anew, none is rolled)"
+            "Secret {namespace}/{KEY_SECRET} holds no key of {KEY_LENGTH} bytes under {KEY_FIELD:?}: delete it, and a new one is created (workloads are then adopted again, and none is rolled)"
         )));
     }
     Ok(Key::new(&bytes))

@@ -34,10 +34,10 @@ pub enum Error {
     #[error("this replica of the operator no longer leads; what it was about to do is left to the one that does")]
     NotLeading,
     /// It had to wait for others, and would be sent on what pods said too long ago.
-    #[error("it had to wait too long for other requests; it is decided on anew")]
+    #[error("it had to wait too long for other requests; it is decided again")]
     Late,
     /// A policy selects the workload that was to be let go.
-    #[error("policy {0} selects this workload, so it is not let go; the operator's watch of policies is behind")]
+    #[error("policy {0} selects this workload, so its marks stay; the operator's watch of policies is behind")]
     Selected(String),
 }
 

@@ -195,7 +195,7 @@ impl Reconciler {
     /// time that has become the far future would be waited for.
     fn clock_was_set(&mut self, by: SignedDuration) {
         let seconds = by.as_secs_f64();
-        tracing::warn!(seconds, "the clock of this node was set, by so many seconds; everything is looked at anew");
+        tracing::warn!(seconds, "the clock of this node was set, by so many seconds; everything is judged again");
         self.leads = None;
         self.wakes.clear();
         self.rests.clear();
@@ -328,11 +328,11 @@ impl Reconciler {
                 tracing::info!(namespace, workload = %patch.workload, "adopted: its config is taken as it is, nothing is rolled")
             }
             Purpose::Forget { .. } => {
-                tracing::info!(namespace, workload = %patch.workload, "let go: no policy governs it any more, our annotations are off")
+                tracing::info!(namespace, workload = %patch.workload, "let go: no policy governs it any longer, and the annotations are removed")
             }
             Purpose::Release(release) => {
                 self.metrics.released(release.as_str());
-                tracing::info!(namespace, workload = %patch.workload, cause = release.as_str(), "released: the held change goes through");
+                tracing::info!(namespace, workload = %patch.workload, cause = release.as_str(), "released: the held change rolls out");
             }
             Purpose::Record | Purpose::Step | Purpose::Unblock => {}
         }

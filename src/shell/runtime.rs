@@ -174,7 +174,7 @@ pub fn stop_signal() -> Result<watch::Receiver<bool>, std::io::Error> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("told to stop; finishing the requests under way");
+        tracing::info!("told to stop; finishing the requests in progress");
         // Kept until then, or a closed channel would look like a stop.
         let _ = tell.send(true);
     });

@@ -91,7 +91,7 @@ pub enum UninstallError {
         replicas: i32,
     },
     /// SIGTERM or SIGINT: its pod is deleted, or its node drained.
-    #[error("not uninstalled: told to stop before every workload was let go. Lockkeeper goes on as before; uninstall again")]
+    #[error("not uninstalled: told to stop before every workload was released. Lockkeeper continues as before; uninstall again")]
     ToldToStop,
     /// It took too long.
     #[error(
@@ -227,7 +227,7 @@ impl Uninstall {
                     [] => "nothing was held".to_owned(),
                     some => format!("held changes that roll out now: {}", names(some)),
                 };
-                return Ok(format!("Lockkeeper is off {count} workloads; {through}"));
+                return Ok(format!("Lockkeeper has left {count} workloads; {through}"));
             }
             let mut going = stream::iter(&all).map(|one| async move { (one, self.let_go(one, term).await) }).buffer_unordered(AT_ONCE);
             let mut left = false;

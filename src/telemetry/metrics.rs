@@ -152,7 +152,7 @@ impl Metrics {
             "From the newest config write seen to the accepted patch that rolls a workload for it, the quiet time included",
             self.write_to_patch.clone(),
         );
-        registry.register("releases", "Held changes that were let through, by cause", self.releases.clone());
+        registry.register("releases", "Held changes that were released, by cause", self.releases.clone());
         registry.register(
             "gate_wait_seconds",
             "Seconds for which gates kept changes waiting, by the reason of the gate; counted when the gate opens or another one closes",

@@ -289,7 +289,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
                 found.stand(
                     Phase::Rolling,
                     Reason::CoveredByRollout,
-                    format!("the rollout under way starts its pods with the new {what}; {}", found.message),
+                    format!("the rollout in progress starts its pods with the new {what}; {}", found.message),
                 );
             }
             return;
@@ -352,7 +352,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     found.stand(
         Phase::Waiting,
         Reason::WaitingForSlot,
-        format!("{changed}; it rolls when one of the config rollouts under way in the cluster is done (--max-config-rollouts)"),
+        format!("{changed}; it rolls when one of the config rollouts in progress in the cluster is done (--max-config-rollouts)"),
     );
 }
 

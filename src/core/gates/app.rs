@@ -259,7 +259,7 @@ fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, sa
         return Gate::closed(Reason::AskingPods, format!("asking {unheard} of {} pods whether they may be ended", pods.len()), None);
     }
     if *few > 0 {
-        let message = format!("{few} of {} pods have not said yes {} times in a row yet; {again}", pods.len(), gate.successes);
+        let message = format!("{few} of {} pods have not answered yes {} times in a row yet; {again}", pods.len(), gate.successes);
         return Gate::closed(Reason::AskingPods, message, None);
     }
     if tally.counts_nobody() && !question.reverts && !question.broken {
@@ -290,7 +290,7 @@ fn nobody_left(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conver
         due if due <= now => Gate::Open,
         due => {
             let message = format!(
-                "no pod is Ready and none answers; if that stays so until {}, nobody is left to ask, and it goes through (brokenAfter: {})",
+                "no pod is Ready and none answers; if this continues until {}, the change is released (brokenAfter: {})",
                 clock(due),
                 gate.broken_after
             );

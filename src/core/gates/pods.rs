@@ -59,7 +59,7 @@ pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
     }
     let Some(gate) = input.spec.app_gate(change.causes) else { return Gate::Open };
     if let Some(hold @ UserHold::Paused) = input.workload.rollout.held {
-        let message = "its manifest says paused: true, so its pods are asked when that is taken off".to_owned();
+        let message = "its manifest says paused: true, so its pods are asked when that is removed".to_owned();
         return Gate::Closed(Closed { reason: hold.reason(), message, ask_again: None });
     }
     let scaled = scaled_down(input.workload, input.pods);

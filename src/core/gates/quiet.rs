@@ -20,6 +20,6 @@ pub fn ask(spec: &UpgradePolicySpec, change: &Change, now: Timestamp) -> Gate {
     if due <= now {
         return Gate::Open;
     }
-    let message = format!("waiting until nothing else changes; goes on at {}", clock(due));
+    let message = format!("waiting until nothing else changes; continues at {}", clock(due));
     Gate::closed(Reason::QuietTime, message, Some(due))
 }

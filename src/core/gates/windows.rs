@@ -119,9 +119,9 @@ impl Windows {
                 Ends::Never => "for the next five years".to_owned(),
             };
             let (opens, then) = match sweep.opens(now, STEPS) {
-                Ends::At(opens) => (Some(opens), format!("changes may go through at {}", window.clock(opens))),
-                Ends::NotBefore(opens) => (Some(opens), format!("changes may not go through before {}", window.clock(opens))),
-                Ends::Never => (None, "changes may not go through within five years".to_owned()),
+                Ends::At(opens) => (Some(opens), format!("changes may be released at {}", window.clock(opens))),
+                Ends::NotBefore(opens) => (Some(opens), format!("changes may not be released before {}", window.clock(opens))),
+                Ends::Never => (None, "changes may not be released within five years".to_owned()),
             };
             return Standing::Closed { opens, why: format!("a Deny window ({window}) is open {lifted}; {then}") };
         }
@@ -451,7 +451,7 @@ mod tests {
         );
         assert_eq!(
             why(&[(Deny, "0 0 24 12 *", "72h", "UTC"), (Allow, "0 2 * * *", "4h", "UTC")], "2026-12-25T03:00:00Z"),
-            "a Deny window (\"0 0 24 12 *\" UTC for 72h) is open until 2026-12-27 00:00 UTC; changes may go through at 2026-12-27 02:00 UTC"
+            "a Deny window (\"0 0 24 12 *\" UTC for 72h) is open until 2026-12-27 00:00 UTC; changes may be released at 2026-12-27 02:00 UTC"
         );
         let now = at("2026-11-20T12:00:00Z");
         assert_eq!(Windows::default().judge(now), Standing::Open { until: None });

@@ -109,7 +109,7 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>, 
     }
     if !keep_hold {
         if let Some(hold) = Hold::on(workload) {
-            let message = format!("the held change {} is let through: no policy holds it any more", hold.id);
+            let message = format!("the held change {} is released: no policy holds it any longer", hold.id);
             found.notices.push((Event::UpgradeReleased, message));
         }
         found.edits.remove(workload, marks::HOLD);

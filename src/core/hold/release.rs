@@ -71,7 +71,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
                 passage.take(workload, found);
             }
             Gate::Closed(closed) => {
-                stand(input, hold, since, closed.reason, &format!("its template was put back, and {}", closed.message), found);
+                stand(input, hold, since, closed.reason, &format!("its template was reverted, and {}", closed.message), found);
                 found.wait_for(&closed);
             }
         };
@@ -171,9 +171,9 @@ pub fn let_through(workload: &Workload, release: Release, found: &mut Assessment
     found.edits.remove(workload, marks::HOLD);
     found.edits.remove(workload, marks::HOLD_SINCE);
     found.edits.purpose = Some(Purpose::Release(release));
-    found.stand(Phase::Held, Reason::Releasing, format!("{release}: it is being let through"));
+    found.stand(Phase::Held, Reason::Releasing, format!("{release}: the change is being released"));
     found.notices.retain(|(event, _)| *event != Event::UpgradeHeld);
-    found.notices.push((Event::UpgradeReleased, format!("the held change is let through: {release}")));
+    found.notices.push((Event::UpgradeReleased, format!("the held change is released: {release}")));
 }
 
 /// What may pass without being asked about.
@@ -305,7 +305,7 @@ fn replicas_wait(workload: &Workload) -> Option<String> {
 
 fn kept_message(input: &Input, hold: &Hold) -> String {
     format!(
-        "its policy asks for no holds any more, and said whenUngoverned: Keep. With the right to: {}",
+        "its policy no longer holds changes, and has whenUngoverned: Keep. With the right to: {}",
         super::state::command(input.namespace, &input.workload.id, marks::BYPASS, &hold.id)
     )
 }

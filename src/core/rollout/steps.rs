@@ -104,7 +104,7 @@ impl<'a> Order<'a> {
         let others_failed: Vec<_> = failed.map(|(other, _)| other.to_string()).collect();
         if !others_failed.is_empty() && rollout.on_failure == OnFailure::Pause && !self.failed.contains_key(workload) {
             let who = others_failed.join(", ");
-            let message = format!("the rollout of {who} has failed, so no other begins until that is mended (rollout.onFailure: Pause)");
+            let message = format!("the rollout of {who} has failed, so no other begins until that is fixed (rollout.onFailure: Pause)");
             return closed(Reason::OtherFailed, message);
         }
         if let Some((step, (who, why))) = place.and_then(|place| self.unsettled.range(..place).next()) {
@@ -116,7 +116,7 @@ impl<'a> Order<'a> {
         if others.len() < max as usize {
             return None;
         }
-        let message = format!("{} under way, as many as rollout.maxConcurrent allows: {}", others.len(), others.join(", "));
+        let message = format!("{} rolling, as many as rollout.maxConcurrent allows: {}", others.len(), others.join(", "));
         closed(Reason::MaxConcurrent, message)
     }
 

@@ -82,7 +82,7 @@ fn install_again(operator: &OperatorAlone) {
 }
 
 #[tokio::test]
-async fn helm_test_says_what_is_well_and_what_is_amiss_under_restricted_pod_security_exclusively() {
+async fn helm_test_says_what_works_and_what_fails_under_restricted_pod_security_exclusively() {
     let operator = operator_alone();
     kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted", "--overwrite"]);
     operator.stop();
@@ -91,28 +91,28 @@ async fn helm_test_says_what_is_well_and_what_is_amiss_under_restricted_pod_secu
     assert!(said.success && said.text.contains("Succeeded"), "{}", said.text);
     let report = said_by("check");
     for line in ["the API server, Kubernetes", "UpgradePolicy is served", "leads", "the admission policies are in place"] {
-        assert!(report.lines().any(|one| one.starts_with("well") && one.contains(line)), "{line}: {report}");
+        assert!(report.lines().any(|one| one.starts_with("ok") && one.contains(line)), "{line}: {report}");
     }
 
-    // The same program, where something is amiss.
+    // The same program, if something is wrong.
     let check = |seconds: &str| lockkeeper(&["check", "--timeout", seconds]);
     kubectl(&["delete", "validatingadmissionpolicybinding", "lockkeeper-self-restraint-workloads"]);
-    let amiss = check("1");
+    let failed = check("1");
     assert!(
-        !amiss.success
-            && amiss.text.contains("AMISS  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"),
+        !failed.success
+            && failed.text.contains("FAILED  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"),
         "{}",
-        amiss.text
+        failed.text
     );
     operator.set(&[]);
     make_definition_old();
-    let amiss = check("1");
-    assert!(!amiss.success && amiss.text.contains("is of another version than this program"), "{}", amiss.text);
+    let failed = check("1");
+    assert!(!failed.success && failed.text.contains("is of another version than this program"), "{}", failed.text);
     let applied = lockkeeper(&["crd", "--apply"]);
     assert!(applied.success && knows_priority(), "{}", applied.text);
     operator.stop();
-    let amiss = check("1");
-    assert!(!amiss.success && amiss.text.contains("AMISS  no replica of the operator leads"), "{}", amiss.text);
+    let failed = check("1");
+    assert!(!failed.success && failed.text.contains("FAILED  no replica of the operator leads"), "{}", failed.text);
     operator.start();
     let well = check("30");
     assert!(well.success, "{}", well.text);
