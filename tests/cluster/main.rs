@@ -15,6 +15,7 @@ mod enforced;
 mod failover;
 mod held_config;
 mod hold;
+mod node;
 mod operations;
 mod operator_down;
 #[path = "../docs/pages.rs"]

@@ -1,18 +1,28 @@
-//! Nodes that are always ready.
+//! Nodes that are ready, unless a test says that one is lost.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::TryStreamExt;
 
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::Node},
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
 
+use super::Shared;
 use crate::Error;
+
+/// A node on which nothing is scheduled that does not tolerate its taint of this name: for tests that lose their node.
+pub const SPARE: &str = "node-spare";
+const SPARE_TAINT: &str = "lockkeeper.dev/spare";
+/// On a node, any value: its kubelet is lost. Its pods run on, and nobody reports them, obeys what the API says, or renews its lease.
+const LOST: &str = "lockkeeper.dev/test-lost";
 
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 
@@ -27,7 +37,7 @@ pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Erro
         "name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
         // The controller manager attaches volumes, not the node.
         "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
-    }}));
+    }, "spec": {"taints": if name == SPARE { json!([{"key": SPARE_TAINT, "effect": "NoSchedule"}]) } else { json!([]) }}}));
     match nodes.create(&PostParams::default(), &node).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 409 => {}
@@ -55,14 +65,36 @@ pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Erro
 }
 
 /// Renews the nodes' leases, for ever: without it the node controller would call them lost.
-pub async fn heartbeats(client: Client, names: Vec<String>) {
+pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        for name in &names {
-            if let Err(error) = renew(&client, name).await {
+        for name in names.iter().filter(|name| !shared.is_lost(name)) {
+            if let Err(error) = renew(&shared.client, name).await {
                 tracing::debug!(%error, name, "a node's lease could not be renewed");
             }
         }
+    }
+}
+
+/// Learns which nodes are lost, for ever.
+pub async fn follow(shared: Arc<Shared>) {
+    let api: Api<Node> = Api::all(shared.client.clone());
+    let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+    loop {
+        let node = match changes.try_next().await {
+            Ok(Some(node)) => node,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "the watch of nodes failed");
+                continue;
+            }
+        };
+        let lost = node.annotations().contains_key(LOST);
+        shared.lost.send_if_modified(
+            |all: &mut BTreeSet<String>| {
+                if lost { all.insert(node.name_any()) } else { all.remove(&node.name_any()) }
+            },
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 //! The life of one pod.
 
-use std::{collections::BTreeMap, fs::File, os::unix::process::ExitStatusExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, Probe},
@@ -18,7 +18,8 @@ use tokio::{
 
 use super::{
     RETRY, Shared, environment, probe,
-    status::{ContainerState, Exit, State, report},
+    run::{Run, exit_code},
+    status::{ContainerState, Sandbox, State, report},
     volumes::{self, Wait},
 };
 use crate::process::{bound_command, limited_command, note};
@@ -29,15 +30,24 @@ const NEVER_READY: &str = "lockkeeper.dev/test-ready";
 const CRASH: &str = "lockkeeper.dev/test-crash";
 /// How long (8s, 500ms) containers of images that are not known take to end. Without it they end at once.
 const END_AFTER: &str = "lockkeeper.dev/test-end-after";
+/// Each new value is a reboot of the pod's node, as the pod sees it: its containers are gone, and it gets another sandbox and address.
+const REBOOT: &str = "lockkeeper.dev/test-reboot";
+/// The kubelet evicts the pod: its containers end, and the pod stays in the API.
+const EVICT: &str = "lockkeeper.dev/test-evict";
+/// There is no image in this repository.
+const NO_IMAGE: &str = "lockkeeper.dev/missing";
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// Between ErrImagePull and ImagePullBackOff.
+const IMAGE_RETRY: Duration = Duration::from_secs(2);
+/// How long a pod whose containers have ended stays in the API before it is gone.
+const STAYS_ENDED: Duration = Duration::from_millis(500);
 
 struct Life {
     shared: Arc<Shared>,
     told: watch::Receiver<Option<Pod>>,
     pod: Pod,
-    address: String,
+    /// None before its sandbox stands.
+    address: Option<String>,
     folder: PathBuf,
     /// What its containers find as their file systems. A pod of the same name may come while this one is going.
     root: PathBuf,
@@ -46,16 +56,20 @@ struct Life {
     began: Timestamp,
     states: Vec<ContainerState>,
     runs: Vec<Run>,
+    /// The value of the last reboot.
+    boot: Option<String>,
+    /// No container is started or restarted from now on.
+    ending: bool,
+    /// All containers have ended for good.
+    ended: bool,
 }
 
-/// A container as it runs.
-struct Run {
-    container: Container,
-    process: Option<Child>,
-    /// When to look at it again: to start it anew, or to probe it.
-    due: Option<Instant>,
-    backoff: Duration,
-    liveness_failures: i32,
+/// Why a pod is not tended any longer.
+enum Over {
+    /// Its node rebooted: all of it starts again.
+    Rebooted,
+    /// It is to end, or has ended.
+    Ends,
 }
 
 /// Makes a pod real until it is deleted or done.
@@ -63,10 +77,11 @@ pub async fn run(shared: Arc<Shared>, told: watch::Receiver<Option<Pod>>) {
     let Some(pod) = told.borrow().clone() else { return };
     let meta = &pod.metadata;
     let folder = shared.options.folder.join(meta.namespace.as_deref().unwrap_or_default()).join(meta.name.as_deref().unwrap_or_default());
-    let address = shared.new_address().to_string();
     let root = folder.join(format!("root-{}", meta.uid.as_deref().unwrap_or_default()));
-    let (began, claims) = (Timestamp::now(), BTreeMap::new());
-    let mut life = Life { shared, told, address, folder, root, claims, began, states: Vec::new(), runs: Vec::new(), pod };
+    let (began, claims, states, runs) = (Timestamp::now(), BTreeMap::new(), Vec::new(), Vec::new());
+    let mut life =
+        Life { shared, told, address: None, folder, root, claims, began, states, runs, boot: None, ending: false, ended: false, pod };
+    life.boot = life.annotation(REBOOT);
     life.plan();
     life.live().await;
 }
@@ -84,36 +99,71 @@ impl Life {
                 stays: !init || sidecar,
                 state: State::Waiting(if init { "PodInitializing" } else { "ContainerCreating" }, String::new()),
                 last: None,
-                restarts: 0,
+                starts: 0,
+                begun: false,
                 ready: false,
             });
-            self.runs.push(Run { container: container.clone(), process: None, due: None, backoff: FIRST_BACKOFF, liveness_failures: 0 });
+            self.runs.push(Run::new(container.clone()));
         }
     }
 
     async fn live(&mut self) {
-        if !self.wait_for_volumes().await {
-            return self.end().await;
+        // The kubelet has seen it. It has no address yet.
+        self.report().await;
+        while let Some(Over::Rebooted) = self.live_in_a_sandbox().await {
+            self.lose_sandbox().await;
         }
+        self.end().await;
+    }
+
+    /// Until its sandbox is lost, or the pod ends.
+    async fn live_in_a_sandbox(&mut self) -> Option<Over> {
+        if !self.wait_for_volumes().await {
+            return None;
+        }
+        self.address = Some(self.shared.new_address().to_string());
         for index in 0..self.runs.len() {
             if !self.bring_up(index).await {
-                return self.end().await;
+                return None;
             }
         }
         self.report().await;
-        while self.tend().await {}
-        self.end().await;
+        loop {
+            if let Some(over) = self.tend().await {
+                return Some(over);
+            }
+        }
+    }
+
+    /// What a reboot of the node does: nobody knows how the containers ended.
+    async fn lose_sandbox(&mut self) {
+        self.boot = self.annotation(REBOOT);
+        self.address = None;
+        for (run, state) in self.runs.iter_mut().zip(&mut self.states) {
+            run.kill().await;
+            *run = Run::new(run.container.clone());
+            state.lost();
+        }
+        self.report().await;
     }
 
     async fn report(&mut self) -> bool {
         if let Some(pod) = self.told.borrow().clone() {
             self.pod = pod;
         }
-        report(&self.shared.client, &self.pod, &self.address, &self.states, self.began).await
+        if self.node_is_lost() {
+            return true;
+        }
+        let sandbox = Sandbox { address: self.address.as_deref(), began: self.began, ended: self.ended };
+        report(&self.shared.client, &self.pod, &sandbox, &self.states).await
+    }
+
+    fn node_is_lost(&self) -> bool {
+        self.shared.is_lost(self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default())
     }
 
     fn leaving(&self) -> bool {
-        self.told.borrow().as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+        leaving(&self.told)
     }
 
     /// Waits for a while; false if the pod is to end.
@@ -145,7 +195,7 @@ impl Life {
             };
             if said.as_ref() != Some(&missing) {
                 for state in &mut self.states {
-                    state.state = State::Waiting("ContainerCreating", missing.to_string());
+                    state.wait("ContainerCreating", missing.to_string());
                 }
                 self.report().await;
                 if let Wait::Failed(note) = &missing {
@@ -168,43 +218,81 @@ impl Life {
             if self.states[index].stays {
                 return true;
             }
-            if let Some(process) = &mut self.runs[index].process {
-                let code = process.wait().await.map_or(1, exit_code);
-                self.ended(index, code);
-            } else {
-                self.ended(index, 0);
-            }
+            self.report().await;
+            let Some(code) = self.exit_of(index).await else { return false };
+            self.exited(index, code);
+            self.report().await;
             match &self.states[index].state {
                 State::Terminated(exit) if exit.code == 0 => return true,
-                State::Terminated(_) => {
-                    self.report().await;
-                    return false;
-                }
+                _ if self.runs[index].restart.is_none() => return false,
                 _ => {}
             }
-            self.report().await;
-            let backoff = self.runs[index].backoff;
-            if !self.pause(backoff).await {
-                return false;
+            while let Some(due) = self.runs[index].due {
+                if !self.pause(due.saturating_duration_since(Instant::now())).await {
+                    return false;
+                }
+                if self.back_off(index) {
+                    self.report().await;
+                } else {
+                    break;
+                }
             }
         }
     }
 
+    /// How an init container ends; none if the pod is to end before that.
+    async fn exit_of(&mut self, index: usize) -> Option<i32> {
+        let Self { runs, told, .. } = self;
+        loop {
+            if leaving(told) {
+                return None;
+            }
+            let Some(process) = &mut runs[index].process else { return Some(0) };
+            tokio::select! {
+                changed = told.changed() => changed.ok()?,
+                status = process.wait() => return Some(status.map_or(1, exit_code)),
+            }
+        }
+    }
+
+    /// A container that has ended and is to be restarted, whose time has come. Whether it has to wait still, as one that crashes too often.
+    fn back_off(&mut self, index: usize) -> bool {
+        let rest = self.runs[index].restart.take().unwrap_or_default();
+        if rest.is_zero() {
+            return false;
+        }
+        let name = self.states[index].name.clone();
+        self.states[index].wait("CrashLoopBackOff", format!("back-off restarting failed container {name}"));
+        self.runs[index].due = Some(Instant::now() + rest);
+        true
+    }
+
     /// Starts a container as soon as it finds what it needs. False if the pod is to end.
     async fn start(&mut self, index: usize) -> bool {
-        let mut said = false;
+        let mut said = None;
+        let mut pulls = [("ErrImagePull", "failed to pull and unpack image: not found"), ("ImagePullBackOff", "Back-off pulling image")];
         loop {
             let container = self.runs[index].container.clone();
+            if repository(&container) == Some(NO_IMAGE) {
+                let (reason, message) = pulls[0];
+                pulls.swap(0, 1);
+                self.states[index].wait(reason, format!("{message} {:?}", container.image.as_deref().unwrap_or_default()));
+                self.report().await;
+                if !self.pause(IMAGE_RETRY).await {
+                    return false;
+                }
+                continue;
+            }
             match self.try_start(&container).await {
                 Ok(process) => {
                     let probed = readiness(&container).is_some() && process.is_some();
                     let never = self.annotation(NEVER_READY).is_some();
                     let state = &mut self.states[index];
-                    state.state = State::Running(Timestamp::now());
+                    state.run();
                     state.ready = !probed && !never;
                     let run = &mut self.runs[index];
                     run.process = process;
-                    run.liveness_failures = 0;
+                    (run.readiness_failures, run.liveness_failures) = (0, 0);
                     run.due = (probed || container.liveness_probe.is_some()).then(|| Instant::now() + Duration::from_millis(100));
                     if self.annotation(CRASH).is_some() {
                         self.runs[index].due = Some(Instant::now() + Duration::from_millis(200));
@@ -212,10 +300,10 @@ impl Life {
                     return !self.leaving();
                 }
                 Err(missing) => {
-                    self.states[index].state = State::Waiting("CreateContainerConfigError", missing);
-                    if !said {
+                    if said.as_ref() != Some(&missing) {
+                        self.states[index].wait("CreateContainerConfigError", missing.clone());
                         self.report().await;
-                        said = true;
+                        said = Some(missing);
                     }
                 }
             }
@@ -233,8 +321,8 @@ impl Life {
 
     /// The process, or none for an image that is not known.
     async fn try_start(&self, container: &Container) -> Result<Option<Child>, String> {
-        let variables =
-            environment::variables(&self.shared, &self.pod, container, &self.address).await.map_err(|error| error.to_string())?;
+        let address = self.address.as_deref().unwrap_or_default();
+        let variables = environment::variables(&self.shared, &self.pod, container, address).await.map_err(|error| error.to_string())?;
         let Some(program) = self.program(container) else { return Ok(None) };
         let volumes = environment::volumes(&self.shared, &self.pod).await.map_err(|error| error.to_string())?;
         let root = self.root.join(&container.name);
@@ -259,7 +347,7 @@ impl Life {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env(environment::POD_ROOT, &root)
             // It has no network namespace either: what would listen on all addresses must listen on its own.
-            .env("POD_IP", &self.address)
+            .env("POD_IP", address)
             .env("HOSTNAME", self.pod.metadata.name.as_deref().unwrap_or_default())
             .envs(kubeconfig.map(|path| ("KUBECONFIG", path)))
             .envs(&variables)
@@ -270,53 +358,40 @@ impl Life {
     }
 
     fn program(&self, container: &Container) -> Option<PathBuf> {
-        let image = container.image.as_deref()?;
-        let name = image.split('@').next()?;
-        let without_tag = match name.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => repository,
-            _ => name,
-        };
-        self.shared.options.programs.get(without_tag).cloned()
+        self.shared.options.programs.get(repository(container)?).cloned()
     }
 
-    fn ended(&mut self, index: usize, code: i32) {
+    /// A container has ended. It is restarted at once the first time, and later each time it ends soon.
+    fn exited(&mut self, index: usize, code: i32) {
         let policy = self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
         let state = &mut self.states[index];
-        let started = if let State::Running(since) = state.state { since } else { Timestamp::now() };
-        let exit = Exit { code, started, finished: Timestamp::now() };
         let sidecar = state.init && state.stays;
         let again = match policy {
+            _ if self.ending => false,
             _ if sidecar => true,
             "Never" => false,
             "OnFailure" => code != 0,
             _ => !state.init || code != 0,
         };
-        state.ready = false;
-        let run = &mut self.runs[index];
-        run.process = None;
-        if again {
-            state.state = State::Waiting("CrashLoopBackOff", format!("back-off restarting failed container {}", state.name));
-            state.last = Some(exit);
-            state.restarts += 1;
-            run.due = Some(Instant::now() + run.backoff);
-            run.backoff = (run.backoff * 2).min(LONGEST_BACKOFF);
-        } else {
-            state.state = State::Terminated(exit);
-            run.due = None;
-        }
+        let ran = state.terminate(code);
+        self.runs[index].exited(again, ran);
     }
 
-    /// Waits for the next thing that happens, and sees to it. False if the pod is to end.
-    async fn tend(&mut self) -> bool {
-        if self.leaving() {
-            return false;
+    /// Waits for the next thing that happens, and sees to it.
+    async fn tend(&mut self) -> Option<Over> {
+        let done = |(run, state): (&Run, &ContainerState)| matches!(state.state, State::Terminated(_)) && run.restart.is_none();
+        if self.leaving() || self.annotation(EVICT).is_some() || self.runs.iter().zip(&self.states).all(done) {
+            return Some(Over::Ends);
         }
-        if self.runs.iter().zip(&self.states).all(|(_, state)| matches!(state.state, State::Terminated(_))) {
-            // A pod that is done uses no volumes.
-            self.release().await;
-            return self.told.changed().await.is_ok();
+        if self.annotation(REBOOT) != self.boot {
+            return Some(Over::Rebooted);
         }
-        let due = self.runs.iter().filter_map(|run| run.due).min();
+        self.happen(None).await
+    }
+
+    /// One thing: the pod changes, a container ends, or something is due; until `end` at the latest.
+    async fn happen(&mut self, end: Option<Instant>) -> Option<Over> {
+        let due = self.runs.iter().filter_map(|run| run.due).chain(end).min();
         let waits = self.runs.iter_mut().enumerate().map(|(index, run)| {
             Box::pin(async move {
                 match &mut run.process {
@@ -326,14 +401,14 @@ impl Life {
             })
         });
         let exited = tokio::select! {
-            changed = self.told.changed() => return changed.is_ok(),
+            changed = self.told.changed() => return if changed.is_ok() { None } else { Some(Over::Ends) },
             (exited, ..) = futures::future::select_all(waits) => Some(exited),
             () = async { match due { Some(due) => sleep_until(due).await, None => std::future::pending().await } } => None,
         };
         if let Some((index, code)) = exited {
-            self.ended(index, code);
+            self.exited(index, code);
             self.report().await;
-            return true;
+            return None;
         }
         let now = Instant::now();
         let mut changed = false;
@@ -345,44 +420,50 @@ impl Life {
         if changed {
             self.report().await;
         }
-        true
+        None
     }
 
     /// A container whose time has come: to be started anew, to crash, or to be probed. Whether its status changed.
     async fn see_to(&mut self, index: usize) -> bool {
         self.runs[index].due = None;
-        if matches!(self.states[index].state, State::Waiting(..)) {
-            self.start(index).await;
+        if !matches!(self.states[index].state, State::Running(_)) {
+            if !self.back_off(index) {
+                self.start(index).await;
+            }
             return true;
         }
-        if self.annotation(CRASH).is_some() {
-            self.ended(index, 1);
+        if self.annotation(CRASH).is_some() && !self.ending {
+            self.exited(index, 1);
             return true;
         }
         if self.runs[index].process.is_none() {
             return false;
         }
         let container = self.runs[index].container.clone();
+        let address = self.address.clone().unwrap_or_default();
         let mut period = Duration::from_secs(10);
         let mut changed = false;
         if let Some(readiness) = readiness(&container) {
             period = period.min(period_of(readiness));
-            let ready = probe::passes(readiness, &container, &self.address).await && self.annotation(NEVER_READY).is_none();
-            changed = ready != self.states[index].ready;
-            self.states[index].ready = ready;
+            let passes = probe::passes(readiness, &container, &address).await && self.annotation(NEVER_READY).is_none();
+            let (run, state) = (&mut self.runs[index], &mut self.states[index]);
+            run.readiness_failures = if passes { 0 } else { run.readiness_failures + 1 };
+            let ready = passes || (state.ready && run.readiness_failures < readiness.failure_threshold.unwrap_or(3));
+            changed = ready != state.ready;
+            state.ready = ready;
             if !ready {
                 // A container that is starting is looked at often: tests wait for it.
                 period = period.min(Duration::from_millis(250));
             }
         }
-        if let Some(liveness) = &container.liveness_probe {
+        if let Some(liveness) = container.liveness_probe.as_ref().filter(|_| !self.ending) {
             period = period.min(period_of(liveness));
-            let alive = probe::passes(liveness, &container, &self.address).await;
+            let alive = probe::passes(liveness, &container, &address).await;
             let run = &mut self.runs[index];
             run.liveness_failures = if alive { 0 } else { run.liveness_failures + 1 };
             if run.liveness_failures >= liveness.failure_threshold.unwrap_or(3).max(20) {
-                self.terminate(index, Duration::from_secs(5)).await;
-                self.ended(index, 137);
+                let code = self.runs[index].terminate(Duration::from_secs(5)).await;
+                self.exited(index, code);
                 return true;
             }
         }
@@ -390,21 +471,53 @@ impl Life {
         changed
     }
 
-    /// How long the containers without a process take to end.
-    fn played_end(&self) -> Option<Duration> {
-        let played =
-            self.runs.iter().zip(&self.states).any(|(run, state)| run.process.is_none() && matches!(state.state, State::Running(_)));
-        crate::duration(&self.annotation(END_AFTER)?).filter(|_| played)
+    /// SIGTERM to all at once, SIGKILL at the end of the grace period. What still runs is probed and reported as before. False if the pod is
+    /// deleted by force in between.
+    async fn wind_down(&mut self) -> bool {
+        self.ending = true;
+        let begun = Instant::now();
+        for run in &mut self.runs {
+            run.signal();
+            if run.restart.take().is_some() || run.process.is_none() {
+                run.due = None;
+            }
+        }
+        let played_end = begun + self.annotation(END_AFTER).and_then(|text| crate::duration(&text)).unwrap_or_default();
+        loop {
+            let Some(grace) = self.grace() else {
+                for run in &mut self.runs {
+                    run.kill().await;
+                }
+                return false;
+            };
+            let (now, deadline) = (Instant::now(), begun + grace);
+            for index in 0..self.runs.len() {
+                let run = &mut self.runs[index];
+                let running = matches!(self.states[index].state, State::Running(_));
+                if running && run.process.is_none() && now >= played_end.min(deadline) {
+                    self.exited(index, 0);
+                } else if running && now >= deadline {
+                    run.kill().await;
+                    self.exited(index, 137);
+                }
+            }
+            if !self.states.iter().any(|state| matches!(state.state, State::Running(_))) {
+                return true;
+            }
+            let end = if now < played_end { played_end.min(deadline) } else { deadline };
+            if self.happen(Some(end)).await.is_some() {
+                return true;
+            }
+        }
     }
 
-    async fn terminate(&mut self, index: usize, grace: Duration) {
-        let Some(process) = &mut self.runs[index].process else { return };
-        if let Some(pid) = process.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        if tokio::time::timeout(grace, process.wait()).await.is_err() {
-            let _ = process.kill().await;
-        }
+    /// How long its containers may take to end; none if the pod is gone.
+    fn grace(&self) -> Option<Duration> {
+        let told = self.told.borrow();
+        let pod = told.as_ref()?;
+        let declared = || pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+        let seconds = pod.metadata.deletion_grace_period_seconds.or_else(declared).and_then(|seconds| u64::try_from(seconds).ok());
+        Some(Duration::from_secs(seconds.unwrap_or(30)))
     }
 
     /// Takes away what its containers found.
@@ -422,47 +535,26 @@ impl Life {
         }
     }
 
-    /// SIGTERM to all at once, SIGKILL at the end of the grace period, and the pod is gone.
+    /// The containers end, the pod is reported as Succeeded or Failed, and it is gone soon after; or it stays until somebody deletes it.
     async fn end(&mut self) {
-        let Some(pod) = self.told.borrow().clone() else {
-            // Deleted by force.
-            for run in &mut self.runs {
-                if let Some(process) = &mut run.process {
-                    let _ = process.kill().await;
-                }
-            }
+        let deleted = self.leaving();
+        if !self.wind_down().await {
             return self.clear().await;
-        };
-        let grace = pod.metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(30);
-        let done = pod.metadata.deletion_timestamp.is_none();
-        for run in &self.runs {
-            if let Some(pid) =
-                run.process.as_ref().and_then(Child::id).and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
-            {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
         }
-        let told_to_end = Instant::now();
-        let deadline = told_to_end + Duration::from_secs(grace);
-        for run in &mut self.runs {
-            if let Some(process) = &mut run.process
-                && tokio::time::timeout_at(deadline, process.wait()).await.is_err()
-            {
-                let _ = process.kill().await;
-            }
+        self.ended = true;
+        self.report().await;
+        // A pod that is done uses no volumes.
+        self.release().await;
+        if deleted {
+            sleep(STAYS_ENDED).await;
         }
-        if let Some(slow) = self.played_end() {
-            sleep_until(deadline.min(told_to_end + slow)).await;
+        while !self.leaving() || self.node_is_lost() {
+            if self.told.changed().await.is_err() {
+                return self.clear().await;
+            }
         }
         self.clear().await;
-        if done {
-            // Failed for good: it stays until somebody deletes it.
-            while !self.leaving() {
-                if self.told.changed().await.is_err() {
-                    return;
-                }
-            }
-        }
+        let pod = &self.pod;
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
         let mut at_once = DeleteParams::default().grace_period(0);
         at_once.preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() });
@@ -473,6 +565,19 @@ impl Life {
             }
             sleep(RETRY).await;
         }
+    }
+}
+
+fn leaving(told: &watch::Receiver<Option<Pod>>) -> bool {
+    told.borrow().as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+}
+
+/// The image without its tag and digest.
+fn repository(container: &Container) -> Option<&str> {
+    let name = container.image.as_deref()?.split('@').next()?;
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => Some(repository),
+        _ => Some(name),
     }
 }
 
@@ -489,8 +594,4 @@ fn memory_limit(container: &Container) -> Option<u64> {
 
 fn period_of(probe: &Probe) -> Duration {
     Duration::from_secs(u64::try_from(probe.period_seconds.unwrap_or(10)).unwrap_or(10).max(1))
-}
-
-fn exit_code(status: std::process::ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -1,11 +1,16 @@
 //! The status of a pod, as the kubelet reports it.
 
+use std::time::Duration;
+
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
+
+/// The exit code of a container whose end nobody saw.
+const LOST: i32 = 255;
 
 /// Where a container is.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,16 +49,67 @@ pub struct ContainerState {
     pub state: State,
     /// How it ended before.
     pub last: Option<Exit>,
-    /// How often it was started anew.
-    pub restarts: u32,
+    /// How often it was started.
+    pub starts: u32,
+    /// Whether it was started in this sandbox.
+    pub begun: bool,
     /// Whether it passes its readiness probe.
     pub ready: bool,
 }
 
+impl ContainerState {
+    /// It does not run, for this reason. How it ended is remembered.
+    pub fn wait(&mut self, reason: &'static str, message: String) {
+        if let State::Terminated(exit) = std::mem::replace(&mut self.state, State::Waiting(reason, message)) {
+            self.last = Some(exit);
+        }
+    }
+
+    /// It runs from now on: only now a restart counts.
+    pub fn run(&mut self) {
+        if let State::Terminated(exit) = std::mem::replace(&mut self.state, State::Running(Timestamp::now())) {
+            self.last = Some(exit);
+        }
+        (self.starts, self.begun) = (self.starts + 1, true);
+    }
+
+    /// It has ended with this exit code. How long it ran.
+    pub fn terminate(&mut self, code: i32) -> Duration {
+        let finished = Timestamp::now();
+        let started = if let State::Running(since) = self.state { since } else { finished };
+        self.state = State::Terminated(Exit { code, started, finished });
+        self.ready = false;
+        Duration::try_from(finished.duration_since(started)).unwrap_or_default()
+    }
+
+    /// Its node rebooted.
+    pub fn lost(&mut self) {
+        if let State::Running(started) = self.state {
+            self.last = Some(Exit { code: LOST, started, finished: Timestamp::now() });
+        }
+        self.wait(if self.init { "PodInitializing" } else { "ContainerCreating" }, String::new());
+        (self.begun, self.ready) = (false, false);
+    }
+
+    fn restarts(&self) -> u32 {
+        self.starts.saturating_sub(1)
+    }
+}
+
+/// Where a pod runs.
+pub struct Sandbox<'a> {
+    /// None before it stands.
+    pub address: Option<&'a str>,
+    /// When the kubelet saw the pod.
+    pub began: Timestamp,
+    /// All its containers have ended for good.
+    pub ended: bool,
+}
+
 /// Reports a pod's status. Says whether the pod is still there.
-pub async fn report(client: &Client, pod: &Pod, address: &str, containers: &[ContainerState], started: Timestamp) -> bool {
+pub async fn report(client: &Client, pod: &Pod, sandbox: &Sandbox<'_>, containers: &[ContainerState]) -> bool {
     let api: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
-    let body = json!({"metadata": {"uid": pod.metadata.uid}, "status": status(pod, address, containers, started)});
+    let body = json!({"metadata": {"uid": pod.metadata.uid}, "status": status(pod, sandbox, containers)});
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await {
         Ok(_) => true,
@@ -62,13 +118,15 @@ pub async fn report(client: &Client, pod: &Pod, address: &str, containers: &[Con
     }
 }
 
-fn status(pod: &Pod, address: &str, containers: &[ContainerState], started: Timestamp) -> Value {
+fn status(pod: &Pod, sandbox: &Sandbox, containers: &[ContainerState]) -> Value {
     let of = |init: bool| containers.iter().filter(|one| one.init == init).map(container).collect::<Vec<_>>();
     let initialized = containers.iter().filter(|one| one.init).all(|one| match &one.state {
+        // A sidecar that is restarted has been up before.
+        _ if one.stays => one.begun,
         State::Terminated(exit) => exit.code == 0,
-        State::Running(_) => one.stays,
-        State::Waiting(..) => false,
+        State::Running(_) | State::Waiting(..) => false,
     });
+    let phase = phase(pod, containers, initialized, sandbox.ended);
     let ready = containers.iter().filter(|one| one.stays).all(|one| one.ready && matches!(one.state, State::Running(_)));
     let now = second(Timestamp::now());
     let condition = |kind: &str, holds: bool| {
@@ -76,18 +134,30 @@ fn status(pod: &Pod, address: &str, containers: &[ContainerState], started: Time
         let before = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let same =
             before.filter(|before| before.type_ == kind && before.status == status).find_map(|before| before.last_transition_time.clone());
-        let reason = if holds || kind == "PodScheduled" { Value::Null } else { json!("ContainersNotReady") };
-        json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": same.map_or(json!(now), |time| json!(time))})
+        let reason = match (kind, phase) {
+            _ if holds => Value::Null,
+            ("Ready" | "ContainersReady", "Succeeded") => json!("PodCompleted"),
+            ("Ready" | "ContainersReady", "Failed") => json!("PodFailed"),
+            ("Initialized", _) => json!("ContainersNotInitialized"),
+            ("PodReadyToStartContainers", _) => Value::Null,
+            _ => json!("ContainersNotReady"),
+        };
+        let time = same.map_or(json!(now), |time| json!(time));
+        let generation = pod.metadata.generation;
+        json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": time, "observedGeneration": generation})
     };
+    // A list that is patched keeps what it had, unless told otherwise.
+    let addresses = [json!({"$patch": "replace"})].into_iter().chain(sandbox.address.map(|address| json!({"ip": address})));
     json!({
-        "phase": phase(pod, containers, initialized),
-        "podIP": address,
-        "podIPs": [{"ip": address}],
+        "phase": phase,
+        "observedGeneration": pod.metadata.generation,
+        "podIP": sandbox.address,
+        "podIPs": addresses.collect::<Vec<_>>(),
         "hostIP": "127.0.0.1",
         "hostIPs": [{"ip": "127.0.0.1"}],
-        "startTime": second(started),
+        "startTime": second(sandbox.began),
         "conditions": [
-            condition("PodReadyToStartContainers", true), condition("Initialized", initialized), condition("Ready", ready && initialized),
+            condition("PodReadyToStartContainers", sandbox.address.is_some() && !sandbox.ended), condition("Initialized", initialized), condition("Ready", ready && initialized),
             condition("ContainersReady", ready && initialized), condition("PodScheduled", true),
         ],
         "initContainerStatuses": of(true),
@@ -96,7 +166,7 @@ fn status(pod: &Pod, address: &str, containers: &[ContainerState], started: Time
     })
 }
 
-fn phase(pod: &Pod, containers: &[ContainerState], initialized: bool) -> &'static str {
+fn phase(pod: &Pod, containers: &[ContainerState], initialized: bool, ended: bool) -> &'static str {
     let main: Vec<_> = containers.iter().filter(|one| !one.init).collect();
     let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
     let exits: Vec<_> =
@@ -105,15 +175,12 @@ fn phase(pod: &Pod, containers: &[ContainerState], initialized: bool) -> &'stati
         policy == "Never" && containers.iter().any(|one| one.init && matches!(&one.state, State::Terminated(exit) if exit.code != 0));
     match policy {
         _ if init_failed => "Failed",
+        // Of a pod that ends, what was never started counts as failed.
+        _ if ended && exits.len() == main.len() && exits.iter().all(|code| *code == 0) => "Succeeded",
+        _ if ended => "Failed",
         "Never" | "OnFailure" if exits.len() == main.len() && exits.iter().all(|code| *code == 0) => "Succeeded",
         "Never" if exits.len() == main.len() => "Failed",
-        _ if initialized
-            && main.iter().any(|one| {
-                !matches!(one.state, State::Waiting("ContainerCreating" | "PodInitializing" | "CreateContainerConfigError", _))
-            }) =>
-        {
-            "Running"
-        }
+        _ if initialized && main.iter().any(|one| one.begun) => "Running",
         _ => "Pending",
     }
 }
@@ -129,17 +196,21 @@ fn container(one: &ContainerState) -> Value {
         "name": one.name,
         "image": one.image,
         "imageID": format!("process://{}", one.image),
-        "containerID": if one.restarts > 0 || running { json!(format!("process://{}-{}", one.name, one.restarts)) } else { json!("") },
+        "containerID": if one.starts > 0 { json!(format!("process://{}-{}", one.name, one.restarts())) } else { json!("") },
         "ready": if one.stays { one.ready && running } else { matches!(&one.state, State::Terminated(exit) if exit.code == 0) },
         "started": running,
-        "restartCount": one.restarts,
+        "restartCount": one.restarts(),
         "state": state,
         "lastState": one.last.as_ref().map_or(json!({}), |exit| json!({"terminated": terminated(exit)})),
     })
 }
 
 fn terminated(exit: &Exit) -> Value {
-    let reason = if exit.code == 0 { "Completed" } else { "Error" };
+    let reason = match exit.code {
+        0 => "Completed",
+        LOST => "Unknown",
+        _ => "Error",
+    };
     json!({"exitCode": exit.code, "reason": reason, "startedAt": second(exit.started), "finishedAt": second(exit.finished)})
 }
 
