@@ -90,6 +90,10 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_POD_NAME", default_value = "lockkeeper", value_name = "NAME")]
     pub pod_name: String,
 
+    /// The uid of the operator's pod, by which a container that restarts knows the Lease as its own and takes it back at once
+    #[arg(long, env = "LOCKKEEPER_POD_UID", default_value = "", hide_default_value = true, value_name = "UID")]
+    pub pod_uid: String,
+
     /// The namespaces to watch, with commas between; empty: all of the cluster
     #[arg(long, env = "LOCKKEEPER_WATCH_NAMESPACES", default_value = "", value_name = "NAMES", hide_default_value = true, value_parser = names)]
     pub watch_namespaces: Names,

@@ -10,6 +10,10 @@
 //! may be stopped for any time, at any point; a machine that is suspended as a whole, with its clock, is not covered. Nor is a person who
 //! writes into the Lease that it was let go; one who deletes it, erases it or puts an old one back is.
 //!
+//! One holder is known to be dead: an earlier process of our own container, since a kubelet starts a container only after its last process has
+//! ended. What it held is taken at once, if the Lease shows that the holder itself wrote its name there ([`Record::written_by_holder`]): then
+//! nobody has held the Lease after it.
+//!
 //! [`Participant::step`] says what to do, [`Participant::answered`] takes what came of it: one request at a time.
 
 use std::time::Duration;
@@ -64,6 +68,25 @@ pub struct Record {
     pub renewed: Option<Timestamp>,
     /// `leaseTransitions`: how often the holder changed.
     pub transitions: i32,
+    /// `holderIdentity` was last changed by one of those who run for the Lease, so by the holder: `metadata.managedFields` says so. False for
+    /// what a person put there, and where it cannot be known.
+    pub written_by_holder: bool,
+}
+
+/// What a participant is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Not empty, and never used by another process or by a later one.
+    pub process: String,
+    /// What all processes of its container begin with, and no others; none if it is not known to run in a container.
+    pub container: Option<String>,
+}
+
+impl Identity {
+    /// Whether this is an earlier process of the same container.
+    fn succeeds(&self, holder: &str) -> bool {
+        holder != self.process && self.container.as_ref().is_some_and(|container| !container.is_empty() && holder.starts_with(container))
+    }
 }
 
 impl Record {
@@ -114,7 +137,7 @@ struct Sight {
 /// One of those who would hold the Lease. Times are since any fixed moment of the process, by its monotonic clock.
 #[derive(Debug, Clone)]
 pub struct Participant {
-    identity: String,
+    identity: Identity,
     timing: Timing,
     sight: Option<Sight>,
     /// The sight is from before the last pause or failure: look before deciding.
@@ -130,8 +153,8 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// One that has seen nothing. `identity` must not be empty, and is never used by another process or by a later one.
-    pub fn new(identity: String, timing: Timing) -> Self {
+    /// One that has seen nothing.
+    pub fn new(identity: Identity, timing: Timing) -> Self {
         Self {
             identity,
             timing,
@@ -191,7 +214,7 @@ impl Participant {
             if self.stopping { self.let_go(&sight.record, wall) } else { self.held(&sight.record, wall) }
         } else if self.stopping {
             return Step::End;
-        } else if sight.record.is_let_go() || now >= sight.since + self.timing.lease {
+        } else if sight.record.is_let_go() || self.outlived(&sight.record) || now >= sight.since + self.timing.lease {
             self.held(&sight.record, wall)
         } else {
             (self.stale, self.next) = (true, (now + self.timing.look).min(sight.since + self.timing.lease));
@@ -206,7 +229,7 @@ impl Participant {
         let asked = self.asked.take();
         match (answer, asked) {
             (Answer::Lease(record), Some(asked)) => {
-                let ours = asked.holder == self.identity;
+                let ours = asked.holder == self.identity.process;
                 self.sight = Some(Sight { record, since: now, ours });
                 self.unanswered = None;
                 if ours && !self.stopping {
@@ -236,8 +259,8 @@ impl Participant {
             && asked.version != record.version
         {
             // Done after all, or never: its version is gone. A record as old as a term proves nothing, it may have been put back.
-            let done = Record { version: record.version.clone(), ..asked.clone() };
-            ours = done == record && record.holder == self.identity && now < *sent + self.timing.deadline;
+            let done = Record { version: record.version.clone(), written_by_holder: record.written_by_holder, ..asked.clone() };
+            ours = done == record && record.holder == self.identity.process && now < *sent + self.timing.deadline;
             self.unanswered = None;
         }
         if self.names_another(&record) {
@@ -252,8 +275,13 @@ impl Participant {
         sight.ours || self.may_act(now)
     }
 
+    /// Its holder is dead, and nobody has held it since.
+    fn outlived(&self, record: &Record) -> bool {
+        record.written_by_holder && self.identity.succeeds(&record.holder)
+    }
+
     fn names_another(&self, record: &Record) -> bool {
-        !record.holder.is_empty() && record.holder != self.identity
+        !record.holder.is_empty() && record.holder != self.identity.process
     }
 
     /// Rests, but not beyond the end of the term: that is to be noticed in time.
@@ -268,14 +296,15 @@ impl Participant {
 
     fn held(&self, seen: &Record, wall: Timestamp) -> Record {
         let wall = Some(microseconds(wall));
-        let stays = seen.holder == self.identity;
+        let stays = seen.holder == self.identity.process;
         Record {
             version: seen.version.clone(),
-            holder: self.identity.clone(),
+            holder: self.identity.process.clone(),
             seconds: Some(self.seconds()),
             acquired: if stays { seen.acquired } else { wall },
             renewed: wall,
             transitions: if stays { seen.transitions } else { seen.transitions.max(0).saturating_add(1) },
+            written_by_holder: true,
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{clock, errors::Error};
 use crate::{
     api::marks,
-    core::lease::{Answer, Participant, Record, Step, Timing},
+    core::lease::{Answer, Identity, Participant, Record, Step, Timing},
 };
 
 /// Whether we lead, and until when. It lapses by itself: whoever acts compares with the time just before each request.
@@ -42,9 +42,11 @@ impl Term {
 }
 
 /// A name that no other process has, nor had: the pod's name, for people, and 64 random bits, since a container that starts again keeps
-/// the pod's name.
-pub fn identity(pod: &str) -> String {
-    format!("{pod}_{:016x}", rand::rng().random::<u64>())
+/// the pod's name. With the pod's uid between them, later processes of the container know the name as one of theirs.
+pub fn identity(pod: &str, uid: &str) -> Identity {
+    let container = (!uid.is_empty()).then(|| format!("{pod}_{uid}_"));
+    let process = format!("{}{:016x}", container.clone().unwrap_or_else(|| format!("{pod}_")), rand::rng().random::<u64>());
+    Identity { process, container }
 }
 
 /// A candidature for a Lease.
@@ -56,7 +58,7 @@ pub struct Leadership {
     /// The Lease's name.
     pub name: &'static str,
     /// From [`identity`].
-    pub identity: String,
+    pub identity: Identity,
     /// How long things take.
     pub timing: Timing,
 }
@@ -219,7 +221,18 @@ fn record(lease: &Lease) -> Record {
         acquired: spec.and_then(|spec| Some(spec.acquire_time.as_ref()?.0)),
         renewed: spec.and_then(|spec| Some(spec.renew_time.as_ref()?.0)),
         transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or_default(),
+        written_by_holder: written_by_holder(lease),
     }
+}
+
+/// Whoever changes a field by an update becomes its only manager. All who run for the Lease write under one name, that of no other program.
+fn written_by_holder(lease: &Lease) -> bool {
+    let managers = lease.metadata.managed_fields.iter().flatten().filter(|entry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        fields.is_some_and(|fields| fields.pointer("/f:spec/f:holderIdentity").is_some())
+    });
+    let mut managers = managers.peekable();
+    managers.peek().is_some() && managers.all(|entry| entry.manager.as_deref() == Some(marks::FIELD_MANAGER))
 }
 
 /// `found`, saying what `record` says.

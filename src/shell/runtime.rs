@@ -115,7 +115,7 @@ async fn reconcile(
         client: client.clone(),
         namespace: settings.operator_namespace,
         name: LEASE,
-        identity: lease::identity(&settings.pod_name),
+        identity: lease::identity(&settings.pod_name, &settings.pod_uid),
         timing: Timing::default(),
     };
     let leading = tokio::spawn(lead_when_warm(leadership, warm, told, stopped_acting));

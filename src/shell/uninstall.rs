@@ -201,7 +201,7 @@ impl Uninstall {
             client: self.client.clone(),
             namespace: self.settings.operator_namespace.clone(),
             name: LEASE,
-            identity: lease::identity("uninstall"),
+            identity: lease::identity("uninstall", ""),
             timing: Timing::default(),
         };
         let leading = tokio::spawn(leadership.lead(told, stop));

@@ -66,6 +66,11 @@ impl OperatorAlone {
         }
     }
 
+    /// Ends one of its replicas without a word, with its pod.
+    pub fn lose_one(&self, pod: &str) {
+        kubectl(&["delete", "pod", pod, "-n", "lockkeeper-system", "--grace-period=0", "--force"]);
+    }
+
     /// Tells one of its replicas to stop.
     pub fn stop_one(&self, pod: &str) {
         kubectl(&["delete", "pod", pod, "-n", "lockkeeper-system", "--wait=false"]);
@@ -145,9 +150,13 @@ pub fn replicas() -> Vec<String> {
 
 /// The name of the pod that acts, by the Lease; empty when it was let go.
 pub fn leader() -> String {
+    holder().split('_').next().unwrap_or_default().to_owned()
+}
+
+/// The process that acts, by the Lease; empty when it was let go.
+pub fn holder() -> String {
     let holder = "jsonpath={.spec.holderIdentity}";
-    let identity = kubectl(&["get", "lease", "lockkeeper", "-n", "lockkeeper-system", "--ignore-not-found", "-o", holder]);
-    identity.split('_').next().unwrap_or_default().to_owned()
+    kubectl(&["get", "lease", "lockkeeper", "-n", "lockkeeper-system", "--ignore-not-found", "-o", holder])
 }
 
 /// The address of a pod of the operator's; empty if it has none, or is gone.

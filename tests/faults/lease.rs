@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,6 +32,7 @@ const TIMING: Timing = Timing {
 struct Server {
     lease: Arc<Mutex<Option<Value>>>,
     hangs: Arc<AtomicBool>,
+    looks: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -53,15 +54,17 @@ impl Server {
 
     /// The same Lease by another way, which works.
     fn another_way(&self) -> Self {
-        Self { lease: self.lease.clone(), hangs: Arc::default() }
+        Self { lease: self.lease.clone(), hangs: Arc::default(), looks: self.looks.clone() }
     }
 
     fn answer(&self, method: &str, mut body: Value) -> Response<Body> {
+        body["metadata"]["managedFields"] =
+            json!([{"manager": "lockkeeper", "operation": "Update", "fieldsV1": {"f:spec": {"f:holderIdentity": {}}}}]);
         let mut lease = self.lease.lock().unwrap();
         let version = |lease: &Value| lease["metadata"]["resourceVersion"].as_str().map_or(0, |text| text.parse::<u64>().unwrap());
         let known = lease.as_ref().map(version);
         match (method, known) {
-            ("GET", Some(_)) => {}
+            ("GET", Some(_)) => drop(self.looks.fetch_add(1, Ordering::SeqCst)),
             ("GET", None) => return status(404),
             ("POST", None) => {
                 body["metadata"]["resourceVersion"] = json!("1");
@@ -81,12 +84,17 @@ impl Server {
     }
 
     fn candidate(&self, pod: &str) -> Candidate {
+        self.candidate_in(pod, "", TIMING)
+    }
+
+    /// In a pod of this uid.
+    fn candidate_in(&self, pod: &str, uid: &str, timing: Timing) -> Candidate {
         let leadership = Leadership {
             client: self.client(),
             namespace: "lockkeeper-system".to_owned(),
             name: "lockkeeper",
-            identity: identity(pod),
-            timing: TIMING,
+            identity: identity(pod, uid),
+            timing,
         };
         let (tell, told) = watch::channel(Term::default());
         let (stop, stopped) = watch::channel(false);
@@ -155,4 +163,31 @@ async fn who_is_told_to_stop_lets_go_and_what_others_put_on_the_lease_stays() {
     let lease = server.lease.lock().unwrap().clone().unwrap();
     assert_eq!((&lease["spec"]["leaseDurationSeconds"], &lease["spec"]["leaseTransitions"]), (&json!(1), &json!(4)));
     assert_eq!(lease["metadata"]["labels"], labels);
+}
+
+#[tokio::test]
+async fn a_container_that_starts_again_takes_back_what_its_last_process_held_unless_a_person_wrote_it() {
+    // Nobody waits for the end of this one.
+    let patient = Timing { lease: Duration::from_secs(3600), ..TIMING };
+    let server = Server::default();
+    *server.lease.lock().unwrap() = Some(json!({"metadata": {"name": "lockkeeper", "resourceVersion": "7"},
+        "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 3}}));
+    let mut first = server.candidate_in("a", "uid-1", patient);
+    first.leads().await;
+    first.task.abort();
+    let held = server.holder();
+    let mut again = server.candidate_in("a", "uid-1", patient);
+    again.leads().await;
+    assert!(server.holder().starts_with("a_uid-1_") && server.holder() != held);
+
+    // A person puts back what was there.
+    again.task.abort();
+    let by_hand = json!([{"manager": "kubectl-replace", "operation": "Update", "fieldsV1": {"f:spec": {"f:holderIdentity": {}}}}]);
+    server.lease.lock().unwrap().as_mut().unwrap()["metadata"]["managedFields"] = by_hand;
+    let (seen, looks) = (server.holder(), server.looks.load(Ordering::SeqCst));
+    let third = server.candidate_in("a", "uid-1", patient);
+    while server.looks.load(Ordering::SeqCst) < looks + 3 {
+        tokio::time::sleep(TIMING.look).await;
+    }
+    assert_eq!((server.holder(), third.told.borrow().until), (seen, None), "it waits as for any other holder");
 }
