@@ -13,7 +13,7 @@ use super::{
     decision::{Event, Has, Patch, Purpose, Release},
     gates::{
         self, Closed,
-        conversation::{Call, Errand, Visit},
+        conversation::{Call, Errand, Templates, Visit},
     },
     governs::other_reloader,
     hold::{
@@ -78,6 +78,11 @@ pub struct Input<'a> {
 }
 
 impl Input<'_> {
+    /// Where the templates of its pods are found.
+    pub fn templates(&self) -> Templates<'_> {
+        Templates { namespace: self.namespace, workload: self.workload }
+    }
+
     /// What the policy asks for config, unless another reloader acts on the workload.
     pub fn config(&self) -> Option<&ConfigSpec> {
         self.spec.config.as_ref().filter(|_| other_reloader(self.namespace, self.workload).is_none())

@@ -22,7 +22,7 @@ pub mod ungoverned;
 pub mod volumes;
 pub mod world;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 
@@ -34,6 +34,24 @@ pub fn later(time: Timestamp, period: Duration) -> Timestamp {
 /// `time` without its fraction of a second, as Kubernetes writes times.
 pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// Somebody else's words as they may stand in a message, an event or on a terminal: a control character becomes a space, and characters that
+/// are not seen but turn, join or hide the text around them are left out.
+pub fn plain(words: &str) -> Cow<'_, str> {
+    if !words.chars().any(|c| c.is_control() || is_format(c)) {
+        return Cow::Borrowed(words);
+    }
+    Cow::Owned(words.chars().filter(|c| !is_format(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect())
+}
+
+/// Whether a character is of Unicode's categories Cf (format), Zl or Zp (separators of lines and paragraphs).
+pub fn is_format(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206f}' | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
 /// A time of day as messages give it.

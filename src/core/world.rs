@@ -59,6 +59,17 @@ impl Namespace {
         pods
     }
 
+    /// The containers of the template that this pod of the workload was made from: its first one first, init containers last. What admission
+    /// added to the pod is not among them. Empty where the template is not known.
+    pub fn containers_of_template<'a>(&'a self, workload: &'a Workload, pod: &Pod) -> &'a [Box<str>] {
+        if let Some(set) = pod.controller.as_ref().and_then(|uid| self.replica_sets.get(uid)) {
+            return &set.containers;
+        }
+        let revisions = self.controller_revisions.values().filter(|one| one.stateful_set == workload.uid);
+        let mut of_pod = revisions.filter(|one| pod.revision.as_deref() == Some(&*one.name));
+        of_pod.next().map_or(&*workload.template.containers, |one| &*one.containers)
+    }
+
     /// The value of the revision label that the newest pods of each Deployment carry, by the Deployment's uid.
     pub fn newest_replica_sets(&self) -> HashMap<&str, &ReplicaSet> {
         let mut newest: HashMap<&str, &ReplicaSet> = HashMap::new();
@@ -173,6 +184,8 @@ pub struct Writer {
 pub struct Template {
     /// What it reads.
     pub references: Arc<[Reference]>,
+    /// The names of its containers, init containers last.
+    pub containers: Arc<[Box<str>]>,
     /// Its annotation `lockkeeper.dev/config-hash`.
     pub config_hash: Option<String>,
     /// Whether it has any annotation at all.
@@ -284,6 +297,8 @@ pub struct ReplicaSet {
     pub config_hash: Option<Box<str>>,
     /// What its template reads, while it has pods.
     pub references: Arc<[Reference]>,
+    /// The names of its template's containers, while it has pods.
+    pub containers: Arc<[Box<str>]>,
 }
 
 /// A revision of a StatefulSet.
@@ -299,6 +314,8 @@ pub struct ControllerRevision {
     pub config_hash: Option<Box<str>>,
     /// What its template reads.
     pub references: Arc<[Reference]>,
+    /// The names of its template's containers.
+    pub containers: Arc<[Box<str>]>,
 }
 
 /// A pod.
@@ -370,7 +387,9 @@ pub struct DeclaredPort {
     pub number: u16,
     /// Its name.
     pub name: Option<Box<str>>,
-    /// Whether the first container declares it.
+    /// The name of the container that declares it.
+    pub container: Box<str>,
+    /// Whether that is the first one.
     pub of_first: bool,
 }
 

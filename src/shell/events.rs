@@ -15,7 +15,10 @@ use tokio::sync::mpsc;
 
 use super::{clock, errors::within};
 use crate::{
-    core::decision::{Notice, StorageObject, Subject},
+    core::{
+        decision::{Notice, StorageObject, Subject},
+        plain,
+    },
     telemetry::metrics::Metrics,
 };
 
@@ -99,7 +102,8 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
 
 fn event(namespace: &str, notice: &Notice, regarding: ObjectReference, time: Timestamp) -> KubeEvent {
     let on_policy = regarding.kind.as_deref() == Some("UpgradePolicy");
-    let mut note = if on_policy { format!("{}: {}", notice.subject, notice.message) } else { notice.message.clone() };
+    let message = plain(&notice.message);
+    let mut note = if on_policy { format!("{}: {message}", notice.subject) } else { message.into_owned() };
     if note.len() > NOTE_LIMIT {
         let end = (0..=NOTE_LIMIT - 4).rev().find(|&end| note.is_char_boundary(end)).unwrap_or_default();
         note.truncate(end);

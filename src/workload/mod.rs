@@ -7,7 +7,7 @@ mod daemon_set;
 mod deployment;
 mod stateful_set;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
@@ -73,6 +73,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             .max(),
         template: Template {
             references: references::of_template(template).into(),
+            containers: containers(template),
             config_hash: template_annotations.and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str()?.to_owned())),
             has_annotations: template_annotations.is_some(),
             digest: template_digest(template),
@@ -97,6 +98,12 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
         recreates: spec["strategy"]["type"] == "Recreate",
         read_only: read_only_claims(pod, &spec["volumeClaimTemplates"]).into(),
     }
+}
+
+/// The names of a pod template's containers, init containers last.
+pub fn containers(template: &Value) -> Arc<[Box<str>]> {
+    let all = ["containers", "initContainers"].into_iter().filter_map(|kind| template["spec"][kind].as_array()).flatten();
+    all.filter_map(|container| Some(container["name"].as_str()?.into())).collect()
 }
 
 /// The claims that a pod's spec names.

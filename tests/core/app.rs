@@ -1,10 +1,13 @@
 //! The app gate: which pods are asked, what their answers mean together, and what is said to them besides.
 
 use lockkeeper::{
-    api::WorkloadKind,
+    api::{AppGate, WorkloadKind},
     core::{
-        gates::{answer::Answer, conversation::Errand},
-        world::Pod,
+        gates::{
+            answer::Answer,
+            conversation::{Errand, Templates, place},
+        },
+        world::{DeclaredPort, Pod},
     },
 };
 use serde_json::{Value, json};
@@ -250,4 +253,63 @@ fn what_pods_say_is_told_on_while_the_controller_has_not_seen_the_newest_write()
     assert!(before.contains(&format!("{busy} says no")), "{before}");
     world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("anything"));
     assert_eq!(told(&mut world), before);
+}
+
+fn port(number: u16, name: &str, container: &str, of_first: bool) -> DeclaredPort {
+    DeclaredPort { number, name: Some(name.into()), container: container.into(), of_first }
+}
+
+/// A mesh puts its proxy before the containers of the template, and gives its ports names that apps use too.
+#[test]
+fn a_container_that_admission_adds_to_pods_is_not_asked() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {
+        let world = world(kind, json!({}));
+        let mut pod = world.pods("web")[0].clone();
+        pod.reach.ports =
+            [port(15090, "http", "istio-proxy", true), port(15021, "status", "istio-proxy", true), port(8080, "http", "app", false)].into();
+        let templates = Templates { namespace: &world.namespace, workload: &world.namespace.workloads[&world.id("web")] };
+        let asked = |gate: Value| {
+            let gate: AppGate = serde_json::from_value(gate).unwrap();
+            place(&pod, &gate, templates).map(|visit| visit.address.port())
+        };
+        assert_eq!(asked(json!({})), Ok(8080), "{kind}: the first container of the template");
+        assert_eq!(asked(json!({"port": "http"})), Ok(8080), "{kind}");
+        assert_eq!(asked(json!({"port": "status"})), Ok(15021), "{kind}: no container of the template has a port of this name");
+        assert_eq!(asked(json!({"port": 15090})), Ok(15090), "{kind}");
+    }
+}
+
+#[test]
+fn the_first_container_is_that_of_the_template_which_the_pod_was_made_from() {
+    let mut world = world(WorkloadKind::Deployment, json!({}));
+    world.edit("web", |web| {
+        web["spec"]["template"]["spec"]["containers"] = json!([{"name": "renamed"}]);
+        web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!("9 by dev");
+    });
+    let mut pod = world.pods("web")[0].clone();
+    pod.reach.ports = [port(15090, "proxy", "istio-proxy", true), port(8080, "http", "app", false)].into();
+    let templates = Templates { namespace: &world.namespace, workload: &world.namespace.workloads[&world.id("web")] };
+    let gate: AppGate = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(place(&pod, &gate, templates).map(|visit| visit.address.port()), Ok(8080));
+    let none = Pod { reach: lockkeeper::core::world::Reach { ports: [].into(), ..pod.reach.clone() }, ..pod };
+    let why = place(&none, &gate, templates).unwrap_err();
+    assert!(why.contains("first container app declares 0 TCP ports"), "{why}");
+}
+
+#[test]
+fn what_a_pod_says_turns_no_text_around_and_hides_none() {
+    let body = "{\"isUpgradeable\": false, \"reason\": \"\u{202e}txet\u{202c} a\u{200b}b \u{feff}処理中 🚀\u{1b}[31m\"}";
+    let body = body.replace('\u{1b}', "\\u001b");
+    let answer = lockkeeper::core::gates::answer::read(&lockkeeper::api::OpenWhen::default(), 200, body.as_bytes());
+    assert_eq!(answer.without(&[]), Answer::No("txet ab 処理中 🚀 [31m".into()));
+    let mut world = world(WorkloadKind::Deployment, json!({}));
+    for name in names(&world) {
+        world.answers.insert(name, Answer::No("done at \u{2066}12\u{2069}".into()));
+    }
+    change(&mut world, "v2");
+    world.act();
+    world.act();
+    let status = world.namespace.policies["shop"].status.clone();
+    let text = serde_json::to_string(&status).unwrap();
+    assert!(text.contains("done at") && !text.contains('\u{2066}'), "{text}");
 }

@@ -612,6 +612,7 @@ fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_anew() {
         template: template.digest,
         config_hash: None,
         references: template.references.clone(),
+        containers: template.containers.clone(),
     };
     world.namespace.controller_revisions.insert("revision".into(), revision);
     world.act();

@@ -222,6 +222,7 @@ impl World {
                 template: workload::template_digest(template),
                 config_hash: workload::config_hash(template),
                 references: references::of_template(template).into(),
+                containers: workload::containers(template),
             };
             self.namespace.replica_sets.insert(format!("{uid}-{revision}").into(), set);
         }
@@ -283,7 +284,7 @@ impl World {
                 running: true,
                 address: Some([127, 0, 0, 1].into()),
                 host_network: false,
-                ports: [DeclaredPort { number: 8080, name: Some("http".into()), of_first: true }].into(),
+                ports: [DeclaredPort { number: 8080, name: Some("http".into()), container: "app".into(), of_first: true }].into(),
             },
             restarts: 0,
             crashed: None,

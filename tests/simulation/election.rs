@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lockkeeper::core::lease::{Answer, Participant, Record, Step, Timing};
+use lockkeeper::core::lease::{Answer, Identity, Participant, Record, Step, Timing};
 
 /// The Lease on the API server.
 #[derive(Default)]
@@ -39,7 +39,8 @@ pub struct Candidate {
 
 impl Candidate {
     pub fn new(name: String, now: Timestamp) -> Self {
-        Self { participant: Participant::new(name.clone(), Timing::default()), name, since: now, term: 0 }
+        let identity = Identity { process: name.clone(), container: None };
+        Self { participant: Participant::new(identity, Timing::default()), name, since: now, term: 0 }
     }
 
     fn clock(&self, now: Timestamp) -> Duration {

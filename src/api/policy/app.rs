@@ -20,7 +20,7 @@ pub struct AppGate {
     #[serde(default = "default_path")]
     #[schemars(length(min = 1, max = 256), pattern(PATH))]
     pub path: String,
-    /// The number or name of a port that the pods declare. If absent, the only port that the first container declares.
+    /// The number or name of a port that the pods declare. If absent, the only port that the first container of the pod template declares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "port_schema")]
     pub port: Option<Port>,
@@ -269,7 +269,7 @@ fn default_ca_key() -> String {
 
 fn port_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
-        "description": "The number or name of a port that the pods declare. If absent, the only port that the first container declares.",
+        "description": "The number or name of a port that the pods declare. If absent, the only port that the first container of the pod template declares.",
         "x-kubernetes-int-or-string": true,
         "x-kubernetes-validations": [{
             "rule": "type(self) == int ? self >= 1 && self <= 65535 : self.matches('^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$')",

@@ -10,7 +10,7 @@ use lockkeeper::{
             Closed, Gate,
             answer::{self, Answer},
             app::{self, Question},
-            conversation::{Call, Conversation, Errand, Report, Visit, place},
+            conversation::{Call, Conversation, Errand, Report, Templates, Visit, place},
         },
         governs::{Standing, governance},
         later,
@@ -80,12 +80,13 @@ async fn ask_until(cluster: &Cluster, id: &WorkloadId, timeout: Duration, live: 
         if pods.is_empty() {
             return Ok(nobody(format!("{id} has no pods, so there is nobody to ask")));
         }
-        let round = ask(cluster, workload, policy, &gate, &pods).await?;
+        let templates = Templates { namespace: &seen.world, workload };
+        let round = ask(cluster, (policy, &gate), &pods, templates).await?;
         said.hear(&round);
         let question = Question { change: CHANGE.to_owned(), since: begun, pods: pods.clone(), reverts: false, broken: false };
         let asked = |open, message| Asked { workload: lower(id), open, message, pods: answers(&pods, &said) };
         let now = clock::now();
-        let Gate::Closed(Closed { message, .. }) = app::judge(&gate, &question, &pods, &said, now) else {
+        let Gate::Closed(Closed { message, .. }) = app::judge(&gate, &question, (&pods, templates), &said, now) else {
             return Ok(asked(true, format!("every pod of {id} that counts says yes")));
         };
         let passed = length(begun, now);
@@ -120,8 +121,9 @@ fn policy_of<'a>(seen: &'a Seen, workload: &Workload) -> Option<&'a Policy> {
     }
 }
 
-async fn ask(cluster: &Cluster, workload: &Workload, policy: &Policy, gate: &AppGate, pods: &[&Pod]) -> Result<Report, Failure> {
-    let visits: Vec<Visit> = pods.iter().filter(|pod| pod.reach.running).filter_map(|pod| place(pod, gate).ok()).collect();
+async fn ask(cluster: &Cluster, (policy, gate): (&Policy, &AppGate), pods: &[&Pod], templates: Templates<'_>) -> Result<Report, Failure> {
+    let workload = templates.workload;
+    let visits: Vec<Visit> = pods.iter().filter(|pod| pod.reach.running).filter_map(|pod| place(pod, gate, templates).ok()).collect();
     let begun = clock::now();
     let credentials = Credentials::read(&cluster.client, &cluster.namespace, gate, Allowed { read: true, insecure: false }).await;
     let credentials = credentials.map_err(|why| Failure::Api { what: format!("the pods of {} cannot be asked", workload.id), why })?;

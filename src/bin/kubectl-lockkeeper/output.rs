@@ -2,13 +2,16 @@
 
 use std::io::Write;
 
+use lockkeeper::core::is_format;
 use serde::Serialize;
 
 use crate::{Output, cluster::Failure};
 
 /// Writes a text to standard output; colours only where somebody sees them. Nobody listening any more is no failure.
 pub fn print(text: &str) {
-    let _ = write!(anstream::stdout(), "{text}");
+    // Names and words of others are in it.
+    let seen: String = text.chars().filter(|c| !is_format(*c)).collect();
+    let _ = write!(anstream::stdout(), "{seen}");
 }
 
 /// Writes data as JSON or YAML.

@@ -11,7 +11,7 @@ use crate::{
         conditions,
         gates::{answer::Answer, conversation::Conversation},
         governs::Standing,
-        volumes, whole_second,
+        plain, volumes, whole_second,
         world::{Namespace, Policy, WorkloadId},
     },
 };
@@ -74,6 +74,9 @@ impl Assessments<'_> {
             status.conditions.push(conditions::of_volumes(policy, &summary, self.now));
             status.volumes = summary.counts;
         }
+        for condition in &mut status.conditions {
+            condition.message = plain(&condition.message).into_owned();
+        }
         status
     }
 
@@ -87,7 +90,7 @@ impl Assessments<'_> {
             phase: found.phase,
             since: policy.status.attention.iter().find(same).map_or(whole_second(self.now), |before| before.since),
             reason: found.reason,
-            message: found.message.clone(),
+            message: plain(&found.message).into_owned(),
             hold: found.hold.clone(),
             changed: found.changed.clone(),
             answers: if found.asked { answers(self.namespace, &found.memory.app) } else { Vec::new() },
@@ -106,7 +109,7 @@ fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
             answer: reading.answer.as_str().to_owned(),
             since: Some(whole_second(reading.since)),
             words: match &reading.answer {
-                Answer::No(words) => words.clone(),
+                Answer::No(words) => plain(words).into_owned(),
                 other => other.trouble().unwrap_or_default(),
             },
         })

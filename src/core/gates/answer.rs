@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::OpenWhen;
+use crate::{api::OpenWhen, core::plain};
 
 /// At most so many characters of an app's own words are passed on.
 const WORDS_LIMIT: usize = 200;
@@ -98,10 +98,10 @@ pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     }
 }
 
-/// Somebody else's words, fit for a message: one line, not too long.
+/// Somebody else's words, fit for a message: plain, and not too long.
 pub fn limited(words: &str) -> String {
-    let plain = words.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut limited: String = plain.take(WORDS_LIMIT).collect();
+    let words = plain(words);
+    let mut limited: String = words.trim().chars().take(WORDS_LIMIT).collect();
     if words.trim().chars().count() > WORDS_LIMIT {
         limited.push('…');
     }

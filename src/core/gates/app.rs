@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     APP, Closed, Gate,
     answer::Answer,
-    conversation::{Conversation, Errand, Visit, place},
+    conversation::{Conversation, Errand, Templates, Visit, place},
     prepare, rank,
 };
 use crate::{
@@ -90,17 +90,17 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
     if let Some(closed) = unprepared {
         return Gate::Closed(closed);
     }
-    let nobody = tally(&gate, question, &pods, &found.memory.app, input.now).counts_nobody();
+    let nobody = tally(&gate, question, (&pods, input.templates()), &found.memory.app, input.now).counts_nobody();
     found.memory.app.nobody_since = nobody.then(|| found.memory.app.nobody_since.unwrap_or(input.now));
-    let verdict = judge(&gate, question, &pods, &found.memory.app, input.now);
-    if !pods.iter().any(|pod| pod.reach.running && place(pod, &gate).is_ok()) {
+    let verdict = judge(&gate, question, (&pods, input.templates()), &found.memory.app, input.now);
+    if !pods.iter().any(|pod| pod.reach.running && place(pod, &gate, input.templates()).is_ok()) {
         // Nobody can be asked, so there is no round to wait for.
         if let Gate::Closed(Closed { ask_again: Some(time), .. }) = &verdict {
             found.wake_at(*time);
         }
         return verdict;
     }
-    let due = due(&gate, &pods, &found.memory.app);
+    let due = due(input, &gate, &pods, &found.memory.app);
     let calling = found.memory.app.calling.contains(&Errand::Ask);
     // What was said counts for as long as it would until the next round, however long the round took.
     let fresh = found.memory.app.round.is_some_and(|(_, ended)| later(ended, gate.period.length()) > input.now);
@@ -139,10 +139,10 @@ fn unseen(input: &Input) -> Option<Closed> {
 }
 
 /// When the next round is due; none: at once.
-fn due(gate: &AppGate, pods: &[&Pod], said: &Conversation) -> Option<Timestamp> {
+fn due(input: &Input, gate: &AppGate, pods: &[&Pod], said: &Conversation) -> Option<Timestamp> {
     let (begun, ended) = said.round?;
     let known = |pod: &&&Pod| said.readings.get(&pod.uid).is_some_and(|reading| reading.restarts == pod.restarts);
-    let unknown = |pod: &&Pod| pod.reach.running && !known(&pod) && place(pod, gate).is_ok();
+    let unknown = |pod: &&Pod| pod.reach.running && !known(&pod) && place(pod, gate, input.templates()).is_ok();
     (!pods.iter().any(unknown)).then(|| later(begun, gate.period.length()).max(ended))
 }
 
@@ -154,7 +154,7 @@ fn call(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], due: Option<
     let app = &found.memory.app;
     let heard = |pod: &Pod| app.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
     let asked = pods.iter().filter(|pod| pod.reach.running && heard(pod).is_none_or(|reading| reading.not_before <= input.now));
-    let visits: Vec<Visit> = asked.filter_map(|pod| place(pod, gate).ok()).collect();
+    let visits: Vec<Visit> = asked.filter_map(|pod| place(pod, gate, input.templates()).ok()).collect();
     if visits.is_empty() {
         // Nobody can be asked now: those that hang have their pause, the others' watch tells when they can.
         let next = pods.iter().filter_map(|pod| heard(pod)).map(|reading| reading.not_before).filter(|time| *time > input.now).min();
@@ -164,8 +164,8 @@ fn call(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], due: Option<
 }
 
 /// What the pods said, taken together. How old it is, is not looked at.
-pub fn judge(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
-    verdict(gate, question, pods, &tally(gate, question, pods, said, now), said, now)
+pub fn judge(gate: &AppGate, question: &Question, asked: (&[&Pod], Templates), said: &Conversation, now: Timestamp) -> Gate {
+    verdict(gate, question, asked.0, &tally(gate, question, asked, said, now), said, now)
 }
 
 /// What the pods said, counted.
@@ -194,7 +194,13 @@ impl Tally<'_> {
     }
 }
 
-fn tally<'a>(gate: &AppGate, question: &Question, pods: &[&'a Pod], said: &'a Conversation, now: Timestamp) -> Tally<'a> {
+fn tally<'a>(
+    gate: &AppGate,
+    question: &Question,
+    (pods, templates): (&[&'a Pod], Templates),
+    said: &'a Conversation,
+    now: Timestamp,
+) -> Tally<'a> {
     let mut tally = Tally::default();
     for pod in pods {
         let known = said.readings.get(&pod.uid);
@@ -213,7 +219,7 @@ fn tally<'a>(gate: &AppGate, question: &Question, pods: &[&'a Pod], said: &'a Co
                 Answer::Missing(_) | Answer::Unusable(_) | Answer::Hangs(_) => {}
             },
             None if !pod.reach.running => {}
-            None => match place(pod, gate) {
+            None => match place(pod, gate, templates) {
                 Err(why) if counts => tally.silent.push((&pod.name, why)),
                 Err(_) => {}
                 Ok(_) => tally.unheard += 1,
@@ -341,9 +347,12 @@ pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
     let due = found.memory.app.verified.as_ref().map(|verified| later(verified.at, VERIFY_EVERY + spread(input.workload)));
     match due {
         Some(due) if due > input.now => found.wake_at(due),
-        _ => match candidates().find_map(|pod| place(pod, &gate).ok()) {
+        _ => match candidates().find_map(|pod| place(pod, &gate, input.templates()).ok()) {
             Some(visit) => found.call(input, Errand::Verify, "verify", &gate, vec![visit]),
-            None => found.unverified_gate = candidates().find_map(|pod| Some(format!("{}: {}", pod.name, place(pod, &gate).err()?))),
+            None => {
+                found.unverified_gate =
+                    candidates().find_map(|pod| Some(format!("{}: {}", pod.name, place(pod, &gate, input.templates()).err()?)))
+            }
         },
     }
     found.gate_asked = found.memory.app.verified.is_some();

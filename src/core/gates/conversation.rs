@@ -13,7 +13,7 @@ use crate::{
     api::{AppGate, Port},
     core::{
         later,
-        world::{DeclaredPort, Pod, Uid, WorkloadId},
+        world::{DeclaredPort, Namespace, Pod, Uid, Workload, WorkloadId},
     },
 };
 
@@ -168,31 +168,52 @@ pub struct Report {
     pub answers: Vec<Answer>,
 }
 
+/// Where the templates of a workload's pods are found.
+#[derive(Debug, Clone, Copy)]
+pub struct Templates<'a> {
+    /// The workload's namespace.
+    pub namespace: &'a Namespace,
+    /// The workload.
+    pub workload: &'a Workload,
+}
+
 /// Where a pod is asked.
 ///
 /// # Errors
 /// Says why it cannot be.
-pub fn place(pod: &Pod, gate: &AppGate) -> Result<Visit, String> {
+pub fn place(pod: &Pod, gate: &AppGate, templates: Templates) -> Result<Visit, String> {
     let reach = &pod.reach;
     if reach.host_network {
         return Err("it uses its node's network, where another program may listen on its port, so it is not asked".to_owned());
     }
     let address = reach.address.ok_or("it has no address yet")?;
-    let port = port(&reach.ports, gate.port.as_ref())?;
+    let own = templates.namespace.containers_of_template(templates.workload, pod);
+    let port = port(&reach.ports, own, gate.port.as_ref())?;
     Ok(Visit { pod: pod.uid.clone(), name: pod.name.clone(), restarts: pod.restarts, address: SocketAddr::new(address, port) })
 }
 
-fn port(declared: &[DeclaredPort], wanted: Option<&Port>) -> Result<u16, String> {
+/// `own` are the containers of the template: what admission added to the pod, a proxy say, is asked only by its number, or by a name that no
+/// container of the template has for a port.
+fn port(declared: &[DeclaredPort], own: &[Box<str>], wanted: Option<&Port>) -> Result<u16, String> {
     let found = match wanted {
         Some(Port::Number(number)) => declared.iter().find(|port| port.number == *number),
-        Some(Port::Name(name)) => declared.iter().find(|port| port.name.as_deref() == Some(name)),
+        Some(Port::Name(name)) => {
+            let named = || declared.iter().filter(|port| port.name.as_deref() == Some(name));
+            named().find(|port| own.contains(&port.container)).or_else(|| named().next())
+        }
         None => {
-            let mut of_first = declared.iter().filter(|port| port.of_first);
-            let only = of_first.next().filter(|_| of_first.next().is_none());
-            return only.map(|port| port.number).ok_or_else(|| {
-                let count = declared.iter().filter(|port| port.of_first).count();
-                format!("its first container declares {count} TCP ports, not one; say by gates.app.port which one is to be asked")
-            });
+            let first = own.first();
+            let of_first: Vec<_> = declared.iter().filter(|port| first.map_or(port.of_first, |name| port.container == *name)).collect();
+            return match of_first.as_slice() {
+                [only] => Ok(only.number),
+                several => {
+                    let name = first.map(|name| format!(" {name}")).unwrap_or_default();
+                    let count = several.len();
+                    Err(format!(
+                        "its first container{name} declares {count} TCP ports, not one; say by gates.app.port which one is to be asked"
+                    ))
+                }
+            };
         }
     };
     found.map(|port| port.number).ok_or_else(|| {

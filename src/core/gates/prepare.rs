@@ -59,7 +59,7 @@ pub fn ask(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: &m
     // Only when none takes new work is it worth asking whether they are done with what they have.
     let mut refused = None;
     for pod in pods.iter().filter(|pod| pod.reach.running) {
-        let Ok(visit) = place(pod, gate) else { continue };
+        let Ok(visit) = place(pod, gate, input.templates()) else { continue };
         let known = found.memory.app.prepared.get(&pod.uid).filter(|one| one.visit.restarts == visit.restarts);
         match known {
             None => {
@@ -88,7 +88,7 @@ pub fn drain(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: 
     }
     let mut visits = Vec::new();
     for pod in pods.iter().filter(|pod| pod.reach.running && pod.terminating.is_none()) {
-        let Ok(visit) = place(pod, gate) else { continue };
+        let Ok(visit) = place(pod, gate, input.templates()) else { continue };
         found.draining.insert(pod.uid.clone());
         let known = found.memory.app.prepared.get(&pod.uid).filter(|one| one.visit.restarts == visit.restarts);
         let due = known.map_or(input.now, |one| later(one.tried, if one.refused.is_some() { RETRY_EVERY } else { RENEW_EVERY }));

@@ -24,7 +24,9 @@ use crate::{
         storage::ClaimsOfPod,
         world::{ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet, Uid, Version, Workload, WorkloadId},
     },
-    workload::{self, DaemonSet, Deployment, StatefulSet, config_hash, controller, created, resource_version, template_digest, uid},
+    workload::{
+        self, DaemonSet, Deployment, StatefulSet, config_hash, containers, controller, created, resource_version, template_digest, uid,
+    },
 };
 
 /// A kind of object as it is watched.
@@ -185,6 +187,7 @@ impl Watched for ReplicaSets {
             config_hash: config_hash(template),
             // Old ones without pods are many.
             references: if replicas > 0 { of_template(template).into() } else { Arc::default() },
+            containers: if replicas > 0 { containers(template) } else { Arc::default() },
             replicas,
             name: meta.name.as_deref().unwrap_or_default().into(),
             created: created(meta),
@@ -223,6 +226,7 @@ impl Watched for ControllerRevisions {
             name: meta.name.as_deref().unwrap_or_default().into(),
             stateful_set: owner.uid.as_str().into(),
             references: of_template(template).into(),
+            containers: containers(template),
         })
     }
 }
@@ -329,6 +333,7 @@ struct ClaimBody {
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(default)]
 struct ContainerBody {
+    name: Box<str>,
     ports: Vec<PortBody>,
 }
 
@@ -344,9 +349,15 @@ impl PodSpecBody {
     fn ports(&self) -> Vec<DeclaredPort> {
         // A sidecar is an init container that stays.
         let containers = self.containers.iter().chain(&self.init_containers).enumerate();
-        let ports = containers.flat_map(|(number, container)| container.ports.iter().map(move |port| (number, port)));
-        let tcp = ports.filter(|(_, port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-        tcp.map(|(number, port)| DeclaredPort { number: port.container_port, name: port.name.clone(), of_first: number == 0 }).collect()
+        let ports = containers.flat_map(|(number, container)| container.ports.iter().map(move |port| (number, &container.name, port)));
+        let tcp = ports.filter(|(.., port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+        let declared = |(number, container, port): (usize, &Box<str>, &PortBody)| DeclaredPort {
+            number: port.container_port,
+            name: port.name.clone(),
+            container: container.clone(),
+            of_first: number == 0,
+        };
+        tcp.map(declared).collect()
     }
 }
 
