@@ -38,7 +38,8 @@ pub struct Events {
 
 impl Events {
     /// Starts the writer.
-    pub fn start(client: Client, metrics: Arc<Metrics>) -> (Self, tokio::task::JoinHandle<()>) {
+    /// Events say that this replica wrote them: its pod's name.
+    pub fn start(client: Client, metrics: Arc<Metrics>, replica: String) -> (Self, tokio::task::JoinHandle<()>) {
         let (queue, mut waiting) = mpsc::channel::<(String, Notice, Timestamp)>(QUEUE);
         let lost = metrics.clone();
         let task = tokio::spawn(async move {
@@ -47,7 +48,9 @@ impl Events {
                     // What is about an object of the cluster goes where kubectl looks for it.
                     let place = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
                     let events: Api<KubeEvent> = Api::namespaced(client.clone(), &place);
-                    if let Err(error) = within(events.create(&PostParams::default(), &event(&place, &notice, regarding, time))).await {
+                    if let Err(error) =
+                        within(events.create(&PostParams::default(), &event(&place, &notice, regarding, (time, &replica)))).await
+                    {
                         lost.event_lost();
                         tracing::debug!(%namespace, error = %error.sentence(), "an event could not be written");
                     }
@@ -100,7 +103,7 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
     std::iter::once(subject).chain(policy).collect()
 }
 
-fn event(namespace: &str, notice: &Notice, regarding: ObjectReference, time: Timestamp) -> KubeEvent {
+fn event(namespace: &str, notice: &Notice, regarding: ObjectReference, (time, replica): (Timestamp, &str)) -> KubeEvent {
     let on_policy = regarding.kind.as_deref() == Some("UpgradePolicy");
     let message = plain(&notice.message);
     let mut note = if on_policy { format!("{}: {message}", notice.subject) } else { message.into_owned() };
@@ -116,7 +119,7 @@ fn event(namespace: &str, notice: &Notice, regarding: ObjectReference, time: Tim
         reason: Some(notice.event.reason().to_owned()),
         regarding: Some(regarding),
         reporting_controller: Some("lockkeeper.dev/operator".to_owned()),
-        reporting_instance: Some("lockkeeper".to_owned()),
+        reporting_instance: Some(replica.to_owned()),
         type_: Some(if notice.event.is_warning() { "Warning" } else { "Normal" }.to_owned()),
         ..KubeEvent::default()
     };

@@ -102,7 +102,7 @@ async fn reconcile(
 ) {
     let (seen, mut sightings) = mpsc::channel(SIGHTINGS);
     let (done, mut completions) = mpsc::unbounded_channel();
-    let (events, writer) = Events::start(client.clone(), metrics.clone());
+    let (events, writer) = Events::start(client.clone(), metrics.clone(), settings.pod_name.clone());
     let warm = pending.clone();
     let reach = settings.reach();
     let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);

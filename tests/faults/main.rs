@@ -32,7 +32,7 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
     let (client, metrics) = (server.client(), Arc::new(Metrics::default()));
     let (seen, mut sightings) = mpsc::channel(1024);
     let (done, mut completions) = mpsc::unbounded_channel();
-    let (events, _) = Events::start(client.clone(), metrics.clone());
+    let (events, _) = Events::start(client.clone(), metrics.clone(), "lockkeeper-0".to_owned());
     let streams = Streams::start(client.clone(), &Reach::default(), seen, metrics.clone(), Pending::default());
     let index = Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::new("lockkeeper-system"));
     let (_leads, term) = tokio::sync::watch::channel(Term::undisputed(std::time::Duration::from_secs(3600)));

@@ -35,8 +35,11 @@ use crate::{
 
 /// Requests at once.
 const CONCURRENT: usize = 64;
-/// Of these, for one policy: one whose pods hang must not take the others' places.
+/// Of these, for one policy.
 const CONCURRENT_OF_POLICY: usize = 8;
+/// A policy gets one more while it has fewer than this part of those that are free, and its first while any is free. So policies whose pods
+/// hang leave places to the others: each gets the less, the more they are, and it takes some twenty of them to fill all.
+const SHARE_OF_FREE: usize = 8;
 
 /// Which change is asked about.
 const HOLD_HEADER: HeaderName = HeaderName::from_static("lockkeeper-hold");
@@ -47,8 +50,50 @@ const TTL_HEADER: HeaderName = HeaderName::from_static("lockkeeper-prepare-ttl")
 pub struct Asker {
     context: Arc<Context>,
     done: mpsc::UnboundedSender<Completion>,
-    all: Arc<Semaphore>,
-    of_policies: HashMap<(Uid, bool), Arc<Semaphore>>,
+    all: Arc<Places>,
+    of_policies: HashMap<Lane, Arc<Semaphore>>,
+}
+
+/// A policy, and whether its pods are asked or told something: what must be said in time does not wait behind pods that hang when they are
+/// asked.
+type Lane = (Uid, bool);
+
+/// The places of all requests: how many each lane has.
+#[derive(Default)]
+struct Places(watch::Sender<HashMap<Lane, usize>>);
+
+/// A place of this lane, until it is dropped.
+struct Place<'a>(&'a Places, Lane);
+
+impl Places {
+    async fn take(&self, lane: Lane) -> Place<'_> {
+        let mut changes = self.0.subscribe();
+        loop {
+            let taken = self.0.send_if_modified(|places| {
+                let own = places.get(&lane).copied().unwrap_or_default();
+                let free = CONCURRENT.saturating_sub(places.values().sum());
+                let may = own * SHARE_OF_FREE < free;
+                if may {
+                    places.insert(lane.clone(), own + 1);
+                }
+                may
+            });
+            if taken {
+                return Place(self, lane);
+            }
+            // It fails only when the sender is gone, which is here.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|places| match places.get_mut(&self.1) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(places.remove(&self.1)),
+        });
+    }
 }
 
 struct Context {
@@ -68,16 +113,15 @@ impl Asker {
         allowed: Allowed,
     ) -> Self {
         let context = Arc::new(Context { client, term, metrics, allowed });
-        Self { context, done, all: Arc::new(Semaphore::new(CONCURRENT)), of_policies: HashMap::new() }
+        Self { context, done, all: Arc::default(), of_policies: HashMap::new() }
     }
 
     /// Makes a call. What comes of it is told in any case.
     pub fn call(&mut self, namespace: &str, call: Call) {
         self.of_policies.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        // What must be said in time does not wait behind pods that hang when they are asked.
         let lane = (call.policy.clone(), matches!(call.errand, Errand::Ask | Errand::Verify));
-        let of_policy = self.of_policies.entry(lane).or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_OF_POLICY)));
-        let places = (of_policy.clone(), self.all.clone());
+        let of_policy = self.of_policies.entry(lane.clone()).or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_OF_POLICY)));
+        let places = (of_policy.clone(), self.all.clone(), lane);
         let (context, done, namespace) = (self.context.clone(), self.done.clone(), namespace.to_owned());
         tokio::spawn(async move {
             let uid = call.uid.clone();
@@ -88,13 +132,13 @@ impl Asker {
     }
 }
 
-async fn talk(context: &Context, (of_policy, all): (Arc<Semaphore>, Arc<Semaphore>), namespace: &str, call: Call) -> Report {
+async fn talk(context: &Context, (of_policy, all, lane): (Arc<Semaphore>, Arc<Places>, Lane), namespace: &str, call: Call) -> Report {
     let begun = clock::now();
     let credentials = Credentials::read(&context.client, namespace, &call.gate, context.allowed).await;
     let answers = match credentials {
         Ok(credentials) => {
             let visits = call.visits.iter().map(|visit| async {
-                let (_of_policy, _of_all) = (of_policy.acquire().await, all.acquire().await);
+                let (_of_policy, _of_all) = (of_policy.acquire().await, all.take(lane.clone()).await);
                 let answer = match context.term.borrow().may_act(clock::moment()) {
                     true => None,
                     false => Some(Answer::NotAsked("this replica of the operator no longer leads".to_owned())),
