@@ -125,7 +125,7 @@ pub fn judge(
     match wanted.filter(|_| !recreates) {
         Some(claim) if volumes.exclusive_claims != ExclusiveClaims::Report => found.recreate = Some(claim.reason()),
         Some(claim) if !workload.claims.recreates => {
-            let so = if claim.deadlocks() { "a rollout would wait for ever" } else { "a rollout may damage the data" };
+            let so = if claim.deadlocks() { "a rollout would deadlock" } else { "a rollout may damage the data" };
             found.dangers.push(Danger::ExclusiveClaim(format!(
                 "{}: {}: {so}. Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe",
                 workload.id,
