@@ -36,7 +36,7 @@ pub const FIELD_MANAGER: &str = "lockkeeper-plugin";
 const ATTEMPTS: usize = 10;
 
 /// Why a command cannot say anything, in a sentence.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
     /// The kubeconfig cannot be used.
     #[error("no cluster to talk to: {0}. Set KUBECONFIG, or give --kubeconfig and --context")]
@@ -144,13 +144,8 @@ impl Cluster {
     }
 
     async fn read_with(&self, policies: Vec<UpgradePolicy>) -> Result<Seen, Failure> {
-        let mut world = Namespace { name: self.namespace.as_str().into(), ..Namespace::default() };
-        for policy in &policies {
-            let policy = view_of(policy);
-            world.policies.insert(policy.name.clone(), policy);
-        }
         let (deployments, sets, daemons) = (self.list::<Deployments>(), self.list::<StatefulSets>(), self.list::<DaemonSets>());
-        let (deployments, sets, daemons, pods, replica_sets, revisions) = futures::try_join!(
+        let (deployments, stateful_sets, daemon_sets, pods, replica_sets, controller_revisions) = futures::try_join!(
             deployments,
             sets,
             daemons,
@@ -158,33 +153,14 @@ impl Cluster {
             self.list::<ReplicaSets>(),
             self.list::<ControllerRevisions>()
         )?;
-        for (_, workload) in deployments.into_iter().chain(sets).chain(daemons) {
-            world.workloads.insert(workload.id.clone(), workload);
-        }
-        world.pods = pods.into_iter().collect();
-        world.replica_sets = replica_sets.into_iter().filter_map(|(uid, set)| Some((uid, set?))).collect();
-        world.controller_revisions = revisions.into_iter().filter_map(|(uid, revision)| Some((uid, revision?))).collect();
-        Ok(Seen { world, policies })
+        let namespace = self.namespace.clone();
+        let objects = Objects { namespace, policies, deployments, stateful_sets, daemon_sets, pods, replica_sets, controller_revisions };
+        Ok(Seen::new(objects))
     }
 
-    async fn list<K: Watched>(&self) -> Result<Vec<(lockkeeper::core::world::Uid, K::View)>, Failure> {
+    async fn list<K: Watched>(&self) -> Result<Vec<Wire<K>>, Failure> {
         let api: Api<Wire<K>> = Api::namespaced(self.client.clone(), &self.namespace);
-        let all = api.list(&ListParams::default()).await.map_err(|error| failure(K::PLURAL, &error))?;
-        Ok(all.items.into_iter().map(|wire| (uid(&wire.metadata), K::view(&wire.metadata, wire.body))).collect())
-    }
-
-    /// The newest write of the ConfigMaps and Secrets that a workload reads by name. Their content is not looked at.
-    pub async fn newest_config_write(&self, workload: &Workload) -> Result<Option<Timestamp>, Failure> {
-        let mut newest = None;
-        for reference in workload.template.references.iter().filter(|reference| !reference.is_glob()) {
-            let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", &reference.kind.to_string()));
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
-            // Whoever may not read Secrets still may wait.
-            let Ok(Some(object)) = api.get_metadata_opt(&reference.name).await else { continue };
-            let writes = object.metadata.managed_fields.into_iter().flatten().filter_map(|entry| entry.time);
-            newest = writes.map(|time| time.0).chain(newest).max();
-        }
-        Ok(newest)
+        Ok(api.list(&ListParams::default()).await.map_err(|error| failure(K::PLURAL, &error))?.items)
     }
 
     /// The newest events about a workload, oldest first: when, reason and note.
@@ -314,7 +290,46 @@ pub fn pointer(annotation: &str) -> String {
     decision::pointer("/metadata/annotations", annotation)
 }
 
+/// The objects of a namespace, as they were read.
+pub struct Objects {
+    /// Its name.
+    pub namespace: String,
+    /// Its policies.
+    pub policies: Vec<UpgradePolicy>,
+    /// Its Deployments.
+    pub deployments: Vec<Wire<Deployments>>,
+    /// Its StatefulSets.
+    pub stateful_sets: Vec<Wire<StatefulSets>>,
+    /// Its DaemonSets.
+    pub daemon_sets: Vec<Wire<DaemonSets>>,
+    /// Its pods.
+    pub pods: Vec<Wire<Pods>>,
+    /// The ReplicaSets.
+    pub replica_sets: Vec<Wire<ReplicaSets>>,
+    /// The ControllerRevisions.
+    pub controller_revisions: Vec<Wire<ControllerRevisions>>,
+}
+
+fn views<K: Watched>(wires: Vec<Wire<K>>) -> impl Iterator<Item = (lockkeeper::core::world::Uid, K::View)> {
+    wires.into_iter().map(|wire| (uid(&wire.metadata), K::view(&wire.metadata, wire.body)))
+}
+
 impl Seen {
+    /// What the operator would see of these objects.
+    pub fn new(objects: Objects) -> Self {
+        let mut world = Namespace { name: objects.namespace.as_str().into(), ..Namespace::default() };
+        for policy in &objects.policies {
+            let policy = view_of(policy);
+            world.policies.insert(policy.name.clone(), policy);
+        }
+        let workloads = views(objects.deployments).chain(views(objects.stateful_sets)).chain(views(objects.daemon_sets));
+        world.workloads = workloads.map(|(_, workload)| (workload.id.clone(), workload)).collect();
+        world.pods = views(objects.pods).collect();
+        world.replica_sets = views(objects.replica_sets).filter_map(|(uid, set)| Some((uid, set?))).collect();
+        world.controller_revisions = views(objects.controller_revisions).filter_map(|(uid, revision)| Some((uid, revision?))).collect();
+        Self { world, policies: objects.policies }
+    }
+
     /// A workload of the namespace.
     pub fn workload(&self, id: &WorkloadId) -> Result<&Workload, Failure> {
         let not_found = || Failure::NotFound { workload: id.clone(), namespace: self.world.name.to_string() };
@@ -367,7 +382,8 @@ fn view_of(policy: &UpgradePolicy) -> Policy {
     }
 }
 
-fn failure(what: &str, error: &kube::Error) -> Failure {
+/// A kind that could not be read.
+pub fn failure(what: &str, error: &kube::Error) -> Failure {
     let hint = match error {
         kube::Error::Api(status) if status.code == 404 && what == "UpgradePolicies" => " (is Lockkeeper installed in this cluster?)",
         _ => "",

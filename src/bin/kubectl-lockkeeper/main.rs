@@ -17,6 +17,7 @@ mod style;
 mod undo;
 mod volumes;
 mod wait;
+mod watching;
 mod why;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};

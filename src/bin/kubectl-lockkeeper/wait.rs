@@ -22,14 +22,19 @@ use lockkeeper::{
     shell::clock,
 };
 
+use tokio::sync::watch;
+
 use crate::{
     cluster::{Cluster, Failure, Seen, lower},
     live::{Live, length},
+    watching::Watching,
     why::{since, waiting, why_held},
 };
 
-/// Between looks.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Without news, it is looked again after this long: time alone may change how things stand.
+const TICK: Duration = Duration::from_secs(1);
+/// News that come together are looked at together.
+const TOGETHER: Duration = Duration::from_millis(200);
 /// What is done, the operator has this long to take note of and to say in a status; where it is config, after the quiet time.
 const NOTICE: Duration = Duration::from_secs(2);
 
@@ -48,31 +53,52 @@ enum End {
 /// Waits for one workload, or for all that are governed.
 pub async fn run(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration) -> Result<ExitCode, Failure> {
     let mut live = Live::new();
+    let watching = Watching::new(cluster, only);
     tokio::select! {
-        end = wait(cluster, only, timeout, &mut live) => end,
+        end = wait(cluster, &watching, only, timeout, &mut live) => end,
+        never = watching.run() => match never {},
         // The line is cleared away also when somebody has waited long enough.
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
     }
 }
 
-async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, live: &mut Live) -> Result<ExitCode, Failure> {
+async fn wait(
+    cluster: &Cluster,
+    watching: &Watching<'_>,
+    only: Option<&WorkloadId>,
+    timeout: Duration,
+    live: &mut Live,
+) -> Result<ExitCode, Failure> {
     let begun = clock::now();
     let deadline = later(begun, timeout);
-    let mut known = false;
-    let mut ended_since = None;
+    let mut news = watching.news();
+    let (mut known, mut ended_since, mut seen) = (false, None, None);
     loop {
-        let look = match look(cluster, only).await {
-            Ok(look) => look,
-            // It was there a moment ago, and may be again: whoever waits in CI does not want to begin anew.
-            Err(Failure::Api { what, why }) if known => Look { unseen: Some(format!("{what}: {why}; trying again")), ..Look::default() },
-            Err(error) => return Err(error),
+        // Only the time since then is other than at the last look.
+        let fresh = news.has_changed().unwrap_or_default() || seen.is_none();
+        news.mark_unchanged();
+        if fresh {
+            seen = watching.seen();
+        }
+        let look = match &seen {
+            None if clock::now() < deadline => {
+                next(&mut news).await;
+                continue;
+            }
+            None => Look { unseen: Some("the API server has not answered yet".to_owned()), ..Look::default() },
+            Some(Ok(seen)) => look(cluster, watching, seen, only)?,
+            // It was there a moment ago, and may be there again: a wait in CI should not have to begin again.
+            Some(Err(Failure::Api { what, why })) if known => {
+                Look { unseen: Some(format!("{what}: {why}; trying again")), ..Look::default() }
+            }
+            Some(Err(error)) => return Err(error.clone()),
         };
         known = true;
         let now = clock::now();
         if let Some((end, why)) = look.ended {
             // The status may be of before what was done a moment ago: a freeze lifted, a rollout resumed.
             if now < later(*ended_since.get_or_insert(now), NOTICE).min(deadline) {
-                tokio::time::sleep(PAUSE).await;
+                next(&mut news).await;
                 continue;
             }
             live.clear();
@@ -80,23 +106,31 @@ async fn wait(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration, l
             return Ok(ExitCode::from(end as u8));
         }
         ended_since = None;
-        let Some((news, short)) = look.told(only.is_none(), now) else {
+        let Some((what, short)) = look.told(only.is_none(), now) else {
             live.clear();
             eprintln!("done");
             return Ok(ExitCode::SUCCESS);
         };
         let passed = length(begun, now);
-        live.say(&news, &format!("[{passed}] "), &short, now);
+        live.say(&what, &format!("[{passed}] "), &short, now);
         if now >= deadline {
             live.clear();
             let story = look
                 .waiting
                 .first()
                 .map_or_else(String::new, |one| format!("\nThe whole story: {}", cluster.command("why", &one.workload)));
-            eprintln!("not done within {passed}: {news}{story}");
+            eprintln!("not done within {passed}: {what}{story}");
             return Ok(ExitCode::from(End::TimedOut as u8));
         }
-        tokio::time::sleep(PAUSE).await;
+        next(&mut news).await;
+    }
+}
+
+/// Until there are news, or a moment has passed.
+async fn next(news: &mut watch::Receiver<()>) {
+    if tokio::time::timeout(TICK, news.changed()).await.is_ok() {
+        tokio::time::sleep(TOGETHER).await;
+        news.mark_changed();
     }
 }
 
@@ -165,18 +199,24 @@ impl Waiting {
     }
 }
 
-async fn look(cluster: &Cluster, only: Option<&WorkloadId>) -> Result<Look, Failure> {
-    let seen = cluster.read().await?;
+fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&WorkloadId>) -> Result<Look, Failure> {
     let workloads: Vec<_> = match only {
         Some(id) => vec![seen.workload(id)?],
         None => seen.governed().map(|(workload, _)| workload).collect(),
     };
     let mut found = Look::default();
     for workload in workloads {
-        let written = cluster.newest_config_write(workload).await?;
-        match judge(&seen, workload, written, clock::now()) {
+        let written = watching.newest_config_write(workload);
+        let judged = match written {
+            Some(written) => judge(seen, workload, written, clock::now()),
+            None => judge(seen, workload, None, clock::now()).and_then(|end| match end {
+                End::Done => Err("the config that it reads is being looked at".to_owned()),
+                end => Ok(end),
+            }),
+        };
+        match judged {
             Ok(end @ (End::Failed | End::Person)) => {
-                found.ended = Some((end, stands(cluster, &seen, workload, end)));
+                found.ended = Some((end, stands(cluster, seen, workload, end)));
                 return Ok(found);
             }
             Ok(_) => found.done += 1,

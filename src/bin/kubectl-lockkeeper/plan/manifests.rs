@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::Value;
 
+use super::yaml;
 use crate::cluster::Failure;
 
 /// What a folder is searched for, as kubectl does.
@@ -73,7 +74,7 @@ fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
 
 /// The objects of a text: YAML documents or JSON, lists taken apart.
 fn parse(source: &str, text: &str) -> Result<Vec<Manifest>, Failure> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+    let documents = yaml::documents(text).map_err(|error| {
         Failure::No(format!("{source} is neither YAML nor JSON: {}", error.to_string().lines().next().unwrap_or_default()))
     })?;
     let mut manifests = Vec::new();

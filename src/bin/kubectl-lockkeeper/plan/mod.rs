@@ -6,6 +6,7 @@ mod merge;
 mod outcome;
 mod report;
 mod world;
+mod yaml;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,0 +1,444 @@
+//! A namespace that is kept up to date by one watch for each kind that matters. What may be listed and not watched is listed now and then.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    pin::pin,
+    time::Duration,
+};
+
+use futures::{FutureExt, Stream, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::{NamespaceResourceScope, PartialObjectMeta},
+    runtime::watcher::{self, Config, Event, watcher},
+};
+use lockkeeper::{
+    api::{ConfigKind, UpgradePolicy, WorkloadKind},
+    core::world::{Workload, WorkloadId},
+    shell::views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::cluster::{Cluster, Failure, Objects, Seen, failure};
+
+/// Pause after a watch broke, doubled each time until it is the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// What may not be watched is listed this often.
+const BETWEEN_LISTS: Duration = Duration::from_secs(5);
+
+/// The kinds of a namespace, as their watches see them.
+pub struct Watching<'a> {
+    cluster: &'a Cluster,
+    only: Option<&'a WorkloadId>,
+    policies: Kept<UpgradePolicy>,
+    deployments: Kept<Wire<Deployments>>,
+    stateful_sets: Kept<Wire<StatefulSets>>,
+    daemon_sets: Kept<Wire<DaemonSets>>,
+    pods: Kept<Wire<Pods>>,
+    replica_sets: Kept<Wire<ReplicaSets>>,
+    controller_revisions: Kept<Wire<ControllerRevisions>>,
+    config_maps: Kept<PartialObjectMeta<ConfigMap>>,
+    secrets: Kept<PartialObjectMeta<Secret>>,
+    /// What pods read: only that is looked at.
+    read: RefCell<BTreeSet<(ConfigKind, String)>>,
+    news: watch::Sender<()>,
+}
+
+/// The objects of a kind.
+struct Kept<T> {
+    what: &'static str,
+    objects: RefCell<BTreeMap<String, T>>,
+    /// None until the first list is complete or refused.
+    state: RefCell<Option<Result<(), Failure>>>,
+}
+
+impl<'a> Watching<'a> {
+    /// Of a namespace; of one workload, only the kinds that matter to it.
+    pub fn new(cluster: &'a Cluster, only: Option<&'a WorkloadId>) -> Self {
+        Self {
+            cluster,
+            only,
+            policies: Kept::new("UpgradePolicies"),
+            deployments: Kept::new(Deployments::PLURAL),
+            stateful_sets: Kept::new(StatefulSets::PLURAL),
+            daemon_sets: Kept::new(DaemonSets::PLURAL),
+            pods: Kept::new(Pods::PLURAL),
+            replica_sets: Kept::new(ReplicaSets::PLURAL),
+            controller_revisions: Kept::new(ControllerRevisions::PLURAL),
+            config_maps: Kept::new("configmaps"),
+            secrets: Kept::new("secrets"),
+            read: RefCell::default(),
+            news: watch::Sender::new(()),
+        }
+    }
+
+    /// Whether a kind of workload matters.
+    fn matters(&self, kind: WorkloadKind) -> bool {
+        self.only.is_none_or(|only| only.kind == kind)
+    }
+
+    /// Watches, as long as it is polled.
+    pub async fn run(&self) -> Infallible {
+        let one = self.only.map(|only| format!("metadata.name={}", only.name));
+        let (all, one) = (Config::default(), one.map_or_else(Config::default, |field| Config::default().fields(&field)));
+        let mut watches = vec![self.follow(&self.policies, all.clone()).boxed_local(), self.follow(&self.pods, all.clone()).boxed_local()];
+        if self.matters(WorkloadKind::Deployment) {
+            watches.push(self.follow(&self.deployments, one.clone()).boxed_local());
+            watches.push(self.follow(&self.replica_sets, all.clone()).boxed_local());
+        }
+        if self.matters(WorkloadKind::StatefulSet) {
+            watches.push(self.follow(&self.stateful_sets, one.clone()).boxed_local());
+        }
+        if self.matters(WorkloadKind::DaemonSet) {
+            watches.push(self.follow(&self.daemon_sets, one).boxed_local());
+        }
+        if self.matters(WorkloadKind::StatefulSet) || self.matters(WorkloadKind::DaemonSet) {
+            watches.push(self.follow(&self.controller_revisions, all).boxed_local());
+        }
+        watches.push(self.follow_config(&self.config_maps, ConfigKind::ConfigMap).boxed_local());
+        watches.push(self.follow_config(&self.secrets, ConfigKind::Secret).boxed_local());
+        futures::future::select_all(watches).await.0
+    }
+
+    /// Tells when something has changed.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    /// The namespace; none while its lists are not complete.
+    ///
+    /// # Errors
+    /// Says what cannot be read just now.
+    pub fn seen(&self) -> Option<Result<Seen, Failure>> {
+        let of = |kind, state: Option<Result<(), Failure>>| if self.matters(kind) { state } else { Some(Ok(())) };
+        let states = [
+            self.policies.state(),
+            self.pods.state(),
+            of(WorkloadKind::Deployment, self.deployments.state()),
+            of(WorkloadKind::Deployment, self.replica_sets.state()),
+            of(WorkloadKind::StatefulSet, self.stateful_sets.state()),
+            of(WorkloadKind::StatefulSet, self.controller_revisions.state()),
+            of(WorkloadKind::DaemonSet, self.daemon_sets.state()),
+            of(WorkloadKind::DaemonSet, self.controller_revisions.state()),
+        ];
+        let states: Result<Vec<()>, Failure> = states.into_iter().collect::<Option<Vec<_>>>()?.into_iter().collect();
+        Some(states.map(|_| {
+            Seen::new(Objects {
+                namespace: self.cluster.namespace.clone(),
+                policies: self.policies.all(),
+                deployments: self.deployments.all(),
+                stateful_sets: self.stateful_sets.all(),
+                daemon_sets: self.daemon_sets.all(),
+                pods: self.pods.all(),
+                replica_sets: self.replica_sets.all(),
+                controller_revisions: self.controller_revisions.all(),
+            })
+        }))
+    }
+
+    /// The newest write of the ConfigMaps and Secrets that a workload reads by name; none before they were looked at. Their content is not read.
+    pub fn newest_config_write(&self, workload: &Workload) -> Option<Option<Timestamp>> {
+        let mut newest = None;
+        let mut known = true;
+        for reference in workload.template.references.iter().filter(|reference| !reference.is_glob()) {
+            if self.read.borrow_mut().insert((reference.kind, reference.name.clone())) {
+                known = false;
+            }
+            let (state, written) = match reference.kind {
+                ConfigKind::ConfigMap => (self.config_maps.state(), self.config_maps.written(&reference.name)),
+                ConfigKind::Secret => (self.secrets.state(), self.secrets.written(&reference.name)),
+            };
+            known &= state.is_some();
+            newest = newest.max(written);
+        }
+        if !known {
+            self.news.send_replace(());
+        }
+        known.then_some(newest)
+    }
+
+    async fn follow<T>(&self, kept: &Kept<T>, config: Config) -> Infallible
+    where
+        T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = kept.until_broken(watcher(api.clone(), config.clone()), &self.news).await;
+            pause = kept.after(error, pause, &self.news).await;
+        }
+    }
+
+    /// Watches the metadata of config that pods read. Who may not list it, may perhaps get what is read by its name; who may not do that either,
+    /// still may wait.
+    async fn follow_config<T>(&self, kept: &Kept<PartialObjectMeta<T>>, kind: ConfigKind) -> Infallible
+    where
+        T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        let api: Api<PartialObjectMeta<T>> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let names = || self.read.borrow().iter().filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect::<Vec<_>>();
+        let mut news = self.news.subscribe();
+        while names().is_empty() {
+            // The sender is ours, so this does not fail.
+            let _ = news.changed().await;
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = kept.until_broken(watcher(api.clone(), Config::default()), &self.news).await;
+            if !is_forbidden_list(&error) {
+                pause = kept.after(error, pause, &self.news).await;
+                continue;
+            }
+            for name in names() {
+                match api.get_opt(&name).await {
+                    Ok(Some(object)) => drop(kept.objects.borrow_mut().insert(name, object)),
+                    Ok(None) | Err(_) => drop(kept.objects.borrow_mut().remove(&name)),
+                }
+            }
+            kept.stands(Ok(()), &self.news);
+            tokio::time::sleep(BETWEEN_LISTS).await;
+        }
+    }
+}
+
+impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
+    fn new(what: &'static str) -> Self {
+        Self { what, objects: RefCell::default(), state: RefCell::default() }
+    }
+
+    fn state(&self) -> Option<Result<(), Failure>> {
+        self.state.borrow().clone()
+    }
+
+    fn all(&self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        self.objects.borrow().values().cloned().collect()
+    }
+
+    /// When an object was last written.
+    fn written(&self, name: &str) -> Option<Timestamp> {
+        self.objects.borrow().get(name)?.managed_fields().iter().filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
+    }
+
+    fn stands(&self, state: Result<(), Failure>, news: &watch::Sender<()>) {
+        *self.state.borrow_mut() = Some(state);
+        news.send_replace(());
+    }
+
+    /// Takes in what a watch sees, until it breaks.
+    async fn until_broken(&self, events: impl Stream<Item = watcher::Result<Event<T>>>, news: &watch::Sender<()>) -> watcher::Error {
+        let mut events = pin!(events);
+        let mut listed = BTreeMap::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(object)) => drop(listed.insert(object.name_any(), object)),
+                Ok(Event::InitDone) => {
+                    *self.objects.borrow_mut() = std::mem::take(&mut listed);
+                    self.stands(Ok(()), news);
+                }
+                Ok(Event::Apply(object)) => {
+                    self.objects.borrow_mut().insert(object.name_any(), object);
+                    news.send_replace(());
+                }
+                Ok(Event::Delete(object)) => {
+                    self.objects.borrow_mut().remove(&object.name_any());
+                    news.send_replace(());
+                }
+                Err(error) => return error,
+            }
+        }
+        watcher::Error::NoResourceVersion
+    }
+
+    /// What a broken watch means, and a pause before the kind is listed and watched again. The next pause, should that break at once.
+    async fn after(&self, error: watcher::Error, pause: Duration, news: &watch::Sender<()>) -> Duration {
+        let (trouble, pause, next) = match broken(self.what, &error) {
+            // What was seen stands, and a list makes it complete again.
+            Broken::Expired => (None, FIRST_PAUSE, FIRST_PAUSE),
+            Broken::NotWatchable => (None, BETWEEN_LISTS, FIRST_PAUSE),
+            Broken::Failed(trouble) => (Some(trouble), pause, LONGEST_PAUSE.min(pause * 2)),
+        };
+        if let Some(trouble) = trouble {
+            self.stands(Err(trouble), news);
+        }
+        tokio::time::sleep(pause).await;
+        next
+    }
+}
+
+/// Why a watch ended.
+#[derive(Debug)]
+enum Broken {
+    /// What it knows is too old to go on from.
+    Expired,
+    /// It may be listed, and not watched.
+    NotWatchable,
+    /// Why.
+    Failed(Failure),
+}
+
+fn broken(what: &str, error: &watcher::Error) -> Broken {
+    use watcher::Error as W;
+    match error {
+        W::WatchError(status) if status.code == 410 => Broken::Expired,
+        W::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 405) => Broken::NotWatchable,
+        W::InitialListFailed(error) | W::WatchStartFailed(error) | W::WatchFailed(error) => Broken::Failed(failure(what, error)),
+        W::WatchError(status) => Broken::Failed(Failure::Api { what: format!("cannot read {what}"), why: status.message.clone() }),
+        W::NoResourceVersion => Broken::NotWatchable,
+    }
+}
+
+fn is_forbidden_list(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc, sync::Arc, sync::Mutex};
+
+    use futures::stream;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn deployment(image: &str) -> Value {
+        json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "w", "resourceVersion": "1"},
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}},
+        })
+    }
+
+    fn status(code: u16) -> Value {
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "as it is", "reason": "Reason"})
+    }
+
+    /// An API server with one Deployment: what it answers to each list and each watch of Deployments, in turn. The last answer is repeated; a watch
+    /// that has nothing to say stays open.
+    fn server(lists: Vec<(u16, Value)>, watches: Vec<(u16, Vec<Value>)>) -> (Cluster, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+            let (watch, of_ours) = (query.contains("watch=true"), path.ends_with("/deployments"));
+            let (lists, watches, log) = (lists.clone(), watches.clone(), log.clone());
+            async move {
+                let word = if watch { "watch" } else { "list" };
+                let before = {
+                    let mut log = log.lock().unwrap();
+                    let before = log.iter().filter(|one| of_ours && *one == word).count();
+                    log.extend(of_ours.then(|| word.to_owned()));
+                    before
+                };
+                let empty = (200, json!({"metadata": {"resourceVersion": "1"}, "items": []}));
+                let (code, body) = match (watch, of_ours) {
+                    (false, true) => lists.get(before).or(lists.last()).unwrap().clone(),
+                    (false, false) => empty,
+                    (true, true) => {
+                        let (code, events) = watches.get(before).cloned().unwrap_or((200, Vec::new()));
+                        if events.is_empty() {
+                            std::future::pending::<()>().await;
+                        }
+                        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+                        return Ok::<_, std::convert::Infallible>(
+                            http::Response::builder().status(code).body(kube::client::Body::from(lines.into_bytes())).unwrap(),
+                        );
+                    }
+                    (true, false) => std::future::pending().await,
+                };
+                Ok(http::Response::builder().status(code).body(kube::client::Body::from(body.to_string().into_bytes())).unwrap())
+            }
+        });
+        (Cluster { client: kube::Client::new(service, "shop"), namespace: "shop".to_owned() }, asked)
+    }
+
+    fn list(image: &str) -> (u16, Value) {
+        (200, json!({"metadata": {"resourceVersion": "1"}, "items": [deployment(image)]}))
+    }
+
+    fn event(kind: &str, image: &str) -> Value {
+        json!({"type": kind, "object": deployment(image)})
+    }
+
+    /// Watches until the Deployment is as it is to be, or a kind cannot be read.
+    async fn watch_until(cluster: &Cluster, done: impl Fn(&Result<Seen, Failure>) -> bool) {
+        let watching = Watching::new(cluster, None);
+        let mut news = watching.news();
+        let seen = async {
+            while !watching.seen().as_ref().is_some_and(&done) {
+                let _ = news.changed().await;
+            }
+        };
+        tokio::select! {
+            () = seen => {}
+            never = watching.run() => match never {},
+            () = tokio::time::sleep(Duration::from_secs(60)) => panic!("it was not seen"),
+        }
+    }
+
+    fn runs(image: &'static str) -> impl Fn(&Result<Seen, Failure>) -> bool {
+        let digest = |image: &str| {
+            let wire: Wire<Deployments> = serde_json::from_value(deployment(image)).unwrap();
+            Deployments::view(&wire.metadata, wire.body).template.digest
+        };
+        let wanted = digest(image);
+        move |seen| seen.as_ref().is_ok_and(|seen| seen.world.workloads.values().any(|workload| workload.template.digest == wanted))
+    }
+
+    #[tokio::test]
+    async fn a_kind_is_listed_once_and_then_watched() {
+        let (cluster, asked) = server(vec![list("v1")], vec![(200, vec![event("MODIFIED", "v2")]), (200, vec![event("MODIFIED", "v3")])]);
+        watch_until(&cluster, runs("v3")).await;
+        assert_eq!(asked.lock().unwrap().iter().filter(|one| *one == "list").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_is_too_old_is_begun_again_with_a_list() {
+        let gone = json!({"type": "ERROR", "object": status(410)});
+        let (cluster, asked) = server(vec![list("v1"), list("v2")], vec![(200, vec![gone])]);
+        watch_until(&cluster, runs("v2")).await;
+        assert_eq!(asked.lock().unwrap().iter().filter(|one| *one == "list").count(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_watched_is_listed_again() {
+        let (cluster, asked) = server(vec![list("v1"), list("v2")], vec![(403, vec![status(403)]), (403, vec![status(403)])]);
+        watch_until(&cluster, runs("v2")).await;
+        assert_eq!(*asked.lock().unwrap(), ["list", "watch", "list"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_said_and_tried_again() {
+        let (cluster, _) = server(vec![(500, status(500)), list("v1")], Vec::new());
+        let said = Rc::new(RefCell::new(false));
+        let heard = said.clone();
+        watch_until(&cluster, move |seen| {
+            if let Err(why) = seen {
+                assert!(why.to_string().contains("cannot read deployments"), "{why}");
+                *heard.borrow_mut() = true;
+            }
+            runs("v1")(seen)
+        })
+        .await;
+        assert!(*said.borrow(), "a failure was seen before");
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_is_gone() {
+        let kept = Kept::<Wire<Deployments>>::new("deployments");
+        let wire = || serde_json::from_value::<Wire<Deployments>>(deployment("v1")).unwrap();
+        let sender = watch::Sender::new(());
+        let events = [Event::Init, Event::InitApply(wire()), Event::InitDone, Event::Delete(wire())];
+        assert!(kept.state().is_none());
+        kept.until_broken(stream::iter(events.map(Ok)), &sender).await;
+        assert!(kept.state().is_some_and(|state| state.is_ok()) && kept.all().is_empty());
+    }
+}
