@@ -54,7 +54,7 @@ pub fn is_format(c: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
-/// A time of day as messages give it.
+/// A time as messages give it: with its date and zone, since a message may be read days later.
 pub fn clock(time: Timestamp) -> String {
-    time.strftime("%H:%M:%S UTC").to_string()
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

@@ -1,20 +1,19 @@
 //! What the commands read of the cluster, in the words of the operator's core.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::Timestamp;
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{DynamicObject, ListParams, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
-    core::{ApiResource, GroupVersionKind},
+    core::{ApiResource, GroupVersionKind, NamespaceResourceScope},
 };
 use lockkeeper::{
-    api::{Attention, UpgradePolicy, WorkloadKind, marks, status::ATTENTION_LIMIT},
+    api::{Attention, Mode, UpgradePolicy, marks, status::ATTENTION_LIMIT},
     core::{
         decision,
         gates::windows::Windows,
-        governs::{GovernanceMark, check_spec},
+        governs::{GovernanceMark, Standing, check_spec, governance},
         rollout::progress,
         world::{Namespace, Pod, Policy, Workload, WorkloadId},
     },
@@ -28,7 +27,7 @@ use serde_json::{Value, json};
 
 pub use lockkeeper::core::hold::unmark::annotation;
 
-use crate::Connection;
+use crate::{connection::Connection, watching::Scope};
 
 /// The field manager of what the plugin writes. Not one that begins with `kubectl`: Flux undoes those.
 pub const FIELD_MANAGER: &str = "lockkeeper-plugin";
@@ -87,39 +86,11 @@ pub struct Seen {
     pub policies: Vec<UpgradePolicy>,
 }
 
-/// Reads `deployment/web` and the like.
-pub fn workload_id(text: &str) -> Result<WorkloadId, String> {
-    let how = "write KIND/NAME, such as deployment/web, statefulset/db or daemonset/agent";
-    let (kind, name) = text.split_once('/').ok_or(how)?;
-    let kind = match kind.to_ascii_lowercase().trim_end_matches(".apps").trim_end_matches('s') {
-        "deployment" | "deploy" => WorkloadKind::Deployment,
-        "statefulset" | "st" => WorkloadKind::StatefulSet,
-        "daemonset" | "d" => WorkloadKind::DaemonSet,
-        _ => return Err(how.to_owned()),
-    };
-    Ok(WorkloadId { kind, name: name.to_owned() })
-}
-
 impl Cluster {
     /// Connects as kubectl would.
     pub async fn connect(to: Connection) -> Result<Self, Failure> {
-        let options = KubeConfigOptions { context: to.context, cluster: to.cluster, user: to.user };
-        let no_cluster = |error: &dyn std::error::Error| Failure::NoCluster(with_causes(error));
-        let config = match to.kubeconfig {
-            Some(file) => {
-                let kubeconfig = Kubeconfig::read_from(file).map_err(|error| no_cluster(&error))?;
-                Ok(Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| no_cluster(&error))?)
-            }
-            None => Config::from_kubeconfig(&options).await,
-        };
-        // In a pod there is no kubeconfig, but a service account.
-        let mut config = config.or_else(|error| Config::incluster().map_err(|_| no_cluster(&error)))?;
-        if to.impersonate.is_some() {
-            config.auth_info.impersonate = to.impersonate;
-            config.auth_info.impersonate_groups = Some(to.impersonate_groups).filter(|groups| !groups.is_empty());
-        }
-        let namespace = to.namespace.unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
+        let (config, namespace) = to.config().await?;
+        let client = Client::try_from(config).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
         Ok(Self { client, namespace })
     }
 
@@ -153,14 +124,37 @@ impl Cluster {
             self.list::<ReplicaSets>(),
             self.list::<ControllerRevisions>()
         )?;
-        let namespace = self.namespace.clone();
-        let objects = Objects { namespace, policies, deployments, stateful_sets, daemon_sets, pods, replica_sets, controller_revisions };
-        Ok(Seen::new(objects))
+        let objects = Objects { policies, deployments, stateful_sets, daemon_sets, pods, replica_sets, controller_revisions };
+        Ok(Seen::new(&self.namespace, objects))
     }
 
     async fn list<K: Watched>(&self) -> Result<Vec<Wire<K>>, Failure> {
-        let api: Api<Wire<K>> = Api::namespaced(self.client.clone(), &self.namespace);
-        Ok(api.list(&ListParams::default()).await.map_err(|error| failure(K::PLURAL, &error))?.items)
+        self.list_with(false, &ListParams::default()).await
+    }
+
+    /// Workloads and policies alone.
+    pub async fn read_workloads(&self, scope: &Scope) -> Result<Objects, Failure> {
+        let wanted = scope.labels.as_ref().map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
+        let policies: Api<UpgradePolicy> = self.api(scope.all_namespaces);
+        let policies = async {
+            Ok::<_, Failure>(policies.list(&ListParams::default()).await.map_err(|error| failure("UpgradePolicies", &error))?.items)
+        };
+        let (policies, deployments, stateful_sets, daemon_sets) = futures::try_join!(
+            policies,
+            self.list_with::<Deployments>(scope.all_namespaces, &wanted),
+            self.list_with::<StatefulSets>(scope.all_namespaces, &wanted),
+            self.list_with::<DaemonSets>(scope.all_namespaces, &wanted)
+        )?;
+        Ok(Objects { policies, deployments, stateful_sets, daemon_sets, ..Objects::default() })
+    }
+
+    /// A kind, in this namespace or in all.
+    fn api<K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, all: bool) -> Api<K> {
+        if all { Api::all(self.client.clone()) } else { Api::namespaced(self.client.clone(), &self.namespace) }
+    }
+
+    async fn list_with<K: Watched>(&self, all: bool, wanted: &ListParams) -> Result<Vec<Wire<K>>, Failure> {
+        Ok(self.api::<Wire<K>>(all).list(wanted).await.map_err(|error| failure(K::PLURAL, &error))?.items)
     }
 
     /// The newest events about a workload, oldest first: when, reason and note.
@@ -290,10 +284,9 @@ pub fn pointer(annotation: &str) -> String {
     decision::pointer("/metadata/annotations", annotation)
 }
 
-/// The objects of a namespace, as they were read.
+/// The objects of a namespace, or of all, as they were read.
+#[derive(Default)]
 pub struct Objects {
-    /// Its name.
-    pub namespace: String,
     /// Its policies.
     pub policies: Vec<UpgradePolicy>,
     /// Its Deployments.
@@ -315,9 +308,9 @@ fn views<K: Watched>(wires: Vec<Wire<K>>) -> impl Iterator<Item = (lockkeeper::c
 }
 
 impl Seen {
-    /// What the operator would see of these objects.
-    pub fn new(objects: Objects) -> Self {
-        let mut world = Namespace { name: objects.namespace.as_str().into(), ..Namespace::default() };
+    /// What the operator would see of a namespace with these objects.
+    pub fn new(namespace: &str, objects: Objects) -> Self {
+        let mut world = Namespace { name: namespace.into(), ..Namespace::default() };
         for policy in &objects.policies {
             let policy = view_of(policy);
             world.policies.insert(policy.name.clone(), policy);
@@ -330,16 +323,38 @@ impl Seen {
         Self { world, policies: objects.policies }
     }
 
+    /// The same of each namespace that has policies or workloads among these objects.
+    pub fn by_namespace(objects: Objects) -> Vec<Self> {
+        fn place<K: kube::ResourceExt>(all: Vec<K>, into: &mut BTreeMap<String, Objects>, field: impl Fn(&mut Objects) -> &mut Vec<K>) {
+            for one in all {
+                field(into.entry(one.namespace().unwrap_or_default()).or_default()).push(one);
+            }
+        }
+        let mut found = BTreeMap::new();
+        place(objects.policies, &mut found, |objects| &mut objects.policies);
+        place(objects.deployments, &mut found, |objects| &mut objects.deployments);
+        place(objects.stateful_sets, &mut found, |objects| &mut objects.stateful_sets);
+        place(objects.daemon_sets, &mut found, |objects| &mut objects.daemon_sets);
+        found.into_iter().map(|(namespace, objects)| Self::new(&namespace, objects)).collect()
+    }
+
     /// A workload of the namespace.
     pub fn workload(&self, id: &WorkloadId) -> Result<&Workload, Failure> {
         let not_found = || Failure::NotFound { workload: id.clone(), namespace: self.world.name.to_string() };
         self.world.workloads.get(id).ok_or_else(not_found)
     }
 
-    /// The workloads that a policy governs, each with its policy's name.
-    pub fn governed(&self) -> impl Iterator<Item = (&Workload, String)> {
-        let governed = self.world.workloads.values().filter(|workload| workload.labels.contains_key(marks::GOVERNED));
-        governed.map(|workload| (workload, GovernanceMark::on(workload).map_or_else(|| "-".to_owned(), |mark| mark.policy)))
+    /// The workloads that a policy governs or observes, each with its policy's name.
+    pub fn governed(&self) -> Vec<(&Workload, String)> {
+        let governance = governance(&self.world);
+        let of = |workload: &Workload| match governance.standings.get(&workload.id) {
+            _ if workload.labels.contains_key(marks::GOVERNED) => {
+                Some(GovernanceMark::on(workload).map_or_else(|| "-".to_owned(), |mark| mark.policy))
+            }
+            Some(Standing::Governed(policy, spec)) if spec.mode == Mode::Observe => Some(policy.name.clone()),
+            _ => None,
+        };
+        self.world.workloads.values().filter_map(|workload| Some((workload, of(workload)?))).collect()
     }
 
     /// What a policy's status says of a workload; none if it is up to date.

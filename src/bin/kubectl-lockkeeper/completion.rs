@@ -20,8 +20,8 @@ use kube::{
 };
 
 use crate::{
-    Connection,
     cluster::{Cluster, Failure},
+    connection::Connection,
     output,
 };
 
@@ -133,14 +133,23 @@ fn candidates(current: &OsStr, mut names: Vec<String>) -> Vec<CompletionCandidat
 
 /// Asks the cluster that the line names. Who cannot be asked in time has no names: a completion says nothing of failures.
 fn look_up(ask: impl AsyncFnOnce(Cluster) -> Vec<String>) -> Vec<String> {
+    let path = |flag: &str| on_line(&[flag]).map(PathBuf::from);
+    let given = std::env::args().any(|word| word == "--insecure-skip-tls-verify");
     let connection = Connection {
         namespace: on_line(&["-n", "--namespace"]),
         context: on_line(&["--context"]),
         cluster: on_line(&["--cluster"]),
         user: on_line(&["--user"]),
-        kubeconfig: on_line(&["--kubeconfig"]).map(PathBuf::from),
+        kubeconfig: path("--kubeconfig"),
+        server: on_line(&["-s", "--server"]),
+        tls_server_name: on_line(&["--tls-server-name"]),
+        insecure_skip_tls_verify: given,
+        certificate_authority: path("--certificate-authority"),
+        client_certificate: path("--client-certificate"),
+        client_key: path("--client-key"),
+        token: on_line(&["--token"]),
         impersonate: on_line(&["--as"]),
-        impersonate_groups: Vec::new(),
+        ..Connection::default()
     };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
     let names = async {

@@ -86,6 +86,28 @@ pub fn length(from: Timestamp, to: Timestamp) -> String {
     words.join(" ")
 }
 
+/// A length of time as kubectl writes ages in tables.
+pub fn age(from: Timestamp, to: Timestamp) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    const YEAR: i64 = 365 * DAY;
+    let seconds = to.duration_since(from).as_secs().max(0);
+    let (large, small) = match seconds {
+        ..120 => return format!("{seconds}s"),
+        120..600 => ((MINUTE, "m"), Some((1, "s"))),
+        600..10_800 => ((MINUTE, "m"), None),
+        10_800..28_800 => ((HOUR, "h"), Some((MINUTE, "m"))),
+        28_800..172_800 => ((HOUR, "h"), None),
+        172_800..691_200 => ((DAY, "d"), Some((HOUR, "h"))),
+        691_200..63_072_000 => ((DAY, "d"), None),
+        _ => ((YEAR, "y"), Some((DAY, "d"))),
+    };
+    let rest = small.map(|(unit, name)| (seconds % large.0 / unit, name)).filter(|(number, _)| *number > 0);
+    let rest = rest.map_or_else(String::new, |(number, name)| format!("{number}{name}"));
+    format!("{}{}{rest}", seconds / large.0, large.1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +128,25 @@ mod tests {
             let from = Timestamp::UNIX_EPOCH;
             let to = Timestamp::from_second(seconds).unwrap();
             assert_eq!(length(from, to), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn ages_are_written_as_kubectl_writes_them() {
+        let (minute, hour, day) = (60, 3600, 86_400);
+        for (seconds, expected) in [
+            (-1, "0s"),
+            (119, "119s"),
+            (2 * minute, "2m"),
+            (5 * minute + 10, "5m10s"),
+            (45 * minute, "45m"),
+            (3 * hour + 10 * minute, "3h10m"),
+            (30 * hour, "30h"),
+            (3 * day + 2 * hour, "3d2h"),
+            (10 * day, "10d"),
+            (800 * day, "2y70d"),
+        ] {
+            assert_eq!(age(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap()), expected, "{seconds}");
         }
     }
 

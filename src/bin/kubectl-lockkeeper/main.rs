@@ -7,7 +7,9 @@ mod change;
 mod cluster;
 mod completion;
 mod confirm;
+mod connection;
 mod live;
+mod named;
 mod output;
 mod plan;
 mod release;
@@ -15,18 +17,22 @@ mod revisions;
 mod status;
 mod style;
 mod undo;
+mod version;
 mod volumes;
 mod wait;
 mod watching;
 mod why;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::{CompleteEnv, engine::ArgValueCompleter};
-use lockkeeper::core::world::WorkloadId;
 
-use crate::cluster::{Cluster, Failure};
+use crate::{
+    cluster::{Cluster, Failure},
+    connection::Connection,
+    named::{ChangeArguments, WorkloadArgument},
+};
 
 /// See what Lockkeeper holds and why, let it through or take it back, and wait for upgrades to be really done.
 #[derive(Parser)]
@@ -43,45 +49,19 @@ struct Arguments {
     command: Command,
 }
 
-/// Which cluster, namespace and user.
-#[derive(Args)]
-struct Connection {
-    /// The namespace; without it, that of the context
-    #[arg(short, long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::namespaces), help_heading = "Cluster")]
-    namespace: Option<String>,
-    /// The context of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", add = ArgValueCompleter::new(completion::contexts), help_heading = "Cluster")]
-    context: Option<String>,
-    /// The cluster of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
-    cluster: Option<String>,
-    /// The user of the kubeconfig
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
-    user: Option<String>,
-    /// The kubeconfig file; without it, KUBECONFIG or ~/.kube/config
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
-    kubeconfig: Option<PathBuf>,
-    /// The user to impersonate
-    #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
-    impersonate: Option<String>,
-    /// A group to impersonate; may be given several times
-    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "impersonate", help_heading = "Cluster")]
-    impersonate_groups: Vec<String>,
-}
-
 #[derive(Subcommand)]
 enum Command {
     /// One line for each governed workload of a namespace
     #[command(after_help = "Examples:
   kubectl lockkeeper status -n shop
-  kubectl lockkeeper status -n shop -o wide     # with the messages
+  kubectl lockkeeper status -A -o wide          # of all namespaces, with the messages
+  kubectl lockkeeper status -n shop -l app=web -w
   kubectl lockkeeper status -n shop -o json | jq -r '.[] | select(.phase == \"Held\").workload'
 
 Needs: view, and lockkeeper-view, which goes with it")]
     Status {
-        /// How to write it
-        #[arg(short, long, value_enum, default_value = "table")]
-        output: Output,
+        #[command(flatten)]
+        status: status::StatusArguments,
     },
     /// The whole story of one workload: what it waits for, and what would let it through
     #[command(after_help = "Examples:
@@ -107,10 +87,10 @@ Needs: view. Who may not read events is told all but those")]
 
 Needs: view")]
     Wait {
-        /// Such as deployment/web
-        #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id, required_unless_present = "all", conflicts_with = "all")]
+        /// Such as deployment/web, deployment web, or web
+        #[arg(value_name = "KIND/NAME", num_args = 1..=2, required_unless_present = "all", conflicts_with = "all")]
         #[arg(add = ArgValueCompleter::new(completion::workloads))]
-        workload: Option<WorkloadId>,
+        workload: Vec<String>,
         /// All governed workloads of the namespace
         #[arg(long)]
         all: bool,
@@ -162,10 +142,17 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
     /// right to patch the workload.
     #[command(after_help = "Examples:
   kubectl lockkeeper approve deployment/web -n shop     # shows what waits, and approves that
-  kubectl lockkeeper approve deployment/web 7 -n shop   # this change or none")]
+  kubectl lockkeeper approve deployment/web 7 -n shop   # this change or none
+  kubectl lockkeeper approve --all -n shop              # all that wait; asks first")]
     Approve {
         #[command(flatten)]
-        change: ChangeArguments,
+        change: Option<ChangeArguments>,
+        /// All changes of the namespace that wait for an approval. Shows them, and asks first
+        #[arg(long, conflicts_with = "words", required_unless_present = "words")]
+        all: bool,
+        /// With --all: do not ask
+        #[arg(short, long, requires = "all")]
+        yes: bool,
     },
     /// Let the change that waits through now, past every gate and freeze
     ///
@@ -252,6 +239,17 @@ Needs: view, and the right to patch the workload")]
         /// Which shell, or kubectl
         shell: completion::Target,
     },
+    /// Print the versions of this program, the operator and the API server
+    #[command(after_help = "Examples:
+  kubectl lockkeeper version
+  kubectl lockkeeper version -o json | jq -r .client
+
+Needs: list on Deployments in all namespaces, to tell of the operator; without it, that is left unknown")]
+    Version {
+        /// How to write it
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: Output,
+    },
     /// Answers kubectl_complete-lockkeeper
     #[command(name = "__complete", hide = true)]
     Complete {
@@ -259,25 +257,6 @@ Needs: view, and the right to patch the workload")]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<std::ffi::OsString>,
     },
-}
-
-/// Which workload.
-#[derive(Args)]
-struct WorkloadArgument {
-    /// Such as deployment/web
-    #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id, add = ArgValueCompleter::new(completion::workloads))]
-    workload: WorkloadId,
-}
-
-/// Which change of which workload.
-#[derive(Args)]
-struct ChangeArguments {
-    /// Such as deployment/web
-    #[arg(value_name = "KIND/NAME", value_parser = cluster::workload_id, add = ArgValueCompleter::new(completion::workloads))]
-    workload: WorkloadId,
-    /// The change's id; refused if another one waits by now. Without it, the one that waits
-    #[arg(value_name = "ID")]
-    id: Option<String>,
 }
 
 /// How a list is written.
@@ -317,22 +296,34 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
                 .await
                 .map_err(|error| Failure::No(format!("cannot complete: {error}")));
         }
+        // It tells of itself without a cluster too.
+        Command::Version { output } => return version::run(Cluster::connect(arguments.connection).await, output).await,
         _ => {}
     }
     let named = arguments.connection.namespace.clone();
     let cluster = Cluster::connect(arguments.connection).await?;
     match arguments.command {
-        Command::Status { output } => status::run(&cluster, output).await,
-        Command::Why { workload, output } => why::run(&cluster, &workload.workload, output).await,
-        Command::Ask { workload, timeout, output } => ask::run(&cluster, &workload.workload, timeout, output).await,
-        Command::Wait { workload, timeout, .. } => wait::run(&cluster, workload.as_ref(), timeout).await,
+        Command::Status { status } => status::run(&cluster, &status).await,
+        Command::Why { workload, output } => why::run(&cluster, &workload.find(&cluster).await?, output).await,
+        Command::Ask { workload, timeout, output } => ask::run(&cluster, &workload.find(&cluster).await?, timeout, output).await,
+        Command::Wait { workload, timeout, .. } if workload.is_empty() => wait::run(&cluster, None, timeout).await,
+        Command::Wait { workload, timeout, .. } => wait::run(&cluster, Some(&named::find(&workload, &cluster).await?), timeout).await,
         Command::Plan { plan } => plan::run(&cluster, &plan).await,
-        Command::Approve { change } => approve::run(&cluster, &change.workload, change.id.as_deref()).await,
-        Command::Bypass { change, yes } => bypass::run(&cluster, &change.workload, change.id.as_deref(), yes).await,
-        Command::Undo { workload, to_revision, dry_run } => undo::run(&cluster, &workload.workload, to_revision, dry_run).await,
-        Command::Release { workload, yes } => release::run(&cluster, &workload.workload, yes).await,
+        Command::Approve { change: None, yes, .. } => approve::all(&cluster, yes).await,
+        Command::Approve { change: Some(change), .. } => {
+            let (workload, id) = change.find(&cluster).await?;
+            approve::run(&cluster, &workload, id.as_deref()).await
+        }
+        Command::Bypass { change, yes } => {
+            let (workload, id) = change.find(&cluster).await?;
+            bypass::run(&cluster, &workload, id.as_deref(), yes).await
+        }
+        Command::Undo { workload, to_revision, dry_run } => {
+            undo::run(&cluster, &workload.find(&cluster).await?, to_revision, dry_run).await
+        }
+        Command::Release { workload, yes } => release::run(&cluster, &workload.find(&cluster).await?, yes).await,
         Command::Volumes { list, verb } => volumes::run(&cluster, named.as_deref(), list, verb).await,
-        Command::Completion { .. } | Command::Complete { .. } => Ok(ExitCode::SUCCESS),
+        Command::Completion { .. } | Command::Complete { .. } | Command::Version { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use crate::{
     cluster::{Cluster, Failure, Seen, lower},
     live::{Live, length},
-    watching::Watching,
+    watching::{Scope, Watching},
     why::{since, waiting, why_held},
 };
 
@@ -53,7 +53,7 @@ enum End {
 /// Waits for one workload, or for all that are governed.
 pub async fn run(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration) -> Result<ExitCode, Failure> {
     let mut live = Live::new();
-    let watching = Watching::new(cluster, only);
+    let watching = Watching::new(cluster, Scope { only: only.cloned(), ..Scope::default() });
     tokio::select! {
         end = wait(cluster, &watching, only, timeout, &mut live) => end,
         never = watching.run() => match never {},
@@ -202,7 +202,7 @@ impl Waiting {
 fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&WorkloadId>) -> Result<Look, Failure> {
     let workloads: Vec<_> = match only {
         Some(id) => vec![seen.workload(id)?],
-        None => seen.governed().map(|(workload, _)| workload).collect(),
+        None => seen.governed().into_iter().map(|(workload, _)| workload).collect(),
     };
     let mut found = Look::default();
     for workload in workloads {
@@ -392,13 +392,13 @@ mod tests {
             (
                 vec![waits("web", Some(("7", Some("ann"))))],
                 false,
-                "deployment/web is held (change 7 by ann since 13:46:40 UTC): no window is open",
+                "deployment/web is held (change 7 by ann since 1970-01-12 13:46:40 UTC): no window is open",
                 "deployment/web held 3m 12s: WindowClosed (change 7 by ann): no window is open",
             ),
             (
                 vec![waits("web", Some(("c-1a2b3c4d", None))), waits("api", None)],
                 true,
-                "3 of 5 done; deployment/web waits (change c-1a2b3c4d since 13:46:40 UTC): no window is open; and 1 more",
+                "3 of 5 done; deployment/web waits (change c-1a2b3c4d since 1970-01-12 13:46:40 UTC): no window is open; and 1 more",
                 "3 of 5 done; deployment/web waits 3m 12s: WindowClosed (change c-1a2b3c4d): no window is open; and 1 more",
             ),
             (vec![waits("api", None)], false, "deployment/api: no window is open", "deployment/api: no window is open"),

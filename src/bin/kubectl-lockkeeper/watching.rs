@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, future::LocalBoxFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
@@ -22,7 +22,7 @@ use lockkeeper::{
     shell::views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::cluster::{Cluster, Failure, Objects, Seen, failure};
 
@@ -32,10 +32,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// What may not be watched is listed this often.
 const BETWEEN_LISTS: Duration = Duration::from_secs(5);
 
-/// The kinds of a namespace, as their watches see them.
+/// What is watched.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// All namespaces, instead of that of the cluster's connection.
+    pub all_namespaces: bool,
+    /// One workload, and the kinds that matter to it.
+    pub only: Option<WorkloadId>,
+    /// Workloads with these labels.
+    pub labels: Option<String>,
+    /// Only workloads and policies: neither pods nor revisions nor config.
+    pub only_workloads: bool,
+}
+
+/// Objects as their watches see them.
 pub struct Watching<'a> {
     cluster: &'a Cluster,
-    only: Option<&'a WorkloadId>,
+    scope: Scope,
     policies: Kept<UpgradePolicy>,
     deployments: Kept<Wire<Deployments>>,
     stateful_sets: Kept<Wire<StatefulSets>>,
@@ -53,17 +66,18 @@ pub struct Watching<'a> {
 /// The objects of a kind.
 struct Kept<T> {
     what: &'static str,
-    objects: RefCell<BTreeMap<String, T>>,
+    /// By namespace and name.
+    objects: RefCell<BTreeMap<(String, String), T>>,
     /// None until the first list is complete or refused.
     state: RefCell<Option<Result<(), Failure>>>,
 }
 
 impl<'a> Watching<'a> {
-    /// Of a namespace; of one workload, only the kinds that matter to it.
-    pub fn new(cluster: &'a Cluster, only: Option<&'a WorkloadId>) -> Self {
+    /// Watches nothing before it is run.
+    pub fn new(cluster: &'a Cluster, scope: Scope) -> Self {
         Self {
             cluster,
-            only,
+            scope,
             policies: Kept::new("UpgradePolicies"),
             deployments: Kept::new(Deployments::PLURAL),
             stateful_sets: Kept::new(StatefulSets::PLURAL),
@@ -80,29 +94,34 @@ impl<'a> Watching<'a> {
 
     /// Whether a kind of workload matters.
     fn matters(&self, kind: WorkloadKind) -> bool {
-        self.only.is_none_or(|only| only.kind == kind)
+        self.scope.only.as_ref().is_none_or(|only| only.kind == kind)
     }
 
     /// Watches, as long as it is polled.
     pub async fn run(&self) -> Infallible {
-        let one = self.only.map(|only| format!("metadata.name={}", only.name));
-        let (all, one) = (Config::default(), one.map_or_else(Config::default, |field| Config::default().fields(&field)));
-        let mut watches = vec![self.follow(&self.policies, all.clone()).boxed_local(), self.follow(&self.pods, all.clone()).boxed_local()];
-        if self.matters(WorkloadKind::Deployment) {
-            watches.push(self.follow(&self.deployments, one.clone()).boxed_local());
-            watches.push(self.follow(&self.replica_sets, all.clone()).boxed_local());
+        let all = Config::default();
+        let mut workloads = Config::default();
+        if let Some(only) = &self.scope.only {
+            workloads = workloads.fields(&format!("metadata.name={}", only.name));
         }
-        if self.matters(WorkloadKind::StatefulSet) {
-            watches.push(self.follow(&self.stateful_sets, one.clone()).boxed_local());
+        if let Some(labels) = &self.scope.labels {
+            workloads = workloads.labels(labels);
         }
-        if self.matters(WorkloadKind::DaemonSet) {
-            watches.push(self.follow(&self.daemon_sets, one).boxed_local());
-        }
-        if self.matters(WorkloadKind::StatefulSet) || self.matters(WorkloadKind::DaemonSet) {
-            watches.push(self.follow(&self.controller_revisions, all).boxed_local());
-        }
-        watches.push(self.follow_config(&self.config_maps, ConfigKind::ConfigMap).boxed_local());
-        watches.push(self.follow_config(&self.secrets, ConfigKind::Secret).boxed_local());
+        let matters = |kind| self.matters(kind);
+        let with_pods = !self.scope.only_workloads;
+        let revisions = with_pods && (matters(WorkloadKind::StatefulSet) || matters(WorkloadKind::DaemonSet));
+        let watches: [(bool, LocalBoxFuture<'_, Infallible>); 9] = [
+            (true, self.follow(&self.policies, all.clone()).boxed_local()),
+            (matters(WorkloadKind::Deployment), self.follow(&self.deployments, workloads.clone()).boxed_local()),
+            (matters(WorkloadKind::StatefulSet), self.follow(&self.stateful_sets, workloads.clone()).boxed_local()),
+            (matters(WorkloadKind::DaemonSet), self.follow(&self.daemon_sets, workloads).boxed_local()),
+            (with_pods, self.follow(&self.pods, all.clone()).boxed_local()),
+            (with_pods && matters(WorkloadKind::Deployment), self.follow(&self.replica_sets, all.clone()).boxed_local()),
+            (revisions, self.follow(&self.controller_revisions, all).boxed_local()),
+            (with_pods, self.follow_config(&self.config_maps, ConfigKind::ConfigMap).boxed_local()),
+            (with_pods, self.follow_config(&self.secrets, ConfigKind::Secret).boxed_local()),
+        ];
+        let watches = watches.into_iter().filter_map(|(wanted, following)| wanted.then_some(following));
         futures::future::select_all(watches).await.0
     }
 
@@ -111,35 +130,38 @@ impl<'a> Watching<'a> {
         self.news.subscribe()
     }
 
-    /// The namespace; none while its lists are not complete.
+    /// What was seen; none while the first lists are not complete.
     ///
     /// # Errors
     /// Says what cannot be read just now.
-    pub fn seen(&self) -> Option<Result<Seen, Failure>> {
+    pub fn objects(&self) -> Option<Result<Objects, Failure>> {
         let of = |kind, state: Option<Result<(), Failure>>| if self.matters(kind) { state } else { Some(Ok(())) };
+        let more = |state: Option<Result<(), Failure>>| if self.scope.only_workloads { Some(Ok(())) } else { state };
         let states = [
             self.policies.state(),
-            self.pods.state(),
             of(WorkloadKind::Deployment, self.deployments.state()),
-            of(WorkloadKind::Deployment, self.replica_sets.state()),
             of(WorkloadKind::StatefulSet, self.stateful_sets.state()),
-            of(WorkloadKind::StatefulSet, self.controller_revisions.state()),
             of(WorkloadKind::DaemonSet, self.daemon_sets.state()),
-            of(WorkloadKind::DaemonSet, self.controller_revisions.state()),
+            more(self.pods.state()),
+            more(of(WorkloadKind::Deployment, self.replica_sets.state())),
+            more(of(WorkloadKind::StatefulSet, self.controller_revisions.state())),
+            more(of(WorkloadKind::DaemonSet, self.controller_revisions.state())),
         ];
         let states: Result<Vec<()>, Failure> = states.into_iter().collect::<Option<Vec<_>>>()?.into_iter().collect();
-        Some(states.map(|_| {
-            Seen::new(Objects {
-                namespace: self.cluster.namespace.clone(),
-                policies: self.policies.all(),
-                deployments: self.deployments.all(),
-                stateful_sets: self.stateful_sets.all(),
-                daemon_sets: self.daemon_sets.all(),
-                pods: self.pods.all(),
-                replica_sets: self.replica_sets.all(),
-                controller_revisions: self.controller_revisions.all(),
-            })
+        Some(states.map(|_| Objects {
+            policies: self.policies.all(),
+            deployments: self.deployments.all(),
+            stateful_sets: self.stateful_sets.all(),
+            daemon_sets: self.daemon_sets.all(),
+            pods: self.pods.all(),
+            replica_sets: self.replica_sets.all(),
+            controller_revisions: self.controller_revisions.all(),
         }))
+    }
+
+    /// The same of one namespace.
+    pub fn seen(&self) -> Option<Result<Seen, Failure>> {
+        Some(self.objects()?.map(|objects| Seen::new(&self.cluster.namespace, objects)))
     }
 
     /// The newest write of the ConfigMaps and Secrets that a workload reads by name; none before they were looked at. Their content is not read.
@@ -151,8 +173,8 @@ impl<'a> Watching<'a> {
                 known = false;
             }
             let (state, written) = match reference.kind {
-                ConfigKind::ConfigMap => (self.config_maps.state(), self.config_maps.written(&reference.name)),
-                ConfigKind::Secret => (self.secrets.state(), self.secrets.written(&reference.name)),
+                ConfigKind::ConfigMap => (self.config_maps.state(), self.config_maps.written(&self.cluster.namespace, &reference.name)),
+                ConfigKind::Secret => (self.secrets.state(), self.secrets.written(&self.cluster.namespace, &reference.name)),
             };
             known &= state.is_some();
             newest = newest.max(written);
@@ -167,10 +189,17 @@ impl<'a> Watching<'a> {
     where
         T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
-        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let api: Api<T> = match self.scope.all_namespaces {
+            true => Api::all(self.cluster.client.clone()),
+            false => Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace),
+        };
         let mut pause = FIRST_PAUSE;
         loop {
+            let begun = Instant::now();
             let error = kept.until_broken(watcher(api.clone(), config.clone()), &self.news).await;
+            if begun.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
             pause = kept.after(error, pause, &self.news).await;
         }
     }
@@ -196,9 +225,11 @@ impl<'a> Watching<'a> {
                 continue;
             }
             for name in names() {
-                match api.get_opt(&name).await {
-                    Ok(Some(object)) => drop(kept.objects.borrow_mut().insert(name, object)),
-                    Ok(None) | Err(_) => drop(kept.objects.borrow_mut().remove(&name)),
+                let found = api.get_opt(&name).await.ok().flatten();
+                let key = (self.cluster.namespace.clone(), name);
+                match found {
+                    Some(object) => drop(kept.objects.borrow_mut().insert(key, object)),
+                    None => drop(kept.objects.borrow_mut().remove(&key)),
                 }
             }
             kept.stands(Ok(()), &self.news);
@@ -224,8 +255,14 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     }
 
     /// When an object was last written.
-    fn written(&self, name: &str) -> Option<Timestamp> {
-        self.objects.borrow().get(name)?.managed_fields().iter().filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
+    fn written(&self, namespace: &str, name: &str) -> Option<Timestamp> {
+        self.objects
+            .borrow()
+            .get(&(namespace.to_owned(), name.to_owned()))?
+            .managed_fields()
+            .iter()
+            .filter_map(|entry| Some(entry.time.as_ref()?.0))
+            .max()
     }
 
     fn stands(&self, state: Result<(), Failure>, news: &watch::Sender<()>) {
@@ -240,17 +277,17 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(object)) => drop(listed.insert(object.name_any(), object)),
+                Ok(Event::InitApply(object)) => drop(listed.insert(key(&object), object)),
                 Ok(Event::InitDone) => {
                     *self.objects.borrow_mut() = std::mem::take(&mut listed);
                     self.stands(Ok(()), news);
                 }
                 Ok(Event::Apply(object)) => {
-                    self.objects.borrow_mut().insert(object.name_any(), object);
+                    self.objects.borrow_mut().insert(key(&object), object);
                     news.send_replace(());
                 }
                 Ok(Event::Delete(object)) => {
-                    self.objects.borrow_mut().remove(&object.name_any());
+                    self.objects.borrow_mut().remove(&key(&object));
                     news.send_replace(());
                 }
                 Err(error) => return error,
@@ -263,7 +300,7 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     async fn after(&self, error: watcher::Error, pause: Duration, news: &watch::Sender<()>) -> Duration {
         let (trouble, pause, next) = match broken(self.what, &error) {
             // What was seen stands, and a list makes it complete again.
-            Broken::Expired => (None, FIRST_PAUSE, FIRST_PAUSE),
+            Broken::Cut => (None, pause, LONGEST_PAUSE.min(pause * 2)),
             Broken::NotWatchable => (None, BETWEEN_LISTS, FIRST_PAUSE),
             Broken::Failed(trouble) => (Some(trouble), pause, LONGEST_PAUSE.min(pause * 2)),
         };
@@ -275,11 +312,15 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     }
 }
 
+fn key(object: &impl ResourceExt) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
 /// Why a watch ended.
 #[derive(Debug)]
 enum Broken {
-    /// What it knows is too old to go on from.
-    Expired,
+    /// The connection is gone, or what it knows is too old to go on from: it is listed again.
+    Cut,
     /// It may be listed, and not watched.
     NotWatchable,
     /// Why.
@@ -289,9 +330,10 @@ enum Broken {
 fn broken(what: &str, error: &watcher::Error) -> Broken {
     use watcher::Error as W;
     match error {
-        W::WatchError(status) if status.code == 410 => Broken::Expired,
+        W::WatchError(status) if status.code == 410 => Broken::Cut,
+        W::WatchFailed(_) => Broken::Cut,
         W::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 405) => Broken::NotWatchable,
-        W::InitialListFailed(error) | W::WatchStartFailed(error) | W::WatchFailed(error) => Broken::Failed(failure(what, error)),
+        W::InitialListFailed(error) | W::WatchStartFailed(error) => Broken::Failed(failure(what, error)),
         W::WatchError(status) => Broken::Failed(Failure::Api { what: format!("cannot read {what}"), why: status.message.clone() }),
         W::NoResourceVersion => Broken::NotWatchable,
     }
@@ -370,7 +412,7 @@ mod tests {
 
     /// Watches until the Deployment is as it is to be, or a kind cannot be read.
     async fn watch_until(cluster: &Cluster, done: impl Fn(&Result<Seen, Failure>) -> bool) {
-        let watching = Watching::new(cluster, None);
+        let watching = Watching::new(cluster, Scope::default());
         let mut news = watching.news();
         let seen = async {
             while !watching.seen().as_ref().is_some_and(&done) {
@@ -412,7 +454,7 @@ mod tests {
     async fn what_may_not_be_watched_is_listed_again() {
         let (cluster, asked) = server(vec![list("v1"), list("v2")], vec![(403, vec![status(403)]), (403, vec![status(403)])]);
         watch_until(&cluster, runs("v2")).await;
-        assert_eq!(*asked.lock().unwrap(), ["list", "watch", "list"]);
+        assert_eq!(asked.lock().unwrap()[..3], ["list", "watch", "list"]);
     }
 
     #[tokio::test]

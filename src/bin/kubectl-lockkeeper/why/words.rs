@@ -192,7 +192,7 @@ mod tests {
     fn a_held_change_reads_like_an_explanation() {
         let mut story = named("deployment/web");
         (story.policy, story.phase, story.reason) = (Some("shop".to_owned()), Some(Phase::Held), Some(Reason::ApprovalRequired));
-        story.message = "changed by ann, held since 13:46:40 UTC: not approved yet".to_owned();
+        story.message = "changed by ann, held since 1970-01-12 13:46:40 UTC: not approved yet".to_owned();
         story.change = Some(Waiting {
             id: "7".to_owned(),
             by: Some("ann".to_owned()),
@@ -204,7 +204,7 @@ mod tests {
         let text = plain(&story);
         for part in [
             "A change of it is held (ApprovalRequired): not approved yet.",
-            "Change 7 was made by ann and waits since 13:46:40 UTC (3m 12s).",
+            "Change 7 was made by ann and waits since 1970-01-12 13:46:40 UTC (3m 12s).",
             "Its pods run on as they were",
             "It goes on by itself once this gate is open: approval; then its pods are asked.",
             "approval  closed: because",
