@@ -355,6 +355,9 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     if matches!(progress, Progress::UnderWay(_) | Progress::Unobserved) {
         keep_drained(input, &outcome, found);
     }
+    if input.spec.mode == Mode::Observe {
+        hold::observed::tell(input, progress, found);
+    }
     if found.phase == Phase::UpToDate && input.spec.needs_holds() && !marking::holdable(workload) {
         let why = match workload.id.kind {
             WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
@@ -368,7 +371,6 @@ fn assess_free(input: &Input, found: &mut Assessment) {
 /// What was said about a change that waits no more is void, and pods that are no longer to be ended may work.
 fn tidy_conversation(input: &Input, found: &mut Assessment) {
     if let Some(gate) = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref())
-        && input.spec.mode != Mode::Observe
         && !input.workload.deleting
     {
         gates::app::verify(input, gate, found);

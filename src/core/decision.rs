@@ -373,6 +373,8 @@ pub enum Event {
     PrepareTimedOut,
     /// A changed template rolls although it should have been held.
     HoldMissed,
+    /// A changed template rolls that would have been held if its policy did not only observe.
+    WouldHold,
     /// What a held workload runs cannot start again: something that it reads is missing.
     RunningRevisionBroken,
     /// The policy that holds a change went with the CRD.

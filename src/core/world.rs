@@ -497,6 +497,8 @@ pub struct Memory {
     pub hold_of_nothing: bool,
     /// When a held template was changed again in nothing but annotations, within the last hour, and in which.
     pub volatile: Vec<(Timestamp, Vec<Box<str>>)>,
+    /// Its policy only observes, and its template changed: without that it would have been held.
+    pub would_hold: bool,
     /// The gate that keeps a change waiting, and since when.
     pub gate: Option<(Reason, Timestamp)>,
     /// Since when what it runs cannot start again.

@@ -530,7 +530,8 @@ async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
     assert_eq!(plugin(&["wait", "--all"]).0, Some(0));
     let (code, text) = plugin(&["why", "deployment/nobody"]);
     assert!(code == Some(1) && text.contains("there is no Deployment/nobody"), "{text}");
-    assert!(plugin(&["why", "nonsense"]).1.contains("such as deployment/web"));
+    assert!(plugin(&["why", "nonsense"]).1.contains("there is no Deployment, StatefulSet or DaemonSet nonsense"));
+    assert!(plugin(&["why", "pod/web"]).1.contains("deployment/web, sts/db, web"));
 }
 
 #[tokio::test]

@@ -105,6 +105,26 @@ async fn config_hash(shop: &Shop, kind: &str, name: &str) -> Value {
 }
 
 #[tokio::test]
+async fn p16_the_plugin_approves_all_changes_of_a_namespace() {
+    let _operator = operator();
+    let shop = Shop::gated("plugin-approve-all").await;
+    let approver = Person::new(&shop, "approver", &["lockkeeper-approver"]);
+    says(&approver.plugin(&shop, &["approve", "--all", "--yes"]), true, &["No change in namespace"]);
+    for (kind, name, place) in both() {
+        shop.guarded(kind, &name).await;
+        shop.kubectl(&["set", "image", &place, "app=other:v2"]);
+        shop.waits(kind, &name, "ApprovalRequired").await;
+    }
+    let shown = ["deployment/web-deployment", "statefulset/web-statefulset", "other:v1 -> other:v2", "These 2 changes", "--yes"];
+    says(&approver.plugin(&shop, &["approve", "--all"]), false, &shown);
+    let counts = ["deployment/web-deployment: Approved", "statefulset/web-statefulset: Approved", "the approval of approver"];
+    says(&approver.plugin(&shop, &["approve", "--all", "--yes"]), true, &counts);
+    for (kind, name, _) in both() {
+        shop.all_run(kind, &name, "other:v2", 2).await;
+    }
+}
+
+#[tokio::test]
 async fn p7_p16_the_plugin_approves_the_change_that_waits_and_no_other() {
     let _operator = operator();
     let shop = Shop::gated("plugin-approve").await;
@@ -119,7 +139,7 @@ async fn p7_p16_the_plugin_approves_the_change_that_waits_and_no_other() {
         let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"].as_str().unwrap().to_owned();
 
         // Neither the one before, nor by somebody without the verb.
-        let refused = [&format!("change {old} is not the one that waits"), &format!("that is {id}, made by dev")];
+        let refused = [&format!("change {old} of {place} is not the one that is waiting"), &format!("that is {id}, made by dev")];
         says(&approver.plugin(&shop, &["approve", place, &old]), false, &refused.map(String::as_str));
         says(&dev.plugin(&shop, &["approve", place]), false, &["needs verb approve on upgradepolicies.lockkeeper.dev"]);
         assert_eq!(shop.is_held(kind, name).await, id);
@@ -135,7 +155,7 @@ async fn p7_p16_the_plugin_approves_the_change_that_waits_and_no_other() {
             "freeze",
         ];
         says(&said, true, &shown);
-        says(&approver.plugin(&shop, &["approve", place, &id]), true, &["approved already, by approver"]);
+        says(&approver.plugin(&shop, &["approve", place, &id]), true, &["already approved, by approver"]);
         shop.patch("UpgradePolicy", "shop", json!({"spec": {"mode": "Enforce"}})).await;
         shop.all_run(kind, name, "other:v3", 2).await;
         shop.is_free(kind, name).await;
@@ -153,7 +173,7 @@ async fn p16_the_plugin_puts_another_approval_in_place_of_the_authors_own() {
     for (kind, name, place) in both() {
         shop.guarded(kind, &name).await;
         author.set_image(&shop, &place, "v2");
-        says(&author.plugin(&shop, &["approve", &place]), true, &["still waits for approval: approved by author, who made the change"]);
+        says(&author.plugin(&shop, &["approve", &place]), true, &["still waiting for approval: approved by author, who made the change"]);
         says(&other.plugin(&shop, &["approve", &place]), true, &["counts as the approval of other"]);
         shop.all_run(kind, &name, "other:v2", 2).await;
     }
@@ -179,13 +199,17 @@ async fn p16_the_plugin_bypasses_every_gate_once_it_is_meant() {
         shop.kubectl(&["set", "image", place, "app=other:v2"]);
         let id = shop.waits(kind, name, "Frozen").await["hold"]["id"].as_str().unwrap().to_owned();
         says(&on_call.plugin(&shop, &["bypass", place]), false, &["past every gate", "no terminal", "--yes"]);
-        says(&on_call.plugin(&shop, &["bypass", place, "1", "--yes"]), false, &["change 1 is not the one that waits"]);
+        says(
+            &on_call.plugin(&shop, &["bypass", place, "1", "--yes"]),
+            false,
+            &[&format!("change 1 of {place} is not the one that is waiting")],
+        );
         says(&approver.plugin(&shop, &["bypass", place, "--yes"]), false, &["needs verb bypass on upgradepolicies.lockkeeper.dev"]);
         assert_eq!(shop.is_held(kind, name).await, id);
         says(
             &on_call.plugin(&shop, &["bypass", place, &id, "--yes"]),
             true,
-            &["is let through", "bypass of oncall", "kubectl lockkeeper wait"],
+            &["is released", "bypass of oncall", "kubectl lockkeeper wait"],
         );
         assert_eq!(mark(&shop.get(kind, name).await, "hold"), None, "the hold goes in the same write");
         shop.all_run(kind, name, "other:v2", 2).await;
@@ -281,7 +305,7 @@ async fn the_plugin_undoes_a_rollout_and_leaves_the_config_as_it_is() {
         manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
         shop.apply(&manifest);
         shop.done(kind, &name).await;
-        says(&plugin(&shop, &["undo", &place]), false, &["no revision before that differs in more than the config"]);
+        says(&plugin(&shop, &["undo", &place]), false, &["no earlier revision with another template"]);
         shop.kubectl(&["set", "image", &place, "app=other:v2"]);
         shop.all_run(kind, &name, "other:v2", 2).await;
     }
@@ -292,11 +316,11 @@ async fn the_plugin_undoes_a_rollout_and_leaves_the_config_as_it_is() {
         shop.rolled(name, 2).await;
         shop.done(kind, name).await;
         let hash = config_hash(&shop, kind, name).await;
-        says(&plugin(&shop, &["undo", place, "--to-revision", "9"]), false, &["no revision 9", "there are 1, 2, 3"]);
+        says(&plugin(&shop, &["undo", place, "--to-revision", "9"]), false, &["no revision 9", "the revisions 1, 2, 3 are kept"]);
         says(
             &plugin(&shop, &["undo", place, "--to-revision", "2"]),
             false,
-            &["the template of revision 2 already", "its ConfigMap or Secret"],
+            &["already has the template of revision 2", "its ConfigMap or Secret"],
         );
         // Past the revision that differs in the config alone.
         says(&plugin(&shop, &["undo", place]), true, &["the template of revision 1", "It rolls now"]);
@@ -305,7 +329,7 @@ async fn the_plugin_undoes_a_rollout_and_leaves_the_config_as_it_is() {
         shop.up_to_date_one(name).await;
     }
     shop.kubectl(&["rollout", "pause", "deployment/web-deployment"]);
-    says(&plugin(&shop, &["undo", "deployment/web-deployment"]), false, &["it is paused", "kubectl rollout resume"]);
+    says(&plugin(&shop, &["undo", "deployment/web-deployment"]), false, &["paused: true", "kubectl rollout resume"]);
 
     // A DaemonSet, as kubectl does.
     let mut agent = shop.manifest("DaemonSet", "agent", "v1");
@@ -329,7 +353,7 @@ async fn p6_an_undo_of_what_is_rolled_out_is_a_change_and_held() {
         shop.approve(kind, &name, "other:v2").await;
         shop.marked(kind, &name).await;
         let before = shop.pods(&name).await;
-        says(&plugin(&shop, &["undo", &place]), true, &["held like any other, with id", "kubectl lockkeeper approve"]);
+        says(&plugin(&shop, &["undo", &place]), true, &["held like any other, with the id", "kubectl lockkeeper approve"]);
         shop.waits(kind, &name, "ApprovalRequired").await;
         assert_eq!(shop.pods(&name).await, before);
         says(&plugin(&shop, &["approve", &place]), true, &["other:v2 -> other:v1"]);
@@ -358,10 +382,10 @@ async fn p10_the_plugin_releases_what_a_policy_left_behind() {
         let (name, place) = (&name, &place);
         shop.patiently("the marks go", || shop.get(kind, name), |object| mark(object, "hold-changes").is_none()).await;
         shop.is_held(kind, name).await;
-        says(&on_call.plugin(&shop, &["approve", place]), false, &["no policy holds it any more", "kubectl lockkeeper release"]);
+        says(&on_call.plugin(&shop, &["approve", place]), false, &["no policy holds it any longer", "kubectl lockkeeper release"]);
         says(&dev.plugin(&shop, &["release", place, "--yes"]), false, &["needs verb bypass"]);
         says(&on_call.plugin(&shop, &["release", place]), false, &["No policy holds", "--yes"]);
-        says(&on_call.plugin(&shop, &["release", place, "--yes"]), true, &["is let through", "other:v1 -> other:v2"]);
+        says(&on_call.plugin(&shop, &["release", place, "--yes"]), true, &["is released", "other:v1 -> other:v2"]);
         shop.all_run(kind, name, "other:v2", 2).await;
         assert_eq!(mark(&shop.get(kind, name).await, "hold"), None);
     }
@@ -384,8 +408,8 @@ async fn p10_the_plugin_releases_what_an_uninstalled_lockkeeper_left_behind_excl
         let gone = || async { plugin(&shop, &["bypass", place]) };
         let said = eventually("admission lets go", gone, |said| said.text.contains("not in force")).await;
         says(&said, false, &["Nothing was changed", "kubectl lockkeeper release"]);
-        says(&plugin(&shop, &["release", place]), false, &["its marks would be taken off", "--yes"]);
-        says(&plugin(&shop, &["release", place, "--yes"]), true, &["nothing holds its template any more"]);
+        says(&plugin(&shop, &["release", place]), false, &["Its marks would be removed from", "--yes"]);
+        says(&plugin(&shop, &["release", place, "--yes"]), true, &["nothing holds its template any longer"]);
         shop.all_run(kind, name, "other:v2", 2).await;
         let object = shop.get(kind, name).await;
         let texts = [&object["metadata"]["annotations"], &object["metadata"]["labels"]].map(Value::to_string);

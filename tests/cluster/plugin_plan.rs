@@ -78,8 +78,8 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
             &format!("{place} would be held (policy shop)"),
             "containers[app].image: other:v1 -> other:v2",
             "containers[app].env[B].name: removed",
-            "waits for approval: somebody with the verb approve has to approve it",
-            "2 pods stay as they are until then",
+            "waits for approval: a user with the verb approve has to approve it",
+            "2 pods keep running until then",
         ];
         has(&ran, 10, &says);
         assert!(!ran.out.contains("not-to-be-shown"), "{}", ran.out);
@@ -90,12 +90,8 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         shop.apply(&manifest("v2", &["A"]));
         let id = shop.is_held(kind, name).await;
         has(&plan(&shop, &[manifest("v2", &["A"])], &["--exit-code"]), 0, &["Nothing would happen"]);
-        has(
-            &plan(&shop, &[manifest("v3", &["A"])], &[]),
-            0,
-            &[&format!("takes the place of the held change {id}"), "other:v1 -> other:v3"],
-        );
-        has(&plan(&shop, &[manifest("v1", &["A", "B"])], &[]), 0, &[&format!("held change {id} is withdrawn"), "none of them ends"]);
+        has(&plan(&shop, &[manifest("v3", &["A"])], &[]), 0, &[&format!("replaces the held change {id}"), "other:v1 -> other:v3"]);
+        has(&plan(&shop, &[manifest("v1", &["A", "B"])], &[]), 0, &[&format!("held change {id} is withdrawn"), "no pod terminates"]);
     }
 }
 
@@ -152,7 +148,7 @@ async fn the_plugin_plans_changes_of_config_by_the_keys_that_are_read() {
     has(
         &plan(&shop, &[config_map("old", "new")], &["--exit-code"]),
         0,
-        &["Its change (other) is read by no workload", "Nothing would happen"],
+        &["No workload reads what changes in it (other)", "Nothing would happen"],
     );
 
     let found = planned(&shop, &[config_map("new", "old")]);
@@ -189,7 +185,7 @@ async fn the_plugin_plans_a_change_of_the_policy_itself() {
     let found = planned(&shop, &[gated.clone(), shop.manifest("Deployment", "web", "v2"), shop.manifest("Deployment", "new", "v1")]);
     outcome(&found, "upgradepolicy/shop", "Create");
     let roll = outcome(&found, "deployment/web", "Roll");
-    assert!(roll["because"].to_string().contains("apply the policy first"), "{roll:#}");
+    assert!(roll["because"].to_string().contains("Apply the policy first"), "{roll:#}");
     outcome(&found, "statefulset/db", "Governed");
     outcome(&found, "deployment/new", "Create");
 
@@ -207,9 +203,9 @@ async fn the_plugin_plans_a_change_of_the_policy_itself() {
         (
             policy(json!({"selector": {}, "rollout": {"maxConcurrent": 1}})),
             [("deployment/web", "Roll"), ("statefulset/db", "Unchanged")],
-            "no gate is closed any more",
+            "no gate is closed any longer",
         ),
-        (narrow, [("deployment/web", "Unchanged"), ("statefulset/db", "LetGo")], "No longer: statefulset/db"),
+        (narrow, [("deployment/web", "Unchanged"), ("statefulset/db", "LetGo")], "No longer governed: statefulset/db"),
     ] {
         let found = planned(&shop, std::slice::from_ref(&policy));
         for (object, expected) in outcomes {
@@ -320,7 +316,7 @@ async fn the_plugin_plans_for_somebody_who_may_only_view() {
     shop.marked("Deployment", "web").await;
     let config = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": {"key": value}});
     let plan = |objects: &[Value]| viewer.ran(&shop, &["plan", "-f", "-", "--exit-code"], &documents(objects));
-    let reduced = "The API server cannot be asked what it would make of deployments";
+    let reduced = "The API server cannot judge deployments by a dry run";
     has(&plan(&[manifest("v1")]), 0, &["Nothing would happen", reduced]);
     has(
         &plan(&[manifest("v2")]),
@@ -331,8 +327,8 @@ async fn the_plugin_plans_for_somebody_who_may_only_view() {
     has(&plan(&[config("new")]), 10, &["deployment/web would roll for its config, later", "ConfigMap/app[key]"]);
     let keys = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"token": "new"}});
     let said = plan(&[keys]);
-    has(&said, 10, &["You may not read secret/keys: whether it changes is not known. If it does, that concerns deployment/web"]);
-    has(&said, 10, &["What would come of secret/keys is not known."]);
+    has(&said, 10, &["You may not read secret/keys: it is not known whether it changes. It is read by deployment/web"]);
+    has(&said, 10, &["What happens to secret/keys is not known."]);
     has(&plan(&[shop.manifest("Deployment", "new", "v1")]), 10, &["deployment/new would be created"]);
 }
 
@@ -351,7 +347,7 @@ async fn the_plugin_plans_for_a_namespace_that_is_not_there_yet() {
         &["Namespace not-there-yet", "deployment/web would be created (policy all)", "upgradepolicy/all would be created"],
     );
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}});
-    has(&plan(&shop, &[service], &["--exit-code"]), 0, &["nothing in it that Lockkeeper sees to, but Service"]);
+    has(&plan(&shop, &[service], &["--exit-code"]), 0, &["Lockkeeper does not act on any of these kinds: Service"]);
 }
 
 /// The table by which the plugin's reader is tested, and what the real kubectl makes of it.

@@ -32,9 +32,9 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         let ran = plugin(&["why", place]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let well = [
-            "All is well: 2 of 2 pods",
+            "Up to date: 2 of 2 pods run the newest template",
             "Policy shop governs it. A change of its template would be held.",
-            "ConfigMap/app: the same as when",
+            "ConfigMap/app: unchanged since its pods started",
         ];
         parts(&ran.out, &well);
 
@@ -44,10 +44,10 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         let ran = eventually("the events are there", told, |ran| ran.out.contains("UpgradeHeld")).await;
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "a view is enough");
         let sentences = [
-            "A change of it is held (ApprovalRequired): not approved yet.",
-            &format!("Change {id} was made by admin and waits since"),
-            "Its pods run on as they were",
-            "It goes on by itself once this gate is open: approval.",
+            "A change is held (ApprovalRequired): not approved yet.",
+            &format!("Change {id} was made by admin.\nIt has been waiting since 20"),
+            "Running pods are unaffected",
+            "It continues by itself when this gate is open: approval.",
             "containers[app].image: other:v1 -> other:v2",
             &format!("kubectl lockkeeper approve -n {} {place} {id}", shop.name),
             &format!("kubectl lockkeeper bypass -n {} {place} {id}", shop.name),
@@ -67,14 +67,22 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
 
         let ran = plugin(&["wait", place]);
         assert_eq!(ran.code, Some(3), "{ran:?}");
-        parts(&ran.err, &[&format!("{place} waits for a person (change {id} by admin since"), "The whole story: kubectl lockkeeper why"]);
+        parts(&ran.err, &[&format!("{place} is waiting for a person (change {id} by admin since"), "Details: kubectl lockkeeper why"]);
     }
     let ran = plugin(&["status", "-o", "wide"]);
     assert_eq!(ran.code, Some(0));
     parts(&ran.out, &["deployment/web-deployment", "statefulset/web-statefulset", "ApprovalRequired", "not approved yet"]);
     let yaml: Value = serde_saphyr::from_str(&plugin(&["status", "-o", "yaml"]).out).unwrap();
     assert_eq!(yaml.as_array().unwrap().len(), 2);
+    let ran = plugin(&["status", "-l", "app=web-deployment"]);
+    parts(&ran.out, &["deployment/web-deployment"]);
+    assert!(!ran.out.contains("statefulset"), "{ran:?}");
     assert_eq!(plugin(&["volumes"]).code, Some(0));
+    // As for kubectl.
+    for words in [&["deploy/web-deployment"][..], &["deploy", "web-deployment"], &["web-deployment"]] {
+        parts(&plugin(&[&["why"], words].concat()).out, &["deployment/web-deployment in namespace"]);
+    }
+    parts(&plugin(&["version"]).out, &["kubectl lockkeeper  ", "operator            unknown: ", "API server          v1."]);
     // What only the right people may do, they are refused in the server's own words.
     let ran = plugin(&["approve", "deployment/web-deployment"]);
     assert_eq!(ran.code, Some(1));
@@ -94,7 +102,7 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     shop.set_image("web", "v2").await;
     shop.waits("Deployment", "web", "AppGateClosed").await;
     let ran = plugin(&["why", "deployment/web"]);
-    parts(&ran.out, &["It goes on by itself once this gate is open: app.", "says No since", "app       closed: "]);
+    parts(&ran.out, &["It continues by itself when this gate is open: app.", "answers No since", "app       closed"]);
 
     // In CI: a line when something changes, and no code of a terminal.
     let ran = plugin(&["wait", "deployment/web", "--timeout", "3s"]);
@@ -129,6 +137,40 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
 }
 
 #[tokio::test]
+async fn the_plugin_tells_what_a_policy_that_observes_would_do() {
+    let _operator = operator();
+    let shop = Shop::open("plugin-observe").await;
+    let spec = json!({"mode": "Observe", "config": {"settle": "300ms"}, "gates": {"approval": "Required", "appliesTo": ["Template"]}});
+    shop.policy(spec).await;
+    shop.config_map("app", &[("key", "old")]).await;
+    let mut manifest = shop.manifest("Deployment", "web", "v1");
+    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+    shop.apply(&manifest);
+    eventually("its config is known", || shop.get("Deployment", "web"), |object| crate::support::mark(object, "config").is_some()).await;
+    let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
+    assert_eq!(plugin(&["wait", "web", "--timeout", "60s"]).code, Some(0));
+    parts(&plugin(&["status"]).out, &["deployment/web", "shop", "UpToDate"]);
+    let would = ["Policy shop only observes it (mode: Observe)", "With mode: Enforce it would wait for: approval."];
+    parts(&plugin(&["why", "web"]).out, &would);
+    let mut newer = manifest.clone();
+    newer["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
+    let planned = ran(&shop, &shared().kubeconfig, &["plan", "-f", "-"], &newer.to_string());
+    parts(&planned.out, &["deployment/web would roll at once", "With mode: Enforce it would be held, and wait for approval: "]);
+    // A template change is told while it rolls.
+    shop.apply(&newer);
+    let events = || async { plugin(&["why", "web"]).out };
+    eventually("the event is there", events, |out| out.contains("WouldHold: the template changed; with mode: Enforce it would be held"))
+        .await;
+    assert_eq!(plugin(&["wait", "web", "--timeout", "60s"]).code, Some(0));
+    // Config changes, and its pods keep the old one.
+    shop.config_map("app", &[("key", "new")]).await;
+    eventually("it would roll", || async { plugin(&["status"]).out }, |out| out.contains("WouldRoll")).await;
+    let ran = plugin(&["wait", "--all", "--timeout", "60s"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    parts(&ran.err, &["deployment/web is waiting for a person", "spec.mode is Observe"]);
+}
+
+#[tokio::test]
 async fn the_plugin_explains_what_nobody_governs() {
     let _operator = operator();
     let shop = Shop::gated("plugin-nobody").await;
@@ -142,9 +184,9 @@ async fn the_plugin_explains_what_nobody_governs() {
     });
     let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
     parts(&plugin(&["why", "deployment/web"]).out, &["No policy governs it: ignored (annotation lockkeeper.dev/ignore"]);
-    parts(&plugin(&["why", "daemonset/agent"]).out, &["No policy governs it: changes of it roll at once"]);
+    parts(&plugin(&["why", "daemonset/agent"]).out, &["No policy governs it. A change of its template rolls at once"]);
     assert_eq!(plugin(&["status", "-o", "json"]).out.trim(), "[]");
-    parts(&plugin(&["status"]).err, &["No workload in namespace"]);
+    parts(&plugin(&["status"]).err, &["Lockkeeper governs no workload in namespace"]);
 }
 
 #[tokio::test]
@@ -171,7 +213,7 @@ async fn kubectl_completes_the_commands_of_the_plugin() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     parts(&complete(&[""]), &["status\t", "plan\t", "why\t", ":4"]);
-    parts(&complete(&["wh"]), &["why\tThe whole story"]);
+    parts(&complete(&["wh"]), &["why\tExplain one workload"]);
     parts(&complete(&["why", "-n", &shop.name, "deployment/"]), &["deployment/web\n"]);
     parts(&complete(&["why", "-n", &shop.name[..shop.name.len() - 1]]), &[&format!("{}\n", shop.name)]);
     parts(&complete(&["plan", "-f", ""]), &[":0"]);

@@ -9,6 +9,7 @@ mod gates;
 mod governs;
 mod holds;
 mod lease;
+mod observed;
 mod pitfalls;
 mod progress;
 mod properties;

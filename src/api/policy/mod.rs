@@ -121,11 +121,14 @@ impl UpgradePolicySpec {
         match self.mode {
             Mode::Observe => false,
             Mode::Freeze => true,
-            Mode::Enforce => {
-                self.gates.as_ref().is_some_and(|gates| gates.any() && gates.applies_to.contains(&ChangeCause::Template))
-                    || self.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty())
-            }
+            Mode::Enforce => self.would_hold(),
         }
+    }
+
+    /// Whether it would hold template changes if it enforced: some gate applies to them.
+    pub fn would_hold(&self) -> bool {
+        self.gates.as_ref().is_some_and(|gates| gates.any() && gates.applies_to.contains(&ChangeCause::Template))
+            || self.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty())
     }
 
     /// The app gate, if it is asked about such changes.

@@ -1,4 +1,4 @@
-//! Approves changes that wait.
+//! Approves changes that are waiting.
 
 use std::{io::Write, process::ExitCode};
 
@@ -39,7 +39,7 @@ pub async fn all(cluster: &Cluster, yes: bool) -> Result<ExitCode, Failure> {
         changes.push((workload, change));
     }
     if changes.is_empty() {
-        eprintln!("No change in namespace {} waits for an approval.", cluster.namespace);
+        eprintln!("No change in namespace {} is waiting for an approval.", cluster.namespace);
         return Ok(ExitCode::SUCCESS);
     }
     let number = match changes.len() {
@@ -111,10 +111,10 @@ async fn still_waits(cluster: &Cluster, id: &WorkloadId, change: &Change) -> Res
         _ => Vec::new(),
     };
     for (gate, message) in &closed {
-        println!("It still waits for {gate}: {message}");
+        println!("It is still waiting for {gate}: {message}");
     }
     if closed.is_empty() {
-        println!("No gate that can be asked from here keeps it. To follow it: {}", cluster.command("wait", id));
+        println!("No gate that this command can check is closed. To follow it: {}", cluster.command("wait", id));
     }
     Ok(())
 }

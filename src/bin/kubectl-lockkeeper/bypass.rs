@@ -1,4 +1,4 @@
-//! Lets the change that waits through, past every gate.
+//! Releases the change that is waiting, past every gate.
 
 use std::process::ExitCode;
 
@@ -22,14 +22,14 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, named: Option<&str>, yes: b
     print!("{}", change.describe(cluster, &seen, workload).await?);
     if !in_force(cluster, workload, &change).await? {
         return Err(Failure::No(format!(
-            "cannot bypass change {} of {}: Lockkeeper's admission policies are not in force, so no bypass counts. Nothing was changed. If Lockkeeper is \
-             gone for good: {}",
+            "cannot bypass change {} of {}: Lockkeeper's admission policies are not in force, so no bypass counts. Nothing was changed. If Lockkeeper was \
+             uninstalled: {}",
             change.id,
             lower(id),
             cluster.command("release", id)
         )));
     }
-    let what = format!("A bypass lets change {} of {} through now, past every gate, window, approval and freeze", change.id, lower(id));
+    let what = format!("A bypass releases change {} of {} now, past every gate, window, approval and freeze", change.id, lower(id));
     confirm(&id.name, &lower(id), &what, yes)?;
     let_through(cluster, workload, &change).await?;
     Ok(ExitCode::SUCCESS)
@@ -50,7 +50,7 @@ pub async fn let_through(cluster: &Cluster, workload: &Workload, change: &Change
     let id = &workload.id;
     match change.put(cluster, workload, marks::BYPASS, false).await? {
         (object, Verdict::Counts(by)) => {
-            println!("Change {} of {} is let through; it counts as the bypass of {by}.", change.id, lower(id));
+            println!("Change {} of {} is released; it counts as the bypass of {by}.", change.id, lower(id));
             println!("{}", follows(cluster, id, &object));
             Ok(())
         }
@@ -63,11 +63,11 @@ pub fn follows(cluster: &Cluster, id: &WorkloadId, object: &Value) -> String {
     let partition = object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_u64().unwrap_or_default();
     match (object["spec"]["paused"] == true, partition) {
         (true, _) => format!(
-            "Its manifest declares paused: true, so nothing rolls before: kubectl rollout resume -n {} {}",
+            "Its manifest declares paused: true, so nothing rolls until: kubectl rollout resume -n {} {}",
             cluster.namespace,
             lower(id)
         ),
-        (_, 1..) => format!("Its manifest declares partition {partition}: pods with lower ordinals keep what they run."),
+        (_, 1..) => format!("Its manifest declares partition {partition}: pods with lower ordinals keep their revision."),
         _ => format!("To follow it: {}", cluster.command("wait", id)),
     }
 }

@@ -43,27 +43,27 @@ impl Change {
         let (place, look) = (lower(&workload.id), cluster.command("why", &workload.id));
         if workload.id.kind == WorkloadKind::DaemonSet {
             return Err(Failure::No(format!(
-                "cannot {verb} {place}: the template of a DaemonSet is never held, and nobody records approvals of its config. Change the policy that \
-                 {look} names"
+                "cannot {verb} {place}: the template of a DaemonSet is never held, and approvals of its config are not recorded. Change its policy. To see which: \
+                 {look}"
             )));
         }
         let Some((id, by, causes)) = why::waiting(workload) else {
             return Err(Failure::No(format!(
-                "no change of {place} in namespace {} waits, so there is nothing to {verb}; {look} says where it stands",
+                "no change of {place} in namespace {} is waiting, so there is nothing to {verb}. To see its state: {look}",
                 cluster.namespace
             )));
         };
         let change = Self { id, by, causes };
         if verb == "approve" && change.walks() {
             return Err(Failure::No(format!(
-                "change {} of {place} was let through, and its pods go one by one: an approval is asked for no more. {look} says what the next waits for; \
-                 with the verb bypass all the rest may go at once",
+                "change {} of {place} is already released, and rolls out pod by pod: it needs no further approval. To see what the next pod is waiting for: {look}. \
+                 A bypass (verb bypass) releases all pods at once",
                 change.id
             )));
         }
         match named {
             Some(named) if named != change.id => Err(Failure::No(format!(
-                "change {named} is not the one that waits on {place}: that is {}{}. Nothing was changed; look at it ({look}) before you {verb} it",
+                "change {named} of {place} is not the one that is waiting: that is {}{}. Nothing was changed. Look at it before you {verb} it: {look}",
                 change.id,
                 change.by.as_ref().map_or_else(String::new, |by| format!(", made by {by}"))
             ))),
@@ -111,7 +111,7 @@ impl Change {
         let Ok(spec) = &policy.spec else {
             return vec![(
                 freeze::GATE.name,
-                "the spec of its policy is invalid, so nothing passes: see the policy's condition Ready".to_owned(),
+                "the spec of its policy is invalid, so nothing is released: see the policy's condition Ready".to_owned(),
             )];
         };
         let gates = why::ask(seen, workload, policy, spec, (&self.id, self.by.as_deref(), self.causes), clock::now());
@@ -155,7 +155,7 @@ impl Change {
     /// What to say when another change waits by now.
     pub fn passed(&self, cluster: &Cluster, id: &WorkloadId) -> Failure {
         Failure::No(format!(
-            "change {} of {} waits no more: it was changed again or let through meanwhile. Nothing was changed; {} says where it stands",
+            "change {} of {} is no longer waiting: the workload was changed again, or the change was released. Nothing was written. To see its state: {}",
             self.id,
             lower(id),
             cluster.command("why", id)

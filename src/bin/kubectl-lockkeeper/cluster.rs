@@ -57,13 +57,13 @@ pub enum Failure {
         namespace: String,
     },
     /// No policy asks the pods of the workload.
-    #[error("no policy has gates.app for {0}, so its pods are not asked")]
+    #[error("no policy sets gates.app for {0}, so its pods are not asked")]
     NoGate(WorkloadId),
     /// What was asked for makes no sense as things stand.
     #[error("{0}")]
     No(String),
     /// What was to be written is gone.
-    #[error("it is gone meanwhile; look again and repeat")]
+    #[error("the object was deleted in the meantime; run the command again")]
     Gone,
     /// What was read cannot be written.
     #[error("the output cannot be written: {0}")]
@@ -239,7 +239,7 @@ impl Cluster {
             object = newer;
         }
         Err(Failure::No(format!(
-            "cannot {what}: somebody else wrote {} meanwhile. Nothing was changed; look again and repeat",
+            "cannot {what}: {} was changed in the meantime. Nothing was written; run the command again",
             lower(workload)
         )))
     }
@@ -355,6 +355,14 @@ impl Seen {
             _ => None,
         };
         self.world.workloads.values().filter_map(|workload| Some((workload, of(workload)?))).collect()
+    }
+
+    /// The policy that observes a workload, if one does.
+    pub fn observer(&self, workload: &Workload) -> Option<&Policy> {
+        match governance(&self.world).standings.get(&workload.id)? {
+            Standing::Governed(policy, spec) if spec.mode == Mode::Observe => self.world.policies.get(&policy.name),
+            _ => None,
+        }
     }
 
     /// What a policy's status says of a workload; none if it is up to date.

@@ -12,14 +12,16 @@ pub fn confirm(name: &str, place: &str, what: &str, yes: bool) -> Result<(), Fai
     }
     let input = std::io::stdin();
     if !input.is_terminal() {
-        return Err(Failure::No(format!("{what}. Nothing was changed: there is no terminal to ask on, so say --yes if you mean it")));
+        return Err(Failure::No(format!(
+            "{what}. Nothing was changed, because there is no terminal to ask on. To do it without being asked, add --yes"
+        )));
     }
-    eprint!("{what}.\nType {name} to go on: ");
+    eprint!("{what}.\nType {name} to continue: ");
     std::io::stderr().flush().map_err(|error| Failure::Output(error.to_string()))?;
     let mut answer = String::new();
     let _ = input.lock().read_line(&mut answer);
     match answer.trim() == name {
         true => Ok(()),
-        false => Err(Failure::No(format!("nothing was changed on {place}: that was not its name"))),
+        false => Err(Failure::No(format!("nothing was changed on {place}: the name was not confirmed"))),
     }
 }

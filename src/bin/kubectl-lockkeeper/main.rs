@@ -1,4 +1,4 @@
-//! `kubectl lockkeeper`: what Lockkeeper holds, why, and until when; and how people let it through, or take it back.
+//! `kubectl lockkeeper`: shows what Lockkeeper holds, why, and until when; releases changes, or reverts them.
 
 mod approve;
 mod ask;
@@ -34,11 +34,11 @@ use crate::{
     named::{ChangeArguments, WorkloadArgument},
 };
 
-/// See what Lockkeeper holds and why, let it through or take it back, and wait for upgrades to be really done.
+/// Show what Lockkeeper holds and why, release or revert it, and wait until upgrades are really done.
 #[derive(Parser)]
 #[command(name = "kubectl-lockkeeper", bin_name = "kubectl lockkeeper", version, max_term_width = 110)]
 #[command(after_help = "Examples:
-  kubectl lockkeeper status -n shop                       # what is held, and by what
+  kubectl lockkeeper status -n shop                       # what is held, and why
   kubectl lockkeeper why deployment/web -n shop           # the whole story of one
   helm template web ./web | kubectl lockkeeper plan -f -  # before an upgrade
   kubectl lockkeeper wait deployment/web -n shop          # after it")]
@@ -58,32 +58,34 @@ enum Command {
   kubectl lockkeeper status -n shop -l app=web -w
   kubectl lockkeeper status -n shop -o json | jq -r '.[] | select(.phase == \"Held\").workload'
 
-Needs: view, and lockkeeper-view, which goes with it")]
+Needs: the ClusterRole view. The chart adds lockkeeper-view to it")]
     Status {
         #[command(flatten)]
         status: status::StatusArguments,
     },
-    /// The whole story of one workload: what it waits for, and what would let it through
+    /// Explain one workload: what it is waiting for, and what would release it
     #[command(after_help = "Examples:
   kubectl lockkeeper why deployment/web -n shop
   kubectl lockkeeper why statefulset/db -n shop -o json | jq .gates
 
-Needs: view. Who may not read events is told all but those")]
+Needs: the ClusterRole view. Without permission to read events, that section is omitted")]
     Why {
         #[command(flatten)]
         workload: WorkloadArgument,
-        /// How to write it; wide has what is digested, too
+        /// How to write it
         #[arg(short, long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Wait until an upgrade is really done: helm --wait and kubectl rollout status take a held one for done
+    /// Wait until an upgrade is really done. helm --wait and kubectl rollout status report a held one as done
     ///
-    /// On a terminal one line says what is waited for, by whom it is held and since when; elsewhere a line is written when that changes, and once a
-    /// minute. Exit code 0: rolled out and healthy; 1: failed; 2: timed out; 3: held by something that waits for a person.
+    /// On a terminal, one line shows what holds the change, who made it, and since when it has been waiting. Elsewhere, a line is written when that
+    /// changes, and once a minute.
+    ///
+    /// Exit codes: 0, rolled out and healthy; 1, failed; 2, timed out; 3, waiting for a person (an approval, say).
     #[command(after_help = "Examples:
   helm upgrade web ./web -n shop && kubectl lockkeeper wait deployment/web -n shop
   kubectl lockkeeper wait --all -n shop --timeout 1h
-  kubectl lockkeeper wait --all -n shop || [ $? = 3 ]   # in CI: an approval to come is no failure
+  kubectl lockkeeper wait --all -n shop || [ $? = 3 ]   # in CI: a missing approval is no failure
 
 Needs: view")]
     Wait {
@@ -94,34 +96,36 @@ Needs: view")]
         /// All governed workloads of the namespace
         #[arg(long)]
         all: bool,
-        /// How long at most, such as 90s or 30m
+        /// The longest wait, such as 90s or 30m
         #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
         timeout: Duration,
     },
-    /// Tell before an apply what would roll, be held, or be put at risk
+    /// Show what an apply would roll, hold, or put at risk
     ///
-    /// Takes what would be applied: files, folders, or what helm template or kustomize prints. The API server is asked by dry runs what it would make of it,
-    /// so that defaults and admission do not show up as changes; where that is not allowed, that is said, and it is compared as well as it goes. What the
-    /// files leave out is left as it is: nothing is ever taken for a deletion. Of ConfigMaps and Secrets it is told which keys change and who reads them,
-    /// never a value.
+    /// Reads files, folders, or the output of helm template or kustomize. Files are read as kubectl reads them. The API server judges them by dry runs,
+    /// so that defaults and admission do not count as changes. Without permission for dry runs, the files themselves are compared, and a note says so.
     ///
-    /// Exit code 0; with --exit-code 10 if anything would roll, wait, start or be at risk; 1 if it could not be told.
+    /// Objects that the files leave out stay as they are: nothing counts as deleted. Of ConfigMaps and Secrets, only the keys that change are named, and
+    /// the workloads that read them, never a value.
+    ///
+    /// Exit codes: 0; with --exit-code 10 if anything would roll, wait, start or be at risk; 1 if the plan could not be made.
     #[command(after_help = "Examples:
   helm template web ./web -n shop | kubectl lockkeeper plan -n shop -f -
   kubectl kustomize overlays/production | kubectl lockkeeper plan -f -
   kubectl lockkeeper plan -n shop -f deploy/ -R
-  kubectl lockkeeper plan -n shop -f web.yaml --exit-code          # in CI: 10 if anything would happen
+  kubectl lockkeeper plan -n shop -f web.yaml --exit-code          # in CI: 10 if anything would change
   kubectl lockkeeper plan -n shop -f web.yaml -o json | jq .risks
 
-Needs: view to compare; the rights to apply the files for the dry run, and to read the Secrets among them")]
+Needs: view to compare; for the dry runs, permission to apply the files, and to read the Secrets among them")]
     Plan {
         #[command(flatten)]
         plan: plan::PlanArguments,
     },
-    /// Ask the pods whether they may be ended, before anything is applied
+    /// Ask the pods whether they may be terminated, before anything is applied
     ///
-    /// For charts with hooks, which run before anything is held. Pods are asked directly, so it must run in the cluster's network. Exit code 0: all that
-    /// count say yes, or there is nobody to ask; 2: not in time.
+    /// For charts with hooks, which run before anything is held. It asks the pods directly, so it must run in the cluster's network.
+    ///
+    /// Exit codes: 0, every pod that counts agrees, or there is no pod to ask; 2, not in time.
     #[command(after_help = "Examples:
   kubectl lockkeeper ask deployment/web -n shop --timeout 1h && helm upgrade web ./web -n shop
 
@@ -129,34 +133,34 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
     Ask {
         #[command(flatten)]
         workload: WorkloadArgument,
-        /// How long at most, such as 90s or 30m
+        /// The longest wait, such as 90s or 30m
         #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
         timeout: Duration,
-        /// How to write what the pods said
+        /// How to write what the pods answered
         #[arg(short, long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Approve the change that waits, and no other: it goes through when the other gates are open
+    /// Approve the change that is waiting, and no other. It is released when the other gates are open
     ///
-    /// Shows the change, and approves exactly that one. Needs the verb `approve` on upgradepolicies.lockkeeper.dev in the namespace, and the
-    /// right to patch the workload.
+    /// Shows the change, and approves exactly that one. Needs the verb `approve` on upgradepolicies.lockkeeper.dev in the namespace, and permission
+    /// to patch the workload.
     #[command(after_help = "Examples:
-  kubectl lockkeeper approve deployment/web -n shop     # shows what waits, and approves that
+  kubectl lockkeeper approve deployment/web -n shop     # shows the change, and approves it
   kubectl lockkeeper approve deployment/web 7 -n shop   # this change or none
-  kubectl lockkeeper approve --all -n shop              # all that wait; asks first")]
+  kubectl lockkeeper approve --all -n shop              # all that are waiting; asks first")]
     Approve {
         #[command(flatten)]
         change: Option<ChangeArguments>,
-        /// All changes of the namespace that wait for an approval. Shows them, and asks first
+        /// All changes of the namespace that are waiting for an approval. Shows them, and asks first
         #[arg(long, conflicts_with = "words", required_unless_present = "words")]
         all: bool,
         /// With --all: do not ask
         #[arg(short, long, requires = "all")]
         yes: bool,
     },
-    /// Let the change that waits through now, past every gate and freeze
+    /// Release the change that is waiting now, past every gate and freeze
     ///
-    /// Needs the verb `bypass` on upgradepolicies.lockkeeper.dev in the namespace, and the right to patch the workload. Asks first.
+    /// Asks first. Needs the verb `bypass` on upgradepolicies.lockkeeper.dev in the namespace, and permission to patch the workload.
     #[command(after_help = "Examples:
   kubectl lockkeeper bypass deployment/web -n shop          # asks first
   kubectl lockkeeper bypass deployment/web 7 -n shop --yes  # in scripts: this change or none")]
@@ -167,39 +171,39 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
         #[arg(short, long)]
         yes: bool,
     },
-    /// Put the pod template back: to what the pods run while a change is held, else to the revision before
+    /// Revert the pod template: to the one that the pods run while a change is held, otherwise to the previous revision
     ///
-    /// While a change is held, this withdraws it: the template is again the one that the pods run, which the operator lets through at once and
-    /// which ends no pod. (kubectl rollout undo refuses a Deployment that is held, because it is paused.) Otherwise it goes back to the revision
-    /// before, as kubectl does, and where a policy holds changes that one is held too.
+    /// While a change is held, this withdraws it. The template is again the one that the pods run, the operator releases it immediately, and no pod
+    /// terminates. (kubectl rollout undo refuses a Deployment that is held, because it is paused.) Otherwise the template is reverted to the previous
+    /// revision, as kubectl does it. Where a policy holds changes, that change is held too.
     ///
-    /// The config that pods start with does not go back, since it is in ConfigMaps and Secrets: revisions that differ in nothing but
-    /// Lockkeeper's annotation lockkeeper.dev/config-hash are skipped, and the annotation stays as it is. To take a change of config back, change
-    /// the ConfigMap back. What declares the template (a chart, a repository) is to be put back too, or it comes again with the next upgrade.
+    /// Config is not reverted, because it is in ConfigMaps and Secrets. Revisions that differ only in the annotation lockkeeper.dev/config-hash are
+    /// skipped, and the annotation stays as it is. To revert config, revert the ConfigMap. Revert also what declares the template (a chart, a
+    /// repository); otherwise the next upgrade brings the change again.
     ///
-    /// Fields that roll back are then owned by lockkeeper-plugin, where kubectl's own undo would own them: a server-side apply names them as
-    /// conflicts until it is forced. A change that is withdrawn leaves no owner behind.
+    /// The fields that roll back are then owned by lockkeeper-plugin: a server-side apply reports them as conflicts until it is forced. A change that is
+    /// withdrawn leaves no owner behind.
     #[command(after_help = "Examples:
   kubectl lockkeeper undo deployment/web -n shop --dry-run        # what would change in the template
   kubectl lockkeeper undo deployment/web -n shop
   kubectl lockkeeper undo deployment/web -n shop --to-revision 3  # as kubectl rollout history numbers them
 
-Needs: view, and the right to patch the workload")]
+Needs: the ClusterRole view, and permission to patch the workload")]
     Undo {
         #[command(flatten)]
         workload: WorkloadArgument,
-        /// The revision to go back to, as kubectl rollout history numbers them
+        /// The revision to revert to, as kubectl rollout history numbers them
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         to_revision: Option<u64>,
         /// Only print what would change in the template
         #[arg(long)]
         dry_run: bool,
     },
-    /// Let go a held change that no policy holds any more
+    /// Release a held change whose policy is gone
     ///
-    /// For what stays held when its policy is gone: `whenUngoverned: Keep`, or the policy went with the CRD. While Lockkeeper's admission policies
-    /// stand, this needs the verb `bypass`, as only a bypass ends a hold then. Where they are gone too, it takes Lockkeeper's marks off and restores
-    /// `paused` or the partition as the manifest declares it. Asks first.
+    /// For a change that stays held without a policy: `whenUngoverned: Keep`, or the policy was deleted with the CRD. While Lockkeeper's admission
+    /// policies are installed, this needs the verb `bypass`, because only a bypass ends a hold. Where they are gone too, it removes Lockkeeper's marks,
+    /// and restores `paused` or the partition as the manifest declares it. Asks first.
     #[command(after_help = "Examples:
   kubectl lockkeeper release deployment/web -n shop")]
     Release {
@@ -209,14 +213,14 @@ Needs: view, and the right to patch the workload")]
         #[arg(short, long)]
         yes: bool,
     },
-    /// All data that is kept: where it stands, whose it is, and what to do about it
+    /// List the data that is retained: its state, whose it is, and what to do about it
     ///
-    /// Reads nothing but the cluster's own objects, so it works when the operator, the policy, the release or the namespace is gone. Volumes of
-    /// earlier namespaces of the same name are listed too. What may not be read is said.
+    /// Reads only the cluster's own objects, so it works when the operator, the policy, the release or the namespace is gone. Volumes of earlier
+    /// namespaces of the same name are listed too. A note names what you may not read.
     ///
-    /// InUse: a pod uses it, or is to; Idle: a workload without pods refers to it; Orphaned: nobody refers to the claim; Released: the claim is gone;
-    /// Shadowed: the claim of that name has a younger volume; Lost: the volume of the claim is gone; Terminating: the claim is being deleted while
-    /// pods use it.
+    /// InUse: a pod uses it, or will. Idle: a workload without pods refers to it. Orphaned: nothing refers to the claim. Released: the claim is gone.
+    /// Shadowed: the claim of that name has a newer volume. Lost: the volume of the claim is gone. Terminating: the claim is being deleted while pods
+    /// use it.
     #[command(after_help = "Examples:
   kubectl lockkeeper volumes -n shop
   kubectl lockkeeper volumes -A -o wide
@@ -229,8 +233,8 @@ Needs: view, and the right to patch the workload")]
     },
     /// Print the script that completes commands in a shell, or for kubectl
     ///
-    /// bash, zsh, fish, elvish and powershell complete kubectl-lockkeeper itself. With `kubectl` it is the program kubectl_complete-lockkeeper, by which
-    /// kubectl's own completion completes `kubectl lockkeeper`. Names of workloads, namespaces and contexts are looked up.
+    /// bash, zsh, fish, elvish and powershell complete kubectl-lockkeeper itself. With `kubectl`, it prints the program kubectl_complete-lockkeeper, which
+    /// kubectl's own completion runs. Names of workloads, namespaces and contexts are looked up.
     #[command(after_help = "Examples:
   source <(kubectl lockkeeper completion bash)
   kubectl lockkeeper completion fish > ~/.config/fish/completions/kubectl-lockkeeper.fish
@@ -244,7 +248,7 @@ Needs: view, and the right to patch the workload")]
   kubectl lockkeeper version
   kubectl lockkeeper version -o json | jq -r .client
 
-Needs: list on Deployments in all namespaces, to tell of the operator; without it, that is left unknown")]
+Needs: list on Deployments in all namespaces to find the operator; without it, the operator is shown as unknown")]
     Version {
         /// How to write it
         #[arg(short, long, value_enum, default_value = "table")]

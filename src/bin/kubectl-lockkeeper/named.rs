@@ -22,8 +22,8 @@ pub struct WorkloadArgument {
 /// Which change of which workload.
 #[derive(Args)]
 pub struct ChangeArguments {
-    /// The workload, such as deployment/web, and the id of the change. If another change waits by now, the command is refused. Without an id, it is
-    /// the change that waits
+    /// The workload, such as deployment/web, and the id of the change. Another change that is waiting by then is refused. Without an id, it is the change
+    /// that is waiting now
     #[arg(value_names = ["KIND/NAME", "ID"], num_args = 1..=3, required = true, id = "words", add = ArgValueCompleter::new(completion::workloads))]
     words: Vec<String>,
 }

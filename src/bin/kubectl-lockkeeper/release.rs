@@ -1,4 +1,4 @@
-//! Lets go a held change that no policy holds any more.
+//! Releases a held change whose policy is gone.
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
     let place = lower(id);
     if ![marks::HOLD, marks::PARTITION].iter().any(|mark| workload.marks.contains_key(*mark)) {
         return Err(Failure::No(format!(
-            "no template change of {place} in namespace {} is held, so there is nothing to release; {} says where it stands",
+            "no template change of {place} in namespace {} is held, so there is nothing to release. To see its state: {}",
             cluster.namespace,
             cluster.command("why", id)
         )));
@@ -36,7 +36,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
         let stands = in_force(cluster, workload, &change).await;
         if let (Some(policy), Ok(true) | Err(Failure::Api { .. })) = (judge, &stands) {
             return Err(Failure::No(format!(
-                "change {} of {place} is held by policy {}, which judges it still. To let it through by its rules: {}. Past them, with the verb bypass: {}",
+                "change {} of {place} is held by policy {}, which still applies. To approve it: {}. To release it past the policy (verb bypass): {}",
                 change.id,
                 policy.name,
                 cluster.command("approve", id),
@@ -48,7 +48,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
             confirm(
                 &id.name,
                 &lower(id),
-                &format!("No policy holds change {} of {place} any more; it would be let through now", change.id),
+                &format!("No policy holds change {} of {place} any longer. It would be released now", change.id),
                 yes,
             )?;
             let_through(cluster, workload, &change).await?;
@@ -59,17 +59,17 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
     let tried = cluster.patch(id, &what, unmark(id.kind, &object, &[]), true).await?;
     if tried.is_none_or(|tried| !tried["metadata"]["labels"][marks::GOVERNED].is_null()) {
         return Err(Failure::No(format!(
-            "cannot release {place}: its change is let through already, pod by pod, and the operator ends that by itself. {} says where it stands",
+            "cannot release {place}: its change is already released, pod by pod, and the operator finishes that. To see its state: {}",
             cluster.command("why", id)
         )));
     }
     let consequence = format!(
-        "Lockkeeper's admission policies are not in force: its marks would be taken off {place}, what the manifest declares restored, and the held \
-         template would roll now"
+        "Lockkeeper's admission policies are not in force. Its marks would be removed from {place}, what the manifest declares would be restored, and the \
+         held template would roll now"
     );
     confirm(&id.name, &lower(id), &consequence, yes)?;
     let written = cluster.rewrite(id, &what, object, |object| unmark(id.kind, object, &[])).await?;
-    println!("The marks of Lockkeeper are off {place}, and nothing holds its template any more.");
+    println!("The marks of Lockkeeper are removed from {place}, and nothing holds its template any longer.");
     println!("{}", follows(cluster, id, &written));
     Ok(ExitCode::SUCCESS)
 }

@@ -28,7 +28,7 @@ const TOGETHER: Duration = Duration::from_millis(200);
 /// Which workloads, and how they are written.
 #[derive(clap::Args)]
 pub struct StatusArguments {
-    /// Of all namespaces
+    /// The workloads of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
     /// Only workloads with these labels, such as app=web,tier!=db

@@ -1,4 +1,4 @@
-//! Puts a pod template back, also where kubectl's own undo refuses because a hold pauses the Deployment.
+//! Reverts a pod template, also where kubectl's own undo refuses because a hold pauses the Deployment.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, to: Option<u64>, dry_run: b
     let held = hold(&object);
     if held.is_none() && object["spec"]["paused"] == true {
         return Err(Failure::No(format!(
-            "cannot undo {0}: it is paused, by whoever declares spec.paused. First: kubectl rollout resume -n {1} {0}",
+            "cannot undo {0}: its manifest declares paused: true. First run: kubectl rollout resume -n {1} {0}",
             lower(id),
             cluster.namespace
         )));
@@ -55,22 +55,21 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, to: Option<u64>, dry_run: b
         "{}",
         match now_held {
             Some(_) if ends_nothing => format!(
-                "The held change is withdrawn: this is what the pods run, so none of them ends, and the operator lets it through at once. To see it done: \
+                "The held change is withdrawn. This is the template that the pods run: no pod terminates, and the operator releases it immediately. To follow it: \
                  {follow}"
             ),
             Some(_) if withdrawn => format!(
-                "The change before is withdrawn: pods of this revision stay, those of others end, and no window or approval is asked. To follow it: \
-                 {follow}"
+                "The previous change is withdrawn. Pods of this revision stay, and the others terminate, without a window or an approval. To follow it: {follow}"
             ),
             Some(new) => format!(
-                "This is a change too, and held like any other, with id {}. To let it through: {}",
+                "This is a change too, and is held like any other, with the id {}. To approve it: {}",
                 new.id,
                 cluster.command("approve", id)
             ),
             None => format!("It rolls now. To follow it: {follow}"),
         }
     );
-    println!("Put back what declares it too (chart, repository), or it comes again with the next upgrade.");
+    println!("Revert also what declares it (a chart, a repository); otherwise the next upgrade brings the change again.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,7 +79,24 @@ fn hold(object: &Value) -> Option<Hold> {
     parse(annotation(object, marks::HOLD)?)
 }
 
-/// Which revision to go back to.
+/// The revisions that there are, in words. A lone number would read as how many there are.
+fn kept(numbers: &[String]) -> String {
+    match numbers {
+        [] => "no revision is kept".to_owned(),
+        [one] => format!("only revision {one} is kept"),
+        several => format!("the revisions {} are kept", several.join(", ")),
+    }
+}
+
+/// Why there are so few.
+fn limit(object: &Value) -> String {
+    match object["spec"]["revisionHistoryLimit"].as_u64() {
+        Some(limit @ (0 | 1)) => format!(". spec.revisionHistoryLimit is {limit}, so earlier revisions are deleted"),
+        _ => String::new(),
+    }
+}
+
+/// Which revision to revert to.
 fn choose<'a>(
     cluster: &Cluster,
     id: &WorkloadId,
@@ -90,18 +106,19 @@ fn choose<'a>(
 ) -> Result<&'a Revision, Failure> {
     let place = lower(id);
     let numbers: Vec<_> = revisions.iter().map(|revision| revision.number.to_string()).collect();
-    let there = format!("there are {} (kubectl rollout history -n {} {place})", numbers.join(", "), cluster.namespace);
+    let there = format!("{} (kubectl rollout history -n {} {place})", kept(&numbers), cluster.namespace);
     let revision = match (to, hold(object)) {
         (Some(number), _) => {
             let found = revisions.iter().find(|revision| revision.number == number);
             found.ok_or_else(|| format!("{place} has no revision {number}; {there}"))
         }
         (None, Some(_)) => settled(id, object, revisions)
-            .ok_or_else(|| format!("the pods of {place} are of several revisions; name one with --to-revision: {there}")),
+            .ok_or_else(|| format!("the pods of {place} run several revisions. Choose one with --to-revision; {there}")),
         (None, None) => before(object, revisions).ok_or_else(|| {
             format!(
-                "{place} has no revision before that differs in more than the config; {there}. Config is taken back in the ConfigMaps and Secrets that \
-                 {} names",
+                "{place} has no earlier revision with another template; {there}{}. To revert the template, apply the earlier manifest. Config is reverted \
+                 in its ConfigMaps and Secrets; to see which: {}",
+                limit(object),
                 cluster.command("why", id)
             )
         }),
@@ -111,11 +128,30 @@ fn choose<'a>(
     if revision.is_live(object) {
         let of_pods = settled(id, object, revisions).is_some_and(|settled| settled.number == revision.number);
         let hint = match hold(object) {
-            Some(_) if of_pods => "the operator is about to let it through",
-            Some(_) => "that is the change that is held",
-            None => "config, if that is what differs, is taken back in its ConfigMap or Secret",
+            Some(_) if of_pods => "the operator is about to release it",
+            Some(_) => "that is the held change",
+            None => "if config differs, revert its ConfigMap or Secret",
         };
-        return Err(refused(format!("{place} has the template of revision {} already; {hint}", revision.number)));
+        return Err(refused(format!("{place} already has the template of revision {}; {hint}", revision.number)));
     }
     Ok(revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_there_is_nothing_to_revert_to_is_said() {
+        for (numbers, expected) in
+            [(&[][..], "no revision is kept"), (&["2"], "only revision 2 is kept"), (&["1", "2"], "the revisions 1, 2 are kept")]
+        {
+            let numbers: Vec<_> = numbers.iter().map(|number| (*number).to_owned()).collect();
+            assert_eq!(kept(&numbers), expected);
+        }
+        for (history, part) in [(json!(0), "spec.revisionHistoryLimit is 0"), (json!(10), ""), (Value::Null, "")] {
+            let said = limit(&json!({"spec": {"revisionHistoryLimit": history}}));
+            assert!(said.contains(part) && (said.is_empty() == part.is_empty()), "{said}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Waits until upgrades are really done: `helm --wait` and `kubectl rollout status` count a held StatefulSet as done.
+//! Waits until upgrades are really done. `helm --wait` and `kubectl rollout status` report a held StatefulSet as done.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -115,10 +115,8 @@ async fn wait(
         live.say(&what, &format!("[{passed}] "), &short, now);
         if now >= deadline {
             live.clear();
-            let story = look
-                .waiting
-                .first()
-                .map_or_else(String::new, |one| format!("\nThe whole story: {}", cluster.command("why", &one.workload)));
+            let story =
+                look.waiting.first().map_or_else(String::new, |one| format!("\nDetails: {}", cluster.command("why", &one.workload)));
             eprintln!("not done within {passed}: {what}{story}");
             return Ok(ExitCode::from(End::TimedOut as u8));
         }
@@ -181,7 +179,7 @@ impl Waiting {
         let since = self.since.map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
         match &self.change {
             Some((id, Some(by))) => format!("{place} is held (change {id} by {by}{since}): {}", self.why),
-            Some((id, None)) => format!("{place} waits (change {id}{since}): {}", self.why),
+            Some((id, None)) => format!("{place} is waiting (change {id}{since}): {}", self.why),
             None => format!("{place}: {}", self.why),
         }
     }
@@ -193,7 +191,7 @@ impl Waiting {
         let since = self.since.map_or_else(String::new, |since| format!(" {}", length(since, now)));
         match &self.change {
             Some((id, Some(by))) => format!("{place} held{since}: {reason} (change {id} by {by}): {}", self.why),
-            Some((id, None)) => format!("{place} waits{since}: {reason} (change {id}): {}", self.why),
+            Some((id, None)) => format!("{place} waiting{since}: {reason} (change {id}): {}", self.why),
             None => format!("{place}: {}", self.why),
         }
     }
@@ -210,7 +208,7 @@ fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&Workl
         let judged = match written {
             Some(written) => judge(seen, workload, written, clock::now()),
             None => judge(seen, workload, None, clock::now()).and_then(|end| match end {
-                End::Done => Err("the config that it reads is being looked at".to_owned()),
+                End::Done => Err("the config that it reads is being checked".to_owned()),
                 end => Ok(end),
             }),
         };
@@ -235,14 +233,14 @@ fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&Workl
 /// Why the wait ends without success, and what to do about it.
 fn stands(cluster: &Cluster, seen: &Seen, workload: &Workload, end: End) -> String {
     let why = seen.attention(&workload.id).map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone());
-    let word = if end == End::Person { "waits for a person" } else { "failed" };
+    let word = if end == End::Person { "is waiting for a person" } else { "failed" };
     let since = since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
     let change = match waiting(workload) {
         Some((id, Some(by), _)) => format!(" (change {id} by {by}{since})"),
         Some((id, None, _)) => format!(" (change {id}{since})"),
         None => String::new(),
     };
-    format!("{} {word}{change}: {}\nThe whole story: {}", lower(&workload.id), why_held(&why), cluster.command("why", &workload.id))
+    format!("{} {word}{change}: {}\nDetails: {}", lower(&workload.id), why_held(&why), cluster.command("why", &workload.id))
 }
 
 /// How it ended for a workload, or why it has not.
@@ -255,14 +253,15 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
             hold.is_some_and(|hold| hold.id == id && hold.approved_by.is_empty() == approved_by(workload, &id).is_none())
         };
         return match attention.filter(judged) {
-            _ if passes(seen, workload) => Err("held, and let through at once if it is what the pods run".to_owned()),
+            _ if passes(seen, workload) => Err("held; released at once if it is what the pods run".to_owned()),
             Some(one) if waits_for_person(one.reason) => Ok(End::Person),
             Some(one) => Err(one.message.clone()),
             None => Err("held; the operator has not judged the change yet".to_owned()),
         };
     }
     // What the cluster says of itself counts, not what the operator had seen when it last wrote.
-    let spec = GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy)?.spec.as_ref().ok());
+    let marked = GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy));
+    let spec = marked.or_else(|| seen.observer(workload)).and_then(|policy| policy.spec.as_ref().ok());
     let deadline = spec.map_or(Duration::MAX, UpgradePolicySpec::deadline);
     let pods = seen.pods(workload);
     let (judged, current) = seen.judged(workload);
@@ -277,18 +276,22 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
     }
     let quiet = spec.map_or(Duration::ZERO, |spec| spec.quiet().0);
     if config_written.is_some_and(|written| later(written, quiet + NOTICE) > now) {
-        return Err("config that it reads was written just now".to_owned());
+        return Err("config that it reads has just been written".to_owned());
     }
     match attention {
         Some(one) if one.phase == Phase::Failed => Ok(End::Failed),
-        Some(one) if matches!(one.phase, Phase::Unsupported | Phase::WouldRoll | Phase::WouldHold) => Ok(End::Done),
+        Some(one) if one.phase == Phase::Unsupported => Ok(End::Done),
+        // Its pods run old config, and nothing rolls them before somebody does, or has the policy do it.
+        Some(one) if matches!(one.phase, Phase::WouldRoll | Phase::WouldHold) && !one.changed.is_empty() => Ok(End::Person),
         // It is of a change that waits no more.
         Some(one) if one.hold.is_some() && matches!(one.phase, Phase::Held | Phase::Waiting) => {
-            Err("what waited was let through or taken back; the operator has not said yet what follows".to_owned())
+            Err("the change was released or reverted; the operator has not reported yet what follows".to_owned())
         }
         Some(one) if waits_for_person(one.reason) => Ok(End::Person),
         Some(one) => Err(one.message.clone()),
-        None if seen.is_cut(workload) => Err("the status of its policy names other workloads only: too many are not up to date".to_owned()),
+        None if seen.is_cut(workload) => {
+            Err("the status of its policy lists other workloads only, because too many are not up to date".to_owned())
+        }
         None => Ok(End::Done),
     }
 }
@@ -363,7 +366,7 @@ mod tests {
             (&hold, held("6"), Err("has not judged the change yet")),
             (&hold, json!([]), Err("has not judged the change yet")),
             (&approved, held("7"), Err("has not judged the change yet")),
-            (&json!({}), held("7"), Err("has not said yet what follows")),
+            (&json!({}), held("7"), Err("has not reported yet what follows")),
             (&json!({}), frozen, Ok(End::Person)),
             (&json!({}), json!([]), Ok(End::Done)),
         ] {
@@ -398,8 +401,8 @@ mod tests {
             (
                 vec![waits("web", Some(("c-1a2b3c4d", None))), waits("api", None)],
                 true,
-                "3 of 5 done; deployment/web waits (change c-1a2b3c4d since 1970-01-12 13:46:40 UTC): no window is open; and 1 more",
-                "3 of 5 done; deployment/web waits 3m 12s: WindowClosed (change c-1a2b3c4d): no window is open; and 1 more",
+                "3 of 5 done; deployment/web is waiting (change c-1a2b3c4d since 1970-01-12 13:46:40 UTC): no window is open; and 1 more",
+                "3 of 5 done; deployment/web waiting 3m 12s: WindowClosed (change c-1a2b3c4d): no window is open; and 1 more",
             ),
             (vec![waits("api", None)], false, "deployment/api: no window is open", "deployment/api: no window is open"),
         ] {

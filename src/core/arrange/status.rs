@@ -3,7 +3,7 @@
 use super::Assessments;
 use crate::{
     api::{
-        Attention, Mode, Phase, PodAnswer, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts,
+        Attention, Phase, PodAnswer, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts,
         status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
     },
     core::{
@@ -11,7 +11,7 @@ use crate::{
         conditions,
         gates::{answer::Answer, conversation::Conversation},
         governs::Standing,
-        plain, volumes, whole_second,
+        plain, whole_second,
         world::{Namespace, Policy, WorkloadId},
     },
 };
@@ -62,14 +62,14 @@ impl Assessments<'_> {
                 conditions::of_counts(policy, &status.workloads, (left_out, empty_steps), &unverified, self.now)
             }
         };
-        let asks = |spec: &UpgradePolicySpec| spec.mode != Mode::Observe && spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
+        let asks = |spec: &UpgradePolicySpec| spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
         if policy.spec.as_ref().is_ok_and(asks) {
             status.conditions.push(conditions::of_gates(policy, &broken_gates, unasked, self.now));
         }
         if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
             status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), &unmarked, self.now));
         }
-        if policy.spec.as_ref().is_ok_and(|spec| volumes::usage::of_spec(spec).is_some()) {
+        if policy.spec.as_ref().is_ok_and(|spec| spec.volumes.is_some()) {
             let summary = self.volumes.summary(policy);
             status.conditions.push(conditions::of_volumes(policy, &summary, self.now));
             status.volumes = summary.counts;

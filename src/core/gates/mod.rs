@@ -132,7 +132,12 @@ impl Gate {
     }
 }
 
-/// The gates that need nothing but the policy, the change and the time, each asked by itself.
+/// The gates that need nothing but the policy, the change and the time, in their order.
+pub fn in_order() -> &'static [TimelyGate] {
+    IN_ORDER
+}
+
+/// The same, each asked by itself.
 pub fn each(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Vec<(&'static TimelyGate, Gate)> {
     let applies = spec.gates.as_ref().is_some_and(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause)));
     let asked = Asked { policy, spec, frozen, change, now };

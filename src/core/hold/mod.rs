@@ -2,6 +2,7 @@
 
 pub mod enforced;
 pub mod marking;
+pub mod observed;
 pub mod release;
 pub mod state;
 pub mod uninstall;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{
     Danger,
     sharing::users,
-    usage::{Usage, claims_of, of_spec},
+    usage::{Usage, claims_of},
 };
 use crate::{
     api::{ExclusiveClaims, UpgradePolicySpec, WorkloadKind, marks},
@@ -96,7 +96,7 @@ pub fn judge(
     (pods, current): (&[&Pod], Option<&str>),
 ) -> Exclusive {
     let mut found = Exclusive::default();
-    let Some(volumes) = of_spec(spec) else { return found };
+    let Some(volumes) = &spec.volumes else { return found };
     if volumes.exclusive_claims == ExclusiveClaims::Ignore || workload.deleting {
         return found;
     }

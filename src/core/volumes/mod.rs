@@ -273,7 +273,7 @@ pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<K
 
 /// Judges the storage of a namespace.
 pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundings) -> Judged {
-    let sees = |policy: &&Policy| policy.spec.as_ref().is_ok_and(|spec| usage::of_spec(spec).is_some());
+    let sees = |policy: &&Policy| policy.spec.as_ref().is_ok_and(|spec| spec.volumes.is_some());
     let seers = namespace.policies.values().filter(sees).map(|policy| policy.name.clone()).collect();
     let mut judged = Judged { seers, ..Judged::default() };
     let object = around.storage.namespaces.get(&*namespace.name);
@@ -319,7 +319,7 @@ fn judge_workloads(
     let (pods, newest) = (namespace.pods_by_workload(), namespace.newest_replica_sets());
     for (id, standing) in &governance.standings {
         let (Standing::Governed(policy, spec), Some(workload)) = (standing, namespace.workloads.get(*id)) else { continue };
-        let Some(of_volumes) = usage::of_spec(spec) else { continue };
+        let Some(of_volumes) = &spec.volumes else { continue };
         let own = pods.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
         let (_, current) = progress::seen(workload, newest.get(&*workload.uid).copied(), &[]);
         let exclusive = exclusive::judge(namespace, storage, usages, (workload, spec), (own, current));

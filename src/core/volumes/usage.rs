@@ -93,7 +93,7 @@ impl Usage<'_> {
     }
 }
 
-/// What a policy that acts says of volumes.
+/// What a policy that acts says of volumes. One that observes protects nothing, and its volumes are judged all the same.
 pub fn of_spec(spec: &UpgradePolicySpec) -> Option<&VolumesSpec> {
     spec.volumes.as_ref().filter(|_| spec.mode != Mode::Observe)
 }
@@ -102,7 +102,7 @@ pub fn of_spec(spec: &UpgradePolicySpec) -> Option<&VolumesSpec> {
 pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, storage: &Storage) -> BTreeMap<&'a str, Usage<'a>> {
     let blank =
         |claim: &'a Claim| Usage { claim, governed: None, workloads: Vec::new(), pods: Vec::new(), wanted: false, cron_jobs: Vec::new() };
-    let seen_to = |standing: &Standing| matches!(standing, Standing::Governed(_, spec) if of_spec(spec).is_some());
+    let seen_to = |standing: &Standing| matches!(standing, Standing::Governed(_, spec) if spec.volumes.is_some());
     let any = governance.standings.values().any(seen_to);
     // Where no policy sees to volumes, only what is kept already matters, and claims of the names that volumes were left of.
     let retained = || storage.of_namespace(&namespace.name).filter(|volume| volume.retained);

@@ -40,9 +40,7 @@ pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>, Failure>
         }
     }
     match manifests.is_empty() {
-        true => {
-            Err(Failure::No(format!("{} has no Kubernetes objects in it; is it the rendered output that you meant?", names.join(", "))))
-        }
+        true => Err(Failure::No(format!("{} contains no Kubernetes objects. Is it the rendered output?", names.join(", ")))),
         false => Ok(manifests),
     }
 }

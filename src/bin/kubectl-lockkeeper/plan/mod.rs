@@ -1,4 +1,4 @@
-//! Tells before an apply what would roll, be held or be put at risk.
+//! Shows before an apply what would roll, be held or be put at risk.
 
 mod judge;
 mod manifests;
@@ -36,13 +36,13 @@ pub struct PlanArguments {
     /// A file, a folder, or - for standard input; may be given several times
     #[arg(short, long = "filename", value_name = "FILE", required = true, value_hint = clap::ValueHint::AnyPath)]
     filename: Vec<String>,
-    /// Folders within folders too
+    /// Search folders within folders too
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Exit code 10 if something would happen, or if that is not known
+    /// End with exit code 10 if something would happen, or if that is not known
     #[arg(long)]
     exit_code: bool,
-    /// How to write it; wide tells also of what stays as it is
+    /// How to write it; wide lists also what stays as it is
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -74,8 +74,10 @@ async fn plan(cluster: &Cluster, manifests: Vec<Manifest>, key: &Key) -> Result<
             continue;
         };
         let Some(name) = manifest.object["metadata"]["name"].as_str() else {
-            plan.notes
-                .push(format!("{} has no name (generateName?): each apply would make another one, so it is left out.", manifest.source));
+            plan.notes.push(format!(
+                "{} has no name (generateName?). Each apply would create another object, so it is omitted.",
+                manifest.source
+            ));
             continue;
         };
         if kind == Kind::Namespace {
@@ -88,7 +90,7 @@ async fn plan(cluster: &Cluster, manifests: Vec<Manifest>, key: &Key) -> Result<
     }
     if by_namespace.is_empty() {
         let kinds: Vec<_> = others.into_iter().collect();
-        plan.notes.push(format!("There is nothing in it that Lockkeeper sees to, but {}.", kinds.join(", ")));
+        plan.notes.push(format!("Lockkeeper does not act on any of these kinds: {}.", kinds.join(", ")));
         return Ok(plan);
     }
     for (name, manifests) in by_namespace {

@@ -51,11 +51,11 @@ impl Outcome {
             Self::Report => "would only be reported",
             Self::NotRolled => "would keep its old config",
             Self::WaitsForUser => "would wait for you",
-            Self::Withdraw => "would be as before",
+            Self::Withdraw => "would be reverted",
             Self::Create => "would be created",
             Self::Scale => "would be scaled",
             Self::Governed => "would be governed",
-            Self::LetGo => "would be let go",
+            Self::LetGo => "would no longer be held",
             Self::Policy => "would change",
             Self::Unchanged => "stays as it is",
         }

@@ -60,11 +60,11 @@ fn summary(plan: &Plan) -> String {
     }
     let unchanged = counts.remove(&Outcome::Unchanged).unwrap_or_default();
     if !plan.happens() {
-        return format!("Nothing would happen: no pod would start, end or wait because of this ({unchanged} looked at).");
+        return format!("Nothing would happen: no pod would start, terminate or wait because of this ({unchanged} checked).");
     }
     let unknown = match plan.unknown.as_slice() {
         [] => String::new(),
-        some => format!(" What would come of {} is not known.", some.join(", ")),
+        some => format!(" What happens to {} is not known.", some.join(", ")),
     };
     let mut parts: Vec<_> = counts.iter().map(|(outcome, number)| format!("{number} {}", outcome.words())).collect();
     if !plan.risks.is_empty() {

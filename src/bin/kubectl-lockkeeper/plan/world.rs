@@ -193,8 +193,8 @@ impl Worlds {
             other => {
                 if let Tried::NotAllowed(why) = other {
                     self.notes.push(format!(
-                        "The API server cannot be asked what it would make of {} ({why}), so they are compared by what the files say: what admission would \
-                         change is not seen, nor what the files leave out.",
+                        "The API server cannot judge {} by a dry run ({why}). The files themselves are compared instead, without what admission changes and \
+                         without fields that the files leave out.",
                         kind.plural()
                     ));
                 }
@@ -278,11 +278,11 @@ impl Worlds {
                 let workloads = self.before.workloads.values().filter(|workload| workload.template.references.iter().any(reads));
                 let readers: Vec<_> = workloads.map(|workload| crate::cluster::lower(&workload.id)).collect();
                 match readers.is_empty() {
-                    true => ("no workload reads it, so it makes no difference".to_owned(), true),
-                    false => (format!("whether it changes is not known. If it does, that concerns {}", readers.join(", ")), false),
+                    true => ("no workload reads it, so nothing depends on it".to_owned(), true),
+                    false => (format!("it is not known whether it changes. It is read by {}", readers.join(", ")), false),
                 }
             }
-            _ => ("what would come of it is not known".to_owned(), false),
+            _ => ("it is not known what happens to it".to_owned(), false),
         };
         if !known {
             self.unknown.push(place.to_owned());
@@ -318,11 +318,11 @@ impl Worlds {
 
     /// The claims of the namespace and their volumes, as far as one may see them.
     async fn read_storage(&mut self, cluster: &Cluster) -> Result<(), Failure> {
-        let claims = self.list::<Claims>(cluster, true, "claims that one pod or node may hold are not seen").await?;
+        let claims = self.list::<Claims>(cluster, true, "claims that only one pod or node can use are not checked").await?;
         for (_, claim) in claims {
             self.before.claims.insert(claim.name.clone(), claim);
         }
-        for (uid, scaled) in self.list::<Autoscalers>(cluster, true, "how far they scale is not known").await? {
+        for (uid, scaled) in self.list::<Autoscalers>(cluster, true, "it is not known how far workloads scale").await? {
             self.before.autoscalers.extend(scaled.0.map(|scaled| (uid, scaled)));
         }
         let volumes: Api<Wire<Volumes>> = Api::all(cluster.client.clone());
@@ -331,7 +331,7 @@ impl Worlds {
             match volumes.get_opt(&name).await {
                 Ok(found) => drop(found.map(|wire| self.storage.insert(Volumes::view(&wire.metadata, wire.body)))),
                 Err(kube::Error::Api(status)) if status.code == 403 => {
-                    self.notes.push("You may not read persistentvolumes: claims are judged by what they ask for themselves.".to_owned());
+                    self.notes.push("You may not read persistentvolumes: claims are judged by what they request.".to_owned());
                     break;
                 }
                 Err(error) => return Err(Failure::Api { what: format!("cannot read volume {name}"), why: with_causes(&error) }),
@@ -427,7 +427,7 @@ fn failed(kind: Kind, name: &str, error: kube::Error) -> Result<Tried, Failure> 
     };
     // What is refused may be quoted.
     let said = match kind {
-        Kind::Secret => format!("{} (its words are left out, as they may quote what is in the Secret)", status.code),
+        Kind::Secret => format!("{} (its message is omitted, because it may quote the Secret)", status.code),
         _ => status.message.clone(),
     };
     match status.code {

@@ -32,7 +32,7 @@ use crate::{
 pub async fn run(cluster: &Cluster, id: &WorkloadId, format: Output) -> Result<ExitCode, Failure> {
     let seen = cluster.read_even_uninstalled().await?;
     let workload = seen.workload(id)?;
-    // Who may not read events is told the rest.
+    // Without permission to read events, that section is omitted.
     let (events, unseen) = match cluster.events(id).await {
         Ok(events) => (events, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
@@ -43,7 +43,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, format: Output) -> Result<E
         Output::Table | Output::Wide => output::print(&words::tell(&story, format == Output::Wide, clock::now())),
         other => output::data(other, &story)?,
     }
-    unseen.iter().for_each(|why| eprintln!("The events are left out: {why}."));
+    unseen.iter().for_each(|why| eprintln!("Events are omitted: {why}."));
     Ok(ExitCode::SUCCESS)
 }
 

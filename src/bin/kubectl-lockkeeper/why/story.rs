@@ -15,7 +15,7 @@ use lockkeeper::{
         },
         later,
         rollout::progress::is_old,
-        world::{Pod, Workload},
+        world::{Pod, Policy, UserHold, Workload},
     },
 };
 use serde::Serialize;
@@ -37,6 +37,12 @@ pub struct Story {
     /// That policy is gone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub policy_gone: bool,
+    /// The policy only observes it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
+    /// What a change of its template would wait for if that policy enforced.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub would_wait_for: Vec<&'static str>,
     /// Why no policy governs it, although one selects it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
@@ -133,11 +139,14 @@ pub struct PodStory {
     pub name: String,
     /// Whether it is ready.
     pub ready: bool,
-    /// It is of the newest revision that its controller has made pods of.
+    /// It is of the newest template of its workload.
     pub newest: bool,
-    /// It is going.
+    /// Its revision, as its label says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// It is terminating.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub going: bool,
+    pub terminating: bool,
     /// What keeps it from running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -189,11 +198,11 @@ impl Compared {
     /// In words.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Same => "the same as when its pods started",
-            Self::Different => "different from when its pods started",
-            Self::BeingRolled => "different from when some of its pods started; they are to be renewed",
-            Self::Unverified => "taken to be the same: whether its pods started with it is not known",
-            Self::NotLookedAt => "not looked at",
+            Self::Same => "unchanged since its pods started",
+            Self::Different => "changed since its pods started",
+            Self::BeingRolled => "changed since some of its pods started; these are being replaced",
+            Self::Unverified => "assumed to be unchanged: it is not known whether its pods started with it",
+            Self::NotLookedAt => "not checked",
         }
     }
 }
@@ -231,8 +240,9 @@ impl Story {
         now: Timestamp,
     ) -> Self {
         let id = &workload.id;
-        let mark = GovernanceMark::on(workload);
-        let policy = mark.as_ref().and_then(|mark| seen.world.policies.get(&mark.policy));
+        let mark = GovernanceMark::on(workload).map(|mark| mark.policy);
+        let observer = seen.observer(workload).filter(|_| mark.is_none());
+        let policy = mark.as_ref().map_or(observer, |name| seen.world.policies.get(name));
         let attention = seen.attention(id);
         let condition =
             policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
@@ -241,9 +251,11 @@ impl Story {
             workload: lower(id),
             namespace: cluster.namespace.clone(),
             policy_gone: mark.is_some() && policy.is_none(),
-            policy: mark.as_ref().map(|mark| mark.policy.clone()),
+            policy: mark.clone().or_else(|| observer.map(|policy| policy.name.clone())),
+            observed: observer.is_some(),
+            would_wait_for: observer.map(would_wait_for).unwrap_or_default(),
             left_out: left_out(seen, workload),
-            phase: mark.as_ref().map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
+            phase: mark.as_ref().or(observer.map(|policy| &policy.name)).map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
             reason: attention.map(|one| one.reason),
             since: attention.map(|one| one.since),
             message: attention.map(|one| one.message.clone()).unwrap_or_default(),
@@ -283,6 +295,17 @@ impl Story {
     }
 }
 
+/// The gates that a change of the template would wait for if the policy enforced, as far as they are set.
+fn would_wait_for(policy: &Policy) -> Vec<&'static str> {
+    let Ok(spec) = &policy.spec else { return Vec::new() };
+    if !spec.would_hold() {
+        return Vec::new();
+    }
+    let (in_order, asks) = asked_by_operator(spec);
+    let timely = gates::in_order().iter().filter(|gate| (gate.is_set)(spec)).map(|gate| gate.name);
+    timely.chain(in_order.then_some("steps")).chain(asks.then_some("app")).collect()
+}
+
 /// Since when a change waits.
 pub fn since(workload: &Workload) -> Option<Timestamp> {
     let mark = workload.marks.get(marks::HOLD_SINCE)?;
@@ -313,12 +336,17 @@ fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>
         }
         Ordering::Greater => Asked { name, open: Some(true), message: String::new() },
     };
-    let in_order = spec.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty());
-    let asks = spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
+    let (in_order, asks) = asked_by_operator(spec);
     let mut found = Vec::new();
     found.extend(in_order.then(|| gate("steps", gates::STEPS)));
     found.extend(asks.then(|| gate("app", gates::APP)));
     found
+}
+
+/// Whether workloads take turns, and whether pods are asked.
+fn asked_by_operator(spec: &UpgradePolicySpec) -> (bool, bool) {
+    let in_order = spec.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty());
+    (in_order, spec.gates.as_ref().is_some_and(|gates| gates.app.is_some()))
 }
 
 /// A message without what else is told of a held change: by whom, and since when.
@@ -338,12 +366,17 @@ fn crashes_lately(pod: &Pod, now: Timestamp) -> bool {
 
 fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>, now: Timestamp) -> Vec<PodStory> {
     let (judged, current) = seen.judged(workload);
+    // While a hold or its user pauses a Deployment, its newest ReplicaSet is of the template before.
+    let set = seen.world.newest_replica_sets().remove(&*workload.uid);
+    let paused = workload.rollout.held == Some(UserHold::Paused) || Hold::on(workload).is_some();
+    let unmade = paused && set.is_some_and(|set| set.template != workload.template.digest);
     let answers = attention.map_or(&[][..], |one| &one.answers);
     let story = |pod: &Pod| PodStory {
         name: pod.name.to_string(),
         ready: pod.ready,
-        newest: !is_old(&judged, pod, current),
-        going: pod.terminating.is_some(),
+        newest: !unmade && !is_old(&judged, pod, current),
+        revision: pod.revision.as_deref().map(str::to_owned),
+        terminating: pod.terminating.is_some(),
         // A pod that nothing probes is ready between any two crashes.
         trouble: pod.ails.as_ref().filter(|_| !pod.ready || crashes_lately(pod, now)).map(ToString::to_string),
         says: answers.iter().find(|answer| *answer.pod == *pod.name).map(|answer| Said {
@@ -397,12 +430,12 @@ fn advice(
         say("the same without this plugin", command(&seen.world, id, marks::APPROVE, change));
     }
     if judged {
-        say("let it through now, past every gate (verb bypass)", format!("{} {change}", cluster.command("bypass", id)));
+        say("release it now, past every gate (verb bypass)", format!("{} {change}", cluster.command("bypass", id)));
     } else {
-        say("let it go, as no policy holds it any more (verb bypass)", cluster.command("release", id));
+        say("release it: no policy holds it any longer (verb bypass)", cluster.command("release", id));
     }
     if template {
-        say("take it back", cluster.command("undo", id));
+        say("revert it", cluster.command("undo", id));
     }
     say("follow it", cluster.command("wait", id));
     commands

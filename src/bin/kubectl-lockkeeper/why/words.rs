@@ -1,6 +1,6 @@
 //! A story as a tired person reads it: first in sentences, then the details.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use jiff::Timestamp;
 use lockkeeper::{
@@ -24,39 +24,46 @@ pub fn tell(story: &Story, all: bool, now: Timestamp) -> String {
         }
     };
     section("What changed", story.changed.clone());
-    section("Gates, in this order", story.gates.iter().map(gate).collect());
+    let said = why_held(&story.message);
+    section("Gates, in order", story.gates.iter().map(|one| gate(one, said)).collect());
     let width = story.commands.iter().map(|one| one.to.len()).max().unwrap_or_default();
     section("What you can do", story.commands.iter().map(|one| format!("{:<width$}  {}", one.to, one.command)).collect());
-    section("Pods", story.pods.iter().map(pod).collect());
+    // While a change is held, its pods are of the revision before; that some are of another one is worth a word.
+    let revisions: BTreeSet<_> = story.pods.iter().map(|pod| &pod.revision).collect();
+    let old = |one: &PodStory| !one.newest && (revisions.len() > 1 || !story.change.as_ref().is_some_and(|change| change.held));
+    section("Pods", story.pods.iter().map(|one| pod(one, old(one))).collect());
     let reads = story.reads.iter().filter(|_| all || story.phase.is_some());
     section("What it reads", reads.map(|one| format!("{}: {}", one.reference, compared(one.compared))).collect());
     let events = story.events.iter().map(|one| format!("{}  {}: {}", one.at.strftime("%Y-%m-%d %H:%M:%S"), one.reason, one.note));
-    section("Events of Lockkeeper (UTC)", events.collect());
+    section("Events from Lockkeeper (UTC)", events.collect());
     text
 }
 
-/// What is the matter, and what comes next.
+/// How things stand, and what comes next.
 fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     match (&story.policy, story.policy_gone, story.phase) {
-        (Some(policy), true, _) => found.push(format!("Policy {policy} governed it, and is gone.")),
+        (Some(policy), true, _) => found.push(format!("Policy {policy} governed it, and has been deleted.")),
         (Some(_), false, Some(phase)) => found.extend(standing(story, phase, now)),
-        _ => found.push(match &story.left_out {
-            Some(why) => format!("No policy governs it: {why}. Changes of it roll at once, and changed config rolls nothing."),
-            None => "No policy governs it: changes of it roll at once, and changed config rolls nothing.".to_owned(),
-        }),
+        _ => {
+            let why = story.left_out.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            found.push(format!("No policy governs it{why}. A change of its template rolls at once. A change of its config rolls nothing."));
+        }
     }
     if let Some(change) = &story.change {
-        let who = match (&change.by, change.held) {
-            (Some(by), _) => format!("Change {} was made by {by}", change.id),
-            (None, _) if change.id.starts_with("c-") => format!("Change {} is one of config", change.id),
-            _ => format!("Change {} was let through, and goes pod by pod", change.id),
-        };
-        let since = change.since.map_or_else(String::new, |since| format!(" and waits since {} ({})", clock(since), length(since, now)));
-        let approved = change.approved_by.as_ref().map_or_else(String::new, |by| format!("; {by} approved it"));
-        found.push(format!("{who}{since}{approved}."));
+        found.push(match (&change.by, change.held) {
+            (Some(by), _) => format!("Change {} was made by {by}.", change.id),
+            (None, _) if change.id.starts_with("c-") => format!("Change {} is a change of config.", change.id),
+            _ => format!("Change {} is released, and rolls out pod by pod.", change.id),
+        });
+        let since = change.since.map(|since| format!("It has been waiting since {} ({})", clock(since), length(since, now)));
+        let approved = change.approved_by.as_ref().map(|by| format!("{by} approved it"));
+        let parts: Vec<_> = since.into_iter().chain(approved).collect();
+        if !parts.is_empty() {
+            found.push(format!("{}.", parts.join("; ")));
+        }
         if change.held {
-            found.push("Its pods run on as they were: nothing of it has started, and it stays so while Lockkeeper is down.".to_owned());
+            found.push("Running pods are unaffected, and stay so even while Lockkeeper is down.".to_owned());
         }
         found.extend(next(&story.gates));
     }
@@ -72,13 +79,15 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
     let why = without_command(why_held(&story.message));
     let since = story.since.map_or_else(String::new, |since| format!(" for {}", length(since, now)));
     let counts = &story.rollout;
-    let pods = format!("{} of {} pods are of the newest template, {} available", counts.updated, counts.wanted, counts.available);
-    let governed = format!("Policy {policy} governs it.");
+    let pods = format!("{} of {} pods run the newest template, and {} are available", counts.updated, counts.wanted, counts.available);
+    let governed = if story.observed { observed(story, policy) } else { format!("Policy {policy} governs it.") };
+    let with = |sentence: String| vec![style::care(&sentence), governed.clone()];
     match phase {
+        Phase::UpToDate if story.observed => vec![style::good(&format!("Up to date: {pods}. Their config is current.")), governed],
         Phase::UpToDate => vec![
             match crashing(story) {
-                Some(crashing) => style::care(&format!("It is up to date, but its pods crash: {crashing}. {}.", sentence(&pods))),
-                None => style::good(&format!("All is well: {pods}, and their config is the newest.")),
+                Some(crashing) => style::care(&format!("Up to date, but its pods crash: {crashing}. {}.", sentence(&pods))),
+                None => style::good(&format!("Up to date: {pods}. Their config is current.")),
             },
             match story.holds_changes {
                 true => format!("{governed} A change of its template would be held."),
@@ -86,26 +95,36 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
             },
         ],
         Phase::Held if story.reason == Some(Reason::Releasing) => vec![style::good(&format!("{}.", sentence(why)))],
-        Phase::Held => vec![style::care(&format!("A change of it is held{reason}: {why}.")), governed],
+        Phase::Held => with(format!("A change is held{reason}: {why}.")),
         Phase::Failed => vec![style::bad(&format!("Its rollout has failed{reason}: {why}.")), format!("{}. {governed}", sentence(&pods))],
-        Phase::Rolling => vec![style::care(&format!("It is being rolled out{since}{reason}: {why}.")), governed],
-        Phase::WaitsForUser => vec![style::care(&format!("It waits for you{reason}: {why}.")), governed],
-        Phase::Limited => vec![style::care(&format!("It was rolled often enough{reason}: {why}.")), governed],
+        Phase::Rolling => with(format!("It has been rolling out{since}{reason}: {why}.")),
+        Phase::WaitsForUser => with(format!("It is waiting for you{reason}: {why}.")),
+        Phase::Limited => with(format!("It has reached its limit of config rollouts{reason}: {why}.")),
         Phase::Settling | Phase::Waiting => {
             let first = match story.reason {
                 Some(Reason::ConfigMissing) => "Config that its pods need is missing",
                 _ => "Its config changed, and not all of its pods run on it yet",
             };
-            vec![style::care(&format!("{first}{reason}: {why}.")), governed]
+            with(format!("{first}{reason}: {why}."))
         }
-        Phase::WouldRoll | Phase::WouldHold => vec![style::care(&format!("Nothing is done about it, only said{reason}: {why}.")), governed],
-        Phase::Unsupported => vec![format!("It is up to date, but cannot be held{reason}: {why}."), governed],
+        Phase::WouldRoll | Phase::WouldHold => with(format!("Nothing is done, only reported{reason}: {why}.")),
+        Phase::Unsupported => vec![format!("It is up to date, but its changes cannot be held{reason}: {why}."), governed],
+    }
+}
+
+/// What a policy that only observes would do.
+fn observed(story: &Story, policy: &str) -> String {
+    let first = format!("Policy {policy} only observes it (mode: Observe): a change of its template rolls at once.");
+    match story.would_wait_for.as_slice() {
+        [] => first,
+        gates => format!("{first} With mode: Enforce it would wait for: {}.", gates.join(", ")),
     }
 }
 
 /// The pods that run, and have crashed a short while ago.
 fn crashing(story: &Story) -> Option<String> {
-    let crashing = story.pods.iter().filter(|pod| !pod.going).filter_map(|pod| Some(format!("{} ({})", pod.name, pod.trouble.as_ref()?)));
+    let crashing =
+        story.pods.iter().filter(|pod| !pod.terminating).filter_map(|pod| Some(format!("{} ({})", pod.name, pod.trouble.as_ref()?)));
     let crashing: Vec<_> = crashing.collect();
     (!crashing.is_empty()).then(|| crashing.join(", "))
 }
@@ -114,14 +133,17 @@ fn crashing(story: &Story) -> Option<String> {
 fn next(gates: &[Asked]) -> Option<String> {
     let closed: Vec<_> = gates.iter().filter(|gate| gate.open == Some(false)).map(|gate| gate.name).collect();
     let later: Vec<_> = gates.iter().filter(|gate| gate.open.is_none()).map(|gate| gate.name).collect();
-    let turn = |name: &&str| if *name == "app" { "its pods are asked" } else { "its turn is waited for" };
-    let after =
-        if later.is_empty() { String::new() } else { format!("; then {}", later.iter().map(turn).collect::<Vec<_>>().join(", and ")) };
+    let after = match later.as_slice() {
+        [] => "",
+        ["steps"] => " Then it waits for its turn.",
+        ["app"] => " Then its pods are asked.",
+        _ => " Then it waits for its turn, and its pods are asked.",
+    };
     Some(match closed.as_slice() {
         [] if gates.is_empty() => return None,
-        [] => "No gate that can be asked from here is closed: it goes on by itself.".to_owned(),
-        [one] => format!("It goes on by itself once this gate is open: {one}{after}."),
-        several => format!("It goes on by itself once these gates are open: {}{after}.", several.join(", ")),
+        [] => "No gate that this command can check is closed, so it continues by itself.".to_owned(),
+        [one] => format!("It continues by itself when this gate is open: {one}.{after}"),
+        several => format!("It continues by itself when these gates are open: {}.{after}", several.join(", ")),
     })
 }
 
@@ -137,29 +159,31 @@ fn sentence(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn gate(gate: &Asked) -> String {
+/// `said` stands in the first sentence already.
+fn gate(gate: &Asked, said: &str) -> String {
     let state = match gate.open {
         Some(true) if gate.message.is_empty() => style::good("open"),
         Some(true) => format!("{}: {}", style::good("open"), gate.message),
-        Some(false) => format!("{}: {}", style::bad("closed"), gate.message),
-        None => style::quiet("not asked before those above are open"),
+        Some(false) if gate.message == said => style::bad("closed"),
+        Some(false) => format!("{}: {}", style::bad("closed"), without_command(&gate.message)),
+        None => style::quiet("checked when those above are open"),
     };
     format!("{:<9} {state}", gate.name)
 }
 
-fn pod(pod: &PodStory) -> String {
+fn pod(pod: &PodStory, old: bool) -> String {
     let mut words = vec![if pod.ready { style::good("ready") } else { style::bad("not ready") }];
-    if pod.going {
-        words.push("going".to_owned());
+    if pod.terminating {
+        words.push("terminating".to_owned());
     }
-    if !pod.newest {
-        words.push("of another revision than the newest".to_owned());
+    if old {
+        words.push("of an older revision".to_owned());
     }
     words.extend(pod.trouble.clone());
     if let Some(said) = &pod.says {
         let since = said.since.map_or_else(String::new, |since| format!(" since {}", clock(since)));
         let quoted = if said.words.is_empty() { String::new() } else { format!(": {}", said.words) };
-        words.push(format!("says {}{since}{quoted}", said.answer));
+        words.push(format!("answers {}{since}{quoted}", said.answer));
     }
     format!("{:<30} {}", pod.name, words.join(", "))
 }
@@ -203,12 +227,12 @@ mod tests {
         story.gates = vec![asked("windows", Some(true)), asked("approval", Some(false)), asked("app", None)];
         let text = plain(&story);
         for part in [
-            "A change of it is held (ApprovalRequired): not approved yet.",
-            "Change 7 was made by ann and waits since 1970-01-12 13:46:40 UTC (3m 12s).",
-            "Its pods run on as they were",
-            "It goes on by itself once this gate is open: approval; then its pods are asked.",
+            "A change is held (ApprovalRequired): not approved yet.",
+            "Change 7 was made by ann.\nIt has been waiting since 1970-01-12 13:46:40 UTC (3m 12s).",
+            "Running pods are unaffected, and stay so even while Lockkeeper is down.",
+            "It continues by itself when this gate is open: approval. Then its pods are asked.",
             "approval  closed: because",
-            "app       not asked before those above are open",
+            "app       checked when those above are open",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
@@ -236,7 +260,48 @@ mod tests {
             assert!(text.contains("Policy shop governs it."), "{phase}: {text}");
         }
         let text = plain(&named("deployment/web"));
-        assert!(text.contains("No policy governs it: changes of it roll at once"), "{text}");
+        assert!(text.contains("No policy governs it. A change of its template rolls at once."), "{text}");
+    }
+
+    #[test]
+    fn a_policy_that_only_observes_says_what_it_would_do() {
+        let mut story = named("deployment/web");
+        (story.policy, story.phase, story.observed) = (Some("shop".to_owned()), Some(Phase::UpToDate), true);
+        story.would_wait_for = vec!["approval", "app"];
+        let text = plain(&story);
+        let part = "Policy shop only observes it (mode: Observe): a change of its template rolls at once. With mode: Enforce it would wait for: approval, app.";
+        assert!(text.contains(part), "{text}");
+    }
+
+    #[test]
+    fn what_the_first_sentence_says_is_not_said_again() {
+        let mut story = named("deployment/web");
+        (story.policy, story.phase, story.message) = (Some("shop".to_owned()), Some(Phase::Held), "because".to_owned());
+        story.gates = vec![asked("approval", Some(false))];
+        let text = plain(&story);
+        assert_eq!(text.matches("because").count(), 1, "{text}");
+        assert!(text.contains("approval  closed\n"), "{text}");
+    }
+
+    #[test]
+    fn old_pods_are_named_where_they_are_not_all_the_same() {
+        let pod = |name: &str, revision: &str, newest| PodStory {
+            name: name.to_owned(),
+            ready: true,
+            newest,
+            revision: Some(revision.to_owned()),
+            terminating: false,
+            trouble: None,
+            says: None,
+        };
+        let mut story = named("deployment/web");
+        story.pods = vec![pod("a", "1", false), pod("b", "2", true)];
+        assert_eq!(plain(&story).matches("of an older revision").count(), 1);
+        // While its change is held, all are old.
+        story.pods = vec![pod("a", "1", false), pod("b", "1", false)];
+        assert_eq!(plain(&story).matches("of an older revision").count(), 2);
+        story.change = Some(Waiting { id: "7".to_owned(), by: Some("ann".to_owned()), since: None, approved_by: None, held: true });
+        assert_eq!(plain(&story).matches("of an older revision").count(), 0);
     }
 
     #[test]
@@ -257,10 +322,10 @@ mod tests {
     fn what_the_gates_mean_is_said() {
         for (gates, expected) in [
             (vec![], None),
-            (vec![asked("windows", Some(true))], Some("No gate that can be asked from here is closed: it goes on by itself.")),
+            (vec![asked("windows", Some(true))], Some("No gate that this command can check is closed, so it continues by itself.")),
             (
                 vec![asked("windows", Some(false)), asked("approval", Some(false))],
-                Some("It goes on by itself once these gates are open: windows, approval."),
+                Some("It continues by itself when these gates are open: windows, approval."),
             ),
         ] {
             assert_eq!(next(&gates).as_deref(), expected);

@@ -53,11 +53,8 @@ impl<'a> Judge<'a> {
         let Some((say, config)) = asked else {
             line.outcome = Outcome::NotRolled;
             line.because.push(match say {
-                Some(say) => format!(
-                    "Its policy {} does not see to config: its pods keep what they started with until they start anew.",
-                    say.policy.name
-                ),
-                None => "No policy rolls it for that: its pods keep what they started with until they start anew.".to_owned(),
+                Some(say) => format!("Its policy {} has no spec.config: its pods keep the old config until they restart.", say.policy.name),
+                None => "No policy rolls it for config: its pods keep the old config until they restart.".to_owned(),
             });
             return;
         };
@@ -69,8 +66,11 @@ impl<'a> Judge<'a> {
         line.waits_for = self.waits(workload, say, (&[ChangeCause::Config], None));
         let times = limits::within_window(workload.marks.get(marks::ROLLOUTS).map(String::as_str), &config.limit, self.now.now);
         if let Some(next) = limits::next_allowed(&times, &config.limit) {
-            let message =
-                format!("{} config rollouts within {}, as many as its policy allows; the next at {next}", times.len(), config.limit.window);
+            let message = format!(
+                "{} config rollouts within {}, as many as its policy allows; the next is possible at {next}",
+                times.len(),
+                config.limit.window
+            );
             line.waits_for.push(Wait { gate: "limit", message });
         }
         line.outcome = match (say.spec.mode, config.on_change) {
@@ -81,9 +81,7 @@ impl<'a> Judge<'a> {
         };
         line.because.push(match line.outcome {
             Outcome::Report => format!("Its policy {} only reports it.", say.policy.name),
-            Outcome::WaitsForUser => {
-                "Its manifest keeps its pods as they are (paused, or OnDelete): the next ones start with the new config.".to_owned()
-            }
+            Outcome::WaitsForUser => "Its manifest holds its pods (paused, or OnDelete): new pods start with the new config.".to_owned(),
             _ => format!("One rollout, when nothing has changed for {}.", config.settle),
         });
     }
@@ -109,8 +107,8 @@ impl<'a> Judge<'a> {
             let mut line = self.line(format!("{}/{}", id.kind.to_string().to_lowercase(), id.name), Outcome::Unchanged);
             let keys: Vec<_> = changed.iter().map(ToString::to_string).collect();
             line.because.push(match entry.ignored {
-                true => format!("Its change ({}) rolls nothing: it is marked to be ignored.", some(&keys)),
-                false => format!("Its change ({}) is read by no workload.", some(&keys)),
+                true => format!("Its change ({}) rolls nothing, because it is marked to be ignored.", some(&keys)),
+                false => format!("No workload reads what changes in it ({}).", some(&keys)),
             });
             lines.push(line);
         }

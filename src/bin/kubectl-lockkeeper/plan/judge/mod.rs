@@ -124,14 +124,14 @@ impl<'a> Judge<'a> {
     fn created(&self, workload: &Workload, risks: &mut Vec<Risk>) -> Line {
         let mut line = self.line(lower(&workload.id), Outcome::Create);
         line.because.push(match workload.rollout.wanted {
-            _ if workload.id.kind == WorkloadKind::DaemonSet => "Its pods start at once: what is new is never held.".to_owned(),
+            _ if workload.id.kind == WorkloadKind::DaemonSet => "Its pods start at once: a new workload is not held.".to_owned(),
             0 => "It has no pods.".to_owned(),
-            pods => format!("{} at once: what is new is never held.", count(pods as usize, "pod starts", "pods start")),
+            pods => format!("{} at once: a new workload is not held.", count(pods as usize, "pod starts", "pods start")),
         });
         let say = say(self.after.standings.get(&workload.id));
         line.policy = say.as_ref().map(|say| say.policy.name.clone());
         line.because.push(match &say {
-            None => self.ungoverned(workload, "later changes of it will"),
+            None => self.ungoverned(workload, "later changes"),
             Some(say) => format!("From then on policy {} governs it{}.", say.policy.name, self.later(workload, say)),
         });
         self.missing(workload, say.as_ref(), risks);
@@ -153,8 +153,8 @@ impl<'a> Judge<'a> {
         let mut reasons = self.after.left_out.values().flatten();
         let why = reasons.find_map(|reason| reason.strip_prefix(&format!("{}: ", workload.id)));
         match why {
-            Some(why) => format!("No policy governs it ({why}), so {changes} not wait for anything."),
-            None => format!("No policy of the namespace selects it, so {changes} not wait for anything."),
+            Some(why) => format!("No policy governs it ({why}), so {changes} roll at once."),
+            None => format!("No policy of the namespace selects it, so {changes} roll at once."),
         }
     }
 
@@ -175,10 +175,10 @@ impl<'a> Judge<'a> {
         if changes && self.goes_back(after) {
             line.outcome = Outcome::Withdraw;
             let revisions: BTreeSet<_> = self.pods(after).iter().map(|pod| pod.revision.as_deref()).collect();
-            let ends = if revisions.len() > 1 { "those pods end that are newer already" } else { "none of them ends" };
+            let ends = if revisions.len() > 1 { "pods that are already newer terminate" } else { "no pod terminates" };
             line.because.push(match &held {
-                Some(hold) => format!("The held change {} is withdrawn: this is what its pods run, and {ends}.", hold.id),
-                None => format!("This is the template again that was last rolled out: {ends}."),
+                Some(hold) => format!("The held change {} is withdrawn: this is the template that its pods run, and {ends}.", hold.id),
+                None => format!("This is the template that was rolled out before: {ends}."),
             });
         } else if changes {
             self.template(before, after, (say.as_ref(), touched), &mut line);
@@ -193,7 +193,7 @@ impl<'a> Judge<'a> {
                     line.outcome = Outcome::ConfigHold;
                 }
                 line.because
-                    .push(format!("Config that it reads changes too ({}), and goes along in the same rollout.", config.changed.join(", ")));
+                    .push(format!("Config that it reads changes too ({}), and is part of the same rollout.", config.changed.join(", ")));
             }
             Some(config) => self.config(after, say.as_ref(), &config, &mut line),
             None if !changes && before.rollout.wanted != after.rollout.wanted => {
@@ -217,10 +217,10 @@ impl<'a> Judge<'a> {
                 (Outcome::Governed, format!("Policy {policy} begins to govern it{later}. That alone rolls nothing."))
             }
             (Some((policy, _)), None) => {
-                (Outcome::LetGo, format!("Policy {policy} governs it no more: nothing holds or rolls it from then on."))
+                (Outcome::LetGo, format!("Policy {policy} no longer governs it: nothing holds or rolls it from then on."))
             }
             (Some((old, _)), Some((new, _))) if old != new => (Outcome::Governed, format!("Policy {new} takes it over from {old}.")),
-            (Some((policy, true)), Some((_, false))) => (Outcome::LetGo, format!("Policy {policy} holds its template changes no more.")),
+            (Some((policy, true)), Some((_, false))) => (Outcome::LetGo, format!("Policy {policy} no longer holds its template changes.")),
             (Some((policy, false)), Some((_, true))) => {
                 (Outcome::Governed, format!("Policy {policy} holds its template changes from then on."))
             }
@@ -246,7 +246,9 @@ impl<'a> Judge<'a> {
         if let Err(why) = &new.spec {
             risks.push(self.risk(
                 ConditionReason::InvalidSpec.into(),
-                format!("upgradepolicy/{name} could not be acted on: {why}. It would freeze what it governs now, and govern nothing else"),
+                format!(
+                    "upgradepolicy/{name} could not be used: {why}. It would freeze the workloads that it governs now, and govern no others"
+                ),
             ));
             return line;
         }
@@ -256,16 +258,16 @@ impl<'a> Judge<'a> {
         };
         let (old, new) = (of(&self.before), of(&self.after));
         line.because.push(match new.len() {
-            0 => "It would govern no workload that is there.".to_owned(),
+            0 => "It would govern no workload that exists.".to_owned(),
             all => format!("It would govern {}.", count(all, "workload", "workloads")),
         });
         let names = |ids: Vec<&&WorkloadId>| some(&ids.into_iter().map(|id| lower(id)).collect::<Vec<_>>());
         let (more, less): (Vec<_>, Vec<_>) = (new.difference(&old).collect(), old.difference(&new).collect());
         if !more.is_empty() {
-            line.because.push(format!("New to it: {}.", names(more)));
+            line.because.push(format!("Newly governed: {}.", names(more)));
         }
         if !less.is_empty() {
-            line.because.push(format!("No longer: {}.", names(less)));
+            line.because.push(format!("No longer governed: {}.", names(less)));
         }
         line
     }
@@ -282,7 +284,7 @@ fn say<'a>(standing: Option<&Standing<'a>>) -> Option<Say<'a>> {
 fn unholdable(workload: &Workload) -> &'static str {
     match workload.id.kind {
         WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
-        _ => "with the update strategy OnDelete any eviction starts the newest template",
+        _ => "with the update strategy OnDelete, any eviction starts the newest template",
     }
 }
 

@@ -37,7 +37,7 @@ impl<'a> Judge<'a> {
             false => marked && self.now.gap.is_none(),
         };
         if let Some(old) = old.filter(|_| holds) {
-            line.because.push(format!("It takes the place of the held change {}, whose approvals are void then.", old.id));
+            line.because.push(format!("It replaces the held change {}, whose approvals no longer count.", old.id));
         }
         let pods = self.pods(after).len();
         if !holds {
@@ -46,16 +46,16 @@ impl<'a> Judge<'a> {
             match after.rollout.held {
                 Some(UserHold::Paused) => {
                     line.outcome = Outcome::WaitsForUser;
-                    line.because.push("Its manifest says paused: true, so nothing rolls before kubectl rollout resume.".to_owned());
+                    line.because.push("Its manifest declares paused: true, so nothing rolls until kubectl rollout resume.".to_owned());
                 }
                 Some(UserHold::OnDelete) => {
                     line.outcome = Outcome::WaitsForUser;
-                    line.because.push("Its pods are renewed when somebody deletes them (OnDelete).".to_owned());
+                    line.because.push("Its pods are replaced when they are deleted (OnDelete).".to_owned());
                 }
                 Some(UserHold::Partition(below)) => {
-                    line.because.push(format!("Its partition keeps the {below} lowest ordinals as they are."));
+                    line.because.push(format!("Its partition keeps the {below} lowest ordinals on their revision."));
                 }
-                _ if pods > 0 => line.because.push(format!("{} renewed.", count(pods, "pod is", "pods are"))),
+                _ if pods > 0 => line.because.push(format!("{} replaced.", count(pods, "pod is", "pods are"))),
                 _ => {}
             }
             return;
@@ -65,10 +65,10 @@ impl<'a> Judge<'a> {
             Some(say) if say.spec.needs_holds() => {
                 line.waits_for = self.waits(after, say, (&[ChangeCause::Template], new.as_ref()));
                 let stay = match pods {
-                    1 => "Its pod stays as it is".to_owned(),
-                    pods => format!("Its {pods} pods stay as they are"),
+                    1 => "Its pod keeps running".to_owned(),
+                    pods => format!("Its {pods} pods keep running"),
                 };
-                let then = if line.waits_for.is_empty() { ", for a moment: no gate that can be asked now is closed" } else { "" };
+                let then = if line.waits_for.is_empty() { ", for a moment: no gate that can be checked now is closed" } else { "" };
                 // A dry run by the server has the number that runs, and notes the one that waits.
                 let fewer = declared_replicas(after)
                     .or_else(|| Some(after.rollout.wanted).filter(|wanted| !touched.by_server && *wanted < before.rollout.wanted));
@@ -83,11 +83,11 @@ impl<'a> Judge<'a> {
             _ => match marking::when_ungoverned(before) {
                 WhenUngoverned::Release => {
                     line.outcome = Outcome::Roll;
-                    line.because.push("It is held for a moment, and released: with these files no policy holds it any more.".to_owned());
+                    line.because.push("It is held for a moment, and released: with these files no policy holds it any longer.".to_owned());
                 }
                 WhenUngoverned::Keep => line.because.push(
-                    "With these files no policy holds it any more, and the one that did said whenUngoverned: Keep: somebody with the verb bypass has to \
-                     release it."
+                    "With these files no policy holds it any longer. Its earlier policy has whenUngoverned: Keep, so it stays held until a bypass (verb bypass) \
+                     releases it."
                         .to_owned(),
                 ),
             },
@@ -96,21 +96,36 @@ impl<'a> Judge<'a> {
 
     /// Why a changed template is not held.
     pub(super) fn not_held(&self, before: &Workload, after: &Workload, say: Option<&Say>) -> String {
-        let Some(say) = say else { return self.ungoverned(after, "its change does") };
+        let Some(say) = say else { return self.ungoverned(after, "its changes") };
         let policy = &say.policy.name;
         match () {
-            () if say.spec.mode == Mode::Observe => format!("Its policy {policy} only observes."),
-            () if !say.spec.needs_holds() => format!("Its policy {policy} has no gate for template changes."),
+            () if say.spec.mode == Mode::Observe => self.observed(after, say),
+            () if !say.spec.needs_holds() => format!("Its policy {policy} has no gates for template changes."),
             () if !marking::holdable(after) => format!("Its policy {policy} has gates, but {}.", unholdable(after)),
             () if after.rollout.wanted == 0 && before.rollout.wanted == 0 => "It has no pods, so there is nothing to hold.".to_owned(),
             () if !marking::is_marked(before) => format!(
-                "Policy {policy} would hold it, but only once the operator has marked it: apply the policy first, wait for its condition HoldsEnforced, \
-                 and then apply the rest."
+                "Policy {policy} holds it only after the operator has marked it. Apply the policy first, wait for its condition HoldsEnforced, and then apply \
+                 the rest."
             ),
             () => format!(
-                "Policy {policy} should hold it, but template changes are not held now{}.",
+                "Policy {policy} should hold it, but template changes are not held at present{}.",
                 self.now.gap.map_or(String::new(), |gap| format!(": {gap}"))
             ),
+        }
+    }
+
+    /// What a policy that only observes would do about a changed template.
+    fn observed(&self, after: &Workload, say: &Say) -> String {
+        let first = format!("Its policy {} only observes (mode: Observe).", say.policy.name);
+        if !say.spec.would_hold() || !marking::holdable(after) {
+            return first;
+        }
+        match self.waits(after, say, (&[ChangeCause::Template], None)).as_slice() {
+            [] => format!("{first} With mode: Enforce it would be held for a moment: no gate that can be checked now is closed."),
+            waits => {
+                let gates: Vec<_> = waits.iter().map(ToString::to_string).collect();
+                format!("{first} With mode: Enforce it would be held, and wait for {}.", gates.join("; "))
+            }
         }
     }
 
@@ -122,11 +137,10 @@ impl<'a> Judge<'a> {
             match marking::when_ungoverned(before) {
                 WhenUngoverned::Release => {
                     line.outcome = Outcome::Roll;
-                    line.because.push(format!("Its held change {} is released: no policy holds it any more (whenUngoverned: Release).", hold.id));
+                    line.because.push(format!("Its held change {} is released: no policy holds it any longer (whenUngoverned: Release).", hold.id));
                 }
                 WhenUngoverned::Keep => line.because.push(format!(
-                    "Its held change {} stays held, although no policy holds it any more (whenUngoverned: Keep): somebody with the verb bypass has to release \
-                     it.",
+                    "Its held change {} stays held although its policy lets it go (whenUngoverned: Keep), until a bypass (verb bypass) releases it.",
                     hold.id
                 )),
             }
@@ -137,7 +151,7 @@ impl<'a> Judge<'a> {
         let (old, new) = (waits(before_say), waits(say));
         if !old.is_empty() && new.is_empty() {
             line.outcome = Outcome::Roll;
-            line.because.push(format!("Its held change {} goes through: no gate is closed any more.", hold.id));
+            line.because.push(format!("Its held change {} is released: no gate is closed any longer.", hold.id));
         }
     }
 }

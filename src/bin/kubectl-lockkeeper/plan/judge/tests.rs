@@ -177,7 +177,7 @@ fn a_changed_template_is_held_or_rolls_and_says_why() {
             before().policy(json!({"selector": {}, "config": {}})).new_workload(&web("v2"), true),
             "deployment/web",
             Outcome::Roll,
-            "has no gate for template changes",
+            "has no gates for template changes",
         ),
         (
             "gates for config only",
@@ -186,37 +186,37 @@ fn a_changed_template_is_held_or_rolls_and_says_why() {
                 .new_workload(&web("v2"), true),
             "deployment/web",
             Outcome::Roll,
-            "has no gate for template changes",
+            "has no gates for template changes",
         ),
         (
             "observed",
             before().policy(json!({"selector": {}, "mode": "Observe", "gates": {"approval": "Required"}})).new_workload(&web("v2"), true),
             "deployment/web",
             Outcome::Roll,
-            "only observes",
+            "only observes (mode: Observe). With mode: Enforce it would be held, and wait for approval: a user with the verb approve",
         ),
         (
             "policy in the same files",
             before().new_policy(gated()).new_workload(&web("v2"), true),
             "deployment/web",
             Outcome::Roll,
-            "apply the policy first",
+            "Apply the policy first",
         ),
         (
             "held by admission",
             guarded().new_workload(&held(web("v2"), "4"), true),
             "deployment/web",
             Outcome::Hold,
-            "somebody with the verb approve",
+            "a user with the verb approve",
         ),
         (
             "told without the server",
             guarded().new_workload(&marked(web("v2")), false),
             "deployment/web",
             Outcome::Hold,
-            "somebody with the verb approve",
+            "a user with the verb approve",
         ),
-        ("admission is not in place", gap, "deployment/web", Outcome::Roll, "template changes are not held now: not installed"),
+        ("admission is not in place", gap, "deployment/web", Outcome::Roll, "template changes are not held at present: not installed"),
         (
             "the server says that it is not held",
             guarded().new_workload(&marked(web("v2")), true),
@@ -229,7 +229,7 @@ fn a_changed_template_is_held_or_rolls_and_says_why() {
             Case::new().workload(&on_delete).policy(gated()).new_workload(&new_on_delete, true),
             "statefulset/db",
             Outcome::WaitsForUser,
-            "OnDelete any eviction starts",
+            "OnDelete, any eviction starts",
         ),
         (
             "a DaemonSet",
@@ -247,7 +247,7 @@ fn a_changed_template_is_held_or_rolls_and_says_why() {
             { Case::new().workload(&held(web("v2"), "4")).policy(gated()).new_workload(&held(web("v3"), "5"), true) },
             "deployment/web",
             Outcome::Hold,
-            "takes the place of the held change 4",
+            "replaces the held change 4",
         ),
     ] {
         assert_eq!(case.outcome(object), expected, "{name}: {}", case.told());
@@ -265,7 +265,7 @@ fn a_freeze_and_windows_are_waited_for_too() {
     let gates: Vec<_> = plan.objects[0].waits_for.iter().map(|wait| wait.gate).collect();
     assert_eq!(gates, ["freeze", "windows", "approval"]);
     let told = case.told();
-    for part in ["its policy freezes", "opens at 2026-11-22 02:00 UTC", "somebody other than ann"] {
+    for part in ["its policy freezes", "opens at 2026-11-22 02:00 UTC", "a user other than ann"] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
@@ -286,7 +286,7 @@ fn changed_config_rolls_who_reads_it_and_nobody_else() {
     let observed = json!({"selector": {}, "mode": "Observe", "config": {}});
     for (name, workload, policy, (before, after), expected, told) in [
         ("read", &web, Some(config(json!({}))), read(), Outcome::ConfigRoll, "ConfigMap/app[a]"),
-        ("not read", &web, Some(config(json!({}))), unread(), Outcome::Unchanged, "Its change (b) is read by no workload"),
+        ("not read", &web, Some(config(json!({}))), unread(), Outcome::Unchanged, "No workload reads what changes in it (b)"),
         (
             "included",
             &web,
@@ -296,12 +296,12 @@ fn changed_config_rolls_who_reads_it_and_nobody_else() {
             "ConfigMap/app[b]",
         ),
         ("excluded", &web, Some(config(json!({"exclude": [{"kind": "ConfigMap", "name": "app"}]}))), read(), Outcome::Unchanged, ""),
-        ("nobody governs", &web, None, read(), Outcome::NotRolled, "No policy rolls it for that"),
-        ("no config in the policy", &web, Some(gated()), read(), Outcome::NotRolled, "does not see to config"),
+        ("nobody governs", &web, None, read(), Outcome::NotRolled, "No policy rolls it for config"),
+        ("no config in the policy", &web, Some(gated()), read(), Outcome::NotRolled, "has no spec.config"),
         ("reported", &web, Some(config(json!({"onChange": "Report"}))), read(), Outcome::Report, "only reports it"),
         ("observed", &web, Some(observed), read(), Outcome::Report, "only reports it"),
         ("frozen", &web, Some(frozen), read(), Outcome::ConfigHold, "its policy freezes"),
-        ("paused", &paused, Some(config(json!({}))), read(), Outcome::WaitsForUser, "Its manifest keeps its pods"),
+        ("paused", &paused, Some(config(json!({}))), read(), Outcome::WaitsForUser, "Its manifest holds its pods"),
         ("another reloader", &reloaded, Some(config(json!({}))), read(), Outcome::Unchanged, ""),
         (
             "often enough",
@@ -345,9 +345,9 @@ fn a_policy_that_changes_says_whose_the_workloads_are() {
     let free = json!({"selector": {}, "config": {}});
     for (name, workload, before, after, expected, told) in [
         ("begins", &web, None, gated(), Outcome::Governed, "begins to govern it, and holds its template changes"),
-        ("ends", &web, Some(gated()), json!({"selector": {"matchLabels": {"app": "other"}}}), Outcome::LetGo, "governs it no more"),
+        ("ends", &web, Some(gated()), json!({"selector": {"matchLabels": {"app": "other"}}}), Outcome::LetGo, "no longer governs it"),
         ("holds from then on", &web, Some(free.clone()), gated(), Outcome::Governed, "holds its template changes from then on"),
-        ("holds no more", &web, Some(gated()), free.clone(), Outcome::LetGo, "holds its template changes no more"),
+        ("holds no more", &web, Some(gated()), free.clone(), Outcome::LetGo, "no longer holds its template changes"),
         ("the same", &web, Some(gated()), gated(), Outcome::Unchanged, ""),
         ("releases", &held_web, Some(gated()), free, Outcome::Roll, "Its held change 4 is released"),
         (
@@ -356,7 +356,7 @@ fn a_policy_that_changes_says_whose_the_workloads_are() {
             Some(gated()),
             json!({"selector": {}, "rollout": {"maxConcurrent": 1}}),
             Outcome::Roll,
-            "no gate is closed any more",
+            "no gate is closed any longer",
         ),
         (
             "cannot be read",

@@ -18,7 +18,7 @@ use crate::{
 
 impl<'a> Judge<'a> {
     /// What a change would wait for.
-    pub(super) fn waits(&self, workload: &Workload, say: &Say<'a>, (causes, hold): (&[ChangeCause], Option<&Hold>)) -> Vec<Wait> {
+    pub(super) fn waits(&self, workload: &Workload, say: &Say<'_>, (causes, hold): (&[ChangeCause], Option<&Hold>)) -> Vec<Wait> {
         let (id, by) = hold.map_or(("", None), |hold| (&*hold.id, Some(&*hold.by)));
         let change = Change {
             namespace: self.now.after,
@@ -41,7 +41,7 @@ impl<'a> Judge<'a> {
         if let Some(gate) = say.spec.app_gate(causes) {
             let message = match self.pods(workload).len() {
                 0 => return waits,
-                pods => format!("{} yes to GET {}", count(pods, "pod has to say", "pods have to say"), gate.path),
+                pods => format!("{} to answer yes to GET {}", count(pods, "pod has", "pods have"), gate.path),
             };
             waits.push(Wait { gate: "app", message });
         }
@@ -49,7 +49,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What keeps it from its turn, as far as that can be told.
-    pub(super) fn turn(&self, workload: &Workload, say: &Say<'a>) -> Option<Wait> {
+    pub(super) fn turn(&self, workload: &Workload, say: &Say<'_>) -> Option<Wait> {
         let rollout = say.spec.rollout.as_ref()?;
         let order = self.order(say.policy, &say.spec);
         let place = order.place(&workload.id)?;
@@ -108,10 +108,10 @@ impl<'a> Judge<'a> {
 fn in_words(closed: &Closed, say: &Say, by: Option<&str>) -> String {
     let from_other = say.spec.gates.as_ref().is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
     match (closed.reason, by) {
-        (Reason::ApprovalRequired, Some(by)) if from_other => format!("somebody other than {by} with the verb approve has to approve it"),
-        (Reason::ApprovalRequired, _) => "somebody with the verb approve has to approve it".to_owned(),
-        (Reason::Frozen, _) if say.frozen => "the spec of its policy is invalid, so nothing passes".to_owned(),
-        (Reason::Frozen, _) => "its policy freezes: nothing passes but what is put back".to_owned(),
+        (Reason::ApprovalRequired, Some(by)) if from_other => format!("a user other than {by} (verb approve) has to approve it"),
+        (Reason::ApprovalRequired, _) => "a user with the verb approve has to approve it".to_owned(),
+        (Reason::Frozen, _) if say.frozen => "the spec of its policy is invalid, so nothing is released".to_owned(),
+        (Reason::Frozen, _) => "its policy freezes: only a revert is released".to_owned(),
         _ => closed.message.clone(),
     }
 }
