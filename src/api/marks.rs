@@ -18,6 +18,9 @@ pub const CONFIG_HASH: &str = "lockkeeper.dev/config-hash";
 pub const GOVERNED: &str = "lockkeeper.dev/governed";
 /// On a workload, by the operator or by a chart from birth, `"true"`: its template changes are held.
 pub const HOLD_CHANGES: &str = "lockkeeper.dev/hold-changes";
+/// On a Deployment that has no replicas, by the operator, `"true"`: its template changes are held too. Paused and scaled up, it starts what
+/// it ran last.
+pub const HOLD_AT_ZERO: &str = "lockkeeper.dev/hold-at-zero";
 /// On a workload, by admission: `<id> by <user>`, the change that is held. The operator releases by removing it.
 pub const HOLD: &str = "lockkeeper.dev/hold";
 /// On a held Deployment, by admission: what the manifest last asked for in `spec.paused`.

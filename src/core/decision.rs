@@ -137,8 +137,8 @@ pub enum Release {
     GatesOpen,
     /// The template is the one again that the pods run.
     Reverted,
-    /// There is no pod that it would end.
-    NothingToEnd,
+    /// Scaled to zero, a StatefulSet forgot the revision that its pods ran: there is nothing left to hold.
+    ScaledToZero,
     /// The template is the one that was there before the hold: another webhook made it look changed.
     Unchanged,
     /// Its policy holds nothing any more, or does not govern it any more.
@@ -151,7 +151,7 @@ impl Release {
         match self {
             Self::GatesOpen => "GatesOpen",
             Self::Reverted => "Reverted",
-            Self::NothingToEnd => "NothingToEnd",
+            Self::ScaledToZero => "ScaledToZero",
             Self::Unchanged => "Unchanged",
             Self::Ungoverned => "Ungoverned",
         }
@@ -163,7 +163,7 @@ impl std::fmt::Display for Release {
         f.write_str(match self {
             Self::GatesOpen => "all gates are open",
             Self::Reverted => "its template is the one again that its pods run",
-            Self::NothingToEnd => "it has no pod that would be ended",
+            Self::ScaledToZero => "it was scaled to zero, and its controller forgot the revision that ran before",
             Self::Unchanged => "its template is the one that was there before",
             Self::Ungoverned => "its policy no longer holds it",
         })

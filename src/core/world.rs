@@ -106,6 +106,8 @@ pub struct Policy {
     pub uid: Uid,
     /// The generation of its spec.
     pub generation: i64,
+    /// When somebody last wrote it, in whole seconds.
+    pub written: Timestamp,
     /// Its spec, or in words why it is none.
     pub spec: Result<UpgradePolicySpec, String>,
     /// What it asks for and this installation does not do, a sentence each. The spec has none of it.

@@ -194,6 +194,12 @@ pub fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
+/// When somebody last wrote it, status aside, in whole seconds.
+pub fn written(meta: &ObjectMeta) -> Timestamp {
+    let entries = meta.managed_fields.as_deref().unwrap_or_default().iter().filter(|entry| entry.subresource.is_none());
+    entries.filter_map(|entry| Some(entry.time.as_ref()?.0)).fold(created(meta), Timestamp::max)
+}
+
 /// The owner reference with `controller: true`.
 pub fn controller(meta: &ObjectMeta) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
     meta.owner_references.as_deref().unwrap_or_default().iter().find(|owner| owner.controller == Some(true))

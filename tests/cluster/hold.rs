@@ -228,7 +228,7 @@ async fn p10_the_users_own_paused_and_partition_come_back_exactly() {
 }
 
 #[tokio::test]
-async fn p6_what_has_no_pods_to_lose_is_not_held() {
+async fn p6_what_is_new_is_not_held() {
     let _operator = operator();
     let shop = Shop::gated("no-pods").await;
     let elsewhere = Shop::open("elsewhere").await;
@@ -246,24 +246,6 @@ async fn p6_what_has_no_pods_to_lose_is_not_held() {
         shop.waits(kind, born, "ApprovalRequired").await;
         shop.approve(kind, born, "other:v2").await;
 
-        // At 0 replicas nothing is held, neither there nor on the way up.
-        let none = &named("none", kind);
-        shop.guarded(kind, none).await;
-        shop.kubectl(&["scale", &format!("{kind}/{none}"), "--replicas=0"]);
-        eventually("no pods", || shop.pods(none), Vec::is_empty).await;
-        shop.kubectl(&["set", "image", &format!("{kind}/{none}"), "app=other:v2"]);
-        assert_eq!(mark(&shop.get(kind, none).await, "hold"), None);
-        let mut up = shop.manifest(kind, none, "v3");
-        up["spec"]["replicas"] = json!(2);
-        shop.apply(&up);
-        shop.all_run(kind, none, "other:v3", 2).await;
-
-        // One that is held, scaled to nothing: there is nothing left to wait for.
-        shop.kubectl(&["set", "image", &format!("{kind}/{none}"), "app=other:v4"]);
-        shop.waits(kind, none, "ApprovalRequired").await;
-        shop.kubectl(&["scale", &format!("{kind}/{none}"), "--replicas=0"]);
-        eventually("released", || shop.get(kind, none), |object| mark(object, "hold").is_none()).await;
-
         // A held one that is exported and created elsewhere comes up at once, with nothing of its other life.
         shop.kubectl(&["set", "image", &format!("{kind}/{born}"), "app=other:v5"]);
         shop.is_held(kind, born).await;
@@ -275,6 +257,47 @@ async fn p6_what_has_no_pods_to_lose_is_not_held() {
         assert!(said.success, "{}", said.text);
         elsewhere.all_run(kind, born, "other:v5", 2).await;
         elsewhere.is_free(kind, born).await;
+    }
+}
+
+/// What is held and has no pods waits all the same. Without pods a Deployment goes back to what it ran, and a StatefulSet cannot.
+#[tokio::test]
+async fn p6_approval_counts_at_zero_replicas_too() {
+    let _operator = operator();
+    let shop = Shop::gated("asleep").await;
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let scale = |replicas: u32| shop.kubectl(&["scale", &format!("{kind}/{name}"), &format!("--replicas={replicas}")]);
+        let set_image = |tag: &str| shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}")]);
+        shop.guarded(kind, name).await;
+        set_image("v2");
+        shop.waits(kind, name, "ApprovalRequired").await;
+        scale(0);
+        eventually("no pods", || shop.pods(name), Vec::is_empty).await;
+        if kind == "StatefulSet" {
+            eventually("released", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+            assert!(shop.event(name, "HoldMissed").await.contains("ScaledToZero"));
+            set_image("v3");
+            assert_eq!(mark(&shop.get(kind, name).await, "hold"), None);
+            scale(2);
+            shop.all_run(kind, name, "other:v3", 2).await;
+            continue;
+        }
+        scale(1);
+        shop.all_run(kind, name, "other:v1", 1).await;
+        shop.waits(kind, name, "ApprovalRequired").await;
+        shop.approve(kind, name, "other:v2").await;
+
+        // A change that comes while it sleeps.
+        scale(0);
+        eventually("marked", || shop.get(kind, name), |object| mark(object, "hold-at-zero").as_deref() == Some("true")).await;
+        eventually("no pods", || shop.pods(name), Vec::is_empty).await;
+        set_image("v3");
+        shop.is_held(kind, name).await;
+        scale(2);
+        shop.all_run(kind, name, "other:v2", 2).await;
+        shop.waits(kind, name, "ApprovalRequired").await;
+        shop.approve(kind, name, "other:v3").await;
     }
 }
 
@@ -290,6 +313,7 @@ async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_ri
             let all = [
                 "hold",
                 "hold-since",
+                "hold-at-zero",
                 "declared-paused",
                 "declared-partition",
                 "declared-strategy",
@@ -492,6 +516,38 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_excl
     shop.apply(&broken);
     assert!(shop.event("web", "HoldMissed").await.contains("should have been held"));
     drop(operator);
+}
+
+/// A label by which a policy selects it and an image in one write; and a set that is created again over the pods of another.
+#[tokio::test]
+async fn what_could_not_be_held_is_told_with_its_cause() {
+    let _operator = operator();
+    let shop = Shop::open("missed").await;
+    let spec = json!({"selector": {"matchLabels": {"gated": "yes"}}, "gates": {"approval": "Required"}});
+    shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": "labelled"}, "spec": spec})).await;
+    shop.apply(&shop.manifest("Deployment", "web", "v1"));
+    let mut set = shop.manifest("StatefulSet", "db", "v1");
+    set["metadata"]["labels"]["gated"] = json!("yes");
+    shop.apply(&set);
+    shop.all_run("Deployment", "web", "other:v1", 2).await;
+    shop.all_run("StatefulSet", "db", "other:v1", 2).await;
+    shop.a_second_passes().await;
+
+    let never = json!({"lockkeeper.dev/test-ready": "never"});
+    let mut labelled = shop.manifest("Deployment", "web", "v2");
+    labelled["metadata"]["labels"]["gated"] = json!("yes");
+    labelled["spec"]["template"]["metadata"]["annotations"] = never.clone();
+    shop.apply(&labelled);
+    let missed = shop.event("web", "HoldMissed").await;
+    assert!(missed.starts_with("NotMarked: "), "{missed}");
+
+    shop.kubectl(&["delete", "statefulset", "db", "--cascade=orphan"]);
+    let mut again = shop.manifest("StatefulSet", "db", "v2");
+    again["metadata"]["labels"]["gated"] = json!("yes");
+    again["spec"]["template"]["metadata"]["annotations"] = never;
+    shop.apply(&again);
+    let missed = shop.event("db", "HoldMissed").await;
+    assert!(missed.starts_with("CreatedOverPods: "), "{missed}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ fn policy(mut spec: Value) -> Policy {
         name: "shop".into(),
         uid: "policy-shop".into(),
         generation: 1,
+        written: at(-1000),
         spec: Ok(spec),
         windows,
         switched_off: Vec::new(),

@@ -1,4 +1,4 @@
-//! What comes along with a held template: fewer replicas.
+//! What comes along with a held template, what is held without pods, and what is told where nothing was held.
 
 use lockkeeper::{
     api::WorkloadKind,
@@ -125,4 +125,206 @@ fn p8_fewer_replicas_that_come_with_a_revert_end_no_pod_that_says_no() {
     hold(&mut world, "v1", Some(1));
     world.later(60).act();
     assert!(!is_held(&world));
+}
+
+/// The workload is scaled, and its controller has seen it. At zero its pods are gone.
+fn scale(world: &mut World, replicas: u32) {
+    world.edit("web", |web| web["spec"]["replicas"] = json!(replicas));
+    if replicas == 0 {
+        world.namespace.pods.clear();
+        world.edit("web", |web| {
+            for field in ["replicas", "updatedReplicas", "availableReplicas"] {
+                web["status"][field] = json!(0);
+            }
+        });
+        world.namespace.replica_sets.values_mut().for_each(|set| set.replicas = 0);
+    }
+    let id = world.id("web");
+    world.observe_again(&id);
+}
+
+fn told<'a>(world: &'a World, event: &str) -> Vec<&'a str> {
+    world.told.iter().filter(|(one, ..)| one.reason() == event).map(|(.., message)| message.as_str()).collect()
+}
+
+#[test]
+fn at_zero_replicas_every_gate_counts_but_the_app() {
+    for (gates, expected) in [
+        (json!({"gates": {"approval": "Required"}}), true),
+        (json!({"mode": "Freeze"}), true),
+        (json!({"gates": {"app": {}, "windows": [{"schedule": "0 2 1 1 *", "duration": "1h"}]}}), true),
+        (json!({"gates": {"app": {}}}), false),
+        (json!({"gates": {"app": {"prepare": {}}}}), false),
+    ] {
+        let mut world = world(WorkloadKind::Deployment, 2, gates.clone());
+        hold(&mut world, "v2", None);
+        scale(&mut world, 0);
+        world.later(60).act();
+        world.later(60).act();
+        assert_eq!(is_held(&world), expected, "{gates}: {:?}", world.attention());
+        // A revert of what waits needs nobody.
+        if expected {
+            hold(&mut world, "v1", None);
+            assert!(!is_held(&world), "{gates}: {:?}", world.attention());
+        }
+    }
+}
+
+#[test]
+fn a_deployment_without_replicas_is_held_only_where_it_would_start_what_ran_last() {
+    let is_marked = |world: &World| world.object("web")["metadata"]["annotations"]["lockkeeper.dev/hold-at-zero"] == "true";
+    for (gates, expected) in [(json!({"gates": {"approval": "Required"}}), true), (json!({"gates": {"app": {}}}), false)] {
+        let mut world = world(WorkloadKind::Deployment, 2, gates.clone());
+        assert!(!is_marked(&world), "{gates}: it has replicas");
+        scale(&mut world, 0);
+        world.act();
+        assert_eq!(is_marked(&world), expected, "{gates}");
+    }
+    // After an undo the ReplicaSet that was created last is not the one that runs.
+    let mut world = world(WorkloadKind::Deployment, 2, json!({"gates": {"approval": "Required"}}));
+    let mut undone = world.namespace.replica_sets.values().next().unwrap().clone();
+    (undone.name, undone.revision, undone.number) = ("web-undone".into(), "undone".into(), 1);
+    undone.created = world.now;
+    undone.template.0[0] ^= 1;
+    world.namespace.replica_sets.insert("undone".into(), undone);
+    scale(&mut world, 0);
+    world.act();
+    assert!(!is_marked(&world));
+
+    // One that is held already is held on, and what would start is told.
+    scale(&mut world, 2);
+    hold(&mut world, "v2", None);
+    scale(&mut world, 0);
+    world.act();
+    let message = &world.attention().unwrap().message;
+    assert!(message.contains("kubectl delete replicaset -n  web-undone"), "{message}");
+}
+
+#[test]
+fn a_deployment_whose_old_replica_set_is_gone_says_so_and_stays_held() {
+    let mut world = world(WorkloadKind::Deployment, 2, json!({"gates": {"approval": "Required"}}));
+    hold(&mut world, "v2", None);
+    scale(&mut world, 0);
+    world.namespace.replica_sets.clear();
+    for replicas in [0, 2] {
+        scale(&mut world, replicas);
+        world.later(60).act();
+        assert!(is_held(&world));
+        assert!(world.attention().unwrap().message.contains("revisionHistoryLimit: 0"), "{:?}", world.attention());
+    }
+    assert_eq!(told(&world, "RunningRevisionBroken").len(), 1);
+}
+
+#[test]
+fn a_held_set_that_is_scaled_to_zero_is_told_as_missed() {
+    for restart in [false, true] {
+        let mut world = world(WorkloadKind::StatefulSet, 2, json!({"mode": "Freeze"}));
+        hold(&mut world, "v2", None);
+        assert!(is_held(&world));
+        if restart {
+            world.restart_operator();
+        }
+        scale(&mut world, 0);
+        world.edit("web", |web| web["status"]["currentRevision"] = web["status"]["updateRevision"].clone());
+        let id = world.id("web");
+        world.observe_again(&id);
+        world.act();
+        assert!(!is_held(&world));
+        let missed = told(&world, "HoldMissed");
+        assert!(missed.len() == 1 && missed[0].starts_with("ScaledToZero: change ") && missed[0].contains(" by dev "), "{missed:?}");
+        world.later(60).act();
+        assert_eq!(told(&world, "HoldMissed").len(), 1);
+    }
+}
+
+#[test]
+fn a_change_that_comes_at_zero_and_is_not_held_is_told_unless_only_the_app_is_asked() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for (gates, expected) in [(json!({"gates": {"approval": "Required"}}), 1), (json!({"gates": {"app": {}}}), 0)] {
+            let mut world = world(kind, 2, gates.clone());
+            scale(&mut world, 0);
+            world.act();
+            world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+            world.observe("web");
+            world.later(3).act();
+            let missed = told(&world, "HoldMissed");
+            assert_eq!(missed.len(), expected, "{kind} {gates}: {missed:?}");
+            assert!(missed.iter().all(|message| message.starts_with("ScaledToZero: ")), "{missed:?}");
+            world.later(60).act();
+            assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {gates}");
+        }
+    }
+}
+
+/// A workload whose first pods are joined by one of another template before its rollout was ever done.
+fn changed_early(world: &mut World) {
+    world.workload(WorkloadKind::Deployment, "web", 2, json!({"containers": [{"name": "app", "image": "v1"}]}));
+    world.later(2);
+    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world.start_pod("web");
+}
+
+#[test]
+fn a_change_that_came_before_the_marks_is_told_once() {
+    let mut world = World::new().with_policy(json!({"gates": {"approval": "Required"}}));
+    world.later(60);
+    changed_early(&mut world);
+    world.act();
+    world.later(5).act();
+    let missed = told(&world, "HoldMissed");
+    assert!(missed.len() == 1 && missed[0].starts_with("NotMarked: "), "{missed:?}");
+}
+
+#[test]
+fn a_rollout_that_began_before_its_policy_is_not_missed() {
+    let mut world = World::new();
+    changed_early(&mut world);
+    world.later(60);
+    world.policy("shop", json!({"gates": {"approval": "Required"}}));
+    world.act();
+    world.later(5).act();
+    assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new());
+}
+
+#[test]
+fn a_revert_amid_the_first_rollout_is_not_missed() {
+    let mut world = World::new().with_policy(json!({"gates": {"approval": "Required"}}));
+    world.later(60);
+    changed_early(&mut world);
+    world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/rollout"] = json!("{\"change\": \"t-another\"}"));
+    world.observe("web");
+    world.act();
+    world.later(5).act();
+    assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new());
+}
+
+#[test]
+fn a_workload_that_is_created_again_over_running_pods_is_told() {
+    for same in [true, false] {
+        let mut world = World::new().with_policy(json!({"gates": {"app": {}}}));
+        world.later(60);
+        world.workload(WorkloadKind::StatefulSet, "web", 2, json!({"containers": [{"name": "app", "image": "v1"}]}));
+        world.act();
+        world.later(60).act();
+        // Deleted with its pods left, and made again.
+        let now = world.now;
+        world.edit("web", |web| {
+            web["metadata"]["creationTimestamp"] = json!(now);
+            web["metadata"]["annotations"] = json!({});
+            web["metadata"]["labels"] = json!({"app": "web"});
+            if !same {
+                web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+            }
+        });
+        world.memories.clear();
+        world.later(2);
+        if !same {
+            world.start_pod("web");
+        }
+        world.observe("web");
+        world.act();
+        world.later(5).act();
+        let missed = told(&world, "HoldMissed");
+        assert_eq!(missed.len(), usize::from(!same), "{missed:?}");
+    }
 }

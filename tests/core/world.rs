@@ -96,6 +96,7 @@ impl World {
             name: name.into(),
             uid: format!("policy-{name}").into(),
             generation: 1,
+            written: self.now,
             spec: Ok(spec),
             switched_off: Vec::new(),
             windows,

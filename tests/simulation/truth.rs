@@ -132,7 +132,11 @@ impl Truth {
         }
         if let (Some(begun), Some(id)) = (&mut known.hold, hold) {
             // At 0 replicas a StatefulSet's controller itself counts the newest revision as rolled out; no pod was ended for it.
-            if pods.is_empty() && object["spec"]["replicas"] == 0 {
+            // A Deployment that is scaled up again takes a ReplicaSet of its template, if there is one from before.
+            let is_left =
+                |set: &std::sync::Arc<Value>| set["metadata"]["ownerReferences"][0]["name"] == name && image(set) == image(&object);
+            let starts = kind == "StatefulSet" || server.list("ReplicaSet").iter().any(is_left);
+            if pods.is_empty() && object["spec"]["replicas"] == 0 && starts {
                 begun.images.insert(image(&object));
             }
             let change = (id.to_owned(), image(&object));
@@ -192,7 +196,7 @@ impl Truth {
         let known = &self.known[&(kind, name)];
         let image = Some(image(object));
         let reverted = known.settled == image || server_settled(server, kind, object) == image;
-        reverted || known.before == image || pods(server, name).is_empty()
+        reverted || known.before == image || (kind == "StatefulSet" && pods(server, name).is_empty())
     }
 }
 

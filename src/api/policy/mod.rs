@@ -131,6 +131,22 @@ impl UpgradePolicySpec {
             || self.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty())
     }
 
+    /// Whether such changes wait for something else than the app: also where there is no pod to ask.
+    pub fn waits_without_pods(&self) -> bool {
+        let timely = |gates: &GatesSpec| {
+            let gates = GatesSpec { app: None, ..gates.clone() };
+            gates.any() && gates.applies_to.contains(&ChangeCause::Template)
+        };
+        match self.mode {
+            Mode::Observe => false,
+            Mode::Freeze => true,
+            Mode::Enforce => {
+                self.gates.as_ref().is_some_and(timely)
+                    || self.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty())
+            }
+        }
+    }
+
     /// The app gate, if it is asked about such changes.
     pub fn app_gate(&self, causes: &[ChangeCause]) -> Option<&AppGate> {
         let gates = self.gates.as_ref()?;

@@ -21,7 +21,7 @@ use lockkeeper::{
         errors::{Error, with_causes},
         views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
     },
-    workload::uid,
+    workload::{uid, written},
 };
 use serde_json::{Value, json};
 
@@ -398,6 +398,7 @@ fn view_of(policy: &UpgradePolicy) -> Policy {
         name: policy.metadata.name.clone().unwrap_or_default(),
         uid: uid(&policy.metadata),
         generation: policy.metadata.generation.unwrap_or_default(),
+        written: written(&policy.metadata),
         spec,
         switched_off: Vec::new(),
         windows,

@@ -299,7 +299,7 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
 /// Whether a held template waits for nobody, whatever was said of it: it was put back, or its controller has yet to say whether it was.
 fn passes(seen: &Seen, workload: &Workload) -> bool {
     let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
-    let passes = || ends_nothing(&seen.world, workload, &seen.pods(workload), &sets).is_some();
+    let passes = || ends_nothing(&seen.world, workload, &sets).is_some();
     Hold::on(workload).is_some() && (!workload.rollout.observed || passes())
 }
 

@@ -127,7 +127,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
                     namespace,
                     workload: real,
                     stray: matches!(other, Standing::Unselected),
-                    nothing_to_lose: ends_nothing(namespace, workload, pods, sets),
+                    nothing_to_lose: ends_nothing(namespace, workload, sets),
                     activity,
                     memory,
                     definition: around.definition,

@@ -6,13 +6,16 @@ use crate::{
         assess::{Assessment, Input},
         decision::{Confirm, Event, Purpose},
         governs::GovernanceMark,
-        hold::state::{Hold, OURSELVES},
+        hold::{
+            at_zero,
+            state::{Hold, OURSELVES},
+        },
         world::{UserHold, Workload},
     },
 };
 
 /// All that the operator may write on a workload besides the hold itself.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     marks::CONFIG,
     marks::GOVERNANCE,
     marks::ROLLOUT,
@@ -20,6 +23,7 @@ const OURS: [&str; 9] = [
     marks::PENDING_CONFIG,
     marks::HOLD_SINCE,
     marks::HOLD_CHANGES,
+    marks::HOLD_AT_ZERO,
     marks::BYPASSED_BY,
     marks::VOLUME_ACCESS,
 ];
@@ -43,6 +47,12 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     match holds {
         true => found.edits.set(workload, marks::HOLD_CHANGES, "true".to_owned()),
         false => found.edits.remove(workload, marks::HOLD_CHANGES),
+    }
+    match at_zero::holds(input) {
+        Some(true) if holds => found.edits.set(workload, marks::HOLD_AT_ZERO, "true".to_owned()),
+        Some(false) => found.edits.remove(workload, marks::HOLD_AT_ZERO),
+        _ if !holds => found.edits.remove(workload, marks::HOLD_AT_ZERO),
+        _ => {}
     }
     let stands = GovernanceMark::on(workload);
     // What becomes of a hold is what was recorded before its policy let go of it.

@@ -1,7 +1,9 @@
 //! Template changes that are held in admission: what waits, what lets it through, and the marks that make it so.
 
+pub mod at_zero;
 pub mod enforced;
 pub mod marking;
+pub mod missed;
 pub mod observed;
 pub mod release;
 pub mod state;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    marking,
-    state::{Hold, declared_replicas},
+    at_zero, marking, missed,
+    state::{Hold, replicas_wait},
     volatile,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
         later,
         rollout::{
             outcome::{Ended, Outcome, template_change},
-            progress::{Progress, is_old},
+            progress::Progress,
         },
         whole_second,
         world::{Namespace, Pod, ReplicaSet, Workload},
@@ -64,7 +64,10 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     if found.memory.hold_of_nothing && pods::turn(input, causes, of_held_revision(input, config_goes)).is_none() {
         return let_through(workload, Release::Unchanged, found);
     }
-    if let Some(passage) = ends_nothing(input.namespace, workload, input.pods, input.sets) {
+    if at_zero::is_lost(workload, input.pods) {
+        return lose(input, hold, found);
+    }
+    if let Some(passage) = ends_nothing(input.namespace, workload, input.sets) {
         return match ask_withdrawn(input, hold, since, &passage, found) {
             Gate::Open => {
                 config::decide::take_back(input, passage.config_hash.as_deref(), found);
@@ -121,6 +124,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     }
     if missing.is_empty() {
         found.memory.broken_since = None;
+        if found.phase == Phase::Held && input.sets.is_empty() && !found.memory.broken_told {
+            tell_forgotten(input, found);
+        }
     } else {
         tell_broken(input, &missing, found);
     }
@@ -157,13 +163,30 @@ fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage
 
 /// A hold that a policy which only observes leaves in place, as it was recorded.
 pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
-    if let Some(passage) = ends_nothing(input.namespace, input.workload, input.pods, input.sets) {
+    if at_zero::is_lost(input.workload, input.pods) {
+        return lose(input, hold, found);
+    }
+    if let Some(passage) = ends_nothing(input.namespace, input.workload, input.sets) {
         config::decide::take_back(input, passage.config_hash.as_deref(), found);
         return passage.take(input.workload, found);
     }
     let approved_by = input.approved_by(&hold.id).unwrap_or_default().to_owned();
     found.hold = Some(HoldStatus { id: hold.id.clone(), by: hold.by.clone(), cause: vec![ChangeCause::Template], approved_by });
     stand(input, hold, input.now, Reason::KeptUngoverned, &kept_message(input, hold), found);
+}
+
+/// There is nothing left to hold: the next pod is of the held revision in any case. So that is told, and what comes is followed.
+fn lose(input: &Input, hold: &Hold, found: &mut Assessment) {
+    let workload = input.workload;
+    let outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
+    found.edits.set(workload, marks::ROLLOUT, outcome.write());
+    let_through(workload, Release::ScaledToZero, found);
+    let message = format!(
+        "ScaledToZero: change {} by {} starts with the next pod without passing its gates: without replicas a StatefulSet forgets which \
+         revision its pods ran",
+        hold.id, hold.by
+    );
+    found.notices.push((Event::HoldMissed, message));
 }
 
 /// Takes the hold off.
@@ -195,13 +218,10 @@ impl Passage {
 }
 
 /// What is let through without asking any gate, also under Freeze and whoever governs: what ends no pod that runs something else.
-pub fn ends_nothing(namespace: &Namespace, workload: &Workload, pods: &[&Pod], sets: &[&ReplicaSet]) -> Option<Passage> {
+pub fn ends_nothing(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) -> Option<Passage> {
     let state = &workload.rollout;
     if !state.observed {
         return None;
-    }
-    if state.wanted == 0 && state.current == 0 && pods.is_empty() {
-        return Some(Passage { release: Release::NothingToEnd, revision: None, config_hash: None });
     }
     let (template, hash, revision) = match workload.id.kind {
         WorkloadKind::StatefulSet => {
@@ -228,7 +248,8 @@ pub fn ends_nothing(namespace: &Namespace, workload: &Workload, pods: &[&Pod], s
 fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
     let done = Outcome::on(workload).done;
     let broken = workload.rollout.available < workload.rollout.wanted;
-    let recorded = sets.iter().find(|set| done.as_deref() == Some(&*set.revision) && (set.replicas > 0 || broken));
+    let recorded =
+        sets.iter().find(|set| done.as_deref() == Some(&*set.revision) && (set.replicas > 0 || broken || workload.rollout.wanted == 0));
     let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
     let is_back = |set: &&&ReplicaSet| set.template == workload.template.digest;
@@ -286,21 +307,19 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
 
 fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str, found: &mut Assessment) {
     let mut message = format!("changed by {}, held since {}: {why}", hold.by, clock(since));
-    for note in [replicas_wait(input.workload), mid_rollout(input), volatile::message(&found.memory.volatile)].into_iter().flatten() {
+    for note in [
+        replicas_wait(input.workload),
+        at_zero::note(input.namespace, input.workload, input.sets),
+        mid_rollout(input),
+        volatile::message(&found.memory.volatile),
+    ]
+    .into_iter()
+    .flatten()
+    {
         message += ". ";
         message += &note;
     }
     found.stand(Phase::Held, reason, message);
-}
-
-/// That fewer replicas wait too.
-fn replicas_wait(workload: &Workload) -> Option<String> {
-    let declared = declared_replicas(workload)?;
-    Some(format!(
-        "Its replicas stay at {} until then: the {declared} that its manifest asks for {} with the release (kubectl scale counts at once)",
-        workload.rollout.wanted,
-        if declared == 1 { "comes" } else { "come" }
-    ))
 }
 
 fn kept_message(input: &Input, hold: &Hold) -> String {
@@ -361,6 +380,16 @@ fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
     found.message = format!("{what}. {}", found.message);
 }
 
+/// The ReplicaSet of what a held Deployment ran is gone.
+fn tell_forgotten(input: &Input, found: &mut Assessment) {
+    if let Some(note) = at_zero::note(input.namespace, input.workload, input.sets) {
+        found.memory.broken_told = true;
+        found
+            .notices
+            .push((Event::RunningRevisionBroken, format!("{note}. Release the held change, or set a higher revisionHistoryLimit")));
+    }
+}
+
 /// Follows a rollout that was let through, by us or by a bypass, or that should not have been; what is known of it now.
 pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
     let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
@@ -381,11 +410,9 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         if !of_config {
             found.notices.push((Event::HoldBypassed, format!("{by} let the held change {id} through past its gates")));
         }
-    } else if missed(input, outcome, progress) {
+    } else if let Some(cause) = missed::find(input, outcome, progress) {
         newest = newest.begun(template_change(workload, input.key), input.now);
-        let message = "its template changed and rolls although it should have been held: it was marked too late, another admission webhook \
-                       changed it afterwards, or the admission policies were not in place. It is left alone";
-        found.notices.push((Event::HoldMissed, message.to_owned()));
+        found.notices.push((Event::HoldMissed, cause.message(workload.id.kind)));
     }
     if newest.is_of(workload, input.key)
         && let Some(now) = ended(&newest, progress)
@@ -413,16 +440,4 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         found.edits.set(workload, marks::ROLLOUT, newest.write());
     }
     newest
-}
-
-/// Whether a template that nobody let through is ending pods of the one before.
-fn missed(input: &Input, outcome: &Outcome, progress: Progress) -> bool {
-    let Some(done) = &outcome.done else { return false };
-    let old = |pod: &&Pod| is_old(input.workload, pod, input.current);
-    matches!(progress, Progress::UnderWay(_) | Progress::Failed(_))
-        && input.spec.needs_holds()
-        && marking::is_marked(input.workload)
-        && input.current != Some(done.as_str())
-        && !outcome.is_of(input.workload, input.key)
-        && input.pods.iter().any(old)
 }

@@ -39,6 +39,16 @@ pub fn declared_replicas(workload: &Workload) -> Option<u32> {
     (running == workload.rollout.wanted).then_some(declared)
 }
 
+/// That fewer replicas wait too.
+pub fn replicas_wait(workload: &Workload) -> Option<String> {
+    let declared = declared_replicas(workload)?;
+    Some(format!(
+        "Its replicas stay at {} until then: the {declared} that its manifest asks for {} with the release (kubectl scale counts at once)",
+        workload.rollout.wanted,
+        if declared == 1 { "comes" } else { "come" }
+    ))
+}
+
 /// Reads `<declared> of <running>`; garbage is none, as in admission.
 pub fn parse_replicas(mark: &str) -> Option<(u32, u32)> {
     let (declared, running) = mark.split_once(" of ")?;

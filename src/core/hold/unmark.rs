@@ -11,12 +11,13 @@ use crate::{
 };
 
 /// What the operator and admission write on a workload. What users write, such as `ignore`, stays.
-pub const OURS: [&str; 18] = [
+pub const OURS: [&str; 19] = [
     marks::GOVERNANCE,
     marks::CONFIG,
     marks::ROLLOUT,
     marks::ROLLOUTS,
     marks::HOLD_CHANGES,
+    marks::HOLD_AT_ZERO,
     marks::HOLD,
     marks::HOLD_SINCE,
     marks::DECLARED_PAUSED,

@@ -26,6 +26,7 @@ use crate::{
     },
     workload::{
         self, DaemonSet, Deployment, StatefulSet, config_hash, containers, controller, created, resource_version, template_digest, uid,
+        written,
     },
 };
 
@@ -155,6 +156,7 @@ impl Watched for Policies {
             name: meta.name.clone().unwrap_or_default(),
             uid: uid(meta),
             generation: meta.generation.unwrap_or_default(),
+            written: written(meta),
             spec,
             switched_off: Vec::new(),
             windows,

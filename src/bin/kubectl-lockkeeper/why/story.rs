@@ -4,14 +4,14 @@ use std::{cmp::Ordering, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
+    api::{Attention, Phase, Reason, UpgradePolicySpec, WorkloadKind, marks},
     core::{
         config::record::Record,
         gates::{self, Closed, Gate, TimelyGate, approval, windows, windows::Standing},
         governs::{GovernanceMark, governance},
         hold::{
-            marking,
-            state::{Hold, approved_by, command},
+            at_zero, marking,
+            state::{Hold, approved_by, command, replicas_wait},
         },
         later,
         rollout::progress::is_old,
@@ -102,6 +102,9 @@ pub struct Waiting {
     /// Who approved it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// What else there is to know of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Its template is held; else it is of config, or goes pod by pod.
     pub held: bool,
 }
@@ -269,6 +272,10 @@ impl Story {
             ..Self::default()
         };
         story.changed.splice(0..0, template);
+        // They are told in sentences of their own.
+        for note in notes(seen, workload) {
+            story.message = story.message.replace(&format!(". {note}"), "");
+        }
         if let Some((change, by, causes)) = waiting(workload) {
             if let Some((policy, spec)) = policy.and_then(|policy| Some((policy, policy.spec.as_ref().ok()?))) {
                 let asked = ask(seen, workload, policy, spec, (&change, by.as_deref(), causes), now);
@@ -287,6 +294,7 @@ impl Story {
                 approved_by: approved_by(workload, &change).map(str::to_owned),
                 since: since(workload),
                 held: Hold::on(workload).is_some(),
+                notes: notes(seen, workload),
                 id: change,
                 by,
             });
@@ -304,6 +312,19 @@ fn would_wait_for(policy: &Policy) -> Vec<&'static str> {
     let (in_order, asks) = asked_by_operator(spec);
     let timely = gates::in_order().iter().filter(|gate| (gate.is_set)(spec)).map(|gate| gate.name);
     timely.chain(in_order.then_some("steps")).chain(asks.then_some("app")).collect()
+}
+
+/// What a release brings besides the template, and what scaling means for a held change.
+fn notes(seen: &Seen, workload: &Workload) -> Vec<String> {
+    if Hold::on(workload).is_none() {
+        return Vec::new();
+    }
+    let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
+    let forgets = workload.id.kind == WorkloadKind::StatefulSet && workload.rollout.wanted > 0;
+    let zero = forgets.then(|| {
+        "Do not scale it to zero now: a StatefulSet without pods forgets which revision ran, and would start this change".to_owned()
+    });
+    [replicas_wait(workload), at_zero::note(&seen.world, workload, &sets), zero].into_iter().flatten().collect()
 }
 
 /// Since when a change waits.

@@ -65,6 +65,7 @@ fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
         if change.held {
             found.push("Running pods are unaffected, and stay so even while Lockkeeper is down.".to_owned());
         }
+        found.extend(change.notes.iter().map(|note| format!("{note}.")));
         found.extend(next(&story.gates));
     }
     if let Some(why) = &story.not_enforced {
@@ -222,6 +223,7 @@ mod tests {
             by: Some("ann".to_owned()),
             since: Timestamp::from_second(1_000_000).ok(),
             approved_by: None,
+            notes: vec!["Its replicas stay at 4 until then".to_owned()],
             held: true,
         });
         story.gates = vec![asked("windows", Some(true)), asked("approval", Some(false)), asked("app", None)];
@@ -230,6 +232,7 @@ mod tests {
             "A change is held (ApprovalRequired): not approved yet.",
             "Change 7 was made by ann.\nIt has been waiting since 1970-01-12 13:46:40 UTC (3m 12s).",
             "Running pods are unaffected, and stay so even while Lockkeeper is down.",
+            "Its replicas stay at 4 until then.",
             "It continues by itself when this gate is open: approval. Then its pods are asked.",
             "approval  closed: because",
             "app       checked when those above are open",

@@ -39,9 +39,10 @@ pub fn writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
 const USERS: [(&str, &[&str]); 4] = [("dev", &[]), ("approver", &["approve"]), ("admin", &["approve", "bypass"]), (OPERATOR, &[])];
 
 /// Our marks, with values that count, that do not, and that are garbage.
-const MARKS: [(&str, &[&str]); 19] = [
+const MARKS: [(&str, &[&str]); 20] = [
     ("hold", &["7 by dev", "7 by system:serviceaccount:argo:sync", "2 by dev", "07 by dev", "7", "7 by ", "x7 by dev", "by dev", ""]),
     ("hold-changes", &["true", "true", "true", "false", "yes"]),
+    ("hold-at-zero", &["true", "true", "false", ""]),
     ("hold-since", &["2026-11-20T10:00:00Z", "never", "7 2026-11-20T10:00:00Z", "c-0a1b2c3d 2026-11-20T10:00:00Z", "7 "]),
     ("declared-paused", &["true", "false", "True", ""]),
     ("declared-partition", &["0", "2", "007", "2147483647", "2147483648", "-1", "x", ""]),
@@ -152,6 +153,12 @@ fn object(dice: &mut Dice, kind: &str, index: usize) -> Value {
 /// Marks as they stand on a workload whose changes are held, and maybe one is.
 fn governed_marks(dice: &mut Dice, kind: &str, object: &mut Value) {
     mark(object, "hold-changes", "true");
+    if kind == "Deployment" && dice.percent(30) {
+        mark(object, "hold-at-zero", "true");
+        if dice.percent(30) {
+            object["spec"]["revisionHistoryLimit"] = json!(0);
+        }
+    }
     if dice.percent(60) {
         mark(object, "hold", "7 by dev");
         mark(object, "hold-since", "2026-11-20T10:00:00Z");

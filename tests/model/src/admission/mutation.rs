@@ -6,12 +6,14 @@ use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_re
 use super::{key, labels, replicas, template_differs, text};
 
 /// What is put back as it stood, of any workload. The rest of our marks is derived anew in every write.
-const OWNED: [&str; 8] = ["hold-changes", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
+const OWNED: [&str; 9] =
+    ["hold-changes", "hold-at-zero", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
 
 /// What `created.yaml` takes off.
-const OF_ANOTHER_LIFE: [&str; 17] = [
+const OF_ANOTHER_LIFE: [&str; 18] = [
     "hold",
     "hold-since",
+    "hold-at-zero",
     "declared-paused",
     "declared-partition",
     "declared-strategy",
@@ -221,7 +223,10 @@ impl Variables<'_> {
         }
         let held_before = self.held_before();
         let holdable = self.kind == Kind::Deployment || is_rolling(self.old) || is_rolling(self.write.new);
-        let marked = self.known("hold-changes") == "true" && has_replicas(self.old) && holdable;
+        // Without replicas only where the operator has seen that a paused Deployment would start what ran last.
+        let keeps_history = self.old["spec"]["revisionHistoryLimit"].as_i64().unwrap_or(10) > 0;
+        let at_zero = self.kind == Kind::Deployment && self.known("hold-at-zero") == "true" && keeps_history;
+        let marked = self.known("hold-changes") == "true" && (has_replicas(self.old) || at_zero) && holdable;
         let begins = self.changed && (!held_before.is_empty() || !self.step_before().is_empty() || marked);
         let forgotten = if held_before.is_empty() { Rule::Hold } else { Rule::RenewId };
         if begins && !self.twin.forgets(forgotten) {

@@ -128,6 +128,15 @@ impl<'a> Judge<'a> {
             0 => "It has no pods.".to_owned(),
             pods => format!("{} at once: a new workload is not held.", count(pods as usize, "pod starts", "pods start")),
         });
+        let left = self.left_by_another(workload);
+        if left > 0 {
+            line.because.push(format!(
+                "{} left by another StatefulSet of this name: it takes over {}, and ends without asking those that are not of this template \
+                 (HoldMissed).",
+                count(left, "pod was", "pods were"),
+                if left == 1 { "it" } else { "them" }
+            ));
+        }
         let say = say(self.after.standings.get(&workload.id));
         line.policy = say.as_ref().map(|say| say.policy.name.clone());
         line.because.push(match &say {
@@ -136,6 +145,13 @@ impl<'a> Judge<'a> {
         });
         self.missing(workload, say.as_ref(), risks);
         line
+    }
+
+    /// Pods without an owner that a new StatefulSet takes for its own, as after `kubectl delete --cascade=orphan`.
+    fn left_by_another(&self, workload: &Workload) -> usize {
+        let name = |pod: &Pod| pod.ordinal().is_some_and(|ordinal| *pod.name == format!("{}-{ordinal}", workload.id.name));
+        let all = self.now.before.pods.values().filter(|_| workload.id.kind == WorkloadKind::StatefulSet);
+        all.filter(|pod| pod.controller.is_none() && !pod.finished && name(pod)).count()
     }
 
     /// What a policy means for the changes of a workload to come.

@@ -112,6 +112,7 @@ fn with_eyes_on_volumes(namespace: &Namespace) -> Namespace {
         name: name.clone(),
         uid: "".into(),
         generation: 0,
+        written: Timestamp::UNIX_EPOCH,
         spec: Ok(spec),
         switched_off: Vec::new(),
         windows: Windows::default(),

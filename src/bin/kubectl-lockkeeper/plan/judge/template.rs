@@ -1,7 +1,7 @@
 //! A changed pod template: held, rolled at once, or put back.
 
 use lockkeeper::{
-    api::{ChangeCause, Mode, WhenUngoverned, marks},
+    api::{ChangeCause, Mode, WhenUngoverned, WorkloadKind, marks},
     core::{
         hold::{
             marking,
@@ -24,14 +24,15 @@ impl<'a> Judge<'a> {
         settled.rollout.revision = None;
         settled.marks.remove(marks::CONFIG);
         let sets = self.now.before.sets_by_deployment().remove(&*after.uid).unwrap_or_default();
-        after.rollout.wanted > 0 && ends_nothing(self.now.before, &settled, self.pods(after), &sets).is_some()
+        after.rollout.wanted > 0 && ends_nothing(self.now.before, &settled, &sets).is_some()
     }
 
     /// A changed template.
     pub(super) fn template(&self, before: &Workload, after: &Workload, (say, touched): (Option<&Say<'a>>, &Touched), line: &mut Line) {
         let old = Hold::on(before);
         let new = Hold::on(after).filter(|new| old.as_ref() != Some(new));
-        let marked = marking::is_marked(before) && marking::holdable(after) && after.rollout.wanted > 0;
+        let at_zero = before.marks.get(marks::HOLD_AT_ZERO).is_some_and(|value| value == "true");
+        let marked = marking::is_marked(before) && marking::holdable(after) && (before.rollout.wanted > 0 || at_zero);
         let holds = match touched.by_server {
             true => new.is_some(),
             false => marked && self.now.gap.is_none(),
@@ -102,7 +103,13 @@ impl<'a> Judge<'a> {
             () if say.spec.mode == Mode::Observe => self.observed(after, say),
             () if !say.spec.needs_holds() => format!("Its policy {policy} has no gates for template changes."),
             () if !marking::holdable(after) => format!("Its policy {policy} has gates, but {}.", unholdable(after)),
-            () if after.rollout.wanted == 0 && before.rollout.wanted == 0 => "It has no pods, so there is nothing to hold.".to_owned(),
+            () if before.rollout.wanted == 0 && !say.spec.waits_without_pods() => "It has no pods, so there is nobody to ask.".to_owned(),
+            () if before.rollout.wanted == 0 && after.id.kind == WorkloadKind::StatefulSet => format!(
+                "Policy {policy} has gates, but a StatefulSet without replicas cannot be held: it starts the new template when it is scaled up (HoldMissed)."
+            ),
+            () if before.rollout.wanted == 0 => format!(
+                "Policy {policy} has gates, but without replicas it is not held: it starts the new template when it is scaled up (HoldMissed)."
+            ),
             () if !marking::is_marked(before) => format!(
                 "Policy {policy} holds it only after the operator has marked it. Apply the policy first, wait for its condition HoldsEnforced, and then apply \
                  the rest."

@@ -1,0 +1,74 @@
+//! Changes of workloads that have no pods. A paused Deployment that is scaled up starts what it ran last, so it can be held; a StatefulSet
+//! without pods forgets the revision that they ran, so it cannot.
+
+use crate::{
+    api::WorkloadKind,
+    core::{
+        assess::Input,
+        hold::state::Hold,
+        rollout::outcome::Outcome,
+        world::{Namespace, Pod, ReplicaSet, Workload},
+    },
+};
+
+/// Whether a workload has no pods and wants none.
+pub fn is_asleep(workload: &Workload, pods: &[&Pod]) -> bool {
+    workload.rollout.wanted == 0 && workload.rollout.current == 0 && pods.is_empty()
+}
+
+/// Whether admission may hold a change that comes while a Deployment has no replicas: paused and scaled up, its controller takes the
+/// ReplicaSet that was created last. After an undo that is not the one that ran. None: it cannot be told now, or need not be.
+pub fn holds(input: &Input) -> Option<bool> {
+    let workload = input.workload;
+    if workload.id.kind != WorkloadKind::Deployment || workload.rollout.wanted > 0 || Hold::on(workload).is_some() {
+        return None;
+    }
+    if !workload.rollout.observed || input.current.is_none() {
+        return None;
+    }
+    let newest = created_last(input.sets).map(|set| &*set.revision);
+    Some(input.spec.waits_without_pods() && newest == input.current)
+}
+
+fn created_last<'a>(sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
+    sets.iter().copied().max_by_key(|set| (set.created, set.name.clone()))
+}
+
+/// Whether a held StatefulSet was scaled to zero, and its controller counts the held revision as the one that ran. Pods of the one before
+/// are not left.
+pub fn is_lost(workload: &Workload, pods: &[&Pod]) -> bool {
+    let state = &workload.rollout;
+    let Some(settled) = state.settled.as_deref().filter(|_| workload.id.kind == WorkloadKind::StatefulSet) else { return false };
+    let ran = Outcome::on(workload).done;
+    state.observed
+        && state.revision.as_deref() == Some(settled)
+        && ran.is_some_and(|ran| ran != settled)
+        && pods.iter().all(|pod| pod.revision.as_deref() == Some(settled))
+}
+
+/// What a held Deployment starts when it is scaled up, where that is not what it ran last.
+pub fn note(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) -> Option<String> {
+    if workload.id.kind != WorkloadKind::Deployment {
+        return None;
+    }
+    let of_held = |set: &&&ReplicaSet| {
+        set.template == workload.template.digest && set.config_hash.as_deref() == workload.template.config_hash.as_deref()
+    };
+    let asleep = workload.rollout.wanted == 0;
+    let ran = Outcome::on(workload).done;
+    match sets.iter().find(of_held).copied().or_else(|| created_last(sets)) {
+        None => Some(
+            "The ReplicaSet of what it ran last is gone (revisionHistoryLimit: 0): scaled up, it has no pods until the release".to_owned(),
+        ),
+        Some(set) if asleep && of_held(&&set) => Some(format!(
+            "Scaled up, it would start the held change, because ReplicaSet {} of that template is left from before: kubectl delete \
+             replicaset -n {} {}",
+            set.name, namespace.name, set.name
+        )),
+        Some(set) if asleep && ran.as_deref().is_some_and(|ran| ran != &*set.revision) => Some(format!(
+            "Scaled up, it would not start what it ran last, but ReplicaSet {}, which was created later: kubectl delete replicaset -n {} {}",
+            set.name, namespace.name, set.name
+        )),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! A template change that should have been held and was not.
+
+use std::fmt;
+
+use super::{at_zero, marking};
+use crate::{
+    api::WorkloadKind,
+    core::{
+        assess::Input,
+        rollout::{
+            outcome::Outcome,
+            progress::{Progress, is_old},
+        },
+        world::Pod,
+    },
+};
+
+/// Why a change was not held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It came while a workload had no replicas that cannot be held then.
+    ScaledToZero,
+    /// The workload is new, and took over pods that run.
+    CreatedOverPods,
+    /// It came before the operator had marked the workload.
+    NotMarked,
+    /// The admission policies are not in place.
+    NotEnforced,
+    /// It passed admission unseen.
+    ChangedAfterAdmission,
+}
+
+impl Cause {
+    /// The cause in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ScaledToZero => "ScaledToZero",
+            Self::CreatedOverPods => "CreatedOverPods",
+            Self::NotMarked => "NotMarked",
+            Self::NotEnforced => "NotEnforced",
+            Self::ChangedAfterAdmission => "ChangedAfterAdmission",
+        }
+    }
+
+    /// What to tell of a change of this kind of workload.
+    pub fn message(self, kind: WorkloadKind) -> String {
+        let why = match (self, kind) {
+            (Self::ScaledToZero, WorkloadKind::StatefulSet) => {
+                "it came while the StatefulSet had no replicas, and its controller forgets then which revision ran before"
+            }
+            (Self::ScaledToZero, _) => {
+                "it came while the Deployment had no replicas, and scaled up it would not have started what it ran last"
+            }
+            (Self::CreatedOverPods, _) => {
+                "the workload was created again over pods that run, and what is new cannot be held. Change the workload in place, or \
+                 create it with the template of its pods and change that afterwards"
+            }
+            (Self::NotMarked, _) => {
+                "it came before the operator had marked the workload: just after its creation, or with the label by which the policy selects it. \
+                 A chart can carry the marks from birth"
+            }
+            (Self::NotEnforced, _) => "the admission policies are not in place (see the condition HoldsEnforced)",
+            (Self::ChangedAfterAdmission, _) => {
+                "another admission webhook changed the template after Lockkeeper's admission step, or the admission policies were missing then"
+            }
+        };
+        format!("{self}: its template changed, and rolls although it should have been held: {why}. It is left alone")
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether nobody let the template at hand through that ends, or has ended, the pods of the one before.
+pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Cause> {
+    let workload = input.workload;
+    let passed = outcome.is_of(workload, input.key) || (outcome.done.is_some() && outcome.done.as_deref() == input.current);
+    if passed || workload.deleting || !input.spec.needs_holds() || !marking::holdable(workload) {
+        return None;
+    }
+    if at_zero::is_asleep(workload, input.pods) {
+        // Where only the app is asked, there is nobody who could say no.
+        let told = progress == Progress::Done
+            && input.current.is_some()
+            && outcome.done.is_some()
+            && marking::is_marked(workload)
+            && input.spec.waits_without_pods();
+        return told.then_some(Cause::ScaledToZero);
+    }
+    let (old, new): (Vec<&Pod>, Vec<&Pod>) = input.pods.iter().copied().partition(|pod| is_old(workload, pod, input.current));
+    if old.is_empty() || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
+        return None;
+    }
+    if outcome.done.is_some() && marking::is_marked(workload) {
+        return Some(if input.enforced { Cause::ChangedAfterAdmission } else { Cause::NotEnforced });
+    }
+    // Nobody knows what was rolled out before. Where something was let through already, this is a revert amid that; and what began before the
+    // policy asked for holds is not missed.
+    if outcome.change.is_some() {
+        return None;
+    }
+    let began = new.iter().map(|pod| pod.created).min()?;
+    (began > input.policy.written).then_some(match () {
+        () if !input.enforced => Cause::NotEnforced,
+        () if old.iter().any(|pod| pod.created < workload.created) => Cause::CreatedOverPods,
+        () => Cause::NotMarked,
+    })
+}
