@@ -39,9 +39,13 @@ fn rolls(shown: &Shown, (kind, name): At, object: &Value) -> bool {
         && pods(shown, name).any(|pod| runs(pod) != runs(&object["spec"]["template"]) && (kind == "Deployment" || ordinal(pod) >= lowest))
 }
 
-/// When a pod of a workload last moved.
-fn moved(shown: &Shown, name: &str) -> Timestamp {
-    pods(shown, name).map(|pod| ready_moved(pod).1).max().unwrap_or(Timestamp::MIN)
+/// When the rollout of a workload last moved: it began, or a pod of its newest template moved. What becomes of old pods is no progress.
+fn moved(shown: &Shown, at: At) -> Timestamp {
+    let Some(object) = shown.get(&(at.0, at.1.to_owned())) else { return Timestamp::MIN };
+    let outcome: Value = mark(object, "rollout").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let begun = outcome["at"].as_str().and_then(|time| time.parse().ok());
+    let new = pods(shown, at.1).filter(|pod| runs(pod) == runs(&object["spec"]["template"])).map(|pod| ready_moved(pod).1);
+    new.chain(begun).max().unwrap_or(Timestamp::MIN)
 }
 
 /// What is wrong with a request that begins a rollout.
@@ -65,7 +69,7 @@ pub fn judge(operator: &Operator, apps: &Apps, workloads: &'static [At], patch: 
     let has_failed = |object: &Value| mark(object, "rollout").is_some_and(|text| text.contains("Failed"));
     let cures = has_failed(own) && rollout.on_failure == OnFailure::Pause;
     // Once it has failed, a pod of the old template that comes and goes does not make it a rollout again.
-    let stuck = |at: At| moved(shown, at.1) + rollout.deadline.length() <= now || object(at).is_some_and(|object| has_failed(object));
+    let stuck = |at: At| moved(shown, at) + rollout.deadline.length() <= now || object(at).is_some_and(|object| has_failed(object));
 
     let before = others.iter().filter(|(_, other)| place(&spec, other).is_some_and(|at| place(&spec, own).is_some_and(|own| at < own)));
     for (at, other) in before {
