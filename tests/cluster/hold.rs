@@ -283,8 +283,9 @@ async fn p6_approval_counts_at_zero_replicas_too() {
             shop.all_run(kind, name, "other:v3", 2).await;
             continue;
         }
-        scale(1);
-        shop.all_run(kind, name, "other:v1", 1).await;
+        let two = |image: &'static str| eventually(image, || shop.images(name), move |images| *images == [image; 2]);
+        scale(2);
+        two("other:v1").await;
         shop.waits(kind, name, "ApprovalRequired").await;
         shop.approve(kind, name, "other:v2").await;
 
@@ -295,7 +296,7 @@ async fn p6_approval_counts_at_zero_replicas_too() {
         set_image("v3");
         shop.is_held(kind, name).await;
         scale(2);
-        shop.all_run(kind, name, "other:v2", 2).await;
+        two("other:v2").await;
         shop.waits(kind, name, "ApprovalRequired").await;
         shop.approve(kind, name, "other:v3").await;
     }

@@ -46,8 +46,10 @@ impl Cluster {
             0..=17 => self.user()?,
             18..=20 => self.evict(),
             21..=45 => {
+                // Looked at after each: what a ReplicaSet has too many may be gone after the next.
                 for _ in 0..=self.chance.below(3) {
                     controllers::step(&mut self.server);
+                    self.check()?;
                 }
             }
             46..=66 => {
