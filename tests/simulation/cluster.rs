@@ -274,7 +274,7 @@ impl Cluster {
         let judged: Vec<_> = self.operator.outbox[known..].iter().map(of).collect();
         self.operator.judged.extend(judged);
         if self.violation.is_none() {
-            self.violation = self.neglected().or_else(|| order::too_early(&self.operator, self.scene.workloads(), told));
+            self.violation = self.neglected().or_else(|| order::too_early(&self.server, &self.operator, self.scene.workloads(), told));
         }
         new
     }

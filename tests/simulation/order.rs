@@ -91,13 +91,14 @@ pub fn judge(operator: &Operator, apps: &Apps, workloads: &'static [At], patch: 
 }
 
 /// A rollout that was told to be done, after so many things that were told, while a pod of the template before was shown. One that was
-/// written later than the workload was shown may be of a newer template.
-pub fn too_early(operator: &Operator, workloads: &'static [At], from: usize) -> Option<String> {
+/// written later than the workload was shown may be of a newer template, and one that is gone is only shown late.
+pub fn too_early(server: &Server, operator: &Operator, workloads: &'static [At], from: usize) -> Option<String> {
     let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
     let is_old = |(kind, name): At, object: &Value| {
         let lowest = if kind == "StatefulSet" { declared(object) } else { -1 };
         let before = |pod: &Value| runs(pod) != runs(&object["spec"]["template"]) && version(pod) < version(object);
-        pods(&operator.shown, name).any(|pod| before(pod) && (kind == "Deployment" || ordinal(pod) >= lowest))
+        let is_there = |pod: &Value| server.get("Pod", text(pod, "name")).is_some_and(|there| text(&there, "uid") == text(pod, "uid"));
+        pods(&operator.shown, name).any(|pod| before(pod) && is_there(pod) && (kind == "Deployment" || ordinal(pod) >= lowest))
     };
     let done = operator.told[from..].iter().filter(|(_, event, _)| *event == Event::RolloutDone);
     let mut at = done.filter_map(|(subject, ..)| workloads.iter().find(|(kind, name)| *subject == format!("{kind}/{name}")));
