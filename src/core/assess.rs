@@ -137,6 +137,8 @@ pub struct Assessment {
     pub waited: Option<(Reason, Duration)>,
     /// What is to be said to its pods.
     pub calls: Vec<Call>,
+    /// Its controller's events are to be looked at, from this time on.
+    pub lookup: Option<Timestamp>,
     /// Its pods are being asked about a change.
     pub asked: bool,
     /// Its pods that take no new work, or shall not.
@@ -227,6 +229,7 @@ impl Assessment {
             closed: None,
             waited: None,
             calls: Vec::new(),
+            lookup: None,
             asked: false,
             draining: BTreeSet::new(),
             gate_asked: false,
@@ -336,6 +339,7 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     (found.memory.broken_since, found.memory.broken_told) = (None, false);
     let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     stand_by_progress(input, progress, found);
+    found.lookup = rollout::lack::assess(input, progress, found);
     let outcome = match input.spec.mode {
         Mode::Observe => Outcome::on(workload),
         Mode::Enforce | Mode::Freeze => hold::release::follow(input, progress, found),

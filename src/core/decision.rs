@@ -31,6 +31,8 @@ pub struct Decision {
     pub statuses: Vec<(String, UpgradePolicyStatus)>,
     /// What is to be said to pods.
     pub calls: Vec<Call>,
+    /// Workloads whose controller says only by events why it cannot create pods, and since when these are missing.
+    pub lookups: Vec<(WorkloadId, Uid, Timestamp)>,
     /// What happened, for events.
     pub notices: Vec<Notice>,
     /// How long the gates have kept changes waiting since the last decision.

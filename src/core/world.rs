@@ -511,8 +511,21 @@ pub struct Memory {
     pub lost_told: bool,
     /// What its pods said.
     pub app: Conversation,
+    /// Pods that its controller has not created.
+    pub lack: Option<Lack>,
     /// Where it was at rest, and is until something happens.
     pub rest: Option<Rest>,
+}
+
+/// Pods that a controller has not created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// Since when they are missing.
+    pub since: Timestamp,
+    /// When its events were last looked for.
+    pub looked: Option<Timestamp>,
+    /// Why it cannot create them, as its events have it.
+    pub why: Option<Box<str>>,
 }
 
 /// A pod template that was seen.

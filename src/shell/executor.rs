@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
@@ -29,8 +30,9 @@ use crate::{
         gates::conversation::Report,
         governs::selector,
         later,
-        world::{Activity, Trouble, Uid},
+        world::{Activity, Trouble, Uid, WorkloadId},
     },
+    workload::quoted,
 };
 
 /// Requests under way at once for objects with which nothing is wrong.
@@ -46,6 +48,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// After a conflict.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+/// At most so many events of one workload are read.
+const EVENTS: u32 = 50;
+/// An event so much older than the lack of pods tells of it.
+const EVENT_SLACK: Duration = Duration::from_secs(5);
 /// An accepted write that the watch does not show for this long is waited for no longer.
 const UNSEEN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -67,6 +73,8 @@ pub enum Outcome {
     Storage(Box<StoragePatch>, Option<Notice>, Result<u64, Error>),
     /// What pods said.
     Heard(Box<Report>),
+    /// Why a controller cannot create pods, if its events tell.
+    Found(Option<Box<str>>),
     /// A policy's status, by the policy's name.
     Status(String, Box<UpgradePolicyStatus>, Result<(), Error>),
 }
@@ -168,6 +176,24 @@ impl Executor {
             };
             let uid = patch.uid.clone();
             let _ = done.send(Completion { namespace, uid, outcome: Outcome::Storage(Box::new(patch), notice, result) });
+        });
+    }
+
+    /// Looks for the events by which a controller says why it cannot create pods.
+    pub fn look_up(&self, namespace: &str, (workload, uid): (WorkloadId, Uid), since: Timestamp) {
+        let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
+        tokio::spawn(async move {
+            let events: Api<Event> = Api::namespaced(client, &namespace);
+            let fields = format!("regarding.kind={},regarding.name={},reason=FailedCreate", workload.kind, workload.name);
+            let params = ListParams::default().fields(&fields).limit(EVENTS);
+            let found = match within(events.list(&params)).await {
+                Ok(found) => found.items,
+                Err(error) => {
+                    tracing::debug!(namespace, %workload, error = %error.sentence(), "its events could not be read");
+                    Vec::new()
+                }
+            };
+            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Found(newest_failure(found, since)) });
         });
     }
 
@@ -395,4 +421,16 @@ fn pause(failures: u32) -> Duration {
 /// Up to a quarter longer, so that what failed together is not tried again together.
 fn jittered(pause: Duration) -> Duration {
     pause + pause.mul_f64(rand::rng().random_range(0.0..0.25))
+}
+
+/// What the newest of these events says that was seen since then.
+fn newest_failure(events: Vec<Event>, since: Timestamp) -> Option<Box<str>> {
+    let seen = |event: &Event| {
+        let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+        series.or(event.deprecated_last_timestamp.as_ref().map(|time| time.0)).or(event.event_time.as_ref().map(|time| time.0))
+    };
+    let timed = events.into_iter().filter_map(|event| Some((seen(&event)?, event.note?)));
+    // They are in whole seconds, and the controller may have failed a moment before it was noticed.
+    let newest = timed.filter(|(seen, _)| later(*seen, EVENT_SLACK) >= since).max_by_key(|(seen, _)| *seen);
+    newest.map(|(_, note)| quoted(&note))
 }

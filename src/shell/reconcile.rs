@@ -296,6 +296,13 @@ impl Reconciler {
                     memory.app.hear(&report);
                 }
             }
+            Outcome::Found(why) => {
+                if let Some(lack) = self.memories.get_mut(&uid).and_then(|memory| memory.lack.as_mut())
+                    && why.is_some()
+                {
+                    lack.why = why;
+                }
+            }
             Outcome::Status(name, status, result) => {
                 if result.is_ok() {
                     self.index.wrote_status(&namespace, &name, &uid, *status);
@@ -477,6 +484,9 @@ impl Reconciler {
         for (patch, notice) in decision.storage {
             tracing::debug!(namespace, object = ?patch.object, "patching");
             self.executor.storage(namespace, patch, notice);
+        }
+        for (workload, uid, since) in decision.lookups {
+            self.executor.look_up(namespace, (workload, uid), since);
         }
         for call in decision.calls {
             self.asker.call(namespace, call);

@@ -25,6 +25,7 @@ mod plugin;
 mod plugin_plan;
 mod plugin_reading;
 mod prepare;
+mod progress;
 mod reach;
 mod steps;
 mod support;

@@ -333,3 +333,29 @@ fn what_changes_of_a_rollout_is_written_within_two_seconds_and_nothing_where_not
     assert!(at > now && at <= now + std::time::Duration::from_secs(2), "{at}");
     assert_eq!(write_at(&after, &after, Some(last), now), None);
 }
+
+#[test]
+fn what_a_stateful_set_lacks_is_looked_for_while_it_lacks_it() {
+    let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "2m"}}));
+    world.workload(WorkloadKind::StatefulSet, "db", 2, json!({"containers": [{"name": "app"}]}));
+    world.act();
+    world.later(60).edit("db", |db| db["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world.observe("db");
+    let gone = world.pods("db")[0].uid.clone();
+    world.namespace.pods.retain(|_, pod| pod.uid != gone);
+    world.observe("db");
+    world.act();
+    assert_eq!(world.looked, [""; 0], "its controller is given a moment");
+    world.later(3).act();
+    world.later(3).act();
+    assert_eq!(world.looked, ["db"]);
+    let lack = world.memories.get_mut("uid-db").unwrap().lack.as_mut().unwrap();
+    lack.why = Some("create Pod db-1 in StatefulSet db failed error: exceeded quota".into());
+    world.act();
+    assert!(message(&world).contains("pods cannot be created: create Pod db-1"), "{}", message(&world));
+    world.later(10).act();
+    assert_eq!(world.looked, ["db", "db"]);
+    world.finish("db");
+    world.later(60).act();
+    assert_eq!((world.stands().as_str(), world.looked.len()), ("UpToDate", 2));
+}

@@ -47,6 +47,8 @@ pub struct World {
     pub storage_objects: BTreeMap<StorageObject, Value>,
     /// Which admission policies are installed.
     pub enforcement: Enforcement,
+    /// The workloads whose controllers' events were looked for.
+    pub looked: Vec<String>,
     /// Events that were told, with what they are about.
     pub told: Vec<(Event, String, String)>,
     pub standing: HashMap<String, BTreeSet<(Uid, Event)>>,
@@ -74,6 +76,7 @@ impl World {
             storage: Storage::default(),
             storage_objects: BTreeMap::new(),
             enforcement: Enforcement::default(),
+            looked: Vec::new(),
             told: Vec::new(),
             standing: HashMap::new(),
             objects: HashMap::new(),
@@ -425,6 +428,7 @@ impl World {
             self.standing.insert(self.namespace.name.to_string(), decision.told);
             let about = |notice: &Notice| (notice.event, notice.subject.to_string(), notice.message.clone());
             self.told.extend(decision.notices.iter().map(about));
+            self.looked.extend(decision.lookups.into_iter().map(|(workload, ..)| workload.name));
             let stored = !decision.storage.is_empty();
             for (patch, notice) in decision.storage {
                 self.store(&patch);

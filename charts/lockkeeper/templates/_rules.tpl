@@ -5,7 +5,8 @@
 - {apiGroups: [apps], resources: [deployments, statefulsets, daemonsets], verbs: [list, watch, patch]}
 - {apiGroups: [apps], resources: [replicasets, controllerrevisions], verbs: [list, watch]}
 - {apiGroups: [""], resources: [pods], verbs: [list, watch]}
-- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
+# Why a StatefulSet's or DaemonSet's pods cannot be created is told only by events of its controller.
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create, list]}
 {{- if .Values.features.config }}
 # Their content is digested as it is read, under a key of the operator's own, and never kept.
 - {apiGroups: [""], resources: [configmaps, secrets], verbs: [list, watch]}

@@ -101,7 +101,10 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
     let with_its_own = |Stirring { workload, standing, memory }| {
         let uid = &*workload.uid;
         let sets = sets.get(uid).map_or(&[][..], Vec::as_slice);
-        let (judged, current) = progress::seen(workload, newest.get(uid).copied(), sets);
+        let (mut judged, current) = progress::seen(workload, newest.get(uid).copied(), sets);
+        if let Some(why) = memory.lack.as_ref().and_then(|lack| lack.why.clone()) {
+            judged.to_mut().rollout.failure = Some(why);
+        }
         SeenWorkload {
             standing,
             real: workload,
@@ -344,6 +347,7 @@ impl Assessments<'_> {
                 decision.patches.push(edits.patch(workload));
             }
             decision.calls.append(&mut found.calls);
+            decision.lookups.extend(found.lookup.map(|since| ((*id).clone(), workload.uid.clone(), since)));
             decision.waited.extend(found.waited);
             let standing = (found.phase, found.reason);
             if found.memory.differs_since.is_some() && standing.0 != Phase::Rolling && memory_of(workload).last != Some(standing) {

@@ -1,0 +1,42 @@
+//! Pods that a StatefulSet or DaemonSet lacks. A Deployment's condition says why its controller cannot create them; theirs say so only by
+//! events, which are not watched: they are looked for while pods are missing.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::progress::Progress;
+use crate::{
+    api::WorkloadKind,
+    core::{
+        assess::{Assessment, Input},
+        later,
+        world::Lack,
+    },
+};
+
+/// A controller takes a moment to create pods.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between looks.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Takes note of pods that are missing. Returns since when, if it is time to look for the reason.
+pub fn assess(input: &Input, progress: Progress, found: &mut Assessment) -> Option<Timestamp> {
+    let workload = input.workload;
+    // Those that are ending are in the way of new ones.
+    let lacks = workload.id.kind != WorkloadKind::Deployment && input.pods.len() < workload.rollout.wanted as usize;
+    if !lacks || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
+        found.memory.lack = None;
+        return None;
+    }
+    let lack = found.memory.lack.get_or_insert(Lack { since: input.now, looked: None, why: None });
+    let due = lack.looked.map_or(later(lack.since, PATIENCE), |looked| later(looked, LOOK_EVERY));
+    if due > input.now {
+        found.wake_at(due);
+        return None;
+    }
+    lack.looked = Some(input.now);
+    let since = lack.since;
+    found.wake_at(later(input.now, LOOK_EVERY));
+    Some(since)
+}
