@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Shop, env, eventually, operator};
+use crate::{
+    plugin::plugin,
+    support::{Shop, env, eventually, operator},
+};
 
 fn message_of(status: &Value, name: &str) -> String {
     let mut all = status["attention"].as_array().into_iter().flatten();
@@ -20,6 +23,7 @@ async fn a_deployment_that_recreates_is_done_when_its_new_pods_are_available() {
     let mut db = shop.manifest("Deployment", "db", "v1");
     db["spec"]["strategy"] = json!({"type": "Recreate"});
     db["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-end-after": "8s"});
+    db["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(30);
     db["spec"]["template"]["spec"]["containers"][0]["env"] = env("KEY", "app", "key");
     shop.apply(&db);
     shop.adopted().await;
@@ -31,7 +35,7 @@ async fn a_deployment_that_recreates_is_done_when_its_new_pods_are_available() {
     assert_eq!(shop.rollouts("web").await, 0, "the next step waits");
     let events = shop.events("db").await;
     assert!(!events.iter().any(|(reason, _)| reason == "RolloutDone"), "{events:?}");
-    let said = shop.run("kubectl-lockkeeper", &["wait", "deployment/db", "--timeout", "90s"], None);
+    let said = plugin(&shop, &["wait", "deployment/db", "--timeout", "90s"]);
     assert!(said.success, "{said:?}");
     let pods = shop.api("Pod").list(&kube::api::ListParams::default().labels("app=db")).await.unwrap().items;
     let ready = |pod: &kube::api::DynamicObject| {
@@ -47,21 +51,22 @@ async fn a_deployment_that_recreates_is_done_when_its_new_pods_are_available() {
 async fn why_pods_cannot_be_created_is_named_for_every_kind() {
     let _operator = operator();
     let shop = Shop::governed("quota").await;
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": shop.name}, "spec": {"hard": {"pods": "0"}}});
-    shop.apply(&quota);
-    eventually(
-        "the quota is in force",
-        || async { shop.kubectl(&["get", "quota", "none", "-o", "json"]) },
-        |text| text.contains("\"used\""),
-    )
-    .await;
-    for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
-        let name = kind.to_lowercase();
-        let mut manifest = shop.manifest(kind, &name, "v1");
+    let kinds = ["Deployment", "StatefulSet", "DaemonSet"];
+    for kind in kinds {
+        let mut manifest = shop.manifest(kind, &kind.to_lowercase(), "v1");
         if kind == "DaemonSet" {
             manifest["spec"].as_object_mut().unwrap().remove("replicas");
         }
         shop.apply(&manifest);
+    }
+    shop.adopted().await;
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});
+    shop.apply(&quota);
+    let in_force = |text: &String| text.contains("\"used\"");
+    eventually("the quota is in force", || async { shop.kubectl(&["get", "quota", "none", "-o", "json"]) }, in_force).await;
+    for kind in kinds {
+        let name = kind.to_lowercase();
+        shop.kubectl(&["set", "image", &format!("{name}/{name}"), "app=other:v2"]);
         let named = |status: &Value| message_of(status, &name).contains("exceeded quota");
         eventually(&format!("the quota is named for {kind}"), || shop.status(), named).await;
     }

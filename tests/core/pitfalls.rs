@@ -1,7 +1,8 @@
 //! Pitfalls: silence that is none, pods that were not seen, walks that lose their policy, author or id, failures that others pay for.
 
 use crate::world::{World, env_key};
-use lockkeeper::api::WorkloadKind;
+use lockkeeper::api::{ConfigKind, WorkloadKind};
+use lockkeeper::core::decision::Event;
 use lockkeeper::core::gates::answer::Answer;
 use lockkeeper::core::world::Uid;
 use serde_json::json;
@@ -426,4 +427,26 @@ fn a_workload_that_is_being_deleted_keeps_no_step_waiting() {
         world.later(600).act();
     }
     assert_eq!(mark(&world, "web", "hold"), None, "{:?}", world.attention().map(|one| &one.message));
+}
+
+#[test]
+fn what_the_running_pods_need_and_is_missing_is_told_once_it_stays_missing() {
+    let broken = |world: &World| world.told.iter().filter(|(event, ..)| *event == Event::RunningRevisionBroken).count();
+    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"approval": "Required"}}));
+    world.config_map("app", &[("a", "1"), ("b", "1")]);
+    let keys = ["a", "b"].map(|key| json!({"name": key, "valueFrom": {"configMapKeyRef": {"name": "app", "key": key}}}));
+    world.deployment("web", json!({"containers": [{"name": "app", "env": keys}]}));
+    world.act();
+    world.later(60).act();
+    hold(&mut world, "web", "v2");
+    world.act();
+    world.config(ConfigKind::ConfigMap, "app", None);
+    world.later(1).act();
+    let told = world.attention().unwrap().message.clone();
+    assert_eq!(told.matches("ConfigMap/app does not exist").count(), 1, "an object is named once: {told}");
+    assert_eq!(broken(&world), 0, "its namespace may be going");
+    world.later(5).act();
+    assert_eq!(broken(&world), 1);
+    world.later(60).act();
+    assert_eq!(broken(&world), 1, "it is told once");
 }
