@@ -421,13 +421,13 @@ mod tests {
         let said = advice(&lines(&everything(), None, now())).join("\n");
         for part in [
             "volumes readopt -n shop pv-older",
-            "Lost: the volume of claim lost",
+            "Lost: claim lost does not have its volume pv-lost",
             "1 volume of an earlier namespace shop; somebody else may own the current one. To give them to it: kubectl lockkeeper volumes readopt -n shop --from-namespace 1",
             "1 volume of namespace old, which is gone",
             "--from-namespace 7",
             "2 volumes hold data of claim twice",
             "unprotect -n shop orphaned",
-            "8Gi kept in all, 8Gi of it in no use",
+            "8Gi kept in total, of which 8Gi is not in use",
         ] {
             assert!(said.contains(part), "{part:?} is not in:\n{said}");
         }

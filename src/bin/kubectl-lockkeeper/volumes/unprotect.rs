@@ -229,7 +229,7 @@ mod tests {
     fn what_becomes_of_the_data_is_said() {
         let place = Place::claim("shop", "data");
         let volume = volume(json!({}));
-        assert!(consequence(&place, "pv-a", Some(&volume)).contains("becomes Delete again: when the claim is deleted"));
+        assert!(consequence(&place, "pv-a", Some(&volume)).contains("becomes Delete again: when somebody deletes the claim"));
         assert!(consequence(&place, "pv-a", None).contains("if that is Delete"));
     }
 }
