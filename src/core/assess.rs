@@ -20,6 +20,7 @@ use super::{
         self, marking,
         state::{Hold, approved_by, bypassed_by},
     },
+    others,
     rollout::{
         self,
         outcome::{Ended, Outcome, Previous},
@@ -315,6 +316,7 @@ pub fn assess(input: &Input) -> Assessment {
     found.memory.changed_at = found.memory.changed_at.max(template_changed_at(input.workload, input.memory, input.now));
     found.memory.template = Some(SeenTemplate::of(input.workload));
     tell_of_gates(input, &mut found);
+    others::heed(input, &mut found);
     if !found.edits.is_empty() || found.roll.is_some() {
         heed_activity(input, &mut found);
     }
@@ -498,6 +500,7 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
         };
         let message = format!("the patch of this workload is {word}: {}. It is tried again, at least every 5 minutes", trouble.message);
         match found.phase {
+            _ if trouble.needs_hold => {}
             Phase::Failed => {}
             Phase::Held => found.stand(Phase::Held, reason, message),
             _ => found.stand(Phase::Waiting, reason, message),

@@ -395,6 +395,8 @@ pub enum Event {
     VolumeShadowed,
     /// A claim whose data is kept is being deleted while pods use it.
     ClaimTerminatingInUse,
+    /// Another admission policy or webhook changed something in our write, and that was accepted.
+    ChangedByOthers,
 }
 
 impl Event {

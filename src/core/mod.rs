@@ -14,6 +14,7 @@ pub mod gates;
 pub mod governs;
 pub mod hold;
 pub mod lease;
+pub mod others;
 pub mod reach;
 pub mod rest;
 pub mod rollout;

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     config::{digest::Digest, references::Reference},
     gates::{conversation::Conversation, windows::Windows},
+    others::Additions,
     rest::Rest,
     storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
 };
@@ -509,6 +510,8 @@ pub struct Memory {
     pub broken_told: bool,
     /// It was said that its policy went with the CRD.
     pub lost_told: bool,
+    /// Of what others' admission changed in our writes, what was told.
+    pub additions_told: Vec<String>,
     /// What its pods said.
     pub app: Conversation,
     /// Pods that its controller has not created.
@@ -558,6 +561,8 @@ pub struct Activity {
     pub begins: bool,
     /// The last request failed.
     pub trouble: Option<Trouble>,
+    /// What others' admission changed in our writes.
+    pub additions: Additions,
 }
 
 /// A request that failed and will be made again.
@@ -565,6 +570,8 @@ pub struct Activity {
 pub struct Trouble {
     /// Refused by the API server (admission, RBAC, quota), as against unanswered.
     pub refused: bool,
+    /// Somebody else's admission changed the template in it: it is accepted with a hold.
+    pub needs_hold: bool,
     /// What was said, in a sentence.
     pub message: String,
     /// Not to be tried again before this.

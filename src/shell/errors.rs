@@ -4,6 +4,8 @@ use std::{future::Future, time::Duration};
 
 use kube::core::Status;
 
+use crate::core::others::Restrained;
+
 /// No answer is waited for longer than this; kube's client itself would wait for ever.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -83,6 +85,11 @@ impl Error {
         matches!(self.class(), Class::Conflict | Class::Gone)
     }
 
+    /// Whether somebody else's admission changes the template in this write, so that it is accepted only with a hold.
+    pub fn needs_hold(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(status)) if matches!(Restrained::parse(&status.message), Some(Restrained::WithoutHold(_))))
+    }
+
     /// Whether the object exists already or was changed meanwhile.
     pub fn is_conflict(&self) -> bool {
         self.class() == Class::Conflict
@@ -91,7 +98,10 @@ impl Error {
     /// The message, short and on one line.
     pub fn sentence(&self) -> String {
         let full = match self {
-            Self::Kube(kube::Error::Api(status)) => status.message.clone(),
+            Self::Kube(kube::Error::Api(status)) => match Restrained::parse(&status.message) {
+                Some(restrained) => restrained.sentence(),
+                None => status.message.clone(),
+            },
             other => with_causes(other),
         };
         let mut line: String = full.split_whitespace().collect::<Vec<_>>().join(" ");

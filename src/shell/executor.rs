@@ -22,6 +22,7 @@ use super::{
     clock::{self, shifted},
     errors::{Class, Error, within},
     lease::Term,
+    write::{self, Written},
 };
 use crate::{
     api::{UpgradePolicy, UpgradePolicyStatus, WorkloadKind, crd, marks},
@@ -67,10 +68,10 @@ pub struct Completion {
 
 /// What came of a request.
 pub enum Outcome {
-    /// A workload's patch: the resourceVersion that it brought about.
-    Patch(Box<Patch>, Vec<Notice>, Result<u64, Error>),
+    /// A workload's patch.
+    Patch(Box<Patch>, Vec<Notice>, Result<Written, Error>),
     /// A patch of an object of storage.
-    Storage(Box<StoragePatch>, Option<Notice>, Result<u64, Error>),
+    Storage(Box<StoragePatch>, Option<Notice>, Result<Written, Error>),
     /// What pods said.
     Heard(Box<Report>),
     /// Why a controller cannot create pods, if its events tell.
@@ -239,14 +240,15 @@ impl Executor {
 
     /// Takes note of how a patch ended. `decided_on` is the version it was made for, `seen` the newest one that the watch has shown: it may
     /// have been quicker than the answer.
-    pub fn patch_ended(&mut self, uid: &Uid, decided_on: u64, seen: u64, result: &Result<u64, Error>) {
+    pub fn patch_ended(&mut self, uid: &Uid, decided_on: u64, seen: u64, result: &Result<Written, Error>) {
         self.under_way = self.under_way.saturating_sub(1);
         let now = clock::now();
         let Some(slot) = self.slots.get_mut(uid) else { return };
         slot.busy = false;
         match result {
-            Ok(version) => {
+            Ok(Written { version, added }) => {
                 (slot.failures, slot.conflicts, slot.activity.trouble) = (0, 0, None);
+                slot.activity.additions.note(added.clone(), now);
                 slot.awaited = Some((*version, later(now, UNSEEN_LIMIT)));
             }
             Err(error) => match error.class() {
@@ -263,7 +265,8 @@ impl Executor {
                     slot.failures = slot.failures.saturating_add(1);
                     (slot.activity.in_flight, slot.activity.begins) = (false, false);
                     let refused = class == Class::Refused;
-                    slot.activity.trouble = Some(Trouble { refused, message: error.sentence(), retry_at: later(now, pause) });
+                    slot.activity.trouble =
+                        Some(Trouble { refused, needs_hold: error.needs_hold(), message: error.sentence(), retry_at: later(now, pause) });
                 }
             },
         }
@@ -360,7 +363,7 @@ fn leads(term: &watch::Receiver<Term>) -> Result<(), Error> {
     if term.borrow().may_act(clock::moment()) { Ok(()) } else { Err(Error::NotLeading) }
 }
 
-async fn send(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &Patch) -> Result<u64, Error> {
+async fn send(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &Patch) -> Result<Written, Error> {
     if let Purpose::Forget { confirm: Some(confirm) } = &patch.purpose {
         confirm_definition(client, confirm.definition.as_deref()).await?;
         confirm_unselected(client, namespace, patch.workload.kind, &confirm.labels).await?;
@@ -368,14 +371,11 @@ async fn send(client: &Client, term: &watch::Receiver<Term>, namespace: &str, pa
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &patch.workload.kind.to_string()));
     let workloads: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
     let body: json_patch::Patch = serde_json::from_value(patch.json()).map_err(kube::Error::SerdeError)?;
-    let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     leads(term)?;
-    let answer = within(workloads.patch_metadata(&patch.workload.name, &params, &Body::<DynamicObject>::Json(body))).await?;
-    Ok(crate::workload::resource_version(&answer.metadata))
+    within(write::patch(client, &workloads, &patch.workload.name, &Body::Json(body))).await
 }
 
-async fn send_storage(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &StoragePatch) -> Result<u64, Error> {
-    let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+async fn send_storage(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &StoragePatch) -> Result<Written, Error> {
     let kind = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let (objects, name): (Api<DynamicObject>, _) = match &patch.object {
         StorageObject::Claim(name) => (Api::namespaced_with(client.clone(), namespace, &kind("PersistentVolumeClaim")), name),
@@ -383,8 +383,7 @@ async fn send_storage(client: &Client, term: &watch::Receiver<Term>, namespace: 
         StorageObject::Namespace(name) => (Api::all_with(client.clone(), &kind("Namespace")), name),
     };
     leads(term)?;
-    let answer = within(objects.patch_metadata(name, &params, &Body::Merge(patch.json()))).await?;
-    Ok(crate::workload::resource_version(&answer.metadata))
+    within(write::patch(client, &objects, name, &Body::Merge(patch.json()))).await
 }
 
 /// Sees for itself that our CRD stands: while it is missing, or going, there are no policies, and nothing follows from that.

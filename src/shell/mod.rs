@@ -15,3 +15,4 @@ pub mod runtime;
 pub mod streams;
 pub mod uninstall;
 pub mod views;
+pub mod write;

@@ -25,7 +25,7 @@ use crate::{
         conditions,
         config::digest::Key,
         decision::{Census, Decision, Event, Notice, Patch, Purpose, Subject},
-        later,
+        later, others,
         rest::News,
         rollout::slots::{self, Demand},
         world::{Memory, Uid},
@@ -280,7 +280,11 @@ impl Reconciler {
             Outcome::Storage(patch, notice, result) => {
                 self.metrics.storage_patched(outcome_of(&result));
                 match &result {
-                    Ok(_) => notice.into_iter().for_each(|notice| self.events.tell(&namespace, notice)),
+                    Ok(written) => {
+                        let known = self.executor.activities().get(&uid).map(|activity| activity.additions.clone()).unwrap_or_default();
+                        let added = others::of_storage(&patch.object, &uid, known, &written.added);
+                        notice.into_iter().chain(added).for_each(|notice| self.events.tell(&namespace, notice));
+                    }
                     Err(error) if error.is_obsolete() => {
                         tracing::debug!(namespace, object = ?patch.object, error = %error.sentence(), "decided on an older version; looking again");
                     }

@@ -107,10 +107,9 @@ async fn p16_the_operators_own_account_cannot_change_what_it_has_no_business_wit
         shop.guarded(kind, name).await;
         for patch in [
             json!({"spec": {"replicas": 5}}),
-            json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}),
-            json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 5}}}}),
-            json!({"metadata": {"labels": {"a": "b"}}}),
-            json!({"metadata": {"annotations": {"a": "b"}}}),
+            json!({"spec": {"template": {"spec": {"hostNetwork": true}}}}),
+            json!({"spec": {"template": {"spec": {"serviceAccountName": "other"}}}}),
+            json!({"metadata": {"labels": {"app": null}}}),
             json!({"metadata": {"finalizers": ["a/b"]}}),
         ] {
             let said = shop.run("kubectl", &["patch", kind, name, "--type=merge", "-p", &patch.to_string(), account], None);

@@ -97,9 +97,10 @@ fn placed(object: &Value, namespace: &str, name: &str) -> Value {
     object
 }
 
-/// What is refused is named in no certain order.
-fn said(refused: &str) -> &str {
-    refused.split(", not ").next().unwrap_or_default()
+/// Whether a message is this refusal; what may not be changed is named in no certain order.
+pub fn says(message: &str, refused: &str) -> bool {
+    let Some((what, fields)) = refused.split_once(" may not change ") else { return message.contains(refused) };
+    message.contains(what) && fields.split(", ").all(|field| message.contains(field))
 }
 
 type Answers = (Result<Value, kube::Error>, Result<Admitted, Refused>);
@@ -154,7 +155,7 @@ impl Judges {
                 // The controllers write to it too.
                 (Err(kube::Error::Api(status)), _) if status.code == 409 => continue,
                 (Ok(real), Ok(twin)) if comparable(real) == comparable(&twin.object) => {}
-                (Err(kube::Error::Api(status)), Err(refused)) if status.message.contains(said(&refused.0)) => {}
+                (Err(kube::Error::Api(status)), Err(refused)) if says(&status.message, &refused.0) => {}
                 // What is invalid is refused later than in admission.
                 (Err(kube::Error::Api(status)), Ok(_)) if status.code == 422 && !status.message.contains("Lockkeeper") => {}
                 _ => self.wrong.push(format!("{what}:\n  real {}\n  twin {}", shown(&real), shown_twin(&twin))),

@@ -11,7 +11,7 @@ use model::admission::{Admitted, OPERATOR, Operation, Refused, Twin, Write};
 use serde_json::{Value, json};
 
 use crate::{
-    conformance::{client_of, merge},
+    conformance::{client_of, merge, says},
     support::{Shop, operator_alone, resource},
 };
 
@@ -42,12 +42,6 @@ fn merge_patch(old: &Value, new: &Value) -> Value {
     let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
     let changed = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
     changed.map(|(key, value)| (key.clone(), merge_patch(&old[key], value))).chain(gone).collect()
-}
-
-/// Whether a message is this refusal; what may not be changed is named in no certain order.
-fn says(message: &str, refused: &str) -> bool {
-    let Some((what, fields)) = refused.split_once(" may not change ") else { return message.contains(refused) };
-    message.contains(what) && fields.split(", ").all(|field| message.contains(field))
 }
 
 /// The real policies and the twin, side by side.

@@ -13,6 +13,7 @@ mod conformance_storage;
 mod docs;
 mod enforced;
 mod failover;
+mod foreign;
 mod held_config;
 mod hold;
 mod node;

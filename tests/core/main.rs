@@ -10,6 +10,7 @@ mod governs;
 mod holds;
 mod lease;
 mod observed;
+mod others;
 mod pitfalls;
 mod progress;
 mod properties;

@@ -380,14 +380,14 @@ impl Operator {
         let new = !decision.patches.is_empty() || !decision.storage.is_empty();
         for (patch, _) in decision.storage {
             if self.fault != Some(Fault::FindsNothing) || patch.claim_uid.is_none() {
-                self.activities.insert(patch.uid.clone(), Activity { in_flight: true, begins: false, trouble: None });
+                self.activities.insert(patch.uid.clone(), Activity { in_flight: true, ..Activity::default() });
                 self.stores.push(patch);
             }
         }
         for patch in decision.patches {
             let begins =
                 matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step | Purpose::Unblock);
-            self.activities.insert(patch.uid.clone(), Activity { in_flight: true, begins, trouble: None });
+            self.activities.insert(patch.uid.clone(), Activity { in_flight: true, begins, ..Activity::default() });
             self.outbox.push(patch);
         }
         new

@@ -3,7 +3,7 @@
 use super::Assessments;
 use crate::{
     api::{
-        Attention, Phase, PodAnswer, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts,
+        Attention, Phase, PodAnswer, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts,
         status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
     },
     core::{
@@ -36,7 +36,10 @@ impl Assessments<'_> {
             status.workloads.waiting_for_gates += u32::from(waits_for_gates(found));
             unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
             if found.unmarked {
-                unmarked.push(id.to_string());
+                unmarked.push(match found.reason {
+                    Reason::PatchRefused | Reason::PatchFailing => format!("{id} ({})", found.message),
+                    _ => id.to_string(),
+                });
             }
             broken_gates.extend(found.unverified_gate.iter().map(|why| format!("{id}: {why}")));
             unasked += usize::from(!found.gate_asked && found.unverified_gate.is_none());

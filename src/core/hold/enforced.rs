@@ -195,7 +195,7 @@ mod tests {
     fn each_purpose_has_its_own_gap() {
         let all = installed(|_, spec| Some(spec));
         assert_eq!(gaps(&all), [None; 3]);
-        assert_eq!(all.expected.len(), 26);
+        assert_eq!(all.expected.len(), 29);
         assert!(all.expected.values().all(|(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")));
 
         let missing = Some(ConditionReason::AdmissionPolicyMissing);

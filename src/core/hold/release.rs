@@ -113,6 +113,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             }
             let mut outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
             outcome.follow(input.previous, true);
+            // The release of one that is partitioned by its user beyond every ordinal changes no spec, and so no generation.
+            let changes_spec = workload.rollout.ordinals.declared < i32::MAX as u32;
+            outcome.generation = changes_spec.then_some(workload.generation + 1);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
             if let Some(turn) = pods::turn(input, causes, spared) {
@@ -398,6 +401,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         found.edits.remove(workload, marks::HOLD_SINCE);
     }
     let mut newest = outcome.clone();
+    newest.settle(workload, input.key);
     if let Some((id, by)) = input.bypassed_by() {
         // That of a config change goes with the rollout that it lets through.
         let of_config = workload.marks.get(marks::PENDING_CONFIG).is_some_and(|pending| pending == id);
@@ -417,7 +421,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     if newest.is_of(workload, input.key)
         && let Some(now) = ended(&newest, progress)
     {
-        (newest.ended, newest.at) = (now, Some(whole_second(input.now)));
+        (newest.ended, newest.at, newest.generation) = (now, Some(whole_second(input.now)), None);
         found.notices.push(match now {
             Ended::Failed => (Event::RolloutFailed, found.message.clone()),
             _ if found.reason == Reason::StuckTerminating => (Event::RolloutDone, format!("the rollout is done; {}", found.message)),

@@ -23,6 +23,9 @@ pub struct Outcome {
     /// The change that we let through last: its config-hash, or what [`template_change`] makes of its template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
+    /// The generation of the write that let it through: the template of that generation is the change, whatever others' admission made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
     /// What became of it.
     #[serde(skip_serializing_if = "Ended::is_open")]
     pub ended: Ended,
@@ -94,6 +97,7 @@ impl Outcome {
             done: self.done.clone(),
             done_at: self.done_at,
             change: Some(change),
+            generation: None,
             ended: Ended::UnderWay,
             at: Some(whole_second(now)),
             followed: self.followed.clone(),
@@ -115,6 +119,14 @@ impl Outcome {
         }
     }
 
+    /// What others' admission made of the template in the write that let it through is the change from now on.
+    pub fn settle(&mut self, workload: &Workload, key: &Key) {
+        let now = template_change(workload, key);
+        if self.generation == Some(workload.generation) && self.change.as_ref() != Some(&now) {
+            (self.change, self.generation) = (Some(now), None);
+        }
+    }
+
     /// What the rollout that began last was for.
     pub fn cause(&self, workload: &Workload) -> ChangeCause {
         if self.change == workload.template.config_hash { ChangeCause::Config } else { ChangeCause::Template }
@@ -123,7 +135,9 @@ impl Outcome {
     /// Whether the template at hand is the one that we let through.
     pub fn is_of(&self, workload: &Workload, key: &Key) -> bool {
         let Some(change) = &self.change else { return false };
-        Some(change) == workload.template.config_hash.as_ref() || *change == template_change(workload, key)
+        Some(change) == workload.template.config_hash.as_ref()
+            || *change == template_change(workload, key)
+            || self.generation == Some(workload.generation)
     }
 }
 

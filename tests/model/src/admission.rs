@@ -115,7 +115,7 @@ impl Twin {
         };
         let object = if selects(write.new) { mutation::updated(self, write, old) } else { write.new.clone() };
         if write.user == OPERATOR && (holdable || write.kind == "DaemonSet") {
-            validation::restrain(old, &object)?;
+            validation::restrain(write.kind, old, &object)?;
         }
         // Validation selects anew: a label that somebody else added is gone by now, and with it the policies that look for it.
         if !selects(&object) {

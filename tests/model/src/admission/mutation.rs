@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_hold, is_partition, is_rolling, is_strategy};
-use super::{key, labels, replicas, template_differs, text};
+use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_governed, is_hold, is_partition, is_rolling};
+use super::{is_strategy, key, labels, replicas, template_differs, text};
+
+/// Whose a change is that another policy or webhook makes in a write of the operator's.
+const BESIDE: &str = "an admission policy or webhook";
 
 /// What is put back as it stood, of any workload. The rest of our marks is derived anew in every write.
 const OWNED: [&str; 9] =
@@ -67,6 +70,7 @@ pub(super) fn updated(twin: &Twin, write: &Write, old: &Value) -> Value {
         governed: ol.contains_key(&key("governed")),
         ol,
         changed: !op && template_differs(old, write.new),
+        beside: op && template_differs(old, write.new),
     };
     variables.object()
 }
@@ -83,6 +87,8 @@ struct Variables<'a> {
     ol: Marks,
     governed: bool,
     changed: bool,
+    /// Another policy changed the template in a write of the operator's.
+    beside: bool,
 }
 
 /// What both kinds derive from the hold: marks that are wanted, with their values.
@@ -216,7 +222,11 @@ impl Variables<'_> {
     fn hold(&self, bypassed: bool) -> String {
         if self.op {
             let counts = is_hold(self.now("hold")) && (self.governed || !self.oa.contains_key(&key("hold")));
-            return if counts { self.now("hold").to_owned() } else { String::new() };
+            return match () {
+                () if counts => self.now("hold").to_owned(),
+                () if self.beside() => format!("{} by {BESIDE}", self.next_generation()),
+                () => String::new(),
+            };
         }
         if bypassed {
             return String::new();
@@ -230,11 +240,26 @@ impl Variables<'_> {
         let begins = self.changed && (!held_before.is_empty() || !self.step_before().is_empty() || marked);
         let forgotten = if held_before.is_empty() { Rule::Hold } else { Rule::RenewId };
         if begins && !self.twin.forgets(forgotten) {
-            // The generation that this very write will get.
-            let id = self.old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
-            return format!("{id} by {}", self.write.user);
+            return format!("{} by {}", self.next_generation(), self.write.user);
         }
         held_before.to_owned()
+    }
+
+    /// The generation that this very write will get.
+    fn next_generation(&self) -> i64 {
+        self.old["metadata"]["generation"].as_i64().unwrap_or_default() + 1
+    }
+
+    /// Whether another policy changed the template in a write of the operator's that rolls nothing.
+    fn beside(&self) -> bool {
+        let hash = |object: &Value| annotations(&object["spec"]["template"]).remove(&key("config-hash"));
+        self.beside
+            && self.held_before().is_empty()
+            && is_governed(self.write.new)
+            && self.now("hold-changes") == "true"
+            && has_replicas(self.old)
+            && hash(self.old).filter(|hash| hash != "") == hash(self.write.new).filter(|hash| hash != "")
+            && (self.kind == Kind::Deployment || self.write.new["spec"]["updateStrategy"]["type"] != "OnDelete")
     }
 
     /// Whether the spec is to be held still; without [`Rule::Reassert`] only by the write that begins or renews the hold.
@@ -317,7 +342,7 @@ impl Variables<'_> {
         let (old_part, new_part) = (partition(self.old), partition(self.write.new));
         // A new template takes the step back: full hold.
         let step = match () {
-            () if self.op => Some(self.now("partition")).filter(|step| is_partition(step)).unwrap_or_default(),
+            () if self.op => Some(self.now("partition")).filter(|step| is_partition(step) && !self.beside()).unwrap_or_default(),
             () if bypassed || self.changed => "",
             () => self.step_before(),
         };

@@ -14,6 +14,26 @@ const SHIELDS: [(&str, &str); 3] = [
     ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
     ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
 ];
+/// Labels and annotations that say something of rights, tenants, or whose data it is.
+const WEIGHTY: [&str; 17] = [
+    "lockkeeper.dev/",
+    "pod-security.kubernetes.io/",
+    "kubernetes.io/",
+    "pv.kubernetes.io/",
+    "volume.kubernetes.io/",
+    "volume.beta.kubernetes.io/",
+    "scheduler.alpha.kubernetes.io/",
+    "admission.gatekeeper.sh/",
+    "openshift.io/",
+    "security.openshift.io/",
+    "field.cattle.io/",
+    "capsule.clastix.io/",
+    "hnc.x-k8s.io/",
+    "meta.helm.sh/",
+    "helm.sh/",
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+];
 /// Annotations of the operator's.
 const OWNED: [&str; 4] = ["provenance", "orphaned-since", "original-reclaim-policy", "protected-claims"];
 
@@ -189,18 +209,30 @@ fn is_soon(permit: &str, object: &Value) -> bool {
 fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     let (na, oa) = (annotations(now), annotations(then));
     let (claim, volume) = (kind == "PersistentVolumeClaim", kind == "PersistentVolume");
+    let namespace = kind == "Namespace";
+    // What another policy or webhook may add, if it says nothing of rights, tenants, or whose data it is.
+    let plain = |key: &str, old: &Marks, new: &Marks| {
+        new.contains_key(key)
+            && !(namespace && old.contains_key(key))
+            && !WEIGHTY.iter().any(|weighty| key.starts_with(weighty))
+            && !key.contains(".hnc.x-k8s.io/")
+    };
     let mut metadata = changed(&oa, &na);
     metadata.retain(|annotation| {
         let shield = SHIELDS.iter().find(|(shield, _)| claim && shield == annotation).map(|(_, value)| json!(value));
         // They come with our label and go with it; another value is somebody else's word.
-        let ours = shield.is_some_and(|value| match (oa.get(annotation), na.get(annotation)) {
-            (Some(one), None) | (None, Some(one)) => *one == value,
-            _ => false,
-        });
-        !annotation.starts_with("lockkeeper.dev/") && !ours
+        let fine = match shield {
+            Some(value) => match (oa.get(annotation), na.get(annotation)) {
+                (Some(one), None) | (None, Some(one)) => *one == value,
+                _ => false,
+            },
+            None => plain(annotation, &oa, &na),
+        };
+        !annotation.starts_with("lockkeeper.dev/") && !fine
     });
-    let mut of_labels = changed(&labels(then), &labels(now));
-    of_labels.retain(|label| !label.starts_with("lockkeeper.dev/") || *label == key("allow-deny"));
+    let (ol, nl) = (labels(then), labels(now));
+    let mut of_labels = changed(&ol, &nl);
+    of_labels.retain(|label| *label == key("allow-deny") || (!label.starts_with("lockkeeper.dev/") && !plain(label, &ol, &nl)));
     metadata.extend(of_labels);
     let list = |object: &Value, field: &str| object["metadata"][field].as_array().cloned().unwrap_or_default();
     if list(now, "finalizers") != list(then, "finalizers") {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_rolling, key, labels, map, replicas,
+    HELD, Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_rolling, key, labels, map, replicas,
     template_differs, text,
 };
 
@@ -30,23 +30,47 @@ pub(super) fn check_rights(twin: &Twin, write: &Write, old: &Value, object: &Val
     Ok(())
 }
 
+/// What another policy or webhook may change of a workload, of a pod and of a container in a write of the operator's.
+const PLAIN_SPEC: [&str; 4] = ["template", "revisionHistoryLimit", "progressDeadlineSeconds", "minReadySeconds"];
+const PLAIN_POD: [&str; 15] = [
+    "containers",
+    "initContainers",
+    "tolerations",
+    "imagePullSecrets",
+    "priorityClassName",
+    "priority",
+    "preemptionPolicy",
+    "nodeSelector",
+    "affinity",
+    "topologySpreadConstraints",
+    "schedulerName",
+    "schedulingGates",
+    "resources",
+    "overhead",
+    "terminationGracePeriodSeconds",
+];
+const PLAIN_CONTAINER: [&str; 5] = ["resources", "resizePolicy", "imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy"];
+/// Of a pod template, what is a mark of ours or changes what its containers may do.
+const WEIGHTY: [&str; 4] = [
+    "lockkeeper.dev/",
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+];
+
 /// What the operator's own account may change at most. The API server tells of the first rule that is broken only.
-pub(super) fn restrain(then: &Value, now: &Value) -> Result<(), Refused> {
+pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     let (na, oa) = (annotations(now), annotations(then));
-    let mut metadata = changed(&oa, &na);
-    // The API server itself counts a DaemonSet's templates in an annotation.
-    metadata.retain(|key| key != "deprecated.daemonset.template.generation");
-    metadata.extend(changed(&labels(then), &labels(now)));
-    metadata.retain(|key| !key.starts_with("lockkeeper.dev/"));
+    let of = |path: &str, keys: Vec<String>| keys.into_iter().map(|key| format!("{path}[{key}]")).collect::<Vec<_>>();
     let list = |object: &Value, field: &str| Some(object["metadata"][field].clone()).filter(|list| !list.is_null()).unwrap_or(json!([]));
-    metadata.extend(["ownerReferences", "finalizers"].into_iter().filter(|field| list(now, field) != list(then, field)).map(str::to_owned));
-    if !metadata.is_empty() {
-        let what = metadata.join(", ");
-        let only = "on workloads its account may change only labels and annotations under lockkeeper.dev/";
-        return Err(Refused(format!("Lockkeeper restrains itself: {only}, not {what}")));
-    }
+    let mut forbidden: Vec<String> = Vec::new();
+    let owned = ["ownerReferences", "finalizers"].into_iter().filter(|field| list(now, field) != list(then, field));
+    forbidden.extend(owned.map(|field| format!("metadata.{field}")));
+    let theirs = |keys: Vec<String>| keys.into_iter().filter(|key| !is_ours(key)).collect::<Vec<_>>();
+    forbidden.extend(of("metadata.annotations", theirs(gone(&oa, &na))));
+    forbidden.extend(of("metadata.labels", theirs(gone(&labels(then), &labels(now)))));
     let stands = |mark: &str| na.contains_key(&key(mark)) || oa.contains_key(&key(mark));
-    let mut derived = vec!["template"];
+    let mut derived = Vec::new();
     if stands("hold") || stands("partition") {
         derived.extend(["paused", "updateStrategy"]);
     }
@@ -57,17 +81,89 @@ pub(super) fn restrain(then: &Value, now: &Value) -> Result<(), Refused> {
     if is_governed(then) && text(&oa, "declared-replicas") == Some(&*scale) {
         derived.push("replicas");
     }
-    let mut spec = changed(&spec(then), &spec(now));
-    spec.retain(|key| !derived.contains(&key.as_str()));
-    if !spec.is_empty() {
-        let what = spec.iter().map(|key| format!("spec.{key}")).collect::<Vec<_>>().join(", ");
-        return Err(Refused(format!("Lockkeeper restrains itself: its account may not change {what} of a workload")));
+    let mut of_spec = changed(&spec(then), &spec(now));
+    of_spec.retain(|key| !derived.contains(&key.as_str()) && !PLAIN_SPEC.contains(&key.as_str()));
+    forbidden.extend(of_spec.iter().map(|key| format!("spec.{key}")));
+    let (ot, nt) = (&then["spec"]["template"], &now["spec"]["template"]);
+    let (mut ota, mut nta, otl, ntl) = (annotations(ot), annotations(nt), labels(ot), labels(nt));
+    let hashes = [ota.remove(&key("config-hash")), nta.remove(&key("config-hash"))].map(|hash| hash.filter(|hash| hash != ""));
+    forbidden.extend(of("spec.template.metadata.annotations", gone(&ota, &nta)));
+    forbidden.extend(of("spec.template.metadata.labels", gone(&otl, &ntl)));
+    let set = |old: &Marks, new: &Marks| changed(old, new).into_iter().filter(|key| new.contains_key(key)).collect::<Vec<_>>();
+    let mut added = of("spec.template.metadata.annotations", set(&ota, &nta));
+    added.extend(of("spec.template.metadata.labels", set(&otl, &ntl)));
+    forbidden.extend(added.iter().filter(|path| WEIGHTY.iter().any(|weighty| path.contains(&format!("[{weighty}")))).cloned());
+    let mut of_metadata = changed(&map(&ot["metadata"]), &map(&nt["metadata"]));
+    of_metadata.retain(|key| !["labels", "annotations"].contains(&key.as_str()));
+    forbidden.extend(of_metadata.iter().map(|key| format!("spec.template.metadata.{key}")));
+    for field in changed(&map(&ot["spec"]), &map(&nt["spec"])) {
+        let path = format!("spec.template.spec.{field}");
+        if PLAIN_POD.contains(&field.as_str()) { added.push(path) } else { forbidden.push(path) }
     }
-    if template_differs(then, now) {
-        let only = "in a pod template its account may change only the annotation lockkeeper.dev/config-hash";
-        return Err(Refused(format!("Lockkeeper restrains itself: {only}")));
+    for field in ["containers", "initContainers"] {
+        forbidden.extend(of_containers(field, &ot["spec"][field], &nt["spec"][field]));
     }
-    Ok(())
+    let refused = |what: &str, fields: &[String]| Err(Refused(format!("Lockkeeper restrains itself: {what} {}", fields.join(", "))));
+    if !forbidden.is_empty() {
+        return refused("its account may not change", &forbidden);
+    }
+    let gated = kind != "DaemonSet" && is_governed(now) && text(&na, "hold-changes") == Some("true") && has_replicas(now);
+    let begins = hashes[0] != hashes[1] || (oa.contains_key(&key("hold")) && !na.contains_key(&key("hold")));
+    let strategy = &now["spec"]["updateStrategy"];
+    let stays = match kind {
+        "Deployment" => now["spec"]["paused"] == true,
+        _ => strategy["type"] == "OnDelete" || strategy["rollingUpdate"]["partition"].as_i64() == Some(HELD),
+    };
+    match added.is_empty() || !gated || begins || stays {
+        true => Ok(()),
+        false => refused("without a hold its account may not change", &added),
+    }
+}
+
+/// The fields of containers in which two lists differ, but for those that anybody may change.
+fn of_containers(field: &str, then: &Value, now: &Value) -> Vec<String> {
+    let all = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let (then, now) = (all(then), all(now));
+    let names = |list: &[Value]| list.iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+    let mut differing = Vec::new();
+    for one in &now {
+        for before in then.iter().filter(|before| before["name"] == one["name"]) {
+            let fields = changed(&map(before), &map(one)).into_iter().filter(|field| !PLAIN_CONTAINER.contains(&field.as_str()));
+            let name = one["name"].as_str().unwrap_or_default();
+            differing.extend(fields.map(|of_one| format!("spec.template.spec.{field}[{name}].{of_one}")));
+        }
+    }
+    if names(&then) != names(&now) {
+        differing.push(format!("spec.template.spec.{field}"));
+    }
+    differing
+}
+
+/// The keys that are gone.
+fn gone(old: &Marks, new: &Marks) -> Vec<String> {
+    old.keys().filter(|key| !new.contains_key(*key)).cloned().collect()
+}
+
+/// A label or annotation that the operator writes. The API server itself counts a DaemonSet's templates in an annotation.
+fn is_ours(key: &str) -> bool {
+    key.starts_with("lockkeeper.dev/") || key == "deprecated.daemonset.template.generation"
+}
+
+/// What was added to a write of the operator's and accepted.
+fn added(then: &Value, now: &Value) -> Vec<String> {
+    let set = |path: &str, old: Marks, new: Marks| {
+        let keys = changed(&old, &new).into_iter().filter(|key| new.contains_key(key) && !is_ours(key)).collect::<Vec<_>>();
+        keys.into_iter().map(|key| format!("{path}[{key}]")).collect::<Vec<_>>()
+    };
+    let (ot, nt) = (&then["spec"]["template"], &now["spec"]["template"]);
+    let mut added = set("metadata.labels", labels(then), labels(now));
+    added.extend(set("metadata.annotations", annotations(then), annotations(now)));
+    let plain = PLAIN_SPEC.iter().filter(|field| **field != "template" && then["spec"][**field] != now["spec"][**field]);
+    added.extend(plain.map(|field| format!("spec.{field}")));
+    added.extend(set("spec.template.metadata.labels", labels(ot), labels(nt)));
+    added.extend(set("spec.template.metadata.annotations", annotations(ot), annotations(nt)));
+    added.extend(changed(&map(&ot["spec"]), &map(&nt["spec"])).iter().map(|field| format!("spec.template.spec.{field}")));
+    added
 }
 
 /// A spec's fields. The API server leaves `paused: false` off.
@@ -95,6 +191,10 @@ pub(super) fn warnings(write: &Write, old: &Value, object: &Value) -> Vec<String
     let changed = write.user != OPERATOR && (template_differs(old, object) || hash(old) != hash(object));
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let place = if deployment { "deployment" } else { "statefulset" };
+    let added = if write.user == OPERATOR { added(old, object) } else { Vec::new() };
+    if !added.is_empty() {
+        return vec![format!("changed by another admission policy or webhook: {}", added.join(", "))];
+    }
     match (held, changed) {
         (true, true) => {
             let fewer = annotations(object).contains_key(&key("declared-replicas"));
@@ -103,7 +203,7 @@ pub(super) fn warnings(write: &Write, old: &Value, object: &Value) -> Vec<String
         }
         (false, true) if holdable => {
             let why = "was changed after Lockkeeper's admission step, by another admission webhook?";
-            vec![format!("not held by Lockkeeper, it rolls now: the template of {name} {why}")]
+            vec![format!("NOT held by Lockkeeper, it rolls now: the template of {name} {why}")]
         }
         _ => Vec::new(),
     }
