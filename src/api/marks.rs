@@ -29,6 +29,8 @@ pub const DECLARED_PAUSED: &str = "lockkeeper.dev/declared-paused";
 pub const DECLARED_PARTITION: &str = "lockkeeper.dev/declared-partition";
 /// On a held workload, by admission: `<declared> of <running>`, the fewer replicas that its manifest asks for and that wait for the release.
 pub const DECLARED_REPLICAS: &str = "lockkeeper.dev/declared-replicas";
+/// On a held StatefulSet, by admission: the type of update strategy that its manifest last asked for, where that is not RollingUpdate.
+pub const DECLARED_UPDATE_STRATEGY: &str = "lockkeeper.dev/declared-update-strategy";
 /// On a workload, by the operator: since when a change waits.
 pub const HOLD_SINCE: &str = "lockkeeper.dev/hold-since";
 /// On a workload, by the operator: the id of a config change that waits for gates.

@@ -643,7 +643,17 @@ impl Shop {
     /// Waits until nothing of a hold is left on a workload.
     pub async fn is_free(&self, kind: &str, name: &str) {
         let object = eventually("it is free", || self.get(kind, name), |object| mark(object, "hold-since").is_none()).await;
-        for left in ["hold", "hold-since", "declared-paused", "declared-partition", "approve", "approved-by", "bypass", "bypassed-by"] {
+        for left in [
+            "hold",
+            "hold-since",
+            "declared-paused",
+            "declared-partition",
+            "declared-update-strategy",
+            "approve",
+            "approved-by",
+            "bypass",
+            "bypassed-by",
+        ] {
             assert_eq!(mark(&object, left), None, "{kind} {name}");
         }
         assert_ne!(object["spec"]["paused"], true, "{name}");

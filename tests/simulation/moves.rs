@@ -198,6 +198,7 @@ impl Cluster {
                     "pending-config",
                     "declared-paused",
                     "declared-partition",
+                    "declared-update-strategy",
                     "declared-replicas",
                     "approved-by",
                     "hold-changes",

@@ -23,6 +23,7 @@ pub const OURS: [&str; 19] = [
     marks::DECLARED_PAUSED,
     marks::DECLARED_PARTITION,
     marks::DECLARED_STRATEGY,
+    marks::DECLARED_UPDATE_STRATEGY,
     marks::DECLARED_REPLICAS,
     marks::PARTITION,
     marks::VOLUME_ACCESS,
@@ -58,14 +59,27 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
             patch.push(json!({"op": "remove", "path": "/spec/paused"}));
         }
         WorkloadKind::StatefulSet if (is_held(object) && partition == HELD) || step == Some(partition) => {
-            let declared: u64 = annotation(object, marks::DECLARED_PARTITION).and_then(|text| text.parse().ok()).unwrap_or_default();
-            patch.push(json!({"op": "replace", "path": "/spec/updateStrategy/rollingUpdate/partition", "value": declared.min(HELD)}));
+            patch.push(match declared_type(object) {
+                Some(declared) => json!({"op": "replace", "path": "/spec/updateStrategy", "value": {"type": declared}}),
+                None => {
+                    let declared: u64 =
+                        annotation(object, marks::DECLARED_PARTITION).and_then(|text| text.parse().ok()).unwrap_or_default();
+                    json!({"op": "replace", "path": "/spec/updateStrategy/rollingUpdate/partition", "value": declared.min(HELD)})
+                }
+            });
         }
         _ => {}
     }
     patch.extend(declared_replicas(object).map(|replicas| json!({"op": "replace", "path": "/spec/replicas", "value": replicas})));
     patch.extend(declared_strategy(object).map(|strategy| json!({"op": "replace", "path": "/spec/strategy", "value": strategy})));
     patch
+}
+
+/// The type of update strategy that a StatefulSet declares, where it is not RollingUpdate. Garbage is none.
+fn declared_type(object: &Value) -> Option<&str> {
+    let declared = annotation(object, marks::DECLARED_UPDATE_STRATEGY)?;
+    let word = declared.len() <= 31 && declared.starts_with(|first: char| first.is_ascii_uppercase());
+    (word && declared != "RollingUpdate" && declared.bytes().all(|byte| byte.is_ascii_alphabetic())).then_some(declared)
 }
 
 fn is_held(object: &Value) -> bool {
@@ -191,6 +205,18 @@ mod tests {
         );
         let own = json!({"metadata": {"labels": {marks::GOVERNED: "true"}, "annotations": {}}, "spec": {"paused": true}});
         assert_eq!(unmarked(WorkloadKind::Deployment, own, &[])["spec"]["paused"], true);
+    }
+
+    #[test]
+    fn a_stateful_set_gets_the_type_back_that_it_declares() {
+        let held_set = json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": HELD}}});
+        let after = |declared: &str| {
+            let object = held((marks::DECLARED_UPDATE_STRATEGY, declared), held_set.clone());
+            unmarked(WorkloadKind::StatefulSet, object, &[])["spec"]["updateStrategy"].clone()
+        };
+        assert_eq!([after("Recreate"), after("OnDelete")], [json!({"type": "Recreate"}), json!({"type": "OnDelete"})]);
+        let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+        assert_eq!([after("x"), after("RollingUpdate"), after("No-type")], [rolling.clone(), rolling.clone(), rolling]);
     }
 
     #[test]

@@ -135,6 +135,8 @@ static STRATEGY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{1
 static FEWER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^(0|[1-9][0-9]{0,9}) of [1-9][0-9]{0,9}$").ok());
 static NO_STRATEGY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^0+%?[|]0+%?$").ok());
 
+static TYPE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[A-Z][A-Za-z]{0,30}$").ok());
+
 fn matches(regex: &LazyLock<Option<Regex>>, text: &str) -> bool {
     regex.as_ref().is_some_and(|regex| regex.is_match(text))
 }
@@ -189,7 +191,17 @@ fn is_governed(object: &Value) -> bool {
     labels(object).contains_key(&key("governed"))
 }
 
-/// A StatefulSet that is not OnDelete.
+/// Whether this may be a StatefulSet's declared type of update strategy.
+fn is_type(text: &str) -> bool {
+    matches(&TYPE, text)
+}
+
+/// A StatefulSet whose pods roll when somebody deletes them.
+fn is_on_delete(object: &Value) -> bool {
+    object["spec"]["updateStrategy"]["type"] == "OnDelete"
+}
+
+/// A StatefulSet whose pods roll by partition.
 fn is_rolling(object: &Value) -> bool {
     object["spec"]["updateStrategy"]["type"] == "RollingUpdate"
 }

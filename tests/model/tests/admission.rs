@@ -189,7 +189,7 @@ fn nothing_is_left_empty_or_null() {
 
 #[test]
 fn generated_writes_are_the_same_for_the_same_seed_and_reach_everything() {
-    let writes = generate::writes(1, 2000);
+    let writes = generate::writes(1, 6000);
     assert_eq!(writes[..100], generate::writes(1, 100)[..]);
     assert_ne!(writes[..100], generate::writes(2, 100)[..]);
     let answers: Vec<_> = writes.iter().map(|write| Twin::default().admit(&write.write())).collect();

@@ -51,6 +51,7 @@ const MARKS: [(&str, &[&str]); 20] = [
         "declared-strategy",
         &["1|0", "25%|25%", "200%|100%", "0|007", "10%|1", "0|0", "0%|00", "x|y", "1|200%", "99999999999|0", "1", "|", "1|2|3", ""],
     ),
+    ("declared-update-strategy", &["OnDelete", "RollingUpdate", "x", ""]),
     ("partition", &["0", "1", "2", "2147483647", "2147483648", "99999999999", "-1", "x", ""]),
     ("volume-access", &["exclusive", "exclusive", "shared", ""]),
     ("pending-config", &["c1", "c2", "7", ""]),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_governed, is_hold, is_partition, is_rolling};
-use super::{is_strategy, key, labels, replicas, template_differs, text};
+use super::{is_on_delete, is_strategy, is_type, key, labels, replicas, template_differs, text};
 
 /// Whose a change is that another policy or webhook makes in a write of the operator's.
 const BESIDE: &str = "an admission policy or webhook";
@@ -20,6 +20,7 @@ const OF_ANOTHER_LIFE: [&str; 18] = [
     "declared-paused",
     "declared-partition",
     "declared-strategy",
+    "declared-update-strategy",
     "declared-replicas",
     "partition",
     "volume-access",
@@ -47,10 +48,10 @@ impl Kind {
     }
 
     /// The other kind's marks, which mean nothing here: put back like what is owned.
-    fn owned_too(self) -> [&'static str; 2] {
+    fn owned_too(self) -> &'static [&'static str] {
         match self {
-            Self::Deployment => ["partition", "declared-partition"],
-            Self::StatefulSet => ["declared-paused", "declared-strategy"],
+            Self::Deployment => &["partition", "declared-partition", "declared-update-strategy"],
+            Self::StatefulSet => &["declared-paused", "declared-strategy"],
         }
     }
 }
@@ -121,7 +122,7 @@ impl Variables<'_> {
         let mut annotations = self.na.clone();
         let want = self.want(&mut object);
         if !self.op && !self.twin.forgets(Rule::PutMarksBack) {
-            for mark in OWNED.into_iter().chain(self.kind.owned_too()) {
+            for mark in OWNED.into_iter().chain(self.kind.owned_too().iter().copied()) {
                 match self.oa.get(&key(mark)) {
                     Some(value) => drop(annotations.insert(key(mark), value.clone())),
                     None => drop(annotations.remove(&key(mark))),
@@ -232,7 +233,7 @@ impl Variables<'_> {
             return String::new();
         }
         let held_before = self.held_before();
-        let holdable = self.kind == Kind::Deployment || is_rolling(self.old) || is_rolling(self.write.new);
+        let holdable = self.kind == Kind::Deployment || !(is_on_delete(self.old) && is_on_delete(self.write.new));
         // Without replicas only where the operator has seen that a paused Deployment would start what ran last.
         let keeps_history = self.old["spec"]["revisionHistoryLimit"].as_i64().unwrap_or(10) > 0;
         let at_zero = self.kind == Kind::Deployment && self.known("hold-at-zero") == "true" && keeps_history;
@@ -354,6 +355,15 @@ impl Variables<'_> {
             () if !active_before || (!self.op && new_part != old_part) => new_part.to_string(),
             () => declared_before.to_owned(),
         };
+        let strategy = &self.write.new["spec"]["updateStrategy"]["type"];
+        let type_before = Some(self.then("declared-update-strategy")).filter(|text| active_before && is_type(text)).unwrap_or_default();
+        let declared_type = match () {
+            () if !active => "",
+            () if !is_rolling(self.write.new) => strategy.as_str().unwrap_or_default(),
+            () if !self.op && new_part != old_part => "",
+            () => type_before,
+        };
+        let back = !active && !["", "RollingUpdate"].contains(&type_before) && is_rolling(self.write.new) && new_part == old_part;
         let part = match () {
             () if !step.is_empty() => step.parse().unwrap_or(0),
             () if self.holds(hold) => HELD,
@@ -362,12 +372,15 @@ impl Variables<'_> {
             }
             () => new_part,
         };
-        if active && !is_rolling(self.write.new) {
+        if back && !self.twin.forgets(Rule::RestoreDeclared) {
+            object["spec"]["updateStrategy"] = json!({"type": type_before});
+        } else if active && !is_rolling(self.write.new) {
             object["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": part}});
         } else if is_rolling(self.write.new) && part != new_part {
             put_partition(object, part);
         }
-        vec![("partition", step.to_owned()), ("declared-partition", declared)]
+        let declared_type = declared_type.to_owned();
+        vec![("partition", step.to_owned()), ("declared-partition", declared), ("declared-update-strategy", declared_type)]
     }
 }
 
@@ -402,7 +415,10 @@ pub(super) fn created(kind: &str, new: &Value) -> Value {
         Kind::StatefulSet => {
             let steps = na.contains_key(&key("partition"));
             let declared_partition = text(&na, "declared-partition").filter(|text| is_partition(text)).or((held || steps).then_some("0"));
-            if let Some(declared_partition) = declared_partition.filter(|_| is_rolling(new)) {
+            let declared_type = text(&na, "declared-update-strategy").filter(|text| is_type(text) && *text != "RollingUpdate");
+            if let Some(declared_type) = declared_type.filter(|_| is_rolling(new)) {
+                object["spec"]["updateStrategy"] = json!({"type": declared_type});
+            } else if let Some(declared_partition) = declared_partition.filter(|_| is_rolling(new)) {
                 put_partition(&mut object, declared_partition.parse().unwrap_or(0));
             }
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    HELD, Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_rolling, key, labels, map, replicas,
+    HELD, Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_on_delete, key, labels, map, replicas,
     template_differs, text,
 };
 
@@ -186,7 +186,7 @@ pub(super) fn warnings(write: &Write, old: &Value, object: &Value) -> Vec<String
     let holdable = text(&annotations(old), "hold-changes") == Some("true")
         && is_governed(old)
         && has_replicas(old)
-        && (deployment || is_rolling(old) || is_rolling(object));
+        && (deployment || !(is_on_delete(old) && is_on_delete(object)));
     let hash = |object: &Value| annotations(&object["spec"]["template"]).remove(&key("config-hash"));
     let changed = write.user != OPERATOR && (template_differs(old, object) || hash(old) != hash(object));
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
