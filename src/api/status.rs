@@ -231,6 +231,8 @@ pub enum ConditionReason {
     Enforced,
     /// `HoldsEnforced`: workloads do not carry the marks yet.
     MarksMissing,
+    /// `HoldsEnforced`: the annotations of workloads are nearly full.
+    NoRoomForMarks,
     /// `HoldsEnforced`: the API server does not serve MutatingAdmissionPolicy v1.
     AdmissionUnavailable,
     /// `HoldsEnforced`: an admission policy is not installed.

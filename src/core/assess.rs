@@ -124,6 +124,8 @@ pub struct Assessment {
     pub unverified: Vec<String>,
     /// Admission should hold its changes, and it does not carry the marks yet.
     pub unmarked: bool,
+    /// Its annotations are so full that the marks of a hold may not fit: so many bytes are left.
+    pub cramped: Option<usize>,
     /// A config rollout of ours is under way and takes a slot.
     pub takes_slot: bool,
     /// No pod is ready.
@@ -223,6 +225,7 @@ impl Assessment {
             stale: false,
             unverified: Vec::new(),
             unmarked: false,
+            cramped: None,
             takes_slot: false,
             broken: !pods.is_empty() && !pods.iter().any(|pod| pod.ready && pod.terminating.is_none()),
             edits: Edits::default(),

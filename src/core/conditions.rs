@@ -82,8 +82,16 @@ pub fn of_counts(
 }
 
 /// Whether admission holds every workload that it should.
-pub fn of_holds(policy: &Policy, gap: Option<&Gap>, unmarked: &[String], now: Timestamp) -> Condition {
+pub fn of_holds(policy: &Policy, gap: Option<&Gap>, (unmarked, cramped): (&[String], &[String]), now: Timestamp) -> Condition {
     let (holds, reason, message) = match (gap, unmarked) {
+        (None, []) if !cramped.is_empty() => {
+            let message = format!(
+                "the marks of a hold may not fit into the annotations of these workloads, so that the API server refuses a change of their \
+                 template: {}. Remove large annotations, such as the one of kubectl apply (use kubectl apply --server-side)",
+                cramped.join(", ")
+            );
+            (false, ConditionReason::NoRoomForMarks, message)
+        }
         (Some(gap), _) => (false, gap.reason, gap.message.clone()),
         (None, []) => (true, ConditionReason::Enforced, "admission holds every template change of its workloads".to_owned()),
         (None, some) => {

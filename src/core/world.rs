@@ -153,6 +153,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// Its annotations under `lockkeeper.dev/`.
     pub marks: BTreeMap<String, String>,
+    /// What all its annotations take, in bytes.
+    pub annotation_bytes: usize,
     /// Whether it has any annotation at all: a JSON patch must know.
     pub has_annotations: bool,
     /// Whether it has any label at all.

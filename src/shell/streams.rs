@@ -45,6 +45,8 @@ const PAGE_SIZE: u32 = 100;
 
 /// A watch that keeps failing is logged this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// A watch whose resource is no longer served is listed again after this.
+const RELIST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Which watch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -371,7 +373,8 @@ async fn watch<K: Watched>(
 ) where
     View: From<K::View>,
 {
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let open = || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let mut events = open();
     let mut complained: Option<std::time::Instant> = None;
     let mut unreadable = false;
     loop {
@@ -389,6 +392,13 @@ async fn watch<K: Watched>(
             Ok(Some(watcher::Event::Delete(wire))) => Step::Deleted(object(wire)),
             Ok(None) => return,
             Err(watcher::Error::InitialListFailed(kube::Error::Api(status))) if awaited && status.code == 404 => Step::NotServed,
+            // It was served before: only a new list tells whether it still is.
+            Err(error) if awaited && is_gone(&error) => {
+                tracing::warn!(watch = %stream, error = %super::errors::with_causes(&error), "the watch is no longer served; it is listed again");
+                tokio::time::sleep(RELIST_PAUSE).await;
+                events = open();
+                continue;
+            }
             Err(error) => {
                 if awaited {
                     metrics.watch_failed(stream.kind);
@@ -407,6 +417,15 @@ async fn watch<K: Watched>(
         if seen.send(Sighting { stream: stream.clone(), step }).await.is_err() {
             return;
         }
+    }
+}
+
+/// Whether the API server does not know the resource of a watch that had its list.
+fn is_gone(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        watcher::Error::WatchError(status) => status.code == 404,
+        _ => false,
     }
 }
 

@@ -61,6 +61,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             .filter(|(key, _)| key.starts_with(marks::PREFIX))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
+        annotation_bytes: annotations.iter().map(|(key, value)| key.len() + value.len()).sum(),
         has_annotations: meta.annotations.is_some(),
         has_labels: meta.labels.is_some(),
         owner: controller(meta).map(|owner| format!("{}/{}", owner.kind, owner.name)),

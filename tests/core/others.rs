@@ -90,3 +90,39 @@ fn what_was_added_is_told_once_and_notes_that_would_roll_it_again_and_again_are_
     world.now = world.now.checked_add(Duration::from_secs(3601)).unwrap();
     assert_eq!(world.decide().patches.len(), 1);
 }
+
+#[test]
+fn annotations_that_leave_no_room_for_the_marks_of_a_hold_are_told_before_a_change_is_refused() {
+    let mut world = gated(WorkloadKind::Deployment);
+    world.act();
+    world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("x".repeat(261_500)));
+    world.observe("web");
+    let cramped = world.decide();
+    let enforced = |decision: &lockkeeper::core::decision::Decision| {
+        let all = &decision.statuses[0].1.conditions;
+        all.iter().find(|one| one.type_ == "HoldsEnforced").map(|one| (one.reason.clone(), one.message.clone())).unwrap()
+    };
+    let (reason, message) = enforced(&cramped);
+    assert!(reason == "NoRoomForMarks" && message.contains("Deployment/web ("), "{reason}: {message}");
+    world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("x"));
+    world.observe("web");
+    assert_ne!(enforced(&world.decide()).0, "NoRoomForMarks");
+}
+
+#[test]
+fn a_changed_key_of_an_object_with_hundreds_is_named() {
+    let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}}));
+    let keys: Vec<_> = (0..400).map(|number| format!("dashboard-{number}.json")).collect();
+    let data = |changed: &'static str| {
+        keys.iter().map(|key| (key.as_str(), if key == "dashboard-137.json" { changed } else { "same" })).collect::<Vec<_>>()
+    };
+    world.config_map("dashboards", &data("a"));
+    world.deployment("web", json!({"containers": [{"name": "app", "image": "v1", "envFrom": [{"configMapRef": {"name": "dashboards"}}]}]}));
+    world.act();
+    world.later(60).act();
+    world.config_map("dashboards", &data("b"));
+    world.later(1);
+    let decision = world.decide();
+    let named = decision.notices.iter().any(|notice| notice.message.contains("ConfigMap/dashboards[dashboard-137.json]"));
+    assert!(named, "{:?}", decision.notices);
+}

@@ -1,7 +1,7 @@
 //! An API server in this process: objects, versions, lists, watches and JSON patches, and faults on demand.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -35,6 +35,8 @@ struct State {
     patches: Vec<(String, String)>,
     lists: Vec<String>,
     blind: bool,
+    /// Resources that are not served.
+    gone: BTreeSet<String>,
     /// The newest version that no watch was told of.
     missed: BTreeMap<String, u64>,
 }
@@ -42,7 +44,7 @@ struct State {
 #[derive(Clone, Default)]
 pub struct ApiServer(Arc<Mutex<State>>);
 
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 12] = [
     ("configmaps", "ConfigMap"),
     ("secrets", "Secret"),
     ("pods", "Pod"),
@@ -51,6 +53,10 @@ const KINDS: [(&str, &str); 8] = [
     ("daemonsets", "DaemonSet"),
     ("replicasets", "ReplicaSet"),
     ("upgradepolicies", "UpgradePolicy"),
+    ("mutatingadmissionpolicies", "MutatingAdmissionPolicy"),
+    ("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding"),
+    ("validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
+    ("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
 ];
 
 impl ApiServer {
@@ -120,6 +126,14 @@ impl ApiServer {
         self.state().blind = blind;
     }
 
+    /// Serves a resource no longer, or again. Watches that are open stay so until they are cut.
+    pub fn serve(&self, plural: &str, serves: bool) {
+        match serves {
+            true => drop(self.state().gone.remove(plural)),
+            false => drop(self.state().gone.insert(plural.to_owned())),
+        }
+    }
+
     pub fn cut_watches(&self) {
         self.state().watches.clear();
     }
@@ -133,6 +147,9 @@ impl ApiServer {
             return Ok(if parts.method == "POST" { reply(201, &json!({"metadata": {}})) } else { status(404) });
         };
         let plural = &path[at];
+        if self.state().gone.contains(plural) {
+            return Ok(status(404));
+        }
         match parts.method.as_str() {
             "GET" if query.contains("watch=true") => Ok(self.watch(plural, query)),
             "GET" if path.len() > at + 1 => Ok(self.one(plural, &path[at - 1], &path[at + 1])),

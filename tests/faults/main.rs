@@ -169,6 +169,30 @@ async fn p2_config_that_nobody_read_counts_from_when_somebody_reads_it() {
     until("rolled for it", || hash(&server) != before).await;
 }
 
+/// A cluster that goes back to a version without them: their watches are not resumed, and nothing is held any more.
+#[tokio::test]
+async fn holds_enforced_tells_when_the_admission_policies_are_no_longer_served() {
+    let server = ApiServer::new();
+    seed(&server);
+    server.put(
+        "upgradepolicies",
+        json!({"metadata": {"name": "shop", "namespace": "shop"}, "spec": {"selector": {}, "gates": {"approval": "Required"}}}),
+    );
+    let _operator = operator(&server);
+    let reason = || {
+        let conditions = server.get("upgradepolicies", "shop")["status"]["conditions"].clone();
+        let mut all = conditions.as_array().cloned().unwrap_or_default().into_iter();
+        all.find(|one| one["type"] == "HoldsEnforced").map(|one| one["reason"].clone()).unwrap_or_default()
+    };
+    until("the policies are looked for", || reason() == "AdmissionPolicyMissing").await;
+    let kinds = ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"];
+    kinds.iter().for_each(|kind| server.serve(kind, false));
+    server.cut_watches();
+    until("that they are not served is told", || reason() == "AdmissionUnavailable").await;
+    kinds.iter().for_each(|kind| server.serve(kind, true));
+    until("that they are served again is told", || reason() == "AdmissionPolicyMissing").await;
+}
+
 #[tokio::test]
 async fn p14_at_rest_nothing_is_written() {
     let server = ApiServer::new();

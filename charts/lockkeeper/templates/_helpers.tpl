@@ -15,6 +15,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* Whether the cluster's admission policies hold changes. What a cluster serves is known by kind, what helm template supposes by group only. */ -}}
+{{- define "lockkeeper.holds" -}}
+{{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}
+{{- $cluster := .Capabilities.APIVersions.Has "apps/v1/Deployment" }}
+{{- $new := semverCompare ">=1.36-0" .Capabilities.KubeVersion.Version }}
+{{- if or (eq .Values.holds.by "policies") (and (eq .Values.holds.by "auto") (or $served (and $new (not $cluster)))) }}true{{ end }}
+{{- end }}
+
 {{- define "lockkeeper.labels" -}}
 app.kubernetes.io/name: lockkeeper
 {{ include "lockkeeper.commonLabels" . }}

@@ -21,6 +21,7 @@ impl Assessments<'_> {
     pub(super) fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
         let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
         let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
+        let mut cramped = Vec::new();
         let (mut broken_gates, mut unasked) = (Vec::new(), 0);
         if let Some(resting) = self.resting.get(policy.name.as_str()) {
             count(&mut status.workloads, Phase::UpToDate, resting.workloads);
@@ -35,6 +36,7 @@ impl Assessments<'_> {
             count(&mut status.workloads, found.phase, 1);
             status.workloads.waiting_for_gates += u32::from(waits_for_gates(found));
             unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
+            cramped.extend(found.cramped.map(|room| format!("{id} ({room} bytes are left)")));
             if found.unmarked {
                 unmarked.push(match found.reason {
                     Reason::PatchRefused | Reason::PatchFailing => format!("{id} ({})", found.message),
@@ -70,7 +72,7 @@ impl Assessments<'_> {
             status.conditions.push(conditions::of_gates(policy, &broken_gates, unasked, self.now));
         }
         if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
-            status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), &unmarked, self.now));
+            status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), (&unmarked, &cramped), self.now));
         }
         if policy.spec.as_ref().is_ok_and(|spec| spec.volumes.is_some()) {
             let summary = self.volumes.summary(policy);

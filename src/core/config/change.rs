@@ -151,7 +151,17 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
 fn name_changes(record: &Record, reference: &Reference, desired: &Desired, changed: &mut Vec<String>) {
     let name = reference.to_string();
     let known = record.names.get(&name).filter(|_| !matches!(reference.keys, Keys::One(_)));
-    let Some(known) = known else { return push(changed, name) };
+    let Some(known) = known else {
+        // Not all keys fit into a record; what was seen of the object may still know them.
+        let baseline = record.references.get(&name).map(|recorded| recorded.baseline);
+        let seen = desired.before.iter().find(|(digest, keys)| Some(*digest) == baseline && !keys.is_empty());
+        return match seen {
+            Some((_, keys)) => {
+                keys.iter().for_each(|key| push(changed, format!("{}/{}[{key}]", reference.kind, reference.name)));
+            }
+            None => push(changed, name),
+        };
+    };
     let keys: Vec<_> = known
         .iter()
         .filter(|(key, digest)| desired.names.get(*key) != Some(digest))

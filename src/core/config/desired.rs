@@ -19,6 +19,8 @@ pub struct Desired {
     pub changed: Change,
     /// Four bytes a key, as hex, to name keys that change; empty for a reference to a single key.
     pub names: BTreeMap<String, String>,
+    /// What else it was seen to be: the digest, and the keys that differ from now.
+    pub before: Vec<(Digest, Vec<String>)>,
     /// The times in which it was seen to be something else.
     pub others: Vec<Interval>,
     /// The highest resourceVersion that had a part in it.
@@ -57,6 +59,7 @@ pub fn resolve(reference: &Reference, namespace: &Namespace, key: &Key, watched:
             digest: digest(reference, &id, None, key),
             changed: Change { version: 0, written: watched, seen: None },
             names: BTreeMap::new(),
+            before: Vec::new(),
             others: Vec::new(),
             version: 0,
         },
@@ -80,6 +83,7 @@ fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key:
         changed: change(&versions[since]),
         others: others.collect(),
         names: names(reference, entry.content()),
+        before: before(reference, entry, &digests),
         version: versions.last().map_or(0, |version| version.resource_version),
         digest: now,
     }
@@ -101,7 +105,7 @@ fn resolve_glob(reference: &Reference, namespace: &Namespace, key: &Key, watched
         others.extend(one.others);
         version = version.max(one.version);
     }
-    Desired { digest: Ok(sum.digest()), changed, names: BTreeMap::new(), others, version }
+    Desired { digest: Ok(sum.digest()), changed, names: BTreeMap::new(), before: Vec::new(), others, version }
 }
 
 /// The digest of what a reference reads of a content. An optional thing that is absent has one of its own.
@@ -117,11 +121,37 @@ fn digest(reference: &Reference, id: &ConfigId, content: Option<&Content>, key: 
             None => absent(format!("{id} has no key {one}")),
         };
     }
+    if let Keys::Several(keys) = &reference.keys
+        && let Some(missing) = keys.iter().find(|key| !content.iter().any(|(name, _)| **name == ***key))
+        && !reference.optional
+    {
+        return Err(format!("{id} has no key {missing}"));
+    }
     let sum = content
         .iter()
         .filter(|(name, _)| reference.reads(name))
         .fold(key.sum("all"), |sum, (name, digest)| sum.field(name.as_bytes()).field(&digest.0));
     Ok(sum.digest())
+}
+
+/// The keys in which each content that was seen before differs from the present one.
+fn before(reference: &Reference, entry: &ConfigEntry, digests: &[Result<Digest, String>]) -> Vec<(Digest, Vec<String>)> {
+    let Some(now) = entry.content().filter(|_| !matches!(reference.keys, Keys::One(_))) else { return Vec::new() };
+    let older = entry.versions().iter().zip(digests).rev().skip(1);
+    let of_version = |(version, digest): (&Version, &Result<Digest, String>)| {
+        let (then, digest) = (version.content.as_ref()?, digest.as_ref().ok()?);
+        let new = now.iter().filter(|(key, digest)| value(then, key) != Some(*digest));
+        let gone = then.iter().filter(|(key, _)| value(now, key).is_none());
+        let mut keys: Vec<_> = new.chain(gone).map(|(key, _)| key.to_string()).filter(|key| reference.reads(key)).collect();
+        keys.sort();
+        Some((*digest, keys))
+    };
+    older.filter_map(of_version).collect()
+}
+
+fn value(content: &Content, key: &str) -> Option<Digest> {
+    let at = content.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+    content.get(at).map(|(_, digest)| *digest)
 }
 
 fn names(reference: &Reference, content: Option<&Content>) -> BTreeMap<String, String> {

@@ -41,7 +41,14 @@ pub enum Keys {
     One(String),
     /// Those that match.
     Matching(String),
+    /// These, sorted: where so many are read one by one that their names do not fit into a record.
+    Several(Vec<String>),
 }
+
+/// What a record may take for each reference besides its name.
+const RECORDED_BYTES: usize = 80;
+/// So many bytes of a record may be about references. All annotations of an object may have 262,144.
+const RECORD_BYTES: usize = 96 * 1024;
 
 impl Reference {
     fn new(kind: ConfigKind, name: &str, keys: Keys, optional: bool) -> Self {
@@ -54,6 +61,7 @@ impl Reference {
             Keys::All => true,
             Keys::One(one) => one == key,
             Keys::Matching(glob) => WildMatch::new(glob).matches(key),
+            Keys::Several(keys) => keys.binary_search_by(|one| one.as_str().cmp(key)).is_ok(),
         };
         named && !self.except.iter().any(|glob| WildMatch::new(glob).matches(key))
     }
@@ -82,12 +90,19 @@ impl fmt::Display for Reference {
             Keys::All if self.except.is_empty() => return Ok(()),
             Keys::All => "*",
             Keys::One(key) | Keys::Matching(key) => key,
+            Keys::Several(keys) => return write!(f, "[{} keys, {}]", keys.len(), name_of(keys)),
         };
         match self.except.as_slice() {
             [] => write!(f, "[{keys}]"),
             except => write!(f, "[{keys} but {}]", except.join(",")),
         }
     }
+}
+
+/// Names a set of keys in a few letters.
+fn name_of(keys: &[String]) -> String {
+    let sum = <sha2::Sha256 as sha2::Digest>::digest(keys.join("\n").as_bytes());
+    sum.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the containers of a pod template read: environment variables, and volumes that some container mounts. Sorted, each once; what is
@@ -176,7 +191,32 @@ pub fn effective(template: &[Reference], spec: &ConfigSpec, group: &[Reference],
         let id = ConfigId { kind: reference.kind, name: reference.name.as_str().into() };
         !namespace.config.get(&id).is_some_and(|entry| entry.ignored)
     });
-    merge(counted)
+    fold(merge(counted))
+}
+
+/// Single keys of one object become one reference, where their names would not fit into a record.
+fn fold(references: Vec<Reference>) -> Vec<Reference> {
+    let bytes: usize = references.iter().map(|reference| reference.to_string().len() + RECORDED_BYTES).sum();
+    if bytes <= RECORD_BYTES {
+        return references;
+    }
+    let mut folded: BTreeMap<(ConfigKind, String, bool, bool), Vec<String>> = BTreeMap::new();
+    let mut rest = Vec::new();
+    for reference in references {
+        match reference.keys {
+            Keys::One(key) => {
+                folded.entry((reference.kind, reference.name, reference.optional, reference.own)).or_default().push(key);
+            }
+            _ => rest.push(reference),
+        }
+    }
+    for ((kind, name, optional, own), mut keys) in folded {
+        keys.sort();
+        let keys = if keys.len() == 1 { Keys::One(keys.remove(0)) } else { Keys::Several(keys) };
+        rest.push(Reference { own, ..Reference::new(kind, &name, keys, optional) });
+    }
+    rest.sort();
+    rest
 }
 
 fn without_excluded(mut reference: Reference, exclude: &[ConfigPattern]) -> Option<Reference> {
@@ -204,4 +244,25 @@ fn without_excluded(mut reference: Reference, exclude: &[ConfigPattern]) -> Opti
         list.dedup();
     }
     Some(reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_keys_that_their_names_fill_a_record_are_one_reference() {
+        let keys = |count: usize| (0..count).map(|number| format!("{}.{number}", "k".repeat(180))).collect::<Vec<_>>();
+        let of = |count| {
+            let one = |key: String| Reference::new(ConfigKind::ConfigMap, "settings", Keys::One(key), false);
+            effective(&keys(count).into_iter().map(one).collect::<Vec<_>>(), &ConfigSpec::default(), &[], &Namespace::default())
+        };
+        assert_eq!(of(100).len(), 100);
+        let many = of(1300);
+        assert_eq!(many.len(), 1);
+        assert!(many[0].reads(&keys(1300)[7]) && !many[0].reads("other"));
+        let name = many[0].to_string();
+        assert!(name.starts_with("ConfigMap/settings[1300 keys, ") && name.len() < 60, "{name}");
+        assert_ne!(of(1299)[0].to_string(), name);
+    }
 }

@@ -23,7 +23,9 @@ fn ask(asked: &Asked) -> Gate {
             return Gate::Open;
         }
         let message =
-            "it needs an approval, and admission cannot record one now: the condition HoldsEnforced of its policy says why".to_owned();
+            "it needs an approval, and admission records none now, so neither an approval nor a bypass counts: the condition HoldsEnforced of \
+             its policy says why. Fix that, or remove spec.gates.approval from the policy"
+                .to_owned();
         return Gate::closed(Reason::ApprovalRequired, message, None);
     }
     let how = command(change.namespace, change.workload, marks::APPROVE, change.id);

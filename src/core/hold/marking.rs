@@ -28,6 +28,11 @@ const OURS: [&str; 10] = [
     marks::VOLUME_ACCESS,
 ];
 
+/// All annotations of an object may take so many bytes.
+pub const ANNOTATIONS_LIMIT: usize = 262_144;
+/// A hold takes at most about so many: its id, its authors, what the manifest declares, since when, and an approval.
+const HOLD_BYTES: usize = 2048;
+
 /// Whether admission can hold the changes of a workload.
 pub fn holdable(workload: &Workload) -> bool {
     workload.id.kind != WorkloadKind::DaemonSet && workload.rollout.held != Some(UserHold::OnDelete)
@@ -38,6 +43,8 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let holds = input.spec.needs_holds() && holdable(workload);
     found.unmarked = holds && !is_marked(workload);
+    let room = ANNOTATIONS_LIMIT.saturating_sub(workload.annotation_bytes);
+    found.cramped = Some(room).filter(|room| holds && *room < HOLD_BYTES && Hold::on(workload).is_none());
     if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
         found.edits.governed = Some(true);
         // Anybody could have written these while admission did not look: with our label they would count.

@@ -201,3 +201,23 @@ fn the_manifest_for_kubectl_is_what_the_chart_renders() {
     assert!(!of_kubectl.contains("helm") && !of_kubectl.contains("Helm"), "{of_kubectl}");
     assert_eq!(spec_of(&committed, "PodDisruptionBudget"), spec_of(&of_chart, "PodDisruptionBudget"));
 }
+
+#[test]
+fn a_chart_rendered_without_a_cluster_has_holds_by_the_version() {
+    let mutating = |arguments: &[&str]| {
+        let template = ["template", "lockkeeper", CHART, "-n", "lockkeeper-system"];
+        let said = helm(&[&template, arguments].concat());
+        assert!(said.success, "{arguments:?}: {}", said.text);
+        of_kind(&documents(&said.text), "MutatingAdmissionPolicy").len()
+    };
+    let all = mutating(&["--kube-version=1.36.0"]);
+    assert!(all > 3, "{all} policies");
+    assert_eq!(mutating(&["--kube-version=1.37.2"]), all);
+    assert_eq!(mutating(&["--kube-version=1.35.4"]), 0);
+    assert_eq!(mutating(&["--kube-version=1.35.4", "--set", "holds.by=policies"]), all);
+    assert_eq!(mutating(&["--kube-version=1.36.0", "--set", "holds.by=none"]), 0);
+    // A cluster that says what it serves, and does not serve this.
+    assert_eq!(mutating(&["--kube-version=1.36.0", "--api-versions", "apps/v1/Deployment"]), 0);
+    let said = helm(&["template", "lockkeeper", CHART, "--set", "holds.by=webhook"]);
+    assert!(!said.success && said.text.contains("holds"), "{}", said.text);
+}

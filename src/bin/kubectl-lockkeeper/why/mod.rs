@@ -72,6 +72,12 @@ pub fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static 
     Some((id.to_owned(), None, &[ChangeCause::Template]))
 }
 
+/// Whether admission records who approves and bypasses, as far as the policy's status tells. Where it does not, neither counts.
+pub fn records_approvals(policy: &Policy) -> bool {
+    let mut conditions = policy.status.conditions.iter();
+    conditions.all(|one| one.type_ != "HoldsEnforced" || one.status == "True" || one.reason == "MarksMissing")
+}
+
 /// Asks those gates that need nothing but the policy, the change and the time.
 pub fn ask(
     seen: &Seen,
@@ -87,7 +93,7 @@ pub fn ask(
         causes,
         id,
         by,
-        recorded: true,
+        recorded: records_approvals(policy),
         approved_by: approved_by(workload, id),
         since: now,
         last_change: now,

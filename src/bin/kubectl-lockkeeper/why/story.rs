@@ -20,7 +20,7 @@ use lockkeeper::{
 };
 use serde::Serialize;
 
-use super::{ask, waiting};
+use super::{ask, records_approvals, waiting};
 use crate::cluster::{Cluster, Seen, lower};
 
 /// The story.
@@ -289,7 +289,7 @@ impl Story {
                 }
                 story.gates.extend(asked_by_the_operator(spec, attention));
             }
-            story.commands = advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy.is_some());
+            story.commands = advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy);
             story.change = Some(Waiting {
                 approved_by: approved_by(workload, &change).map(str::to_owned),
                 since: since(workload),
@@ -441,16 +441,23 @@ fn advice(
     workload: &Workload,
     (change, template): (&str, bool),
     gates: &[Asked],
-    judged: bool,
+    policy: Option<&Policy>,
 ) -> Vec<Advice> {
     let id = &workload.id;
     let mut commands = Vec::new();
     let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });
-    if gates.iter().any(|gate| gate.name == approval::GATE.name && gate.open == Some(false)) {
+    let unapproved = gates.iter().any(|gate| gate.name == approval::GATE.name && gate.open == Some(false));
+    let recorded = policy.is_none_or(records_approvals);
+    if unapproved && recorded {
         say("approve it (verb approve)", format!("{} {change}", cluster.command("approve", id)));
         say("the same without this plugin", command(&seen.world, id, marks::APPROVE, change));
     }
-    if judged {
+    if !recorded {
+        let path = "{.status.conditions[?(@.type==\"HoldsEnforced\")].message}";
+        let policy = policy.map_or("", |policy| policy.name.as_str());
+        let command = format!("kubectl get upgradepolicy -n {} {policy} -o jsonpath='{path}'", seen.world.name);
+        say("see why no approval and no bypass counts now", command);
+    } else if policy.is_some() {
         say("release it now, past every gate (verb bypass)", format!("{} {change}", cluster.command("bypass", id)));
     } else {
         say("release it: no policy holds it any longer (verb bypass)", cluster.command("release", id));

@@ -90,8 +90,11 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
                 Some(crashing) => style::care(&format!("Up to date, but its pods crash: {crashing}. {}.", sentence(&pods))),
                 None => style::good(&format!("Up to date: {pods}. Their config is current.")),
             },
-            match story.holds_changes {
+            match story.holds_changes && story.not_enforced.is_none() {
                 true => format!("{governed} A change of its template would be held."),
+                false if story.holds_changes => {
+                    format!("{governed} A change of its template may roll at once, although its policy has gates.")
+                }
                 false => format!("{governed} A change of its template rolls at once."),
             },
         ],
@@ -262,6 +265,11 @@ mod tests {
             assert!(phase == Phase::UpToDate || text.contains("the reason why."), "{phase}: {text}");
             assert!(text.contains("Policy shop governs it."), "{phase}: {text}");
         }
+        let mut story = named("deployment/web");
+        (story.policy, story.phase, story.holds_changes) = (Some("shop".to_owned()), Some(Phase::UpToDate), true);
+        assert!(plain(&story).contains("A change of its template would be held."));
+        story.not_enforced = Some("the API server does not serve them".to_owned());
+        assert!(!plain(&story).contains("would be held") && plain(&story).contains("may roll at once"), "{}", plain(&story));
         let text = plain(&named("deployment/web"));
         assert!(text.contains("No policy governs it. A change of its template rolls at once."), "{text}");
     }
