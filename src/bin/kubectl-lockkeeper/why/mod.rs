@@ -75,7 +75,9 @@ pub fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static 
 /// Whether admission records who approves and bypasses, as far as the policy's status tells. Where it does not, neither counts.
 pub fn records_approvals(policy: &Policy) -> bool {
     let mut conditions = policy.status.conditions.iter();
-    conditions.all(|one| one.type_ != "HoldsEnforced" || one.status == "True" || one.reason == "MarksMissing")
+    conditions.all(|one| {
+        one.type_ != "HoldsEnforced" || one.status == "True" || ["MarksMissing", "NoRoomForMarks"].contains(&one.reason.as_str())
+    })
 }
 
 /// Asks those gates that need nothing but the policy, the change and the time.
