@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the operator and admission write on a workload. What users write, such as `ignore`, stays.
-pub const OURS: [&str; 19] = [
+pub const OURS: [&str; 20] = [
     marks::GOVERNANCE,
     marks::CONFIG,
     marks::ROLLOUT,

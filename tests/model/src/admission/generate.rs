@@ -39,7 +39,7 @@ pub fn writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
 const USERS: [(&str, &[&str]); 4] = [("dev", &[]), ("approver", &["approve"]), ("admin", &["approve", "bypass"]), (OPERATOR, &[])];
 
 /// Our marks, with values that count, that do not, and that are garbage.
-const MARKS: [(&str, &[&str]); 20] = [
+const MARKS: [(&str, &[&str]); 21] = [
     ("hold", &["7 by dev", "7 by system:serviceaccount:argo:sync", "2 by dev", "07 by dev", "7", "7 by ", "x7 by dev", "by dev", ""]),
     ("hold-changes", &["true", "true", "true", "false", "yes"]),
     ("hold-at-zero", &["true", "true", "false", ""]),

@@ -13,7 +13,7 @@ const OWNED: [&str; 9] =
     ["hold-changes", "hold-at-zero", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
 
 /// What `created.yaml` takes off.
-const OF_ANOTHER_LIFE: [&str; 18] = [
+const OF_ANOTHER_LIFE: [&str; 19] = [
     "hold",
     "hold-since",
     "hold-at-zero",
