@@ -64,6 +64,19 @@ pub struct Census {
     pub oldest_difference: Option<Timestamp>,
     /// Policies by the type and the status of each condition that they have.
     pub conditions: BTreeMap<(String, String), usize>,
+    /// What is counted of each policy, by its name.
+    pub policies: BTreeMap<String, PolicyCensus>,
+}
+
+/// What metrics count of a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyCensus {
+    /// Its workloads by phase.
+    pub phases: BTreeMap<Phase, usize>,
+    /// Since when gates keep a change waiting, where they have for longest.
+    pub oldest_hold: Option<Timestamp>,
+    /// The status of each of its conditions, by type.
+    pub conditions: BTreeMap<String, String>,
 }
 
 /// A patch of one workload: annotations of our own, and the config-hash of its template. Does nothing if the workload is no longer the

@@ -1,4 +1,4 @@
-//! Metrics in the Prometheus text format. Their labels are enums; no object is named.
+//! Metrics in the Prometheus text format. Their labels are enums, and the namespace and name of policies; no other object is named.
 
 use std::{
     collections::BTreeMap,
@@ -70,6 +70,27 @@ struct ConditionLabels {
     status: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    namespace: String,
+    policy: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyPhaseLabels {
+    namespace: String,
+    policy: String,
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyConditionLabels {
+    namespace: String,
+    policy: String,
+    r#type: String,
+    status: String,
+}
+
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
@@ -89,6 +110,9 @@ pub struct Metrics {
     oldest_hold: Gauge<i64, AtomicI64>,
     oldest_difference: Gauge<i64, AtomicI64>,
     conditions: Family<ConditionLabels, Gauge<i64, AtomicI64>>,
+    policy_workloads: Family<PolicyPhaseLabels, Gauge<i64, AtomicI64>>,
+    policy_oldest_hold: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
+    policy_condition: Family<PolicyConditionLabels, Gauge<i64, AtomicI64>>,
     by_namespace: Mutex<BTreeMap<String, Census>>,
     volumes: Family<StateLabel, Gauge<i64, AtomicI64>>,
     volume_bytes: Family<StateLabel, Gauge<i64, AtomicI64>>,
@@ -116,6 +140,9 @@ impl Default for Metrics {
             oldest_hold: Gauge::default(),
             oldest_difference: Gauge::default(),
             conditions: Family::default(),
+            policy_workloads: Family::default(),
+            policy_oldest_hold: Family::default(),
+            policy_condition: Family::default(),
             by_namespace: Mutex::default(),
             volumes: Family::default(),
             volume_bytes: Family::default(),
@@ -145,6 +172,17 @@ impl Metrics {
             self.oldest_difference.clone(),
         );
         registry.register("policy_conditions", "UpgradePolicies by condition and its status", self.conditions.clone());
+        registry.register(
+            "policy_workloads",
+            "Workloads of a policy by phase; phases that none is in are absent",
+            self.policy_workloads.clone(),
+        );
+        registry.register(
+            "policy_oldest_hold_timestamp_seconds",
+            "When the change of a policy began to wait for gates that has waited longest; absent when none waits",
+            self.policy_oldest_hold.clone(),
+        );
+        registry.register("policy_condition", "1 for the status that a condition of a policy has", self.policy_condition.clone());
         registry.register("config_rollouts", "Config rollouts begun, by cause", self.rollouts.clone());
         registry.register("rollouts_suppressed", "Config rollouts that were needed and not begun, by reason", self.suppressed.clone());
         registry.register(
@@ -163,6 +201,7 @@ impl Metrics {
         registry.register("watch_errors", "Watches that failed, by kind", self.watch_errors.clone());
         registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
         self.show_namespaces();
+        self.show_policies();
         self.show_volumes();
         self
     }
@@ -174,6 +213,7 @@ impl Metrics {
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         // Summed up when somebody looks, and not at every decision.
         self.show_namespaces();
+        self.show_policies();
         self.show_volumes();
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -219,6 +259,31 @@ impl Metrics {
                 let key = (condition.to_owned(), status.to_owned());
                 let count: usize = all.values().filter_map(|census| census.conditions.get(&key)).sum();
                 self.conditions.get_or_create(&ConditionLabels { condition, status }).set(as_gauge(count));
+            }
+        }
+    }
+
+    /// What is counted of each policy. Nothing stays of one that is gone.
+    fn show_policies(&self) {
+        self.policy_workloads.clear();
+        self.policy_oldest_hold.clear();
+        self.policy_condition.clear();
+        let all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        for (namespace, name, of) in
+            all.iter().flat_map(|(namespace, census)| census.policies.iter().map(move |(name, of)| (namespace, name, of)))
+        {
+            let (namespace, policy) = (namespace.clone(), name.clone());
+            for (phase, count) in of.phases.iter().filter(|(_, count)| **count > 0) {
+                let labels = PolicyPhaseLabels { namespace: namespace.clone(), policy: policy.clone(), phase: phase.into() };
+                self.policy_workloads.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+            }
+            for (kind, status) in &of.conditions {
+                let (namespace, policy) = (namespace.clone(), policy.clone());
+                let labels = PolicyConditionLabels { namespace, policy, r#type: kind.clone(), status: status.clone() };
+                self.policy_condition.get_or_create(&labels).set(1);
+            }
+            if let Some(since) = of.oldest_hold {
+                self.policy_oldest_hold.get_or_create(&PolicyLabels { namespace, policy }).set(since.as_second());
             }
         }
     }

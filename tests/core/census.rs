@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lockkeeper::{
     api::{Phase, WorkloadCounts},
-    core::decision::Census,
+    core::decision::{Census, PolicyCensus},
 };
 use serde_json::{Value, json};
 
@@ -34,7 +34,17 @@ fn counts(world: &mut World) -> WorkloadCounts {
 fn at_rest_nothing_waits_and_conditions_are_counted() {
     let mut world = adopted(json!({"config": {}}));
     let conditions = ["Governing", "Ready", "UpToDate"].map(|kind| ((kind.to_owned(), "True".to_owned()), 1));
-    let expected = Census { phases: BTreeMap::from([(Phase::UpToDate, 1)]), conditions: conditions.into(), ..Census::default() };
+    let of_policy = PolicyCensus {
+        phases: BTreeMap::from([(Phase::UpToDate, 1)]),
+        conditions: ["Governing", "Ready", "UpToDate"].map(|kind| (kind.to_owned(), "True".to_owned())).into(),
+        ..PolicyCensus::default()
+    };
+    let expected = Census {
+        phases: BTreeMap::from([(Phase::UpToDate, 1)]),
+        conditions: conditions.into(),
+        policies: BTreeMap::from([("shop".to_owned(), of_policy)]),
+        ..Census::default()
+    };
     assert_eq!(census(&mut world), expected);
 }
 
@@ -70,6 +80,8 @@ fn what_a_gate_keeps_waiting_is_as_old_as_its_hold() {
     assert_eq!((counts.waiting_for_gates, counts.waiting, counts.held), (1, 1, 0));
     let since = census(&mut world).oldest_hold;
     assert!(since.is_some_and(|since| since <= world.now), "{since:?}");
+    let of_policy = census(&mut world).policies["shop"].clone();
+    assert_eq!((of_policy.oldest_hold, of_policy.phases), (since, BTreeMap::from([(Phase::Waiting, 1)])));
     world.later(600);
     let counted = census(&mut world);
     assert_eq!((counted.oldest_hold, counted.oldest_difference), (since, None));

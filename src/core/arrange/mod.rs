@@ -358,9 +358,12 @@ impl Assessments<'_> {
                 decision.memories.push((workload.uid.clone(), found.memory.clone()));
             }
             decision.wake = decision.wake.into_iter().chain(found.wake).min();
-            if policy.is_some() {
+            if let Some((name, _)) = &policy {
                 *decision.census.phases.entry(found.phase).or_default() += 1;
                 note_age(workload, found, &mut decision.census);
+                let of_policy = decision.census.policies.entry(name.clone()).or_default();
+                *of_policy.phases.entry(found.phase).or_default() += 1;
+                of_policy.oldest_hold = of_policy.oldest_hold.into_iter().chain(held_since(workload, found)).min();
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
                 subject: Subject::Workload((*id).clone()),
@@ -370,16 +373,22 @@ impl Assessments<'_> {
                 message,
             }));
         }
-        for Resting { workloads, wake, .. } in self.resting.values() {
+        for (name, Resting { workloads, wake, .. }) in &self.resting {
             *decision.census.phases.entry(Phase::UpToDate).or_default() += *workloads as usize;
+            let of_policy = decision.census.policies.entry((*name).to_owned()).or_default();
+            *of_policy.phases.entry(Phase::UpToDate).or_default() += *workloads as usize;
             decision.wake = decision.wake.into_iter().chain(*wake).min();
         }
         self.arrange_storage(&mut decision);
         // What comes with a patch is told when that is accepted.
         decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
         decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
-        for condition in decision.statuses.iter().flat_map(|(_, status)| &status.conditions) {
-            *decision.census.conditions.entry((condition.type_.clone(), condition.status.clone())).or_default() += 1;
+        for (name, status) in &decision.statuses {
+            let of_policy = decision.census.policies.entry(name.clone()).or_default();
+            for condition in &status.conditions {
+                of_policy.conditions.insert(condition.type_.clone(), condition.status.clone());
+                *decision.census.conditions.entry((condition.type_.clone(), condition.status.clone())).or_default() += 1;
+            }
         }
         decision
     }
@@ -398,15 +407,18 @@ impl Assessments<'_> {
     }
 }
 
+/// Since when gates keep a change of a workload waiting.
+fn held_since(workload: &Workload, found: &Assessment) -> Option<Timestamp> {
+    found.hold.as_ref()?;
+    // `<id> <time> <author>`, or for config alone the time.
+    workload.marks.get(marks::HOLD_SINCE)?.split(' ').find_map(|word| word.parse().ok())
+}
+
 /// Notes for how long a workload has been waiting.
 fn note_age(workload: &Workload, found: &Assessment, census: &mut Census) {
     let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| *oldest = oldest.iter().copied().chain(since).min();
     match found.phase {
-        _ if found.hold.is_some() => {
-            // `<id> <time> <author>`, or for config alone the time.
-            let since = workload.marks.get(marks::HOLD_SINCE).and_then(|mark| mark.split(' ').find_map(|word| word.parse().ok()));
-            earlier(&mut census.oldest_hold, since);
-        }
+        _ if found.hold.is_some() => earlier(&mut census.oldest_hold, held_since(workload, found)),
         Phase::Settling | Phase::Waiting | Phase::Limited => earlier(&mut census.oldest_difference, found.memory.differs_since),
         _ => {}
     }

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Phase, Reason, WorkloadKind},
+    api::{Phase, Reason, WorkloadKind, status::CONDITIONS},
     core::{
         config::change::Cause,
-        decision::{Census, Purpose},
+        decision::{Census, PolicyCensus, Purpose},
         gates::conversation::Errand,
         volumes::State,
     },
@@ -15,6 +15,7 @@ use lockkeeper::{
 };
 use promql_parser::parser::{Expr, parse};
 use serde_json::{Value, json};
+use strum::VariantArray;
 
 use super::{
     promql::{Scrape, selectors},
@@ -72,7 +73,18 @@ fn everything() -> Scrape {
     metrics.asked(Errand::Ask, "Yes");
     metrics.watch_failed("pods");
     metrics.event_lost();
+    let of_policy = PolicyCensus {
+        phases: Phase::VARIANTS.iter().map(|phase| (*phase, 1)).collect(),
+        oldest_hold: Timestamp::from_second(NOW).ok(),
+        conditions: CONDITIONS.iter().map(|kind| ((*kind).to_owned(), "False".to_owned())).collect(),
+    };
+    metrics.set_namespace("shop", of("web", of_policy));
     scrape(&metrics)
+}
+
+/// A namespace with one policy of this name.
+fn of(policy: &str, census: PolicyCensus) -> Census {
+    Census { policies: BTreeMap::from([(policy.to_owned(), census)]), ..Census::default() }
 }
 
 fn scrape(metrics: &Metrics) -> Scrape {
@@ -108,14 +120,15 @@ fn alerts_and_dashboard_ask_for_metrics_and_labels_that_there_are() {
 /// What makes an alert fire, on a leader that is otherwise content.
 fn trouble(alert: &str, metrics: &Metrics) {
     let ago = |seconds: i64| Timestamp::from_second(NOW - seconds).ok();
-    let phase = |phase: Phase| Census { phases: BTreeMap::from([(phase, 1)]), ..Census::default() };
-    let condition =
-        |kind: &str, status: &str| Census { conditions: BTreeMap::from([((kind.to_owned(), status.to_owned()), 1)]), ..Census::default() };
+    let phase = |phase: Phase| of("web", PolicyCensus { phases: BTreeMap::from([(phase, 1)]), ..PolicyCensus::default() });
+    let condition = |kind: &str, status: &str| {
+        of("web", PolicyCensus { conditions: BTreeMap::from([(kind.to_owned(), status.to_owned())]), ..PolicyCensus::default() })
+    };
     let census = |census: Census| metrics.set_namespace("shop", census);
     let volume = |state: State| metrics.set_volumes("shop", BTreeMap::from([(state, (1, 1 << 30))]));
     match alert {
         "LockkeeperDown" => metrics.leads(false),
-        "LockkeeperHeldTooLong" => census(Census { oldest_hold: ago(25 * HOUR), ..phase(Phase::Held) }),
+        "LockkeeperHeldTooLong" => census(of("web", PolicyCensus { oldest_hold: ago(25 * HOUR), ..PolicyCensus::default() })),
         "LockkeeperHoldsNotEnforced" => census(condition("HoldsEnforced", "False")),
         "LockkeeperGatesNotVerified" => census(condition("GatesVerified", "False")),
         "LockkeeperPolicyInvalid" => census(condition("Ready", "False")),
@@ -134,12 +147,18 @@ fn content() -> Metrics {
     let metrics = Metrics::default();
     metrics.leads(true);
     let conditions = [("HoldsEnforced", "True"), ("GatesVerified", "Unknown"), ("Ready", "True"), ("UpToDate", "False")];
+    let of_policy = PolicyCensus {
+        phases: BTreeMap::from([(Phase::UpToDate, 9), (Phase::Held, 1)]),
+        oldest_hold: Timestamp::from_second(NOW - HOUR).ok(),
+        conditions: conditions.map(|(kind, status)| (kind.to_owned(), status.to_owned())).into(),
+    };
     let census = Census {
         phases: BTreeMap::from([(Phase::UpToDate, 9), (Phase::Held, 1), (Phase::Rolling, 1), (Phase::Settling, 1)]),
         stale: 1,
         oldest_hold: Timestamp::from_second(NOW - HOUR).ok(),
         oldest_difference: Timestamp::from_second(NOW - 30).ok(),
         conditions: conditions.map(|(kind, status)| ((kind.to_owned(), status.to_owned()), 1)).into(),
+        policies: BTreeMap::from([("web".to_owned(), of_policy)]),
     };
     metrics.set_namespace("bank", census);
     metrics.set_volumes("bank", BTreeMap::from([(State::InUse, (3, 3)), (State::Idle, (1, 1))]));
@@ -159,6 +178,12 @@ fn each_alert_fires_for_its_own_trouble_and_for_nothing_else() {
         let metrics = content();
         trouble(alert, &metrics);
         assert_eq!(firing(&metrics), [alert]);
+        // Who is paged finds the policy in the alert.
+        let (rule, expression) = &alerts[alert];
+        if rule["expr"].as_str().unwrap().contains("lockkeeper_policy_") {
+            let fired = scrape(&metrics).evaluate(expression);
+            assert!(fired.iter().all(|(labels, _)| labels["namespace"] == "shop" && labels["policy"] == "web"), "{fired:?}");
+        }
     }
     // Nothing has been scraped at all.
     let (_, down) = &alerts["LockkeeperDown"];
