@@ -59,8 +59,9 @@ fn summary(plan: &Plan) -> String {
         *counts.entry(line.outcome).or_default() += 1;
     }
     let unchanged = counts.remove(&Outcome::Unchanged).unwrap_or_default();
+    let stay = format!("{unchanged} {}", if unchanged == 1 { "stays as it is" } else { "stay as they are" });
     if !plan.happens() {
-        return format!("Nothing would happen: no pod would start, terminate or wait because of this ({unchanged} checked).");
+        return format!("Nothing would happen: no pod would start, terminate or wait because of this ({stay}).");
     }
     let unknown = match plan.unknown.as_slice() {
         [] => String::new(),
@@ -71,7 +72,7 @@ fn summary(plan: &Plan) -> String {
         parts.push(format!("{} at risk", plan.risks.len()));
     }
     if unchanged > 0 {
-        parts.push(format!("{unchanged} {}", if unchanged == 1 { "stays as it is" } else { "stay as they are" }));
+        parts.push(stay);
     }
     if parts.is_empty() {
         return unknown.trim_start().to_owned();
