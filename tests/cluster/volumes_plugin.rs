@@ -112,8 +112,8 @@ async fn p12_the_plugin_lists_what_is_kept_in_every_state() {
     let commands = [
         format!("volumes readopt -n {} {old}", shop.name),
         format!("volumes unprotect -n {} orphaned-data", shop.name),
-        "Lost: the volume of claim lost-data".to_owned(),
-        "7Gi kept in all".to_owned(),
+        "Lost: claim lost-data does not have its volume".to_owned(),
+        "7Gi kept in total".to_owned(),
         "NAMESPACE-UID".to_owned(),
     ];
     says(&said, true, &commands.each_ref().map(String::as_str));
@@ -158,7 +158,7 @@ async fn p12_protection_is_given_up_with_the_plugin() {
     let policy = shop.volume(&volume).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"].clone();
     assert_eq!(policy, "Delete");
     assert!(listed(&shop).iter().all(|line| line["volume"] != *volume));
-    says(&plugin(&shop, &["volumes", "unprotect", "web-data", "--yes"]), false, &["is not protected any more"]);
+    says(&plugin(&shop, &["volumes", "unprotect", "web-data", "--yes"]), false, &["is no longer protected"]);
     shop.lose("deployment", "web", "web-data").await;
     shop.volume_is_gone(&volume).await;
 
@@ -315,7 +315,7 @@ async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
         assert_eq!(stands(&shop, volume, "Released").await["namespaceIs"], "Gone");
     }
     says(&plugin(&shop, &["volumes"]), true, &["(gone)", &format!("3 volumes of namespace {}, which is gone", shop.name)]);
-    says(&plugin(&shop, &["volumes", "readopt", &web, "--yes"]), false, &["is gone. Make it first", "kubectl create namespace"]);
+    says(&plugin(&shop, &["volumes", "readopt", &web, "--yes"]), false, &["is gone. Create it first", "kubectl create namespace"]);
     says(&plugin(&shop, &["volumes", "readopt", "--from-namespace", &before, "--yes"]), false, &["kubectl create namespace"]);
 
     shop.open_again();
