@@ -23,6 +23,9 @@ pub const HOLD_CHANGES: &str = "lockkeeper.dev/hold-changes";
 pub const HOLD_AT_ZERO: &str = "lockkeeper.dev/hold-at-zero";
 /// On a workload, by admission: `<id> by <user>`, the change that is held. The operator releases by removing it.
 pub const HOLD: &str = "lockkeeper.dev/hold";
+/// On a held workload, by admission, where several users changed the template since the revision that runs: their names with a space between,
+/// in which a space is `%20` and a percent sign `%25`. Beyond sixteen names it ends with `%more`.
+pub const AUTHORS: &str = "lockkeeper.dev/authors";
 /// On a held Deployment, by admission: what the manifest last asked for in `spec.paused`.
 pub const DECLARED_PAUSED: &str = "lockkeeper.dev/declared-paused";
 /// On a held StatefulSet, by admission: what the manifest last asked for as partition.

@@ -317,9 +317,14 @@ pub struct PodAnswer {
 pub struct HoldStatus {
     /// The id of the change: the value for the annotations `lockkeeper.dev/approve` and `lockkeeper.dev/bypass`.
     pub id: String,
-    /// Who changed the template. Empty for a change of config alone, whose author is not known.
+    /// Who changed the template last. Empty for a change of config alone, whose author is not known.
     #[serde(default)]
     pub by: String,
+    /// Everybody who changed the template since the revision that runs, at most 16. With `approval: RequiredFromOther` none of them may
+    /// approve it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub authors: Vec<String>,
     /// What changed.
     #[serde(default)]
     #[schemars(length(max = 2))]
@@ -327,4 +332,9 @@ pub struct HoldStatus {
     /// Who approved the change. Empty if it is not approved.
     #[serde(default)]
     pub approved_by: String,
+}
+
+impl HoldStatus {
+    /// So many authors are named.
+    pub const AUTHORS_LIMIT: usize = 16;
 }

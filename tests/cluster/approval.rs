@@ -2,12 +2,14 @@
 
 use serde_json::json;
 
+use crate::plugin::{Person, says};
 use crate::support::{HOLDABLE, Said, Shop, eventually, kubectl, mark, operator};
 
 /// A user with these of the chart's ClusterRoles in the namespace, besides the right to edit workloads; kubectl's flags to be that user.
 fn user(shop: &Shop, name: &str, roles: &[&str]) -> String {
     let binding = |role: &str| {
-        let (bound, name) = (format!("{name}-{role}"), format!("--user={name}"));
+        let plain = name.to_lowercase().replace(|one: char| !one.is_ascii_alphanumeric(), "-");
+        let (bound, name) = (format!("a{plain}a-{role}"), format!("--user={name}"));
         shop.kubectl(&["create", "rolebinding", &bound, &format!("--clusterrole={role}"), &name]);
     };
     binding("admin");
@@ -92,6 +94,42 @@ async fn p16_required_from_other_is_not_the_author() {
         shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/approve-"]);
         assert!(annotate(&shop, &other, kind, name, "approve", &id).success);
         shop.all_run(kind, name, "other:v2", 2).await;
+    }
+}
+
+#[tokio::test]
+async fn p16_who_changed_it_before_another_writer_is_an_author_too() {
+    let _operator = operator();
+    let shop = Shop::gated("authors").await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"approval": "RequiredFromOther"}}})).await;
+    let author = user(&shop, "author", &["lockkeeper-approver"]);
+    // A name as certificates and directories have them.
+    let bot = user(&shop, "R&D <bots>, dev", &[]);
+    let other = Person::new(&shop, "other", &["lockkeeper-approver"]);
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2", &author]);
+        let first = shop.is_held(kind, name).await;
+        let stamp = json!({"spec": {"template": {"metadata": {"annotations": {"stamped": "by-bot"}}}}}).to_string();
+        shop.kubectl(&["patch", kind, name, "--type=merge", "-p", &stamp, &bot]);
+        let renewed = |object: &serde_json::Value| mark(object, "hold").is_some_and(|hold| !hold.starts_with(&format!("{first} by")));
+        eventually("the bot's change is another one", || shop.get(kind, name), renewed).await;
+        let id = shop.is_held(kind, name).await;
+        assert_eq!(mark(&shop.get(kind, name).await, "authors"), Some("author R&D%20<bots>,%20dev"));
+        assert!(annotate(&shop, &author, kind, name, "approve", &id).success);
+        let said = |object: &serde_json::Value| {
+            let attention = object["attention"].as_array().into_iter().flatten();
+            attention.filter(|one| one["kind"] == kind && one["hold"]["authors"] == json!(["author", "R&D <bots>, dev"])).any(|one| {
+                let message = one["message"].as_str().unwrap_or_default();
+                message.contains("approved by author, who is one of those who made the change (author and \"R&D <bots>, dev\")")
+            })
+        };
+        eventually("that an author's own does not count is said", || shop.status(), said).await;
+        // The plugin takes the one that does not count off by itself.
+        says(&other.plugin(&shop, &["approve", &format!("{}/{name}", kind.to_lowercase())]), true, &["counts as the approval of other"]);
+        shop.all_run(kind, name, "other:v2", 2).await;
+        assert_eq!(mark(&shop.get(kind, name).await, "authors"), None, "the next change has authors of its own");
     }
 }
 

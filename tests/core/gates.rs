@@ -6,6 +6,7 @@ use lockkeeper::{
     core::{
         gates::{self, Change, Gate},
         governs::check_spec,
+        hold::authors::Authors,
         world::{Namespace, Policy, WorkloadId},
     },
 };
@@ -31,6 +32,7 @@ fn policy(mut spec: Value) -> Policy {
 struct Case {
     spec: Value,
     causes: &'static [ChangeCause],
+    /// The authors, as their mark has them.
     by: Option<&'static str>,
     approved_by: Option<&'static str>,
     recorded: bool,
@@ -56,12 +58,13 @@ impl Case {
     fn ask(&self) -> Gate {
         let (policy, namespace) = (policy(self.spec.clone()), Namespace { name: "shop".into(), ..Namespace::default() });
         let workload = WorkloadId { kind: self.kind, name: "web".into() };
+        let authors = self.by.map(|mark| Authors::parse(Some(mark), mark.split(' ').next().unwrap()));
         let change = Change {
             namespace: &namespace,
             workload: &workload,
             causes: self.causes,
             id: "7",
-            by: self.by,
+            authors: authors.as_ref(),
             recorded: self.recorded,
             approved_by: self.approved_by,
             since: self.since,
@@ -127,6 +130,31 @@ fn an_approval_counts_by_whose_it_is() {
     assert!(message.contains("approved by dev, who made the change") && message.contains("lockkeeper.dev/approve-"), "{message}");
     // Who changed config is not known.
     assert!(Case { by: None, causes: &[ChangeCause::Config], ..approved("RequiredFromOther", Some("dev")) }.is_open());
+}
+
+#[test]
+fn nobody_who_changed_it_may_approve_it_as_somebody_else() {
+    let of = |by: &'static str, approver: Option<&'static str>| Case {
+        by: Some(by),
+        approved_by: approver,
+        ..case(json!({"gates": {"approval": "RequiredFromOther"}}))
+    };
+    for author in ["dev", "bot"] {
+        let (_, message, _) = of("dev bot", Some(author)).closed();
+        assert!(message.contains(&format!("approved by {author}, who is one of those who made the change (dev and bot)")), "{message}");
+    }
+    assert!(of("dev bot", Some("boss")).is_open());
+    let (_, message, _) = of("dev bot", None).closed();
+    assert!(message.contains("somebody other than dev and bot may"), "{message}");
+    // One name with a space, which is no two.
+    assert!(of("dev%20bot eve", Some("bot")).is_open() && !of("dev%20bot eve", Some("dev bot")).is_open());
+    // More than admission keeps the names of: anybody may be one of them.
+    for approver in [None, Some("boss")] {
+        let (_, message, _) = of("dev bot %more", approver).closed();
+        assert!(message.contains("lockkeeper.dev/bypass=7") && !message.contains("lockkeeper.dev/approve"), "{message}");
+    }
+    let required = Case { by: Some("dev bot %more"), approved_by: Some("dev"), ..case(json!({"gates": {"approval": "Required"}})) };
+    assert!(required.is_open());
 }
 
 #[test]

@@ -307,6 +307,8 @@ impl Cluster {
         let before = self.server.get(kind, name).ok_or(Failure::NotFound)?;
         let result = self.server.update(account, kind, name, change);
         self.note(kind, name, &before, result.is_ok());
+        let after = self.server.get(kind, name).ok_or(Failure::NotFound)?;
+        self.truth.wrote(account.user, (kind, name), &before, &after);
         result.map(drop)
     }
 
@@ -401,7 +403,17 @@ impl Cluster {
             ));
         }
         let held = image(&before);
-        if self.truth.known[&at].approvals.contains(&(id.to_owned(), held.clone())) {
+        let known = &self.truth.known[&at];
+        let policy = self.server.get("UpgradePolicy", "shop");
+        let from_other = policy.is_some_and(|policy| policy["spec"]["gates"]["approval"] == "RequiredFromOther") && !unseen;
+        if from_other
+            && self.must_wait(&before)
+            && known.own_approvals.contains(id)
+            && !self.truth.may_pass(&self.server, kind, name, &before)
+        {
+            return Err(format!("P16: {kind}/{name} was let through with {held}, id {id}, which only one of its authors approved"));
+        }
+        if known.approvals.contains(&(id.to_owned(), held.clone())) {
             self.seen.approved += 1;
             return Ok(());
         }
@@ -435,7 +447,7 @@ impl Cluster {
         let Some(policy) = self.server.get("UpgradePolicy", "shop") else { return false };
         let spec = &policy["spec"];
         let selects = spec["selector"]["matchLabels"]["managed"] == object["metadata"]["labels"]["managed"];
-        let holds = spec["mode"] != "Observe" && (spec["mode"] == "Freeze" || spec["gates"]["approval"] == "Required");
+        let holds = spec["mode"] != "Observe" && (spec["mode"] == "Freeze" || spec["gates"]["approval"].is_string());
         selects && holds
     }
 }

@@ -139,6 +139,7 @@ fn the_simulation_sees_when_a_guard_is_missing() {
         Rule::PutMarksBack,
         Rule::StripStale,
         Rule::CheckRights,
+        Rule::KeepAuthors,
     ] {
         assert!(is_noticed(Scene::Approvals, Twin { forgets: Some(rule) }, None), "without {rule:?} nothing is noticed");
     }

@@ -94,7 +94,9 @@ impl Cluster {
                 self.images += 1;
                 let breaks = self.scene.asks() && self.chance.below(6) == 0;
                 let to = format!("{}{}", if breaks { "broken" } else { "v" }, self.images);
-                self.set_image(at, &to);
+                // Who may approve may also change.
+                let who = if self.scene == Scene::Approvals { *self.chance.of(&[DEV, DEV, APPROVER]) } else { DEV };
+                self.set_image_as(who, at, &to);
             }
             5..=6 => {
                 if let Some(to) = self.known(kind, name).settled.clone() {
@@ -116,7 +118,9 @@ impl Cluster {
                 }
                 let _ = self.write(DEV, at, |object| object["spec"]["replicas"] = json!(replicas));
             }
-            9..=11 => self.approve(at),
+            9..=10 => self.approve(at),
+            // Somebody else, so that not everybody is an author.
+            11 => self.approve_as(ON_CALL, at),
             12 => {
                 // Without the right to: refused, unless it does nothing.
                 let id = hold(&object).unwrap_or("1").to_owned();
@@ -224,9 +228,13 @@ impl Cluster {
     }
 
     pub fn set_image(&mut self, at: At, to: &str) {
+        self.set_image_as(DEV, at, to);
+    }
+
+    fn set_image_as(&mut self, who: Account, at: At, to: &str) {
         let (was, marked) = self.held_if_marked(at, to);
-        self.say(|| format!("dev sets the image of {} to {to}", at.1));
-        let _ = self.write(DEV, at, |object| put_image(&mut object["spec"]["template"], to));
+        self.say(|| format!("{} sets the image of {} to {to}", who.user, at.1));
+        let _ = self.write(who, at, |object| put_image(&mut object["spec"]["template"], to));
         self.must_hold(at, &was, marked);
     }
 
@@ -258,7 +266,15 @@ impl Cluster {
         let result = self.write(account, at, |object| object["metadata"]["annotations"][format!("lockkeeper.dev/{what}")] = json!(value));
         let after = self.server.get(at.0, at.1).unwrap();
         if result.is_ok() && what == "approve" && mark(&after, "approve") == Some(value) && account.verbs.contains(&"approve") {
-            self.known(at.0, at.1).approvals.insert((value.to_owned(), held_image));
+            let known = self.known(at.0, at.1);
+            known.approvals.insert((value.to_owned(), held_image));
+            // What stands already is not set again.
+            if mark(&before, "approve") != Some(value) {
+                match known.authors.contains(account.user) {
+                    true => known.own_approvals.insert(value.to_owned()),
+                    false => known.own_approvals.remove(value),
+                };
+            }
         }
         if result.is_ok() && what == "bypass" && hold(&before).is_some() && hold(&after).is_none() {
             self.seen.bypassed += 1;
@@ -267,9 +283,13 @@ impl Cluster {
     }
 
     pub fn approve(&mut self, at: At) {
+        self.approve_as(APPROVER, at);
+    }
+
+    fn approve_as(&mut self, who: Account, at: At) {
         let object = self.server.get(at.0, at.1).unwrap();
         let Some(id) = hold(&object).or_else(|| mark(&object, "pending-config")).map(str::to_owned) else { return };
-        let _ = self.annotate(APPROVER, at, "approve", &id);
+        let _ = self.annotate(who, at, "approve", &id);
     }
 
     /// A user writes `paused` or the partition.

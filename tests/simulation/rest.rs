@@ -191,7 +191,9 @@ impl Cluster {
             let approved = self.truth.known[&at].approvals.contains(&(id.clone(), image(&object)));
             let policy = self.server.get("UpgradePolicy", "shop");
             let plain = policy.is_some_and(|policy| {
-                policy["spec"]["gates"]["approval"] == "Required"
+                let others =
+                    policy["spec"]["gates"]["approval"] == "RequiredFromOther" && !self.truth.known[&at].own_approvals.contains(&id);
+                (others || policy["spec"]["gates"]["approval"] == "Required")
                     && policy["spec"]["mode"].is_null()
                     && policy["spec"]["gates"]["windows"].is_null()
             });

@@ -72,6 +72,7 @@ impl Scene {
         match self {
             Self::Approvals => vec![
                 json!({"gates": {"approval": "Required"}}),
+                json!({"gates": {"approval": "RequiredFromOther"}}),
                 json!({"gates": {"approval": "Required", "appliesTo": ["Template"]}}),
                 json!({"mode": "Freeze"}),
                 json!({"mode": "Observe", "gates": {"approval": "Required"}}),

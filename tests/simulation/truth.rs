@@ -15,6 +15,10 @@ pub struct Known {
     pub team: Option<String>,
     /// Approvals by somebody with the right to: id and image.
     pub approvals: BTreeSet<(String, String)>,
+    /// Who changed the image since what runs was let through.
+    pub authors: BTreeSet<String>,
+    /// Ids of changes that one of their authors was the last to approve.
+    pub own_approvals: BTreeSet<String>,
     /// The hold that stands: its id, and what ran when it began.
     pub hold: Option<HoldBegun>,
     /// The image with which the last rollout was done.
@@ -189,6 +193,18 @@ impl Truth {
         }
         known.marked = object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string() && mark(&object, "hold-changes") == Some("true");
         Ok(())
+    }
+
+    /// A user wrote: whoever changes what is held is one of its authors.
+    pub fn wrote(&mut self, user: &str, at: (&'static str, &'static str), before: &Value, after: &Value) {
+        let Some(known) = self.known.get_mut(&at) else { return };
+        let active = |object: &Value| hold(object).is_some() || (at.0 == "StatefulSet" && mark(object, "partition").is_some());
+        if !active(before) || !active(after) {
+            known.authors.clear();
+        }
+        if active(after) && image(before) != image(after) {
+            known.authors.insert(user.to_owned());
+        }
     }
 
     /// Whether a hold may go without anybody's approval, as things really are.

@@ -5,6 +5,7 @@ use lockkeeper::{
     core::{
         gates::{Closed, Gate, TimelyGate, freeze},
         governs::{Standing, governance},
+        hold::authors::Authors,
         world::{Policy, Workload, WorkloadId},
     },
     shell::clock,
@@ -12,7 +13,7 @@ use lockkeeper::{
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, Failure, Seen, annotation, lower, pointer},
+    cluster::{ATTEMPTS, Cluster, Failure, Seen, annotation, lower, pointer},
     revisions::{differences, history, named_changes, settled},
     why,
 };
@@ -22,7 +23,7 @@ use crate::{
 pub struct Change {
     /// What approves it.
     pub id: String,
-    by: Option<String>,
+    by: Option<Authors>,
     causes: &'static [ChangeCause],
 }
 
@@ -114,7 +115,7 @@ impl Change {
                 "the spec of its policy is invalid, so nothing is released: see the policy's condition Ready".to_owned(),
             )];
         };
-        let gates = why::ask(seen, workload, policy, spec, (&self.id, self.by.as_deref(), self.causes), clock::now());
+        let gates = why::ask(seen, workload, policy, spec, (&self.id, self.by.as_ref(), self.causes), clock::now());
         let closed = |(asked, gate): (&TimelyGate, Gate)| match gate {
             Gate::Open => None,
             Gate::Closed(Closed { message, .. }) => Some((asked.name, message)),
@@ -126,8 +127,8 @@ impl Change {
     /// admission made of the mark.
     pub async fn put(&self, cluster: &Cluster, workload: &Workload, mark: &str, dry_run: bool) -> Result<(Value, Verdict), Failure> {
         let what = format!("{} change {} of {}", mark.trim_start_matches(marks::PREFIX), self.id, lower(&workload.id));
-        let patch = vec![self.test(workload), json!({"op": "add", "path": pointer(mark), "value": self.id})];
-        let object = cluster.patch(&workload.id, &what, patch, dry_run).await?.unwrap_or_default();
+        let operation = json!({"op": "add", "path": pointer(mark), "value": self.id});
+        let object = self.write(cluster, workload, &what, &operation, dry_run).await?.unwrap_or_default();
         let verdict = verdict(&object, mark, &self.id);
         Ok((object, verdict))
     }
@@ -136,20 +137,45 @@ impl Change {
     pub async fn take_off(&self, cluster: &Cluster, workload: &Workload, mark: &str) -> Result<(), Failure> {
         if workload.marks.get(mark) == Some(&self.id) {
             let what = format!("take {mark} off {}", lower(&workload.id));
-            let patch = vec![self.test(workload), json!({"op": "remove", "path": pointer(mark)})];
-            cluster.patch(&workload.id, &what, patch, false).await?;
+            let operation = json!({"op": "remove", "path": pointer(mark)});
+            self.write(cluster, workload, &what, &operation, false).await?;
         }
         Ok(())
     }
 
-    fn test(&self, workload: &Workload) -> Value {
-        let mark = match (&self.by, self.causes) {
+    /// Changes an annotation as long as this change waits: the object that it made, or none if another one waits by now. What names the
+    /// change is compared here: the API server's JSON Patch finds a string with `&`, `<` or `>`, as users' names have, unequal to itself.
+    async fn write(
+        &self,
+        cluster: &Cluster,
+        workload: &Workload,
+        what: &str,
+        operation: &Value,
+        dry_run: bool,
+    ) -> Result<Option<Value>, Failure> {
+        let mark = self.named_by();
+        for _ in 0..ATTEMPTS {
+            let object = cluster.get(&workload.id).await?;
+            if annotation(&object, mark) != workload.marks.get(mark).map(String::as_str) {
+                break;
+            }
+            let version = &object["metadata"]["resourceVersion"];
+            let patch = vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}), operation.clone()];
+            if let Some(written) = cluster.patch(&workload.id, what, patch, dry_run).await? {
+                return Ok(Some(written));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The mark that names this change on the workload.
+    fn named_by(&self) -> &'static str {
+        match (&self.by, self.causes) {
             (Some(_), _) => marks::HOLD,
             (None, [ChangeCause::Config]) => marks::PENDING_CONFIG,
             // Pods go for it one by one.
             (None, _) => marks::HOLD_SINCE,
-        };
-        json!({"op": "test", "path": pointer(mark), "value": workload.marks.get(mark)})
+        }
     }
 
     /// What to say when another change waits by now.

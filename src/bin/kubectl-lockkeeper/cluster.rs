@@ -32,7 +32,7 @@ use crate::{connection::Connection, watching::Scope};
 /// The field manager of what the plugin writes. Not one that begins with `kubectl`: Flux undoes those.
 pub const FIELD_MANAGER: &str = "lockkeeper-plugin";
 /// How often a write is tried whose object moves on in what does not matter to it.
-const ATTEMPTS: usize = 10;
+pub const ATTEMPTS: usize = 10;
 
 /// Why a command cannot say anything, in a sentence.
 #[derive(Debug, Clone, thiserror::Error)]

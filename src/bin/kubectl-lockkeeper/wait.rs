@@ -220,7 +220,7 @@ fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&Workl
             Ok(_) => found.done += 1,
             Err(why) => found.waiting.push(Waiting {
                 workload: workload.id.clone(),
-                change: waiting(workload).map(|(id, by, _)| (id, by)),
+                change: waiting(workload).map(|(id, by, _)| (id, by.map(|by| by.to_string()))),
                 since: since(workload),
                 reason: seen.attention(&workload.id).map(|one| one.reason),
                 why: why_held(&why).to_owned(),

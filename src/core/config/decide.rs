@@ -388,6 +388,7 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
     found.hold = Some(HoldStatus {
         id: id.clone(),
         by: String::new(),
+        authors: Vec::new(),
         cause: vec![ChangeCause::Config],
         approved_by: approved.unwrap_or_default().to_owned(),
     });
@@ -399,7 +400,7 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
 fn ask_gates(input: &Input, id: &str, approved_by: Option<&str>, (since, last_change): (Timestamp, Timestamp)) -> Gate {
     let (workload, causes) = (&input.workload.id, &[ChangeCause::Config]);
     let recorded = input.records_approvals();
-    let change = Change { recorded, namespace: input.namespace, workload, causes, id, by: None, approved_by, since, last_change };
+    let change = Change { recorded, namespace: input.namespace, workload, causes, id, authors: None, approved_by, since, last_change };
     gates::after_quiet(input.policy, input.spec, input.frozen, &change, input.now)
 }
 

@@ -3,7 +3,7 @@
 use super::{Asked, Gate, TimelyGate};
 use crate::{
     api::{Approval, Reason, UpgradePolicySpec, WorkloadKind, marks},
-    core::hold::state::command,
+    core::hold::{authors::in_words, state::command},
 };
 
 /// The gate.
@@ -29,16 +29,27 @@ fn ask(asked: &Asked) -> Gate {
         return Gate::closed(Reason::ApprovalRequired, message, None);
     }
     let how = command(change.namespace, change.workload, marks::APPROVE, change.id);
-    let message = match (approval, change.approved_by, change.by) {
+    let bypass = || command(change.namespace, change.workload, marks::BYPASS, change.id);
+    let message = match (approval, change.approved_by, change.authors) {
         (Approval::NotRequired, ..) | (Approval::Required, Some(_), _) => return Gate::Open,
-        (Approval::RequiredFromOther, Some(approver), Some(author)) if approver == author => {
+        (Approval::RequiredFromOther, _, Some(authors)) if authors.are_too_many() => format!(
+            "too many users changed it to name them all ({authors}), so no approval counts as one from somebody else. Undo it, or, with the \
+             right to: {}",
+            bypass()
+        ),
+        (Approval::RequiredFromOther, Some(approver), Some(authors)) if authors.include(approver) => {
+            let whose = match authors.names().len() {
+                1 => "who made the change".to_owned(),
+                _ => format!("who is one of those who made the change ({authors})"),
+            };
             format!(
-                "approved by {approver}, who made the change; somebody else has to, after the first was taken off: {}; {how}",
+                "approved by {}, {whose}; somebody else has to, after the first was taken off: {}; {how}",
+                in_words(approver),
                 how.replace(&format!("={} --overwrite", change.id), "-")
             )
         }
         (Approval::RequiredFromOther, Some(_), _) => return Gate::Open,
-        (Approval::RequiredFromOther, None, Some(author)) => format!("not approved yet; somebody other than {author} may: {how}"),
+        (Approval::RequiredFromOther, None, Some(authors)) => format!("not approved yet; somebody other than {authors} may: {how}"),
         (Approval::RequiredFromOther, None, None) => {
             format!("not approved yet (who changed the config is not known, so anybody with the right to may): {how}")
         }

@@ -13,7 +13,10 @@ pub mod windows;
 
 use jiff::Timestamp;
 
-use super::world::{Namespace, Policy, WorkloadId};
+use super::{
+    hold::authors::Authors,
+    world::{Namespace, Policy, WorkloadId},
+};
 use crate::api::{ChangeCause, Reason, UpgradePolicySpec};
 
 /// A change that waits.
@@ -27,8 +30,8 @@ pub struct Change<'a> {
     pub causes: &'a [ChangeCause],
     /// What approves it.
     pub id: &'a str,
-    /// Who changed the template; none for config alone.
-    pub by: Option<&'a str>,
+    /// Who changed the template since the revision that runs; none for config alone.
+    pub authors: Option<&'a Authors>,
     /// Whether admission records who approves.
     pub recorded: bool,
     /// Who approved it.

@@ -1,6 +1,7 @@
 //! Template changes that are held in admission: what waits, what lets it through, and the marks that make it so.
 
 pub mod at_zero;
+pub mod authors;
 pub mod enforced;
 pub mod marking;
 pub mod missed;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    at_zero, marking, missed,
+    at_zero,
+    authors::Authors,
+    marking, missed,
     state::{Hold, replicas_wait},
     volatile,
 };
@@ -55,6 +57,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     found.hold = Some(HoldStatus {
         id: hold.id.clone(),
         by: hold.by.clone(),
+        authors: named(&hold.authors),
         cause: causes.to_vec(),
         approved_by: approved.unwrap_or_default().to_owned(),
     });
@@ -91,7 +94,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         workload: &workload.id,
         causes,
         id: &hold.id,
-        by: Some(&hold.by),
+        authors: Some(&hold.authors),
         approved_by: approved,
         since,
         last_change: input.last_change.map_or(since, |last| last.max(since)),
@@ -174,7 +177,13 @@ pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
         return passage.take(input.workload, found);
     }
     let approved_by = input.approved_by(&hold.id).unwrap_or_default().to_owned();
-    found.hold = Some(HoldStatus { id: hold.id.clone(), by: hold.by.clone(), cause: vec![ChangeCause::Template], approved_by });
+    found.hold = Some(HoldStatus {
+        id: hold.id.clone(),
+        by: hold.by.clone(),
+        authors: named(&hold.authors),
+        cause: vec![ChangeCause::Template],
+        approved_by,
+    });
     stand(input, hold, input.now, Reason::KeptUngoverned, &kept_message(input, hold), found);
 }
 
@@ -298,7 +307,7 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
             Event::UpgradeHeld,
             format!(
                 "{again}the template that {} changed is held (id {}); the pods stay as they are{}",
-                hold.by,
+                hold.authors,
                 hold.id,
                 replicas_wait(workload).map_or_else(String::new, |wait| format!(". {wait}"))
             ),
@@ -309,7 +318,7 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
 }
 
 fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str, found: &mut Assessment) {
-    let mut message = format!("changed by {}, held since {}: {why}", hold.by, clock(since));
+    let mut message = format!("changed by {}, held since {}: {why}", hold.authors, clock(since));
     for note in [
         replicas_wait(input.workload),
         at_zero::note(input.namespace, input.workload, input.sets),
@@ -323,6 +332,11 @@ fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str
         message += &note;
     }
     found.stand(Phase::Held, reason, message);
+}
+
+/// As the status names them.
+fn named(authors: &Authors) -> Vec<String> {
+    authors.names().iter().take(HoldStatus::AUTHORS_LIMIT).cloned().collect()
 }
 
 fn kept_message(input: &Input, hold: &Hold) -> String {

@@ -1,5 +1,6 @@
 //! What admission says on a workload: whether it is held, which change, and who let it through.
 
+use super::authors::Authors;
 use crate::{
     api::marks,
     core::world::{Namespace, Workload, WorkloadId},
@@ -10,8 +11,10 @@ use crate::{
 pub struct Hold {
     /// The generation of the held write; what approves or bypasses the change.
     pub id: String,
-    /// Who made the change.
+    /// Who made the change last.
     pub by: String,
+    /// Everybody who changed the template since the revision that runs.
+    pub authors: Authors,
 }
 
 /// Whose a change is of which nobody knows the author.
@@ -21,14 +24,16 @@ pub const OURSELVES: &str = "lockkeeper";
 pub fn parse(mark: &str) -> Option<Hold> {
     let (id, by) = mark.split_once(" by ")?;
     let whole = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) && !by.is_empty();
-    whole.then(|| Hold { id: id.to_owned(), by: by.to_owned() })
+    whole.then(|| Hold { id: id.to_owned(), by: by.to_owned(), authors: Authors::only(by) })
 }
 
 impl Hold {
     /// The hold on a workload. What stands on one without our label was not made by admission.
     pub fn on(workload: &Workload) -> Option<Self> {
         workload.labels.get(marks::GOVERNED)?;
-        parse(workload.marks.get(marks::HOLD)?)
+        let mut hold = parse(workload.marks.get(marks::HOLD)?)?;
+        hold.authors = Authors::parse(workload.marks.get(marks::AUTHORS).map(String::as_str), &hold.by);
+        Some(hold)
     }
 }
 

@@ -155,7 +155,7 @@ fn may_go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn,
         workload: &input.workload.id,
         causes: &[outcome.cause(input.workload)],
         id,
-        by: None,
+        authors: None,
         recorded: true,
         approved_by: None,
         since,
@@ -183,6 +183,7 @@ fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
         found.hold = change_id(input.workload).map(|id| HoldStatus {
             id: id.to_owned(),
             by: String::new(),
+            authors: Vec::new(),
             cause: vec![Outcome::on(input.workload).cause(input.workload)],
             approved_by: String::new(),
         });

@@ -66,7 +66,7 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
         workload: &input.workload.id,
         causes: passing.causes,
         id: &id,
-        by: None,
+        authors: None,
         recorded: input.records_approvals(),
         approved_by: None,
         since,

@@ -76,6 +76,8 @@ pub enum Rule {
     StripStale,
     /// Who approves or bypasses needs the right to.
     CheckRights,
+    /// Who changes a held template joins those who changed it before.
+    KeepAuthors,
 }
 
 /// The policies, but for a rule that is forgotten.

@@ -76,7 +76,7 @@ fn the_twin_answers_as_the_policies_did() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule::Hold,
     Rule::HoldReplicas,
     Rule::Reassert,
@@ -85,6 +85,7 @@ const RULES: [Rule; 8] = [
     Rule::PutMarksBack,
     Rule::StripStale,
     Rule::CheckRights,
+    Rule::KeepAuthors,
 ];
 
 #[test]

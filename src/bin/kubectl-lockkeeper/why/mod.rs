@@ -10,6 +10,7 @@ use lockkeeper::{
     core::{
         gates::{self, Change, Gate, TimelyGate},
         hold::{
+            authors::Authors,
             marking,
             state::{Hold, approved_by},
         },
@@ -60,9 +61,9 @@ async fn changed_template(cluster: &Cluster, workload: &Workload) -> Result<Vec<
 }
 
 /// The change that waits: its id, who made it, and what it consists of.
-pub fn waiting(workload: &Workload) -> Option<(String, Option<String>, &'static [ChangeCause])> {
+pub fn waiting(workload: &Workload) -> Option<(String, Option<Authors>, &'static [ChangeCause])> {
     if let Some(hold) = Hold::on(workload) {
-        return Some((hold.id, Some(hold.by), &[ChangeCause::Template]));
+        return Some((hold.id, Some(hold.authors), &[ChangeCause::Template]));
     }
     if let Some(id) = workload.marks.get(marks::PENDING_CONFIG) {
         return Some((id.clone(), None, &[ChangeCause::Config]));
@@ -86,7 +87,7 @@ pub fn ask(
     workload: &Workload,
     policy: &Policy,
     spec: &UpgradePolicySpec,
-    (id, by, causes): (&str, Option<&str>, &[ChangeCause]),
+    (id, authors, causes): (&str, Option<&Authors>, &[ChangeCause]),
     now: jiff::Timestamp,
 ) -> Vec<(&'static TimelyGate, Gate)> {
     let change = Change {
@@ -94,7 +95,7 @@ pub fn ask(
         workload: &workload.id,
         causes,
         id,
-        by,
+        authors,
         recorded: records_approvals(policy),
         approved_by: approved_by(workload, id),
         since: now,

@@ -10,7 +10,9 @@ use lockkeeper::{
         gates::{self, Closed, Gate, TimelyGate, approval, windows, windows::Standing},
         governs::{GovernanceMark, governance},
         hold::{
-            at_zero, marking,
+            at_zero,
+            authors::Authors,
+            marking,
             state::{Hold, approved_by, command, replicas_wait},
         },
         later,
@@ -96,6 +98,9 @@ pub struct Waiting {
     /// Who made it; of config nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// Their names, those of all who changed the template since the revision that runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
     /// Since when it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -278,7 +283,7 @@ impl Story {
         }
         if let Some((change, by, causes)) = waiting(workload) {
             if let Some((policy, spec)) = policy.and_then(|policy| Some((policy, policy.spec.as_ref().ok()?))) {
-                let asked = ask(seen, workload, policy, spec, (&change, by.as_deref(), causes), now);
+                let asked = ask(seen, workload, policy, spec, (&change, by.as_ref(), causes), now);
                 // One that the policy does not set is open, and not worth a word.
                 let told = asked.into_iter().filter(|(gate, answer)| *answer != Gate::Open || (gate.is_set)(spec));
                 story.gates = told.map(of_gate).collect();
@@ -296,7 +301,8 @@ impl Story {
                 held: Hold::on(workload).is_some(),
                 notes: notes(seen, workload),
                 id: change,
-                by,
+                by: by.as_ref().map(Authors::to_string),
+                authors: by.map(|by| by.names().to_vec()).unwrap_or_default(),
             });
         }
         story

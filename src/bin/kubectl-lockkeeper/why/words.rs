@@ -224,6 +224,7 @@ mod tests {
         story.change = Some(Waiting {
             id: "7".to_owned(),
             by: Some("ann".to_owned()),
+            authors: vec!["ann".to_owned()],
             since: Timestamp::from_second(1_000_000).ok(),
             approved_by: None,
             notes: vec!["Its replicas stay at 4 until then".to_owned()],

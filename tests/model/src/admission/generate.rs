@@ -39,11 +39,35 @@ pub fn writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
 const USERS: [(&str, &[&str]); 4] = [("dev", &[]), ("approver", &["approve"]), ("admin", &["approve", "bypass"]), (OPERATOR, &[])];
 
 /// Our marks, with values that count, that do not, and that are garbage.
-const MARKS: [(&str, &[&str]); 21] = [
-    ("hold", &["7 by dev", "7 by system:serviceaccount:argo:sync", "2 by dev", "07 by dev", "7", "7 by ", "x7 by dev", "by dev", ""]),
+const MARKS: [(&str, &[&str]); 22] = [
+    (
+        "hold",
+        &[
+            "7 by dev",
+            "7 by system:serviceaccount:argo:sync",
+            "7 by 50% of R&D",
+            "2 by dev",
+            "07 by dev",
+            "7",
+            "7 by ",
+            "x7 by dev",
+            "by dev",
+            "",
+        ],
+    ),
     ("hold-changes", &["true", "true", "true", "false", "yes"]),
     ("hold-at-zero", &["true", "true", "false", ""]),
-    ("hold-since", &["2026-11-20T10:00:00Z", "never", "7 2026-11-20T10:00:00Z", "c-0a1b2c3d 2026-11-20T10:00:00Z", "7 "]),
+    (
+        "hold-since",
+        &[
+            "2026-11-20T10:00:00Z",
+            "never",
+            "7 2026-11-20T10:00:00Z",
+            "7 2026-11-20T10:00:00Z ann lee",
+            "c-0a1b2c3d 2026-11-20T10:00:00Z",
+            "7 ",
+        ],
+    ),
     ("declared-paused", &["true", "false", "True", ""]),
     ("declared-partition", &["0", "2", "007", "2147483647", "2147483648", "-1", "x", ""]),
     ("declared-replicas", &["1 of 3", "0 of 3", "0 of 1", "3 of 1", "1 of 3 of 3", "01 of 3", "9999999999 of 9999999999", "1", ""]),
@@ -59,6 +83,10 @@ const MARKS: [(&str, &[&str]); 21] = [
     ("approved-by", &["approver", "mallory", ""]),
     ("bypass", &["7", "2", "6", "c1", "next", ""]),
     ("bypassed-by", &["7 by admin", "6 by admin", ""]),
+    (
+        "authors",
+        &["dev bot", "bot approver", "R&D%20team bot", "a b c d e f g h i j k l m n o p", "a b c d e f g h i j k l m n o p %more", "", " "],
+    ),
     ("ignore", &["true", "false", ""]),
     ("config", &["settings", ""]),
     ("governance", &["{\"policy\":\"shop\"}"]),
@@ -180,6 +208,9 @@ fn governed_marks(dice: &mut Dice, kind: &str, object: &mut Value) {
         }
         if dice.percent(30) && kind != "DaemonSet" {
             mark(object, "declared-replicas", dice.one(&["1 of 3", "1 of 3", "0 of 1"]));
+        }
+        if dice.percent(30) {
+            mark(object, "authors", "bot dev");
         }
         if dice.percent(30) {
             mark(object, "approve", "7");

@@ -13,7 +13,7 @@ const OWNED: [&str; 9] =
     ["hold-changes", "hold-at-zero", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
 
 /// What `created.yaml` takes off.
-const OF_ANOTHER_LIFE: [&str; 19] = [
+const OF_ANOTHER_LIFE: [&str; 20] = [
     "hold",
     "hold-since",
     "hold-at-zero",
@@ -33,7 +33,10 @@ const OF_ANOTHER_LIFE: [&str; 19] = [
     "approved-by",
     "bypass",
     "bypassed-by",
+    "authors",
 ];
+/// In the place of names beyond the sixteenth. A name has `%25` where it has a percent sign.
+const MORE_AUTHORS: &str = "%more";
 
 /// What differs between the two kinds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -207,8 +210,9 @@ impl Variables<'_> {
             Kind::StatefulSet => self.stateful_set(&hold, bypassed, object),
         };
         want.push(("declared-replicas", self.scale(&hold, object)));
+        let authors = self.authors(&hold, &want);
         want.extend([("approve", approve.to_owned()), ("approved-by", approved_by.to_owned())]);
-        want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("hold", hold)]);
+        want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("authors", authors), ("hold", hold)]);
         want
     }
 
@@ -261,6 +265,40 @@ impl Variables<'_> {
             && has_replicas(self.old)
             && hash(self.old).filter(|hash| hash != "") == hash(self.write.new).filter(|hash| hash != "")
             && (self.kind == Kind::Deployment || self.write.new["spec"]["updateStrategy"]["type"] != "OnDelete")
+    }
+
+    /// Who changed the template since the revision that runs, where they are several.
+    fn authors(&self, hold: &str, want: &Want) -> String {
+        let steps = want.iter().any(|(mark, value)| *mark == "partition" && !value.is_empty());
+        if hold.is_empty() && !steps {
+            return String::new();
+        }
+        let mut authors: Vec<String> = Vec::new();
+        if !self.held_before().is_empty() || !self.step_before().is_empty() {
+            authors.extend(self.then("authors").split(' ').filter(|_| !self.then("authors").is_empty()).map(str::to_owned));
+            let author = escaped(self.author());
+            if !author.is_empty() && !authors.contains(&author) {
+                authors.push(author);
+            }
+        }
+        let writer = escaped(self.write.user);
+        let known = authors.contains(&writer) || authors.iter().any(|author| author == MORE_AUTHORS);
+        if self.changed && !known && !self.twin.forgets(Rule::KeepAuthors) {
+            authors.push(if authors.len() < 16 { writer } else { MORE_AUTHORS.to_owned() });
+        }
+        if authors.len() > 1 { authors.join(" ") } else { String::new() }
+    }
+
+    /// Whose the change is that is held, or for which pods go one by one; empty: not known.
+    fn author(&self) -> &str {
+        if let Some((_, by)) = self.held_before().split_once(" by ") {
+            return by;
+        }
+        let mut words = self.known("hold-since").splitn(3, ' ');
+        match (self.walked(), words.next(), words.next(), words.next()) {
+            (walked, Some(_), Some(time), Some(author)) if !walked.is_empty() && !time.is_empty() && !author.starts_with('\n') => author,
+            _ => "",
+        }
     }
 
     /// Whether the spec is to be held still; without [`Rule::Reassert`] only by the write that begins or renews the hold.
@@ -424,6 +462,11 @@ pub(super) fn created(kind: &str, new: &Value) -> Value {
         }
     }
     object
+}
+
+/// A name as the mark `authors` has it, which has spaces between names.
+fn escaped(name: &str) -> String {
+    name.replace('%', "%25").replace(' ', "%20")
 }
 
 fn first_word(text: &str) -> &str {

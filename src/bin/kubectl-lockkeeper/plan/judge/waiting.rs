@@ -4,7 +4,10 @@ use lockkeeper::{
     api::{Approval, ChangeCause, Mode, Reason, RestartWith, UpgradePolicySpec},
     core::{
         gates::{self, Change, Closed, Gate},
-        hold::state::{Hold, approved_by},
+        hold::{
+            authors::Authors,
+            state::{Hold, approved_by},
+        },
         rollout::steps::Order,
         world::{Activity, Policy, Workload, WorkloadId},
     },
@@ -19,13 +22,13 @@ use crate::{
 impl<'a> Judge<'a> {
     /// What a change would wait for.
     pub(super) fn waits(&self, workload: &Workload, say: &Say<'_>, (causes, hold): (&[ChangeCause], Option<&Hold>)) -> Vec<Wait> {
-        let (id, by) = hold.map_or(("", None), |hold| (&*hold.id, Some(&*hold.by)));
+        let (id, authors) = hold.map_or(("", None), |hold| (&*hold.id, Some(&hold.authors)));
         let change = Change {
             namespace: self.now.after,
             workload: &workload.id,
             causes,
             id,
-            by,
+            authors,
             recorded: true,
             approved_by: hold.and_then(|hold| approved_by(workload, &hold.id)),
             since: self.now.now,
@@ -34,7 +37,7 @@ impl<'a> Judge<'a> {
         let asked = gates::each(say.policy, &say.spec, say.frozen, &change, self.now.now);
         let closed = asked.into_iter().filter_map(|(gate, answer)| match answer {
             Gate::Open => None,
-            Gate::Closed(closed) => Some(Wait { gate: gate.name, message: in_words(&closed, say, by) }),
+            Gate::Closed(closed) => Some(Wait { gate: gate.name, message: in_words(&closed, say, authors) }),
         });
         let mut waits: Vec<_> = closed.collect();
         waits.extend(self.turn(workload, say));
@@ -105,10 +108,10 @@ impl<'a> Judge<'a> {
 }
 
 /// What opens a gate, before there is a change that it could be opened for.
-fn in_words(closed: &Closed, say: &Say, by: Option<&str>) -> String {
+fn in_words(closed: &Closed, say: &Say, authors: Option<&Authors>) -> String {
     let from_other = say.spec.gates.as_ref().is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
-    match (closed.reason, by) {
-        (Reason::ApprovalRequired, Some(by)) if from_other => format!("a user other than {by} (verb approve) has to approve it"),
+    match (closed.reason, authors) {
+        (Reason::ApprovalRequired, Some(authors)) if from_other => format!("a user other than {authors} (verb approve) has to approve it"),
         (Reason::ApprovalRequired, _) => "a user with the verb approve has to approve it".to_owned(),
         (Reason::Frozen, _) if say.frozen => "the spec of its policy is invalid, so nothing is released".to_owned(),
         (Reason::Frozen, _) => "its policy freezes: only a revert is released".to_owned(),
