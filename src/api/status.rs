@@ -153,7 +153,7 @@ pub enum Reason {
     PatchRefused,
     /// The patch gets no answer.
     PatchFailing,
-    /// `mode: Observe`.
+    /// `mode: Observe`: nothing is rolled, and a hold that stands is not judged.
     ObserveMode,
     /// `config.onChange: Report`.
     ReportOnly,

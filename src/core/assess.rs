@@ -30,7 +30,7 @@ use super::{
     volumes::{self, OfWorkload},
     world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, Uid, UserHold, Workload},
 };
-use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WhenUngoverned, WorkloadKind};
+use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind};
 
 /// What an assessment is made from.
 pub struct Input<'a> {
@@ -303,12 +303,7 @@ pub fn assess(input: &Input) -> Assessment {
         volumes::strategy::mark(input, &mut found);
     }
     match &hold {
-        Some(hold) if input.spec.mode == Mode::Observe => match marking::when_ungoverned(input.workload) {
-            WhenUngoverned::Keep => hold::release::stand_kept(input, hold, &mut found),
-            WhenUngoverned::Release => {
-                found.stand(Phase::Held, Reason::Releasing, "its policy only observes: the change is being released")
-            }
-        },
+        Some(hold) if input.spec.mode == Mode::Observe => hold::release::stand_observed(input, hold, &mut found),
         Some(hold) => hold::release::assess(input, hold, &mut found),
         None => assess_free(input, &mut found),
     }
@@ -363,6 +358,12 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     }
     if matches!(progress, Progress::UnderWay(_) | Progress::Unobserved) {
         keep_drained(input, &outcome, found);
+    }
+    if matches!(found.phase, Phase::Rolling | Phase::Failed) && outcome.ended != Ended::Done && outcome.is_of(workload, input.key) {
+        let consent = outcome.consent();
+        if !consent.is_empty() {
+            found.message = format!("{}; {consent}", found.message);
+        }
     }
     if input.spec.mode == Mode::Observe {
         hold::observed::tell(input, progress, found);

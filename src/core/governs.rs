@@ -159,6 +159,8 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
         if let Some((mark, Some(policy))) = recorded {
             standing = match (&policy.spec, standing) {
                 (Err(_), _) if !ignored(workload) => Standing::Frozen(policy),
+                // One that only observes keeps what it held when it did more, but from nobody who governs it.
+                (Ok(spec), other @ Standing::Governed(..)) if spec.mode == Mode::Observe => other,
                 (Ok(spec), _) if keeps(workload, spec, &mark) => Standing::Governed(policy, spec),
                 (_, Standing::Unselected) => Standing::LeftOut,
                 (_, other) => other,
@@ -172,7 +174,7 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
 
 /// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes the right to bypass.
 fn keeps(workload: &Workload, spec: &UpgradePolicySpec, mark: &GovernanceMark) -> bool {
-    holds_back(workload) && !ignored(workload) && spec.mode != Mode::Observe && selection(spec) == mark.selection
+    holds_back(workload) && !ignored(workload) && selection(spec) == mark.selection
 }
 
 fn ignored(workload: &Workload) -> bool {

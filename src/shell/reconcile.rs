@@ -20,6 +20,7 @@ use super::{
     streams::{Sighting, Step, Streams},
 };
 use crate::{
+    api::marks,
     core::{
         arrange::{Surroundings, assess_all},
         conditions,
@@ -27,7 +28,10 @@ use crate::{
         decision::{Census, Decision, Event, Notice, Patch, Purpose, Subject},
         later, others,
         rest::News,
-        rollout::slots::{self, Demand},
+        rollout::{
+            outcome::Outcome as RolloutOutcome,
+            slots::{self, Demand},
+        },
         world::{Memory, Uid},
     },
     telemetry::{health::Heartbeat, metrics::Metrics},
@@ -517,12 +521,14 @@ impl Reconciler {
 
 fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Option<Notice> {
     let (&Purpose::Roll(cause, _), Some((policy, what))) = (&patch.purpose, rolled) else { return None };
+    let begun = patch.annotations.iter().find(|(mark, _)| *mark == marks::ROLLOUT).and_then(|(_, value)| value.as_deref());
+    let consent = begun.map(|begun| RolloutOutcome::parse(begun).consent()).filter(|consent| !consent.is_empty());
     Some(Notice {
         subject: Subject::Workload(patch.workload.clone()),
         uid: patch.uid.clone(),
         policy: policy.clone(),
         event: Event::ConfigRollout,
-        message: format!("rolling: {cause} ({what})"),
+        message: format!("rolling: {cause} ({what}){}", consent.map_or_else(String::new, |consent| format!("; {consent}"))),
     })
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{HOLDABLE, Shop, eventually, kubectl, mark, operator, operator_alone};
 
-const WAYS_OUT: [&str; 5] = ["narrowed", "gates-removed", "observe", "ignored", "deleted"];
+const WAYS_OUT: [&str; 4] = ["narrowed", "gates-removed", "ignored", "deleted"];
 
 /// A policy for one workload.
 async fn policy(shop: &Shop, name: &str, when: &str) {
@@ -18,7 +18,6 @@ async fn leave(shop: &Shop, kind: &str, name: &str, way: &str) {
     match way {
         "narrowed" => shop.patch("UpgradePolicy", name, json!({"spec": {"selector": {"matchLabels": {"no": "body"}}}})).await,
         "gates-removed" => shop.patch("UpgradePolicy", name, json!({"spec": {"gates": null}})).await,
-        "observe" => shop.patch("UpgradePolicy", name, json!({"spec": {"mode": "Observe"}})).await,
         "ignored" => shop.annotate(kind, name, "ignore", "true"),
         _ => shop.delete("UpgradePolicy", name).await,
     }
@@ -106,13 +105,52 @@ async fn released(shop: &Shop) {
         let left = marks(&object);
         match way {
             "ignored" => assert_eq!(left, ["lockkeeper.dev/ignore"], "{way} {kind}"),
-            "observe" => assert_eq!(left, ["lockkeeper.dev/config"], "{way} {kind}"),
             // Still governed, for its config.
             "gates-removed" => {
                 assert!(left.contains(&"lockkeeper.dev/governed".to_owned()) && mark(&object, "hold-changes").is_none(), "{left:?}")
             }
             _ => assert_eq!(left, Vec::<String>::new(), "{way} {kind}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn p6_a_policy_that_begins_to_observe_releases_nothing_and_holds_nothing_new() {
+    let _operator = operator();
+    let shop = Shop::open("observing").await;
+    for kind in HOLDABLE {
+        let (held, free) = (&format!("held-{}", kind.to_lowercase()), &format!("free-{}", kind.to_lowercase()));
+        for name in [held, free] {
+            policy(&shop, name, "Release").await;
+            shop.guarded(kind, name).await;
+        }
+        shop.kubectl(&["set", "image", &format!("{kind}/{held}"), "app=other:v2"]);
+        let id = shop.is_held(kind, held).await;
+        for name in [held, free] {
+            shop.patch("UpgradePolicy", name, json!({"spec": {"mode": "Observe"}})).await;
+            let let_go = |object: &Value| mark(object, "hold-changes").is_none();
+            eventually("nothing new is held", || shop.get(kind, name), let_go).await;
+        }
+        let status = || async { shop.get("UpgradePolicy", held).await["status"].clone() };
+        let said = |status: &Value| {
+            let one = &status["attention"][0];
+            let message = one["message"].as_str().unwrap_or_default();
+            one["phase"] == "Held"
+                && one["reason"] == "ObserveMode"
+                && message.contains("kubectl lockkeeper undo")
+                && message.contains("bypass=")
+        };
+        eventually("it says that it is still held", status, said).await;
+        shop.kubectl(&["set", "image", &format!("{kind}/{free}"), "app=other:v2"]);
+        shop.all_run(kind, free, "other:v2", 2).await;
+        assert_eq!(shop.is_held(kind, held).await, id);
+        assert!(shop.images(held).await.iter().all(|image| image == "other:v1"));
+        // A revert is released, and leaves nothing.
+        shop.kubectl(&["set", "image", &format!("{kind}/{held}"), "app=other:v1"]);
+        let left = eventually("the revert is released", || shop.get(kind, held), |object| mark(object, "hold").is_none()).await;
+        assert!(!marks(&left).contains(&"lockkeeper.dev/hold-changes".to_owned()));
+        let gone = |object: &Value| marks(object) == ["lockkeeper.dev/config"];
+        eventually("only the record of config stays", || shop.get(kind, held), gone).await;
     }
 }
 

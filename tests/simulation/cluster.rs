@@ -31,6 +31,12 @@ pub const ON_CALL: Account = Account { user: "oncall", manager: "kubectl-annotat
 /// A pod that is to be ended is asked every 20 s to take no new work.
 const RENEWED_WITHIN: Duration = Duration::from_secs(25);
 
+/// Whether a workload is noted as governed by this very policy.
+fn is_recorded(policy: &Value, object: &Value) -> bool {
+    let mark = mark(object, "governance").and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or_default();
+    mark["uid"] == policy["metadata"]["uid"]
+}
+
 /// The pods of a workload that are not going.
 pub fn pods_of(server: &Server, name: &str) -> Vec<Arc<Value>> {
     let is = |pod: &Arc<Value>| pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null();
@@ -421,6 +427,9 @@ impl Cluster {
             self.seen.reverted += 1;
             return Ok(());
         }
+        if !unseen && self.observed(&before) {
+            return Err(format!("{kind}/{name} was let through ({:?}) by a policy that only observes", patch.purpose));
+        }
         // What the operator could not have seen yet, it could not heed; it acted on a policy that was there a moment ago.
         if !self.must_wait(&before) || (unseen && self.fault.is_none()) {
             self.seen.ungoverned += 1;
@@ -442,12 +451,22 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether the policy, as it is now, only observes this workload.
+    fn observed(&self, object: &Value) -> bool {
+        let Some(policy) = self.server.get("UpgradePolicy", "shop") else { return false };
+        let spec = &policy["spec"];
+        spec["selector"]["matchLabels"]["managed"] == object["metadata"]["labels"]["managed"]
+            && spec["mode"] == "Observe"
+            && is_recorded(&policy, object)
+    }
+
     /// Whether the policy, as it is now, wants this workload's changes held until somebody approves.
     pub fn must_wait(&self, object: &Value) -> bool {
         let Some(policy) = self.server.get("UpgradePolicy", "shop") else { return false };
         let spec = &policy["spec"];
         let selects = spec["selector"]["matchLabels"]["managed"] == object["metadata"]["labels"]["managed"];
         let holds = spec["mode"] != "Observe" && (spec["mode"] == "Freeze" || spec["gates"]["approval"].is_string());
-        selects && holds
+        // One that cannot be read governs only what it governed before.
+        selects && holds && (spec["gates"]["windows"].is_null() || is_recorded(&policy, object))
     }
 }

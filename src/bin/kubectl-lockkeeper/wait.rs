@@ -312,6 +312,7 @@ fn waits_for_person(reason: Reason) -> bool {
             | Reason::AppMissing
             | Reason::AppGateInvalid
             | Reason::KeptUngoverned
+            | Reason::ObserveMode
             | Reason::Paused
             | Reason::Partitioned
             | Reason::OnDelete

@@ -21,7 +21,7 @@ use crate::{
             self, Change, Closed, Gate,
             pods::{self, Passing},
         },
-        hold::marking,
+        hold::{authors::in_words, marking, release::asks_approval},
         later,
         rollout::{
             limits,
@@ -370,7 +370,7 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
     let workload = input.workload;
     let (since, id) = pending_change(input, reading);
     if let Some((_, by)) = input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
-        found.notices.push((Event::HoldBypassed, format!("{by} let the config change {id} through past its gates")));
+        found.notices.push((Event::HoldBypassed, format!("{} let the config change {id} through past its gates", in_words(by))));
         return None;
     }
     let approved = input.approved_by(&id);
@@ -438,6 +438,14 @@ fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome
     edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
     let mut begun = outcome.begun(hash.clone(), input.now);
     begun.follow(input.previous, true);
+    let (_, id) = pending_change(input, reading);
+    match input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
+        Some((_, by)) => begun.bypassed_by = Some(by.to_owned()),
+        None => {
+            let asked = asks_approval(input, &[ChangeCause::Config]);
+            begun.approved_by = input.approved_by(&id).filter(|_| asked).map(str::to_owned);
+        }
+    }
     edits.set(workload, marks::ROLLOUT, begun.write());
     edits.remove(workload, marks::PENDING_CONFIG);
     edits.remove(workload, marks::HOLD_SINCE);

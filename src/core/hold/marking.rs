@@ -139,9 +139,10 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>, 
     }
 }
 
-/// A policy that observes takes off what it put on when it governed; the record of config stays.
+/// A policy that observes takes off what it put on when it governed; the record of config stays. So does a hold that stands: to observe is
+/// not to release.
 pub fn let_go(workload: &Workload, found: &mut Assessment) {
-    let keep = holds_back(workload) && when_ungoverned(workload) == WhenUngoverned::Keep;
+    let keep = holds_back(workload);
     let config = workload.marks.get(marks::CONFIG);
     take_off(workload, keep, None, found);
     if config.is_some() {

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::{
     at_zero,
-    authors::Authors,
+    authors::{Authors, in_words},
     marking, missed,
-    state::{Hold, replicas_wait},
+    state::{Hold, command, replicas_wait},
     volatile,
 };
 use crate::{
-    api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind, marks},
+    api::{Approval, ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input, ended, reference_of},
         clock, config,
@@ -119,8 +119,12 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             // The release of one that is partitioned by its user beyond every ordinal changes no spec, and so no generation.
             let changes_spec = workload.rollout.ordinals.declared < i32::MAX as u32;
             outcome.generation = changes_spec.then_some(workload.generation + 1);
+            outcome.approved_by = approved.filter(|_| asks_approval(input, causes)).map(str::to_owned);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
+            if let Some((_, message)) = found.notices.last_mut().filter(|_| outcome.approved_by.is_some()) {
+                *message = format!("{message}; change {} of {} was {}", hold.id, hold.authors, outcome.consent());
+            }
             if let Some(turn) = pods::turn(input, causes, spared) {
                 // Its id and its author go with the walk.
                 found.edits.set(workload, marks::HOLD_SINCE, format!("{} {} {}", hold.id, whole_second(since), hold.by));
@@ -167,8 +171,8 @@ fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage
     app::ask(input, gate, &Question { change: hold.id.clone(), since, pods, reverts: true, broken: false }, found)
 }
 
-/// A hold that a policy which only observes leaves in place, as it was recorded.
-pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
+/// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
+pub fn stand_observed(input: &Input, hold: &Hold, found: &mut Assessment) {
     if at_zero::is_lost(input.workload, input.pods) {
         return lose(input, hold, found);
     }
@@ -184,7 +188,16 @@ pub fn stand_kept(input: &Input, hold: &Hold, found: &mut Assessment) {
         cause: vec![ChangeCause::Template],
         approved_by,
     });
-    stand(input, hold, input.now, Reason::KeptUngoverned, &kept_message(input, hold), found);
+    let since = stamp(input, hold, found);
+    let id = &input.workload.id;
+    let why = format!(
+        "spec.mode of its policy is Observe, which asks no gate and releases nothing. Set spec.mode to Enforce, and the gates judge it; or revert it: \
+         kubectl lockkeeper undo -n {} {}; or release it, with the right to: {}",
+        input.namespace.name,
+        reference_of(input.workload),
+        command(input.namespace, id, marks::BYPASS, &hold.id)
+    );
+    stand(input, hold, since, Reason::ObserveMode, &why, found);
 }
 
 /// There is nothing left to hold: the next pod is of the held revision in any case. So that is told, and what comes is followed.
@@ -196,7 +209,7 @@ fn lose(input: &Input, hold: &Hold, found: &mut Assessment) {
     let message = format!(
         "ScaledToZero: change {} by {} starts with the next pod without passing its gates: without replicas a StatefulSet forgets which \
          revision its pods ran",
-        hold.id, hold.by
+        hold.id, hold.authors
     );
     found.notices.push((Event::HoldMissed, message));
 }
@@ -334,6 +347,12 @@ fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str
     found.stand(Phase::Held, reason, message);
 }
 
+/// Whether somebody has to approve a change that consists of this.
+pub fn asks_approval(input: &Input, causes: &[ChangeCause]) -> bool {
+    let gates = input.spec.gates.as_ref();
+    gates.is_some_and(|gates| gates.approval != Approval::NotRequired && causes.iter().any(|cause| gates.applies_to.contains(cause)))
+}
+
 /// As the status names them.
 fn named(authors: &Authors) -> Vec<String> {
     authors.names().iter().take(HoldStatus::AUTHORS_LIMIT).cloned().collect()
@@ -342,7 +361,7 @@ fn named(authors: &Authors) -> Vec<String> {
 fn kept_message(input: &Input, hold: &Hold) -> String {
     format!(
         "its policy no longer holds changes, and has whenUngoverned: Keep. With the right to: {}",
-        super::state::command(input.namespace, &input.workload.id, marks::BYPASS, &hold.id)
+        command(input.namespace, &input.workload.id, marks::BYPASS, &hold.id)
     )
 }
 
@@ -424,9 +443,10 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         }
         if id.bytes().all(|byte| byte.is_ascii_digit()) {
             newest = newest.begun(template_change(workload, input.key), input.now);
+            newest.bypassed_by = Some(by.to_owned());
         }
         if !of_config {
-            found.notices.push((Event::HoldBypassed, format!("{by} let the held change {id} through past its gates")));
+            found.notices.push((Event::HoldBypassed, format!("{} let the held change {id} through past its gates", in_words(by))));
         }
     } else if let Some(cause) = missed::find(input, outcome, progress) {
         newest = newest.begun(template_change(workload, input.key), input.now);

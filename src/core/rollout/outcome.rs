@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{ChangeCause, marks},
-    core::{config::digest::Key, whole_second, world::Workload},
+    core::{config::digest::Key, hold::authors::in_words, whole_second, world::Workload},
 };
 
 /// The annotation; what cannot be read is as if it said nothing.
@@ -32,6 +32,12 @@ pub struct Outcome {
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// Who approved that change, if somebody had to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// Whose bypass let it through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bypassed_by: Option<String>,
     /// Of a workload that restarts with the step before it: by their uids, the rollouts of that step's workloads that it has followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
@@ -100,7 +106,18 @@ impl Outcome {
             generation: None,
             ended: Ended::UnderWay,
             at: Some(whole_second(now)),
+            approved_by: None,
+            bypassed_by: None,
             followed: self.followed.clone(),
+        }
+    }
+
+    /// Who let the change through that began last, in words; empty if nobody had to.
+    pub fn consent(&self) -> String {
+        match (&self.bypassed_by, &self.approved_by) {
+            (Some(by), _) => format!("let through past its gates by {}", in_words(by)),
+            (None, Some(by)) => format!("approved by {}", in_words(by)),
+            (None, None) => String::new(),
         }
     }
 

@@ -185,7 +185,7 @@ fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
             by: String::new(),
             authors: Vec::new(),
             cause: vec![Outcome::on(input.workload).cause(input.workload)],
-            approved_by: String::new(),
+            approved_by: Outcome::on(input.workload).approved_by.unwrap_or_default(),
         });
     }
     found.wait_for(closed);
