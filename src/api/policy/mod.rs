@@ -204,7 +204,7 @@ pub enum Mode {
     /// Roll and hold as the policy says.
     #[default]
     Enforce,
-    /// Roll and hold nothing; report.
+    /// Roll nothing and hold nothing new; report. A change that is held stays held.
     Observe,
     /// Hold every change, whatever the gates say. A revert is released immediately.
     Freeze,
