@@ -116,7 +116,7 @@ async fn p16_who_changed_it_before_another_writer_is_an_author_too() {
         let renewed = |object: &serde_json::Value| mark(object, "hold").is_some_and(|hold| !hold.starts_with(&format!("{first} by")));
         eventually("the bot's change is another one", || shop.get(kind, name), renewed).await;
         let id = shop.is_held(kind, name).await;
-        assert_eq!(mark(&shop.get(kind, name).await, "authors"), Some("author R&D%20<bots>,%20dev"));
+        assert_eq!(mark(&shop.get(kind, name).await, "authors"), Some("author R&D%20<bots>,%20dev".to_owned()));
         assert!(annotate(&shop, &author, kind, name, "approve", &id).success);
         let said = |object: &serde_json::Value| {
             let attention = object["attention"].as_array().into_iter().flatten();
