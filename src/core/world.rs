@@ -501,7 +501,7 @@ pub struct Memory {
     /// Of the hold at hand: its template is the one that was there before it.
     pub hold_of_nothing: bool,
     /// When a held template was changed again in nothing but annotations, within the last hour, and in which.
-    pub volatile: Vec<(Timestamp, Vec<Box<str>>)>,
+    pub volatile: Vec<Restamp>,
     /// Its policy only observes, and its template changed: without that it would have been held.
     pub would_hold: bool,
     /// The gate that keeps a change waiting, and since when.
@@ -531,6 +531,17 @@ pub struct Lack {
     pub looked: Option<Timestamp>,
     /// Why it cannot create them, as its events have it.
     pub why: Option<Box<str>>,
+}
+
+/// A change of nothing but a held template's annotations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restamp {
+    /// When.
+    pub at: Timestamp,
+    /// Which annotations.
+    pub keys: Vec<Box<str>>,
+    /// The user of the write, and the field manager if it is known.
+    pub writer: String,
 }
 
 /// A pod template that was seen.

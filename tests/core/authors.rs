@@ -146,6 +146,21 @@ fn who_approved_a_change_of_config_is_named_while_it_rolls() {
 }
 
 #[test]
+fn who_stamps_a_held_template_again_and_again_is_named() {
+    let mut world = setup(json!({"gates": {"approval": "Required"}}), WorkloadKind::Deployment);
+    image(&mut world, "dev", "v2");
+    world.act();
+    for number in 0..4 {
+        change(&mut world, "the vault operator", |web| {
+            web["spec"]["template"]["metadata"]["annotations"] = json!({"restarted-at": number.to_string()});
+        });
+        world.later(5).act();
+    }
+    let message = &world.attention().unwrap().message;
+    assert!(message.contains("annotations[restarted-at], last by \"the vault operator\" (field manager kubectl), and"), "{message}");
+}
+
+#[test]
 fn to_observe_is_not_to_release() {
     for kind in KINDS {
         for recorded in ["Release", "Keep"] {

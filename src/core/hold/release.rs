@@ -28,7 +28,7 @@ use crate::{
             progress::Progress,
         },
         whole_second,
-        world::{Namespace, Pod, ReplicaSet, Workload},
+        world::{Namespace, Pod, ReplicaSet, Restamp, Workload},
     },
 };
 
@@ -297,7 +297,9 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
         Some(id) if *id != hold.id => {
             found.memory.hold_of_nothing &= same;
             if let Some(keys) = before.and_then(|before| volatile::changed_annotations(before, template)) {
-                found.memory.volatile.push((input.now, keys));
+                let manager = input.workload.last_writer.as_ref().map(|writer| in_words(&writer.manager));
+                let manager = manager.map_or_else(String::new, |manager| format!(" (field manager {manager})"));
+                found.memory.volatile.push(Restamp { at: input.now, keys, writer: format!("{}{manager}", in_words(&hold.by)) });
             }
         }
         Some(_) => {}

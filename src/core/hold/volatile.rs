@@ -8,7 +8,7 @@ use crate::{
     api::Remark,
     core::{
         later,
-        world::{SeenTemplate, Template, TemplateDigest},
+        world::{Restamp, SeenTemplate, Template, TemplateDigest},
     },
 };
 
@@ -31,19 +31,20 @@ pub fn changed_annotations(before: &SeenTemplate, now: &Template) -> Option<Vec<
 }
 
 /// Forgets what is too long ago.
-pub fn recent(seen: &mut Vec<(Timestamp, Vec<Box<str>>)>, now: Timestamp) {
-    seen.retain(|(time, _)| later(*time, WINDOW) > now);
+pub fn recent(seen: &mut Vec<Restamp>, now: Timestamp) {
+    seen.retain(|one| later(one.at, WINDOW) > now);
 }
 
 /// What to say of a template that is changed so often.
-pub fn message(seen: &[(Timestamp, Vec<Box<str>>)]) -> Option<String> {
-    let (_, keys) = seen.last()?;
+pub fn message(seen: &[Restamp]) -> Option<String> {
+    let Restamp { keys, writer, .. } = seen.last()?;
     let keys = keys.iter().map(|key| format!("spec.template.metadata.annotations[{key}]")).collect::<Vec<_>>().join(", ");
     Some(match seen.len() {
         0..TIMES => format!("changed again only in {keys}"),
         times => format!(
-            "{}: changed {times} times within an hour only in {keys}, and each time voids approvals. A chart with {{{{ now }}}} or \
-             a random value in an annotation does this: make it a checksum of what matters, or remove it",
+            "{}: changed {times} times within an hour only in {keys}, last by {writer}, and each time voids approvals. If that is a \
+             controller, stop it from writing to the pod template. If it applies a chart with {{{{ now }}}} or a random value in the \
+             annotation, make it a checksum of what matters, or remove it",
             Remark::VolatileTemplate
         ),
     })
