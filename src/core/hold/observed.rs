@@ -42,7 +42,7 @@ fn would_wait_for(input: &Input) -> Option<&'static str> {
         workload: &input.workload.id,
         causes: &[ChangeCause::Template],
         id: "",
-        by: None,
+        authors: None,
         recorded: true,
         approved_by: None,
         since: input.now,
