@@ -312,8 +312,15 @@ mod tests {
         // While its change is held, all are old.
         story.pods = vec![pod("a", "1", false), pod("b", "1", false)];
         assert_eq!(plain(&story).matches("of an older revision").count(), 2);
-        story.change =
-            Some(Waiting { id: "7".to_owned(), by: Some("ann".to_owned()), since: None, approved_by: None, notes: Vec::new(), held: true });
+        story.change = Some(Waiting {
+            id: "7".to_owned(),
+            by: Some("ann".to_owned()),
+            authors: Vec::new(),
+            since: None,
+            approved_by: None,
+            notes: Vec::new(),
+            held: true,
+        });
         assert_eq!(plain(&story).matches("of an older revision").count(), 0);
     }
 
