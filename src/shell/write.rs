@@ -37,7 +37,7 @@ pub async fn patch(client: &Client, objects: &Api<DynamicObject>, name: &str, bo
     let answer: PartialObjectMeta<DynamicObject> = serde_json::from_slice(&bytes).map_err(Error::SerdeError)?;
     let warnings = head.headers.get_all("warning").iter().filter_map(|warning| warning.to_str().ok());
     let metadata: &ObjectMeta = &answer.metadata;
-    Ok(Written { version: crate::workload::resource_version(metadata), added: warnings.flat_map(|text| added(text)).collect() })
+    Ok(Written { version: crate::workload::resource_version(metadata), added: warnings.flat_map(added).collect() })
 }
 
 /// The fields that a warning names: `299 - "…"`.

@@ -382,7 +382,7 @@ async fn the_plugin_reads_yaml_as_kubectl_does() {
         }
     }
     let found = read(&fields).unwrap();
-    let differ = expected.as_object().unwrap().iter().filter(|(name, value)| found[*name].to_string() != value.to_string());
+    let differ = expected.as_object().unwrap().iter().filter(|(name, value)| found[*name] != **value);
     let differ: Vec<_> = differ.map(|(name, value)| format!("{name}: {} for {value}", found[name])).collect();
     assert!(cases.len() > 50 && differ.is_empty(), "{differ:#?}");
     std::fs::remove_file(&file).unwrap();

@@ -19,10 +19,13 @@ use kube::{
 use lockkeeper::{
     api::{ConfigKind, UpgradePolicy, WorkloadKind},
     core::world::{Workload, WorkloadId},
-    shell::views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
+    shell::{
+        clock,
+        views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
+    },
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use crate::cluster::{Cluster, Failure, Objects, Seen, failure};
 
@@ -195,7 +198,7 @@ impl<'a> Watching<'a> {
         };
         let mut pause = FIRST_PAUSE;
         loop {
-            let begun = Instant::now();
+            let begun = clock::moment();
             let error = kept.until_broken(watcher(api.clone(), config.clone()), &self.news).await;
             if begun.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;

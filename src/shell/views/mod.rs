@@ -351,12 +351,12 @@ impl PodSpecBody {
     fn ports(&self) -> Vec<DeclaredPort> {
         // A sidecar is an init container that stays.
         let containers = self.containers.iter().chain(&self.init_containers).enumerate();
-        let ports = containers.flat_map(|(number, container)| container.ports.iter().map(move |port| (number, &container.name, port)));
+        let ports = containers.flat_map(|(number, container)| container.ports.iter().map(move |port| (number, &*container.name, port)));
         let tcp = ports.filter(|(.., port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-        let declared = |(number, container, port): (usize, &Box<str>, &PortBody)| DeclaredPort {
+        let declared = |(number, container, port): (usize, &str, &PortBody)| DeclaredPort {
             number: port.container_port,
             name: port.name.clone(),
-            container: container.clone(),
+            container: container.into(),
             of_first: number == 0,
         };
         tcp.map(declared).collect()

@@ -212,10 +212,9 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     let namespace = kind == "Namespace";
     // What another policy or webhook may add, if it says nothing of rights, tenants, or whose data it is.
     let plain = |key: &str, old: &Marks, new: &Marks| {
-        new.contains_key(key)
-            && !(namespace && old.contains_key(key))
-            && !WEIGHTY.iter().any(|weighty| key.starts_with(weighty))
-            && !key.contains(".hnc.x-k8s.io/")
+        let weighty = key.contains(".hnc.x-k8s.io/") || WEIGHTY.iter().any(|weighty| key.starts_with(weighty));
+        let changed = namespace && old.contains_key(key);
+        new.contains_key(key) && !changed && !weighty
     };
     let mut metadata = changed(&oa, &na);
     metadata.retain(|annotation| {
