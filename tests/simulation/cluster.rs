@@ -382,6 +382,9 @@ impl Cluster {
         self.kept.unblocked += usize::from(patch.purpose == Purpose::Unblock);
         let after = self.server.get(kind, name).unwrap();
         let judgement = self.operator.judged.remove(&patch.uid).unwrap_or_default();
+        // Nor can it heed a policy that changes while its request is on the way.
+        let newer = self.server.log().iter().rev().take_while(|event| event.version > judgement.policies_seen);
+        let unseen = unseen || newer.into_iter().any(|event| event.kind == "UpgradePolicy");
         if let Some(wrong) = judgement.wrong {
             return Err(format!("P8: {kind}/{name}: {wrong} ({:?})", patch.purpose));
         }

@@ -26,6 +26,8 @@ use crate::{
 pub struct Judgement {
     /// What is wrong with it.
     pub wrong: Option<String>,
+    /// How far the watch of policies was.
+    pub policies_seen: u64,
     /// The pods that it ends and that must not have work then.
     pub drained: BTreeSet<String>,
 }
@@ -76,7 +78,7 @@ pub fn governing(shown: &Shown, object: &Value) -> Option<UpgradePolicySpec> {
 /// Looks at a request that the operator has just decided on.
 pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str>, now: Timestamp) -> Judgement {
     let (kind, name) = (patch.workload.kind.to_string(), &patch.workload.name);
-    let mut judgement = Judgement::default();
+    let mut judgement = Judgement { policies_seen: operator.cursor("UpgradePolicy"), ..Judgement::default() };
     let Some(object) = operator.shown.iter().find(|((of, one), _)| *of == kind && one == name).map(|(_, object)| object) else {
         return judgement;
     };
