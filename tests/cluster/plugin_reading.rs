@@ -163,7 +163,7 @@ async fn the_plugin_tells_what_a_policy_that_observes_would_do() {
         .await;
     assert_eq!(plugin(&["wait", "web", "--timeout", "60s"]).code, Some(0));
     // Config changes, and its pods keep the old one.
-    shop.config_map("app", &[("key", "new")]).await;
+    shop.write("app", "key", "new").await;
     eventually("it would roll", || async { plugin(&["status"]).out }, |out| out.contains("WouldRoll")).await;
     let ran = plugin(&["wait", "--all", "--timeout", "60s"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");

@@ -198,7 +198,7 @@ async fn p12_data_is_read_again_after_a_deployment_that_owns_its_claim_and_after
     // The claim is deleted while pods use it: the last warning, and nothing of ours ends them.
     shop.kubectl(&["delete", "pvc", "web-data", "--wait=false"]);
     let message = shop.volumes_safe("ClaimTerminatingInUse").await;
-    assert!(message.contains("web-data") && message.contains("cannot be taken back"), "{message}");
+    assert!(message.contains("web-data") && message.contains("cannot be undone"), "{message}");
     assert!(shop.event("web-data", "ClaimTerminatingInUse").await.contains("save the data"));
     shop.kubectl(&["delete", "deployment", "web"]);
     shop.claim_is_gone("web-data").await;
@@ -237,10 +237,10 @@ async fn p12_a_stateful_set_that_deletes_its_claims_loses_nothing_under_retain()
     shop.reads_line("db-0", "first").await;
     shop.reads_line("db-1", "second").await;
     assert_eq!([shop.volume_of("data-db-0").await, shop.volume_of("data-db-1").await], volumes);
-    // Without a word on protection, its own has consented.
+    // Where the policy does not name a protection, its own retention policy has consented to both deletions.
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": null}}})).await;
     let mut manifest = shop.stateful_manifest("cache", 1);
-    manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete"});
+    manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
     shop.apply(&manifest);
     shop.done("StatefulSet", "cache").await;
     shop.operator_has_acted().await;
@@ -273,7 +273,7 @@ async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
     shop.policy(json!({"volumes": {}})).await;
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     assert_ne!(shop.volume_of("web-data").await, volume);
-    let told = |message: &String| message.contains("of an earlier namespace") && message.contains("volumes are kept: 1");
+    let told = |message: &String| message.contains("volumes of an earlier namespace") && message.contains("are kept: 1");
     eventually("it is said", || async { shop.volumes_safe("NoDanger").await }, told).await;
     shop.delete_namespace().await;
     shop.open_again();
