@@ -112,8 +112,10 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
         _ => {}
     }
     let all_available = state.updated >= state.wanted && state.available >= state.wanted;
-    // A StatefulSet whose template was put back counts as complete while pods of the withdrawn revision are still there (kubernetes#67250).
-    let left_behind = workload.id.kind == WorkloadKind::StatefulSet && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
+    // A StatefulSet whose template was reverted counts as complete while pods of the withdrawn revision are still there (kubernetes#67250).
+    // A Deployment counts what the status of an old ReplicaSet counts, which may not have seen its newest pod yet.
+    let counts_pods = workload.id.kind != WorkloadKind::DaemonSet;
+    let left_behind = counts_pods && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
     let none_old = state.current <= state.updated && leaving.is_none() && !left_behind && !awaits_replica_set(workload, current);
     if none_old && (state.complete || all_available || was_done(workload, current)) {
         return Progress::Done;
