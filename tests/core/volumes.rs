@@ -286,22 +286,39 @@ fn what_recreate_cannot_mend_is_reported_with_what_to_do() {
     assert!(world.volumes_safe().2.contains("Deployment/web and StatefulSet/other use claim data"));
 }
 
+/// A Deployment with one replica whose new pod waits on node-2 for the volume that the old pod holds.
+fn stuck() -> World {
+    let mut world = World::new();
+    world.claim("data", "ReadWriteOnce");
+    world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
+    let old = world.pods("web")[0].clone();
+    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world.later(1);
+    world.start_pod("web");
+    let new: Uid = format!("pod-{}", world.pods("web")[0].name).into();
+    let pod = world.namespace.pods.get_mut(&new).unwrap();
+    (pod.claims.node, pod.reach.running, pod.ready) = (Some("node-2".into()), false, false);
+    world.namespace.pods.insert("pod-old".into(), old);
+    world.observe("web");
+    world.answers.insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
+    world
+}
+
+#[test]
+fn p13_a_policy_that_observes_says_what_frees_a_stuck_rollout_and_writes_nothing() {
+    let mut world = stuck();
+    world.policy("shop", json!({"mode": "Observe", "volumes": {}}));
+    world.act();
+    let entry = world.attention().unwrap();
+    assert_eq!(entry.reason, Reason::StuckOnVolume, "{entry:?}");
+    assert!(entry.message.contains("spec.mode is Observe, so declare strategy.type: Recreate"), "{entry:?}");
+    assert!(!world.marked_exclusive("web"));
+}
+
 #[test]
 fn p13_a_rollout_that_is_stuck_already_says_so_and_is_freed_when_its_pods_agree() {
     for gates in [Value::Null, json!({"app": {}})] {
-        let mut world = World::new();
-        world.claim("data", "ReadWriteOnce");
-        world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
-        let old = world.pods("web")[0].clone();
-        world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
-        world.later(1);
-        world.start_pod("web");
-        let new: Uid = format!("pod-{}", world.pods("web")[0].name).into();
-        let pod = world.namespace.pods.get_mut(&new).unwrap();
-        (pod.claims.node, pod.reach.running, pod.ready) = (Some("node-2".into()), false, false);
-        world.namespace.pods.insert("pod-old".into(), old);
-        world.observe("web");
-        world.answers.insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
+        let mut world = stuck();
         world.policy("shop", json!({"volumes": {}, "gates": gates}));
         world.act();
         let entry = world.attention().unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{OfWorkload, exclusive::Stuck};
 use crate::{
-    api::{ChangeCause, Phase, Reason, marks},
+    api::{ChangeCause, Mode, Phase, Reason, marks},
     core::{
         assess::{Assessment, Input},
         decision::{Event, Purpose},
@@ -51,7 +51,8 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
         found.stand(found.phase, Reason::StuckOnVolume, format!("{}. {}", stuck.why, cure(input, stuck)));
     }
     let stands = input.workload.marks.contains_key(marks::VOLUME_ACCESS) && input.workload.labels.contains_key(marks::GOVERNED);
-    let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && !input.frozen) else { return };
+    let acts = !input.frozen && input.spec.mode != Mode::Observe;
+    let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && acts) else { return };
     // One that is under way and not stuck may well be done without that.
     let helps = exclusive.stuck.as_ref().is_some_and(|stuck| stuck.stranger.is_none());
     if !helps || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
@@ -97,6 +98,7 @@ fn cure(input: &Input, stuck: &Stuck) -> String {
         (Some(pod), _) => {
             format!("The rollout continues when pod {pod}, which belongs to somebody else, is gone: kubectl delete pod {pod}")
         }
+        (None, Some(_)) if input.spec.mode == Mode::Observe => "spec.mode is Observe, so declare strategy.type: Recreate".to_owned(),
         (None, Some(_)) => "Its old pods end first, so that the rollout can continue".to_owned(),
         (None, None) => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe".to_owned(),
     }
