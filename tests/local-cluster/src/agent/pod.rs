@@ -476,8 +476,12 @@ impl Life {
     async fn wind_down(&mut self) -> bool {
         self.ending = true;
         let begun = Instant::now();
+        // What is deleted by force is killed, before it can do anything about it.
+        let by_force = self.grace().is_none();
         for run in &mut self.runs {
-            run.signal();
+            if !by_force {
+                run.signal();
+            }
             if run.restart.take().is_some() || run.process.is_none() {
                 run.due = None;
             }
