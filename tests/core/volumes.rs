@@ -6,7 +6,6 @@ use lockkeeper::{
         decision::{Event, StorageObject, StoragePatch},
         storage::CronJob,
         volumes::State,
-        world::Uid,
     },
     shell::{
         streams::{self, View},
@@ -18,7 +17,7 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::{volumes_traps::waiting, world::World};
 
 pub(crate) const GI: u64 = 1 << 30;
 
@@ -291,15 +290,8 @@ fn stuck() -> World {
     let mut world = World::new();
     world.claim("data", "ReadWriteOnce");
     world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
-    let old = world.pods("web")[0].clone();
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
-    world.later(1);
-    world.start_pod("web");
-    let new: Uid = format!("pod-{}", world.pods("web")[0].name).into();
-    let pod = world.namespace.pods.get_mut(&new).unwrap();
-    (pod.claims.node, pod.reach.running, pod.ready) = (Some("node-2".into()), false, false);
-    world.namespace.pods.insert("pod-old".into(), old);
-    world.observe("web");
+    let new = waiting(&mut world);
+    world.namespace.pods.get_mut(&new).unwrap().claims.node = Some("node-2".into());
     world.answers.insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
     world
 }

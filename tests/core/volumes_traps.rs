@@ -237,7 +237,7 @@ fn the_strongest_protection_counts_when_two_policies_see_to_a_claim() {
 }
 
 /// A rollout of `web` whose new pod waits; returns the new pod's uid.
-fn waiting(world: &mut World) -> Uid {
+pub(crate) fn waiting(world: &mut World) -> Uid {
     let old = world.pods("web")[0].clone();
     world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
     world.later(1);
