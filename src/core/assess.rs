@@ -254,7 +254,7 @@ impl Assessment {
         if !matches!(self.reason, Reason::PatchRefused | Reason::PatchFailing) {
             let message = format!("{} changed; its pods are being renewed", self.changed.join(", "));
             self.stand(Phase::Rolling, Reason::ConfigRollout, message);
-            self.hold = None;
+            (self.hold, self.memory.shown) = (None, None);
             self.memory.last = Some((self.phase, self.reason));
         }
     }
@@ -320,6 +320,7 @@ pub fn assess(input: &Input) -> Assessment {
     }
     found.memory.last = Some((found.phase, found.reason));
     found.memory.said.clone_from(&found.message);
+    found.memory.shown.clone_from(&found.hold);
     found
 }
 

@@ -16,7 +16,7 @@ use super::{
     rest::Rest,
     storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
 };
-use crate::api::{ConfigKind, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
+use crate::api::{ConfigKind, HoldStatus, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
 /// The uid of an object.
 pub type Uid = Arc<str>;
@@ -490,6 +490,8 @@ pub struct Memory {
     pub last: Option<(Phase, Reason)>,
     /// What was said of that.
     pub said: String,
+    /// The change that was shown as waiting.
+    pub shown: Option<HoldStatus>,
     /// Since when it carries marks although no policy selects it.
     pub stray_since: Option<Timestamp>,
     /// Its template when it was last seen.

@@ -146,6 +146,23 @@ fn who_approved_a_change_of_config_is_named_while_it_rolls() {
 }
 
 #[test]
+fn a_change_of_config_that_waits_keeps_its_id_in_the_status_until_our_own_write_is_observed() {
+    let mut world = World::new().with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
+    world.config_map("app", &[("key", "old")]);
+    world.deployment("web", crate::world::env_key("app", "key"));
+    world.act();
+    world.later(60).config_map("app", &[("key", "new")]);
+    world.act();
+    world.later(5).act();
+    let before = world.attention().unwrap().clone();
+    assert_eq!(before.hold.as_ref().map(|hold| hold.id.clone()), mark(&world, "web", "pending-config"));
+    // The API server raises a Deployment's generation for annotations too; its controller has not seen that yet.
+    world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("mine"));
+    world.act();
+    assert_eq!(world.attention(), Some(&before));
+}
+
+#[test]
 fn who_stamps_a_held_template_again_and_again_is_named() {
     let mut world = setup(json!({"gates": {"approval": "Required"}}), WorkloadKind::Deployment);
     image(&mut world, "dev", "v2");

@@ -282,6 +282,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
             // Nothing is known of the gates that was not known before.
             found.go_on_talking();
             found.closed = input.memory.gate.map(|(reason, _)| reason);
+            found.hold.clone_from(&input.memory.shown);
             return;
         }
         Progress::UnderWay(_) | Progress::Failed(_) if covered(input, desired) => {
