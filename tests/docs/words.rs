@@ -59,6 +59,48 @@ fn the_pages_use_plain_words() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// A sentence has at most so many words. What stands in backquotes is one.
+const LONGEST: usize = 30;
+
+/// The parts of a page that no sentence goes beyond: paragraphs, items of lists, cells of tables. Each with the line where it begins.
+fn passages(page: &Page) -> Vec<(usize, String)> {
+    let mut passages = vec![(1, String::new())];
+    for (number, (line, fenced)) in page.lines().enumerate() {
+        let line = line.trim();
+        let item = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let begins = ["- ", "* ", ". ", "#", "|", "<"].iter().any(|start| item.starts_with(start));
+        if begins || fenced || line.is_empty() {
+            passages.push((number + 1, String::new()));
+        }
+        match passages.last_mut() {
+            Some((_, passage)) if !fenced && !line.starts_with('#') => *passage += &format!("{line} "),
+            _ => {}
+        }
+    }
+    let parts = |(number, passage): (usize, String)| {
+        let code = passage.split('`').enumerate().map(|(part, text)| if part % 2 == 0 { text } else { "code" });
+        let text = code.collect::<String>().replace("<br>", "|");
+        text.split('|').map(|cell| (number, cell.to_owned())).collect::<Vec<_>>()
+    };
+    passages.into_iter().flat_map(parts).collect()
+}
+
+#[test]
+fn no_sentence_of_the_pages_is_too_long() {
+    let mut found = Vec::new();
+    for page in pages() {
+        for (number, passage) in passages(&page) {
+            for sentence in passage.replace("? ", ". ").replace(".** ", ". ").replace(".* ", ". ").split(". ") {
+                let words = sentence.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
+                if words > LONGEST {
+                    found.push(format!("{}:{number}: {words} words: {sentence}", page.path));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn the_readme_is_short() {
     let words = page("README.md").text.split_whitespace().count();
