@@ -46,7 +46,7 @@ until_is() {
   fail "'$*' should have become '$want'; last seen: '$seen'"
 }
 
-# Looks for some seconds, twice the quiet time of the policy, and fails if a pod started or ended meanwhile.
+# Looks for some seconds, twice the quiet time of the policy, and fails if a pod started or ended in that time.
 no_pod_changes() {
   local before=$1 deadline=$((SECONDS + 5)) now
   while [ $SECONDS -lt $deadline ]; do
@@ -215,9 +215,9 @@ until_is AppGateClosed reason_of_docs
 show kubectl get upgradepolicies -n docs -o wide
 show kubectl lockkeeper why deployment/docs -n docs
 [ "$(pods_of_docs)" = "$before" ] || fail "a pod was ended although it said no"
-tell "Meanwhile its pods take no new work, so that they come to an end with what they have (503 is the app's own answer):"
+tell "Until then its pods take no new work, so that they come to an end with what they have (503 is the app's own answer):"
 show curl -s -X POST "http://$pod_of_docs:8080/start?seconds=1"
-tell "The work ends, the pod says yes, the upgrade goes through:"
+tell "The work ends, the pod says yes, the upgrade is released:"
 show kubectl lockkeeper wait deployment/docs -n docs --timeout 60s
 until_is "lockkeeper.dev/sample-app:v2 lockkeeper.dev/sample-app:v2" images_of_docs
 show kubectl events -n docs --for deployment/docs

@@ -41,7 +41,7 @@ async fn withdraw(State(shared): State<Shared>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-// The app's own work. Whoever begins some asks first, under the same lock.
+// The app's own work. Code that begins some asks first, under the same lock.
 async fn begin(State(shared): State<Shared>, Query(query): Query<HashMap<String, u64>>) -> StatusCode {
     let seconds = query.get("seconds").copied().unwrap_or(1);
     let takes_work = locked(&shared, |work| {

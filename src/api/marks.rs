@@ -48,10 +48,10 @@ pub const BYPASS: &str = "lockkeeper.dev/bypass";
 pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
 
 /// On a StatefulSet, by the operator: the partition that admission sets while pods go one by one. One that stood before it governed is
-/// nobody's word.
+/// not trusted.
 pub const PARTITION: &str = "lockkeeper.dev/partition";
-/// On a Deployment, by the operator, `exclusive`: admission makes its strategy `Recreate`. One that stood before it governed is nobody's
-/// word.
+/// On a Deployment, by the operator, `exclusive`: admission makes its strategy `Recreate`. One that stood before it governed is
+/// not trusted.
 pub const VOLUME_ACCESS: &str = "lockkeeper.dev/volume-access";
 /// On such a Deployment, by admission: `<maxSurge>|<maxUnavailable>` of the strategy that its manifest last asked for.
 pub const DECLARED_STRATEGY: &str = "lockkeeper.dev/declared-strategy";
@@ -80,7 +80,7 @@ pub const UNPROTECT: &str = "lockkeeper.dev/unprotect";
 /// On a namespace, by a user with the verb `unprotect`: the uid of the namespace of the same name that was there before, whose volumes may
 /// be found again. On a volume, by those who may write volumes: the uid of the namespace whose next claim of its name gets it.
 pub const READOPT: &str = "lockkeeper.dev/readopt";
-/// On a volume, by the plugin while it makes a claim anew for it: that claim as JSON, so that it is not lost half-way.
+/// On a volume, by the plugin while it creates a claim again for it: that claim as JSON, so that it is not lost half-way.
 pub const READOPT_CLAIM: &str = "lockkeeper.dev/readopt-claim";
 
 /// On a retained claim, by the operator: the uids of the Deployments that owned it, ` ` between them. Who puts one back is not fought.

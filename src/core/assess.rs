@@ -379,7 +379,7 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     }
 }
 
-/// What was said about a change that waits no more is void, and pods that are no longer to be ended may work.
+/// What was said about a change that no longer waits is void, and pods that are no longer to be ended may work.
 fn tidy_conversation(input: &Input, found: &mut Assessment) {
     if let Some(gate) = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref())
         && !input.workload.deleting

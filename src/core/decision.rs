@@ -89,7 +89,7 @@ pub struct Patch {
     pub uid: Uid,
     /// The version that was decided on.
     pub resource_version: u64,
-    /// The generation that was decided on: a newer template must be judged anew.
+    /// The generation that was decided on: a newer template must be judged again.
     pub generation: i64,
     /// Annotations to set, or to remove.
     pub annotations: Vec<(&'static str, Option<String>)>,

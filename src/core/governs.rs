@@ -18,9 +18,9 @@ use crate::api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, 
 pub enum Standing<'a> {
     /// Governed by a policy that enforces, or observed by one that observes.
     Governed(&'a Policy, &'a UpgradePolicySpec),
-    /// Governed so far by a policy whose spec cannot be acted on any more: as if it froze, until somebody mends it.
+    /// Governed so far by a policy whose spec cannot be acted on any more: as if it froze, until somebody fixes it.
     Frozen(&'a Policy),
-    /// Selected, but left out; or the policy that governed it is there and selects it no more.
+    /// Selected, but left out; or the policy that governed it is there and no longer selects it.
     LeftOut,
     /// No policy selects it, and the one that governed it, if one did, is gone.
     Unselected,
@@ -51,7 +51,7 @@ pub struct GovernanceMark {
     pub policy: String,
     /// Its uid.
     pub uid: String,
-    /// What becomes of a held change when it governs the workload no more.
+    /// What becomes of a held change when it no longer governs the workload.
     #[serde(default)]
     pub when_ungoverned: WhenUngoverned,
     /// A digest of what it selects.

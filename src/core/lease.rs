@@ -56,7 +56,7 @@ impl Default for Timing {
 /// What a Lease says. What it lacks is empty; one without a spec is one that nobody holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
-    /// `metadata.resourceVersion`; another one with each write, whoever made it and of whatever.
+    /// `metadata.resourceVersion`; another one with each write, no matter who made it and of what.
     pub version: String,
     /// `holderIdentity`.
     pub holder: String,
@@ -193,7 +193,7 @@ impl Participant {
     /// record's times only.
     pub fn step(&mut self, now: Duration, wall: Timestamp) -> Step {
         if self.asked.is_some() {
-            // Whoever asked has given up without saying so.
+            // The one that asked has given up without saying so.
             self.answered(Answer::Unanswered, now);
             if self.stopping {
                 self.next = now;
@@ -258,7 +258,7 @@ impl Participant {
         if let Some((asked, sent)) = &self.unanswered
             && asked.version != record.version
         {
-            // Done after all, or never: its version is gone. A record as old as a term proves nothing, it may have been put back.
+            // Done after all, or never: its version is gone. A record as old as a term proves nothing, it may have been restored.
             let done = Record { version: record.version.clone(), written_by_holder: record.written_by_holder, ..asked.clone() };
             ours = done == record && record.holder == self.identity.process && now < *sent + self.timing.deadline;
             self.unanswered = None;
@@ -289,7 +289,7 @@ impl Participant {
         Step::Rest(if self.may_act(now) { self.next.min(self.acts_until) } else { self.next })
     }
 
-    /// A new Lease is nobody's: if there was one, its holder may still act. It is taken like any other, once it was seen for long enough.
+    /// A new Lease belongs to no replica: if there was one, its holder may still act. It is taken like any other, once it was seen for long enough.
     fn vacant(&self) -> Record {
         Record { seconds: Some(self.seconds()), ..Record::default() }
     }

@@ -16,7 +16,7 @@ use crate::api::{ConfigKind, ConfigSpec, Phase, Reason, UpgradePolicySpec};
 /// What has happened in a namespace since it was last decided on.
 #[derive(Debug, Clone, Default)]
 pub struct News {
-    /// Something that may concern every workload: a policy, a claim, a list that was read anew.
+    /// Something that may concern every workload: a policy, a claim, a list that was read again.
     whole: bool,
     /// A time has come, or there is something to write besides workloads.
     due: bool,

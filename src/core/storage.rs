@@ -269,7 +269,7 @@ pub struct ClaimsOfTemplate {
     pub go_with_set: bool,
     /// Of a StatefulSet: its own retention policy deletes the claim of a pod that is scaled away (`whenScaled: Delete`).
     pub go_with_pod: bool,
-    /// Of a Deployment: its strategy is Recreate, whoever made it so.
+    /// Of a Deployment: its strategy is Recreate, no matter who made it so.
     pub recreates: bool,
     /// Of the claims that it names, and of its volumeClaimTemplates, those that no container may write to.
     pub read_only: Arc<[String]>,

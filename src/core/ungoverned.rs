@@ -78,7 +78,7 @@ impl Ungoverned<'_> {
         let mark = GovernanceMark::on(workload);
         let keep = marking::holds_back(workload) && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
         let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
-        // With another CRD the policy went by nobody's decision.
+        // With another CRD nobody decided that the policy goes.
         let lost = stray && recorded.is_some() && definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
         if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now) {
             passage.take(workload, found);

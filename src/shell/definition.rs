@@ -21,7 +21,7 @@ const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Writes it, whoever wrote it before, and waits until it is served.
+/// Writes it, no matter who wrote it before, and waits until it is served.
 ///
 /// # Errors
 /// Says in a sentence what keeps it from being written or served.

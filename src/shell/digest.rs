@@ -29,7 +29,7 @@ pub fn set_key(key: Key) -> &'static Key {
 }
 
 /// Reads the digest key from its Secret, or makes it where there is none. It is never replaced: with another key every record would have
-/// to be adopted anew.
+/// to be adopted again.
 ///
 /// # Errors
 /// When the Secret can be neither read nor created, or holds no key.

@@ -6,7 +6,7 @@ use kube::core::Status;
 
 use crate::core::others::Restrained;
 
-/// No answer is waited for longer than this; kube's client itself would wait for ever.
+/// No answer is waited for longer than this; kube's client itself would wait indefinitely.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// At most so many characters of somebody else's message are passed on.
@@ -90,7 +90,7 @@ impl Error {
         matches!(self, Self::Kube(kube::Error::Api(status)) if matches!(Restrained::parse(&status.message), Some(Restrained::WithoutHold(_))))
     }
 
-    /// Whether the object exists already or was changed meanwhile.
+    /// Whether the object exists already or was changed in the meantime.
     pub fn is_conflict(&self) -> bool {
         self.class() == Class::Conflict
     }
@@ -137,7 +137,7 @@ fn retry_after(status: &Status) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
 }
 
-/// Waits for an answer, but not for ever.
+/// Waits for an answer, but not indefinitely.
 ///
 /// # Errors
 /// Those of the request, or [`Error::Timeout`].

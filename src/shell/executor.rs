@@ -149,7 +149,7 @@ impl Executor {
         let (term, number, decided) = (self.term.clone(), self.term.borrow().number, clock::moment());
         tokio::spawn(async move {
             let result = match lane.acquire().await {
-                // Whoever agreed may have begun something since, or said no to another replica.
+                // A pod that agreed may have begun something since, or said no to another replica.
                 Ok(_permit) if term.borrow().number != number => Err(Error::NotLeading),
                 Ok(_permit) if begins(&patch) && clock::moment().duration_since(decided) > CONSENT => Err(Error::Late),
                 Ok(_permit) => send(&client, &term, &namespace, &patch).await,
@@ -254,7 +254,7 @@ impl Executor {
             Err(error) => match error.class() {
                 // Whatever made it obsolete is on its way to us. It is no trouble to speak of, unless one stands already.
                 Class::Conflict => {
-                    // As long as the watch shows nothing newer, there is nothing to decide anew.
+                    // As long as the watch shows nothing newer, there is nothing to decide again.
                     let pause = CONFLICT_PAUSE.saturating_mul(1 << slot.conflicts.min(9));
                     slot.conflicts = slot.conflicts.saturating_add(1);
                     slot.awaited = Some((decided_on + 1, later(now, jittered(pause))));

@@ -19,10 +19,10 @@ use crate::{
     core::lease::{Answer, Identity, Participant, Record, Step, Timing},
 };
 
-/// Whether we lead, and until when. It lapses by itself: whoever acts compares with the time just before each request.
+/// Whether we lead, and until when. It lapses by itself: code that acts compares with the time just before each request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Term {
-    /// The how-manieth time this process leads; 0 before the first. Another number means that somebody else may have led between.
+    /// How many times this process has become leader; 0 before the first. Another number means that somebody else may have led between.
     pub number: u64,
     /// The end of it, by the monotonic clock, unless it is renewed; nothing when it has ended.
     pub until: Option<Instant>,
@@ -225,7 +225,7 @@ fn record(lease: &Lease) -> Record {
     }
 }
 
-/// Whoever changes a field by an update becomes its only manager. All who run for the Lease write under one name, that of no other program.
+/// Changing a field by an update makes the writer its only manager. All replicas write the Lease under one name, which no other program uses.
 fn written_by_holder(lease: &Lease) -> bool {
     let managers = lease.metadata.managed_fields.iter().flatten().filter(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);

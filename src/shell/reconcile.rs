@@ -158,7 +158,7 @@ impl Reconciler {
         }
     }
 
-    /// Whether this replica leads, and has had the time to see what the one before it did last. Whoever begins to lead remembers nothing.
+    /// Whether this replica leads, and has had the time to see what the one before it did last. A new leader remembers nothing.
     fn may_decide(&mut self) -> bool {
         let term = *self.term.borrow_and_update();
         let now = clock::now();

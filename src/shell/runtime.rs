@@ -132,7 +132,7 @@ async fn reconcile(
     reconciler.events.finish(writer).await;
 }
 
-/// Whoever has not seen the cluster yet leaves the Lease to one that has.
+/// A replica that has not seen the cluster yet leaves the Lease to one that has.
 async fn lead_when_warm(leadership: Leadership, pending: Pending, told: watch::Sender<Term>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = pending.nothing() => {}

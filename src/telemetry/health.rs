@@ -18,7 +18,7 @@ use crate::shell::{clock, streams::Pending};
 /// A main loop that has not come round for so many seconds is not alive.
 const STALLED_SECONDS: u64 = 60;
 
-/// When the main loop last came round, by the monotonic clock: whoever sets the other one must neither have it killed nor hide that it hangs.
+/// When the main loop last came round, by the monotonic clock: a change of the other clock must neither have it killed nor hide that it hangs.
 #[derive(Clone)]
 pub struct Heartbeat {
     start: Instant,

@@ -89,9 +89,9 @@ async fn p6_p8_fewer_replicas_in_a_held_write_end_no_pod_before_the_release() {
 }
 
 #[tokio::test]
-async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_anew() {
+async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_again() {
     let _operator = operator();
-    let shop = Shop::asking("asked-anew", json!({"period": "6s", "successes": 4})).await;
+    let shop = Shop::asking("asked-again", json!({"period": "6s", "successes": 4})).await;
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.app(kind, name, 2).await;

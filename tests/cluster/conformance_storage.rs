@@ -111,7 +111,7 @@ impl Judges {
         object
     }
 
-    /// Brings the old object about: its marks come after it, each from whoever may write it.
+    /// Brings the old object about: its marks come after it, each from a user who may write it.
     async fn bring_about(&self, kind: &str, name: &str, old: &Value) -> Option<()> {
         let mut bare = self.placed(old, name);
         let marks = |object: &Value, ours: fn(&str) -> bool| -> Value {
@@ -215,7 +215,7 @@ impl Judges {
         self.wrong.push(format!("{what}:\n  real {shown}\n  twin {twin}"));
     }
 
-    /// The new object, with what the API server has filled in meanwhile.
+    /// The new object, with what the API server has filled in.
     fn written(&self, name: &str, old: Option<&Value>, new: &Value, stored: Option<&Value>) -> Value {
         let new = self.placed(new, name);
         let (Some(stored), Some(old)) = (stored, old) else { return new };

@@ -58,7 +58,7 @@ async fn holds_enforced_tells_of_every_gap_exclusively() {
 }
 
 #[tokio::test]
-async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back_exclusively() {
+async fn a_mark_that_somebody_removes_behind_admissions_back_is_restored_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("marks").await;
     for kind in HOLDABLE {
@@ -69,7 +69,7 @@ async fn a_mark_that_somebody_removes_behind_admissions_back_is_put_back_exclusi
     for plural in ["mutatingadmissionpolicybinding", "validatingadmissionpolicybinding"] {
         kubectl(&["delete", plural, "-l", "app.kubernetes.io/name=lockkeeper"]);
     }
-    shop.is_held_no_more("web-deployment").await;
+    shop.is_no_longer_held("web-deployment").await;
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
         shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/hold-changes-"]);

@@ -83,8 +83,12 @@ async fn a_config_change_alone_waits_under_an_id_of_its_own() {
 
         // Changed back, it waits for nothing; and what comes again is another change.
         shop.write(name, "key", "old").await;
-        eventually("it waits no more", || shop.get(kind, name), |object| pending(object).is_none() && mark(object, "hold-since").is_none())
-            .await;
+        eventually(
+            "it no longer waits",
+            || shop.get(kind, name),
+            |object| pending(object).is_none() && mark(object, "hold-since").is_none(),
+        )
+        .await;
         shop.write(name, "key", "newer").await;
         let third = pending(&waits().await).unwrap();
         assert!(third != second && third != first);

@@ -1,4 +1,4 @@
-//! A changed template is held before the first pod is touched, whoever changed it, and stays held until it is let through.
+//! A changed template is held before the first pod is touched, no matter who changed it, and stays held until it is released.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ async fn change(shop: &Shop, kind: &str, way: &str) -> String {
 }
 
 #[tokio::test]
-async fn p6_p10_whoever_changes_a_template_it_is_held_with_the_operator_down_and_comes_back_as_declared_exclusively() {
+async fn p6_p10_a_change_by_any_user_is_held_with_the_operator_down_and_comes_back_as_declared_exclusively() {
     let operator = operator_alone();
     let shop = Shop::gated("ways-to-change").await;
     for kind in HOLDABLE {
@@ -130,7 +130,7 @@ async fn p6_a_hold_stays_through_whatever_else_is_written() {
 }
 
 #[tokio::test]
-async fn p7_a_newer_change_is_judged_anew_and_old_approvals_are_void() {
+async fn p7_a_newer_change_is_judged_again_and_old_approvals_are_void() {
     let _operator = operator();
     let shop = Shop::gated("newer").await;
     // So that an approval of A is not acted on before B is written.
@@ -511,7 +511,7 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_excl
     assert!(message.contains("VolatileTemplate") && message.contains("annotations[rendered-at]"), "{message}");
 
     crate::support::kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-deployments"]);
-    shop.is_held_no_more("web").await;
+    shop.is_no_longer_held("web").await;
     let mut broken = shop.manifest("Deployment", "web", "v2");
     broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&broken);

@@ -1,4 +1,4 @@
-//! What befalls the cluster as a whole: docs/operations.md says what becomes of each, and this shows it. There is always a workload that is
+//! What happens to the cluster as a whole: docs/operations.md says what becomes of each, and this shows it. There is always a workload that is
 //! held, one whose config waits, and one that rolls by itself.
 
 use kube::api::{Patch, PatchParams};
@@ -25,7 +25,7 @@ async fn acting() -> (String, String) {
     eventually("a replica acts", acting, Option::is_some).await.unwrap()
 }
 
-/// The same once it writes no more: what was under way when a replica is frozen would be told of afterwards.
+/// The same once it no longer writes: what was under way when a replica is frozen would be told of afterwards.
 async fn written_at_rest(shop: &Shop, address: &str) -> Vec<String> {
     shop.operator_has_acted().await;
     let mut before = written(address);
@@ -122,7 +122,7 @@ impl Scene {
         }
     }
 
-    /// Everything that waits is approved, and goes through once.
+    /// Everything that waits is approved, and rolls out once.
     async fn ends_well(&self) {
         let shop = &self.shop;
         let id = mark(&shop.get("Deployment", PENDING).await, "pending-config").unwrap();
@@ -147,7 +147,7 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     let shop = &scene.shop;
     let (_, address) = acting().await;
 
-    // Away until whoever led acts no longer.
+    // Away until the old leader acts no longer.
     let Some(outage) = shared().outage(&["kube-apiserver", "kube-controller-manager"]).unwrap() else { return };
     eventually("it leads no longer", || async { leads(&address) }, |leads| *leads == Some(false)).await;
     drop(outage);
@@ -160,7 +160,7 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     }
     scene.stands().await;
 
-    // Writes take seconds each, then none goes through until it leads no longer; what is written meanwhile is written once.
+    // Writes take seconds each, then none succeeds until it leads no longer; what is written until then is written once.
     let etcd = shared().control_plane("etcd").unwrap();
     let (_, address) = acting().await;
     let writer = std::thread::spawn({
@@ -222,7 +222,7 @@ async fn p1_p6_the_operators_namespace_is_deleted_with_workloads_held_exclusivel
 }
 
 #[tokio::test]
-async fn p1_p4_a_leader_that_was_frozen_acts_no_more_and_a_drained_node_takes_nothing_along_exclusively() {
+async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_nothing_along_exclusively() {
     let alone = operator_alone();
     let scene = Scene::set("frozen").await;
     let shop = &scene.shop;
@@ -244,11 +244,11 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_more_and_a_drained_node_takes_no
     shop.all_read(FREE, "KEY", "new").await;
     drop(frozen);
     // It looks first, and finds that another leads.
-    eventually("it acts no more", || async { leads(&address) }, |leads| *leads == Some(false)).await;
+    eventually("it no longer acts", || async { leads(&address) }, |leads| *leads == Some(false)).await;
     shop.write(FREE, "key", "newer").await;
     shop.rolled(FREE, 2).await;
     shop.operator_has_acted().await;
-    assert_eq!(written(&address), before, "whoever was frozen wrote something");
+    assert_eq!(written(&address), before, "the frozen replica wrote something");
     scene.stands().await;
 
     // The node on which both run is drained: they come back on the other one.

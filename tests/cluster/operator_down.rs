@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Shop, env, eventually, http_get, kubectl, leader, mark, operator_address, operator_alone};
 
 #[tokio::test]
-async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_once_exclusively() {
+async fn p1_and_p4_restarts_roll_nothing_and_what_changed_while_it_was_down_is_rolled_once_exclusively() {
     let alone = operator_alone();
     let shop = Shop::governed("down").await;
     let names: Vec<_> = (0..10).map(|number| format!("web-{number}")).collect();
@@ -49,14 +49,14 @@ async fn p1_and_p4_restarts_roll_nothing_and_what_changed_meanwhile_is_rolled_on
     assert_eq!(shop.rollouts("unchanged").await, 0);
     shop.up_to_date().await;
 
-    // Without its digest key it adopts anew.
+    // Without its digest key it adopts again.
     alone.stop();
     kubectl(&["delete", "secret", "lockkeeper-digest-key", "-n", "lockkeeper-system"]);
     let record = || async { mark(&shop.get("Deployment", "sentinel").await, "config") };
     let before = record().await;
     alone.start();
     // What is written before that is taken as it is, and rolls nothing.
-    eventually("the sentinel is adopted anew", record, |now| *now != before).await;
+    eventually("the sentinel is adopted again", record, |now| *now != before).await;
     shop.operator_has_acted().await;
     for name in &names {
         assert_eq!(shop.rollouts(name).await, 1, "{name} after the key was lost");

@@ -86,7 +86,7 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         assert_eq!(plan(&shop, &[manifest("v2", &["A"])], &[]).code, Some(0), "without --exit-code");
         assert_eq!((shop.get(kind, name).await["spec"].clone(), shop.pods(name).await), before, "a plan changes nothing");
 
-        // It is as was said; and what is there then is planned anew.
+        // It is as was said; and what is there then is planned again.
         shop.apply(&manifest("v2", &["A"]));
         let id = shop.is_held(kind, name).await;
         has(&plan(&shop, &[manifest("v2", &["A"])], &["--exit-code"]), 0, &["Nothing would happen"]);
@@ -195,7 +195,7 @@ async fn the_plugin_plans_a_change_of_the_policy_itself() {
     let id = shop.waits("Deployment", "web", "ApprovalRequired").await["hold"]["id"].as_str().unwrap().to_owned();
     has(&plan(&shop, std::slice::from_ref(&gated), &["--exit-code"]), 0, &["Nothing would happen"]);
 
-    // Less is asked: what is held goes through. Nothing is asked any more: it is released. Fewer are selected: they are let go.
+    // Less is asked: what is held is released. Nothing is asked any more: it is released. Fewer are selected: they are let go.
     let freed = format!("Its held change {id} is released");
     let narrow = policy(json!({"selector": {"matchLabels": {"app": "web"}}, "gates": {"approval": "Required"}}));
     for (policy, outcomes, says) in [

@@ -661,7 +661,7 @@ impl Shop {
     }
 
     /// Waits until admission, without its policies, would let a change of a Deployment through: the API server goes by them for a moment yet.
-    pub async fn is_held_no_more(&self, name: &str) {
+    pub async fn is_no_longer_held(&self, name: &str) {
         let set_image = ["set", "image", &format!("deployment/{name}"), "app=other:tried", "--dry-run=server", "-o", "json"];
         let tried = || async { self.run("kubectl", &set_image, None) };
         eventually("nothing is held", tried, |tried| tried.success && !tried.text.contains("lockkeeper.dev/hold\"")).await;
@@ -748,7 +748,7 @@ impl Shop {
         }
     }
 
-    /// Waits until the policy names a workload no more among those that deserve a look.
+    /// Waits until the policy no longer names a workload among those that deserve a look.
     pub async fn up_to_date_one(&self, name: &str) {
         let named = |status: &Value| status["attention"].as_array().into_iter().flatten().any(|one| one["name"] == name);
         eventually(&format!("{name} is up to date"), || self.status(), |status| !named(status)).await;

@@ -121,7 +121,7 @@ async fn p15_a_policy_that_cannot_be_read_says_so_and_disturbs_no_other_exclusiv
 }
 
 #[tokio::test]
-async fn p15_garbage_in_our_annotations_is_adopted_anew_and_rolls_nothing() {
+async fn p15_garbage_in_our_annotations_is_adopted_again_and_rolls_nothing() {
     let _operator = operator();
     let shop = Shop::governed("garbage").await;
     shop.config_map("app", &[("key", "old")]).await;

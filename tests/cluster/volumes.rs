@@ -147,7 +147,7 @@ async fn p13_a_volume_of_one_node_has_one_writer_unless_the_policy_says_that_the
     shop.set_image("pinned", "v3").await;
     shop.done("Deployment", "pinned").await;
     assert_ne!(shop.only_pod("pinned").await, second);
-    assert_eq!(overlaps(&shop.journal(&volume)), [(old, second)], "no more than before");
+    assert_eq!(overlaps(&shop.journal(&volume)), [(old, second)], "as before");
     assert_eq!(shop.strategy("shared").await["type"], "RollingUpdate");
     // Several pods on a claim for one node.
     shop.keeper("several", "folders", "ReadWriteOnce").await;
@@ -189,7 +189,7 @@ async fn p12_data_is_read_again_after_a_deployment_that_owns_its_claim_and_after
     let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid}]);
     shop.patch(CLAIM, "web-data", json!({"metadata": {"ownerReferences": owner}})).await;
     let owners = || async { shop.get(CLAIM, "web-data").await["metadata"]["ownerReferences"].clone() };
-    eventually("the Deployment owns the claim no more", owners, |owners| owners.as_array().is_none_or(Vec::is_empty)).await;
+    eventually("the Deployment no longer owns the claim", owners, |owners| owners.as_array().is_none_or(Vec::is_empty)).await;
     shop.delete("Deployment", "web").await;
     shop.apply(&shop.keeper_manifest("web", "web-data"));
     shop.done("Deployment", "web").await;
@@ -250,9 +250,9 @@ async fn p12_a_stateful_set_that_deletes_its_claims_loses_nothing_under_retain()
 }
 
 #[tokio::test]
-async fn p12_a_namespace_that_is_made_anew_gets_nothing_until_its_owner_asks() {
+async fn p12_a_namespace_that_is_created_again_gets_nothing_until_its_owner_asks() {
     let _operator = operator();
-    let shop = Shop::keeping("anew", json!({})).await;
+    let shop = Shop::keeping("again", json!({})).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.write_line(&pod, "precious").await;
     let volume = shop.kept("web-data").await;

@@ -14,7 +14,7 @@ async fn recreate(shop: &Shop, name: &str) {
 }
 
 #[tokio::test]
-async fn a_volume_that_is_on_another_node_stops_a_rollout_for_ever() {
+async fn a_volume_that_is_on_another_node_stops_a_rollout_indefinitely() {
     let _operator = operator();
     let shop = Shop::open("danger-node").await;
     let old = shop.keeper("web", "folders", "ReadWriteOnce").await;
@@ -40,7 +40,7 @@ async fn a_volume_that_is_on_another_node_stops_a_rollout_for_ever() {
 }
 
 #[tokio::test]
-async fn a_volume_for_one_pod_stops_every_rollout_for_ever() {
+async fn a_volume_for_one_pod_stops_every_rollout_indefinitely() {
     let _operator = operator();
     let shop = Shop::open("danger-pod").await;
     let old = shop.keeper("web", "folders", "ReadWriteOncePod").await;

@@ -118,7 +118,7 @@ async fn p12_the_plugin_lists_what_is_kept_in_every_state() {
     ];
     says(&said, true, &commands.each_ref().map(String::as_str));
 
-    // Whoever may not see volumes sees the claims, and is told so.
+    // Users who may not see volumes see the claims, and are told so.
     let dev = Person::new(&shop, "dev", &[]);
     let said = dev.plugin(&shop, &["volumes"]);
     says(&said, true, &["You may not read persistentvolumes", "used-data", "Orphaned"]);
@@ -228,7 +228,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
     assert_ne!(claim["metadata"]["uid"], claim_uid);
     assert_eq!(claim["metadata"]["labels"]["tier"], "db");
     assert_eq!(claim["metadata"]["annotations"]["example.com/owner"], "ann");
-    assert!(!claim["metadata"]["managedFields"].to_string().contains("lockkeeper-plugin"), "nobody's later apply meets a conflict");
+    assert!(!claim["metadata"]["managedFields"].to_string().contains("lockkeeper-plugin"), "no later apply meets a conflict");
     let volume = shop.volume(&old).await.unwrap();
     assert_eq!((mark(&volume, "readopt"), mark(&volume, "readopt-claim")), (None, None));
     assert_eq!(shop.volume_is(&young, "Released").await["spec"]["persistentVolumeReclaimPolicy"], "Retain");
@@ -248,7 +248,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
 }
 
 #[tokio::test]
-async fn p12_what_was_made_anew_while_the_operator_was_down_is_put_right_by_the_plugin_alone_exclusively() {
+async fn p12_what_was_created_again_while_the_operator_was_down_is_put_right_by_the_plugin_alone_exclusively() {
     let operator = operator_alone();
     let shop = Shop::keeping("readopt-down", json!({})).await;
     let manifest = shop.stateful_manifest("db", 1);
@@ -304,7 +304,7 @@ async fn p12_under_deny_the_plugin_says_what_it_takes_before_anything_is_touched
 }
 
 #[tokio::test]
-async fn p12_a_namespace_that_was_made_anew_gets_its_volumes_with_the_plugin() {
+async fn p12_a_namespace_that_was_created_again_gets_its_volumes_with_the_plugin() {
     let _operator = operator();
     let shop = Shop::keeping("given", json!({})).await;
     let (web, api, own) = (shop.precious("web").await, shop.precious("api").await, shop.precious("own").await);

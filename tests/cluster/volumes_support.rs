@@ -220,7 +220,7 @@ impl Shop {
         eventually(&format!("namespace {} is gone", self.name), there, |there| !there).await;
     }
 
-    /// Makes a namespace of the same name anew; it is another one.
+    /// Creates a namespace of the same name again; it is another one.
     pub fn open_again(&self) {
         self.kubectl(&["create", "namespace", &self.name]);
     }

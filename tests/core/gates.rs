@@ -86,7 +86,7 @@ impl Case {
 }
 
 #[test]
-fn quiet_waits_for_the_last_change_but_not_for_ever() {
+fn quiet_waits_for_the_last_change_but_not_indefinitely() {
     let changed = |since: i64, last: i64| Case {
         since: at(since),
         last_change: at(last),

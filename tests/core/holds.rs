@@ -72,7 +72,7 @@ fn the_number_that_waits_is_told() {
     let held = world.told.iter().find(|(event, ..)| event.reason() == "UpgradeHeld").unwrap();
     assert!(held.2.contains("Its replicas stay at 4 until then"), "{}", held.2);
 
-    // Somebody scales it meanwhile: that counts, and nothing waits any more.
+    // Somebody scales it in the meantime: that counts, and nothing waits any more.
     world.edit("web", |web| web["spec"]["replicas"] = json!(5));
     let id = world.id("web");
     world.observe_again(&id);
@@ -114,7 +114,7 @@ fn p8_fewer_replicas_that_come_with_a_revert_end_no_pod_that_says_no() {
     hold(&mut world, "v2", Some(1));
     assert!(is_held(&world));
     hold(&mut world, "v1", Some(1));
-    assert!(is_held(&world), "put back, but two pods would go");
+    assert!(is_held(&world), "reverted, but two pods would go");
     // Without fewer replicas it is let through at once.
     hold(&mut world, "v1", None);
     assert!(!is_held(&world));

@@ -515,7 +515,7 @@ impl Election {
         process.participant = named(number, process.pod, process.names);
         (process.paused_until, process.cut_until) = (0, 0);
         let turn = process.turn;
-        self.note(time, number, || "starts anew".to_owned());
+        self.note(time, number, || "starts again".to_owned());
         let later = time + self.random.random_range(0..3000);
         self.at(later, Event::Wake(number, turn));
     }
@@ -589,7 +589,7 @@ impl Election {
             (2, Some(lease)) => drop(self.store(&Record { holder: "somebody".into(), written_by_holder: false, ..lease })),
             (3, Some(lease)) => drop(self.store(&Record { version: lease.version, ..Record::default() })),
             _ => {
-                // What another held not long ago is put back.
+                // What another held not long ago is restored.
                 let now = self.lease.as_ref().map_or("", |lease| &lease.holder);
                 let old: Vec<_> =
                     self.past.iter().filter(|old| !old.holder.is_empty() && old.holder != now).rev().take(6).cloned().collect();

@@ -106,7 +106,7 @@ fn p8_a_config_walk_goes_on_where_templates_are_not_held() {
 
 /// An exported manifest carries deployment.kubernetes.io/revision; while a Deployment is paused with a new template nobody puts it right.
 #[test]
-fn a_revision_number_from_another_life_holds_nobody_for_ever() {
+fn a_revision_number_from_another_life_holds_nothing_indefinitely() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
     hold(&mut world, "web", "v2");
     world.edit("web", |web| web["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("99999"));
@@ -224,7 +224,7 @@ fn p8_pods_that_were_not_asked_are_not_silent() {
     for _ in 0..10 {
         world.later(6).act();
     }
-    // What Credentials::read says for every pod.
+    // What Credentials::read returns for every pod.
     names.iter().for_each(|name| {
         drop(
             world.answers.insert(name.clone(), Answer::NotAsked("the header Authorization cannot be sent: there is no Secret gate".into())),
@@ -294,9 +294,9 @@ fn p16_config_that_waits_for_approval_leaves_a_walk_its_id() {
     );
 }
 
-/// A rollout that failed before it ended any pod, and was put back, restarts who follows.
+/// A rollout that failed before it terminated any pod, and was reverted, restarts no follower.
 #[test]
-fn what_failed_and_was_put_back_restarts_nobody() {
+fn what_failed_and_was_reverted_restarts_nothing() {
     let policy = json!({"rollout": {"deadline": "2m", "steps": [
         {"name": "db", "selector": {"matchLabels": {"app": "db"}}},
         {"name": "web", "selector": {"matchLabels": {"app": "web"}}, "restartWith": "Previous"}]}});
@@ -385,7 +385,7 @@ fn p16_a_walk_that_is_held_again_keeps_its_author() {
 
 /// The whole of a failed rollout is drained, without an end: new pods never become Ready, old ones take no work.
 #[test]
-fn a_rollout_that_failed_does_not_keep_every_old_pod_from_working_for_ever() {
+fn a_rollout_that_failed_does_not_keep_every_old_pod_from_working_indefinitely() {
     let mut world = setup(json!({"gates": {"app": {"prepare": {}}}, "rollout": {"deadline": "2m"}}), WorkloadKind::Deployment, 2);
     hold(&mut world, "web", "broken");
     world.act();
@@ -404,7 +404,7 @@ fn a_rollout_that_failed_does_not_keep_every_old_pod_from_working_for_ever() {
     assert!(world.said.len() < 10, "for 30 minutes after the failure: {} POSTs", world.said.len());
 }
 
-/// A workload of an earlier step that is deleted in the middle of a rollout, and hangs on a finalizer, is nobody's step any more.
+/// A workload of an earlier step that is deleted in the middle of a rollout, and hangs on a finalizer, is no longer a step.
 #[test]
 fn a_workload_that_is_being_deleted_keeps_no_step_waiting() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});

@@ -302,7 +302,7 @@ fn a_user_who_paused_it_is_waited_for() {
 }
 
 #[test]
-fn marks_that_a_manager_takes_away_twice_are_not_put_back() {
+fn marks_that_a_manager_takes_away_twice_are_not_restored() {
     let mut world = adopted(json!({"config": {}}));
     for round in 0..3 {
         world.later(30).edit("web", |web| {
@@ -311,8 +311,8 @@ fn marks_that_a_manager_takes_away_twice_are_not_put_back() {
         });
         world.observe("web");
         world.act();
-        let put_back = world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config");
-        assert_eq!(put_back, round < 1, "round {round}");
+        let restored = world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config");
+        assert_eq!(restored, round < 1, "round {round}");
     }
     assert_eq!(world.stands(), "Waiting/MarksReverted");
     assert!(world.attention().unwrap().message.contains("kubectl"));

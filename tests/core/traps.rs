@@ -167,7 +167,7 @@ fn a_cure_in_a_later_step_does_not_wait_for_what_waits_for_it() {
 }
 
 #[test]
-fn what_failed_and_was_put_back_is_forgotten() {
+fn what_failed_and_was_reverted_is_forgotten() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
     let mut world = World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
     world.workload(WorkloadKind::Deployment, "db", 2, spec());
@@ -599,7 +599,7 @@ fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
 /// A walk for config whose policy asks for no walks any more is held again, and found to be what ran before but for our config-hash: that
 /// goes, and the config with it.
 #[test]
-fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_anew() {
+fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_again() {
     let mut world = World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": "Pod"}}}));
     world.config_map("app", &[("a", "1")]);
     world.workload(WorkloadKind::StatefulSet, "web", 2, env_key("app", "a"));

@@ -268,7 +268,7 @@ fn p13_a_claim_that_is_mounted_read_only_everywhere_has_no_two_writers() {
 }
 
 #[test]
-fn what_recreate_cannot_mend_is_reported_with_what_to_do() {
+fn what_recreate_cannot_fix_is_reported_with_what_to_do() {
     let mut world = shop("ReadWriteOnce", json!({"exclusiveClaims": "Report"}));
     assert_eq!(world.volumes_safe().1, "ExclusiveClaim");
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -347,7 +347,7 @@ fn p12_a_claim_and_its_volume_are_retained_with_their_provenance() {
     );
     let claim = world.claim_raw("data");
     assert_eq!(claim["metadata"]["labels"], json!({"lockkeeper.dev/retained": "true"}), "not protected");
-    assert_eq!(claim["metadata"]["ownerReferences"].as_array().unwrap().len(), 1, "the Deployment owns it no more");
+    assert_eq!(claim["metadata"]["ownerReferences"].as_array().unwrap().len(), 1, "the Deployment no longer owns it");
     assert_eq!(world.told_of(Event::VolumeProtected), ["PersistentVolumeClaim/data"]);
     let (status, _, message) = world.volumes_safe();
     assert_eq!(status, "True", "{message}");
@@ -510,7 +510,7 @@ fn p12_a_volume_that_is_chosen_is_free_before_the_claim_with_the_younger_one_is_
     world.change(&volume, json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "the claim has another volume");
-    // Whoever makes the next claim, at once, gets it.
+    // The next claim of that name gets it, at once.
     world.change(&claim, json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
@@ -524,7 +524,7 @@ fn p12_a_volume_that_is_chosen_is_free_before_the_claim_with_the_younger_one_is_
 }
 
 #[test]
-fn p12_what_is_left_is_judged_by_the_claim_of_its_name_whoever_governs_that() {
+fn p12_what_is_left_is_judged_by_the_claim_of_its_name_under_any_policy() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -556,7 +556,7 @@ fn several_candidates_are_none_and_what_does_not_fit_is_said() {
     for volume in ["pv-data", "pv-second"] {
         assert!(world.volume_raw(volume)["spec"]["claimRef"]["uid"].is_string(), "{volume}");
     }
-    // Whoever may write volumes says which.
+    // Users who may write volumes say which.
     world.change(&StorageObject::Volume("pv-second".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
     world.act();
     assert!(world.volume_raw("pv-second")["spec"]["claimRef"]["uid"].is_null());
@@ -641,7 +641,7 @@ fn a_claim_that_nothing_refers_to_is_orphaned_in_time_and_used_again_in_time() {
     world.namespace.workloads.insert(id, web);
     world.act();
     assert!(world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"].is_null());
-    // From then on its time begins anew, also for an operator that was started again.
+    // From then on its time begins again, also for an operator that was started again.
     let id = world.id("web");
     world.namespace.workloads.remove(&id);
     world.later(1000);

@@ -33,7 +33,7 @@ fn not_attached(world: &mut World) {
 }
 
 #[test]
-fn whoever_shares_an_exclusive_claim_is_named_once() {
+fn workloads_that_share_an_exclusive_claim_are_named_once() {
     type Case = fn(&mut World);
     let rows: [(&str, Case, Option<&str>); 12] = [
         ("nobody else", |_| {}, None),

@@ -50,7 +50,7 @@ pub(crate) fn refused(world: &World, patch: &lockkeeper::core::decision::Storage
     Twin::default().admit(&write).err().map(|error| format!("{error:?}"))
 }
 
-/// A volume that waits is locked when its namespace goes, and our own self-restraint lets that pass: else whoever makes the namespace anew gets the data.
+/// A volume that waits is locked when its namespace goes, and our own self-restraint lets that pass: or else a new namespace of that name would get the data.
 #[test]
 fn the_lock_is_admitted_by_our_own_self_restraint() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -188,7 +188,7 @@ fn what_is_chosen_is_the_only_one_that_waits() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
-    // The namespace is made anew: the volume is of the one before.
+    // The namespace is created again: the volume is of the one before.
     world.shop_namespace("ns-2");
     world.later(60);
     world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
@@ -203,7 +203,7 @@ fn what_is_chosen_is_the_only_one_that_waits() {
     assert!(!no_claim_of_its_own(&world, "pv-young"), "two volumes wait for one claim");
 }
 
-/// Whoever restores a back-up makes a volume free by hand: that is not undone.
+/// Users who restore a backup make a volume free by hand: that is not undone.
 #[test]
 fn what_others_freed_is_not_locked() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -339,7 +339,7 @@ fn what_is_not_found_again_is_said_also_when_the_policy_has_another_name() {
 
 /// The mark is no reason for itself.
 #[test]
-fn the_declared_strategy_comes_back_when_the_policy_asks_for_recreate_no_more() {
+fn the_declared_strategy_comes_back_when_the_policy_no_longer_asks_for_recreate() {
     let mut world = shop("ReadWriteOnce", json!({"exclusiveClaims": "Recreate"}));
     world.change(&volume("pv-data"), json!({"spec": {"csi": null, "hostPath": {}}}));
     world.act();
@@ -361,9 +361,9 @@ fn a_released_volume_whose_provenance_cannot_be_read_is_counted_all_the_same() {
     assert!(!decision.volumes.is_empty(), "a kept volume is forgotten");
 }
 
-/// An app's operator sets owner references each time it reconciles: two writes a round, for ever, help nobody.
+/// An app's operator sets owner references each time it reconciles: two writes a round, without end, help nobody.
 #[test]
-fn what_another_manager_puts_back_again_and_again_is_left_and_said() {
+fn what_another_manager_restores_again_and_again_is_left_and_said() {
     let mut world = shop("ReadWriteOnce", json!({}));
     let owned = json!({"metadata": {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "1", "controller": true}]}});
     for _ in 0..30 {

@@ -342,7 +342,7 @@ impl World {
         });
     }
 
-    /// A pod becomes ready, or is ready no more.
+    /// A pod becomes ready, or is no longer ready.
     pub fn ready(&mut self, name: &str, pod: usize, ready: bool) {
         let uid = self.pods(name)[pod].uid.clone();
         let now = self.now;

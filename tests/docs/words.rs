@@ -41,15 +41,34 @@ fn prose(page: &Page) -> impl Iterator<Item = (usize, String)> {
 }
 
 fn has_phrase(line: &str, phrase: &str) -> bool {
-    let line = line.to_lowercase();
+    let line = line.to_lowercase().replace('_', " ");
     let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
     line.match_indices(phrase).any(|(at, _)| ends(line[..at].chars().next_back()) && ends(line[at + phrase.len()..].chars().next()))
 }
 
-#[test]
-fn the_pages_use_plain_words() {
+/// What engineers read: the code and its comments.
+fn sources() -> Vec<Page> {
+    let mut folders: Vec<_> = ["src", "tests", "benches", "examples", "charts", "config", "demo"].map(in_repository).into();
     let mut found = Vec::new();
-    for page in read_by_users() {
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                folders.push(path);
+            } else if ["rs", "yaml", "tpl", "sh"].contains(&kind) && !path.ends_with(file!()) {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push(Page { path: path.display().to_string(), text });
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_pages_and_the_code_use_plain_words() {
+    let mut found = Vec::new();
+    for page in read_by_users().into_iter().chain(sources()) {
         for (number, line) in prose(&page) {
             for (phrase, better) in NOT_PLAIN.iter().filter(|(phrase, _)| has_phrase(&line, phrase)) {
                 found.push(format!("{}:{number}: {phrase:?}: {better}", page.path));

@@ -204,12 +204,12 @@ async fn a_pod_that_misbehaves_is_given_up_and_the_answer_says_why() {
         ("headers byte by byte", format!("{ok}x: ").into(), again("a", 5), hangs),
         ("body byte by byte", format!("{ok}content-length: 60000\r\n\r\n").into(), again(" ", 5), hangs),
         ("body without an end", format!("{ok}\r\n{{\"isUpgradeable\": true}}").into(), Then::Hold, hangs),
-        ("100 for ever", vec![], again("HTTP/1.1 100 Continue\r\n\r\n", 0), hangs),
-        ("body for ever", format!("{ok}\r\n").into(), again(&much, 0), long),
+        ("100 without end", vec![], again("HTTP/1.1 100 Continue\r\n\r\n", 0), hangs),
+        ("body without end", format!("{ok}\r\n").into(), again(&much, 0), long),
         ("10 MB", format!("{ok}content-length: 10485760\r\n\r\n").into(), again(&much, 0), long),
-        ("chunks for ever", format!("{ok}transfer-encoding: chunked\r\n\r\n").into(), again(&format!("1000\r\n{much}\r\n"), 0), long),
-        ("headers for ever", ok.into(), again(&"x: y\r\n".repeat(99), 0), "message head is too large"),
-        ("one header for ever", format!("{ok}x: ").into(), again(&"a".repeat(4096), 0), "message head is too large"),
+        ("chunks without end", format!("{ok}transfer-encoding: chunked\r\n\r\n").into(), again(&format!("1000\r\n{much}\r\n"), 0), long),
+        ("headers without end", ok.into(), again(&"x: y\r\n".repeat(99), 0), "message head is too large"),
+        ("one header without end", format!("{ok}x: ").into(), again(&"a".repeat(4096), 0), "message head is too large"),
         ("closes", vec![], Then::Close, "connection closed before message completed"),
         ("closes in the headers", format!("{ok}x: ").into(), Then::Close, "connection closed before message completed"),
         ("closes in the body", format!("{ok}content-length: 99\r\n\r\n{{").into(), Then::Close, "its answer breaks off"),
@@ -303,7 +303,7 @@ fn of_policies(pod: &Pod) -> BTreeMap<String, usize> {
 }
 
 #[tokio::test]
-async fn policies_whose_pods_hang_take_no_more_than_their_places() {
+async fn policies_whose_pods_hang_take_only_their_places() {
     let (release, released) = watch::channel(false);
     let (slow, quick, mut operator) = (Pod::new("", Then::Wait(released)).await, Pod::new(yes(), Then::Close).await, Operator::new(false));
     let gate = json!({"timeout": "10m"});

@@ -180,7 +180,7 @@ async fn a_container_that_starts_again_takes_back_what_its_last_process_held_unl
     again.leads().await;
     assert!(server.holder().starts_with("a_uid-1_") && server.holder() != held);
 
-    // A person puts back what was there.
+    // A person restores what was there.
     again.task.abort();
     let by_hand = json!([{"manager": "kubectl-replace", "operation": "Update", "fieldsV1": {"f:spec": {"f:holderIdentity": {}}}}]);
     server.lease.lock().unwrap().as_mut().unwrap()["metadata"]["managedFields"] = by_hand;

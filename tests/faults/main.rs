@@ -146,7 +146,7 @@ async fn p4_what_changes_while_the_watches_are_lost_or_expired_is_found() {
     change(&server, "new");
     server.blind(false);
     until("rolled", || hash(&server).is_some()).await;
-    assert!(server.lists("configmaps") >= 2, "it was listed anew");
+    assert!(server.lists("configmaps") >= 2, "it was listed again");
 }
 
 #[tokio::test]

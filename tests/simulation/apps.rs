@@ -98,7 +98,7 @@ impl Apps {
     }
 
     /// Everybody is well again.
-    pub fn mend(&mut self) {
+    pub fn fix(&mut self) {
         self.0.values_mut().for_each(|app| app.mood = Mood::Speaks);
     }
 

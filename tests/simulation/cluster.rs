@@ -356,7 +356,7 @@ impl Cluster {
     pub fn send(&mut self, index: usize) -> Result<(), String> {
         let patch = &self.operator.outbox[index];
         let Some(&at @ (kind, name)) = self.scene.workloads().iter().find(|(_, name)| *name == patch.workload.name) else { return Ok(()) };
-        // One that was deleted meanwhile is nobody's any more.
+        // One that was deleted in the meantime belongs to no policy any more.
         let before = self.server.get(kind, name).unwrap_or_default();
         let unseen = ["UpgradePolicy", kind].into_iter().any(|kind| {
             let cursor = self.operator.cursor(kind);

@@ -136,14 +136,14 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
         judgement.drained = ends.iter().filter(drains).map(|pod| text(pod, "uid").to_owned()).collect();
     }
     if let (Some(step), Scope::Pod) = (walked, gate.scope) {
-        // A broken pod that the controller waits for takes those above it along, which would wait for it for ever.
+        // A broken pod that the controller waits for takes those above it along, which would wait for it indefinitely.
         let broken = |pod: &&&Value| !ready_moved(pod).0 && ready_moved(pod).1 + gate.broken_after.length() <= now;
         let stuck = patch.purpose == Purpose::Step && ends.iter().min_by_key(|pod| ordinal(pod)).is_some_and(|pod| broken(&pod));
         let one_by_one = ends.iter().filter(|pod| !scaled(pod)).count();
         if one_by_one > 1 && !stuck {
             judgement.wrong = Some(format!("{one_by_one} pods would go in one step"));
         }
-        // Its own earlier turns: whoever went before must be back.
+        // Its own earlier turns: pods that went before must be back.
         if mark(object, "partition").is_some() && !rolls && !stuck {
             let is_back = |at: i64| of_workload().any(|pod| ordinal(pod) == at && runs(pod) == (image, hash) && ready_moved(pod).0);
             if let Some(away) = (partition(object).max(step + 1)..wanted).find(|at| !is_back(*at)) {
@@ -196,7 +196,7 @@ impl Question<'_> {
             counted |= ready || heard.is_some_and(|heard| heard.answer == Answer::Yes);
             let open = gate.when_unreachable == Otherwise::Open || self.reverts || !ready;
             match heard.map(|heard| (&heard.answer, heard)) {
-                // What is put back waits only for those that are Ready.
+                // A revert waits only for those that are Ready.
                 _ if self.reverts && !ready => {}
                 Some((Answer::No(_), _)) => return Some(format!("{name} said no")),
                 Some((Answer::Yes, heard)) if heard.yes < gate.successes && !self.reverts => {
@@ -308,7 +308,7 @@ impl Consent {
                     self.each(server, name, |let_go, surplus| *let_go = let_go.filter(|_| surplus));
                 }
                 // The controller of a Deployment takes away what is beside a ReplicaSet of the newest template that is full, paused or
-                // not: where that is what ran before, put back amid a rollout, no hold keeps it from that.
+                // not: where that is what ran before, reverted amid a rollout, no hold keeps it from that.
                 if is_full(server, &object) {
                     self.each(server, name, |let_go, surplus| *let_go = let_go.or(surplus.then_some(LetGo { drained: false })));
                 }

@@ -86,7 +86,7 @@ fn config(cluster: &mut Cluster) {
 
 const SCENARIOS: [(&str, Script); 6] = [
     ("changed and approved", &[change, approve]),
-    ("changed and put back", &[change, |cluster| Scene::Approvals.workloads().iter().for_each(|&at| cluster.set_image(at, "v0"))]),
+    ("changed and reverted", &[change, |cluster| Scene::Approvals.workloads().iter().for_each(|&at| cluster.set_image(at, "v0"))]),
     ("changed, config along, approved", &[change, config, approve]),
     ("config alone, approved", &[config, approve]),
     ("changed, and its policy deleted", &[change, |cluster| cluster.server.delete("UpgradePolicy", "shop")]),

@@ -33,7 +33,7 @@ pub struct Candidate {
     pub name: String,
     participant: Participant,
     since: Timestamp,
-    /// The how-manieth time it leads.
+    /// How many times it has become leader.
     pub term: u64,
 }
 

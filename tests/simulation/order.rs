@@ -65,7 +65,7 @@ pub fn judge(operator: &Operator, apps: &Apps, workloads: &'static [At], patch: 
     let begins = |other: &Value| operator.begins(text(other, "uid"));
     // What its controller has not taken up is not known to roll, unless the operator itself let it through.
     let rolls = |(kind, name): At| operator.taken_up.get(&(kind, name.to_owned())).is_some_and(|object| rolls(shown, (kind, name), object));
-    // A cure waits for nobody's failure, nor for those that its own failure keeps waiting.
+    // A cure waits for no failure of others, nor for those that its own failure keeps waiting.
     let has_failed = |object: &Value| mark(object, "rollout").is_some_and(|text| text.contains("Failed"));
     let cures = has_failed(own) && rollout.on_failure == OnFailure::Pause;
     // Once it has failed, a pod of the old template that comes and goes does not make it a rollout again.

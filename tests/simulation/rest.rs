@@ -50,7 +50,7 @@ impl Cluster {
 
     /// The same where pods are asked: everybody is well and answers, and work comes to an end.
     pub fn settle(&mut self) -> Result<(), String> {
-        self.apps.mend();
+        self.apps.fix();
         for pod in self.server.list("Pod").iter().filter(|pod| pod["status"]["conditions"][0]["status"] == "False") {
             self.fall_ill(pod);
         }
@@ -95,7 +95,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Users mend what is broken, and let everything pass: then everything passes. After that nothing happens any more, also when the
+    /// Users fix what is broken, and let everything pass: then everything passes. After that nothing happens any more, also when the
     /// operator starts again.
     pub fn end_well(&mut self) -> Result<(), String> {
         let plain = self.chance.below(self.scene.plain() as u64);
@@ -152,7 +152,7 @@ impl Cluster {
         }
     }
 
-    /// A step is rolled out, and each that restarts with the one before it follows once, also if the operator is killed meanwhile.
+    /// A step is rolled out, and each that restarts with the one before it follows once, also if the operator is killed in the meantime.
     pub fn step_by_step(&mut self) -> Result<(), String> {
         let policy = policy(&self.scene.policies()[0]);
         self.server.update(DEV, "UpgradePolicy", "shop", |one| one["spec"] = policy["spec"].clone()).unwrap();
@@ -186,7 +186,7 @@ impl Cluster {
                 continue;
             };
             if server_settled(&self.server, kind, &object) == Some(image(&object)) {
-                return Err(format!("P9: {kind}/{name} was put back to {}, and is still held", image(&object)));
+                return Err(format!("P9: {kind}/{name} was reverted to {}, and is still held", image(&object)));
             }
             let approved = self.truth.known[&at].approvals.contains(&(id.clone(), image(&object)));
             let policy = self.server.get("UpgradePolicy", "shop");

@@ -195,7 +195,7 @@ impl Truth {
         Ok(())
     }
 
-    /// A user wrote: whoever changes what is held is one of its authors.
+    /// A user wrote: a user who changes what is held is one of its authors.
     pub fn wrote(&mut self, user: &str, at: (&'static str, &'static str), before: &Value, after: &Value) {
         let Some(known) = self.known.get_mut(&at) else { return };
         let active = |object: &Value| hold(object).is_some() || (at.0 == "StatefulSet" && mark(object, "partition").is_some());

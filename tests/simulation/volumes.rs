@@ -95,7 +95,7 @@ impl Kept {
             match is_retained(volume) {
                 true => drop(self.retained.insert(of)),
                 false if self.retained.contains(&of) && !self.given_up.contains(&of) => {
-                    return Err(format!("P12: {of} is retained no more, and nobody gave its data up"));
+                    return Err(format!("P12: {of} is no longer retained, and nobody gave its data up"));
                 }
                 false => drop(self.retained.remove(&of)),
             }

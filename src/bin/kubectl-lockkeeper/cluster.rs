@@ -215,7 +215,7 @@ impl Cluster {
         }
     }
 
-    /// Sends a JSON patch that is made of a workload as it was read, and void if its template or its hold changed meanwhile. Its status may
+    /// Sends a JSON patch that is made of a workload as it was read, and void if its template or its hold changed in the meantime. Its status may
     /// move on, and what the operator notes: a Deployment's generation counts that too.
     pub async fn rewrite(
         &self,
@@ -244,7 +244,7 @@ impl Cluster {
         )))
     }
 
-    /// Makes nobody's what the plugin wrote on a workload, as nobody owns what admission sets: the next helm upgrade then meets no conflict.
+    /// Gives up the ownership of the fields that the plugin wrote on a workload, as nobody owns what admission sets: the next helm upgrade then meets no conflict.
     /// Should it not succeed, that one says whose the field is.
     pub async fn disown(&self, workload: &WorkloadId, what: &str, mut object: Value) -> Result<(), Failure> {
         for _ in 0..ATTEMPTS {

@@ -283,7 +283,7 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
         Some(one) if one.phase == Phase::Unsupported => Ok(End::Done),
         // Its pods run old config, and nothing rolls them before somebody does, or has the policy do it.
         Some(one) if matches!(one.phase, Phase::WouldRoll | Phase::WouldHold) && !one.changed.is_empty() => Ok(End::Person),
-        // It is of a change that waits no more.
+        // It is of a change that no longer waits.
         Some(one) if one.hold.is_some() && matches!(one.phase, Phase::Held | Phase::Waiting) => {
             Err("the change was released or reverted; the operator has not reported yet what follows".to_owned())
         }
@@ -296,7 +296,7 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
     }
 }
 
-/// Whether a held template waits for nobody, whatever was said of it: it was put back, or its controller has yet to say whether it was.
+/// Whether a held template waits for nobody, whatever was said of it: it was reverted, or its controller has yet to say whether it was.
 fn passes(seen: &Seen, workload: &Workload) -> bool {
     let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
     let passes = || ends_nothing(&seen.world, workload, &sets).is_some();

@@ -167,7 +167,7 @@ fn restart(input: &Input, outcome: &Outcome, reading: &mut Reading, found: &mut 
     }
 }
 
-/// A config change that waited differs no more.
+/// A config change that waited no longer differs.
 fn withdraw(workload: &Workload, found: &mut Assessment) {
     found.edits.remove(workload, marks::PENDING_CONFIG);
     // While pods go one by one it tells which change that is.
@@ -470,8 +470,8 @@ pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
     found.edits.config_hash = Some(hash);
 }
 
-/// A template that is put back takes along the config-hash of our rollout that is under way: the config that it was for is to be rolled
-/// anew.
+/// A template that is reverted takes along the config-hash of our rollout that is under way: the config that it was for is to be rolled
+/// again.
 pub fn take_back(input: &Input, config_hash: Option<&str>, found: &mut Assessment) {
     let workload = input.workload;
     let known = found.edits.annotations.get(marks::CONFIG).map_or_else(|| workload.marks.get(marks::CONFIG), Option::as_ref);

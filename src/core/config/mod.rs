@@ -1,4 +1,4 @@
-//! Config: what a template reads, what it was when the pods started, and whether they must start anew.
+//! Config: what a template reads, what it was when the pods started, and whether they must start again.
 
 pub mod change;
 pub mod decide;

@@ -31,7 +31,7 @@ pub struct Question<'a> {
     pub since: Timestamp,
     /// The pods that it would end.
     pub pods: Vec<&'a Pod>,
-    /// It puts back what ran before: only a Ready pod that says no is in its way.
+    /// It reverts to what ran before: only a Ready pod that says no is in its way.
     pub reverts: bool,
     /// What runs cannot start again: when no pod of it counts, nobody is waited for.
     pub broken: bool,
@@ -246,7 +246,7 @@ fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, sa
     let different =
         missing.iter().filter(|_| !all_missing).map(|(name, status)| (*name, format!("it answers {status}, other pods do not")));
     let silent: Vec<_> = silent.iter().cloned().chain(different).collect();
-    // What puts back what ran before waits for nobody who does not say no.
+    // A revert waits only for pods that say no.
     let holds = |otherwise: Otherwise| otherwise == Otherwise::Hold && !question.reverts;
     if let Some((name, why)) = silent.first().filter(|_| holds(gate.when_unreachable)) {
         let others = silent.len() - 1;

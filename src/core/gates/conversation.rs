@@ -20,7 +20,7 @@ use crate::{
 /// How long a pod that was asked to take no new work keeps to it, unless it is asked again.
 pub const LEASE: Duration = Duration::from_secs(60);
 
-/// What is remembered of a workload's pods. Losing it means asking anew.
+/// What is remembered of a workload's pods. Losing it means asking again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conversation {
     /// The change that its pods are being asked about.
@@ -50,7 +50,7 @@ pub struct Conversation {
 /// What a pod said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// How often its containers had been started again: after another time it is to be asked anew.
+    /// How often its containers had been started again: after another time it is to be asked again.
     pub restarts: u32,
     /// What it said last.
     pub answer: Answer,
@@ -75,7 +75,7 @@ pub struct Verified {
     pub answer: Answer,
     /// The pod's name.
     pub pod: String,
-    /// How it was asked: another gate is to be verified anew.
+    /// How it was asked: another gate is to be verified again.
     pub gate: AppGate,
 }
 

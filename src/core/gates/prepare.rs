@@ -46,7 +46,7 @@ pub fn ask(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: &m
     if end <= now {
         let until = later(now, prepare.timeout.length());
         found.memory.app.respite = Some(until);
-        // What was said before it counts no more.
+        // What was said before it no longer counts.
         found.memory.app.round = None;
         found.memory.app.readings.clear();
         let message =

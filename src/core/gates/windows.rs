@@ -215,7 +215,7 @@ impl Window {
         spans
     }
 
-    /// When the wall clock shows this time: twice where it is put back, at the end of the gap where it is put forward.
+    /// When the wall clock shows this time: twice where it is set back, at the end of the gap where it is set forward.
     fn place(&self, wall: DateTime) -> (Timestamp, Option<Timestamp>) {
         let (first, second) = match self.zone.to_ambiguous_timestamp(wall).offset() {
             AmbiguousOffset::Unambiguous { offset } => (offset.to_timestamp(wall), None),

@@ -90,7 +90,7 @@ pub fn holds_back(workload: &Workload) -> bool {
     Hold::on(workload).is_some() || ordinals.step.is_some_and(|step| step > ordinals.declared)
 }
 
-/// What becomes of a hold when its workload is governed no more, as it was recorded while it was.
+/// What becomes of a hold when its workload is no longer governed, as it was recorded while it was.
 pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
     GovernanceMark::on(workload).map(|mark| mark.when_ungoverned).unwrap_or_default()
 }

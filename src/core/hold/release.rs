@@ -242,7 +242,7 @@ impl Passage {
     }
 }
 
-/// What is let through without asking any gate, also under Freeze and whoever governs: what ends no pod that runs something else.
+/// What is let through without asking any gate, also under Freeze and under any policy: what ends no pod that runs something else.
 pub fn ends_nothing(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) -> Option<Passage> {
     let state = &workload.rollout;
     if !state.observed {
@@ -473,7 +473,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     let begins = newest.change != outcome.change;
     newest.follow(input.previous, begins);
     if progress == Progress::Done && newest.ended != Ended::Done && !newest.is_of(workload, input.key) {
-        // Somebody put back what ran before: that which failed is gone.
+        // Somebody reverted to what ran before: that which failed is gone.
         (newest.change, newest.ended, newest.at) = (None, Ended::UnderWay, None);
     }
     if newest != *outcome {

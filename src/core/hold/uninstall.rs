@@ -85,7 +85,7 @@ impl Governed {
     }
 
     /// The JSON patch after which nothing of ours acts on it, void if it was changed since it was read. What tells which config its pods
-    /// started with stays: whoever governs it next goes on from that.
+    /// started with stays: the next policy goes on from that.
     pub fn let_go(&self) -> Value {
         let metadata = &self.object["metadata"];
         let mut patch = vec![

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outcome {
-    /// The revision label's value of the pods of the last rollout that was done, whoever began it.
+    /// The revision label's value of the pods of the last rollout that was done, no matter who began it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<String>,
     /// When that was noted.

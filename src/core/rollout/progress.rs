@@ -1,4 +1,4 @@
-//! How far a rollout is, whoever began it.
+//! How far a rollout is, no matter who began it.
 
 use std::{borrow::Cow, time::Duration};
 

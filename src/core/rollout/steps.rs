@@ -137,7 +137,7 @@ impl<'a> Order<'a> {
         if begins {
             self.under_way.insert(id);
         }
-        // One that is being deleted is nobody's business any more.
+        // One that is being deleted no longer counts.
         let Some(step) = self.place(id).filter(|_| !workload.deleting) else { return };
         let outcome = Outcome::on(workload);
         let at = outcome.done_at.map(|at| at.as_second().to_string()).unwrap_or_default();

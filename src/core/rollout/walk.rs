@@ -87,7 +87,7 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let cause = outcome.cause(workload);
     let Some(gate) = input.spec.app_gate(&[cause]).filter(|gate| is_walked(gate, workload)) else {
         if !input.frozen {
-            // Whoever still waits for gates has the rest judged by them; of nobody's holds it is as it was recorded.
+            // A change that still waits for gates has the rest judged by them; without a policy it is as was recorded.
             let keep = input.spec.needs_holds() || marking::when_ungoverned(workload) == WhenUngoverned::Keep;
             marking::end_walk(workload, keep, found);
         }

@@ -1,5 +1,5 @@
 //! Claims that only one pod, or the pods of one node, may hold: a rollout that starts a new pod beside the old one waits for the volume
-//! while the old pod waits for the new one, for ever; or, where nobody checks, both write.
+//! while the old pod waits for the new one, indefinitely; or, where nothing checks, both write.
 
 use std::collections::BTreeMap;
 

@@ -128,7 +128,7 @@ fn another(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<String> {
     let of = storage.volume(claim.volume.as_deref()?)?.claim.as_ref()?;
     match *of.namespace == *scene.namespace.name {
         true => (of.name != claim.name).then(|| format!("claim {}", of.name)),
-        // Its name is nobody's business here.
+        // Its name does not matter here.
         false => Some("a claim in another namespace".to_owned()),
     }
 }

@@ -265,7 +265,7 @@ pub struct Surroundings<'a> {
     pub now: Timestamp,
 }
 
-/// Where the data that is kept of a namespace stands, whoever governs it.
+/// Where the data that is kept of a namespace stands, no matter which policy governs it.
 pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<Kept> {
     let around = Surroundings { storage, enforcement: &Enforcement::default(), activities: &HashMap::new(), now };
     judge(namespace, &governance(namespace), &around).kept

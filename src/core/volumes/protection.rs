@@ -57,7 +57,7 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     if volume.is_some() {
         patch.label(claim.retained, marks::RETAINED, true);
         if !claim.retained {
-            // Nobody's word while admission did not look.
+            // Not trusted: admission did not guard this annotation yet.
             patch.annotate(&claim.marks, marks::ORPHANED_SINCE, None);
         }
         if let Some(provenance) = provenance {
@@ -297,7 +297,7 @@ pub fn state(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
         // One that was created again with the binding of an earlier claim never had our label.
         return (claim.lost && usage.governed.is_some()).then_some(State::Lost);
     }
-    // What stood there before our label was nobody's word.
+    // What stood there before our label is not trusted.
     let known = claim.marks.get(marks::ORPHANED_SINCE).filter(|_| claim.retained);
     if usage.is_referred_to() {
         if known.is_some() && !claim.deleting {

@@ -39,7 +39,7 @@ pub struct Governed<'a> {
 }
 
 impl Governed<'_> {
-    /// How far the data of a claim is protected. A StatefulSet that has its claims deleted has consented to that, and to no more, unless
+    /// How far the data of a claim is protected. A StatefulSet that has its claims deleted has consented to that and nothing else, unless
     /// the policy says otherwise.
     pub fn protection(&self, claim: &Claim) -> Protection {
         let workload = &self.workload.claims;

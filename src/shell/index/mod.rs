@@ -191,7 +191,7 @@ impl Index {
                     listing.names.insert((object.namespace.clone(), object.name.clone()));
                     listing.uids.insert(object.uid.clone());
                 }
-                // After a watch was lost, a content that is another one now was changed meanwhile.
+                // After a watch was lost, a content that differs now was changed in the meantime.
                 self.insert(object, false, now, &mut effects);
             }
             Step::Unreadable => {}

@@ -103,7 +103,7 @@ async fn pods_are_verified_by_the_given_authority_and_name_or_not_at_all() {
         let said = operator.ask(&json!({"scheme": "HTTPS", "tls": tls, "timeout": "10s"}), pod.address).await;
         let asked = pod.requests().iter().any(|request| request.starts_with("get "));
         assert_eq!(asked, said == "Yes", "{name}: only a pod that is verified is asked");
-        // Neither as text nor as numbers: whoever may read the status may not read keys.
+        // Neither as text nor as numbers: users who may read the status may not read keys.
         assert!(!said.contains("d2hhdGV2ZXI") && !said.contains("100, 50, 104"), "{said}");
         (name, said, expected)
     }));

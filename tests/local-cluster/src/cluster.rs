@@ -132,7 +132,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts anew, with the ports and the data that it had, whatever of the control plane has ended.
+    /// Starts again, with the ports and the data that it had, whatever of the control plane has ended.
     ///
     /// # Errors
     /// When a program cannot be started, or the API server does not become ready.

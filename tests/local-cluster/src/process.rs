@@ -35,7 +35,7 @@ pub fn bound_command(program: &Path) -> Command {
     bound(&[], program)
 }
 
-/// The same, for a program that gets no more memory than so many bytes: what asks for more ends, as a container does at its limit.
+/// The same, for a program whose memory is limited to so many bytes: if it asks for more, it ends, as a container does at its limit.
 pub fn limited_command(program: &Path, memory: u64) -> Command {
     bound(&["prlimit", &format!("--data={memory}"), "--"], program)
 }
@@ -53,7 +53,7 @@ impl Program {
         Ok(Self { path: path.to_owned(), folder: folder.to_owned(), arguments, child })
     }
 
-    /// Starts it anew if it has ended.
+    /// Starts it again if it has ended.
     pub fn revive(&mut self) -> Result<(), Error> {
         if self.check().is_err() {
             self.child = spawn(&self.path, &self.folder, &self.arguments)?;

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub const KUBECONFIG: &str = "LOCKKEEPER_TEST_KUBECONFIG";
 /// Names the folder with kubectl and helm.
 pub const BIN: &str = "LOCKKEEPER_TEST_BIN";
-/// The process that, on SIGUSR1, starts anew what has ended of the control plane.
+/// The process that, on SIGUSR1, restarts what has ended of the control plane.
 pub const SUPERVISOR: &str = "LOCKKEEPER_TEST_SUPERVISOR";
 
 /// The cluster of this run: one that `local-cluster run` started around the tests, or an existing one that the environment names.
@@ -94,7 +94,7 @@ impl Drop for Frozen {
     }
 }
 
-/// Programs of the control plane are gone. They are started anew when this is dropped.
+/// Programs of the control plane are gone. They are started again when this is dropped.
 #[derive(Debug)]
 pub struct Outage(Pid);
 

@@ -62,7 +62,7 @@ pub struct Refused(pub String);
 pub enum Rule {
     /// A changed template is held.
     Hold,
-    /// A hold is put back on every later write.
+    /// A hold is restored on every later write.
     Reassert,
     /// Fewer replicas wait with the template that they came with.
     HoldReplicas,
@@ -70,7 +70,7 @@ pub enum Rule {
     RenewId,
     /// What the manifest declared comes back.
     RestoreDeclared,
-    /// Our marks are put back.
+    /// Our marks are restored.
     PutMarksBack,
     /// An approval is void once the change is another one.
     StripStale,
@@ -111,15 +111,15 @@ impl Twin {
         let exempt = matches!(write.new["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));
         let selects = |object: &Value| holdable && !exempt && (is_governed(object) || write.old.is_some_and(is_governed));
         let (Some(old), Operation::Update) = (write.old, write.operation) else {
-            let anew = selects(write.new) && write.user != OPERATOR;
-            let object = if anew { mutation::created(write.kind, write.new) } else { write.new.clone() };
+            let created = selects(write.new) && write.user != OPERATOR;
+            let object = if created { mutation::created(write.kind, write.new) } else { write.new.clone() };
             return Ok(Admitted { object, warnings: Vec::new() });
         };
         let object = if selects(write.new) { mutation::updated(self, write, old) } else { write.new.clone() };
         if write.user == OPERATOR && (holdable || write.kind == "DaemonSet") {
             validation::restrain(write.kind, old, &object)?;
         }
-        // Validation selects anew: a label that somebody else added is gone by now, and with it the policies that look for it.
+        // Validation selects again: a label that somebody else added is gone by now, and with it the policies that look for it.
         if !selects(&object) {
             return Ok(Admitted { object, warnings: Vec::new() });
         }

@@ -115,7 +115,7 @@ fn a_forgotten_rule_is_left_out() {
     assert_eq!((&rolls["spec"]["paused"], &rolls["metadata"]["annotations"]["lockkeeper.dev/hold"]), (&Value::Null, &Value::Null));
     assert!(warnings[0].contains("NOT held by Lockkeeper, it rolls now"), "{warnings:?}");
 
-    let dropped = "Deployment: replace without annotations and label: all put back, still held";
+    let dropped = "Deployment: replace without annotations and label: all restored, still held";
     assert_eq!(spec(dropped, Rule::Reassert)["paused"], Value::Null);
     assert_eq!(marks(dropped, Rule::PutMarksBack)["lockkeeper.dev/hold-changes"], Value::Null);
 
@@ -207,7 +207,7 @@ fn generated_writes_are_the_same_for_the_same_seed_and_reach_everything() {
 }
 
 #[test]
-fn what_is_held_holds_still_whoever_writes_but_the_operator() {
+fn what_is_held_stays_held_unless_the_operator_writes() {
     for write in generate::writes(3, 2000).iter().filter(|write| write.user != OPERATOR && write.old.is_some()) {
         let Ok(Admitted { object, .. }) = Twin::default().admit(&write.write()) else { continue };
         let marks = &object["metadata"]["annotations"];
@@ -244,7 +244,7 @@ fn generated_writes_of_storage_reach_every_refusal() {
 }
 
 #[test]
-fn what_is_retained_stays_so_whoever_writes_but_the_operator() {
+fn what_is_retained_stays_so_unless_the_operator_writes() {
     let retained = |object: &Value| object["metadata"]["labels"]["lockkeeper.dev/retained"] == "true";
     let of_claims = |write: &&generate::GeneratedWrite| write.kind == "PersistentVolumeClaim" && write.user != OPERATOR;
     let mut seen = 0;

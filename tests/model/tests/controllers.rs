@@ -441,7 +441,7 @@ fn paused_midway_scaling_multiplies_both_revisions() {
 fn a_held_deployment_at_zero_comes_back_at_the_replica_set_that_was_created_last() {
     assert_eq!(all_images("Deployment", "held, to zero and back")[3..], ["v1 v1", "v2 v2"]);
     // Not at the one that ran last.
-    assert_eq!(all_images("Deployment", "put back, then held, to zero and back")[2..], ["v1 v1", "v1 v1", "", "v2 v2", "v3 v3"]);
+    assert_eq!(all_images("Deployment", "reverted, then held, to zero and back")[2..], ["v1 v1", "v1 v1", "", "v2 v2", "v3 v3"]);
     assert_eq!(all_images("Deployment", "held without history, to zero and back")[2..], ["", "", "v2 v2"]);
 }
 

@@ -30,7 +30,7 @@ fn count(fields: &Value) -> usize {
     fields.as_object().map_or(0, |fields| fields.values().map(|inner| 1 + count(inner)).sum())
 }
 
-/// Takes out of an object, as a dry run of ours made it, what whoever applies it without server-side apply had declared under `place` and the
+/// Takes out of an object, as a dry run of ours made it, what a user who applies it without server-side apply had declared under `place` and the
 /// manifest leaves out. Returns whether there was anything; what the API server fills in goes too, and is filled in again.
 pub fn take_out(live: &Value, made: &mut Value, place: &[&str]) -> bool {
     let fields = |object: &Value, wanted: &dyn Fn(&Value) -> bool| {
@@ -179,7 +179,7 @@ fn same_scalar(live: &Value, manifest: &Value) -> bool {
     text(live).is_some() && text(live) == text(manifest)
 }
 
-/// The manifest as an object that is made anew: as ours where the API server may not be asked.
+/// The manifest as an object that is created: as ours where the API server may not be asked.
 pub fn created(manifest: &Value, namespace: &str) -> Value {
     let mut object = overlay(&Value::Null, manifest);
     object["metadata"]["namespace"] = namespace.into();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dry_run_is_made_in_the_name_of_whoever_applies() {
+    fn a_dry_run_is_made_in_the_name_of_the_user_who_applies() {
         let spec = json!({"f:spec": {"f:template": {"f:a": {}, "f:b": {}}}});
         for (entries, expected) in [
             (

@@ -302,7 +302,7 @@ impl Worlds {
             let kind = if id.kind == ConfigKind::Secret { Kind::Secret } else { Kind::ConfigMap };
             let found = match api(cluster, kind, &json!({"apiVersion": "v1", "kind": id.kind.to_string()})).get_opt(&id.name).await {
                 Ok(found) => found,
-                // Whoever may not read Secrets still may plan.
+                // Users who may not read Secrets still may plan.
                 Err(kube::Error::Api(status)) if status.code == 403 => continue,
                 Err(error) => return Err(Failure::Api { what: format!("cannot read {id}"), why: with_causes(&error) }),
             };

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_for_no_more_than_the_volume_has() {
+    fn it_asks_for_at_most_what_the_volume_has() {
         for (storage, class, mode, expected) in [
             ("5Gi", "slow", "ReadWriteMany", ("1Gi", "fast", "ReadWriteOnce")),
             ("500Mi", "slow", "ReadWriteOnce", ("500Mi", "fast", "ReadWriteOnce")),

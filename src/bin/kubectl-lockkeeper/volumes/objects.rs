@@ -62,7 +62,7 @@ impl Place {
         }
     }
 
-    /// Sends a merge patch: the object that it made, or none if it was written meanwhile or is another one, as its uid and resourceVersion in the
+    /// Sends a merge patch: the object that it made, or none if it was written in the meantime or is another one, as its uid and resourceVersion in the
     /// patch say.
     pub async fn merge(&self, cluster: &Cluster, what: &str, patch: &Value, dry_run: bool) -> Result<Option<Value>, Failure> {
         let parameters = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -88,7 +88,7 @@ impl Place {
         }
     }
 
-    /// Makes nobody's what the plugin wrote: the next helm upgrade then meets no conflict. Should it not succeed, that one says whose the field is.
+    /// Gives up the ownership of the fields that the plugin wrote: the next helm upgrade then meets no conflict. If this fails, helm says who owns the field.
     pub async fn disown(&self, cluster: &Cluster) -> Result<(), Failure> {
         for _ in 0..3 {
             let Some(object) = self.get(cluster).await? else { return Ok(()) };

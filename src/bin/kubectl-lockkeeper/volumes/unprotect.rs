@@ -183,7 +183,7 @@ async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCod
     Err(Failure::No("somebody else changes the volume all the time. Nothing was changed; repeat the command".to_owned()))
 }
 
-/// Takes what is ours off. If it waits for the next claim of its name, it does so no more: nobody wants that data.
+/// Takes what is ours off. If it waits for the next claim of its name, it no longer does: nobody wants that data.
 fn forget(volume: &Volume) -> Value {
     let mut patch = json!({"metadata": {
         "uid": &*volume.uid, "resourceVersion": volume.resource_version.to_string(), "labels": {marks::RETAINED: null},

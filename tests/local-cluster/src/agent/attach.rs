@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use super::{Shared, provision::persist, storage::is_ours};
 
-/// Attaches whatever it is asked to, at once, for ever. Nothing needs to be done to detach.
+/// Attaches whatever it is asked to, at once, until it is stopped. Nothing needs to be done to detach.
 pub async fn follow(shared: Arc<Shared>) {
     let api: Api<VolumeAttachment> = Api::all(shared.client.clone());
     let mut changes = std::pin::pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());

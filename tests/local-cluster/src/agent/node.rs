@@ -64,7 +64,7 @@ pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Erro
     Ok(())
 }
 
-/// Renews the nodes' leases, for ever: without it the node controller would call them lost.
+/// Renews the nodes' leases, until it is stopped: without it the node controller would call them lost.
 pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
@@ -76,7 +76,7 @@ pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>) {
     }
 }
 
-/// Learns which nodes are lost, for ever.
+/// Learns which nodes are lost, until it is stopped.
 pub async fn follow(shared: Arc<Shared>) {
     let api: Api<Node> = Api::all(shared.client.clone());
     let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());

@@ -423,7 +423,7 @@ impl Life {
         None
     }
 
-    /// A container whose time has come: to be started anew, to crash, or to be probed. Whether its status changed.
+    /// A container whose time has come: to be started again, to crash, or to be probed. Whether its status changed.
     async fn see_to(&mut self, index: usize) -> bool {
         self.runs[index].due = None;
         if !matches!(self.states[index].state, State::Running(_)) {
@@ -530,7 +530,7 @@ impl Life {
         self.release().await;
     }
 
-    /// Its node uses its volumes no more.
+    /// Its node no longer uses its volumes.
     async fn release(&self) {
         let node = self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         let pod = self.pod.metadata.uid.as_deref().unwrap_or_default();

@@ -29,7 +29,7 @@ const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 /// Keeps a volume's object until its data is gone.
 const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
-/// Makes volumes for claims, for ever.
+/// Makes volumes for claims, until it is stopped.
 pub async fn claims(shared: Arc<Shared>) {
     let api: Api<PersistentVolumeClaim> = Api::all(shared.client.clone());
     let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
@@ -109,7 +109,7 @@ pub fn folder(shared: &Shared, handle: &str) -> PathBuf {
     shared.options.volumes.join(handle)
 }
 
-/// Removes volumes that are released, for ever.
+/// Removes volumes that are released, until it is stopped.
 pub async fn volumes(shared: Arc<Shared>) {
     let api: Api<PersistentVolume> = Api::all(shared.client.clone());
     let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
@@ -167,7 +167,7 @@ async fn set_finalizer(shared: &Shared, volume: &PersistentVolume, wanted: bool)
     }
     finalizers.retain(|one| one != FINALIZER);
     finalizers.extend(wanted.then(|| FINALIZER.to_owned()));
-    // With the version, so that nobody's finalizer is lost.
+    // With the version, so that no finalizer is lost.
     let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version}});
     let api: Api<PersistentVolume> = Api::all(shared.client.clone());
     api.patch(meta.name.as_deref().unwrap_or_default(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)

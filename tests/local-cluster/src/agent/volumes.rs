@@ -96,7 +96,7 @@ async fn bound_volume(shared: &Shared, namespace: &str, claim: &str) -> Result<R
     Ok(if holder == claim.metadata.uid { Ok(volume) } else { Err("its volume is bound to another claim") })
 }
 
-/// Whether the volume is attached to the node, and not about to be detached: then the controller manager reports it no more.
+/// Whether the volume is attached to the node, and not about to be detached: then the controller manager no longer reports it.
 async fn is_on_node(shared: &Shared, node: &str, volume: &str, unique: &str) -> Result<bool, Wait> {
     let nodes: Api<Node> = Api::all(shared.client.clone());
     let status = nodes.get(node).await?.status.unwrap_or_default();

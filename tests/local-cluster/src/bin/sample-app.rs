@@ -292,7 +292,7 @@ async fn switch(State(shared): State<Shared>, Json(switches): Json<Switches>) ->
     Json(switches)
 }
 
-/// The files below a folder, by path, as text; a kubeconfig is nobody's business.
+/// The files below a folder, by path, as text; a kubeconfig is not shown.
 fn files(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];

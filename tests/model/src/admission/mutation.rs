@@ -8,7 +8,7 @@ use super::{is_on_delete, is_strategy, is_type, key, labels, replicas, template_
 /// Whose a change is that another policy or webhook makes in a write of the operator's.
 const BESIDE: &str = "an admission policy or webhook";
 
-/// What is put back as it stood, of any workload. The rest of our marks is derived anew in every write.
+/// What is restored as it stood, of any workload. The rest of our marks is derived again in every write.
 const OWNED: [&str; 9] =
     ["hold-changes", "hold-at-zero", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
 
@@ -50,7 +50,7 @@ impl Kind {
         if kind == "Deployment" { Self::Deployment } else { Self::StatefulSet }
     }
 
-    /// The other kind's marks, which mean nothing here: put back like what is owned.
+    /// The other kind's marks, which mean nothing here: restored like what is owned.
     fn owned_too(self) -> &'static [&'static str] {
         match self {
             Self::Deployment => &["partition", "declared-partition", "declared-update-strategy"],
@@ -150,7 +150,7 @@ impl Variables<'_> {
         let mut labels = labels(object);
         let nl = labels.get(&key("governed")).cloned().unwrap_or_else(|| json!(""));
         match self.ol.get(&key("governed")) {
-            // So a label without a value is not put back when it is dropped.
+            // So a label without a value is not restored when it is dropped.
             Some(label) if *label == nl || self.twin.forgets(Rule::PutMarksBack) => {}
             Some(label) => drop(labels.insert(key("governed"), label.clone())),
             None => drop(labels.remove(&key("governed"))),
@@ -422,7 +422,7 @@ impl Variables<'_> {
     }
 }
 
-/// What `created.yaml` makes of an object that was exported, restored or moved: it starts anew.
+/// What `created.yaml` makes of an object that was exported, restored or moved: it starts again.
 pub(super) fn created(kind: &str, new: &Value) -> Value {
     let mut object = new.clone();
     let na = annotations(new);

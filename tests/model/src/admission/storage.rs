@@ -89,15 +89,15 @@ fn updated(write: &Write, old: &Value) -> Value {
     let op = write.user == OPERATOR;
     let (oa, mut annotations, mut labels) = (annotations(old), annotations(write.new), nl);
     if !op {
-        let put_back = |mark: &str, then: &Marks, now: &mut Marks| match then.get(&key(mark)) {
+        let restore = |mark: &str, then: &Marks, now: &mut Marks| match then.get(&key(mark)) {
             Some(value) => drop(now.insert(key(mark), value.clone())),
             None => drop(now.remove(&key(mark))),
         };
-        // A label without a value is not put back when it is dropped.
+        // A label without a value is not restored when it is dropped.
         if labels.contains_key(&key("retained")) || text(&ol, "retained") != Some("") {
-            put_back("retained", &ol, &mut labels);
+            restore("retained", &ol, &mut labels);
         }
-        OWNED.iter().for_each(|mark| put_back(mark, &oa, &mut annotations));
+        OWNED.iter().for_each(|mark| restore(mark, &oa, &mut annotations));
     }
     let retained = text(if op { &labels } else { &ol }, "retained") == Some("true");
     for (shield, value) in SHIELDS.iter().filter(|_| claim && retained) {

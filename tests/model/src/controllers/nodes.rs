@@ -118,7 +118,7 @@ fn users(server: &Server, volume: &Value) -> Vec<Arc<Value>> {
     server.of_kind("Pod").filter(|pod| node_of(pod).is_some() && uses(pod, &name(&claim))).cloned().collect()
 }
 
-/// A volume is taken from a node that needs it no more, or given to one that does.
+/// A volume is taken from a node that no longer needs it, or given to one that does.
 pub fn attach(server: &mut Server, of: &str) -> bool {
     let Some(volume) = server.get(VOLUME, of).filter(|volume| attaches(server, volume)) else { return false };
     let users = users(server, &volume);

@@ -186,9 +186,9 @@ pub fn all() -> Vec<Script> {
     let no_surge = json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}});
     let none = || json!({});
     let deployments = [
-        ("rolled out and put back", vec![create(3, none()), update("v2"), update("v1"), update("v2")]),
+        ("rolled out and reverted", vec![create(3, none()), update("v2"), update("v1"), update("v2")]),
         ("held, scaled, evicted, released", vec![create(2, none()), hold("v2"), scale(4), Write::Evict(0), scale(1), hold("v3"), resume()]),
-        ("held and put back", vec![create(2, none()), hold("v2"), update("v1"), resume()]),
+        ("held and reverted", vec![create(2, none()), hold("v2"), update("v1"), resume()]),
         ("created paused", vec![create(2, json!({"paused": true})), scale(3), resume()]),
         (
             "paused midway",
@@ -211,7 +211,7 @@ pub fn all() -> Vec<Script> {
         ("Recreate with rollingUpdate is refused", vec![create(1, none()), spec(json!({"strategy": {"type": "Recreate"}}))]),
         ("held, to zero and back", vec![create(2, none()), hold("v2"), scale(0), scale(2), resume()]),
         (
-            "put back, then held, to zero and back",
+            "reverted, then held, to zero and back",
             vec![create(2, none()), update("v2"), update("v1"), hold("v3"), scale(0), scale(2), resume()],
         ),
         (
@@ -224,7 +224,7 @@ pub fn all() -> Vec<Script> {
         ),
     ];
     let sets = [
-        ("rolled out and put back", vec![create(3, none()), update("v2"), update("v1"), update("v2")]),
+        ("rolled out and reverted", vec![create(3, none()), update("v2"), update("v1"), update("v2")]),
         (
             "held by the largest partition",
             vec![create(2, none()), with_image("v2", above_all()), scale(4), Write::Evict(1), scale(1), spec(partition(0))],
@@ -248,7 +248,7 @@ pub fn all() -> Vec<Script> {
             "ordinals that start later",
             vec![create(3, json!({"ordinals": {"start": 5}})), with_image("v2", above_all()), spec(partition(2)), spec(partition(0))],
         ),
-        ("held and put back", vec![create(2, none()), with_image("v2", above_all()), update("v1"), spec(partition(0))]),
+        ("held and reverted", vec![create(2, none()), with_image("v2", above_all()), update("v1"), spec(partition(0))]),
         ("stuck behind a broken pod", vec![create(3, none()), broken(Some("v2")), broken(None), Write::Evict(2)]),
         (
             "Parallel, behind a broken pod",

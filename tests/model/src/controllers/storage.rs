@@ -1,5 +1,5 @@
 //! Volumes: the binder, the provisioner, the protection of claims that are in use, and the end of a namespace. It follows
-//! pkg/controller/volume/persistentvolume of Kubernetes 1.36. What a volume holds is the object `Disk` of its handle: whoever looks for lost
+//! pkg/controller/volume/persistentvolume of Kubernetes 1.36. What a volume holds is the object `Disk` of its handle: code that looks for lost
 //! data looks there.
 
 use std::sync::Arc;

@@ -186,7 +186,7 @@ impl<'a> Judge<'a> {
             line.changed = named_changes(&touched.differences);
             self.volatile(after, &touched.differences, risks);
         }
-        self.missing_anew(before, after, say.as_ref(), risks);
+        self.newly_missing(before, after, say.as_ref(), risks);
         let held = Hold::on(before);
         if changes && self.goes_back(after) {
             line.outcome = Outcome::Withdraw;

@@ -34,7 +34,7 @@ impl Judge<'_> {
     }
 
     /// The same of one that is there, and could start so far.
-    pub(super) fn missing_anew(&self, before: &Workload, after: &Workload, say: Option<&Say>, risks: &mut Vec<Risk>) {
+    pub(super) fn newly_missing(&self, before: &Workload, after: &Workload, say: Option<&Say>, risks: &mut Vec<Risk>) {
         let known = self.absent(before, say, self.now.before);
         let missing: Vec<_> = self.absent(after, say, self.now.after).into_iter().filter(|what| !known.contains(what)).collect();
         if !missing.is_empty() {

@@ -1,4 +1,4 @@
-//! A changed pod template: held, rolled at once, or put back.
+//! A changed pod template: held, rolled at once, or reverted.
 
 use lockkeeper::{
     api::{ChangeCause, Mode, WhenUngoverned, WorkloadKind, marks},

@@ -347,7 +347,7 @@ fn a_policy_that_changes_says_whose_the_workloads_are() {
         ("begins", &web, None, gated(), Outcome::Governed, "begins to govern it, and holds its template changes"),
         ("ends", &web, Some(gated()), json!({"selector": {"matchLabels": {"app": "other"}}}), Outcome::LetGo, "no longer governs it"),
         ("holds from then on", &web, Some(free.clone()), gated(), Outcome::Governed, "holds its template changes from then on"),
-        ("holds no more", &web, Some(gated()), free.clone(), Outcome::LetGo, "no longer holds its template changes"),
+        ("no longer holds", &web, Some(gated()), free.clone(), Outcome::LetGo, "no longer holds its template changes"),
         ("the same", &web, Some(gated()), gated(), Outcome::Unchanged, ""),
         ("releases", &held_web, Some(gated()), free, Outcome::Roll, "Its held change 4 is released"),
         (

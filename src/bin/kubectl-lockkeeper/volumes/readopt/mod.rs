@@ -1,4 +1,4 @@
-//! Gives a volume with earlier data back to the claim of its name. Each step follows from what is there, so whoever was interrupted goes on
+//! Gives a volume with earlier data back to the claim of its name. Each step follows from what is there, so a run that was interrupted goes on
 //! by doing it again.
 
 mod stage;
@@ -188,7 +188,7 @@ impl Way<'_> {
             return Ok(());
         }
         self.replaced = Some(claim.uid.to_string());
-        // First free, then the pods: whoever makes the claim anew as soon as it is gone gets this volume.
+        // First free the volume, then end the pods: a claim that is created as soon as the old one is gone gets this volume.
         if !self.free(seen, true).await? {
             return Ok(());
         }
@@ -247,7 +247,7 @@ impl Way<'_> {
     /// There is no claim: the next one gets it.
     async fn leave_to_the_next_claim(&mut self, seen: &Seen) -> Result<Option<ExitCode>, Failure> {
         let (place, name) = (seen.claim_place(), seen.name());
-        let then = if self.manner.create_claim { "would be created, and get it" } else { "would get it, whoever creates it" };
+        let then = if self.manner.create_claim { "would be created, and get it" } else { "would get it, no matter who creates it" };
         self.agree(seen, &format!("{} {place} {then}", if self.manner.create_claim { "A" } else { "The next" }))?;
         if !seen.is_asked_for() {
             self.ask(seen, None).await?;

@@ -116,7 +116,7 @@ impl Seen {
             Some(claim) if claim.bound || claim.lost => Stage::Replaced,
             Some(claim) => match &claim.volume {
                 Some(other) if *other != volume.name => Stage::WaitsForAnother(other.clone()),
-                // It has nothing to lose, and would wait for ever.
+                // It has nothing to lose, and would wait indefinitely.
                 _ if misfit(claim, volume).is_some() => Stage::Replaced,
                 _ => Stage::Waiting,
             },
@@ -147,7 +147,7 @@ impl Seen {
         self.volume.view.claim.as_ref().is_some_and(|claim| claim.uid.is_none())
     }
 
-    /// Whether it is asked for, and nothing can happen to the data meanwhile.
+    /// Whether it is asked for, and nothing can happen to the data in the meantime.
     pub fn is_asked_for(&self) -> bool {
         self.volume.view.marks.get(marks::READOPT).is_some_and(|uid| **uid == *self.namespace.uid)
             && self.volume.view.reclaim_policy == RETAIN
