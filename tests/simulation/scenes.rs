@@ -121,6 +121,7 @@ impl Scene {
                     json!({"volumes": {"readopt": "Never", "orphanedAfter": "30s"}}),
                     json!({"volumes": {}, "mode": "Freeze"}),
                     json!({"volumes": {}, "mode": "Observe"}),
+                    json!({"volumes": {"exclusiveClaims": "WhenDeadlock"}}),
                     json!({"volumes": {"exclusiveClaims": "Report"}}),
                     json!({"volumes": {"exclusiveClaims": "Ignore", "protection": "None"}}),
                     json!({}),

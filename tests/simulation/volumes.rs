@@ -70,6 +70,16 @@ pub struct Kept {
     pub unblocked: usize,
     /// How often data was found again.
     pub found_again: usize,
+    /// Claims as they were exported before they were deleted, with their binding.
+    exports: Vec<Value>,
+}
+
+/// A claim as a tool exports it, to create it again.
+fn export(claim: &Value) -> Value {
+    let mut exported = json!({"metadata": claim["metadata"], "spec": claim["spec"]});
+    let metadata = exported["metadata"].as_object_mut().unwrap();
+    metadata.retain(|key, _| ["name", "labels", "annotations"].contains(&key.as_str()));
+    exported
 }
 
 fn is_retained(object: &Value) -> bool {
@@ -150,8 +160,20 @@ impl Cluster {
                 let all = self.server.list(CLAIM);
                 let Some(claim) = (!all.is_empty()).then(|| self.chance.of(&all).clone()) else { return };
                 self.say(|| format!("dev deletes claim {}", name(&claim)));
+                self.kept.exports.push(export(&claim));
                 let result = self.server.delete_by(DEV, CLAIM, name(&claim));
                 self.say(|| format!("    {result:?}"));
+            }
+            11 if !self.kept.exports.is_empty() => {
+                let exported = self.chance.of(&self.kept.exports).clone();
+                let result = self.server.create(DEV, CLAIM, exported.clone()).map(|_| ());
+                self.say(|| {
+                    format!(
+                        "dev creates claim {} again from an export with volume {}: {result:?}",
+                        name(&exported),
+                        exported["spec"]["volumeName"]
+                    )
+                });
             }
             11..=12 => {
                 let created = create_claims(&mut self.server, self.seed);
@@ -220,6 +242,7 @@ impl Cluster {
             }
         }
         self.settle()?;
+        self.give_lost_claims_up()?;
         let candidates = claims(self.seed).map(|(claim, ..)| {
             let left = self.server.get(CLAIM, claim).is_none().then(|| self.left_of(claim));
             (claim, left.filter(|left| left.len() == 1).map(|mut left| left.remove(0)))
@@ -250,6 +273,22 @@ impl Cluster {
         self.settle()
     }
 
+    /// A claim that was created again with its binding has its volume, if that is kept. What stays Lost is deleted.
+    fn give_lost_claims_up(&mut self) -> Result<(), String> {
+        let lost = self.server.list(CLAIM).into_iter().filter(|claim| claim["status"]["phase"] == "Lost");
+        for claim in lost.collect::<Vec<_>>() {
+            let volume = claim["spec"]["volumeName"].as_str().unwrap_or_default();
+            let kept = self.left_of(name(&claim)).iter().any(|left| left == volume);
+            let noted = self.server.get(VOLUME, volume).map(|volume| volume["metadata"]["annotations"][marks::PROVENANCE].to_string());
+            if kept && noted.is_some_and(|noted| noted.contains("SameNamespace")) {
+                return Err(format!("P12: claim {} is Lost, and its data is kept on {volume}", name(&claim)));
+            }
+            self.say(|| format!("dev deletes claim {}, which is Lost", name(&claim)));
+            self.server.delete_by(DEV, CLAIM, name(&claim)).map_err(|error| format!("{error:?}"))?;
+        }
+        self.settle()
+    }
+
     /// A claim that has not got its older data: that is said.
     fn is_said(&self) -> Result<(), String> {
         if self.server.get("UpgradePolicy", "shop").is_none_or(|policy| policy["spec"]["volumes"].is_null()) {
@@ -270,6 +309,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// The policy keeps two pods of a rollout from one claim, whatever its volume.
+    fn wants_one_writer(&self) -> bool {
+        let policy = self.server.get("UpgradePolicy", "shop");
+        policy.is_some_and(|policy| {
+            let (volumes, mode) = (&policy["spec"]["volumes"], &policy["spec"]["mode"]);
+            volumes.is_object()
+                && mode != "Observe"
+                && matches!(volumes["exclusiveClaims"].as_str(), None | Some("WhenUnsafe" | "Recreate"))
+        })
+    }
+
     /// In the end all pods run, and all data is kept.
     pub fn all_run(&self) -> Result<(), String> {
         for &(kind, of) in self.scene.workloads() {
@@ -281,6 +331,9 @@ impl Cluster {
             }
             if kind == "Deployment" && mark(&object, "volume-access").is_none() && object["spec"]["strategy"]["type"] != "RollingUpdate" {
                 return Err(format!("P10: the strategy of {of} is not as it was declared: {}", object["spec"]["strategy"]));
+            }
+            if kind == "Deployment" && self.wants_one_writer() && object["spec"]["strategy"]["type"] != "Recreate" {
+                return Err(format!("P13: the strategy of {of} is {}, and two pods could use its claim", object["spec"]["strategy"]));
             }
             for claim in pods.iter().flat_map(|pod| controllers::claims(pod)) {
                 let claim = self.server.get(CLAIM, claim).unwrap();
