@@ -48,6 +48,8 @@ pub fn pods_of(server: &Server, name: &str) -> Vec<Arc<Value>> {
 pub struct Seen {
     pub holds: usize,
     pub approved: usize,
+    /// Approvals by somebody who had changed the template.
+    pub approved_by_authors: usize,
     pub reverted: usize,
     pub bypassed: usize,
     pub ungoverned: usize,
@@ -79,6 +81,7 @@ impl Seen {
     pub fn add(&mut self, other: &Self) {
         self.holds += other.holds;
         self.approved += other.approved;
+        self.approved_by_authors += other.approved_by_authors;
         self.reverted += other.reverted;
         self.bypassed += other.bypassed;
         self.ungoverned += other.ungoverned;

@@ -84,10 +84,12 @@ impl Cluster {
     pub fn user(&mut self) -> Result<(), String> {
         let at @ (kind, name) = *self.chance.of(self.scene.workloads());
         let Some(object) = self.server.get(kind, name) else { return Ok(()) };
-        let what = match self.scene.asks() {
+        let what = match self.scene {
+            Scene::Approvals => self.chance.below(23),
+            // Changes, reverts and approvals.
+            Scene::FourEyes => *self.chance.of(&[0, 0, 0, 0, 5, 9, 9, 9, 9, 11, 11, 22]),
             // Fewer edits that only people make who wait for nobody.
-            true => *self.chance.of(&[0, 0, 0, 0, 0, 5, 5, 7, 8, 13, 15, 16, 17, 18, 19, 20, 21, 21, 22, 22]),
-            false => self.chance.below(23),
+            _ => *self.chance.of(&[0, 0, 0, 0, 0, 5, 5, 7, 8, 13, 15, 16, 17, 18, 19, 20, 21, 21, 22, 22]),
         };
         match what {
             0..=4 => {
@@ -95,7 +97,11 @@ impl Cluster {
                 let breaks = self.scene.asks() && self.chance.below(6) == 0;
                 let to = format!("{}{}", if breaks { "broken" } else { "v" }, self.images);
                 // Who may approve may also change.
-                let who = if self.scene == Scene::Approvals { *self.chance.of(&[DEV, DEV, APPROVER]) } else { DEV };
+                let who = match self.scene {
+                    Scene::Approvals => *self.chance.of(&[DEV, DEV, APPROVER]),
+                    Scene::FourEyes => *self.chance.of(&[DEV, APPROVER]),
+                    _ => DEV,
+                };
                 self.set_image_as(who, at, &to);
             }
             5..=6 => {
@@ -270,10 +276,12 @@ impl Cluster {
             known.approvals.insert((value.to_owned(), held_image));
             // What stands already is not set again.
             if mark(&before, "approve") != Some(value) {
-                match known.authors.contains(account.user) {
+                let own = known.authors.contains(account.user);
+                match own {
                     true => known.own_approvals.insert(value.to_owned()),
                     false => known.own_approvals.remove(value),
                 };
+                self.seen.approved_by_authors += usize::from(own);
             }
         }
         if result.is_ok() && what == "bypass" && hold(&before).is_some() && hold(&after).is_none() {

@@ -12,6 +12,8 @@ pub type At = (&'static str, &'static str);
 pub enum Scene {
     /// Changes wait for approvals.
     Approvals,
+    /// Two people change the same workloads, and an approval must come from somebody else.
+    FourEyes,
     /// Changes wait for what the pods say.
     Asked,
     /// The same, and the pods of StatefulSets go one by one.
@@ -27,7 +29,7 @@ pub enum Scene {
 impl Scene {
     /// By its name, for who replays a seed.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Approvals, Self::Asked, Self::Walks, Self::Steps, Self::Replicas, Self::Volumes]
+        [Self::Approvals, Self::FourEyes, Self::Asked, Self::Walks, Self::Steps, Self::Replicas, Self::Volumes]
             .into_iter()
             .find(|scene| format!("{scene:?}").eq_ignore_ascii_case(name))
     }
@@ -42,13 +44,13 @@ impl Scene {
 
     /// Whether the pods are asked.
     pub fn asks(self) -> bool {
-        self != Self::Approvals
+        !matches!(self, Self::Approvals | Self::FourEyes)
     }
 
     /// How many of the policies let everything through in the end.
     pub fn plain(self) -> usize {
         match self {
-            Self::Approvals => 0,
+            Self::Approvals | Self::FourEyes => 0,
             Self::Asked => 6,
             Self::Walks => 6,
             Self::Steps => 7,
@@ -81,6 +83,7 @@ impl Scene {
                 json!({"selector": {"matchLabels": {"managed": "no"}}, "gates": {"approval": "Required"}}),
                 json!({"gates": {"approval": "Required", "windows": [{"schedule": "0 2 * * *", "duration": "1h", "timeZone": "Nowhere"}]}}),
             ],
+            Self::FourEyes => vec![json!({"gates": {"approval": "RequiredFromOther"}})],
             Self::Asked | Self::Replicas => {
                 let prepare = json!({"timeout": "40s"});
                 vec![
