@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
+use local_cluster::shared;
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::*;
 
@@ -117,34 +119,70 @@ async fn a_reboot_gives_a_pod_another_address_and_nobody_knows_how_its_container
     assert_eq!((&container["restartCount"], &container["lastState"]["terminated"]["reason"]), (&json!(1), &json!("Unknown")));
 }
 
-#[tokio::test]
-async fn a_pod_on_a_lost_node_stays_terminating_until_the_node_is_back() {
-    let tolerations = json!([{"key": "lockkeeper.dev/spare", "operator": "Exists"}]);
-    let mut spec = other_image();
-    spec["tolerations"] = tolerations;
-    spec["nodeSelector"] = json!({"kubernetes.io/hostname": "node-spare"});
-    let shop = pod("node-lost", spec).await;
-    shop.kubectl(&["wait", "--for=condition=Ready", "pod/one", "--timeout=60s"]);
-    kubectl(&["annotate", "node", "node-spare", "lockkeeper.dev/test-lost=true"]);
-    // The agent learns of it by its watch; a pod that is deleted before that ends as usual.
-    let probe = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "unseen"},
-        "spec": {"nodeName": "node-spare", "containers": [{"name": "app", "image": "other"}]}});
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        shop.kubectl(&["delete", "pod", "unseen", "--ignore-not-found", "--force"]);
-        shop.create(probe.clone()).await;
-        shop.a_second_passes().await;
-        if shop.get("Pod", "unseen").await["status"]["startTime"].is_null() || tries > 30 {
-            break;
+/// The node that a test may lose. One test at a time has it.
+pub struct SpareNode {
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Waits until the spare node is free for a test, and ready.
+pub async fn spare_node() -> SpareNode {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let turn = TURN.lock().await;
+    kubectl(&["wait", "--for=condition=Ready", "node/node-spare", "--timeout=60s"]);
+    SpareNode { _turn: turn }
+}
+
+impl SpareNode {
+    /// Lets pods of this spec run on the spare node, and on no other.
+    pub fn takes(spec: &mut Value) {
+        spec["tolerations"] = json!([{"key": "lockkeeper.dev/spare", "operator": "Exists"}]);
+        spec["nodeSelector"] = json!({"kubernetes.io/hostname": "node-spare"});
+    }
+
+    /// Its kubelet is lost from now on.
+    pub async fn lose(&self, shop: &Shop) {
+        kubectl(&["annotate", "node", "node-spare", "lockkeeper.dev/test-lost=true"]);
+        // The agent learns of it by its watch; a pod that is deleted before that ends as usual.
+        let probe = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "unseen"},
+            "spec": {"nodeName": "node-spare", "containers": [{"name": "app", "image": "other"}]}});
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            shop.kubectl(&["delete", "pod", "unseen", "--ignore-not-found", "--force"]);
+            shop.create(probe.clone()).await;
+            shop.a_second_passes().await;
+            if shop.get("Pod", "unseen").await["status"]["startTime"].is_null() || tries > 30 {
+                return;
+            }
         }
     }
+
+    /// It is back.
+    pub fn recover(&self) {
+        kubectl(&["annotate", "node", "node-spare", "lockkeeper.dev/test-lost-"]);
+    }
+}
+
+impl Drop for SpareNode {
+    fn drop(&mut self) {
+        drop(shared().command("kubectl").args(["annotate", "node", "node-spare", "lockkeeper.dev/test-lost-"]).output());
+    }
+}
+
+#[tokio::test]
+async fn a_pod_on_a_lost_node_stays_terminating_until_the_node_is_back() {
+    let node = spare_node().await;
+    let mut spec = other_image();
+    SpareNode::takes(&mut spec);
+    let shop = pod("node-lost", spec).await;
+    shop.kubectl(&["wait", "--for=condition=Ready", "pod/one", "--timeout=60s"]);
+    node.lose(&shop).await;
     shop.kubectl(&["delete", "pod", "one", "--wait=false"]);
     shop.a_second_passes().await;
     shop.a_second_passes().await;
     let pod = shop.get("Pod", "one").await;
     assert!(!pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running", "{pod}");
-    kubectl(&["annotate", "node", "node-spare", "lockkeeper.dev/test-lost-"]);
+    node.recover();
     shop.kubectl(&["wait", "--for=delete", "pod/one", "--timeout=60s"]);
 }
 

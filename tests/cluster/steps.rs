@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::node::{SpareNode, spare_node};
+use crate::plugin::{plugin, says};
 use crate::support::{HOLDABLE, Shop, eventually, mark, operator};
 
 fn stepped(more: Value) -> Value {
@@ -87,6 +89,47 @@ async fn a_failure_stops_the_others_and_not_its_own_cure() {
         shop.all_run(kind, &ill, "other:v3", 2).await;
         shop.all_run(kind, &well, "other:v2", 2).await;
     }
+}
+
+#[tokio::test]
+async fn an_old_pod_on_a_lost_node_is_named_and_stops_no_other_workload() {
+    let _operator = operator();
+    let shop = Shop::open("lost-node").await;
+    shop.policy(stepped(json!({"deadline": "10m"}))).await;
+    let node = spare_node().await;
+    let mut manifest = shop.manifest("Deployment", "store", "v1");
+    manifest["metadata"]["labels"]["tier"] = json!("database");
+    SpareNode::takes(&mut manifest["spec"]["template"]["spec"]);
+    shop.apply(&manifest);
+    shop.marked("Deployment", "store").await;
+    shop.tier("Deployment", "api", "api").await;
+    node.lose(&shop).await;
+
+    // The new pods run elsewhere.
+    let template = &mut manifest["spec"]["template"]["spec"];
+    template["containers"][0]["image"] = json!("other:v2");
+    template["nodeSelector"] = json!({});
+    shop.apply(&manifest);
+    shop.stands("store", "Rolling", "RolloutUnderWay").await;
+    shop.kubectl(&["set", "image", "deployment/api", "app=other:v2"]);
+    shop.waits("Deployment", "api", "StepWaits").await;
+    let named =
+        |message: &str| message.contains(" on node node-spare") && message.contains(&format!("kubectl delete pod -n {} store-", shop.name));
+    let entry = shop.stands("store", "WaitsForUser", "StuckTerminating").await;
+    assert!(named(entry["message"].as_str().unwrap()), "{entry}");
+    let told = |events: &Vec<(String, String)>| events.iter().any(|(reason, note)| reason == "RolloutDone" && named(note));
+    eventually("the event names it too", || shop.events("store"), told).await;
+    says(
+        &plugin(&shop, &["why", "deployment/store"]),
+        true,
+        &[" on node node-spare", &format!("kubectl delete pod -n {} store-", shop.name)],
+    );
+
+    // The next step goes on beside it.
+    shop.all_run("Deployment", "api", "other:v2", 2).await;
+    shop.stands("store", "WaitsForUser", "StuckTerminating").await;
+    node.recover();
+    shop.up_to_date().await;
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ impl Agent {
         let (in_use, lost, next_address) = (attach::InUse::default(), watch::Sender::default(), AtomicU32::new(0));
         let shared = Arc::new(Shared { client, options, in_use, lost, block, next_address });
         let tasks = [
-            tokio::spawn(node::heartbeats(shared.clone(), names)),
+            tokio::spawn(node::heartbeats(shared.clone(), names, port)),
             tokio::spawn(node::follow(shared.clone())),
             tokio::spawn(provision::claims(shared.clone())),
             tokio::spawn(provision::volumes(shared.clone())),

@@ -43,6 +43,12 @@ pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Erro
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         Err(error) => return Err(error.into()),
     }
+    report(client, name, port).await
+}
+
+/// Reports that a node is ready, as its kubelet does when it starts or is back.
+async fn report(client: &Client, name: &str, port: u16) -> Result<(), Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
     renew(client, name).await?;
     let room = json!({"cpu": "10000", "memory": "10Ti", "pods": "20000", "ephemeral-storage": "10Ti"});
     let now = Timestamp::now();
@@ -64,13 +70,27 @@ pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Erro
     Ok(())
 }
 
-/// Renews the nodes' leases, until it is stopped: without it the node controller would call them lost.
-pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>) {
+/// Renews the nodes' leases, until it is stopped: without it the node controller would call them lost. A node that was lost also reports again
+/// that it is ready.
+pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>, port: u16) {
+    let (mut lost, mut were_lost) = (shared.lost.subscribe(), BTreeSet::new());
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        for name in names.iter().filter(|name| !shared.is_lost(name)) {
-            if let Err(error) = renew(&shared.client, name).await {
-                tracing::debug!(%error, name, "a node's lease could not be renewed");
+        tokio::select! {
+            () = tokio::time::sleep(RENEW_EVERY) => {}
+            _ = lost.changed() => {}
+        }
+        for name in &names {
+            if shared.is_lost(name) {
+                were_lost.insert(name);
+                continue;
+            }
+            let result = match were_lost.contains(name) {
+                true => report(&shared.client, name, port).await,
+                false => renew(&shared.client, name).await,
+            };
+            match result {
+                Ok(()) => drop(were_lost.remove(name)),
+                Err(error) => tracing::debug!(%error, name, "a node's heartbeat failed"),
             }
         }
     }
