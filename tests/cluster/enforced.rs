@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::plugin::{plugin, says};
 use crate::support::{HOLDABLE, Shop, eventually, kubectl, mark, operator, operator_alone};
 
 fn condition(status: &Value) -> (String, String, String) {
@@ -83,6 +84,44 @@ async fn a_mark_that_somebody_removes_behind_admissions_back_is_restored_exclusi
     shop.all_run("Deployment", "web-deployment", "other:v2", 2).await;
     drop(operator);
     enforced(&shop, "True", "Enforced").await;
+}
+
+#[tokio::test]
+async fn an_approval_that_admission_does_not_record_is_not_recommended_exclusively() {
+    let operator = operator_alone();
+    let shop = Shop::gated("unrecorded").await;
+    shop.config_map("app", &[("key", "old")]).await;
+    let mut manifest = shop.manifest("Deployment", "web", "v1");
+    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+    shop.apply(&manifest);
+    shop.marked("Deployment", "web").await;
+    shop.a_second_passes().await;
+    // As on a cluster that serves no MutatingAdmissionPolicy.
+    operator.set(&["holds.by=none"]);
+    enforced(&shop, "False", "AdmissionPolicyMissing").await;
+    shop.write("app", "key", "new").await;
+    let waits = |words: &'static str| {
+        move |status: &Value| {
+            let mut all = status["attention"].as_array().into_iter().flatten();
+            all.any(|one| {
+                let message = one["message"].as_str().unwrap_or_default();
+                one["phase"] == "Waiting" && one["reason"] == "ApprovalRequired" && message.contains(words)
+            })
+        }
+    };
+    eventually("status says what cannot work", || shop.status(), waits("neither an approval nor a bypass counts")).await;
+    let why = plugin(&shop, &["why", "deployment/web"]);
+    says(&why, true, &["neither an approval nor a bypass counts", "see why no approval and no bypass counts now"]);
+    assert!(!why.text.contains("lockkeeper approve") && !why.text.contains("lockkeeper bypass"), "{}", why.text);
+    assert!(!why.text.contains("kubectl annotate"), "{}", why.text);
+
+    operator.set(&[]);
+    enforced(&shop, "True", "Enforced").await;
+    eventually("an approval counts", || shop.status(), waits("not approved yet: kubectl annotate")).await;
+    says(&plugin(&shop, &["why", "deployment/web"]), true, &["lockkeeper approve", "lockkeeper bypass"]);
+    let id = mark(&shop.get("Deployment", "web").await, "pending-config").unwrap();
+    shop.annotate("deployment", "web", "approve", &id);
+    shop.rolled("web", 1).await;
 }
 
 #[tokio::test]
