@@ -79,8 +79,12 @@ async fn p16_required_from_other_is_not_the_author() {
     let other = user(&shop, "other", &["lockkeeper-approver"]);
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
-        shop.guarded(kind, name).await;
-        shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2", &author]);
+        shop.app(kind, name, 2).await;
+        // Its pods are not ready before they are told.
+        let container = json!({"name": "app", "image": "lockkeeper.dev/sample-app:v2"});
+        let never = json!({"annotations": {"lockkeeper.dev/test-ready": "never"}});
+        let patch = json!({"spec": {"template": {"metadata": never, "spec": {"containers": [container]}}}}).to_string();
+        shop.kubectl(&["patch", kind, name, "-p", &patch, &author]);
         let id = shop.is_held(kind, name).await;
         assert!(annotate(&shop, &author, kind, name, "approve", &id).success);
         let said = |object: &serde_json::Value| {
@@ -93,7 +97,28 @@ async fn p16_required_from_other_is_not_the_author() {
         // It stands; the other's must be newly set.
         shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/approve-"]);
         assert!(annotate(&shop, &other, kind, name, "approve", &id).success);
-        shop.all_run(kind, name, "other:v2", 2).await;
+
+        // Who it was is named while it rolls, in the event, and in the log.
+        let rolls = |status: &serde_json::Value| {
+            let mut all = status["attention"].as_array().into_iter().flatten().filter(|one| one["kind"] == kind);
+            all.any(|one| one["phase"] == "Rolling" && one["message"].as_str().unwrap_or_default().ends_with("; approved by other"))
+        };
+        eventually("the approver is in status", || shop.status(), rolls).await;
+        let approved = format!("change {id} of author was approved by other");
+        let told =
+            |events: &Vec<(String, String)>| events.iter().any(|(reason, note)| reason == "UpgradeReleased" && note.ends_with(&approved));
+        eventually("the approver is in the event", || shop.events(name), told).await;
+        let log = || async { kubectl(&["logs", "-n", "lockkeeper-system", "-l", "app.kubernetes.io/name=lockkeeper", "--tail=-1"]) };
+        let logged = |log: &String| log.lines().any(|line| line.contains(&shop.name) && line.contains(&approved));
+        eventually("the approver is in the log", log, logged).await;
+        let ready = || async {
+            // A pod that is deleted between kubectl's list and its patch is an error; the next look annotates the others.
+            shop.run("kubectl", &["annotate", "pods", &format!("--selector=app={name}"), "lockkeeper.dev/test-ready-"], None);
+            shop.status().await
+        };
+        let done = |status: &serde_json::Value| !rolls(status) && status["workloads"]["upToDate"] == status["workloads"]["total"];
+        eventually("its pods are ready", ready, done).await;
+        shop.runs(kind, name, "v2", 2).await;
     }
 }
 
