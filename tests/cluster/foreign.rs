@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Json, Router, routing::post};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{
@@ -11,7 +12,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-use crate::support::{HOLDABLE, Shop, env, eventually, kubectl, mark, operator};
+use crate::support::{HOLDABLE, Shop, env, eventually, finish_work, kubectl, mark, operator, start_work};
 
 /// Takes connections over TLS.
 struct Tls {
@@ -113,7 +114,9 @@ async fn webhook(shop: &Shop, resources: &[&str], patch: Value) -> Team {
 async fn in_force(shop: &Shop, kind: &str, name: &str, changed: impl Fn(&Value) -> bool) {
     let look = || async {
         let said = shop.run("kubectl", &["annotate", kind, name, "x=y", "--overwrite", "--dry-run=server", "-o", "json"], None);
-        serde_json::from_str(&said.text).unwrap_or(Value::String(said.text))
+        // Warnings come after the object.
+        let object = said.text.split("\nWarning: ").next().unwrap_or_default();
+        serde_json::from_str(object).unwrap_or(Value::String(said.text))
     };
     eventually("the other team's admission is in force", look, |object| changed(object)).await;
 }
@@ -213,7 +216,42 @@ async fn p16_what_a_webhook_may_not_change_in_our_write_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p12_a_webhook_that_labels_claims_does_not_keep_them_from_being_protected() {
+async fn p8_what_a_webhook_adds_in_a_step_is_a_change_of_its_own_and_no_busy_pod_ends() {
+    let _operator = operator();
+    let shop = Shop::asking("beside-step", json!({"scope": "Pod"})).await;
+    shop.app("StatefulSet", "db", 3).await;
+    let pods = shop.reachable("db").await;
+    let busy = shop.pods("db").await[0].1.clone();
+    assert!(pods[..2].iter().all(|(_, address)| start_work(address, 600.0)));
+    shop.upgrade("StatefulSet", "db", "v2");
+    shop.stands("db", "Rolling", "AppGateClosed").await;
+    let label = json!([{"op": "add", "path": "/spec/template/metadata/labels/team", "value": "shop"}]);
+    let _team = webhook(&shop, &["statefulsets"], label).await;
+    let labelled = |object: &Value| object["spec"]["template"]["metadata"]["labels"]["team"] == "shop";
+    in_force(&shop, "StatefulSet", "db", labelled).await;
+
+    // The step to db-1 brings the label.
+    finish_work(&pods[1].1);
+    eventually("the label is there", || shop.get("StatefulSet", "db"), labelled).await;
+    let said = shop.event("db", "ChangedByOthers").await;
+    assert!(said.contains("spec.template.metadata.labels[team]"), "{said}");
+    let stops = |status: &Value| {
+        let mut all = status["attention"].as_array().into_iter().flatten();
+        all.any(|one| {
+            one["reason"] == "AppGateClosed" && one["message"].as_str().unwrap_or_default().contains("the next is db-0: db-0 says no")
+        })
+    };
+    eventually("only the busy pod is left", || shop.status(), stops).await;
+    assert_eq!(shop.pods("db").await[0].1, busy, "the busy pod is still the same");
+    finish_work(&pods[0].1);
+    let all = || async { shop.api("Pod").list(&ListParams::default().labels("app=db,team=shop")).await.unwrap().items.len() };
+    eventually("all pods are of the labelled template", all, |count| *count == 3).await;
+    shop.runs("StatefulSet", "db", "v2", 3).await;
+    shop.all_ended_idle("db");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_a_webhook_that_labels_claims_and_namespaces_does_not_keep_them_from_being_protected() {
     let _operator = operator();
     let shop = Shop::open("beside-claims").await;
     let claim = json!({"kind": "PersistentVolumeClaim", "metadata": {"name": "data", "labels": {"a": "b"}}, "spec": {
@@ -222,11 +260,16 @@ async fn p12_a_webhook_that_labels_claims_does_not_keep_them_from_being_protecte
     let pod = json!({"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
         "volumeMounts": [{"name": "data", "mountPath": "/data"}], "image": "other:v1"});
     let label = json!([{"op": "add", "path": "/metadata/labels/team", "value": "shop"}]);
-    let _team = webhook(&shop, &["persistentvolumeclaims"], label).await;
-    in_force(&shop, "PersistentVolumeClaim", "data", |object| object["metadata"]["labels"]["team"] == "shop").await;
+    kubectl(&["label", "namespace", &shop.name, "lockkeeper.dev/allow-deny=true"]);
+    let _team = webhook(&shop, &["persistentvolumeclaims", "namespaces"], label).await;
+    let labelled = |object: &Value| object["metadata"]["labels"]["team"] == "shop";
+    in_force(&shop, "PersistentVolumeClaim", "data", labelled).await;
+    in_force(&shop, "Namespace", &shop.name, labelled).await;
     shop.workload("StatefulSet", "db", 1, pod).await;
-    shop.policy(json!({"kinds": HOLDABLE, "volumes": {}})).await;
-    let kept =
-        |claim: &Value| claim["metadata"]["labels"]["lockkeeper.dev/retained"] == "true" && claim["metadata"]["labels"]["team"] == "shop";
-    eventually("the claim is retained", || shop.get("PersistentVolumeClaim", "data"), kept).await;
+    shop.policy(json!({"kinds": HOLDABLE, "volumes": {"protection": "Deny"}})).await;
+    let has = |object: &Value, label: &str| object["metadata"]["labels"][format!("lockkeeper.dev/{label}")] == "true" && labelled(object);
+    let kept = |claim: &Value| has(claim, "retained") && has(claim, "protected");
+    eventually("the claim is protected", || shop.get("PersistentVolumeClaim", "data"), kept).await;
+    let namespace = || async { serde_json::from_str(&kubectl(&["get", "namespace", &shop.name, "-o", "json"])).unwrap() };
+    eventually("the namespace is protected", namespace, |object| has(object, "protected")).await;
 }
