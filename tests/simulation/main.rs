@@ -27,7 +27,7 @@ use scenes::Scene;
 
 const SEEDS: u64 = 300;
 const SEEDS_OF_APPS: u64 = 40;
-/// Who approves is almost all that happens there.
+/// Changes and approvals are most of what happens there.
 const SEEDS_OF_FOUR_EYES: u64 = 30;
 /// Twice the workloads, and each restarts with others.
 const SEEDS_OF_STEPS: u64 = 30;
