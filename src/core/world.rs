@@ -49,10 +49,11 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// The pods of each workload by the workload's uid: those that it controls, or that a ReplicaSet of its controls.
+    /// The pods of each workload by the workload's uid: those that it controls, or that a ReplicaSet of its controls. One that has finished
+    /// is among them only while it is being deleted: its node still has its volumes mounted.
     pub fn pods_by_workload(&self) -> HashMap<&str, Vec<&Pod>> {
         let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
-        for pod in self.pods.values().filter(|pod| !pod.finished) {
+        for pod in self.pods.values().filter(|pod| !pod.finished || pod.terminating.is_some()) {
             let Some(controller) = pod.controller.as_ref() else { continue };
             let workload = self.replica_sets.get(controller).map_or(controller, |set| &set.deployment);
             pods.entry(workload).or_default().push(pod);
@@ -336,7 +337,7 @@ pub struct Pod {
     pub created: Timestamp,
     /// The resourceVersion of its creation, where that was seen on a live watch.
     pub created_version: Option<u64>,
-    /// When its grace period ends, if it is being deleted.
+    /// When its grace period ends, if it is being deleted; when its containers ended, if it has finished before that.
     pub terminating: Option<Timestamp>,
     /// Succeeded or Failed.
     pub finished: bool,

@@ -165,6 +165,24 @@ fn a_pod_that_has_ended_is_not_unseen() {
     }
 }
 
+/// Nor does one that has ended and is being deleted stand for two: it is among the pods that are seen.
+#[test]
+fn p8_a_pod_that_has_ended_and_is_going_does_not_stand_for_an_unseen_one() {
+    let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::StatefulSet, 3);
+    hold(&mut world, "web", "v2");
+    let uids = pods_of(&world, "web");
+    let now = world.now;
+    // Of the three that its status counts, one has ended and one is not seen yet.
+    world.namespace.pods.remove(&uids[1]);
+    let going = world.namespace.pods.get_mut(&uids[0]).unwrap();
+    (going.finished, going.ready, going.reach.running, going.terminating) = (true, false, false, Some(now));
+    world.later(3).act();
+    for _ in 0..5 {
+        world.later(2).act();
+        assert_eq!(world.stands(), "Held/AskingPods", "{:?}", world.attention().map(|one| &one.message));
+    }
+}
+
 /// A Deployment's status.replicas does not count pods that are going: they must not stand for those that are not seen yet.
 #[test]
 fn p8_pods_that_are_going_do_not_stand_for_unseen_ones() {

@@ -273,6 +273,37 @@ fn a_pod_that_does_not_end_is_waited_for_where_the_new_ones_need_its_claim() {
     assert_eq!(world.stands(), "Failed/StuckTerminating");
 }
 
+/// The kubelet reports a deleted pod as finished first; the pod goes when its volumes are unmounted. After that only a finalizer keeps it.
+#[test]
+fn an_old_pod_that_has_finished_is_waited_for_until_it_is_gone_or_nothing_but_a_finalizer_keeps_it() {
+    let with_claim = || {
+        let mut spec = env_from("app");
+        spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+        spec
+    };
+    for (spec, finalizer) in [(env_from("app"), false), (env_from("app"), true), (with_claim(), false), (with_claim(), true)] {
+        let mut world = with_an_old_pod_that_goes(json!({"config": {}, "rollout": {"deadline": "2m"}}), spec.clone());
+        let now = world.now;
+        for pod in world.namespace.pods.values_mut().filter(|pod| pod.terminating.is_some()) {
+            (pod.finished, pod.ready, pod.reach.running, pod.terminating) = (true, false, false, Some(now));
+            pod.ails = Some("Error (exit 137)".into());
+        }
+        world.act();
+        assert_eq!(world.stands(), "Rolling/ConfigRollout", "{spec}");
+        assert!(message(&world).contains("waiting for 1 old pod to end"), "{}", message(&world));
+        assert!(!message(&world).contains("exit 137"), "that an old pod was killed is no trouble: {}", message(&world));
+        assert!(!world.told.iter().any(|(event, ..)| *event == Event::RolloutDone), "{spec}");
+        if finalizer {
+            world.later(31).act();
+        } else {
+            world.namespace.pods.retain(|_, pod| pod.terminating.is_none());
+            world.later(1).act();
+        }
+        assert_eq!(world.stands(), "UpToDate", "{spec}");
+        assert!(world.told.iter().any(|(event, ..)| *event == Event::RolloutDone), "{spec}");
+    }
+}
+
 #[test]
 fn why_pods_cannot_be_created_is_said_at_once_and_in_the_end() {
     let mut world = rolling(WorkloadKind::Deployment);

@@ -108,7 +108,7 @@ impl Apps {
         let address = visit.address.ip().to_string();
         let pods = server.list("Pod");
         let there = pods.iter().find(|pod| pod["status"]["podIP"] == *address && visit.address.port() == 8080);
-        let runs = |pod: &&std::sync::Arc<Value>| !is_broken(image_of_pod(pod));
+        let runs = |pod: &&std::sync::Arc<Value>| pod["status"]["phase"] == "Running" && !is_broken(image_of_pod(pod));
         let Some(uid) = there.filter(runs).and_then(|pod| pod["metadata"]["uid"].as_str()) else {
             return Answer::Unusable("connection refused".to_owned());
         };

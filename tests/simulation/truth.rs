@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{admission::HELD, server::Server};
 use serde_json::Value;
 
+use crate::{cluster::pods_of, consent::ordinal};
+
 /// What is known of one workload besides what is written on it.
 #[derive(Default, Clone)]
 pub struct Known {
@@ -124,8 +126,11 @@ impl Truth {
             let images: BTreeSet<String> = pods.values().cloned().chain(known.settled.clone()).chain(under_way).collect();
             let change = (hold.unwrap_or_default().to_owned(), image(&object));
             known.hold = Some(HoldBegun { images, pods: pods.keys().cloned().collect(), change });
-            // What scaling takes, it may take later.
-            known.scaled = pods.len() as u64 > object["spec"]["replicas"].as_u64().unwrap();
+            // What scaling takes, it may take later: of a StatefulSet those beyond the last ordinal, also while one below is missing.
+            let wanted = object["spec"]["replicas"].as_i64().unwrap();
+            let end = wanted + object["spec"]["ordinals"]["start"].as_i64().unwrap_or_default();
+            let beyond = |pod: &std::sync::Arc<Value>| kind == "StatefulSet" && ordinal(pod) >= end;
+            known.scaled = pods.len() as i64 > wanted || pods_of(server, name).iter().any(beyond);
             known.excused.clear();
         }
         if hold.is_none() {

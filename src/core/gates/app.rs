@@ -126,7 +126,7 @@ fn unseen(input: &Input) -> Option<Closed> {
         WorkloadKind::Deployment => input.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current,
         // Theirs does, and also those that have ended and stay for a while.
         _ if input.pods.len() < current => {
-            let ended = |pod: &&Pod| pod.finished && pod.controller.as_ref() == Some(&workload.uid);
+            let ended = |pod: &&Pod| pod.finished && pod.terminating.is_none() && pod.controller.as_ref() == Some(&workload.uid);
             input.pods.len() + input.namespace.pods.values().filter(ended).count() < current
         }
         _ => false,

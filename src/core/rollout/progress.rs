@@ -102,8 +102,9 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
         return Progress::Unobserved;
     }
     let old = |pod: &&&Pod| is_old(workload, pod, current);
-    // A pod that does not end keeps nobody waiting where the new ones do not need what it holds.
-    let waited_for = |pod: &&&Pod| old(pod) && !(is_overdue(pod, now) && bears_old_pods(workload));
+    // A pod that does not end keeps nobody waiting where the new ones do not need what it holds. One that has finished holds nothing: soon
+    // after, only a finalizer keeps it.
+    let waited_for = |pod: &&&Pod| old(pod) && !(is_overdue(pod, now) && (pod.finished || bears_old_pods(workload)));
     let leaving = pods.iter().filter(waited_for).filter_map(|pod| pod.terminating).max();
     match state.held {
         Some(hold @ UserHold::OnDelete) if state.updated < state.wanted => return Progress::Held(hold),

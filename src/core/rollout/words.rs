@@ -45,7 +45,7 @@ pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> S
 
 /// The first of the pods that are not ready and say why, and how many more there are.
 pub fn trouble(pods: &[&Pod]) -> String {
-    let ill = pods.iter().filter(|pod| !pod.ready);
+    let ill = pods.iter().filter(|pod| !pod.ready && !pod.finished);
     let named: BTreeMap<_, _> = ill.filter_map(|pod| Some((&pod.name, pod.ails.as_ref().or(pod.trouble.as_ref())?))).collect();
     named.iter().next().map_or_else(String::new, |(name, trouble)| match named.len() {
         1 => format!("; pod {name}: {trouble}"),
@@ -55,7 +55,7 @@ pub fn trouble(pods: &[&Pod]) -> String {
 
 /// An old pod that should have ended, and what to do about it.
 pub fn stuck(workload: &Workload, namespace: &str, pods: &[&Pod], current: Option<&str>, now: Timestamp) -> Option<String> {
-    let old = |pod: &&&Pod| is_old(workload, pod, current) && is_overdue(pod, now);
+    let old = |pod: &&&Pod| is_old(workload, pod, current) && is_overdue(pod, now) && !pod.finished;
     let pod = pods.iter().filter(old).min_by_key(|pod| &pod.name)?;
     let (name, until) = (&pod.name, clock(pod.terminating?));
     let node = pod.claims.node.as_deref().map_or_else(String::new, |node| format!(" on node {node}"));

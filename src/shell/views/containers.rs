@@ -12,6 +12,11 @@ pub fn has_ended(status: &Value) -> bool {
     state["terminated"].is_object() || (state["waiting"].is_object() && status["lastState"]["terminated"].is_object())
 }
 
+/// When its process ended, if no other follows.
+pub fn ended(status: &Value) -> Option<Timestamp> {
+    time(&status["state"]["terminated"]["finishedAt"])
+}
+
 /// What keeps it from running, in a word. The kubelet says by turns that it cannot pull an image and that it waits before the next try.
 pub fn trouble(status: &Value) -> Option<&str> {
     match status["state"]["waiting"]["reason"].as_str()? {
@@ -72,9 +77,14 @@ fn how_it_ended(end: &Value, restarts: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use serde_json::json;
 
-    use super::*;
+    use super::{
+        super::{Pods, Watched, Wire},
+        *,
+    };
 
     fn ended(reason: &str, code: i64) -> Value {
         json!({"terminated": {"reason": reason, "exitCode": code, "finishedAt": "2026-11-29T10:00:00Z"}})
@@ -118,6 +128,29 @@ mod tests {
         let words: Vec<_> =
             ["ErrImagePull", "ImagePullBackOff"].map(|reason| ails(&container(waiting(reason, "x"), json!({}), 0, false))).into();
         assert_eq!(words, [Some("ImagePullBackOff (image shop:v9)".to_owned()), words[0].clone()]);
+    }
+
+    #[test]
+    fn a_pod_that_has_finished_is_expected_to_be_gone_from_then_on() {
+        let pod = |phase: &str, state: Value| {
+            let pod = json!({
+                "metadata": {"name": "web", "deletionTimestamp": "2026-11-29T10:30:00Z"},
+                "status": {"phase": phase, "containerStatuses": [container(state, json!({}), 0, false)]},
+            });
+            let pod: Wire<Pods> = serde_json::from_value(pod).unwrap();
+            Pods::view(&pod.metadata, pod.body)
+        };
+        for (phase, state, finished, terminating) in [
+            ("Running", json!({"running": {"startedAt": "2026-11-29T09:00:00Z"}}), false, "2026-11-29T10:30:00Z"),
+            // One of its containers, which may have others.
+            ("Running", ended("Completed", 0), false, "2026-11-29T10:30:00Z"),
+            ("Succeeded", ended("Completed", 0), true, "2026-11-29T10:00:00Z"),
+            ("Failed", ended("Error", 137), true, "2026-11-29T10:00:00Z"),
+            ("Failed", json!({}), true, "2026-11-29T10:30:00Z"),
+        ] {
+            let pod = pod(phase, state);
+            assert_eq!((pod.finished, pod.terminating), (finished, time(&json!(terminating))), "{phase}");
+        }
     }
 
     #[test]

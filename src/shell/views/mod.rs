@@ -254,14 +254,16 @@ impl Watched for Pods {
         let restarts = containers().filter_map(|one| one["restartCount"].as_u64()).sum::<u64>();
         // The number rises only when the next process runs.
         let ended = list(&status["containerStatuses"]).filter(|one| containers::has_ended(one)).count();
+        let finished = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let finished_at = containers().filter_map(containers::ended).max().filter(|_| finished);
         Pod {
             uid: uid(meta),
             name: meta.name.as_deref().unwrap_or_default().into(),
             controller: controller(meta).map(|owner| owner.uid.as_str().into()),
             created: created(meta),
             created_version: None,
-            terminating: meta.deletion_timestamp.as_ref().map(|time| time.0),
-            finished: matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
+            terminating: meta.deletion_timestamp.as_ref().map(|time| finished_at.map_or(time.0, |at| at.min(time.0))),
+            finished,
             ready: ready["status"] == "True",
             ready_moved: time(&ready["lastTransitionTime"]),
             config_hash: meta.annotations.as_ref().and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str().into())),

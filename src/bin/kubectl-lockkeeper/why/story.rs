@@ -404,8 +404,8 @@ fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>, now: Ti
         newest: !unmade && !is_old(&judged, pod, current),
         revision: pod.revision.as_deref().map(str::to_owned),
         terminating: pod.terminating.is_some(),
-        // A pod that nothing probes is ready between any two crashes.
-        trouble: pod.ails.as_ref().filter(|_| !pod.ready || crashes_lately(pod, now)).map(ToString::to_string),
+        // A pod that nothing probes is ready between any two crashes. How one ended that is being deleted is no trouble.
+        trouble: pod.ails.as_ref().filter(|_| !pod.finished && (!pod.ready || crashes_lately(pod, now))).map(ToString::to_string),
         says: answers.iter().find(|answer| *answer.pod == *pod.name).map(|answer| Said {
             answer: answer.answer.clone(),
             since: answer.since,

@@ -360,9 +360,11 @@ impl<'a> Sync<'a> {
         if self.end_old(server) {
             return true;
         }
-        // Gone, not only going.
-        let running =
-            |set: &&Arc<Value>| count(&set["status"]["replicas"]) > 0 || !owned_by(server, "Pod", &set["metadata"]["uid"]).is_empty();
+        // Finished or gone, not only going.
+        let running = |set: &&Arc<Value>| {
+            let mut pods = owned_by(server, "Pod", &set["metadata"]["uid"]).into_iter();
+            count(&set["status"]["replicas"]) > 0 || pods.any(|pod| pod["status"]["phase"] != "Succeeded")
+        };
         if self.old.iter().any(running) {
             return self.status(server, true);
         }

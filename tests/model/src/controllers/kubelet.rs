@@ -5,11 +5,25 @@ use serde_json::{Value, json};
 use super::{READY, nodes, storage};
 use crate::server::Server;
 
-/// The kubelet brings a pod one step further: it starts, or it is gone.
+/// The kubelet brings a pod one step further: it starts, its containers end, or it is gone.
 pub fn kubelet(server: &mut Server, name: &str) -> bool {
     let Some(pod) = server.get("Pod", name) else { return false };
     if !pod["metadata"]["deletionTimestamp"].is_null() {
-        server.remove("Pod", name);
+        if pod["status"]["phase"] != "Running" {
+            server.remove("Pod", name);
+            return true;
+        }
+        // It is reported as finished first, and is gone once its volumes are unmounted.
+        let now = server.second();
+        server.control("Pod", name, |pod| {
+            pod["status"]["phase"] = json!("Succeeded");
+            pod["status"]["conditions"] =
+                json!([{"type": "Ready", "status": "False", "reason": "PodCompleted", "lastTransitionTime": now}]);
+            for container in pod["status"]["containerStatuses"].as_array_mut().into_iter().flatten() {
+                container["ready"] = json!(false);
+                container["state"] = json!({"terminated": {"reason": "Completed", "exitCode": 0, "finishedAt": now}});
+            }
+        });
         return true;
     }
     if pod["status"]["phase"] != "Pending" || !nodes::may_start(server, &pod) {
