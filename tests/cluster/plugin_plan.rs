@@ -96,6 +96,32 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
 }
 
 #[tokio::test]
+async fn the_plugin_plans_what_a_new_workload_takes_over_and_ends_without_asking() {
+    let _operator = operator();
+    let shop = Shop::gated("plan-orphans").await;
+    for kind in HOLDABLE {
+        let name = &format!("web-{}", kind.to_lowercase());
+        shop.apply(&shop.manifest(kind, name, "v1"));
+        shop.all_run(kind, name, "other:v1", 2).await;
+        shop.a_second_passes().await;
+        shop.kubectl(&["delete", &kind.to_lowercase(), name, "--cascade=orphan"]);
+        let mut next = shop.manifest(kind, name, "v2");
+        next["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+        let because = |manifest: &Value| outcome(&planned(&shop, &[manifest.clone()]), &place(kind, name), "Create")["because"].to_string();
+        let told = because(&next);
+        assert!(told.contains("it takes them over, and ends without asking those that are not of this template (HoldMissed)"), "{told}");
+        if kind == "Deployment" {
+            let told = because(&shop.manifest(kind, name, "v1"));
+            assert!(told.contains("left by another Deployment: it takes them over."), "{told}");
+        }
+        // And so it is.
+        shop.apply(&next);
+        let missed = shop.event(name, "HoldMissed").await;
+        assert!(missed.starts_with("CreatedOverPods: "), "{missed}");
+    }
+}
+
+#[tokio::test]
 async fn the_plugin_plans_what_helm_renders() {
     let _operator = operator();
     let shop = Shop::gated("plan-helm").await;

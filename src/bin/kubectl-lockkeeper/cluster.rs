@@ -191,12 +191,16 @@ impl Cluster {
 
     /// The objects of a kind of `apps/v1` that a workload controls, as they are.
     pub async fn controlled(&self, kind: &str, workload: &Value) -> Result<Vec<Value>, Failure> {
+        let uid = &workload["metadata"]["uid"];
+        let mut all = self.objects(kind).await?;
+        all.retain(|object| controller(object).is_some_and(|owner| owner["uid"] == *uid));
+        Ok(all)
+    }
+
+    /// The objects of a kind of `apps/v1` in the namespace, as they are.
+    pub async fn objects(&self, kind: &str) -> Result<Vec<Value>, Failure> {
         let all = self.apps(kind).list(&ListParams::default()).await.map_err(|error| failure(&format!("{kind}s"), &error))?;
-        let own = all.items.into_iter().filter(|object| {
-            let mut owners = object.metadata.owner_references.iter().flatten();
-            owners.any(|owner| owner.controller == Some(true) && workload["metadata"]["uid"] == owner.uid)
-        });
-        Ok(own.map(|object| json!(object)).collect())
+        Ok(all.items.into_iter().map(|object| json!(object)).collect())
     }
 
     /// Sends a JSON patch: the object that it made, or none if a test in it failed. `what` says what it is for.
@@ -277,6 +281,11 @@ pub fn lower(workload: &WorkloadId) -> String {
 pub fn wire<K: Watched>(object: &Value) -> Result<Wire<K>, Failure> {
     let place = || format!("cannot read {} {}", K::KIND, object["metadata"]["name"].as_str().unwrap_or_default());
     serde_json::from_value(object.clone()).map_err(|error| Failure::Api { what: place(), why: error.to_string() })
+}
+
+/// The owner reference of the controller of an object.
+pub fn controller(object: &Value) -> Option<&Value> {
+    object["metadata"]["ownerReferences"].as_array()?.iter().find(|owner| owner["controller"] == true)
 }
 
 /// The JSON pointer of an annotation.

@@ -3,6 +3,7 @@
 mod judge;
 mod manifests;
 mod merge;
+mod orphans;
 mod outcome;
 mod report;
 mod world;

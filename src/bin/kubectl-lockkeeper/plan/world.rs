@@ -30,6 +30,7 @@ use super::{
     judge::Touched,
     manifests::Manifest,
     merge::{created, manager, overlay, take_out, update_of},
+    orphans::{Orphans, of_deployment},
 };
 use crate::{
     cluster::{Cluster, FIELD_MANAGER, Failure, wire},
@@ -116,6 +117,8 @@ pub struct Worlds {
     pub notes: Vec<String>,
     /// The manifests of which nobody knows what would come of them.
     pub unknown: Vec<String>,
+    /// The ReplicaSets of the namespace as they are, once they were needed.
+    replica_sets: Option<Vec<Value>>,
 }
 
 /// What came of a dry run.
@@ -152,6 +155,7 @@ impl Worlds {
             refused: BTreeMap::new(),
             notes: Vec::new(),
             unknown: Vec::new(),
+            replica_sets: None,
         };
         worlds.read_storage(cluster).await?;
         if let Some(namespace) = namespace {
@@ -203,7 +207,8 @@ impl Worlds {
             }
         };
         let runs = self.runs(cluster, kind, live.as_ref()).await?;
-        self.take_in(kind, (live.as_ref(), &runs), &made, by_server, key)
+        let orphans = if live.is_none() && kind == Kind::Deployment { self.orphans(cluster, &made).await? } else { Orphans::default() };
+        self.take_in(kind, (live.as_ref(), &runs, orphans), &made, by_server, key)
     }
 
     /// The template that the pods of a workload run: of a held one not that which it has.
@@ -221,10 +226,18 @@ impl Worlds {
         Ok(settled(id, live, &revisions).map_or(template, |revision| revision.template_for(live)))
     }
 
+    /// What a Deployment that is not there yet takes over.
+    async fn orphans(&mut self, cluster: &Cluster, made: &Value) -> Result<Orphans, Failure> {
+        if self.replica_sets.is_none() {
+            self.replica_sets = Some(cluster.objects("ReplicaSet").await?);
+        }
+        Ok(of_deployment(made, self.replica_sets.as_deref().unwrap_or_default()))
+    }
+
     fn take_in(
         &mut self,
         kind: Kind,
-        (live, runs): (Option<&Value>, &Value),
+        (live, runs, orphans): (Option<&Value>, &Value, Orphans),
         made: &Value,
         by_server: bool,
         key: &Key,
@@ -236,7 +249,7 @@ impl Worlds {
                     Kind::StatefulSet => view::<StatefulSets>(made)?,
                     _ => view::<DaemonSets>(made)?,
                 };
-                let touched = Touched { differences: differences(runs, &made["spec"]["template"]), by_server };
+                let touched = Touched { differences: differences(runs, &made["spec"]["template"]), by_server, orphans };
                 self.workloads.insert(workload.id.clone(), touched);
                 self.after.workloads.insert(workload.id.clone(), workload);
             }

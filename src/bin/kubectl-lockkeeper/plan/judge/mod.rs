@@ -22,11 +22,14 @@ use lockkeeper::{
         hold::{marking, state::Hold},
         storage::Storage,
         volumes,
-        world::{ConfigId, Namespace, Pod, Policy, Workload, WorkloadId},
+        world::{ConfigId, Namespace, Pod, Policy, UserHold, Workload, WorkloadId},
     },
 };
 
-use super::outcome::{Line, Outcome, Plan, Risk};
+use super::{
+    orphans::{Orphans, of_stateful_set},
+    outcome::{Line, Outcome, Plan, Risk},
+};
 use crate::{
     cluster::lower,
     revisions::{Difference, named_changes},
@@ -64,6 +67,8 @@ pub struct Touched {
     pub differences: Vec<Difference>,
     /// The API server has said what it would make of it.
     pub by_server: bool,
+    /// What a Deployment that is not there yet takes over.
+    pub orphans: Orphans,
 }
 
 /// Judges a namespace.
@@ -128,15 +133,7 @@ impl<'a> Judge<'a> {
             0 => "It has no pods.".to_owned(),
             pods => format!("{} at once: a new workload is not held.", count(pods as usize, "pod starts", "pods start")),
         });
-        let left = self.left_by_another(workload);
-        if left > 0 {
-            line.because.push(format!(
-                "{} left by another StatefulSet of this name: it takes over {}, and ends without asking those that are not of this template \
-                 (HoldMissed).",
-                count(left, "pod was", "pods were"),
-                if left == 1 { "it" } else { "them" }
-            ));
-        }
+        line.because.extend(self.takes_over(workload));
         let say = say(self.after.standings.get(&workload.id));
         line.policy = say.as_ref().map(|say| say.policy.name.clone());
         line.because.push(match &say {
@@ -147,11 +144,24 @@ impl<'a> Judge<'a> {
         line
     }
 
-    /// Pods without an owner that a new StatefulSet takes for its own, as after `kubectl delete --cascade=orphan`.
-    fn left_by_another(&self, workload: &Workload) -> usize {
-        let name = |pod: &Pod| pod.ordinal().is_some_and(|ordinal| *pod.name == format!("{}-{ordinal}", workload.id.name));
-        let all = self.now.before.pods.values().filter(|_| workload.id.kind == WorkloadKind::StatefulSet);
-        all.filter(|pod| pod.controller.is_none() && !pod.finished && name(pod)).count()
+    /// What becomes of pods that are there already, and that a new workload takes for its own.
+    fn takes_over(&self, workload: &Workload) -> Option<String> {
+        let (orphans, of) = match workload.id.kind {
+            WorkloadKind::Deployment => (self.now.workloads.get(&workload.id)?.orphans, "Deployment"),
+            WorkloadKind::StatefulSet => (of_stateful_set(self.now.before, &workload.id), "StatefulSet of this name"),
+            WorkloadKind::DaemonSet => return None,
+        };
+        let (them, those) = match orphans.pods {
+            0 => return None,
+            1 => ("it", "it if it is"),
+            _ => ("them", "those that are"),
+        };
+        let left = format!("{} left by another {of}: it takes {them} over", count(orphans.pods, "pod was", "pods were"));
+        let paused = workload.rollout.held == Some(UserHold::Paused);
+        Some(match orphans.differ && !paused {
+            true => format!("{left}, and ends without asking {those} not of this template (HoldMissed)."),
+            false => format!("{left}."),
+        })
     }
 
     /// What a policy means for the changes of a workload to come.

@@ -3,7 +3,7 @@ use lockkeeper::{
     shell::{
         digest::set_key,
         views::{
-            ConfigMaps, DaemonSets, Deployments, Policies, StatefulSets,
+            ConfigMaps, DaemonSets, Deployments, Pods, Policies, StatefulSets,
             storage::{Autoscalers, Claims},
         },
     },
@@ -67,7 +67,7 @@ impl Case {
     /// The files have this workload; `by_server` says whether a dry run told what it would be.
     fn new_workload(mut self, object: &Value, by_server: bool) -> Self {
         let workload = of(object);
-        self.workloads.insert(workload.id.clone(), Touched { differences: Vec::new(), by_server });
+        self.workloads.insert(workload.id.clone(), Touched { by_server, ..Touched::default() });
         self.after.workloads.insert(workload.id.clone(), workload);
         self
     }
@@ -420,4 +420,61 @@ fn what_reads_something_that_is_not_there_is_at_risk() {
     let there = case.config(None, json!({"a": "1"}));
     assert_eq!(there.plan().risks, []);
     assert_eq!(there.outcome("deployment/web"), Outcome::Create);
+}
+
+#[test]
+fn what_a_new_workload_takes_over_and_ends_without_asking_is_told() {
+    let pod = |name: &str, phase: &str, owner: Value| json!({"metadata": {"name": name, "uid": name, "ownerReferences": owner}, "status": {"phase": phase}});
+    let owned = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "x", "controller": true}]);
+    let set = |pods: &[Value]| {
+        let mut case = Case::new().policy(gated()).new_workload(&workload("StatefulSet", "db", "v2"), true);
+        let view = |pod: &Value| (pod["metadata"]["uid"].as_str().unwrap().into(), view::<Pods>(pod).unwrap());
+        case.before.pods = pods.iter().map(view).collect();
+        case
+    };
+    let deployment = |pods: usize, differ: bool, paused: bool| {
+        let mut web = workload("Deployment", "web", "v2");
+        web["spec"]["paused"] = json!(paused);
+        let mut case = Case::new().policy(gated()).new_workload(&web, true);
+        case.workloads.values_mut().for_each(|touched| touched.orphans = Orphans { pods, differ });
+        case
+    };
+    let left = "left by another";
+    for (name, case, told, expected) in [
+        (
+            "two pods of a StatefulSet",
+            set(&[pod("db-0", "Running", json!([])), pod("db-1", "Running", json!([]))]),
+            "2 pods were left by another StatefulSet of this name: it takes them over, and ends without asking those that are not of this template (HoldMissed).",
+            true,
+        ),
+        (
+            "one pod",
+            set(&[pod("db-0", "Running", json!([]))]),
+            "1 pod was left by another StatefulSet of this name: it takes it over, and ends without asking it if it is not of this template (HoldMissed).",
+            true,
+        ),
+        (
+            "of another set, of another name, finished",
+            set(&[
+                pod("db-0", "Running", owned),
+                pod("db-x", "Running", json!([])),
+                pod("web-1", "Running", json!([])),
+                pod("db-1", "Failed", json!([])),
+            ]),
+            left,
+            false,
+        ),
+        ("no pods", set(&[]), left, false),
+        (
+            "pods of a ReplicaSet",
+            deployment(2, true, false),
+            "2 pods were left by another Deployment: it takes them over, and ends without asking those that are not of this template (HoldMissed).",
+            true,
+        ),
+        ("of its own template", deployment(2, false, false), "2 pods were left by another Deployment: it takes them over.", true),
+        ("created paused", deployment(2, true, true), "2 pods were left by another Deployment: it takes them over.", true),
+        ("none of a ReplicaSet", deployment(0, false, false), left, false),
+    ] {
+        assert_eq!(case.told().contains(told), expected, "{name}: {}", case.told());
+    }
 }
