@@ -153,7 +153,7 @@ pub enum Reason {
     PatchRefused,
     /// The patch gets no answer.
     PatchFailing,
-    /// `mode: Observe`: nothing is rolled, and a hold that stands is not judged.
+    /// `mode: Observe`: nothing is rolled, and no gate is asked about a held change.
     ObserveMode,
     /// `config.onChange: Report`.
     ReportOnly,
@@ -187,9 +187,9 @@ pub enum Reason {
     AppGateInvalid,
     /// The pods were not idle within `prepare.timeout`, and may take work for a while.
     PrepareTimedOut,
-    /// The StatefulSet controller waits for a broken pod of a withdrawn revision (kubernetes#67250).
+    /// The StatefulSet controller waits for a broken pod of an older revision (kubernetes#67250).
     StuckBehindPod,
-    /// An old pod should have ended and is still there: its node is lost, or a finalizer keeps it.
+    /// An old pod should have terminated, and still exists: its node is lost, or a finalizer keeps it.
     StuckTerminating,
     /// A new pod waits for a volume that an old pod uses, and the old pod is kept until the new one is ready.
     StuckOnVolume,

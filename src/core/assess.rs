@@ -252,7 +252,7 @@ impl Assessment {
     /// Its config rollout begins. One that was refused before keeps saying so until it is accepted.
     pub fn begin_roll(&mut self) {
         if !matches!(self.reason, Reason::PatchRefused | Reason::PatchFailing) {
-            let message = format!("{} changed; its pods are being renewed", self.changed.join(", "));
+            let message = format!("{} changed; its pods are being replaced", self.changed.join(", "));
             self.stand(Phase::Rolling, Reason::ConfigRollout, message);
             (self.hold, self.memory.shown) = (None, None);
             self.memory.last = Some((self.phase, self.reason));
@@ -430,7 +430,7 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
     match progress {
         Progress::Done => {
             if let Some(stuck) = overdue() {
-                found.stand(Phase::WaitsForUser, Reason::StuckTerminating, format!("{stuck}. Its new pods are all available"));
+                found.stand(Phase::WaitsForUser, Reason::StuckTerminating, format!("{stuck}. All new pods are available"));
             }
         }
         Progress::Unobserved => match input.memory.last {
@@ -457,8 +457,8 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
             (None, Some(stuck)) => found.stand(Phase::Failed, Reason::StuckTerminating, format!("{}; {stuck}", words::counts(state))),
             (None, None) => {
                 let cure = match state.failure {
-                    Some(_) => "It goes on by itself when pods can be created",
-                    None => "It goes on by itself if the pods become ready; otherwise fix the template or the config",
+                    Some(_) => "It continues automatically when pods can be created",
+                    None => "It continues automatically if the pods become ready; otherwise fix the template or the config",
                 };
                 let message = format!("no progress since {}: {}. {cure}", clock(since), under_way());
                 found.stand(Phase::Failed, Reason::DeadlineExceeded, message);
@@ -503,7 +503,7 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
             true => (Reason::PatchRefused, "refused"),
             false => (Reason::PatchFailing, "not answered"),
         };
-        let message = format!("the patch of this workload is {word}: {}. It is tried again, at least every 5 minutes", trouble.message);
+        let message = format!("the patch of this workload was {word}: {}. Lockkeeper retries at least every 5 minutes", trouble.message);
         match found.phase {
             _ if trouble.needs_hold => {}
             Phase::Failed => {}

@@ -29,7 +29,7 @@ pub fn of_counts(
     let parts = [
         (counts.failed, "failed"),
         (counts.held, "held"),
-        (counts.waits_for_user, "wait for their user"),
+        (counts.waits_for_user, "waiting for a user"),
         (counts.rolling, "rolling"),
         (counts.limited, "limited"),
         (counts.settling, "settling"),
@@ -45,7 +45,7 @@ pub fn of_counts(
     };
     if !unverified.is_empty() {
         up_to_date += &format!(
-            ". Unverified, because pods are not known to be newer than the last write of what they read: {}. They are taken to have started with what was there at adoption",
+            ". Unverified, because their pods may be older than the last change of this config: {}. Lockkeeper assumes that the pods use it. If in doubt, run kubectl rollout restart",
             unverified.join(", ")
         );
     }
@@ -59,16 +59,19 @@ pub fn of_counts(
         some => (ConditionReason::LeftOut, some.join("; ")),
     };
     let accepted = match empty_steps {
-        [] => "the spec is accepted and acted on".to_owned(),
+        [] => "the spec is accepted and in use".to_owned(),
         some => format!(
-            "the spec is accepted and acted on; these steps of spec.rollout.steps select no workload, and count as done: {}",
+            "the spec is accepted and in use; these steps of spec.rollout.steps select no workload, and count as done: {}",
             some.join(", ")
         ),
     };
     let mut conditions = match policy.switched_off.as_slice() {
         [] => vec![condition(policy, "Ready", true, ConditionReason::Accepted, accepted, now)],
         some => {
-            let message = format!("{}. The rest is acted on. Have it switched on, or take it off the policy", some.join("; "));
+            let message = format!(
+                "{}. The rest of the policy is in use. Turn the feature on, or remove that section from the policy",
+                some.join("; ")
+            );
             ["Ready", "Stalled"]
                 .map(|kind| condition(policy, kind, kind == "Stalled", ConditionReason::FeatureOff, message.clone(), now))
                 .into()
@@ -106,15 +109,16 @@ pub fn of_holds(policy: &Policy, gap: Option<&Gap>, (unmarked, cramped): (&[Stri
 pub fn of_gates(policy: &Policy, broken: &[String], unasked: usize, now: Timestamp) -> Condition {
     match broken {
         [] if unasked == 0 => {
-            let message = "a pod of every workload answered in form when it was last asked; one is asked every 10 minutes".to_owned();
+            let message = "a pod of every workload gave a usable answer when it was last asked; one is asked every 10 minutes".to_owned();
             condition(policy, "GatesVerified", true, ConditionReason::Answered, message, now)
         }
         [] => {
-            let message = format!("{unasked} workloads have no Ready pod that was asked yet");
+            let message = format!("{unasked} workloads have had no Ready pod that could be asked");
             with_status(policy, "GatesVerified", "Unknown", ConditionReason::NotAskedYet, message, now)
         }
         some => {
-            let message = format!("an upgrade would find no usable answer; see to port, path and network policies: {}", some.join("; "));
+            let message =
+                format!("the next upgrade would get no usable answer. Check the port, the path and network policies: {}", some.join("; "));
             condition(policy, "GatesVerified", false, ConditionReason::NoUsableAnswer, message, now)
         }
     }

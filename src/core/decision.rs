@@ -177,9 +177,9 @@ impl std::fmt::Display for Release {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::GatesOpen => "all gates are open",
-            Self::Reverted => "its template is the one again that its pods run",
-            Self::ScaledToZero => "it was scaled to zero, and its controller forgot the revision that ran before",
-            Self::Unchanged => "its template is the one that was there before",
+            Self::Reverted => "its template was reverted to the one that its pods run",
+            Self::ScaledToZero => "it was scaled to zero, and its controller no longer knows the revision that ran before",
+            Self::Unchanged => "its template is the same as before",
             Self::Ungoverned => "its policy no longer holds it",
         })
     }

@@ -186,7 +186,7 @@ fn left_out(namespace: &Namespace, workload: &Workload, spec: &UpgradePolicySpec
         return Some(format!("ignored (annotation {}: \"true\")", marks::IGNORE));
     }
     if let Some(owner) = workload.owner.as_ref().filter(|_| spec.include_owned == IncludeOwned::Never) {
-        return Some(format!("{} {owner} (spec.includeOwned: Always governs it all the same)", Remark::OwnedBy));
+        return Some(format!("{} {owner} (to govern it anyway, set spec.includeOwned: Always)", Remark::OwnedBy));
     }
     // It acts on config only: what holds the template, holds it all the same.
     other_reloader(namespace, workload).filter(|_| !spec.needs_holds())

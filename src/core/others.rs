@@ -50,11 +50,13 @@ impl Restrained {
     pub fn sentence(&self) -> String {
         match self {
             Self::Forbidden(fields) => format!(
-                "another admission policy or webhook changes {fields} in Lockkeeper's write, and Lockkeeper's account may not change that. \
+                "another admission policy or webhook changes {fields} in Lockkeeper's write, and Lockkeeper's account is not allowed to change these fields. \
                  Exempt Lockkeeper's service account in that policy or webhook"
             ),
             Self::WithoutHold(fields) => {
-                format!("another admission policy or webhook changes {fields} in Lockkeeper's write, so it is written again with a hold")
+                format!(
+                    "another admission policy or webhook changes {fields} in Lockkeeper's write, so Lockkeeper writes it again with a hold"
+                )
             }
         }
     }

@@ -31,7 +31,7 @@ impl Feature {
     /// What to tell somebody whose policy asks for it where it is off.
     pub fn is_off(self) -> String {
         let name = self.as_str();
-        format!("the feature {name} is switched off in this installation of Lockkeeper (value features.{name} of the chart)")
+        format!("the feature {name} is turned off in this installation of Lockkeeper (value features.{name} of the chart)")
     }
 }
 
@@ -65,7 +65,7 @@ impl Reach {
     /// Takes the sections off a policy that need what is switched off. Returns a sentence about each, and about what cannot be done.
     pub fn limit(&self, spec: &mut UpgradePolicySpec) -> Vec<String> {
         let mut off = Vec::new();
-        let mut say = |section: &str, feature: Feature| off.push(format!("spec.{section} is not acted on: {}", feature.is_off()));
+        let mut say = |section: &str, feature: Feature| off.push(format!("spec.{section} is not in use: {}", feature.is_off()));
         if !self.has(Feature::Config) && spec.config.take().is_some() {
             say("config", Feature::Config);
         }
@@ -76,7 +76,7 @@ impl Reach {
         if app.is_some_and(AppGate::needs_credentials) && !self.has(Feature::GateCredentials) {
             // The gate stays: without it changes would go through unasked.
             let why = Feature::GateCredentials.is_off();
-            off.push(format!("what spec.gates.app names in ConfigMaps and Secrets is not read, so that its pods cannot be asked: {why}"));
+            off.push(format!("the ConfigMaps and Secrets that spec.gates.app names are not read, so its pods cannot be asked: {why}"));
         }
         off
     }
@@ -96,8 +96,8 @@ mod tests {
     fn what_is_switched_off_is_taken_off_and_said_but_a_gate_stays() {
         let verified = r#"{"selector": {}, "gates": {"app": {"scheme": "HTTPS", "tls": {"caRef": {"kind": "ConfigMap", "name": "ca"}}}}}"#;
         let cases = [
-            (r#"{"selector": {}, "config": {}}"#, Feature::Config, "spec.config is not acted on"),
-            (r#"{"selector": {}, "volumes": {}}"#, Feature::Volumes, "spec.volumes is not acted on"),
+            (r#"{"selector": {}, "config": {}}"#, Feature::Config, "spec.config is not in use"),
+            (r#"{"selector": {}, "volumes": {}}"#, Feature::Volumes, "spec.volumes is not in use"),
             (verified, Feature::GateCredentials, "cannot be asked"),
         ];
         for (text, feature, sentence) in cases {

@@ -88,8 +88,7 @@ impl Ungoverned<'_> {
             if !memory.lost_told {
                 let id = hold.as_ref().map(|hold| hold.id.as_str()).or_else(|| walk::change_id(workload)).unwrap_or_default();
                 let message = format!(
-                    "the policy that holds change {id} went when the CRD was deleted: it stays held until a policy selects this workload again. \
-                     Or, with the right to: {}",
+                    "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",
                     command(namespace, &workload.id, marks::BYPASS, id)
                 );
                 found.notices.push((Event::PolicyLost, message));

@@ -501,7 +501,7 @@ pub struct Memory {
     pub changed_at: Option<Timestamp>,
     /// The hold that was last seen.
     pub hold: Option<String>,
-    /// Of the hold at hand: its template is the one that was there before it.
+    /// Of the hold at hand: its template is the same as before it.
     pub hold_of_nothing: bool,
     /// When a held template was changed again in nothing but annotations, within the last hour, and in which.
     pub volatile: Vec<Restamp>,

@@ -528,7 +528,7 @@ fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Opt
         uid: patch.uid.clone(),
         policy: policy.clone(),
         event: Event::ConfigRollout,
-        message: format!("rolling: {cause} ({what}){}", consent.map_or_else(String::new, |consent| format!("; {consent}"))),
+        message: format!("rolling, because {cause} ({what}){}", consent.map_or_else(String::new, |consent| format!("; {consent}"))),
     })
 }
 

@@ -53,9 +53,7 @@ pub enum UninstallError {
     NoCluster(#[from] StartError),
     /// Something is held, and is not to be let through.
     #[error(
-        "not uninstalled, because changes are held that would stay frozen, or roll out unasked: {}. Let each through (kubectl lockkeeper approve, \
-         or bypass) or take it back (kubectl lockkeeper undo), and uninstall again. Or let all of them through then: kubectl annotate \
-         deployment/{OPERATOR} -n {namespace} {mark}=Release, and uninstall again. Until then Lockkeeper goes on as before",
+        "not uninstalled, because these changes are held: {}. Release each (kubectl lockkeeper approve, or bypass) or revert it (kubectl lockkeeper undo), and uninstall again. To release all of them: kubectl annotate deployment/{OPERATOR} -n {namespace} {mark}=Release, and uninstall again. Until then Lockkeeper continues as before",
         names(held),
         mark = marks::UNINSTALL
     )]

@@ -36,7 +36,10 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         shop.upgrade(kind, name, "v2");
         let entry = shop.waits(kind, name, "AppGateClosed").await;
         let message = entry["message"].as_str().unwrap();
-        assert!(message.contains(&format!("{busy} says no since")) && message.contains("1 pieces of work are in flight"), "{message}");
+        assert!(
+            message.contains(&format!("{busy} has answered no since")) && message.contains("1 pieces of work are in flight"),
+            "{message}"
+        );
         assert!(message.contains("2 of 3 pods say yes"), "{message}");
         assert_eq!(entry["answers"][0]["pod"], *busy);
         assert_eq!(shop.pods(name).await, before, "no pod was ended");
@@ -76,7 +79,7 @@ async fn p6_p8_fewer_replicas_in_a_held_write_end_no_pod_before_the_release() {
         let entry = shop.waits(kind, name, "AppGateClosed").await;
         let message = entry["message"].as_str().unwrap();
         assert!(
-            message.contains("Its replicas stay at 3 until then: the 1 that its manifest asks for comes with the release"),
+            message.contains("Its replicas stay at 3 until the release. The 1 that its manifest declares applies with the release"),
             "{message}"
         );
         assert_eq!(shop.pods(name).await, before, "no pod was ended");
@@ -110,7 +113,7 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_agai
         let took_work = || async { start_work(&address, 600.0) };
         eventually("it takes work", took_work, |took| *took).await;
         let entry = shop.waits(kind, name, "AppGateClosed").await;
-        assert!(entry["message"].as_str().unwrap().contains(&format!("{new} says no")), "{entry}");
+        assert!(entry["message"].as_str().unwrap().contains(&format!("{new} has answered no")), "{entry}");
         finish_work(&address);
         shop.runs(kind, name, "v2", 2).await;
         shop.all_ended_idle(name);
@@ -215,7 +218,7 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         eventually("no pod is ready", || shop.get(kind, name), unready).await;
         shop.upgrade(kind, name, "v2");
         let entry = shop.waits(kind, name, "AppGateClosed").await;
-        assert!(entry["message"].as_str().unwrap().contains("says no"), "{entry}");
+        assert!(entry["message"].as_str().unwrap().contains("has answered no"), "{entry}");
         shop.reachable(name).await.iter().for_each(|(_, address)| finish_work(address));
         if kind == "Deployment" {
             shop.runs(kind, name, "v2", 2).await;
@@ -267,7 +270,7 @@ async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_r
         assert!(start_work(&address, 600.0));
         shop.write("app", "key", &format!("{name}-2")).await;
         let entry = shop.stands(name, "Waiting", "AppGateClosed").await;
-        assert!(entry["message"].as_str().unwrap().contains(&format!("{busy} says no")), "{entry}");
+        assert!(entry["message"].as_str().unwrap().contains(&format!("{busy} has answered no")), "{entry}");
         assert_eq!(shop.rollouts(name).await, rollouts);
         finish_work(&address);
         shop.all_read(name, "KEY", &format!("{name}-2")).await;

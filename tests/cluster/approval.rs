@@ -53,7 +53,7 @@ async fn p16_approve_and_bypass_count_only_from_those_who_may_and_only_for_that_
         let id = shop.is_held(kind, name).await;
         assert!(annotate(&shop, &on_call, kind, name, "bypass", &id).success);
         shop.all_run(kind, name, "other:v3", 2).await;
-        assert!(shop.event(name, "HoldBypassed").await.contains("oncall let the held change"), "who did it");
+        assert!(shop.event(name, "HoldBypassed").await.contains("oncall released the held change"), "who did it");
         eventually("it is cleared away", || shop.get(kind, name), |object| mark(object, "bypassed-by").is_none()).await;
         shop.is_free(kind, name).await;
 
@@ -152,7 +152,7 @@ async fn p16_who_changed_it_before_another_writer_is_an_author_too() {
         };
         eventually("that an author's own does not count is said", || shop.status(), said).await;
         // The plugin takes the one that does not count off by itself.
-        says(&other.plugin(&shop, &["approve", &format!("{}/{name}", kind.to_lowercase())]), true, &["counts as the approval of other"]);
+        says(&other.plugin(&shop, &["approve", &format!("{}/{name}", kind.to_lowercase())]), true, &["The approval is recorded for other"]);
         shop.all_run(kind, name, "other:v2", 2).await;
         assert_eq!(mark(&shop.get(kind, name).await, "authors"), None, "the next change has authors of its own");
     }

@@ -178,14 +178,14 @@ async fn p9_a_revert_is_let_through_at_once_also_under_freeze() {
         let before = shop.pods(name).await;
         shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
         let entry = shop.waits(kind, name, "Frozen").await;
-        assert!(entry["message"].as_str().unwrap().contains("spec.mode of its policy is Freeze"), "{entry:#}");
+        assert!(entry["message"].as_str().unwrap().contains("its policy has mode: Freeze"), "{entry:#}");
         // kubectl itself refuses an undo of a paused Deployment.
         shop.apply(&shop.manifest(kind, name, "v1"));
         eventually("the revert is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
         shop.done(kind, name).await;
         shop.is_free(kind, name).await;
         assert_eq!(shop.pods(name).await, before, "a revert ends no pod");
-        assert!(shop.event(name, "UpgradeReleased").await.contains("the one again that its pods run"));
+        assert!(shop.event(name, "UpgradeReleased").await.contains("reverted to the one that its pods run"));
     }
 }
 

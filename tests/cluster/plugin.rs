@@ -174,7 +174,7 @@ async fn p16_the_plugin_puts_another_approval_in_place_of_the_authors_own() {
         shop.guarded(kind, &name).await;
         author.set_image(&shop, &place, "v2");
         says(&author.plugin(&shop, &["approve", &place]), true, &["still waiting for approval: approved by author, who made the change"]);
-        says(&other.plugin(&shop, &["approve", &place]), true, &["counts as the approval of other"]);
+        says(&other.plugin(&shop, &["approve", &place]), true, &["The approval is recorded for other"]);
         shop.all_run(kind, &name, "other:v2", 2).await;
     }
 }

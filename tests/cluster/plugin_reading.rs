@@ -33,7 +33,7 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let well = [
             "Up to date: 2 of 2 pods run the newest template",
-            "Policy shop governs it. A change of its template would be held.",
+            "Policy shop governs it. A change to its template would be held.",
             "ConfigMap/app: unchanged since its pods started",
         ];
         parts(&ran.out, &well);
@@ -47,7 +47,7 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
             "A change is held (ApprovalRequired): not approved yet.",
             &format!("Change {id} was made by admin.\nIt has been waiting since 20"),
             "Running pods are unaffected",
-            "It continues by itself when this gate is open: approval.",
+            "It continues automatically when this gate opens: approval.",
             "containers[app].image: other:v1 -> other:v2",
             &format!("kubectl lockkeeper approve -n {} {place} {id}", shop.name),
             &format!("kubectl lockkeeper bypass -n {} {place} {id}", shop.name),
@@ -102,12 +102,12 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     shop.set_image("web", "v2").await;
     shop.waits("Deployment", "web", "AppGateClosed").await;
     let ran = plugin(&["why", "deployment/web"]);
-    parts(&ran.out, &["It continues by itself when this gate is open: app.", "answers No since", "app       closed"]);
+    parts(&ran.out, &["It continues automatically when this gate opens: app.", "answers No since", "app       closed"]);
 
     // In CI: a line when something changes, and no code of a terminal.
     let ran = plugin(&["wait", "deployment/web", "--timeout", "3s"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    parts(&ran.err, &["deployment/web is held (change ", " by admin since ", "says no", "not done within"]);
+    parts(&ran.err, &["deployment/web is held (change ", " by admin since ", "has answered no", "not done within"]);
     assert!(!ran.err.contains('\u{1b}') && !ran.err.contains('\r'), "{}", ran.err);
     assert!(ran.err.lines().count() < 6, "{}", ran.err);
 
@@ -155,7 +155,7 @@ async fn the_plugin_tells_what_a_policy_that_observes_would_do() {
     let mut newer = manifest.clone();
     newer["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
     let planned = ran(&shop, &shared().kubeconfig, &["plan", "-f", "-"], &newer.to_string());
-    parts(&planned.out, &["deployment/web would roll at once", "With mode: Enforce it would be held, and wait for approval: "]);
+    parts(&planned.out, &["deployment/web would roll out immediately", "With mode: Enforce it would be held, and wait for approval: "]);
     // A template change is told while it rolls.
     shop.apply(&newer);
     let events = || async { plugin(&["why", "web"]).out };
@@ -184,7 +184,7 @@ async fn the_plugin_explains_what_nobody_governs() {
     });
     let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
     parts(&plugin(&["why", "deployment/web"]).out, &["No policy governs it: ignored (annotation lockkeeper.dev/ignore"]);
-    parts(&plugin(&["why", "daemonset/agent"]).out, &["No policy governs it. A change of its template rolls at once"]);
+    parts(&plugin(&["why", "daemonset/agent"]).out, &["No policy governs it. A change to its template rolls out immediately"]);
     assert_eq!(plugin(&["status", "-o", "json"]).out.trim(), "[]");
     parts(&plugin(&["status"]).err, &["Lockkeeper governs no workload in namespace"]);
 }

@@ -211,7 +211,7 @@ async fn p8_twenty_upgrades_over_busy_pods_end_none_that_works() {
         .events(&named("web", "Deployment"))
         .await
         .into_iter()
-        .filter(|(reason, note)| reason == "GateClosed" && note.contains("says no"))
+        .filter(|(reason, note)| reason == "GateClosed" && note.contains("has answered no"))
         .collect();
     assert!(busy + closed.len() > 0, "no pod was busy when it was asked");
 }

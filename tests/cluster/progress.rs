@@ -30,7 +30,7 @@ async fn a_deployment_that_recreates_is_done_when_its_new_pods_are_available() {
     shop.a_second_passes().await;
 
     shop.write("app", "key", "new").await;
-    let ends = |status: &Value| message_of(status, "db").contains("to end (until");
+    let ends = |status: &Value| message_of(status, "db").contains("to terminate (until");
     eventually("that old pods are ending is said", || shop.status(), ends).await;
     assert_eq!(shop.rollouts("web").await, 0, "the next step waits");
     let events = shop.events("db").await;

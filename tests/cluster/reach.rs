@@ -67,7 +67,7 @@ async fn it_acts_where_it_watches_and_has_no_rights_elsewhere_and_says_what_is_s
     let ready = || async { conditions(&watched.status().await).remove("Ready").unwrap_or_default() };
     let (status, _, message) = eventually("it says so", ready, |(_, reason, _)| reason == "FeatureOff").await;
     assert_eq!(status, "False");
-    for section in ["spec.config is not acted on", "spec.volumes is not acted on", "features.config of the chart", "Have it switched on"] {
+    for section in ["spec.config is not in use", "spec.volumes is not in use", "features.config of the chart", "Turn the feature on"] {
         assert!(message.contains(section), "{message}");
     }
     assert_eq!(conditions(&watched.status().await)["Stalled"].0, "True");

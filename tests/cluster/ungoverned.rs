@@ -216,7 +216,7 @@ async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively
     shop.patiently("the free one is let go", || shop.get("Deployment", free), gone).await;
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
-        assert!(shop.event(name, "PolicyLost").await.contains("went when the CRD was deleted"));
+        assert!(shop.event(name, "PolicyLost").await.contains("was deleted with the CRD"));
         shop.is_held(kind, name).await;
         assert!(shop.images(name).await.iter().all(|image| image == "other:v1"));
     }

@@ -218,7 +218,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
         if said.success || runs == 60 {
             break said;
         }
-        assert!(said.text.contains("repeat the command to go on"), "{}", said.text);
+        assert!(said.text.contains("repeat the command to continue"), "{}", said.text);
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     };
     says(&said, true, &["with its earlier data", &format!("Volume {young} is kept too")]);

@@ -28,7 +28,7 @@ async fn p8_pods_go_one_by_one_and_one_that_says_no_stops_the_walk() {
     assert!(start_work(&address, 600.0));
     shop.upgrade(SET, "db", "v2");
     let entry = shop.stands("db", "Rolling", "AppGateClosed").await;
-    assert!(entry["message"].as_str().unwrap().contains("1 of 3 updated; the next is db-1: db-1 says no"), "{entry}");
+    assert!(entry["message"].as_str().unwrap().contains("1 of 3 updated; the next is db-1: db-1 has answered no"), "{entry}");
     assert_eq!(shop.images("db").await, ["v1", "v1", "v2"].map(|tag| format!("lockkeeper.dev/sample-app:{tag}")));
     let set = shop.get(SET, "db").await;
     assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 2);
@@ -56,7 +56,7 @@ async fn p7_p9_a_newer_template_holds_all_again_and_the_way_back_is_open() {
     shop.upgrade(SET, "db", "v3");
     let entry = shop.waits(SET, "db", "AppGateClosed").await;
     let message = entry["message"].as_str().unwrap();
-    assert!(message.contains("MixedRevisions") && message.contains("db-2 says no"), "{message}");
+    assert!(message.contains("MixedRevisions") && message.contains("db-2 has answered no"), "{message}");
     finish_work(&newest);
     shop.so_far("db", "v3", 1).await;
     // What was withdrawn may be ended when it agrees; the others are left alone, also the one that says no.

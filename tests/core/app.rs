@@ -159,7 +159,7 @@ fn only_pods_that_the_release_would_end_are_asked() {
     pod(&mut world, &all[0]).reach.host_network = true;
     world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/app-gate"] = json!("port=http"));
     world.later(5).act();
-    assert!(world.attention().unwrap().message.contains("uses its node's network"), "{:?}", world.attention());
+    assert!(world.attention().unwrap().message.contains("uses the host network"), "{:?}", world.attention());
 }
 
 fn world_time() -> jiff::Timestamp {
@@ -250,7 +250,7 @@ fn what_pods_say_is_told_on_while_the_controller_has_not_seen_the_newest_write()
     let told = |world: &mut World| world.decide().statuses[0].1.attention[0].message.clone();
     assert_eq!(world.stands(), "Waiting/AppGateClosed");
     let before = told(&mut world);
-    assert!(before.contains(&format!("{busy} says no")), "{before}");
+    assert!(before.contains(&format!("{busy} has answered no")), "{before}");
     world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("anything"));
     assert_eq!(told(&mut world), before);
 }

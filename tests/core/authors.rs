@@ -86,7 +86,7 @@ fn who_approved_is_named_when_it_is_released_and_while_it_rolls() {
         set(&mut world, &[("approve", &*held), ("approved-by", "the boss")]);
         world.later(5).act();
         let released = told(&world, Event::UpgradeReleased);
-        assert!(released[0].ends_with(&format!("change {held} of dev was approved by \"the boss\"")), "{released:?}");
+        assert!(released[0].ends_with(&format!("change {held} by dev was approved by \"the boss\"")), "{released:?}");
         world.start_pod("web");
         world.later(1).act();
         let attention = world.attention().unwrap();
@@ -120,11 +120,11 @@ fn whose_bypass_it_was_is_named_while_it_rolls() {
     });
     world.observe("web");
     world.act();
-    assert_eq!(told(&world, Event::HoldBypassed), [format!("oncall let the held change {held} through past its gates")]);
+    assert_eq!(told(&world, Event::HoldBypassed), [format!("oncall released the held change {held} past its gates")]);
     world.start_pod("web");
     world.later(1).act();
     let attention = world.attention().unwrap();
-    assert!(attention.message.ends_with("; let through past its gates by oncall"), "{}", attention.message);
+    assert!(attention.message.ends_with("; released past its gates by oncall"), "{}", attention.message);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn to_observe_is_not_to_release() {
             assert_eq!(world.stands(), "Held/ObserveMode", "{recorded}");
             assert_eq!(mark(&world, "web", "hold-changes"), None, "nothing new is held");
             let message = world.attention().unwrap().message.clone();
-            for part in ["held since", "spec.mode to Enforce", "kubectl lockkeeper undo", "lockkeeper.dev/bypass="] {
+            for part in ["held since", "Set mode: Enforce", "kubectl lockkeeper undo", "lockkeeper.dev/bypass="] {
                 assert!(message.contains(part), "{part} is not in {message}");
             }
             assert_eq!(told(&world, Event::UpgradeReleased), [""; 0]);

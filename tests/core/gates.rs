@@ -145,7 +145,7 @@ fn nobody_who_changed_it_may_approve_it_as_somebody_else() {
     }
     assert!(of("dev bot", Some("boss")).is_open());
     let (_, message, _) = of("dev bot", None).closed();
-    assert!(message.contains("somebody other than dev and bot may"), "{message}");
+    assert!(message.contains("a user other than dev and bot can approve it"), "{message}");
     // One name with a space, which is no two.
     assert!(of("dev%20bot eve", Some("bot")).is_open() && !of("dev%20bot eve", Some("dev bot")).is_open());
     // More than admission keeps the names of: anybody may be one of them.

@@ -68,9 +68,12 @@ fn the_number_that_waits_is_told() {
     let mut world = world(WorkloadKind::Deployment, 4, json!({"gates": {"approval": "Required"}}));
     hold(&mut world, "v2", Some(1));
     let message = &world.attention().unwrap().message;
-    assert!(message.contains("Its replicas stay at 4 until then: the 1 that its manifest asks for comes with the release"), "{message}");
+    assert!(
+        message.contains("Its replicas stay at 4 until the release. The 1 that its manifest declares applies with the release"),
+        "{message}"
+    );
     let held = world.told.iter().find(|(event, ..)| event.reason() == "UpgradeHeld").unwrap();
-    assert!(held.2.contains("Its replicas stay at 4 until then"), "{}", held.2);
+    assert!(held.2.contains("Its replicas stay at 4 until the release"), "{}", held.2);
 
     // Somebody scales it in the meantime: that counts, and nothing waits any more.
     world.edit("web", |web| web["spec"]["replicas"] = json!(5));

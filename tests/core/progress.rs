@@ -236,7 +236,7 @@ fn what_is_waited_for_is_named() {
     let mut world = with_an_old_pod_that_goes(json!({"config": {}}), env_from("app"));
     let until = lockkeeper::core::clock(world.now + std::time::Duration::from_secs(30));
     assert_eq!(world.stands(), "Rolling/ConfigRollout");
-    assert!(message(&world).contains(&format!("waiting for 1 old pod to end (until {until})")), "{}", message(&world));
+    assert!(message(&world).contains(&format!("waiting for 1 old pod to terminate (until {until})")), "{}", message(&world));
     world.namespace.pods.retain(|_, pod| pod.terminating.is_none());
     world.act();
     assert_eq!(world.stands(), "UpToDate");
@@ -254,7 +254,7 @@ fn a_pod_that_does_not_end_is_named_and_pauses_nobody_where_the_new_ones_are_ava
     assert_eq!(world.stands(), "WaitsForUser/StuckTerminating");
     let told = message(&world);
     assert!(told.contains("on node node-1") && told.contains("kubectl delete pod -n"), "{told}");
-    assert!(world.told.iter().any(|(event, _, why)| *event == Event::RolloutDone && why.contains("is still there")));
+    assert!(world.told.iter().any(|(event, _, why)| *event == Event::RolloutDone && why.contains("still exists")));
     world.later(600).act();
     assert_eq!(world.stands(), "WaitsForUser/StuckTerminating");
     world.config_map("app", &[("a", "3")]);

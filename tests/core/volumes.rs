@@ -318,7 +318,7 @@ fn p13_a_rollout_that_is_stuck_already_says_so_and_is_freed_when_its_pods_agree(
         assert!(entry.message.contains("on node-2 waits for volume pv-data") && entry.message.contains("Multi-Attach"), "{entry:?}");
         assert_eq!(world.marked_exclusive("web"), gates.is_null(), "{entry:?}");
         if !gates.is_null() {
-            assert!(entry.message.contains("says no"), "{entry:?}");
+            assert!(entry.message.contains("has answered no"), "{entry:?}");
             world.answers.clear();
             world.later(10);
             world.act();

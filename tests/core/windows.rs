@@ -86,7 +86,7 @@ fn deny_wins_and_with_deny_alone_it_is_otherwise_open() {
 fn what_is_no_window_is_refused_with_place_and_cure() {
     for (window, says) in [
         (json!({"schedule": "61 2 * * *", "duration": "1h"}), "spec.gates.windows[0].schedule \"61 2 * * *\": minute 61"),
-        (json!({"schedule": "0 2 * * * Europe/Zurich", "duration": "1h"}), "the zone goes into timeZone"),
+        (json!({"schedule": "0 2 * * * Europe/Zurich", "duration": "1h"}), "the time zone belongs in timeZone"),
         (json!({"schedule": "0 2 30 2 *", "duration": "1h"}), "never opens"),
         (json!({"schedule": "0 2 * * *", "duration": "0s"}), "spec.gates.windows[0].duration"),
         (json!({"schedule": "0 2 * * *", "duration": "1h", "timeZone": "Zurich"}), "write an IANA name, such as Europe/Zurich"),

@@ -109,7 +109,7 @@ spec:
 {{- $name := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there }}
 {{- $namespace := dig "metadata" "annotations" "meta.helm.sh/release-namespace" "" $there }}
 {{- if and $name (or (ne $name .Release.Name) (ne $namespace .Release.Namespace)) }}
-{{- fail (printf "\n\nLockkeeper is installed in this cluster already: release %s in namespace %s. A cluster has one, for its admission policies are the whole cluster's and obey one operator. To change that one: helm upgrade %s -n %s. To have it under another name or in another namespace, uninstall that one first: the policies (UpgradePolicies) stay; docs/install.md says how to move\n" $name $namespace $name $namespace) }}
+{{- fail (printf "\n\nLockkeeper is installed in this cluster already: release %s in namespace %s. A cluster has only one installation, because the admission policies apply to the whole cluster and accept one operator. To change it: helm upgrade %s -n %s. To move it to another name or namespace, follow docs/install.md, A second installation. The UpgradePolicies stay\n" $name $namespace $name $namespace) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -16,7 +16,7 @@ use crate::api::Period;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AppGate {
-    /// The path that each pod is asked at, with GET.
+    /// The path of the GET request to each pod.
     #[serde(default = "default_path")]
     #[schemars(length(min = 1, max = 256), pattern(PATH))]
     pub path: String,
@@ -24,7 +24,7 @@ pub struct AppGate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "port_schema")]
     pub port: Option<Port>,
-    /// How a pod is connected to.
+    /// The protocol of the connection to a pod.
     #[serde(default)]
     pub scheme: Scheme,
     /// The timeout of one request.
@@ -93,7 +93,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// How a pod is connected to.
+/// The protocol of the connection to a pod.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Scheme {

@@ -39,7 +39,7 @@ pub use self::{
     category = "lockkeeper",
     namespaced,
     status = "UpgradePolicyStatus",
-    doc = "UpgradePolicy says how the workloads that it selects are upgraded: which config changes roll them, and what a changed pod template waits for. Its status says where each workload stands, and why.",
+    doc = "UpgradePolicy says how the workloads that it selects are upgraded: which config changes roll them, and what a changed pod template waits for. Its status reports the phase of each workload, and the reason.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters, so that it fits a label"),
     printcolumn(json_path = ".spec.mode", name = "Mode", type_ = "string", description = "Whether the policy enforces, observes or freezes"),
     printcolumn(json_path = ".status.workloads.total", name = "Workloads", type_ = "integer", description = "Workloads that this policy governs"),

@@ -34,7 +34,7 @@ pub enum ExclusiveClaims {
     /// Its strategy becomes Recreate where the old and the new pod would block each other, or could both write to the volume.
     #[default]
     WhenUnsafe,
-    /// Its strategy becomes Recreate only where the old and the new pod would block each other. For apps that bear two writers during a rollout.
+    /// Its strategy becomes Recreate only where the old and the new pod would block each other. For apps that tolerate two writers during a rollout.
     WhenDeadlock,
     /// Its strategy becomes Recreate wherever its claim is exclusive.
     Recreate,

@@ -85,7 +85,7 @@ async fn approve(cluster: &Cluster, seen: &Seen, workload: &Workload, change: &C
             // An author's own, where another user's is required, or one whose user nobody recorded.
             change.take_off(cluster, workload, marks::APPROVE).await?;
             match change.put(cluster, workload, marks::APPROVE, false).await?.1 {
-                Verdict::Counts(by) => println!("Approved; it counts as the approval of {by}."),
+                Verdict::Counts(by) => println!("Approved. The approval is recorded for {by}."),
                 Verdict::Stale => return Err(change.passed(cluster, id)),
                 Verdict::Unseen => {
                     return Err(Failure::No(format!(

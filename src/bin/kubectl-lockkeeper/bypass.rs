@@ -50,7 +50,7 @@ pub async fn let_through(cluster: &Cluster, workload: &Workload, change: &Change
     let id = &workload.id;
     match change.put(cluster, workload, marks::BYPASS, false).await? {
         (object, Verdict::Counts(by)) => {
-            println!("Change {} of {} is released; it counts as the bypass of {by}.", change.id, lower(id));
+            println!("Change {} of {} is released. The bypass is recorded for {by}.", change.id, lower(id));
             println!("{}", follows(cluster, id, &object));
             Ok(())
         }

@@ -112,7 +112,7 @@ impl Change {
         let Ok(spec) = &policy.spec else {
             return vec![(
                 freeze::GATE.name,
-                "the spec of its policy is invalid, so nothing is released: see the policy's condition Ready".to_owned(),
+                "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready".to_owned(),
             )];
         };
         let gates = why::ask(seen, workload, policy, spec, (&self.id, self.by.as_ref(), self.causes), clock::now());

@@ -76,7 +76,7 @@ Needs: the ClusterRole view. Without permission to read events, that section is 
         #[arg(short, long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Wait until an upgrade is really done. helm --wait and kubectl rollout status report a held one as done
+    /// Wait until an upgrade is really done. helm --wait does not wait for a held change
     ///
     /// On a terminal, one line shows what holds the change, who made it, and since when it has been waiting. Elsewhere, a line is written when that
     /// changes, and once a minute.
@@ -173,15 +173,15 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
     },
     /// Revert the pod template: to the one that the pods run while a change is held, otherwise to the previous revision
     ///
-    /// While a change is held, this withdraws it. The template is again the one that the pods run, the operator releases it immediately, and no pod
+    /// While a change is held, this reverts it. The template is again the one that the pods run, the operator releases it immediately, and no pod
     /// terminates. (kubectl rollout undo refuses a Deployment that is held, because it is paused.) Otherwise the template is reverted to the previous
     /// revision, as kubectl does it. Where a policy holds changes, that change is held too.
     ///
     /// Config is not reverted, because it is in ConfigMaps and Secrets. Revisions that differ only in the annotation lockkeeper.dev/config-hash are
     /// skipped, and the annotation stays as it is. To revert config, revert the ConfigMap. Revert also what declares the template (a chart, a
-    /// repository); otherwise the next upgrade brings the change again.
+    /// repository); otherwise the next upgrade applies the change again.
     ///
-    /// The fields that roll back are then owned by lockkeeper-plugin: a server-side apply reports them as conflicts until it is forced. A change that is
+    /// The fields that are rolled back are then owned by lockkeeper-plugin: a server-side apply reports them as conflicts until it is forced. A change that is
     /// withdrawn leaves no owner behind.
     #[command(after_help = "Examples:
   kubectl lockkeeper undo deployment/web -n shop --dry-run        # what would change in the template

@@ -55,11 +55,11 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, to: Option<u64>, dry_run: b
         "{}",
         match now_held {
             Some(_) if ends_nothing => format!(
-                "The held change is withdrawn. This is the template that the pods run: no pod terminates, and the operator releases it immediately. To follow it: \
+                "The held change is reverted. The template is the one that the pods run, so no pod terminates, and the operator releases it immediately. To follow it: \
                  {follow}"
             ),
             Some(_) if withdrawn => format!(
-                "The previous change is withdrawn. Pods of this revision stay, and the others terminate, without a window or an approval. To follow it: {follow}"
+                "The previous change is reverted. Pods of this revision stay, and the others terminate, without a window or an approval. To follow it: {follow}"
             ),
             Some(new) => format!(
                 "This is a change too, and is held like any other, with the id {}. To approve it: {}",
@@ -69,7 +69,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, to: Option<u64>, dry_run: b
             None => format!("It rolls now. To follow it: {follow}"),
         }
     );
-    println!("Revert also what declares it (a chart, a repository); otherwise the next upgrade brings the change again.");
+    println!("Revert also what declares it (a chart, a repository); otherwise the next upgrade applies the change again.");
     Ok(ExitCode::SUCCESS)
 }
 

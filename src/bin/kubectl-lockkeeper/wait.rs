@@ -253,7 +253,9 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
             hold.is_some_and(|hold| hold.id == id && hold.approved_by.is_empty() == approved_by(workload, &id).is_none())
         };
         return match attention.filter(judged) {
-            _ if passes(seen, workload) => Err("held; released at once if it is what the pods run".to_owned()),
+            _ if passes(seen, workload) => {
+                Err("held; the operator releases it immediately if it is the template that the pods run".to_owned())
+            }
             Some(one) if waits_for_person(one.reason) => Ok(End::Person),
             Some(one) => Err(one.message.clone()),
             None => Err("held; the operator has not judged the change yet".to_owned()),

@@ -162,7 +162,7 @@ fn restart(input: &Input, outcome: &Outcome, reading: &mut Reading, found: &mut 
     if reading.comparison.roll.is_none() && missed {
         reading.comparison.roll = Some(Cause::Previous);
         reading.comparison.all_fresh = false;
-        reading.comparison.changed.push("the step before".to_owned());
+        reading.comparison.changed.push("the previous step".to_owned());
         found.changed.clone_from(&reading.comparison.changed);
     }
 }
@@ -201,8 +201,7 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
         let until = later(last, REVERTED_PAUSE);
         if until > input.now {
             let message = format!(
-                "{manager} took Lockkeeper's annotations away {times} times; no config change rolls this workload until {}. Let it leave \
-                 annotations under {} alone (Argo CD: no Replace=true for this workload)",
+                "{manager} removed Lockkeeper's annotations {times} times, so no config change rolls this workload until {}. Configure it to leave annotations under {} alone (Argo CD: no Replace=true for this workload)",
                 clock(until),
                 marks::PREFIX
             );
@@ -240,13 +239,12 @@ fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut 
     if comparison.stale && !ours && record.hash.is_some() && found.phase == Phase::UpToDate {
         let what = comparison.changed.join(", ");
         let message = format!(
-            "somebody undid the rollout that brought {what}, so pods may run on old config; that is left alone. Change the config back, or \
-             start the pods with it: kubectl rollout restart {}",
+            "a user undid the rollout for {what}, so pods may run on old config. Lockkeeper leaves this alone. Change the config back, or restart the pods: kubectl rollout restart {}",
             reference_of(input.workload)
         );
         found.stand(Phase::Waiting, Reason::RolledBack, message);
     } else if comparison.stale && found.phase == Phase::UpToDate {
-        found.stand(Phase::Rolling, Reason::ConfigRollout, "pods are being renewed");
+        found.stand(Phase::Rolling, Reason::ConfigRollout, "pods are being replaced");
     } else if !comparison.missing.is_empty() && found.phase == Phase::UpToDate {
         found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&comparison.missing));
     }
@@ -258,7 +256,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     let changed = comparison.what_changed();
     let first = input.memory.differs_since.unwrap_or(input.now);
     if input.memory.differs_since.is_none() {
-        found.notices.push((Event::ConfigChanged, format!("{what} changed since the pods were last asked to start with it")));
+        found.notices.push((Event::ConfigChanged, format!("{what} changed, and the workload has not been rolled for it yet")));
     }
     found.memory.differs_since = Some(first);
     if !comparison.missing.is_empty() {
@@ -299,7 +297,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     }
     let stage = walk::stage(input.workload, input.pods, input.current);
     if matches!(stage, Some(Stage::Next(_))) || (stage == Some(Stage::Renewing) && found.phase != Phase::Failed) {
-        let message = format!("{changed}; it is rolled when the change before has gone through all pods; {}", found.message);
+        let message = format!("{changed}; it is rolled after the previous change has reached all pods; {}", found.message);
         return found.stand(Phase::Rolling, Reason::CoveredByRollout, message);
     }
     if let Some(hold @ (UserHold::Paused | UserHold::OnDelete)) = input.workload.rollout.held {
@@ -353,7 +351,7 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     found.stand(
         Phase::Waiting,
         Reason::WaitingForSlot,
-        format!("{changed}; it rolls when one of the config rollouts in progress in the cluster is done (--max-config-rollouts)"),
+        format!("{changed}; it rolls when another config rollout in the cluster is done (settings.maxConfigRollouts of the chart)"),
     );
 }
 
@@ -371,7 +369,7 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
     let workload = input.workload;
     let (since, id) = pending_change(input, reading);
     if let Some((_, by)) = input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
-        found.notices.push((Event::HoldBypassed, format!("{} let the config change {id} through past its gates", in_words(by))));
+        found.notices.push((Event::HoldBypassed, format!("{} released the config change {id} past its gates", in_words(by))));
         return None;
     }
     let approved = input.approved_by(&id);
@@ -494,17 +492,17 @@ fn config_hash(input: &Input, desired: &[(Reference, Desired)]) -> String {
 
 /// What is missing, in words.
 pub fn missing_message(missing: &[String]) -> String {
-    format!("{}; new pods could not start, so nothing is rolled until it is there", missing.join(", "))
+    format!("{}; new pods could not start, so nothing is rolled until it exists", missing.join(", "))
 }
 
 /// For events and metrics: a cause in words.
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Config => "config it reads changed",
-            Self::Together => "config changed that a workload of its group reads",
-            Self::MixedConfig => "a pod of it started with config that was there only for a while",
-            Self::Previous => "the step before was rolled out, and it restarts with that (restartWith: Previous)",
+            Self::Config => "config that it reads changed",
+            Self::Together => "config that a workload of its group reads changed",
+            Self::MixedConfig => "one of its pods started with config that existed only for a short time",
+            Self::Previous => "the previous step was rolled out, and this one restarts with it (restartWith: Previous)",
         })
     }
 }

@@ -89,7 +89,9 @@ pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     match document.as_ref().and_then(|document| document.pointer(pointer)) {
         Some(value) if *value != open_when.equals => Answer::No(words()),
         Some(_) if listed => Answer::Yes,
-        Some(_) => Answer::Unusable(format!("it answers {status}, which is no yes, though {pointer} is {}", open_when.equals)),
+        Some(_) => {
+            Answer::Unusable(format!("it answers {status}, which does not count as yes, although {pointer} is {}", open_when.equals))
+        }
         None if missing => Answer::Missing(status),
         None if document.is_none() && listed => Answer::Unusable(format!("it answers {status} without JSON that could be read")),
         None if listed => Answer::Unusable(format!("it answers {status}, and there is no {pointer} in the answer")),

@@ -108,7 +108,7 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
         Gate::Open if fresh && due.is_some() && !calling => Gate::Open,
         Gate::Open => {
             call(input, &gate, &question.change, &pods, due, found);
-            Gate::closed(Reason::AskingPods, "asking its pods whether they may be ended".to_owned(), None)
+            Gate::closed(Reason::AskingPods, "asking its pods whether they may be terminated".to_owned(), None)
         }
         closed @ Gate::Closed(_) => {
             call(input, &gate, &question.change, &pods, due, found);
@@ -250,13 +250,13 @@ fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, sa
     let holds = |otherwise: Otherwise| otherwise == Otherwise::Hold && !question.reverts;
     if let Some((name, why)) = silent.first().filter(|_| holds(gate.when_unreachable)) {
         let others = silent.len() - 1;
-        let others = if others > 0 { format!(" ({others} more like it)") } else { String::new() };
+        let others = if others > 0 { format!(", and {others} more pods give none") } else { String::new() };
         let message = format!("no usable answer from {name}: {why}{others}; {agree}; {again} at {} (whenUnreachable: Hold)", url(gate));
         return Gate::closed(Reason::AppUnreachable, message, None);
     }
     if let Some((_, status)) = missing.first().filter(|_| all_missing && holds(gate.when_missing)) {
         let message = format!(
-            "its pods do not speak the protocol: every one answers {status} at {}. Give the app that endpoint, or set gates.app.whenMissing: Open; {again}",
+            "its pods do not have the endpoint: each answers {status} at {}. Add the endpoint to the app, or set gates.app.whenMissing: Open; {again}",
             url(gate)
         );
         return Gate::closed(Reason::AppMissing, message, None);
@@ -276,7 +276,7 @@ fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, sa
 
 fn says_no(name: &str, words: &str, since: Timestamp) -> String {
     let words = if words.is_empty() { String::new() } else { format!(": {words}") };
-    format!("{name} says no since {}{words}", clock(since))
+    format!("{name} has answered no since {}{words}", clock(since))
 }
 
 fn url(gate: &AppGate) -> String {

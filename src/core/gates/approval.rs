@@ -33,8 +33,7 @@ fn ask(asked: &Asked) -> Gate {
     let message = match (approval, change.approved_by, change.authors) {
         (Approval::NotRequired, ..) | (Approval::Required, Some(_), _) => return Gate::Open,
         (Approval::RequiredFromOther, _, Some(authors)) if authors.are_too_many() => format!(
-            "too many users changed it to name them all ({authors}), so no approval counts as one from somebody else. Undo it, or, with the \
-             right to: {}",
+            "too many users made this change to record all of them ({authors}), so no approval can count as another user's. Revert it. Or, with the verb bypass: {}",
             bypass()
         ),
         (Approval::RequiredFromOther, Some(approver), Some(authors)) if authors.include(approver) => {
@@ -43,15 +42,19 @@ fn ask(asked: &Asked) -> Gate {
                 _ => format!("who is one of those who made the change ({authors})"),
             };
             format!(
-                "approved by {}, {whose}; somebody else has to, after the first was taken off: {}; {how}",
+                "approved by {}, {whose}. Another user must approve it. First remove this approval: {}; then: {how}",
                 in_words(approver),
                 how.replace(&format!("={} --overwrite", change.id), "-")
             )
         }
         (Approval::RequiredFromOther, Some(_), _) => return Gate::Open,
-        (Approval::RequiredFromOther, None, Some(authors)) => format!("not approved yet; somebody other than {authors} may: {how}"),
+        (Approval::RequiredFromOther, None, Some(authors)) => {
+            format!("not approved yet; a user other than {authors} can approve it: {how}")
+        }
         (Approval::RequiredFromOther, None, None) => {
-            format!("not approved yet (who changed the config is not known, so anybody with the right to may): {how}")
+            format!(
+                "not approved yet (the author of a config change is not known, so any user with the verb approve can approve it): {how}"
+            )
         }
         (Approval::Required, None, _) => format!("not approved yet: {how}"),
     };

@@ -184,7 +184,7 @@ pub struct Templates<'a> {
 pub fn place(pod: &Pod, gate: &AppGate, templates: Templates) -> Result<Visit, String> {
     let reach = &pod.reach;
     if reach.host_network {
-        return Err("it uses its node's network, where another program may listen on its port, so it is not asked".to_owned());
+        return Err("it uses the host network, where another program may listen on its port, so it is not asked".to_owned());
     }
     let address = reach.address.ok_or("it has no address yet")?;
     let own = templates.namespace.containers_of_template(templates.workload, pod);
@@ -209,9 +209,7 @@ fn port(declared: &[DeclaredPort], own: &[Box<str>], wanted: Option<&Port>) -> R
                 several => {
                     let name = first.map(|name| format!(" {name}")).unwrap_or_default();
                     let count = several.len();
-                    Err(format!(
-                        "its first container{name} declares {count} TCP ports, not one; say by gates.app.port which one is to be asked"
-                    ))
+                    Err(format!("its first container{name} declares {count} TCP ports, not one; set gates.app.port to the port to ask"))
                 }
             };
         }

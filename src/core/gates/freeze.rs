@@ -19,14 +19,14 @@ fn ask(asked: &Asked) -> Gate {
     let bypass = command(change.namespace, change.workload, marks::BYPASS, change.id);
     if asked.frozen {
         let message = format!(
-            "the spec of its policy is invalid, so nothing passes: see the policy's condition Ready. Or, with the right to: {bypass}"
+            "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready. Or, with the verb bypass: {bypass}"
         );
         return Gate::closed(Reason::Frozen, message, None);
     }
     match asked.spec.mode {
         Mode::Freeze => {
             let message = format!(
-                "spec.mode of its policy is Freeze: nothing passes but a revert, until it is Enforce again. Or, with the right to: {bypass}"
+                "its policy has mode: Freeze, so only a revert is released until the mode is Enforce again. Or, with the verb bypass: {bypass}"
             );
             Gate::closed(Reason::Frozen, message, None)
         }

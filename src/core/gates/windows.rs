@@ -157,7 +157,7 @@ impl Window {
         let fields: Vec<&str> = schedule.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
             return Err(refused(format!(
-                "{} fields instead of five; seconds and @macros are not known, the zone goes into timeZone",
+                "{} fields instead of five; seconds and @macros are not supported, and the time zone belongs in timeZone",
                 fields.len()
             )));
         };
@@ -177,7 +177,7 @@ impl Window {
 
         let duration = spec.duration.length();
         if duration.is_zero() || duration > LONGEST {
-            return Err(format!("duration {}: a window is open for some time and for 31 days at most; write 1m to 744h", spec.duration));
+            return Err(format!("duration {}: must be from 1m to 744h (31 days)", spec.duration));
         }
         let mut runs: Vec<(i16, i16)> = Vec::new();
         for &minute in &minutes {
@@ -478,7 +478,7 @@ mod tests {
             ("61 2 * * *", "1h", "UTC", "schedule \"61 2 * * *\": minute 61: "),
             ("0 2 * * 1-8", "1h", "UTC", "day of week 1-8: "),
             ("0 0 2 * * *", "1h", "UTC", "6 fields instead of five"),
-            ("0 2 * * * UTC", "1h", "UTC", "the zone goes into timeZone; write five fields such as \"0 2 * * 1-5\""),
+            ("0 2 * * * UTC", "1h", "UTC", "the time zone belongs in timeZone; write five fields such as \"0 2 * * 1-5\""),
             ("@daily", "1h", "UTC", "1 fields instead of five"),
             ("0 2 30 2 *", "1h", "UTC", "never opens"),
             ("0 2 * * *", "0s", "UTC", "duration 0s: "),

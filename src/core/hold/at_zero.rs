@@ -58,15 +58,15 @@ pub fn note(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) ->
     let ran = Outcome::on(workload).done;
     match sets.iter().find(of_held).copied().or_else(|| created_last(sets)) {
         None => Some(
-            "The ReplicaSet of what it ran last is gone (revisionHistoryLimit: 0): scaled up, it has no pods until the release".to_owned(),
+            "The ReplicaSet of the revision that ran last is gone (revisionHistoryLimit: 0). If you scale it up, it has no pods until the release".to_owned(),
         ),
         Some(set) if asleep && of_held(&&set) => Some(format!(
-            "Scaled up, it would start the held change, because ReplicaSet {} of that template is left from before: kubectl delete \
+            "If you scale it up, it starts the held change, because the older ReplicaSet {} has that template. To prevent this: kubectl delete \
              replicaset -n {} {}",
             set.name, namespace.name, set.name
         )),
         Some(set) if asleep && ran.as_deref().is_some_and(|ran| ran != &*set.revision) => Some(format!(
-            "Scaled up, it would not start what it ran last, but ReplicaSet {}, which was created later: kubectl delete replicaset -n {} {}",
+            "If you scale it up, it does not start the revision that ran last, but ReplicaSet {}, which was created later. To prevent this: kubectl delete replicaset -n {} {}",
             set.name, namespace.name, set.name
         )),
         Some(_) => None,

@@ -97,7 +97,7 @@ impl Enforcement {
     pub fn gap(&self) -> Option<Gap> {
         if self.unavailable {
             return Some(unavailable(
-                "template changes roll at once, without waiting for any gate. Config changes still wait. Upgrade the cluster, then run \
+                "template changes roll out immediately, without waiting for any gate. Config changes still wait. Upgrade the cluster, then run \
                  helm upgrade for Lockkeeper",
             ));
         }
@@ -118,7 +118,9 @@ impl Enforcement {
     }
 
     fn gap_of(&self, purpose: Purpose, so: &str) -> Option<Gap> {
-        let reinstall = format!("{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper");
+        let reinstall = format!(
+            "{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper charts/lockkeeper -n lockkeeper-system --reset-then-reuse-values"
+        );
         for ((kind, name), (_, expected)) in self.expected.iter().filter(|(_, (of, _))| *of == purpose) {
             let Some(installed) = self.installed.get(&(kind.clone(), name.clone())) else {
                 return Some(Gap {

@@ -46,25 +46,24 @@ impl Cause {
     pub fn message(self, kind: WorkloadKind) -> String {
         let why = match (self, kind) {
             (Self::ScaledToZero, WorkloadKind::StatefulSet) => {
-                "it came while the StatefulSet had no replicas, and its controller forgets then which revision ran before"
+                "the StatefulSet had no replicas, and without replicas its controller forgets which revision ran before"
             }
             (Self::ScaledToZero, _) => {
-                "it came while the Deployment had no replicas, and scaled up it would not have started what it ran last"
+                "the Deployment had no replicas, and scaling it up would not have started the revision that ran last"
             }
             (Self::CreatedOverPods, _) => {
-                "the workload was created again over pods that run, and what is new cannot be held. Change the workload in place, or \
+                "the workload was created again over running pods, and a new workload cannot be held. Change the workload in place, or \
                  create it with the template of its pods and change that afterwards"
             }
             (Self::NotMarked, _) => {
-                "it came before the operator had marked the workload: just after its creation, or with the label by which the policy selects it. \
-                 A chart can carry the marks from birth"
+                "it changed before the operator had marked the workload: just after its creation, or together with the label that the policy selects. A chart can set the marks from the start"
             }
             (Self::NotEnforced, _) => "the admission policies are not in place (see the condition HoldsEnforced)",
             (Self::ChangedAfterAdmission, _) => {
                 "another admission webhook changed the template after Lockkeeper's admission step, or the admission policies were missing then"
             }
         };
-        format!("{self}: its template changed, and rolls although it should have been held: {why}. It is left alone")
+        format!("{self}: its template changed, and rolls although it should have been held: {why}. Lockkeeper leaves it alone")
     }
 }
 

@@ -123,7 +123,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
             if let Some((_, message)) = found.notices.last_mut().filter(|_| outcome.approved_by.is_some()) {
-                *message = format!("{message}; change {} of {} was {}", hold.id, hold.authors, outcome.consent());
+                *message = format!("{message}; change {} by {} was {}", hold.id, hold.authors, outcome.consent());
             }
             if let Some(turn) = pods::turn(input, causes, spared) {
                 // Its id and its author go with the walk.
@@ -191,8 +191,7 @@ pub fn stand_observed(input: &Input, hold: &Hold, found: &mut Assessment) {
     let since = stamp(input, hold, found);
     let id = &input.workload.id;
     let why = format!(
-        "spec.mode of its policy is Observe, which asks no gate and releases nothing. Set spec.mode to Enforce, and the gates judge it; or revert it: \
-         kubectl lockkeeper undo -n {} {}; or release it, with the right to: {}",
+        "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change: kubectl lockkeeper undo -n {} {}. Or, with the verb bypass: {}",
         input.namespace.name,
         reference_of(input.workload),
         command(input.namespace, id, marks::BYPASS, &hold.id)
@@ -317,7 +316,7 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     let since = known.unwrap_or(input.now);
     if known.is_none() || id != Some(&hold.id) {
         found.edits.set(workload, marks::HOLD_SINCE, format!("{} {}", hold.id, whole_second(since)));
-        let again = if known.is_some() { "changed again, so approvals of the change before are void: " } else { "" };
+        let again = if known.is_some() { "changed again, so approvals of the previous change are void: " } else { "" };
         found.notices.push((
             Event::UpgradeHeld,
             format!(
@@ -362,7 +361,7 @@ fn named(authors: &Authors) -> Vec<String> {
 
 fn kept_message(input: &Input, hold: &Hold) -> String {
     format!(
-        "its policy no longer holds changes, and has whenUngoverned: Keep. With the right to: {}",
+        "its policy no longer holds changes, and has whenUngoverned: Keep. With the verb bypass: {}",
         command(input.namespace, &input.workload.id, marks::BYPASS, &hold.id)
     )
 }
@@ -378,7 +377,7 @@ fn mid_rollout(input: &Input) -> Option<String> {
                 input.pods.iter().filter(there).filter(|pod| pod.revision.as_deref() != Some(settled)).map(|pod| &*pod.name).collect();
             (!newer.is_empty()).then(|| {
                 format!(
-                    "{}, {}: the rollout before was not done; if they died, these pods would come back older: {}",
+                    "{}, {}: the previous rollout was not complete. If these pods die, they come back with an older revision: {}",
                     Remark::HeldMidRollout,
                     Remark::MixedRevisions,
                     newer.join(", ")
@@ -391,7 +390,7 @@ fn mid_rollout(input: &Input) -> Option<String> {
             revisions.dedup();
             (revisions.len() > 1).then(|| {
                 let (remark, many) = (Remark::HeldMidRollout, revisions.len());
-                format!("{remark}: the rollout before was not done; pods of {many} revisions stay until the release")
+                format!("{remark}: the previous rollout was not complete. Pods of {many} revisions stay until the release")
             })
         }
     }
@@ -403,7 +402,7 @@ const BROKEN_AFTER: Duration = Duration::from_secs(5);
 /// What the running pods read is missing: they cannot start again, and the hold keeps the cure out.
 fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
     let what = format!(
-        "{}: {}, which the running pods need to start again; put it back, or let the held change through",
+        "{}: {}, which the running pods need to start again. Restore it, or release the held change",
         Event::RunningRevisionBroken.reason(),
         missing.join(", ")
     );
@@ -448,7 +447,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
             newest.bypassed_by = Some(by.to_owned());
         }
         if !of_config {
-            found.notices.push((Event::HoldBypassed, format!("{} let the held change {id} through past its gates", in_words(by))));
+            found.notices.push((Event::HoldBypassed, format!("{} released the held change {id} past its gates", in_words(by))));
         }
     } else if let Some(cause) = missed::find(input, outcome, progress) {
         newest = newest.begun(template_change(workload, input.key), input.now);

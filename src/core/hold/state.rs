@@ -48,9 +48,9 @@ pub fn declared_replicas(workload: &Workload) -> Option<u32> {
 pub fn replicas_wait(workload: &Workload) -> Option<String> {
     let declared = declared_replicas(workload)?;
     Some(format!(
-        "Its replicas stay at {} until then: the {declared} that its manifest asks for {} with the release (kubectl scale counts at once)",
+        "Its replicas stay at {} until the release. The {declared} that its manifest declares {} with the release (kubectl scale applies immediately)",
         workload.rollout.wanted,
-        if declared == 1 { "comes" } else { "come" }
+        if declared == 1 { "applies" } else { "apply" }
     ))
 }
 

@@ -115,7 +115,7 @@ impl Outcome {
     /// Who let the change through that began last, in words; empty if nobody had to.
     pub fn consent(&self) -> String {
         match (&self.bypassed_by, &self.approved_by) {
-            (Some(by), _) => format!("let through past its gates by {}", in_words(by)),
+            (Some(by), _) => format!("released past its gates by {}", in_words(by)),
             (None, Some(by)) => format!("approved by {}", in_words(by)),
             (None, None) => String::new(),
         }

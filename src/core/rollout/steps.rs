@@ -109,14 +109,14 @@ impl<'a> Order<'a> {
         }
         if let Some((step, (who, why))) = place.and_then(|place| self.unsettled.range(..place).next()) {
             let name = rollout.steps.get(*step).map_or("", |step| step.name.as_str());
-            return closed(Reason::StepWaits, format!("step {name} comes before it, and {who} is not done: {why}"));
+            return closed(Reason::StepWaits, format!("it waits for step {name}, where {who} is not done: {why}"));
         }
         let max = rollout.max_concurrent?;
         let others: Vec<_> = self.under_way.iter().filter(|other| **other != workload).map(ToString::to_string).collect();
         if others.len() < max as usize {
             return None;
         }
-        let message = format!("{} rolling, as many as rollout.maxConcurrent allows: {}", others.len(), others.join(", "));
+        let message = format!("{} workloads are rolling, as many as rollout.maxConcurrent allows: {}", others.len(), others.join(", "));
         closed(Reason::MaxConcurrent, message)
     }
 
@@ -162,7 +162,7 @@ impl<'a> Order<'a> {
         if begins || !waits_for_nobody {
             let why = match (begins, found.phase) {
                 (true, _) => "it begins now".to_owned(),
-                (_, Phase::UpToDate) => "its end is being written down".to_owned(),
+                (_, Phase::UpToDate) => "its completion is being recorded".to_owned(),
                 (_, phase) => format!("{phase} ({})", found.reason.as_str()),
             };
             self.unsettled.entry(step).or_insert((id, why));

@@ -36,8 +36,8 @@ pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> S
     }
     let leaving = pods.iter().filter(|pod| is_old(workload, pod, current)).filter_map(|pod| pod.terminating);
     match (leaving.clone().count(), leaving.max()) {
-        (1, Some(until)) => words += &format!("; waiting for 1 old pod to end (until {})", clock(until)),
-        (several, Some(until)) => words += &format!("; waiting for {several} old pods to end (until {})", clock(until)),
+        (1, Some(until)) => words += &format!("; waiting for 1 old pod to terminate (until {})", clock(until)),
+        (several, Some(until)) => words += &format!("; waiting for {several} old pods to terminate (until {})", clock(until)),
         _ => {}
     }
     words + &trouble(pods)
@@ -64,7 +64,6 @@ pub fn stuck(workload: &Workload, namespace: &str, pods: &[&Pod], current: Optio
         more => format!(" (and {more} more)"),
     };
     Some(format!(
-        "old pod {name}{node}{others} was to end by {until} and is still there. If its node is lost, delete the node. If you are sure that the \
-         pod runs no longer: kubectl delete pod -n {namespace} {name} --force"
+        "old pod {name}{node}{others} should have terminated by {until}, and still exists. If its node is lost, delete the Node object. If you are sure that the pod no longer runs: kubectl delete pod -n {namespace} {name} --force"
     ))
 }

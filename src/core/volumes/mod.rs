@@ -345,8 +345,7 @@ fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Opti
         state = State::Terminating;
         let pods: Vec<_> = used.pods.iter().map(|pod| &*pod.name).collect();
         let message = format!(
-            "claim {} is being deleted, and this cannot be undone: it is gone when its pods are gone ({}). Its volume {} is kept. Lockkeeper does \
-             not end these pods; save the data while they run",
+            "claim {} is being deleted, and this cannot be undone: it disappears when its pods terminate ({}). Its volume {} is kept. Lockkeeper does not terminate these pods. Save the data while they run",
             claim.name,
             some_of(&pods, 3),
             claim.volume.as_deref().unwrap_or("(none)")

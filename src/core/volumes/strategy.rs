@@ -36,7 +36,8 @@ pub fn mark(input: &Input, found: &mut Assessment) {
         None if stands && (rests || input.pods.is_empty()) => {
             found.edits.remove(workload, marks::VOLUME_ACCESS);
             let message =
-                "its strategy is again the one that it declares, because none of its claims needs Recreate, or its policy no longer asks for it".to_owned();
+                "its strategy is the declared one again, because none of its claims needs Recreate, or its policy no longer asks for it"
+                    .to_owned();
             found.notices.push((Event::StrategyChanged, message));
         }
         Some(why) if !stands && rests => set(input, why, found),
@@ -89,17 +90,17 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
 
 fn set(input: &Input, why: &str, found: &mut Assessment) {
     found.edits.set(input.workload, marks::VOLUME_ACCESS, EXCLUSIVE.to_owned());
-    let message = format!("its strategy is Recreate from now on, because {why}. A new pod starts when the old one is gone");
+    let message = format!("its strategy is Recreate from now on, because {why}. A new pod starts after the old one has terminated");
     found.notices.push((Event::StrategyChanged, message));
 }
 
 fn cure(input: &Input, stuck: &Stuck) -> String {
     match (&stuck.stranger, &input.volumes.exclusive.recreate) {
         (Some(pod), _) => {
-            format!("The rollout continues when pod {pod}, which belongs to somebody else, is gone: kubectl delete pod {pod}")
+            format!("The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod {pod}")
         }
         (None, Some(_)) if input.spec.mode == Mode::Observe => "spec.mode is Observe, so declare strategy.type: Recreate".to_owned(),
-        (None, Some(_)) => "Its old pods end first, so that the rollout can continue".to_owned(),
+        (None, Some(_)) => "Its old pods are terminated first, so that the rollout can continue".to_owned(),
         (None, None) => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe".to_owned(),
     }
 }

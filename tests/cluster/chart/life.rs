@@ -162,7 +162,7 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
 
     let said = uninstall();
     assert!(!said.success && said.text.contains("lockkeeper-uninstall"), "{}", said.text);
-    assert!(said.text.contains("not uninstalled, because changes are held"), "Helm prints the log: {}", said.text);
+    assert!(said.text.contains("not uninstalled, because these changes are held"), "Helm prints the log: {}", said.text);
     let report = said_by("uninstall");
     for (kind, name) in &held {
         let id = shop.is_held(kind, name).await;

@@ -44,7 +44,7 @@ impl Outcome {
     pub fn words(self) -> &'static str {
         match self {
             Self::Refused => "would be refused",
-            Self::Roll => "would roll at once",
+            Self::Roll => "would roll out immediately",
             Self::Hold => "would be held",
             Self::ConfigRoll => "would roll for its config",
             Self::ConfigHold => "would roll for its config, later",

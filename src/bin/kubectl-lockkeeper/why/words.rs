@@ -47,7 +47,8 @@ fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
         (Some(_), false, Some(phase)) => found.extend(standing(story, phase, now)),
         _ => {
             let why = story.left_out.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-            found.push(format!("No policy governs it{why}. A change of its template rolls at once. A change of its config rolls nothing."));
+            found
+                .push(format!("No policy governs it{why}. A change to its template rolls out immediately. A config change rolls nothing."));
         }
     }
     if let Some(change) = &story.change {
@@ -63,7 +64,7 @@ fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
             found.push(format!("{}.", parts.join("; ")));
         }
         if change.held {
-            found.push("Running pods are unaffected, and stay so even while Lockkeeper is down.".to_owned());
+            found.push("Running pods are unaffected, even if Lockkeeper is down.".to_owned());
         }
         found.extend(change.notes.iter().map(|note| format!("{note}.")));
         found.extend(next(&story.gates));
@@ -91,11 +92,11 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
                 None => style::good(&format!("Up to date: {pods}. Their config is current.")),
             },
             match story.holds_changes && story.not_enforced.is_none() {
-                true => format!("{governed} A change of its template would be held."),
+                true => format!("{governed} A change to its template would be held."),
                 false if story.holds_changes => {
-                    format!("{governed} A change of its template may roll at once, although its policy has gates.")
+                    format!("{governed} A change to its template may roll out immediately, although its policy has gates.")
                 }
-                false => format!("{governed} A change of its template rolls at once."),
+                false => format!("{governed} A change to its template rolls out immediately."),
             },
         ],
         Phase::Held if story.reason == Some(Reason::Releasing) => vec![style::good(&format!("{}.", sentence(why)))],
@@ -107,18 +108,18 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
         Phase::Settling | Phase::Waiting => {
             let first = match story.reason {
                 Some(Reason::ConfigMissing) => "Config that its pods need is missing",
-                _ => "Its config changed, and not all of its pods run on it yet",
+                _ => "Its config changed, and not all of its pods use it yet",
             };
             with(format!("{first}{reason}: {why}."))
         }
-        Phase::WouldRoll | Phase::WouldHold => with(format!("Nothing is done, only reported{reason}: {why}.")),
+        Phase::WouldRoll | Phase::WouldHold => with(format!("The policy only reports this{reason}: {why}.")),
         Phase::Unsupported => vec![format!("It is up to date, but its changes cannot be held{reason}: {why}."), governed],
     }
 }
 
 /// What a policy that only observes would do.
 fn observed(story: &Story, policy: &str) -> String {
-    let first = format!("Policy {policy} only observes it (mode: Observe): a change of its template rolls at once.");
+    let first = format!("Policy {policy} only observes it (mode: Observe): a change to its template rolls out immediately.");
     match story.would_wait_for.as_slice() {
         [] => first,
         gates => format!("{first} With mode: Enforce it would wait for: {}.", gates.join(", ")),
@@ -145,15 +146,15 @@ fn next(gates: &[Asked]) -> Option<String> {
     };
     Some(match closed.as_slice() {
         [] if gates.is_empty() => return None,
-        [] => "No gate that this command can check is closed, so it continues by itself.".to_owned(),
-        [one] => format!("It continues by itself when this gate is open: {one}.{after}"),
-        several => format!("It continues by itself when these gates are open: {}.{after}", several.join(", ")),
+        [] => "No gate that this command can check is closed, so it continues automatically.".to_owned(),
+        [one] => format!("It continues automatically when this gate opens: {one}.{after}"),
+        several => format!("It continues automatically when these gates open: {}.{after}", several.join(", ")),
     })
 }
 
 /// A message without the command in it, which is told with the others.
 fn without_command(message: &str) -> &str {
-    let ends = [". Or, with the right to: kubectl", ". With the right to: kubectl", ": kubectl annotate"];
+    let ends = [". Or, with the verb bypass: kubectl", ". With the verb bypass: kubectl", ": kubectl annotate"];
     let end = ends.iter().filter_map(|end| message.find(end)).min();
     end.map_or(message, |end| &message[..end]).trim_end_matches('.')
 }
@@ -170,7 +171,7 @@ fn gate(gate: &Asked, said: &str) -> String {
         Some(true) => format!("{}: {}", style::good("open"), gate.message),
         Some(false) if gate.message == said => style::bad("closed"),
         Some(false) => format!("{}: {}", style::bad("closed"), without_command(&gate.message)),
-        None => style::quiet("checked when those above are open"),
+        None => style::quiet("checked after the gates above open"),
     };
     format!("{:<9} {state}", gate.name)
 }
@@ -187,7 +188,7 @@ fn pod(pod: &PodStory, old: bool) -> String {
     if let Some(said) = &pod.says {
         let since = said.since.map_or_else(String::new, |since| format!(" since {}", clock(since)));
         let quoted = if said.words.is_empty() { String::new() } else { format!(": {}", said.words) };
-        words.push(format!("answers {}{since}{quoted}", said.answer));
+        words.push(format!("answer {}{since}{quoted}", said.answer));
     }
     format!("{:<30} {}", pod.name, words.join(", "))
 }
@@ -235,11 +236,11 @@ mod tests {
         for part in [
             "A change is held (ApprovalRequired): not approved yet.",
             "Change 7 was made by ann.\nIt has been waiting since 1970-01-12 13:46:40 UTC (3m 12s).",
-            "Running pods are unaffected, and stay so even while Lockkeeper is down.",
+            "Running pods are unaffected, even if Lockkeeper is down.",
             "Its replicas stay at 4 until then.",
-            "It continues by itself when this gate is open: approval. Then its pods are asked.",
+            "It continues automatically when this gate opens: approval. Then its pods are asked.",
             "approval  closed: because",
-            "app       checked when those above are open",
+            "app       checked after the gates above open",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
@@ -268,11 +269,11 @@ mod tests {
         }
         let mut story = named("deployment/web");
         (story.policy, story.phase, story.holds_changes) = (Some("shop".to_owned()), Some(Phase::UpToDate), true);
-        assert!(plain(&story).contains("A change of its template would be held."));
+        assert!(plain(&story).contains("A change to its template would be held."));
         story.not_enforced = Some("the API server does not serve them".to_owned());
-        assert!(!plain(&story).contains("would be held") && plain(&story).contains("may roll at once"), "{}", plain(&story));
+        assert!(!plain(&story).contains("would be held") && plain(&story).contains("may roll out immediately"), "{}", plain(&story));
         let text = plain(&named("deployment/web"));
-        assert!(text.contains("No policy governs it. A change of its template rolls at once."), "{text}");
+        assert!(text.contains("No policy governs it. A change to its template rolls out immediately."), "{text}");
     }
 
     #[test]
@@ -281,7 +282,7 @@ mod tests {
         (story.policy, story.phase, story.observed) = (Some("shop".to_owned()), Some(Phase::UpToDate), true);
         story.would_wait_for = vec!["approval", "app"];
         let text = plain(&story);
-        let part = "Policy shop only observes it (mode: Observe): a change of its template rolls at once. With mode: Enforce it would wait for: approval, app.";
+        let part = "Policy shop only observes it (mode: Observe): a change to its template rolls out immediately. With mode: Enforce it would wait for: approval, app.";
         assert!(text.contains(part), "{text}");
     }
 
@@ -329,7 +330,7 @@ mod tests {
         for (message, expected) in [
             ("not approved yet: kubectl annotate -n shop deployment/web a=3", "not approved yet"),
             (
-                "spec.mode is Freeze, until it is Enforce again. Or, with the right to: kubectl annotate x",
+                "spec.mode is Freeze, until it is Enforce again. Or, with the verb bypass: kubectl annotate x",
                 "spec.mode is Freeze, until it is Enforce again",
             ),
             ("spec.paused is set; kubectl rollout resume lets it go on", "spec.paused is set; kubectl rollout resume lets it go on"),
@@ -342,10 +343,10 @@ mod tests {
     fn what_the_gates_mean_is_said() {
         for (gates, expected) in [
             (vec![], None),
-            (vec![asked("windows", Some(true))], Some("No gate that this command can check is closed, so it continues by itself.")),
+            (vec![asked("windows", Some(true))], Some("No gate that this command can check is closed, so it continues automatically.")),
             (
                 vec![asked("windows", Some(false)), asked("approval", Some(false))],
-                Some("It continues by itself when these gates are open: windows, approval."),
+                Some("It continues automatically when these gates open: windows, approval."),
             ),
         ] {
             assert_eq!(next(&gates).as_deref(), expected);

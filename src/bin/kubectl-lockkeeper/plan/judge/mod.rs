@@ -179,8 +179,8 @@ impl<'a> Judge<'a> {
         let mut reasons = self.after.left_out.values().flatten();
         let why = reasons.find_map(|reason| reason.strip_prefix(&format!("{}: ", workload.id)));
         match why {
-            Some(why) => format!("No policy governs it ({why}), so {changes} roll at once."),
-            None => format!("No policy of the namespace selects it, so {changes} roll at once."),
+            Some(why) => format!("No policy governs it ({why}), so {changes} roll out immediately."),
+            None => format!("No policy of the namespace selects it, so {changes} roll out immediately."),
         }
     }
 

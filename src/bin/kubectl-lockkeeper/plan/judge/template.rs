@@ -147,7 +147,7 @@ impl<'a> Judge<'a> {
                     line.because.push(format!("Its held change {} is released: no policy holds it any longer (whenUngoverned: Release).", hold.id));
                 }
                 WhenUngoverned::Keep => line.because.push(format!(
-                    "Its held change {} stays held although its policy lets it go (whenUngoverned: Keep), until a bypass (verb bypass) releases it.",
+                    "Its held change {} stays held although no policy holds it any longer (whenUngoverned: Keep), until a user with the verb bypass releases it.",
                     hold.id
                 )),
             }

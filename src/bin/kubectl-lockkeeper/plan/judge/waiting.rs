@@ -113,7 +113,7 @@ fn in_words(closed: &Closed, say: &Say, authors: Option<&Authors>) -> String {
     match (closed.reason, authors) {
         (Reason::ApprovalRequired, Some(authors)) if from_other => format!("a user other than {authors} (verb approve) has to approve it"),
         (Reason::ApprovalRequired, _) => "a user with the verb approve has to approve it".to_owned(),
-        (Reason::Frozen, _) if say.frozen => "the spec of its policy is invalid, so nothing is released".to_owned(),
+        (Reason::Frozen, _) if say.frozen => "the spec of its policy is invalid, so only a revert is released".to_owned(),
         (Reason::Frozen, _) => "its policy freezes: only a revert is released".to_owned(),
         _ => closed.message.clone(),
     }

@@ -60,7 +60,7 @@ pub async fn run(cluster: &Cluster, named: Option<&str>, volume: &str, manner: &
             return Ok(code);
         }
         if clock::moment() >= until {
-            eprintln!("Not done within {}s: {}. Nothing is lost; repeat the command to go on", manner.timeout.as_secs(), way.told);
+            eprintln!("Not done within {}s: {}. Nothing is lost; repeat the command to continue", manner.timeout.as_secs(), way.told);
             return Ok(ExitCode::from(TIMED_OUT));
         }
         tokio::time::sleep(PAUSE).await;
@@ -203,9 +203,9 @@ impl Way<'_> {
             }
             let place = Place::pod(&seen.namespace.name, &name);
             place.delete(self.cluster, &format!("end {place}"), &uid, false).await?;
-            println!("Pod {name} ends.");
+            println!("Pod {name} is being terminated.");
         }
-        self.say(&format!("claim {} is being deleted, and goes when its pods are gone", claim.name));
+        self.say(&format!("claim {} is being deleted, and disappears when its pods terminate", claim.name));
         Ok(())
     }
 
@@ -344,7 +344,7 @@ impl Way<'_> {
         let of_gone_claim = of.uid.as_ref() == Some(&seen.provenance.claim_uid);
         if of.namespace != seen.provenance.namespace || of.name != seen.provenance.claim || !of_gone_claim {
             return Err(Failure::No(format!(
-                "volume {} is reserved for another claim {} in namespace {}, by spec.claimRef; take that away if it is wrong, and repeat",
+                "volume {} is reserved for another claim {} in namespace {}, by spec.claimRef. If that is wrong, remove spec.claimRef and repeat the command",
                 seen.name(),
                 of.name,
                 of.namespace

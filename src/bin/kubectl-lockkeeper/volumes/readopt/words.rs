@@ -47,7 +47,7 @@ pub fn plan(seen: &Seen, claim: &Claim, pods: &[String]) -> String {
     match pods {
         [] => lines.push("- no running pod uses it now".to_owned()),
         pods => lines.push(format!(
-            "- these pods are terminated and start again: {}. No gate is asked about that. To end them at a time of your choice, scale their workloads to 0 first",
+            "- these pods are terminated and start again: {}. No gate is asked. To terminate them at a time of your choice, scale their workloads to 0 first",
             pods.join(", ")
         )),
     }
