@@ -299,6 +299,7 @@ pub fn assess(input: &Input) -> Assessment {
     }
     let hold = Hold::on(input.workload).filter(|_| !input.workload.deleting);
     found.memory.hold = hold.as_ref().map(|hold| hold.id.clone());
+    hold::writers::note(input, hold.as_ref(), &mut found);
     if input.spec.mode != Mode::Observe && !input.frozen && !input.workload.deleting {
         volumes::strategy::mark(input, &mut found);
     }
@@ -366,6 +367,11 @@ fn assess_free(input: &Input, found: &mut Assessment) {
             found.message = format!("{}; {consent}", found.message);
         }
     }
+    if matches!(found.phase, Phase::Rolling | Phase::Failed)
+        && let Some(conflict) = found.memory.writers.message(input.now)
+    {
+        found.message = format!("{}. {conflict}", found.message);
+    }
     if input.spec.mode == Mode::Observe {
         hold::observed::tell(input, progress, found);
     }
@@ -401,15 +407,15 @@ fn tidy_conversation(input: &Input, found: &mut Assessment) {
 fn tell_of_gates(input: &Input, found: &mut Assessment) {
     let before = input.memory.gate;
     let stays = before.map(|(reason, _)| reason) == found.closed;
+    let news = found.closed.is_some_and(gates::is_told) && (!stays || found.memory.writers.untold);
+    // While two undo each other, that is told in its place; and what is left of it when they have stopped.
+    found.memory.writers.untold = news && found.memory.writers.conflict(input.now);
+    if news && !found.memory.writers.untold {
+        found.notices.push((Event::GateClosed, found.message.clone()));
+    }
     found.memory.gate = match found.closed {
         Some(_) if stays => before,
-        Some(reason) => {
-            if gates::is_told(reason) {
-                found.notices.push((Event::GateClosed, found.message.clone()));
-            }
-            Some((reason, input.now))
-        }
-        None => None,
+        closed => closed.map(|reason| (reason, input.now)),
     };
     if let Some((reason, since)) = before.filter(|_| !stays) {
         found.waited = Some((reason, Duration::try_from(input.now.duration_since(since)).unwrap_or_default()));

@@ -410,6 +410,8 @@ pub enum Event {
     ClaimTerminatingInUse,
     /// Another admission policy or webhook changed something in our write, and that was accepted.
     ChangedByOthers,
+    /// Two undo each other's changes of a template.
+    ConflictingWriters,
 }
 
 impl Event {
@@ -427,6 +429,7 @@ impl Event {
                 | Self::PolicyLost
                 | Self::VolumeShadowed
                 | Self::ClaimTerminatingInUse
+                | Self::ConflictingWriters
         )
     }
 

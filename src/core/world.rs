@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     config::{digest::Digest, references::Reference},
     gates::{conversation::Conversation, windows::Windows},
+    hold::writers::Writers,
     others::Additions,
     rest::Rest,
     storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
@@ -166,6 +167,8 @@ pub struct Workload {
     pub reloader: Option<String>,
     /// Who wrote it last but us, and when; status writes do not count.
     pub last_writer: Option<Writer>,
+    /// The field manager that wrote its pod template last, but us; none where that cannot be told.
+    pub template_writer: Option<Box<str>>,
     /// When we last wrote it, in whole seconds.
     pub noted: Option<Timestamp>,
     /// Its pod template.
@@ -202,6 +205,8 @@ pub struct Template {
     pub body: TemplateDigest,
     /// Its annotations but our config-hash, with digests of their values.
     pub annotations: Arc<[(Box<str>, TemplateDigest)]>,
+    /// Its containers, init containers last, with digests of their images.
+    pub images: Arc<[(Box<str>, TemplateDigest)]>,
 }
 
 /// Says whether two pod templates, or parts of them, are equal. Never leaves the process but as the mark of a release.
@@ -505,6 +510,8 @@ pub struct Memory {
     pub hold_of_nothing: bool,
     /// When a held template was changed again in nothing but annotations, within the last hour, and in which.
     pub volatile: Vec<Restamp>,
+    /// Who changed its template lately.
+    pub writers: Writers,
     /// Its policy only observes, and its template changed: without that it would have been held.
     pub would_hold: bool,
     /// The gate that keeps a change waiting, and since when.
@@ -556,6 +563,8 @@ pub struct SeenTemplate {
     pub body: TemplateDigest,
     /// Its annotations.
     pub annotations: Arc<[(Box<str>, TemplateDigest)]>,
+    /// Its images.
+    pub images: Arc<[(Box<str>, TemplateDigest)]>,
     /// The workload's generation.
     pub generation: i64,
 }
@@ -563,8 +572,9 @@ pub struct SeenTemplate {
 impl SeenTemplate {
     /// What is remembered of a workload's template.
     pub fn of(workload: &Workload) -> Self {
-        let Template { digest, body, annotations, .. } = &workload.template;
-        Self { digest: *digest, body: *body, annotations: annotations.clone(), generation: workload.generation }
+        let Template { digest, body, annotations, images, .. } = &workload.template;
+        let (annotations, images) = (annotations.clone(), images.clone());
+        Self { digest: *digest, body: *body, annotations, images, generation: workload.generation }
     }
 }
 

@@ -67,6 +67,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
         owner: controller(meta).map(|owner| format!("{}/{}", owner.kind, owner.name)),
         reloader: other_reloader(annotations),
         last_writer,
+        template_writer: template_writer(entries),
         noted: entries
             .iter()
             .filter(|entry| entry.manager.as_deref() == Some(marks::FIELD_MANAGER))
@@ -80,6 +81,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             digest: template_digest(template),
             body: digest_without(template, |key| key == "annotations", |_| false),
             annotations: template_annotations.map(annotation_digests).unwrap_or_default().into(),
+            images: images(template),
         },
         claims: claims(spec),
         rollout: K::rollout(meta, spec, status, moved),
@@ -103,8 +105,16 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
 
 /// The names of a pod template's containers, init containers last.
 pub fn containers(template: &Value) -> Arc<[Box<str>]> {
-    let all = ["containers", "initContainers"].into_iter().filter_map(|kind| template["spec"][kind].as_array()).flatten();
-    all.filter_map(|container| Some(container["name"].as_str()?.into())).collect()
+    each_container(template).filter_map(|container| Some(container["name"].as_str()?.into())).collect()
+}
+
+fn each_container(template: &Value) -> impl Iterator<Item = &Value> {
+    ["containers", "initContainers"].into_iter().filter_map(|kind| template["spec"][kind].as_array()).flatten()
+}
+
+fn images(template: &Value) -> Arc<[(Box<str>, TemplateDigest)]> {
+    let image = |container: &Value| digest(container["image"].as_str().unwrap_or_default().as_bytes());
+    each_container(template).filter_map(|container| Some((container["name"].as_str()?.into(), image(container)))).collect()
 }
 
 /// The claims that a pod's spec names.
@@ -211,6 +221,19 @@ fn newest_writer(entries: &[ManagedFieldsEntry]) -> Option<Writer> {
     let others = entries.iter().filter(|entry| entry.subresource.is_none() && entry.manager.as_deref() != Some(marks::FIELD_MANAGER));
     let writers = others.filter_map(|entry| Some(Writer { manager: entry.manager.clone()?, time: entry.time.as_ref()?.0 }));
     writers.max_by_key(|writer| writer.time)
+}
+
+/// Who of the others wrote the pod template last; none if two did in the same second.
+fn template_writer(entries: &[ManagedFieldsEntry]) -> Option<Box<str>> {
+    let writes = |entry: &&ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref().is_some_and(|fields| !fields.0["f:spec"]["f:template"].is_null());
+        fields && entry.subresource.is_none() && entry.manager.as_deref() != Some(marks::FIELD_MANAGER)
+    };
+    let time = |entry: &ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+    let newest = entries.iter().filter(writes).max_by_key(|entry| time(entry))?;
+    let mut last = entries.iter().filter(writes).filter(|entry| time(entry) == time(newest));
+    let manager = last.next()?.manager.as_deref()?;
+    last.all(|entry| entry.manager.as_deref() == Some(manager)).then(|| manager.into())
 }
 
 /// Annotations by which Reloader and Wave are told to act on a workload.

@@ -8,9 +8,9 @@ use crate::{
     world::World,
 };
 
-const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
+pub const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
 
-fn setup(policy: serde_json::Value, kind: WorkloadKind) -> World {
+pub fn setup(policy: serde_json::Value, kind: WorkloadKind) -> World {
     let mut world = World::new().with_policy(policy);
     world.workload(kind, "web", 2, spec());
     world.act();
@@ -32,7 +32,7 @@ fn change(world: &mut World, user: &str, what: impl FnOnce(&mut serde_json::Valu
     }
 }
 
-fn image(world: &mut World, user: &str, image: &str) {
+pub fn image(world: &mut World, user: &str, image: &str) {
     change(world, user, |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image));
 }
 
@@ -46,7 +46,7 @@ fn set(world: &mut World, marks: &[(&str, &str)]) {
     world.observe_again(&id);
 }
 
-fn told(world: &World, event: Event) -> Vec<&str> {
+pub fn told(world: &World, event: Event) -> Vec<&str> {
     world.told.iter().filter(|(one, ..)| *one == event).map(|(.., message)| message.as_str()).collect()
 }
 

@@ -25,3 +25,4 @@ mod volumes_sharing;
 mod volumes_traps;
 mod windows;
 mod world;
+mod writers;

@@ -166,6 +166,13 @@ impl World {
         self.bump(&id);
     }
 
+    /// Who has written what of a workload.
+    pub fn edit_managers(&mut self, name: &str, entries: Value) {
+        let id = self.id(name);
+        self.objects.get_mut(&id).unwrap()["metadata"]["managedFields"] = entries;
+        self.sync(&id);
+    }
+
     pub fn id(&self, name: &str) -> WorkloadId {
         self.objects.keys().find(|id| id.name == name).unwrap().clone()
     }

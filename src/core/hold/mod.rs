@@ -11,3 +11,4 @@ pub mod state;
 pub mod uninstall;
 pub mod unmark;
 pub mod volatile;
+pub mod writers;

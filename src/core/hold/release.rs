@@ -75,6 +75,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             Gate::Open => {
                 config::decide::take_back(input, passage.config_hash.as_deref(), found);
                 passage.take(workload, found);
+                if found.memory.writers.conflict(input.now) {
+                    found.notices.retain(|(event, _)| *event != Event::UpgradeReleased);
+                }
             }
             Gate::Closed(closed) => {
                 stand(input, hold, since, closed.reason, &format!("its template was reverted, and {}", closed.message), found);
@@ -317,15 +320,16 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     if known.is_none() || id != Some(&hold.id) {
         found.edits.set(workload, marks::HOLD_SINCE, format!("{} {}", hold.id, whole_second(since)));
         let again = if known.is_some() { "changed again, so approvals of the previous change are void: " } else { "" };
-        found.notices.push((
-            Event::UpgradeHeld,
-            format!(
-                "{again}the template that {} changed is held (id {}); the pods stay as they are{}",
-                hold.authors,
-                hold.id,
-                replicas_wait(workload).map_or_else(String::new, |wait| format!(". {wait}"))
-            ),
-        ));
+        let message = format!(
+            "{again}the template that {} changed is held (id {}); the pods stay as they are{}",
+            hold.authors,
+            hold.id,
+            replicas_wait(workload).map_or_else(String::new, |wait| format!(". {wait}"))
+        );
+        // That two undo each other is told in its place.
+        if !found.memory.writers.conflict(input.now) {
+            found.notices.push((Event::UpgradeHeld, message));
+        }
     }
     found.edits.remove(workload, marks::PENDING_CONFIG);
     since
@@ -333,11 +337,13 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
 
 fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str, found: &mut Assessment) {
     let mut message = format!("changed by {}, held since {}: {why}", hold.authors, clock(since));
+    let conflict = found.memory.writers.message(input.now);
+    found.memory.writers.until(input.now).into_iter().for_each(|until| found.wake_at(until));
     for note in [
         replicas_wait(input.workload),
         at_zero::note(input.namespace, input.workload, input.sets),
         mid_rollout(input),
-        volatile::message(&found.memory.volatile),
+        conflict.or_else(|| volatile::message(&found.memory.volatile)),
     ]
     .into_iter()
     .flatten()
