@@ -38,6 +38,8 @@ pub const DECLARED_UPDATE_STRATEGY: &str = "lockkeeper.dev/declared-update-strat
 pub const HOLD_SINCE: &str = "lockkeeper.dev/hold-since";
 /// On a workload, by the operator: the id of a config change that waits for gates.
 pub const PENDING_CONFIG: &str = "lockkeeper.dev/pending-config";
+/// On a workload whose annotations are nearly full, by the operator: as long as the marks of a hold. Admission gives it up for them.
+pub const RESERVED: &str = "lockkeeper.dev/reserved";
 /// On a workload, by a user with the verb `approve`: the id of the change that is approved.
 pub const APPROVE: &str = "lockkeeper.dev/approve";
 /// On a workload, by admission: who approved.

@@ -315,6 +315,9 @@ pub fn assess(input: &Input) -> Assessment {
     found.memory.changed_at = found.memory.changed_at.max(template_changed_at(input.workload, input.memory, input.now));
     found.memory.template = Some(SeenTemplate::of(input.workload));
     tell_of_gates(input, &mut found);
+    if !input.workload.deleting {
+        marking::reserve(input, &mut found);
+    }
     others::heed(input, &mut found);
     if !found.edits.is_empty() || found.roll.is_some() {
         heed_activity(input, &mut found);

@@ -192,7 +192,7 @@ impl Judges {
 async fn the_twin_answers_as_the_real_policies_do() {
     let _operator = operator();
     let mut judges = Judges::new("conformance").await;
-    let all: Vec<Value> = serde_json::from_str(include_str!("../model/cases/admission.json")).unwrap();
+    let all: Vec<Value> = serde_json::from_str(&model::admission::cases()).unwrap();
     for (number, case) in all.iter().enumerate() {
         let kind = case["kind"].as_str().unwrap();
         let special = matches!(case["old"]["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));

@@ -287,7 +287,7 @@ async fn the_twin_answers_as_the_real_policies_do_about_storage_exclusively() {
     let alone = operator_alone();
     alone.stop();
     let mut judges = Judges::new("storage").await;
-    let all: Vec<Value> = serde_json::from_str(include_str!("../model/cases/admission.json")).unwrap();
+    let all: Vec<Value> = serde_json::from_str(&model::admission::cases()).unwrap();
     for (number, case) in all.iter().enumerate() {
         let kind = case["kind"].as_str().unwrap();
         // What goes, and the phase of a volume, are not ours to bring about.

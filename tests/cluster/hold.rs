@@ -617,3 +617,29 @@ async fn p15_marks_that_were_planted_before_it_was_governed_do_nothing() {
         shop.approve(kind, name, "other:v2").await;
     }
 }
+
+#[tokio::test]
+async fn a_change_is_held_and_approved_where_annotations_are_nearly_full() {
+    let _operator = operator();
+    let shop = Shop::gated("nearly-full").await;
+    for kind in HOLDABLE {
+        let name = &named("full", kind);
+        shop.guarded(kind, name).await;
+        fill(&shop, kind, name, ("large", 1000)).await;
+        eventually("room is reserved", || shop.get(kind, name), |object| mark(object, "reserved").is_some()).await;
+        fill(&shop, kind, name, ("more", 16)).await;
+        let said = shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None);
+        assert!(said.success, "{kind}: {}", said.text);
+        shop.waits(kind, name, "ApprovalRequired").await;
+        shop.approve(kind, name, "other:v2").await;
+    }
+}
+
+/// Adds an annotation that leaves so many bytes for all others.
+async fn fill(shop: &Shop, kind: &str, name: &str, (annotation, room): (&str, usize)) {
+    let object = shop.get(kind, name).await;
+    let all = object["metadata"]["annotations"].as_object().unwrap();
+    let taken: usize = all.iter().map(|(key, value)| key.len() + value.as_str().unwrap().len()).sum();
+    let value = "x".repeat(262_144 - taken - annotation.len() - room);
+    shop.patch(kind, name, json!({"metadata": {"annotations": {annotation: value}}})).await;
+}

@@ -1,7 +1,7 @@
 //! The operator's marks: which policy governs a workload, and whether its template changes are held.
 
 use crate::{
-    api::{WhenUngoverned, WorkloadKind, marks},
+    api::{Mode, Phase, WhenUngoverned, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input},
         decision::{Confirm, Event, Purpose},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// All that the operator may write on a workload besides the hold itself.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     marks::CONFIG,
     marks::GOVERNANCE,
     marks::ROLLOUT,
@@ -26,12 +26,17 @@ const OURS: [&str; 10] = [
     marks::HOLD_AT_ZERO,
     marks::BYPASSED_BY,
     marks::VOLUME_ACCESS,
+    marks::RESERVED,
 ];
 
 /// All annotations of an object may take so many bytes.
 pub const ANNOTATIONS_LIMIT: usize = 262_144;
-/// A hold takes at most about so many: its id, its authors, what the manifest declares, since when, and an approval.
-const HOLD_BYTES: usize = 2048;
+/// A hold takes at most about so many: its id and its author, what the manifest declares, and since when. The name of a service account may
+/// have 339 of them.
+const HOLD_BYTES: usize = 512;
+/// Where less is left than this, room for a hold is reserved; where more than the other, it no longer is. In between it stays as it is.
+const NEARLY_FULL: usize = 4096;
+const ROOMY: usize = 8192;
 
 /// Whether admission can hold the changes of a workload.
 pub fn holdable(workload: &Workload) -> bool {
@@ -43,8 +48,7 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let holds = input.spec.needs_holds() && holdable(workload);
     found.unmarked = holds && !is_marked(workload);
-    let room = ANNOTATIONS_LIMIT.saturating_sub(workload.annotation_bytes);
-    found.cramped = Some(room).filter(|room| holds && *room < HOLD_BYTES && Hold::on(workload).is_none());
+    found.cramped = Some(room(workload)).filter(|room| holds && *room < HOLD_BYTES && !holds_back(workload));
     if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
         found.edits.governed = Some(true);
         // Anybody could have written these while admission did not look: with our label they would count.
@@ -71,6 +75,39 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     let wanted = GovernanceMark::of(input.policy, input.spec, definition);
     if stands.as_ref() != Some(&wanted) {
         found.edits.set(workload, marks::GOVERNANCE, wanted.write());
+    }
+}
+
+/// What is left for other annotations, without what is reserved.
+fn room(workload: &Workload) -> usize {
+    let reserved = workload.marks.get(marks::RESERVED).map_or(0, |value| marks::RESERVED.len() + value.len());
+    (ANNOTATIONS_LIMIT + reserved).saturating_sub(workload.annotation_bytes)
+}
+
+/// Reserves room for the marks of a hold where annotations are nearly full, so that others do not take it: admission must not be why the API
+/// server refuses a change. Our own marks come first.
+pub fn reserve(input: &Input, found: &mut Assessment) {
+    let workload = input.workload;
+    let (room, reserved) = (room(workload), workload.marks.contains_key(marks::RESERVED));
+    let holds = input.spec.mode != Mode::Observe && input.spec.needs_holds() && holdable(workload);
+    if holds && !input.frozen && found.phase == Phase::UpToDate && !holds_back(workload) {
+        match (HOLD_BYTES..if reserved { ROOMY } else { NEARLY_FULL }).contains(&room) {
+            true => found.edits.set(workload, marks::RESERVED, ".".repeat(HOLD_BYTES - marks::RESERVED.len())),
+            false => found.edits.remove(workload, marks::RESERVED),
+        }
+    }
+    if !holds && !input.frozen {
+        found.edits.remove(workload, marks::RESERVED);
+    }
+    for edits in [Some(&mut found.edits), found.roll.as_mut()].into_iter().flatten().filter(|edits| !edits.is_empty()) {
+        let after = edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
+            let size = |value: &String| mark.len() + value.len();
+            let before = workload.marks.get(*mark).map_or(0, size);
+            (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
+        });
+        if after > ANNOTATIONS_LIMIT {
+            edits.remove(workload, marks::RESERVED);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the operator and admission write on a workload. What users write, such as `ignore`, stays.
-pub const OURS: [&str; 21] = [
+pub const OURS: [&str; 22] = [
     marks::GOVERNANCE,
     marks::CONFIG,
     marks::ROLLOUT,
@@ -33,6 +33,7 @@ pub const OURS: [&str; 21] = [
     marks::BYPASS,
     marks::BYPASSED_BY,
     marks::AUTHORS,
+    marks::RESERVED,
 ];
 /// What only tells what was: which config pods started with, and which rollouts there were. It holds nothing, and who governs next goes on
 /// from it.

@@ -15,6 +15,12 @@ pub const OPERATOR: &str = "system:serviceaccount:lockkeeper-system:lockkeeper";
 /// The partition of a held StatefulSet.
 pub const HELD: i64 = 2_147_483_647;
 
+/// The cases that the twin and the policies are tried with, as JSON. In them `{{full}}` stands for an annotation that leaves 744 bytes for all
+/// others; of two bytes each are its letters.
+pub fn cases() -> String {
+    include_str!("../cases/admission.json").replace("{{full}}", &"ä".repeat(130_700))
+}
+
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// The cases, at noon of a certain day: permits are about 24 hours ahead.
 fn cases() -> Vec<Value> {
-    let mut text = include_str!("../cases/admission.json").to_owned();
+    let mut text = model::admission::cases();
     for (hours, time) in [(1, "2026-11-20T13:00:00Z"), (20, "2026-11-21T08:00:00Z"), (25, "2026-11-21T13:00:00Z")] {
         text = text.replace(&format!("{{{{now+{hours}h}}}}"), time);
     }

@@ -39,7 +39,7 @@ pub fn writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
 const USERS: [(&str, &[&str]); 4] = [("dev", &[]), ("approver", &["approve"]), ("admin", &["approve", "bypass"]), (OPERATOR, &[])];
 
 /// Our marks, with values that count, that do not, and that are garbage.
-const MARKS: [(&str, &[&str]); 22] = [
+const MARKS: [(&str, &[&str]); 23] = [
     (
         "hold",
         &[
@@ -92,6 +92,7 @@ const MARKS: [(&str, &[&str]); 22] = [
     ("governance", &["{\"policy\":\"shop\"}"]),
     ("rollout", &["7"]),
     ("rollouts", &["[]"]),
+    ("reserved", &["......", "......", "x", ""]),
 ];
 
 /// The numbers of splitmix64.

@@ -13,7 +13,7 @@ const OWNED: [&str; 9] =
     ["hold-changes", "hold-at-zero", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
 
 /// What `created.yaml` takes off.
-const OF_ANOTHER_LIFE: [&str; 20] = [
+const OF_ANOTHER_LIFE: [&str; 21] = [
     "hold",
     "hold-since",
     "hold-at-zero",
@@ -34,7 +34,10 @@ const OF_ANOTHER_LIFE: [&str; 20] = [
     "bypass",
     "bypassed-by",
     "authors",
+    "reserved",
 ];
+/// All annotations of an object may take so many bytes.
+const ANNOTATIONS_LIMIT: usize = 262_144;
 /// In the place of names beyond the sixteenth. A name has `%25` where it has a percent sign.
 const MORE_AUTHORS: &str = "%more";
 
@@ -211,6 +214,9 @@ impl Variables<'_> {
         };
         want.push(("declared-replicas", self.scale(&hold, object)));
         let authors = self.authors(&hold, &want);
+        let steps = want.iter().any(|(mark, value)| *mark == "partition" && !value.is_empty());
+        let needed = !hold.is_empty() || steps || asks_approve || asks_bypass;
+        want.push(("reserved", if needed { String::new() } else { self.reserved() }));
         want.extend([("approve", approve.to_owned()), ("approved-by", approved_by.to_owned())]);
         want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("authors", authors), ("hold", hold)]);
         want
@@ -265,6 +271,17 @@ impl Variables<'_> {
             && has_replicas(self.old)
             && hash(self.old).filter(|hash| hash != "") == hash(self.write.new).filter(|hash| hash != "")
             && (self.kind == Kind::Deployment || self.write.new["spec"]["updateStrategy"]["type"] != "OnDelete")
+    }
+
+    /// The room that the operator keeps for the marks of a hold, where a write does not need it.
+    fn reserved(&self) -> String {
+        if self.op {
+            return self.now("reserved").to_owned();
+        }
+        let is_put_back = |key: &String| key.starts_with("lockkeeper.dev/") && !self.na.contains_key(key);
+        let all = self.na.iter().chain(self.oa.iter().filter(|(key, _)| is_put_back(key)));
+        let bytes: usize = all.map(|(key, value)| key.len() + value.as_str().unwrap_or_default().len()).sum();
+        if bytes <= ANNOTATIONS_LIMIT { self.known("reserved").to_owned() } else { String::new() }
     }
 
     /// Who changed the template since the revision that runs, where they are several.
