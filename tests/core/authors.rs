@@ -162,6 +162,31 @@ fn a_change_of_config_that_waits_keeps_its_id_in_the_status_until_our_own_write_
     assert_eq!(world.attention(), Some(&before));
 }
 
+/// As on a cluster that does not serve MutatingAdmissionPolicy.
+#[test]
+fn where_admission_records_no_approval_of_config_none_is_recommended_and_none_counts() {
+    let mut world = World::new().with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
+    world.enforcement.unavailable = true;
+    world.config_map("app", &[("key", "old")]);
+    world.deployment("web", crate::world::env_key("app", "key"));
+    world.act();
+    world.later(60).config_map("app", &[("key", "new")]);
+    world.act();
+    assert!(world.later(5).act().is_empty());
+    assert_eq!(world.stands(), "Waiting/ApprovalRequired");
+    let message = world.attention().unwrap().message.clone();
+    assert!(message.contains("neither an approval nor a bypass counts") && message.contains("spec.gates.approval"), "{message}");
+    assert!(!message.contains("kubectl annotate"), "{message}");
+    // Anybody could have written these.
+    let pending = mark(&world, "web", "pending-config").unwrap();
+    let bypassed = format!("{pending} by oncall");
+    for marks in [[("approve", &*pending), ("approved-by", "boss")], [("approve", ""), ("bypassed-by", &*bypassed)]] {
+        set(&mut world, &marks);
+        assert!(world.later(5).act().is_empty(), "{marks:?}");
+        assert_eq!(world.stands(), "Waiting/ApprovalRequired");
+    }
+}
+
 #[test]
 fn who_stamps_a_held_template_again_and_again_is_named() {
     let mut world = setup(json!({"gates": {"approval": "Required"}}), WorkloadKind::Deployment);
