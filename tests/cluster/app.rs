@@ -34,13 +34,8 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         assert!(start_work(&address, 600.0));
         let before = shop.pods(name).await;
         shop.upgrade(kind, name, "v2");
-        let entry = shop.waits(kind, name, "AppGateClosed").await;
-        let message = entry["message"].as_str().unwrap();
-        assert!(
-            message.contains(&format!("{busy} has answered no since")) && message.contains("1 pieces of work are in flight"),
-            "{message}"
-        );
-        assert!(message.contains("2 of 3 pods say yes"), "{message}");
+        let says = [&*format!("{busy} has answered no since"), "1 pieces of work are in flight", "2 of 3 pods say yes"];
+        let entry = shop.waits_saying(kind, name, "AppGateClosed", &says).await;
         assert_eq!(entry["answers"][0]["pod"], *busy);
         assert_eq!(shop.pods(name).await, before, "no pod was ended");
         finish_work(&address);
@@ -76,18 +71,14 @@ async fn p6_p8_fewer_replicas_in_a_held_write_end_no_pod_before_the_release() {
             assert!(said.success, "{}", said.text);
             assert_eq!(replicas().await, 3, "{kind}");
         }
-        let entry = shop.waits(kind, name, "AppGateClosed").await;
-        let message = entry["message"].as_str().unwrap();
-        assert!(
-            message.contains("Its replicas stay at 3 until the release. The 1 that its manifest declares applies with the release"),
-            "{message}"
-        );
+        let says = "Its replicas stay at 3 until the release. The 1 that its manifest declares applies with the release";
+        shop.waits_saying(kind, name, "AppGateClosed", &[says]).await;
         assert_eq!(shop.pods(name).await, before, "no pod was ended");
         pods.iter().for_each(|(_, address)| finish_work(address));
         shop.runs(kind, name, "v2", 1).await;
         assert_eq!(replicas().await, 1, "{kind}");
         assert_eq!(mark(&shop.get(kind, name).await, "declared-replicas"), None);
-        shop.all_ended_idle(name);
+        shop.all_ended_idle(name).await;
     }
 }
 
@@ -112,11 +103,10 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_agai
         let (_, address) = eventually("it has an address", reach, Option::is_some).await.unwrap();
         let took_work = || async { start_work(&address, 600.0) };
         eventually("it takes work", took_work, |took| *took).await;
-        let entry = shop.waits(kind, name, "AppGateClosed").await;
-        assert!(entry["message"].as_str().unwrap().contains(&format!("{new} has answered no")), "{entry}");
+        shop.waits_saying(kind, name, "AppGateClosed", &[&format!("{new} has answered no")]).await;
         finish_work(&address);
         shop.runs(kind, name, "v2", 2).await;
-        shop.all_ended_idle(name);
+        shop.all_ended_idle(name).await;
     }
 }
 
@@ -171,9 +161,12 @@ async fn answers_that_are_none_hold_or_open_as_the_policy_says() {
         }
         let attention = || async { shop.get("UpgradePolicy", "hold").await["status"]["attention"].clone() };
         let entry = |all: &Value| all.as_array().into_iter().flatten().find(|one| one["name"] == **name).cloned().unwrap_or_default();
-        let seen = eventually(&format!("{name} waits for {reason}"), attention, |all| entry(all)["reason"] == **reason).await;
-        let message = entry(&seen)["message"].as_str().unwrap().to_owned();
-        assert!(message.contains("/upgradeable") && (message.contains("Hold") || message.contains("whenMissing: Open")), "{message}");
+        let waits = |all: &Value| {
+            let message = entry(all)["message"].as_str().unwrap_or_default().to_owned();
+            let cure = message.contains("Hold") || message.contains("whenMissing: Open");
+            entry(all)["reason"] == **reason && message.contains("/upgradeable") && cure
+        };
+        eventually(&format!("{name} waits for {reason}, and the message says where and what to do"), attention, waits).await;
         assert_eq!(shop.images(name).await, ["lockkeeper.dev/sample-app:v1"], "{name}");
     }
     // Nobody is to be asked for the rest of the run.
@@ -217,12 +210,11 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         let unready = |object: &Value| object["status"]["readyReplicas"].as_u64().unwrap_or(0) == 0;
         eventually("no pod is ready", || shop.get(kind, name), unready).await;
         shop.upgrade(kind, name, "v2");
-        let entry = shop.waits(kind, name, "AppGateClosed").await;
-        assert!(entry["message"].as_str().unwrap().contains("has answered no"), "{entry}");
+        shop.waits_saying(kind, name, "AppGateClosed", &["has answered no"]).await;
         shop.reachable(name).await.iter().for_each(|(_, address)| finish_work(address));
         if kind == "Deployment" {
             shop.runs(kind, name, "v2", 2).await;
-            shop.all_ended_idle(name);
+            shop.all_ended_idle(name).await;
         }
     }
 }
@@ -269,8 +261,7 @@ async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_r
         let (busy, address) = shop.reachable(name).await[0].clone();
         assert!(start_work(&address, 600.0));
         shop.write("app", "key", &format!("{name}-2")).await;
-        let entry = shop.stands(name, "Waiting", "AppGateClosed").await;
-        assert!(entry["message"].as_str().unwrap().contains(&format!("{busy} has answered no")), "{entry}");
+        shop.stands_saying(name, "Waiting", "AppGateClosed", &[&format!("{busy} has answered no")]).await;
         assert_eq!(shop.rollouts(name).await, rollouts);
         finish_work(&address);
         shop.all_read(name, "KEY", &format!("{name}-2")).await;
@@ -292,7 +283,7 @@ async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_r
         let revisions = shop.rollouts(name).await - rollouts;
         // A held template has a revision of its own already, which no pod ever was of.
         assert!(revisions <= 3, "{revisions}");
-        shop.all_ended_idle(name);
+        shop.all_ended_idle(name).await;
         shop.delete(kind, name).await;
     }
 }

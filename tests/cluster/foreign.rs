@@ -238,7 +238,8 @@ async fn p8_what_a_webhook_adds_in_a_step_is_a_change_of_its_own_and_no_busy_pod
     let stops = |status: &Value| {
         let mut all = status["attention"].as_array().into_iter().flatten();
         all.any(|one| {
-            one["reason"] == "AppGateClosed" && one["message"].as_str().unwrap_or_default().contains("the next is db-0: db-0 says no")
+            one["reason"] == "AppGateClosed"
+                && one["message"].as_str().unwrap_or_default().contains("the next is db-0: db-0 has answered no")
         })
     };
     eventually("only the busy pod is left", || shop.status(), stops).await;
@@ -247,7 +248,7 @@ async fn p8_what_a_webhook_adds_in_a_step_is_a_change_of_its_own_and_no_busy_pod
     let all = || async { shop.api("Pod").list(&ListParams::default().labels("app=db,team=shop")).await.unwrap().items.len() };
     eventually("all pods are of the labelled template", all, |count| *count == 3).await;
     shop.runs("StatefulSet", "db", "v2", 3).await;
-    shop.all_ended_idle("db");
+    shop.all_ended_idle("db").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

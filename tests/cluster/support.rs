@@ -359,15 +359,20 @@ impl Shop {
 
     /// Waits until the policy says this of a workload: its attention entry.
     pub async fn stands(&self, name: &str, phase: &str, reason: &str) -> Value {
+        self.stands_saying(name, phase, reason, &[]).await
+    }
+
+    /// The same, and waits until its message has these words: it may follow later than the reason.
+    pub async fn stands_saying(&self, name: &str, phase: &str, reason: &str, words: &[&str]) -> Value {
         let entry = |status: &Value| {
             status["attention"].as_array().into_iter().flatten().find(|one| one["name"] == name).cloned().unwrap_or_default()
         };
         let status = eventually(
-            &format!("{name} is {phase}/{reason}"),
+            &format!("{name} is {phase}/{reason}, with {words:?}"),
             || self.status(),
             |status| {
                 let one = entry(status);
-                one["phase"] == phase && one["reason"] == reason
+                one["phase"] == phase && one["reason"] == reason && says_all(&one, words)
             },
         )
         .await;
@@ -455,6 +460,12 @@ impl Shop {
         )
         .await;
     }
+}
+
+/// Whether the message of an attention entry or a condition has all these words.
+pub fn says_all(entry: &Value, words: &[&str]) -> bool {
+    let message = entry["message"].as_str().unwrap_or_default();
+    words.iter().all(|words| message.contains(words))
 }
 
 /// An annotation of ours.
@@ -669,15 +680,23 @@ impl Shop {
 
     /// Waits until the policy says that a workload is held, for this reason; the attention entry.
     pub async fn waits(&self, kind: &str, name: &str, reason: &str) -> Value {
+        self.waits_saying(kind, name, reason, &[]).await
+    }
+
+    /// The same, and waits until its message has these words: it may follow later than the reason.
+    pub async fn waits_saying(&self, kind: &str, name: &str, reason: &str, words: &[&str]) -> Value {
         let entry = |status: &Value| {
             let mut all = status["attention"].as_array().into_iter().flatten();
             all.find(|one| one["name"] == name && one["kind"] == kind).cloned().unwrap_or_default()
         };
         let current = self.is_held(kind, name).await;
         let status = eventually(
-            &format!("{kind} {name} is held for {reason}"),
+            &format!("{kind} {name} is held for {reason}, with {words:?}"),
             || self.status(),
-            |status| entry(status)["phase"] == "Held" && entry(status)["reason"] == reason && entry(status)["hold"]["id"] == current,
+            |status| {
+                let one = entry(status);
+                one["phase"] == "Held" && one["reason"] == reason && one["hold"]["id"] == current && says_all(&one, words)
+            },
         )
         .await;
         entry(&status)
@@ -790,10 +809,10 @@ impl Shop {
         self.all_run(kind, name, &format!("lockkeeper.dev/sample-app:{tag}"), count).await;
     }
 
-    /// Asserts that pods of an app have ended, and none of them while it worked.
-    pub fn all_ended_idle(&self, name: &str) {
-        let ends = self.ends(name);
-        assert!(!ends.is_empty() && ends.iter().all(|line| line == "ended idle"), "{name}: {ends:?}");
+    /// Waits until a pod of an app has ended, and asserts that none did while it worked. Pods may still be ending when all new ones are ready.
+    pub async fn all_ended_idle(&self, name: &str) {
+        let ends = eventually("a pod has ended", || async { self.ends(name) }, |ends| !ends.is_empty()).await;
+        assert!(ends.iter().all(|line| line == "ended idle"), "{name}: {ends:?}");
     }
 
     /// The lines in which pods of an app tell of their end.

@@ -106,10 +106,8 @@ async fn p13_a_rollout_that_is_stuck_when_the_policy_comes_is_freed() {
     }
     // A policy that only reports says what it is, also when the events are long gone.
     shop.policy(json!({"volumes": {"exclusiveClaims": "Report"}})).await;
-    let entry = shop.stands("node", "Rolling", "StuckOnVolume").await;
-    assert!(entry["message"].as_str().unwrap().contains("Multi-Attach"), "{entry}");
-    let entry = shop.stands("pod", "Rolling", "StuckOnVolume").await;
-    assert!(entry["message"].as_str().unwrap().contains("ReadWriteOncePod"), "{entry}");
+    shop.stands_saying("node", "Rolling", "StuckOnVolume", &["Multi-Attach"]).await;
+    shop.stands_saying("pod", "Rolling", "StuckOnVolume", &["ReadWriteOncePod"]).await;
     assert!(shop.volumes_safe("ExclusiveClaim").await.contains("strategy.type: Recreate"));
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"exclusiveClaims": "WhenUnsafe"}}})).await;
     for name in ["node", "pod"] {
@@ -421,6 +419,6 @@ async fn p8_p13_before_it_is_recreated_the_app_is_asked() {
     finish_work(&address);
     shop.runs("Deployment", "web", "v2", 1).await;
     shop.reads_line(&shop.only_pod("web").await, "precious").await;
-    shop.all_ended_idle("web");
+    shop.all_ended_idle("web").await;
     assert_eq!(overlaps(&shop.journal(&shop.volume_of("web-data").await)), []);
 }

@@ -27,8 +27,7 @@ async fn p8_pods_go_one_by_one_and_one_that_says_no_stops_the_walk() {
     let (_, address) = shop.reachable("db").await[1].clone();
     assert!(start_work(&address, 600.0));
     shop.upgrade(SET, "db", "v2");
-    let entry = shop.stands("db", "Rolling", "AppGateClosed").await;
-    assert!(entry["message"].as_str().unwrap().contains("1 of 3 updated; the next is db-1: db-1 has answered no"), "{entry}");
+    shop.stands_saying("db", "Rolling", "AppGateClosed", &["1 of 3 updated; the next is db-1: db-1 has answered no"]).await;
     assert_eq!(shop.images("db").await, ["v1", "v1", "v2"].map(|tag| format!("lockkeeper.dev/sample-app:{tag}")));
     let set = shop.get(SET, "db").await;
     assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 2);
@@ -37,7 +36,7 @@ async fn p8_pods_go_one_by_one_and_one_that_says_no_stops_the_walk() {
     eventually("nothing is left of it", || shop.get(SET, "db"), |set| mark(set, "partition").is_none()).await;
     shop.is_free(SET, "db").await;
     shop.up_to_date_one("db").await;
-    shop.all_ended_idle("db");
+    shop.all_ended_idle("db").await;
 }
 
 #[tokio::test]
@@ -54,9 +53,7 @@ async fn p7_p9_a_newer_template_holds_all_again_and_the_way_back_is_open() {
     let (_, newest) = shop.reachable("db").await[2].clone();
     assert!(start_work(&newest, 600.0));
     shop.upgrade(SET, "db", "v3");
-    let entry = shop.waits(SET, "db", "AppGateClosed").await;
-    let message = entry["message"].as_str().unwrap();
-    assert!(message.contains("MixedRevisions") && message.contains("db-2 has answered no"), "{message}");
+    shop.waits_saying(SET, "db", "AppGateClosed", &["MixedRevisions", "db-2 has answered no"]).await;
     finish_work(&newest);
     shop.so_far("db", "v3", 1).await;
     // What was withdrawn may be ended when it agrees; the others are left alone, also the one that says no.
@@ -94,7 +91,7 @@ async fn p10_ordinals_a_declared_partition_and_scaling_are_kept() {
     shop.runs(SET, "db", "v2", 4).await;
     shop.up_to_date_one("db").await;
     eventually("nothing is left of it", || shop.get(SET, "db"), |set| mark(set, "partition").is_none()).await;
-    shop.all_ended_idle("db");
+    shop.all_ended_idle("db").await;
 }
 
 #[tokio::test]
@@ -117,5 +114,5 @@ async fn p2_a_config_change_goes_pod_by_pod_too() {
     finish_work(&address);
     shop.all_read("db", "KEY", "2").await;
     shop.rolled("db", 1).await;
-    shop.all_ended_idle("db");
+    shop.all_ended_idle("db").await;
 }
