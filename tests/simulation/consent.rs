@@ -121,8 +121,9 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
     let scaled = |pod: &Value| fewer.is_some_and(|fewer| kind != "StatefulSet" || ordinal(pod) >= fewer as i64);
     let changes = |pod: &Value| runs(pod) != newest && range.contains(&ordinal_from(pod, &kind));
     let ends: Vec<_> = of_workload().filter(|pod| scaled(pod) || changes(pod)).collect();
-    let question = Question {
+    let mut question = Question {
         gate,
+        answered: false,
         heard: &operator.heard,
         // Of a config change the id need not be on the workload.
         id: if releases { hold(object) } else { walks.filter(|_| !rolls) },
@@ -130,6 +131,10 @@ pub fn judge(operator: &Operator, apps: &Apps, patch: &Patch, walks: Option<&str
         reverts: patch.purpose == Purpose::Release(Release::Reverted),
         now,
     };
+    // A pod that goes because of a scale-down is asked as long as it is there, and its answer shows that the app speaks.
+    let leaves = |pod: &&Value| kind == "StatefulSet" && ordinal(pod) >= wanted;
+    let yes = |pod: &Value| question.heard(pod).is_some_and(|heard| heard.answer == Answer::Yes);
+    question.answered = of_workload().filter(leaves).any(yes);
     judgement.wrong = question.wrong(&ends, apps);
     if gate.prepare.is_some() {
         let drains = |pod: &&&Value| question.must_be_prepared(pod);
@@ -161,6 +166,8 @@ fn ordinal_from(pod: &Value, kind: &str) -> i64 {
 
 struct Question<'a> {
     gate: &'a AppGate,
+    /// A pod that goes anyway has said yes.
+    answered: bool,
     heard: &'a BTreeMap<std::sync::Arc<str>, Heard>,
     id: Option<&'a str>,
     step: Option<i64>,
@@ -188,7 +195,7 @@ impl Question<'_> {
         let gate = self.gate;
         let missing = |pod: &&&Value| matches!(self.heard(pod), Some(Heard { answer: Answer::Missing(_), .. }) | None);
         let all_missing = ends.iter().filter(|pod| ready_moved(pod).0).all(|pod| missing(&pod));
-        let mut counted = false;
+        let mut counted = self.answered;
         for pod in ends {
             let (ready, _) = ready_moved(pod);
             let name = text(pod, "name");
