@@ -278,8 +278,8 @@ impl Variables<'_> {
         if self.op {
             return self.now("reserved").to_owned();
         }
-        let is_put_back = |key: &String| key.starts_with("lockkeeper.dev/") && !self.na.contains_key(key);
-        let all = self.na.iter().chain(self.oa.iter().filter(|(key, _)| is_put_back(key)));
+        let is_restored = |key: &String| key.starts_with("lockkeeper.dev/") && !self.na.contains_key(key);
+        let all = self.na.iter().chain(self.oa.iter().filter(|(key, _)| is_restored(key)));
         let bytes: usize = all.map(|(key, value)| key.len() + value.as_str().unwrap_or_default().len()).sum();
         if bytes <= ANNOTATIONS_LIMIT { self.known("reserved").to_owned() } else { String::new() }
     }
