@@ -2,11 +2,14 @@
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{decision::Event, gates::answer::Answer},
+    core::{
+        decision::{Event, StorageObject},
+        gates::answer::Answer,
+    },
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::{volumes::shop, world::World};
 
 fn world(spec: &Value) -> World {
     let mut spec = spec.clone();
@@ -67,7 +70,7 @@ fn what_would_not_be_held_is_not_told() {
 fn gates_are_verified_and_volumes_judged() {
     let mut world = world(&json!({"gates": {"app": {}}, "volumes": {}}));
     assert_eq!(condition(&world, "GatesVerified").map(|(status, _)| status).as_deref(), Some("True"));
-    assert!(condition(&world, "VolumesSafe").is_some());
+    assert_eq!(condition(&world, "VolumesSafe").map(|(status, _)| status).as_deref(), Some("True"));
     assert_eq!(condition(&world, "HoldsEnforced"), None);
     // Wrong from now on, which is found at the next try.
     for pod in world.pods("web").iter().map(|pod| pod.name.to_string()).collect::<Vec<_>>() {
@@ -77,4 +80,35 @@ fn gates_are_verified_and_volumes_judged() {
     let (status, message) = condition(&world, "GatesVerified").unwrap();
     assert_eq!(status, "False", "{message}");
     assert!(world.told.iter().all(|(event, ..)| *event != Event::VolumeProtected));
+}
+
+#[test]
+fn what_enforcing_would_do_for_an_exclusive_claim_is_a_danger_while_it_is_not_done() {
+    let folder = json!({"spec": {"csi": null, "hostPath": {}}});
+    let rows = [
+        (json!({}), json!({}), Some("a rollout would deadlock. With mode: Enforce its strategy would become Recreate")),
+        (json!({}), folder.clone(), Some("a rollout may damage the data. With mode: Enforce")),
+        (json!({"exclusiveClaims": "WhenDeadlock"}), json!({}), Some("a rollout would deadlock. With mode: Enforce")),
+        (json!({"exclusiveClaims": "WhenDeadlock"}), folder.clone(), None),
+        (json!({"exclusiveClaims": "Recreate"}), folder, Some("With mode: Enforce")),
+        (json!({"exclusiveClaims": "Report"}), json!({}), Some("a rollout would deadlock. Declare strategy.type: Recreate")),
+        (json!({"exclusiveClaims": "Ignore"}), json!({}), None),
+    ];
+    for (volumes, volume, expected) in rows {
+        let mut world = shop("ReadWriteOnce", volumes.clone());
+        world.change(&StorageObject::Volume("pv-data".into()), volume);
+        world.policy("shop", json!({"mode": "Observe", "volumes": volumes}));
+        let (status, reason, message) = world.volumes_safe();
+        match expected {
+            Some(words) => {
+                assert_eq!((&*status, &*reason), ("False", "ExclusiveClaim"), "{volumes}: {message}");
+                assert!(message.contains(words), "{volumes}: {message}");
+            }
+            None => assert_eq!(status, "True", "{volumes}: {message}"),
+        }
+        assert!(!world.marked_exclusive("web"), "{volumes}");
+        world.edit("web", |web| web["spec"]["strategy"] = json!({"type": "Recreate"}));
+        world.observe("web");
+        assert_eq!(world.volumes_safe().0, "True", "{volumes}: what it declares is safe");
+    }
 }

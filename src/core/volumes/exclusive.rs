@@ -9,7 +9,7 @@ use super::{
     usage::{Usage, claims_of},
 };
 use crate::{
-    api::{ExclusiveClaims, UpgradePolicySpec, WorkloadKind, marks},
+    api::{ExclusiveClaims, Mode, UpgradePolicySpec, WorkloadKind, marks},
     core::{
         storage::{Access, Storage, Volume},
         world::{Namespace, Pod, Workload},
@@ -122,17 +122,13 @@ pub fn judge(
         ExclusiveClaims::Recreate => claims.first(),
         ExclusiveClaims::Ignore => None,
     };
-    match wanted.filter(|_| !recreates) {
-        Some(claim) if volumes.exclusive_claims != ExclusiveClaims::Report => found.recreate = Some(claim.reason()),
-        Some(claim) if !workload.claims.recreates => {
-            let so = if claim.deadlocks() { "a rollout would deadlock" } else { "a rollout may damage the data" };
-            found.dangers.push(Danger::ExclusiveClaim(format!(
-                "{}: {}: {so}. Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe",
-                workload.id,
-                claim.reason()
-            )));
+    let reports = volumes.exclusive_claims == ExclusiveClaims::Report;
+    if let Some(claim) = wanted.filter(|_| !recreates) {
+        // A policy that observes carries nothing out, so that the danger stays.
+        if !workload.claims.recreates && (reports || spec.mode == Mode::Observe) {
+            found.dangers.push(danger(claim, workload, reports));
         }
-        _ => {}
+        found.recreate = (!reports).then(|| claim.reason());
     }
     if marked && !workload.claims.recreates && found.recreate.is_some() {
         found.dangers.push(Danger::StrategyNotChanged(format!(
@@ -152,6 +148,20 @@ pub fn judge(
         }));
     }
     found
+}
+
+/// What may come of its next rollout, where nothing of ours prevents it.
+fn danger(claim: &ExclusiveClaim, workload: &Workload, reports: bool) -> Danger {
+    let so = match (claim.deadlocks(), claim.has_two_writers(workload)) {
+        (true, _) => "a rollout would deadlock",
+        (false, true) => "a rollout may damage the data",
+        (false, false) => "the policy says exclusiveClaims: Recreate",
+    };
+    let cure = match reports {
+        true => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe",
+        false => "With mode: Enforce its strategy would become Recreate. Until then, declare strategy.type: Recreate",
+    };
+    Danger::ExclusiveClaim(format!("{}: {}: {so}. {cure}", workload.id, claim.reason()))
 }
 
 fn exclusive<'a>(namespace: &Namespace, storage: &'a Storage, usage: &'a Usage<'a>) -> Option<ExclusiveClaim<'a>> {

@@ -97,7 +97,7 @@ pub enum Danger {
     ProtectionFailing(String),
     /// Several pods are to use a claim that one pod or node may hold.
     ExclusiveClaimShared(String),
-    /// A rollout would deadlock, and the policy only reports that.
+    /// A rollout would deadlock, or two pods would write to one volume, and the policy only reports that.
     ExclusiveClaim(String),
     /// Admission does not make the strategy Recreate.
     StrategyNotChanged(String),
