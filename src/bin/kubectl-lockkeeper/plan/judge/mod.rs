@@ -228,12 +228,13 @@ impl<'a> Judge<'a> {
             }
             None => {}
         }
-        self.standing(after, &mut line);
+        let stays = held.is_some() && !changes && line.outcome != Outcome::Roll;
+        self.standing(after, stays, &mut line);
         line
     }
 
-    /// Whose a workload would be, where that changes.
-    fn standing(&self, workload: &Workload, line: &mut Line) {
+    /// Whose a workload would be, where that changes. `stays`: a held change of it stays held all the same.
+    fn standing(&self, workload: &Workload, stays: bool, line: &mut Line) {
         let name = |governance: &Governance| {
             say(governance.standings.get(&workload.id)).map(|say| (say.policy.name.clone(), say.spec.needs_holds()))
         };
@@ -241,6 +242,10 @@ impl<'a> Judge<'a> {
             (None, Some((policy, _))) => {
                 let later = say(self.after.standings.get(&workload.id)).map_or(String::new(), |say| self.later(workload, &say));
                 (Outcome::Governed, format!("Policy {policy} begins to govern it{later}. That alone rolls nothing."))
+            }
+            (Some((policy, _)), None) if stays => (Outcome::Unchanged, format!("Policy {policy} no longer governs it.")),
+            (Some((policy, true)), Some((new, false))) if stays && policy == new => {
+                (Outcome::Unchanged, format!("Policy {policy} no longer holds template changes where none is held."))
             }
             (Some((policy, _)), None) => {
                 (Outcome::LetGo, format!("Policy {policy} no longer governs it: nothing holds or rolls it from then on."))

@@ -81,6 +81,10 @@ impl<'a> Judge<'a> {
                     None => format!("{stay} until then{then}."),
                 });
             }
+            Some(say) if say.spec.mode == Mode::Observe => line.because.push(match Hold::on(before) {
+                Some(_) => stays_held(say),
+                None => format!("{} Where the policy is applied first, it may roll out immediately instead.", stays_held(say)),
+            }),
             _ => match marking::when_ungoverned(before) {
                 WhenUngoverned::Release => {
                     line.outcome = Outcome::Roll;
@@ -139,7 +143,9 @@ impl<'a> Judge<'a> {
     /// A change that is held already, and is not changed again.
     pub(super) fn still_held(&self, before: &Workload, hold: &Hold, say: Option<&Say<'a>>, line: &mut Line) {
         let before_say = who_says(self.before.standings.get(&before.id));
-        let keeps = |say: &Option<&Say>| say.is_some_and(|say| say.spec.needs_holds());
+        let observes = |say: &Say| say.spec.mode == Mode::Observe;
+        // A policy that observes holds nothing new, and releases nothing.
+        let keeps = |say: &Option<&Say>| say.is_some_and(|say| say.spec.needs_holds() || observes(say));
         if keeps(&before_say.as_ref()) && !keeps(&say) {
             match marking::when_ungoverned(before) {
                 WhenUngoverned::Release => {
@@ -154,11 +160,22 @@ impl<'a> Judge<'a> {
             return;
         }
         let (Some(before_say), Some(say)) = (&before_say, say) else { return };
+        if observes(say) {
+            if !observes(before_say) {
+                line.because.push(format!("Its change {} is held already. {}", hold.id, stays_held(say)));
+            }
+            return;
+        }
         let waits = |say: &Say<'a>| self.waits(before, say, (&[ChangeCause::Template], Some(hold)));
         let (old, new) = (waits(before_say), waits(say));
-        if !old.is_empty() && new.is_empty() {
+        if (observes(before_say) || !old.is_empty()) && new.is_empty() {
             line.outcome = Outcome::Roll;
             line.because.push(format!("Its held change {} is released: no gate is closed any longer.", hold.id));
         }
     }
+}
+
+/// What becomes of a held change under a policy that only observes.
+fn stays_held(say: &Say) -> String {
+    format!("It stays held: policy {} would only observe (mode: Observe), which asks no gate and releases nothing.", say.policy.name)
 }

@@ -378,6 +378,65 @@ fn a_policy_that_changes_says_whose_the_workloads_are() {
     }
 }
 
+/// To observe is not to release.
+#[test]
+fn a_policy_that_begins_to_observe_releases_nothing() {
+    let observed = || json!({"selector": {}, "mode": "Observe", "gates": {"approval": "Required"}});
+    let free = || json!({"selector": {}, "config": {}});
+    let web = |image: &str| workload("Deployment", "web", image);
+    let with = |before: &Value, old: Value, new: Value| Case::new().workload(before).policy(old).new_policy(new);
+    let waits_for_a_bypass = || {
+        let mut kept = held(web("v2"), "4");
+        let mark = json!({"policy": "shop", "uid": "p", "whenUngoverned": "Keep"}).to_string();
+        kept["metadata"]["annotations"][marks::GOVERNANCE] = json!(mark);
+        kept
+    };
+    for (name, case, expected, told, untold) in [
+        (
+            "held",
+            with(&held(web("v2"), "4"), gated(), observed()),
+            Outcome::Unchanged,
+            "Its change 4 is held already. It stays held",
+            "released:",
+        ),
+        (
+            "held, and changed again",
+            with(&held(web("v2"), "4"), gated(), observed()).new_workload(&held(web("v3"), "5"), true),
+            Outcome::Hold,
+            "It stays held: policy shop would only observe",
+            "for a moment",
+        ),
+        (
+            "changed in the same files",
+            with(&marked(web("v1")), gated(), observed()).new_workload(&held(web("v2"), "4"), true),
+            Outcome::Hold,
+            "Where the policy is applied first, it may roll out immediately instead",
+            "for a moment",
+        ),
+        ("held, and the gates are asked again", with(&held(web("v2"), "4"), observed(), gated()), Outcome::Governed, "", "released"),
+        (
+            "held, and no gates are left",
+            with(&held(web("v2"), "4"), observed(), free()),
+            Outcome::Roll,
+            "Its held change 4 is released",
+            "stays",
+        ),
+        (
+            "held, and only gates that are open are left",
+            with(&held(web("v2"), "4"), observed(), json!({"selector": {}, "rollout": {"maxConcurrent": 1}})),
+            Outcome::Roll,
+            "no gate is closed any longer",
+            "stays",
+        ),
+        ("kept by whenUngoverned", with(&waits_for_a_bypass(), gated(), free()), Outcome::Unchanged, "stays held although", "released:"),
+        ("not held", with(&marked(web("v1")), gated(), observed()), Outcome::LetGo, "no longer holds its template changes", "stays"),
+    ] {
+        assert_eq!(case.outcome("deployment/web"), expected, "{name}: {}", case.told());
+        let text = case.told();
+        assert!(text.contains(told) && !text.contains(untold), "{name}: {told:?} and not {untold:?} in {text}");
+    }
+}
+
 #[test]
 fn exclusive_claims_are_at_risk_whether_or_not_a_policy_sees_to_them() {
     let claim = view::<Claims>(&json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}})).unwrap();
