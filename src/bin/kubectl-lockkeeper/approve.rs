@@ -15,7 +15,7 @@ use crate::{
     change::{Change, Verdict},
     cluster::{Cluster, Failure, Seen, lower},
     confirm::confirm,
-    why,
+    why::{self, enforce},
 };
 
 /// Shows the change and approves it.
@@ -70,6 +70,18 @@ fn wanting(cluster: &Cluster, seen: &Seen, workload: &Workload) -> Option<Change
 
 async fn approve(cluster: &Cluster, seen: &Seen, workload: &Workload, change: &Change) -> Result<(), Failure> {
     let id = &workload.id;
+    if let Some(policy) = seen.observer(workload) {
+        return Err(Failure::No(format!(
+            "cannot approve change {} of {}: policy {} only observes (mode: Observe), so no gate is asked and no approval counts. To have its gates decide: {}. \
+             To release the change now (verb bypass): {} {}",
+            change.id,
+            lower(id),
+            policy.name,
+            enforce(&cluster.namespace, &policy.name),
+            cluster.command("bypass", id),
+            change.id
+        )));
+    }
     let Some(policy) = change.judge(seen, id) else {
         return Err(Failure::No(format!(
             "cannot approve change {} of {}: no policy holds it any longer, so an approval does not count. To release it (verb bypass): {}",

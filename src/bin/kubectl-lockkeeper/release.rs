@@ -45,12 +45,13 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
         }
         if stands? {
             print!("{}", change.describe(cluster, &seen, workload).await?);
-            confirm(
-                &id.name,
-                &lower(id),
-                &format!("No policy holds change {} of {place} any longer. It would be released now", change.id),
-                yes,
-            )?;
+            let why = match seen.observer(workload) {
+                Some(policy) => {
+                    format!("Change {} of {place} stays held, because policy {} only observes (mode: Observe)", change.id, policy.name)
+                }
+                None => format!("No policy holds change {} of {place} any longer", change.id),
+            };
+            confirm(&id.name, &lower(id), &format!("{why}. It would be released now"), yes)?;
             let_through(cluster, workload, &change).await?;
             return Ok(ExitCode::SUCCESS);
         }

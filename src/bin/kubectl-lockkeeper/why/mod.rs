@@ -21,7 +21,7 @@ use lockkeeper::{
 };
 
 use self::story::Story;
-pub use self::story::{since, why_held};
+pub use self::story::{enforce, since, why_held};
 use crate::{
     Output,
     cluster::{Cluster, Failure, Seen},

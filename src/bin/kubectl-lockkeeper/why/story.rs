@@ -4,7 +4,7 @@ use std::{cmp::Ordering, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Phase, Reason, UpgradePolicySpec, WorkloadKind, marks},
+    api::{Attention, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind, marks},
     core::{
         config::record::Record,
         gates::{self, Closed, Gate, TimelyGate, approval, windows, windows::Standing},
@@ -251,6 +251,8 @@ impl Story {
         let mark = GovernanceMark::on(workload).map(|mark| mark.policy);
         let observer = seen.observer(workload).filter(|_| mark.is_none());
         let policy = mark.as_ref().map_or(observer, |name| seen.world.policies.get(name));
+        // A hold that stood before its policy began to observe keeps its marks.
+        let observer = observer.or(policy.filter(|policy| policy.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Observe)));
         let attention = seen.attention(id);
         let condition =
             policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
@@ -282,7 +284,9 @@ impl Story {
             story.message = story.message.replace(&format!(". {note}"), "");
         }
         if let Some((change, by, causes)) = waiting(workload) {
-            if let Some((policy, spec)) = policy.and_then(|policy| Some((policy, policy.spec.as_ref().ok()?))) {
+            // Nobody asks the gates of a policy that observes.
+            let judge = policy.filter(|_| observer.is_none()).and_then(|policy| Some((policy, policy.spec.as_ref().ok()?)));
+            if let Some((policy, spec)) = judge {
                 let asked = ask(seen, workload, policy, spec, (&change, by.as_ref(), causes), now);
                 // One that the policy does not set is open, and not worth a word.
                 let told = asked.into_iter().filter(|(gate, answer)| *answer != Gate::Open || (gate.is_set)(spec));
@@ -295,6 +299,10 @@ impl Story {
                 story.gates.extend(asked_by_the_operator(spec, attention));
             }
             story.commands = advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy);
+            if let Some(policy) = observer {
+                let command = enforce(&seen.world.name, &policy.name);
+                story.commands.insert(0, Advice { to: "have its gates decide".to_owned(), command });
+            }
             story.change = Some(Waiting {
                 approved_by: approved_by(workload, &change).map(str::to_owned),
                 since: since(workload),
@@ -473,6 +481,11 @@ fn advice(
     }
     say("follow it", cluster.command("wait", id));
     commands
+}
+
+/// How a policy that observes is made to enforce.
+pub fn enforce(namespace: &str, policy: &str) -> String {
+    format!("kubectl patch upgradepolicy -n {namespace} {policy} --type=merge -p '{{\"spec\":{{\"mode\":\"Enforce\"}}}}'")
 }
 
 /// For a test's workloads.

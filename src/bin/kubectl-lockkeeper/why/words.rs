@@ -119,6 +119,9 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
 
 /// What a policy that only observes would do.
 fn observed(story: &Story, policy: &str) -> String {
+    if story.change.is_some() {
+        return format!("Policy {policy} only observes it (mode: Observe): no gate is asked, and what is held stays held.");
+    }
     let first = format!("Policy {policy} only observes it (mode: Observe): a change to its template rolls out immediately.");
     match story.would_wait_for.as_slice() {
         [] => first,
@@ -284,6 +287,26 @@ mod tests {
         let text = plain(&story);
         let part = "Policy shop only observes it (mode: Observe): a change to its template rolls out immediately. With mode: Enforce it would wait for: approval, app.";
         assert!(text.contains(part), "{text}");
+    }
+
+    /// Its gates are not asked, so that it does not continue when they open.
+    #[test]
+    fn what_is_held_stays_held_while_its_policy_observes() {
+        let mut story = named("deployment/web");
+        (story.policy, story.phase, story.reason) = (Some("shop".to_owned()), Some(Phase::Held), Some(Reason::ObserveMode));
+        (story.observed, story.would_wait_for) = (true, vec!["approval"]);
+        story.change = Some(Waiting {
+            id: "7".to_owned(),
+            by: Some("ann".to_owned()),
+            authors: Vec::new(),
+            since: None,
+            approved_by: None,
+            notes: Vec::new(),
+            held: true,
+        });
+        let text = plain(&story);
+        assert!(text.contains("only observes it (mode: Observe): no gate is asked, and what is held stays held."), "{text}");
+        assert!(!text.contains("by itself") && !text.contains("immediately"), "{text}");
     }
 
     #[test]
