@@ -19,7 +19,10 @@ use lockkeeper::{
         arrange::groups,
         config::{digest::Key, references::Reference},
         governs::{Governance, Standing, freezing_spec, governance},
-        hold::{marking, state::Hold},
+        hold::{
+            marking,
+            state::{Hold, declared_replicas},
+        },
         storage::Storage,
         volumes,
         world::{ConfigId, Namespace, Pod, Policy, UserHold, Workload, WorkloadId},
@@ -201,11 +204,19 @@ impl<'a> Judge<'a> {
         if changes && self.goes_back(after) {
             line.outcome = Outcome::Withdraw;
             let revisions: BTreeSet<_> = self.pods(after).iter().map(|pod| pod.revision.as_deref()).collect();
-            let ends = if revisions.len() > 1 { "pods that are already newer terminate" } else { "no pod terminates" };
+            let (number, runs) = (declared_replicas(after).unwrap_or(after.rollout.wanted), before.rollout.wanted);
+            let ends = match () {
+                () if revisions.len() > 1 => "pods that are already newer terminate",
+                () if number < runs => "no pod is replaced",
+                () => "no pod terminates",
+            };
             line.because.push(match &held {
                 Some(hold) => format!("The held change {} is withdrawn: this is the template that its pods run, and {ends}.", hold.id),
                 None => format!("This is the template that was rolled out before: {ends}."),
             });
+            if number != runs {
+                line.because.push(format!("Its replicas go from {runs} to {number} with it."));
+            }
         } else if changes {
             self.template(before, after, (say.as_ref(), touched), &mut line);
         } else if let Some(hold) = &held {

@@ -3,7 +3,7 @@ use lockkeeper::{
     shell::{
         digest::set_key,
         views::{
-            ConfigMaps, DaemonSets, Deployments, Pods, Policies, StatefulSets,
+            ConfigMaps, DaemonSets, Deployments, Pods, Policies, ReplicaSets, StatefulSets,
             storage::{Autoscalers, Claims},
         },
     },
@@ -434,6 +434,37 @@ fn a_policy_that_begins_to_observe_releases_nothing() {
         assert_eq!(case.outcome("deployment/web"), expected, "{name}: {}", case.told());
         let text = case.told();
         assert!(text.contains(told) && !text.contains(untold), "{name}: {told:?} and not {untold:?} in {text}");
+    }
+}
+
+#[test]
+fn a_revert_says_which_replicas_come_with_it() {
+    let web = |image: &str, replicas: u32| {
+        let mut web = workload("Deployment", "web", image);
+        web["spec"]["replicas"] = json!(replicas);
+        web
+    };
+    let noted = |declared: &str| {
+        let mut noted = held(web("v1", 4), "5");
+        noted["metadata"]["annotations"][marks::DECLARED_REPLICAS] = json!(declared);
+        noted
+    };
+    for (name, file, by_server, told, untold) in [
+        ("the server notes fewer", noted("1 of 4"), true, "no pod is replaced. Its replicas go from 4 to 1 with it", "no pod terminates"),
+        ("told without the server", marked(web("v1", 1)), false, "Its replicas go from 4 to 1 with it", "no pod terminates"),
+        ("the same", held(web("v1", 4), "5"), true, "no pod terminates", "replicas go"),
+        ("more", held(web("v1", 6), "5"), true, "no pod terminates. Its replicas go from 4 to 6 with it", "is replaced"),
+    ] {
+        let mut case = Case::new().workload(&held(web("v2", 4), "4")).policy(gated()).new_workload(&file, by_server);
+        let set = view::<ReplicaSets>(&json!({
+            "metadata": {"name": "web-1", "labels": {"pod-template-hash": "1"}, "annotations": {"deployment.kubernetes.io/revision": "1"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "Deployment-web", "controller": true}]},
+            "spec": {"replicas": 4, "template": web("v1", 4)["spec"]["template"]},
+        }));
+        case.before.replica_sets.insert("web-1".into(), set.unwrap().unwrap());
+        assert_eq!(case.outcome("deployment/web"), Outcome::Withdraw, "{name}: {}", case.told());
+        let because = case.plan().objects[0].because.join(" ");
+        assert!(because.contains(told) && !because.contains(untold), "{name}: {because}");
     }
 }
 
