@@ -1,7 +1,7 @@
 //! Carries out actions: one request an object at a time, each in a task of its own, so that nobody waits for anybody.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -33,7 +33,7 @@ use crate::{
         later,
         world::{Activity, Trouble, Uid, WorkloadId},
     },
-    workload::quoted,
+    workload::{quoted, without_random_names},
 };
 
 /// Requests under way at once for objects with which nothing is wrong.
@@ -42,6 +42,8 @@ const CONCURRENT: usize = 48;
 const CONCURRENT_RETRIES: usize = 16;
 /// Requests under way at once about claims and volumes: the adoption of many must not make a release late.
 const CONCURRENT_STORAGE: usize = 16;
+/// Look-ups of events under way at once: a refusal may concern a thousand workloads.
+const CONCURRENT_LOOKUPS: usize = 4;
 /// What begins to end pods is sent within this time after it was decided on, or not at all.
 const CONSENT: Duration = Duration::from_secs(2);
 /// Pauses after failures.
@@ -113,6 +115,9 @@ pub struct Executor {
     activities: HashMap<Uid, Activity>,
     statuses: HashMap<Uid, StatusSlot>,
     under_way: usize,
+    lookups: Arc<Semaphore>,
+    /// Whose events are looked for, or are to be.
+    looking: HashSet<Uid>,
 }
 
 impl Executor {
@@ -129,6 +134,8 @@ impl Executor {
             activities: HashMap::new(),
             statuses: HashMap::new(),
             under_way: 0,
+            lookups: Arc::new(Semaphore::new(CONCURRENT_LOOKUPS)),
+            looking: HashSet::new(),
         }
     }
 
@@ -180,10 +187,14 @@ impl Executor {
         });
     }
 
-    /// Looks for the events by which a controller says why it cannot create pods.
-    pub fn look_up(&self, namespace: &str, (workload, uid): (WorkloadId, Uid), since: Timestamp) {
-        let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
+    /// Looks for the events by which a controller says why it cannot create pods, unless that is being done.
+    pub fn look_up(&mut self, namespace: &str, (workload, uid): (WorkloadId, Uid), since: Timestamp) {
+        if !self.looking.insert(uid.clone()) {
+            return;
+        }
+        let (client, done, namespace, lane) = (self.client.clone(), self.done.clone(), namespace.to_owned(), self.lookups.clone());
         tokio::spawn(async move {
+            let _permit = lane.acquire().await;
             let events: Api<Event> = Api::namespaced(client, &namespace);
             let fields = format!("regarding.kind={},regarding.name={},reason=FailedCreate", workload.kind, workload.name);
             let params = ListParams::default().fields(&fields).limit(EVENTS);
@@ -194,8 +205,14 @@ impl Executor {
                     Vec::new()
                 }
             };
-            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Found(newest_failure(found, since)) });
+            let found = newest_failure(found, since).map(|why| without_random_names(&why, &workload.name));
+            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Found(found) });
         });
+    }
+
+    /// Its events have been looked for.
+    pub fn looked_up(&mut self, uid: &Uid) {
+        self.looking.remove(uid);
     }
 
     /// Takes an object for a request, if none about it is under way; the lane in which the request waits its turn.

@@ -305,6 +305,7 @@ impl Reconciler {
                 }
             }
             Outcome::Found(why) => {
+                self.executor.looked_up(&uid);
                 if let Some(lack) = self.memories.get_mut(&uid).and_then(|memory| memory.lack.as_mut())
                     && why.is_some()
                 {

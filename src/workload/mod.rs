@@ -270,3 +270,46 @@ pub fn quoted(message: &str) -> Box<str> {
     }
     words.trim_end_matches('.').into()
 }
+
+/// The length of the random end of a pod's name, and its letters.
+const RANDOM: usize = 5;
+const RANDOM_LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
+
+/// The same without the random end of the names of a workload's pods, which is another one each time a pod is refused.
+pub fn without_random_names(message: &str, workload: &str) -> Box<str> {
+    let start = format!("{workload}-");
+    let part_of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');
+    let (mut told, mut rest) = (String::new(), message);
+    while let Some(found) = rest.find(&start) {
+        let (before, name) = rest.split_at(found);
+        let random: &str = name[start.len()..].split(|letter| !part_of_name(letter)).next().unwrap_or_default();
+        told += before;
+        told += &start;
+        rest = &name[start.len()..];
+        let begins = !before.ends_with(part_of_name);
+        if begins && random.len() == RANDOM && random.chars().all(|letter| RANDOM_LETTERS.contains(letter)) {
+            told += "…";
+            rest = &rest[RANDOM..];
+        }
+    }
+    (told + rest).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_same_pods_is_told_in_the_same_words() {
+        for (message, workload, expected) in [
+            ("pods \"agent-x7k2p\" is forbidden: exceeded quota", "agent", "pods \"agent-…\" is forbidden: exceeded quota"),
+            ("Pod agent-x7k2p is invalid: agent-b2b2b: no", "agent", "Pod agent-… is invalid: agent-…: no"),
+            ("pods \"db-0\" is forbidden", "db", "pods \"db-0\" is forbidden"),
+            ("create Pod db-10 in StatefulSet db failed", "db", "create Pod db-10 in StatefulSet db failed"),
+            ("claim data-db-12345 is missing", "db", "claim data-db-12345 is missing"),
+            ("denied by agent-policies and agent-rules", "agent", "denied by agent-policies and agent-rules"),
+        ] {
+            assert_eq!(&*without_random_names(message, workload), expected);
+        }
+    }
+}
