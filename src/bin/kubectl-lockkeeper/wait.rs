@@ -285,6 +285,8 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
         Some(one) if one.phase == Phase::Unsupported => Ok(End::Done),
         // Its pods run old config, and nothing rolls them before somebody does, or has the policy do it.
         Some(one) if matches!(one.phase, Phase::WouldRoll | Phase::WouldHold) && !one.changed.is_empty() => Ok(End::Person),
+        // Its template change was reported while it rolled, and nothing is left to do.
+        Some(one) if one.phase == Phase::WouldHold => Ok(End::Done),
         // It is of a change that no longer waits.
         Some(one) if one.hold.is_some() && matches!(one.phase, Phase::Held | Phase::Waiting) => {
             Err("the change was released or reverted; the operator has not reported yet what follows".to_owned())
@@ -360,6 +362,9 @@ mod tests {
             let (kind, name, message) = ("Deployment", "web", "as the status says");
             json!([{"kind": kind, "name": name, "phase": phase, "reason": reason, "message": message, "since": since, "hold": hold}])
         };
+        let would_hold = says("WouldHold", "ObserveMode", Value::Null);
+        let mut would_roll = says("WouldRoll", "ObserveMode", Value::Null);
+        would_roll[0]["changed"] = json!(["ConfigMap/app[a]"]);
         let held = |id: &str| says("Held", "ApprovalRequired", json!({"id": id, "by": "ann", "cause": ["Template"], "approvedBy": ""}));
         let frozen = says("Waiting", "Frozen", Value::Null);
         let hold = json!({marks::HOLD: "7 by ann"});
@@ -371,6 +376,8 @@ mod tests {
             (&approved, held("7"), Err("has not judged the change yet")),
             (&json!({}), held("7"), Err("has not reported yet what follows")),
             (&json!({}), frozen, Ok(End::Person)),
+            (&json!({}), would_hold, Ok(End::Done)),
+            (&json!({}), would_roll, Ok(End::Person)),
             (&json!({}), json!([]), Ok(End::Done)),
         ] {
             let (seen, workload) = seen(marks, &said);
