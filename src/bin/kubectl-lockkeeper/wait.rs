@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Phase, Reason, UpgradePolicySpec, marks},
+    api::{Attention, Phase, Reason, RestartWith, UpgradePolicySpec, marks},
     core::{
         clock as time_of_day,
         governs::GovernanceMark,
@@ -72,7 +72,7 @@ async fn wait(
     let begun = clock::now();
     let deadline = later(begun, timeout);
     let mut news = watching.news();
-    let (mut known, mut ended_since, mut seen) = (false, None, None);
+    let (mut known, mut ended_since, mut done_since, mut seen) = (false, None, None, None);
     loop {
         // Only the time since then is other than at the last look.
         let fresh = news.has_changed().unwrap_or_default() || seen.is_none();
@@ -95,6 +95,7 @@ async fn wait(
         };
         known = true;
         let now = clock::now();
+        done_since = done_since.filter(|_| look.is_done());
         if let Some((end, why)) = look.ended {
             // The status may be of before what was done a moment ago: a freeze lifted, a rollout resumed.
             if now < later(*ended_since.get_or_insert(now), NOTICE).min(deadline) {
@@ -107,6 +108,10 @@ async fn wait(
         }
         ended_since = None;
         let Some((what, short)) = look.told(only.is_none(), now) else {
+            if now < later(*done_since.get_or_insert(now), look.may_follow).min(deadline) {
+                next(&mut news).await;
+                continue;
+            }
             live.clear();
             eprintln!("done");
             return Ok(ExitCode::SUCCESS);
@@ -143,6 +148,8 @@ struct Look {
     waiting: Vec<Waiting>,
     /// Why nothing was seen this time.
     unseen: Option<String>,
+    /// When all are done, something else may begin within this time.
+    may_follow: Duration,
 }
 
 /// A workload that is not done.
@@ -158,6 +165,11 @@ struct Waiting {
 }
 
 impl Look {
+    /// Nothing is waited for.
+    fn is_done(&self) -> bool {
+        self.ended.is_none() && self.unseen.is_none() && self.waiting.is_empty()
+    }
+
     /// What is waited for, in words that change with what happens, and for a terminal with what passes as well; none if nothing is.
     fn told(&self, all: bool, now: Timestamp) -> Option<(String, String)> {
         if let Some(unseen) = &self.unseen {
@@ -202,7 +214,7 @@ fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&Workl
         Some(id) => vec![seen.workload(id)?],
         None => seen.governed().into_iter().map(|(workload, _)| workload).collect(),
     };
-    let mut found = Look::default();
+    let mut found = Look { may_follow: may_follow(seen, only), ..Look::default() };
     for workload in workloads {
         let written = watching.newest_config_write(workload);
         let judged = match written {
@@ -228,6 +240,15 @@ fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&Workl
         }
     }
     Ok(found)
+}
+
+/// How long after the last rollout another one may begin: the operator restarts a step when it has noted that the step before is done.
+fn may_follow(seen: &Seen, only: Option<&WorkloadId>) -> Duration {
+    let steps = seen.policies.iter().filter_map(|policy| policy.spec.rollout.as_ref()).flat_map(|rollout| &rollout.steps);
+    match only {
+        None if steps.into_iter().any(|step| step.restart_with == RestartWith::Previous) => NOTICE,
+        _ => Duration::ZERO,
+    }
 }
 
 /// Why the wait ends without success, and what to do about it.
@@ -386,6 +407,18 @@ mod tests {
                 (end, expected) => assert_eq!(end, expected.map_err(str::to_owned), "{marks} {said}"),
             }
         }
+    }
+
+    #[test]
+    fn where_a_step_restarts_with_another_success_has_to_last() {
+        let (mut seen, workload) = seen(&json!({}), &json!([]));
+        assert_eq!(may_follow(&seen, None), Duration::ZERO);
+        let steps = json!({"steps": [
+            {"name": "db", "selector": {"matchLabels": {"app": "db"}}},
+            {"name": "api", "selector": {"matchLabels": {"app": "api"}}, "restartWith": "Previous"}]});
+        seen.policies[0].spec.rollout = Some(serde_json::from_value(steps).unwrap());
+        assert_eq!(may_follow(&seen, None), NOTICE);
+        assert_eq!(may_follow(&seen, Some(&workload.id)), Duration::ZERO);
     }
 
     fn waits(name: &str, change: Option<(&str, Option<&str>)>) -> Waiting {
