@@ -54,9 +54,8 @@ fn a_workload_that_cannot_be_marked_names_the_field_where_its_author_looks() {
     let decision = world.decide();
     let (_, status) = &decision.statuses[0];
     let enforced = status.conditions.iter().find(|one| one.type_ == "HoldsEnforced").unwrap();
-    if enforced.reason == "MarksMissing" {
-        assert!(enforced.message.contains("another policy changes a label"), "{}", enforced.message);
-    }
+    assert_eq!(enforced.reason, "MarksMissing", "{}", enforced.message);
+    assert!(enforced.message.contains("another policy changes a label"), "{}", enforced.message);
     assert!(status.attention[0].message.contains("another policy changes a label"), "{}", status.attention[0].message);
 }
 
