@@ -290,7 +290,7 @@ fn an_old_pod_that_has_finished_is_waited_for_until_it_is_gone_or_nothing_but_a_
         }
         world.act();
         assert_eq!(world.stands(), "Rolling/ConfigRollout", "{spec}");
-        assert!(message(&world).contains("waiting for 1 old pod to end"), "{}", message(&world));
+        assert!(message(&world).contains("waiting for 1 old pod to terminate"), "{}", message(&world));
         assert!(!message(&world).contains("exit 137"), "that an old pod was killed is no trouble: {}", message(&world));
         assert!(!world.told.iter().any(|(event, ..)| *event == Event::RolloutDone), "{spec}");
         if finalizer {
