@@ -1,8 +1,12 @@
 //! Every way out of governance is the same way out: the marks go, and a held change is released, or kept where the policy said so.
 
+use local_cluster::shared;
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, eventually, kubectl, mark, operator, operator_alone};
+use crate::{
+    plugin::ran,
+    support::{HOLDABLE, Shop, eventually, kubectl, mark, operator, operator_alone},
+};
 
 const WAYS_OUT: [&str; 4] = ["narrowed", "gates-removed", "ignored", "deleted"];
 
@@ -141,6 +145,16 @@ async fn p6_a_policy_that_begins_to_observe_releases_nothing_and_holds_nothing_n
                 && message.contains("bypass=")
         };
         eventually("it says that it is still held", status, said).await;
+        // The plugin promises nothing that the operator does not do.
+        let (place, plugin) = (format!("{kind}/{held}"), |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, ""));
+        let why = plugin(&["why", &place]).out;
+        for part in ["no gate is asked, and what is held stays held", "have its gates decide", "mode\":\"Enforce", "revert it"] {
+            assert!(why.contains(part), "{part:?} is not in:\n{why}");
+        }
+        assert!(!why.contains("by itself") && !why.contains("verb approve"), "{why}");
+        let refused = plugin(&["approve", &place]);
+        let because = format!("policy {held} only observes (mode: Observe), so no gate is asked");
+        assert!(refused.code == Some(1) && refused.err.contains(&because), "{refused:?}");
         shop.kubectl(&["set", "image", &format!("{kind}/{free}"), "app=other:v2"]);
         shop.all_run(kind, free, "other:v2", 2).await;
         assert_eq!(shop.is_held(kind, held).await, id);
