@@ -107,7 +107,9 @@ async fn the_plugin_plans_what_a_new_workload_takes_over_and_ends_without_asking
         shop.kubectl(&["delete", &kind.to_lowercase(), name, "--cascade=orphan"]);
         let mut next = shop.manifest(kind, name, "v2");
         next["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
-        let because = |manifest: &Value| outcome(&planned(&shop, &[manifest.clone()]), &place(kind, name), "Create")["because"].to_string();
+        let because = |manifest: &Value| {
+            outcome(&planned(&shop, std::slice::from_ref(manifest)), &place(kind, name), "Create")["because"].to_string()
+        };
         let told = because(&next);
         assert!(told.contains("it takes them over, and ends without asking those that are not of this template (HoldMissed)"), "{told}");
         if kind == "Deployment" {
