@@ -44,7 +44,7 @@ pub struct Decision {
     /// What metrics count.
     pub census: Census,
     /// Kept data by its state, and its bytes.
-    pub volumes: States,
+    pub volumes: BTreeMap<String, States>,
     /// What stands and was told, to remember.
     pub told: BTreeSet<(Uid, Event)>,
     /// When to look again, even if nothing happens.
@@ -75,6 +75,8 @@ pub struct PolicyCensus {
     pub phases: BTreeMap<Phase, usize>,
     /// Since when gates keep a change waiting, where they have for longest.
     pub oldest_hold: Option<Timestamp>,
+    /// Since when config differs that should be rolled and waits for something else than gates, where it has for longest.
+    pub oldest_difference: Option<Timestamp>,
     /// The status of each of its conditions, by type.
     pub conditions: BTreeMap<String, String>,
 }

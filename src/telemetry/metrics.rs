@@ -11,7 +11,10 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -25,6 +28,7 @@ use crate::{
         gates::conversation::Errand,
         volumes::{State, States},
     },
+    telemetry::process::Process,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -84,6 +88,13 @@ struct PolicyPhaseLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyStateLabels {
+    namespace: String,
+    policy: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PolicyConditionLabels {
     namespace: String,
     policy: String,
@@ -94,6 +105,7 @@ struct PolicyConditionLabels {
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
+    process: Registry,
     leader: Gauge<i64, AtomicI64>,
     policies: Gauge<i64, AtomicI64>,
     workloads: Family<PhaseLabel, Gauge<i64, AtomicI64>>,
@@ -112,11 +124,14 @@ pub struct Metrics {
     conditions: Family<ConditionLabels, Gauge<i64, AtomicI64>>,
     policy_workloads: Family<PolicyPhaseLabels, Gauge<i64, AtomicI64>>,
     policy_oldest_hold: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
+    policy_oldest_difference: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
     policy_condition: Family<PolicyConditionLabels, Gauge<i64, AtomicI64>>,
     by_namespace: Mutex<BTreeMap<String, Census>>,
     volumes: Family<StateLabel, Gauge<i64, AtomicI64>>,
     volume_bytes: Family<StateLabel, Gauge<i64, AtomicI64>>,
-    volumes_by_namespace: Mutex<BTreeMap<String, States>>,
+    policy_volumes: Family<PolicyStateLabels, Gauge<i64, AtomicI64>>,
+    policy_volume_bytes: Family<PolicyStateLabels, Gauge<i64, AtomicI64>>,
+    volumes_by_namespace: Mutex<BTreeMap<String, BTreeMap<String, States>>>,
 }
 
 impl Default for Metrics {
@@ -124,6 +139,7 @@ impl Default for Metrics {
         let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
         let metrics = Self {
             registry: Registry::with_prefix("lockkeeper"),
+            process: Registry::default(),
             leader: Gauge::default(),
             policies: Gauge::default(),
             workloads: Family::default(),
@@ -142,10 +158,13 @@ impl Default for Metrics {
             conditions: Family::default(),
             policy_workloads: Family::default(),
             policy_oldest_hold: Family::default(),
+            policy_oldest_difference: Family::default(),
             policy_condition: Family::default(),
             by_namespace: Mutex::default(),
             volumes: Family::default(),
             volume_bytes: Family::default(),
+            policy_volumes: Family::default(),
+            policy_volume_bytes: Family::default(),
             volumes_by_namespace: Mutex::default(),
         };
         metrics.registered()
@@ -154,6 +173,7 @@ impl Default for Metrics {
 
 impl Metrics {
     fn registered(mut self) -> Self {
+        self.process.register_collector(Box::new(Process));
         let registry = &mut self.registry;
         registry.register("leader", "1 in the replica that acts, 0 in the others", self.leader.clone());
         registry.register("policies", "UpgradePolicies", self.policies.clone());
@@ -182,6 +202,17 @@ impl Metrics {
             "When the change of a policy began to wait for gates that has waited longest; absent when none waits",
             self.policy_oldest_hold.clone(),
         );
+        registry.register(
+            "policy_oldest_config_difference_timestamp_seconds",
+            "The same as oldest_config_difference_timestamp_seconds of a policy; absent for none",
+            self.policy_oldest_difference.clone(),
+        );
+        registry.register(
+            "policy_volumes",
+            "Volumes whose data a policy had kept by state, also when it is gone; states that none is in are absent",
+            self.policy_volumes.clone(),
+        );
+        registry.register("policy_volume_bytes", "Their capacity", self.policy_volume_bytes.clone());
         registry.register("policy_condition", "1 for the status that a condition of a policy has", self.policy_condition.clone());
         registry.register("config_rollouts", "Config rollouts begun, by cause", self.rollouts.clone());
         registry.register("rollouts_suppressed", "Config rollouts that were needed and not begun, by reason", self.suppressed.clone());
@@ -216,6 +247,7 @@ impl Metrics {
         self.show_policies();
         self.show_volumes();
         let mut text = String::new();
+        encode_registry(&mut text, &self.process)?;
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
@@ -267,6 +299,7 @@ impl Metrics {
     fn show_policies(&self) {
         self.policy_workloads.clear();
         self.policy_oldest_hold.clear();
+        self.policy_oldest_difference.clear();
         self.policy_condition.clear();
         let all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         for (namespace, name, of) in
@@ -282,27 +315,41 @@ impl Metrics {
                 let labels = PolicyConditionLabels { namespace, policy, r#type: kind.clone(), status: status.clone() };
                 self.policy_condition.get_or_create(&labels).set(1);
             }
-            if let Some(since) = of.oldest_hold {
-                self.policy_oldest_hold.get_or_create(&PolicyLabels { namespace, policy }).set(since.as_second());
+            let labels = PolicyLabels { namespace, policy };
+            for (family, since) in [(&self.policy_oldest_hold, of.oldest_hold), (&self.policy_oldest_difference, of.oldest_difference)] {
+                if let Some(since) = since {
+                    family.get_or_create(&labels).set(since.as_second());
+                }
             }
         }
     }
 
-    /// Kept data of a namespace by its state: how much, and its bytes.
-    pub fn set_volumes(&self, namespace: &str, states: States) {
+    /// Kept data of a namespace by the policy that had it kept, and by its state: how much, and its bytes.
+    pub fn set_volumes(&self, namespace: &str, policies: BTreeMap<String, States>) {
         let mut all = self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        match states.is_empty() {
+        match policies.is_empty() {
             true => drop(all.remove(namespace)),
-            false => drop(all.insert(namespace.to_owned(), states)),
+            false => drop(all.insert(namespace.to_owned(), policies)),
         }
     }
 
     fn show_volumes(&self) {
         let all = self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
+        let as_gauge = |sum: u64| i64::try_from(sum).unwrap_or(i64::MAX);
+        self.policy_volumes.clear();
+        self.policy_volume_bytes.clear();
+        for (namespace, policy, states) in
+            all.iter().flat_map(|(namespace, policies)| policies.iter().map(move |(policy, states)| (namespace, policy, states)))
+        {
+            for (state, (count, bytes)) in states {
+                let labels = PolicyStateLabels { namespace: namespace.clone(), policy: policy.clone(), state: state.as_str() };
+                self.policy_volumes.get_or_create(&labels).set(as_gauge(*count));
+                self.policy_volume_bytes.get_or_create(&labels).set(as_gauge(*bytes));
+            }
+        }
         for state in State::ALL {
-            let of_state = || all.values().filter_map(|states| states.get(&state));
+            let of_state = || all.values().flat_map(BTreeMap::values).filter_map(|states| states.get(&state));
             let label = StateLabel { state: state.as_str() };
-            let as_gauge = |sum: u64| i64::try_from(sum).unwrap_or(i64::MAX);
             self.volumes.get_or_create(&label).set(as_gauge(of_state().map(|(count, _)| count).sum()));
             self.volume_bytes.get_or_create(&label).set(as_gauge(of_state().map(|(_, bytes)| bytes).sum()));
         }

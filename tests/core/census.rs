@@ -54,7 +54,8 @@ fn config_that_waits_for_no_gate_is_as_old_as_its_first_sight() {
     world.config_map("app", &[("a", "2")]);
     world.act();
     let seen = world.now;
-    assert_eq!(census(&mut world).oldest_difference, Some(seen), "settling");
+    let settling = census(&mut world);
+    assert_eq!((settling.oldest_difference, settling.policies["shop"].oldest_difference), (Some(seen), Some(seen)), "settling");
     assert_eq!(world.later(3).act(), ["web"]);
     world.finish("web");
     assert_eq!(census(&mut world).oldest_difference, None, "rolled");

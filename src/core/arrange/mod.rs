@@ -15,7 +15,7 @@ use super::{
         digest::Key,
         references::{self, Reference},
     },
-    decision::{Census, Decision, Event, Notice, Patch, Subject},
+    decision::{Decision, Event, Notice, Patch, Subject},
     governs::{Governance, Standing, freezing_spec, governance},
     hold::{
         enforced::{Enforcement, Gap},
@@ -360,10 +360,10 @@ impl Assessments<'_> {
             decision.wake = decision.wake.into_iter().chain(found.wake).min();
             if let Some((name, _)) = &policy {
                 *decision.census.phases.entry(found.phase).or_default() += 1;
-                note_age(workload, found, &mut decision.census);
+                note_age(workload, found, (&mut decision.census.oldest_hold, &mut decision.census.oldest_difference));
                 let of_policy = decision.census.policies.entry(name.clone()).or_default();
                 *of_policy.phases.entry(found.phase).or_default() += 1;
-                of_policy.oldest_hold = of_policy.oldest_hold.into_iter().chain(held_since(workload, found)).min();
+                note_age(workload, found, (&mut of_policy.oldest_hold, &mut of_policy.oldest_difference));
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
                 subject: Subject::Workload((*id).clone()),
@@ -414,12 +414,12 @@ fn held_since(workload: &Workload, found: &Assessment) -> Option<Timestamp> {
     workload.marks.get(marks::HOLD_SINCE)?.split(' ').find_map(|word| word.parse().ok())
 }
 
-/// Notes for how long a workload has been waiting.
-fn note_age(workload: &Workload, found: &Assessment, census: &mut Census) {
+/// Notes for how long a workload has been waiting, if it has for longest: for gates, or for something else with config that differs.
+fn note_age(workload: &Workload, found: &Assessment, (hold, difference): (&mut Option<Timestamp>, &mut Option<Timestamp>)) {
     let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| *oldest = oldest.iter().copied().chain(since).min();
     match found.phase {
-        _ if found.hold.is_some() => earlier(&mut census.oldest_hold, held_since(workload, found)),
-        Phase::Settling | Phase::Waiting | Phase::Limited => earlier(&mut census.oldest_difference, found.memory.differs_since),
+        _ if found.hold.is_some() => earlier(hold, held_since(workload, found)),
+        Phase::Settling | Phase::Waiting | Phase::Limited => earlier(difference, found.memory.differs_since),
         _ => {}
     }
 }

@@ -169,8 +169,8 @@ pub struct Judged {
     pub of_policies: BTreeMap<String, Summary>,
     /// By workload.
     pub of_workloads: BTreeMap<WorkloadId, OfWorkload>,
-    /// How much there is in each state, and its bytes.
-    pub states: States,
+    /// How much there is in each state, and its bytes, by the policy that had it kept.
+    pub states: BTreeMap<String, States>,
     /// The same one by one.
     pub kept: Vec<Kept>,
     /// What stands that is told once.
@@ -233,7 +233,7 @@ impl Judged {
     fn count(&mut self, policy: &str, kept: Kept, bytes: u64) {
         let state = kept.state;
         self.kept.push(kept);
-        let (count, total) = self.states.entry(state).or_default();
+        let (count, total) = self.states.entry(policy.to_owned()).or_default().entry(state).or_default();
         (*count, *total) = (*count + 1, total.saturating_add(bytes));
         for teller in self.tellers(policy) {
             self.of_policies.entry(teller).or_default().count(state, bytes);

@@ -40,16 +40,26 @@ fn alerts() -> BTreeMap<String, (Value, Expr)> {
     rules.map(|rule| (rule["alert"].as_str().unwrap().to_owned(), (rule.clone(), parsed(rule)))).collect()
 }
 
-/// The expressions of the dashboard's panels, as Grafana sends them.
-fn panels() -> Vec<(String, Expr)> {
+fn dashboard() -> Value {
     let objects = monitoring();
     let dashboard = objects.iter().find(|object| object["metadata"]["name"] == "lockkeeper-dashboard").unwrap();
     assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
-    let dashboard: Value = serde_json::from_str(dashboard["data"]["lockkeeper.json"].as_str().unwrap()).unwrap();
+    serde_json::from_str(dashboard["data"]["lockkeeper.json"].as_str().unwrap()).unwrap()
+}
+
+/// An expression as Grafana sends it where somebody has chosen one namespace and one policy, which need not be there.
+fn chosen(expression: &str, namespace: &str, policy: &str) -> String {
+    let chosen = expression.replace("$__rate_interval", "5m").replace("$namespace", namespace).replace("$policy", policy);
+    assert!(!chosen.contains('$'), "a variable that the dashboard does not have: {expression}");
+    chosen
+}
+
+/// The expressions of the dashboard's panels, as Grafana sends them.
+fn panels() -> Vec<(String, Expr)> {
     let mut found = Vec::new();
-    for panel in dashboard["panels"].as_array().unwrap() {
+    for panel in dashboard()["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
-            let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+            let expression = chosen(target["expr"].as_str().unwrap(), "shop", "web");
             let parsed = parse(&expression).unwrap_or_else(|error| panic!("{error}: {expression}"));
             // What the legend names must come out of the expression.
             let (_, grouped) = selectors(&parsed);
@@ -76,9 +86,11 @@ fn everything() -> Scrape {
     let of_policy = PolicyCensus {
         phases: Phase::VARIANTS.iter().map(|phase| (*phase, 1)).collect(),
         oldest_hold: Timestamp::from_second(NOW).ok(),
+        oldest_difference: Timestamp::from_second(NOW).ok(),
         conditions: CONDITIONS.iter().map(|kind| ((*kind).to_owned(), "False".to_owned())).collect(),
     };
     metrics.set_namespace("shop", of("web", of_policy));
+    metrics.set_volumes("shop", BTreeMap::from([("web".to_owned(), State::ALL.map(|state| (state, (1, 1))).into())]));
     scrape(&metrics)
 }
 
@@ -117,6 +129,42 @@ fn alerts_and_dashboard_ask_for_metrics_and_labels_that_there_are() {
     assert!(checked > 30, "{checked} selectors were looked at");
 }
 
+/// What is counted by policy is shown of the policies that are chosen, and of no other.
+#[test]
+fn the_dashboards_variables_choose_among_what_there_is() {
+    let (there, dashboard) = (everything(), dashboard());
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let names: Vec<_> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["datasource", "namespace", "policy"]);
+    for variable in &variables[1..] {
+        let query = variable["query"]["query"].as_str().unwrap();
+        let (series, label) = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(")")?.rsplit_once(", ")).unwrap();
+        assert_eq!(label, variable["name"]);
+        let Ok(Expr::VectorSelector(selector)) = parse(&chosen(series, ".*", ".*")) else { panic!("{query}") };
+        let found = there.select(&selector);
+        assert!(!found.is_empty() && found.iter().all(|(labels, _)| labels.contains_key(label)), "{query}");
+        assert_eq!((&variable["includeAll"], &variable["allValue"]), (&json!(true), &json!(".*")));
+    }
+    let mut by_policy = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+            for (namespace, policy, expected) in
+                [("shop", "web", true), (".*", ".*", true), ("other", "web", false), ("shop", "other", false)]
+            {
+                let expression = parse(&chosen(target["expr"].as_str().unwrap(), namespace, policy)).unwrap();
+                let of_policies =
+                    selectors(&expression).0.into_iter().filter(|one| one.name.as_deref().unwrap().starts_with("lockkeeper_policy_"));
+                for selector in of_policies {
+                    by_policy += 1;
+                    assert_eq!(!there.select(selector).is_empty(), expected, "{}: {namespace} {policy}", panel["title"]);
+                }
+            }
+        }
+    }
+    assert!(by_policy > 30, "{by_policy}");
+}
+
 /// What makes an alert fire, on a leader that is otherwise content.
 fn trouble(alert: &str, metrics: &Metrics) {
     let ago = |seconds: i64| Timestamp::from_second(NOW - seconds).ok();
@@ -125,7 +173,7 @@ fn trouble(alert: &str, metrics: &Metrics) {
         of("web", PolicyCensus { conditions: BTreeMap::from([(kind.to_owned(), status.to_owned())]), ..PolicyCensus::default() })
     };
     let census = |census: Census| metrics.set_namespace("shop", census);
-    let volume = |state: State| metrics.set_volumes("shop", BTreeMap::from([(state, (1, 1 << 30))]));
+    let volume = |state: State| metrics.set_volumes("shop", BTreeMap::from([("web".to_owned(), BTreeMap::from([(state, (1, 1 << 30))]))]));
     match alert {
         "LockkeeperDown" => metrics.leads(false),
         "LockkeeperHeldTooLong" => census(of("web", PolicyCensus { oldest_hold: ago(25 * HOUR), ..PolicyCensus::default() })),
@@ -134,7 +182,7 @@ fn trouble(alert: &str, metrics: &Metrics) {
         "LockkeeperPolicyInvalid" => census(condition("Ready", "False")),
         "LockkeeperRolloutFailed" => census(phase(Phase::Failed)),
         "LockkeeperLimitReached" => census(phase(Phase::Limited)),
-        "LockkeeperConfigOverdue" => census(Census { oldest_difference: ago(2 * HOUR), ..phase(Phase::Waiting) }),
+        "LockkeeperConfigOverdue" => census(of("web", PolicyCensus { oldest_difference: ago(2 * HOUR), ..PolicyCensus::default() })),
         "LockkeeperVolumeOrphaned" => volume(State::Orphaned),
         "LockkeeperVolumeShadowed" => volume(State::Lost),
         "LockkeeperClaimTerminatingInUse" => volume(State::Terminating),
@@ -150,6 +198,7 @@ fn content() -> Metrics {
     let of_policy = PolicyCensus {
         phases: BTreeMap::from([(Phase::UpToDate, 9), (Phase::Held, 1)]),
         oldest_hold: Timestamp::from_second(NOW - HOUR).ok(),
+        oldest_difference: Timestamp::from_second(NOW - 30).ok(),
         conditions: conditions.map(|(kind, status)| (kind.to_owned(), status.to_owned())).into(),
     };
     let census = Census {
@@ -161,7 +210,7 @@ fn content() -> Metrics {
         policies: BTreeMap::from([("web".to_owned(), of_policy)]),
     };
     metrics.set_namespace("bank", census);
-    metrics.set_volumes("bank", BTreeMap::from([(State::InUse, (3, 3)), (State::Idle, (1, 1))]));
+    metrics.set_volumes("bank", BTreeMap::from([("web".to_owned(), BTreeMap::from([(State::InUse, (3, 3)), (State::Idle, (1, 1))]))]));
     metrics
 }
 
@@ -180,9 +229,11 @@ fn each_alert_fires_for_its_own_trouble_and_for_nothing_else() {
         assert_eq!(firing(&metrics), [alert]);
         // Who is paged finds the policy in the alert.
         let (rule, expression) = &alerts[alert];
-        if rule["expr"].as_str().unwrap().contains("lockkeeper_policy_") {
+        if alert != "LockkeeperDown" {
             let fired = scrape(&metrics).evaluate(expression);
             assert!(fired.iter().all(|(labels, _)| labels["namespace"] == "shop" && labels["policy"] == "web"), "{fired:?}");
+            let told = rule["annotations"]["description"].as_str().unwrap();
+            assert!(told.contains("{{ $labels.namespace }}/{{ $labels.policy }}"), "{alert}: {told}");
         }
     }
     // Nothing has been scraped at all.
@@ -200,7 +251,7 @@ fn each_alert_has_a_paragraph_that_its_runbook_link_finds() {
     let anchors: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_lowercase).collect();
     for (name, (rule, _)) in alerts() {
         let link = rule["annotations"]["runbook_url"].as_str().unwrap();
-        let anchor = link.strip_prefix("docs/alerts.md#").unwrap_or_else(|| panic!("{name}: {link}"));
+        let anchor = link.strip_prefix("https://wiki.example.com/lockkeeper/alerts#").unwrap_or_else(|| panic!("{name}: {link}"));
         assert!(anchors.iter().any(|one| one == anchor), "{name}: docs/alerts.md has no paragraph for {link}");
         for word in ["summary", "description"] {
             assert!(rule["annotations"][word].as_str().is_some_and(|text| !text.is_empty()), "{name}: {word}");
@@ -208,6 +259,12 @@ fn each_alert_has_a_paragraph_that_its_runbook_link_finds() {
         assert!(rule["for"].is_string() && rule["labels"]["severity"].is_string() && rule["labels"]["team"] == "platform", "{rule:#}");
     }
     assert!(anchors.iter().filter(|anchor| anchor.starts_with("lockkeeper")).count() == 11, "{anchors:?}");
+    // As long as nobody has said where the page is, there is no link that leads nowhere.
+    let unlinked = rendered(&["--set=prometheusRule.enabled=true"]);
+    let rules = unlinked.iter().find(|object| object["kind"] == "PrometheusRule").unwrap()["spec"]["groups"][0]["rules"].clone();
+    let annotations: Vec<_> = rules.as_array().unwrap().iter().map(|rule| rule["annotations"].as_object().unwrap()).collect();
+    assert_eq!(annotations.len(), 11);
+    assert!(annotations.iter().all(|one| !one.contains_key("runbook_url") && one.contains_key("summary")), "{annotations:?}");
 }
 
 /// What the installed operator serves, after all other tests have had their way with it.
@@ -233,5 +290,9 @@ async fn the_running_operator_feeds_the_alerts() {
     let unknown = |name: &&String| everything().labels(name).is_none();
     let served: Vec<_> = alerts.values().flat_map(|(_, expression)| selectors(expression).0).filter_map(|one| one.name.clone()).collect();
     assert_eq!(served.iter().filter(unknown).collect::<Vec<_>>(), Vec::<&String>::new());
-    assert!(served.iter().all(|name| scrape.labels(name).is_some()), "{served:?}");
+    // Nothing here is overdue, and no data is kept.
+    let absent = ["lockkeeper_policy_oldest_config_difference_timestamp_seconds", "lockkeeper_policy_volumes"];
+    let is_served = |name: &String| absent.contains(&&**name) || scrape.labels(name).is_some();
+    assert!(served.iter().all(is_served), "{served:?}");
+    assert!(["process_resident_memory_bytes", "process_cpu_seconds_total"].iter().all(|name| scrape.labels(name).is_some()));
 }
