@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{storage::CronJob, world::Pod},
+    core::{storage::CronJob, volumes::States, world::Pod},
 };
 use serde_json::{Value, json};
 
@@ -117,6 +117,78 @@ fn workloads_that_share_an_exclusive_claim_are_named_once() {
         assert_eq!(reason, "ExclusiveClaimShared", "{name}: {message}");
         assert!(message.contains(expected), "{name}: {message}");
         assert_eq!(message.matches("which is ReadWriteOnce").count(), 1, "{name}: said once: {message}");
+    }
+}
+
+#[test]
+fn kept_data_is_counted_by_the_policy_that_has_it_kept() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    let volumes = world.decide().volumes;
+    let counts = |states: States| states.into_iter().map(|(state, (count, _))| (state.as_str(), count)).collect::<Vec<_>>();
+    let counted: Vec<_> = volumes.into_iter().map(|(policy, states)| (policy, counts(states))).collect();
+    assert_eq!(counted, [("shop".to_owned(), vec![("InUse", 1)])]);
+}
+
+#[test]
+fn several_replicas_that_nothing_keeps_from_writing_to_one_volume_are_reported() {
+    let read_only = |world: &mut World| {
+        let mount = json!([{"name": "data", "mountPath": "/data", "readOnly": true}]);
+        world.edit("web", |web| web["spec"]["template"]["spec"]["containers"] = json!([{"name": "app", "volumeMounts": mount}]));
+    };
+    let on_node = |world: &mut World| {
+        let term = json!({"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]});
+        let affinity = json!({"required": {"nodeSelectorTerms": [term]}});
+        world.change(&volume("pv-data"), json!({"spec": {"csi": null, "local": {"path": "/disk"}, "nodeAffinity": affinity}}));
+    };
+    let scale = |world: &mut World, replicas: u32| {
+        world.edit("web", |web| web["spec"]["replicas"] = json!(replicas));
+        world.finish("web");
+    };
+    type Case<'a> = &'a dyn Fn(&mut World);
+    let rows: [(&str, Value, Case, Option<&str>); 9] = [
+        ("one replica", json!({}), &not_attached, None),
+        (
+            "two",
+            json!({}),
+            &|world| (not_attached(world), scale(world, 2)).1,
+            Some("Deployment/web runs 2 pods on claim data. The claim is ReadWriteOnce, and its volume is not attached to nodes"),
+        ),
+        (
+            "two on one node",
+            json!({}),
+            &|world| (on_node(world), scale(world, 2)).1,
+            Some("its volume is on node node-1, where the pods could write"),
+        ),
+        ("only reported", json!({"exclusiveClaims": "Report"}), &|world| (not_attached(world), scale(world, 2)).1, Some("Use one replica")),
+        ("two that only read", json!({}), &|world| (not_attached(world), read_only(world), scale(world, 2)).2, None),
+        (
+            "an autoscaler",
+            json!({}),
+            &|world| {
+                not_attached(world);
+                world.namespace.autoscalers.insert("hpa".into(), (world.id("web"), 5));
+            },
+            Some("an autoscaler may give it 5 pods. The claim is ReadWriteOnce"),
+        ),
+        ("the app bears it", json!({"exclusiveClaims": "WhenDeadlock"}), &|world| (not_attached(world), scale(world, 2)).1, None),
+        ("nobody asks", json!({"exclusiveClaims": "Ignore"}), &|world| (not_attached(world), scale(world, 2)).1, None),
+        ("attached: the second does not start", json!({}), &|world| scale(world, 2), Some("pods on other nodes cannot start")),
+    ];
+    for (name, spec, case, expected) in rows {
+        let mut world = shop("ReadWriteOnce", spec.clone());
+        case(&mut world);
+        let (status, reason, message) = world.volumes_safe();
+        match expected {
+            Some(part) => {
+                assert_eq!((&*status, &*reason), ("False", "ExclusiveClaimShared"), "{name}: {message}");
+                assert!(message.contains(part), "{name}: {message}");
+                assert_eq!(message.matches("on claim data").count() + message.matches("uses claim data").count(), 1, "{name}: {message}");
+            }
+            None => assert_eq!(reason, "NoDanger", "{name}: {message}"),
+        }
+        let noted = message.contains("could write to it at the same time");
+        assert!(expected.is_some() || noted == (spec["exclusiveClaims"] == "WhenDeadlock"), "{name}: {message}");
     }
 }
 

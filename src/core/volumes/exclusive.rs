@@ -108,6 +108,13 @@ pub fn judge(
     let made = made.filter(|name| !workload.claims.named.iter().any(|named| named == name)).filter_map(claim).collect::<Vec<_>>();
     found.dangers.extend(claims.iter().chain(&made).filter_map(|claim| users(namespace, claim)));
     found.dangers.extend(claims.iter().filter(|_| several).filter_map(|claim| shared_by_pods(claim, workload, most)));
+    // Where a volume attaches, not all of them start.
+    let written = claims.iter().filter(|claim| several && !claim.attaches && claim.has_two_writers(workload));
+    let written = written.map(|claim| written_by_pods(claim, workload, most));
+    match volumes.exclusive_claims {
+        ExclusiveClaims::WhenDeadlock => found.notes.extend(written),
+        _ => found.dangers.extend(written.map(Danger::ExclusiveClaimShared)),
+    }
     if workload.id.kind != WorkloadKind::Deployment || several {
         return found;
     }
@@ -175,13 +182,18 @@ fn exclusive<'a>(namespace: &Namespace, storage: &'a Storage, usage: &'a Usage<'
     (access != Access::ManyNodes).then_some(ExclusiveClaim { usage, volume, access, node, attaches })
 }
 
-/// An exclusive claim that several pods of one workload are to use. Where nothing keeps them from it, that is what their author asked for.
-fn shared_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> Option<Danger> {
+/// How many pods of a workload are to use a claim, in words.
+fn several_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> String {
     let name = &claim.usage.claim.name;
-    let who = match most {
+    match most {
         Some(most) if most > 1 => format!("{} uses claim {name}, and an autoscaler may give it {most} pods", workload.id),
         _ => format!("{} runs {} pods on claim {name}", workload.id, workload.rollout.wanted),
-    };
+    }
+}
+
+/// An exclusive claim that several pods of one workload are to use, and cannot.
+fn shared_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> Option<Danger> {
+    let who = several_pods(claim, workload, most);
     (claim.access == Access::OnePod || claim.attaches).then(|| {
         Danger::ExclusiveClaimShared(format!(
             "{who}, but the claim is {}: {} cannot start. Use a ReadWriteMany claim, one replica, or a StatefulSet with volumeClaimTemplates",
@@ -190,6 +202,18 @@ fn shared_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>
         ))
     })
 }
+
+/// An exclusive claim that several pods of one workload are to use, which nothing keeps from it.
+fn written_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> String {
+    let place = claim.node.map_or_else(|| "is not attached to nodes".to_owned(), |node| format!("is on node {node}"));
+    format!(
+        "{}. The claim is {}, and its volume {place}, where the pods could write to it at the same time. Use one replica, a StatefulSet with \
+         volumeClaimTemplates, or a ReadWriteMany claim, or mount the claim read-only",
+        several_pods(claim, workload, most),
+        claim.mode()
+    )
+}
+
 /// A new pod waits for a volume that an old one has, and the old one for the new one.
 fn stuck(claim: &ExclusiveClaim, pods: &[&Pod], current: Option<&str>) -> Option<Stuck> {
     let uses = |pod: &&&Pod| pod.claims.named.contains(&claim.usage.claim.name) && pod.terminating.is_none();
