@@ -16,7 +16,7 @@ use lockkeeper::{
             state::{Hold, approved_by, command, replicas_wait},
         },
         later,
-        rollout::progress::is_old,
+        rollout::{progress::is_old, words::is_overdue},
         world::{Pod, Policy, UserHold, Workload},
     },
 };
@@ -155,12 +155,34 @@ pub struct PodStory {
     /// It is terminating.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub terminating: bool,
+    /// How far that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Ends>,
     /// What keeps it from running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
     /// What it said when it was last asked whether it may be ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub says: Option<Said>,
+}
+
+/// How a pod that is terminating ends.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ends {
+    /// Its containers have ended; its object is still there.
+    Finished,
+    /// Its grace period ends then.
+    Until(Timestamp),
+    /// It should have ended by then.
+    #[serde(rename_all = "camelCase")]
+    Overdue {
+        /// When.
+        since: Timestamp,
+        /// Its node.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+    },
 }
 
 /// An answer of a pod.
@@ -412,6 +434,11 @@ fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>, now: Ti
         newest: !unmade && !is_old(&judged, pod, current),
         revision: pod.revision.as_deref().map(str::to_owned),
         terminating: pod.terminating.is_some(),
+        ends: pod.terminating.map(|until| match () {
+            () if pod.finished => Ends::Finished,
+            () if is_overdue(pod, now) => Ends::Overdue { since: until, node: pod.claims.node.as_deref().map(str::to_owned) },
+            () => Ends::Until(until),
+        }),
         // A pod that nothing probes is ready between any two crashes. How one ended that is being deleted is no trouble.
         trouble: pod.ails.as_ref().filter(|_| !pod.finished && (!pod.ready || crashes_lately(pod, now))).map(ToString::to_string),
         says: answers.iter().find(|answer| *answer.pod == *pod.name).map(|answer| Said {

@@ -8,7 +8,7 @@ use lockkeeper::{
     core::clock,
 };
 
-use super::story::{Asked, Compared, PodStory, Story, why_held};
+use super::story::{Asked, Compared, Ends, PodStory, Story, why_held};
 use crate::{live::length, style};
 
 /// Tells a story. `all` has also what is in order.
@@ -181,8 +181,14 @@ fn gate(gate: &Asked, said: &str) -> String {
 
 fn pod(pod: &PodStory, old: bool) -> String {
     let mut words = vec![if pod.ready { style::good("ready") } else { style::bad("not ready") }];
-    if pod.terminating {
-        words.push("terminating".to_owned());
+    match &pod.ends {
+        None => {}
+        Some(Ends::Finished) => words.push("finished, not yet removed".to_owned()),
+        Some(Ends::Until(until)) => words.push(format!("terminating (until {})", clock(*until))),
+        Some(Ends::Overdue { since, node }) => {
+            let node = node.as_ref().map_or_else(String::new, |node| format!(" on node {node}"));
+            words.push(style::bad(&format!("terminating{node}, and should have ended by {}", clock(*since))));
+        }
     }
     if old {
         words.push("of an older revision".to_owned());
@@ -327,6 +333,7 @@ mod tests {
             newest,
             revision: Some(revision.to_owned()),
             terminating: false,
+            ends: None,
             trouble: None,
             says: None,
         };
@@ -346,6 +353,38 @@ mod tests {
             held: true,
         });
         assert_eq!(plain(&story).matches("of an older revision").count(), 0);
+    }
+
+    #[test]
+    fn how_far_a_pod_is_that_ends_slowly_is_told() {
+        let until = Timestamp::from_second(1_000_200).unwrap();
+        for (ends, expected) in [
+            (None, "ready, of an older revision"),
+            (Some(Ends::Until(until)), "ready, terminating (until 1970-01-12 13:50:00 UTC), of an older revision"),
+            (Some(Ends::Finished), "ready, finished, not yet removed, of an older revision"),
+            (
+                Some(Ends::Overdue { since: until, node: Some("node-1".to_owned()) }),
+                "ready, terminating on node node-1, and should have ended by 1970-01-12 13:50:00 UTC, of an older revision",
+            ),
+            (
+                Some(Ends::Overdue { since: until, node: None }),
+                "ready, terminating, and should have ended by 1970-01-12 13:50:00 UTC, of an older revision",
+            ),
+        ] {
+            let mut story = named("deployment/web");
+            story.pods = vec![PodStory {
+                name: "web-1".to_owned(),
+                ready: true,
+                newest: false,
+                revision: Some("1".to_owned()),
+                terminating: ends.is_some(),
+                ends,
+                trouble: None,
+                says: None,
+            }];
+            let text = plain(&story);
+            assert!(text.lines().any(|line| line.trim_start().starts_with("web-1") && line.ends_with(expected)), "{expected}:\n{text}");
+        }
     }
 
     #[test]
