@@ -199,6 +199,8 @@ pub enum Reason {
     VolumeShadowed,
     /// The policy has gates, and the workload cannot be held: `OnDelete`, or a DaemonSet.
     GatesUnsupported,
+    /// The workload, or something that belongs to it or is read by it, cannot be read by Lockkeeper.
+    UnreadableObject,
 }
 
 impl Reason {
@@ -239,6 +241,8 @@ pub enum ConditionReason {
     AdmissionPolicyMissing,
     /// `HoldsEnforced`: an admission policy is not as it should be.
     AdmissionPolicyChanged,
+    /// `HoldsEnforced`: an admission policy cannot be read.
+    AdmissionPolicyUnreadable,
     /// `GatesVerified`: pods of all workloads answered in form.
     Answered,
     /// `GatesVerified`: some were not asked yet.

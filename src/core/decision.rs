@@ -333,6 +333,27 @@ pub enum Subject {
     Workload(WorkloadId),
     /// An object of storage.
     Storage(StorageObject),
+    /// An object of any kind.
+    Object {
+        /// Its API version.
+        api_version: String,
+        /// Its kind.
+        kind: &'static str,
+        /// Its namespace; empty for an object of the cluster.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Subject {
+    /// The namespace of one that names it.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Object { namespace, .. } => namespace,
+            Self::Workload(_) | Self::Storage(_) => "",
+        }
+    }
 }
 
 impl std::fmt::Display for Subject {
@@ -342,6 +363,7 @@ impl std::fmt::Display for Subject {
             Self::Storage(StorageObject::Claim(name)) => write!(f, "PersistentVolumeClaim/{name}"),
             Self::Storage(StorageObject::Volume(name)) => write!(f, "PersistentVolume/{name}"),
             Self::Storage(StorageObject::Namespace(name)) => write!(f, "Namespace/{name}"),
+            Self::Object { kind, name, .. } => write!(f, "{kind}/{name}"),
         }
     }
 }
@@ -414,6 +436,8 @@ pub enum Event {
     ChangedByOthers,
     /// Two undo each other's changes of a template.
     ConflictingWriters,
+    /// Lockkeeper cannot read an object.
+    UnreadableObject,
 }
 
 impl Event {
@@ -432,6 +456,7 @@ impl Event {
                 | Self::VolumeShadowed
                 | Self::ClaimTerminatingInUse
                 | Self::ConflictingWriters
+                | Self::UnreadableObject
         )
     }
 

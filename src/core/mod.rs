@@ -3,7 +3,7 @@
 //! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs` holds this. The way through:
 //! [`world`] is what was seen, [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none governs), [`assess`] judges one workload ([`config`] whether what it reads
 //! has changed, [`hold`] whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it that no data is lost and no rollout stuck on it,
-//! [`rest`] knows what need not be judged again, [`rollout::slots`] shares out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
+//! [`rest`] knows what need not be judged again, [`unread`] what cannot be judged, [`rollout::slots`] shares out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
 
 pub mod arrange;
 pub mod assess;
@@ -20,6 +20,7 @@ pub mod rest;
 pub mod rollout;
 pub mod storage;
 pub mod ungoverned;
+pub mod unread;
 pub mod volumes;
 pub mod world;
 

@@ -66,7 +66,7 @@ impl News {
     }
 
     /// Whether any of it concerns a workload that a policy with this spec governs.
-    fn concerns(&self, workload: &Workload, spec: &UpgradePolicySpec) -> bool {
+    pub fn concerns(&self, workload: &Workload, spec: &UpgradePolicySpec) -> bool {
         let read =
             |id: &ConfigId| reads(&workload.template.references, id) || spec.config.as_ref().is_some_and(|config| includes(config, id));
         self.whole || self.workloads.contains(&workload.uid) || self.config.iter().any(read)

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::{volumes::provenance::Provenance, world::Uid};
+use super::{unread::Unreadables, volumes::provenance::Provenance, world::Uid};
 use crate::api::marks;
 
 /// Who may use a volume at the same time, by the access modes of it or of its claim.
@@ -199,6 +199,8 @@ pub struct Storage {
     pub drivers: BTreeMap<String, bool>,
     /// The namespaces by name.
     pub namespaces: BTreeMap<String, NamespaceObject>,
+    /// The objects of the cluster that cannot be read.
+    pub unread: Unreadables,
 }
 
 impl Storage {

@@ -16,6 +16,7 @@ use super::{
     others::Additions,
     rest::Rest,
     storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
+    unread::Unreadables,
 };
 use crate::api::{ConfigKind, HoldStatus, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
@@ -47,6 +48,8 @@ pub struct Namespace {
     pub cron_jobs: BTreeMap<Uid, CronJob>,
     /// What each HorizontalPodAutoscaler scales, and up to how many pods, by its uid.
     pub autoscalers: BTreeMap<Uid, (WorkloadId, u32)>,
+    /// Its objects that cannot be read. Where one was known before, what was known of it stands above.
+    pub unread: Unreadables,
 }
 
 impl Namespace {
@@ -96,7 +99,8 @@ impl Namespace {
 
     /// Whether there is nothing in it that matters.
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.workloads.is_empty() && self.pods.is_empty() && self.config.is_empty() && self.claims.is_empty()
+        let Self { policies, workloads, pods, config, claims, unread, .. } = self;
+        policies.is_empty() && workloads.is_empty() && pods.is_empty() && config.is_empty() && claims.is_empty() && unread.is_empty()
     }
 }
 

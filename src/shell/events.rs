@@ -98,6 +98,10 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
         Subject::Storage(StorageObject::Claim(name)) => reference("v1", "PersistentVolumeClaim".to_owned(), name, uid),
         Subject::Storage(StorageObject::Volume(name)) => of_cluster(reference("v1", "PersistentVolume".to_owned(), name, uid)),
         Subject::Storage(StorageObject::Namespace(name)) => of_cluster(reference("v1", "Namespace".to_owned(), name, uid)),
+        Subject::Object { api_version, kind, namespace, name } => {
+            let subject = reference(api_version, (*kind).to_owned(), name, uid);
+            if namespace.is_empty() { of_cluster(subject) } else { subject }
+        }
     };
     let policy = notice.policy.iter().map(|(name, uid)| reference("lockkeeper.dev/v1alpha1", "UpgradePolicy".to_owned(), name, uid));
     std::iter::once(subject).chain(policy).collect()

@@ -22,6 +22,7 @@ use super::{
     clock::{self, shifted},
     errors::{Class, Error, within},
     lease::Term,
+    views::lenient::Lenient,
     write::{self, Written},
 };
 use crate::{
@@ -244,7 +245,8 @@ impl Executor {
         let term = self.term.clone();
         self.under_way += 1;
         tokio::spawn(async move {
-            let policies: Api<UpgradePolicy> = Api::namespaced(client, &namespace);
+            // It may be one that cannot be read: its status says so.
+            let policies: Api<Lenient<UpgradePolicy>> = Api::namespaced(client, &namespace);
             let body = json!({"metadata": {"uid": &*uid}, "status": &status});
             let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             let result = match leads(&term) {

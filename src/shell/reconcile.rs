@@ -32,6 +32,7 @@ use crate::{
             outcome::Outcome as RolloutOutcome,
             slots::{self, Demand},
         },
+        unread,
         world::{Memory, Uid},
     },
     telemetry::{health::Heartbeat, metrics::Metrics},
@@ -71,6 +72,10 @@ pub struct Reconciler {
     memories: HashMap<Uid, Memory>,
     /// By namespace, what stands there of volumes and was told.
     told: HashMap<String, BTreeSet<(Uid, Event)>>,
+    /// The objects that cannot be read and were told, with what is wrong with them.
+    unread_told: BTreeSet<(Uid, String)>,
+    /// What cannot be read may be another than what was told.
+    unread_changed: bool,
     demands: BTreeMap<String, Demand>,
     wakes: BTreeMap<String, Timestamp>,
     /// Until when a namespace that was just decided on rests.
@@ -109,6 +114,8 @@ impl Reconciler {
             heartbeat: Heartbeat::default(),
             memories: HashMap::new(),
             told: HashMap::new(),
+            unread_told: BTreeSet::new(),
+            unread_changed: false,
             demands: BTreeMap::new(),
             wakes: BTreeMap::new(),
             rests: HashMap::new(),
@@ -153,6 +160,7 @@ impl Reconciler {
             }
             self.wake_due();
             if self.may_decide() {
+                self.tell_unread();
                 self.decide();
             }
         }
@@ -180,6 +188,8 @@ impl Reconciler {
             _ => {
                 self.memories.clear();
                 self.told.clear();
+                self.unread_told.clear();
+                self.unread_changed = true;
                 self.demands.clear();
                 self.metrics.leads(true);
                 self.index.tell_all();
@@ -242,25 +252,29 @@ impl Reconciler {
             }
             _ => false,
         };
-        let effects = self.index.apply(&stream, step, clock::now());
+        let mut effects = self.index.apply(&stream, step, clock::now());
         if settles && self.watched_since.is_none() && self.streams.cluster_ready() {
             self.watched_since = Some(clock::now());
             self.index.tell_all();
         }
-        if let Some((uid, version)) = effects.object_seen {
+        if let Some((uid, version)) = effects.object_seen.take() {
             self.executor.seen(&uid, version);
         }
-        for uid in effects.gone {
+        for uid in std::mem::take(&mut effects.gone) {
             self.memories.remove(&uid);
             self.executor.forget(&uid);
         }
         if effects.interest_changed {
             self.metrics.set_policies(self.index.policies());
             for gone in self.streams.follow(&self.index.with_interest()) {
-                self.index.forget_pods(&gone);
+                self.index.forget_pods(&gone, &mut effects);
                 self.index.tell(&gone, News::whole());
             }
         }
+        if effects.unread_changed {
+            self.metrics.set_unreadable(self.index.unread().map(|one| one.kind));
+        }
+        self.unread_changed |= effects.unread_changed || effects.interest_changed;
     }
 
     fn complete(&mut self, completion: Completion) {
@@ -357,6 +371,16 @@ impl Reconciler {
                 self.metrics.released("Bypassed");
             }
             self.events.tell(namespace, notice);
+        }
+    }
+
+    /// Tells of objects that cannot be read, on these.
+    fn tell_unread(&mut self) {
+        if std::mem::take(&mut self.unread_changed) {
+            for notice in unread::news(self.index.unread_of_interest(), &mut self.unread_told) {
+                let namespace = notice.subject.namespace().to_owned();
+                self.events.tell(&namespace, notice);
+            }
         }
     }
 

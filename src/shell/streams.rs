@@ -27,6 +27,7 @@ use super::{
         AdmissionView, Canaries, ConfigMaps, ConfigView, ControllerRevisions, DaemonSets, DefinitionView, Definitions, Delegate,
         Deployments, MutatingBindings, MutatingPolicies, Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets, ValidatingBindings,
         ValidatingPolicies, Watched, Wire,
+        lenient::{Flaw, Lenient},
         storage::{AutoscalerView, Autoscalers, Claims, CronJobs, DriverView, Drivers, Namespaces, StorageView, Volumes},
     },
 };
@@ -109,8 +110,20 @@ pub struct Object {
     pub uid: Uid,
     /// Its resourceVersion.
     pub resource_version: u64,
-    /// What is kept of it.
+    /// What is kept of it. Of one that cannot be read, what that would be of the part that can.
     pub view: View,
+    /// Set if it cannot be read.
+    pub flawed: Option<Box<Flawed>>,
+}
+
+/// What an object is that cannot be read.
+pub struct Flawed {
+    /// Its API version.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// What is wrong with it.
+    pub flaw: Flaw,
 }
 
 /// What is kept of an object.
@@ -354,7 +367,7 @@ impl Streams {
                 *self.unread.entry(namespace.to_owned()).or_default() += 1;
             }
         }
-        let api: Api<Wire<K>> = match namespace.filter(|_| K::PLURAL != Namespaces::PLURAL) {
+        let api: Api<Lenient<Wire<K>>> = match namespace.filter(|_| K::PLURAL != Namespaces::PLURAL) {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
@@ -364,7 +377,7 @@ impl Streams {
 }
 
 async fn watch<K: Watched>(
-    api: Api<Wire<K>>,
+    api: Api<Lenient<Wire<K>>>,
     config: watcher::Config,
     stream: StreamId,
     seen: mpsc::Sender<Sighting>,
@@ -379,17 +392,32 @@ async fn watch<K: Watched>(
     let mut unreadable = false;
     loop {
         let step = match events.try_next().await {
-            Ok(Some(watcher::Event::Init)) => Step::Restarted,
-            Ok(Some(watcher::Event::InitApply(wire))) => Step::Listed(object(wire)),
-            Ok(Some(watcher::Event::InitDone)) => {
-                unreadable = false;
-                if complained.take().is_some() && awaited {
-                    tracing::info!(watch = %stream, "the watch works again");
+            Ok(Some(event)) => match step(event) {
+                Some(step) => {
+                    if matches!(step, Step::Complete) {
+                        unreadable = false;
+                        if complained.take().is_some() && awaited {
+                            tracing::info!(watch = %stream, "the watch works again");
+                        }
+                    }
+                    step
                 }
-                Step::Complete
+                None => {
+                    metrics.watch_failed(stream.kind);
+                    tracing::warn!(watch = %stream, "the watch told of an object without a name, uid or version that can be read; everything is listed again");
+                    tokio::time::sleep(RELIST_PAUSE).await;
+                    events = open();
+                    continue;
+                }
+            },
+            // What it told is lost, and its text may be that of a Secret.
+            Err(watcher::Error::WatchFailed(kube::Error::SerdeError(_))) => {
+                metrics.watch_failed(stream.kind);
+                tracing::warn!(watch = %stream, "the watch told something that is no JSON; everything is listed again");
+                tokio::time::sleep(RELIST_PAUSE).await;
+                events = open();
+                continue;
             }
-            Ok(Some(watcher::Event::Apply(wire))) => Step::Applied(object(wire)),
-            Ok(Some(watcher::Event::Delete(wire))) => Step::Deleted(object(wire)),
             Ok(None) => return,
             Err(watcher::Error::InitialListFailed(kube::Error::Api(status))) if awaited && status.code == 404 => Step::NotServed,
             // It was served before: only a new list tells whether it still is.
@@ -433,6 +461,34 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
 }
 
+/// What a watch saw; none if it is about an object of which nobody can tell which one it is.
+fn step<K: Watched>(event: watcher::Event<Lenient<Wire<K>>>) -> Option<Step>
+where
+    View: From<K::View>,
+{
+    Some(match event {
+        watcher::Event::Init => Step::Restarted,
+        watcher::Event::InitApply(read) => Step::Listed(lenient(read)?),
+        watcher::Event::InitDone => Step::Complete,
+        watcher::Event::Apply(read) => Step::Applied(lenient(read)?),
+        watcher::Event::Delete(read) => Step::Deleted(lenient(read)?),
+    })
+}
+
+/// What is kept of an object on the wire that may be one that cannot be read; none if nobody can tell which one it is.
+pub fn lenient<K: Watched>(read: Lenient<Wire<K>>) -> Option<Object>
+where
+    View: From<K::View>,
+{
+    let unreadable = match read.read() {
+        Ok(wire) => return Some(object(wire)),
+        Err(unreadable) => unreadable,
+    };
+    let rest = object(unreadable.rest::<K>()?);
+    let api_version = if K::GROUP.is_empty() { K::VERSION.to_owned() } else { format!("{}/{}", K::GROUP, K::VERSION) };
+    Some(Object { flawed: Some(Box::new(Flawed { api_version, kind: K::KIND, flaw: unreadable.flaw })), ..rest })
+}
+
 /// What is kept of an object on the wire.
 pub fn object<K: Watched>(wire: Wire<K>) -> Object
 where
@@ -446,5 +502,6 @@ where
         namespace: meta.namespace.unwrap_or_default(),
         name: meta.name.unwrap_or_default(),
         view,
+        flawed: None,
     }
 }

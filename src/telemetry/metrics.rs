@@ -118,6 +118,7 @@ pub struct Metrics {
     actions: Family<ActionLabels, Counter<u64, AtomicU64>>,
     questions: Family<QuestionLabels, Counter<u64, AtomicU64>>,
     watch_errors: Family<KindLabel, Counter<u64, AtomicU64>>,
+    unreadable_objects: Family<KindLabel, Gauge<i64, AtomicI64>>,
     events_lost: Counter<u64, AtomicU64>,
     oldest_hold: Gauge<i64, AtomicI64>,
     oldest_difference: Gauge<i64, AtomicI64>,
@@ -152,6 +153,7 @@ impl Default for Metrics {
             actions: Family::default(),
             questions: Family::default(),
             watch_errors: Family::default(),
+            unreadable_objects: Family::default(),
             events_lost: Counter::default(),
             oldest_hold: Gauge::default(),
             oldest_difference: Gauge::default(),
@@ -230,6 +232,11 @@ impl Metrics {
         registry.register("actions", "Requests that write, by what for and what came of it", self.actions.clone());
         registry.register("pod_requests", "Requests to pods, by what for and what they answered", self.questions.clone());
         registry.register("watch_errors", "Watches that failed, by kind", self.watch_errors.clone());
+        registry.register(
+            "unreadable_objects",
+            "Objects that cannot be read now, by kind; kinds without any are absent",
+            self.unreadable_objects.clone(),
+        );
         registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
         self.show_namespaces();
         self.show_policies();
@@ -416,6 +423,14 @@ impl Metrics {
     /// A watch failed.
     pub fn watch_failed(&self, kind: &'static str) {
         self.watch_errors.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// How many objects of each kind cannot be read.
+    pub fn set_unreadable(&self, kinds: impl Iterator<Item = &'static str>) {
+        self.unreadable_objects.clear();
+        kinds.for_each(|kind| {
+            self.unreadable_objects.get_or_create(&KindLabel { kind }).inc();
+        });
     }
 
     /// An event could not be written.

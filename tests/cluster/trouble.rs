@@ -5,7 +5,10 @@ use std::net::TcpListener;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::support::{Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone, written};
+use crate::{
+    plugin::plugin,
+    support::{Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone, written},
+};
 
 fn apply(object: &Value) {
     let file = std::env::temp_dir().join(format!("lockkeeper-{:x}.json", rand::random::<u64>()));
@@ -254,4 +257,57 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
         same
     })
     .await;
+}
+
+/// The API server accepts a time whose year is 10000 in UTC, and serves it. Such an object stops nothing but what depends on it.
+#[tokio::test]
+async fn one_object_that_cannot_be_read_is_reported_and_stops_no_other() {
+    let _operator = operator();
+    let shop = Shop::governed("unreadable").await;
+    for name in ["web", "reads", "owns"] {
+        shop.config_map(name, &[("key", "old")]).await;
+        shop.deployment(name, json!({"env": env("KEY", name, "key")})).await;
+    }
+    shop.adopted().await;
+    let sets = shop.kubectl(&["get", "replicasets", "-o", "name"]);
+    let set = sets.lines().find(|name| name.contains("/owns-")).unwrap();
+    let late = |version: &str, fields: Value| {
+        let entry = json!({"manager": "clock", "operation": "Update", "apiVersion": version, "time": "9999-12-31T23:59:59-12:00",
+            "fieldsType": "FieldsV1", "fieldsV1": fields});
+        json!({"metadata": {"managedFields": [entry]}}).to_string()
+    };
+    shop.kubectl(&["patch", "configmap", "reads", "--type=merge", "-o", "name", "-p", &late("v1", json!({"f:data": {"f:key": {}}}))]);
+    shop.kubectl(&["patch", set, "--type=merge", "-o", "name", "-p", &late("apps/v1", json!({"f:spec": {"f:replicas": {}}}))]);
+    let served = shop.kubectl(&["get", "configmap", "reads", "-o", "json", "--show-managed-fields"]);
+    assert!(served.contains("10000-01-01T11:59:59Z"), "the API server takes it: {served}");
+
+    let set_name = set.rsplit('/').next().unwrap();
+    for name in ["reads", set_name] {
+        let note = shop.event(name, "UnreadableObject").await;
+        assert!(note.contains("metadata.managedFields["), "{note}");
+    }
+    for (workload, object) in [("reads", "ConfigMap/reads"), ("owns", &format!("ReplicaSet/{set_name}"))] {
+        let left = shop.stands(workload, "Waiting", "UnreadableObject").await;
+        assert!(left["message"].as_str().unwrap().contains(&format!("{object} cannot be read: metadata.managedFields[")), "{left}");
+    }
+    shop.write("web", "key", "new").await;
+    shop.write("owns", "key", "new").await;
+    shop.rolled("web", 1).await;
+    assert_eq!(shop.rollouts("owns").await, 0, "it is left as it is");
+    let metrics = http_get(&operator_address().await, "/metrics").unwrap();
+    for kind in ["ConfigMap", "ReplicaSet"] {
+        assert!(metrics.contains(&format!("lockkeeper_unreadable_objects{{kind=\"{kind}\"}} 1")), "{metrics}");
+    }
+    let said = plugin(&shop, &["why", "deployment/owns"]).text;
+    assert!(
+        said.contains(&format!("warning: replicasets: {set_name} in namespace {} cannot be read and is left out", shop.name)),
+        "{said}"
+    );
+
+    // The entry goes away, and with it all that was wrong.
+    for object in ["configmap/reads", set] {
+        shop.kubectl(&["patch", object, "--type=merge", "-o", "name", "-p", r#"{"metadata": {"managedFields": [{}]}}"#]);
+    }
+    shop.rolled("owns", 1).await;
+    shop.up_to_date().await;
 }

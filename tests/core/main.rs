@@ -19,6 +19,7 @@ mod references;
 mod rest;
 mod stories;
 mod traps;
+mod unread;
 mod volumes;
 mod volumes_lost;
 mod volumes_sharing;

@@ -34,6 +34,8 @@ struct State {
     faults: VecDeque<(String, Fault)>,
     patches: Vec<(String, String)>,
     lists: Vec<String>,
+    /// What was created of kinds that are not kept here: events.
+    created: Vec<Value>,
     blind: bool,
     /// Resources that are not served.
     gone: BTreeSet<String>,
@@ -94,6 +96,20 @@ impl ApiServer {
         state.store(key, object);
     }
 
+    /// Deletes an object.
+    pub fn delete(&self, plural: &str, name: &str) {
+        let mut state = self.state();
+        let mut gone = state.objects.remove(&(plural.to_owned(), name.to_owned())).unwrap();
+        state.version += 1;
+        gone["metadata"]["resourceVersion"] = json!(state.version.to_string());
+        state.tell(plural, "DELETED", &gone);
+    }
+
+    /// The events that were written, with this reason.
+    pub fn events(&self, reason: &str) -> Vec<Value> {
+        self.state().created.iter().filter(|one| one["reason"] == reason).cloned().collect()
+    }
+
     pub fn get(&self, plural: &str, name: &str) -> Value {
         self.state().objects[&(plural.to_owned(), name.to_owned())].clone()
     }
@@ -144,7 +160,11 @@ impl ApiServer {
         let path: Vec<_> = parts.uri.path().trim_matches('/').split('/').map(str::to_owned).collect();
         let query = parts.uri.query().unwrap_or_default();
         let Some(at) = path.iter().position(|step| KINDS.iter().any(|(plural, _)| plural == step)) else {
-            return Ok(if parts.method == "POST" { reply(201, &json!({"metadata": {}})) } else { status(404) });
+            if parts.method != "POST" {
+                return Ok(status(404));
+            }
+            self.state().created.extend(serde_json::from_slice::<Value>(&body));
+            return Ok(reply(201, &json!({"metadata": {}})));
         };
         let plural = &path[at];
         if self.state().gone.contains(plural) {
@@ -240,10 +260,14 @@ impl State {
         if self.blind {
             self.missed.insert(key.0.clone(), self.version);
         } else {
-            let line = format!("{}\n", json!({"type": kind, "object": object}));
-            self.watches.retain(|(plural, tell)| *plural != key.0 || tell.send(line.clone()).is_ok());
+            self.tell(&key.0, kind, &object);
         }
         self.objects.insert(key, object);
+    }
+
+    fn tell(&mut self, of: &str, kind: &str, object: &Value) {
+        let line = format!("{}\n", json!({"type": kind, "object": object}));
+        self.watches.retain(|(plural, tell)| plural != of || tell.send(line.clone()).is_ok());
     }
 }
 

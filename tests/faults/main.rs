@@ -5,6 +5,7 @@
 mod api_server;
 mod ask;
 mod lease;
+mod unreadable;
 
 use std::{sync::Arc, time::Duration};
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, Patch, PatchParams},
-    core::{ApiResource, GroupVersionKind, NamespaceResourceScope},
+    core::{ApiResource, DynamicResourceScope, GroupVersionKind, NamespaceResourceScope},
 };
 use lockkeeper::{
     api::{Attention, Mode, UpgradePolicy, marks, status::ATTENTION_LIMIT},
@@ -14,12 +14,16 @@ use lockkeeper::{
         decision,
         gates::windows::Windows,
         governs::{GovernanceMark, Standing, check_spec, governance},
+        plain,
         rollout::progress,
         world::{Namespace, Pod, Policy, Workload, WorkloadId},
     },
     shell::{
         errors::{Error, with_causes},
-        views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
+        views::{
+            ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire,
+            lenient::{Lenient, Unreadable},
+        },
     },
     workload::{uid, written},
 };
@@ -110,8 +114,8 @@ impl Cluster {
     }
 
     async fn policies(&self) -> kube::Result<Vec<UpgradePolicy>> {
-        let policies: Api<UpgradePolicy> = Api::namespaced(self.client.clone(), &self.namespace);
-        Ok(policies.list(&ListParams::default()).await?.items)
+        let policies: Api<Lenient<UpgradePolicy>> = Api::namespaced(self.client.clone(), &self.namespace);
+        Ok(readable("UpgradePolicies", policies.list(&ListParams::default()).await?.items))
     }
 
     async fn read_with(&self, policies: Vec<UpgradePolicy>) -> Result<Seen, Failure> {
@@ -135,9 +139,10 @@ impl Cluster {
     /// Workloads and policies alone.
     pub async fn read_workloads(&self, scope: &Scope) -> Result<Objects, Failure> {
         let wanted = scope.labels.as_ref().map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
-        let policies: Api<UpgradePolicy> = self.api(scope.all_namespaces);
+        let policies: Api<Lenient<UpgradePolicy>> = self.api(scope.all_namespaces);
         let policies = async {
-            Ok::<_, Failure>(policies.list(&ListParams::default()).await.map_err(|error| failure("UpgradePolicies", &error))?.items)
+            let all = policies.list(&ListParams::default()).await.map_err(|error| failure("UpgradePolicies", &error))?;
+            Ok::<_, Failure>(readable("UpgradePolicies", all.items))
         };
         let (policies, deployments, stateful_sets, daemon_sets) = futures::try_join!(
             policies,
@@ -154,17 +159,19 @@ impl Cluster {
     }
 
     async fn list_with<K: Watched>(&self, all: bool, wanted: &ListParams) -> Result<Vec<Wire<K>>, Failure> {
-        Ok(self.api::<Wire<K>>(all).list(wanted).await.map_err(|error| failure(K::PLURAL, &error))?.items)
+        let all = self.api::<Lenient<Wire<K>>>(all).list(wanted).await.map_err(|error| failure(K::PLURAL, &error))?;
+        Ok(readable(K::PLURAL, all.items))
     }
 
     /// The newest events about a workload, oldest first: when, reason and note.
     pub async fn events(&self, workload: &WorkloadId) -> Result<Vec<(Timestamp, String, String)>, Failure> {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("events.k8s.io", "v1", "Event"));
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let api: Api<Lenient<DynamicObject>> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
         let fields = format!("regarding.kind={},regarding.name={}", workload.kind, workload.name);
         let all = api.list(&ListParams::default().fields(&fields)).await.map_err(|error| failure("events", &error))?;
+        let all = readable("events", all.items);
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let of_ours = all.items.iter().filter(|event| text(&event.data["reportingController"]).contains("lockkeeper"));
+        let of_ours = all.iter().filter(|event| text(&event.data["reportingController"]).contains("lockkeeper"));
         let mut events: Vec<_> = of_ours
             .filter_map(|event| {
                 let last = text(&event.data["series"]["lastObservedTime"]).parse().ok();
@@ -199,8 +206,9 @@ impl Cluster {
 
     /// The objects of a kind of `apps/v1` in the namespace, as they are.
     pub async fn objects(&self, kind: &str) -> Result<Vec<Value>, Failure> {
-        let all = self.apps(kind).list(&ListParams::default()).await.map_err(|error| failure(&format!("{kind}s"), &error))?;
-        Ok(all.items.into_iter().map(|object| json!(object)).collect())
+        let all = self.apps_of::<Lenient<DynamicObject>>(kind).list(&ListParams::default()).await;
+        let all = all.map_err(|error| failure(&format!("{kind}s"), &error))?;
+        Ok(readable(&format!("{kind}s"), all.items).into_iter().map(|object| json!(object)).collect())
     }
 
     /// Sends a JSON patch: the object that it made, or none if a test in it failed. `what` says what it is for.
@@ -268,6 +276,10 @@ impl Cluster {
     }
 
     fn apps(&self, kind: &str) -> Api<DynamicObject> {
+        self.apps_of(kind)
+    }
+
+    fn apps_of<T: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(&self, kind: &str) -> Api<T> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind)))
     }
 }
@@ -275,6 +287,20 @@ impl Cluster {
 /// A workload as one writes it for kubectl.
 pub fn lower(workload: &WorkloadId) -> String {
     format!("{}/{}", workload.kind.to_string().to_lowercase(), workload.name)
+}
+
+/// Those of a list that can be read. The others are named on standard error.
+pub fn readable<T>(what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
+    let one = |object: Lenient<T>| object.read().map_err(|unreadable| eprintln!("{}", left_out(what, &unreadable))).ok();
+    all.into_iter().filter_map(one).collect()
+}
+
+/// What is said of an object that cannot be read.
+pub fn left_out(what: &str, unreadable: &Unreadable) -> String {
+    let meta = &unreadable.metadata;
+    let name = meta.name.as_deref().unwrap_or("one without a name");
+    let place = meta.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
+    format!("warning: {what}: {name}{place} cannot be read and is left out: {}", plain(&unreadable.flaw.sentence))
 }
 
 /// An object as the core's views take it.

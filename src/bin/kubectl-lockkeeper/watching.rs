@@ -21,13 +21,16 @@ use lockkeeper::{
     core::world::{Workload, WorkloadId},
     shell::{
         clock,
-        views::{ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire},
+        views::{
+            ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire,
+            lenient::{FromText, Lenient, Unreadable},
+        },
     },
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::cluster::{Cluster, Failure, Objects, Seen, failure};
+use crate::cluster::{Cluster, Failure, Objects, Seen, failure, left_out};
 
 /// Pause after a watch broke, doubled each time until it is the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -71,6 +74,8 @@ struct Kept<T> {
     what: &'static str,
     /// By namespace and name.
     objects: RefCell<BTreeMap<(String, String), T>>,
+    /// Those that cannot be read and were named, with what is wrong.
+    named: RefCell<BTreeSet<String>>,
     /// None until the first list is complete or refused.
     state: RefCell<Option<Result<(), Failure>>>,
 }
@@ -190,9 +195,9 @@ impl<'a> Watching<'a> {
 
     async fn follow<T>(&self, kept: &Kept<T>, config: Config) -> Infallible
     where
-        T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+        T: FromText + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        let api: Api<T> = match self.scope.all_namespaces {
+        let api: Api<Lenient<T>> = match self.scope.all_namespaces {
             true => Api::all(self.cluster.client.clone()),
             false => Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace),
         };
@@ -243,7 +248,7 @@ impl<'a> Watching<'a> {
 
 impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     fn new(what: &'static str) -> Self {
-        Self { what, objects: RefCell::default(), state: RefCell::default() }
+        Self { what, objects: RefCell::default(), named: RefCell::default(), state: RefCell::default() }
     }
 
     fn state(&self) -> Option<Result<(), Failure>> {
@@ -274,19 +279,29 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     }
 
     /// Takes in what a watch sees, until it breaks.
-    async fn until_broken(&self, events: impl Stream<Item = watcher::Result<Event<T>>>, news: &watch::Sender<()>) -> watcher::Error {
+    async fn until_broken<L>(&self, events: impl Stream<Item = watcher::Result<Event<L>>>, news: &watch::Sender<()>) -> watcher::Error
+    where
+        L: Into<Lenient<T>> + Resource<DynamicType = ()>,
+        T: Clone,
+    {
         let mut events = pin!(events);
         let mut listed = BTreeMap::new();
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(object)) => drop(listed.insert(key(&object), object)),
+                Ok(Event::InitApply(object)) => {
+                    let key = key(&object);
+                    // What was known of one that cannot be read stands.
+                    let object = self.read(object.into()).or_else(|| self.objects.borrow().get(&key).cloned());
+                    listed.extend(object.map(|object| (key, object)));
+                }
                 Ok(Event::InitDone) => {
                     *self.objects.borrow_mut() = std::mem::take(&mut listed);
                     self.stands(Ok(()), news);
                 }
                 Ok(Event::Apply(object)) => {
-                    self.objects.borrow_mut().insert(key(&object), object);
+                    let key = key(&object);
+                    self.objects.borrow_mut().extend(self.read(object.into()).map(|object| (key, object)));
                     news.send_replace(());
                 }
                 Ok(Event::Delete(object)) => {
@@ -297,6 +312,17 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
             }
         }
         watcher::Error::NoResourceVersion
+    }
+
+    /// An object; one that cannot be read is named on standard error, once.
+    fn read(&self, object: Lenient<T>) -> Option<T> {
+        let named = |unreadable: Box<Unreadable>| {
+            let sentence = left_out(self.what, &unreadable);
+            if self.named.borrow_mut().insert(sentence.clone()) {
+                eprintln!("{sentence}");
+            }
+        };
+        object.read().map_err(named).ok()
     }
 
     /// What a broken watch means, and a pause before the kind is listed and watched again. The next pause, should that break at once.
@@ -485,5 +511,46 @@ mod tests {
         assert!(kept.state().is_none());
         kept.until_broken(stream::iter(events.map(Ok)), &sender).await;
         assert!(kept.state().is_some_and(|state| state.is_ok()) && kept.all().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_object_is_left_out_and_what_was_known_of_it_stands() {
+        let broken = |name: &str, image: &str| {
+            let mut object = deployment(image);
+            object["metadata"]["name"] = json!(name);
+            object["metadata"]["managedFields"] = json!([{"manager": "kubectl", "time": "10000-01-01T11:59:59Z"}]);
+            object
+        };
+        let items = json!([broken("never", "v1"), deployment("v1")]);
+        let (cluster, _) = server(
+            vec![(200, json!({"metadata": {"resourceVersion": "1"}, "items": items}))],
+            vec![(
+                200,
+                vec![
+                    json!({"type": "MODIFIED", "object": broken("web", "v2")}),
+                    json!({"type": "MODIFIED", "object": broken("other", "v2")}),
+                ],
+            )],
+        );
+        watch_until(&cluster, runs("v1")).await;
+        let kept = Kept::<Wire<Deployments>>::new("deployments");
+        let read = |raw: Value| serde_json::from_value::<Lenient<Wire<Deployments>>>(raw).unwrap();
+        let names = |kept: &Kept<Wire<Deployments>>| kept.all().iter().map(ResourceExt::name_any).collect::<Vec<_>>();
+        let sender = watch::Sender::new(());
+        let web = || read(broken("web", "v2"));
+        let events = [
+            Event::Init,
+            Event::InitApply(read(deployment("v1"))),
+            Event::InitDone,
+            Event::Apply(web()),
+            Event::Apply(read(broken("never", "v1"))),
+        ];
+        kept.until_broken(stream::iter(events.map(Ok)), &sender).await;
+        assert_eq!(names(&kept), ["web"]);
+        kept.until_broken(stream::iter([Event::Init, Event::InitApply(web()), Event::InitDone].map(Ok)), &sender).await;
+        assert_eq!(names(&kept), ["web"], "listed again");
+        assert_eq!(kept.named.borrow().len(), 2, "{:?}", kept.named);
+        kept.until_broken(stream::iter([Ok(Event::Delete(web()))]), &sender).await;
+        assert!(kept.all().is_empty());
     }
 }

@@ -31,6 +31,7 @@ use super::{
     },
     storage::Storage,
     ungoverned::{self, Ungoverned},
+    unread,
     volumes::{self, Judged, OfWorkload},
     world::{Activity, Memory, Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId},
 };
@@ -125,6 +126,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
         let (policy, spec, frozen) = match standing {
             Standing::Governed(policy, spec) => (*policy, *spec, false),
             Standing::Frozen(policy) => (*policy, &freezing, true),
+            _ if unread::of_workload(namespace, real).is_some() => continue,
             other => {
                 let ungoverned = Ungoverned {
                     namespace,
@@ -143,6 +145,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
         let order = orders.get_mut(policy.name.as_str()).filter(|_| !frozen);
         let waits = order.as_ref().and_then(|order| order.waits(id));
         let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
+        let reads = reads(namespace, real, sets, pods);
         let before = Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
         let mut found = assess::assess(&Input {
             namespace,
@@ -153,7 +156,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
             pods,
             sets,
             current: *current,
-            reads: &reads(namespace, real, sets, pods),
+            reads: &reads,
             group: groups.get(policy.name.as_str()).map_or(&[], Vec::as_slice),
             key: around.key,
             watched: around.watched,
@@ -167,6 +170,9 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
             memory: &before,
             now: around.now,
         });
+        if let Some(unread) = unread::of_governed(namespace, real, spec, &reads) {
+            found = unread::leave(found, &before, real, unread);
+        }
         found.memory.rest = Rest::of(&found, real, spec, &before).filter(|_| !frozen);
         if let Some(order) = order {
             order.note(id, workload, &found, *current, around.key);

@@ -11,7 +11,7 @@ use crate::{
         conditions,
         gates::{answer::Answer, conversation::Conversation},
         governs::Standing,
-        plain, whole_second,
+        plain, unread, whole_second,
         world::{Namespace, Policy, WorkloadId},
     },
 };
@@ -59,12 +59,14 @@ impl Assessments<'_> {
             key(a).cmp(&key(b))
         });
         status.attention.truncate(ATTENTION_LIMIT);
-        let left_out = self.governance.left_out.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
+        let mut left_out = self.governance.left_out.get(policy.name.as_str()).cloned().unwrap_or_default();
+        left_out
+            .extend(unread::unknown_workloads(self.namespace).map(|one| format!("{one} (whether this policy selects it is not known)")));
         status.conditions = match &policy.spec {
             Err(error) => conditions::of_invalid_spec(policy, error, self.now),
             Ok(_) => {
                 let empty_steps = self.empty_steps.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
-                conditions::of_counts(policy, &status.workloads, (left_out, empty_steps), &unverified, self.now)
+                conditions::of_counts(policy, &status.workloads, (&left_out, empty_steps), &unverified, self.now)
             }
         };
         let asks = |spec: &UpgradePolicySpec| spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());

@@ -49,6 +49,8 @@ enum Purpose {
 pub struct Enforcement {
     expected: BTreeMap<AdmissionId, (Purpose, Value)>,
     installed: BTreeMap<AdmissionId, Value>,
+    /// Those of ours that cannot be read, with what is wrong with them.
+    unread: BTreeMap<AdmissionId, String>,
     /// The API server does not serve MutatingAdmissionPolicy v1.
     pub unavailable: bool,
 }
@@ -73,7 +75,7 @@ impl Enforcement {
                 expected.insert(id(&object), (purpose, object["spec"].clone()));
             }
         }
-        Self { expected, installed: BTreeMap::new(), unavailable: false }
+        Self { expected, installed: BTreeMap::new(), unread: BTreeMap::new(), unavailable: false }
     }
 
     /// Takes note of an object; of no interest are those that are not ours.
@@ -85,6 +87,20 @@ impl Enforcement {
         match spec {
             Some(spec) => self.installed.insert(id, spec.clone()) != Some(spec),
             None => self.installed.remove(&id).is_some(),
+        }
+    }
+
+    /// Whether an object is one of ours.
+    pub fn expects(&self, kind: &str, name: &str) -> bool {
+        self.expected.contains_key(&(kind.to_owned(), name.to_owned()))
+    }
+
+    /// Takes note that an object of ours cannot be read, and what is wrong with it; or that this is over.
+    pub fn observe_unread(&mut self, kind: &str, name: &str, flaw: Option<String>) {
+        let id = (kind.to_owned(), name.to_owned());
+        match flaw {
+            Some(flaw) => drop(self.unread.insert(id, flaw)),
+            None => drop(self.unread.remove(&id)),
         }
     }
 
@@ -122,7 +138,16 @@ impl Enforcement {
             "{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper charts/lockkeeper -n lockkeeper-system --reset-then-reuse-values"
         );
         for ((kind, name), (_, expected)) in self.expected.iter().filter(|(_, (of, _))| *of == purpose) {
-            let Some(installed) = self.installed.get(&(kind.clone(), name.clone())) else {
+            let id = (kind.clone(), name.clone());
+            if let Some(flaw) = self.unread.get(&id) {
+                return Some(Gap {
+                    reason: ConditionReason::AdmissionPolicyUnreadable,
+                    message: format!(
+                        "{kind} {name} cannot be read, so what it does is not known: {flaw}. If it does not do its part, {reinstall}"
+                    ),
+                });
+            }
+            let Some(installed) = self.installed.get(&id) else {
                 return Some(Gap {
                     reason: ConditionReason::AdmissionPolicyMissing,
                     message: format!("{kind} {name} is not installed: {reinstall}"),

@@ -95,6 +95,8 @@ pub enum Danger {
     VolumeTerminating(String),
     /// A volume could not be written to.
     ProtectionFailing(String),
+    /// An object of storage cannot be read.
+    UnreadableObject(String),
     /// Several pods are to use a claim that one pod or node may hold.
     ExclusiveClaimShared(String),
     /// A rollout would deadlock, or two pods would write to one volume, and the policy only reports that.
@@ -122,6 +124,7 @@ impl Danger {
             | Self::VolumeLost(why)
             | Self::VolumeTerminating(why)
             | Self::ProtectionFailing(why)
+            | Self::UnreadableObject(why)
             | Self::ExclusiveClaimShared(why)
             | Self::ExclusiveClaim(why)
             | Self::StrategyNotChanged(why)
@@ -305,6 +308,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
     if !judged.seers.is_empty() {
         judge_workloads(namespace, governance, (&usages, around.storage), &mut judged);
     }
+    heed_unread(namespace, around.storage, &mut judged);
     heed_activities(around, &mut judged);
     judged
 }
@@ -367,6 +371,21 @@ fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Opti
         judged.danger(&policy, leftover::going(volume, &claim.name));
     }
     judged.count(&policy, Kept { state, claim: Some(claim.name.clone()), volume: claim.volume.clone() }, bytes);
+}
+
+/// While something cannot be read, nothing is written to it, no data loses its protection, and none is called orphaned.
+fn heed_unread(namespace: &Namespace, storage: &Storage, judged: &mut Judged) {
+    let all = || namespace.unread.values().chain(storage.unread.values().filter(|one| one.concerns_storage_of(&namespace.name)));
+    if all().next().is_none() {
+        return;
+    }
+    let is_unread = |uid: &Uid| all().any(|one| one.uid == *uid);
+    let unprotects = |notice: &Option<Notice>| notice.as_ref().is_some_and(|notice| notice.event == Event::VolumeUnprotected);
+    judged.patches.retain(|_, (patch, notice)| !is_unread(&patch.uid) && !unprotects(notice));
+    judged.standing.retain(|notice| notice.event != Event::VolumeOrphaned);
+    for one in all().filter(|one| one.concerns_storage_of(&namespace.name)) {
+        judged.danger("", Danger::UnreadableObject(format!("{one}. What is known of the volumes here may be incomplete")));
+    }
 }
 
 /// One request an object at a time, and after a failure only when its pause is over.

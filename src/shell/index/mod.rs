@@ -1,6 +1,7 @@
 //! What was seen, sorted by namespace: keeps the core's world up to date, and knows which namespaces must be looked at again.
 
 mod storage;
+mod unread;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -23,6 +24,7 @@ use crate::{
         reach::Reach,
         rest::{News, Readable},
         storage::Storage,
+        unread::Unreadables,
         world::{ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid},
     },
 };
@@ -48,6 +50,8 @@ pub struct Index {
     definition: Option<Uid>,
     enforcement: Enforcement,
     storage: Storage,
+    /// What cannot be read.
+    unread: Unreadables,
 }
 
 /// What a list names so far. An object of a name that another one had before is another object.
@@ -66,6 +70,8 @@ pub struct Effects {
     pub object_seen: Option<(Uid, u64)>,
     /// Objects that we write to and that are gone.
     pub gone: Vec<Uid>,
+    /// Objects cannot be read, or can be again.
+    pub unread_changed: bool,
 }
 
 impl Index {
@@ -85,6 +91,7 @@ impl Index {
             definition: None,
             enforcement,
             storage: Storage::default(),
+            unread: Unreadables::new(),
         }
     }
 
@@ -169,13 +176,15 @@ impl Index {
     }
 
     /// Forgets what only the watches of a namespace tell.
-    pub fn forget_pods(&mut self, name: &str) {
+    pub fn forget_pods(&mut self, name: &str, effects: &mut Effects) {
         if let Some(namespace) = self.namespaces.get_mut(name) {
             namespace.pods.clear();
             namespace.replica_sets.clear();
             namespace.controller_revisions.clear();
         }
         self.live.retain(|stream| !stream.is_of_interest() || stream.namespace.as_deref() != Some(name));
+        let of_interest = |plural| StreamId { kind: plural, namespace: None }.is_of_interest();
+        self.drop_unread(effects, |(plural, namespace, _)| namespace == name && of_interest(plural));
     }
 
     /// Takes in what a watch saw at this time.
@@ -192,7 +201,7 @@ impl Index {
                     listing.uids.insert(object.uid.clone());
                 }
                 // After a watch was lost, a content that differs now was changed in the meantime.
-                self.insert(object, false, now, &mut effects);
+                self.take_in(stream.kind, object, false, now, &mut effects);
             }
             Step::Unreadable => {}
             Step::NotServed => {
@@ -203,6 +212,7 @@ impl Index {
             Step::Complete => {
                 let listed = self.listing.remove(stream).unwrap_or_default();
                 self.drop_unlisted(stream, &listed, now, &mut effects);
+                self.drop_unlisted_unread(stream, &listed, &mut effects);
                 self.live.insert(stream.clone());
                 match &stream.namespace {
                     Some(namespace) => self.tell(namespace, News::whole()),
@@ -211,15 +221,33 @@ impl Index {
             }
             Step::Applied(object) => {
                 let live = self.live.contains(stream);
-                self.insert(object, live, now, &mut effects);
+                self.take_in(stream.kind, object, live, now, &mut effects);
             }
-            Step::Deleted(object) => self.remove(object, now, &mut effects),
+            Step::Deleted(object) => {
+                self.is_read(stream.kind, &object, &mut effects);
+                self.remove(&object, now, &mut effects);
+            }
         }
         effects
     }
 
+    fn entry(&mut self, name: &str) -> &mut Namespace {
+        let empty = || Namespace { name: name.into(), ..Namespace::default() };
+        self.namespaces.entry(name.to_owned()).or_insert_with(empty)
+    }
+
     fn passed_over(&self, namespace: &str) -> bool {
         namespace == "kube-system" || namespace == self.own_namespace || !namespace.is_empty() && !self.reach.covers(namespace)
+    }
+
+    fn take_in(&mut self, plural: &'static str, mut object: Object, live: bool, now: Timestamp, effects: &mut Effects) {
+        match object.flawed.take() {
+            Some(flawed) => self.skip(plural, object, *flawed, now, effects),
+            None => {
+                self.is_read(plural, &object, effects);
+                self.insert(object, live, now, effects);
+            }
+        }
     }
 
     fn insert(&mut self, object: Object, live: bool, now: Timestamp, effects: &mut Effects) {
@@ -245,7 +273,7 @@ impl Index {
         let object = match object.view {
             View::Storage(view) => {
                 if view.namespaces().iter().any(|namespace| !self.reach.covers(namespace)) {
-                    return self.remove(Object { view: View::Storage(view), ..object }, now, effects);
+                    return self.remove(&Object { view: View::Storage(view), ..object }, now, effects);
                 }
                 effects.object_seen = Some((object.uid.clone(), object.resource_version));
                 if let StorageView::Claim(claim) = &view {
@@ -339,7 +367,7 @@ impl Index {
         }
     }
 
-    fn remove(&mut self, object: Object, now: Timestamp, effects: &mut Effects) {
+    fn remove(&mut self, object: &Object, now: Timestamp, effects: &mut Effects) {
         match &object.view {
             View::Definition(_) => {
                 self.definition = None;
@@ -351,7 +379,9 @@ impl Index {
             }
             View::Storage(view) => {
                 effects.gone.push(object.uid.clone());
-                effects.interest_changed = matches!(view, StorageView::Claim(claim) if claim.retained);
+                let claims = self.namespaces.get(&object.namespace).map(|namespace| &namespace.claims);
+                let retained = claims.and_then(|claims| claims.get(&object.name)).is_some_and(|claim| claim.retained);
+                effects.interest_changed |= matches!(view, StorageView::Claim(_)) && retained;
                 let place = Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
                 let concerned = storage::remove(&mut self.storage, &mut self.namespaces, place, view);
                 return concerned.iter().for_each(|namespace| self.tell(namespace, News::whole()));

@@ -1,6 +1,7 @@
 //! The fields that are used of each kind, read straight from the wire, so that stores hold views and not objects.
 
 pub mod containers;
+pub mod lenient;
 pub mod storage;
 
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
@@ -61,6 +62,13 @@ pub struct Wire<K: Watched> {
     pub body: K::Body,
     #[serde(skip)]
     kind: PhantomData<K>,
+}
+
+impl<K: Watched> Wire<K> {
+    /// Of its parts.
+    pub fn new(metadata: ObjectMeta, body: K::Body) -> Self {
+        Self { metadata, body, kind: PhantomData }
+    }
 }
 
 impl<K: Watched> kube::Resource for Wire<K> {

@@ -19,6 +19,7 @@ use lockkeeper::{
         errors::with_causes,
         views::{
             ConfigMaps, DaemonSets, Deployments, Policies, Secrets, StatefulSets, Watched, Wire,
+            lenient::Lenient,
             storage::{Autoscalers, Claims, Drivers, Namespaces, Volumes},
         },
     },
@@ -33,7 +34,7 @@ use super::{
     orphans::{Orphans, of_deployment},
 };
 use crate::{
-    cluster::{Cluster, FIELD_MANAGER, Failure, wire},
+    cluster::{Cluster, FIELD_MANAGER, Failure, readable, wire},
     revisions::{differences, history, settled},
 };
 
@@ -338,11 +339,15 @@ impl Worlds {
         for (uid, scaled) in self.list::<Autoscalers>(cluster, true, "it is not known how far workloads scale").await? {
             self.before.autoscalers.extend(scaled.0.map(|scaled| (uid, scaled)));
         }
-        let volumes: Api<Wire<Volumes>> = Api::all(cluster.client.clone());
+        let volumes: Api<Lenient<Wire<Volumes>>> = Api::all(cluster.client.clone());
         let names: BTreeSet<String> = self.before.claims.values().filter_map(|claim| claim.volume.clone()).collect();
         for name in names {
             match volumes.get_opt(&name).await {
-                Ok(found) => drop(found.map(|wire| self.storage.insert(Volumes::view(&wire.metadata, wire.body)))),
+                Ok(found) => {
+                    for wire in readable(Volumes::PLURAL, found.into_iter().collect()) {
+                        self.storage.insert(Volumes::view(&wire.metadata, wire.body));
+                    }
+                }
                 Err(kube::Error::Api(status)) if status.code == 403 => {
                     self.notes.push("You may not read persistentvolumes: claims are judged by what they request.".to_owned());
                     break;
@@ -351,11 +356,11 @@ impl Worlds {
             }
         }
         if !self.before.claims.is_empty() {
-            let drivers: Api<Wire<Drivers>> = Api::all(cluster.client.clone());
+            let drivers: Api<Lenient<Wire<Drivers>>> = Api::all(cluster.client.clone());
             // Who may not read them takes all to attach.
             if let Ok(all) = drivers.list(&ListParams::default()).await {
                 let of = |wire: Wire<Drivers>| (wire.metadata.name.clone().unwrap_or_default(), Drivers::view(&wire.metadata, wire.body).0);
-                self.storage.drivers.extend(all.items.into_iter().map(of));
+                self.storage.drivers.extend(readable(Drivers::PLURAL, all.items).into_iter().map(of));
             }
         }
         let namespaces: Api<Wire<Namespaces>> = Api::all(cluster.client.clone());
@@ -372,10 +377,13 @@ impl Worlds {
         namespaced: bool,
         without: &str,
     ) -> Result<Vec<(lockkeeper::core::world::Uid, K::View)>, Failure> {
-        let api: Api<Wire<K>> =
+        let api: Api<Lenient<Wire<K>>> =
             if namespaced { Api::namespaced(cluster.client.clone(), &cluster.namespace) } else { Api::all(cluster.client.clone()) };
         match api.list(&ListParams::default()).await {
-            Ok(all) => Ok(all.items.into_iter().map(|wire| (uid(&wire.metadata), K::view(&wire.metadata, wire.body))).collect()),
+            Ok(all) => Ok(readable(K::PLURAL, all.items)
+                .into_iter()
+                .map(|wire| (uid(&wire.metadata), K::view(&wire.metadata, wire.body)))
+                .collect()),
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 self.notes.push(format!("You may not read {}: {without}.", K::PLURAL));
                 Ok(Vec::new())

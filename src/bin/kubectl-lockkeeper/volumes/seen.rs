@@ -16,6 +16,7 @@ use lockkeeper::{
         errors::with_causes,
         views::{
             DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire,
+            lenient::Lenient,
             storage::{Claims, CronJobs, Namespaces, Volumes},
         },
     },
@@ -23,7 +24,7 @@ use lockkeeper::{
 };
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Failure, wire};
+use crate::cluster::{Cluster, Failure, left_out, wire};
 
 const PAGE: u32 = 500;
 
@@ -105,11 +106,14 @@ impl Seen {
                 }
             }
         }
-        let api: Api<Wire<Volumes>> = Api::all(cluster.client.clone());
+        let api: Api<Lenient<Wire<Volumes>>> = Api::all(cluster.client.clone());
         for name in wanted {
             match api.get_opt(&name).await {
-                Ok(Some(wire)) => drop(self.storage.insert(Volumes::view(&wire.metadata, wire.body))),
-                Ok(None) => {}
+                Ok(found) => {
+                    for wire in self.readable(Volumes::PLURAL, found.into_iter().collect()) {
+                        self.storage.insert(Volumes::view(&wire.metadata, wire.body));
+                    }
+                }
                 // Said of the list already.
                 Err(kube::Error::Api(status)) if status.code == 403 => break,
                 Err(error) => return Err(Failure::Api { what: format!("cannot read volume {name}"), why: with_causes(&error) }),
@@ -154,7 +158,7 @@ impl Seen {
 
     /// A list, page by page; empty if it is refused, which is noted with what follows from that.
     async fn list<K: Watched>(&mut self, cluster: &Cluster, only: Option<&str>, labels: &str, without: &str) -> Result<Listed<K>, Failure> {
-        let api: Api<Wire<K>> = match only {
+        let api: Api<Lenient<Wire<K>>> = match only {
             Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
             None => Api::all(cluster.client.clone()),
         };
@@ -168,7 +172,7 @@ impl Seen {
                     return Ok(Vec::new());
                 }
             };
-            all.extend(page.items.into_iter().map(|wire| {
+            all.extend(self.readable(K::PLURAL, page.items).into_iter().map(|wire| {
                 let view = K::view(&wire.metadata, wire.body);
                 (wire.metadata, view)
             }));
@@ -177,6 +181,12 @@ impl Seen {
                 None => return Ok(all),
             }
         }
+    }
+
+    /// Those that can be read. What follows from the others is not known, as from those that one may not read.
+    fn readable<T>(&mut self, what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
+        let mut one = |object: Lenient<T>| object.read().map_err(|unreadable| self.unseen.push(left_out(what, &unreadable))).ok();
+        all.into_iter().filter_map(&mut one).collect()
     }
 
     fn refused(&mut self, what: &str, error: &kube::Error, without: &str) -> Result<(), Failure> {

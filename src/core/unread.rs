@@ -1,0 +1,157 @@
+//! Objects that cannot be read: what is known of them, whom they concern, and what is said of them.
+//!
+//! Such an object keeps the state that was last known of it; one that was never known does not exist. What belongs to it, or is read from
+//! it, is not judged on that: it is left as it is until the object can be read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    assess::Assessment,
+    config::references::Reference,
+    decision::{Event, Notice, Subject},
+    rest::News,
+    world::{ConfigId, Memory, Namespace, Uid, Workload, WorkloadId},
+};
+use crate::api::{Phase, Reason, UpgradePolicySpec};
+
+/// Plural of the kind, namespace (empty for an object of the cluster) and name.
+pub type UnreadId = (&'static str, String, String);
+
+/// All of them.
+pub type Unreadables = BTreeMap<UnreadId, Unread>;
+
+/// An object that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Its API version.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace; empty for an object of the cluster.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: Uid,
+    /// What is wrong with it, in words. Never a value from a ConfigMap or Secret.
+    pub flaw: String,
+    /// Whom it concerns.
+    pub concerns: Concerns,
+}
+
+/// Whom an object that cannot be read concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concerns {
+    /// This workload: it is the workload itself, or something that acts on it.
+    Workload(WorkloadId),
+    /// The workload that has this uid, or whose ReplicaSet has it.
+    ControlledBy(Uid),
+    /// Every workload of the namespace, because nobody can tell whose it is.
+    AnyWorkload,
+    /// The workloads that read this ConfigMap or Secret.
+    Readers(ConfigId),
+    /// What is known of storage in these namespaces; in all, if there are none.
+    Storage(BTreeSet<String>),
+    /// No workload.
+    Nobody,
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{} cannot be read: {}", self.kind, self.name, self.flaw)
+    }
+}
+
+impl Unread {
+    /// What is told of it where its author looks.
+    pub fn notice(&self) -> Notice {
+        Notice {
+            subject: Subject::Object {
+                api_version: self.api_version.clone(),
+                kind: self.kind,
+                namespace: self.namespace.clone(),
+                name: self.name.clone(),
+            },
+            uid: self.uid.clone(),
+            policy: None,
+            event: Event::UnreadableObject,
+            message: format!(
+                "Lockkeeper cannot read this object: {}. Until it can, what it knew of it before stands, and workloads that depend on it are left as they are",
+                self.flaw
+            ),
+        }
+    }
+
+    fn concerns_workload(&self, namespace: &Namespace, workload: &Workload) -> bool {
+        match &self.concerns {
+            Concerns::Workload(id) => *id == workload.id,
+            Concerns::ControlledBy(uid) => *uid == workload.uid || *owner(namespace, uid) == workload.uid,
+            Concerns::AnyWorkload => true,
+            Concerns::Readers(_) | Concerns::Storage(_) | Concerns::Nobody => false,
+        }
+    }
+
+    fn is_read_by(&self, workload: &Workload, spec: &UpgradePolicySpec, reads: &[Reference]) -> bool {
+        let Concerns::Readers(id) = &self.concerns else { return false };
+        spec.config.is_some() && (reads.iter().any(|reference| reference.names(id)) || News::of_config(id.clone()).concerns(workload, spec))
+    }
+
+    /// Whether what is known of the storage of a namespace may be incomplete because of it.
+    pub fn concerns_storage_of(&self, namespace: &str) -> bool {
+        matches!(&self.concerns, Concerns::Storage(of) if of.is_empty() || of.contains(namespace))
+    }
+}
+
+/// The workload of what a uid controls: its own, or that of a ReplicaSet, which may be unreadable too.
+fn owner<'a>(namespace: &'a Namespace, uid: &'a Uid) -> &'a Uid {
+    if let Some(set) = namespace.replica_sets.get(uid) {
+        return &set.deployment;
+    }
+    let set = namespace.unread.values().find(|one| one.kind == "ReplicaSet" && one.uid == *uid);
+    match set.map(|set| &set.concerns) {
+        Some(Concerns::ControlledBy(deployment)) => deployment,
+        _ => uid,
+    }
+}
+
+/// What keeps a workload from being judged: the workload itself, or something that belongs to it, cannot be read.
+pub fn of_workload<'a>(namespace: &'a Namespace, workload: &Workload) -> Option<&'a Unread> {
+    namespace.unread.values().find(|one| one.concerns_workload(namespace, workload))
+}
+
+/// The same, or something that it reads under a policy with this spec.
+pub fn of_governed<'a>(namespace: &'a Namespace, workload: &Workload, spec: &UpgradePolicySpec, reads: &[Reference]) -> Option<&'a Unread> {
+    let read = || namespace.unread.values().find(|one| one.is_read_by(workload, spec, reads));
+    of_workload(namespace, workload).or_else(read)
+}
+
+/// The workloads of a namespace that were never known: nobody can say whose they are.
+pub fn unknown_workloads(namespace: &Namespace) -> impl Iterator<Item = &Unread> {
+    namespace.unread.values().filter(|one| {
+        let is = |id: &WorkloadId| one.kind == id.kind.to_string() && !namespace.workloads.contains_key(id);
+        matches!(&one.concerns, Concerns::Workload(id) if is(id))
+    })
+}
+
+/// What is to be told of those that stand, each once while it stands. `told` is what was.
+pub fn news<'a>(standing: impl Iterator<Item = &'a Unread>, told: &mut BTreeSet<(Uid, String)>) -> Vec<Notice> {
+    let standing: Vec<_> = standing.collect();
+    let now: BTreeSet<_> = standing.iter().map(|one| (one.uid.clone(), one.flaw.clone())).collect();
+    let new = standing.iter().filter(|one| !told.contains(&(one.uid.clone(), one.flaw.clone())));
+    let notices = new.map(|one| one.notice()).collect();
+    *told = now;
+    notices
+}
+
+/// What remains to be said of a workload of which something cannot be read: it is left as it is. What was remembered of it stands.
+pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unread) -> Assessment {
+    let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };
+    let Assessment { hold, changed, stale, unmarked, cramped, takes_slot, broken, asked, gate_asked, unverified_gate, .. } = found;
+    let blank = Assessment::new(before.clone(), &[]);
+    let mut left = Assessment { hold, changed, stale, unmarked, cramped, takes_slot, broken, asked, gate_asked, unverified_gate, ..blank };
+    let message = format!("{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing", workload.id);
+    left.stand(phase, Reason::UnreadableObject, message);
+    left.memory.last = Some((left.phase, left.reason));
+    left.memory.said.clone_from(&left.message);
+    left
+}
