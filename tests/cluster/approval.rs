@@ -104,7 +104,7 @@ async fn p16_required_from_other_is_not_the_author() {
             all.any(|one| one["phase"] == "Rolling" && one["message"].as_str().unwrap_or_default().ends_with("; approved by other"))
         };
         eventually("the approver is in status", || shop.status(), rolls).await;
-        let approved = format!("change {id} of author was approved by other");
+        let approved = format!("change {id} by author was approved by other");
         let told =
             |events: &Vec<(String, String)>| events.iter().any(|(reason, note)| reason == "UpgradeReleased" && note.ends_with(&approved));
         eventually("the approver is in the event", || shop.events(name), told).await;
