@@ -26,6 +26,8 @@ async fn p16_approve_and_bypass_count_only_from_those_who_may_and_only_for_that_
     let _operator = operator();
     let shop = Shop::gated("rights").await;
     let dev = user(&shop, "dev", &[]);
+    shop.kubectl(&["create", "role", "status", "--verb=get,patch", "--resource=deployments/status,statefulsets/status"]);
+    shop.kubectl(&["create", "rolebinding", "dev-status", "--role=status", "--user=dev"]);
     let approver = user(&shop, "approver", &["lockkeeper-approver"]);
     let on_call = user(&shop, "oncall", &["lockkeeper-on-call"]);
     for kind in HOLDABLE {
@@ -42,6 +44,13 @@ async fn p16_approve_and_bypass_count_only_from_those_who_may_and_only_for_that_
         assert!(!said.success, "{}", said.text);
         let said = annotate(&shop, &dev, kind, name, "ignore", "true");
         assert!(!said.success && said.text.contains("needs verb bypass"), "{}", said.text);
+        // Beside the status no mark is forged either.
+        let forged = json!({"metadata": {"annotations": {"lockkeeper.dev/approve": id, "lockkeeper.dev/approved-by": "boss"}}}).to_string();
+        for patch in [&*forged, r#"{"metadata":{"annotations":{"lockkeeper.dev/hold":null}}}"#] {
+            let said = shop.run("kubectl", &["patch", kind, name, "--subresource=status", "--type=merge", "-p", patch, &dev], None);
+            let refused = format!("write marks on the {kind} itself: a write of its status may not change lockkeeper.dev/");
+            assert!(!said.success && said.text.contains(&refused), "{}", said.text);
+        }
         shop.waits(kind, name, "ApprovalRequired").await;
 
         assert!(annotate(&shop, &approver, kind, name, "approve", &id).success);

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::{
     Api, Client, Config,
-    api::PostParams,
+    api::{DynamicObject, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use local_cluster::shared;
 use model::admission::{Admitted, OPERATOR, Operation, Refused, Twin, Write};
 use serde_json::{Value, json};
 
-use crate::support::{Shop, operator};
+use crate::support::{Shop, operator, resource};
 
 /// A client that acts as somebody else.
 pub async fn client_of(user: &str) -> Client {
@@ -86,6 +86,14 @@ async fn replaced(client: &Client, namespace: &str, kind: &str, name: &str, obje
     })
 }
 
+/// What a write of the status would make of an object; nothing is stored.
+async fn status_replaced(client: &Client, namespace: &str, kind: &str, name: &str, object: &Value) -> Result<Value, kube::Error> {
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(kind));
+    let object = serde_json::from_value(object.clone()).unwrap();
+    Ok(serde_json::to_value(api.replace_status(name, &params, &object).await?).unwrap())
+}
+
 /// Fits a case into this namespace.
 fn placed(object: &Value, namespace: &str, name: &str) -> Value {
     let mut object = object.clone();
@@ -117,6 +125,15 @@ impl Judges {
     async fn new(name: &str) -> Self {
         let shop = Shop::open(name).await;
         shop.kubectl(&["create", "rolebinding", "operator", "--clusterrole=admin", "--serviceaccount=lockkeeper-system:lockkeeper"]);
+        let of_status = "--resource=deployments/status,statefulsets/status,daemonsets/status";
+        shop.kubectl(&["create", "role", "status-writer", "--verb=update,patch", of_status]);
+        shop.kubectl(&[
+            "create",
+            "rolebinding",
+            "operator-status",
+            "--role=status-writer",
+            "--serviceaccount=lockkeeper-system:lockkeeper",
+        ]);
         let clients = [(OPERATOR.to_owned(), client_of(OPERATOR).await)].into();
         Self { shop, clients, compared: 0, wrong: Vec::new() }
     }
@@ -129,7 +146,11 @@ impl Judges {
         let account = format!("{user}-{}", verbs.len());
         if !self.clients.contains_key(&account) {
             let shop = &self.shop;
-            shop.kubectl(&["create", "rolebinding", &format!("{account}-admin"), "--clusterrole=admin", &format!("--user={account}")]);
+            for role in ["admin", "status-writer"] {
+                let (binding, role) =
+                    (format!("{account}-{role}"), format!("--{}={role}", if role == "admin" { "clusterrole" } else { "role" }));
+                shop.kubectl(&["create", "rolebinding", &binding, &role, &format!("--user={account}")]);
+            }
             if !verbs.is_empty() {
                 let mut arguments = vec!["create", "role", &account, "--resource=upgradepolicies.lockkeeper.dev"];
                 let flags: Vec<_> = verbs.iter().map(|verb| format!("--verb={verb}")).collect();
@@ -142,7 +163,14 @@ impl Judges {
         account
     }
 
-    async fn compare(&mut self, what: &str, name: &str, kind: &str, (old, new): (&Value, &Value), (user, verbs): (&str, &[&str])) {
+    async fn compare(
+        &mut self,
+        what: &str,
+        name: &str,
+        (kind, operation): (&str, Operation),
+        (old, new): (&Value, &Value),
+        (user, verbs): (&str, &[&str]),
+    ) {
         let account = self.account(user, verbs).await;
         let namespace = &self.shop.name;
         // As the operator, whom nothing keeps from creating an object in any state.
@@ -150,7 +178,7 @@ impl Judges {
             return;
         }
         loop {
-            let (real, twin) = self.both(name, kind, (old, new), (&account, verbs)).await;
+            let (real, twin) = self.both(name, (kind, operation), (old, new), (&account, verbs)).await;
             match (&real, &twin) {
                 // The controllers write to it too.
                 (Err(kube::Error::Api(status)), _) if status.code == 409 => continue,
@@ -166,7 +194,13 @@ impl Judges {
         self.shop.api(kind).delete(name, &Default::default()).await.unwrap();
     }
 
-    async fn both(&self, name: &str, kind: &str, (old, new): (&Value, &Value), (account, verbs): (&str, &[&str])) -> Answers {
+    async fn both(
+        &self,
+        name: &str,
+        (kind, operation): (&str, Operation),
+        (old, new): (&Value, &Value),
+        (account, verbs): (&str, &[&str]),
+    ) -> Answers {
         let namespace = &self.shop.name;
         let stored = read(&self.shop.client, namespace, kind, name).await;
         // What the API server fills in, the twin gets filled in.
@@ -176,9 +210,13 @@ impl Judges {
             written["metadata"][field] = new["metadata"][field].clone();
         }
         merge(&mut written["spec"], &old["spec"], &new["spec"]);
-        let write = Write { kind, operation: Operation::Update, old: Some(&stored), new: &written, user: account, verbs };
+        let write = Write { kind, operation, old: Some(&stored), new: &written, user: account, verbs };
         let twin = Twin::default().admit(&write);
-        (replaced(&self.clients[account], namespace, kind, name, &written).await, twin)
+        let real = match operation {
+            Operation::Status => status_replaced(&self.clients[account], namespace, kind, name, &written).await,
+            _ => replaced(&self.clients[account], namespace, kind, name, &written).await,
+        };
+        (real, twin)
     }
 
     fn verdict(self, at_least: usize) {
@@ -196,12 +234,18 @@ async fn the_twin_answers_as_the_real_policies_do() {
     for (number, case) in all.iter().enumerate() {
         let kind = case["kind"].as_str().unwrap();
         let special = matches!(case["old"]["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));
-        if !["Deployment", "StatefulSet"].contains(&kind) || case["operation"] != "UPDATE" || special {
+        let operation = match case["operation"].as_str() {
+            Some("UPDATE") => Operation::Update,
+            Some("UPDATE_STATUS") => Operation::Status,
+            _ => continue,
+        };
+        if !["Deployment", "StatefulSet"].contains(&kind) || special {
             continue;
         }
         let verbs: Vec<_> = case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
         let user = case["user"].as_str().unwrap();
-        judges.compare(&case["name"].to_string(), &format!("case-{number}"), kind, (&case["old"], &case["new"]), (user, &verbs)).await;
+        let (what, name) = (case["name"].to_string(), format!("case-{number}"));
+        judges.compare(&what, &name, (kind, operation), (&case["old"], &case["new"]), (user, &verbs)).await;
     }
     judges.verdict(150);
 }
@@ -214,7 +258,8 @@ async fn the_twin_answers_as_the_real_policies_do_to_whatever_is_written() {
         let write = generated.write();
         let Some(old) = write.old.filter(|_| write.kind != "DaemonSet") else { continue };
         let what = format!("write {number} of {} by {}", write.kind, write.user);
-        judges.compare(&what, &format!("write-{number}"), write.kind, (old, write.new), (write.user, write.verbs)).await;
+        let kind = (write.kind, Operation::Update);
+        judges.compare(&what, &format!("write-{number}"), kind, (old, write.new), (write.user, write.verbs)).await;
     }
     judges.verdict(150);
 }

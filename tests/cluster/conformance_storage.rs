@@ -56,7 +56,8 @@ impl Judges {
     async fn new(name: &str) -> Self {
         let shop = Shop::open(name).await;
         let role = ["create", "clusterrole", &shop.name, "--verb=create,patch,delete"];
-        shop.kubectl(&[&role[..], &["--resource=persistentvolumeclaims,persistentvolumes,namespaces"]].concat());
+        let of_status = "persistentvolumeclaims/status,persistentvolumes/status,namespaces/status";
+        shop.kubectl(&[&role[..], &[&format!("--resource=persistentvolumeclaims,persistentvolumes,namespaces,{of_status}")]].concat());
         let clients = [(OPERATOR.to_owned(), client_of(OPERATOR).await)].into();
         Self { shop, clients, compared: 0, wrong: Vec::new() }
     }
@@ -145,7 +146,14 @@ impl Judges {
         Some(serde_json::to_value(self.api(None, kind).get_opt(name).await.unwrap()?).unwrap())
     }
 
-    async fn compare(&mut self, what: &str, name: &str, kind: &str, (old, new): (Option<&Value>, &Value), (user, verbs): (&str, &[&str])) {
+    async fn compare(
+        &mut self,
+        what: &str,
+        name: &str,
+        (kind, operation): (&str, Operation),
+        (old, new): (Option<&Value>, &Value),
+        (user, verbs): (&str, &[&str]),
+    ) {
         // It has no right to, so nobody asks admission.
         if user == OPERATOR && (old.is_none() || new.is_null()) {
             return;
@@ -155,7 +163,7 @@ impl Judges {
             Some(old) => self.bring_about(kind, name, old).await,
             None => Some(()),
         };
-        if brought.is_some() && self.judge(what, name, kind, (old, new), (&account, verbs)).await.is_some() {
+        if brought.is_some() && self.judge(what, name, (kind, operation), (old, new), (&account, verbs)).await.is_some() {
             self.compared += 1;
         }
         // Nothing protects it now.
@@ -168,24 +176,19 @@ impl Judges {
         &mut self,
         what: &str,
         name: &str,
-        kind: &str,
+        (kind, operation): (&str, Operation),
         (old, new): (Option<&Value>, &Value),
         (account, verbs): (&str, &[&str]),
     ) -> Option<()> {
         loop {
             let stored = if old.is_some() { Some(self.read(kind, name).await?) } else { None };
-            let operation = match (&stored, new) {
-                (Some(_), Value::Null) => Operation::Delete,
-                (Some(_), _) => Operation::Update,
-                (None, _) => Operation::Create,
-            };
             let written = if new.is_null() { Value::Null } else { self.written(name, old, new, stored.as_ref()) };
             let mut judged = written.clone();
             if !judged.is_null() {
                 judged["metadata"]["managedFields"] = json!([{"time": Timestamp::now().to_string()}]);
             }
             let twin = Twin::default().admit(&Write { kind, operation, old: stored.as_ref(), new: &judged, user: account, verbs });
-            let real = self.really(account, kind, name, stored.as_ref(), &written).await;
+            let real = self.really(account, (kind, operation), name, stored.as_ref(), &written).await;
             let created = operation == Operation::Create;
             match (&real, &twin) {
                 // The controllers write to it too.
@@ -249,7 +252,7 @@ impl Judges {
     async fn really(
         &self,
         account: &str,
-        kind: &str,
+        (kind, operation): (&str, Operation),
         name: &str,
         stored: Option<&Value>,
         written: &Value,
@@ -268,7 +271,11 @@ impl Judges {
                 let mut patch = merge_patch(stored, written);
                 patch["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"].clone();
                 let params = PatchParams { dry_run: true, ..PatchParams::default() };
-                Ok(Some(value(api.patch(name, &params, &Patch::Merge(patch)).await?)))
+                let patch = Patch::Merge(patch);
+                Ok(Some(value(match operation {
+                    Operation::Status => api.patch_status(name, &params, &patch).await?,
+                    _ => api.patch(name, &params, &patch).await?,
+                })))
             }
         }
     }
@@ -298,12 +305,24 @@ async fn the_twin_answers_as_the_real_policies_do_about_storage_exclusively() {
         let verbs: Vec<_> = case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
         let name = format!("{}-{number}", judges.shop.name);
         let old = Some(&case["old"]).filter(|old| !old.is_null());
-        judges.compare(&case["name"].to_string(), &name, kind, (old, &case["new"]), (case["user"].as_str().unwrap(), &verbs)).await;
+        let operation = match case["operation"].as_str() {
+            Some("CREATE") => Operation::Create,
+            Some("DELETE") => Operation::Delete,
+            Some("UPDATE_STATUS") => Operation::Status,
+            _ => Operation::Update,
+        };
+        let (what, user) = (case["name"].to_string(), case["user"].as_str().unwrap());
+        judges.compare(&what, &name, (kind, operation), (old, &case["new"]), (user, &verbs)).await;
     }
     for (number, write) in model::admission::generate::storage_writes(7, 100).into_iter().enumerate() {
         let what = format!("write {number} of {} by {}", write.kind, write.user);
         let name = format!("{}-w{number}", judges.shop.name);
-        judges.compare(&what, &name, write.kind, (write.old.as_ref(), &write.new), (write.user, write.verbs)).await;
+        let operation = match (&write.old, &write.new) {
+            (Some(_), Value::Null) => Operation::Delete,
+            (Some(_), _) => Operation::Update,
+            (None, _) => Operation::Create,
+        };
+        judges.compare(&what, &name, (write.kind, operation), (write.old.as_ref(), &write.new), (write.user, write.verbs)).await;
     }
     alone.start();
     judges.verdict(180);

@@ -222,16 +222,23 @@ mod tests {
     fn each_purpose_has_its_own_gap() {
         let all = installed(|_, spec| Some(spec));
         assert_eq!(gaps(&all), [None; 3]);
-        assert_eq!(all.expected.len(), 29);
+        assert_eq!(all.expected.len(), 33);
         assert!(all.expected.values().all(|(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")));
 
         let missing = Some(ConditionReason::AdmissionPolicyMissing);
         let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
         assert_eq!(without("lockkeeper-deployments"), [missing, None, None]);
         assert_eq!(without("lockkeeper-self-restraint-storage"), [missing, None, None]);
+        assert_eq!(without("lockkeeper-status"), [missing, None, None]);
         assert_eq!(without("lockkeeper-claims"), [None, missing, None]);
         assert_eq!(without("lockkeeper-claims-created"), [None, missing, None]);
-        for name in ["lockkeeper-deletion", "lockkeeper-deletion-namespaces", "lockkeeper-deletion-warnings", "lockkeeper-protection"] {
+        for name in [
+            "lockkeeper-deletion",
+            "lockkeeper-deletion-namespaces",
+            "lockkeeper-deletion-warnings",
+            "lockkeeper-protection",
+            "lockkeeper-storage-status",
+        ] {
             assert_eq!(without(name), [None, None, missing], "{name}");
         }
     }

@@ -28,6 +28,8 @@ pub enum Operation {
     Create,
     /// A change.
     Update,
+    /// A write of the status, by the subresource: what it changes of labels and annotations is kept too.
+    Status,
     /// The end of an object.
     Delete,
 }
@@ -84,6 +86,8 @@ pub enum Rule {
     CheckRights,
     /// Who changes a held template joins those who changed it before.
     KeepAuthors,
+    /// Marks are not written beside the status.
+    GuardStatus,
 }
 
 /// The policies, but for a rule that is forgotten.
@@ -107,6 +111,9 @@ impl Twin {
     /// # Errors
     /// With what the writer is told when it is refused.
     pub fn admit(&self, write: &Write) -> Result<Admitted, Refused> {
+        if let (Operation::Status, Some(old)) = (write.operation, write.old) {
+            return validation::status(self, write, old);
+        }
         if storage::is_storage(write.kind) {
             return storage::admit(self, write);
         }
@@ -114,8 +121,7 @@ impl Twin {
             return Ok(Admitted { object: old.clone(), warnings: Vec::new() });
         }
         let holdable = matches!(write.kind, "Deployment" | "StatefulSet");
-        let exempt = matches!(write.new["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));
-        let selects = |object: &Value| holdable && !exempt && (is_governed(object) || write.old.is_some_and(is_governed));
+        let selects = |object: &Value| holdable && !is_exempt(write.new) && (is_governed(object) || write.old.is_some_and(is_governed));
         let (Some(old), Operation::Update) = (write.old, write.operation) else {
             let created = selects(write.new) && write.user != OPERATOR;
             let object = if created { mutation::created(write.kind, write.new) } else { write.new.clone() };
@@ -193,6 +199,11 @@ fn annotations(object: &Value) -> Marks {
 
 fn labels(object: &Value) -> Marks {
     map(&object["metadata"]["labels"])
+}
+
+/// Whether it is in a namespace that the policies for workloads leave out.
+fn is_exempt(object: &Value) -> bool {
+    matches!(object["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"))
 }
 
 fn is_governed(object: &Value) -> bool {

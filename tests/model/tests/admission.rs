@@ -19,6 +19,7 @@ fn admit(twin: &Twin, case: &Value) -> Result<(Value, Vec<String>), String> {
     let operation = match case["operation"].as_str().unwrap() {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
+        "UPDATE_STATUS" => Operation::Status,
         _ => Operation::Delete,
     };
     let mut new = case["new"].clone();
@@ -76,7 +77,7 @@ fn the_twin_answers_as_the_policies_did() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule::Hold,
     Rule::HoldReplicas,
     Rule::Reassert,
@@ -86,6 +87,7 @@ const RULES: [Rule; 9] = [
     Rule::StripStale,
     Rule::CheckRights,
     Rule::KeepAuthors,
+    Rule::GuardStatus,
 ];
 
 #[test]

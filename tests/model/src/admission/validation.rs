@@ -3,9 +3,33 @@
 use serde_json::{Value, json};
 
 use super::{
-    HELD, Marks, OPERATOR, Refused, Twin, Write, annotations, has_replicas, is_governed, is_on_delete, key, labels, map, replicas,
-    template_differs, text,
+    Admitted, HELD, Marks, OPERATOR, Refused, Rule, Twin, Write, annotations, has_replicas, is_exempt, is_governed, is_on_delete, key,
+    labels, map, mutation::put_map, replicas, storage, template_differs, text,
 };
+
+/// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps the spec as it was, and the labels of a
+/// Deployment.
+pub(super) fn status(twin: &Twin, write: &Write, old: &Value) -> Result<Admitted, Refused> {
+    let mut object = old.clone();
+    let (ol, oa, na) = (labels(old), annotations(old), annotations(write.new));
+    let nl = if write.kind == "Deployment" { ol.clone() } else { labels(write.new) };
+    put_map(&mut object, "annotations", na.clone());
+    put_map(&mut object, "labels", nl.clone());
+    object["status"] = write.new["status"].clone();
+    let workload = matches!(write.kind, "Deployment" | "StatefulSet" | "DaemonSet");
+    let selected = match workload {
+        true => !is_exempt(old) && (is_governed(old) || is_governed(&object)),
+        false => storage::is_storage(write.kind),
+    };
+    let mut marks = changed(&oa, &na);
+    marks.extend(changed(&ol, &nl));
+    marks.retain(|mark| mark.starts_with("lockkeeper.dev/"));
+    if selected && !marks.is_empty() && !twin.forgets(Rule::GuardStatus) {
+        let (kind, marks) = (write.kind, marks.join(", "));
+        return Err(Refused(format!("write marks on the {kind} itself: a write of its status may not change {marks}")));
+    }
+    Ok(Admitted { object, warnings: Vec::new() })
+}
 
 /// Who may let a change through or take a workload out.
 pub(super) fn check_rights(twin: &Twin, write: &Write, old: &Value, object: &Value) -> Result<(), Refused> {
