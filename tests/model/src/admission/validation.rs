@@ -38,7 +38,8 @@ pub(super) fn check_rights(twin: &Twin, write: &Write, old: &Value, object: &Val
     }
     let (na, oa) = (annotations(object), annotations(old));
     let new = |mark: &str| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value));
-    let leaves = text(&na, "ignore") == Some("true") && text(&oa, "hold-changes") == Some("true");
+    let held = text(&oa, "hold-changes") == Some("true") || oa.contains_key(&key("hold")) || oa.contains_key(&key("partition"));
+    let leaves = text(&na, "ignore") == Some("true") && held;
     let checks = [
         (new("approve"), "approve", "approve upgrades", "approve"),
         (new("bypass"), "bypass", "bypass holds", "bypass"),
