@@ -303,7 +303,10 @@ impl Variables<'_> {
         if self.changed && !known && !self.twin.forgets(Rule::KeepAuthors) {
             authors.push(if authors.len() < 16 { writer } else { MORE_AUTHORS.to_owned() });
         }
-        if authors.len() > 1 { authors.join(" ") } else { String::new() }
+        // The only one that the hold names is not written twice.
+        let holder = hold.split_once(" by ").map(|(_, by)| escaped(by));
+        let told = authors.len() == 1 && (holder.is_none() || holder.as_ref() == authors.first());
+        if told { String::new() } else { authors.join(" ") }
     }
 
     /// Whose the change is that is held, or for which pods go one by one; empty: not known.
