@@ -4,7 +4,7 @@ use lockkeeper::{
     api::WorkloadKind,
     core::{conditions::write_at, decision::Event},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, env_from};
 
@@ -122,6 +122,80 @@ fn one_that_recreates_and_goes_back_is_under_way_until_the_pods_of_before_run_ag
     }
     world.later(130).act();
     assert_eq!(world.stands(), "Failed/DeadlineExceeded");
+}
+
+#[test]
+fn what_was_once_done_is_under_way_when_it_comes_back_after_another_revision() {
+    let mut world = recreating();
+    world.end_old_pods("db", 30);
+    world.later(20).start_new_pods("db");
+    world.finish("db");
+    world.act();
+    assert_eq!(world.stands(), "UpToDate");
+    let before = world.object("db")["spec"]["template"].clone();
+    let broken = json!({"containers": [{"name": "app", "image": "broken"}]});
+    let roll = |world: &mut World, template: Value| {
+        world.later(60).edit("db", |db| db["spec"]["template"] = template);
+        world.end_old_pods("db", 30);
+        world.act();
+        world.later(20).start_new_pods("db");
+        world.act();
+        assert_eq!(world.stands(), "Rolling/RolloutUnderWay");
+    };
+    let mut other = before.clone();
+    other["spec"] = broken;
+    roll(&mut world, other.clone());
+    roll(&mut world, before.clone());
+    world.later(130).act();
+    assert_eq!(world.stands(), "Failed/DeadlineExceeded");
+    // And so again, once it was done.
+    world.finish("db");
+    world.act();
+    assert_eq!(world.stands(), "UpToDate");
+    roll(&mut world, other);
+    roll(&mut world, before);
+}
+
+#[test]
+fn a_set_that_goes_back_by_one_pod_is_under_way_until_that_runs() {
+    for approved in [false, true] {
+        let gates = if approved { json!({"approval": "Required", "appliesTo": ["Template"]}) } else { json!({}) };
+        let mut world = World::new().with_policy(json!({"config": {}, "gates": gates, "kinds": ["StatefulSet"]}));
+        world.config_map("app", &[("a", "1")]);
+        world.workload(WorkloadKind::StatefulSet, "db", 2, env_from("app"));
+        world.act();
+        world.later(60).config_map("app", &[("a", "2")]);
+        world.act();
+        assert_eq!(world.later(3).act(), ["db"]);
+        world.finish("db");
+        world.act();
+        let before = world.object("db")["spec"]["template"].clone();
+        world.later(60).edit("db", |db| {
+            db["spec"]["template"]["spec"]["containers"][0]["image"] = json!("broken");
+            let id = db["metadata"]["generation"].as_i64().unwrap() + 1;
+            if approved {
+                db["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{id} by dev"));
+                db["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id.to_string());
+                db["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!("boss");
+            }
+        });
+        world.observe("db");
+        world.act();
+        world.later(10).act();
+        assert_eq!(world.object("db")["metadata"]["annotations"]["lockkeeper.dev/hold"], json!(null));
+        world.start_pod("db");
+        world.act();
+        world.later(60).edit("db", |db| db["spec"]["template"] = before);
+        world.start_pod("db");
+        for pod in 0..2 {
+            let new = world.pods("db")[pod].created == world.now;
+            world.ready("db", pod, !new);
+        }
+        world.act();
+        let status = &world.object("db")["status"];
+        assert_eq!(status["currentRevision"], status["updateRevision"]);
+        assert!(world.stands().starts_with("Rolling/"), "{approved}: {}", world.stands());
+    }
 }
 
 #[test]

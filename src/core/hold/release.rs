@@ -470,13 +470,19 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         });
     }
     // Where the controller says it itself, nobody else needs to.
-    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended || !workload.rollout.complete;
+    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended || newest.left || !workload.rollout.complete;
     if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
         (newest.done, newest.done_at) = (input.current.map(str::to_owned), Some(whole_second(input.now)));
     }
     // What was rolled out before it was known to follow is taken as followed.
     let begins = newest.change != outcome.change;
     newest.follow(input.previous, begins);
+    let is_done = newest.done.as_deref() == input.current;
+    match progress {
+        Progress::Done if is_done => newest.left = false,
+        Progress::UnderWay(_) | Progress::Failed(_) | Progress::Held(_) if newest.done.is_some() && !is_done => newest.left = true,
+        _ => {}
+    }
     if progress == Progress::Done && newest.ended != Ended::Done && !newest.is_of(workload, input.key) {
         // Somebody reverted to what ran before: that which failed is gone.
         (newest.change, newest.ended, newest.at) = (None, Ended::UnderWay, None);

@@ -20,6 +20,9 @@ pub struct Outcome {
     /// When that was noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Timestamp>,
+    /// Since then another revision began: the one that was done is not done any longer, also when it comes back, before all its pods run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
     /// The change that we let through last: its config-hash, or what [`template_change`] makes of its template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
@@ -105,6 +108,7 @@ impl Outcome {
             change: Some(change),
             generation: None,
             ended: Ended::UnderWay,
+            left: true,
             at: Some(whole_second(now)),
             approved_by: None,
             bypassed_by: None,
