@@ -9,7 +9,7 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, env_from};
 
 fn world(kind: WorkloadKind, replicas: u32, policy: Value) -> World {
     let mut world = World::new().with_policy(policy);
@@ -329,5 +329,108 @@ fn a_workload_that_is_created_again_over_running_pods_is_told() {
         world.later(5).act();
         let missed = told(&world, "HoldMissed");
         assert_eq!(missed.len(), usize::from(!same), "{missed:?}");
+    }
+}
+
+/// A workload whose config was rolled out once.
+fn with_config(kind: WorkloadKind) -> World {
+    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"approval": "Required", "appliesTo": ["Template"]}}));
+    world.config_map("app", &[("a", "1")]);
+    world.workload(kind, "web", 2, env_from("app"));
+    world.act();
+    world.later(60).config_map("app", &[("a", "2")]);
+    world.act();
+    assert_eq!(world.later(3).act(), ["web"]);
+    world.finish("web");
+    world.act();
+    world.later(60).act();
+    world
+}
+
+#[test]
+fn a_change_that_is_not_held_after_a_rollout_of_config_is_told() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        let mut world = with_config(kind);
+        let done = told(&world, "RolloutDone").len();
+        world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+        world.start_pod("web");
+        world.act();
+        world.later(5).act();
+        assert_eq!(told(&world, "HoldMissed").len(), 1, "{kind}: {:?}", world.told);
+        world.finish("web");
+        world.act();
+        world.later(60).act();
+        assert_eq!((told(&world, "HoldMissed").len(), told(&world, "RolloutDone").len()), (1, done + 1), "{kind}");
+    }
+}
+
+#[test]
+fn a_rollout_of_config_whose_template_a_webhook_changes_is_not_missed() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        let mut world = with_config(kind);
+        let done = told(&world, "RolloutDone").len();
+        world.config_map("app", &[("a", "3")]);
+        world.act();
+        assert_eq!(world.later(3).act(), ["web"]);
+        let id = world.id("web");
+        let generation = world.object("web")["metadata"]["generation"].as_i64().unwrap();
+        world.edit("web", |web| {
+            web["spec"]["template"]["metadata"]["labels"]["team"] = json!("shop");
+            web["metadata"]["generation"] = json!(generation - 1);
+        });
+        world.observe_again(&id);
+        world.start_pod("web");
+        world.act();
+        world.later(5).act();
+        world.finish("web");
+        world.act();
+        assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new(), "{kind}");
+        assert_eq!(told(&world, "RolloutDone").len(), done + 1, "{kind}");
+    }
+}
+
+#[test]
+fn one_that_is_woken_with_another_template_is_told() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for (policy, expected) in
+            [(json!({"gates": {"approval": "Required"}}), 1), (json!({"mode": "Freeze"}), 1), (json!({"gates": {"app": {}}}), 0)]
+        {
+            let mut world = world(kind, 2, policy.clone());
+            scale(&mut world, 0);
+            world.act();
+            world.later(60).edit("web", |web| {
+                web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+                web["spec"]["replicas"] = json!(2);
+            });
+            world.start_pod("web");
+            world.act();
+            world.later(5).act();
+            let missed = told(&world, "HoldMissed");
+            assert_eq!(missed.len(), expected, "{kind} {policy}: {:?}", world.told);
+            assert!(missed.iter().all(|message| message.starts_with("ScaledToZero: ")), "{missed:?}");
+            world.finish("web");
+            world.act();
+            assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {policy}");
+        }
+    }
+}
+
+#[test]
+fn what_rolled_while_the_operator_was_away_is_told_unless_nothing_asked_for_holds_then() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for (gates, expected) in [(json!({"approval": "Required"}), 1), (json!({}), 0)] {
+            let mut world = world(kind, 2, json!({"gates": gates}));
+            world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+            world.finish("web");
+            world.restart_operator();
+            if expected == 0 {
+                world.later(60).policy("shop", json!({"gates": {"approval": "Required"}}));
+            }
+            world.act();
+            world.later(5).act();
+            assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {gates}: {:?}", world.told);
+            world.later(60).act();
+            assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {gates}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         later,
         rollout::{
             limits,
-            outcome::{Ended, Outcome, Previous},
+            outcome::{Ended, Outcome, Previous, template_change},
             progress::{Progress, is_old},
             walk::{self, Stage},
         },
@@ -436,6 +436,7 @@ fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome
     }
     edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
     let mut begun = outcome.begun(hash.clone(), input.now);
+    (begun.template, begun.generation) = (Some(template_change(workload, input.key)), Some(workload.generation + 1));
     begun.follow(input.previous, true);
     let (_, id) = pending_change(input, reading);
     match input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {

@@ -76,7 +76,7 @@ impl fmt::Display for Cause {
 /// Whether nobody let the template at hand through that ends, or has ended, the pods of the one before.
 pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Cause> {
     let workload = input.workload;
-    let passed = outcome.is_of(workload, input.key) || (outcome.done.is_some() && outcome.done.as_deref() == input.current);
+    let passed = outcome.let_through(workload, input.key) || (outcome.done.is_some() && outcome.done.as_deref() == input.current);
     if passed || workload.deleting || !input.spec.needs_holds() || !marking::holdable(workload) {
         return None;
     }
@@ -90,7 +90,10 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
         return told.then_some(Cause::ScaledToZero);
     }
     let (old, new): (Vec<&Pod>, Vec<&Pod>) = input.pods.iter().copied().partition(|pod| is_old(workload, pod, input.current));
-    if old.is_empty() || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
+    if old.is_empty() {
+        return without_old(input, outcome, progress, &new);
+    }
+    if !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         return None;
     }
     if outcome.done.is_some() && marking::is_marked(workload) {
@@ -107,4 +110,29 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
         () if old.iter().any(|pod| pod.created < workload.created) => Cause::CreatedOverPods,
         () => Cause::NotMarked,
     })
+}
+
+/// Of a change whose rollout has ended already the pods of the one before, or found none: the workload was woken with it.
+fn without_old(input: &Input, outcome: &Outcome, progress: Progress, new: &[&Pod]) -> Option<Cause> {
+    let workload = input.workload;
+    // Where only the app is asked, there is nobody who could say no to one that is woken.
+    let known = outcome.done.is_some() && input.current.is_some();
+    if !known || !marking::is_marked(workload) || !input.spec.waits_without_pods() {
+        return None;
+    }
+    // What began before the policy asked for holds is not missed.
+    let began = new.iter().map(|pod| pod.created).min()?;
+    if began <= input.policy.written {
+        return None;
+    }
+    // A StatefulSet that is woken counts as done, because it takes the new revision for the one that ran.
+    let starts = workload.rollout.available < workload.rollout.wanted;
+    match progress {
+        Progress::Unobserved | Progress::Held(_) => None,
+        _ if !input.enforced => Some(Cause::NotEnforced),
+        Progress::UnderWay(_) | Progress::Failed(_) => Some(Cause::ScaledToZero),
+        Progress::Done if starts => Some(Cause::ScaledToZero),
+        // It ended while the operator was away.
+        Progress::Done => Some(Cause::ChangedAfterAdmission),
+    }
 }

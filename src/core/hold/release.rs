@@ -485,7 +485,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     }
     if progress == Progress::Done && newest.ended != Ended::Done && !newest.is_of(workload, input.key) {
         // Somebody reverted to what ran before: that which failed is gone.
-        (newest.change, newest.ended, newest.at) = (None, Ended::UnderWay, None);
+        (newest.change, newest.template, newest.ended, newest.at) = (None, None, Ended::UnderWay, None);
     }
     if newest != *outcome {
         found.edits.set(workload, marks::ROLLOUT, newest.write());

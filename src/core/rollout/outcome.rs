@@ -26,6 +26,9 @@ pub struct Outcome {
     /// The change that we let through last: its config-hash, or what [`template_change`] makes of its template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
+    /// Of a change of config, the template that it came with, as [`template_change`] names it: config-hash stays in the template afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// The generation of the write that let it through: the template of that generation is the change, whatever others' admission made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
@@ -105,10 +108,11 @@ impl Outcome {
         Self {
             done: self.done.clone(),
             done_at: self.done_at,
+            left: true,
             change: Some(change),
+            template: None,
             generation: None,
             ended: Ended::UnderWay,
-            left: true,
             at: Some(whole_second(now)),
             approved_by: None,
             bypassed_by: None,
@@ -142,9 +146,13 @@ impl Outcome {
 
     /// What others' admission made of the template in the write that let it through is the change from now on.
     pub fn settle(&mut self, workload: &Workload, key: &Key) {
-        let now = template_change(workload, key);
-        if self.generation == Some(workload.generation) && self.change.as_ref() != Some(&now) {
-            (self.change, self.generation) = (Some(now), None);
+        if self.generation != Some(workload.generation) {
+            return;
+        }
+        let now = Some(template_change(workload, key));
+        let known = if self.template.is_some() { &mut self.template } else { &mut self.change };
+        if *known != now {
+            (*known, self.generation) = (now, None);
         }
     }
 
@@ -159,6 +167,12 @@ impl Outcome {
         Some(change) == workload.template.config_hash.as_ref()
             || *change == template_change(workload, key)
             || self.generation == Some(workload.generation)
+    }
+
+    /// As [`Outcome::is_of`], and nothing but the config came with a change of config: its config-hash stays in every template after it.
+    pub fn let_through(&self, workload: &Workload, key: &Key) -> bool {
+        let same = |template: &String| *template == template_change(workload, key) || self.generation == Some(workload.generation);
+        self.is_of(workload, key) && self.template.as_ref().is_none_or(same)
     }
 }
 
