@@ -434,3 +434,28 @@ fn what_rolled_while_the_operator_was_away_is_told_unless_nothing_asked_for_hold
         }
     }
 }
+
+#[test]
+fn a_revert_to_what_was_done_while_the_operator_was_away_is_no_miss() {
+    let mut world = world(WorkloadKind::StatefulSet, 2, json!({"gates": {"approval": "Required"}}));
+    hold(&mut world, "v2", None);
+    let id = world.object("web")["metadata"]["annotations"]["lockkeeper.dev/hold"].as_str().unwrap().split(' ').next().unwrap().to_owned();
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id);
+        web["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!("boss");
+    });
+    world.later(60).act();
+    assert!(!is_held(&world));
+    // It is done while nobody looks, and so is what follows: another template, which is held, and the same again.
+    world.finish("web");
+    world.restart_operator();
+    world.edit("web", |web| {
+        let id = web["metadata"]["generation"].as_i64().unwrap() + 1;
+        web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{id} by dev"));
+    });
+    let id = world.id("web");
+    world.observe_again(&id);
+    world.later(5).act();
+    assert!(!is_held(&world));
+    assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new());
+}

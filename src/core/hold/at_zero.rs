@@ -35,15 +35,17 @@ fn created_last<'a>(sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
 }
 
 /// Whether a held StatefulSet was scaled to zero, and its controller counts the held revision as the one that ran. Pods of the one before
-/// are not left.
-pub fn is_lost(workload: &Workload, pods: &[&Pod]) -> bool {
-    let state = &workload.rollout;
+/// are not left. What was let through before it was held again is a revert: it may have been done while nobody noted it.
+pub fn is_lost(input: &Input) -> bool {
+    let (workload, state) = (input.workload, &input.workload.rollout);
     let Some(settled) = state.settled.as_deref().filter(|_| workload.id.kind == WorkloadKind::StatefulSet) else { return false };
-    let ran = Outcome::on(workload).done;
+    let outcome = Outcome::on(workload);
+    let passed = outcome.let_through(workload, input.key);
     state.observed
         && state.revision.as_deref() == Some(settled)
-        && ran.is_some_and(|ran| ran != settled)
-        && pods.iter().all(|pod| pod.revision.as_deref() == Some(settled))
+        && outcome.done.is_some_and(|ran| ran != settled)
+        && !passed
+        && input.pods.iter().all(|pod| pod.revision.as_deref() == Some(settled))
 }
 
 /// What a held Deployment starts when it is scaled up, where that is not what it ran last.

@@ -67,7 +67,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     if found.memory.hold_of_nothing && pods::turn(input, causes, of_held_revision(input, config_goes)).is_none() {
         return let_through(workload, Release::Unchanged, found);
     }
-    if at_zero::is_lost(workload, input.pods) {
+    if at_zero::is_lost(input) {
         return lose(input, hold, found);
     }
     if let Some(passage) = ends_nothing(input.namespace, workload, input.sets) {
@@ -176,7 +176,7 @@ fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage
 
 /// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
 pub fn stand_observed(input: &Input, hold: &Hold, found: &mut Assessment) {
-    if at_zero::is_lost(input.workload, input.pods) {
+    if at_zero::is_lost(input) {
         return lose(input, hold, found);
     }
     if let Some(passage) = ends_nothing(input.namespace, input.workload, input.sets) {
