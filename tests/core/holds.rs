@@ -459,3 +459,16 @@ fn a_revert_to_what_was_done_while_the_operator_was_away_is_no_miss() {
     assert!(!is_held(&world));
     assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new());
 }
+
+#[test]
+fn a_rollout_that_began_before_the_workload_was_selected_is_not_missed() {
+    let mut world = World::new().with_policy(json!({"gates": {"approval": "Required"}}));
+    world.later(60);
+    changed_early(&mut world);
+    // Somebody adds the label by which the policy selects it.
+    world.later(60).edit("web", |web| web["metadata"]["labels"]["team"] = json!("shop"));
+    world.observe("web");
+    world.act();
+    world.later(5).act();
+    assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new());
+}

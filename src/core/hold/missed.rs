@@ -105,7 +105,9 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
         return None;
     }
     let began = new.iter().map(|pod| pod.created).min()?;
-    (began > input.policy.written).then_some(match () {
+    // A later write may have brought the label by which the policy selects it.
+    let selected_later = workload.last_writer.as_ref().is_some_and(|writer| writer.time > began);
+    (began > input.policy.written && !selected_later).then_some(match () {
         () if !input.enforced => Cause::NotEnforced,
         () if old.iter().any(|pod| pod.created < workload.created) => Cause::CreatedOverPods,
         () => Cause::NotMarked,
