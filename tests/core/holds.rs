@@ -472,3 +472,26 @@ fn a_rollout_that_began_before_the_workload_was_selected_is_not_missed() {
     world.later(5).act();
     assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new());
 }
+
+#[test]
+fn replicas_that_are_scaled_away_and_back_are_left_by_the_release() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for mode in ["Freeze", "Observe"] {
+            let mut world = world(kind, 4, json!({"mode": "Freeze"}));
+            hold(&mut world, "v2", Some(1));
+            world.policy("shop", json!({"mode": mode}));
+            let mark = |world: &World| world.object("web")["metadata"]["annotations"]["lockkeeper.dev/declared-replicas"].clone();
+            world.act();
+            assert_eq!(mark(&world), "1 of 4");
+            for (replicas, expected) in [(5, "1 of 2147483647"), (4, "1 of 2147483647")] {
+                scale(&mut world, replicas);
+                let id = world.id("web");
+                world.observe_again(&id);
+                world.later(5).act();
+                assert_eq!(mark(&world), expected, "{kind} {mode} {replicas}");
+            }
+            let message = &world.attention().unwrap().message;
+            assert!(!message.contains("replicas stay"), "{message}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use super::{
     at_zero,
     authors::{Authors, in_words},
     marking, missed,
-    state::{Hold, command, replicas_wait},
+    state::{Hold, command, replicas_wait, scaled_since},
     volatile,
 };
 use crate::{
@@ -332,6 +332,9 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
         }
     }
     found.edits.remove(workload, marks::PENDING_CONFIG);
+    if let Some(mark) = scaled_since(workload) {
+        found.edits.set(workload, marks::DECLARED_REPLICAS, mark);
+    }
     since
 }
 
@@ -474,15 +477,15 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
         (newest.done, newest.done_at) = (input.current.map(str::to_owned), Some(whole_second(input.now)));
     }
-    // What was rolled out before it was known to follow is taken as followed.
-    let begins = newest.change != outcome.change;
-    newest.follow(input.previous, begins);
     let is_done = newest.done.as_deref() == input.current;
     match progress {
         Progress::Done if is_done => newest.left = false,
         Progress::UnderWay(_) | Progress::Failed(_) | Progress::Held(_) if newest.done.is_some() && !is_done => newest.left = true,
         _ => {}
     }
+    // What was rolled out before it was known to follow is taken as followed.
+    let begins = newest.change != outcome.change;
+    newest.follow(input.previous, begins);
     if progress == Progress::Done && newest.ended != Ended::Done && !newest.is_of(workload, input.key) {
         // Somebody reverted to what ran before: that which failed is gone.
         (newest.change, newest.template, newest.ended, newest.at) = (None, None, Ended::UnderWay, None);

@@ -44,6 +44,16 @@ pub fn declared_replicas(workload: &Workload) -> Option<u32> {
     (running == workload.rollout.wanted).then_some(declared)
 }
 
+/// In place of the number that ran, once somebody has scaled: no workload runs so many, so the release leaves what runs then.
+const SCALED: u32 = i32::MAX as u32;
+
+/// The mark of fewer replicas, as it should be once another number runs than the one that they came to.
+pub fn scaled_since(workload: &Workload) -> Option<String> {
+    Hold::on(workload)?;
+    let (declared, running) = parse_replicas(workload.marks.get(marks::DECLARED_REPLICAS)?)?;
+    (running != workload.rollout.wanted && running != SCALED).then(|| format!("{declared} of {SCALED}"))
+}
+
 /// That fewer replicas wait too.
 pub fn replicas_wait(workload: &Workload) -> Option<String> {
     let declared = declared_replicas(workload)?;

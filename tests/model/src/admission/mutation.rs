@@ -335,6 +335,10 @@ impl Variables<'_> {
         let waits = match () {
             () if hold.is_empty() || self.twin.forgets(Rule::HoldReplicas) => None,
             () if self.changed => (new < old).then_some((new, old)),
+            // The operator saw another number.
+            () if self.op && fewer(self.now("declared-replicas")).is_some_and(|now| noted.is_some_and(|noted| now == (noted.0, HELD))) => {
+                noted.map(|(declared, _)| (declared, HELD))
+            }
             () => noted.filter(same),
         };
         let number = match noted {
