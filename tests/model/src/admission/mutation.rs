@@ -305,7 +305,8 @@ impl Variables<'_> {
         }
         // The only one that the hold names is not written twice.
         let holder = hold.split_once(" by ").map(|(_, by)| escaped(by));
-        let told = authors.len() == 1 && (holder.is_none() || holder.as_ref() == authors.first());
+        let kept = !self.twin.forgets(Rule::KeepAuthors) && holder.is_some() && holder.as_ref() != authors.first();
+        let told = authors.len() == 1 && !kept;
         if told { String::new() } else { authors.join(" ") }
     }
 
