@@ -20,6 +20,7 @@ use super::{
         self, marking,
         state::{Hold, approved_by, bypassed_by},
     },
+    memory::{Activity, Memory, SeenTemplate},
     others,
     rollout::{
         self,
@@ -28,7 +29,7 @@ use super::{
         words,
     },
     volumes::{self, OfWorkload},
-    world::{Activity, Memory, Namespace, Pod, Policy, ReplicaSet, SeenTemplate, Uid, UserHold, Workload},
+    world::{Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload},
 };
 use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind};
 

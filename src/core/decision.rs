@@ -13,8 +13,9 @@ use strum::{IntoStaticStr, VariantArray};
 use super::{
     config::change::Cause,
     gates::conversation::Call,
+    memory::Memory,
     volumes::States,
-    world::{Memory, Uid, WorkloadId},
+    world::{Uid, WorkloadId},
 };
 use crate::api::{Phase, Reason, UpgradePolicyStatus, marks};
 

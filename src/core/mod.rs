@@ -1,7 +1,7 @@
 //! Everything that Lockkeeper decides, as synchronous functions of what was observed.
 //!
 //! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs` holds this. The way through:
-//! [`world`] is what was seen, [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none governs), [`assess`] judges one workload ([`config`] whether what it reads
+//! [`world`] is what was seen, [`memory`] what is remembered of it, [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none governs), [`assess`] judges one workload ([`config`] whether what it reads
 //! has changed, [`hold`] whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it that no data is lost and no rollout stuck on it,
 //! [`rest`] knows what need not be judged again, [`unread`] what cannot be judged, [`rollout::slots`] shares out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
 
@@ -14,6 +14,7 @@ pub mod gates;
 pub mod governs;
 pub mod hold;
 pub mod lease;
+pub mod memory;
 pub mod others;
 pub mod reach;
 pub mod rest;

@@ -9,7 +9,8 @@ use wildmatch::WildMatch;
 use super::{
     assess::Assessment,
     config::references::Reference,
-    world::{ConfigId, Memory, Namespace, Pod, Uid, Workload},
+    memory::Memory,
+    world::{ConfigId, Namespace, Pod, Uid, Workload},
 };
 use crate::api::{ConfigKind, ConfigSpec, Phase, Reason, UpgradePolicySpec};
 

@@ -15,8 +15,9 @@ use super::{
         state::{Hold, command},
     },
     later,
+    memory::{Activity, Memory},
     rollout::walk,
-    world::{Activity, Memory, Namespace, Uid, Workload},
+    world::{Namespace, Uid, Workload},
 };
 use crate::api::{WhenUngoverned, marks};
 

@@ -9,8 +9,9 @@ use super::{
     assess::Assessment,
     config::references::Reference,
     decision::{Event, Notice, Subject},
+    memory::Memory,
     rest::News,
-    world::{ConfigId, Memory, Namespace, Uid, Workload, WorkloadId},
+    world::{ConfigId, Namespace, Uid, Workload, WorkloadId},
 };
 use crate::api::{Phase, Reason, UpgradePolicySpec};
 

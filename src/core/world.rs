@@ -11,14 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     config::{digest::Digest, references::Reference},
-    gates::{conversation::Conversation, windows::Windows},
-    hold::writers::Writers,
-    others::Additions,
-    rest::Rest,
+    gates::windows::Windows,
     storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
     unread::Unreadables,
 };
-use crate::api::{ConfigKind, HoldStatus, Phase, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
+use crate::api::{ConfigKind, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
 /// The uid of an object.
 pub type Uid = Arc<str>;
@@ -485,125 +482,4 @@ impl ConfigEntry {
     pub fn content(&self) -> Option<&Content> {
         self.versions.last().and_then(|version| version.content.as_ref())
     }
-}
-
-/// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it spares events and waits.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Memory {
-    /// Since when what is desired differs from the target.
-    pub differs_since: Option<Timestamp>,
-    /// It had a record when last seen.
-    pub had_record: bool,
-    /// Which manager took the record away, how often, and when last.
-    pub reverted: Option<(String, u32, Timestamp)>,
-    /// Where it stood.
-    pub last: Option<(Phase, Reason)>,
-    /// What was said of that.
-    pub said: String,
-    /// The change that was shown as waiting.
-    pub shown: Option<HoldStatus>,
-    /// Since when it carries marks although no policy selects it.
-    pub stray_since: Option<Timestamp>,
-    /// Its template when it was last seen.
-    pub template: Option<SeenTemplate>,
-    /// When its template, or config that it reads, was last seen to change.
-    pub changed_at: Option<Timestamp>,
-    /// The hold that was last seen.
-    pub hold: Option<String>,
-    /// Of the hold at hand: its template is the same as before it.
-    pub hold_of_nothing: bool,
-    /// When a held template was changed again in nothing but annotations, within the last hour, and in which.
-    pub volatile: Vec<Restamp>,
-    /// Who changed its template lately.
-    pub writers: Writers,
-    /// Its policy only observes, and its template changed: without that it would have been held.
-    pub would_hold: bool,
-    /// The gate that keeps a change waiting, and since when.
-    pub gate: Option<(Reason, Timestamp)>,
-    /// Since when what it runs cannot start again.
-    pub broken_since: Option<Timestamp>,
-    /// It was said that what it runs cannot start again.
-    pub broken_told: bool,
-    /// It was said that its policy went with the CRD.
-    pub lost_told: bool,
-    /// Of what others' admission changed in our writes, what was told.
-    pub additions_told: Vec<String>,
-    /// What its pods said.
-    pub app: Conversation,
-    /// Pods that its controller has not created.
-    pub lack: Option<Lack>,
-    /// Where it was at rest, and is until something happens.
-    pub rest: Option<Rest>,
-}
-
-/// Pods that a controller has not created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
-    /// Since when they are missing.
-    pub since: Timestamp,
-    /// When its events were last looked for.
-    pub looked: Option<Timestamp>,
-    /// Why it cannot create them, as its events have it.
-    pub why: Option<Box<str>>,
-}
-
-/// A change of nothing but a held template's annotations.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Restamp {
-    /// When.
-    pub at: Timestamp,
-    /// Which annotations.
-    pub keys: Vec<Box<str>>,
-    /// The user of the write, and the field manager if it is known.
-    pub writer: String,
-}
-
-/// A pod template that was seen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeenTemplate {
-    /// All of it but our config-hash.
-    pub digest: TemplateDigest,
-    /// All of it but its annotations.
-    pub body: TemplateDigest,
-    /// Its annotations.
-    pub annotations: Arc<[(Box<str>, TemplateDigest)]>,
-    /// Its images.
-    pub images: Arc<[(Box<str>, TemplateDigest)]>,
-    /// The workload's generation.
-    pub generation: i64,
-}
-
-impl SeenTemplate {
-    /// What is remembered of a workload's template.
-    pub fn of(workload: &Workload) -> Self {
-        let Template { digest, body, annotations, images, .. } = &workload.template;
-        let (annotations, images) = (annotations.clone(), images.clone());
-        Self { digest: *digest, body: *body, annotations, images, generation: workload.generation }
-    }
-}
-
-/// What the executor is doing about a workload.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Activity {
-    /// A request is under way, or was accepted and is not yet seen in the watch.
-    pub in_flight: bool,
-    /// That request begins a rollout.
-    pub begins: bool,
-    /// The last request failed.
-    pub trouble: Option<Trouble>,
-    /// What others' admission changed in our writes.
-    pub additions: Additions,
-}
-
-/// A request that failed and will be made again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Trouble {
-    /// Refused by the API server (admission, RBAC, quota), as against unanswered.
-    pub refused: bool,
-    /// Somebody else's admission changed the template in it: it is accepted with a hold.
-    pub needs_hold: bool,
-    /// What was said, in a sentence.
-    pub message: String,
-    /// Not to be tried again before this.
-    pub retry_at: Timestamp,
 }

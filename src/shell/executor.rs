@@ -32,7 +32,8 @@ use crate::{
         gates::conversation::Report,
         governs::selector,
         later,
-        world::{Activity, Trouble, Uid, WorkloadId},
+        memory::{Activity, Trouble},
+        world::{Uid, WorkloadId},
     },
     workload::{quoted, without_random_names},
 };

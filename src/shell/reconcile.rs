@@ -26,14 +26,16 @@ use crate::{
         conditions,
         config::digest::Key,
         decision::{Census, Decision, Event, Notice, Patch, Purpose, Subject},
-        later, others,
+        later,
+        memory::Memory,
+        others,
         rest::News,
         rollout::{
             outcome::Outcome as RolloutOutcome,
             slots::{self, Demand},
         },
         unread,
-        world::{Memory, Uid},
+        world::Uid,
     },
     telemetry::{health::Heartbeat, metrics::Metrics},
 };

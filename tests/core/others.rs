@@ -5,8 +5,8 @@ use std::time::Duration;
 use lockkeeper::api::WorkloadKind;
 use lockkeeper::core::{
     decision::{Event, Patch},
+    memory::{Activity, Trouble},
     others::Additions,
-    world::{Activity, Trouble},
 };
 use serde_json::json;
 

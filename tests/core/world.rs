@@ -19,12 +19,11 @@ use lockkeeper::{
         },
         governs::check_spec,
         hold::enforced::Enforcement,
+        memory::{Activity, Memory},
         rest::News,
         rollout::slots,
         storage::{ClaimsOfPod, Storage},
-        world::{
-            Activity, ConfigEntry, ConfigId, DeclaredPort, Memory, Namespace, Pod, Policy, Reach, ReplicaSet, Uid, Version, WorkloadId,
-        },
+        world::{ConfigEntry, ConfigId, DeclaredPort, Namespace, Pod, Policy, Reach, ReplicaSet, Uid, Version, WorkloadId},
     },
     workload::{self, DaemonSet, Deployment, StatefulSet},
 };

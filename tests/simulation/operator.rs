@@ -19,10 +19,11 @@ use lockkeeper::{
             conversation::{Call, Errand, Report},
         },
         hold::enforced::Enforcement,
+        memory::{Activity, Memory},
         reach::Reach,
         rest::News,
         rollout::slots,
-        world::{Activity, Memory, Uid},
+        world::Uid,
     },
     shell::{
         digest,

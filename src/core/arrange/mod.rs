@@ -22,6 +22,7 @@ use super::{
         release::ends_nothing,
         state::Hold,
     },
+    memory::{Activity, Memory},
     rest::{News, Rest},
     rollout::{
         outcome::Previous,
@@ -33,7 +34,7 @@ use super::{
     ungoverned::{self, Ungoverned},
     unread,
     volumes::{self, Judged, OfWorkload},
-    world::{Activity, Memory, Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId},
+    world::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId},
 };
 use crate::api::{Phase, WorkloadKind, marks};
 

@@ -23,12 +23,13 @@ use crate::{
             pods::{self, Passing},
         },
         later,
+        memory::Restamp,
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::Progress,
         },
         whole_second,
-        world::{Namespace, Pod, ReplicaSet, Restamp, Workload},
+        world::{Namespace, Pod, ReplicaSet, Workload},
     },
 };
 

@@ -8,7 +8,8 @@ use crate::{
     api::Remark,
     core::{
         later,
-        world::{Restamp, SeenTemplate, Template, TemplateDigest},
+        memory::{Restamp, SeenTemplate},
+        world::{Template, TemplateDigest},
     },
 };
 

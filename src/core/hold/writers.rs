@@ -11,7 +11,8 @@ use crate::core::{
     clock,
     decision::Event,
     later,
-    world::{SeenTemplate, Template, TemplateDigest},
+    memory::SeenTemplate,
+    world::{Template, TemplateDigest},
 };
 
 /// So many changes in turn are no accident: who tries a change, reverts it and tries it again makes three, and nobody undoes that.

@@ -11,7 +11,7 @@ use crate::{
     core::{
         assess::{Assessment, Input},
         later,
-        world::Lack,
+        memory::Lack,
     },
 };
 

@@ -18,7 +18,8 @@ use crate::{
         gates::Closed,
         governs::selector,
         hold::state::Hold,
-        world::{Activity, Pod, Workload, WorkloadId},
+        memory::Activity,
+        world::{Pod, Workload, WorkloadId},
     },
 };
 

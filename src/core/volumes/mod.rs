@@ -24,9 +24,10 @@ use super::{
     gates::Closed,
     governs::{Governance, Standing, governance},
     hold::enforced::Enforcement,
+    memory::Activity,
     rollout::progress,
     storage::{Claim, Storage, Volume},
-    world::{Activity, Namespace, Policy, Uid, WorkloadId},
+    world::{Namespace, Policy, Uid, WorkloadId},
 };
 use crate::api::{Reason, VolumeCounts};
 

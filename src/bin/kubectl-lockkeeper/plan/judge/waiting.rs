@@ -8,8 +8,9 @@ use lockkeeper::{
             authors::Authors,
             state::{Hold, approved_by},
         },
+        memory::Activity,
         rollout::steps::Order,
-        world::{Activity, Policy, Workload, WorkloadId},
+        world::{Policy, Workload, WorkloadId},
     },
 };
 
