@@ -316,6 +316,8 @@ fn a_pod_starts_and_goes_step_by_step() {
     settle(&mut server);
     assert!(evict(&mut server, name) && !evict(&mut server, name));
     assert!(server.get("Pod", name).unwrap()["metadata"]["deletionTimestamp"].is_string());
+    assert!(kubelet(&mut server, name));
+    assert_eq!(server.get("Pod", name).unwrap()["status"]["phase"], "Succeeded");
     assert!(kubelet(&mut server, name) && server.get("Pod", name).is_none());
     settle(&mut server);
     assert_eq!(server.list("Pod").len(), 1);

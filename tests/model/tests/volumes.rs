@@ -359,6 +359,8 @@ fn a_pod_on_a_node_is_gone_only_when_its_kubelet_says_so() {
     server.delete("Deployment", "web");
     assert_eq!(server.list("Pod").len(), 1);
     let pod = server.list("Pod").remove(0);
-    assert!(controllers::kubelet(&mut server, pod["metadata"]["name"].as_str().unwrap()));
-    assert!(server.list("Pod").is_empty());
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    // Its containers end first.
+    assert!(controllers::kubelet(&mut server, name) && server.list("Pod").len() == 1);
+    assert!(controllers::kubelet(&mut server, name) && server.list("Pod").is_empty());
 }
