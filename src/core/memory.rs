@@ -34,6 +34,8 @@ pub struct Memory {
     pub template: Option<SeenTemplate>,
     /// When its template, or config that it reads, was last seen to change.
     pub changed_at: Option<Timestamp>,
+    /// When it was last seen without the marks by which its changes are held. What changed before was not to be held.
+    pub unmarked_at: Option<Timestamp>,
     /// The hold that was last seen.
     pub hold: Option<String>,
     /// Of the hold at hand: its template is the same as before it.

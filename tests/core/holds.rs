@@ -495,3 +495,54 @@ fn replicas_that_are_scaled_away_and_back_are_left_by_the_release() {
         }
     }
 }
+
+#[test]
+fn a_rollout_that_began_before_holds_were_asked_for_is_not_missed() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for pods in [false, true] {
+            let mut world = World::new().with_policy(json!({"config": {}}));
+            world.config_map("app", &[("a", "1")]);
+            world.workload(kind, "web", 2, env_from("app"));
+            world.act();
+            world.later(60).config_map("app", &[("a", "2")]);
+            world.act();
+            assert_eq!(world.later(3).act(), ["web"]);
+            world.finish("web");
+            world.act();
+            world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+            if pods {
+                world.start_pod("web");
+            } else {
+                world.observe("web");
+            }
+            world.act();
+            world.later(5).policy("shop", json!({"config": {}, "mode": "Freeze"}));
+            world.act();
+            world.later(5).act();
+            world.start_pod("web");
+            world.act();
+            assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new(), "{kind} {pods}");
+        }
+    }
+}
+
+/// The policy is older than the change, but the operator was not installed then.
+#[test]
+fn a_rollout_that_began_before_the_marks_stood_again_is_not_missed() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        let mut world = with_config(kind);
+        world.memories.clear();
+        world.later(60).edit("web", |web| {
+            let marks = web["metadata"]["annotations"].as_object_mut().unwrap();
+            marks.retain(|mark, _| {
+                ["lockkeeper.dev/rollout", "lockkeeper.dev/config"].contains(&&**mark) || !mark.starts_with("lockkeeper.dev/")
+            });
+            web["metadata"]["labels"].as_object_mut().unwrap().remove("lockkeeper.dev/governed");
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+        });
+        world.start_pod("web");
+        world.later(5).act();
+        world.later(5).act();
+        assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new(), "{kind}");
+    }
+}

@@ -48,6 +48,9 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let holds = input.spec.needs_holds() && holdable(workload);
     found.unmarked = holds && !is_marked(workload);
+    if found.unmarked {
+        found.memory.unmarked_at = Some(input.now);
+    }
     found.cramped = Some(room(workload)).filter(|room| holds && *room < HOLD_BYTES && !holds_back(workload));
     if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
         found.edits.governed = Some(true);

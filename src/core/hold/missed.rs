@@ -97,7 +97,8 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
         return None;
     }
     if outcome.done.is_some() && marking::is_marked(workload) {
-        return Some(if input.enforced { Cause::ChangedAfterAdmission } else { Cause::NotEnforced });
+        let cause = if input.enforced { Cause::ChangedAfterAdmission } else { Cause::NotEnforced };
+        return is_later(input, &new).then_some(cause);
     }
     // Nobody knows what was rolled out before. Where something was let through already, this is a revert amid that; and what began before the
     // policy asked for holds is not missed.
@@ -114,6 +115,15 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
     })
 }
 
+/// Whether a change came once those of the marked workload were to be held: what began before is not missed. It is at least as old as the
+/// first pod of it, and as the newest write.
+fn is_later(input: &Input, new: &[&Pod]) -> bool {
+    let written = input.workload.last_writer.as_ref().map(|writer| writer.time);
+    let began = new.iter().map(|pod| pod.created).chain(written).min();
+    let since = input.memory.unmarked_at.map_or(input.policy.written, |unmarked| unmarked.max(input.policy.written));
+    began.is_none_or(|began| began > since)
+}
+
 /// Of a change whose rollout has ended already the pods of the one before, or found none: the workload was woken with it.
 fn without_old(input: &Input, outcome: &Outcome, progress: Progress, new: &[&Pod]) -> Option<Cause> {
     let workload = input.workload;
@@ -123,8 +133,7 @@ fn without_old(input: &Input, outcome: &Outcome, progress: Progress, new: &[&Pod
         return None;
     }
     // What began before the policy asked for holds is not missed.
-    let began = new.iter().map(|pod| pod.created).min()?;
-    if began <= input.policy.written {
+    if new.is_empty() || !is_later(input, new) {
         return None;
     }
     // A StatefulSet that is woken counts as done, because it takes the new revision for the one that ran.
