@@ -617,9 +617,15 @@ async fn a_change_is_held_and_approved_where_annotations_are_nearly_full() {
     for kind in HOLDABLE {
         let name = &named("full", kind);
         shop.guarded(kind, name).await;
+        // That one is not copied to a ReplicaSet.
+        let applied = "kubectl.kubernetes.io/last-applied-configuration";
+        shop.patch(kind, name, json!({"metadata": {"annotations": {applied: null}}})).await;
         fill(&shop, kind, name, ("large", 1000)).await;
         eventually("room is reserved", || shop.get(kind, name), |object| mark(object, "reserved").is_some()).await;
         fill(&shop, kind, name, ("more", 16)).await;
+        // A ReplicaSet has a copy of the annotations, and some of its own: the controller must be able to write it.
+        shop.kubectl(&["scale", &format!("{kind}/{name}"), "--replicas=3"]);
+        shop.done(kind, name).await;
         let said = shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None);
         assert!(said.success, "{kind}: {}", said.text);
         shop.waits(kind, name, "ApprovalRequired").await;

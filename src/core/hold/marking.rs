@@ -3,7 +3,7 @@
 use crate::{
     api::{Mode, Phase, WhenUngoverned, WorkloadKind, marks},
     core::{
-        assess::{Assessment, Input},
+        assess::{Assessment, Edits, Input},
         decision::{Confirm, Event, Purpose},
         governs::GovernanceMark,
         hold::{
@@ -34,6 +34,11 @@ pub const ANNOTATIONS_LIMIT: usize = 262_144;
 /// A hold takes at most about so many: its id and its author, what the manifest declares, and since when. The name of a service account may
 /// have 339 of them.
 const HOLD_BYTES: usize = 512;
+/// A Deployment's annotations are copied to its ReplicaSet, which has so many bytes of its own: an update beyond the limit is refused, and with it
+/// every later one.
+const COPY_BYTES: usize = 128;
+/// What remains of reserved room that is given up. Nothing is ever removed from the copy on a ReplicaSet, but a changed value is copied.
+const GIVEN_UP: &str = ".";
 /// Where less is left than this, room for a hold is reserved; where more than the other, it no longer is. In between it stays as it is.
 const NEARLY_FULL: usize = 4096;
 const ROOMY: usize = 8192;
@@ -91,16 +96,24 @@ fn room(workload: &Workload) -> usize {
 /// server refuses a change. Our own marks come first.
 pub fn reserve(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
-    let (room, reserved) = (room(workload), workload.marks.contains_key(marks::RESERVED));
+    let room = room(workload);
+    let reserved = workload.marks.get(marks::RESERVED).is_some_and(|value| value != GIVEN_UP);
     let holds = input.spec.mode != Mode::Observe && input.spec.needs_holds() && holdable(workload);
-    if holds && !input.frozen && found.phase == Phase::UpToDate && !holds_back(workload) {
-        match (HOLD_BYTES..if reserved { ROOMY } else { NEARLY_FULL }).contains(&room) {
-            true => found.edits.set(workload, marks::RESERVED, ".".repeat(HOLD_BYTES - marks::RESERVED.len())),
-            false => found.edits.remove(workload, marks::RESERVED),
+    let (remains, copied) = match is_copied(workload) {
+        true => (marks::RESERVED.len() + GIVEN_UP.len(), COPY_BYTES),
+        false => (0, 0),
+    };
+    let up_to_date = found.phase == Phase::UpToDate;
+    // The controller copies annotations before it says that it has seen them.
+    let is_copied_now = up_to_date && workload.rollout.observed;
+    if holds && !input.frozen && up_to_date && !holds_back(workload) {
+        match (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL }).contains(&room) {
+            true => found.edits.set(workload, marks::RESERVED, ".".repeat(HOLD_BYTES + remains - marks::RESERVED.len())),
+            false => give_up(workload, is_copied_now, &mut found.edits),
         }
     }
     if !holds && !input.frozen {
-        found.edits.remove(workload, marks::RESERVED);
+        give_up(workload, is_copied_now, &mut found.edits);
     }
     for edits in [Some(&mut found.edits), found.roll.as_mut()].into_iter().flatten().filter(|edits| !edits.is_empty()) {
         let after = edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
@@ -108,9 +121,24 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
             let before = workload.marks.get(*mark).map_or(0, size);
             (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
         });
-        if after > ANNOTATIONS_LIMIT {
-            edits.remove(workload, marks::RESERVED);
+        let reserves = || edits.annotations.get(marks::RESERVED).is_some_and(Option::is_some);
+        if after + copied > ANNOTATIONS_LIMIT && (reserved || reserves()) {
+            give_up(workload, false, edits);
         }
+    }
+}
+
+fn is_copied(workload: &Workload) -> bool {
+    workload.id.kind == WorkloadKind::Deployment
+}
+
+/// Gives up reserved room. A ReplicaSet gives up its copy first.
+fn give_up(workload: &Workload, is_copied_now: bool, edits: &mut Edits) {
+    match workload.marks.get(marks::RESERVED) {
+        Some(value) if is_copied(workload) && !(is_copied_now && value == GIVEN_UP) => {
+            edits.set(workload, marks::RESERVED, GIVEN_UP.to_owned());
+        }
+        _ => edits.remove(workload, marks::RESERVED),
     }
 }
 

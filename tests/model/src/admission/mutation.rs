@@ -38,6 +38,10 @@ const OF_ANOTHER_LIFE: [&str; 21] = [
 ];
 /// All annotations of an object may take so many bytes.
 const ANNOTATIONS_LIMIT: usize = 262_144;
+/// A hold takes about so many.
+const HOLD_BYTES: usize = 512;
+/// A ReplicaSet has so many that are not its Deployment's.
+const COPY_BYTES: usize = 128;
 /// In the place of names beyond the sixteenth. A name has `%25` where it has a percent sign.
 const MORE_AUTHORS: &str = "%more";
 
@@ -216,7 +220,7 @@ impl Variables<'_> {
         let authors = self.authors(&hold, &want);
         let steps = want.iter().any(|(mark, value)| *mark == "partition" && !value.is_empty());
         let needed = !hold.is_empty() || steps || asks_approve || asks_bypass;
-        want.push(("reserved", if needed { String::new() } else { self.reserved() }));
+        want.push(("reserved", self.reserved(needed)));
         want.extend([("approve", approve.to_owned()), ("approved-by", approved_by.to_owned())]);
         want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("authors", authors), ("hold", hold)]);
         want
@@ -273,15 +277,29 @@ impl Variables<'_> {
             && (self.kind == Kind::Deployment || self.write.new["spec"]["updateStrategy"]["type"] != "OnDelete")
     }
 
-    /// The room that the operator keeps for the marks of a hold, where a write does not need it.
-    fn reserved(&self) -> String {
-        if self.op {
-            return self.now("reserved").to_owned();
-        }
+    /// The room that the operator keeps for the marks of a hold, where a write does not need it. A ReplicaSet has a copy of its Deployment's
+    /// annotations, and some of its own; what is removed stays in the copy.
+    fn reserved(&self, needed: bool) -> String {
+        let stands = if self.op { &self.na } else { &self.oa };
+        let Some(known) = stands.get(&key("reserved")).and_then(Value::as_str).filter(|_| self.op || self.governed) else {
+            return String::new();
+        };
         let is_restored = |key: &String| key.starts_with("lockkeeper.dev/") && !self.na.contains_key(key);
         let all = self.na.iter().chain(self.oa.iter().filter(|(key, _)| is_restored(key)));
-        let bytes: usize = all.map(|(key, value)| key.len() + value.as_str().unwrap_or_default().len()).sum();
-        if bytes <= ANNOTATIONS_LIMIT { self.known("reserved").to_owned() } else { String::new() }
+        let size = |(key, value): (&String, &Value)| key.len() + value.as_str().unwrap_or_default().len();
+        let others: usize = all.filter(|(one, _)| **one != key("reserved")).map(size).sum();
+        let fits = |more: usize| others + key("reserved").len() + more <= ANNOTATIONS_LIMIT;
+        let (dot, copy, hold) = match self.kind {
+            Kind::Deployment => (".", COPY_BYTES, HOLD_BYTES),
+            Kind::StatefulSet => ("", 0, 0),
+        };
+        match () {
+            () if needed && fits(dot.len() + hold) => dot.to_owned(),
+            () if needed => String::new(),
+            () if self.op || fits(known.len() + copy) => known.to_owned(),
+            () if fits(dot.len()) => dot.to_owned(),
+            () => String::new(),
+        }
     }
 
     /// Who changed the template since the revision that runs, where they are several.
