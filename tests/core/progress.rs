@@ -464,3 +464,32 @@ fn what_a_stateful_set_lacks_is_looked_for_while_it_lacks_it() {
     world.later(60).act();
     assert_eq!((world.stands().as_str(), world.looked.len()), ("UpToDate", 2));
 }
+
+/// What is noted as done follows each rollout, also one that nobody saw: otherwise a revert to what was noted would be done at once.
+#[test]
+fn a_revert_of_what_rolled_while_the_operator_was_away_is_under_way_until_its_pods_run() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        let mut world = rolling(kind);
+        world.finish("web");
+        world.act();
+        assert_eq!(world.stands(), "UpToDate");
+        let before = world.object("web")["spec"]["template"].clone();
+        world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+        world.finish("web");
+        world.restart_operator();
+        world.act();
+        assert_eq!(world.stands(), "UpToDate", "{kind}");
+        world.later(60).edit("web", |web| web["spec"]["template"] = before);
+        world.finish("web");
+        for pod in 0..3 {
+            world.ready("web", pod, false);
+        }
+        if kind == WorkloadKind::Deployment {
+            says_nothing(&mut world, "web");
+        } else {
+            world.edit_status("web", |status| status["currentRevision"] = json!("old"));
+        }
+        world.act();
+        assert!(world.stands().starts_with("Rolling/"), "{kind}: {}", world.stands());
+    }
+}

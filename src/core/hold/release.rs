@@ -473,8 +473,9 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
             _ => (Event::RolloutDone, "the rollout is done: every pod runs the newest template and config".to_owned()),
         });
     }
-    // Where the controller says it itself, nobody else needs to.
-    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended || newest.left || !workload.rollout.complete;
+    // Where the controller says it itself, nobody else needs to. What is noted follows every rollout: a revert to it would be done at once.
+    let noted = newest.done.is_some() || newest.left;
+    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended || noted || !workload.rollout.complete;
     if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
         (newest.done, newest.done_at) = (input.current.map(str::to_owned), Some(whole_second(input.now)));
     }
