@@ -11,6 +11,7 @@ use super::{
     decision::{Event, Notice, Subject},
     memory::Memory,
     rest::News,
+    storage::Storage,
     world::{ConfigId, Namespace, Uid, Workload, WorkloadId},
 };
 use crate::api::{Phase, Reason, UpgradePolicySpec};
@@ -132,6 +133,11 @@ pub fn unknown_workloads(namespace: &Namespace) -> impl Iterator<Item = &Unread>
         let is = |id: &WorkloadId| one.kind == id.kind.to_string() && !namespace.workloads.contains_key(id);
         matches!(&one.concerns, Concerns::Workload(id) if is(id))
     })
+}
+
+/// What keeps the storage of a namespace from being judged: what was never known of it may be missing.
+pub fn of_storage<'a>(namespace: &'a Namespace, storage: &'a Storage) -> impl Iterator<Item = &'a Unread> {
+    namespace.unread.values().chain(storage.unread.values()).filter(|one| one.concerns_storage_of(&namespace.name))
 }
 
 /// What is to be told of those that stand, each once while it stands. `told` is what was.

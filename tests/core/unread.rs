@@ -25,7 +25,10 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{World, at};
+use crate::{
+    volumes::shop,
+    world::{World, at},
+};
 
 /// What the API server writes for `9999-12-31T23:59:59-12:00`.
 const TOO_LATE: &str = "10000-01-01T11:59:59Z";
@@ -357,4 +360,37 @@ fn a_config_map_that_was_never_known_is_not_missing() {
     let decision = world.decide();
     assert!(decision.patches.is_empty(), "{:?}", decision.patches);
     assert_eq!(reasons(&mut world), [("web".to_owned(), Phase::Waiting, Reason::UnreadableObject)]);
+}
+
+/// A claim that was never known may be one that only one pod can use: nothing is taken back that its rollouts need.
+#[test]
+fn a_strategy_stays_recreate_while_something_of_the_storage_cannot_be_read() {
+    for (kind, name, of_cluster) in [("PersistentVolumeClaim", "data", false), ("PersistentVolume", "pv-data", true)] {
+        let mut world = shop("ReadWriteOnce", json!({}));
+        world.act();
+        assert!(world.marked_exclusive("web"));
+        let claim = world.namespace.claims.remove("data").unwrap();
+        unreadable(&mut world, kind, name, Concerns::Storage(BTreeSet::from(["shop".to_owned()])));
+        if of_cluster {
+            world.storage.unread = std::mem::take(&mut world.namespace.unread);
+        }
+        world.restart_operator();
+        world.later(60).act();
+        assert!(world.marked_exclusive("web"), "{kind}");
+
+        // Where the policy asks for nothing, that does not matter.
+        let before = world.namespace.policies["shop"].clone();
+        world.policy("shop", json!({"volumes": {"exclusiveClaims": "Ignore"}}));
+        assert!(world.decide().patches.iter().any(|patch| patch.annotations.contains(&("lockkeeper.dev/volume-access", None))), "{kind}");
+        world.namespace.policies.insert("shop".to_owned(), before);
+
+        world.namespace.claims.insert("data".to_owned(), claim);
+        (world.namespace.unread, world.storage.unread) = Default::default();
+        world.act();
+        assert!(world.marked_exclusive("web"), "{kind}: readable again");
+        // And one that is known to be gone needs nothing.
+        world.namespace.claims.clear();
+        world.act();
+        assert!(!world.marked_exclusive("web"), "{kind}");
+    }
 }

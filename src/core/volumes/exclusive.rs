@@ -12,6 +12,7 @@ use crate::{
     api::{ExclusiveClaims, Mode, UpgradePolicySpec, WorkloadKind, marks},
     core::{
         storage::{Access, Storage, Volume},
+        unread,
         world::{Namespace, Pod, Workload},
     },
 };
@@ -21,6 +22,8 @@ use crate::{
 pub struct Exclusive {
     /// Admission shall make its strategy Recreate: why.
     pub recreate: Option<String>,
+    /// Something of the storage cannot be read, so that its claims may need Recreate although nothing here says so.
+    pub uncertain: bool,
     /// Its rollout is stuck on a volume.
     pub stuck: Option<Stuck>,
     /// What is reported of it.
@@ -137,6 +140,7 @@ pub fn judge(
         }
         found.recreate = (!reports).then(|| claim.reason());
     }
+    found.uncertain = !reports && !workload.claims.named.is_empty() && unread::of_storage(namespace, storage).next().is_some();
     if marked && !workload.claims.recreates && found.recreate.is_some() {
         found.dangers.push(Danger::StrategyNotChanged(format!(
             "{}: its strategy should be Recreate, and admission does not change it, because the admission policy lockkeeper-deployments is missing \

@@ -27,6 +27,7 @@ use super::{
     memory::Activity,
     rollout::progress,
     storage::{Claim, Storage, Volume},
+    unread,
     world::{Namespace, Policy, Uid, WorkloadId},
 };
 use crate::api::{Reason, VolumeCounts};
@@ -384,7 +385,7 @@ fn heed_unread(namespace: &Namespace, storage: &Storage, judged: &mut Judged) {
     let unprotects = |notice: &Option<Notice>| notice.as_ref().is_some_and(|notice| notice.event == Event::VolumeUnprotected);
     judged.patches.retain(|_, (patch, notice)| !is_unread(&patch.uid) && !unprotects(notice));
     judged.standing.retain(|notice| notice.event != Event::VolumeOrphaned);
-    for one in all().filter(|one| one.concerns_storage_of(&namespace.name)) {
+    for one in unread::of_storage(namespace, storage) {
         judged.danger("", Danger::UnreadableObject(format!("{one}. What is known of the volumes here may be incomplete")));
     }
 }

@@ -33,7 +33,7 @@ pub fn mark(input: &Input, found: &mut Assessment) {
         _ => Hold::on(workload).is_some() && one_revision(),
     };
     match &input.volumes.exclusive.recreate {
-        None if stands && (rests || input.pods.is_empty()) => {
+        None if stands && !input.volumes.exclusive.uncertain && (rests || input.pods.is_empty()) => {
             found.edits.remove(workload, marks::VOLUME_ACCESS);
             let message =
                 "its strategy is the declared one again, because none of its claims needs Recreate, or its policy no longer asks for it"
