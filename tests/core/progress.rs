@@ -493,3 +493,74 @@ fn a_revert_of_what_rolled_while_the_operator_was_away_is_under_way_until_its_po
         assert!(world.stands().starts_with("Rolling/"), "{kind}: {}", world.stands());
     }
 }
+
+/// A template that is reverted before any pod was replaced has changed nothing, also where a pod was ill before.
+#[test]
+fn a_revert_before_any_pod_was_replaced_is_done_although_a_pod_is_ill() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        let mut world = rolling(kind);
+        world.finish("web");
+        world.act();
+        world.later(60).ready("web", 0, false);
+        world.later(300).act();
+        assert_eq!(world.stands(), "UpToDate", "{kind}");
+        let before = world.object("web")["spec"]["template"].clone();
+        let (condition, revision) =
+            (world.object("web")["status"]["conditions"].clone(), world.object("web")["status"]["updateRevision"].clone());
+        world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+        world.observe("web");
+        world.act();
+        assert!(world.stands().starts_with("Rolling/"), "{kind}: {}", world.stands());
+        world.later(5).edit("web", |web| web["spec"]["template"] = before);
+        world.observe("web");
+        if kind == WorkloadKind::StatefulSet {
+            world.edit_status("web", |status| status["currentRevision"] = revision);
+        } else {
+            says_nothing(&mut world, "web");
+        }
+        world.act();
+        assert_eq!(world.stands(), "UpToDate", "{kind}");
+        world.later(300).act();
+        assert_eq!(world.stands(), "UpToDate", "{kind}");
+    }
+}
+
+/// So it is where the change was let through by its gates, and reverted before its first pod.
+#[test]
+fn a_released_change_that_is_reverted_before_any_pod_was_replaced_is_done_although_a_pod_is_ill() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        for replaced in [false, true] {
+            let mut world = rolling(kind);
+            world.finish("web");
+            world.act();
+            // It was moved to another node, and does not get ready there.
+            world.later(60);
+            let uid = world.pods("web")[0].uid.clone();
+            let now = world.now;
+            world.namespace.pods.values_mut().filter(|pod| pod.uid == uid).for_each(|pod| pod.created = now);
+            world.ready("web", 0, false);
+            world.later(60);
+            let mut outcome: Value =
+                serde_json::from_str(world.object("web")["metadata"]["annotations"]["lockkeeper.dev/rollout"].as_str().unwrap()).unwrap();
+            for (field, value) in
+                [("change", json!("t-another")), ("left", json!(true)), ("ended", json!("UnderWay")), ("at", json!(world.now))]
+            {
+                outcome[field] = value;
+            }
+            world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/rollout"] = json!(outcome.to_string()));
+            world.later(5);
+            if replaced {
+                let now = world.now;
+                world.namespace.pods.values_mut().filter(|pod| pod.uid == uid).for_each(|pod| pod.created = now);
+            }
+            let id = world.id("web");
+            world.observe_again(&id);
+            world.edit_status("web", |status| {
+                status["currentRevision"] = status["updateRevision"].clone();
+                status["conditions"] = json!([]);
+            });
+            world.act();
+            assert_eq!(world.stands() == "UpToDate", !replaced, "{kind}: {}", world.stands());
+        }
+    }
+}

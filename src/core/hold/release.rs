@@ -482,7 +482,9 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     let is_done = newest.done.as_deref() == input.current;
     match progress {
         Progress::Done if is_done => newest.left = false,
-        Progress::UnderWay(_) | Progress::Failed(_) | Progress::Held(_) if newest.done.is_some() && !is_done => newest.left = true,
+        Progress::UnderWay(_) | Progress::Failed(_) | Progress::Held(_) if newest.has_moved(workload, input.pods) => {
+            newest.left |= !is_done
+        }
         _ => {}
     }
     // What was rolled out before it was known to follow is taken as followed.

@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{ChangeCause, marks},
-    core::{config::digest::Key, hold::authors::in_words, whole_second, world::Workload},
+    core::{
+        config::digest::Key,
+        hold::authors::in_words,
+        whole_second,
+        world::{Pod, Workload},
+    },
 };
 
 /// The annotation; what cannot be read is as if it said nothing.
@@ -20,7 +25,8 @@ pub struct Outcome {
     /// When that was noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Timestamp>,
-    /// Since then another revision began: the one that was done is not done any longer, also when it comes back, before all its pods run.
+    /// Since then another revision began, and pods moved: the one that was done is not done any longer, also when it comes back, before all
+    /// its pods run.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left: bool,
     /// The change that we let through last: its config-hash, or what [`template_change`] makes of its template.
@@ -133,6 +139,20 @@ impl Outcome {
     pub fn has_missed(&self, previous: &Followed) -> bool {
         let followed = self.followed.iter().flatten();
         followed.into_iter().any(|(uid, rollout)| previous.get(uid).is_some_and(|newest| newest != rollout))
+    }
+
+    /// Whether pods of what was rolled out last are missing, on their way out, or replaced by others.
+    pub fn has_moved(&self, workload: &Workload, pods: &[&Pod]) -> bool {
+        let Some(done) = self.done.as_deref() else { return false };
+        let stays = |pod: &&&Pod| pod.terminating.is_none() && pod.revision.as_deref() == Some(done);
+        pods.iter().filter(stays).count() < pods.len().max(workload.rollout.wanted as usize)
+    }
+
+    /// Whether the pods at hand are those that ran when a rollout was last done, or when the next one began: whatever began since has
+    /// replaced none of them.
+    pub fn has_replaced_none(&self, workload: &Workload, pods: &[&Pod]) -> bool {
+        let since = self.done_at.max(self.begun_at());
+        !self.has_moved(workload, pods) && pods.iter().all(|pod| Some(pod.created) <= since)
     }
 
     /// Takes note of what was rolled out in the step before, as known or, with `all`, as followed.

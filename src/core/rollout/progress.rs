@@ -119,8 +119,9 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     let left_behind = counts_pods && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
     let none_old = state.current <= state.updated && leaving.is_none() && !left_behind && !awaits_replica_set(workload, current);
     // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
-    let complete = state.complete && !(workload.id.kind == WorkloadKind::StatefulSet && Outcome::on(workload).left);
-    if none_old && (complete || all_available || was_done(workload, current)) {
+    let outcome = Outcome::on(workload);
+    let complete = state.complete && !(workload.id.kind == WorkloadKind::StatefulSet && outcome.left);
+    if none_old && (complete || all_available || was_done(&outcome, workload, pods, current)) {
         return Progress::Done;
     }
     // Where pods go one by one, the next may wait for its gates as long as it must.
@@ -142,11 +143,11 @@ fn bears_old_pods(workload: &Workload) -> bool {
     workload.id.kind == WorkloadKind::Deployment && !workload.claims.recreates && workload.claims.named.is_empty()
 }
 
-/// Whether the revision at hand was rolled out before, as we noted, and nothing else began since. Not every controller says so
+/// Whether the revision at hand was rolled out before, as we noted, and nothing else began since that replaced a pod. Not every controller says so
 /// itself: those of DaemonSets, of Deployments without a progress deadline, and of those that are paused do not.
-fn was_done(workload: &Workload, current: Option<&str>) -> bool {
-    let outcome = Outcome::on(workload);
-    current.is_some() && outcome.done.as_deref() == current && !outcome.left && (outcome.change.is_none() || outcome.ended == Ended::Done)
+fn was_done(outcome: &Outcome, workload: &Workload, pods: &[&Pod], current: Option<&str>) -> bool {
+    let ended = || !outcome.left && (outcome.change.is_none() || outcome.ended == Ended::Done);
+    current.is_some() && outcome.done.as_deref() == current && (ended() || outcome.has_replaced_none(workload, pods))
 }
 
 fn beyond_partition_done(state: &RolloutState, ordinals: u32) -> bool {
