@@ -394,3 +394,48 @@ fn a_strategy_stays_recreate_while_something_of_the_storage_cannot_be_read() {
         assert!(!world.marked_exclusive("web"), "{kind}");
     }
 }
+
+/// A workload that was never known may be in any step, and rolling: what waits for others waits for it.
+#[test]
+fn what_goes_in_order_waits_for_a_workload_that_was_never_known() {
+    let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
+    let steps = json!({"steps": [step("web"), step("other")]});
+    let (stateful_set, daemon_set) = (("StatefulSet", WorkloadKind::StatefulSet), ("DaemonSet", WorkloadKind::DaemonSet));
+    let cases: [(_, _, &[&str], &[&str]); 4] = [
+        (&steps, stateful_set, &["web"], &["other"]),
+        (&json!({"maxConcurrent": 2}), stateful_set, &[], &["other", "web"]),
+        (&json!({"deadline": "5m"}), stateful_set, &["other", "web"], &[]),
+        // The policy does not select this kind.
+        (&steps, daemon_set, &["other", "web"], &[]),
+    ];
+    for (rollout, (kind, of_kind), go, wait) in cases {
+        let kinds = json!(["Deployment", "StatefulSet"]);
+        let mut world = World::new().with_policy(json!({"kinds": kinds, "config": {"settle": "0s"}, "rollout": rollout}));
+        world.config_map("app", &[("key", "old")]);
+        for name in ["web", "other"] {
+            world.deployment(name, json!({"containers": [{"name": "app", "envFrom": [{"configMapRef": {"name": "app"}}]}]}));
+        }
+        world.act();
+        world.later(60).act();
+        unreadable(&mut world, kind, "db", Concerns::Workload(WorkloadId { kind: of_kind, name: "db".into() }));
+        world.config_map("app", &[("key", "new")]);
+        assert_eq!(rolled(&mut world), go, "{rollout} {kind}");
+        let waiting: Vec<_> = wait.iter().map(|name| ((*name).to_owned(), Phase::Waiting, Reason::UnreadableObject)).collect();
+        assert_eq!(reasons(&mut world), waiting, "{rollout} {kind}");
+        world.namespace.unread.clear();
+        assert_eq!(rolled(&mut world), wait, "{rollout} {kind}: readable again");
+    }
+}
+
+/// What rolls, one after the other, in the order of the names.
+fn rolled(world: &mut World) -> Vec<String> {
+    let mut rolled = Vec::new();
+    for _ in 0..3 {
+        for name in world.later(60).act() {
+            world.finish(&name);
+            rolled.push(name);
+        }
+    }
+    rolled.sort();
+    rolled
+}

@@ -119,7 +119,7 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
         }
     };
     let seen: BTreeMap<_, _> = stirring.into_iter().map(|one| (&one.workload.id, with_its_own(one))).collect();
-    let mut orders = orders(&seen, around.now);
+    let mut orders = orders(namespace, &seen, around.now);
     let sequence = in_order(&seen, &orders);
     for one in sequence.into_iter().filter_map(|id| seen.get(id)) {
         let SeenWorkload { standing, real, workload, pods, sets, current, memory, activity } = one;
@@ -248,7 +248,11 @@ struct SeenWorkload<'n, 'a> {
 }
 
 /// What the workloads of each policy that orders them do.
-fn orders<'n>(seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>, now: Timestamp) -> BTreeMap<&'n str, Order<'n>> {
+fn orders<'n>(
+    namespace: &Namespace,
+    seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>,
+    now: Timestamp,
+) -> BTreeMap<&'n str, Order<'n>> {
     let mut orders: BTreeMap<&str, Order> = BTreeMap::new();
     for (id, one) in seen {
         let Standing::Governed(policy, spec) = one.standing else { continue };
@@ -256,6 +260,9 @@ fn orders<'n>(seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>, now: Timest
             let order = orders.entry(policy.name.as_str()).or_insert_with(|| Order::new(spec));
             order.see(id, &one.workload, (one.pods, one.current), one.activity, now);
         }
+    }
+    for unread in unread::unknown_workloads(namespace) {
+        orders.values_mut().for_each(|order| order.miss(unread));
     }
     orders
 }

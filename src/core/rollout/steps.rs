@@ -19,6 +19,7 @@ use crate::{
         governs::selector,
         hold::state::Hold,
         memory::Activity,
+        unread::{Concerns, Unread},
         world::{Pod, Workload, WorkloadId},
     },
 };
@@ -40,6 +41,8 @@ pub struct Order<'a> {
     done: BTreeMap<usize, Followed>,
     /// Steps of which not everything is done, and written down as such.
     unwritten: BTreeSet<usize>,
+    /// A workload of which nothing is known may be in any step, and rolling.
+    unknown: Option<String>,
 }
 
 impl<'a> Order<'a> {
@@ -56,6 +59,14 @@ impl<'a> Order<'a> {
             unsettled: BTreeMap::new(),
             done: BTreeMap::new(),
             unwritten: BTreeSet::new(),
+            unknown: None,
+        }
+    }
+
+    /// Hears of a workload that cannot be read and was never known.
+    pub fn miss(&mut self, unread: &Unread) {
+        if matches!(&unread.concerns, Concerns::Workload(id) if self.spec.kinds.contains(&id.kind)) {
+            self.unknown.get_or_insert_with(|| unread.to_string());
         }
     }
 
@@ -112,6 +123,10 @@ impl<'a> Order<'a> {
             let name = rollout.steps.get(*step).map_or("", |step| step.name.as_str());
             return closed(Reason::StepWaits, format!("it waits for step {name}, where {who} is not done: {why}"));
         }
+        if let Some(unread) = self.unknown.as_ref().filter(|_| rollout.max_concurrent.is_some() || place.is_some_and(|place| place > 0)) {
+            let message = format!("{unread}. Until it can be read, nobody knows whether it belongs to this policy and is done");
+            return closed(Reason::UnreadableObject, message);
+        }
         let max = rollout.max_concurrent?;
         let others: Vec<_> = self.under_way.iter().filter(|other| **other != workload).map(ToString::to_string).collect();
         if others.len() < max as usize {
@@ -127,7 +142,7 @@ impl<'a> Order<'a> {
         let place = self.place(workload).filter(|place| steps.get(*place).is_some_and(|step| step.restart_with == RestartWith::Previous));
         let Some(before) = place.and_then(|place| place.checked_sub(1)) else { return Previous::Nothing };
         match self.done.get(&before) {
-            Some(done) if !self.unwritten.contains(&before) => Previous::Done(done.clone()),
+            Some(done) if !self.unwritten.contains(&before) && self.unknown.is_none() => Previous::Done(done.clone()),
             _ => Previous::NotDone,
         }
     }
