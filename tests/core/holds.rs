@@ -240,6 +240,22 @@ fn a_held_set_that_is_scaled_to_zero_is_told_as_missed() {
     }
 }
 
+/// One more pod of the newest template, which has finished and is gone but for a finalizer.
+fn finished_pod(world: &mut World) {
+    let before: Vec<_> = world.namespace.pods.clone().into_iter().collect();
+    world.start_pod("web");
+    let until = world.now - std::time::Duration::from_secs(600);
+    for (uid, pod) in &mut world.namespace.pods {
+        if before.iter().all(|(known, _)| known != uid) {
+            (pod.terminating, pod.finished, pod.ready) = (Some(until), true, false);
+        }
+    }
+    world.namespace.pods.extend(before);
+    let id = world.id("web");
+    world.observe("web");
+    world.observe_again(&id);
+}
+
 #[test]
 fn a_change_that_comes_at_zero_and_is_not_held_is_told_unless_only_the_app_is_asked() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
@@ -247,6 +263,7 @@ fn a_change_that_comes_at_zero_and_is_not_held_is_told_unless_only_the_app_is_as
             let mut world = world(kind, 2, gates.clone());
             scale(&mut world, 0);
             world.act();
+            finished_pod(&mut world);
             world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
             world.observe("web");
             world.later(3).act();

@@ -350,3 +350,17 @@ fn a_pod_that_waits_for_missing_config_has_not_started_with_anything_else() {
     assert_eq!(settled(&mut world), [""; 0]);
     assert_eq!(world.stands(), "UpToDate");
 }
+
+#[test]
+fn pods_that_are_all_ending_do_not_say_what_those_after_them_started_with() {
+    for ending in [true, false] {
+        let mut world = World::new().with_policy(json!({"config": {}}));
+        world.config_map("app", &[("a", "1")]);
+        world.deployment("web", env_from("app"));
+        let until = world.now;
+        world.namespace.pods.values_mut().filter(|_| ending).for_each(|pod| pod.terminating = Some(until));
+        world.act();
+        let ready = &world.namespace.policies["shop"].status.conditions[1];
+        assert_eq!(ready.message.contains("Unverified"), ending, "{}", ready.message);
+    }
+}

@@ -217,3 +217,26 @@ fn a_cron_job_is_read_with_what_it_may_write() {
     assert_eq!(read(Value::Null, true), cron_job("backup", false, true));
     assert_eq!(read(json!(true), false), cron_job("backup", true, false));
 }
+
+/// A pod of before that has finished, and that nothing but a finalizer keeps, does not keep a held workload from its strategy.
+#[test]
+fn a_finished_pod_keeps_no_held_workload_from_the_strategy_recreate() {
+    for finished in [true, false] {
+        let mut world = shop("ReadWriteOnce", json!({"exclusiveClaims": "Report"}));
+        world.act();
+        let mut old: Pod = world.pods("web")[0].clone();
+        (old.uid, old.name, old.revision) = ("old".into(), "old".into(), Some("before".into()));
+        (old.terminating, old.finished) = (Some(world.now), finished);
+        world.namespace.pods.insert(old.uid.clone(), old);
+        world.policy("shop", json!({"mode": "Freeze", "volumes": {}}));
+        world.edit("web", |web| {
+            let id = web["metadata"]["generation"].as_i64().unwrap() + 1;
+            web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{id} by dev"));
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+        });
+        let id = world.id("web");
+        world.observe_again(&id);
+        world.act();
+        assert_eq!(world.marked_exclusive("web"), finished);
+    }
+}

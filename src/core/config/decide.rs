@@ -215,7 +215,8 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
         }
         found.memory.reverted = None;
     }
-    let seen = !input.pods.is_empty() || workload.rollout.current == 0;
+    // The pods are seen on another watch than the workload: none but some that end, where there should be others, is not yet an answer.
+    let seen = input.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
     let verified =
         |desired: &Desired| seen && input.pods.iter().all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed));
     let record = Record::adopt(desired, workload.template.config_hash.clone(), verified);

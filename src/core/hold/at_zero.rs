@@ -11,9 +11,9 @@ use crate::{
     },
 };
 
-/// Whether a workload has no pods and wants none.
+/// Whether a workload has no pods and wants none. Of one that has finished nothing runs.
 pub fn is_asleep(workload: &Workload, pods: &[&Pod]) -> bool {
-    workload.rollout.wanted == 0 && workload.rollout.current == 0 && pods.is_empty()
+    workload.rollout.wanted == 0 && workload.rollout.current == 0 && pods.iter().all(|pod| pod.finished)
 }
 
 /// Whether admission may hold a change that comes while a Deployment has no replicas: paused and scaled up, its controller takes the

@@ -23,8 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Takes note of pods that are missing. Returns since when, if it is time to look for the reason.
 pub fn assess(input: &Input, progress: Progress, found: &mut Assessment) -> Option<Timestamp> {
     let workload = input.workload;
-    // Those that are ending are in the way of new ones.
-    let lacks = workload.id.kind != WorkloadKind::Deployment && input.pods.len() < workload.rollout.wanted as usize;
+    // Those that are ending are in the way of new ones, until they have finished.
+    let there = input.pods.iter().filter(|pod| !pod.finished).count();
+    let lacks = workload.id.kind != WorkloadKind::Deployment && there < workload.rollout.wanted as usize;
     if !lacks || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         found.memory.lack = None;
         return None;

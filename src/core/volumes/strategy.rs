@@ -26,14 +26,16 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     let stands = workload.marks.contains_key(marks::VOLUME_ACCESS) && workload.labels.contains_key(marks::GOVERNED);
     let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     // In the middle of a rollout the other strategy would end the old pods at once, or start new ones beside them.
-    let one_revision = || input.pods.iter().map(|pod| pod.revision.as_deref()).collect::<BTreeSet<_>>().len() <= 1;
+    // A pod that has finished neither ends nor starts.
+    let revisions: BTreeSet<_> = input.pods.iter().filter(|pod| !pod.finished).map(|pod| pod.revision.as_deref()).collect();
+    let one_revision = || revisions.len() <= 1;
     let rests = match progress {
         Progress::Done => true,
         Progress::Held(_) => one_revision(),
         _ => Hold::on(workload).is_some() && one_revision(),
     };
     match &input.volumes.exclusive.recreate {
-        None if stands && !input.volumes.exclusive.uncertain && (rests || input.pods.is_empty()) => {
+        None if stands && !input.volumes.exclusive.uncertain && (rests || revisions.is_empty()) => {
             found.edits.remove(workload, marks::VOLUME_ACCESS);
             let message =
                 "its strategy is the declared one again, because none of its claims needs Recreate, or its policy no longer asks for it"
