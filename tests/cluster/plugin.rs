@@ -117,7 +117,7 @@ async fn p16_the_plugin_approves_all_changes_of_a_namespace() {
     }
     let shown = ["deployment/web-deployment", "statefulset/web-statefulset", "other:v1 -> other:v2", "These 2 changes", "--yes"];
     says(&approver.plugin(&shop, &["approve", "--all"]), false, &shown);
-    let counts = ["deployment/web-deployment: Approved", "statefulset/web-statefulset: Approved", "the approval of approver"];
+    let counts = ["deployment/web-deployment: Approved", "statefulset/web-statefulset: Approved", "The approval is recorded for approver"];
     says(&approver.plugin(&shop, &["approve", "--all", "--yes"]), true, &counts);
     for (kind, name, _) in both() {
         shop.all_run(kind, &name, "other:v2", 2).await;
@@ -151,7 +151,7 @@ async fn p7_p16_the_plugin_approves_the_change_that_waits_and_no_other() {
         let shown = [
             &format!("Change {id} of {place} in namespace {}, made by dev", shop.name),
             "containers[app].image: other:v1 -> other:v3",
-            "approval of approver",
+            "The approval is recorded for approver",
             "freeze",
         ];
         says(&said, true, &shown);
@@ -209,7 +209,7 @@ async fn p16_the_plugin_bypasses_every_gate_once_it_is_meant() {
         says(
             &on_call.plugin(&shop, &["bypass", place, &id, "--yes"]),
             true,
-            &["is released", "bypass of oncall", "kubectl lockkeeper wait"],
+            &["is released", "The bypass is recorded for oncall", "kubectl lockkeeper wait"],
         );
         assert_eq!(mark(&shop.get(kind, name).await, "hold"), None, "the hold goes in the same write");
         shop.all_run(kind, name, "other:v2", 2).await;
@@ -221,7 +221,7 @@ async fn p16_the_plugin_bypasses_every_gate_once_it_is_meant() {
     for (kind, name, place) in both() {
         let before = config_hash(&shop, kind, &name).await;
         eventually("the change of config waits", || shop.get(kind, &name), |object| mark(object, "pending-config").is_some()).await;
-        let shown = ["(config)", "ConfigMap/app[key]: changed", "bypass of oncall"];
+        let shown = ["(config)", "ConfigMap/app[key]: changed", "The bypass is recorded for oncall"];
         shop.stands(&name, "Waiting", "Frozen").await;
         says(&on_call.plugin(&shop, &["bypass", &place, "--yes"]), true, &shown);
         let rolled = |object: &Value| object["spec"]["template"]["metadata"]["annotations"]["lockkeeper.dev/config-hash"] != before;
@@ -263,7 +263,7 @@ async fn p9_the_plugin_undoes_a_held_change_and_no_pod_ends() {
         assert!(!said.text.contains("config-hash") && !said.text.contains("pod-template-hash"), "{}", said.text);
         assert!(mark(&shop.get(kind, name).await, "hold").is_some(), "a dry run changes nothing");
 
-        says(&plugin(&shop, &["undo", place]), true, &["is withdrawn", "kubectl lockkeeper wait"]);
+        says(&plugin(&shop, &["undo", place]), true, &["is reverted", "kubectl lockkeeper wait"]);
         eventually("the revert is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
         shop.done(kind, name).await;
         shop.is_free(kind, name).await;
@@ -284,7 +284,7 @@ async fn p10_helm_meets_no_conflict_after_an_undo_of_a_held_change() {
         let before = shop.pods(&name).await;
         upgrade("v2");
         shop.waits(kind, &name, "ApprovalRequired").await;
-        says(&plugin(&shop, &["undo", &place]), true, &["is withdrawn"]);
+        says(&plugin(&shop, &["undo", &place]), true, &["is reverted"]);
         says(&plugin(&shop, &["wait", &place, "--timeout", "30s"]), true, &["done"]);
         shop.is_free(kind, &name).await;
         assert_eq!(shop.pods(&name).await, before);

@@ -91,7 +91,7 @@ async fn the_plugin_plans_what_would_be_held_and_an_apply_is() {
         let id = shop.is_held(kind, name).await;
         has(&plan(&shop, &[manifest("v2", &["A"])], &["--exit-code"]), 0, &["Nothing would happen"]);
         has(&plan(&shop, &[manifest("v3", &["A"])], &[]), 0, &[&format!("replaces the held change {id}"), "other:v1 -> other:v3"]);
-        has(&plan(&shop, &[manifest("v1", &["A", "B"])], &[]), 0, &[&format!("held change {id} is withdrawn"), "no pod terminates"]);
+        has(&plan(&shop, &[manifest("v1", &["A", "B"])], &[]), 0, &[&format!("held change {id} is reverted"), "no pod terminates"]);
     }
 }
 

@@ -102,7 +102,7 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     shop.set_image("web", "v2").await;
     shop.waits("Deployment", "web", "AppGateClosed").await;
     let ran = plugin(&["why", "deployment/web"]);
-    parts(&ran.out, &["It continues automatically when this gate opens: app.", "answers No since", "app       closed"]);
+    parts(&ran.out, &["It continues automatically when this gate opens: app.", "answer No since", "app       closed"]);
 
     // In CI: a line when something changes, and no code of a terminal.
     let ran = plugin(&["wait", "deployment/web", "--timeout", "3s"]);

@@ -250,7 +250,7 @@ async fn p12_a_stateful_set_that_deletes_its_claims_loses_nothing_under_retain()
 #[tokio::test]
 async fn p12_a_namespace_that_is_created_again_gets_nothing_until_its_owner_asks() {
     let _operator = operator();
-    let shop = Shop::keeping("again", json!({})).await;
+    let shop = Shop::keeping("created-again", json!({})).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.write_line(&pod, "precious").await;
     let volume = shop.kept("web-data").await;

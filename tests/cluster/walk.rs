@@ -42,7 +42,7 @@ async fn p8_pods_go_one_by_one_and_one_that_says_no_stops_the_walk() {
 #[tokio::test]
 async fn p7_p9_a_newer_template_holds_all_again_and_the_way_back_is_open() {
     let _operator = operator();
-    let shop = Shop::walking("newer").await;
+    let shop = Shop::walking("newer-template").await;
     shop.app(SET, "db", 3).await;
     let (_, address) = shop.reachable("db").await[1].clone();
     let busy = shop.pods("db").await[1].1.clone();

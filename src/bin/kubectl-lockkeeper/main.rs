@@ -181,8 +181,8 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
     /// skipped, and the annotation stays as it is. To revert config, revert the ConfigMap. Revert also what declares the template (a chart, a
     /// repository); otherwise the next upgrade applies the change again.
     ///
-    /// The fields that are rolled back are then owned by lockkeeper-plugin: a server-side apply reports them as conflicts until it is forced. A change that is
-    /// withdrawn leaves no owner behind.
+    /// The fields that are rolled back are then owned by lockkeeper-plugin: a server-side apply reports them as conflicts until it is
+    /// forced. Reverting a held change leaves no owner behind.
     #[command(after_help = "Examples:
   kubectl lockkeeper undo deployment/web -n shop --dry-run        # what would change in the template
   kubectl lockkeeper undo deployment/web -n shop

@@ -211,7 +211,7 @@ impl<'a> Judge<'a> {
                 () => "no pod terminates",
             };
             line.because.push(match &held {
-                Some(hold) => format!("The held change {} is withdrawn: this is the template that its pods run, and {ends}.", hold.id),
+                Some(hold) => format!("The held change {} is reverted: this is the template that its pods run, and {ends}.", hold.id),
                 None => format!("This is the template that was rolled out before: {ends}."),
             });
             if number != runs {
