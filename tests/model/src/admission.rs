@@ -30,6 +30,8 @@ pub enum Operation {
     Update,
     /// A write of the status, by the subresource: what it changes of labels and annotations is kept too.
     Status,
+    /// A write of the finalizers in a namespace's spec, by the subresource: what it changes of labels and annotations is kept too.
+    Finalize,
     /// The end of an object.
     Delete,
 }
@@ -111,7 +113,7 @@ impl Twin {
     /// # Errors
     /// With what the writer is told when it is refused.
     pub fn admit(&self, write: &Write) -> Result<Admitted, Refused> {
-        if let (Operation::Status, Some(old)) = (write.operation, write.old) {
+        if let (Operation::Status | Operation::Finalize, Some(old)) = (write.operation, write.old) {
             return validation::status(self, write, old);
         }
         if storage::is_storage(write.kind) {

@@ -20,6 +20,7 @@ fn admit(twin: &Twin, case: &Value) -> Result<(Value, Vec<String>), String> {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
         "UPDATE_STATUS" => Operation::Status,
+        "UPDATE_FINALIZE" => Operation::Finalize,
         _ => Operation::Delete,
     };
     let mut new = case["new"].clone();

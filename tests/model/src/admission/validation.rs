@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Admitted, HELD, Marks, OPERATOR, Refused, Rule, Twin, Write, annotations, has_replicas, is_exempt, is_governed, is_on_delete, key,
-    labels, map, mutation::put_map, replicas, storage, template_differs, text,
+    Admitted, HELD, Marks, OPERATOR, Operation, Refused, Rule, Twin, Write, annotations, has_replicas, is_exempt, is_governed,
+    is_on_delete, key, labels, map, mutation::put_map, replicas, storage, template_differs, text,
 };
 
 /// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps the spec as it was, and the labels of a
@@ -24,6 +24,10 @@ pub(super) fn status(twin: &Twin, write: &Write, old: &Value) -> Result<Admitted
     let mut marks = changed(&oa, &na);
     marks.extend(changed(&ol, &nl));
     marks.retain(|mark| mark.starts_with("lockkeeper.dev/"));
+    // A namespace that is stuck is emptied, often with a minimal body.
+    if write.operation == Operation::Finalize && !old["metadata"]["deletionTimestamp"].is_null() {
+        marks.retain(|mark| na.contains_key(mark) || nl.contains_key(mark));
+    }
     if selected && !marks.is_empty() && !twin.forgets(Rule::GuardStatus) {
         let (kind, marks) = (write.kind, marks.join(", "));
         return Err(Refused(format!("write marks on the {kind} itself: a write of its status may not change {marks}")));
