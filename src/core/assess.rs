@@ -309,6 +309,10 @@ pub fn assess(input: &Input) -> Assessment {
         Some(hold) => hold::release::assess(input, hold, &mut found),
         None => assess_free(input, &mut found),
     }
+    match &hold {
+        Some(_) => hold::release::note_scaled_first(&mut found),
+        None => found.memory.scaled = None,
+    }
     if input.workload.deleting {
         (found.edits, found.roll) = (Edits::default(), None);
     }

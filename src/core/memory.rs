@@ -38,6 +38,8 @@ pub struct Memory {
     pub unmarked_at: Option<Timestamp>,
     /// The hold that was last seen.
     pub hold: Option<String>,
+    /// Somebody scaled while fewer replicas waited: the id of the hold, and what the mark said that is to say so.
+    pub scaled: Option<(String, String)>,
     /// Of the hold at hand: its template is the same as before it.
     pub hold_of_nothing: bool,
     /// When a held template was changed again in nothing but annotations, within the last hour, and in which.

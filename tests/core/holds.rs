@@ -563,3 +563,29 @@ fn a_rollout_that_began_before_the_marks_stood_again_is_not_missed() {
         assert_eq!(told(&world, "HoldMissed"), Vec::<&str>::new(), "{kind}");
     }
 }
+
+/// Admission goes by what is noted before the release. The number that ran is back before the note arrives, which is refused then.
+#[test]
+fn a_release_waits_until_it_is_noted_that_somebody_has_scaled() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        let mut world = world(kind, 4, json!({"mode": "Freeze"}));
+        hold(&mut world, "v2", Some(1));
+        let id = world.id("web");
+        scale(&mut world, 5);
+        world.observe_again(&id);
+        world.policy("shop", json!({}));
+        let refused = world.decide();
+        scale(&mut world, 4);
+        world.observe_again(&id);
+        world.memories.extend(refused.memories);
+        let noted = world.decide();
+        for decision in [&refused.patches, &noted.patches] {
+            let text = serde_json::to_string(&decision[0].json()).unwrap();
+            assert!(decision.len() == 1 && text.contains("1 of 2147483647"), "{kind}: {text}");
+            assert!(!text.contains("lockkeeper.dev~1hold\""), "{kind}: {text}");
+        }
+        world.act();
+        assert!(!is_held(&world), "{kind}");
+        assert_eq!(told(&world, "UpgradeReleased").len(), 1, "{kind}");
+    }
+}

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{Approval, ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind, marks},
     core::{
-        assess::{Assessment, Input, ended, reference_of},
+        assess::{Assessment, Edits, Input, ended, reference_of},
         clock, config,
         decision::{Event, Purpose, Release},
         gates::{
@@ -333,10 +333,25 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
         }
     }
     found.edits.remove(workload, marks::PENDING_CONFIG);
-    if let Some(mark) = scaled_since(workload) {
+    // Until that is written it is remembered: the number that ran before may be back when the write arrives.
+    let known = workload.marks.get(marks::DECLARED_REPLICAS).map(|mark| (hold.id.clone(), mark.clone()));
+    let remembered = known.is_some() && found.memory.scaled == known;
+    let noted = scaled_since(workload, remembered);
+    found.memory.scaled = known.filter(|_| noted.is_some());
+    if let Some(mark) = noted {
         found.edits.set(workload, marks::DECLARED_REPLICAS, mark);
     }
     since
+}
+
+/// That somebody has scaled is written before the release: with it, admission goes by what stands there already.
+pub fn note_scaled_first(found: &mut Assessment) {
+    if found.memory.scaled.is_none() || !matches!(found.edits.purpose, Some(Purpose::Release(_))) {
+        return;
+    }
+    let annotations = found.edits.annotations.iter().filter(|(mark, _)| **mark == marks::DECLARED_REPLICAS);
+    found.edits = Edits { annotations: annotations.map(|(mark, value)| (*mark, value.clone())).collect(), ..Edits::default() };
+    found.notices.retain(|(event, _)| !matches!(event, Event::UpgradeReleased | Event::HoldMissed));
 }
 
 fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str, found: &mut Assessment) {
