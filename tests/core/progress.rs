@@ -509,8 +509,7 @@ fn a_revert_before_any_pod_was_replaced_is_done_although_a_pod_is_ill() {
         world.later(300).act();
         assert_eq!(world.stands(), "UpToDate", "{kind}");
         let before = world.object("web")["spec"]["template"].clone();
-        let (condition, revision) =
-            (world.object("web")["status"]["conditions"].clone(), world.object("web")["status"]["updateRevision"].clone());
+        let revision = world.object("web")["status"]["updateRevision"].clone();
         world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
         world.observe("web");
         world.act();
