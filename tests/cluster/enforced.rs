@@ -120,6 +120,10 @@ async fn an_approval_that_admission_does_not_record_is_not_recommended_exclusive
     eventually("an approval counts", || shop.status(), waits("not approved yet: kubectl annotate")).await;
     says(&plugin(&shop, &["why", "deployment/web"]), true, &["lockkeeper approve", "lockkeeper bypass"]);
     let id = mark(&shop.get("Deployment", "web").await, "pending-config").unwrap();
+    // The API server acts on a policy up to a second after it is there.
+    let approve = format!("lockkeeper.dev/approve={id}");
+    let tried = || async { shop.run("kubectl", &["annotate", "deployment", "web", &approve, "--dry-run=server", "-o", "json"], None).text };
+    eventually("admission records the approval", tried, |tried| tried.contains("lockkeeper.dev/approved-by")).await;
     shop.annotate("deployment", "web", "approve", &id);
     shop.rolled("web", 1).await;
 }
