@@ -26,8 +26,9 @@ fn is_leader(pod: &str) -> bool {
     http_get(&address_of(pod), "/metrics").is_some_and(|text| text.lines().any(|line| line == "lockkeeper_leader 1"))
 }
 
-async fn acts(pod: &str) {
-    eventually("the one that stood by acts", || async { leader() }, |leader| leader == pod).await;
+/// Waits until another replica than this acts: as a rule the one that stood by, but a new one may be faster on a busy machine.
+async fn another_acts(pod: &str) {
+    eventually("another acts", || async { leader() }, |leader| !leader.is_empty() && leader != pod).await;
 }
 
 #[tokio::test]
@@ -57,7 +58,7 @@ async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in
     alone.lose_one(&first);
     shop.write("changed", "key", "new").await;
     assert_ne!(leader(), second, "nobody acted when it was written");
-    acts(&second).await;
+    another_acts(&first).await;
     for name in ["changed", "database"] {
         shop.rolled(name, 1).await;
         shop.all_read(name, "KEY", "new").await;
@@ -68,7 +69,7 @@ async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in
     let (second, _) = pair().await;
     shop.write("changed", "key", "newer").await;
     alone.stop_one(&second);
-    eventually("another acts", || async { leader() }, |leader| !leader.is_empty() && *leader != second).await;
+    another_acts(&second).await;
     for name in ["changed", "database"] {
         shop.rolled(name, 2).await;
         shop.all_read(name, "KEY", "newer").await;
