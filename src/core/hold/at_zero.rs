@@ -40,11 +40,10 @@ pub fn is_lost(input: &Input) -> bool {
     let (workload, state) = (input.workload, &input.workload.rollout);
     let Some(settled) = state.settled.as_deref().filter(|_| workload.id.kind == WorkloadKind::StatefulSet) else { return false };
     let outcome = Outcome::on(workload);
-    let passed = outcome.let_through(workload, input.key);
     state.observed
         && state.revision.as_deref() == Some(settled)
-        && outcome.done.is_some_and(|ran| ran != settled)
-        && !passed
+        && outcome.done.as_deref().is_some_and(|ran| ran != settled)
+        && !outcome.let_through(workload, input.key)
         && input.pods.iter().all(|pod| pod.revision.as_deref() == Some(settled))
 }
 

@@ -118,10 +118,14 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     let counts_pods = workload.id.kind != WorkloadKind::DaemonSet;
     let left_behind = counts_pods && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
     let none_old = state.current <= state.updated && leaving.is_none() && !left_behind && !awaits_replica_set(workload, current);
-    // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
-    let outcome = Outcome::on(workload);
-    let complete = state.complete && !(workload.id.kind == WorkloadKind::StatefulSet && outcome.left);
-    if none_old && (complete || all_available || was_done(&outcome, workload, pods, current)) {
+    // What was noted is read only where the counts do not tell.
+    let noted_as_done = || {
+        let outcome = Outcome::on(workload);
+        // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
+        let complete = state.complete && !(workload.id.kind == WorkloadKind::StatefulSet && outcome.left);
+        complete || was_done(&outcome, workload, pods, current)
+    };
+    if none_old && (all_available || noted_as_done()) {
         return Progress::Done;
     }
     // Where pods go one by one, the next may wait for its gates as long as it must.

@@ -27,15 +27,15 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     // In the middle of a rollout the other strategy would end the old pods at once, or start new ones beside them.
     // A pod that has finished neither ends nor starts.
-    let revisions: BTreeSet<_> = input.pods.iter().filter(|pod| !pod.finished).map(|pod| pod.revision.as_deref()).collect();
-    let one_revision = || revisions.len() <= 1;
+    let there = || input.pods.iter().filter(|pod| !pod.finished);
+    let one_revision = || there().map(|pod| pod.revision.as_deref()).collect::<BTreeSet<_>>().len() <= 1;
     let rests = match progress {
         Progress::Done => true,
         Progress::Held(_) => one_revision(),
         _ => Hold::on(workload).is_some() && one_revision(),
     };
     match &input.volumes.exclusive.recreate {
-        None if stands && !input.volumes.exclusive.uncertain && (rests || revisions.is_empty()) => {
+        None if stands && !input.volumes.exclusive.uncertain && (rests || there().next().is_none()) => {
             found.edits.remove(workload, marks::VOLUME_ACCESS);
             let message =
                 "its strategy is the declared one again, because none of its claims needs Recreate, or its policy no longer asks for it"
