@@ -1,6 +1,6 @@
 //! Held templates that are changed again and again in nothing but annotations: each time voids every approval.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
@@ -22,13 +22,14 @@ pub fn changed_annotations(before: &SeenTemplate, now: &Template) -> Option<Vec<
     if before.body != now.body || before.annotations == now.annotations {
         return None;
     }
-    let differs = |one: &&(Box<str>, TemplateDigest), other: &[(Box<str>, TemplateDigest)]| !other.contains(one);
-    let changed = now.annotations.iter().filter(|one| differs(one, &before.annotations));
-    let gone = before.annotations.iter().filter(|one| differs(one, &now.annotations));
-    let mut keys: Vec<_> = changed.chain(gone).map(|(key, _)| key.clone()).collect();
-    keys.sort();
-    keys.dedup();
-    Some(keys)
+    Some(differing(&before.annotations, &now.annotations).into_iter().map(Box::from).collect())
+}
+
+/// The names under which two lists do not have the same, in order.
+pub fn differing<'a>(before: &'a [(Box<str>, TemplateDigest)], now: &'a [(Box<str>, TemplateDigest)]) -> BTreeSet<&'a str> {
+    let changed = now.iter().filter(|one| !before.contains(one));
+    let gone = before.iter().filter(|one| !now.contains(one));
+    changed.chain(gone).map(|(name, _)| &**name).collect()
 }
 
 /// Forgets what is too long ago.

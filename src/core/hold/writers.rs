@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{authors::in_words, state::Hold};
+use super::{authors::in_words, state::Hold, volatile::differing};
 use crate::core::{
     assess::{Assessment, Input},
     clock,
@@ -147,14 +147,8 @@ fn person(manager: &str) -> &str {
 
 /// Images and annotations that two templates differ in.
 fn differences(before: &SeenTemplate, now: &Template) -> Vec<String> {
-    let pairs = [(&before.images, &now.images, "spec.containers"), (&before.annotations, &now.annotations, "metadata.annotations")];
-    let mut fields = Vec::new();
-    for (before, now, list) in pairs {
-        let changed = now.iter().filter(|one| !before.contains(one)).chain(before.iter().filter(|one| !now.contains(one)));
-        let field = if list == "spec.containers" { ".image" } else { "" };
-        fields.extend(changed.map(|(name, _)| format!("spec.template.{list}[{name}]{field}")));
-    }
-    fields.sort();
-    fields.dedup();
-    fields
+    let annotations = differing(&before.annotations, &now.annotations);
+    let images = differing(&before.images, &now.images);
+    let annotations = annotations.into_iter().map(|key| format!("spec.template.metadata.annotations[{key}]"));
+    annotations.chain(images.into_iter().map(|name| format!("spec.template.spec.containers[{name}].image"))).collect()
 }
