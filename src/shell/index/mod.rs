@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::storage::Place;
+use self::storage::{Place, entry};
 use super::{
     streams::{Object, Step, StreamId, View},
     views::{
@@ -231,11 +231,6 @@ impl Index {
         effects
     }
 
-    fn entry(&mut self, name: &str) -> &mut Namespace {
-        let empty = || Namespace { name: name.into(), ..Namespace::default() };
-        self.namespaces.entry(name.to_owned()).or_insert_with(empty)
-    }
-
     fn passed_over(&self, namespace: &str) -> bool {
         namespace == "kube-system" || namespace == self.own_namespace || !namespace.is_empty() && !self.reach.covers(namespace)
     }
@@ -286,8 +281,7 @@ impl Index {
             }
             _ => object,
         };
-        let empty = || Namespace { name: object.namespace.as_str().into(), ..Namespace::default() };
-        let namespace = self.namespaces.entry(object.namespace.clone()).or_insert_with(empty);
+        let namespace = entry(&mut self.namespaces, &object.namespace);
         let news = match object.view {
             View::Policy(mut policy) => {
                 if let Ok(spec) = &mut policy.spec {

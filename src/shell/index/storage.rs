@@ -61,7 +61,8 @@ pub fn insert(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>
     }
 }
 
-fn entry<'a>(namespaces: &'a mut HashMap<String, Namespace>, name: &str) -> &'a mut Namespace {
+/// A namespace of which something is known.
+pub fn entry<'a>(namespaces: &'a mut HashMap<String, Namespace>, name: &str) -> &'a mut Namespace {
     let empty = || Namespace { name: name.into(), ..Namespace::default() };
     namespaces.entry(name.to_owned()).or_insert_with(empty)
 }

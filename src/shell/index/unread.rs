@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Effects, Index, Listing, admission_kind};
+use super::{Effects, Index, Listing, admission_kind, storage::entry};
 use crate::{
     core::{
         rest::News,
@@ -103,7 +103,7 @@ impl Index {
         }
         let known = match namespace.is_empty() {
             true => &mut self.storage.unread,
-            false => &mut self.entry(namespace).unread,
+            false => &mut entry(&mut self.namespaces, namespace).unread,
         };
         match &now {
             Some(unread) => drop(known.insert(key.clone(), unread.clone())),
