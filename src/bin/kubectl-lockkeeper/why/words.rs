@@ -312,7 +312,7 @@ mod tests {
         });
         let text = plain(&story);
         assert!(text.contains("only observes it (mode: Observe): no gate is asked, and what is held stays held."), "{text}");
-        assert!(!text.contains("by itself") && !text.contains("immediately"), "{text}");
+        assert!(!text.contains("automatically") && !text.contains("immediately"), "{text}");
     }
 
     #[test]
