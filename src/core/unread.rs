@@ -1,4 +1,4 @@
-//! Objects that cannot be read: what is known of them, whom they concern, and what is said of them.
+//! Objects that cannot be read: what is known of them, whom they concern, and how they are reported.
 //!
 //! Such an object keeps the state that was last known of it; one that was never known does not exist. What belongs to it, or is read from
 //! it, is not judged on that: it is left as it is until the object can be read.

@@ -127,8 +127,8 @@ fn whose_bypass_it_was_is_named_while_it_rolls() {
     assert!(attention.message.ends_with("; released past its gates by oncall"), "{}", attention.message);
 }
 
-#[test]
-fn who_approved_a_change_of_config_is_named_while_it_rolls() {
+/// A change of config waits for its approval.
+fn config_waits() -> World {
     let mut world = World::new().with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
     world.config_map("app", &[("key", "old")]);
     world.deployment("web", crate::world::env_key("app", "key"));
@@ -136,6 +136,12 @@ fn who_approved_a_change_of_config_is_named_while_it_rolls() {
     world.later(60).config_map("app", &[("key", "new")]);
     world.act();
     world.later(5).act();
+    world
+}
+
+#[test]
+fn who_approved_a_change_of_config_is_named_while_it_rolls() {
+    let mut world = config_waits();
     let pending = mark(&world, "web", "pending-config").unwrap();
     set(&mut world, &[("approve", &*pending), ("approved-by", "boss")]);
     assert_eq!(world.act(), ["web"]);
@@ -147,13 +153,7 @@ fn who_approved_a_change_of_config_is_named_while_it_rolls() {
 
 #[test]
 fn a_change_of_config_that_waits_keeps_its_id_in_the_status_until_our_own_write_is_observed() {
-    let mut world = World::new().with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
-    world.config_map("app", &[("key", "old")]);
-    world.deployment("web", crate::world::env_key("app", "key"));
-    world.act();
-    world.later(60).config_map("app", &[("key", "new")]);
-    world.act();
-    world.later(5).act();
+    let mut world = config_waits();
     let before = world.attention().unwrap().clone();
     assert_eq!(before.hold.as_ref().map(|hold| hold.id.clone()), mark(&world, "web", "pending-config"));
     // The API server raises a Deployment's generation for annotations too; its controller has not seen that yet.

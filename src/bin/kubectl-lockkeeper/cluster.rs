@@ -295,7 +295,7 @@ pub fn readable<T>(what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
     all.into_iter().filter_map(one).collect()
 }
 
-/// What is said of an object that cannot be read.
+/// The warning about an object that cannot be read.
 pub fn left_out(what: &str, unreadable: &Unreadable) -> String {
     let meta = &unreadable.metadata;
     let name = meta.name.as_deref().unwrap_or("one without a name");

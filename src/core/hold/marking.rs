@@ -1,7 +1,7 @@
 //! The operator's marks: which policy governs a workload, and whether its template changes are held.
 
 use crate::{
-    api::{Mode, Phase, WhenUngoverned, WorkloadKind, marks},
+    api::{Phase, WhenUngoverned, WorkloadKind, marks},
     core::{
         assess::{Assessment, Edits, Input},
         decision::{Confirm, Event, Purpose},
@@ -98,7 +98,7 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let room = room(workload);
     let reserved = workload.marks.get(marks::RESERVED).is_some_and(|value| value != GIVEN_UP);
-    let holds = input.spec.mode != Mode::Observe && input.spec.needs_holds() && holdable(workload);
+    let holds = input.spec.needs_holds() && holdable(workload);
     let (remains, copied) = match is_copied(workload) {
         true => (marks::RESERVED.len() + GIVEN_UP.len(), COPY_BYTES),
         false => (0, 0),
@@ -106,14 +106,12 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
     let up_to_date = found.phase == Phase::UpToDate;
     // The controller copies annotations before it says that it has seen them.
     let is_copied_now = up_to_date && workload.rollout.observed;
-    if holds && !input.frozen && up_to_date && !holds_back(workload) {
-        match (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL }).contains(&room) {
+    let rests = up_to_date && !holds_back(workload);
+    if !input.frozen && (rests || !holds) {
+        match holds && (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL }).contains(&room) {
             true => found.edits.set(workload, marks::RESERVED, ".".repeat(HOLD_BYTES + remains - marks::RESERVED.len())),
             false => give_up(workload, is_copied_now, &mut found.edits),
         }
-    }
-    if !holds && !input.frozen {
-        give_up(workload, is_copied_now, &mut found.edits);
     }
     for edits in [Some(&mut found.edits), found.roll.as_mut()].into_iter().flatten().filter(|edits| !edits.is_empty()) {
         let after = edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
