@@ -227,7 +227,9 @@ async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively
     kubectl(&["create", "-f", definition]);
     // What was not held is let go; what was stays held, and says why.
     let gone = |object: &Value| mark(object, "governance").is_none();
-    shop.patiently("the free one is let go", || shop.get("Deployment", free), gone).await;
+    for name in [free, reader] {
+        shop.patiently("what is not held is let go", || shop.get("Deployment", name), gone).await;
+    }
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
         assert!(shop.event(name, "PolicyLost").await.contains("was deleted with the CRD"));
