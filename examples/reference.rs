@@ -14,7 +14,9 @@ Every field of an `UpgradePolicy` (`lockkeeper.dev/v1alpha1`), as `kubectl expla
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let definition = serde_json::to_value(crd::definition())?;
-    let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties").ok_or("the CRD has no schema")?;
+    let schema = definition
+        .pointer("/spec/versions/0/schema/openAPIV3Schema/properties")
+        .ok_or("the CRD has no schema")?;
     let mut page = HEAD.to_owned();
     for part in ["spec", "status"] {
         section(&mut page, part, &schema[part])?;
@@ -26,10 +28,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The fields of an object, then a section for each object among them.
 fn section(page: &mut String, path: &str, schema: &Value) -> std::fmt::Result {
     let Some(properties) = schema["properties"].as_object() else { return Ok(()) };
-    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<_> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     write!(page, "\n## {path}\n\n")?;
     let description = schema["description"].as_str().unwrap_or_default();
-    let text = description.lines().take_while(|line| *line != "Possible values:" && !line.starts_with("Default: "));
+    let text = description
+        .lines()
+        .take_while(|line| *line != "Possible values:" && !line.starts_with("Default: "));
     write!(page, "{}\n\n", text.collect::<Vec<_>>().join("\n"))?;
     page.push_str("| field | type | meaning |\n|---|---|---|\n");
     for (name, field) in properties {
@@ -61,7 +66,9 @@ fn kind(field: &Value) -> String {
         (Some("array"), _) if field["items"]["enum"].is_array() => "list of values".to_owned(),
         (Some("array"), _) => format!("list of {}s", kind(&field["items"])),
         (Some("string"), _) if field["enum"].is_array() => "one value".to_owned(),
-        (Some("string"), _) if field["pattern"] == lockkeeper::api::period::PATTERN => "duration".to_owned(),
+        (Some("string"), _) if field["pattern"] == lockkeeper::api::period::PATTERN => {
+            "duration".to_owned()
+        }
         (Some("string"), _) if field["format"] == "date-time" => "time".to_owned(),
         (Some(plain), _) => plain.to_owned(),
         (None, Some(true)) => "integer or string".to_owned(),
@@ -86,8 +93,15 @@ fn meaning(field: &Value) -> String {
             }
         }
     }
-    let values = field.pointer("/items/enum").and_then(|_| field.pointer("/items/description")).and_then(Value::as_str);
-    for (value, meaning) in values.into_iter().flat_map(str::lines).filter_map(|line| line.strip_prefix(" - ")?.split_once(": ")) {
+    let values = field
+        .pointer("/items/enum")
+        .and_then(|_| field.pointer("/items/description"))
+        .and_then(Value::as_str);
+    for (value, meaning) in values
+        .into_iter()
+        .flat_map(str::lines)
+        .filter_map(|line| line.strip_prefix(" - ")?.split_once(": "))
+    {
         text += &format!("<br>`{value}`: {meaning}");
     }
     let bound = |key: &str| field.get(key).and_then(Value::as_f64).map(|bound| format!("{bound}"));

@@ -31,7 +31,10 @@ async fn upgradeable(State(shared): State<Shared>) -> Json<Value> {
 }
 
 async fn prepare(State(shared): State<Shared>, headers: HeaderMap) -> StatusCode {
-    let ttl = headers.get("Lockkeeper-Prepare-Ttl").and_then(|ttl| ttl.to_str().ok()?.parse().ok()).unwrap_or(60);
+    let ttl = headers
+        .get("Lockkeeper-Prepare-Ttl")
+        .and_then(|ttl| ttl.to_str().ok()?.parse().ok())
+        .unwrap_or(60);
     locked(&shared, |work| work.rests_until = Some(Instant::now() + Duration::from_secs(ttl)));
     StatusCode::NO_CONTENT
 }
@@ -42,10 +45,14 @@ async fn withdraw(State(shared): State<Shared>) -> StatusCode {
 }
 
 // The app's own work. Code that begins some asks first, under the same lock.
-async fn begin(State(shared): State<Shared>, Query(query): Query<HashMap<String, u64>>) -> StatusCode {
+async fn begin(
+    State(shared): State<Shared>,
+    Query(query): Query<HashMap<String, u64>>,
+) -> StatusCode {
     let seconds = query.get("seconds").copied().unwrap_or(1);
     let takes_work = locked(&shared, |work| {
-        let takes_work = !work.stopping && work.rests_until.is_none_or(|until| Instant::now() >= until);
+        let takes_work =
+            !work.stopping && work.rests_until.is_none_or(|until| Instant::now() >= until);
         work.jobs += usize::from(takes_work);
         takes_work
     });

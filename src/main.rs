@@ -13,7 +13,9 @@ use lockkeeper::{
 fn main() -> ExitCode {
     let outcome = match Settings::parse().command {
         Command::Run(settings) => run(settings),
-        Command::Crd(CrdSettings { apply: false }) => crd::yaml().map(|yaml| print!("{yaml}")).map_err(|error| error.to_string()),
+        Command::Crd(CrdSettings { apply: false }) => {
+            crd::yaml().map(|yaml| print!("{yaml}")).map_err(|error| error.to_string())
+        }
         Command::Crd(_) => errand(definition::apply()),
         Command::Check(settings) => errand(check::run(settings)),
         Command::Uninstall(settings) => errand(uninstall::run(settings)),
@@ -36,6 +38,8 @@ async fn run(settings: RunSettings) -> Result<(), String> {
 
 /// Does what a hook of the chart is there for, and says what it did.
 #[tokio::main(flavor = "current_thread")]
-async fn errand<E: std::fmt::Display>(errand: impl Future<Output = Result<String, E>>) -> Result<(), String> {
+async fn errand<E: std::fmt::Display>(
+    errand: impl Future<Output = Result<String, E>>,
+) -> Result<(), String> {
     errand.await.map(|said| println!("{said}")).map_err(|error| error.to_string())
 }

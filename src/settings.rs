@@ -46,7 +46,12 @@ pub struct CrdSettings {
 #[derive(Args, Debug, Clone)]
 pub struct CheckSettings {
     /// The namespace of the operator
-    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "LOCKKEEPER_OPERATOR_NAMESPACE",
+        default_value = "lockkeeper-system",
+        value_name = "NAME"
+    )]
     pub operator_namespace: String,
 
     /// How long to wait for what is not there yet
@@ -63,7 +68,12 @@ pub struct UninstallSettings {
     pub held: HeldWorkloads,
 
     /// The namespace of the operator
-    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "LOCKKEEPER_OPERATOR_NAMESPACE",
+        default_value = "lockkeeper-system",
+        value_name = "NAME"
+    )]
     pub operator_namespace: String,
 
     /// The namespaces that the operator watches; all, without it
@@ -83,7 +93,12 @@ pub struct RunSettings {
     pub metrics_address: SocketAddr,
 
     /// The namespace of the operator, where it keeps the key of its digests; it is never governed itself
-    #[arg(long, env = "LOCKKEEPER_OPERATOR_NAMESPACE", default_value = "lockkeeper-system", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "LOCKKEEPER_OPERATOR_NAMESPACE",
+        default_value = "lockkeeper-system",
+        value_name = "NAME"
+    )]
     pub operator_namespace: String,
 
     /// The name of the operator's pod, by which people know which replica leads
@@ -91,7 +106,13 @@ pub struct RunSettings {
     pub pod_name: String,
 
     /// The uid of the operator's pod, by which a container that restarts knows the Lease as its own and takes it back at once
-    #[arg(long, env = "LOCKKEEPER_POD_UID", default_value = "", hide_default_value = true, value_name = "UID")]
+    #[arg(
+        long,
+        env = "LOCKKEEPER_POD_UID",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "UID"
+    )]
     pub pod_uid: String,
 
     /// The namespaces to watch, with commas between; empty: all of the cluster
@@ -139,9 +160,16 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn names(text: &str) -> Result<Names, String> {
-    let is_name = |name: &str| name.len() <= 63 && name.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-');
+    let is_name = |name: &str| {
+        name.len() <= 63
+            && name
+                .chars()
+                .all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-')
+    };
     match words(text).find(|name| !is_name(name)) {
-        Some(wrong) => Err(format!("{wrong:?} is no name of a namespace; write names with commas between, such as shop,billing")),
+        Some(wrong) => Err(format!(
+            "{wrong:?} is no name of a namespace; write names with commas between, such as shop,billing"
+        )),
         None => Ok(Names(words(text).map(str::to_owned).collect())),
     }
 }
@@ -149,7 +177,8 @@ fn names(text: &str) -> Result<Names, String> {
 fn features(text: &str) -> Result<Features, String> {
     let known = |word: &str| Feature::ALL.into_iter().find(|feature| feature.as_str() == word);
     let all = Feature::ALL.map(Feature::as_str).join(", ");
-    let found = words(text).map(|word| known(word).ok_or_else(|| format!("{word:?} is no feature; there are {all}")));
+    let found = words(text)
+        .map(|word| known(word).ok_or_else(|| format!("{word:?} is no feature; there are {all}")));
     found.collect::<Result<_, _>>().map(Features)
 }
 
@@ -159,7 +188,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         let (host, port) = text.rsplit_once(':')?;
         Some(SocketAddr::new(host.parse().ok()?, port.parse().ok()?))
     };
-    text.parse().ok().or_else(split).ok_or_else(|| "write an IP address and a port, such as 0.0.0.0:8080".to_owned())
+    text.parse()
+        .ok()
+        .or_else(split)
+        .ok_or_else(|| "write an IP address and a port, such as 0.0.0.0:8080".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -45,7 +45,16 @@ fn nobody_knows_a_layer_above_their_own() {
         "::now()",
     ];
     let rules: [(&str, &[&str]); 3] = [
-        ("api", &["crate::core", "crate::workload", "crate::shell", "crate::telemetry", "crate::settings"]),
+        (
+            "api",
+            &[
+                "crate::core",
+                "crate::workload",
+                "crate::shell",
+                "crate::telemetry",
+                "crate::settings",
+            ],
+        ),
         ("core", &["crate::workload", "crate::shell", "crate::telemetry", "crate::settings"]),
         ("workload", &["crate::shell", "crate::telemetry", "crate::settings"]),
     ];
@@ -64,8 +73,13 @@ fn nobody_knows_a_layer_above_their_own() {
 
 #[test]
 fn the_crd_is_the_one_that_the_types_generate() {
-    let committed = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/upgradepolicies.yaml")).unwrap();
-    assert!(committed == lockkeeper::api::crd::yaml().unwrap(), "crds/upgradepolicies.yaml is out of date: run make generate");
+    let committed =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/upgradepolicies.yaml"))
+            .unwrap();
+    assert!(
+        committed == lockkeeper::api::crd::yaml().unwrap(),
+        "crds/upgradepolicies.yaml is out of date: run make generate"
+    );
 }
 
 /// Every flag has an environment variable, and the chart sets only flags that there are.
@@ -75,14 +89,23 @@ fn flags_have_variables_and_the_chart_knows_them() {
     let command = lockkeeper::settings::Settings::command();
     let run = command.find_subcommand("run").unwrap();
     let mut flags = Vec::new();
-    for argument in run.get_arguments().filter(|argument| !["help", "version"].contains(&argument.get_id().as_str())) {
+    for argument in run
+        .get_arguments()
+        .filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+    {
         let flag = argument.get_long().unwrap();
         let variable = argument.get_env().unwrap_or_default().to_string_lossy().into_owned();
         assert_eq!(variable, format!("LOCKKEEPER_{}", flag.to_uppercase().replace('-', "_")));
         flags.push(format!("--{flag}="));
     }
-    let chart = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/lockkeeper/templates/deployment.yaml")).unwrap();
-    let set: Vec<_> = chart.lines().filter_map(|line| line.trim().strip_prefix("- ").filter(|word| word.starts_with("--"))).collect();
+    let chart = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/lockkeeper/templates/deployment.yaml"),
+    )
+    .unwrap();
+    let set: Vec<_> = chart
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ").filter(|word| word.starts_with("--")))
+        .collect();
     assert_eq!(set.len(), flags.len(), "the chart sets every flag");
     for line in set {
         assert!(flags.iter().any(|flag| line.starts_with(flag)), "{line} is no flag");
@@ -94,12 +117,22 @@ fn flags_have_variables_and_the_chart_knows_them() {
 fn the_image_is_built_with_every_file_that_the_sources_include() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ignored = fs::read_to_string(root.join(".dockerignore")).unwrap();
-    let let_in: Vec<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).map(|path| root.join(path)).collect();
+    let let_in: Vec<_> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .map(|path| root.join(path))
+        .collect();
     let mut included = 0;
     for (path, text) in sources("") {
-        for relative in text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        for relative in
+            text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next())
+        {
             let file = path.parent().unwrap().join(relative).canonicalize().unwrap();
-            assert!(let_in.iter().any(|folder| file.starts_with(folder)), ".dockerignore leaves out {}", file.display());
+            assert!(
+                let_in.iter().any(|folder| file.starts_with(folder)),
+                ".dockerignore leaves out {}",
+                file.display()
+            );
             included += 1;
         }
     }
@@ -111,15 +144,24 @@ fn the_image_is_built_with_every_file_that_the_sources_include() {
 fn make_test_runs_every_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let makefile = fs::read_to_string(root.join("Makefile")).unwrap();
-    let named: Vec<_> = makefile.lines().filter(|line| line.contains("--test ")).flat_map(|line| line.split([' ', ',', ')'])).collect();
+    let named: Vec<_> = makefile
+        .lines()
+        .filter(|line| line.contains("--test "))
+        .flat_map(|line| line.split([' ', ',', ')']))
+        .collect();
     let mut found = 0;
     for folder in ["tests", "tests/model/tests", "tests/local-cluster/tests"] {
         for entry in fs::read_dir(root.join(folder)).unwrap().flatten() {
             let path = entry.path();
-            let is_test = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
+            let is_test = path.extension().is_some_and(|extension| extension == "rs")
+                || path.join("main.rs").exists();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             if is_test {
-                assert!(named.contains(&name.as_str()), "make test does not run {}", path.display());
+                assert!(
+                    named.contains(&name.as_str()),
+                    "make test does not run {}",
+                    path.display()
+                );
                 found += 1;
             }
         }

@@ -23,7 +23,9 @@ use lockkeeper::{
 use serde_json::{Value, json};
 
 use crate::{
-    objects::{CONCURRENT, annotation, change, deployment, namespace, policy, rolled_out, until, when},
+    objects::{
+        CONCURRENT, annotation, change, deployment, namespace, policy, rolled_out, until, when,
+    },
     operator::Operator,
     process,
     times::Times,
@@ -59,7 +61,8 @@ async fn answer(State(answers): State<Arc<Answers>>) -> Json<Value> {
 
 async fn workloads(client: &Client, name: &str, count: usize, period: &str) -> Api<Deployment> {
     namespace(client, name).await;
-    policy(client, name, json!({"config": {"settle": "0s"}, "gates": {"app": {"period": period}}})).await;
+    policy(client, name, json!({"config": {"settle": "0s"}, "gates": {"app": {"period": period}}}))
+        .await;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), name);
     let create = |number: usize| {
         let deployments = deployments.clone();
@@ -70,7 +73,8 @@ async fn workloads(client: &Client, name: &str, count: usize, period: &str) -> A
         }
     };
     stream::iter(0..count).for_each_concurrent(CONCURRENT, create).await;
-    let ready = |one: &Deployment| annotation(one, marks::HOLD_CHANGES).is_some() && rolled_out(one, PODS);
+    let ready =
+        |one: &Deployment| annotation(one, marks::HOLD_CHANGES).is_some() && rolled_out(one, PODS);
     until(&deployments, count, ready).await;
     deployments
 }
@@ -95,7 +99,9 @@ async fn latency(client: &Client, answers: &Answers) {
         until(&deployments, 1, |one| rolled_out(one, PODS)).await;
     }
     operator.stop();
-    println!("\nfrom the moment when all 3 pods would say yes to the accepted release, as a watch sees it, asked every 1000 ms");
+    println!(
+        "\nfrom the moment when all 3 pods would say yes to the accepted release, as a watch sees it, asked every 1000 ms"
+    );
     println!("  {}", Times::from(times));
 }
 
@@ -113,7 +119,9 @@ async fn load(client: &Client, answers: &Answers) {
     tokio::time::sleep(MEASURED).await;
     let (used, asked) = (operator.cpu() - cpu, answers.asked.load(Ordering::Relaxed) - asked);
     let seconds = MEASURED.as_secs_f64();
-    println!("\n{WORKLOADS} held workloads of {PODS} pods that say no, asked every 5 s (600 requests a second are wanted)");
+    println!(
+        "\n{WORKLOADS} held workloads of {PODS} pods that say no, asked every 5 s (600 requests a second are wanted)"
+    );
     println!(
         "  {:>6.0} requests a second   CPU {:>5.1} % of one core   memory {:>5.1} MiB RSS",
         asked as f64 / seconds,
@@ -122,13 +130,29 @@ async fn load(client: &Client, answers: &Answers) {
     );
     operator.stop();
     let pods: Api<Pod> = Api::namespaced(client.clone(), "load");
-    let addresses: Vec<_> =
-        pods.list(&ListParams::default()).await.unwrap().items.into_iter().filter_map(|pod| pod.status?.pod_ip?.parse().ok()).collect();
+    let addresses: Vec<_> = pods
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items
+        .into_iter()
+        .filter_map(|pod| pod.status?.pod_ip?.parse().ok())
+        .collect();
     let own = std::process::id();
     let (cpu, begun) = (process::cpu(own), Instant::now());
     let one = |number: usize| {
         let address = std::net::SocketAddr::new(addresses[number % addresses.len()], PORT);
-        async move { drop(send(&Channel::Plain, (Method::GET, address, "/upgradeable"), &HeaderMap::new(), Duration::from_secs(2)).await) }
+        async move {
+            drop(
+                send(
+                    &Channel::Plain,
+                    (Method::GET, address, "/upgradeable"),
+                    &HeaderMap::new(),
+                    Duration::from_secs(2),
+                )
+                .await,
+            )
+        }
     };
     stream::iter(0..asked).for_each_concurrent(64, one).await;
     println!(

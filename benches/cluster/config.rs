@@ -15,13 +15,18 @@ use lockkeeper::api::marks;
 use serde_json::json;
 
 use crate::{
-    objects::{CONCURRENT, annotation, bare_patches, deployment, namespace, policy, rolled_out, template_annotation, until},
+    objects::{
+        CONCURRENT, annotation, bare_patches, deployment, namespace, policy, rolled_out,
+        template_annotation, until,
+    },
     operator::Operator,
     process,
 };
 
 pub async fn run(client: &Client) {
-    println!("\nfrom the write of a shared ConfigMap to the last patch accepted (settle 0s, no cluster limit)");
+    println!(
+        "\nfrom the write of a shared ConfigMap to the last patch accepted (settle 0s, no cluster limit)"
+    );
     println!("{:>10} {:>12} {:>12} {:>8}", "workloads", "floor", "lockkeeper", "times");
     for count in [50, 200] {
         let name = format!("speed-{count}");
@@ -31,7 +36,12 @@ pub async fn run(client: &Client) {
         let operator = Operator::start().await;
         policy(client, &name, json!({"config": {"settle": "0s"}})).await;
         let ours = rolled(client, &deployments, count).await;
-        println!("{count:>10} {:>10} ms {:>10} ms {:>8.2}", floor.as_millis(), ours.as_millis(), ours.as_secs_f64() / floor.as_secs_f64());
+        println!(
+            "{count:>10} {:>10} ms {:>10} ms {:>8.2}",
+            floor.as_millis(),
+            ours.as_millis(),
+            ours.as_secs_f64() / floor.as_secs_f64()
+        );
         operator.stop();
         let namespaces: Api<Namespace> = Api::all(client.clone());
         namespaces.delete(&name, &Default::default()).await.unwrap();
@@ -48,8 +58,14 @@ pub async fn run(client: &Client) {
     tokio::time::sleep(Duration::from_secs(20)).await;
     println!("  memory at rest      {:>8.1} MiB RSS", operator.memory("VmRSS"));
     println!("  memory at its peak  {:>8.1} MiB RSS", operator.memory("VmHWM"));
-    println!("  CPU at rest         {:>8.2} % of one core over 20 s", (operator.cpu() - before).as_secs_f64() / 20.0 * 100.0);
-    println!("  reference: this benchmark's own process, which holds nothing: {:.1} MiB RSS", process::memory(std::process::id(), "VmRSS"));
+    println!(
+        "  CPU at rest         {:>8.2} % of one core over 20 s",
+        (operator.cpu() - before).as_secs_f64() / 20.0 * 100.0
+    );
+    println!(
+        "  reference: this benchmark's own process, which holds nothing: {:.1} MiB RSS",
+        process::memory(std::process::id(), "VmRSS")
+    );
     operator.stop();
 }
 
@@ -57,13 +73,18 @@ pub async fn run(client: &Client) {
 async fn workloads(client: &Client, name: &str, count: usize) -> Api<Deployment> {
     namespace(client, name).await;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), name);
-    let map = serde_json::from_value(json!({"metadata": {"name": "shared"}, "data": {"key": "0"}})).unwrap();
+    let map = serde_json::from_value(json!({"metadata": {"name": "shared"}, "data": {"key": "0"}}))
+        .unwrap();
     maps.create(&PostParams::default(), &map).await.unwrap();
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), name);
     let create = |number: usize| {
         let deployments = deployments.clone();
         async move {
-            let object = deployment(&format!("web-{number}"), json!({"envFrom": [{"configMapRef": {"name": "shared"}}]}), json!({}));
+            let object = deployment(
+                &format!("web-{number}"),
+                json!({"envFrom": [{"configMapRef": {"name": "shared"}}]}),
+                json!({}),
+            );
             deployments.create(&PostParams::default(), &object).await.unwrap();
         }
     };
@@ -78,7 +99,9 @@ async fn rolled(client: &Client, deployments: &Api<Deployment>, count: usize) ->
     tokio::time::sleep(Duration::from_secs(3)).await;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), deployments.namespace().unwrap());
     let begun = Instant::now();
-    maps.patch("shared", &PatchParams::default(), &Patch::Merge(json!({"data": {"key": "1"}}))).await.unwrap();
+    maps.patch("shared", &PatchParams::default(), &Patch::Merge(json!({"data": {"key": "1"}})))
+        .await
+        .unwrap();
     until(deployments, count, |one| template_annotation(one, marks::CONFIG_HASH).is_some()).await;
     begun.elapsed()
 }
@@ -90,12 +113,17 @@ async fn fill(client: &Client) {
     let (secrets, maps) = (&secrets, &maps);
     let secret = |number: usize| async move {
         let object = json!({"metadata": {"name": format!("secret-{number}")}, "stringData": {"user": "app", "password": "x".repeat(2000)}});
-        secrets.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        secrets
+            .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+            .await
+            .unwrap();
     };
     stream::iter(0..5000).for_each_concurrent(CONCURRENT, secret).await;
     let map = |number: usize| async move {
         let object = json!({"metadata": {"name": format!("map-{number}")}, "data": {"app.yaml": "y".repeat(7900), "level": "info"}});
-        maps.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        maps.create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+            .await
+            .unwrap();
     };
     stream::iter(0..2500).for_each_concurrent(CONCURRENT, map).await;
 }

@@ -48,10 +48,20 @@ pub async fn run(client: &Client) {
         times[3] += writes(client, "held").await;
         policies(client, false).await;
     }
-    let each = |time: Duration| time.as_secs_f64() * 1000.0 / (ROUNDS * WRITES) as f64 * WRITERS as f64;
-    println!("\na write of a template, {WRITERS} at once, without our admission policies and with them");
-    for (what, without, with) in [("not governed", times[0], times[2]), ("governed and held", times[1], times[3])] {
-        println!("{what:>20} {:>8.2} ms {:>8.2} ms {:>8.2} times", each(without), each(with), with.as_secs_f64() / without.as_secs_f64());
+    let each =
+        |time: Duration| time.as_secs_f64() * 1000.0 / (ROUNDS * WRITES) as f64 * WRITERS as f64;
+    println!(
+        "\na write of a template, {WRITERS} at once, without our admission policies and with them"
+    );
+    for (what, without, with) in
+        [("not governed", times[0], times[2]), ("governed and held", times[1], times[3])]
+    {
+        println!(
+            "{what:>20} {:>8.2} ms {:>8.2} ms {:>8.2} times",
+            each(without),
+            each(with),
+            with.as_secs_f64() / without.as_secs_f64()
+        );
     }
     policies(client, true).await;
     approvals(client).await;
@@ -63,8 +73,16 @@ async fn paused(client: &Client, name: &str, governed: bool) {
     let api: Api<Deployment> = Api::namespaced(client.clone(), "admission");
     let mut object = deployment(name, json!({}), json!({"paused": true}));
     if governed {
-        object.metadata.labels.get_or_insert_default().insert(marks::GOVERNED.to_owned(), "true".to_owned());
-        object.metadata.annotations.get_or_insert_default().insert(marks::HOLD_CHANGES.to_owned(), "true".to_owned());
+        object
+            .metadata
+            .labels
+            .get_or_insert_default()
+            .insert(marks::GOVERNED.to_owned(), "true".to_owned());
+        object
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(marks::HOLD_CHANGES.to_owned(), "true".to_owned());
     }
     api.create(&PostParams::default(), &object).await.unwrap();
 }
@@ -86,15 +104,27 @@ pub async fn policies(client: &Client, on: bool) {
     for document in FILES.iter().flat_map(|file| file.split("\n---\n")) {
         let object: Value = serde_saphyr::from_str(document).unwrap();
         let kind = object["kind"].as_str().unwrap().to_owned();
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", &kind));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
+            "admissionregistration.k8s.io",
+            "v1",
+            &kind,
+        ));
         let resource = ApiResource {
-            plural: if kind.ends_with("Policy") { kind.to_lowercase().replace("policy", "policies") } else { resource.plural.clone() },
+            plural: if kind.ends_with("Policy") {
+                kind.to_lowercase().replace("policy", "policies")
+            } else {
+                resource.plural.clone()
+            },
             ..resource
         };
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let name = object["metadata"]["name"].as_str().unwrap();
         match (on, kind.ends_with("Binding")) {
-            (true, _) => drop(api.patch(name, &PatchParams::apply("bench").force(), &Patch::Apply(&object)).await.unwrap()),
+            (true, _) => drop(
+                api.patch(name, &PatchParams::apply("bench").force(), &Patch::Apply(&object))
+                    .await
+                    .unwrap(),
+            ),
             (false, true) => drop(api.delete(name, &Default::default()).await),
             (false, false) => {}
         }
@@ -115,13 +145,25 @@ pub async fn policies(client: &Client, on: bool) {
 
 async fn approvals(client: &Client) {
     namespace(client, "approvals").await;
-    policy(client, "approvals", json!({"config": {"settle": "0s"}, "gates": {"approval": "Required"}})).await;
+    policy(
+        client,
+        "approvals",
+        json!({"config": {"settle": "0s"}, "gates": {"approval": "Required"}}),
+    )
+    .await;
     let api: Api<Deployment> = Api::namespaced(client.clone(), "approvals");
     for number in 0..APPROVALS {
-        api.create(&PostParams::default(), &deployment(&format!("web-{number}"), json!({}), json!({}))).await.unwrap();
+        api.create(
+            &PostParams::default(),
+            &deployment(&format!("web-{number}"), json!({}), json!({})),
+        )
+        .await
+        .unwrap();
     }
     let operator = Operator::start().await;
-    let marked = |one: &Deployment| annotation(one, marks::HOLD_CHANGES).is_some() && annotation(one, marks::ROLLOUT).is_some();
+    let marked = |one: &Deployment| {
+        annotation(one, marks::HOLD_CHANGES).is_some() && annotation(one, marks::ROLLOUT).is_some()
+    };
     until(&api, APPROVALS, marked).await;
     let mut times = Vec::new();
     for number in 0..APPROVALS {

@@ -26,13 +26,19 @@ pub const CONCURRENT: usize = 48;
 /// What the operator needs of a cluster.
 pub async fn prepare(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    definitions.patch(crd::NAME, &PatchParams::apply("bench"), &Patch::Apply(crd::definition())).await.unwrap();
+    definitions
+        .patch(crd::NAME, &PatchParams::apply("bench"), &Patch::Apply(crd::definition()))
+        .await
+        .unwrap();
     namespace(client, "lockkeeper-system").await;
     namespace(client, "admission").await;
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let object = json!({"metadata": {"name": "bench"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "ServiceAccount", "name": "lockkeeper", "namespace": "lockkeeper-system"}]});
-    bindings.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    bindings
+        .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+        .await
+        .unwrap();
 }
 
 pub async fn namespace(client: &Client, name: &str) {
@@ -46,7 +52,10 @@ pub async fn policy(client: &Client, namespace: &str, mut spec: Value) {
     spec["selector"] = json!({});
     let policies: Api<UpgradePolicy> = Api::namespaced(client.clone(), namespace);
     let object = json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": "bench"}, "spec": spec});
-    policies.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    policies
+        .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+        .await
+        .unwrap();
 }
 
 /// A Deployment of one container, with what `container` and `spec` say besides.
@@ -71,14 +80,23 @@ pub fn annotation<'a>(one: &'a Deployment, key: &str) -> Option<&'a str> {
 }
 
 pub fn template_annotation<'a>(one: &'a Deployment, key: &str) -> Option<&'a str> {
-    one.spec.as_ref()?.template.metadata.as_ref()?.annotations.as_ref()?.get(key).map(String::as_str)
+    one.spec
+        .as_ref()?
+        .template
+        .metadata
+        .as_ref()?
+        .annotations
+        .as_ref()?
+        .get(key)
+        .map(String::as_str)
 }
 
 /// Whether a Deployment has so many pods, all of them of its newest template and available.
 pub fn rolled_out(one: &Deployment, pods: i32) -> bool {
     let status = one.status.clone().unwrap_or_default();
     let counts = [status.updated_replicas, status.replicas, status.available_replicas];
-    status.observed_generation == one.metadata.generation && counts.iter().all(|count| *count == Some(pods))
+    status.observed_generation == one.metadata.generation
+        && counts.iter().all(|count| *count == Some(pods))
 }
 
 /// Waits until so many Deployments are as wanted.
@@ -99,7 +117,10 @@ pub async fn until(api: &Api<Deployment>, count: usize, wanted: impl Fn(&Deploym
 
 /// Waits until a watch shows a Deployment as wanted.
 pub async fn when(api: &Api<Deployment>, name: &str, wanted: impl Fn(&Deployment) -> bool) {
-    let mut events = std::pin::pin!(watcher(api.clone(), watcher::Config::default().fields(&format!("metadata.name={name}"))));
+    let mut events = std::pin::pin!(watcher(
+        api.clone(),
+        watcher::Config::default().fields(&format!("metadata.name={name}"))
+    ));
     while let Some(event) = events.try_next().await.unwrap() {
         if let watcher::Event::Apply(one) | watcher::Event::InitApply(one) = event
             && wanted(&one)
@@ -110,8 +131,15 @@ pub async fn when(api: &Api<Deployment>, name: &str, wanted: impl Fn(&Deployment
 }
 
 /// Writes an annotation, and waits until a watch shows what comes of it.
-pub async fn write(api: &Api<Deployment>, name: &str, key: &str, value: &str, wanted: impl Fn(&Deployment) -> bool) {
-    let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": {"annotations": {key: value}}})));
+pub async fn write(
+    api: &Api<Deployment>,
+    name: &str,
+    key: &str,
+    value: &str,
+    wanted: impl Fn(&Deployment) -> bool,
+) {
+    let (params, patch) =
+        (PatchParams::default(), Patch::Merge(json!({"metadata": {"annotations": {key: value}}})));
     let (written, ()) = tokio::join!(api.patch(name, &params, &patch), when(api, name, wanted));
     written.unwrap();
 }
@@ -144,10 +172,20 @@ pub async fn bare_patches(deployments: &Api<Deployment>, count: usize) -> Durati
             {"op": "add", "path": "/spec/template/metadata/annotations/bench~1config-hash", "value": hash},
         ]);
         let patch: json_patch::Patch = serde_json::from_value(body).unwrap();
-        deployments.patch(&format!("web-{number}"), &PatchParams::default(), &Patch::<Deployment>::Json(patch)).await.unwrap();
+        deployments
+            .patch(
+                &format!("web-{number}"),
+                &PatchParams::default(),
+                &Patch::<Deployment>::Json(patch),
+            )
+            .await
+            .unwrap();
     };
     // Seen by the same watch as ours, so that both pay for it.
     let hashed = |one: &Deployment| template_annotation(one, "bench/config-hash") == Some(hash);
-    tokio::join!(stream::iter(0..count).for_each_concurrent(CONCURRENT, patch), until(deployments, count, hashed));
+    tokio::join!(
+        stream::iter(0..count).for_each_concurrent(CONCURRENT, patch),
+        until(deployments, count, hashed)
+    );
     begun.elapsed()
 }

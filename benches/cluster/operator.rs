@@ -29,7 +29,8 @@ impl Operator {
     pub async fn start() -> Self {
         let log = fs::File::create(std::env::temp_dir().join("lockkeeper-bench.log")).unwrap();
         let begun = Instant::now();
-        let mut kubeconfig: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(&shared().kubeconfig).unwrap()).unwrap();
+        let mut kubeconfig: serde_json::Value =
+            serde_saphyr::from_str(&fs::read_to_string(&shared().kubeconfig).unwrap()).unwrap();
         for user in kubeconfig["users"].as_array_mut().unwrap() {
             user["user"]["as"] = json!(ACCOUNT);
         }
@@ -37,8 +38,17 @@ impl Operator {
         fs::write(&file, kubeconfig.to_string()).unwrap();
         let kubeconfig = format!("KUBECONFIG={}", file.display());
         // Another build can be measured in the place of this one's.
-        let program = std::env::var("LOCKKEEPER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_lockkeeper").to_owned());
-        let arguments = [&kubeconfig, program.as_str(), "run", "--metrics-address", METRICS, "--max-config-rollouts", "100000"];
+        let program = std::env::var("LOCKKEEPER")
+            .unwrap_or_else(|_| env!("CARGO_BIN_EXE_lockkeeper").to_owned());
+        let arguments = [
+            &kubeconfig,
+            program.as_str(),
+            "run",
+            "--metrics-address",
+            METRICS,
+            "--max-config-rollouts",
+            "100000",
+        ];
         let child = shared().spawn(Path::new("/usr/bin/env"), &arguments, log).unwrap();
         let mut operator = Self { child, ready_after: Duration::ZERO };
         while !get("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.0 200")) {

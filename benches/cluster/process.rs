@@ -12,10 +12,14 @@ pub fn machine() -> String {
         line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
     let cores = std::thread::available_parallelism().unwrap();
-    let memory = first("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse::<f64>().unwrap() / (1 << 20) as f64;
+    let memory = first("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse::<f64>().unwrap()
+        / (1 << 20) as f64;
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     let load = load.split(' ').next().unwrap();
-    let kernel = Command::new("uname").arg("-sr").output().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let kernel = Command::new("uname")
+        .arg("-sr")
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     format!(
         "{}, {cores} cores, {memory:.0} GiB, {}; {}; load before {load}",
         first("/proc/cpuinfo", "model name"),
@@ -31,7 +35,9 @@ pub fn cpu(pid: u32) -> Duration {
         let text = fs::read_to_string(folder.path().join("schedstat")).unwrap_or_default();
         text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or_default()
     };
-    Duration::from_nanos(fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().map(on_processor).sum())
+    Duration::from_nanos(
+        fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().map(on_processor).sum(),
+    )
 }
 
 /// A field of `/proc/PID/status`, in MiB.

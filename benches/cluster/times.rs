@@ -21,6 +21,12 @@ impl Times {
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends = (self.0[0].as_millis(), self.0[self.0.len() - 1].as_millis());
-        write!(f, "quickest {:>6} ms   median {:>6} ms   slowest {:>6} ms", ends.0, self.median().as_millis(), ends.1)
+        write!(
+            f,
+            "quickest {:>6} ms   median {:>6} ms   slowest {:>6} ms",
+            ends.0,
+            self.median().as_millis(),
+            ends.1
+        )
     }
 }

@@ -14,8 +14,12 @@ pub const NAME: &str = "upgradepolicies.lockkeeper.dev";
 pub fn definition() -> CustomResourceDefinition {
     let definition = UpgradePolicy::crd();
     let Ok(mut value) = serde_json::to_value(&definition) else { return definition };
-    for version in value.pointer_mut("/spec/versions").and_then(Value::as_array_mut).into_iter().flatten() {
-        let Some(properties) = version.pointer_mut("/schema/openAPIV3Schema/properties") else { continue };
+    for version in
+        value.pointer_mut("/spec/versions").and_then(Value::as_array_mut).into_iter().flatten()
+    {
+        let Some(properties) = version.pointer_mut("/schema/openAPIV3Schema/properties") else {
+            continue;
+        };
         if let Some(spec) = properties.get_mut("spec") {
             describe(spec, &types_of::<UpgradePolicySpec>(), true);
         }
@@ -28,7 +32,8 @@ pub fn definition() -> CustomResourceDefinition {
 
 /// The schema of a type with the documentation of its enum values, which the CRD's own schema has no place for.
 fn types_of<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
@@ -36,7 +41,9 @@ fn types_of<T: JsonSchema>() -> Value {
 fn describe(schema: &mut Value, documented: &Value, with_defaults: bool) {
     let mut more = String::new();
     if schema.get("enum").is_some() {
-        let meanings = meanings(documented).into_iter().map(|(value, meaning)| format!("\n - {value}: {meaning}"));
+        let meanings = meanings(documented)
+            .into_iter()
+            .map(|(value, meaning)| format!("\n - {value}: {meaning}"));
         more = format!("\nPossible values:{}", meanings.collect::<String>());
     }
     if let Some(default) = schema.get("default").filter(|_| with_defaults) {
@@ -64,13 +71,16 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
 
 /// The object or list in `anyOf: [it, null]`, or the schema itself.
 fn or_null(schema: &Value) -> &Value {
-    let is_one = |schema: &&Value| schema.get("properties").is_some() || schema.get("items").is_some();
+    let is_one =
+        |schema: &&Value| schema.get("properties").is_some() || schema.get("items").is_some();
     Some(schema).filter(is_one).or_else(|| alternatives(schema).find(is_one)).unwrap_or(schema)
 }
 
 /// The values of an enum, each with its documentation.
 fn meanings(schema: &Value) -> Vec<(&str, &str)> {
-    if let (Some(Value::String(value)), Some(Value::String(meaning))) = (schema.get("const"), schema.get("description")) {
+    if let (Some(Value::String(value)), Some(Value::String(meaning))) =
+        (schema.get("const"), schema.get("description"))
+    {
         return vec![(value, meaning)];
     }
     alternatives(schema).flat_map(meanings).collect()
@@ -80,9 +90,18 @@ fn meanings(schema: &Value) -> Vec<(&str, &str)> {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", "))
+        }
         Value::Object(fields) => {
-            format!("{{{}}}", fields.iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect::<Vec<_>>().join(", "))
+            format!(
+                "{{{}}}",
+                fields
+                    .iter()
+                    .map(|(key, value)| format!("{key}: {}", plain(value)))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
         }
         other => other.to_string(),
     }
@@ -96,14 +115,20 @@ pub fn yaml() -> Result<String, serde_saphyr::ser::Error> {
     let mut definition = serde_json::to_value(definition()).unwrap_or_default();
     drop_unknown_formats(&mut definition);
     let body = serde_saphyr::to_string(&definition)?;
-    Ok(format!("# Generated from src/api by `lockkeeper crd`; `make generate` writes it again.\n{body}"))
+    Ok(format!(
+        "# Generated from src/api by `lockkeeper crd`; `make generate` writes it again.\n{body}"
+    ))
 }
 
 /// The API server warns of formats that OpenAPI does not know, such as `uint32`; the bounds say the same.
 fn drop_unknown_formats(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
-            if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+            if fields
+                .get("format")
+                .and_then(Value::as_str)
+                .is_some_and(|format| format.starts_with("uint"))
+            {
                 fields.remove("format");
             }
             fields.values_mut().for_each(drop_unknown_formats);

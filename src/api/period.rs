@@ -18,7 +18,9 @@ pub struct Period {
 
 /// The text is no [`Period`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is no duration: write one to four numbers with a unit each (h, m, s or ms), such as 90s or 1h30m")]
+#[error(
+    "{0:?} is no duration: write one to four numbers with a unit each (h, m, s or ms), such as 90s or 1h30m"
+)]
 pub struct InvalidPeriod(String);
 
 impl Period {
@@ -111,9 +113,14 @@ mod tests {
 
     #[test]
     fn reads_what_the_pattern_allows_and_nothing_else() {
-        for (text, millis) in
-            [("0s", 0), ("2s", 2_000), ("1h30m", 5_400_000), ("500ms", 500), ("1m5s250ms", 65_250), ("99999h", 359_996_400_000)]
-        {
+        for (text, millis) in [
+            ("0s", 0),
+            ("2s", 2_000),
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("1m5s250ms", 65_250),
+            ("99999h", 359_996_400_000),
+        ] {
             let period = Period::try_from(text.to_owned()).map(|p| p.length().as_millis());
             assert_eq!(period, Ok(millis), "{text}");
         }

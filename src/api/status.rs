@@ -15,7 +15,8 @@ pub const ATTENTION_LIMIT: usize = 50;
 pub const ANSWERS_LIMIT: usize = 10;
 
 /// The types of [`UpgradePolicyStatus::conditions`].
-pub const CONDITIONS: [&str; 7] = ["Ready", "Stalled", "UpToDate", "Governing", "HoldsEnforced", "GatesVerified", "VolumesSafe"];
+pub const CONDITIONS: [&str; 7] =
+    ["Ready", "Stalled", "UpToDate", "Governing", "HoldsEnforced", "GatesVerified", "VolumesSafe"];
 
 /// What the operator reports about a policy.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -91,7 +92,20 @@ pub struct VolumeCounts {
 
 /// Where a governed workload stands: the first phase that fits.
 #[derive(
-    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantArray,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Display,
+    IntoStaticStr,
+    VariantArray,
 )]
 pub enum Phase {
     /// The template changed, and the change is held before the first pod is replaced.
@@ -119,7 +133,21 @@ pub enum Phase {
 }
 
 /// Why a workload is in its phase.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[derive(
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    IntoStaticStr,
+    VariantArray,
+)]
 pub enum Reason {
     /// Nothing to do.
     UpToDate,

@@ -31,7 +31,9 @@ use super::{
     volumes::{self, OfWorkload},
     world::{Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload},
 };
-use crate::api::{AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind};
+use crate::api::{
+    AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind,
+};
 
 /// What an assessment is made from.
 pub struct Input<'a> {
@@ -87,7 +89,10 @@ impl Input<'_> {
 
     /// What the policy asks for config, unless another reloader acts on the workload.
     pub fn config(&self) -> Option<&ConfigSpec> {
-        self.spec.config.as_ref().filter(|_| other_reloader(self.namespace, self.workload).is_none())
+        self.spec
+            .config
+            .as_ref()
+            .filter(|_| other_reloader(self.namespace, self.workload).is_none())
     }
 
     /// Whether admission records who approves and bypasses. Where it does not, anybody could have written these marks.
@@ -228,7 +233,8 @@ impl Assessment {
             unmarked: false,
             cramped: None,
             takes_slot: false,
-            broken: !pods.is_empty() && !pods.iter().any(|pod| pod.ready && pod.terminating.is_none()),
+            broken: !pods.is_empty()
+                && !pods.iter().any(|pod| pod.ready && pod.terminating.is_none()),
             edits: Edits::default(),
             roll: None,
             closed: None,
@@ -253,7 +259,8 @@ impl Assessment {
     /// Its config rollout begins. One that was refused before keeps saying so until it is accepted.
     pub fn begin_roll(&mut self) {
         if !matches!(self.reason, Reason::PatchRefused | Reason::PatchFailing) {
-            let message = format!("{} changed; its pods are being replaced", self.changed.join(", "));
+            let message =
+                format!("{} changed; its pods are being replaced", self.changed.join(", "));
             self.stand(Phase::Rolling, Reason::ConfigRollout, message);
             (self.hold, self.memory.shown) = (None, None);
             self.memory.last = Some((self.phase, self.reason));
@@ -266,9 +273,17 @@ impl Assessment {
     }
 
     /// Has something said to pods, unless the same is being said.
-    pub fn call(&mut self, input: &Input, errand: Errand, change: &str, gate: &AppGate, visits: Vec<Visit>) {
+    pub fn call(
+        &mut self,
+        input: &Input,
+        errand: Errand,
+        change: &str,
+        gate: &AppGate,
+        visits: Vec<Visit>,
+    ) {
         if self.memory.app.calling.insert(errand) {
-            let (workload, uid, policy) = (input.workload.id.clone(), input.workload.uid.clone(), input.policy.uid.clone());
+            let (workload, uid, policy) =
+                (input.workload.id.clone(), input.workload.uid.clone(), input.policy.uid.clone());
             let (change, gate) = (change.to_owned(), gate.clone());
             self.calls.push(Call { workload, uid, policy, change, errand, gate, visits });
         }
@@ -305,7 +320,9 @@ pub fn assess(input: &Input) -> Assessment {
         volumes::strategy::mark(input, &mut found);
     }
     match &hold {
-        Some(hold) if input.spec.mode == Mode::Observe => hold::release::stand_observed(input, hold, &mut found),
+        Some(hold) if input.spec.mode == Mode::Observe => {
+            hold::release::stand_observed(input, hold, &mut found)
+        }
         Some(hold) => hold::release::assess(input, hold, &mut found),
         None => assess_free(input, &mut found),
     }
@@ -317,7 +334,8 @@ pub fn assess(input: &Input) -> Assessment {
         (found.edits, found.roll) = (Edits::default(), None);
     }
     tidy_conversation(input, &mut found);
-    found.memory.changed_at = found.memory.changed_at.max(template_changed_at(input.workload, input.memory, input.now));
+    found.memory.changed_at =
+        found.memory.changed_at.max(template_changed_at(input.workload, input.memory, input.now));
     found.memory.template = Some(SeenTemplate::of(input.workload));
     tell_of_gates(input, &mut found);
     if !input.workload.deleting {
@@ -334,7 +352,11 @@ pub fn assess(input: &Input) -> Assessment {
 }
 
 /// When the template of a workload was last seen to change. One that is held when it is first seen has just changed, for all we know.
-pub fn template_changed_at(workload: &Workload, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+pub fn template_changed_at(
+    workload: &Workload,
+    memory: &Memory,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let changed = match &memory.template {
         Some(seen) => seen.digest != workload.template.digest,
         None => Hold::on(workload).is_some(),
@@ -347,7 +369,8 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     found.memory.hold_of_nothing = false;
     (found.memory.broken_since, found.memory.broken_told) = (None, false);
-    let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
+    let progress =
+        progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     stand_by_progress(input, progress, found);
     found.lookup = rollout::lack::assess(input, progress, found);
     let outcome = match input.spec.mode {
@@ -355,7 +378,9 @@ fn assess_free(input: &Input, found: &mut Assessment) {
         Mode::Enforce | Mode::Freeze => hold::release::follow(input, progress, found),
     };
     match input.config() {
-        Some(config) if !workload.deleting => config::decide::assess(input, config, progress, &outcome, found),
+        Some(config) if !workload.deleting => {
+            config::decide::assess(input, config, progress, &outcome, found)
+        }
         _ if input.frozen => {}
         _ => {
             config::decide::forget(workload, *input.previous != Previous::Nothing, found);
@@ -369,7 +394,10 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     if matches!(progress, Progress::UnderWay(_) | Progress::Unobserved) {
         keep_drained(input, &outcome, found);
     }
-    if matches!(found.phase, Phase::Rolling | Phase::Failed) && outcome.ended != Ended::Done && outcome.is_of(workload, input.key) {
+    if matches!(found.phase, Phase::Rolling | Phase::Failed)
+        && outcome.ended != Ended::Done
+        && outcome.is_of(workload, input.key)
+    {
         let consent = outcome.consent();
         if !consent.is_empty() {
             found.message = format!("{}; {consent}", found.message);
@@ -386,9 +414,12 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     if found.phase == Phase::UpToDate && input.spec.needs_holds() && !marking::holdable(workload) {
         let why = match workload.id.kind {
             WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
-            _ => "with the update strategy OnDelete any eviction starts the newest template, so it cannot be held",
+            _ => {
+                "with the update strategy OnDelete any eviction starts the newest template, so it cannot be held"
+            }
         };
-        let message = format!("its policy has gates, but {why}: its template changes roll out immediately");
+        let message =
+            format!("its policy has gates, but {why}: its template changes roll out immediately");
         found.stand(Phase::Unsupported, Reason::GatesUnsupported, message);
     }
 }
@@ -426,8 +457,13 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
         closed => closed.map(|reason| (reason, input.now)),
     };
     if let Some((reason, since)) = before.filter(|_| !stays) {
-        found.waited = Some((reason, Duration::try_from(input.now.duration_since(since)).unwrap_or_default()));
-        let goes = found.roll.is_some() || matches!(found.edits.purpose, Some(Purpose::Release(Release::GatesOpen) | Purpose::Step));
+        found.waited =
+            Some((reason, Duration::try_from(input.now.duration_since(since)).unwrap_or_default()));
+        let goes = found.roll.is_some()
+            || matches!(
+                found.edits.purpose,
+                Some(Purpose::Release(Release::GatesOpen) | Purpose::Step)
+            );
         let next = found.closed.is_some_and(|closed| gates::rank(closed) > gates::rank(reason));
         if gates::is_told(reason) && (goes || next) {
             found.notices.push((Event::GateOpen, format!("no longer closed: {}", reason.as_str())));
@@ -438,13 +474,24 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
 fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) {
     let state = &input.workload.rollout;
     let under_way = || words::under_way(input.workload, input.pods, input.current);
-    let overdue = || words::stuck(input.workload, &input.namespace.name, input.pods, input.current, input.now);
-    let wake = input.pods.iter().filter_map(|pod| words::overdue_at(pod)).filter(|at| *at > input.now).min();
+    let overdue = || {
+        words::stuck(input.workload, &input.namespace.name, input.pods, input.current, input.now)
+    };
+    let wake = input
+        .pods
+        .iter()
+        .filter_map(|pod| words::overdue_at(pod))
+        .filter(|at| *at > input.now)
+        .min();
     wake.into_iter().for_each(|at| found.wake_at(at));
     match progress {
         Progress::Done => {
             if let Some(stuck) = overdue() {
-                found.stand(Phase::WaitsForUser, Reason::StuckTerminating, format!("{stuck}. All new pods are available"));
+                found.stand(
+                    Phase::WaitsForUser,
+                    Reason::StuckTerminating,
+                    format!("{stuck}. All new pods are available"),
+                );
             }
         }
         Progress::Unobserved => match input.memory.last {
@@ -460,7 +507,11 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
             found.stand(Phase::Rolling, Reason::RolloutUnderWay, under_way());
             found.wake_at(due);
             if let Some(stuck) = overdue() {
-                found.stand(Phase::Rolling, Reason::StuckTerminating, format!("{}; {stuck}", words::counts(state)));
+                found.stand(
+                    Phase::Rolling,
+                    Reason::StuckTerminating,
+                    format!("{}; {stuck}", words::counts(state)),
+                );
             }
             if let Some(stuck) = stuck_behind(input, false) {
                 found.stand(Phase::Rolling, Reason::StuckBehindPod, stuck);
@@ -468,17 +519,28 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
         }
         Progress::Failed(since) => match (stuck_behind(input, true), overdue()) {
             (Some(stuck), _) => found.stand(Phase::Failed, Reason::StuckBehindPod, stuck),
-            (None, Some(stuck)) => found.stand(Phase::Failed, Reason::StuckTerminating, format!("{}; {stuck}", words::counts(state))),
+            (None, Some(stuck)) => found.stand(
+                Phase::Failed,
+                Reason::StuckTerminating,
+                format!("{}; {stuck}", words::counts(state)),
+            ),
             (None, None) => {
                 let cure = match state.failure {
                     Some(_) => "It continues automatically when pods can be created",
-                    None => "It continues automatically if the pods become ready; otherwise fix the template or the config",
+                    None => {
+                        "It continues automatically if the pods become ready; otherwise fix the template or the config"
+                    }
                 };
-                let message = format!("no progress since {}: {}. {cure}", clock(since), under_way());
+                let message =
+                    format!("no progress since {}: {}. {cure}", clock(since), under_way());
                 found.stand(Phase::Failed, Reason::DeadlineExceeded, message);
             }
         },
-        Progress::Held(hold) => found.stand(Phase::WaitsForUser, hold.reason(), held_message(hold, &words::counts(state))),
+        Progress::Held(hold) => found.stand(
+            Phase::WaitsForUser,
+            hold.reason(),
+            held_message(hold, &words::counts(state)),
+        ),
     }
 }
 
@@ -487,10 +549,17 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
 fn stuck_behind(input: &Input, late: bool) -> Option<String> {
     let current = input.current.filter(|_| input.workload.id.kind == WorkloadKind::StatefulSet)?;
     let broken = |pod: &&&Pod| {
-        pod.revision.as_deref() != Some(current) && !pod.ready && pod.terminating.is_none() && (late || pod.trouble.is_some())
+        pod.revision.as_deref() != Some(current)
+            && !pod.ready
+            && pod.terminating.is_none()
+            && (late || pod.trouble.is_some())
     };
     let pod = input.pods.iter().find(broken)?;
-    let trouble = pod.ails.as_ref().or(pod.trouble.as_ref()).map_or_else(String::new, |trouble| format!(" ({trouble})"));
+    let trouble = pod
+        .ails
+        .as_ref()
+        .or(pod.trouble.as_ref())
+        .map_or_else(String::new, |trouble| format!(" ({trouble})"));
     Some(format!(
         "the StatefulSet controller waits for pod {}{trouble}, which is of an older revision and not ready, and does not replace it \
          (kubernetes#67250). Delete it: kubectl delete pod {}",
@@ -501,9 +570,15 @@ fn stuck_behind(input: &Input, late: bool) -> Option<String> {
 /// What a user's own hold means, in words.
 pub fn held_message(hold: UserHold, counts: &str) -> String {
     match hold {
-        UserHold::Paused => format!("spec.paused is set; run kubectl rollout resume to continue ({counts})"),
-        UserHold::OnDelete => format!("its update strategy is OnDelete: pods are replaced when you delete them ({counts})"),
-        UserHold::Partition(below) => format!("its partition keeps the {below} lowest ordinals on their revision ({counts})"),
+        UserHold::Paused => {
+            format!("spec.paused is set; run kubectl rollout resume to continue ({counts})")
+        }
+        UserHold::OnDelete => format!(
+            "its update strategy is OnDelete: pods are replaced when you delete them ({counts})"
+        ),
+        UserHold::Partition(below) => {
+            format!("its partition keeps the {below} lowest ordinals on their revision ({counts})")
+        }
     }
 }
 
@@ -517,7 +592,10 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
             true => (Reason::PatchRefused, "refused"),
             false => (Reason::PatchFailing, "not answered"),
         };
-        let message = format!("the patch of this workload was {word}: {}. Lockkeeper retries at least every 5 minutes", trouble.message);
+        let message = format!(
+            "the patch of this workload was {word}: {}. Lockkeeper retries at least every 5 minutes",
+            trouble.message
+        );
         match found.phase {
             _ if trouble.needs_hold => {}
             Phase::Failed => {}
@@ -541,15 +619,23 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
 fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let (workload, state) = (input.workload, &input.workload.rollout);
     // Written down as failed, it may go on all the same.
-    let ours = outcome.change.is_some() && outcome.ended != Ended::Done && outcome.is_of(workload, input.key);
-    let gate = input.spec.app_gate(&[outcome.cause(workload)]).filter(|gate| gate.prepare.is_some() && ours);
-    let Some(gate) = gate.filter(|_| input.spec.mode != Mode::Observe && !workload.deleting) else { return };
+    let ours = outcome.change.is_some()
+        && outcome.ended != Ended::Done
+        && outcome.is_of(workload, input.key);
+    let gate = input
+        .spec
+        .app_gate(&[outcome.cause(workload)])
+        .filter(|gate| gate.prepare.is_some() && ours);
+    let Some(gate) = gate.filter(|_| input.spec.mode != Mode::Observe && !workload.deleting) else {
+        return;
+    };
     let Ok(gate) = gates::app::for_workload(gate, workload) else { return };
     if !state.observed {
         return found.go_on_talking();
     }
     let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared);
-    let old = gates::pods::from(workload, input.pods, lowest).filter(|pod| progress::is_old(workload, pod, input.current));
+    let old = gates::pods::from(workload, input.pods, lowest)
+        .filter(|pod| progress::is_old(workload, pod, input.current));
     let pods: Vec<_> = old.collect();
     if !pods.is_empty() {
         let change = outcome.change.clone().unwrap_or_default();

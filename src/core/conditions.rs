@@ -40,8 +40,17 @@ pub fn of_counts(
     let mut up_to_date = if open == 0 {
         format!("{} of {} workloads are up to date", counts.up_to_date, counts.total)
     } else {
-        let parts: Vec<_> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-        format!("{} of {} workloads are up to date; {}", counts.up_to_date, counts.total, parts.join(", "))
+        let parts: Vec<_> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        format!(
+            "{} of {} workloads are up to date; {}",
+            counts.up_to_date,
+            counts.total,
+            parts.join(", ")
+        )
     };
     if !unverified.is_empty() {
         up_to_date += &format!(
@@ -55,7 +64,10 @@ pub fn of_counts(
         _ => ConditionReason::RolloutFailed,
     };
     let (governing, why) = match left_out {
-        [] => (ConditionReason::AllGoverned, "every workload that it selects is governed by it".to_owned()),
+        [] => (
+            ConditionReason::AllGoverned,
+            "every workload that it selects is governed by it".to_owned(),
+        ),
         some => (ConditionReason::LeftOut, some.join("; ")),
     };
     let accepted = match empty_steps {
@@ -73,7 +85,16 @@ pub fn of_counts(
                 some.join("; ")
             );
             ["Ready", "Stalled"]
-                .map(|kind| condition(policy, kind, kind == "Stalled", ConditionReason::FeatureOff, message.clone(), now))
+                .map(|kind| {
+                    condition(
+                        policy,
+                        kind,
+                        kind == "Stalled",
+                        ConditionReason::FeatureOff,
+                        message.clone(),
+                        now,
+                    )
+                })
                 .into()
         }
     };
@@ -85,7 +106,12 @@ pub fn of_counts(
 }
 
 /// Whether admission holds every workload that it should.
-pub fn of_holds(policy: &Policy, gap: Option<&Gap>, (unmarked, cramped): (&[String], &[String]), now: Timestamp) -> Condition {
+pub fn of_holds(
+    policy: &Policy,
+    gap: Option<&Gap>,
+    (unmarked, cramped): (&[String], &[String]),
+    now: Timestamp,
+) -> Condition {
     let (holds, reason, message) = match (gap, unmarked) {
         (None, []) if !cramped.is_empty() => {
             let message = format!(
@@ -96,9 +122,16 @@ pub fn of_holds(policy: &Policy, gap: Option<&Gap>, (unmarked, cramped): (&[Stri
             (false, ConditionReason::NoRoomForMarks, message)
         }
         (Some(gap), _) => (false, gap.reason, gap.message.clone()),
-        (None, []) => (true, ConditionReason::Enforced, "admission holds every template change of its workloads".to_owned()),
+        (None, []) => (
+            true,
+            ConditionReason::Enforced,
+            "admission holds every template change of its workloads".to_owned(),
+        ),
         (None, some) => {
-            let message = format!("not marked yet, so a template change would roll out immediately: {}", some.join(", "));
+            let message = format!(
+                "not marked yet, so a template change would roll out immediately: {}",
+                some.join(", ")
+            );
             (false, ConditionReason::MarksMissing, message)
         }
     };
@@ -114,11 +147,20 @@ pub fn of_gates(policy: &Policy, broken: &[String], unasked: usize, now: Timesta
         }
         [] => {
             let message = format!("{unasked} workloads have had no Ready pod that could be asked");
-            with_status(policy, "GatesVerified", "Unknown", ConditionReason::NotAskedYet, message, now)
+            with_status(
+                policy,
+                "GatesVerified",
+                "Unknown",
+                ConditionReason::NotAskedYet,
+                message,
+                now,
+            )
         }
         some => {
-            let message =
-                format!("the next upgrade would get no usable answer. Check the port, the path and network policies: {}", some.join("; "));
+            let message = format!(
+                "the next upgrade would get no usable answer. Check the port, the path and network policies: {}",
+                some.join("; ")
+            );
             condition(policy, "GatesVerified", false, ConditionReason::NoUsableAnswer, message, now)
         }
     }
@@ -134,22 +176,39 @@ pub fn of_volumes(policy: &Policy, summary: &Summary, now: Timestamp) -> Conditi
             1 => "the data of 1 claim is kept whatever is deleted".to_owned(),
             some => format!("the data of {some} claims is kept whatever is deleted"),
         };
-        return condition(policy, "VolumesSafe", true, ConditionReason::NoDanger, protected + &notes, now);
+        return condition(
+            policy,
+            "VolumesSafe",
+            true,
+            ConditionReason::NoDanger,
+            protected + &notes,
+            now,
+        );
     };
-    let message = summary.dangers.iter().map(|danger| danger.message()).collect::<Vec<_>>().join(". ");
+    let message =
+        summary.dangers.iter().map(|danger| danger.message()).collect::<Vec<_>>().join(". ");
     condition(policy, "VolumesSafe", false, first, message + &notes, now)
 }
 
 /// The conditions of a policy whose spec cannot be acted on.
 pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
-    let message = format!("{error}. Until it is fixed, the workloads of this policy are held as by mode: Freeze, and nothing else is done");
+    let message = format!(
+        "{error}. Until it is fixed, the workloads of this policy are held as by mode: Freeze, and nothing else is done"
+    );
     vec![
         condition(policy, "Ready", false, ConditionReason::InvalidSpec, message.clone(), now),
         condition(policy, "Stalled", true, ConditionReason::InvalidSpec, message, now),
     ]
 }
 
-fn condition(policy: &Policy, kind: &str, holds: bool, reason: impl Into<&'static str>, message: String, now: Timestamp) -> Condition {
+fn condition(
+    policy: &Policy,
+    kind: &str,
+    holds: bool,
+    reason: impl Into<&'static str>,
+    message: String,
+    now: Timestamp,
+) -> Condition {
     with_status(policy, kind, if holds { "True" } else { "False" }, reason, message, now)
 }
 
@@ -169,30 +228,54 @@ fn with_status(
         message.truncate(end);
         message += " …";
     }
-    let before = policy.status.conditions.iter().find(|before| before.type_ == kind && before.status == status);
+    let before = policy
+        .status
+        .conditions
+        .iter()
+        .find(|before| before.type_ == kind && before.status == status);
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.into().to_owned(),
         message,
         observed_generation: Some(policy.generation),
-        last_transition_time: before.map_or(Time(whole_second(now)), |before| before.last_transition_time.clone()),
+        last_transition_time: before
+            .map_or(Time(whole_second(now)), |before| before.last_transition_time.clone()),
     }
 }
 
 /// Whether, and from when on, a new status should replace the one that stands, given when we last wrote it.
-pub fn write_at(old: &UpgradePolicyStatus, new: &UpgradePolicyStatus, last_write: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+pub fn write_at(
+    old: &UpgradePolicyStatus,
+    new: &UpgradePolicyStatus,
+    last_write: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     if old == new {
         return None;
     }
     let outline = |status: &UpgradePolicyStatus| {
-        let conditions: Vec<_> = status.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect();
-        let attention: Vec<_> = status.attention.iter().map(|a| (a.kind, a.name.clone(), a.phase, a.reason)).collect();
-        (status.observed_generation, status.workloads.clone(), status.volumes.clone(), conditions, attention)
+        let conditions: Vec<_> = status
+            .conditions
+            .iter()
+            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
+            .collect();
+        let attention: Vec<_> =
+            status.attention.iter().map(|a| (a.kind, a.name.clone(), a.phase, a.reason)).collect();
+        (
+            status.observed_generation,
+            status.workloads.clone(),
+            status.volumes.clone(),
+            conditions,
+            attention,
+        )
     };
     // What pods answer changes with each round; what becomes of a rollout does not.
     let of_rollouts = |status: &UpgradePolicyStatus| {
-        let rolls = |one: &&Attention| matches!(one.phase, Phase::Rolling | Phase::Failed) && gates::rank(one.reason) > gates::APP;
+        let rolls = |one: &&Attention| {
+            matches!(one.phase, Phase::Rolling | Phase::Failed)
+                && gates::rank(one.reason) > gates::APP
+        };
         status.attention.iter().filter(rolls).map(|one| one.message.clone()).collect::<Vec<_>>()
     };
     match last_write {

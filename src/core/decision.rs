@@ -224,7 +224,9 @@ impl Patch {
             if !self.has.template_annotations {
                 operations.push(json!({"op": "add", "path": template, "value": {}}));
             }
-            operations.push(json!({"op": "add", "path": pointer(template, marks::CONFIG_HASH), "value": hash}));
+            operations.push(
+                json!({"op": "add", "path": pointer(template, marks::CONFIG_HASH), "value": hash}),
+            );
         }
         Value::Array(operations)
     }
@@ -290,7 +292,12 @@ impl StoragePatch {
     }
 
     /// Sets or removes an annotation, if that is not so already.
-    pub fn annotate(&mut self, stand: &BTreeMap<String, String>, mark: &'static str, wanted: Option<String>) {
+    pub fn annotate(
+        &mut self,
+        stand: &BTreeMap<String, String>,
+        mark: &'static str,
+        wanted: Option<String>,
+    ) {
         if stand.get(mark) != wanted.as_ref() {
             self.annotations.insert(mark, wanted);
         }
@@ -298,19 +305,39 @@ impl StoragePatch {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        let Self { object: _, uid: _, resource_version: _, labels, annotations, reclaim_policy, claim_uid, owners } = self;
-        labels.is_empty() && annotations.is_empty() && reclaim_policy.is_none() && claim_uid.is_none() && owners.is_none()
+        let Self {
+            object: _,
+            uid: _,
+            resource_version: _,
+            labels,
+            annotations,
+            reclaim_policy,
+            claim_uid,
+            owners,
+        } = self;
+        labels.is_empty()
+            && annotations.is_empty()
+            && reclaim_policy.is_none()
+            && claim_uid.is_none()
+            && owners.is_none()
     }
 
     /// The merge patch. A resourceVersion in it that is not the object's is answered with a conflict.
     pub fn json(&self) -> Value {
-        let mut metadata = json!({"uid": &*self.uid, "resourceVersion": self.resource_version.to_string()});
+        let mut metadata =
+            json!({"uid": &*self.uid, "resourceVersion": self.resource_version.to_string()});
         if !self.labels.is_empty() {
-            let labels = self.labels.iter().map(|(label, set)| ((*label).to_owned(), set.then_some("true").into()));
+            let labels = self
+                .labels
+                .iter()
+                .map(|(label, set)| ((*label).to_owned(), set.then_some("true").into()));
             metadata["labels"] = labels.collect::<Map<_, _>>().into();
         }
         if !self.annotations.is_empty() {
-            let annotations = self.annotations.iter().map(|(mark, value)| ((*mark).to_owned(), value.clone().into()));
+            let annotations = self
+                .annotations
+                .iter()
+                .map(|(mark, value)| ((*mark).to_owned(), value.clone().into()));
             metadata["annotations"] = annotations.collect::<Map<_, _>>().into();
         }
         if let Some(owners) = &self.owners {

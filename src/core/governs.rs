@@ -11,7 +11,9 @@ use super::{
     hold::marking::holds_back,
     world::{Namespace, Policy, Workload, WorkloadId},
 };
-use crate::api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, WorkloadKind, marks};
+use crate::api::{
+    IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, WorkloadKind, marks,
+};
 
 /// Whose a workload is.
 #[derive(Debug, Clone, Copy)]
@@ -37,9 +39,16 @@ pub struct Governance<'a> {
 
 impl<'a> Governance<'a> {
     /// Each workload of the namespace that this is about, with its standing.
-    pub fn each(&self, namespace: &'a Namespace) -> impl Iterator<Item = (&'a WorkloadId, &'a Workload, Standing<'a>)> {
+    pub fn each(
+        &self,
+        namespace: &'a Namespace,
+    ) -> impl Iterator<Item = (&'a WorkloadId, &'a Workload, Standing<'a>)> {
         // One standing a workload, in the same order: thousands are gone through without looking each of them up.
-        namespace.workloads.iter().zip(self.standings.values()).map(|((id, workload), standing)| (id, workload, *standing))
+        namespace
+            .workloads
+            .iter()
+            .zip(self.standings.values())
+            .map(|((id, workload), standing)| (id, workload, *standing))
     }
 }
 
@@ -87,8 +96,13 @@ impl GovernanceMark {
 
 /// Digests what a policy selects. No secret: it only tells whether the selection was changed.
 fn selection(spec: &UpgradePolicySpec) -> String {
-    let text = serde_json::to_string(&(&spec.selector, &spec.kinds, spec.include_owned)).unwrap_or_default();
-    <sha2::Sha256 as sha2::Digest>::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let text = serde_json::to_string(&(&spec.selector, &spec.kinds, spec.include_owned))
+        .unwrap_or_default();
+    <sha2::Sha256 as sha2::Digest>::digest(text.as_bytes())
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Reads a policy's selector.
@@ -111,7 +125,9 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
             Some((policy, spec, selector(&spec.selector).ok()?))
         })
         .collect();
-    policies.sort_by_key(|(policy, spec, _)| (spec.mode == Mode::Observe, -i64::from(spec.priority), policy.name.clone()));
+    policies.sort_by_key(|(policy, spec, _)| {
+        (spec.mode == Mode::Observe, -i64::from(spec.priority), policy.name.clone())
+    });
 
     let mut governance = Governance::default();
     let mut standings = Vec::with_capacity(namespace.workloads.len());
@@ -128,12 +144,16 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
         // under another name, any other would release it.
         let orphaned = matches!(recorded, Some((_, None)));
         let selects = |(_, spec, selector): &&(&Policy, &UpgradePolicySpec, Selector)| {
-            spec.kinds.contains(&id.kind) && selector.matches(&workload.labels) && (!orphaned || spec.needs_holds())
+            spec.kinds.contains(&id.kind)
+                && selector.matches(&workload.labels)
+                && (!orphaned || spec.needs_holds())
         };
         let mut standing = Standing::Unselected;
         for (policy, spec, _) in policies.iter().filter(selects) {
             let out = match standing {
-                Standing::Governed(other, _) => Some(format!("{id} is governed by policy {}", other.name)),
+                Standing::Governed(other, _) => {
+                    Some(format!("{id} is governed by policy {}", other.name))
+                }
                 _ => left_out(namespace, workload, spec).map(|reason| format!("{id}: {reason}")),
             };
             match out {
@@ -145,8 +165,14 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
                 }
                 None => {
                     standing = Standing::Governed(policy, spec);
-                    if let Some(reason) = other_reloader(namespace, workload).filter(|_| spec.config.is_some()) {
-                        governance.left_out.entry(&policy.name).or_default().push(format!("{id}, for config: {reason}"));
+                    if let Some(reason) =
+                        other_reloader(namespace, workload).filter(|_| spec.config.is_some())
+                    {
+                        governance
+                            .left_out
+                            .entry(&policy.name)
+                            .or_default()
+                            .push(format!("{id}, for config: {reason}"));
                     }
                 }
             }
@@ -181,12 +207,21 @@ fn ignored(workload: &Workload) -> bool {
     workload.marks.get(marks::IGNORE).is_some_and(|value| value == "true")
 }
 
-fn left_out(namespace: &Namespace, workload: &Workload, spec: &UpgradePolicySpec) -> Option<String> {
+fn left_out(
+    namespace: &Namespace,
+    workload: &Workload,
+    spec: &UpgradePolicySpec,
+) -> Option<String> {
     if ignored(workload) {
         return Some(format!("ignored (annotation {}: \"true\")", marks::IGNORE));
     }
-    if let Some(owner) = workload.owner.as_ref().filter(|_| spec.include_owned == IncludeOwned::Never) {
-        return Some(format!("{} {owner} (to govern it anyway, set spec.includeOwned: Always)", Remark::OwnedBy));
+    if let Some(owner) =
+        workload.owner.as_ref().filter(|_| spec.include_owned == IncludeOwned::Never)
+    {
+        return Some(format!(
+            "{} {owner} (to govern it anyway, set spec.includeOwned: Always)",
+            Remark::OwnedBy
+        ));
     }
     // It acts on config only: what holds the template, holds it all the same.
     other_reloader(namespace, workload).filter(|_| !spec.needs_holds())
@@ -196,7 +231,9 @@ fn left_out(namespace: &Namespace, workload: &Workload, spec: &UpgradePolicySpec
 pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<String> {
     let other = Remark::OtherReloader;
     if let Some(annotation) = &workload.reloader {
-        return Some(format!("{other}: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"));
+        return Some(format!(
+            "{other}: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"
+        ));
     }
     let delegate = namespace.delegates.iter().find(|(_, target)| **target == workload.id);
     delegate.map(|((kind, name), _)| format!("{other}: {kind}/{name} acts on it"))
@@ -225,8 +262,10 @@ pub fn freezing_spec() -> UpgradePolicySpec {
 pub fn check_spec(spec: UpgradePolicySpec) -> Result<(UpgradePolicySpec, Windows), String> {
     selector(&spec.selector)?;
     for step in spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice()) {
-        selector(&step.selector).map_err(|error| format!("spec.rollout.steps[{}]: {error}", step.name))?;
+        selector(&step.selector)
+            .map_err(|error| format!("spec.rollout.steps[{}]: {error}", step.name))?;
     }
-    let windows = Windows::parse(spec.gates.as_ref().map_or(&[], |gates| gates.windows.as_slice()))?;
+    let windows =
+        Windows::parse(spec.gates.as_ref().map_or(&[], |gates| gates.windows.as_slice()))?;
     Ok((spec, windows))
 }

@@ -85,7 +85,11 @@ pub struct Identity {
 impl Identity {
     /// Whether this is an earlier process of the same container.
     fn succeeds(&self, holder: &str) -> bool {
-        holder != self.process && self.container.as_ref().is_some_and(|container| !container.is_empty() && holder.starts_with(container))
+        holder != self.process
+            && self
+                .container
+                .as_ref()
+                .is_some_and(|container| !container.is_empty() && holder.starts_with(container))
     }
 }
 
@@ -181,7 +185,10 @@ impl Participant {
 
     /// Who else holds the Lease, as last seen.
     pub fn other_holder(&self) -> Option<&str> {
-        self.sight.as_ref().filter(|sight| self.names_another(&sight.record)).map(|sight| sight.record.holder.as_str())
+        self.sight
+            .as_ref()
+            .filter(|sight| self.names_another(&sight.record))
+            .map(|sight| sight.record.holder.as_str())
     }
 
     /// It has stopped acting, and what it sent has ended: lets go of the Lease, if it has it.
@@ -204,20 +211,29 @@ impl Participant {
         }
         self.sent = now;
         if self.stale {
-            let may_stand = self.unanswered.is_some() || self.sight.as_ref().is_some_and(|sight| sight.ours);
+            let may_stand =
+                self.unanswered.is_some() || self.sight.as_ref().is_some_and(|sight| sight.ours);
             return if self.stopping && !may_stand { Step::End } else { Step::Look };
         }
         let Some(sight) = &self.sight else {
             return if self.stopping { Step::End } else { Step::Create(self.vacant()) };
         };
         let wanted = if self.is_ours(sight, now) {
-            if self.stopping { self.let_go(&sight.record, wall) } else { self.held(&sight.record, wall) }
+            if self.stopping {
+                self.let_go(&sight.record, wall)
+            } else {
+                self.held(&sight.record, wall)
+            }
         } else if self.stopping {
             return Step::End;
-        } else if sight.record.is_let_go() || self.outlived(&sight.record) || now >= sight.since + self.timing.lease {
+        } else if sight.record.is_let_go()
+            || self.outlived(&sight.record)
+            || now >= sight.since + self.timing.lease
+        {
             self.held(&sight.record, wall)
         } else {
-            (self.stale, self.next) = (true, (now + self.timing.look).min(sight.since + self.timing.lease));
+            (self.stale, self.next) =
+                (true, (now + self.timing.look).min(sight.since + self.timing.lease));
             return self.rest(now);
         };
         self.asked = Some(wanted.clone());
@@ -259,8 +275,14 @@ impl Participant {
             && asked.version != record.version
         {
             // Done after all, or never: its version is gone. A record as old as a term proves nothing, it may have been restored.
-            let done = Record { version: record.version.clone(), written_by_holder: record.written_by_holder, ..asked.clone() };
-            ours = done == record && record.holder == self.identity.process && now < *sent + self.timing.deadline;
+            let done = Record {
+                version: record.version.clone(),
+                written_by_holder: record.written_by_holder,
+                ..asked.clone()
+            };
+            ours = done == record
+                && record.holder == self.identity.process
+                && now < *sent + self.timing.deadline;
             self.unanswered = None;
         }
         if self.names_another(&record) {
@@ -303,13 +325,22 @@ impl Participant {
             seconds: Some(self.seconds()),
             acquired: if stays { seen.acquired } else { wall },
             renewed: wall,
-            transitions: if stays { seen.transitions } else { seen.transitions.max(0).saturating_add(1) },
+            transitions: if stays {
+                seen.transitions
+            } else {
+                seen.transitions.max(0).saturating_add(1)
+            },
             written_by_holder: true,
         }
     }
 
     fn let_go(&self, seen: &Record, wall: Timestamp) -> Record {
-        Record { holder: String::new(), seconds: Some(LET_GO), renewed: Some(microseconds(wall)), ..seen.clone() }
+        Record {
+            holder: String::new(),
+            seconds: Some(LET_GO),
+            renewed: Some(microseconds(wall)),
+            ..seen.clone()
+        }
     }
 
     /// More than one, which would say that it was let go.

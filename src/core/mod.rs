@@ -45,7 +45,13 @@ pub fn plain(words: &str) -> Cow<'_, str> {
     if !words.chars().any(|c| c.is_control() || is_format(c)) {
         return Cow::Borrowed(words);
     }
-    Cow::Owned(words.chars().filter(|c| !is_format(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect())
+    Cow::Owned(
+        words
+            .chars()
+            .filter(|c| !is_format(*c))
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect(),
+    )
 }
 
 /// Whether a character is of Unicode's categories Cf (format), Zl or Zp (separators of lines and paragraphs).

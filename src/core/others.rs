@@ -43,7 +43,11 @@ impl Restrained {
         let (before, fields) = why.split_once("its account may not change ")?;
         let fields: Vec<_> = fields.split(", ").map(str::trim).collect();
         let fields = some_of(&fields, NAMED);
-        Some(if before.contains("without a hold") { Self::WithoutHold(fields) } else { Self::Forbidden(fields) })
+        Some(if before.contains("without a hold") {
+            Self::WithoutHold(fields)
+        } else {
+            Self::Forbidden(fields)
+        })
     }
 
     /// In a sentence.
@@ -64,8 +68,14 @@ impl Restrained {
 
 /// The fields that a warning of the API server names: others changed them in our write, and that was accepted.
 pub fn added(warning: &str) -> Vec<String> {
-    let fields = warning.split_once("changed by another admission policy or webhook: ").map(|(_, fields)| fields);
-    fields.into_iter().flat_map(|fields| fields.split(", ")).map(|field| field.trim().to_owned()).collect()
+    let fields = warning
+        .split_once("changed by another admission policy or webhook: ")
+        .map(|(_, fields)| fields);
+    fields
+        .into_iter()
+        .flat_map(|fields| fields.split(", "))
+        .map(|field| field.trim().to_owned())
+        .collect()
 }
 
 /// What others changed in our writes of one object.
@@ -94,19 +104,25 @@ impl Additions {
 
     /// Whether our writes change the template again and again.
     fn stamp_templates(&self, now: Timestamp) -> bool {
-        let often = self.fields.iter().any(|(field, times)| field.starts_with("spec.template.") && *times >= TIMES);
+        let often = self
+            .fields
+            .iter()
+            .any(|(field, times)| field.starts_with("spec.template.") && *times >= TIMES);
         often && self.last.is_some_and(|last| later(last, WINDOW) > now)
     }
 
     /// What is to be told of fields that were not told yet.
     pub fn tell(&self, told: &mut Vec<String>, subject: &Subject) -> Option<String> {
-        let new: Vec<_> = self.fields.keys().filter(|field| !told.contains(field)).cloned().collect();
+        let new: Vec<_> =
+            self.fields.keys().filter(|field| !told.contains(field)).cloned().collect();
         if new.is_empty() {
             return None;
         }
         let names: Vec<_> = new.iter().map(String::as_str).collect();
         let so = match new.iter().any(|field| field.starts_with("spec.template.")) {
-            true => ". Where that changes the pod template, it counts as a change by that policy or webhook",
+            true => {
+                ". Where that changes the pod template, it counts as a change by that policy or webhook"
+            }
             false => "",
         };
         let message = format!(
@@ -119,9 +135,16 @@ impl Additions {
 }
 
 /// What to tell of what others changed in a write of an object of storage, where it is not known already.
-pub fn of_storage(object: &StorageObject, uid: &Uid, known: Additions, added: &[String]) -> Option<Notice> {
-    let (mut told, subject) = (known.fields.into_keys().collect(), Subject::Storage(object.clone()));
-    let now = Additions { fields: added.iter().map(|field| (field.clone(), 1)).collect(), last: None };
+pub fn of_storage(
+    object: &StorageObject,
+    uid: &Uid,
+    known: Additions,
+    added: &[String],
+) -> Option<Notice> {
+    let (mut told, subject) =
+        (known.fields.into_keys().collect(), Subject::Storage(object.clone()));
+    let now =
+        Additions { fields: added.iter().map(|field| (field.clone(), 1)).collect(), last: None };
     let message = now.tell(&mut told, &subject)?;
     Some(Notice { subject, uid: uid.clone(), policy: None, event: Event::ChangedByOthers, message })
 }
@@ -129,7 +152,8 @@ pub fn of_storage(object: &StorageObject, uid: &Uid, known: Additions, added: &[
 /// What follows from what others did in our last writes of a workload.
 pub fn heed(input: &Input, found: &mut Assessment) {
     let subject = Subject::Workload(input.workload.id.clone());
-    if let Some(message) = input.activity.additions.tell(&mut found.memory.additions_told, &subject) {
+    if let Some(message) = input.activity.additions.tell(&mut found.memory.additions_told, &subject)
+    {
         found.notices.push((Event::ChangedByOthers, message));
     }
     if found.edits.is_empty() || found.roll.is_some() || Hold::on(input.workload).is_some() {
@@ -141,7 +165,10 @@ pub fn heed(input: &Input, found: &mut Assessment) {
         found.edits = Edits::default();
         return;
     }
-    let goes = matches!(found.edits.purpose, Some(Purpose::Roll(..) | Purpose::Release(_) | Purpose::Forget { .. }));
+    let goes = matches!(
+        found.edits.purpose,
+        Some(Purpose::Roll(..) | Purpose::Release(_) | Purpose::Forget { .. })
+    );
     let needs_hold = input.activity.trouble.as_ref().is_some_and(|trouble| trouble.needs_hold);
     if needs_hold && !goes && input.spec.needs_holds() && marking::holdable(input.workload) {
         hold(input, found);
@@ -168,13 +195,24 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_field_and_not_our_policy() {
-        let forbidden = Restrained::parse(&format!("{DENIED}its account may not change spec.template.spec.containers[app].image")).unwrap();
-        assert_eq!(forbidden, Restrained::Forbidden("spec.template.spec.containers[app].image".to_owned()));
+        let forbidden = Restrained::parse(&format!(
+            "{DENIED}its account may not change spec.template.spec.containers[app].image"
+        ))
+        .unwrap();
+        assert_eq!(
+            forbidden,
+            Restrained::Forbidden("spec.template.spec.containers[app].image".to_owned())
+        );
         assert!(
             forbidden.sentence().starts_with("another admission policy or webhook changes spec.template.spec.containers[app].image in")
         );
-        let held = Restrained::parse(&format!("{DENIED}without a hold its account may not change spec.template.metadata.labels[team]"));
-        assert_eq!(held, Some(Restrained::WithoutHold("spec.template.metadata.labels[team]".to_owned())));
+        let held = Restrained::parse(&format!(
+            "{DENIED}without a hold its account may not change spec.template.metadata.labels[team]"
+        ));
+        assert_eq!(
+            held,
+            Some(Restrained::WithoutHold("spec.template.metadata.labels[team]".to_owned()))
+        );
         assert_eq!(Restrained::parse("exceeded quota"), None);
     }
 
@@ -184,7 +222,10 @@ mod tests {
         let warning = "Validation failed for ValidatingAdmissionPolicy 'change-is-held' with binding 'change-is-held': changed by another \
                        admission policy or webhook: metadata.labels[a], spec.template.spec.tolerations";
         let (mut additions, mut told) = (Additions::default(), Vec::new());
-        let subject = Subject::Workload(crate::core::world::WorkloadId { kind: crate::api::WorkloadKind::Deployment, name: "web".into() });
+        let subject = Subject::Workload(crate::core::world::WorkloadId {
+            kind: crate::api::WorkloadKind::Deployment,
+            name: "web".into(),
+        });
         additions.note(added(warning), now);
         let message = additions.tell(&mut told, &subject).unwrap();
         assert!(

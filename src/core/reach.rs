@@ -31,7 +31,9 @@ impl Feature {
     /// What to tell somebody whose policy asks for it where it is off.
     pub fn is_off(self) -> String {
         let name = self.as_str();
-        format!("the feature {name} is turned off in this installation of Lockkeeper (value features.{name} of the chart)")
+        format!(
+            "the feature {name} is turned off in this installation of Lockkeeper (value features.{name} of the chart)"
+        )
     }
 }
 
@@ -65,7 +67,9 @@ impl Reach {
     /// Takes the sections off a policy that need what is switched off. Returns a sentence about each, and about what cannot be done.
     pub fn limit(&self, spec: &mut UpgradePolicySpec) -> Vec<String> {
         let mut off = Vec::new();
-        let mut say = |section: &str, feature: Feature| off.push(format!("spec.{section} is not in use: {}", feature.is_off()));
+        let mut say = |section: &str, feature: Feature| {
+            off.push(format!("spec.{section} is not in use: {}", feature.is_off()))
+        };
         if !self.has(Feature::Config) && spec.config.take().is_some() {
             say("config", Feature::Config);
         }

@@ -68,8 +68,10 @@ impl News {
 
     /// Whether any of it concerns a workload that a policy with this spec governs.
     pub fn concerns(&self, workload: &Workload, spec: &UpgradePolicySpec) -> bool {
-        let read =
-            |id: &ConfigId| reads(&workload.template.references, id) || spec.config.as_ref().is_some_and(|config| includes(config, id));
+        let read = |id: &ConfigId| {
+            reads(&workload.template.references, id)
+                || spec.config.as_ref().is_some_and(|config| includes(config, id))
+        };
         self.whole || self.workloads.contains(&workload.uid) || self.config.iter().any(read)
     }
 }
@@ -89,24 +91,35 @@ impl Readable {
         if namespace.policies.is_empty() {
             return readable;
         }
-        let specs = namespace.policies.values().filter_map(|policy| policy.spec.as_ref().ok()?.config.as_ref());
+        let specs = namespace
+            .policies
+            .values()
+            .filter_map(|policy| policy.spec.as_ref().ok()?.config.as_ref());
         let patterns = specs.flat_map(|config| &config.include);
-        readable.patterns = patterns.map(|pattern| (pattern.kind, WildMatch::new(&pattern.name))).collect();
+        readable.patterns =
+            patterns.map(|pattern| (pattern.kind, WildMatch::new(&pattern.name))).collect();
         // What is held is judged by what runs.
         let templates = namespace.workloads.values().map(|workload| &workload.template.references);
         let sets = namespace.replica_sets.values().map(|set| &set.references);
-        let revisions = namespace.controller_revisions.values().map(|revision| &revision.references);
-        for reference in templates.chain(sets).chain(revisions).flat_map(|references| references.iter()) {
+        let revisions =
+            namespace.controller_revisions.values().map(|revision| &revision.references);
+        for reference in
+            templates.chain(sets).chain(revisions).flat_map(|references| references.iter())
+        {
             match reference.is_glob() {
                 true => readable.patterns.push((reference.kind, WildMatch::new(&reference.name))),
-                false => drop(readable.names.insert(ConfigId { kind: reference.kind, name: reference.name.as_str().into() })),
+                false => drop(readable.names.insert(ConfigId {
+                    kind: reference.kind,
+                    name: reference.name.as_str().into(),
+                })),
             }
         }
         readable
     }
 
     fn names(&self, id: &ConfigId) -> bool {
-        self.names.contains(id) || self.patterns.iter().any(|(kind, name)| *kind == id.kind && name.matches(&id.name))
+        self.names.contains(id)
+            || self.patterns.iter().any(|(kind, name)| *kind == id.kind && name.matches(&id.name))
     }
 }
 
@@ -115,7 +128,10 @@ fn reads(references: &[Reference], id: &ConfigId) -> bool {
 }
 
 fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
-    config.include.iter().any(|pattern| pattern.kind == id.kind && WildMatch::new(&pattern.name).matches(&id.name))
+    config
+        .include
+        .iter()
+        .any(|pattern| pattern.kind == id.kind && WildMatch::new(&pattern.name).matches(&id.name))
 }
 
 /// All that is to be said of a workload at rest.
@@ -134,9 +150,20 @@ pub struct Rest {
 impl Rest {
     /// That of an assessment that asks for nothing, tells nothing and remembers nothing new; none if it is not such a one, or may be
     /// another one because of other workloads. `before` is what was remembered.
-    pub fn of(found: &Assessment, workload: &Workload, spec: &UpgradePolicySpec, before: &Memory) -> Option<Self> {
-        let alone = spec.rollout.is_none() && workload.claims.named.is_empty() && workload.claims.templates.is_empty();
-        if !alone || found.phase != Phase::UpToDate || found.memory != *before || before.differs_since.is_some() {
+    pub fn of(
+        found: &Assessment,
+        workload: &Workload,
+        spec: &UpgradePolicySpec,
+        before: &Memory,
+    ) -> Option<Self> {
+        let alone = spec.rollout.is_none()
+            && workload.claims.named.is_empty()
+            && workload.claims.templates.is_empty();
+        if !alone
+            || found.phase != Phase::UpToDate
+            || found.memory != *before
+            || before.differs_since.is_some()
+        {
             return None;
         }
         let rest = Self {
@@ -151,7 +178,13 @@ impl Rest {
     }
 
     /// The rest in which a workload was and still is.
-    pub fn still<'a>(memory: &'a Memory, workload: &Workload, spec: &UpgradePolicySpec, news: &News, now: Timestamp) -> Option<&'a Self> {
+    pub fn still<'a>(
+        memory: &'a Memory,
+        workload: &Workload,
+        spec: &UpgradePolicySpec,
+        news: &News,
+        now: Timestamp,
+    ) -> Option<&'a Self> {
         let rest = memory.rest.as_ref()?;
         (rest.wake.is_none_or(|wake| wake > now) && !news.concerns(workload, spec)).then_some(rest)
     }
@@ -165,6 +198,14 @@ impl Rest {
     pub fn assessment(self, memory: &Memory) -> Assessment {
         let Self { reason, stale, unverified, broken, gate_asked, wake } = self;
         let pods: &[&Pod] = &[];
-        Assessment { reason, stale, unverified, broken, gate_asked, wake, ..Assessment::new(memory.clone(), pods) }
+        Assessment {
+            reason,
+            stale,
+            unverified,
+            broken,
+            gate_asked,
+            wake,
+            ..Assessment::new(memory.clone(), pods)
+        }
     }
 }

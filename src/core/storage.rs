@@ -166,7 +166,11 @@ impl Volume {
 
     /// Whether it is bound to this very claim.
     pub fn is_of(&self, namespace: &str, claim: &Claim) -> bool {
-        self.claim.as_ref().is_some_and(|of| of.namespace == namespace && of.name == claim.name && of.uid.as_deref() == Some(&claim.uid))
+        self.claim.as_ref().is_some_and(|of| {
+            of.namespace == namespace
+                && of.name == claim.name
+                && of.uid.as_deref() == Some(&claim.uid)
+        })
     }
 }
 
@@ -216,7 +220,11 @@ impl Storage {
 
     /// The volumes that are for a claim of a namespace, or hold data that came from there.
     pub fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = &Volume> {
-        self.of_namespace.get(namespace).into_iter().flatten().filter_map(|name| self.volumes.get(name))
+        self.of_namespace
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.volumes.get(name))
     }
 
     /// Takes in a volume as it is now. Returns the namespaces that it concerns, or did.
@@ -232,7 +240,8 @@ impl Storage {
 
     /// A volume is gone. Returns the namespaces that it concerned.
     pub fn remove(&mut self, name: &str) -> BTreeSet<String> {
-        let concerned = self.volumes.remove(name).map(|volume| concerns(&volume)).unwrap_or_default();
+        let concerned =
+            self.volumes.remove(name).map(|volume| concerns(&volume)).unwrap_or_default();
         for namespace in &concerned {
             if let Some(names) = self.of_namespace.get_mut(namespace) {
                 names.remove(name);

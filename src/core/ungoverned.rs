@@ -62,12 +62,19 @@ impl Ungoverned<'_> {
         }
         found.memory.app.about_nothing();
         let policy: Uid = "".into();
-        prepare::withdraw(namespace, (&workload.id, &workload.uid, &policy), &BTreeSet::new(), now, &mut found);
+        prepare::withdraw(
+            namespace,
+            (&workload.id, &workload.uid, &policy),
+            &BTreeSet::new(),
+            now,
+            &mut found,
+        );
         Some(found)
     }
 
     fn let_go(self, found: &mut Assessment) {
-        let Self { namespace, workload, stray, nothing_to_lose, activity, memory, definition, now } = self;
+        let Self { namespace, workload, stray, nothing_to_lose, activity, memory, definition, now } =
+            self;
         found.memory.had_record = false;
         let since = memory.stray_since.unwrap_or(now);
         found.memory.stray_since = stray.then_some(since);
@@ -77,17 +84,26 @@ impl Ungoverned<'_> {
         found.wake = (due > now).then_some(due);
         let hold = Hold::on(workload);
         let mark = GovernanceMark::on(workload);
-        let keep = marking::holds_back(workload) && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
+        let keep = marking::holds_back(workload)
+            && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
         let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
         // With another CRD nobody decided that the policy goes.
-        let lost = stray && recorded.is_some() && definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
-        if let Some(passage) = nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now) {
+        let lost = stray
+            && recorded.is_some()
+            && definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
+        if let Some(passage) =
+            nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now)
+        {
             passage.take(workload, found);
         } else if due > now || activity.in_flight {
             // It is looked at again.
         } else if lost && marking::holds_back(workload) {
             if !memory.lost_told {
-                let id = hold.as_ref().map(|hold| hold.id.as_str()).or_else(|| walk::change_id(workload)).unwrap_or_default();
+                let id = hold
+                    .as_ref()
+                    .map(|hold| hold.id.as_str())
+                    .or_else(|| walk::change_id(workload))
+                    .unwrap_or_default();
                 let message = format!(
                     "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",
                     command(namespace, &workload.id, marks::BYPASS, id)

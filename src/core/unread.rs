@@ -87,15 +87,24 @@ impl Unread {
     fn concerns_workload(&self, namespace: &Namespace, workload: &Workload) -> bool {
         match &self.concerns {
             Concerns::Workload(id) => *id == workload.id,
-            Concerns::ControlledBy(uid) => *uid == workload.uid || *owner(namespace, uid) == workload.uid,
+            Concerns::ControlledBy(uid) => {
+                *uid == workload.uid || *owner(namespace, uid) == workload.uid
+            }
             Concerns::AnyWorkload => true,
             Concerns::Readers(_) | Concerns::Storage(_) | Concerns::Nobody => false,
         }
     }
 
-    fn is_read_by(&self, workload: &Workload, spec: &UpgradePolicySpec, reads: &[Reference]) -> bool {
+    fn is_read_by(
+        &self,
+        workload: &Workload,
+        spec: &UpgradePolicySpec,
+        reads: &[Reference],
+    ) -> bool {
         let Concerns::Readers(id) = &self.concerns else { return false };
-        spec.config.is_some() && (reads.iter().any(|reference| reference.names(id)) || News::of_config(id.clone()).concerns(workload, spec))
+        spec.config.is_some()
+            && (reads.iter().any(|reference| reference.names(id))
+                || News::of_config(id.clone()).concerns(workload, spec))
     }
 
     /// Whether what is known of the storage of a namespace may be incomplete because of it.
@@ -122,7 +131,12 @@ pub fn of_workload<'a>(namespace: &'a Namespace, workload: &Workload) -> Option<
 }
 
 /// The same, or something that it reads under a policy with this spec.
-pub fn of_governed<'a>(namespace: &'a Namespace, workload: &Workload, spec: &UpgradePolicySpec, reads: &[Reference]) -> Option<&'a Unread> {
+pub fn of_governed<'a>(
+    namespace: &'a Namespace,
+    workload: &Workload,
+    spec: &UpgradePolicySpec,
+    reads: &[Reference],
+) -> Option<&'a Unread> {
     let read = || namespace.unread.values().find(|one| one.is_read_by(workload, spec, reads));
     of_workload(namespace, workload).or_else(read)
 }
@@ -130,18 +144,30 @@ pub fn of_governed<'a>(namespace: &'a Namespace, workload: &Workload, spec: &Upg
 /// The workloads of a namespace that were never known: nobody can say whose they are.
 pub fn unknown_workloads(namespace: &Namespace) -> impl Iterator<Item = &Unread> {
     namespace.unread.values().filter(|one| {
-        let is = |id: &WorkloadId| one.kind == id.kind.to_string() && !namespace.workloads.contains_key(id);
+        let is = |id: &WorkloadId| {
+            one.kind == id.kind.to_string() && !namespace.workloads.contains_key(id)
+        };
         matches!(&one.concerns, Concerns::Workload(id) if is(id))
     })
 }
 
 /// What keeps the storage of a namespace from being judged: what was never known of it may be missing.
-pub fn of_storage<'a>(namespace: &'a Namespace, storage: &'a Storage) -> impl Iterator<Item = &'a Unread> {
-    namespace.unread.values().chain(storage.unread.values()).filter(|one| one.concerns_storage_of(&namespace.name))
+pub fn of_storage<'a>(
+    namespace: &'a Namespace,
+    storage: &'a Storage,
+) -> impl Iterator<Item = &'a Unread> {
+    namespace
+        .unread
+        .values()
+        .chain(storage.unread.values())
+        .filter(|one| one.concerns_storage_of(&namespace.name))
 }
 
 /// What is to be told of those that stand, each once while it stands. `told` is what was.
-pub fn news<'a>(standing: impl Iterator<Item = &'a Unread>, told: &mut BTreeSet<(Uid, String)>) -> Vec<Notice> {
+pub fn news<'a>(
+    standing: impl Iterator<Item = &'a Unread>,
+    told: &mut BTreeSet<(Uid, String)>,
+) -> Vec<Notice> {
     let standing: Vec<_> = standing.collect();
     let now: BTreeSet<_> = standing.iter().map(|one| (one.uid.clone(), one.flaw.clone())).collect();
     let new = standing.iter().filter(|one| !told.contains(&(one.uid.clone(), one.flaw.clone())));
@@ -153,10 +179,37 @@ pub fn news<'a>(standing: impl Iterator<Item = &'a Unread>, told: &mut BTreeSet<
 /// What remains to be said of a workload of which something cannot be read: it is left as it is. What was remembered of it stands.
 pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unread) -> Assessment {
     let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };
-    let Assessment { hold, changed, stale, unmarked, cramped, takes_slot, broken, asked, gate_asked, unverified_gate, .. } = found;
+    let Assessment {
+        hold,
+        changed,
+        stale,
+        unmarked,
+        cramped,
+        takes_slot,
+        broken,
+        asked,
+        gate_asked,
+        unverified_gate,
+        ..
+    } = found;
     let blank = Assessment::new(before.clone(), &[]);
-    let mut left = Assessment { hold, changed, stale, unmarked, cramped, takes_slot, broken, asked, gate_asked, unverified_gate, ..blank };
-    let message = format!("{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing", workload.id);
+    let mut left = Assessment {
+        hold,
+        changed,
+        stale,
+        unmarked,
+        cramped,
+        takes_slot,
+        broken,
+        asked,
+        gate_asked,
+        unverified_gate,
+        ..blank
+    };
+    let message = format!(
+        "{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing",
+        workload.id
+    );
     left.stand(phase, Reason::UnreadableObject, message);
     left.memory.last = Some((left.phase, left.reason));
     left.memory.said.clone_from(&left.message);

@@ -56,7 +56,8 @@ impl Namespace {
         let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
         for pod in self.pods.values().filter(|pod| !pod.finished || pod.terminating.is_some()) {
             let Some(controller) = pod.controller.as_ref() else { continue };
-            let workload = self.replica_sets.get(controller).map_or(controller, |set| &set.deployment);
+            let workload =
+                self.replica_sets.get(controller).map_or(controller, |set| &set.deployment);
             pods.entry(workload).or_default().push(pod);
         }
         pods
@@ -64,11 +65,16 @@ impl Namespace {
 
     /// The containers of the template that this pod of the workload was made from: its first one first, init containers last. What admission
     /// added to the pod is not among them. Empty where the template is not known.
-    pub fn containers_of_template<'a>(&'a self, workload: &'a Workload, pod: &Pod) -> &'a [Box<str>] {
+    pub fn containers_of_template<'a>(
+        &'a self,
+        workload: &'a Workload,
+        pod: &Pod,
+    ) -> &'a [Box<str>] {
         if let Some(set) = pod.controller.as_ref().and_then(|uid| self.replica_sets.get(uid)) {
             return &set.containers;
         }
-        let revisions = self.controller_revisions.values().filter(|one| one.stateful_set == workload.uid);
+        let revisions =
+            self.controller_revisions.values().filter(|one| one.stateful_set == workload.uid);
         let mut of_pod = revisions.filter(|one| pod.revision.as_deref() == Some(&*one.name));
         of_pod.next().map_or(&*workload.template.containers, |one| &*one.containers)
     }
@@ -97,7 +103,12 @@ impl Namespace {
     /// Whether there is nothing in it that matters.
     pub fn is_empty(&self) -> bool {
         let Self { policies, workloads, pods, config, claims, unread, .. } = self;
-        policies.is_empty() && workloads.is_empty() && pods.is_empty() && config.is_empty() && claims.is_empty() && unread.is_empty()
+        policies.is_empty()
+            && workloads.is_empty()
+            && pods.is_empty()
+            && config.is_empty()
+            && claims.is_empty()
+            && unread.is_empty()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use k8s_openapi::{
-    api::coordination::v1::Lease, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::coordination::v1::Lease,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
@@ -23,7 +24,12 @@ use crate::{api::crd, core::hold::enforced::Enforcement, settings::CheckSettings
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const ADMISSION: [&str; 4] = [MutatingPolicies::KIND, MutatingBindings::KIND, ValidatingPolicies::KIND, ValidatingBindings::KIND];
+const ADMISSION: [&str; 4] = [
+    MutatingPolicies::KIND,
+    MutatingBindings::KIND,
+    ValidatingPolicies::KIND,
+    ValidatingBindings::KIND,
+];
 
 /// Checks until everything works, or the time is over. Returns what was found.
 ///
@@ -44,7 +50,12 @@ pub async fn run(settings: CheckSettings) -> Result<String, String> {
         if all_well || begun.elapsed() >= Duration::from_secs(settings.timeout) {
             let lines: Vec<_> = findings
                 .into_iter()
-                .map(|finding| finding.map_or_else(|wrong| format!("FAILED  {wrong}"), |works| format!("ok      {works}")))
+                .map(|finding| {
+                    finding.map_or_else(
+                        |wrong| format!("FAILED  {wrong}"),
+                        |works| format!("ok      {works}"),
+                    )
+                })
                 .collect();
             let said = lines.join("\n");
             return if all_well { Ok(said) } else { Err(format!("a check failed:\n{said}")) };
@@ -54,33 +65,50 @@ pub async fn run(settings: CheckSettings) -> Result<String, String> {
 }
 
 async fn server(client: &Client) -> Result<String, String> {
-    let version =
-        within(client.apiserver_version()).await.map_err(|error| format!("the API server does not answer: {}", error.sentence()))?;
+    let version = within(client.apiserver_version())
+        .await
+        .map_err(|error| format!("the API server does not answer: {}", error.sentence()))?;
     Ok(format!("the API server, Kubernetes {}, answers", version.git_version))
 }
 
 async fn definition(client: &Client) -> Result<String, String> {
     let found = within(Api::<CustomResourceDefinition>::all(client.clone()).get(crd::NAME))
         .await
-        .map_err(|error| format!("the CustomResourceDefinition {} cannot be read: {}", crd::NAME, error.sentence()))?;
+        .map_err(|error| {
+        format!("the CustomResourceDefinition {} cannot be read: {}", crd::NAME, error.sentence())
+    })?;
     if !is_established(&found) {
-        return Err(format!("the CustomResourceDefinition {} is there, but not established", crd::NAME));
+        return Err(format!(
+            "the CustomResourceDefinition {} is there, but not established",
+            crd::NAME
+        ));
     }
-    let wanted: Value =
-        crd::yaml().ok().and_then(|text| serde_saphyr::from_str(&text).ok()).ok_or("this program's own definition cannot be written")?;
+    let wanted: Value = crd::yaml()
+        .ok()
+        .and_then(|text| serde_saphyr::from_str(&text).ok())
+        .ok_or("this program's own definition cannot be written")?;
     let versions = serde_json::to_value(&found.spec.versions).unwrap_or_default();
     if versions[0]["schema"] != wanted["spec"]["versions"][0]["schema"] {
         let cure = "helm upgrade brings it, or: kubectl apply --server-side --force-conflicts -f crds/upgradepolicies.yaml";
-        return Err(format!("the CustomResourceDefinition {} is of another version than this program: {cure}", crd::NAME));
+        return Err(format!(
+            "the CustomResourceDefinition {} is of another version than this program: {cure}",
+            crd::NAME
+        ));
     }
     Ok("UpgradePolicy is served, as this version knows it".to_owned())
 }
 
 /// A Lease that is renewed has a leader that acts. Clocks of nodes may differ, so two looks are compared.
-async fn leader(client: &Client, namespace: &str, renewed: &mut Option<MicroTime>) -> Result<String, String> {
+async fn leader(
+    client: &Client,
+    namespace: &str,
+    renewed: &mut Option<MicroTime>,
+) -> Result<String, String> {
     let lease = within(Api::<Lease>::namespaced(client.clone(), namespace).get(LEASE)).await;
     let lease = lease.map_err(|error| match error.class() {
-        Class::Gone => format!("no replica of the operator has led yet: there is no Lease {namespace}/{LEASE}"),
+        Class::Gone => {
+            format!("no replica of the operator has led yet: there is no Lease {namespace}/{LEASE}")
+        }
         _ => format!("the Lease {namespace}/{LEASE} cannot be read: {}", error.sentence()),
     })?;
     let spec = lease.spec.unwrap_or_default();
@@ -89,7 +117,9 @@ async fn leader(client: &Client, namespace: &str, renewed: &mut Option<MicroTime
     let pod = holder.split('_').next().unwrap_or_default();
     let before = std::mem::replace(renewed, spec.renew_time.clone());
     match before {
-        Some(before) if Some(&before) != spec.renew_time.as_ref() => Ok(format!("replica {pod} leads")),
+        Some(before) if Some(&before) != spec.renew_time.as_ref() => {
+            Ok(format!("replica {pod} leads"))
+        }
         _ => {
             // Kept, so that a renewal is seen also where others end the check.
             *renewed = before.or(spec.renew_time);
@@ -101,15 +131,25 @@ async fn leader(client: &Client, namespace: &str, renewed: &mut Option<MicroTime
 async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
     let mut enforcement = Enforcement::new(namespace);
     for kind in ADMISSION {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind));
-        match within(Api::<DynamicObject>::all_with(client.clone(), &resource).list(&ListParams::default())).await {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
+            "admissionregistration.k8s.io",
+            "v1",
+            kind,
+        ));
+        match within(
+            Api::<DynamicObject>::all_with(client.clone(), &resource).list(&ListParams::default()),
+        )
+        .await
+        {
             Ok(list) => {
                 for mut object in list.items {
                     let name = object.metadata.name.take().unwrap_or_default();
                     enforcement.observe(kind, &name, Some(object.data["spec"].take()));
                 }
             }
-            Err(error) if error.class() == Class::Gone && kind.starts_with("Mutating") => enforcement.unavailable = true,
+            Err(error) if error.class() == Class::Gone && kind.starts_with("Mutating") => {
+                enforcement.unavailable = true
+            }
             Err(error) => return Err(format!("{kind} cannot be read: {}", error.sentence())),
         }
     }

@@ -39,7 +39,8 @@ impl Pace {
 
     /// By how much the wall clock was set since the last look, if it was.
     pub fn set_by(&mut self, wall: Timestamp, moment: Instant) -> Option<SignedDuration> {
-        let passed = SignedDuration::try_from(moment.saturating_duration_since(self.moment)).unwrap_or(SignedDuration::MAX);
+        let passed = SignedDuration::try_from(moment.saturating_duration_since(self.moment))
+            .unwrap_or(SignedDuration::MAX);
         let by = wall.duration_since(self.wall).saturating_sub(passed);
         *self = Self::new(wall, moment);
         (by.unsigned_abs() > SLACK).then_some(by)
@@ -58,7 +59,10 @@ mod tests {
         let hour = SignedDuration::from_hours(1);
         assert_eq!(pace.set_by(wall + Duration::from_secs(10), at(10)), None);
         assert_eq!(pace.set_by(wall + Duration::from_millis(19_500), at(20)), None);
-        assert_eq!(pace.set_by(wall + Duration::from_secs(3_630), at(30)), Some(hour + SignedDuration::from_millis(500)));
+        assert_eq!(
+            pace.set_by(wall + Duration::from_secs(3_630), at(30)),
+            Some(hour + SignedDuration::from_millis(500))
+        );
         assert_eq!(pace.set_by(wall + Duration::from_secs(3_640), at(40)), None);
         assert_eq!(pace.set_by(wall + Duration::from_secs(50), at(50)), Some(-hour));
         assert_eq!(pace.set_by(wall + Duration::from_secs(60), at(60)), None);

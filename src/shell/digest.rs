@@ -39,20 +39,34 @@ pub async fn load_key(client: &Client, namespace: &str) -> Result<Key, Error> {
         return key_of(secret, namespace);
     }
     let mut bytes = [0; KEY_LENGTH];
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|error| Error::Entropy(error.to_string()))?;
-    let labels = BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "lockkeeper".to_owned())]);
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| Error::Entropy(error.to_string()))?;
+    let labels =
+        BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "lockkeeper".to_owned())]);
     let secret = Secret {
-        metadata: ObjectMeta { name: Some(KEY_SECRET.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(KEY_SECRET.to_owned()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
         data: Some(BTreeMap::from([(KEY_FIELD.to_owned(), ByteString(bytes.to_vec()))])),
         type_: Some("lockkeeper.dev/digest-key".to_owned()),
         ..Secret::default()
     };
-    match within(secrets.create(&PostParams { field_manager: Some("lockkeeper".to_owned()), ..PostParams::default() }, &secret)).await {
+    match within(secrets.create(
+        &PostParams { field_manager: Some("lockkeeper".to_owned()), ..PostParams::default() },
+        &secret,
+    ))
+    .await
+    {
         Ok(secret) => {
             tracing::warn!(secret = %format!("{namespace}/{KEY_SECRET}"), "there was no digest key, so one was created: workloads are adopted again, and none is rolled");
             key_of(secret, namespace)
         }
-        Err(error) if error.is_conflict() => within(secrets.get(KEY_SECRET)).await.and_then(|secret| key_of(secret, namespace)),
+        Err(error) if error.is_conflict() => {
+            within(secrets.get(KEY_SECRET)).await.and_then(|secret| key_of(secret, namespace))
+        }
         Err(error) => Err(error),
     }
 }
@@ -143,7 +157,9 @@ impl<'de, E: Encoding> Deserialize<'de> for Digests<E> {
 
             fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut digests = Digests::default();
-                while let Some((key, OneDigest(digest, _))) = map.next_entry::<String, OneDigest<E>>()? {
+                while let Some((key, OneDigest(digest, _))) =
+                    map.next_entry::<String, OneDigest<E>>()?
+                {
                     digests.0.extend(digest.map(|digest| (key.into_boxed_str(), digest)));
                 }
                 Ok(digests)

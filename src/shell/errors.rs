@@ -33,13 +33,17 @@ pub enum Error {
     )]
     NoDefinition,
     /// Another replica of the operator may act by now.
-    #[error("this replica of the operator no longer leads; what it was about to do is left to the one that does")]
+    #[error(
+        "this replica of the operator no longer leads; what it was about to do is left to the one that does"
+    )]
     NotLeading,
     /// It had to wait for others, and would be sent on what pods said too long ago.
     #[error("it had to wait too long for other requests; it is decided again")]
     Late,
     /// A policy selects the workload that was to be let go.
-    #[error("policy {0} selects this workload, so its marks stay; the operator's watch of policies is behind")]
+    #[error(
+        "policy {0} selects this workload, so its marks stay; the operator's watch of policies is behind"
+    )]
     Selected(String),
 }
 
@@ -64,7 +68,9 @@ impl Error {
         let Self::Kube(kube::Error::Api(status)) = self else {
             return match self {
                 Self::NotLeading | Self::Late => Class::Conflict,
-                Self::Kube(_) | Self::Timeout | Self::NoDefinition | Self::Selected(_) => Class::Transient,
+                Self::Kube(_) | Self::Timeout | Self::NoDefinition | Self::Selected(_) => {
+                    Class::Transient
+                }
                 Self::BadKey(_) | Self::Entropy(_) => Class::Refused,
             };
         };
@@ -129,7 +135,8 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// A failed `test` of a JSON patch is answered with 422 Invalid without causes.
 fn is_failed_test(status: &Status) -> bool {
-    status.reason == "Invalid" && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
+    status.reason == "Invalid"
+        && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
 }
 
 fn retry_after(status: &Status) -> Option<Duration> {

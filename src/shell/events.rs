@@ -39,7 +39,11 @@ pub struct Events {
 impl Events {
     /// Starts the writer.
     /// Events say that this replica wrote them: its pod's name.
-    pub fn start(client: Client, metrics: Arc<Metrics>, replica: String) -> (Self, tokio::task::JoinHandle<()>) {
+    pub fn start(
+        client: Client,
+        metrics: Arc<Metrics>,
+        replica: String,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
         let (queue, mut waiting) = mpsc::channel::<(String, Notice, Timestamp)>(QUEUE);
         let lost = metrics.clone();
         let task = tokio::spawn(async move {
@@ -48,8 +52,11 @@ impl Events {
                     // What is about an object of the cluster goes where kubectl looks for it.
                     let place = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
                     let events: Api<KubeEvent> = Api::namespaced(client.clone(), &place);
-                    if let Err(error) =
-                        within(events.create(&PostParams::default(), &event(&place, &notice, regarding, (time, &replica)))).await
+                    if let Err(error) = within(events.create(
+                        &PostParams::default(),
+                        &event(&place, &notice, regarding, (time, &replica)),
+                    ))
+                    .await
                     {
                         lost.event_lost();
                         tracing::debug!(%namespace, error = %error.sentence(), "an event could not be written");
@@ -95,24 +102,39 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
     });
     let subject = match &notice.subject {
         Subject::Workload(id) => reference("apps/v1", id.kind.to_string(), &id.name, uid),
-        Subject::Storage(StorageObject::Claim(name)) => reference("v1", "PersistentVolumeClaim".to_owned(), name, uid),
-        Subject::Storage(StorageObject::Volume(name)) => of_cluster(reference("v1", "PersistentVolume".to_owned(), name, uid)),
-        Subject::Storage(StorageObject::Namespace(name)) => of_cluster(reference("v1", "Namespace".to_owned(), name, uid)),
+        Subject::Storage(StorageObject::Claim(name)) => {
+            reference("v1", "PersistentVolumeClaim".to_owned(), name, uid)
+        }
+        Subject::Storage(StorageObject::Volume(name)) => {
+            of_cluster(reference("v1", "PersistentVolume".to_owned(), name, uid))
+        }
+        Subject::Storage(StorageObject::Namespace(name)) => {
+            of_cluster(reference("v1", "Namespace".to_owned(), name, uid))
+        }
         Subject::Object { api_version, kind, namespace, name } => {
             let subject = reference(api_version, (*kind).to_owned(), name, uid);
             if namespace.is_empty() { of_cluster(subject) } else { subject }
         }
     };
-    let policy = notice.policy.iter().map(|(name, uid)| reference("lockkeeper.dev/v1alpha1", "UpgradePolicy".to_owned(), name, uid));
+    let policy = notice.policy.iter().map(|(name, uid)| {
+        reference("lockkeeper.dev/v1alpha1", "UpgradePolicy".to_owned(), name, uid)
+    });
     std::iter::once(subject).chain(policy).collect()
 }
 
-fn event(namespace: &str, notice: &Notice, regarding: ObjectReference, (time, replica): (Timestamp, &str)) -> KubeEvent {
+fn event(
+    namespace: &str,
+    notice: &Notice,
+    regarding: ObjectReference,
+    (time, replica): (Timestamp, &str),
+) -> KubeEvent {
     let on_policy = regarding.kind.as_deref() == Some("UpgradePolicy");
     let message = plain(&notice.message);
-    let mut note = if on_policy { format!("{}: {message}", notice.subject) } else { message.into_owned() };
+    let mut note =
+        if on_policy { format!("{}: {message}", notice.subject) } else { message.into_owned() };
     if note.len() > NOTE_LIMIT {
-        let end = (0..=NOTE_LIMIT - 4).rev().find(|&end| note.is_char_boundary(end)).unwrap_or_default();
+        let end =
+            (0..=NOTE_LIMIT - 4).rev().find(|&end| note.is_char_boundary(end)).unwrap_or_default();
         note.truncate(end);
         note.push('…');
     }

@@ -124,7 +124,11 @@ pub struct Executor {
 
 impl Executor {
     /// Nothing under way. `client` must not try again by itself: that is done here, where it is seen. Nothing is sent outside of `term`.
-    pub fn new(client: Client, done: mpsc::UnboundedSender<Completion>, term: watch::Receiver<Term>) -> Self {
+    pub fn new(
+        client: Client,
+        done: mpsc::UnboundedSender<Completion>,
+        term: watch::Receiver<Term>,
+    ) -> Self {
         Self {
             client,
             term,
@@ -154,19 +158,29 @@ impl Executor {
     /// Makes a request, unless one for this object is under way. `notices` are what its success means.
     pub fn patch(&mut self, namespace: &str, patch: Patch, notices: Vec<Notice>) {
         let Some(lane) = self.take(namespace, &patch.uid, begins(&patch)) else { return };
-        let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
-        let (term, number, decided) = (self.term.clone(), self.term.borrow().number, clock::moment());
+        let (client, done, namespace) =
+            (self.client.clone(), self.done.clone(), namespace.to_owned());
+        let (term, number, decided) =
+            (self.term.clone(), self.term.borrow().number, clock::moment());
         tokio::spawn(async move {
             let result = match lane.acquire().await {
                 // A pod that agreed may have begun something since, or said no to another replica.
                 Ok(_permit) if term.borrow().number != number => Err(Error::NotLeading),
-                Ok(_permit) if begins(&patch) && clock::moment().duration_since(decided) > CONSENT => Err(Error::Late),
+                Ok(_permit)
+                    if begins(&patch) && clock::moment().duration_since(decided) > CONSENT =>
+                {
+                    Err(Error::Late)
+                }
                 Ok(_permit) => send(&client, &term, &namespace, &patch).await,
                 Err(_) => Err(Error::Timeout),
             };
             let uid = patch.uid.clone();
             // Nobody listens any more when the operator stops.
-            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Patch(Box::new(patch), notices, result) });
+            let _ = done.send(Completion {
+                namespace,
+                uid,
+                outcome: Outcome::Patch(Box::new(patch), notices, result),
+            });
         });
     }
 
@@ -176,7 +190,8 @@ impl Executor {
             return;
         }
         let lane = self.storage.clone();
-        let (client, done, namespace, term) = (self.client.clone(), self.done.clone(), namespace.to_owned(), self.term.clone());
+        let (client, done, namespace, term) =
+            (self.client.clone(), self.done.clone(), namespace.to_owned(), self.term.clone());
         let number = self.term.borrow().number;
         tokio::spawn(async move {
             let result = match lane.acquire().await {
@@ -185,20 +200,33 @@ impl Executor {
                 Err(_) => Err(Error::Timeout),
             };
             let uid = patch.uid.clone();
-            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Storage(Box::new(patch), notice, result) });
+            let _ = done.send(Completion {
+                namespace,
+                uid,
+                outcome: Outcome::Storage(Box::new(patch), notice, result),
+            });
         });
     }
 
     /// Looks for the events by which a controller says why it cannot create pods, unless that is being done.
-    pub fn look_up(&mut self, namespace: &str, (workload, uid): (WorkloadId, Uid), since: Timestamp) {
+    pub fn look_up(
+        &mut self,
+        namespace: &str,
+        (workload, uid): (WorkloadId, Uid),
+        since: Timestamp,
+    ) {
         if !self.looking.insert(uid.clone()) {
             return;
         }
-        let (client, done, namespace, lane) = (self.client.clone(), self.done.clone(), namespace.to_owned(), self.lookups.clone());
+        let (client, done, namespace, lane) =
+            (self.client.clone(), self.done.clone(), namespace.to_owned(), self.lookups.clone());
         tokio::spawn(async move {
             let _permit = lane.acquire().await;
             let events: Api<Event> = Api::namespaced(client, &namespace);
-            let fields = format!("regarding.kind={},regarding.name={},reason=FailedCreate", workload.kind, workload.name);
+            let fields = format!(
+                "regarding.kind={},regarding.name={},reason=FailedCreate",
+                workload.kind, workload.name
+            );
             let params = ListParams::default().fields(&fields).limit(EVENTS);
             let found = match within(events.list(&params)).await {
                 Ok(found) => found.items,
@@ -207,7 +235,8 @@ impl Executor {
                     Vec::new()
                 }
             };
-            let found = newest_failure(found, since).map(|why| without_random_names(&why, &workload.name));
+            let found =
+                newest_failure(found, since).map(|why| without_random_names(&why, &workload.name));
             let _ = done.send(Completion { namespace, uid, outcome: Outcome::Found(found) });
         });
     }
@@ -233,7 +262,9 @@ impl Executor {
 
     /// When a policy's status was last written, and when it may be written again.
     pub fn status_times(&self, policy: &str) -> (Option<Timestamp>, Option<Timestamp>, bool) {
-        self.statuses.get(policy).map_or((None, None, false), |slot| (slot.last_write, slot.retry_at, slot.busy))
+        self.statuses
+            .get(policy)
+            .map_or((None, None, false), |slot| (slot.last_write, slot.retry_at, slot.busy))
     }
 
     /// Writes a policy's status, unless that is being done.
@@ -242,25 +273,41 @@ impl Executor {
         if std::mem::replace(&mut slot.busy, true) {
             return;
         }
-        let (client, done, namespace) = (self.client.clone(), self.done.clone(), namespace.to_owned());
+        let (client, done, namespace) =
+            (self.client.clone(), self.done.clone(), namespace.to_owned());
         let term = self.term.clone();
         self.under_way += 1;
         tokio::spawn(async move {
             // It may be one that cannot be read: its status says so.
             let policies: Api<Lenient<UpgradePolicy>> = Api::namespaced(client, &namespace);
             let body = json!({"metadata": {"uid": &*uid}, "status": &status});
-            let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let params = PatchParams {
+                field_manager: Some(marks::FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
             let result = match leads(&term) {
-                Ok(()) => within(policies.patch_status(&name, &params, &Body::Merge(body))).await.map(drop),
+                Ok(()) => within(policies.patch_status(&name, &params, &Body::Merge(body)))
+                    .await
+                    .map(drop),
                 Err(error) => Err(error),
             };
-            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Status(name, Box::new(status), result) });
+            let _ = done.send(Completion {
+                namespace,
+                uid,
+                outcome: Outcome::Status(name, Box::new(status), result),
+            });
         });
     }
 
     /// Takes note of how a patch ended. `decided_on` is the version it was made for, `seen` the newest one that the watch has shown: it may
     /// have been quicker than the answer.
-    pub fn patch_ended(&mut self, uid: &Uid, decided_on: u64, seen: u64, result: &Result<Written, Error>) {
+    pub fn patch_ended(
+        &mut self,
+        uid: &Uid,
+        decided_on: u64,
+        seen: u64,
+        result: &Result<Written, Error>,
+    ) {
         self.under_way = self.under_way.saturating_sub(1);
         let now = clock::now();
         let Some(slot) = self.slots.get_mut(uid) else { return };
@@ -281,12 +328,20 @@ impl Executor {
                 }
                 Class::Gone => slot.awaited = Some((decided_on + 1, later(now, pause(0)))),
                 class => {
-                    let pause = if let Class::Throttled(Some(hint)) = class { jittered(hint) } else { pause(slot.failures) };
+                    let pause = if let Class::Throttled(Some(hint)) = class {
+                        jittered(hint)
+                    } else {
+                        pause(slot.failures)
+                    };
                     slot.failures = slot.failures.saturating_add(1);
                     (slot.activity.in_flight, slot.activity.begins) = (false, false);
                     let refused = class == Class::Refused;
-                    slot.activity.trouble =
-                        Some(Trouble { refused, needs_hold: error.needs_hold(), message: error.sentence(), retry_at: later(now, pause) });
+                    slot.activity.trouble = Some(Trouble {
+                        refused,
+                        needs_hold: error.needs_hold(),
+                        message: error.sentence(),
+                        retry_at: later(now, pause),
+                    });
                 }
             },
         }
@@ -316,7 +371,9 @@ impl Executor {
 
     /// A version of an object was seen in the watch: a write that it includes is waited for no longer.
     pub fn seen(&mut self, uid: &Uid, version: u64) {
-        if self.slots.get(uid).is_some_and(|slot| !slot.busy && slot.awaited.is_some_and(|(awaited, _)| awaited <= version)) {
+        if self.slots.get(uid).is_some_and(|slot| {
+            !slot.busy && slot.awaited.is_some_and(|(awaited, _)| awaited <= version)
+        }) {
             self.free(uid);
         }
     }
@@ -324,15 +381,23 @@ impl Executor {
     /// Waits no longer for what the watch has not shown for too long; returns the namespaces to look at again.
     pub fn expire(&mut self, now: Timestamp) -> Vec<String> {
         let late = |slot: &Slot| !slot.busy && slot.awaited.is_some_and(|(_, limit)| limit <= now);
-        let late: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| late(slot)).map(|(uid, slot)| (uid.clone(), slot.namespace.clone())).collect();
+        let late: Vec<_> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| late(slot))
+            .map(|(uid, slot)| (uid.clone(), slot.namespace.clone()))
+            .collect();
         late.iter().for_each(|(uid, _)| self.free(uid));
         late.into_iter().map(|(_, namespace)| namespace).collect()
     }
 
     /// When [`Executor::expire`] next has something to do.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.slots.values().filter(|slot| !slot.busy).filter_map(|slot| slot.awaited.map(|(_, limit)| limit)).min()
+        self.slots
+            .values()
+            .filter(|slot| !slot.busy)
+            .filter_map(|slot| slot.awaited.map(|(_, limit)| limit))
+            .min()
     }
 
     /// The clock was set: what was to be waited for is waited for as long as before.
@@ -375,7 +440,10 @@ impl Executor {
 
 /// Whether a patch begins to end pods.
 fn begins(patch: &Patch) -> bool {
-    matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step | Purpose::Unblock)
+    matches!(
+        patch.purpose,
+        Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step | Purpose::Unblock
+    )
 }
 
 /// Asked just before each request that writes.
@@ -383,23 +451,42 @@ fn leads(term: &watch::Receiver<Term>) -> Result<(), Error> {
     if term.borrow().may_act(clock::moment()) { Ok(()) } else { Err(Error::NotLeading) }
 }
 
-async fn send(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &Patch) -> Result<Written, Error> {
+async fn send(
+    client: &Client,
+    term: &watch::Receiver<Term>,
+    namespace: &str,
+    patch: &Patch,
+) -> Result<Written, Error> {
     if let Purpose::Forget { confirm: Some(confirm) } = &patch.purpose {
         confirm_definition(client, confirm.definition.as_deref()).await?;
         confirm_unselected(client, namespace, patch.workload.kind, &confirm.labels).await?;
     }
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &patch.workload.kind.to_string()));
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "apps",
+        "v1",
+        &patch.workload.kind.to_string(),
+    ));
     let workloads: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
-    let body: json_patch::Patch = serde_json::from_value(patch.json()).map_err(kube::Error::SerdeError)?;
+    let body: json_patch::Patch =
+        serde_json::from_value(patch.json()).map_err(kube::Error::SerdeError)?;
     leads(term)?;
     within(write::patch(client, &workloads, &patch.workload.name, &Body::Json(body))).await
 }
 
-async fn send_storage(client: &Client, term: &watch::Receiver<Term>, namespace: &str, patch: &StoragePatch) -> Result<Written, Error> {
+async fn send_storage(
+    client: &Client,
+    term: &watch::Receiver<Term>,
+    namespace: &str,
+    patch: &StoragePatch,
+) -> Result<Written, Error> {
     let kind = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let (objects, name): (Api<DynamicObject>, _) = match &patch.object {
-        StorageObject::Claim(name) => (Api::namespaced_with(client.clone(), namespace, &kind("PersistentVolumeClaim")), name),
-        StorageObject::Volume(name) => (Api::all_with(client.clone(), &kind("PersistentVolume")), name),
+        StorageObject::Claim(name) => {
+            (Api::namespaced_with(client.clone(), namespace, &kind("PersistentVolumeClaim")), name)
+        }
+        StorageObject::Volume(name) => {
+            (Api::all_with(client.clone(), &kind("PersistentVolume")), name)
+        }
         StorageObject::Namespace(name) => (Api::all_with(client.clone(), &kind("Namespace")), name),
     };
     leads(term)?;
@@ -410,21 +497,32 @@ async fn send_storage(client: &Client, term: &watch::Receiver<Term>, namespace: 
 async fn confirm_definition(client: &Client, uid: Option<&str>) -> Result<(), Error> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition = within(definitions.get_opt(crd::NAME)).await?.filter(|definition| {
-        definition.metadata.deletion_timestamp.is_none() && uid.is_none_or(|uid| definition.metadata.uid.as_deref() == Some(uid))
+        definition.metadata.deletion_timestamp.is_none()
+            && uid.is_none_or(|uid| definition.metadata.uid.as_deref() == Some(uid))
     });
-    let conditions = definition.and_then(|definition| definition.status?.conditions).unwrap_or_default();
-    match conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True") {
+    let conditions =
+        definition.and_then(|definition| definition.status?.conditions).unwrap_or_default();
+    match conditions
+        .iter()
+        .any(|condition| condition.type_ == "Established" && condition.status == "True")
+    {
         true => Ok(()),
         false => Err(Error::NoDefinition),
     }
 }
 
 /// Sees for itself that no policy selects a workload: our watch of policies may be behind.
-async fn confirm_unselected(client: &Client, namespace: &str, kind: WorkloadKind, labels: &BTreeMap<String, String>) -> Result<(), Error> {
+async fn confirm_unselected(
+    client: &Client,
+    namespace: &str,
+    kind: WorkloadKind,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), Error> {
     let policies: Api<UpgradePolicy> = Api::namespaced(client.clone(), namespace);
     let all = within(policies.list(&ListParams::default())).await?;
     let selects = |policy: &UpgradePolicy| {
-        policy.spec.kinds.contains(&kind) && selector(&policy.spec.selector).is_ok_and(|selector| selector.matches(labels))
+        policy.spec.kinds.contains(&kind)
+            && selector(&policy.spec.selector).is_ok_and(|selector| selector.matches(labels))
     };
     match all.items.iter().find(|policy| selects(policy)) {
         Some(policy) => Err(Error::Selected(policy.metadata.name.clone().unwrap_or_default())),
@@ -446,10 +544,13 @@ fn jittered(pause: Duration) -> Duration {
 fn newest_failure(events: Vec<Event>, since: Timestamp) -> Option<Box<str>> {
     let seen = |event: &Event| {
         let series = event.series.as_ref().map(|series| series.last_observed_time.0);
-        series.or(event.deprecated_last_timestamp.as_ref().map(|time| time.0)).or(event.event_time.as_ref().map(|time| time.0))
+        series
+            .or(event.deprecated_last_timestamp.as_ref().map(|time| time.0))
+            .or(event.event_time.as_ref().map(|time| time.0))
     };
     let timed = events.into_iter().filter_map(|event| Some((seen(&event)?, event.note?)));
     // They are in whole seconds, and the controller may have failed a moment before it was noticed.
-    let newest = timed.filter(|(seen, _)| later(*seen, EVENT_SLACK) >= since).max_by_key(|(seen, _)| *seen);
+    let newest =
+        timed.filter(|(seen, _)| later(*seen, EVENT_SLACK) >= since).max_by_key(|(seen, _)| *seen);
     newest.map(|(_, note)| quoted(&note))
 }

@@ -45,7 +45,11 @@ impl Term {
 /// the pod's name. With the pod's uid between them, later processes of the container know the name as one of theirs.
 pub fn identity(pod: &str, uid: &str) -> Identity {
     let container = (!uid.is_empty()).then(|| format!("{pod}_{uid}_"));
-    let process = format!("{}{:016x}", container.clone().unwrap_or_else(|| format!("{pod}_")), rand::rng().random::<u64>());
+    let process = format!(
+        "{}{:016x}",
+        container.clone().unwrap_or_else(|| format!("{pod}_")),
+        rand::rng().random::<u64>()
+    );
     Identity { process, container }
 }
 
@@ -149,8 +153,14 @@ impl Run {
         let (leases, name, parameters) = (&self.leases, self.name, parameters());
         let request = async {
             match &step {
-                Step::Create(record) => leases.create(&parameters, &lease(Lease::default(), name, record)).await.map(Some),
-                Step::Replace(record) => leases.replace(name, &parameters, &lease(self.found.clone(), name, record)).await.map(Some),
+                Step::Create(record) => leases
+                    .create(&parameters, &lease(Lease::default(), name, record))
+                    .await
+                    .map(Some),
+                Step::Replace(record) => leases
+                    .replace(name, &parameters, &lease(self.found.clone(), name, record))
+                    .await
+                    .map(Some),
                 Step::Look | Step::Rest(_) | Step::End => leases.get_opt(name).await,
             }
         };
@@ -162,7 +172,8 @@ impl Run {
             }
             Ok(Ok(None)) => Answer::Absent,
             Ok(Err(error)) => {
-                let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
+                let refused =
+                    matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
                 let error = Error::from(error);
                 if !error.is_conflict() {
                     self.complain(&error.sentence());
@@ -189,11 +200,19 @@ impl Run {
             return;
         }
         match (before.until, term.until) {
-            (None, Some(_)) => tracing::info!(lease = %self.lease, term = number, "leading from now on"),
-            (Some(_), None) if self.stopping => tracing::info!(lease = %self.lease, term = number, "leading no longer: told to stop"),
+            (None, Some(_)) => {
+                tracing::info!(lease = %self.lease, term = number, "leading from now on")
+            }
+            (Some(_), None) if self.stopping => {
+                tracing::info!(lease = %self.lease, term = number, "leading no longer: told to stop")
+            }
             (Some(_), None) => {
                 let holder = self.participant.other_holder().unwrap_or_default();
-                let reason = if holder.is_empty() { "it could not be renewed in time" } else { "another holds the Lease" };
+                let reason = if holder.is_empty() {
+                    "it could not be renewed in time"
+                } else {
+                    "another holds the Lease"
+                };
                 tracing::warn!(lease = %self.lease, term = number, holder, "leading no longer: {reason}");
             }
             _ => {}
@@ -232,7 +251,8 @@ fn written_by_holder(lease: &Lease) -> bool {
         fields.is_some_and(|fields| fields.pointer("/f:spec/f:holderIdentity").is_some())
     });
     let mut managers = managers.peekable();
-    managers.peek().is_some() && managers.all(|entry| entry.manager.as_deref() == Some(marks::FIELD_MANAGER))
+    managers.peek().is_some()
+        && managers.all(|entry| entry.manager.as_deref() == Some(marks::FIELD_MANAGER))
 }
 
 /// `found`, saying what `record` says.

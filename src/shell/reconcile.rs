@@ -211,7 +211,10 @@ impl Reconciler {
     /// time that has become the far future would be waited for.
     fn clock_was_set(&mut self, by: SignedDuration) {
         let seconds = by.as_secs_f64();
-        tracing::warn!(seconds, "the clock of this node was set, by so many seconds; everything is judged again");
+        tracing::warn!(
+            seconds,
+            "the clock of this node was set, by so many seconds; everything is judged again"
+        );
         self.leads = None;
         self.wakes.clear();
         self.rests.clear();
@@ -230,7 +233,8 @@ impl Reconciler {
 
     fn pause(&self) -> Duration {
         let now = clock::now();
-        let until = |time: &Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
+        let until =
+            |time: &Timestamp| Duration::try_from(time.duration_since(now)).unwrap_or_default();
         self.wakes
             .values()
             .copied()
@@ -293,17 +297,30 @@ impl Reconciler {
                         tracing::warn!(namespace, workload = %patch.workload, purpose = ?patch.purpose, error = %error.sentence(), "a patch failed; it is tried again");
                     }
                 }
-                let workload = self.index.namespace(&namespace).and_then(|namespace| namespace.workloads.get(&patch.workload));
-                let seen = workload.filter(|workload| workload.uid == uid).map_or(0, |workload| workload.resource_version);
+                let workload = self
+                    .index
+                    .namespace(&namespace)
+                    .and_then(|namespace| namespace.workloads.get(&patch.workload));
+                let seen = workload
+                    .filter(|workload| workload.uid == uid)
+                    .map_or(0, |workload| workload.resource_version);
                 self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
             }
             Outcome::Storage(patch, notice, result) => {
                 self.metrics.storage_patched(outcome_of(&result));
                 match &result {
                     Ok(written) => {
-                        let known = self.executor.activities().get(&uid).map(|activity| activity.additions.clone()).unwrap_or_default();
+                        let known = self
+                            .executor
+                            .activities()
+                            .get(&uid)
+                            .map(|activity| activity.additions.clone())
+                            .unwrap_or_default();
                         let added = others::of_storage(&patch.object, &uid, known, &written.added);
-                        notice.into_iter().chain(added).for_each(|notice| self.events.tell(&namespace, notice));
+                        notice
+                            .into_iter()
+                            .chain(added)
+                            .for_each(|notice| self.events.tell(&namespace, notice));
                     }
                     Err(error) if error.is_obsolete() => {
                         tracing::debug!(namespace, object = ?patch.object, error = %error.sentence(), "decided on an older version; looking again");
@@ -322,7 +339,8 @@ impl Reconciler {
             }
             Outcome::Found(why) => {
                 self.executor.looked_up(&uid);
-                if let Some(lack) = self.memories.get_mut(&uid).and_then(|memory| memory.lack.as_mut())
+                if let Some(lack) =
+                    self.memories.get_mut(&uid).and_then(|memory| memory.lack.as_mut())
                     && why.is_some()
                 {
                     lack.why = why;
@@ -353,7 +371,8 @@ impl Reconciler {
     fn accepted(&self, namespace: &str, patch: &Patch, notices: Vec<Notice>) {
         match &patch.purpose {
             &Purpose::Roll(cause, seen) => {
-                let after = seen.and_then(|seen| Duration::try_from(clock::now().duration_since(seen)).ok());
+                let after = seen
+                    .and_then(|seen| Duration::try_from(clock::now().duration_since(seen)).ok());
                 self.metrics.rolled(cause, after);
             }
             Purpose::Adopt => {
@@ -396,7 +415,12 @@ impl Reconciler {
         for namespace in self.executor.expire(now) {
             self.index.tell(&namespace, News::whole());
         }
-        let due: Vec<_> = self.wakes.iter().filter(|(_, time)| **time <= now).map(|(name, _)| name.clone()).collect();
+        let due: Vec<_> = self
+            .wakes
+            .iter()
+            .filter(|(_, time)| **time <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
         for namespace in due {
             self.wakes.remove(&namespace);
             self.index.tell(&namespace, News::due());
@@ -421,7 +445,9 @@ impl Reconciler {
                         self.unheeded.insert(namespace, news);
                     }
                     // There is news of one whose watches have no list yet when they have.
-                    None if self.streams.namespace_ready(&namespace) => ready.push((namespace, news)),
+                    None if self.streams.namespace_ready(&namespace) => {
+                        ready.push((namespace, news))
+                    }
                     None => {}
                 }
             }
@@ -439,7 +465,11 @@ impl Reconciler {
         }
     }
 
-    fn decisions(&mut self, ready: &[(String, News)], watched: Timestamp) -> Vec<(String, Decision)> {
+    fn decisions(
+        &mut self,
+        ready: &[(String, News)],
+        watched: Timestamp,
+    ) -> Vec<(String, Decision)> {
         let now = clock::now();
         let around = Surroundings {
             key: self.key,
@@ -457,7 +487,8 @@ impl Reconciler {
             match self.index.namespace(name) {
                 Some(namespace) => {
                     let assessments = assess_all(namespace, news, &around);
-                    self.demands.insert(name.clone(), assessments.demand(self.executor.activities()));
+                    self.demands
+                        .insert(name.clone(), assessments.demand(self.executor.activities()));
                     assessed.push((name, assessments));
                 }
                 None => {
@@ -471,7 +502,9 @@ impl Reconciler {
         }
         // After a start the pods of a large namespace may take long to list; what is under way in it takes slots all the same.
         for name in self.streams.unread() {
-            if let Some(namespace) = self.index.namespace(name).filter(|namespace| !namespace.policies.is_empty()) {
+            if let Some(namespace) =
+                self.index.namespace(name).filter(|namespace| !namespace.policies.is_empty())
+            {
                 self.demands.insert(name.to_owned(), Demand::of_unread(namespace));
             }
         }
@@ -510,8 +543,10 @@ impl Reconciler {
             self.wake_at(namespace, wake);
         }
         for patch in decision.patches {
-            let carried = |notice: &Notice| notice.uid == patch.uid && notice.event.comes_with_patch();
-            let mut notices: Vec<_> = decision.notices.extract_if(.., |notice| carried(notice)).collect();
+            let carried =
+                |notice: &Notice| notice.uid == patch.uid && notice.event.comes_with_patch();
+            let mut notices: Vec<_> =
+                decision.notices.extract_if(.., |notice| carried(notice)).collect();
             notices.extend(begun(&patch, decision.rolled.get(&patch.uid)));
             tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, "patching");
             self.executor.patch(namespace, patch, notices);
@@ -530,10 +565,15 @@ impl Reconciler {
             self.events.tell(namespace, notice);
         }
         for (name, status) in decision.statuses {
-            let Some(policy) = self.index.namespace(namespace).and_then(|namespace| namespace.policies.get(&name)) else { continue };
+            let Some(policy) =
+                self.index.namespace(namespace).and_then(|namespace| namespace.policies.get(&name))
+            else {
+                continue;
+            };
             let (last_write, retry_at, busy) = self.executor.status_times(&policy.uid);
             let now = clock::now();
-            match conditions::write_at(&policy.status, &status, last_write, now).map(|time| retry_at.map_or(time, |retry| retry.max(time)))
+            match conditions::write_at(&policy.status, &status, last_write, now)
+                .map(|time| retry_at.map_or(time, |retry| retry.max(time)))
             {
                 Some(time) if time <= now && !busy => {
                     let uid = policy.uid.clone();
@@ -547,15 +587,26 @@ impl Reconciler {
 }
 
 fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Option<Notice> {
-    let (&Purpose::Roll(cause, _), Some((policy, what))) = (&patch.purpose, rolled) else { return None };
-    let begun = patch.annotations.iter().find(|(mark, _)| *mark == marks::ROLLOUT).and_then(|(_, value)| value.as_deref());
-    let consent = begun.map(|begun| RolloutOutcome::parse(begun).consent()).filter(|consent| !consent.is_empty());
+    let (&Purpose::Roll(cause, _), Some((policy, what))) = (&patch.purpose, rolled) else {
+        return None;
+    };
+    let begun = patch
+        .annotations
+        .iter()
+        .find(|(mark, _)| *mark == marks::ROLLOUT)
+        .and_then(|(_, value)| value.as_deref());
+    let consent = begun
+        .map(|begun| RolloutOutcome::parse(begun).consent())
+        .filter(|consent| !consent.is_empty());
     Some(Notice {
         subject: Subject::Workload(patch.workload.clone()),
         uid: patch.uid.clone(),
         policy: policy.clone(),
         event: Event::ConfigRollout,
-        message: format!("rolling, because {cause} ({what}){}", consent.map_or_else(String::new, |consent| format!("; {consent}"))),
+        message: format!(
+            "rolling, because {cause} ({what}){}",
+            consent.map_or_else(String::new, |consent| format!("; {consent}"))
+        ),
     })
 }
 

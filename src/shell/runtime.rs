@@ -38,7 +38,9 @@ const KEY_RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// There is no configuration for a cluster.
-    #[error("no cluster to talk to: set KUBECONFIG to a kubeconfig file, or run in a pod with a service account ({0})")]
+    #[error(
+        "no cluster to talk to: set KUBECONFIG to a kubeconfig file, or run in a pod with a service account ({0})"
+    )]
     NoCluster(String),
     /// The client cannot be made.
     #[error("the client cannot be made: {0}")]
@@ -64,7 +66,8 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
     let client = client().await?;
     let stop = stop_signal()?;
 
-    let (metrics, pending, heartbeat) = (Arc::new(Metrics::default()), Pending::default(), Heartbeat::default());
+    let (metrics, pending, heartbeat) =
+        (Arc::new(Metrics::default()), Pending::default(), Heartbeat::default());
     pending.add("the digest key");
     health::serve(settings.metrics_address, metrics.clone(), pending.clone(), heartbeat.clone())
         .await
@@ -87,7 +90,8 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
 /// # Errors
 /// When there is none, or none can be made for it.
 pub async fn client() -> Result<Client, StartError> {
-    let mut config = Config::infer().await.map_err(|error| StartError::NoCluster(with_causes(&error)))?;
+    let mut config =
+        Config::infer().await.map_err(|error| StartError::NoCluster(with_causes(&error)))?;
     // What fails is tried again where it can be seen.
     config.default_retry = false;
     Client::try_from(config).map_err(|error| StartError::Client(with_causes(&error)))
@@ -102,12 +106,16 @@ async fn reconcile(
 ) {
     let (seen, mut sightings) = mpsc::channel(SIGHTINGS);
     let (done, mut completions) = mpsc::unbounded_channel();
-    let (events, writer) = Events::start(client.clone(), metrics.clone(), settings.pod_name.clone());
+    let (events, writer) =
+        Events::start(client.clone(), metrics.clone(), settings.pod_name.clone());
     let warm = pending.clone();
     let reach = settings.reach();
     let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);
     let enforcement = Enforcement::new(&settings.operator_namespace);
-    let allowed = Allowed { read: reach.has(Feature::GateCredentials), insecure: settings.insecure_gate_headers };
+    let allowed = Allowed {
+        read: reach.has(Feature::GateCredentials),
+        insecure: settings.insecure_gate_headers,
+    };
     let index = Index::new(key, settings.operator_namespace.clone(), reach, enforcement);
     let (told, term) = watch::channel(Term::default());
     let (let_go, stopped_acting) = watch::channel(false);
@@ -121,7 +129,15 @@ async fn reconcile(
     let leading = tokio::spawn(lead_when_warm(leadership, warm, told, stopped_acting));
     let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), allowed);
     let executor = Executor::new(client, done, term.clone());
-    let mut reconciler = Reconciler::new(key, settings.max_config_rollouts, index, streams, (executor, asker, term), events, metrics);
+    let mut reconciler = Reconciler::new(
+        key,
+        settings.max_config_rollouts,
+        index,
+        streams,
+        (executor, asker, term),
+        events,
+        metrics,
+    );
     reconciler.heartbeat = heartbeat;
     reconciler.run(&mut sightings, &mut completions, &mut stop).await;
     // What was sent is waited for, so that its outcome is told; what was not is found again at the next start.
@@ -133,7 +149,12 @@ async fn reconcile(
 }
 
 /// A replica that has not seen the cluster yet leaves the Lease to one that has.
-async fn lead_when_warm(leadership: Leadership, pending: Pending, told: watch::Sender<Term>, mut stop: watch::Receiver<bool>) {
+async fn lead_when_warm(
+    leadership: Leadership,
+    pending: Pending,
+    told: watch::Sender<Term>,
+    mut stop: watch::Receiver<bool>,
+) {
     tokio::select! {
         () = pending.nothing() => {}
         _ = stop.wait_for(|told| *told) => return,
@@ -167,7 +188,8 @@ fn complain(error: &Error, namespace: &str) {
 /// When signals cannot be waited for.
 pub fn stop_signal() -> Result<watch::Receiver<bool>, std::io::Error> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (tell, told) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {

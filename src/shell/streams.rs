@@ -24,11 +24,15 @@ use tokio::{
 use super::{
     clock,
     views::{
-        AdmissionView, Canaries, ConfigMaps, ConfigView, ControllerRevisions, DaemonSets, DefinitionView, Definitions, Delegate,
-        Deployments, MutatingBindings, MutatingPolicies, Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets, ValidatingBindings,
+        AdmissionView, Canaries, ConfigMaps, ConfigView, ControllerRevisions, DaemonSets,
+        DefinitionView, Definitions, Delegate, Deployments, MutatingBindings, MutatingPolicies,
+        Pods, Policies, ReplicaSets, Rollouts, Secrets, StatefulSets, ValidatingBindings,
         ValidatingPolicies, Watched, Wire,
         lenient::{Flaw, Lenient},
-        storage::{AutoscalerView, Autoscalers, Claims, CronJobs, DriverView, Drivers, Namespaces, StorageView, Volumes},
+        storage::{
+            AutoscalerView, Autoscalers, Claims, CronJobs, DriverView, Drivers, Namespaces,
+            StorageView, Volumes,
+        },
     },
 };
 use crate::{
@@ -221,7 +225,13 @@ pub struct Streams {
 
 impl Streams {
     /// Starts the watches that are needed to reach so far. Pods and revisions are watched by namespace, where there are policies.
-    pub fn start(client: Client, reach: &Reach, seen: mpsc::Sender<Sighting>, metrics: Arc<Metrics>, pending: Pending) -> Self {
+    pub fn start(
+        client: Client,
+        reach: &Reach,
+        seen: mpsc::Sender<Sighting>,
+        metrics: Arc<Metrics>,
+        pending: Pending,
+    ) -> Self {
         let mut streams = Self {
             client,
             seen,
@@ -233,7 +243,11 @@ impl Streams {
             unread: BTreeMap::new(),
         };
         let all = watcher::Config::default().page_size(PAGE_SIZE);
-        streams.spawn::<Definitions>(None, all.clone().fields(&format!("metadata.name={}", crd::NAME)), true);
+        streams.spawn::<Definitions>(
+            None,
+            all.clone().fields(&format!("metadata.name={}", crd::NAME)),
+            true,
+        );
         streams.spawn::<MutatingPolicies>(None, all.clone(), true);
         streams.spawn::<MutatingBindings>(None, all.clone(), true);
         streams.spawn::<ValidatingPolicies>(None, all.clone(), true);
@@ -244,7 +258,10 @@ impl Streams {
         }
         match reach.namespaces.is_empty() {
             true => streams.start_in(None, reach, &all),
-            false => reach.namespaces.iter().for_each(|namespace| streams.start_in(Some(namespace), reach, &all)),
+            false => reach
+                .namespaces
+                .iter()
+                .for_each(|namespace| streams.start_in(Some(namespace), reach, &all)),
         }
         streams
     }
@@ -266,7 +283,11 @@ impl Streams {
             self.spawn::<CronJobs>(namespace, all.clone(), true);
             self.spawn::<Autoscalers>(namespace, all.clone(), true);
             let only = namespace.map(|name| format!("metadata.name={name}"));
-            self.spawn::<Namespaces>(namespace, only.map_or(all.clone(), |only| all.clone().fields(&only)), true);
+            self.spawn::<Namespaces>(
+                namespace,
+                only.map_or(all.clone(), |only| all.clone().fields(&only)),
+                true,
+            );
         }
         // Nobody waits for these two: most clusters do not serve them.
         self.spawn::<Rollouts>(namespace, all.clone(), false);
@@ -275,7 +296,12 @@ impl Streams {
 
     /// Watches, from now on, pods and revisions of exactly these namespaces; returns those no longer watched.
     pub fn follow(&mut self, namespaces: &BTreeSet<&str>) -> Vec<String> {
-        let gone: Vec<_> = self.of_namespace.keys().filter(|known| !namespaces.contains(known.as_str())).cloned().collect();
+        let gone: Vec<_> = self
+            .of_namespace
+            .keys()
+            .filter(|known| !namespaces.contains(known.as_str()))
+            .cloned()
+            .collect();
         for namespace in &gone {
             for handle in self.of_namespace.remove(namespace).into_iter().flatten() {
                 handle.abort();
@@ -283,7 +309,9 @@ impl Streams {
             let ended: Vec<_> = self
                 .complete
                 .keys()
-                .filter(|stream| stream.is_of_interest() && stream.namespace.as_ref() == Some(namespace))
+                .filter(|stream| {
+                    stream.is_of_interest() && stream.namespace.as_ref() == Some(namespace)
+                })
                 .cloned()
                 .collect();
             for stream in ended {
@@ -295,7 +323,8 @@ impl Streams {
             if !self.of_namespace.contains_key(*namespace) {
                 let all = watcher::Config::default().page_size(PAGE_SIZE);
                 let sets = self.spawn::<ReplicaSets>(Some(namespace), all.clone(), true);
-                let revisions = self.spawn::<ControllerRevisions>(Some(namespace), all.clone(), true);
+                let revisions =
+                    self.spawn::<ControllerRevisions>(Some(namespace), all.clone(), true);
                 let pods = self.spawn::<Pods>(Some(namespace), all, true);
                 self.of_namespace.insert((*namespace).to_owned(), vec![sets, revisions, pods]);
             }
@@ -327,12 +356,17 @@ impl Streams {
 
     /// Whether a watch is one that still runs.
     pub fn runs(&self, stream: &StreamId) -> bool {
-        !stream.is_of_interest() || stream.namespace.as_ref().is_some_and(|namespace| self.of_namespace.contains_key(namespace))
+        !stream.is_of_interest()
+            || stream
+                .namespace
+                .as_ref()
+                .is_some_and(|namespace| self.of_namespace.contains_key(namespace))
     }
 
     /// Whether the watches that were started first have their lists.
     pub fn cluster_ready(&self) -> bool {
-        let awaited = |stream: &StreamId| !stream.is_of_interest() && !self.unreadable.contains(stream);
+        let awaited =
+            |stream: &StreamId| !stream.is_of_interest() && !self.unreadable.contains(stream);
         self.complete.iter().filter(|(stream, _)| awaited(stream)).all(|(_, complete)| *complete)
     }
 
@@ -355,7 +389,12 @@ impl Streams {
         }
     }
 
-    fn spawn<K: Watched>(&mut self, namespace: Option<&str>, config: watcher::Config, awaited: bool) -> AbortHandle
+    fn spawn<K: Watched>(
+        &mut self,
+        namespace: Option<&str>,
+        config: watcher::Config,
+        awaited: bool,
+    ) -> AbortHandle
     where
         View: From<K::View>,
     {
@@ -367,7 +406,8 @@ impl Streams {
                 *self.unread.entry(namespace.to_owned()).or_default() += 1;
             }
         }
-        let api: Api<Lenient<Wire<K>>> = match namespace.filter(|_| K::PLURAL != Namespaces::PLURAL) {
+        let api: Api<Lenient<Wire<K>>> = match namespace.filter(|_| K::PLURAL != Namespaces::PLURAL)
+        {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
@@ -419,7 +459,11 @@ async fn watch<K: Watched>(
                 continue;
             }
             Ok(None) => return,
-            Err(watcher::Error::InitialListFailed(kube::Error::Api(status))) if awaited && status.code == 404 => Step::NotServed,
+            Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
+                if awaited && status.code == 404 =>
+            {
+                Step::NotServed
+            }
             // It was served before: only a new list tells whether it still is.
             Err(error) if awaited && is_gone(&error) => {
                 tracing::warn!(watch = %stream, error = %super::errors::with_causes(&error), "the watch is no longer served; it is listed again");
@@ -436,7 +480,11 @@ async fn watch<K: Watched>(
                         tracing::warn!(watch = %stream, error = %super::errors::with_causes(&error), "the watch failed; it is tried again until it works");
                     }
                 }
-                if !awaited || stream.namespace.is_none() || !is_forbidden(&error) || std::mem::replace(&mut unreadable, true) {
+                if !awaited
+                    || stream.namespace.is_none()
+                    || !is_forbidden(&error)
+                    || std::mem::replace(&mut unreadable, true)
+                {
                     continue;
                 }
                 Step::Unreadable
@@ -485,8 +533,15 @@ where
         Err(unreadable) => unreadable,
     };
     let rest = object(unreadable.rest::<K>()?);
-    let api_version = if K::GROUP.is_empty() { K::VERSION.to_owned() } else { format!("{}/{}", K::GROUP, K::VERSION) };
-    Some(Object { flawed: Some(Box::new(Flawed { api_version, kind: K::KIND, flaw: unreadable.flaw })), ..rest })
+    let api_version = if K::GROUP.is_empty() {
+        K::VERSION.to_owned()
+    } else {
+        format!("{}/{}", K::GROUP, K::VERSION)
+    };
+    Some(Object {
+        flawed: Some(Box::new(Flawed { api_version, kind: K::KIND, flaw: unreadable.flaw })),
+        ..rest
+    })
 }
 
 /// What is kept of an object on the wire.

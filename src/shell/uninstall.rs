@@ -67,7 +67,9 @@ pub enum UninstallError {
     #[error("not uninstalled: annotation {mark} of deployment/{OPERATOR} says {0:?}; write Refuse or Release", mark = marks::UNINSTALL)]
     Annotation(String),
     /// A request failed that nothing can be done without.
-    #[error("not uninstalled: cannot {what}: {why}. Without this step: helm uninstall --no-hooks, which leaves held workloads frozen")]
+    #[error(
+        "not uninstalled: cannot {what}: {why}. Without this step: helm uninstall --no-hooks, which leaves held workloads frozen"
+    )]
     Failed {
         /// What for.
         what: String,
@@ -89,7 +91,9 @@ pub enum UninstallError {
         replicas: i32,
     },
     /// SIGTERM or SIGINT: its pod is deleted, or its node drained.
-    #[error("not uninstalled: told to stop before every workload was released. Lockkeeper continues as before; uninstall again")]
+    #[error(
+        "not uninstalled: told to stop before every workload was released. Lockkeeper continues as before; uninstall again"
+    )]
     ToldToStop,
     /// It took too long.
     #[error(
@@ -138,7 +142,12 @@ pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> 
         }
         if let (Err(why), Err(started)) = (&done, started) {
             let namespace = uninstall.settings.operator_namespace;
-            return Err(UninstallError::Stopped { why: why.to_string(), started: started.to_string(), namespace, replicas });
+            return Err(UninstallError::Stopped {
+                why: why.to_string(),
+                started: started.to_string(),
+                namespace,
+                replicas,
+            });
         }
     }
     done
@@ -155,10 +164,17 @@ impl Uninstall {
     async fn heeding_the_annotation(mut self) -> Result<Self, UninstallError> {
         let found = match within(self.operator().get(OPERATOR)).await {
             Err(error) if error.class() == Class::Gone => None,
-            other => other.map_err(|error| failed("read the operator's Deployment", &error))?.metadata.annotations,
+            other => {
+                other
+                    .map_err(|error| failed("read the operator's Deployment", &error))?
+                    .metadata
+                    .annotations
+            }
         };
-        if let Some(said) = found.as_ref().and_then(|annotations| annotations.get(marks::UNINSTALL)) {
-            self.settings.held = HeldWorkloads::parse(said).map_err(|_| UninstallError::Annotation(said.clone()))?;
+        if let Some(said) = found.as_ref().and_then(|annotations| annotations.get(marks::UNINSTALL))
+        {
+            self.settings.held =
+                HeldWorkloads::parse(said).map_err(|_| UninstallError::Annotation(said.clone()))?;
         }
         Ok(self)
     }
@@ -170,7 +186,10 @@ impl Uninstall {
     fn check(&self, all: &[Governed]) -> Result<(), UninstallError> {
         match in_the_way(all, self.settings.held) {
             held if held.is_empty() => Ok(()),
-            held => Err(UninstallError::Refused { held, namespace: self.settings.operator_namespace.clone() }),
+            held => Err(UninstallError::Refused {
+                held,
+                namespace: self.settings.operator_namespace.clone(),
+            }),
         }
     }
 
@@ -181,13 +200,20 @@ impl Uninstall {
     /// Lets the operator have so many replicas; how many it had. None without a Deployment.
     async fn scale(&self, replicas: i32) -> Result<Option<i32>, UninstallError> {
         let deployments = self.operator();
-        let failed = |error: &Error| failed(&format!("scale deployment {}/{OPERATOR}", self.settings.operator_namespace), error);
+        let failed = |error: &Error| {
+            failed(
+                &format!("scale deployment {}/{OPERATOR}", self.settings.operator_namespace),
+                error,
+            )
+        };
         let before = match within(deployments.get_scale(OPERATOR)).await {
             Err(error) if error.class() == Class::Gone => return Ok(None),
             other => other.map_err(|error| failed(&error))?.spec.and_then(|spec| spec.replicas),
         };
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-        within(deployments.patch_scale(OPERATOR, &parameters(), &patch)).await.map_err(|error| failed(&error))?;
+        within(deployments.patch_scale(OPERATOR, &parameters(), &patch))
+            .await
+            .map_err(|error| failed(&error))?;
         Ok(before)
     }
 
@@ -227,10 +253,13 @@ impl Uninstall {
                 };
                 return Ok(format!("Lockkeeper has left {count} workloads; {through}"));
             }
-            let mut going = stream::iter(&all).map(|one| async move { (one, self.let_go(one, term).await) }).buffer_unordered(AT_ONCE);
+            let mut going = stream::iter(&all)
+                .map(|one| async move { (one, self.let_go(one, term).await) })
+                .buffer_unordered(AT_ONCE);
             let mut left = false;
-            while let Some((one, result)) =
-                tokio::time::timeout_at(self.deadline, going.next()).await.map_err(|_| self.late(waiting.clone()))?
+            while let Some((one, result)) = tokio::time::timeout_at(self.deadline, going.next())
+                .await
+                .map_err(|_| self.late(waiting.clone()))?
             {
                 match result {
                     Ok(()) => {
@@ -239,7 +268,11 @@ impl Uninstall {
                     }
                     Err(why) => {
                         left = true;
-                        waiting = format!("{} in namespace {} still carries our marks: {why}", one.name(), one.namespace());
+                        waiting = format!(
+                            "{} in namespace {} still carries our marks: {why}",
+                            one.name(),
+                            one.namespace()
+                        );
                     }
                 }
             }
@@ -260,7 +293,11 @@ impl Uninstall {
             return Err(Error::NotLeading.sentence());
         }
         let patch: json_patch::Patch = serde_json::from_value(one.let_go()).unwrap_or_default();
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), one.namespace(), &resource(one.kind));
+        let api = Api::<DynamicObject>::namespaced_with(
+            self.client.clone(),
+            one.namespace(),
+            &resource(one.kind),
+        );
         match within(api.patch(one.name(), &parameters(), &Patch::<()>::Json(patch))).await {
             Err(error) if error.class() == Class::Gone => Ok(()),
             Err(error) => Err(error.sentence()),
@@ -275,7 +312,11 @@ impl Uninstall {
     async fn governed(&self) -> Result<Vec<Governed>, UninstallError> {
         let mut all = Vec::new();
         let everywhere = [String::new()];
-        let namespaces = if self.settings.watch_namespaces.is_empty() { &everywhere[..] } else { &self.settings.watch_namespaces };
+        let namespaces = if self.settings.watch_namespaces.is_empty() {
+            &everywhere[..]
+        } else {
+            &self.settings.watch_namespaces
+        };
         for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {
             for namespace in namespaces {
                 let resource = resource(kind);
@@ -285,8 +326,13 @@ impl Uninstall {
                 };
                 let mut page = ListParams::default().labels(marks::GOVERNED).limit(PAGE_SIZE);
                 loop {
-                    let list = within(api.list(&page)).await.map_err(|error| failed(&format!("list {}", resource.plural), &error))?;
-                    let staying = list.items.into_iter().filter(|one| one.metadata.deletion_timestamp.is_none());
+                    let list = within(api.list(&page))
+                        .await
+                        .map_err(|error| failed(&format!("list {}", resource.plural), &error))?;
+                    let staying = list
+                        .items
+                        .into_iter()
+                        .filter(|one| one.metadata.deletion_timestamp.is_none());
                     all.extend(staying.map(|mut one| {
                         one.metadata.managed_fields = None;
                         Governed { kind, object: json!(one) }

@@ -24,25 +24,44 @@ pub struct Written {
 ///
 /// # Errors
 /// Those of the API server, or on the way to it.
-pub async fn patch(client: &Client, objects: &Api<DynamicObject>, name: &str, body: &Patch<Value>) -> Result<Written> {
-    let params = PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let request = Request::new(objects.resource_url()).patch_metadata(name, &params, body).map_err(Error::BuildRequest)?;
+pub async fn patch(
+    client: &Client,
+    objects: &Api<DynamicObject>,
+    name: &str,
+    body: &Patch<Value>,
+) -> Result<Written> {
+    let params = PatchParams {
+        field_manager: Some(marks::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let request = Request::new(objects.resource_url())
+        .patch_metadata(name, &params, body)
+        .map_err(Error::BuildRequest)?;
     let (head, body) = client.send(request.map(Body::from)).await?.into_parts();
     let bytes = body.collect().await?.to_bytes();
     if !head.status.is_success() {
-        let unreadable = || Status::failure(String::from_utf8_lossy(&bytes).trim(), "Unreadable").with_code(head.status.as_u16());
+        let unreadable = || {
+            Status::failure(String::from_utf8_lossy(&bytes).trim(), "Unreadable")
+                .with_code(head.status.as_u16())
+        };
         let status: Status = serde_json::from_slice(&bytes).unwrap_or_else(|_| unreadable());
         return Err(Error::Api(status.boxed()));
     }
-    let answer: PartialObjectMeta<DynamicObject> = serde_json::from_slice(&bytes).map_err(Error::SerdeError)?;
-    let warnings = head.headers.get_all("warning").iter().filter_map(|warning| warning.to_str().ok());
+    let answer: PartialObjectMeta<DynamicObject> =
+        serde_json::from_slice(&bytes).map_err(Error::SerdeError)?;
+    let warnings =
+        head.headers.get_all("warning").iter().filter_map(|warning| warning.to_str().ok());
     let metadata: &ObjectMeta = &answer.metadata;
-    Ok(Written { version: crate::workload::resource_version(metadata), added: warnings.flat_map(added).collect() })
+    Ok(Written {
+        version: crate::workload::resource_version(metadata),
+        added: warnings.flat_map(added).collect(),
+    })
 }
 
 /// The fields that a warning names: `299 - "…"`.
 fn added(warning: &str) -> Vec<String> {
-    let text = warning.split_once('"').map_or("", |(_, text)| text.strip_suffix('"').unwrap_or(text));
+    let text =
+        warning.split_once('"').map_or("", |(_, text)| text.strip_suffix('"').unwrap_or(text));
     others::added(&text.replace("\\\"", "\"").replace("\\\\", "\\"))
 }
 

@@ -58,10 +58,19 @@ struct Facts {
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, pending: Pending, heartbeat: Heartbeat) -> std::io::Result<()> {
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    pending: Pending,
+    heartbeat: Heartbeat,
+) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     // In a pod the address is the pod's; kubectl port-forward comes by the loopback one. There may be somebody else there.
-    let loopback = if address.is_ipv4() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
+    let loopback = if address.is_ipv4() {
+        IpAddr::from(Ipv4Addr::LOCALHOST)
+    } else {
+        Ipv6Addr::LOCALHOST.into()
+    };
     let beside = match address.ip() {
         ip if ip.is_unspecified() || ip.is_loopback() => None,
         _ => TcpListener::bind((loopback, address.port())).await.ok(),
@@ -78,14 +87,19 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, pending: Pending,
     Ok(())
 }
 
-async fn show_metrics(State(facts): State<Facts>) -> Result<([(&'static str, &'static str); 1], String), StatusCode> {
+async fn show_metrics(
+    State(facts): State<Facts>,
+) -> Result<([(&'static str, &'static str); 1], String), StatusCode> {
     let text = facts.metrics.text().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }
 
 async fn live(State(facts): State<Facts>) -> (StatusCode, String) {
     match facts.heartbeat.age() {
-        age if age > STALLED_SECONDS => (StatusCode::SERVICE_UNAVAILABLE, format!("the main loop has not come round for {age} s\n")),
+        age if age > STALLED_SECONDS => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the main loop has not come round for {age} s\n"),
+        ),
         _ => (StatusCode::OK, "ok\n".to_owned()),
     }
 }

@@ -31,8 +31,12 @@ pub struct InvalidFilter {
 pub fn start(format: LogFormat, filter: &str) -> Result<(), InvalidFilter> {
     // The client logs the body of an answer that it cannot read, and that may be Secrets: never, whatever the filter says.
     let filters = [filter, "kube_client=off"].join(",");
-    let parsed = EnvFilter::try_new(filters).map_err(|error| InvalidFilter { filter: filter.to_owned(), reason: error.to_string() })?;
-    let logs = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let parsed = EnvFilter::try_new(filters)
+        .map_err(|error| InvalidFilter { filter: filter.to_owned(), reason: error.to_string() })?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => logs.with_target(false).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),

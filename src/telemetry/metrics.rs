@@ -177,12 +177,24 @@ impl Metrics {
     fn registered(mut self) -> Self {
         self.process.register_collector(Box::new(Process));
         let registry = &mut self.registry;
-        registry.register("leader", "1 in the replica that acts, 0 in the others", self.leader.clone());
+        registry.register(
+            "leader",
+            "1 in the replica that acts, 0 in the others",
+            self.leader.clone(),
+        );
         registry.register("policies", "UpgradePolicies", self.policies.clone());
         registry.register("workloads", "Governed workloads by phase", self.workloads.clone());
         registry.register("volumes", "Volumes whose data is kept by state", self.volumes.clone());
-        registry.register("volume_bytes", "Capacity of the volumes whose data is kept by state", self.volume_bytes.clone());
-        registry.register("stale_workloads", "Workloads some of whose pods may run on old config", self.stale.clone());
+        registry.register(
+            "volume_bytes",
+            "Capacity of the volumes whose data is kept by state",
+            self.volume_bytes.clone(),
+        );
+        registry.register(
+            "stale_workloads",
+            "Workloads some of whose pods may run on old config",
+            self.stale.clone(),
+        );
         registry.register(
             "oldest_hold_timestamp_seconds",
             "When the change began to wait for gates that has waited longest; 0 when none waits",
@@ -193,7 +205,11 @@ impl Metrics {
             "When config was first seen to differ, where it has for longest, should be rolled and waits for something else than gates; 0 for none",
             self.oldest_difference.clone(),
         );
-        registry.register("policy_conditions", "UpgradePolicies by condition and its status", self.conditions.clone());
+        registry.register(
+            "policy_conditions",
+            "UpgradePolicies by condition and its status",
+            self.conditions.clone(),
+        );
         registry.register(
             "policy_workloads",
             "Workloads of a policy by phase; phases that none is in are absent",
@@ -214,30 +230,66 @@ impl Metrics {
             "Volumes whose data a policy had kept by state, also when it is gone; states that none is in are absent",
             self.policy_volumes.clone(),
         );
-        registry.register("policy_volume_bytes", "Their capacity", self.policy_volume_bytes.clone());
-        registry.register("policy_condition", "1 for the status that a condition of a policy has", self.policy_condition.clone());
-        registry.register("config_rollouts", "Config rollouts begun, by cause", self.rollouts.clone());
-        registry.register("rollouts_suppressed", "Config rollouts that were needed and not begun, by reason", self.suppressed.clone());
+        registry.register(
+            "policy_volume_bytes",
+            "Their capacity",
+            self.policy_volume_bytes.clone(),
+        );
+        registry.register(
+            "policy_condition",
+            "1 for the status that a condition of a policy has",
+            self.policy_condition.clone(),
+        );
+        registry.register(
+            "config_rollouts",
+            "Config rollouts begun, by cause",
+            self.rollouts.clone(),
+        );
+        registry.register(
+            "rollouts_suppressed",
+            "Config rollouts that were needed and not begun, by reason",
+            self.suppressed.clone(),
+        );
         registry.register(
             "config_write_to_patch_seconds",
             "From the newest config write seen to the accepted patch that rolls a workload for it, the quiet time included",
             self.write_to_patch.clone(),
         );
-        registry.register("releases", "Held changes that were released, by cause", self.releases.clone());
+        registry.register(
+            "releases",
+            "Held changes that were released, by cause",
+            self.releases.clone(),
+        );
         registry.register(
             "gate_wait_seconds",
             "Seconds for which gates kept changes waiting, by the reason of the gate; counted when the gate opens or another one closes",
             self.held_seconds.clone(),
         );
-        registry.register("actions", "Requests that write, by what for and what came of it", self.actions.clone());
-        registry.register("pod_requests", "Requests to pods, by what for and what they answered", self.questions.clone());
-        registry.register("watch_errors", "Watches that failed, by kind", self.watch_errors.clone());
+        registry.register(
+            "actions",
+            "Requests that write, by what for and what came of it",
+            self.actions.clone(),
+        );
+        registry.register(
+            "pod_requests",
+            "Requests to pods, by what for and what they answered",
+            self.questions.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Watches that failed, by kind",
+            self.watch_errors.clone(),
+        );
         registry.register(
             "unreadable_objects",
             "Objects that cannot be read now, by kind; kinds without any are absent",
             self.unreadable_objects.clone(),
         );
-        registry.register("events_lost", "Events that could not be written", self.events_lost.clone());
+        registry.register(
+            "events_lost",
+            "Events that could not be written",
+            self.events_lost.clone(),
+        );
         self.show_namespaces();
         self.show_policies();
         self.show_volumes();
@@ -292,12 +344,16 @@ impl Metrics {
         self.stale.set(as_gauge(all.values().map(|census| census.stale).sum()));
         let second = |oldest: Option<Timestamp>| oldest.map_or(0, Timestamp::as_second);
         self.oldest_hold.set(second(all.values().filter_map(|census| census.oldest_hold).min()));
-        self.oldest_difference.set(second(all.values().filter_map(|census| census.oldest_difference).min()));
+        self.oldest_difference
+            .set(second(all.values().filter_map(|census| census.oldest_difference).min()));
         for condition in CONDITIONS {
             for status in ["True", "False", "Unknown"] {
                 let key = (condition.to_owned(), status.to_owned());
-                let count: usize = all.values().filter_map(|census| census.conditions.get(&key)).sum();
-                self.conditions.get_or_create(&ConditionLabels { condition, status }).set(as_gauge(count));
+                let count: usize =
+                    all.values().filter_map(|census| census.conditions.get(&key)).sum();
+                self.conditions
+                    .get_or_create(&ConditionLabels { condition, status })
+                    .set(as_gauge(count));
             }
         }
     }
@@ -309,21 +365,35 @@ impl Metrics {
         self.policy_oldest_difference.clear();
         self.policy_condition.clear();
         let all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        for (namespace, name, of) in
-            all.iter().flat_map(|(namespace, census)| census.policies.iter().map(move |(name, of)| (namespace, name, of)))
-        {
+        for (namespace, name, of) in all.iter().flat_map(|(namespace, census)| {
+            census.policies.iter().map(move |(name, of)| (namespace, name, of))
+        }) {
             let (namespace, policy) = (namespace.clone(), name.clone());
             for (phase, count) in of.phases.iter().filter(|(_, count)| **count > 0) {
-                let labels = PolicyPhaseLabels { namespace: namespace.clone(), policy: policy.clone(), phase: phase.into() };
-                self.policy_workloads.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+                let labels = PolicyPhaseLabels {
+                    namespace: namespace.clone(),
+                    policy: policy.clone(),
+                    phase: phase.into(),
+                };
+                self.policy_workloads
+                    .get_or_create(&labels)
+                    .set(i64::try_from(*count).unwrap_or(i64::MAX));
             }
             for (kind, status) in &of.conditions {
                 let (namespace, policy) = (namespace.clone(), policy.clone());
-                let labels = PolicyConditionLabels { namespace, policy, r#type: kind.clone(), status: status.clone() };
+                let labels = PolicyConditionLabels {
+                    namespace,
+                    policy,
+                    r#type: kind.clone(),
+                    status: status.clone(),
+                };
                 self.policy_condition.get_or_create(&labels).set(1);
             }
             let labels = PolicyLabels { namespace, policy };
-            for (family, since) in [(&self.policy_oldest_hold, of.oldest_hold), (&self.policy_oldest_difference, of.oldest_difference)] {
+            for (family, since) in [
+                (&self.policy_oldest_hold, of.oldest_hold),
+                (&self.policy_oldest_difference, of.oldest_difference),
+            ] {
                 if let Some(since) = since {
                     family.get_or_create(&labels).set(since.as_second());
                 }
@@ -345,20 +415,29 @@ impl Metrics {
         let as_gauge = |sum: u64| i64::try_from(sum).unwrap_or(i64::MAX);
         self.policy_volumes.clear();
         self.policy_volume_bytes.clear();
-        for (namespace, policy, states) in
-            all.iter().flat_map(|(namespace, policies)| policies.iter().map(move |(policy, states)| (namespace, policy, states)))
-        {
+        for (namespace, policy, states) in all.iter().flat_map(|(namespace, policies)| {
+            policies.iter().map(move |(policy, states)| (namespace, policy, states))
+        }) {
             for (state, (count, bytes)) in states {
-                let labels = PolicyStateLabels { namespace: namespace.clone(), policy: policy.clone(), state: state.as_str() };
+                let labels = PolicyStateLabels {
+                    namespace: namespace.clone(),
+                    policy: policy.clone(),
+                    state: state.as_str(),
+                };
                 self.policy_volumes.get_or_create(&labels).set(as_gauge(*count));
                 self.policy_volume_bytes.get_or_create(&labels).set(as_gauge(*bytes));
             }
         }
         for state in State::ALL {
-            let of_state = || all.values().flat_map(BTreeMap::values).filter_map(|states| states.get(&state));
+            let of_state =
+                || all.values().flat_map(BTreeMap::values).filter_map(|states| states.get(&state));
             let label = StateLabel { state: state.as_str() };
-            self.volumes.get_or_create(&label).set(as_gauge(of_state().map(|(count, _)| count).sum()));
-            self.volume_bytes.get_or_create(&label).set(as_gauge(of_state().map(|(_, bytes)| bytes).sum()));
+            self.volumes
+                .get_or_create(&label)
+                .set(as_gauge(of_state().map(|(count, _)| count).sum()));
+            self.volume_bytes
+                .get_or_create(&label)
+                .set(as_gauge(of_state().map(|(_, bytes)| bytes).sum()));
         }
     }
 
@@ -388,7 +467,9 @@ impl Metrics {
 
     /// A gate has kept a change waiting for so long.
     pub fn waited(&self, reason: Reason, time: Duration) {
-        self.held_seconds.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(time.as_secs_f64());
+        self.held_seconds
+            .get_or_create(&ReasonLabel { reason: reason.as_str() })
+            .inc_by(time.as_secs_f64());
     }
 
     /// A patch of a workload ended.

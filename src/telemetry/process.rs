@@ -38,20 +38,45 @@ fn read() -> Option<Usage> {
     let process = procfs::process::Process::myself().ok()?;
     let stat = process.stat().ok()?;
     let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
-    let counter = ("process_cpu_seconds", "CPU time that the process has used", seconds(stat.utime.saturating_add(stat.stime)));
+    let counter = (
+        "process_cpu_seconds",
+        "CPU time that the process has used",
+        seconds(stat.utime.saturating_add(stat.stime)),
+    );
     let mut gauges = vec![
-        ("process_resident_memory_bytes", "Memory of the process", stat.rss.saturating_mul(procfs::page_size()) as f64),
-        ("process_virtual_memory_bytes", "Addresses that the process has reserved", stat.vsize as f64),
+        (
+            "process_resident_memory_bytes",
+            "Memory of the process",
+            stat.rss.saturating_mul(procfs::page_size()) as f64,
+        ),
+        (
+            "process_virtual_memory_bytes",
+            "Addresses that the process has reserved",
+            stat.vsize as f64,
+        ),
         ("process_threads", "Threads of the process", stat.num_threads as f64),
     ];
     let boot = procfs::boot_time_secs().ok();
     gauges.extend(boot.map(|boot| {
-        ("process_start_time_seconds", "When the process started, in seconds since 1970", boot as f64 + seconds(stat.starttime))
+        (
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970",
+            boot as f64 + seconds(stat.starttime),
+        )
     }));
-    gauges.extend(process.fd_count().ok().map(|count| ("process_open_fds", "Files and connections that are open", count as f64)));
+    gauges.extend(
+        process
+            .fd_count()
+            .ok()
+            .map(|count| ("process_open_fds", "Files and connections that are open", count as f64)),
+    );
     let limit = process.limits().ok().map(|limits| limits.max_open_files.soft_limit);
     if let Some(procfs::process::LimitValue::Value(limit)) = limit {
-        gauges.push(("process_max_fds", "How many files and connections may be open", limit as f64));
+        gauges.push((
+            "process_max_fds",
+            "How many files and connections may be open",
+            limit as f64,
+        ));
     }
     Some(Usage { counter, gauges })
 }

@@ -29,7 +29,10 @@ impl Kind for DaemonSet {
             min_ready: number(&spec["minReadySeconds"]),
             failure: None,
             held: (spec["updateStrategy"]["type"] == "OnDelete").then_some(UserHold::OnDelete),
-            revision: meta.annotations.as_ref().and_then(|all| Some(all.get(TEMPLATE_GENERATION)?.as_str().into())),
+            revision: meta
+                .annotations
+                .as_ref()
+                .and_then(|all| Some(all.get(TEMPLATE_GENERATION)?.as_str().into())),
             settled: None,
             number: None,
             ordinals: Ordinals::default(),

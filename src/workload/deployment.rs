@@ -20,11 +20,15 @@ impl Kind for Deployment {
     /// The condition Progressing keeps the reason NewReplicaSetAvailable once a rollout is complete, whatever becomes of its pods later.
     /// With the strategy Recreate it keeps it into the next rollout as well, which then names another ReplicaSet.
     fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
-        let find = |kind: &str| status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind);
+        let find = |kind: &str| {
+            status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+        };
         let progressing = find("Progressing").unwrap_or(&Value::Null);
         let failure = find("ReplicaFailure").filter(|condition| condition["status"] == "True");
-        let complete = progressing["reason"] == "NewReplicaSetAvailable" && progressing["status"] == "True";
-        let updated_at: Option<Timestamp> = progressing["lastUpdateTime"].as_str().and_then(|time| time.parse().ok());
+        let complete =
+            progressing["reason"] == "NewReplicaSetAvailable" && progressing["status"] == "True";
+        let updated_at: Option<Timestamp> =
+            progressing["lastUpdateTime"].as_str().and_then(|time| time.parse().ok());
         RolloutState {
             observed: observed(meta, status),
             wanted: spec["replicas"].as_u64().map_or(1, |_| number(&spec["replicas"])),

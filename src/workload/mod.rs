@@ -44,10 +44,15 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
     let entries = meta.managed_fields.as_deref().unwrap_or_default();
     let last_writer = newest_writer(entries);
     // Of our own writes only the rollouts that we begin or let through: that we take note of something is no progress.
-    let rolled = annotations.get(marks::ROLLOUTS).and_then(|times| Timestamp::from_second(times.rsplit(',').next()?.parse().ok()?).ok());
+    let rolled = annotations
+        .get(marks::ROLLOUTS)
+        .and_then(|times| Timestamp::from_second(times.rsplit(',').next()?.parse().ok()?).ok());
     let begun = annotations.get(marks::ROLLOUT).and_then(|text| Outcome::parse(text).begun_at());
-    let moved =
-        [Some(created), rolled, begun, last_writer.as_ref().map(|writer| writer.time)].into_iter().flatten().max().unwrap_or(created);
+    let moved = [Some(created), rolled, begun, last_writer.as_ref().map(|writer| writer.time)]
+        .into_iter()
+        .flatten()
+        .max()
+        .unwrap_or(created);
     Workload {
         id: WorkloadId { kind: K::KIND, name: meta.name.clone().unwrap_or_default() },
         uid: uid(meta),
@@ -76,7 +81,8 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
         template: Template {
             references: references::of_template(template).into(),
             containers: containers(template),
-            config_hash: template_annotations.and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str()?.to_owned())),
+            config_hash: template_annotations
+                .and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str()?.to_owned())),
             has_annotations: template_annotations.is_some(),
             digest: template_digest(template),
             body: digest_without(template, |key| key == "annotations", |_| false),
@@ -95,7 +101,9 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
     let templates = spec["volumeClaimTemplates"].as_array().into_iter().flatten();
     ClaimsOfTemplate {
         named: claims_of_pod(pod).into(),
-        templates: templates.filter_map(|template| Some(template["metadata"]["name"].as_str()?.to_owned())).collect(),
+        templates: templates
+            .filter_map(|template| Some(template["metadata"]["name"].as_str()?.to_owned()))
+            .collect(),
         go_with_set: retention["whenDeleted"] == "Delete",
         go_with_pod: retention["whenScaled"] == "Delete",
         recreates: spec["strategy"]["type"] == "Recreate",
@@ -105,55 +113,88 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
 
 /// The names of a pod template's containers, init containers last.
 pub fn containers(template: &Value) -> Arc<[Box<str>]> {
-    each_container(template).filter_map(|container| Some(container["name"].as_str()?.into())).collect()
+    each_container(template)
+        .filter_map(|container| Some(container["name"].as_str()?.into()))
+        .collect()
 }
 
 fn each_container(template: &Value) -> impl Iterator<Item = &Value> {
-    ["containers", "initContainers"].into_iter().filter_map(|kind| template["spec"][kind].as_array()).flatten()
+    ["containers", "initContainers"]
+        .into_iter()
+        .filter_map(|kind| template["spec"][kind].as_array())
+        .flatten()
 }
 
 fn images(template: &Value) -> Arc<[(Box<str>, TemplateDigest)]> {
-    let image = |container: &Value| digest(container["image"].as_str().unwrap_or_default().as_bytes());
-    each_container(template).filter_map(|container| Some((container["name"].as_str()?.into(), image(container)))).collect()
+    let image =
+        |container: &Value| digest(container["image"].as_str().unwrap_or_default().as_bytes());
+    each_container(template)
+        .filter_map(|container| Some((container["name"].as_str()?.into(), image(container))))
+        .collect()
 }
 
 /// The claims that a pod's spec names.
 pub fn claims_of_pod(pod: &Value) -> Vec<String> {
     let volumes = pod["volumes"].as_array().into_iter().flatten();
-    volumes.filter_map(|volume| Some(volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned())).collect()
+    volumes
+        .filter_map(|volume| {
+            Some(volume["persistentVolumeClaim"]["claimName"].as_str()?.to_owned())
+        })
+        .collect()
 }
 
 /// Of the claims that a pod's spec names, and of a StatefulSet's templates of claims, those that no container may write to.
 pub fn read_only_claims(pod: &Value, templates: &Value) -> Vec<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let containers: Vec<Value> = ["initContainers", "containers"].iter().flat_map(|kind| list(&pod[*kind])).collect();
+    let containers: Vec<Value> =
+        ["initContainers", "containers"].iter().flat_map(|kind| list(&pod[*kind])).collect();
     // What no container mounts is taken to be written to: somebody else may mount it when the pod is created.
     let writes = |volume: &Value| {
         let of_volume = |one: &Value| one["name"] == volume["name"];
-        let all = |kind: &str| containers.iter().flat_map(|container| list(&container[kind])).filter(of_volume).collect::<Vec<_>>();
+        let all = |kind: &str| {
+            containers
+                .iter()
+                .flat_map(|container| list(&container[kind]))
+                .filter(of_volume)
+                .collect::<Vec<_>>()
+        };
         let mounts = all("volumeMounts");
-        mounts.is_empty() || !all("volumeDevices").is_empty() || mounts.iter().any(|mount| mount["readOnly"] != true)
+        mounts.is_empty()
+            || !all("volumeDevices").is_empty()
+            || mounts.iter().any(|mount| mount["readOnly"] != true)
     };
     let named = list(&pod["volumes"]).into_iter().filter_map(|volume| {
         let source = &volume["persistentVolumeClaim"];
-        Some((source["claimName"].as_str()?.to_owned(), source["readOnly"] != true && writes(&volume)))
+        Some((
+            source["claimName"].as_str()?.to_owned(),
+            source["readOnly"] != true && writes(&volume),
+        ))
     });
     let of_templates = list(templates).into_iter().filter_map(|template| {
         let template = &template["metadata"];
         Some((template["name"].as_str()?.to_owned(), writes(template)))
     });
     let all: Vec<(String, bool)> = named.chain(of_templates).collect();
-    let read = all.iter().filter(|(name, _)| all.iter().all(|(other, writes)| other != name || !writes));
+    let read =
+        all.iter().filter(|(name, _)| all.iter().all(|(other, writes)| other != name || !writes));
     read.map(|(name, _)| name.clone()).collect()
 }
 
 /// Digests a pod template: all of it but our config-hash, and the label that a ReplicaSet's controller adds. An absent time of creation,
 /// an empty map and none at all are the same.
 pub fn template_digest(template: &Value) -> TemplateDigest {
-    digest_without(template, |_| false, |key| matches!(key, marks::CONFIG_HASH | "pod-template-hash"))
+    digest_without(
+        template,
+        |_| false,
+        |key| matches!(key, marks::CONFIG_HASH | "pod-template-hash"),
+    )
 }
 
-fn digest_without(template: &Value, of_metadata: impl Fn(&str) -> bool, of_map: impl Fn(&str) -> bool) -> TemplateDigest {
+fn digest_without(
+    template: &Value,
+    of_metadata: impl Fn(&str) -> bool,
+    of_map: impl Fn(&str) -> bool,
+) -> TemplateDigest {
     let mut metadata = template["metadata"].as_object().cloned().unwrap_or_default();
     metadata.retain(|key, value| !of_metadata(key) && !value.is_null());
     for value in metadata.values_mut() {
@@ -165,7 +206,9 @@ fn digest_without(template: &Value, of_metadata: impl Fn(&str) -> bool, of_map: 
     digest(format!("{}\n{}", Value::Object(metadata), template["spec"]).as_bytes())
 }
 
-fn annotation_digests(annotations: &serde_json::Map<String, Value>) -> Vec<(Box<str>, TemplateDigest)> {
+fn annotation_digests(
+    annotations: &serde_json::Map<String, Value>,
+) -> Vec<(Box<str>, TemplateDigest)> {
     let others = annotations.iter().filter(|(key, _)| *key != marks::CONFIG_HASH);
     others.map(|(key, value)| (key.as_str().into(), digest(value.to_string().as_bytes()))).collect()
 }
@@ -207,27 +250,47 @@ pub fn created(meta: &ObjectMeta) -> Timestamp {
 
 /// When somebody last wrote it, status aside, in whole seconds.
 pub fn written(meta: &ObjectMeta) -> Timestamp {
-    let entries = meta.managed_fields.as_deref().unwrap_or_default().iter().filter(|entry| entry.subresource.is_none());
+    let entries = meta
+        .managed_fields
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .filter(|entry| entry.subresource.is_none());
     entries.filter_map(|entry| Some(entry.time.as_ref()?.0)).fold(created(meta), Timestamp::max)
 }
 
 /// The owner reference with `controller: true`.
-pub fn controller(meta: &ObjectMeta) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
-    meta.owner_references.as_deref().unwrap_or_default().iter().find(|owner| owner.controller == Some(true))
+pub fn controller(
+    meta: &ObjectMeta,
+) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
+    meta.owner_references
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// The newest write of somebody else, status aside.
 fn newest_writer(entries: &[ManagedFieldsEntry]) -> Option<Writer> {
-    let others = entries.iter().filter(|entry| entry.subresource.is_none() && entry.manager.as_deref() != Some(marks::FIELD_MANAGER));
-    let writers = others.filter_map(|entry| Some(Writer { manager: entry.manager.clone()?, time: entry.time.as_ref()?.0 }));
+    let others = entries.iter().filter(|entry| {
+        entry.subresource.is_none() && entry.manager.as_deref() != Some(marks::FIELD_MANAGER)
+    });
+    let writers = others.filter_map(|entry| {
+        Some(Writer { manager: entry.manager.clone()?, time: entry.time.as_ref()?.0 })
+    });
     writers.max_by_key(|writer| writer.time)
 }
 
 /// Who of the others wrote the pod template last; none if two did in the same second.
 fn template_writer(entries: &[ManagedFieldsEntry]) -> Option<Box<str>> {
     let writes = |entry: &&ManagedFieldsEntry| {
-        let fields = entry.fields_v1.as_ref().is_some_and(|fields| !fields.0["f:spec"]["f:template"].is_null());
-        fields && entry.subresource.is_none() && entry.manager.as_deref() != Some(marks::FIELD_MANAGER)
+        let fields = entry
+            .fields_v1
+            .as_ref()
+            .is_some_and(|fields| !fields.0["f:spec"]["f:template"].is_null());
+        fields
+            && entry.subresource.is_none()
+            && entry.manager.as_deref() != Some(marks::FIELD_MANAGER)
     };
     let time = |entry: &ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
     let newest = entries.iter().filter(writes).max_by_key(|entry| time(entry))?;
@@ -239,8 +302,13 @@ fn template_writer(entries: &[ManagedFieldsEntry]) -> Option<Box<str>> {
 /// Annotations by which Reloader and Wave are told to act on a workload.
 fn other_reloader(annotations: &BTreeMap<String, String>) -> Option<String> {
     let tells = |(key, value): &(&String, &String)| {
-        let switch = key.starts_with("reloader.stakater.com/") && (key.ends_with("auto") || key.ends_with("search")) && *value == "true";
-        let list = matches!(key.as_str(), "configmap.reloader.stakater.com/reload" | "secret.reloader.stakater.com/reload");
+        let switch = key.starts_with("reloader.stakater.com/")
+            && (key.ends_with("auto") || key.ends_with("search"))
+            && *value == "true";
+        let list = matches!(
+            key.as_str(),
+            "configmap.reloader.stakater.com/reload" | "secret.reloader.stakater.com/reload"
+        );
         let auto = key.ends_with(".reloader.stakater.com/auto") && *value == "true";
         let wave = *key == "wave.pusher.com/update-on-config-change" && *value == "true";
         switch || list || auto || wave
@@ -282,12 +350,16 @@ pub fn without_random_names(message: &str, workload: &str) -> Box<str> {
     let (mut told, mut rest) = (String::new(), message);
     while let Some(found) = rest.find(&start) {
         let (before, name) = rest.split_at(found);
-        let random: &str = name[start.len()..].split(|letter| !part_of_name(letter)).next().unwrap_or_default();
+        let random: &str =
+            name[start.len()..].split(|letter| !part_of_name(letter)).next().unwrap_or_default();
         told += before;
         told += &start;
         rest = &name[start.len()..];
         let begins = !before.ends_with(part_of_name);
-        if begins && random.len() == RANDOM && random.chars().all(|letter| RANDOM_LETTERS.contains(letter)) {
+        if begins
+            && random.len() == RANDOM
+            && random.chars().all(|letter| RANDOM_LETTERS.contains(letter))
+        {
             told += "…";
             rest = &rest[RANDOM..];
         }
@@ -302,12 +374,28 @@ mod tests {
     #[test]
     fn a_refusal_of_the_same_pods_is_told_in_the_same_words() {
         for (message, workload, expected) in [
-            ("pods \"agent-x7k2p\" is forbidden: exceeded quota", "agent", "pods \"agent-…\" is forbidden: exceeded quota"),
-            ("Pod agent-x7k2p is invalid: agent-b2b2b: no", "agent", "Pod agent-… is invalid: agent-…: no"),
+            (
+                "pods \"agent-x7k2p\" is forbidden: exceeded quota",
+                "agent",
+                "pods \"agent-…\" is forbidden: exceeded quota",
+            ),
+            (
+                "Pod agent-x7k2p is invalid: agent-b2b2b: no",
+                "agent",
+                "Pod agent-… is invalid: agent-…: no",
+            ),
             ("pods \"db-0\" is forbidden", "db", "pods \"db-0\" is forbidden"),
-            ("create Pod db-10 in StatefulSet db failed", "db", "create Pod db-10 in StatefulSet db failed"),
+            (
+                "create Pod db-10 in StatefulSet db failed",
+                "db",
+                "create Pod db-10 in StatefulSet db failed",
+            ),
             ("claim data-db-12345 is missing", "db", "claim data-db-12345 is missing"),
-            ("denied by agent-policies and agent-rules", "agent", "denied by agent-policies and agent-rules"),
+            (
+                "denied by agent-policies and agent-rules",
+                "agent",
+                "denied by agent-policies and agent-rules",
+            ),
         ] {
             assert_eq!(&*without_random_names(message, workload), expected);
         }

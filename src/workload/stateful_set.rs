@@ -24,7 +24,9 @@ impl Kind for StatefulSet {
         let current = number(&status["replicas"]);
         let strategy = &spec["updateStrategy"];
         let partition = match declared(meta, marks::DECLARED_PARTITION, step(meta).is_some()) {
-            Some(declared) => declared.parse().ok().filter(|declared| *declared <= HELD).unwrap_or(0),
+            Some(declared) => {
+                declared.parse().ok().filter(|declared| *declared <= HELD).unwrap_or(0)
+            }
             None => number(&strategy["rollingUpdate"]["partition"]),
         };
         RolloutState {
@@ -44,7 +46,11 @@ impl Kind for StatefulSet {
             revision: revision.map(Into::into),
             settled: status["currentRevision"].as_str().map(Into::into),
             number: None,
-            ordinals: Ordinals { start: number(&spec["ordinals"]["start"]), declared: partition, step: step(meta) },
+            ordinals: Ordinals {
+                start: number(&spec["ordinals"]["start"]),
+                declared: partition,
+                step: step(meta),
+            },
             moved,
         }
     }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, env, eventually, finish_work, mark, named, operator, start_work, switch};
+use crate::support::{
+    HOLDABLE, Shop, env, eventually, finish_work, mark, named, operator, start_work, switch,
+};
 
 /// A policy that asks the pods every second.
 pub fn asks(more: Value) -> Value {
@@ -19,7 +21,12 @@ impl Shop {
     }
 
     pub fn upgrade(&self, kind: &str, name: &str, tag: &str) {
-        self.kubectl(&["set", "image", &format!("{}/{name}", kind.to_lowercase()), &format!("app=lockkeeper.dev/sample-app:{tag}")]);
+        self.kubectl(&[
+            "set",
+            "image",
+            &format!("{}/{name}", kind.to_lowercase()),
+            &format!("app=lockkeeper.dev/sample-app:{tag}"),
+        ]);
     }
 }
 
@@ -34,7 +41,11 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         assert!(start_work(&address, 600.0));
         let before = shop.pods(name).await;
         shop.upgrade(kind, name, "v2");
-        let says = [&*format!("{busy} has answered no since"), "1 pieces of work are in flight", "2 of 3 pods say yes"];
+        let says = [
+            &*format!("{busy} has answered no since"),
+            "1 pieces of work are in flight",
+            "2 of 3 pods say yes",
+        ];
         let entry = shop.waits_saying(kind, name, "AppGateClosed", &says).await;
         assert_eq!(entry["answers"][0]["pod"], *busy);
         assert_eq!(shop.pods(name).await, before, "no pod was ended");
@@ -42,7 +53,9 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         shop.runs(kind, name, "v2", 3).await;
         shop.is_free(kind, name).await;
         // The last of them may still be ending when all new ones are ready.
-        let ends = eventually("all have ended", || async { shop.ends(name) }, |ends| ends.len() >= 3).await;
+        let ends =
+            eventually("all have ended", || async { shop.ends(name) }, |ends| ends.len() >= 3)
+                .await;
         assert!(ends.iter().all(|line| line == "ended idle"), "{ends:?}");
     }
     let verified = |status: &Value| {
@@ -67,7 +80,11 @@ async fn p6_p8_fewer_replicas_in_a_held_write_end_no_pod_before_the_release() {
         let replicas = || async { shop.get(kind, name).await["spec"]["replicas"].clone() };
         for _ in 0..2 {
             shop.apply(&manifest);
-            let said = shop.run("kubectl", &["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&manifest));
+            let said = shop.run(
+                "kubectl",
+                &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+                Some(&manifest),
+            );
             assert!(said.success, "{}", said.text);
             assert_eq!(replicas().await, 3, "{kind}");
         }
@@ -96,10 +113,13 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_agai
         let (gone, _) = shop.reachable(name).await[0].clone();
         let others: Vec<_> = shop.pods(name).await.into_iter().map(|(_, uid, _)| uid).collect();
         shop.kubectl(&["delete", "pod", "--wait=false", &gone]);
-        let is_new = |pods: &Vec<(String, String, String)>| pods.len() == 2 && pods.iter().any(|(_, uid, _)| !others.contains(uid));
+        let is_new = |pods: &Vec<(String, String, String)>| {
+            pods.len() == 2 && pods.iter().any(|(_, uid, _)| !others.contains(uid))
+        };
         let pods = eventually("there is a new pod", || shop.pods(name), is_new).await;
         let new = pods.iter().find(|(_, uid, _)| !others.contains(uid)).unwrap().0.clone();
-        let reach = || async { shop.reachable(name).await.into_iter().find(|(pod, _)| *pod == new) };
+        let reach =
+            || async { shop.reachable(name).await.into_iter().find(|(pod, _)| *pod == new) };
         let (_, address) = eventually("it has an address", reach, Option::is_some).await.unwrap();
         let took_work = || async { start_work(&address, 600.0) };
         eventually("it takes work", took_work, |took| *took).await;
@@ -127,20 +147,26 @@ fn faults() -> Vec<(&'static str, Value, &'static str)> {
 async fn answers_that_are_none_hold_or_open_as_the_policy_says() {
     let _operator = operator();
     let shop = Shop::open("answers").await;
-    for (name, more) in [("hold", json!({})), ("open", json!({"whenUnreachable": "Open", "whenMissing": "Open"}))] {
+    for (name, more) in
+        [("hold", json!({})), ("open", json!({"whenUnreachable": "Open", "whenMissing": "Open"}))]
+    {
         let mut spec = asks(more);
         spec["selector"] = json!({"matchLabels": {"when": name}});
-        shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": name}, "spec": spec})).await;
+        shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": name}, "spec": spec}))
+            .await;
     }
     let mut all = Vec::new();
     for kind in HOLDABLE {
-        for (fault, switches, reason) in faults().into_iter().chain([("refused", json!({}), "AppUnreachable")]) {
+        for (fault, switches, reason) in
+            faults().into_iter().chain([("refused", json!({}), "AppUnreachable")])
+        {
             for when in ["hold", "open"] {
                 let name = format!("{fault}-{when}-{}", kind.to_lowercase());
                 let mut manifest = shop.app_manifest(kind, &name, 1, "v1");
                 manifest["metadata"]["labels"]["when"] = json!(when);
                 if fault == "refused" {
-                    manifest["metadata"]["annotations"] = json!({"lockkeeper.dev/app-gate": "port=9999"});
+                    manifest["metadata"]["annotations"] =
+                        json!({"lockkeeper.dev/app-gate": "port=9999"});
                     let ports = &mut manifest["spec"]["template"]["spec"]["containers"][0]["ports"];
                     ports.as_array_mut().unwrap().push(json!({"containerPort": 9999}));
                 }
@@ -159,14 +185,27 @@ async fn answers_that_are_none_hold_or_open_as_the_policy_says() {
             shop.runs(kind, name, "v2", 1).await;
             continue;
         }
-        let attention = || async { shop.get("UpgradePolicy", "hold").await["status"]["attention"].clone() };
-        let entry = |all: &Value| all.as_array().into_iter().flatten().find(|one| one["name"] == **name).cloned().unwrap_or_default();
+        let attention =
+            || async { shop.get("UpgradePolicy", "hold").await["status"]["attention"].clone() };
+        let entry = |all: &Value| {
+            all.as_array()
+                .into_iter()
+                .flatten()
+                .find(|one| one["name"] == **name)
+                .cloned()
+                .unwrap_or_default()
+        };
         let waits = |all: &Value| {
             let message = entry(all)["message"].as_str().unwrap_or_default().to_owned();
             let cure = message.contains("Hold") || message.contains("whenMissing: Open");
             entry(all)["reason"] == **reason && message.contains("/upgradeable") && cure
         };
-        eventually(&format!("{name} waits for {reason}, and the message says where and what to do"), attention, waits).await;
+        eventually(
+            &format!("{name} waits for {reason}, and the message says where and what to do"),
+            attention,
+            waits,
+        )
+        .await;
         assert_eq!(shop.images(name).await, ["lockkeeper.dev/sample-app:v1"], "{name}");
     }
     // Nobody is to be asked for the rest of the run.
@@ -184,9 +223,12 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         let mut manifest = shop.app_manifest(kind, name, 2, "v1");
         // Nothing listens where it is asked whether it is ready, nor on the port that the gate asks at.
         manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v1");
-        manifest["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+        manifest["spec"]["template"]["metadata"]["annotations"] =
+            json!({"lockkeeper.dev/test-ready": "never"});
         shop.apply(&manifest);
-        let governed = |object: &Value| object["metadata"]["annotations"]["lockkeeper.dev/hold-changes"] == "true";
+        let governed = |object: &Value| {
+            object["metadata"]["annotations"]["lockkeeper.dev/hold-changes"] == "true"
+        };
         eventually("it is governed", || shop.get(kind, name), governed).await;
         eventually("its pods run", || shop.reachable(name), |pods| pods.len() == 2).await;
         manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
@@ -195,8 +237,12 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         shop.event(name, "UpgradeHeld").await;
         if kind == "StatefulSet" {
             // Its controller does not replace a pod that is not ready and of an older revision (kubernetes#67250).
-            eventually("it is free", || shop.get(kind, name), |object| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null())
-                .await;
+            eventually(
+                "it is free",
+                || shop.get(kind, name),
+                |object| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null(),
+            )
+            .await;
             shop.kubectl(&["delete", "pod", "--wait=false", "-l", &format!("app={name}")]);
         }
         shop.all_run(kind, name, "other:v2", 2).await;
@@ -235,13 +281,29 @@ async fn p8_a_stranger_with_the_same_labels_is_not_asked() {
         let metadata = json!({"name": stranger, "labels": hash, "ownerReferences": owner});
         shop.create(json!({"kind": "Pod", "metadata": metadata, "spec": template["spec"]})).await;
         let reach = || async {
-            shop.reachable(name).await.into_iter().find(|(pod, _)| *pod == stranger).is_some_and(|(_, at)| start_work(&at, 60.0))
+            shop.reachable(name)
+                .await
+                .into_iter()
+                .find(|(pod, _)| *pod == stranger)
+                .is_some_and(|(_, at)| start_work(&at, 60.0))
         };
         eventually("the stranger works", reach, |works| *works).await;
         shop.upgrade(kind, name, "v2");
-        let image = || async { shop.pods(name).await.into_iter().find(|(pod, ..)| *pod != stranger).map(|(.., image)| image) };
-        eventually("it is upgraded", image, |image| image.as_deref() == Some("lockkeeper.dev/sample-app:v2")).await;
-        assert!(shop.pods(name).await.iter().any(|(pod, ..)| *pod == stranger), "the stranger is still there, and works");
+        let image = || async {
+            shop.pods(name)
+                .await
+                .into_iter()
+                .find(|(pod, ..)| *pod != stranger)
+                .map(|(.., image)| image)
+        };
+        eventually("it is upgraded", image, |image| {
+            image.as_deref() == Some("lockkeeper.dev/sample-app:v2")
+        })
+        .await;
+        assert!(
+            shop.pods(name).await.iter().any(|(pod, ..)| *pod == stranger),
+            "the stranger is still there, and works"
+        );
     }
 }
 
@@ -261,7 +323,8 @@ async fn p2_config_waits_for_the_pods_and_config_and_template_together_are_one_r
         let (busy, address) = shop.reachable(name).await[0].clone();
         assert!(start_work(&address, 600.0));
         shop.write("app", "key", &format!("{name}-2")).await;
-        shop.stands_saying(name, "Waiting", "AppGateClosed", &[&format!("{busy} has answered no")]).await;
+        shop.stands_saying(name, "Waiting", "AppGateClosed", &[&format!("{busy} has answered no")])
+            .await;
         assert_eq!(shop.rollouts(name).await, rollouts);
         finish_work(&address);
         shop.all_read(name, "KEY", &format!("{name}-2")).await;
@@ -297,19 +360,46 @@ async fn p15_a_gate_that_is_set_up_wrongly_shows_before_the_first_upgrade_is_hel
         let mut all = status["conditions"].as_array().into_iter().flatten();
         all.find(|one| one["type"] == "GatesVerified").cloned().unwrap_or_default()
     };
-    let wrong = |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("declares no TCP port grpc"));
+    let wrong = |status: &Value| {
+        condition(status)["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("declares no TCP port grpc"))
+    };
     eventually("the port is wrong", || shop.status(), wrong).await;
     shop.annotate("Deployment", "web", "app-gate", "port=http");
-    eventually("the workload says which", || shop.status(), |status| condition(status)["status"] == "True").await;
-    let verified = json!({"scheme": "HTTPS", "tls": {"caRef": {"kind": "ConfigMap", "name": "app-ca"}}});
+    eventually(
+        "the workload says which",
+        || shop.status(),
+        |status| condition(status)["status"] == "True",
+    )
+    .await;
+    let verified =
+        json!({"scheme": "HTTPS", "tls": {"caRef": {"kind": "ConfigMap", "name": "app-ca"}}});
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"app": verified}}})).await;
-    let wrong =
-        |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("there is no ConfigMap app-ca"));
+    let wrong = |status: &Value| {
+        condition(status)["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("there is no ConfigMap app-ca"))
+    };
     eventually("the authority is missing", || shop.status(), wrong).await;
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"app": {"scheme": "HTTP", "tls": null}}}})).await;
-    eventually("it is not wanted any more", || shop.status(), |status| condition(status)["status"] == "True").await;
+    shop.patch(
+        "UpgradePolicy",
+        "shop",
+        json!({"spec": {"gates": {"app": {"scheme": "HTTP", "tls": null}}}}),
+    )
+    .await;
+    eventually(
+        "it is not wanted any more",
+        || shop.status(),
+        |status| condition(status)["status"] == "True",
+    )
+    .await;
     shop.annotate("Deployment", "web", "app-gate", "nonsense");
-    let wrong = |status: &Value| condition(status)["message"].as_str().is_some_and(|message| message.contains("\"nonsense\" has no value"));
+    let wrong = |status: &Value| {
+        condition(status)["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("\"nonsense\" has no value"))
+    };
     eventually("it is nonsense", || shop.status(), wrong).await;
     shop.upgrade("Deployment", "web", "v2");
     shop.waits("Deployment", "web", "AppGateInvalid").await;

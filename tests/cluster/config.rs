@@ -31,12 +31,33 @@ async fn p2_a_changed_key_is_one_rollout_by_whichever_way_it_is_read() {
         ("by-env", json!({"env": env("KEY", "by-env", "key")}), Some("KEY")),
         ("by-envfrom", json!({"envFrom": [{"configMapRef": {"name": "by-envfrom"}}]}), Some("key")),
         ("by-volume", volume(json!({"configMap": {"name": "by-volume"}})), Some("/config/key")),
-        ("by-items", volume(json!({"configMap": {"name": "by-items", "items": [{"key": "key", "path": "there"}]}})), Some("/config/there")),
+        (
+            "by-items",
+            volume(
+                json!({"configMap": {"name": "by-items", "items": [{"key": "key", "path": "there"}]}}),
+            ),
+            Some("/config/there"),
+        ),
         ("by-subpath", sub_path, Some("/config/key")),
-        ("by-projected", volume(json!({"projected": {"sources": [{"configMap": {"name": "by-projected"}}]}})), Some("/config/key")),
+        (
+            "by-projected",
+            volume(json!({"projected": {"sources": [{"configMap": {"name": "by-projected"}}]}})),
+            Some("/config/key"),
+        ),
         ("by-second", second_mounted, Some("/config/key")),
-        ("by-init", other_container("initContainers", json!({"env": env("KEY", "by-init", "key")})), None),
-        ("by-sidecar", other_container("initContainers", json!({"restartPolicy": "Always", "env": env("KEY", "by-sidecar", "key")})), None),
+        (
+            "by-init",
+            other_container("initContainers", json!({"env": env("KEY", "by-init", "key")})),
+            None,
+        ),
+        (
+            "by-sidecar",
+            other_container(
+                "initContainers",
+                json!({"restartPolicy": "Always", "env": env("KEY", "by-sidecar", "key")}),
+            ),
+            None,
+        ),
     ];
     for (name, pod, _) in &ways {
         shop.config_map(name, &[("key", "old"), ("other", "old")]).await;
@@ -45,9 +66,14 @@ async fn p2_a_changed_key_is_one_rollout_by_whichever_way_it_is_read() {
     shop.config_map("by-set", &[("key", "old")]).await;
     shop.workload("StatefulSet", "by-set", 2, json!({"env": env("KEY", "by-set", "key")})).await;
     shop.config_map("by-daemon", &[("key", "old")]).await;
-    shop.workload("DaemonSet", "by-daemon", 0, json!({"env": env("KEY", "by-daemon", "key")})).await;
+    shop.workload("DaemonSet", "by-daemon", 0, json!({"env": env("KEY", "by-daemon", "key")}))
+        .await;
     shop.adopted().await;
-    let all = || ways.iter().map(|(name, _, place)| (*name, *place)).chain([("by-set", Some("KEY")), ("by-daemon", Some("KEY"))]);
+    let all = || {
+        ways.iter()
+            .map(|(name, _, place)| (*name, *place))
+            .chain([("by-set", Some("KEY")), ("by-daemon", Some("KEY"))])
+    };
     for (name, _) in all() {
         shop.write(name, "key", "new").await;
     }
@@ -71,7 +97,12 @@ async fn p3_what_no_pod_reads_is_no_rollout() {
     let not_mounted = json!({"volumes": [{"name": "v", "configMap": {"name": "not-mounted"}}]});
     let cases = [
         ("other-key", json!({"env": env("KEY", "other-key", "key")})),
-        ("other-item", volume(json!({"configMap": {"name": "other-item", "items": [{"key": "key", "path": "key"}]}}))),
+        (
+            "other-item",
+            volume(
+                json!({"configMap": {"name": "other-item", "items": [{"key": "key", "path": "key"}]}}),
+            ),
+        ),
         (
             "projected-item",
             volume(
@@ -90,11 +121,23 @@ async fn p3_what_no_pod_reads_is_no_rollout() {
         }
         shop.deployment(name, pod.clone()).await;
     }
-    shop.patch("ConfigMap", "ignored", json!({"metadata": {"annotations": {"lockkeeper.dev/ignore": "true"}}})).await;
+    shop.patch(
+        "ConfigMap",
+        "ignored",
+        json!({"metadata": {"annotations": {"lockkeeper.dev/ignore": "true"}}}),
+    )
+    .await;
     shop.adopted().await;
     for (name, _) in &cases {
         match *name {
-            "metadata" => shop.patch("ConfigMap", name, json!({"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}})).await,
+            "metadata" => {
+                shop.patch(
+                    "ConfigMap",
+                    name,
+                    json!({"metadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}}),
+                )
+                .await
+            }
             "pull" => shop.patch("Secret", name, json!({"stringData": {"other": "new"}})).await,
             _ => shop.write(name, "other", "new").await,
         }
@@ -130,7 +173,11 @@ async fn optional_config_that_appears_and_goes_is_a_rollout_each() {
     let optional_key = json!([{"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": "has-some", "key": "key", "optional": true}}}]);
     shop.config_map("has-some", &[("other", "x")]).await;
     shop.deployment("by-key", json!({"env": optional_key})).await;
-    shop.deployment("by-object", json!({"envFrom": [{"configMapRef": {"name": "extra", "optional": true}}]})).await;
+    shop.deployment(
+        "by-object",
+        json!({"envFrom": [{"configMapRef": {"name": "extra", "optional": true}}]}),
+    )
+    .await;
     shop.adopted().await;
     shop.config_map("extra", &[("key", "here")]).await;
     shop.write("has-some", "key", "here").await;
@@ -163,7 +210,8 @@ async fn required_config_that_is_missing_rolls_nothing_until_it_comes_back_chang
     for name in ["same", "other", "fixed"] {
         shop.delete("ConfigMap", name).await;
     }
-    shop.stands_saying("same", "Waiting", "ConfigMissing", &["ConfigMap/same does not exist"]).await;
+    shop.stands_saying("same", "Waiting", "ConfigMissing", &["ConfigMap/same does not exist"])
+        .await;
     shop.operator_has_acted().await;
     for name in ["same", "other", "fixed"] {
         assert_eq!(shop.rollouts(name).await, 0, "{name} while it is missing");
@@ -189,7 +237,8 @@ async fn p2_changes_within_the_quiet_time_are_one_rollout_and_back_again_is_none
     shop.policy(json!({"config": {"settle": "20s"}})).await;
     shop.config_map("both", &[("key", "old")]).await;
     shop.secret("both", &[("key", "old")]).await;
-    let secret = json!({"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "both", "key": "key"}}});
+    let secret =
+        json!({"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "both", "key": "key"}}});
     let mut variables = env("KEY", "both", "key");
     variables.as_array_mut().unwrap().push(secret);
     shop.deployment("both", json!({"env": variables})).await;
@@ -203,9 +252,22 @@ async fn p2_changes_within_the_quiet_time_are_one_rollout_and_back_again_is_none
         shop.write(name, "key", "for a moment").await;
     }
     shop.stands("back", "Settling", "ConfigChanged").await;
-    let pods = shop.api("Pod").list(&kube::api::ListParams::default().labels("app=mixed")).await.unwrap().items;
-    shop.api("Pod").delete(pods[0].metadata.name.as_deref().unwrap(), &Default::default()).await.unwrap();
-    eventually("one pod started in between", || shop.reads("mixed", "KEY"), |seen| seen.iter().any(|value| value == "for a moment")).await;
+    let pods = shop
+        .api("Pod")
+        .list(&kube::api::ListParams::default().labels("app=mixed"))
+        .await
+        .unwrap()
+        .items;
+    shop.api("Pod")
+        .delete(pods[0].metadata.name.as_deref().unwrap(), &Default::default())
+        .await
+        .unwrap();
+    eventually(
+        "one pod started in between",
+        || shop.reads("mixed", "KEY"),
+        |seen| seen.iter().any(|value| value == "for a moment"),
+    )
+    .await;
     shop.patch("Secret", "both", json!({"stringData": {"key": "new"}})).await;
     for name in ["back", "mixed"] {
         shop.write(name, "key", "old").await;
@@ -309,7 +371,8 @@ async fn p10_replacing_the_original_manifest_is_no_rollout_of_ours() {
     let shop = &shop;
     let replace = |name: &'static str| async move {
         let mut original = shop.get("Deployment", name).await;
-        original["metadata"] = json!({"name": name, "namespace": shop.name, "labels": {"app": name}});
+        original["metadata"] =
+            json!({"name": name, "namespace": shop.name, "labels": {"app": name}});
         original["spec"]["template"]["metadata"]["annotations"] = json!(null);
         let object = serde_json::from_value(original).unwrap();
         shop.api("Deployment").replace(name, &Default::default(), &object).await.unwrap();
@@ -324,7 +387,11 @@ async fn p10_replacing_the_original_manifest_is_no_rollout_of_ours() {
     shop.up_to_date().await;
     replace("after").await;
     shop.operator_has_acted().await;
-    assert_eq!(shop.rollouts("after").await, 1, "admission put our annotations back, that of the template too");
+    assert_eq!(
+        shop.rollouts("after").await,
+        1,
+        "admission put our annotations back, that of the template too"
+    );
     shop.all_read("after", "KEY", "new").await;
     shop.up_to_date().await;
 }
@@ -364,7 +431,12 @@ async fn observe_and_report_roll_nothing_and_say_what_they_would() {
     shop.write("app", "key", "new").await;
     let entry = shop.stands("web", "WouldRoll", "ObserveMode").await;
     assert_eq!(entry["changed"], json!(["ConfigMap/app[key]"]));
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"mode": "Enforce", "config": {"onChange": "Report"}}})).await;
+    shop.patch(
+        "UpgradePolicy",
+        "shop",
+        json!({"spec": {"mode": "Enforce", "config": {"onChange": "Report"}}}),
+    )
+    .await;
     shop.stands("web", "WouldRoll", "ReportOnly").await;
     assert_eq!(shop.rollouts("web").await, 0);
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"config": {"onChange": "Rollout"}}})).await;
@@ -382,12 +454,27 @@ async fn workloads_that_are_ignored_owned_or_reloaded_by_others_are_left_alone()
     }
     shop.adopted().await;
     let owner = shop.get("ConfigMap", "app").await["metadata"]["uid"].clone();
-    shop.patch("Deployment", "ignored", json!({"metadata": {"annotations": {"lockkeeper.dev/ignore": "true"}}})).await;
-    shop.patch("Deployment", "reloaded", json!({"metadata": {"annotations": {"reloader.stakater.com/auto": "true"}}})).await;
+    shop.patch(
+        "Deployment",
+        "ignored",
+        json!({"metadata": {"annotations": {"lockkeeper.dev/ignore": "true"}}}),
+    )
+    .await;
+    shop.patch(
+        "Deployment",
+        "reloaded",
+        json!({"metadata": {"annotations": {"reloader.stakater.com/auto": "true"}}}),
+    )
+    .await;
     let owners = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "app", "uid": owner, "controller": true}]);
     shop.patch("Deployment", "owned", json!({"metadata": {"ownerReferences": owners}})).await;
     for name in ["ignored", "reloaded", "owned"] {
-        eventually("its marks go", || shop.get("Deployment", name), |one| mark(one, "config").is_none()).await;
+        eventually(
+            "its marks go",
+            || shop.get("Deployment", name),
+            |one| mark(one, "config").is_none(),
+        )
+        .await;
     }
     shop.write("app", "key", "new").await;
     shop.rolled("governed", 1).await;
@@ -411,7 +498,8 @@ async fn include_and_exclude_say_what_counts() {
     let shop = Shop::open("include").await;
     let include = json!([{"kind": "Secret", "name": "licence-*", "keys": ["*.lic"]}]);
     let exclude = json!([{"kind": "ConfigMap", "name": "app", "keys": ["noise*"]}]);
-    shop.policy(json!({"config": {"settle": "200ms", "include": include, "exclude": exclude}})).await;
+    shop.policy(json!({"config": {"settle": "200ms", "include": include, "exclude": exclude}}))
+        .await;
     shop.config_map("app", &[("key", "old"), ("noise-1", "old")]).await;
     shop.secret("licence-a", &[("a.lic", "old"), ("readme", "old")]).await;
     shop.deployment("web", json!({"envFrom": [{"configMapRef": {"name": "app"}}]})).await;

@@ -17,7 +17,12 @@ use crate::support::{Shop, operator, resource};
 /// A client that acts as somebody else.
 pub async fn client_of(user: &str) -> Client {
     let text = std::fs::read_to_string(&shared().kubeconfig).unwrap();
-    let mut config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text).unwrap(), &KubeConfigOptions::default()).await.unwrap();
+    let mut config = Config::from_custom_kubeconfig(
+        Kubeconfig::from_yaml(&text).unwrap(),
+        &KubeConfigOptions::default(),
+    )
+    .await
+    .unwrap();
     config.auth_info.impersonate = Some(user.to_owned());
     Client::try_from(config).unwrap()
 }
@@ -35,14 +40,21 @@ fn comparable(object: &Value) -> Value {
     if let Some(all) = object.as_object_mut() {
         all.retain(|key, _| ["metadata", "spec"].contains(&key.as_str()));
     }
-    for container in object["spec"]["template"]["spec"]["containers"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
+    for container in object["spec"]["template"]["spec"]["containers"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
     {
         container.retain(|key, _| {
-            !["imagePullPolicy", "resources", "terminationMessagePath", "terminationMessagePolicy"].contains(&key.as_str())
+            !["imagePullPolicy", "resources", "terminationMessagePath", "terminationMessagePolicy"]
+                .contains(&key.as_str())
         });
     }
     if let Some(of_template) = object["spec"]["template"]["metadata"].as_object_mut() {
-        of_template.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
+        of_template.retain(|_, value| {
+            !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty())
+        });
     }
     object
 }
@@ -50,44 +62,85 @@ fn comparable(object: &Value) -> Value {
 async fn read(client: &Client, namespace: &str, kind: &str, name: &str) -> Value {
     let raw = |object: Result<Value, kube::Error>| object.unwrap();
     raw(match kind {
-        "Deployment" => {
-            Api::<Deployment>::namespaced(client.clone(), namespace).get(name).await.map(|one| serde_json::to_value(one).unwrap())
-        }
-        _ => Api::<StatefulSet>::namespaced(client.clone(), namespace).get(name).await.map(|one| serde_json::to_value(one).unwrap()),
+        "Deployment" => Api::<Deployment>::namespaced(client.clone(), namespace)
+            .get(name)
+            .await
+            .map(|one| serde_json::to_value(one).unwrap()),
+        _ => Api::<StatefulSet>::namespaced(client.clone(), namespace)
+            .get(name)
+            .await
+            .map(|one| serde_json::to_value(one).unwrap()),
     })
 }
 
-async fn create(client: &Client, namespace: &str, kind: &str, object: &Value) -> Result<Value, kube::Error> {
+async fn create(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    object: &Value,
+) -> Result<Value, kube::Error> {
     let params = PostParams::default();
     Ok(match kind {
         "Deployment" => {
             let object = serde_json::from_value(object.clone()).unwrap();
-            serde_json::to_value(Api::<Deployment>::namespaced(client.clone(), namespace).create(&params, &object).await?).unwrap()
+            serde_json::to_value(
+                Api::<Deployment>::namespaced(client.clone(), namespace)
+                    .create(&params, &object)
+                    .await?,
+            )
+            .unwrap()
         }
         _ => {
             let object = serde_json::from_value(object.clone()).unwrap();
-            serde_json::to_value(Api::<StatefulSet>::namespaced(client.clone(), namespace).create(&params, &object).await?).unwrap()
+            serde_json::to_value(
+                Api::<StatefulSet>::namespaced(client.clone(), namespace)
+                    .create(&params, &object)
+                    .await?,
+            )
+            .unwrap()
         }
     })
 }
 
 /// What a replace would make of an object; nothing is stored.
-async fn replaced(client: &Client, namespace: &str, kind: &str, name: &str, object: &Value) -> Result<Value, kube::Error> {
+async fn replaced(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    name: &str,
+    object: &Value,
+) -> Result<Value, kube::Error> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     Ok(match kind {
         "Deployment" => {
             let object = serde_json::from_value(object.clone()).unwrap();
-            serde_json::to_value(Api::<Deployment>::namespaced(client.clone(), namespace).replace(name, &params, &object).await?).unwrap()
+            serde_json::to_value(
+                Api::<Deployment>::namespaced(client.clone(), namespace)
+                    .replace(name, &params, &object)
+                    .await?,
+            )
+            .unwrap()
         }
         _ => {
             let object = serde_json::from_value(object.clone()).unwrap();
-            serde_json::to_value(Api::<StatefulSet>::namespaced(client.clone(), namespace).replace(name, &params, &object).await?).unwrap()
+            serde_json::to_value(
+                Api::<StatefulSet>::namespaced(client.clone(), namespace)
+                    .replace(name, &params, &object)
+                    .await?,
+            )
+            .unwrap()
         }
     })
 }
 
 /// What a write of the status would make of an object; nothing is stored.
-async fn status_replaced(client: &Client, namespace: &str, kind: &str, name: &str, object: &Value) -> Result<Value, kube::Error> {
+async fn status_replaced(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    name: &str,
+    object: &Value,
+) -> Result<Value, kube::Error> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(kind));
     let object = serde_json::from_value(object.clone()).unwrap();
@@ -107,7 +160,9 @@ fn placed(object: &Value, namespace: &str, name: &str) -> Value {
 
 /// Whether a message is this refusal; what may not be changed is named in no certain order.
 pub fn says(message: &str, refused: &str) -> bool {
-    let Some((what, fields)) = refused.split_once(" may not change ") else { return message.contains(refused) };
+    let Some((what, fields)) = refused.split_once(" may not change ") else {
+        return message.contains(refused);
+    };
     message.contains(what) && fields.split(", ").all(|field| message.contains(field))
 }
 
@@ -124,7 +179,13 @@ struct Judges {
 impl Judges {
     async fn new(name: &str) -> Self {
         let shop = Shop::open(name).await;
-        shop.kubectl(&["create", "rolebinding", "operator", "--clusterrole=admin", "--serviceaccount=lockkeeper-system:lockkeeper"]);
+        shop.kubectl(&[
+            "create",
+            "rolebinding",
+            "operator",
+            "--clusterrole=admin",
+            "--serviceaccount=lockkeeper-system:lockkeeper",
+        ]);
         let of_status = "--resource=deployments/status,statefulsets/status,daemonsets/status";
         shop.kubectl(&["create", "role", "status-writer", "--verb=update,patch", of_status]);
         shop.kubectl(&[
@@ -147,16 +208,31 @@ impl Judges {
         if !self.clients.contains_key(&account) {
             let shop = &self.shop;
             for role in ["admin", "status-writer"] {
-                let (binding, role) =
-                    (format!("{account}-{role}"), format!("--{}={role}", if role == "admin" { "clusterrole" } else { "role" }));
-                shop.kubectl(&["create", "rolebinding", &binding, &role, &format!("--user={account}")]);
+                let (binding, role) = (
+                    format!("{account}-{role}"),
+                    format!("--{}={role}", if role == "admin" { "clusterrole" } else { "role" }),
+                );
+                shop.kubectl(&[
+                    "create",
+                    "rolebinding",
+                    &binding,
+                    &role,
+                    &format!("--user={account}"),
+                ]);
             }
             if !verbs.is_empty() {
-                let mut arguments = vec!["create", "role", &account, "--resource=upgradepolicies.lockkeeper.dev"];
+                let mut arguments =
+                    vec!["create", "role", &account, "--resource=upgradepolicies.lockkeeper.dev"];
                 let flags: Vec<_> = verbs.iter().map(|verb| format!("--verb={verb}")).collect();
                 arguments.extend(flags.iter().map(String::as_str));
                 shop.kubectl(&arguments);
-                shop.kubectl(&["create", "rolebinding", &account, &format!("--role={account}"), &format!("--user={account}")]);
+                shop.kubectl(&[
+                    "create",
+                    "rolebinding",
+                    &account,
+                    &format!("--role={account}"),
+                    &format!("--user={account}"),
+                ]);
             }
             self.clients.insert(account.clone(), client_of(&account).await);
         }
@@ -174,19 +250,29 @@ impl Judges {
         let account = self.account(user, verbs).await;
         let namespace = &self.shop.name;
         // As the operator, whom nothing keeps from creating an object in any state.
-        if create(&self.clients[OPERATOR], namespace, kind, &placed(old, namespace, name)).await.is_err() {
+        if create(&self.clients[OPERATOR], namespace, kind, &placed(old, namespace, name))
+            .await
+            .is_err()
+        {
             return;
         }
         loop {
-            let (real, twin) = self.both(name, (kind, operation), (old, new), (&account, verbs)).await;
+            let (real, twin) =
+                self.both(name, (kind, operation), (old, new), (&account, verbs)).await;
             match (&real, &twin) {
                 // The controllers write to it too.
                 (Err(kube::Error::Api(status)), _) if status.code == 409 => continue,
                 (Ok(real), Ok(twin)) if comparable(real) == comparable(&twin.object) => {}
-                (Err(kube::Error::Api(status)), Err(refused)) if says(&status.message, &refused.0) => {}
+                (Err(kube::Error::Api(status)), Err(refused))
+                    if says(&status.message, &refused.0) => {}
                 // What is invalid is refused later than in admission.
-                (Err(kube::Error::Api(status)), Ok(_)) if status.code == 422 && !status.message.contains("Lockkeeper") => {}
-                _ => self.wrong.push(format!("{what}:\n  real {}\n  twin {}", shown(&real), shown_twin(&twin))),
+                (Err(kube::Error::Api(status)), Ok(_))
+                    if status.code == 422 && !status.message.contains("Lockkeeper") => {}
+                _ => self.wrong.push(format!(
+                    "{what}:\n  real {}\n  twin {}",
+                    shown(&real),
+                    shown_twin(&twin)
+                )),
             }
             break;
         }
@@ -210,10 +296,13 @@ impl Judges {
             written["metadata"][field] = new["metadata"][field].clone();
         }
         merge(&mut written["spec"], &old["spec"], &new["spec"]);
-        let write = Write { kind, operation, old: Some(&stored), new: &written, user: account, verbs };
+        let write =
+            Write { kind, operation, old: Some(&stored), new: &written, user: account, verbs };
         let twin = Twin::default().admit(&write);
         let real = match operation {
-            Operation::Status => status_replaced(&self.clients[account], namespace, kind, name, &written).await,
+            Operation::Status => {
+                status_replaced(&self.clients[account], namespace, kind, name, &written).await
+            }
             _ => replaced(&self.clients[account], namespace, kind, name, &written).await,
         };
         (real, twin)
@@ -233,7 +322,10 @@ async fn the_twin_answers_as_the_real_policies_do() {
     let all: Vec<Value> = serde_json::from_str(&model::admission::cases()).unwrap();
     for (number, case) in all.iter().enumerate() {
         let kind = case["kind"].as_str().unwrap();
-        let special = matches!(case["old"]["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"));
+        let special = matches!(
+            case["old"]["metadata"]["namespace"].as_str(),
+            Some("kube-system" | "lockkeeper-system")
+        );
         let operation = match case["operation"].as_str() {
             Some("UPDATE") => Operation::Update,
             Some("UPDATE_STATUS") => Operation::Status,
@@ -242,10 +334,13 @@ async fn the_twin_answers_as_the_real_policies_do() {
         if !["Deployment", "StatefulSet"].contains(&kind) || special {
             continue;
         }
-        let verbs: Vec<_> = case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
+        let verbs: Vec<_> =
+            case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
         let user = case["user"].as_str().unwrap();
         let (what, name) = (case["name"].to_string(), format!("case-{number}"));
-        judges.compare(&what, &name, (kind, operation), (&case["old"], &case["new"]), (user, &verbs)).await;
+        judges
+            .compare(&what, &name, (kind, operation), (&case["old"], &case["new"]), (user, &verbs))
+            .await;
     }
     judges.verdict(150);
 }
@@ -259,7 +354,15 @@ async fn the_twin_answers_as_the_real_policies_do_to_whatever_is_written() {
         let Some(old) = write.old.filter(|_| write.kind != "DaemonSet") else { continue };
         let what = format!("write {number} of {} by {}", write.kind, write.user);
         let kind = (write.kind, Operation::Update);
-        judges.compare(&what, &format!("write-{number}"), kind, (old, write.new), (write.user, write.verbs)).await;
+        judges
+            .compare(
+                &what,
+                &format!("write-{number}"),
+                kind,
+                (old, write.new),
+                (write.user, write.verbs),
+            )
+            .await;
     }
     judges.verdict(150);
 }
@@ -275,7 +378,9 @@ pub fn merge(into: &mut Value, old: &Value, new: &Value) {
     for (key, value) in after {
         match before.get(key) {
             Some(known) if known == value => {}
-            Some(known) if known.is_object() && value.is_object() => merge(&mut into[key], known, value),
+            Some(known) if known.is_object() && value.is_object() => {
+                merge(&mut into[key], known, value)
+            }
             _ => into[key] = value.clone(),
         }
     }
@@ -291,7 +396,10 @@ fn shown(real: &Result<Value, kube::Error>) -> String {
 }
 
 fn shown_twin(twin: &Result<Admitted, Refused>) -> String {
-    twin.as_ref().map_or_else(|refused| refused.0.clone(), |admitted| comparable(&admitted.object).to_string())
+    twin.as_ref().map_or_else(
+        |refused| refused.0.clone(),
+        |admitted| comparable(&admitted.object).to_string(),
+    )
 }
 
 #[tokio::test]
@@ -316,7 +424,13 @@ async fn the_models_of_the_controllers_come_to_rest_where_the_real_ones_do() {
                     !shop.run("kubectl", &["create", "-f", "-"], Some(&manifest)).success
                 }
                 Step::Patch(patch) => {
-                    !shop.run("kubectl", &["patch", script.kind, NAME, "--type=merge", "-p", &patch.to_string()], None).success
+                    !shop
+                        .run(
+                            "kubectl",
+                            &["patch", script.kind, NAME, "--type=merge", "-p", &patch.to_string()],
+                            None,
+                        )
+                        .success
                 }
                 Step::Evict(place) => {
                     let mut pods = raw(&shop, "Pod").await;
@@ -324,7 +438,13 @@ async fn the_models_of_the_controllers_come_to_rest_where_the_real_ones_do() {
                     let mut pods: Vec<_> = pods.into_iter().map(std::sync::Arc::new).collect();
                     in_order(&mut pods);
                     let name = pods[*place]["metadata"]["name"].as_str().unwrap().to_owned();
-                    !shop.run("kubectl", &["delete", "pod", &name, "--grace-period=0", "--force"], None).success
+                    !shop
+                        .run(
+                            "kubectl",
+                            &["delete", "pod", &name, "--grace-period=0", "--force"],
+                            None,
+                        )
+                        .success
                 }
             };
             let mut seen = None;
@@ -337,7 +457,10 @@ async fn the_models_of_the_controllers_come_to_rest_where_the_real_ones_do() {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
             if seen.as_ref() != Some(&expected) {
-                wrong.push(format!("{} ({}), step {step}:\n  real  {seen:?}\n  model {expected:?}", script.name, script.kind));
+                wrong.push(format!(
+                    "{} ({}), step {step}:\n  real  {seen:?}\n  model {expected:?}",
+                    script.name, script.kind
+                ));
                 break;
             }
         }

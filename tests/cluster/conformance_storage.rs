@@ -16,15 +16,17 @@ use crate::{
 };
 
 /// Marks that only their writers can bring about on the old object.
-const OF_USERS: [&str; 3] = ["lockkeeper.dev/allow-deletion-until", "lockkeeper.dev/unprotect", "lockkeeper.dev/readopt"];
+const OF_USERS: [&str; 3] =
+    ["lockkeeper.dev/allow-deletion-until", "lockkeeper.dev/unprotect", "lockkeeper.dev/readopt"];
 
 /// Labels, annotations, owners and finalizers, and the spec.
 fn comparable(object: &Value, created: bool) -> Value {
     let mut seen = json!({});
     for field in ["labels", "annotations", "ownerReferences", "finalizers"] {
         let value = &object["metadata"][field];
-        let none =
-            value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+        let none = value.is_null()
+            || value.as_object().is_some_and(serde_json::Map::is_empty)
+            || value.as_array().is_some_and(Vec::is_empty);
         // Of a new object the API server sets finalizers.
         if !(none || created && field == "finalizers") {
             seen[field] = value.clone();
@@ -38,8 +40,11 @@ fn comparable(object: &Value, created: bool) -> Value {
 
 /// What makes one object of another, by a merge patch.
 fn merge_patch(old: &Value, new: &Value) -> Value {
-    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else { return new.clone() };
-    let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
+        return new.clone();
+    };
+    let gone =
+        before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
     let changed = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
     changed.map(|(key, value)| (key.clone(), merge_patch(&old[key], value))).chain(gone).collect()
 }
@@ -57,7 +62,15 @@ impl Judges {
         let shop = Shop::open(name).await;
         let role = ["create", "clusterrole", &shop.name, "--verb=create,patch,delete"];
         let of_status = "persistentvolumeclaims/status,persistentvolumes/status,namespaces/status";
-        shop.kubectl(&[&role[..], &[&format!("--resource=persistentvolumeclaims,persistentvolumes,namespaces,{of_status}")]].concat());
+        shop.kubectl(
+            &[
+                &role[..],
+                &[&format!(
+                    "--resource=persistentvolumeclaims,persistentvolumes,namespaces,{of_status}"
+                )],
+            ]
+            .concat(),
+        );
         let clients = [(OPERATOR.to_owned(), client_of(OPERATOR).await)].into();
         Self { shop, clients, compared: 0, wrong: Vec::new() }
     }
@@ -65,19 +78,41 @@ impl Judges {
     /// A user who may write storage, and has these verbs everywhere. Who is of the system has the system's rights.
     async fn account(&mut self, user: &str, verbs: &[&str]) -> String {
         let of_system = user.starts_with("system:");
-        let account = if of_system { user.to_owned() } else { format!("{}-{user}-{}", self.shop.name, verbs.len()) };
+        let account = if of_system {
+            user.to_owned()
+        } else {
+            format!("{}-{user}-{}", self.shop.name, verbs.len())
+        };
         if self.clients.contains_key(&account) {
             return account;
         }
         if !of_system {
             let (shop, name) = (&self.shop, &self.shop.name);
             let user = format!("--user={account}");
-            shop.kubectl(&["create", "clusterrolebinding", &account, &format!("--clusterrole={name}"), &user]);
+            shop.kubectl(&[
+                "create",
+                "clusterrolebinding",
+                &account,
+                &format!("--clusterrole={name}"),
+                &user,
+            ]);
             if !verbs.is_empty() {
                 let role = &format!("{account}-verbs");
                 let verbs = format!("--verb={}", verbs.join(","));
-                shop.kubectl(&["create", "clusterrole", role, &verbs, "--resource=upgradepolicies.lockkeeper.dev"]);
-                shop.kubectl(&["create", "clusterrolebinding", role, &format!("--clusterrole={role}"), &user]);
+                shop.kubectl(&[
+                    "create",
+                    "clusterrole",
+                    role,
+                    &verbs,
+                    "--resource=upgradepolicies.lockkeeper.dev",
+                ]);
+                shop.kubectl(&[
+                    "create",
+                    "clusterrolebinding",
+                    role,
+                    &format!("--clusterrole={role}"),
+                    &user,
+                ]);
             }
         }
         self.clients.insert(account.clone(), client_of(&account).await);
@@ -85,9 +120,12 @@ impl Judges {
     }
 
     fn api(&self, account: Option<&str>, kind: &str) -> Api<DynamicObject> {
-        let client = account.map_or_else(|| self.shop.client.clone(), |account| self.clients[account].clone());
+        let client = account
+            .map_or_else(|| self.shop.client.clone(), |account| self.clients[account].clone());
         match kind {
-            "PersistentVolumeClaim" => Api::namespaced_with(client, &self.shop.name, &resource(kind)),
+            "PersistentVolumeClaim" => {
+                Api::namespaced_with(client, &self.shop.name, &resource(kind))
+            }
             _ => Api::all_with(client, &resource(kind)),
         }
     }
@@ -96,7 +134,9 @@ impl Judges {
     fn placed(&self, object: &Value, name: &str) -> Value {
         let mut text = object.to_string();
         for hours in [1, 20, 25] {
-            let time = (Timestamp::now() + SignedDuration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let time = (Timestamp::now() + SignedDuration::from_hours(hours))
+                .strftime("%Y-%m-%dT%H:%M:%SZ")
+                .to_string();
             text = text.replace(&format!("{{{{now+{hours}h}}}}"), &time);
         }
         let mut object: Value = serde_json::from_str(&text).unwrap();
@@ -106,7 +146,10 @@ impl Judges {
         if metadata.contains_key("namespace") {
             metadata.insert("namespace".to_owned(), json!(self.shop.name));
         }
-        if let Some(own) = metadata.get_mut("labels").and_then(|labels| labels.get_mut("kubernetes.io/metadata.name")) {
+        if let Some(own) = metadata
+            .get_mut("labels")
+            .and_then(|labels| labels.get_mut("kubernetes.io/metadata.name"))
+        {
             *own = json!(name);
         }
         object
@@ -123,12 +166,17 @@ impl Judges {
             json!({"metadata": {"labels": of("labels"), "annotations": of("annotations")}})
         };
         let of_users = marks(&bare, |key| OF_USERS.contains(&key));
-        let of_operator =
-            marks(&bare, |key| key.starts_with("lockkeeper.dev/") && key != "lockkeeper.dev/allow-deny" && !OF_USERS.contains(&key));
+        let of_operator = marks(&bare, |key| {
+            key.starts_with("lockkeeper.dev/")
+                && key != "lockkeeper.dev/allow-deny"
+                && !OF_USERS.contains(&key)
+        });
         if kind != "PersistentVolume" {
             for field in ["labels", "annotations"] {
                 if let Some(map) = bare["metadata"][field].as_object_mut() {
-                    map.retain(|key, _| !key.starts_with("lockkeeper.dev/") || key == "lockkeeper.dev/allow-deny");
+                    map.retain(|key, _| {
+                        !key.starts_with("lockkeeper.dev/") || key == "lockkeeper.dev/allow-deny"
+                    });
                 }
             }
         }
@@ -137,7 +185,10 @@ impl Judges {
         admin.create(&PostParams::default(), &bare).await.ok()?;
         if kind != "PersistentVolume" {
             admin.patch(name, &PatchParams::default(), &Patch::Merge(of_users)).await.ok()?;
-            self.api(Some(OPERATOR), kind).patch(name, &PatchParams::default(), &Patch::Merge(of_operator)).await.ok()?;
+            self.api(Some(OPERATOR), kind)
+                .patch(name, &PatchParams::default(), &Patch::Merge(of_operator))
+                .await
+                .ok()?;
         }
         Some(())
     }
@@ -163,12 +214,20 @@ impl Judges {
             Some(old) => self.bring_about(kind, name, old).await,
             None => Some(()),
         };
-        if brought.is_some() && self.judge(what, name, (kind, operation), (old, new), (&account, verbs)).await.is_some() {
+        if brought.is_some()
+            && self
+                .judge(what, name, (kind, operation), (old, new), (&account, verbs))
+                .await
+                .is_some()
+        {
             self.compared += 1;
         }
         // Nothing protects it now.
         let free = json!({"metadata": {"labels": {"lockkeeper.dev/protected": null, "lockkeeper.dev/retained": null}}});
-        let _ = self.api(Some(OPERATOR), kind).patch(name, &PatchParams::default(), &Patch::Merge(free)).await;
+        let _ = self
+            .api(Some(OPERATOR), kind)
+            .patch(name, &PatchParams::default(), &Patch::Merge(free))
+            .await;
         let _ = self.api(None, kind).delete(name, &DeleteParams::default()).await;
     }
 
@@ -182,44 +241,80 @@ impl Judges {
     ) -> Option<()> {
         loop {
             let stored = if old.is_some() { Some(self.read(kind, name).await?) } else { None };
-            let written = if new.is_null() { Value::Null } else { self.written(name, old, new, stored.as_ref()) };
+            let written = if new.is_null() {
+                Value::Null
+            } else {
+                self.written(name, old, new, stored.as_ref())
+            };
             let mut judged = written.clone();
             if !judged.is_null() {
-                judged["metadata"]["managedFields"] = json!([{"time": Timestamp::now().to_string()}]);
+                judged["metadata"]["managedFields"] =
+                    json!([{"time": Timestamp::now().to_string()}]);
             }
-            let twin = Twin::default().admit(&Write { kind, operation, old: stored.as_ref(), new: &judged, user: account, verbs });
-            let real = self.really(account, (kind, operation), name, stored.as_ref(), &written).await;
+            let twin = Twin::default().admit(&Write {
+                kind,
+                operation,
+                old: stored.as_ref(),
+                new: &judged,
+                user: account,
+                verbs,
+            });
+            let real =
+                self.really(account, (kind, operation), name, stored.as_ref(), &written).await;
             let created = operation == Operation::Create;
             match (&real, &twin) {
                 // The controllers write to it too.
                 (Err(kube::Error::Api(status)), _) if status.code == 409 => continue,
                 (Ok(None), Ok(_)) => {}
-                (Ok(Some(real)), Ok(twin)) if comparable(real, created) == comparable(&twin.object, created) => {}
-                (Err(kube::Error::Api(status)), Err(refused)) if says(&status.message, &refused.0) => {}
+                (Ok(Some(real)), Ok(twin))
+                    if comparable(real, created) == comparable(&twin.object, created) => {}
+                (Err(kube::Error::Api(status)), Err(refused))
+                    if says(&status.message, &refused.0) => {}
                 // Which of several policies refuses first is not certain.
                 (Err(kube::Error::Api(status)), Err(_))
-                    if what.starts_with("write ") && status.message.contains("ValidatingAdmissionPolicy 'lockkeeper-") => {}
+                    if what.starts_with("write ")
+                        && status.message.contains("ValidatingAdmissionPolicy 'lockkeeper-") => {}
                 // The garbage collector takes what has an owner that is none.
                 (Err(kube::Error::Api(status)), _) if status.code == 404 => return None,
                 // What is invalid is refused later than in admission.
-                (Err(kube::Error::Api(status)), Ok(_)) if status.code == 422 && !status.message.contains("Lockkeeper") => {}
+                (Err(kube::Error::Api(status)), Ok(_))
+                    if status.code == 422 && !status.message.contains("Lockkeeper") => {}
                 _ => self.differ(what, created, &real, &twin),
             }
             return Some(());
         }
     }
 
-    fn differ(&mut self, what: &str, created: bool, real: &Result<Option<Value>, kube::Error>, twin: &Result<Admitted, Refused>) {
+    fn differ(
+        &mut self,
+        what: &str,
+        created: bool,
+        real: &Result<Option<Value>, kube::Error>,
+        twin: &Result<Admitted, Refused>,
+    ) {
         let shown = match real {
-            Ok(object) => object.as_ref().map(|object| comparable(object, created)).unwrap_or_default().to_string(),
+            Ok(object) => object
+                .as_ref()
+                .map(|object| comparable(object, created))
+                .unwrap_or_default()
+                .to_string(),
             Err(error) => error.to_string(),
         };
-        let twin = twin.as_ref().map_or_else(|refused| refused.0.clone(), |admitted| comparable(&admitted.object, created).to_string());
+        let twin = twin.as_ref().map_or_else(
+            |refused| refused.0.clone(),
+            |admitted| comparable(&admitted.object, created).to_string(),
+        );
         self.wrong.push(format!("{what}:\n  real {shown}\n  twin {twin}"));
     }
 
     /// The new object, with what the API server has filled in.
-    fn written(&self, name: &str, old: Option<&Value>, new: &Value, stored: Option<&Value>) -> Value {
+    fn written(
+        &self,
+        name: &str,
+        old: Option<&Value>,
+        new: &Value,
+        stored: Option<&Value>,
+    ) -> Value {
         let new = self.placed(new, name);
         let (Some(stored), Some(old)) = (stored, old) else { return new };
         let old = self.placed(old, name);
@@ -238,7 +333,9 @@ impl Judges {
             written["metadata"]["finalizers"] = stored["metadata"]["finalizers"].clone();
         }
         if let Some(annotations) = stored["metadata"]["annotations"].as_object() {
-            for (key, value) in annotations.iter().filter(|(key, _)| key.starts_with("pv.kubernetes.io/")) {
+            for (key, value) in
+                annotations.iter().filter(|(key, _)| key.starts_with("pv.kubernetes.io/"))
+            {
                 written["metadata"]["annotations"][key] = value.clone();
             }
         }
@@ -262,14 +359,19 @@ impl Judges {
         match stored {
             None => {
                 let object = serde_json::from_value(written.clone()).unwrap();
-                Ok(Some(value(api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await?)))
+                Ok(Some(value(
+                    api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object)
+                        .await?,
+                )))
             }
-            Some(_) if written.is_null() => {
-                api.delete(name, &DeleteParams { dry_run: true, ..DeleteParams::default() }).await.map(|_| None)
-            }
+            Some(_) if written.is_null() => api
+                .delete(name, &DeleteParams { dry_run: true, ..DeleteParams::default() })
+                .await
+                .map(|_| None),
             Some(stored) => {
                 let mut patch = merge_patch(stored, written);
-                patch["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"].clone();
+                patch["metadata"]["resourceVersion"] =
+                    stored["metadata"]["resourceVersion"].clone();
                 let params = PatchParams { dry_run: true, ..PatchParams::default() };
                 let patch = Patch::Merge(patch);
                 Ok(Some(value(match operation {
@@ -298,11 +400,13 @@ async fn the_twin_answers_as_the_real_policies_do_about_storage_exclusively() {
     for (number, case) in all.iter().enumerate() {
         let kind = case["kind"].as_str().unwrap();
         // What goes, and the phase of a volume, are not ours to bring about.
-        let special = !case["old"]["metadata"]["deletionTimestamp"].is_null() || !case["old"]["status"].is_null();
+        let special = !case["old"]["metadata"]["deletionTimestamp"].is_null()
+            || !case["old"]["status"].is_null();
         if !["PersistentVolumeClaim", "Namespace", "PersistentVolume"].contains(&kind) || special {
             continue;
         }
-        let verbs: Vec<_> = case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
+        let verbs: Vec<_> =
+            case["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
         let name = format!("{}-{number}", judges.shop.name);
         let old = Some(&case["old"]).filter(|old| !old.is_null());
         let operation = match case["operation"].as_str() {
@@ -314,7 +418,9 @@ async fn the_twin_answers_as_the_real_policies_do_about_storage_exclusively() {
         let (what, user) = (case["name"].to_string(), case["user"].as_str().unwrap());
         judges.compare(&what, &name, (kind, operation), (old, &case["new"]), (user, &verbs)).await;
     }
-    for (number, write) in model::admission::generate::storage_writes(7, 100).into_iter().enumerate() {
+    for (number, write) in
+        model::admission::generate::storage_writes(7, 100).into_iter().enumerate()
+    {
         let what = format!("write {number} of {} by {}", write.kind, write.user);
         let name = format!("{}-w{number}", judges.shop.name);
         let operation = match (&write.old, &write.new) {
@@ -322,7 +428,15 @@ async fn the_twin_answers_as_the_real_policies_do_about_storage_exclusively() {
             (Some(_), _) => Operation::Update,
             (None, _) => Operation::Create,
         };
-        judges.compare(&what, &name, (write.kind, operation), (write.old.as_ref(), &write.new), (write.user, write.verbs)).await;
+        judges
+            .compare(
+                &what,
+                &name,
+                (write.kind, operation),
+                (write.old.as_ref(), &write.new),
+                (write.user, write.verbs),
+            )
+            .await;
     }
     alone.start();
     judges.verdict(180);

@@ -33,28 +33,53 @@ async fn holds_enforced_tells_of_every_gap_exclusively() {
 
     let policy = "mutatingadmissionpolicy/lockkeeper-statefulsets";
     let mut text: Value = serde_json::from_str(&kubectl(&["get", policy, "-o", "json"])).unwrap();
-    let expression = text["spec"]["variables"][0]["expression"].as_str().unwrap().replace("lockkeeper'", "lockkeepeR'");
+    let expression = text["spec"]["variables"][0]["expression"]
+        .as_str()
+        .unwrap()
+        .replace("lockkeeper'", "lockkeepeR'");
     text["spec"]["variables"][0]["expression"] = json!(expression);
     let said = shop.run("kubectl", &["replace", "-f", "-"], Some(&text));
     assert!(said.success, "{}", said.text);
     let message = enforced(&shop, "False", "AdmissionPolicyChanged").await;
-    assert!(message.contains("lockkeeper-statefulsets") && message.contains("spec.variables[0].expression"), "{message}");
+    assert!(
+        message.contains("lockkeeper-statefulsets")
+            && message.contains("spec.variables[0].expression"),
+        "{message}"
+    );
     assert!(kubectl(&["get", "up", "-n", &shop.name]).contains("False"), "the ENFORCED column");
     repair();
     enforced(&shop, "True", "Enforced").await;
 
     kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-deployments"]);
     let message = enforced(&shop, "False", "AdmissionPolicyMissing").await;
-    assert!(message.contains("MutatingAdmissionPolicyBinding lockkeeper-deployments is not installed"), "{message}");
+    assert!(
+        message.contains("MutatingAdmissionPolicyBinding lockkeeper-deployments is not installed"),
+        "{message}"
+    );
     repair();
     enforced(&shop, "True", "Enforced").await;
 
-    let selector = json!({"spec": {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}});
-    kubectl(&["patch", "mutatingadmissionpolicybinding", "lockkeeper-created", "--type=merge", "-p", &selector.to_string()]);
+    let selector =
+        json!({"spec": {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}});
+    kubectl(&[
+        "patch",
+        "mutatingadmissionpolicybinding",
+        "lockkeeper-created",
+        "--type=merge",
+        "-p",
+        &selector.to_string(),
+    ]);
     let message = enforced(&shop, "False", "AdmissionPolicyChanged").await;
     assert!(message.contains("spec.matchResources"), "{message}");
     let none = json!({"spec": {"matchResources": null}});
-    kubectl(&["patch", "mutatingadmissionpolicybinding", "lockkeeper-created", "--type=merge", "-p", &none.to_string()]);
+    kubectl(&[
+        "patch",
+        "mutatingadmissionpolicybinding",
+        "lockkeeper-created",
+        "--type=merge",
+        "-p",
+        &none.to_string(),
+    ]);
     enforced(&shop, "True", "Enforced").await;
 }
 
@@ -75,8 +100,10 @@ async fn a_mark_that_somebody_removes_behind_admissions_back_is_restored_exclusi
         let name = &format!("web-{}", kind.to_lowercase());
         shop.kubectl(&["annotate", kind, name, "lockkeeper.dev/hold-changes-"]);
         shop.kubectl(&["label", kind, name, "lockkeeper.dev/governed-"]);
-        let back =
-            |object: &Value| mark(object, "hold-changes").is_some() && object["metadata"]["labels"]["lockkeeper.dev/governed"] == "true";
+        let back = |object: &Value| {
+            mark(object, "hold-changes").is_some()
+                && object["metadata"]["labels"]["lockkeeper.dev/governed"] == "true"
+        };
         eventually("the marks are back", || shop.get(kind, name), back).await;
     }
     // What changes now is not held, and said.
@@ -92,7 +119,8 @@ async fn an_approval_that_admission_does_not_record_is_not_recommended_exclusive
     let shop = Shop::gated("unrecorded").await;
     shop.config_map("app", &[("key", "old")]).await;
     let mut manifest = shop.manifest("Deployment", "web", "v1");
-    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{"configMapRef": {"name": "app"}}]);
     shop.apply(&manifest);
     shop.marked("Deployment", "web").await;
     shop.a_second_passes().await;
@@ -105,25 +133,58 @@ async fn an_approval_that_admission_does_not_record_is_not_recommended_exclusive
             let mut all = status["attention"].as_array().into_iter().flatten();
             all.any(|one| {
                 let message = one["message"].as_str().unwrap_or_default();
-                one["phase"] == "Waiting" && one["reason"] == "ApprovalRequired" && message.contains(words)
+                one["phase"] == "Waiting"
+                    && one["reason"] == "ApprovalRequired"
+                    && message.contains(words)
             })
         }
     };
-    eventually("status says what cannot work", || shop.status(), waits("neither an approval nor a bypass counts")).await;
+    eventually(
+        "status says what cannot work",
+        || shop.status(),
+        waits("neither an approval nor a bypass counts"),
+    )
+    .await;
     let why = plugin(&shop, &["why", "deployment/web"]);
-    says(&why, true, &["neither an approval nor a bypass counts", "see why no approval and no bypass counts now"]);
-    assert!(!why.text.contains("lockkeeper approve") && !why.text.contains("lockkeeper bypass"), "{}", why.text);
+    says(
+        &why,
+        true,
+        &[
+            "neither an approval nor a bypass counts",
+            "see why no approval and no bypass counts now",
+        ],
+    );
+    assert!(
+        !why.text.contains("lockkeeper approve") && !why.text.contains("lockkeeper bypass"),
+        "{}",
+        why.text
+    );
     assert!(!why.text.contains("kubectl annotate"), "{}", why.text);
 
     operator.set(&[]);
     enforced(&shop, "True", "Enforced").await;
-    eventually("an approval counts", || shop.status(), waits("not approved yet: kubectl annotate")).await;
-    says(&plugin(&shop, &["why", "deployment/web"]), true, &["lockkeeper approve", "lockkeeper bypass"]);
+    eventually("an approval counts", || shop.status(), waits("not approved yet: kubectl annotate"))
+        .await;
+    says(
+        &plugin(&shop, &["why", "deployment/web"]),
+        true,
+        &["lockkeeper approve", "lockkeeper bypass"],
+    );
     let id = mark(&shop.get("Deployment", "web").await, "pending-config").unwrap();
     // The API server acts on a policy up to a second after it is there.
     let approve = format!("lockkeeper.dev/approve={id}");
-    let tried = || async { shop.run("kubectl", &["annotate", "deployment", "web", &approve, "--dry-run=server", "-o", "json"], None).text };
-    eventually("admission records the approval", tried, |tried| tried.contains("lockkeeper.dev/approved-by")).await;
+    let tried = || async {
+        shop.run(
+            "kubectl",
+            &["annotate", "deployment", "web", &approve, "--dry-run=server", "-o", "json"],
+            None,
+        )
+        .text
+    };
+    eventually("admission records the approval", tried, |tried| {
+        tried.contains("lockkeeper.dev/approved-by")
+    })
+    .await;
     shop.annotate("deployment", "web", "approve", &id);
     shop.rolled("web", 1).await;
 }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{Shop, address_of, env, eventually, holder, http_get, leader, operator_alone, replicas};
+use crate::support::{
+    Shop, address_of, env, eventually, holder, http_get, leader, operator_alone, replicas,
+};
 
 /// Who acts, and who stands by.
 async fn pair() -> (String, String) {
@@ -23,16 +25,19 @@ fn is_ready(pod: &str) -> bool {
 }
 
 fn is_leader(pod: &str) -> bool {
-    http_get(&address_of(pod), "/metrics").is_some_and(|text| text.lines().any(|line| line == "lockkeeper_leader 1"))
+    http_get(&address_of(pod), "/metrics")
+        .is_some_and(|text| text.lines().any(|line| line == "lockkeeper_leader 1"))
 }
 
 /// Waits until another replica than this acts: as a rule the one that stood by, but a new one may be faster on a busy machine.
 async fn another_acts(pod: &str) {
-    eventually("another acts", || async { leader() }, |leader| !leader.is_empty() && leader != pod).await;
+    eventually("another acts", || async { leader() }, |leader| !leader.is_empty() && leader != pod)
+        .await;
 }
 
 #[tokio::test]
-async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in_between_exclusively() {
+async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in_between_exclusively()
+ {
     let alone = operator_alone();
     let shop = Shop::open("failover").await;
     shop.policy(json!({"config": {"settle": "200ms"}, "gates": {"appliesTo": ["Template"], "approval": "Required"}})).await;
@@ -49,7 +54,10 @@ async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in
     shop.a_second_passes().await;
     let held_is_as_it_was = || async {
         shop.is_held("Deployment", "held").await;
-        assert!(shop.images("held").await.iter().all(|image| image != "other:v2"), "nobody approved it");
+        assert!(
+            shop.images("held").await.iter().all(|image| image != "other:v2"),
+            "nobody approved it"
+        );
     };
 
     // Lost with its pod, and config changes before another acts.
@@ -80,7 +88,8 @@ async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in
     let (third, _) = pair().await;
     let id = shop.is_held("Deployment", "held").await;
     shop.write("changed", "key", "newest").await;
-    let generation = || async { shop.get("Deployment", "changed").await["metadata"]["generation"].clone() };
+    let generation =
+        || async { shop.get("Deployment", "changed").await["metadata"]["generation"].clone() };
     let before = generation().await;
     eventually("it is being rolled", generation, |now| *now != before).await;
     shop.annotate("Deployment", "held", "approve", &id);
@@ -88,7 +97,11 @@ async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in
     alone.kill_one(&third);
     let another_process = |now: &String| !now.is_empty() && *now != killed;
     eventually("another process leads", || async { holder() }, another_process).await;
-    assert_eq!(leader(), third, "its container started again and took its own Lease back: the other would have waited for its end");
+    assert_eq!(
+        leader(),
+        third,
+        "its container started again and took its own Lease back: the other would have waited for its end"
+    );
     for name in ["changed", "database"] {
         shop.rolled(name, 3).await;
         shop.all_read(name, "KEY", "newest").await;

@@ -6,7 +6,8 @@ use crate::support::{HOLDABLE, Shop, eventually, mark, operator};
 
 fn reading(shop: &Shop, kind: &str, name: &str, tag: &str, config_map: &str) -> Value {
     let mut manifest = shop.manifest(kind, name, tag);
-    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": config_map}}]);
+    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{"configMapRef": {"name": config_map}}]);
     manifest
 }
 
@@ -60,7 +61,8 @@ async fn a_config_change_alone_waits_under_an_id_of_its_own() {
     let pending = |object: &Value| mark(object, "pending-config");
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
-        let waits = || eventually("it waits", || shop.get(kind, name), |object| pending(object).is_some());
+        let waits =
+            || eventually("it waits", || shop.get(kind, name), |object| pending(object).is_some());
         let old = pending(&shop.get(kind, name).await);
         assert_eq!(old, None);
         shop.write(name, "key", "new").await;
@@ -71,13 +73,24 @@ async fn a_config_change_alone_waits_under_an_id_of_its_own() {
 
         // Another content is another change, and the first one's approval is void.
         shop.write(name, "key", "newer").await;
-        let second =
-            pending(&eventually("another id", || shop.get(kind, name), |object| pending(object).as_deref() != Some(&*first)).await)
-                .unwrap();
+        let second = pending(
+            &eventually(
+                "another id",
+                || shop.get(kind, name),
+                |object| pending(object).as_deref() != Some(&*first),
+            )
+            .await,
+        )
+        .unwrap();
         shop.annotate(kind, name, "approve", &first);
         assert_eq!(mark(&shop.get(kind, name).await, "approve"), None);
         let status = shop.stands(name, "Waiting", "ApprovalRequired").await;
-        eventually("status shows the id", || shop.status(), |status| status.to_string().contains(&second)).await;
+        eventually(
+            "status shows the id",
+            || shop.status(),
+            |status| status.to_string().contains(&second),
+        )
+        .await;
         assert_eq!(status["hold"]["by"], "");
         assert_eq!(shop.rollouts(name).await, 0);
 

@@ -5,18 +5,33 @@ use serde_json::{Value, json};
 use crate::support::{HOLDABLE, Shop, eventually, mark, named, operator, operator_alone};
 
 /// The ways in which people change a template, by the name of the workload on which they are tried.
-const WAYS: [&str; 7] = ["set-image", "restart", "client-apply", "server-apply", "replace", "helm-upgrade", "helm-rollback"];
+const WAYS: [&str; 7] = [
+    "set-image",
+    "restart",
+    "client-apply",
+    "server-apply",
+    "replace",
+    "helm-upgrade",
+    "helm-rollback",
+];
 
 async fn change(shop: &Shop, kind: &str, way: &str) -> String {
     let name = &named(way, kind);
     let v2 = shop.manifest(kind, name, "v2");
     let said = match way {
-        "set-image" => shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None),
+        "set-image" => {
+            shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None)
+        }
         "restart" => shop.run("kubectl", &["rollout", "restart", &format!("{kind}/{name}")], None),
         "client-apply" => shop.run("kubectl", &["apply", "-f", "-"], Some(&v2)),
         "server-apply" => shop.run("kubectl", &["apply", "--server-side", "-f", "-"], Some(&v2)),
         "replace" => {
-            eventually("it is replaced", || async { shop.run("kubectl", &["replace", "-f", "-"], Some(&v2)) }, |said| said.success).await
+            eventually(
+                "it is replaced",
+                || async { shop.run("kubectl", &["replace", "-f", "-"], Some(&v2)) },
+                |said| said.success,
+            )
+            .await
         }
         "helm-upgrade" => shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v2"]),
         _ => shop.run("helm", &["rollback", name, "1"], None),
@@ -26,14 +41,17 @@ async fn change(shop: &Shop, kind: &str, way: &str) -> String {
 }
 
 #[tokio::test]
-async fn p6_p10_a_change_by_any_user_is_held_with_the_operator_down_and_comes_back_as_declared_exclusively() {
+async fn p6_p10_a_change_by_any_user_is_held_with_the_operator_down_and_comes_back_as_declared_exclusively()
+ {
     let operator = operator_alone();
     let shop = Shop::gated("ways-to-change").await;
     for kind in HOLDABLE {
         for way in WAYS {
             let name = &named(way, kind);
             match way {
-                "helm-upgrade" => drop(shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v1"])),
+                "helm-upgrade" => {
+                    drop(shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v1"]))
+                }
                 "helm-rollback" => {
                     // So that there is something to go back to.
                     shop.helm_upgrade(name, &[&format!("kind={kind}"), "tag=v2"]);
@@ -42,11 +60,19 @@ async fn p6_p10_a_change_by_any_user_is_held_with_the_operator_down_and_comes_ba
                     shop.approve(kind, name, "other:v1").await;
                 }
                 "server-apply" => {
-                    let said = shop.run("kubectl", &["apply", "--server-side", "-f", "-"], Some(&shop.manifest(kind, name, "v1")));
+                    let said = shop.run(
+                        "kubectl",
+                        &["apply", "--server-side", "-f", "-"],
+                        Some(&shop.manifest(kind, name, "v1")),
+                    );
                     assert!(said.success, "{}", said.text);
                 }
                 "replace" => {
-                    let said = shop.run("kubectl", &["create", "-f", "-"], Some(&shop.manifest(kind, name, "v1")));
+                    let said = shop.run(
+                        "kubectl",
+                        &["create", "-f", "-"],
+                        Some(&shop.manifest(kind, name, "v1")),
+                    );
                     assert!(said.success, "{}", said.text);
                 }
                 _ => drop(shop.apply(&shop.manifest(kind, name, "v1"))),
@@ -61,7 +87,10 @@ async fn p6_p10_a_change_by_any_user_is_held_with_the_operator_down_and_comes_ba
         let name = &named(way, kind);
         let before = shop.pods(name).await;
         let said = change(&shop, kind, way).await;
-        assert!(said.contains("stored, but held by Lockkeeper"), "{way} {kind}: no warning in {said}");
+        assert!(
+            said.contains("stored, but held by Lockkeeper"),
+            "{way} {kind}: no warning in {said}"
+        );
         shop.is_held(kind, name).await;
         assert_eq!(shop.pods(name).await, before, "{way} {kind}");
     }
@@ -105,23 +134,41 @@ async fn p6_a_hold_stays_through_whatever_else_is_written() {
                 shop.kubectl(&["rollout", "resume", &format!("{kind}/{name}")]);
                 explicit["spec"]["paused"] = json!(false);
             }
-            _ => explicit["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
+            _ => {
+                explicit["spec"]["updateStrategy"] =
+                    json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})
+            }
         }
         shop.apply(&explicit);
-        let again = shop.run("kubectl", &["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&explicit));
+        let again = shop.run(
+            "kubectl",
+            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            Some(&explicit),
+        );
         assert!(again.success, "{}", again.text);
         assert_eq!(shop.is_held(kind, name).await, *id.as_str().unwrap());
         assert_eq!(shop.pods(name).await, before);
 
         // Scaled up and down, everything is old; and a pod that is evicted comes back old.
         shop.kubectl(&["scale", &format!("{kind}/{name}"), "--replicas=4"]);
-        eventually("4 old pods", || shop.images(name), |images| images.len() == 4 && images.iter().all(|image| image == "other:v1")).await;
+        eventually(
+            "4 old pods",
+            || shop.images(name),
+            |images| images.len() == 4 && images.iter().all(|image| image == "other:v1"),
+        )
+        .await;
         shop.kubectl(&["scale", &format!("{kind}/{name}"), "--replicas=2"]);
-        eventually("2 old pods", || shop.images(name), |images| images.len() == 2 && images.iter().all(|image| image == "other:v1")).await;
+        eventually(
+            "2 old pods",
+            || shop.images(name),
+            |images| images.len() == 2 && images.iter().all(|image| image == "other:v1"),
+        )
+        .await;
         let (evicted, uid, _) = shop.pods(name).await.remove(0);
         shop.kubectl(&["delete", "pod", &evicted]);
         let back = |pods: &Vec<(String, String, String)>| {
-            pods.len() == 2 && pods.iter().all(|(_, other, image)| *other != uid && image == "other:v1")
+            pods.len() == 2
+                && pods.iter().all(|(_, other, image)| *other != uid && image == "other:v1")
         };
         eventually("the evicted pod comes back old", || shop.pods(name), back).await;
         assert_eq!(shop.is_held(kind, name).await, *id.as_str().unwrap());
@@ -143,7 +190,9 @@ async fn p7_a_newer_change_is_judged_again_and_old_approvals_are_void() {
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.guarded(kind, name).await;
-        let image = |tag: &str| shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}")]);
+        let image = |tag: &str| {
+            shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}")])
+        };
         image("a");
         let a = shop.is_held(kind, name).await;
         shop.annotate(kind, name, "approve", &a);
@@ -180,11 +229,20 @@ async fn p9_a_revert_is_let_through_at_once_also_under_freeze() {
         shop.waits_saying(kind, name, "Frozen", &["its policy has mode: Freeze"]).await;
         // kubectl itself refuses an undo of a paused Deployment.
         shop.apply(&shop.manifest(kind, name, "v1"));
-        eventually("the revert is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+        eventually(
+            "the revert is let through",
+            || shop.get(kind, name),
+            |object| mark(object, "hold").is_none(),
+        )
+        .await;
         shop.done(kind, name).await;
         shop.is_free(kind, name).await;
         assert_eq!(shop.pods(name).await, before, "a revert ends no pod");
-        assert!(shop.event(name, "UpgradeReleased").await.contains("reverted to the one that its pods run"));
+        assert!(
+            shop.event(name, "UpgradeReleased")
+                .await
+                .contains("reverted to the one that its pods run")
+        );
     }
 }
 
@@ -200,7 +258,12 @@ async fn p10_the_users_own_paused_and_partition_come_back_exactly() {
         let id = shop.is_held(kind, name).await;
         shop.waits(kind, name, "ApprovalRequired").await;
         shop.annotate(kind, name, "approve", &id);
-        let object = eventually("released", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+        let object = eventually(
+            "released",
+            || shop.get(kind, name),
+            |object| mark(object, "hold").is_none(),
+        )
+        .await;
         match kind {
             "Deployment" => {
                 assert_eq!(object["spec"]["paused"], true);
@@ -209,7 +272,12 @@ async fn p10_the_users_own_paused_and_partition_come_back_exactly() {
             }
             _ => {
                 assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 1);
-                eventually("one of two is new", || shop.images(name), |images| *images == ["other:v1", "other:v2"]).await;
+                eventually(
+                    "one of two is new",
+                    || shop.images(name),
+                    |images| *images == ["other:v1", "other:v2"],
+                )
+                .await;
                 shop.stands(name, "WaitsForUser", "Partitioned").await;
             }
         }
@@ -266,15 +334,24 @@ async fn p6_approval_counts_at_zero_replicas_too() {
     let shop = Shop::gated("asleep").await;
     for kind in HOLDABLE {
         let name = &named("web", kind);
-        let scale = |replicas: u32| shop.kubectl(&["scale", &format!("{kind}/{name}"), &format!("--replicas={replicas}")]);
-        let set_image = |tag: &str| shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}")]);
+        let scale = |replicas: u32| {
+            shop.kubectl(&["scale", &format!("{kind}/{name}"), &format!("--replicas={replicas}")])
+        };
+        let set_image = |tag: &str| {
+            shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}")])
+        };
         shop.guarded(kind, name).await;
         set_image("v2");
         shop.waits(kind, name, "ApprovalRequired").await;
         scale(0);
         eventually("no pods", || shop.pods(name), Vec::is_empty).await;
         if kind == "StatefulSet" {
-            eventually("released", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+            eventually(
+                "released",
+                || shop.get(kind, name),
+                |object| mark(object, "hold").is_none(),
+            )
+            .await;
             assert!(shop.event(name, "HoldMissed").await.contains("ScaledToZero"));
             set_image("v3");
             assert_eq!(mark(&shop.get(kind, name).await, "hold"), None);
@@ -282,7 +359,9 @@ async fn p6_approval_counts_at_zero_replicas_too() {
             shop.all_run(kind, name, "other:v3", 2).await;
             continue;
         }
-        let two = |image: &'static str| eventually(image, || shop.images(name), move |images| *images == [image; 2]);
+        let two = |image: &'static str| {
+            eventually(image, || shop.images(name), move |images| *images == [image; 2])
+        };
         scale(2);
         two("other:v1").await;
         shop.waits(kind, name, "ApprovalRequired").await;
@@ -290,7 +369,12 @@ async fn p6_approval_counts_at_zero_replicas_too() {
 
         // A change that comes while it sleeps.
         scale(0);
-        eventually("marked", || shop.get(kind, name), |object| mark(object, "hold-at-zero").as_deref() == Some("true")).await;
+        eventually(
+            "marked",
+            || shop.get(kind, name),
+            |object| mark(object, "hold-at-zero").as_deref() == Some("true"),
+        )
+        .await;
         eventually("no pods", || shop.pods(name), Vec::is_empty).await;
         set_image("v3");
         shop.is_held(kind, name).await;
@@ -331,7 +415,10 @@ async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_ri
                 "bypassed-by",
                 "hold-changes",
             ];
-            all.into_iter().map(|mark| (format!("lockkeeper.dev/{mark}"), json!(value))).collect::<serde_json::Map<_, _>>().into()
+            all.into_iter()
+                .map(|mark| (format!("lockkeeper.dev/{mark}"), json!(value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         };
         let intact = shop.get(kind, name).await["metadata"]["annotations"].clone();
         for value in ["", "{", "7 by admin", "-1", "c-00000000", "99999999999", "true"] {
@@ -361,7 +448,8 @@ async fn p10_a_replace_by_the_original_manifest_after_a_config_rollout_neither_r
     for kind in HOLDABLE {
         let name = &named("web", kind);
         let mut original = shop.manifest(kind, name, "v1");
-        original["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+        original["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+            json!([{"configMapRef": {"name": "app"}}]);
         shop.apply(&original);
         shop.marked(kind, name).await;
     }
@@ -373,7 +461,8 @@ async fn p10_a_replace_by_the_original_manifest_after_a_config_rollout_neither_r
         shop.done(kind, name).await;
         let before = shop.pods(name).await;
         let mut original = shop.manifest(kind, name, "v1");
-        original["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+        original["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+            json!([{"configMapRef": {"name": "app"}}]);
         // kubectl reads and writes, and somebody may write in between: the controllers, for one.
         let replace = || async { shop.run("kubectl", &["replace", "-f", "-"], Some(&original)) };
         let said = eventually("it is replaced", replace, |said| said.success).await;
@@ -394,26 +483,39 @@ async fn p9_a_change_over_a_stuck_rollout_is_held_and_the_way_back_is_open() {
         let name = &named("web", kind);
         shop.guarded(kind, name).await;
         let mut broken = shop.manifest(kind, name, "v2");
-        broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+        broken["spec"]["template"]["metadata"]["annotations"] =
+            json!({"lockkeeper.dev/test-ready": "never"});
         shop.apply(&broken);
         shop.waits(kind, name, "ApprovalRequired").await;
         let id = shop.is_held(kind, name).await;
         shop.annotate(kind, name, "approve", &id);
-        eventually("v2 has begun", || shop.images(name), |images| images.contains(&"other:v2".to_owned())).await;
+        eventually(
+            "v2 has begun",
+            || shop.images(name),
+            |images| images.contains(&"other:v2".to_owned()),
+        )
+        .await;
         shop.stands(name, "Failed", "DeadlineExceeded").await;
 
         shop.apply(&shop.manifest(kind, name, "v3"));
         shop.waits_saying(kind, name, "ApprovalRequired", &["HeldMidRollout"]).await;
         // A pod of the stuck revision that dies comes back, and not as the held one.
-        let (newer, ..) = shop.pods(name).await.into_iter().find(|(_, _, image)| image == "other:v2").unwrap();
+        let (newer, ..) =
+            shop.pods(name).await.into_iter().find(|(_, _, image)| image == "other:v2").unwrap();
         let count = shop.pods(name).await.len();
         shop.kubectl(&["delete", "pod", &newer, "--grace-period=0", "--force"]);
-        let pods = eventually("it comes back", || shop.images(name), |images| images.len() == count).await;
+        let pods =
+            eventually("it comes back", || shop.images(name), |images| images.len() == count).await;
         assert!(!pods.contains(&"other:v3".to_owned()), "{pods:?}");
 
         // Back to what was there before v2: at once.
         shop.apply(&shop.manifest(kind, name, "v1"));
-        eventually("the revert is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+        eventually(
+            "the revert is let through",
+            || shop.get(kind, name),
+            |object| mark(object, "hold").is_none(),
+        )
+        .await;
         shop.all_run(kind, name, "other:v1", 2).await;
     }
 }
@@ -426,13 +528,25 @@ async fn a_set_stuck_behind_a_pod_of_a_withdrawn_revision_is_named_with_the_cure
     let (kind, name) = ("StatefulSet", "db");
     shop.guarded(kind, name).await;
     let mut broken = shop.manifest(kind, name, "v2");
-    broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+    broken["spec"]["template"]["metadata"]["annotations"] =
+        json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&broken);
     let id = shop.is_held(kind, name).await;
     shop.annotate(kind, name, "approve", &id);
-    eventually("v2 has begun", || shop.images(name), |images| images.contains(&"other:v2".to_owned())).await;
+    eventually(
+        "v2 has begun",
+        || shop.images(name),
+        |images| images.contains(&"other:v2".to_owned()),
+    )
+    .await;
     shop.apply(&shop.manifest(kind, name, "v1"));
-    shop.stands_saying(name, "Failed", "StuckBehindPod", &["kubernetes#67250", "kubectl delete pod db-1"]).await;
+    shop.stands_saying(
+        name,
+        "Failed",
+        "StuckBehindPod",
+        &["kubernetes#67250", "kubectl delete pod db-1"],
+    )
+    .await;
     shop.kubectl(&["delete", "pod", "db-1", "--grace-period=0", "--force"]);
     shop.all_run(kind, name, "other:v1", 2).await;
 }
@@ -470,10 +584,20 @@ async fn windows_open_and_close_and_one_that_cannot_be_read_freezes() {
     let gates = |window: Value| json!({"spec": {"gates": {"approval": "NotRequired", "windows": [window]}}});
     // Half a day from now.
     let hour = (jiff::Timestamp::now().as_second() / 3600 + 12) % 24;
-    shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": format!("0 {hour} * * *"), "duration": "1h"}))).await;
+    shop.patch(
+        "UpgradePolicy",
+        "shop",
+        gates(json!({"schedule": format!("0 {hour} * * *"), "duration": "1h"})),
+    )
+    .await;
     shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);
     shop.waits_saying("Deployment", "web", "WindowClosed", &[&format!("\"0 {hour} * * *\"")]).await;
-    shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": "0 0 * * *", "duration": "1h", "timeZone": "Nowhere/Never"}))).await;
+    shop.patch(
+        "UpgradePolicy",
+        "shop",
+        gates(json!({"schedule": "0 0 * * *", "duration": "1h", "timeZone": "Nowhere/Never"})),
+    )
+    .await;
     shop.waits_saying("Deployment", "web", "Frozen", &["invalid"]).await;
     let ready = |status: &Value| {
         let mut all = status["conditions"].as_array().into_iter().flatten();
@@ -484,7 +608,8 @@ async fn windows_open_and_close_and_one_that_cannot_be_read_freezes() {
         })
     };
     eventually("the policy says why", || shop.status(), ready).await;
-    shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": "* * * * *", "duration": "1h"}))).await;
+    shop.patch("UpgradePolicy", "shop", gates(json!({"schedule": "* * * * *", "duration": "1h"})))
+        .await;
     shop.all_run("Deployment", "web", "other:v2", 2).await;
     shop.is_free("Deployment", "web").await;
 }
@@ -500,12 +625,23 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_excl
         shop.patch("Deployment", "volatile", annotation).await;
         shop.waits("Deployment", "volatile", "ApprovalRequired").await;
     }
-    shop.waits_saying("Deployment", "volatile", "ApprovalRequired", &["VolatileTemplate", "annotations[rendered-at]"]).await;
+    shop.waits_saying(
+        "Deployment",
+        "volatile",
+        "ApprovalRequired",
+        &["VolatileTemplate", "annotations[rendered-at]"],
+    )
+    .await;
 
-    crate::support::kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-deployments"]);
+    crate::support::kubectl(&[
+        "delete",
+        "mutatingadmissionpolicybinding",
+        "lockkeeper-deployments",
+    ]);
     shop.is_no_longer_held("web").await;
     let mut broken = shop.manifest("Deployment", "web", "v2");
-    broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+    broken["spec"]["template"]["metadata"]["annotations"] =
+        json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&broken);
     assert!(shop.event("web", "HoldMissed").await.contains("should have been held"));
     drop(operator);
@@ -516,8 +652,10 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_excl
 async fn what_could_not_be_held_is_told_with_its_cause() {
     let _operator = operator();
     let shop = Shop::open("missed").await;
-    let spec = json!({"selector": {"matchLabels": {"gated": "yes"}}, "gates": {"approval": "Required"}});
-    shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": "labelled"}, "spec": spec})).await;
+    let spec =
+        json!({"selector": {"matchLabels": {"gated": "yes"}}, "gates": {"approval": "Required"}});
+    shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": "labelled"}, "spec": spec}))
+        .await;
     shop.apply(&shop.manifest("Deployment", "web", "v1"));
     let mut set = shop.manifest("StatefulSet", "db", "v1");
     set["metadata"]["labels"]["gated"] = json!("yes");
@@ -554,7 +692,14 @@ async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
             .args(arguments)
             .output()
             .unwrap();
-        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        (
+            output.status.code(),
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        )
     };
     for kind in HOLDABLE {
         let name = &named("web", kind);
@@ -562,13 +707,26 @@ async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
         shop.guarded(kind, name).await;
         assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
         shop.kubectl(&["set", "image", &place, "app=other:v2"]);
-        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"].as_str().unwrap().to_owned();
+        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let (code, text) = plugin(&["status"]);
-        assert!(code == Some(0) && text.contains(&place) && text.contains("ApprovalRequired"), "{text}");
-        let parts = ["made by admin", &format!("lockkeeper.dev/approve={id}"), "approval", "Events", "UpgradeHeld"];
+        assert!(
+            code == Some(0) && text.contains(&place) && text.contains("ApprovalRequired"),
+            "{text}"
+        );
+        let parts = [
+            "made by admin",
+            &format!("lockkeeper.dev/approve={id}"),
+            "approval",
+            "Events",
+            "UpgradeHeld",
+        ];
         // Events are written in their own time.
         let why = || async { plugin(&["why", &place]).1 };
-        eventually("why tells it all", why, |text| parts.iter().all(|part| text.contains(part))).await;
+        eventually("why tells it all", why, |text| parts.iter().all(|part| text.contains(part)))
+            .await;
         assert_eq!(plugin(&["wait", &place]).0, Some(3), "it waits for a person");
         shop.annotate(kind, name, "approve", &id);
         assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
@@ -579,7 +737,11 @@ async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
     assert_eq!(plugin(&["wait", "--all"]).0, Some(0));
     let (code, text) = plugin(&["why", "deployment/nobody"]);
     assert!(code == Some(1) && text.contains("there is no Deployment/nobody"), "{text}");
-    assert!(plugin(&["why", "nonsense"]).1.contains("there is no Deployment, StatefulSet or DaemonSet nonsense"));
+    assert!(
+        plugin(&["why", "nonsense"])
+            .1
+            .contains("there is no Deployment, StatefulSet or DaemonSet nonsense")
+    );
     assert!(plugin(&["why", "pod/web"]).1.contains("deployment/web, sts/db, web"));
 }
 
@@ -621,12 +783,18 @@ async fn a_change_is_held_and_approved_where_annotations_are_nearly_full() {
         let applied = "kubectl.kubernetes.io/last-applied-configuration";
         shop.patch(kind, name, json!({"metadata": {"annotations": {applied: null}}})).await;
         fill(&shop, kind, name, ("large", 1000)).await;
-        eventually("room is reserved", || shop.get(kind, name), |object| mark(object, "reserved").is_some()).await;
+        eventually(
+            "room is reserved",
+            || shop.get(kind, name),
+            |object| mark(object, "reserved").is_some(),
+        )
+        .await;
         fill(&shop, kind, name, ("more", 16)).await;
         // A ReplicaSet has a copy of the annotations, and some of its own: the controller must be able to write it.
         shop.kubectl(&["scale", &format!("{kind}/{name}"), "--replicas=3"]);
         shop.done(kind, name).await;
-        let said = shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None);
+        let said =
+            shop.run("kubectl", &["set", "image", &format!("{kind}/{name}"), "app=other:v2"], None);
         assert!(said.success, "{kind}: {}", said.text);
         shop.waits(kind, name, "ApprovalRequired").await;
         let id = shop.is_held(kind, name).await;
@@ -640,7 +808,8 @@ async fn a_change_is_held_and_approved_where_annotations_are_nearly_full() {
 async fn fill(shop: &Shop, kind: &str, name: &str, (annotation, room): (&str, usize)) {
     let object = shop.get(kind, name).await;
     let all = object["metadata"]["annotations"].as_object().unwrap();
-    let taken: usize = all.iter().map(|(key, value)| key.len() + value.as_str().unwrap().len()).sum();
+    let taken: usize =
+        all.iter().map(|(key, value)| key.len() + value.as_str().unwrap().len()).sum();
     let value = "x".repeat(262_144 - taken - annotation.len() - room);
     shop.patch(kind, name, json!({"metadata": {"annotations": {annotation: value}}})).await;
 }

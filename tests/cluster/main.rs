@@ -2,7 +2,14 @@
 //!
 //! Run them with `make test`: they need a cluster around them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::await_holding_lock, clippy::disallowed_methods, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::await_holding_lock,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod app;
 mod approval;

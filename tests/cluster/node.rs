@@ -27,26 +27,47 @@ fn other_image() -> Value {
 
 fn state(pod: &Value) -> String {
     let status = &pod["status"]["containerStatuses"][0];
-    let what = status["state"].as_object().and_then(|state| state.iter().find(|(_, value)| !value.is_null()));
-    let (kind, value) = what.map(|(kind, value)| (kind.as_str(), value.clone())).unwrap_or_default();
+    let what = status["state"]
+        .as_object()
+        .and_then(|state| state.iter().find(|(_, value)| !value.is_null()));
+    let (kind, value) =
+        what.map(|(kind, value)| (kind.as_str(), value.clone())).unwrap_or_default();
     format!("{kind} {} {}", value["reason"].as_str().unwrap_or_default(), status["restartCount"])
 }
 
 /// What the pods of this namespace were, in order, until this holds; each description once as long as it stays the same. All since the
 /// namespace's first pod was created, or from now on.
-async fn seen(shop: &Shop, since_ever: bool, describe: impl Fn(&Value) -> String, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+async fn seen(
+    shop: &Shop,
+    since_ever: bool,
+    describe: impl Fn(&Value) -> String,
+    enough: impl Fn(&[String]) -> bool,
+) -> Vec<String> {
     let pods = shop.api("Pod");
     let (mut seen, version): (Vec<String>, _) = if since_ever {
-        (Vec::new(), shop.get("ServiceAccount", "default").await["metadata"]["resourceVersion"].as_str().unwrap().to_owned())
+        (
+            Vec::new(),
+            shop.get("ServiceAccount", "default").await["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        )
     } else {
         let list = pods.list(&ListParams::default()).await.unwrap();
-        let items = list.items.iter().map(|pod| describe(&serde_json::to_value(pod).unwrap())).collect();
+        let items =
+            list.items.iter().map(|pod| describe(&serde_json::to_value(pod).unwrap())).collect();
         (items, list.metadata.resource_version.unwrap())
     };
-    let mut changes = pods.watch(&WatchParams::default().timeout(120), &version).await.unwrap().boxed();
+    let mut changes =
+        pods.watch(&WatchParams::default().timeout(120), &version).await.unwrap().boxed();
     while !enough(&seen) {
-        let Some(event) = changes.try_next().await.unwrap() else { panic!("nothing more comes after {seen:#?}") };
-        let (WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) = event else { continue };
+        let Some(event) = changes.try_next().await.unwrap() else {
+            panic!("nothing more comes after {seen:#?}")
+        };
+        let (WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) = event
+        else {
+            continue;
+        };
         let description = describe(&serde_json::to_value(&pod).unwrap());
         if seen.last() != Some(&description) {
             seen.push(description);
@@ -60,7 +81,8 @@ async fn a_crash_is_reported_as_terminated_first_and_counts_when_the_container_r
     let shop = Shop::open("node-crash").await;
     let crashing = one(json!({"lockkeeper.dev/test-crash": "true"}), other_image());
     shop.create(crashing).await;
-    let states = seen(&shop, true, state, |seen| seen.iter().any(|state| state == "running  2")).await;
+    let states =
+        seen(&shop, true, state, |seen| seen.iter().any(|state| state == "running  2")).await;
     let from = states.iter().position(|state| state == "running  0").unwrap_or_default();
     let expected = [
         "running  0",
@@ -80,18 +102,30 @@ async fn a_deleted_pod_stays_ready_until_its_process_ends_and_is_then_reported_a
     let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1});
     let container = json!({"name": "app", "image": "lockkeeper.dev/sample-app:v1", "env": env, "readinessProbe": probe});
     let shop = pod("node-ends", json!({"containers": [container]})).await;
-    let ready = |pod: &Value| pod["status"]["conditions"].as_array().and_then(|all| all.iter().find(|one| one["type"] == "Ready").cloned());
-    let describe = |pod: &Value| {
-        let ready = ready(pod).map(|ready| format!("{} {}", ready["status"], ready["reason"])).unwrap_or_default();
-        let deleted = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { "deleted " };
-        format!("{deleted}{} {ready}", pod["status"]["phase"].as_str().unwrap_or_default()).replace('"', "")
+    let ready = |pod: &Value| {
+        pod["status"]["conditions"]
+            .as_array()
+            .and_then(|all| all.iter().find(|one| one["type"] == "Ready").cloned())
     };
-    seen(&shop, false, describe, |seen| seen.iter().any(|pod| pod.starts_with("Running True"))).await;
+    let describe = |pod: &Value| {
+        let ready = ready(pod)
+            .map(|ready| format!("{} {}", ready["status"], ready["reason"]))
+            .unwrap_or_default();
+        let deleted = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { "deleted " };
+        format!("{deleted}{} {ready}", pod["status"]["phase"].as_str().unwrap_or_default())
+            .replace('"', "")
+    };
+    seen(&shop, false, describe, |seen| seen.iter().any(|pod| pod.starts_with("Running True")))
+        .await;
     let address = shop.get("Pod", "one").await["status"]["podIP"].as_str().unwrap().to_owned();
     shop.kubectl(&["delete", "pod", "one", "--wait=false"]);
     let going = seen(&shop, false, describe, |seen| {
         if seen.last().is_some_and(|pod| pod.starts_with("deleted Running True")) {
-            assert_eq!(http(&address, "GET", "/upgradeable", "").map(|(status, _)| status), Some(200), "it still answers");
+            assert_eq!(
+                http(&address, "GET", "/upgradeable", "").map(|(status, _)| status),
+                Some(200),
+                "it still answers"
+            );
         }
         seen.iter().any(|pod| pod.starts_with("deleted Succeeded"))
     })
@@ -104,10 +138,22 @@ async fn a_deleted_pod_stays_ready_until_its_process_ends_and_is_then_reported_a
 #[tokio::test]
 async fn a_reboot_gives_a_pod_another_address_and_nobody_knows_how_its_container_ended() {
     let shop = Shop::open("node-boots").await;
-    let describe = |pod: &Value| format!("{} {}", pod["status"]["phase"].as_str().unwrap_or_default(), pod["status"]["podIP"]);
+    let describe = |pod: &Value| {
+        format!(
+            "{} {}",
+            pod["status"]["phase"].as_str().unwrap_or_default(),
+            pod["status"]["podIP"]
+        )
+    };
     shop.create(one(json!({}), other_image())).await;
-    let before = seen(&shop, true, describe, |seen| seen.last().is_some_and(|pod| pod.starts_with("Running"))).await;
-    assert!(before.iter().any(|pod| pod == "Pending null"), "it has no address before its sandbox stands: {before:#?}");
+    let before = seen(&shop, true, describe, |seen| {
+        seen.last().is_some_and(|pod| pod.starts_with("Running"))
+    })
+    .await;
+    assert!(
+        before.iter().any(|pod| pod == "Pending null"),
+        "it has no address before its sandbox stands: {before:#?}"
+    );
     shop.kubectl(&["annotate", "pod", "one", "lockkeeper.dev/test-reboot=1"]);
     let after = seen(&shop, true, describe, |seen| seen.len() == before.len() + 2).await;
     let [.., first, between, second] = after.as_slice() else { panic!("{after:#?}") };
@@ -116,7 +162,10 @@ async fn a_reboot_gives_a_pod_another_address_and_nobody_knows_how_its_container
     let pod = shop.get("Pod", "one").await;
     assert_eq!(pod["status"]["podIPs"].as_array().map(Vec::len), Some(1), "{pod}");
     let container = &pod["status"]["containerStatuses"][0];
-    assert_eq!((&container["restartCount"], &container["lastState"]["terminated"]["reason"]), (&json!(1), &json!("Unknown")));
+    assert_eq!(
+        (&container["restartCount"], &container["lastState"]["terminated"]["reason"]),
+        (&json!(1), &json!("Unknown"))
+    );
 }
 
 /// The node that a test may lose. One test at a time has it.
@@ -165,7 +214,12 @@ impl SpareNode {
 
 impl Drop for SpareNode {
     fn drop(&mut self) {
-        drop(shared().command("kubectl").args(["annotate", "node", "node-spare", "lockkeeper.dev/test-lost-"]).output());
+        drop(
+            shared()
+                .command("kubectl")
+                .args(["annotate", "node", "node-spare", "lockkeeper.dev/test-lost-"])
+                .output(),
+        );
     }
 }
 
@@ -181,16 +235,27 @@ async fn a_pod_on_a_lost_node_stays_terminating_until_the_node_is_back() {
     shop.a_second_passes().await;
     shop.a_second_passes().await;
     let pod = shop.get("Pod", "one").await;
-    assert!(!pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running", "{pod}");
+    assert!(
+        !pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running",
+        "{pod}"
+    );
     node.recover();
     shop.kubectl(&["wait", "--for=delete", "pod/one", "--timeout=60s"]);
 }
 
 #[tokio::test]
-async fn an_image_that_does_not_exist_is_reported_by_two_reasons_in_turn_and_an_evicted_pod_stays() {
-    let shop = pod("node-image", json!({"containers": [{"name": "app", "image": "lockkeeper.dev/missing:v1"}]})).await;
-    let (pull, back_off) = ("waiting ErrImagePull 0".to_owned(), "waiting ImagePullBackOff 0".to_owned());
-    let states = seen(&shop, false, state, |seen| seen.iter().filter(|state| **state == pull).count() == 2).await;
+async fn an_image_that_does_not_exist_is_reported_by_two_reasons_in_turn_and_an_evicted_pod_stays()
+{
+    let shop = pod(
+        "node-image",
+        json!({"containers": [{"name": "app", "image": "lockkeeper.dev/missing:v1"}]}),
+    )
+    .await;
+    let (pull, back_off) =
+        ("waiting ErrImagePull 0".to_owned(), "waiting ImagePullBackOff 0".to_owned());
+    let states =
+        seen(&shop, false, state, |seen| seen.iter().filter(|state| **state == pull).count() == 2)
+            .await;
     let turns: BTreeMap<_, _> = states.iter().map(|state| (state, ())).collect();
     assert!(turns.contains_key(&back_off), "{states:#?}");
 

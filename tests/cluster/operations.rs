@@ -5,7 +5,10 @@ use kube::api::{Patch, PatchParams};
 use local_cluster::shared;
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, address_of, env, eventually, http_get, kubectl, mark, named, operator_alone, replicas, written};
+use crate::support::{
+    HOLDABLE, Shop, address_of, env, eventually, http_get, kubectl, mark, named, operator_alone,
+    replicas, written,
+};
 
 /// The workload that waits for nothing.
 const FREE: &str = "free";
@@ -15,13 +18,23 @@ const PENDING: &str = "pending";
 /// Whether the replica at this address acts; none if it does not answer.
 fn leads(address: &str) -> Option<bool> {
     let metrics = http_get(address, "/metrics")?;
-    metrics.lines().find_map(|line| line.strip_prefix("lockkeeper_leader ")).map(|value| value == "1")
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("lockkeeper_leader "))
+        .map(|value| value == "1")
 }
 
 /// Waits until one of the operator's pods acts; its name and its address.
 async fn acting() -> (String, String) {
-    let with_address = |pod: String| Some(pod.clone()).zip(Some(address_of(&pod)).filter(|address| !address.is_empty()));
-    let acting = || async { replicas().into_iter().filter_map(with_address).find(|(_, address)| leads(address) == Some(true)) };
+    let with_address = |pod: String| {
+        Some(pod.clone()).zip(Some(address_of(&pod)).filter(|address| !address.is_empty()))
+    };
+    let acting = || async {
+        replicas()
+            .into_iter()
+            .filter_map(with_address)
+            .find(|(_, address)| leads(address) == Some(true))
+    };
     eventually("a replica acts", acting, Option::is_some).await.unwrap()
 }
 
@@ -67,7 +80,8 @@ impl Scene {
         let quiet = json!({"settle": "300ms", "settleLimit": "5s"});
         shop.policy(json!({"selector": of("NotIn"), "kinds": HOLDABLE, "config": quiet, "gates": {"approval": "Required"}})).await;
         let spec = json!({"selector": of("In"), "config": quiet});
-        shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": FREE}, "spec": spec})).await;
+        shop.create(json!({"kind": "UpgradePolicy", "metadata": {"name": FREE}, "spec": spec}))
+            .await;
         for name in [FREE, PENDING] {
             shop.config_map(name, &[("key", "old")]).await;
             shop.deployment(name, json!({"env": env("KEY", name, "key")})).await;
@@ -111,7 +125,8 @@ impl Scene {
     /// The first change of a template that is accepted now is stored held, in the very answer to it.
     async fn holds_the_first_write(&self) {
         let container = json!({"name": "app", "image": "other:v2"});
-        let patch = Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [container]}}}}));
+        let patch =
+            Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [container]}}}}));
         for kind in HOLDABLE {
             let (api, name) = (self.shop.api(kind), named("next", kind));
             let (name, parameters) = (name.as_str(), PatchParams::default());
@@ -148,8 +163,12 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     let (_, address) = acting().await;
 
     // Away until the old leader acts no longer.
-    let Some(outage) = shared().outage(&["kube-apiserver", "kube-controller-manager"]).unwrap() else { return };
-    eventually("it leads no longer", || async { leads(&address) }, |leads| *leads == Some(false)).await;
+    let Some(outage) = shared().outage(&["kube-apiserver", "kube-controller-manager"]).unwrap()
+    else {
+        return;
+    };
+    eventually("it leads no longer", || async { leads(&address) }, |leads| *leads == Some(false))
+        .await;
     drop(outage);
     scene.holds_the_first_write().await;
     shop.write(FREE, "key", "new").await;
@@ -165,7 +184,18 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     let (_, address) = acting().await;
     let writer = std::thread::spawn({
         let namespace = shop.name.clone();
-        move || kubectl(&["patch", "configmap", FREE, "-n", &namespace, "--type=merge", "-p", r#"{"data": {"key": "newest"}}"#])
+        move || {
+            kubectl(&[
+                "patch",
+                "configmap",
+                FREE,
+                "-n",
+                &namespace,
+                "--type=merge",
+                "-p",
+                r#"{"data": {"key": "newest"}}"#,
+            ])
+        }
     });
     for _ in 0..3 {
         let frozen = etcd.freeze().unwrap();
@@ -174,7 +204,8 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
     let frozen = etcd.freeze().unwrap();
-    eventually("it leads no longer", || async { leads(&address) }, |leads| *leads == Some(false)).await;
+    eventually("it leads no longer", || async { leads(&address) }, |leads| *leads == Some(false))
+        .await;
     drop(frozen);
     writer.join().unwrap();
     acting().await;
@@ -222,14 +253,24 @@ async fn p1_p6_the_operators_namespace_is_deleted_with_workloads_held_exclusivel
 }
 
 #[tokio::test]
-async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_nothing_along_exclusively() {
+async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_nothing_along_exclusively()
+ {
     let alone = operator_alone();
     let scene = Scene::set("frozen").await;
     let shop = &scene.shop;
     // Both on one node.
     let other_node = Cordoned::new("node-2");
     kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=0"]);
-    kubectl(&["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=lockkeeper", "-n", "lockkeeper-system", "--timeout=30s"]);
+    kubectl(&[
+        "wait",
+        "--for=delete",
+        "pod",
+        "-l",
+        "app.kubernetes.io/name=lockkeeper",
+        "-n",
+        "lockkeeper-system",
+        "--timeout=30s",
+    ]);
     kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=2"]);
     alone.ready();
     drop(other_node);
@@ -244,7 +285,8 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_
     shop.all_read(FREE, "KEY", "new").await;
     drop(frozen);
     // It looks first, and finds that another leads.
-    eventually("it no longer acts", || async { leads(&address) }, |leads| *leads == Some(false)).await;
+    eventually("it no longer acts", || async { leads(&address) }, |leads| *leads == Some(false))
+        .await;
     shop.write(FREE, "key", "newer").await;
     shop.rolled(FREE, 2).await;
     shop.operator_has_acted().await;
@@ -253,7 +295,13 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_
 
     // The node on which both run is drained: they come back on the other one.
     let _drained = Cordoned("node-1");
-    let drain = ["drain", "node-1", "--pod-selector=app.kubernetes.io/name=lockkeeper", "--delete-emptydir-data", "--force"];
+    let drain = [
+        "drain",
+        "node-1",
+        "--pod-selector=app.kubernetes.io/name=lockkeeper",
+        "--delete-emptydir-data",
+        "--force",
+    ];
     kubectl(&[&drain[..], &["--ignore-daemonsets", "--timeout=90s"]].concat());
     scene.stands().await;
     scene.holds_the_first_write().await;
@@ -264,7 +312,8 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_
 }
 
 #[tokio::test]
-async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything_is_done_once_exclusively() {
+async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything_is_done_once_exclusively()
+ {
     let alone = operator_alone();
     // So that a rollout of many has a middle.
     alone.set(&["settings.maxConfigRollouts=2"]);
@@ -292,7 +341,9 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
 
     let kill = || async {
         let (pod, _) = acting().await;
-        shared().container("lockkeeper-system", &pod, "lockkeeper").map(|process| process.kill().unwrap())
+        shared()
+            .container("lockkeeper-system", &pod, "lockkeeper")
+            .map(|process| process.kill().unwrap())
     };
     shop.write(FREE, "key", "new").await;
     let rolled = || async {
@@ -319,7 +370,15 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
 
     // With too little to start at all nothing takes the place of what runs.
     let (_, address) = acting().await;
-    kubectl(&["set", "resources", "deployment/lockkeeper", "-n", "lockkeeper-system", "--limits=memory=2Mi", "--requests=memory=1Mi"]);
+    kubectl(&[
+        "set",
+        "resources",
+        "deployment/lockkeeper",
+        "-n",
+        "lockkeeper-system",
+        "--limits=memory=2Mi",
+        "--requests=memory=1Mi",
+    ]);
     let dies = "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
     let reasons = || async { kubectl(&["get", "pods", "-n", "lockkeeper-system", "-o", dies]) };
     eventually("the new one dies", reasons, |reasons| reasons.contains("CrashLoopBackOff")).await;

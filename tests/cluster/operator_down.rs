@@ -2,10 +2,13 @@
 
 use serde_json::json;
 
-use crate::support::{Shop, env, eventually, http_get, kubectl, leader, mark, operator_address, operator_alone};
+use crate::support::{
+    Shop, env, eventually, http_get, kubectl, leader, mark, operator_address, operator_alone,
+};
 
 #[tokio::test]
-async fn p1_and_p4_restarts_roll_nothing_and_what_changed_while_it_was_down_is_rolled_once_exclusively() {
+async fn p1_and_p4_restarts_roll_nothing_and_what_changed_while_it_was_down_is_rolled_once_exclusively()
+ {
     let alone = operator_alone();
     let shop = Shop::governed("down").await;
     let names: Vec<_> = (0..10).map(|number| format!("web-{number}")).collect();
@@ -67,14 +70,21 @@ async fn p1_and_p4_restarts_roll_nothing_and_what_changed_while_it_was_down_is_r
 }
 
 #[tokio::test]
-async fn p14_never_more_rollouts_than_the_cluster_may_have_are_under_way_and_all_come_exclusively() {
+async fn p14_never_more_rollouts_than_the_cluster_may_have_are_under_way_and_all_come_exclusively()
+{
     let alone = operator_alone();
     alone.set(&["settings.maxConfigRollouts=10"]);
     let shop = Shop::governed("slots").await;
     shop.config_map("app", &[("key", "old")]).await;
     let names: Vec<_> = (0..120).map(|number| format!("web-{number}")).collect();
     for name in &names {
-        shop.workload("Deployment", name, 1, json!({"image": "other", "env": env("KEY", "app", "key")})).await;
+        shop.workload(
+            "Deployment",
+            name,
+            1,
+            json!({"image": "other", "env": env("KEY", "app", "key")}),
+        )
+        .await;
     }
     shop.adopted().await;
     shop.write("app", "key", "new").await;
@@ -151,7 +161,10 @@ async fn a_policy_that_is_deleted_lets_its_workloads_go_in_the_end_and_rolls_not
             break;
         }
         let until = std::time::Instant::now() + std::time::Duration::from_secs(50);
-        eventually("its marks go", marks, |marks| marks.is_empty() || std::time::Instant::now() > until).await;
+        eventually("its marks go", marks, |marks| {
+            marks.is_empty() || std::time::Instant::now() > until
+        })
+        .await;
     }
     assert!(marks().await.is_empty());
     assert_eq!(shop.rollouts("web").await, 0);
@@ -164,7 +177,11 @@ async fn readiness_names_what_it_waits_for_and_who_is_told_to_stop_lets_go_exclu
     assert_eq!(http_get(&address, "/readyz").as_deref(), Some("ready\n"));
     assert_eq!(http_get(&address, "/livez").as_deref(), Some("ok\n"));
     alone.stop();
-    assert_eq!(leader(), "", "one that is killed at the end of its grace period has not let go of the Lease");
+    assert_eq!(
+        leader(),
+        "",
+        "one that is killed at the end of its grace period has not let go of the Lease"
+    );
     assert!(http_get(&address, "/livez").is_none(), "it is gone");
     alone.start();
 }

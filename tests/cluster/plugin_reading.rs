@@ -25,7 +25,8 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         let name = &format!("web-{}", kind.to_lowercase());
         let place = &format!("{}/{name}", kind.to_lowercase());
         let mut manifest = shop.manifest(kind, name, "v1");
-        manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+        manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+            json!([{"configMapRef": {"name": "app"}}]);
         shop.apply(&manifest);
         shop.marked(kind, name).await;
         shop.up_to_date_one(name).await;
@@ -39,9 +40,13 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         parts(&ran.out, &well);
 
         shop.kubectl(&["set", "image", place, "app=other:v2"]);
-        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"].as_str().unwrap().to_owned();
+        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let told = || async { plugin(&["why", place]) };
-        let ran = eventually("the events are there", told, |ran| ran.out.contains("UpgradeHeld")).await;
+        let ran =
+            eventually("the events are there", told, |ran| ran.out.contains("UpgradeHeld")).await;
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "a view is enough");
         let sentences = [
             "A change is held (ApprovalRequired): not approved yet.",
@@ -57,21 +62,44 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
         assert!(!ran.out.contains('\u{1b}'), "no colours but on a terminal: {}", ran.out);
 
         let json: Value = serde_json::from_str(&plugin(&["why", place, "-o", "json"]).out).unwrap();
-        assert_eq!((&json["phase"], &json["change"]["id"], &json["change"]["by"]), (&json!("Held"), &json!(id), &json!("admin")));
-        let approval = json["gates"].as_array().unwrap().iter().find(|gate| gate["name"] == "approval").unwrap();
+        assert_eq!(
+            (&json["phase"], &json["change"]["id"], &json["change"]["by"]),
+            (&json!("Held"), &json!(id), &json!("admin"))
+        );
+        let approval = json["gates"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|gate| gate["name"] == "approval")
+            .unwrap();
         assert_eq!(approval["open"], false);
         assert_eq!(json["pods"].as_array().unwrap().len(), 2);
         assert_eq!(json["reads"], json!([{"reference": "ConfigMap/app", "compared": "Same"}]));
-        let yaml: Value = serde_saphyr::from_str(&plugin(&["why", place, "-o", "yaml"]).out).unwrap();
+        let yaml: Value =
+            serde_saphyr::from_str(&plugin(&["why", place, "-o", "yaml"]).out).unwrap();
         assert_eq!(yaml["workload"], json!(place));
 
         let ran = plugin(&["wait", place]);
         assert_eq!(ran.code, Some(3), "{ran:?}");
-        parts(&ran.err, &[&format!("{place} is waiting for a person (change {id} by admin since"), "Details: kubectl lockkeeper why"]);
+        parts(
+            &ran.err,
+            &[
+                &format!("{place} is waiting for a person (change {id} by admin since"),
+                "Details: kubectl lockkeeper why",
+            ],
+        );
     }
     let ran = plugin(&["status", "-o", "wide"]);
     assert_eq!(ran.code, Some(0));
-    parts(&ran.out, &["deployment/web-deployment", "statefulset/web-statefulset", "ApprovalRequired", "not approved yet"]);
+    parts(
+        &ran.out,
+        &[
+            "deployment/web-deployment",
+            "statefulset/web-statefulset",
+            "ApprovalRequired",
+            "not approved yet",
+        ],
+    );
     let yaml: Value = serde_saphyr::from_str(&plugin(&["status", "-o", "yaml"]).out).unwrap();
     assert_eq!(yaml.as_array().unwrap().len(), 2);
     let ran = plugin(&["status", "-l", "app=web-deployment"]);
@@ -79,10 +107,18 @@ async fn the_plugin_explains_what_is_held_to_somebody_who_may_only_view() {
     assert!(!ran.out.contains("statefulset"), "{ran:?}");
     assert_eq!(plugin(&["volumes"]).code, Some(0));
     // As for kubectl.
-    for words in [&["deploy/web-deployment"][..], &["deploy", "web-deployment"], &["web-deployment"]] {
-        parts(&plugin(&[&["why"], words].concat()).out, &["deployment/web-deployment in namespace"]);
+    for words in
+        [&["deploy/web-deployment"][..], &["deploy", "web-deployment"], &["web-deployment"]]
+    {
+        parts(
+            &plugin(&[&["why"], words].concat()).out,
+            &["deployment/web-deployment in namespace"],
+        );
     }
-    parts(&plugin(&["version"]).out, &["kubectl lockkeeper  ", "operator            unknown: ", "API server          v1."]);
+    parts(
+        &plugin(&["version"]).out,
+        &["kubectl lockkeeper  ", "operator            unknown: ", "API server          v1."],
+    );
     // What only the right people may do, they are refused in the server's own words.
     let ran = plugin(&["approve", "deployment/web-deployment"]);
     assert_eq!(ran.code, Some(1));
@@ -102,12 +138,27 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     shop.set_image("web", "v2").await;
     shop.waits("Deployment", "web", "AppGateClosed").await;
     let ran = plugin(&["why", "deployment/web"]);
-    parts(&ran.out, &["It continues automatically when this gate opens: app.", "answer No since", "app       closed"]);
+    parts(
+        &ran.out,
+        &[
+            "It continues automatically when this gate opens: app.",
+            "answer No since",
+            "app       closed",
+        ],
+    );
 
     // In CI: a line when something changes, and no code of a terminal.
     let ran = plugin(&["wait", "deployment/web", "--timeout", "3s"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    parts(&ran.err, &["deployment/web is held (change ", " by admin since ", "has answered no", "not done within"]);
+    parts(
+        &ran.err,
+        &[
+            "deployment/web is held (change ",
+            " by admin since ",
+            "has answered no",
+            "not done within",
+        ],
+    );
     assert!(!ran.err.contains('\u{1b}') && !ran.err.contains('\r'), "{}", ran.err);
     assert!(ran.err.lines().count() < 6, "{}", ran.err);
 
@@ -124,7 +175,8 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
 
     // A rollout that fails.
     let mut broken = shop.app_manifest("Deployment", "web", 1, "v3");
-    broken["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+    broken["spec"]["template"]["metadata"]["annotations"] =
+        json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&broken);
     let ran = plugin(&["wait", "deployment/web", "--timeout", "90s"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -132,7 +184,9 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     shop.stands("web", "Failed", "DeadlineExceeded").await;
     // A pod that starts late moves it once more.
     let why = || async { plugin(&["why", "deployment/web"]).out };
-    let failed = |out: &String| out.contains("Its rollout has failed (DeadlineExceeded)") && out.contains("not ready");
+    let failed = |out: &String| {
+        out.contains("Its rollout has failed (DeadlineExceeded)") && out.contains("not ready")
+    };
     eventually("why says that it failed", why, failed).await;
 }
 
@@ -144,27 +198,49 @@ async fn the_plugin_tells_what_a_policy_that_observes_would_do() {
     shop.policy(spec).await;
     shop.config_map("app", &[("key", "old")]).await;
     let mut manifest = shop.manifest("Deployment", "web", "v1");
-    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
+    manifest["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{"configMapRef": {"name": "app"}}]);
     shop.apply(&manifest);
-    eventually("its config is known", || shop.get("Deployment", "web"), |object| crate::support::mark(object, "config").is_some()).await;
+    eventually(
+        "its config is known",
+        || shop.get("Deployment", "web"),
+        |object| crate::support::mark(object, "config").is_some(),
+    )
+    .await;
     let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
     assert_eq!(plugin(&["wait", "web", "--timeout", "60s"]).code, Some(0));
     parts(&plugin(&["status"]).out, &["deployment/web", "shop", "UpToDate"]);
-    let would = ["Policy shop only observes it (mode: Observe)", "With mode: Enforce it would wait for: approval."];
+    let would = [
+        "Policy shop only observes it (mode: Observe)",
+        "With mode: Enforce it would wait for: approval.",
+    ];
     parts(&plugin(&["why", "web"]).out, &would);
     let mut newer = manifest.clone();
     newer["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
     let planned = ran(&shop, &shared().kubeconfig, &["plan", "-f", "-"], &newer.to_string());
-    parts(&planned.out, &["deployment/web would roll out immediately", "With mode: Enforce it would be held, and wait for approval: "]);
+    parts(
+        &planned.out,
+        &[
+            "deployment/web would roll out immediately",
+            "With mode: Enforce it would be held, and wait for approval: ",
+        ],
+    );
     // A template change is told while it rolls.
     shop.apply(&newer);
     let events = || async { plugin(&["why", "web"]).out };
-    eventually("the event is there", events, |out| out.contains("WouldHold: the template changed; with mode: Enforce it would be held"))
-        .await;
+    eventually("the event is there", events, |out| {
+        out.contains("WouldHold: the template changed; with mode: Enforce it would be held")
+    })
+    .await;
     assert_eq!(plugin(&["wait", "web", "--timeout", "60s"]).code, Some(0));
     // Config changes, and its pods keep the old one.
     shop.write("app", "key", "new").await;
-    eventually("it would roll", || async { plugin(&["status"]).out }, |out| out.contains("WouldRoll")).await;
+    eventually(
+        "it would roll",
+        || async { plugin(&["status"]).out },
+        |out| out.contains("WouldRoll"),
+    )
+    .await;
     let ran = plugin(&["wait", "--all", "--timeout", "60s"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     parts(&ran.err, &["deployment/web is waiting for a person", "spec.mode is Observe"]);
@@ -183,8 +259,14 @@ async fn the_plugin_explains_what_nobody_governs() {
         agent
     });
     let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
-    parts(&plugin(&["why", "deployment/web"]).out, &["No policy governs it: ignored (annotation lockkeeper.dev/ignore"]);
-    parts(&plugin(&["why", "daemonset/agent"]).out, &["No policy governs it. A change to its template rolls out immediately"]);
+    parts(
+        &plugin(&["why", "deployment/web"]).out,
+        &["No policy governs it: ignored (annotation lockkeeper.dev/ignore"],
+    );
+    parts(
+        &plugin(&["why", "daemonset/agent"]).out,
+        &["No policy governs it. A change to its template rolls out immediately"],
+    );
     assert_eq!(plugin(&["status", "-o", "json"]).out.trim(), "[]");
     parts(&plugin(&["status"]).err, &["Lockkeeper governs no workload in namespace"]);
 }
@@ -200,22 +282,34 @@ async fn kubectl_completes_the_commands_of_the_plugin() {
     let install = |name: &str, content: &str| {
         use std::os::unix::fs::PermissionsExt;
         std::fs::write(folder.join(name), content).unwrap();
-        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
     };
-    install("kubectl-lockkeeper", &format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_kubectl-lockkeeper")));
+    install(
+        "kubectl-lockkeeper",
+        &format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_kubectl-lockkeeper")),
+    );
     let script = ran(&shop, &shared().kubeconfig, &["completion", "kubectl"], "");
     assert_eq!(script.code, Some(0));
     install("kubectl_complete-lockkeeper", &script.out);
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let complete = |words: &[&str]| {
         let mut command = shared().command("kubectl");
-        let output = command.env("PATH", &path).args(["__complete", "lockkeeper"]).args(words).output().unwrap();
+        let output = command
+            .env("PATH", &path)
+            .args(["__complete", "lockkeeper"])
+            .args(words)
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     parts(&complete(&[""]), &["status\t", "plan\t", "why\t", ":4"]);
     parts(&complete(&["wh"]), &["why\tExplain one workload"]);
     parts(&complete(&["why", "-n", &shop.name, "deployment/"]), &["deployment/web\n"]);
-    parts(&complete(&["why", "-n", &shop.name[..shop.name.len() - 1]]), &[&format!("{}\n", shop.name)]);
+    parts(
+        &complete(&["why", "-n", &shop.name[..shop.name.len() - 1]]),
+        &[&format!("{}\n", shop.name)],
+    );
     parts(&complete(&["plan", "-f", ""]), &[":0"]);
     assert!(!complete(&["status", "--o"]).contains("__complete"));
     for shell in ["bash", "zsh", "fish"] {

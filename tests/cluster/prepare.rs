@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     app::asks,
-    support::{HOLDABLE, Shop, eventually, finish_work, http, mark, named, operator, operator_alone, start_work, switch},
+    support::{
+        HOLDABLE, Shop, eventually, finish_work, http, mark, named, operator, operator_alone,
+        start_work, switch,
+    },
 };
 
 async fn preparing(name: &str) -> Shop {
@@ -16,7 +19,9 @@ async fn preparing(name: &str) -> Shop {
 /// How many pods an app has, and how many of them say that they take no new work.
 async fn refusing(shop: &Shop, name: &str) -> (usize, usize) {
     let pods = shop.reachable(name).await;
-    let refuses = |address: &str| http(address, "POST", "/start?seconds=0.1", "").is_some_and(|(status, _)| status == 503);
+    let refuses = |address: &str| {
+        http(address, "POST", "/start?seconds=0.1", "").is_some_and(|(status, _)| status == 503)
+    };
     (pods.len(), pods.iter().filter(|(_, address)| refuses(address)).count())
 }
 
@@ -28,7 +33,12 @@ async fn drained(shop: &Shop, name: &str) {
 
 /// Waits until all pods of an app take work.
 async fn working(shop: &Shop, name: &str) {
-    eventually(&format!("all pods of {name} take work"), || refusing(shop, name), |(all, refusing)| *all > 0 && *refusing == 0).await;
+    eventually(
+        &format!("all pods of {name} take work"),
+        || refusing(shop, name),
+        |(all, refusing)| *all > 0 && *refusing == 0,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -39,16 +49,25 @@ async fn p8_pods_take_no_new_work_until_they_are_gone_and_take_it_again_on_every
         let name = &named("web", kind);
         shop.app(kind, name, 2).await;
         let policy = asks(json!({"prepare": {}}));
-        let closed = json!({"spec": {"gates": {"windows": [{"schedule": "0 0 29 2 *", "duration": "1m"}]}}});
+        let closed =
+            json!({"spec": {"gates": {"windows": [{"schedule": "0 0 29 2 *", "duration": "1m"}]}}});
         let ways: Vec<(&str, Value, Value)> = vec![
             ("the window closes", closed, json!({"spec": {"gates": {"windows": null}}})),
-            ("it freezes", json!({"spec": {"mode": "Freeze"}}), json!({"spec": {"mode": "Enforce"}})),
+            (
+                "it freezes",
+                json!({"spec": {"mode": "Freeze"}}),
+                json!({"spec": {"mode": "Enforce"}}),
+            ),
             (
                 "an approval is needed",
                 json!({"spec": {"gates": {"approval": "Required"}}}),
                 json!({"spec": {"gates": {"approval": "NotRequired"}}}),
             ),
-            ("prepare is off", json!({"spec": {"gates": {"app": {"prepare": null}}}}), json!({"spec": policy.clone()})),
+            (
+                "prepare is off",
+                json!({"spec": {"gates": {"app": {"prepare": null}}}}),
+                json!({"spec": policy.clone()}),
+            ),
         ];
         for (_, address) in shop.reachable(name).await {
             assert!(start_work(&address, 600.0));
@@ -65,7 +84,12 @@ async fn p8_pods_take_no_new_work_until_they_are_gone_and_take_it_again_on_every
         drained(&shop, name).await;
         shop.upgrade(kind, name, "v1");
         working(&shop, name).await;
-        eventually("it is let through", || shop.get(kind, name), |object| mark(object, "hold").is_none()).await;
+        eventually(
+            "it is let through",
+            || shop.get(kind, name),
+            |object| mark(object, "hold").is_none(),
+        )
+        .await;
         shop.done(kind, name).await;
         shop.is_free(kind, name).await;
 
@@ -102,7 +126,8 @@ async fn p8_pods_that_fail_readiness_while_they_take_no_new_work_are_held_until_
         shop.reachable(name).await.iter().for_each(|(_, address)| finish_work(address));
         if kind == "StatefulSet" {
             // Its controller does not replace pods that are not ready (kubernetes#67250).
-            let free = |object: &Value| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null();
+            let free =
+                |object: &Value| object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_null();
             eventually("it is let through", || shop.get(kind, name), free).await;
             shop.kubectl(&["delete", "pod", "--wait=false", "-l", &format!("app={name}")]);
         }
@@ -148,7 +173,12 @@ async fn p8_when_the_operator_dies_pods_take_work_again_exclusively() {
     alone.stop();
     for kind in HOLDABLE {
         let name = &named("web", kind);
-        shop.patiently("the lease lapses", || refusing(&shop, name), |(all, refusing)| *all > 0 && *refusing == 0).await;
+        shop.patiently(
+            "the lease lapses",
+            || refusing(&shop, name),
+            |(all, refusing)| *all > 0 && *refusing == 0,
+        )
+        .await;
         shop.is_held(kind, name).await;
     }
     alone.start();
@@ -174,8 +204,12 @@ async fn p8_twenty_upgrades_over_busy_pods_end_none_that_works() {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 round += 1;
                 for kind in HOLDABLE {
-                    for (number, (_, address)) in shop.reachable(&named("web", kind)).await.into_iter().enumerate() {
-                        let turn = round.wrapping_mul(2_654_435_761).rotate_left(u32::try_from(number).unwrap() * 7);
+                    for (number, (_, address)) in
+                        shop.reachable(&named("web", kind)).await.into_iter().enumerate()
+                    {
+                        let turn = round
+                            .wrapping_mul(2_654_435_761)
+                            .rotate_left(u32::try_from(number).unwrap() * 7);
                         if turn % 3 != 0 && start_work(&address, f64::from(turn % 17) / 10.0) {
                             taken += 1;
                         }
@@ -203,7 +237,9 @@ async fn p8_twenty_upgrades_over_busy_pods_end_none_that_works() {
     for kind in HOLDABLE {
         let name = &named("web", kind);
         // The last ones may still be ending.
-        let ends = eventually("all have ended", || async { shop.ends(name) }, |ends| ends.len() >= 20).await;
+        let ends =
+            eventually("all have ended", || async { shop.ends(name) }, |ends| ends.len() >= 20)
+                .await;
         assert!(ends.iter().all(|line| line == "ended idle"), "{ends:?}");
     }
     let closed: Vec<_> = shop

@@ -16,11 +16,15 @@ fn may(shop: &Shop, verb: &str, resource: &str) -> bool {
 fn conditions(status: &Value) -> BTreeMap<String, (String, String, String)> {
     let text = |one: &Value, field: &str| one[field].as_str().unwrap_or_default().to_owned();
     let all = status["conditions"].as_array().into_iter().flatten();
-    all.map(|one| (text(one, "type"), (text(one, "status"), text(one, "reason"), text(one, "message")))).collect()
+    all.map(|one| {
+        (text(one, "type"), (text(one, "status"), text(one, "reason"), text(one, "message")))
+    })
+    .collect()
 }
 
 #[tokio::test]
-async fn it_acts_where_it_watches_and_has_no_rights_elsewhere_and_says_what_is_switched_off_exclusively() {
+async fn it_acts_where_it_watches_and_has_no_rights_elsewhere_and_says_what_is_switched_off_exclusively()
+ {
     let alone = operator_alone();
     let (watched, other) = (Shop::open("reach-watched").await, Shop::open("reach-other").await);
     alone.set(&[&format!("watchNamespaces={{{}}}", watched.name)]);
@@ -42,9 +46,18 @@ async fn it_acts_where_it_watches_and_has_no_rights_elsewhere_and_says_what_is_s
     watched.waits("Deployment", "web", "ApprovalRequired").await;
 
     let web = other.get("Deployment", "web").await;
-    assert_eq!((other.rollouts("web").await, mark(&web, "config")), (0, None), "nobody watches it: {web:#}");
+    assert_eq!(
+        (other.rollouts("web").await, mark(&web, "config")),
+        (0, None),
+        "nobody watches it: {web:#}"
+    );
     assert!(other.status().await["conditions"].is_null(), "nobody acts on this policy");
-    for (verb, resource) in [("list", "secrets"), ("list", "pods"), ("patch", "deployments.apps"), ("list", "persistentvolumeclaims")] {
+    for (verb, resource) in [
+        ("list", "secrets"),
+        ("list", "pods"),
+        ("patch", "deployments.apps"),
+        ("list", "persistentvolumeclaims"),
+    ] {
         assert!(may(&watched, verb, resource) && !may(&other, verb, resource), "{verb} {resource}");
     }
 
@@ -64,10 +77,17 @@ async fn it_acts_where_it_watches_and_has_no_rights_elsewhere_and_says_what_is_s
     // Without its features it needs no rights for them. What is held stays held.
     let off = "features.config=false,features.gateCredentials=false,features.volumes=false";
     alone.set(&[&format!("watchNamespaces={{{}}}", watched.name), off]);
-    let ready = || async { conditions(&watched.status().await).remove("Ready").unwrap_or_default() };
-    let (status, _, message) = eventually("it says so", ready, |(_, reason, _)| reason == "FeatureOff").await;
+    let ready =
+        || async { conditions(&watched.status().await).remove("Ready").unwrap_or_default() };
+    let (status, _, message) =
+        eventually("it says so", ready, |(_, reason, _)| reason == "FeatureOff").await;
     assert_eq!(status, "False");
-    for section in ["spec.config is not in use", "spec.volumes is not in use", "features.config of the chart", "Turn the feature on"] {
+    for section in [
+        "spec.config is not in use",
+        "spec.volumes is not in use",
+        "features.config of the chart",
+        "Turn the feature on",
+    ] {
         assert!(message.contains(section), "{message}");
     }
     assert_eq!(conditions(&watched.status().await)["Stalled"].0, "True");

@@ -24,7 +24,12 @@ impl Shop {
 
     /// When the pods of a workload were created.
     async fn created(&self, name: &str) -> Vec<String> {
-        let pods = self.api("Pod").list(&kube::api::ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let pods = self
+            .api("Pod")
+            .list(&kube::api::ListParams::default().labels(&format!("app={name}")))
+            .await
+            .unwrap()
+            .items;
         let staying = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         staying.filter_map(|pod| Some(pod.metadata.creation_timestamp?.0.to_string())).collect()
     }
@@ -39,7 +44,9 @@ async fn the_database_goes_first_although_it_is_written_last() {
     shop.policy(policy).await;
     let mut database = shop.tier("StatefulSet", "db", "database").await;
     let mut api = shop.tier("Deployment", "api", "api").await;
-    let image = |manifest: &mut Value| manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2");
+    let image = |manifest: &mut Value| {
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v2")
+    };
     image(&mut database);
     image(&mut api);
     shop.apply(&api);
@@ -48,7 +55,9 @@ async fn the_database_goes_first_although_it_is_written_last() {
     let waits = |status: &Value| {
         let mut all = status["attention"].as_array().into_iter().flatten();
         all.any(|one| {
-            one["name"] == "api" && one["reason"] == "StepWaits" && one["message"].as_str().unwrap().contains("StatefulSet/db is not done")
+            one["name"] == "api"
+                && one["reason"] == "StepWaits"
+                && one["message"].as_str().unwrap().contains("StatefulSet/db is not done")
         })
     };
     eventually("api waits for the database", || shop.status(), waits).await;
@@ -66,7 +75,8 @@ async fn a_failure_stops_the_others_and_not_its_own_cure() {
     policy["rollout"]["deadline"] = json!("3s");
     shop.policy(policy).await;
     for kind in HOLDABLE {
-        let (ill, well) = (format!("ill-{}", kind.to_lowercase()), format!("well-{}", kind.to_lowercase()));
+        let (ill, well) =
+            (format!("ill-{}", kind.to_lowercase()), format!("well-{}", kind.to_lowercase()));
         let mut manifest = shop.tier(kind, &ill, "api").await;
         shop.tier(kind, &well, "api").await;
         let never = json!({"lockkeeper.dev/test-ready": "never"});
@@ -81,7 +91,10 @@ async fn a_failure_stops_the_others_and_not_its_own_cure() {
         shop.apply(&manifest);
         if kind == "StatefulSet" {
             // Its controller does not replace a pod of an older revision that is not ready (kubernetes#67250).
-            let free = |object: &Value| mark(object, "hold").is_none() && object["spec"]["template"].to_string().contains("v3");
+            let free = |object: &Value| {
+                mark(object, "hold").is_none()
+                    && object["spec"]["template"].to_string().contains("v3")
+            };
             eventually("its cure is let through", || shop.get(kind, &ill), free).await;
             shop.kubectl(&["delete", "pod", "--wait=false", "-l", &format!("app={ill}")]);
         }
@@ -116,7 +129,9 @@ async fn an_old_pod_on_a_lost_node_is_named_and_stops_no_other_workload() {
     let words = [" on node node-spare", &format!("kubectl delete pod -n {} store-", shop.name)];
     shop.stands_saying("store", "WaitsForUser", "StuckTerminating", &words).await;
     let named = |note: &str| words.iter().all(|words| note.contains(words));
-    let told = |events: &Vec<(String, String)>| events.iter().any(|(reason, note)| reason == "RolloutDone" && named(note));
+    let told = |events: &Vec<(String, String)>| {
+        events.iter().any(|(reason, note)| reason == "RolloutDone" && named(note))
+    };
     eventually("the event names it too", || shop.events("store"), told).await;
     says(&plugin(&shop, &["why", "deployment/store"]), true, &words);
 
@@ -137,7 +152,8 @@ async fn only_so_many_are_under_way_at_once() {
         shop.tier("Deployment", name, "api").await;
     }
     let mut first = shop.app_manifest("Deployment", "one", 2, "v2");
-    first["spec"]["template"]["metadata"]["annotations"] = json!({"lockkeeper.dev/test-ready": "never"});
+    first["spec"]["template"]["metadata"]["annotations"] =
+        json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&first);
     shop.stands("one", "Rolling", "RolloutUnderWay").await;
     for name in ["two", "three"] {
@@ -146,7 +162,11 @@ async fn only_so_many_are_under_way_at_once() {
     }
     let look = || async {
         // A pod that is deleted between kubectl's list and its patch is an error; the next look annotates the others.
-        shop.run("kubectl", &["annotate", "pods", "--selector=app=one", "lockkeeper.dev/test-ready-"], None);
+        shop.run(
+            "kubectl",
+            &["annotate", "pods", "--selector=app=one", "lockkeeper.dev/test-ready-"],
+            None,
+        );
         let status = shop.status().await;
         let rolling = status["workloads"]["rolling"].as_u64().unwrap_or(0);
         assert!(rolling <= 1, "{status:#}");
@@ -170,7 +190,8 @@ async fn what_restarts_with_the_step_before_comes_up_after_it_once() {
     shop.config_map("app", &[("key", "1")]).await;
     shop.tier("StatefulSet", "db", "database").await;
     shop.tier("Deployment", "identity", "api").await;
-    let followed = |object: &Value| mark(object, "rollout").is_some_and(|text| text.contains("followed"));
+    let followed =
+        |object: &Value| mark(object, "rollout").is_some_and(|text| text.contains("followed"));
     eventually("it follows", || shop.get("Deployment", "identity"), followed).await;
     assert_eq!((shop.rollouts("db").await, shop.rollouts("identity").await), (0, 0), "P1");
 

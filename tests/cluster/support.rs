@@ -38,7 +38,10 @@ pub struct OperatorAlone {
 
 pub fn operator_alone() -> OperatorAlone {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    assert!(test.ends_with("_exclusively"), "{test}: by this ending of its name it is run before the others, which it would make wait");
+    assert!(
+        test.ends_with("_exclusively"),
+        "{test}: by this ending of its name it is run before the others, which it would make wait"
+    );
     let guard = OPERATOR.write().unwrap_or_else(|poisoned| poisoned.into_inner());
     INSTALLED.call_once(|| helm(&[]));
     OperatorAlone { _guard: guard }
@@ -48,7 +51,16 @@ impl OperatorAlone {
     /// Scales it to nothing, and waits until its pod is gone.
     pub fn stop(&self) {
         kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=0"]);
-        kubectl(&["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=lockkeeper", "-n", "lockkeeper-system", "--timeout=30s"]);
+        kubectl(&[
+            "wait",
+            "--for=delete",
+            "pod",
+            "-l",
+            "app.kubernetes.io/name=lockkeeper",
+            "-n",
+            "lockkeeper-system",
+            "--timeout=30s",
+        ]);
     }
 
     /// Starts it, and waits until it is ready.
@@ -62,7 +74,15 @@ impl OperatorAlone {
         match shared().container("lockkeeper-system", pod, "lockkeeper") {
             Some(process) => process.kill().unwrap(),
             // Not the local cluster. Its node may tell it to stop first.
-            None => drop(kubectl(&["delete", "pod", pod, "-n", "lockkeeper-system", "--grace-period=0", "--force"])),
+            None => drop(kubectl(&[
+                "delete",
+                "pod",
+                pod,
+                "-n",
+                "lockkeeper-system",
+                "--grace-period=0",
+                "--force",
+            ])),
         }
     }
 
@@ -78,7 +98,16 @@ impl OperatorAlone {
 
     /// Ends all its replicas without a word.
     pub fn kill(&self) {
-        kubectl(&["delete", "pod", "-l", "app.kubernetes.io/name=lockkeeper", "-n", "lockkeeper-system", "--grace-period=0", "--force"]);
+        kubectl(&[
+            "delete",
+            "pod",
+            "-l",
+            "app.kubernetes.io/name=lockkeeper",
+            "-n",
+            "lockkeeper-system",
+            "--grace-period=0",
+            "--force",
+        ]);
     }
 
     /// Waits until it is ready.
@@ -106,7 +135,11 @@ impl Drop for OperatorAlone {
 
 fn helm(values: &[&str]) {
     // One whose uninstallation was refused can only be uninstalled, as helm has it.
-    let history = shared().command("helm").args(["status", "lockkeeper", "-n", "lockkeeper-system"]).output().unwrap();
+    let history = shared()
+        .command("helm")
+        .args(["status", "lockkeeper", "-n", "lockkeeper-system"])
+        .output()
+        .unwrap();
     if String::from_utf8_lossy(&history.stdout).contains("STATUS: uninstalling") {
         let mut command = shared().command("helm");
         command.args(["uninstall", "lockkeeper", "-n", "lockkeeper-system", "--no-hooks"]);
@@ -114,7 +147,16 @@ fn helm(values: &[&str]) {
     }
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper");
     let mut command = shared().command("helm");
-    command.args(["upgrade", "--install", "lockkeeper", chart, "-n", "lockkeeper-system", "--create-namespace", "--force-conflicts"]);
+    command.args([
+        "upgrade",
+        "--install",
+        "lockkeeper",
+        chart,
+        "-n",
+        "lockkeeper-system",
+        "--create-namespace",
+        "--force-conflicts",
+    ]);
     command.args(["--set", "settings.logLevel=info\\,lockkeeper=debug"]);
     for value in values {
         command.args(["--set", value]);
@@ -124,7 +166,14 @@ fn helm(values: &[&str]) {
 }
 
 fn ready() {
-    kubectl(&["rollout", "status", "deployment/lockkeeper", "-n", "lockkeeper-system", "--timeout=60s"]);
+    kubectl(&[
+        "rollout",
+        "status",
+        "deployment/lockkeeper",
+        "-n",
+        "lockkeeper-system",
+        "--timeout=60s",
+    ]);
 }
 
 /// Runs kubectl; its output. It must succeed.
@@ -136,7 +185,8 @@ pub fn kubectl(arguments: &[&str]) -> String {
 
 fn run(mut command: Command) -> String {
     let output = command.output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} failed:\n{out}{err}");
     out.into_owned()
 }
@@ -144,7 +194,16 @@ fn run(mut command: Command) -> String {
 /// The names of the operator's pods.
 pub fn replicas() -> Vec<String> {
     let names = "jsonpath={.items[*].metadata.name}";
-    let names = kubectl(&["get", "pods", "-n", "lockkeeper-system", "-l", "app.kubernetes.io/name=lockkeeper", "-o", names]);
+    let names = kubectl(&[
+        "get",
+        "pods",
+        "-n",
+        "lockkeeper-system",
+        "-l",
+        "app.kubernetes.io/name=lockkeeper",
+        "-o",
+        names,
+    ]);
     names.split_whitespace().map(str::to_owned).collect()
 }
 
@@ -156,12 +215,30 @@ pub fn leader() -> String {
 /// The process that acts, by the Lease; empty when it was let go.
 pub fn holder() -> String {
     let holder = "jsonpath={.spec.holderIdentity}";
-    kubectl(&["get", "lease", "lockkeeper", "-n", "lockkeeper-system", "--ignore-not-found", "-o", holder])
+    kubectl(&[
+        "get",
+        "lease",
+        "lockkeeper",
+        "-n",
+        "lockkeeper-system",
+        "--ignore-not-found",
+        "-o",
+        holder,
+    ])
 }
 
 /// The address of a pod of the operator's; empty if it has none, or is gone.
 pub fn address_of(pod: &str) -> String {
-    kubectl(&["get", "pod", pod, "-n", "lockkeeper-system", "--ignore-not-found", "-o", "jsonpath={.status.podIP}"])
+    kubectl(&[
+        "get",
+        "pod",
+        pod,
+        "-n",
+        "lockkeeper-system",
+        "--ignore-not-found",
+        "-o",
+        "jsonpath={.status.podIP}",
+    ])
 }
 
 /// Where the replica that acts answers, once there is one.
@@ -187,7 +264,9 @@ pub fn http(address: &str, method: &str, path: &str, body: &str) -> Option<(u16,
     let mut stream = std::net::TcpStream::connect((address, 8080)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
     stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
@@ -197,19 +276,30 @@ pub fn http(address: &str, method: &str, path: &str, body: &str) -> Option<(u16,
 
 pub async fn client() -> Client {
     let text = std::fs::read_to_string(&shared().kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text).unwrap(), &KubeConfigOptions::default()).await.unwrap();
+    let config = Config::from_custom_kubeconfig(
+        Kubeconfig::from_yaml(&text).unwrap(),
+        &KubeConfigOptions::default(),
+    )
+    .await
+    .unwrap();
     Client::try_from(config).unwrap()
 }
 
 /// What a replica has written or tried to write, by its own account.
 pub fn written(address: &str) -> Vec<String> {
     let metrics = http_get(address, "/metrics").unwrap_or_default();
-    let writes = metrics.lines().filter(|line| line.starts_with("lockkeeper_actions_total") && !line.contains("outcome=\"NotSent\""));
+    let writes = metrics.lines().filter(|line| {
+        line.starts_with("lockkeeper_actions_total") && !line.contains("outcome=\"NotSent\"")
+    });
     writes.map(str::to_owned).collect()
 }
 
 /// Waits for something, and says what was last seen if it does not come.
-pub async fn eventually<T: Debug, F: Future<Output = T>>(what: &str, mut look: impl FnMut() -> F, mut holds: impl FnMut(&T) -> bool) -> T {
+pub async fn eventually<T: Debug, F: Future<Output = T>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+    mut holds: impl FnMut(&T) -> bool,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let seen = look().await;
@@ -230,9 +320,14 @@ pub struct Shop {
 impl Shop {
     /// A new namespace, without a policy yet.
     pub async fn open(name: &str) -> Self {
-        let shop = Self { client: client().await, name: format!("{name}-{:x}", std::process::id()) };
-        let namespaces: Api<DynamicObject> = Api::all_with(shop.client.clone(), &resource("Namespace"));
-        let namespace = serde_json::from_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop.name}})).unwrap();
+        let shop =
+            Self { client: client().await, name: format!("{name}-{:x}", std::process::id()) };
+        let namespaces: Api<DynamicObject> =
+            Api::all_with(shop.client.clone(), &resource("Namespace"));
+        let namespace = serde_json::from_value(
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop.name}}),
+        )
+        .unwrap();
         namespaces.create(&PostParams::default(), &namespace).await.unwrap();
         shop
     }
@@ -259,7 +354,8 @@ impl Shop {
         let fields = spec.as_object_mut().unwrap();
         fields.entry("selector").or_insert(json!({}));
         fields.entry("kinds").or_insert(json!(["Deployment", "StatefulSet", "DaemonSet"]));
-        self.create(json!({"kind": "UpgradePolicy", "metadata": {"name": "shop"}, "spec": spec})).await;
+        self.create(json!({"kind": "UpgradePolicy", "metadata": {"name": "shop"}, "spec": spec}))
+            .await;
     }
 
     pub async fn config_map(&self, name: &str, data: &[(&str, &str)]) {
@@ -269,7 +365,8 @@ impl Shop {
 
     pub async fn secret(&self, name: &str, data: &[(&str, &str)]) {
         let data: BTreeMap<_, _> = data.iter().copied().collect();
-        self.create(json!({"kind": "Secret", "metadata": {"name": name}, "stringData": data})).await;
+        self.create(json!({"kind": "Secret", "metadata": {"name": name}, "stringData": data}))
+            .await;
     }
 
     /// A Deployment of one pod that really runs.
@@ -292,7 +389,12 @@ impl Shop {
 
     pub async fn delete(&self, kind: &str, name: &str) {
         self.api(kind).delete(name, &DeleteParams::default()).await.unwrap();
-        eventually("deletion", || async { self.api(kind).get_opt(name).await.unwrap().is_some() }, |there| !there).await;
+        eventually(
+            "deletion",
+            || async { self.api(kind).get_opt(name).await.unwrap().is_some() },
+            |there| !there,
+        )
+        .await;
     }
 
     pub async fn get(&self, kind: &str, name: &str) -> Value {
@@ -302,7 +404,10 @@ impl Shop {
     pub async fn set_image(&self, name: &str, tag: &str) {
         let container = json!({"name": "app", "image": format!("lockkeeper.dev/sample-app:{tag}")});
         let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
-        self.api("Deployment").patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+        self.api("Deployment")
+            .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+            .unwrap();
     }
 
     /// Waits until all workloads have a record and are rolled out.
@@ -329,11 +434,19 @@ impl Shop {
     /// clock, not ours.
     pub async fn a_second_passes(&self) {
         let name = format!("tick-{:x}", rand::random::<u32>());
-        let first =
-            self.create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-0")}})).await.metadata.creation_timestamp.unwrap();
+        let first = self
+            .create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-0")}}))
+            .await
+            .metadata
+            .creation_timestamp
+            .unwrap();
         for number in 1.. {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            let tick = self.create(json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-{number}")}})).await;
+            let tick = self
+                .create(
+                    json!({"kind": "ConfigMap", "metadata": {"name": format!("{name}-{number}")}}),
+                )
+                .await;
             if tick.metadata.creation_timestamp.unwrap().0.as_second() > first.0.as_second() + 1 {
                 return;
             }
@@ -363,9 +476,21 @@ impl Shop {
     }
 
     /// The same, and waits until its message has these words: it may follow later than the reason.
-    pub async fn stands_saying(&self, name: &str, phase: &str, reason: &str, words: &[&str]) -> Value {
+    pub async fn stands_saying(
+        &self,
+        name: &str,
+        phase: &str,
+        reason: &str,
+        words: &[&str],
+    ) -> Value {
         let entry = |status: &Value| {
-            status["attention"].as_array().into_iter().flatten().find(|one| one["name"] == name).cloned().unwrap_or_default()
+            status["attention"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|one| one["name"] == name)
+                .cloned()
+                .unwrap_or_default()
         };
         let status = eventually(
             &format!("{name} is {phase}/{reason}, with {words:?}"),
@@ -385,16 +510,28 @@ impl Shop {
             let Some(object) = self.api(kind).get_opt(name).await.unwrap() else { continue };
             if kind == "Deployment" {
                 let number = || async {
-                    let annotations = self.api(kind).get(name).await.unwrap().metadata.annotations.unwrap_or_default();
+                    let annotations = self
+                        .api(kind)
+                        .get(name)
+                        .await
+                        .unwrap()
+                        .metadata
+                        .annotations
+                        .unwrap_or_default();
                     annotations.get("deployment.kubernetes.io/revision")?.parse::<u64>().ok()
                 };
                 // A replace drops it, and the controller puts it back.
                 return eventually("the revision", number, Option::is_some).await.unwrap() - 1;
             }
-            let revisions = self.api("ControllerRevision").list(&ListParams::default()).await.unwrap().items;
-            let own = revisions
-                .iter()
-                .filter(|one| one.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref()));
+            let revisions =
+                self.api("ControllerRevision").list(&ListParams::default()).await.unwrap().items;
+            let own = revisions.iter().filter(|one| {
+                one.metadata
+                    .owner_references
+                    .iter()
+                    .flatten()
+                    .any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref())
+            });
             return own.filter_map(|one| one.data["revision"].as_u64()).max().unwrap_or(1) - 1;
         }
         panic!("there is no workload {name}");
@@ -402,7 +539,12 @@ impl Shop {
 
     /// Waits until a workload has been rolled out so often, and is done.
     pub async fn rolled(&self, name: &str, times: u64) {
-        eventually(&format!("{name} rolled {times} times"), || self.rollouts(name), |seen| *seen >= times).await;
+        eventually(
+            &format!("{name} rolled {times} times"),
+            || self.rollouts(name),
+            |seen| *seen >= times,
+        )
+        .await;
         assert_eq!(self.rollouts(name).await, times, "rollouts of {name}");
     }
 
@@ -425,7 +567,8 @@ impl Shop {
             ))
             .await;
             let known = |sentinel: &Value| mark(sentinel, "config").is_some() && done(sentinel);
-            eventually("the sentinel is adopted", || self.get("Deployment", "sentinel"), known).await;
+            eventually("the sentinel is adopted", || self.get("Deployment", "sentinel"), known)
+                .await;
             self.a_second_passes().await;
         }
         let before = self.rollouts("sentinel").await;
@@ -436,7 +579,12 @@ impl Shop {
 
     /// Addresses of the pods of a workload that are not going.
     pub async fn addresses(&self, name: &str) -> Vec<String> {
-        let pods = self.api("Pod").list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let pods = self
+            .api("Pod")
+            .list(&ListParams::default().labels(&format!("app={name}")))
+            .await
+            .unwrap()
+            .items;
         let staying = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         staying.filter_map(|pod| pod.data["status"]["podIP"].as_str().map(str::to_owned)).collect()
     }
@@ -444,7 +592,9 @@ impl Shop {
     /// What the processes of a workload's pods read when they started: an environment variable, or a file by its path.
     pub async fn reads(&self, name: &str, what: &str) -> Vec<String> {
         let answers = self.addresses(name).await.into_iter().map(|address| {
-            let answer: Value = serde_json::from_str(&http_get(&address, "/env").unwrap_or_default()).unwrap_or_default();
+            let answer: Value =
+                serde_json::from_str(&http_get(&address, "/env").unwrap_or_default())
+                    .unwrap_or_default();
             let place = if what.starts_with('/') { "filesAtStart" } else { "env" };
             answer[place][what].as_str().unwrap_or("(not there)").to_owned()
         });
@@ -503,7 +653,9 @@ pub fn env(variable: &str, config_map: &str, key: &str) -> Value {
 
 pub fn resource(kind: &str) -> ApiResource {
     let (group, version) = match kind {
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ControllerRevision" | "ReplicaSet" => ("apps", "v1"),
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ControllerRevision" | "ReplicaSet" => {
+            ("apps", "v1")
+        }
         "UpgradePolicy" => ("lockkeeper.dev", "v1alpha1"),
         "Event" => ("events.k8s.io", "v1"),
         "StorageClass" | "VolumeAttachment" | "CSIDriver" => ("storage.k8s.io", "v1"),
@@ -545,7 +697,10 @@ impl Shop {
         use std::io::Write;
         let mut command = shared().command(program);
         command.args(["-n", &self.name]).args(arguments);
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         if let Some(input) = input {
@@ -553,7 +708,11 @@ impl Shop {
         }
         drop(stdin);
         let output = child.wait_with_output().unwrap();
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         Said { success: output.status.success(), text }
     }
 
@@ -569,7 +728,10 @@ impl Shop {
         let mut manifest = workload(kind, name, 2, json!({"image": format!("other:{tag}")}));
         manifest["apiVersion"] = json!("apps/v1");
         manifest["metadata"]["namespace"] = json!(self.name);
-        manifest["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("readinessProbe");
+        manifest["spec"]["template"]["spec"]["containers"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("readinessProbe");
         manifest
     }
 
@@ -589,8 +751,10 @@ impl Shop {
     /// Waits until a workload carries the marks by which admission holds it, is done, and the operator has noted so.
     pub async fn marked(&self, kind: &str, name: &str) {
         self.done(kind, name).await;
-        let marked =
-            |object: &Value| mark(object, "hold-changes").is_some() && mark(object, "rollout").is_some_and(|text| text.contains("done"));
+        let marked = |object: &Value| {
+            mark(object, "hold-changes").is_some()
+                && mark(object, "rollout").is_some_and(|text| text.contains("done"))
+        };
         eventually(&format!("{kind} {name} is marked"), || self.get(kind, name), marked).await;
     }
 
@@ -602,7 +766,8 @@ impl Shop {
             status["observedGeneration"] == object["metadata"]["generation"]
                 && status["replicas"].as_u64().unwrap_or(0) == wanted
                 && status["availableReplicas"].as_u64().unwrap_or(0) == wanted
-                && (kind != "Deployment" || status["updatedReplicas"].as_u64().unwrap_or(0) == wanted)
+                && (kind != "Deployment"
+                    || status["updatedReplicas"].as_u64().unwrap_or(0) == wanted)
                 && (kind != "StatefulSet" || status["updateRevision"] == status["currentRevision"])
         };
         eventually(&format!("{kind} {name} is done"), || self.get(kind, name), done).await;
@@ -610,17 +775,27 @@ impl Shop {
 
     /// Waits until the controller has seen the newest generation of a workload.
     pub async fn observed(&self, kind: &str, name: &str) -> Value {
-        let seen = |object: &Value| object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        let seen = |object: &Value| {
+            object["status"]["observedGeneration"] == object["metadata"]["generation"]
+        };
         eventually(&format!("{kind} {name} is observed"), || self.get(kind, name), seen).await
     }
 
     /// The pods of a workload that are not going: name, uid and image.
     pub async fn pods(&self, name: &str) -> Vec<(String, String, String)> {
-        let pods = self.api("Pod").list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let pods = self
+            .api("Pod")
+            .list(&ListParams::default().labels(&format!("app={name}")))
+            .await
+            .unwrap()
+            .items;
         let staying = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         let mut pods: Vec<_> = staying
             .map(|pod| {
-                let image = pod.data["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+                let image = pod.data["spec"]["containers"][0]["image"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
                 (pod.metadata.name.unwrap_or_default(), pod.metadata.uid.unwrap_or_default(), image)
             })
             .collect();
@@ -635,25 +810,40 @@ impl Shop {
 
     /// Waits until all pods of a workload, so many, have this image, and it is done.
     pub async fn all_run(&self, kind: &str, name: &str, image: &str, count: usize) {
-        let all = |images: &Vec<String>| images.len() == count && images.iter().all(|one| one == image);
-        eventually(&format!("{count} pods of {kind} {name} run {image}"), || self.images(name), all).await;
+        let all =
+            |images: &Vec<String>| images.len() == count && images.iter().all(|one| one == image);
+        eventually(
+            &format!("{count} pods of {kind} {name} run {image}"),
+            || self.images(name),
+            all,
+        )
+        .await;
         self.done(kind, name).await;
     }
 
     /// Asserts that a workload is held as admission holds it; its id.
     pub async fn is_held(&self, kind: &str, name: &str) -> String {
         let object = self.observed(kind, name).await;
-        let hold = mark(&object, "hold").unwrap_or_else(|| panic!("{kind} {name} is not held: {object:#}"));
+        let hold = mark(&object, "hold")
+            .unwrap_or_else(|| panic!("{kind} {name} is not held: {object:#}"));
         match kind {
             "Deployment" => assert_eq!(object["spec"]["paused"], true, "{name}"),
-            _ => assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 2_147_483_647, "{name}"),
+            _ => assert_eq!(
+                object["spec"]["updateStrategy"]["rollingUpdate"]["partition"], 2_147_483_647,
+                "{name}"
+            ),
         }
         hold.split(' ').next().unwrap().to_owned()
     }
 
     /// Waits until nothing of a hold is left on a workload.
     pub async fn is_free(&self, kind: &str, name: &str) {
-        let object = eventually("it is free", || self.get(kind, name), |object| mark(object, "hold-since").is_none()).await;
+        let object = eventually(
+            "it is free",
+            || self.get(kind, name),
+            |object| mark(object, "hold-since").is_none(),
+        )
+        .await;
         for left in [
             "hold",
             "hold-since",
@@ -668,14 +858,29 @@ impl Shop {
             assert_eq!(mark(&object, left), None, "{kind} {name}");
         }
         assert_ne!(object["spec"]["paused"], true, "{name}");
-        assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0), 0, "{name}");
+        assert_eq!(
+            object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0),
+            0,
+            "{name}"
+        );
     }
 
     /// Waits until admission, without its policies, would let a change of a Deployment through: the API server goes by them for a moment yet.
     pub async fn is_no_longer_held(&self, name: &str) {
-        let set_image = ["set", "image", &format!("deployment/{name}"), "app=other:tried", "--dry-run=server", "-o", "json"];
+        let set_image = [
+            "set",
+            "image",
+            &format!("deployment/{name}"),
+            "app=other:tried",
+            "--dry-run=server",
+            "-o",
+            "json",
+        ];
         let tried = || async { self.run("kubectl", &set_image, None) };
-        eventually("nothing is held", tried, |tried| tried.success && !tried.text.contains("lockkeeper.dev/hold\"")).await;
+        eventually("nothing is held", tried, |tried| {
+            tried.success && !tried.text.contains("lockkeeper.dev/hold\"")
+        })
+        .await;
     }
 
     /// Waits until the policy says that a workload is held, for this reason; the attention entry.
@@ -684,7 +889,13 @@ impl Shop {
     }
 
     /// The same, and waits until its message has these words: it may follow later than the reason.
-    pub async fn waits_saying(&self, kind: &str, name: &str, reason: &str, words: &[&str]) -> Value {
+    pub async fn waits_saying(
+        &self,
+        kind: &str,
+        name: &str,
+        reason: &str,
+        words: &[&str],
+    ) -> Value {
         let entry = |status: &Value| {
             let mut all = status["attention"].as_array().into_iter().flatten();
             all.find(|one| one["name"] == name && one["kind"] == kind).cloned().unwrap_or_default()
@@ -695,7 +906,10 @@ impl Shop {
             || self.status(),
             |status| {
                 let one = entry(status);
-                one["phase"] == "Held" && one["reason"] == reason && one["hold"]["id"] == current && says_all(&one, words)
+                one["phase"] == "Held"
+                    && one["reason"] == reason
+                    && one["hold"]["id"] == current
+                    && says_all(&one, words)
             },
         )
         .await;
@@ -703,7 +917,13 @@ impl Shop {
     }
 
     pub fn annotate(&self, kind: &str, name: &str, key: &str, value: &str) {
-        self.kubectl(&["annotate", "--overwrite", kind, name, &format!("lockkeeper.dev/{key}={value}")]);
+        self.kubectl(&[
+            "annotate",
+            "--overwrite",
+            kind,
+            name,
+            &format!("lockkeeper.dev/{key}={value}"),
+        ]);
     }
 
     /// Approves what is held, and waits until all pods run this image.
@@ -728,7 +948,8 @@ impl Shop {
     /// Waits for an event on an object; its note.
     pub async fn event(&self, name: &str, reason: &str) -> String {
         let told = |events: &Vec<(String, String)>| events.iter().any(|(one, _)| one == reason);
-        let events = eventually(&format!("an event {reason} on {name}"), || self.events(name), told).await;
+        let events =
+            eventually(&format!("an event {reason} on {name}"), || self.events(name), told).await;
         events.into_iter().find(|(one, _)| one == reason).map(|(_, note)| note).unwrap()
     }
 
@@ -762,25 +983,38 @@ impl Shop {
             if holds(&seen) {
                 return seen;
             }
-            assert!(Instant::now() < deadline, "{what}: not within {:?}; last seen: {seen:#?}", 2 * PATIENCE);
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not within {:?}; last seen: {seen:#?}",
+                2 * PATIENCE
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
     /// Waits until the policy no longer names a workload among those that deserve a look.
     pub async fn up_to_date_one(&self, name: &str) {
-        let named = |status: &Value| status["attention"].as_array().into_iter().flatten().any(|one| one["name"] == name);
-        eventually(&format!("{name} is up to date"), || self.status(), |status| !named(status)).await;
+        let named = |status: &Value| {
+            status["attention"].as_array().into_iter().flatten().any(|one| one["name"] == name)
+        };
+        eventually(&format!("{name} is up to date"), || self.status(), |status| !named(status))
+            .await;
     }
 }
 
 impl Shop {
     /// An app that speaks the upgrade protocol on its port `http`, as a user's manifest has it.
     pub fn app_manifest(&self, kind: &str, name: &str, replicas: u32, tag: &str) -> Value {
-        let mut manifest = workload(kind, name, replicas, json!({"image": format!("lockkeeper.dev/sample-app:{tag}")}));
+        let mut manifest = workload(
+            kind,
+            name,
+            replicas,
+            json!({"image": format!("lockkeeper.dev/sample-app:{tag}")}),
+        );
         manifest["apiVersion"] = json!("apps/v1");
         manifest["metadata"]["namespace"] = json!(self.name);
-        manifest["spec"]["template"]["spec"]["containers"][0]["ports"] = json!([{"name": "http", "containerPort": 8080}]);
+        manifest["spec"]["template"]["spec"]["containers"][0]["ports"] =
+            json!([{"name": "http", "containerPort": 8080}]);
         // Pods that start all at once, and are still renewed one by one.
         if kind == "StatefulSet" {
             manifest["spec"]["podManagementPolicy"] = json!("Parallel");
@@ -796,10 +1030,18 @@ impl Shop {
 
     /// The addresses of the pods of an app that are not going, by the pods' names.
     pub async fn reachable(&self, name: &str) -> Vec<(String, String)> {
-        let pods = self.api("Pod").list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let pods = self
+            .api("Pod")
+            .list(&ListParams::default().labels(&format!("app={name}")))
+            .await
+            .unwrap()
+            .items;
         let staying = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let mut all: Vec<_> =
-            staying.filter_map(|pod| Some((pod.metadata.name?, pod.data["status"]["podIP"].as_str()?.to_owned()))).collect();
+        let mut all: Vec<_> = staying
+            .filter_map(|pod| {
+                Some((pod.metadata.name?, pod.data["status"]["podIP"].as_str()?.to_owned()))
+            })
+            .collect();
         all.sort();
         all
     }
@@ -811,7 +1053,9 @@ impl Shop {
 
     /// Waits until a pod of an app has ended, and asserts that none did while it worked. Pods may still be ending when all new ones are ready.
     pub async fn all_ended_idle(&self, name: &str) {
-        let ends = eventually("a pod has ended", || async { self.ends(name) }, |ends| !ends.is_empty()).await;
+        let ends =
+            eventually("a pod has ended", || async { self.ends(name) }, |ends| !ends.is_empty())
+                .await;
         assert!(ends.iter().all(|line| line == "ended idle"), "{name}: {ends:?}");
     }
 
@@ -819,11 +1063,16 @@ impl Shop {
     pub fn ends(&self, name: &str) -> Vec<String> {
         let pods = shared().kubeconfig.parent().unwrap().join("pods").join(&self.name);
         let logs = std::fs::read_dir(pods).into_iter().flatten().flatten();
-        let of_app = logs.filter(|pod| pod.file_name().to_string_lossy().starts_with(&format!("{name}-")));
-        let texts = of_app.map(|pod| std::fs::read_to_string(pod.path().join("app.log")).unwrap_or_default());
+        let of_app =
+            logs.filter(|pod| pod.file_name().to_string_lossy().starts_with(&format!("{name}-")));
+        let texts = of_app
+            .map(|pod| std::fs::read_to_string(pod.path().join("app.log")).unwrap_or_default());
         texts
             .flat_map(|text| {
-                text.lines().filter(|line| line.starts_with("ended") || line.starts_with("killed")).map(str::to_owned).collect::<Vec<_>>()
+                text.lines()
+                    .filter(|line| line.starts_with("ended") || line.starts_with("killed"))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
             })
             .collect()
     }
@@ -831,15 +1080,24 @@ impl Shop {
 
 /// Gives a pod work for so many seconds; whether it took it.
 pub fn start_work(address: &str, seconds: f64) -> bool {
-    http(address, "POST", &format!("/start?seconds={seconds}"), "").is_some_and(|(status, _)| status == 200)
+    http(address, "POST", &format!("/start?seconds={seconds}"), "")
+        .is_some_and(|(status, _)| status == 200)
 }
 
 /// A pod is done with all its work.
 pub fn finish_work(address: &str) {
-    assert_eq!(http(address, "POST", "/finish", "").map(|(status, _)| status), Some(204), "{address}");
+    assert_eq!(
+        http(address, "POST", "/finish", "").map(|(status, _)| status),
+        Some(204),
+        "{address}"
+    );
 }
 
 /// Makes a pod misbehave.
 pub fn switch(address: &str, switches: &Value) {
-    assert_eq!(http(address, "POST", "/switch", &switches.to_string()).map(|(status, _)| status), Some(200), "{address}");
+    assert_eq!(
+        http(address, "POST", "/switch", &switches.to_string()).map(|(status, _)| status),
+        Some(200),
+        "{address}"
+    );
 }

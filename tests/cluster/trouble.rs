@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     plugin::plugin,
-    support::{Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone, written},
+    support::{
+        Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone,
+        written,
+    },
 };
 
 fn apply(object: &Value) {
@@ -37,7 +40,10 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
     let shop = Shop::governed("trouble").await;
     let policy = shop.name.clone();
     shop.config_map("app", &[("key", "old")]).await;
-    let names: Vec<_> = (0..8).map(|number| format!("web-{number}")).chain(["refused".into(), "hanging".into()]).collect();
+    let names: Vec<_> = (0..8)
+        .map(|number| format!("web-{number}"))
+        .chain(["refused".into(), "hanging".into()])
+        .collect();
     for name in &names {
         shop.deployment(name, json!({"env": env("KEY", "app", "key")})).await;
     }
@@ -60,7 +66,16 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
         "the refusal is in force",
         || async {
             let mut dry = local_cluster::shared().command("kubectl");
-            dry.args(["annotate", "deployment/refused", "x=y", "--overwrite", "--dry-run=server", "-n", &shop.name, user]);
+            dry.args([
+                "annotate",
+                "deployment/refused",
+                "x=y",
+                "--overwrite",
+                "--dry-run=server",
+                "-n",
+                &shop.name,
+                user,
+            ]);
             !dry.output().unwrap().status.success()
         },
         |refused| *refused,
@@ -74,7 +89,9 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
     assert_eq!((shop.rollouts("refused").await, shop.rollouts("hanging").await), (0, 0));
     shop.stands_saying("refused", "Waiting", "PatchRefused", &["no change on a Friday"]).await;
     let metrics = || async { http_get(&operator_address().await, "/metrics").unwrap_or_default() };
-    let counted = |metrics: &String| metrics.contains(r#"lockkeeper_actions_total{action="Roll",outcome="Refused"}"#);
+    let counted = |metrics: &String| {
+        metrics.contains(r#"lockkeeper_actions_total{action="Roll",outcome="Refused"}"#)
+    };
     eventually("the refusal is counted", metrics, counted).await;
     shop.stands("hanging", "Waiting", "PatchFailing").await;
     shop.operator_has_acted().await;
@@ -102,23 +119,51 @@ async fn p15_a_policy_that_cannot_be_read_says_so_and_disturbs_no_other_exclusiv
     shop.deployment("web", json!({"env": env("KEY", "app", "key")})).await;
     shop.adopted().await;
     let schema = |schema: &str| {
-        let patch = format!(r#"[{{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": {schema}}}]"#);
+        let patch = format!(
+            r#"[{{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": {schema}}}]"#
+        );
         kubectl(&["patch", "crd", "upgradepolicies.lockkeeper.dev", "--type=json", "-p", &patch]);
     };
-    let strict = kubectl(&["get", "crd", "upgradepolicies.lockkeeper.dev", "-o", "jsonpath={.spec.versions[0].schema.openAPIV3Schema}"]);
+    let strict = kubectl(&[
+        "get",
+        "crd",
+        "upgradepolicies.lockkeeper.dev",
+        "-o",
+        "jsonpath={.spec.versions[0].schema.openAPIV3Schema}",
+    ]);
     schema(r#"{"type": "object", "x-kubernetes-preserve-unknown-fields": true}"#);
     let bad = || async {
         let bad = json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy", "metadata": {"name": "bad"}, "spec": {"selector": {}, "config": "yes"}});
-        shop.api("UpgradePolicy").create(&PostParams::default(), &serde_json::from_value(bad).unwrap()).await.is_ok()
+        shop.api("UpgradePolicy")
+            .create(&PostParams::default(), &serde_json::from_value(bad).unwrap())
+            .await
+            .is_ok()
     };
     eventually("the loose schema is in force", bad, |created| *created).await;
-    let ready =
-        |policy: &Value| policy["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready").cloned();
-    let policy = eventually("it says so", || shop.get("UpgradePolicy", "bad"), |policy| ready(policy).is_some()).await;
+    let ready = |policy: &Value| {
+        policy["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|one| one["type"] == "Ready")
+            .cloned()
+    };
+    let policy = eventually(
+        "it says so",
+        || shop.get("UpgradePolicy", "bad"),
+        |policy| ready(policy).is_some(),
+    )
+    .await;
     schema(&strict);
     let ready = ready(&policy).unwrap();
-    assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("InvalidSpec")));
-    assert!(ready["message"].as_str().unwrap().starts_with("spec: invalid type: string"), "{ready}");
+    assert_eq!(
+        (ready["status"].as_str(), ready["reason"].as_str()),
+        (Some("False"), Some("InvalidSpec"))
+    );
+    assert!(
+        ready["message"].as_str().unwrap().starts_with("spec: invalid type: string"),
+        "{ready}"
+    );
     shop.write("app", "key", "new").await;
     shop.rolled("web", 1).await;
 }
@@ -134,7 +179,12 @@ async fn p15_garbage_in_our_annotations_is_adopted_again_and_rolls_nothing() {
     shop.adopted().await;
     for name in ["config", "governance", "rollouts", "rollout"] {
         let key = format!("lockkeeper.dev/{name}");
-        shop.patch("Deployment", name, json!({"metadata": {"annotations": {key: "{\"v\": [garbage"}}})).await;
+        shop.patch(
+            "Deployment",
+            name,
+            json!({"metadata": {"annotations": {key: "{\"v\": [garbage"}}}),
+        )
+        .await;
     }
     shop.operator_has_acted().await;
     shop.write("app", "key", "new").await;
@@ -176,7 +226,10 @@ async fn p11_no_byte_of_a_secret_is_seen_anywhere_and_large_ones_are_digested() 
     use base64::Engine;
     let encoded = base64::engine::general_purpose::STANDARD.encode(canary);
     for place in places {
-        assert!(!place.contains(canary) && !place.contains(encoded.trim_end_matches('=')), "a secret in {place:.300}");
+        assert!(
+            !place.contains(canary) && !place.contains(encoded.trim_end_matches('=')),
+            "a secret in {place:.300}"
+        );
     }
 }
 
@@ -223,7 +276,8 @@ async fn a_rollout_without_progress_has_failed_and_says_what_is_wrong_with_which
     shop.patch("Deployment", "web", crash).await;
     // Between two crashes the pod runs, and nothing is wrong with it.
     let named = |entry: &Value| entry["message"].as_str().unwrap().contains("CrashLoopBackOff");
-    eventually("the pod is named", || shop.stands("web", "Failed", "DeadlineExceeded"), named).await;
+    eventually("the pod is named", || shop.stands("web", "Failed", "DeadlineExceeded"), named)
+        .await;
     let columns = kubectl(&["get", "upgradepolicies", "-n", &shop.name]);
     assert!(columns.contains("FAILED"), "{columns}");
     let cure = json!({"spec": {"template": {"metadata": {"annotations": {"lockkeeper.dev/test-crash": null}}}}});
@@ -276,9 +330,27 @@ async fn one_object_that_cannot_be_read_is_reported_and_stops_no_other() {
             "fieldsType": "FieldsV1", "fieldsV1": fields});
         json!({"metadata": {"managedFields": [entry]}}).to_string()
     };
-    shop.kubectl(&["patch", "configmap", "reads", "--type=merge", "-o", "name", "-p", &late("v1", json!({"f:data": {"f:key": {}}}))]);
-    shop.kubectl(&["patch", set, "--type=merge", "-o", "name", "-p", &late("apps/v1", json!({"f:spec": {"f:replicas": {}}}))]);
-    let served = shop.kubectl(&["get", "configmap", "reads", "-o", "json", "--show-managed-fields"]);
+    shop.kubectl(&[
+        "patch",
+        "configmap",
+        "reads",
+        "--type=merge",
+        "-o",
+        "name",
+        "-p",
+        &late("v1", json!({"f:data": {"f:key": {}}})),
+    ]);
+    shop.kubectl(&[
+        "patch",
+        set,
+        "--type=merge",
+        "-o",
+        "name",
+        "-p",
+        &late("apps/v1", json!({"f:spec": {"f:replicas": {}}})),
+    ]);
+    let served =
+        shop.kubectl(&["get", "configmap", "reads", "-o", "json", "--show-managed-fields"]);
     assert!(served.contains("10000-01-01T11:59:59Z"), "the API server takes it: {served}");
 
     let set_name = set.rsplit('/').next().unwrap();
@@ -286,9 +358,17 @@ async fn one_object_that_cannot_be_read_is_reported_and_stops_no_other() {
         let note = shop.event(name, "UnreadableObject").await;
         assert!(note.contains("metadata.managedFields["), "{note}");
     }
-    for (workload, object) in [("reads", "ConfigMap/reads"), ("owns", &format!("ReplicaSet/{set_name}"))] {
+    for (workload, object) in
+        [("reads", "ConfigMap/reads"), ("owns", &format!("ReplicaSet/{set_name}"))]
+    {
         let left = shop.stands(workload, "Waiting", "UnreadableObject").await;
-        assert!(left["message"].as_str().unwrap().contains(&format!("{object} cannot be read: metadata.managedFields[")), "{left}");
+        assert!(
+            left["message"]
+                .as_str()
+                .unwrap()
+                .contains(&format!("{object} cannot be read: metadata.managedFields[")),
+            "{left}"
+        );
     }
     shop.write("web", "key", "new").await;
     shop.write("owns", "key", "new").await;
@@ -296,17 +376,31 @@ async fn one_object_that_cannot_be_read_is_reported_and_stops_no_other() {
     assert_eq!(shop.rollouts("owns").await, 0, "it is left as it is");
     let metrics = http_get(&operator_address().await, "/metrics").unwrap();
     for kind in ["ConfigMap", "ReplicaSet"] {
-        assert!(metrics.contains(&format!("lockkeeper_unreadable_objects{{kind=\"{kind}\"}} 1")), "{metrics}");
+        assert!(
+            metrics.contains(&format!("lockkeeper_unreadable_objects{{kind=\"{kind}\"}} 1")),
+            "{metrics}"
+        );
     }
     let said = plugin(&shop, &["why", "deployment/owns"]).text;
     assert!(
-        said.contains(&format!("warning: replicasets: {set_name} in namespace {} cannot be read and is left out", shop.name)),
+        said.contains(&format!(
+            "warning: replicasets: {set_name} in namespace {} cannot be read and is left out",
+            shop.name
+        )),
         "{said}"
     );
 
     // The entry goes away, and with it all that was wrong.
     for object in ["configmap/reads", set] {
-        shop.kubectl(&["patch", object, "--type=merge", "-o", "name", "-p", r#"{"metadata": {"managedFields": [{}]}}"#]);
+        shop.kubectl(&[
+            "patch",
+            object,
+            "--type=merge",
+            "-o",
+            "name",
+            "-p",
+            r#"{"metadata": {"managedFields": [{}]}}"#,
+        ]);
     }
     shop.rolled("owns", 1).await;
     shop.up_to_date().await;

@@ -20,8 +20,17 @@ async fn policy(shop: &Shop, name: &str, when: &str) {
 
 async fn leave(shop: &Shop, kind: &str, name: &str, way: &str) {
     match way {
-        "narrowed" => shop.patch("UpgradePolicy", name, json!({"spec": {"selector": {"matchLabels": {"no": "body"}}}})).await,
-        "gates-removed" => shop.patch("UpgradePolicy", name, json!({"spec": {"gates": null}})).await,
+        "narrowed" => {
+            shop.patch(
+                "UpgradePolicy",
+                name,
+                json!({"spec": {"selector": {"matchLabels": {"no": "body"}}}}),
+            )
+            .await
+        }
+        "gates-removed" => {
+            shop.patch("UpgradePolicy", name, json!({"spec": {"gates": null}})).await
+        }
         "ignored" => shop.annotate(kind, name, "ignore", "true"),
         _ => shop.delete("UpgradePolicy", name).await,
     }
@@ -29,13 +38,20 @@ async fn leave(shop: &Shop, kind: &str, name: &str, way: &str) {
 
 fn marks(object: &Value) -> Vec<String> {
     let ours = |map: &Value| -> Vec<String> {
-        map.as_object().into_iter().flatten().map(|(key, _)| key.clone()).filter(|key| key.starts_with("lockkeeper.dev/")).collect()
+        map.as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.clone())
+            .filter(|key| key.starts_with("lockkeeper.dev/"))
+            .collect()
     };
     [ours(&object["metadata"]["annotations"]), ours(&object["metadata"]["labels"])].concat()
 }
 
 fn all() -> impl Iterator<Item = (&'static str, &'static str, String)> {
-    HOLDABLE.iter().flat_map(|kind| WAYS_OUT.map(|way| (*kind, way, format!("{way}-{}", kind.to_lowercase()))))
+    HOLDABLE
+        .iter()
+        .flat_map(|kind| WAYS_OUT.map(|way| (*kind, way, format!("{way}-{}", kind.to_lowercase()))))
 }
 
 /// One workload for each way out, with a policy of its own, and held.
@@ -50,7 +66,12 @@ async fn hold_all(shop: &Shop, when: &str) {
         shop.is_held(kind, &name).await;
     }
     for (kind, _, name) in all() {
-        eventually("the hold is seen", || shop.get(kind, &name), |object| mark(object, "hold-since").is_some()).await;
+        eventually(
+            "the hold is seen",
+            || shop.get(kind, &name),
+            |object| mark(object, "hold-since").is_some(),
+        )
+        .await;
     }
 }
 
@@ -70,7 +91,8 @@ async fn p10_every_way_out_releases_what_is_held() {
 }
 
 #[tokio::test]
-async fn p10_every_way_out_with_the_operator_down_is_the_same_and_with_keep_what_is_held_stays_exclusively() {
+async fn p10_every_way_out_with_the_operator_down_is_the_same_and_with_keep_what_is_held_stays_exclusively()
+ {
     let operator = operator_alone();
     let (release, keep) = (Shop::open("out-down").await, Shop::open("out-keep").await);
     hold_all(&release, "Release").await;
@@ -86,7 +108,8 @@ async fn p10_every_way_out_with_the_operator_down_is_the_same_and_with_keep_what
     released(&release).await;
     for (kind, way, name) in all() {
         let gone = |object: &Value| mark(object, "hold-changes").is_none();
-        keep.patiently(&format!("{way} {kind}: the marks go"), || keep.get(kind, &name), gone).await;
+        keep.patiently(&format!("{way} {kind}: the marks go"), || keep.get(kind, &name), gone)
+            .await;
         let id = keep.is_held(kind, &name).await;
         assert!(keep.images(&name).await.iter().all(|image| image == "other:v1"), "{way} {kind}");
         keep.annotate(kind, &name, "bypass", &id);
@@ -100,9 +123,21 @@ async fn released(shop: &Shop) {
         let object = match way {
             // Nobody knows for a minute whether the policy is only being replaced.
             "deleted" => {
-                shop.patiently(&format!("{way} {kind} is let go"), || shop.get(kind, name), |object| mark(object, "hold").is_none()).await
+                shop.patiently(
+                    &format!("{way} {kind} is let go"),
+                    || shop.get(kind, name),
+                    |object| mark(object, "hold").is_none(),
+                )
+                .await
             }
-            _ => eventually(&format!("{way} {kind} is let go"), || shop.get(kind, name), |object| mark(object, "hold").is_none()).await,
+            _ => {
+                eventually(
+                    &format!("{way} {kind} is let go"),
+                    || shop.get(kind, name),
+                    |object| mark(object, "hold").is_none(),
+                )
+                .await
+            }
         };
         shop.all_run(kind, name, "other:v2", 2).await;
         shop.is_free(kind, name).await;
@@ -111,7 +146,11 @@ async fn released(shop: &Shop) {
             "ignored" => assert_eq!(left, ["lockkeeper.dev/ignore"], "{way} {kind}"),
             // Still governed, for its config.
             "gates-removed" => {
-                assert!(left.contains(&"lockkeeper.dev/governed".to_owned()) && mark(&object, "hold-changes").is_none(), "{left:?}")
+                assert!(
+                    left.contains(&"lockkeeper.dev/governed".to_owned())
+                        && mark(&object, "hold-changes").is_none(),
+                    "{left:?}"
+                )
             }
             _ => assert_eq!(left, Vec::<String>::new(), "{way} {kind}"),
         }
@@ -123,7 +162,8 @@ async fn p6_a_policy_that_begins_to_observe_releases_nothing_and_holds_nothing_n
     let _operator = operator();
     let shop = Shop::open("observing").await;
     for kind in HOLDABLE {
-        let (held, free) = (&format!("held-{}", kind.to_lowercase()), &format!("free-{}", kind.to_lowercase()));
+        let (held, free) =
+            (&format!("held-{}", kind.to_lowercase()), &format!("free-{}", kind.to_lowercase()));
         for name in [held, free] {
             policy(&shop, name, "Release").await;
             shop.guarded(kind, name).await;
@@ -146,9 +186,16 @@ async fn p6_a_policy_that_begins_to_observe_releases_nothing_and_holds_nothing_n
         };
         eventually("it says that it is still held", status, said).await;
         // The plugin promises nothing that the operator does not do.
-        let (place, plugin) = (format!("{kind}/{held}"), |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, ""));
+        let (place, plugin) = (format!("{kind}/{held}"), |arguments: &[&str]| {
+            ran(&shop, &shared().kubeconfig, arguments, "")
+        });
         let why = plugin(&["why", &place]).out;
-        for part in ["no gate is asked, and what is held stays held", "have its gates decide", "mode\":\"Enforce", "revert it"] {
+        for part in [
+            "no gate is asked, and what is held stays held",
+            "have its gates decide",
+            "mode\":\"Enforce",
+            "revert it",
+        ] {
             assert!(why.contains(part), "{part:?} is not in:\n{why}");
         }
         assert!(!why.contains("by itself") && !why.contains("verb approve"), "{why}");
@@ -161,7 +208,12 @@ async fn p6_a_policy_that_begins_to_observe_releases_nothing_and_holds_nothing_n
         assert!(shop.images(held).await.iter().all(|image| image == "other:v1"));
         // A revert is released, and leaves nothing.
         shop.kubectl(&["set", "image", &format!("{kind}/{held}"), "app=other:v1"]);
-        let left = eventually("the revert is released", || shop.get(kind, held), |object| mark(object, "hold").is_none()).await;
+        let left = eventually(
+            "the revert is released",
+            || shop.get(kind, held),
+            |object| mark(object, "hold").is_none(),
+        )
+        .await;
         assert!(!marks(&left).contains(&"lockkeeper.dev/hold-changes".to_owned()));
         let gone = |object: &Value| marks(object) == ["lockkeeper.dev/config"];
         eventually("only the record of config stays", || shop.get(kind, held), gone).await;
@@ -178,7 +230,12 @@ async fn a_held_workload_stays_with_its_policy_whatever_its_labels_and_a_rename_
         shop.guarded(kind, name).await;
         shop.kubectl(&["set", "image", &format!("{kind}/{name}"), "app=other:v2"]);
         let id = shop.is_held(kind, name).await;
-        eventually("the hold is seen", || shop.get(kind, name), |object| mark(object, "hold-since").is_some()).await;
+        eventually(
+            "the hold is seen",
+            || shop.get(kind, name),
+            |object| mark(object, "hold-since").is_some(),
+        )
+        .await;
 
         // The workload's own labels move it out of the selector: it keeps its judge.
         shop.kubectl(&["label", kind, name, "app=else", "--overwrite"]);
@@ -196,7 +253,9 @@ async fn a_held_workload_stays_with_its_policy_whatever_its_labels_and_a_rename_
         renamed.as_object_mut().unwrap().remove("status");
         shop.delete("UpgradePolicy", name).await;
         shop.create(renamed).await;
-        let taken = |object: &Value| mark(object, "governance").is_some_and(|text| text.contains(&new_name));
+        let taken = |object: &Value| {
+            mark(object, "governance").is_some_and(|text| text.contains(&new_name))
+        };
         eventually("the other policy has taken over", || shop.get(kind, name), taken).await;
         assert_eq!(shop.is_held(kind, name).await, id);
         shop.approve(kind, name, "other:v2").await;
@@ -217,12 +276,17 @@ async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively
     shop.guarded("Deployment", free).await;
     let reader = "reader";
     shop.config_map(reader, &[("key", "old")]).await;
-    shop.deployment(reader, json!({"image": "other", "envFrom": [{"configMapRef": {"name": reader}}]})).await;
+    shop.deployment(
+        reader,
+        json!({"image": "other", "envFrom": [{"configMapRef": {"name": reader}}]}),
+    )
+    .await;
     shop.marked("Deployment", reader).await;
     shop.a_second_passes().await;
     shop.write(reader, "key", "new").await;
     shop.stands(reader, "Waiting", "ApprovalRequired").await;
-    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper/crds/upgradepolicies.yaml");
+    let definition =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper/crds/upgradepolicies.yaml");
     kubectl(&["delete", "crd", "upgradepolicies.lockkeeper.dev"]);
     kubectl(&["create", "-f", definition]);
     // What was not held is let go; what was stays held, and says why.
@@ -243,7 +307,11 @@ async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively
         shop.approve(kind, name, "other:v2").await;
     }
     // The config that waited was forgotten with what else was noted of its workload, and that is said.
-    let said = |status: &Value| status["conditions"].to_string().contains(&format!("Deployment/{reader} (ConfigMap/{reader}"));
+    let said = |status: &Value| {
+        status["conditions"]
+            .to_string()
+            .contains(&format!("Deployment/{reader} (ConfigMap/{reader}"))
+    };
     eventually("what nobody can know is said", || shop.status(), said).await;
     assert_eq!(shop.rollouts(reader).await, 0);
     drop(operator);

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Shop, eventually, finish_work, http_get, mark, operator, operator_address, start_work},
+    support::{
+        Shop, eventually, finish_work, http_get, mark, operator, operator_address, start_work,
+    },
     volumes_support::overlaps,
 };
 
@@ -22,18 +24,24 @@ impl Shop {
         let volume = self.volume_of(claim).await;
         let retained = |volume: &Option<Value>| {
             let volume = volume.as_ref().unwrap();
-            volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain" && volume["metadata"]["labels"]["lockkeeper.dev/retained"] == "true"
+            volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+                && volume["metadata"]["labels"]["lockkeeper.dev/retained"] == "true"
         };
-        eventually(&format!("volume {volume} is retained"), || self.volume(&volume), retained).await;
-        let labelled = |claim: &Value| claim["metadata"]["labels"]["lockkeeper.dev/retained"] == "true";
-        eventually(&format!("claim {claim} is retained"), || self.get(CLAIM, claim), labelled).await;
+        eventually(&format!("volume {volume} is retained"), || self.volume(&volume), retained)
+            .await;
+        let labelled =
+            |claim: &Value| claim["metadata"]["labels"]["lockkeeper.dev/retained"] == "true";
+        eventually(&format!("claim {claim} is retained"), || self.get(CLAIM, claim), labelled)
+            .await;
         volume
     }
 
     /// Waits until a volume that was released goes to the next claim of its name. One that is made before gets another volume.
     pub async fn waits_for_claim(&self, volume: &str) {
-        let waits = |volume: &Option<Value>| volume.as_ref().unwrap()["spec"]["claimRef"]["uid"].is_null();
-        eventually(&format!("{volume} waits for the next claim"), || self.volume(volume), waits).await;
+        let waits =
+            |volume: &Option<Value>| volume.as_ref().unwrap()["spec"]["claimRef"]["uid"].is_null();
+        eventually(&format!("{volume} waits for the next claim"), || self.volume(volume), waits)
+            .await;
     }
 
     pub async fn strategy(&self, name: &str) -> Value {
@@ -41,7 +49,12 @@ impl Shop {
     }
 
     pub async fn recreates(&self, name: &str) {
-        eventually(&format!("{name} recreates"), || self.strategy(name), |strategy| strategy["type"] == "Recreate").await;
+        eventually(
+            &format!("{name} recreates"),
+            || self.strategy(name),
+            |strategy| strategy["type"] == "Recreate",
+        )
+        .await;
     }
 
     /// Waits until the condition VolumesSafe has this reason; its message.
@@ -50,8 +63,12 @@ impl Shop {
             let mut all = status["conditions"].as_array().into_iter().flatten();
             all.find(|one| one["type"] == "VolumesSafe").cloned().unwrap_or_default()
         };
-        let seen =
-            eventually(&format!("VolumesSafe says {reason}"), || self.status(), |status| condition(status)["reason"] == reason).await;
+        let seen = eventually(
+            &format!("VolumesSafe says {reason}"),
+            || self.status(),
+            |status| condition(status)["reason"] == reason,
+        )
+        .await;
         condition(&seen)["message"].as_str().unwrap().to_owned()
     }
 
@@ -66,8 +83,14 @@ async fn p13_a_new_pod_on_another_node_gets_the_volume_whatever_the_strategy() {
     let shop = Shop::keeping("exclusive", json!({})).await;
     let declared = [
         ("default", Value::Null),
-        ("surging", json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})),
-        ("replacing", json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}})),
+        (
+            "surging",
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+        ),
+        (
+            "replacing",
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}),
+        ),
     ];
     for (name, strategy) in declared {
         let claim = format!("{name}-data");
@@ -109,7 +132,12 @@ async fn p13_a_rollout_that_is_stuck_when_the_policy_comes_is_freed() {
     shop.stands_saying("node", "Rolling", "StuckOnVolume", &["Multi-Attach"]).await;
     shop.stands_saying("pod", "Rolling", "StuckOnVolume", &["ReadWriteOncePod"]).await;
     assert!(shop.volumes_safe("ExclusiveClaim").await.contains("strategy.type: Recreate"));
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"exclusiveClaims": "WhenUnsafe"}}})).await;
+    shop.patch(
+        "UpgradePolicy",
+        "shop",
+        json!({"spec": {"volumes": {"exclusiveClaims": "WhenUnsafe"}}}),
+    )
+    .await;
     for name in ["node", "pod"] {
         shop.done("Deployment", name).await;
         let new = shop.only_pod(name).await;
@@ -133,13 +161,24 @@ async fn p13_a_volume_of_one_node_has_one_writer_unless_the_policy_says_that_the
         assert_eq!(shop.strategy(name).await["type"], "RollingUpdate", "{name}");
     }
     let second = shop.only_pod("pinned").await;
-    assert_eq!(overlaps(&shop.journal(&volume)), [(old.clone(), second.clone())], "both had the file open");
-    let said =
-        |message: &String| message.contains("the old and the new pod could write to it") && message.contains("WhenUnsafe prevents this");
+    assert_eq!(
+        overlaps(&shop.journal(&volume)),
+        [(old.clone(), second.clone())],
+        "both had the file open"
+    );
+    let said = |message: &String| {
+        message.contains("the old and the new pod could write to it")
+            && message.contains("WhenUnsafe prevents this")
+    };
     let message = || async { shop.volumes_safe("NoDanger").await };
     eventually("the pinned one is noted", message, said).await;
     // The default: the strategy changes, which rolls nothing, and the next rollout has one writer.
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"exclusiveClaims": "WhenUnsafe"}}})).await;
+    shop.patch(
+        "UpgradePolicy",
+        "shop",
+        json!({"spec": {"volumes": {"exclusiveClaims": "WhenUnsafe"}}}),
+    )
+    .await;
     shop.recreates("pinned").await;
     assert_eq!(shop.only_pod("pinned").await, second);
     shop.set_image("pinned", "v3").await;
@@ -163,8 +202,16 @@ async fn p12_p13_a_policy_that_goes_gives_the_strategy_back_and_keeps_the_data()
     let volume = shop.kept("web-data").await;
     shop.recreates("web").await;
     shop.delete("UpgradePolicy", "shop").await;
-    eventually("the declared strategy is back", || shop.strategy("web"), |strategy| strategy["type"] == "RollingUpdate").await;
-    assert_eq!(shop.strategy("web").await["rollingUpdate"], json!({"maxSurge": "25%", "maxUnavailable": "25%"}));
+    eventually(
+        "the declared strategy is back",
+        || shop.strategy("web"),
+        |strategy| strategy["type"] == "RollingUpdate",
+    )
+    .await;
+    assert_eq!(
+        shop.strategy("web").await["rollingUpdate"],
+        json!({"maxSurge": "25%", "maxUnavailable": "25%"})
+    );
     assert_eq!(mark(&shop.get("Deployment", "web").await, "volume-access"), None);
     // Everything goes, and comes again.
     shop.delete("Deployment", "web").await;
@@ -177,7 +224,8 @@ async fn p12_p13_a_policy_that_goes_gives_the_strategy_back_and_keeps_the_data()
 }
 
 #[tokio::test]
-async fn p12_data_is_read_again_after_a_deployment_that_owns_its_claim_and_after_the_claim_itself() {
+async fn p12_data_is_read_again_after_a_deployment_that_owns_its_claim_and_after_the_claim_itself()
+{
     let _operator = operator();
     let shop = Shop::keeping("owned", json!({})).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
@@ -186,8 +234,12 @@ async fn p12_data_is_read_again_after_a_deployment_that_owns_its_claim_and_after
     let uid = shop.get("Deployment", "web").await["metadata"]["uid"].clone();
     let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid}]);
     shop.patch(CLAIM, "web-data", json!({"metadata": {"ownerReferences": owner}})).await;
-    let owners = || async { shop.get(CLAIM, "web-data").await["metadata"]["ownerReferences"].clone() };
-    eventually("the Deployment no longer owns the claim", owners, |owners| owners.as_array().is_none_or(Vec::is_empty)).await;
+    let owners =
+        || async { shop.get(CLAIM, "web-data").await["metadata"]["ownerReferences"].clone() };
+    eventually("the Deployment no longer owns the claim", owners, |owners| {
+        owners.as_array().is_none_or(Vec::is_empty)
+    })
+    .await;
     shop.delete("Deployment", "web").await;
     shop.apply(&shop.keeper_manifest("web", "web-data"));
     shop.done("Deployment", "web").await;
@@ -213,7 +265,8 @@ async fn p12_a_stateful_set_that_deletes_its_claims_loses_nothing_under_retain()
     let _operator = operator();
     let shop = Shop::keeping("sets", json!({"protection": "Retain"})).await;
     let mut manifest = shop.stateful_manifest("db", 2);
-    manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
+    manifest["spec"]["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
     shop.apply(&manifest);
     shop.done("StatefulSet", "db").await;
     shop.write_line("db-0", "first").await;
@@ -238,7 +291,8 @@ async fn p12_a_stateful_set_that_deletes_its_claims_loses_nothing_under_retain()
     // Where the policy does not name a protection, its own retention policy has consented to both deletions.
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": null}}})).await;
     let mut manifest = shop.stateful_manifest("cache", 1);
-    manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
+    manifest["spec"]["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
     shop.apply(&manifest);
     shop.done("StatefulSet", "cache").await;
     shop.operator_has_acted().await;
@@ -260,8 +314,10 @@ async fn p12_a_namespace_that_is_created_again_gets_nothing_until_its_owner_asks
     // Also when nothing else is left of its namespace.
     let released = || async { http_get(&operator_address().await, "/metrics").unwrap_or_default() };
     let counted = |metrics: &String| {
-        let of_state =
-            |line: &str| line.strip_prefix("lockkeeper_volumes{state=\"Released\"} ").and_then(|count| count.parse::<u64>().ok());
+        let of_state = |line: &str| {
+            line.strip_prefix("lockkeeper_volumes{state=\"Released\"} ")
+                .and_then(|count| count.parse::<u64>().ok())
+        };
         metrics.lines().find_map(of_state).is_some_and(|count| count > 0)
     };
     eventually("it is counted", released, counted).await;
@@ -271,12 +327,18 @@ async fn p12_a_namespace_that_is_created_again_gets_nothing_until_its_owner_asks
     shop.policy(json!({"volumes": {}})).await;
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     assert_ne!(shop.volume_of("web-data").await, volume);
-    let told = |message: &String| message.contains("volumes of an earlier namespace") && message.contains("are kept: 1");
+    let told = |message: &String| {
+        message.contains("volumes of an earlier namespace") && message.contains("are kept: 1")
+    };
     eventually("it is said", || async { shop.volumes_safe("NoDanger").await }, told).await;
     shop.delete_namespace().await;
     shop.open_again();
     // As its owner asks.
-    shop.run("kubectl", &["annotate", "namespace", &shop.name, &format!("lockkeeper.dev/readopt={before}")], None);
+    shop.run(
+        "kubectl",
+        &["annotate", "namespace", &shop.name, &format!("lockkeeper.dev/readopt={before}")],
+        None,
+    );
     shop.policy(json!({"volumes": {}})).await;
     shop.waits_for_claim(&volume).await;
     let pod = shop.keeper("web", "folders", "ReadWriteOnce").await;
@@ -293,17 +355,29 @@ async fn p12_under_deny_each_deletion_is_refused_and_nothing_is_lost_until_it_is
     let volume = shop.kept("web-data").await;
     let message = shop.volumes_safe("DenyNotAllowed").await;
     assert!(message.contains("lockkeeper.dev/allow-deny"), "{message}");
-    shop.run("kubectl", &["label", "namespace", &shop.name, "lockkeeper.dev/allow-deny=true"], None);
-    let protected = |claim: &Value| claim["metadata"]["labels"]["lockkeeper.dev/protected"] == "true";
+    shop.run(
+        "kubectl",
+        &["label", "namespace", &shop.name, "lockkeeper.dev/allow-deny=true"],
+        None,
+    );
+    let protected =
+        |claim: &Value| claim["metadata"]["labels"]["lockkeeper.dev/protected"] == "true";
     eventually("the claim is protected", || shop.get(CLAIM, "web-data"), protected).await;
-    let namespace = || async { serde_json::to_value(shop.cluster_api("Namespace").get(&shop.name).await.unwrap()).unwrap() };
-    eventually("the namespace is protected", namespace, |one| protected(one) && mark(one, "protected-claims").is_some()).await;
+    let namespace = || async {
+        serde_json::to_value(shop.cluster_api("Namespace").get(&shop.name).await.unwrap()).unwrap()
+    };
+    eventually("the namespace is protected", namespace, |one| {
+        protected(one) && mark(one, "protected-claims").is_some()
+    })
+    .await;
     for what in [vec!["pvc", "web-data"], vec!["pvc", "--all"], vec!["namespace", &shop.name]] {
         let mut arguments = vec!["delete", "--wait=false"];
         arguments.extend(&what);
         let said = shop.run("kubectl", &arguments, None);
         assert!(
-            !said.success && said.text.contains("is protected by Lockkeeper") && said.text.contains("allow-deletion-until"),
+            !said.success
+                && said.text.contains("is protected by Lockkeeper")
+                && said.text.contains("allow-deletion-until"),
             "{}",
             said.text
         );
@@ -311,15 +385,22 @@ async fn p12_under_deny_each_deletion_is_refused_and_nothing_is_lost_until_it_is
     shop.volumes_safe("NoDanger").await;
     assert_eq!(shop.only_pod("web").await, pod, "everything is still there");
     // A permit for the namespace alone would leave it hanging: it says so.
-    let soon = (jiff::Timestamp::now() + std::time::Duration::from_secs(600)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let soon = (jiff::Timestamp::now() + std::time::Duration::from_secs(600))
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
     let permit = format!("lockkeeper.dev/allow-deletion-until={soon}");
     let said = shop.run("kubectl", &["annotate", "namespace", &shop.name, &permit], None);
     assert!(said.success && said.text.contains("web-data"), "{}", said.text);
     let said = shop.run("kubectl", &["delete", "namespace", &shop.name, "--wait=false"], None);
     assert!(!said.success && said.text.contains("web-data"), "{}", said.text);
     shop.run("kubectl", &["annotate", "pvc", "web-data", &permit], None);
-    eventually("nothing stands in the way", namespace, |one| mark(one, "protected-claims").is_none()).await;
-    assert!(shop.run("kubectl", &["delete", "namespace", &shop.name, "--wait=false"], None).success);
+    eventually("nothing stands in the way", namespace, |one| {
+        mark(one, "protected-claims").is_none()
+    })
+    .await;
+    assert!(
+        shop.run("kubectl", &["delete", "namespace", &shop.name, "--wait=false"], None).success
+    );
     shop.volume_is(&volume, "Released").await;
     assert_eq!(shop.lines_on(&volume).unwrap().last().unwrap(), "precious");
 }
@@ -337,13 +418,18 @@ async fn protection_is_given_up_for_each_claim_and_never_for_a_released_volume()
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": "None"}}})).await;
     shop.operator_has_acted().await;
     for volume in [&kept, &lost] {
-        assert_eq!(shop.volume(volume).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+        assert_eq!(
+            shop.volume(volume).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"],
+            "Retain"
+        );
     }
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": "Retain"}}})).await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": "Retain"}}}))
+        .await;
     shop.annotate(CLAIM, "lost-data", "unprotect", &lost);
     let as_before = |volume: &Option<Value>| {
         let volume = volume.as_ref().unwrap();
-        volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete" && volume["metadata"]["labels"]["lockkeeper.dev/retained"].is_null()
+        volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+            && volume["metadata"]["labels"]["lockkeeper.dev/retained"].is_null()
     };
     eventually("it is as before", || shop.volume(&lost), as_before).await;
     let free = |claim: &Value| {
@@ -376,7 +462,10 @@ async fn p12_p13_a_chart_is_upgraded_uninstalled_and_installed_again_and_finds_i
         assert!(shop.images("web").await[0].ends_with(tag), "{tag}");
     }
     assert_eq!(overlaps(&shop.journal(&volume)), []);
-    assert_eq!(shop.get(CLAIM, "web-data").await["metadata"]["annotations"]["argocd.argoproj.io/sync-options"], "Prune=false");
+    assert_eq!(
+        shop.get(CLAIM, "web-data").await["metadata"]["annotations"]["argocd.argoproj.io/sync-options"],
+        "Prune=false"
+    );
     let message = shop.volumes_safe("ShieldIncomplete").await;
     assert!(message.contains("Prune=false,Delete=false"), "the line for the chart: {message}");
     // A chart that begins to declare it meets no conflict either.
@@ -388,7 +477,9 @@ async fn p12_p13_a_chart_is_upgraded_uninstalled_and_installed_again_and_finds_i
     shop.claim_is_gone("web-data").await;
     let orphaned = |status: &Value| {
         let counts = &status["volumes"];
-        counts["protected"] == 0 && counts["orphaned"] == 1 && counts["orphanedBytes"] == 1_073_741_824
+        counts["protected"] == 0
+            && counts["orphaned"] == 1
+            && counts["orphanedBytes"] == 1_073_741_824
     };
     eventually("it is counted as orphaned", || shop.status(), orphaned).await;
     shop.waits_for_claim(&volume).await;
@@ -398,8 +489,14 @@ async fn p12_p13_a_chart_is_upgraded_uninstalled_and_installed_again_and_finds_i
     shop.reads_line(&shop.only_pod("web").await, "precious").await;
     // Its strategy is as the chart declares it when the policy goes.
     shop.delete("UpgradePolicy", "shop").await;
-    let declared = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
-    eventually("the declared strategy is back", || shop.strategy("web"), |strategy| *strategy == declared).await;
+    let declared =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    eventually(
+        "the declared strategy is back",
+        || shop.strategy("web"),
+        |strategy| *strategy == declared,
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -9,7 +9,12 @@ use crate::{
 
 /// The promised strategy: the old pod ends before the new one comes.
 async fn recreate(shop: &Shop, name: &str) {
-    shop.patch("Deployment", name, json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}})).await;
+    shop.patch(
+        "Deployment",
+        name,
+        json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}),
+    )
+    .await;
     shop.done("Deployment", name).await;
 }
 
@@ -24,11 +29,19 @@ async fn a_volume_that_is_on_another_node_stops_a_rollout_indefinitely() {
     let node = shop.force_to_another_node("Deployment", "web", &old).await;
     let new = shop.other_pod("web", &old).await;
     let note = shop.event(&new, "FailedAttachVolume").await;
-    assert_eq!(note, format!("Multi-Attach error for volume {volume:?} Volume is already used by pod(s) {old}"));
+    assert_eq!(
+        note,
+        format!("Multi-Attach error for volume {volume:?} Volume is already used by pod(s) {old}")
+    );
     shop.is_stuck("web").await;
     shop.is_creating(&new).await;
     assert_eq!(shop.get("Pod", &new).await["spec"]["nodeName"], *node);
-    let told = shop.events(&new).await.into_iter().filter(|(reason, _)| reason == "FailedAttachVolume").count();
+    let told = shop
+        .events(&new)
+        .await
+        .into_iter()
+        .filter(|(reason, _)| reason == "FailedAttachVolume")
+        .count();
     assert_eq!(told, 1, "it is said once");
     assert_eq!(shop.read_data(&old).await.last().unwrap(), "precious", "the old pod goes on");
 
@@ -60,7 +73,12 @@ async fn a_volume_for_one_pod_stops_every_rollout_indefinitely() {
     let pod = json!({"nodeName": here, "terminationGracePeriodSeconds": 0, "volumes": claim, "containers": [{"name": "app", "image": "other:v1"}]});
     shop.create(json!({"kind": "Pod", "metadata": {"name": "placed"}, "spec": pod})).await;
     let note = shop.event("placed", "FailedMount").await;
-    assert!(note.ends_with("volume uses the ReadWriteOncePod access mode and is already in use by another pod"), "{note}");
+    assert!(
+        note.ends_with(
+            "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+        ),
+        "{note}"
+    );
     shop.is_creating("placed").await;
     shop.delete("Pod", "placed").await;
 
@@ -83,7 +101,10 @@ async fn a_volume_that_nobody_attaches_is_written_by_two_pods_at_once() {
     shop.done("Deployment", "web").await;
     assert_eq!(shop.only_pod("web").await, new);
     assert_eq!(overlaps(&shop.journal(&volume)), [(old, new.clone())]);
-    assert!(shop.events(&new).await.iter().all(|(_, note)| !note.contains(&volume)), "and nobody says so");
+    assert!(
+        shop.events(&new).await.iter().all(|(_, note)| !note.contains(&volume)),
+        "and nobody says so"
+    );
 }
 
 #[tokio::test]

@@ -123,7 +123,11 @@ async fn p12_the_plugin_lists_what_is_kept_in_every_state() {
     let said = dev.plugin(&shop, &["volumes"]);
     says(&said, true, &["You may not read persistentvolumes", "used-data", "Orphaned"]);
     assert!(!said.text.contains(&released), "{}", said.text);
-    says(&dev.plugin(&shop, &["volumes", "-A"]), true, &["You may not read persistentvolumeclaims"]);
+    says(
+        &dev.plugin(&shop, &["volumes", "-A"]),
+        true,
+        &["You may not read persistentvolumeclaims"],
+    );
     // Nothing of ours is needed for it.
     shop.delete("UpgradePolicy", "shop").await;
     stands(&shop, &used, "InUse").await;
@@ -134,7 +138,8 @@ async fn p12_the_plugin_lists_what_is_kept_in_every_state() {
 async fn p12_protection_is_given_up_with_the_plugin() {
     let _operator = operator();
     let shop = Shop::keeping("give-up", json!({})).await;
-    let (dev, keeper) = (Person::new(&shop, "dev", &[]), Person::new(&shop, "keeper", &["lockkeeper-unprotect"]));
+    let (dev, keeper) =
+        (Person::new(&shop, "dev", &[]), Person::new(&shop, "keeper", &["lockkeeper-unprotect"]));
     let volume = shop.precious("web").await;
     let left = shop.precious("left").await;
     shop.lose("deployment", "left", "left-data").await;
@@ -143,7 +148,11 @@ async fn p12_protection_is_given_up_with_the_plugin() {
         false,
         &["needs verb unprotect on upgradepolicies.lockkeeper.dev"],
     );
-    says(&dev.plugin(&shop, &["volumes", "unprotect", "other"]), false, &["there is no claim other", "kubectl lockkeeper volumes"]);
+    says(
+        &dev.plugin(&shop, &["volumes", "unprotect", "other"]),
+        false,
+        &["there is no claim other", "kubectl lockkeeper volumes"],
+    );
     says(
         &plugin(&shop, &["volumes", "unprotect", "web-data"]),
         false,
@@ -155,10 +164,15 @@ async fn p12_protection_is_given_up_with_the_plugin() {
         true,
         &["is no longer kept", "kubectl delete pvc", "kubectl annotate pvc"],
     );
-    let policy = shop.volume(&volume).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"].clone();
+    let policy =
+        shop.volume(&volume).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"].clone();
     assert_eq!(policy, "Delete");
     assert!(listed(&shop).iter().all(|line| line["volume"] != *volume));
-    says(&plugin(&shop, &["volumes", "unprotect", "web-data", "--yes"]), false, &["is no longer protected"]);
+    says(
+        &plugin(&shop, &["volumes", "unprotect", "web-data", "--yes"]),
+        false,
+        &["is no longer protected"],
+    );
     shop.lose("deployment", "web", "web-data").await;
     shop.volume_is_gone(&volume).await;
 
@@ -168,7 +182,11 @@ async fn p12_protection_is_given_up_with_the_plugin() {
         false,
         &["there is no claim", &format!("cannot read volume {left}")],
     );
-    says(&plugin(&shop, &["volumes", "unprotect", &left]), false, &["stays Retain", "of claim left-data", "--yes"]);
+    says(
+        &plugin(&shop, &["volumes", "unprotect", &left]),
+        false,
+        &["stays Retain", "of claim left-data", "--yes"],
+    );
     says(
         &plugin(&shop, &["volumes", "unprotect", &left, "--yes"]),
         true,
@@ -228,18 +246,28 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
     assert_ne!(claim["metadata"]["uid"], claim_uid);
     assert_eq!(claim["metadata"]["labels"]["tier"], "db");
     assert_eq!(claim["metadata"]["annotations"]["example.com/owner"], "ann");
-    assert!(!claim["metadata"]["managedFields"].to_string().contains("lockkeeper-plugin"), "no later apply meets a conflict");
+    assert!(
+        !claim["metadata"]["managedFields"].to_string().contains("lockkeeper-plugin"),
+        "no later apply meets a conflict"
+    );
     let volume = shop.volume(&old).await.unwrap();
     assert_eq!((mark(&volume, "readopt"), mark(&volume, "readopt-claim")), (None, None));
-    assert_eq!(shop.volume_is(&young, "Released").await["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    assert_eq!(
+        shop.volume_is(&young, "Released").await["spec"]["persistentVolumeReclaimPolicy"],
+        "Retain"
+    );
     assert_eq!(shop.lines_on(&young).unwrap().last().unwrap(), "since");
     says(&readopt(&["--yes"]), true, &["with its earlier data"]);
     shop.volumes_safe("NoDanger").await;
 
     // The one that was put aside does not stand in the way of the next time.
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"readopt": "SameNamespace"}}})).await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"readopt": "SameNamespace"}}}))
+        .await;
     shop.kept("web-data").await;
-    let noted = |volume: &Option<Value>| mark(volume.as_ref().unwrap(), "provenance").is_some_and(|text| text.contains("SameNamespace"));
+    let noted = |volume: &Option<Value>| {
+        mark(volume.as_ref().unwrap(), "provenance")
+            .is_some_and(|text| text.contains("SameNamespace"))
+    };
     eventually("it may be found again", || shop.volume(&old), noted).await;
     shop.lose("deployment", "web", "web-data").await;
     shop.waits_for_claim(&old).await;
@@ -248,7 +276,8 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
 }
 
 #[tokio::test]
-async fn p12_what_was_created_again_while_the_operator_was_down_is_put_right_by_the_plugin_alone_exclusively() {
+async fn p12_what_was_created_again_while_the_operator_was_down_is_put_right_by_the_plugin_alone_exclusively()
+ {
     let operator = operator_alone();
     let shop = Shop::keeping("readopt-down", json!({})).await;
     let manifest = shop.stateful_manifest("db", 1);
@@ -264,13 +293,20 @@ async fn p12_what_was_created_again_while_the_operator_was_down_is_put_right_by_
     shop.write_line("db-0", "since").await;
     let young = shop.volume_of("data-db-0").await;
     stands(&shop, &old, "Shadowed").await;
-    assert_eq!(shop.volume(&young).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"], "Delete", "nobody has kept it yet");
+    assert_eq!(
+        shop.volume(&young).await.unwrap()["spec"]["persistentVolumeReclaimPolicy"],
+        "Delete",
+        "nobody has kept it yet"
+    );
     let said = plugin(&shop, &["volumes", "readopt", &old, "--yes"]);
     says(&said, true, &["db-0 (StatefulSet/db)", "with its earlier data"]);
     assert_eq!(shop.volume_of("data-db-0").await, old);
     shop.done("StatefulSet", "db").await;
     shop.reads_line("db-0", "precious").await;
-    assert_eq!(shop.volume_is(&young, "Released").await["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    assert_eq!(
+        shop.volume_is(&young, "Released").await["spec"]["persistentVolumeReclaimPolicy"],
+        "Retain"
+    );
     assert_eq!(shop.lines_on(&young).unwrap().last().unwrap(), "since");
     stands(&shop, &young, "Released").await;
     operator.start();
@@ -285,52 +321,90 @@ async fn p12_under_deny_the_plugin_says_what_it_takes_before_anything_is_touched
     let shop = Shop::keeping("readopt-deny", json!({"readopt": "Never"})).await;
     let (old, young) = shop.shadowed("web").await;
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": "Deny"}}})).await;
-    shop.run("kubectl", &["label", "namespace", &shop.name, "lockkeeper.dev/allow-deny=true"], None);
-    let protected = |claim: &Value| claim["metadata"]["labels"]["lockkeeper.dev/protected"] == "true";
+    shop.run(
+        "kubectl",
+        &["label", "namespace", &shop.name, "lockkeeper.dev/allow-deny=true"],
+        None,
+    );
+    let protected =
+        |claim: &Value| claim["metadata"]["labels"]["lockkeeper.dev/protected"] == "true";
     eventually("the claim is protected", || shop.get(CLAIM, "web-data"), protected).await;
     let pod = shop.only_pod("web").await;
     let readopt = || -> Said { plugin(&shop, &["volumes", "readopt", &old, "--yes"]) };
-    says(&readopt(), false, &["is protected by Lockkeeper", "allow-deletion-until", "Nothing was changed"]);
+    says(
+        &readopt(),
+        false,
+        &["is protected by Lockkeeper", "allow-deletion-until", "Nothing was changed"],
+    );
     assert_eq!(shop.only_pod("web").await, pod);
     assert_eq!(mark(&shop.volume(&old).await.unwrap(), "readopt"), None);
-    let soon = (jiff::Timestamp::now() + std::time::Duration::from_secs(600)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let soon = (jiff::Timestamp::now() + std::time::Duration::from_secs(600))
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
     shop.annotate(CLAIM, "web-data", "allow-deletion-until", &soon);
     says(&readopt(), true, &["with its earlier data"]);
     shop.has_its_data_again("web", &old).await;
     assert!(shop.lines_on(&young).is_some());
     // Or the namespace would stay.
-    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": "Retain"}}})).await;
-    eventually("it may be deleted", || shop.get(CLAIM, "web-data"), |claim| !protected(claim)).await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": "Retain"}}}))
+        .await;
+    eventually("it may be deleted", || shop.get(CLAIM, "web-data"), |claim| !protected(claim))
+        .await;
 }
 
 #[tokio::test]
 async fn p12_a_namespace_that_was_created_again_gets_its_volumes_with_the_plugin() {
     let _operator = operator();
     let shop = Shop::keeping("given", json!({})).await;
-    let (web, api, own) = (shop.precious("web").await, shop.precious("api").await, shop.precious("own").await);
+    let (web, api, own) =
+        (shop.precious("web").await, shop.precious("api").await, shop.precious("own").await);
     let before = shop.namespace_uid().await;
     shop.delete_namespace().await;
     for volume in [&web, &api, &own] {
         shop.volume_is(volume, "Released").await;
         assert_eq!(stands(&shop, volume, "Released").await["namespaceIs"], "Gone");
     }
-    says(&plugin(&shop, &["volumes"]), true, &["(gone)", &format!("3 volumes of namespace {}, which is gone", shop.name)]);
-    says(&plugin(&shop, &["volumes", "readopt", &web, "--yes"]), false, &["is gone. Create it first", "kubectl create namespace"]);
-    says(&plugin(&shop, &["volumes", "readopt", "--from-namespace", &before, "--yes"]), false, &["kubectl create namespace"]);
+    says(
+        &plugin(&shop, &["volumes"]),
+        true,
+        &["(gone)", &format!("3 volumes of namespace {}, which is gone", shop.name)],
+    );
+    says(
+        &plugin(&shop, &["volumes", "readopt", &web, "--yes"]),
+        false,
+        &["is gone. Create it first", "kubectl create namespace"],
+    );
+    says(
+        &plugin(&shop, &["volumes", "readopt", "--from-namespace", &before, "--yes"]),
+        false,
+        &["kubectl create namespace"],
+    );
 
     shop.open_again();
     let owner = Person::new(&shop, "owner", &["lockkeeper-unprotect"]);
     shop.policy(json!({"volumes": {}})).await;
     assert_eq!(stands(&shop, &web, "Released").await["namespaceIs"], "CreatedAgain");
     let from = |uid: &str| plugin(&shop, &["volumes", "readopt", "--from-namespace", uid, "--yes"]);
-    says(&plugin(&shop, &["volumes"]), true, &["(created again)", &format!("--from-namespace {before}")]);
+    says(
+        &plugin(&shop, &["volumes"]),
+        true,
+        &["(created again)", &format!("--from-namespace {before}")],
+    );
     says(&from("nonsense"), false, &["no volume is left", &format!("{before} (3)")]);
     // One by one, also where another one is in its place.
     shop.keeper("own", "folders", "ReadWriteOnce").await;
-    says(&plugin(&shop, &["volumes", "readopt", &own]), false, &["was created later", "perhaps by somebody else", "--yes"]);
+    says(
+        &plugin(&shop, &["volumes", "readopt", &own]),
+        false,
+        &["was created later", "perhaps by somebody else", "--yes"],
+    );
     says(&plugin(&shop, &["volumes", "readopt", &own, "--yes"]), true, &["with its earlier data"]);
     shop.has_its_data_again("own", &own).await;
-    says(&plugin(&shop, &["volumes", "readopt", &api, "--yes", "--create-claim"]), true, &["with its earlier data"]);
+    says(
+        &plugin(&shop, &["volumes", "readopt", &api, "--yes", "--create-claim"]),
+        true,
+        &["with its earlier data"],
+    );
     shop.apply(&shop.keeper_manifest("api", "api-data"));
     shop.has_its_data_again("api", &api).await;
     // Or all that are left; not by somebody who has a right in this namespace only.
@@ -339,7 +413,11 @@ async fn p12_a_namespace_that_was_created_again_gets_its_volumes_with_the_plugin
         false,
         &["no volume is left", "You may not read persistentvolumes"],
     );
-    says(&plugin(&shop, &["volumes", "readopt", "--from-namespace", &before]), false, &[&web, "for claim web-data", "--yes"]);
+    says(
+        &plugin(&shop, &["volumes", "readopt", "--from-namespace", &before]),
+        false,
+        &[&web, "for claim web-data", "--yes"],
+    );
     says(&from(&before), true, &["waits for the next claim web-data", "Install the charts again"]);
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.has_its_data_again("web", &web).await;
@@ -355,16 +433,27 @@ async fn p12_the_plugin_takes_the_volume_that_is_said_and_makes_a_claim_fit_it()
     shop.volume_is(&young, "Released").await;
     assert_eq!(
         ["Released"; 2],
-        [&old, &young].map(|one| listed(&shop).into_iter().find(|line| line["volume"] == **one).unwrap()["state"].clone())
+        [&old, &young].map(|one| listed(&shop)
+            .into_iter()
+            .find(|line| line["volume"] == **one)
+            .unwrap()["state"]
+            .clone())
     );
-    says(&plugin(&shop, &["volumes", "readopt", &old, "--yes"]), true, &["waits for the next claim web-data", "--create-claim"]);
+    says(
+        &plugin(&shop, &["volumes", "readopt", &old, "--yes"]),
+        true,
+        &["waits for the next claim web-data", "--create-claim"],
+    );
     let mut claim = shop.claim_manifest("web-data", "folders", "ReadWriteOnce");
     claim["spec"]["resources"]["requests"]["storage"] = json!("2Gi");
     shop.apply(&claim);
     shop.volumes_safe("VolumeDoesNotFit").await;
     let said = plugin(&shop, &["volumes", "readopt", &old, "--yes"]);
     says(&said, true, &["less than the", "with its earlier data"]);
-    assert_eq!(shop.get(CLAIM, "web-data").await["spec"]["resources"]["requests"]["storage"], "1Gi");
+    assert_eq!(
+        shop.get(CLAIM, "web-data").await["spec"]["resources"]["requests"]["storage"],
+        "1Gi"
+    );
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.has_its_data_again("web", &old).await;
     assert_eq!(shop.lines_on(&young).unwrap().last().unwrap(), "since");

@@ -51,7 +51,8 @@ impl Shop {
     /// A Deployment of one pod with the default strategy, whose app keeps lines on a claim.
     pub fn keeper_manifest(&self, name: &str, claim: &str) -> Value {
         let mut manifest = keeps_lines(self.app_manifest("Deployment", name, 1, "v1"));
-        manifest["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
+        manifest["spec"]["template"]["spec"]["volumes"] =
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
         // A rollout that is stuck is said soon.
         manifest["spec"]["progressDeadlineSeconds"] = json!(4);
         manifest
@@ -69,7 +70,8 @@ impl Shop {
     /// A StatefulSet whose apps keep lines on claims `data-NAME-N` of the default class.
     pub fn stateful_manifest(&self, name: &str, replicas: u32) -> Value {
         let mut manifest = keeps_lines(self.app_manifest("StatefulSet", name, replicas, "v1"));
-        manifest["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim_spec("folders", "ReadWriteOnce")}]);
+        manifest["spec"]["volumeClaimTemplates"] =
+            json!([{"metadata": {"name": "data"}, "spec": claim_spec("folders", "ReadWriteOnce")}]);
         manifest
     }
 
@@ -81,32 +83,51 @@ impl Shop {
 
     /// All pods of a workload, those that are going too.
     pub async fn pod_objects(&self, name: &str) -> Vec<Value> {
-        let pods = self.api("Pod").list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap().items;
+        let pods = self
+            .api("Pod")
+            .list(&ListParams::default().labels(&format!("app={name}")))
+            .await
+            .unwrap()
+            .items;
         pods.into_iter().map(|pod| serde_json::to_value(pod).unwrap()).collect()
     }
 
     /// The name of the one pod that a workload has, once no other is left.
     pub async fn only_pod(&self, name: &str) -> String {
-        let pods = eventually(&format!("{name} has one pod"), || self.pod_objects(name), |pods| pods.len() == 1).await;
+        let pods = eventually(
+            &format!("{name} has one pod"),
+            || self.pod_objects(name),
+            |pods| pods.len() == 1,
+        )
+        .await;
         pods[0]["metadata"]["name"].as_str().unwrap().to_owned()
     }
 
     /// Waits until a workload has a pod besides this one; its name.
     pub async fn other_pod(&self, name: &str, known: &str) -> String {
-        let other = |pods: &Vec<(String, String, String)>| pods.iter().map(|(pod, ..)| pod.clone()).find(|pod| pod != known);
-        let pods = eventually(&format!("{name} has another pod than {known}"), || self.pods(name), |pods| other(pods).is_some()).await;
+        let other = |pods: &Vec<(String, String, String)>| {
+            pods.iter().map(|(pod, ..)| pod.clone()).find(|pod| pod != known)
+        };
+        let pods = eventually(
+            &format!("{name} has another pod than {known}"),
+            || self.pods(name),
+            |pods| other(pods).is_some(),
+        )
+        .await;
         other(&pods).unwrap()
     }
 
     /// The address of a pod that runs.
     pub async fn address_of(&self, pod: &str) -> String {
-        let address = || async { self.get("Pod", pod).await["status"]["podIP"].as_str().map(str::to_owned) };
+        let address =
+            || async { self.get("Pod", pod).await["status"]["podIP"].as_str().map(str::to_owned) };
         eventually(&format!("{pod} has an address"), address, Option::is_some).await.unwrap()
     }
 
     /// The app in a pod appends a line to its file.
     pub async fn write_line(&self, pod: &str, line: &str) {
-        let (address, path) = (self.address_of(pod).await, format!("/data?line={}", line.replace(' ', "%20")));
+        let (address, path) =
+            (self.address_of(pod).await, format!("/data?line={}", line.replace(' ', "%20")));
         eventually(
             &format!("{pod} writes"),
             || async { http(&address, "POST", &path, "").map(|(status, _)| status) },
@@ -119,19 +140,27 @@ impl Shop {
     pub async fn read_data(&self, pod: &str) -> Vec<String> {
         let address = self.address_of(pod).await;
         let read = || async { http(&address, "GET", "/data", "") };
-        let answered = |answer: &Option<(u16, String)>| answer.as_ref().is_some_and(|(status, _)| *status == 200);
+        let answered = |answer: &Option<(u16, String)>| {
+            answer.as_ref().is_some_and(|(status, _)| *status == 200)
+        };
         let (_, text) = eventually(&format!("{pod} reads its data"), read, answered).await.unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
     /// Waits until the app in a pod reads this line.
     pub async fn reads_line(&self, pod: &str, line: &str) {
-        eventually(&format!("{pod} reads {line:?}"), || self.read_data(pod), |lines| lines.iter().any(|one| one == line)).await;
+        eventually(
+            &format!("{pod} reads {line:?}"),
+            || self.read_data(pod),
+            |lines| lines.iter().any(|one| one == line),
+        )
+        .await;
     }
 
     /// Who opened, wrote and closed the file on a volume, in order.
     pub fn journal(&self, volume: &str) -> Vec<String> {
-        let text = std::fs::read_to_string(folder(volume).join("lines.journal")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(folder(volume).join("lines.journal")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -139,9 +168,14 @@ impl Shop {
     pub async fn force_to_another_node(&self, kind: &str, name: &str, pod: &str) -> String {
         let here = self.get("Pod", pod).await["spec"]["nodeName"].as_str().unwrap().to_owned();
         let nodes = self.cluster_api("Node").list(&ListParams::default()).await.unwrap().items;
-        let other = nodes.into_iter().filter_map(|node| node.metadata.name).find(|node| *node != here).unwrap();
+        let other = nodes
+            .into_iter()
+            .filter_map(|node| node.metadata.name)
+            .find(|node| *node != here)
+            .unwrap();
         let selector = json!({"kubernetes.io/hostname": other});
-        self.patch(kind, name, json!({"spec": {"template": {"spec": {"nodeSelector": selector}}}})).await;
+        self.patch(kind, name, json!({"spec": {"template": {"spec": {"nodeSelector": selector}}}}))
+            .await;
         other
     }
 
@@ -149,24 +183,36 @@ impl Shop {
     pub async fn volume_of(&self, claim: &str) -> String {
         let volume = || async {
             let claim = self.get("PersistentVolumeClaim", claim).await;
-            (claim["status"]["phase"] == "Bound").then(|| claim["spec"]["volumeName"].as_str().unwrap_or_default().to_owned())
+            (claim["status"]["phase"] == "Bound")
+                .then(|| claim["spec"]["volumeName"].as_str().unwrap_or_default().to_owned())
         };
         eventually(&format!("{claim} is bound"), volume, Option::is_some).await.unwrap()
     }
 
     /// A volume, if there still is one.
     pub async fn volume(&self, name: &str) -> Option<Value> {
-        self.cluster_api("PersistentVolume").get_opt(name).await.unwrap().map(|volume| serde_json::to_value(volume).unwrap())
+        self.cluster_api("PersistentVolume")
+            .get_opt(name)
+            .await
+            .unwrap()
+            .map(|volume| serde_json::to_value(volume).unwrap())
     }
 
     pub async fn patch_volume(&self, name: &str, patch: Value) {
-        self.cluster_api("PersistentVolume").patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.cluster_api("PersistentVolume")
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
     }
 
     /// Waits until a volume is in this phase; the volume.
     pub async fn volume_is(&self, name: &str, phase: &str) -> Value {
-        let in_phase = |volume: &Option<Value>| volume.as_ref().is_some_and(|volume| volume["status"]["phase"] == phase);
-        eventually(&format!("volume {name} is {phase}"), || self.volume(name), in_phase).await.unwrap()
+        let in_phase = |volume: &Option<Value>| {
+            volume.as_ref().is_some_and(|volume| volume["status"]["phase"] == phase)
+        };
+        eventually(&format!("volume {name} is {phase}"), || self.volume(name), in_phase)
+            .await
+            .unwrap()
     }
 
     /// Waits until a volume and its data are gone.
@@ -183,22 +229,30 @@ impl Shop {
 
     /// Waits until a claim is gone.
     pub async fn claim_is_gone(&self, claim: &str) {
-        let there = || async { self.api("PersistentVolumeClaim").get_opt(claim).await.unwrap().is_some() };
+        let there =
+            || async { self.api("PersistentVolumeClaim").get_opt(claim).await.unwrap().is_some() };
         eventually(&format!("claim {claim} is gone"), there, |there| !there).await;
     }
 
     /// Waits until a rollout is said to have made no progress for as long as it may take.
     pub async fn is_stuck(&self, name: &str) {
         let stuck = |deployment: &Value| {
-            let mut conditions = deployment["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.any(|one| one["type"] == "Progressing" && one["reason"] == "ProgressDeadlineExceeded")
+            let mut conditions =
+                deployment["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.any(|one| {
+                one["type"] == "Progressing" && one["reason"] == "ProgressDeadlineExceeded"
+            })
         };
-        eventually(&format!("{name} makes no progress"), || self.get("Deployment", name), stuck).await;
+        eventually(&format!("{name} makes no progress"), || self.get("Deployment", name), stuck)
+            .await;
     }
 
     /// Waits until a pod waits for its containers to be created, which they are not before it has its volumes.
     pub async fn is_creating(&self, pod: &str) {
-        let creating = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ContainerCreating";
+        let creating = |pod: &Value| {
+            pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
+                == "ContainerCreating"
+        };
         eventually(&format!("{pod} is ContainerCreating"), || self.get("Pod", pod), creating).await;
     }
 
@@ -206,17 +260,24 @@ impl Shop {
     pub async fn is_unschedulable(&self, pod: &str) -> String {
         let why = |pod: &Value| {
             let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-            let refused = conditions.find(|one| one["type"] == "PodScheduled" && one["reason"] == "Unschedulable")?;
+            let refused = conditions
+                .find(|one| one["type"] == "PodScheduled" && one["reason"] == "Unschedulable")?;
             refused["message"].as_str().map(str::to_owned)
         };
-        let seen = eventually(&format!("{pod} is unschedulable"), || self.get("Pod", pod), |pod| why(pod).is_some()).await;
+        let seen = eventually(
+            &format!("{pod} is unschedulable"),
+            || self.get("Pod", pod),
+            |pod| why(pod).is_some(),
+        )
+        .await;
         why(&seen).unwrap()
     }
 
     /// Deletes the namespace, and waits until it is gone.
     pub async fn delete_namespace(&self) {
         self.kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
-        let there = || async { self.cluster_api("Namespace").get_opt(&self.name).await.unwrap().is_some() };
+        let there =
+            || async { self.cluster_api("Namespace").get_opt(&self.name).await.unwrap().is_some() };
         eventually(&format!("namespace {} is gone", self.name), there, |there| !there).await;
     }
 

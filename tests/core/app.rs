@@ -51,7 +51,8 @@ fn pod<'a>(world: &'a mut World, name: &str) -> &'a mut Pod {
 
 /// The names of the pods to which this was said, since the last change.
 fn told(world: &World, errand: Errand) -> Vec<String> {
-    let mut names: Vec<_> = world.said.iter().filter(|(one, _)| *one == errand).map(|(_, name)| name.clone()).collect();
+    let mut names: Vec<_> =
+        world.said.iter().filter(|(one, _)| *one == errand).map(|(_, name)| name.clone()).collect();
     names.sort();
     names.dedup();
     names
@@ -99,7 +100,8 @@ fn p8_p9_the_gate_opens_when_every_pod_that_counts_says_yes() {
                 if answer.ends_with('-') {
                     let since = world.now;
                     let pod = pod(&mut world, &name);
-                    (pod.ready, pod.ready_moved) = (false, Some(since - jiff::SignedDuration::from_secs(60)));
+                    (pod.ready, pod.ready_moved) =
+                        (false, Some(since - jiff::SignedDuration::from_secs(60)));
                 }
                 let answer = match answer.trim_end_matches('-') {
                     "yes" => continue,
@@ -111,8 +113,14 @@ fn p8_p9_the_gate_opens_when_every_pod_that_counts_says_yes() {
             }
             change(&mut world, "v2");
             world.act();
-            let stands = if is_held(&world) { world.attention().unwrap().reason.as_str() } else { "free" };
-            assert_eq!(stands, *expected, "{kind} {answers:?} {policy}: {:?}", world.attention().map(|one| &one.message));
+            let stands =
+                if is_held(&world) { world.attention().unwrap().reason.as_str() } else { "free" };
+            assert_eq!(
+                stands,
+                *expected,
+                "{kind} {answers:?} {policy}: {:?}",
+                world.attention().map(|one| &one.message)
+            );
         }
     }
 }
@@ -154,12 +162,22 @@ fn only_pods_that_the_release_would_end_are_asked() {
     change(&mut world, "v2");
     world.act();
     assert_eq!(told(&world, Errand::Ask), [""; 0]);
-    assert!(world.attention().unwrap().message.contains("declares no TCP port 9090"), "{:?}", world.attention());
+    assert!(
+        world.attention().unwrap().message.contains("declares no TCP port 9090"),
+        "{:?}",
+        world.attention()
+    );
     let all = names(&world);
     pod(&mut world, &all[0]).reach.host_network = true;
-    world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/app-gate"] = json!("port=http"));
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/app-gate"] = json!("port=http")
+    });
     world.later(5).act();
-    assert!(world.attention().unwrap().message.contains("uses the host network"), "{:?}", world.attention());
+    assert!(
+        world.attention().unwrap().message.contains("uses the host network"),
+        "{:?}",
+        world.attention()
+    );
 }
 
 fn world_time() -> jiff::Timestamp {
@@ -211,10 +229,16 @@ fn p8_what_is_withdrawn_lets_pods_work_again() {
         assert_eq!(told(&world, Errand::Prepare), all);
         match way {
             "revert" => world.edit("web", |web| web["spec"]["template"] = template),
-            "freeze" => world.policy("shop", json!({"mode": "Freeze", "gates": {"app": {"prepare": {}}}})),
-            "observe" => world.policy("shop", json!({"mode": "Observe", "gates": {"app": {"prepare": {}}}})),
+            "freeze" => {
+                world.policy("shop", json!({"mode": "Freeze", "gates": {"app": {"prepare": {}}}}))
+            }
+            "observe" => {
+                world.policy("shop", json!({"mode": "Observe", "gates": {"app": {"prepare": {}}}}))
+            }
             "no gate" => world.policy("shop", json!({"gates": {"approval": "Required"}})),
-            "ignore" => world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/ignore"] = json!("true")),
+            "ignore" => world.edit("web", |web| {
+                web["metadata"]["annotations"]["lockkeeper.dev/ignore"] = json!("true")
+            }),
             _ => world.namespace.policies.clear(),
         }
         world.later(5).act();
@@ -237,7 +261,8 @@ fn a_pod_that_hangs_is_asked_less_often_and_delays_no_other() {
 
 #[test]
 fn what_pods_say_is_told_on_while_the_controller_has_not_seen_the_newest_write() {
-    let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}, "gates": {"app": {}}}));
+    let mut world =
+        World::new().with_policy(json!({"config": {"settle": "0s"}, "gates": {"app": {}}}));
     world.config_map("app", &[("key", "old")]);
     world.workload(WorkloadKind::Deployment, "web", 1, env_key("app", "key"));
     world.act();
@@ -265,16 +290,27 @@ fn a_container_that_admission_adds_to_pods_is_not_asked() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {
         let world = world(kind, json!({}));
         let mut pod = world.pods("web")[0].clone();
-        pod.reach.ports =
-            [port(15090, "http", "istio-proxy", true), port(15021, "status", "istio-proxy", true), port(8080, "http", "app", false)].into();
-        let templates = Templates { namespace: &world.namespace, workload: &world.namespace.workloads[&world.id("web")] };
+        pod.reach.ports = [
+            port(15090, "http", "istio-proxy", true),
+            port(15021, "status", "istio-proxy", true),
+            port(8080, "http", "app", false),
+        ]
+        .into();
+        let templates = Templates {
+            namespace: &world.namespace,
+            workload: &world.namespace.workloads[&world.id("web")],
+        };
         let asked = |gate: Value| {
             let gate: AppGate = serde_json::from_value(gate).unwrap();
             place(&pod, &gate, templates).map(|visit| visit.address.port())
         };
         assert_eq!(asked(json!({})), Ok(8080), "{kind}: the first container of the template");
         assert_eq!(asked(json!({"port": "http"})), Ok(8080), "{kind}");
-        assert_eq!(asked(json!({"port": "status"})), Ok(15021), "{kind}: no container of the template has a port of this name");
+        assert_eq!(
+            asked(json!({"port": "status"})),
+            Ok(15021),
+            "{kind}: no container of the template has a port of this name"
+        );
         assert_eq!(asked(json!({"port": 15090})), Ok(15090), "{kind}");
     }
 }
@@ -287,11 +323,18 @@ fn the_first_container_is_that_of_the_template_which_the_pod_was_made_from() {
         web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!("9 by dev");
     });
     let mut pod = world.pods("web")[0].clone();
-    pod.reach.ports = [port(15090, "proxy", "istio-proxy", true), port(8080, "http", "app", false)].into();
-    let templates = Templates { namespace: &world.namespace, workload: &world.namespace.workloads[&world.id("web")] };
+    pod.reach.ports =
+        [port(15090, "proxy", "istio-proxy", true), port(8080, "http", "app", false)].into();
+    let templates = Templates {
+        namespace: &world.namespace,
+        workload: &world.namespace.workloads[&world.id("web")],
+    };
     let gate: AppGate = serde_json::from_value(json!({})).unwrap();
     assert_eq!(place(&pod, &gate, templates).map(|visit| visit.address.port()), Ok(8080));
-    let none = Pod { reach: lockkeeper::core::world::Reach { ports: [].into(), ..pod.reach.clone() }, ..pod };
+    let none = Pod {
+        reach: lockkeeper::core::world::Reach { ports: [].into(), ..pod.reach.clone() },
+        ..pod
+    };
     let why = place(&none, &gate, templates).unwrap_err();
     assert!(why.contains("first container app declares 0 TCP ports"), "{why}");
 }
@@ -300,7 +343,11 @@ fn the_first_container_is_that_of_the_template_which_the_pod_was_made_from() {
 fn what_a_pod_says_turns_no_text_around_and_hides_none() {
     let body = "{\"isUpgradeable\": false, \"reason\": \"\u{202e}txet\u{202c} a\u{200b}b \u{feff}処理中 🚀\u{1b}[31m\"}";
     let body = body.replace('\u{1b}', "\\u001b");
-    let answer = lockkeeper::core::gates::answer::read(&lockkeeper::api::OpenWhen::default(), 200, body.as_bytes());
+    let answer = lockkeeper::core::gates::answer::read(
+        &lockkeeper::api::OpenWhen::default(),
+        200,
+        body.as_bytes(),
+    );
     assert_eq!(answer.without(&[]), Answer::No("txet ab 処理中 🚀 [31m".into()));
     let mut world = world(WorkloadKind::Deployment, json!({}));
     for name in names(&world) {

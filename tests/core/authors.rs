@@ -24,7 +24,8 @@ fn change(world: &mut World, user: &str, what: impl FnOnce(&mut serde_json::Valu
     world.edit("web", |web| {
         what(web);
         let generation = web["metadata"]["generation"].as_i64().unwrap() + 1;
-        web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{generation} by {user}"));
+        web["metadata"]["annotations"]["lockkeeper.dev/hold"] =
+            json!(format!("{generation} by {user}"));
     });
     match id.kind {
         WorkloadKind::Deployment => world.observe_again(&id),
@@ -33,7 +34,9 @@ fn change(world: &mut World, user: &str, what: impl FnOnce(&mut serde_json::Valu
 }
 
 pub fn image(world: &mut World, user: &str, image: &str) {
-    change(world, user, |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image));
+    change(world, user, |web| {
+        web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)
+    });
 }
 
 fn set(world: &mut World, marks: &[(&str, &str)]) {
@@ -47,7 +50,12 @@ fn set(world: &mut World, marks: &[(&str, &str)]) {
 }
 
 pub fn told(world: &World, event: Event) -> Vec<&str> {
-    world.told.iter().filter(|(one, ..)| *one == event).map(|(.., message)| message.as_str()).collect()
+    world
+        .told
+        .iter()
+        .filter(|(one, ..)| *one == event)
+        .map(|(.., message)| message.as_str())
+        .collect()
 }
 
 fn id(world: &World) -> String {
@@ -61,13 +69,20 @@ fn an_author_before_the_last_writer_does_not_count_as_somebody_else() {
         image(&mut world, "bot", "v2");
         set(&mut world, &[("authors", "dev bot")]);
         world.act();
-        assert!(told(&world, Event::UpgradeHeld)[0].contains("the template that dev and bot changed is held"));
+        assert!(
+            told(&world, Event::UpgradeHeld)[0]
+                .contains("the template that dev and bot changed is held")
+        );
         let approved = [("approve", &*id(&world)), ("approved-by", "dev")];
         set(&mut world, &approved);
         world.later(5).act();
         assert_eq!(world.stands(), "Held/ApprovalRequired");
         let attention = world.attention().unwrap();
-        assert!(attention.message.contains("changed by dev and bot, held since"), "{}", attention.message);
+        assert!(
+            attention.message.contains("changed by dev and bot, held since"),
+            "{}",
+            attention.message
+        );
         assert_eq!(attention.hold.as_ref().unwrap().authors, ["dev", "bot"]);
         let approved = [("approve", &*id(&world)), ("approved-by", "boss")];
         set(&mut world, &approved);
@@ -86,7 +101,10 @@ fn who_approved_is_named_when_it_is_released_and_while_it_rolls() {
         set(&mut world, &[("approve", &*held), ("approved-by", "the boss")]);
         world.later(5).act();
         let released = told(&world, Event::UpgradeReleased);
-        assert!(released[0].ends_with(&format!("change {held} by dev was approved by \"the boss\"")), "{released:?}");
+        assert!(
+            released[0].ends_with(&format!("change {held} by dev was approved by \"the boss\"")),
+            "{released:?}"
+        );
         world.start_pod("web");
         world.later(1).act();
         let attention = world.attention().unwrap();
@@ -95,7 +113,10 @@ fn who_approved_is_named_when_it_is_released_and_while_it_rolls() {
         world.act();
         assert_eq!(world.stands(), "UpToDate");
         // The next one that nobody has to approve is not of that approver.
-        world.policy("shop", json!({"gates": {"windows": [{"schedule": "* * * * *", "duration": "1h"}]}}));
+        world.policy(
+            "shop",
+            json!({"gates": {"windows": [{"schedule": "* * * * *", "duration": "1h"}]}}),
+        );
         world.later(60).act();
         image(&mut world, "dev", "v3");
         world.act();
@@ -109,27 +130,39 @@ fn who_approved_is_named_when_it_is_released_and_while_it_rolls() {
 
 #[test]
 fn whose_bypass_it_was_is_named_while_it_rolls() {
-    let mut world = setup(json!({"mode": "Freeze", "gates": {"approval": "Required"}}), WorkloadKind::Deployment);
+    let mut world = setup(
+        json!({"mode": "Freeze", "gates": {"approval": "Required"}}),
+        WorkloadKind::Deployment,
+    );
     image(&mut world, "dev", "v2");
     world.act();
     let held = id(&world);
     // As admission does.
     world.edit("web", |web| {
         web["metadata"]["annotations"].as_object_mut().unwrap().remove("lockkeeper.dev/hold");
-        web["metadata"]["annotations"]["lockkeeper.dev/bypassed-by"] = json!(format!("{held} by oncall"));
+        web["metadata"]["annotations"]["lockkeeper.dev/bypassed-by"] =
+            json!(format!("{held} by oncall"));
     });
     world.observe("web");
     world.act();
-    assert_eq!(told(&world, Event::HoldBypassed), [format!("oncall released the held change {held} past its gates")]);
+    assert_eq!(
+        told(&world, Event::HoldBypassed),
+        [format!("oncall released the held change {held} past its gates")]
+    );
     world.start_pod("web");
     world.later(1).act();
     let attention = world.attention().unwrap();
-    assert!(attention.message.ends_with("; released past its gates by oncall"), "{}", attention.message);
+    assert!(
+        attention.message.ends_with("; released past its gates by oncall"),
+        "{}",
+        attention.message
+    );
 }
 
 /// A change of config waits for its approval.
 fn config_waits() -> World {
-    let mut world = World::new().with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
+    let mut world = World::new()
+        .with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
     world.config_map("app", &[("key", "old")]);
     world.deployment("web", crate::world::env_key("app", "key"));
     world.act();
@@ -155,7 +188,10 @@ fn who_approved_a_change_of_config_is_named_while_it_rolls() {
 fn a_change_of_config_that_waits_keeps_its_id_in_the_status_until_our_own_write_is_observed() {
     let mut world = config_waits();
     let before = world.attention().unwrap().clone();
-    assert_eq!(before.hold.as_ref().map(|hold| hold.id.clone()), mark(&world, "web", "pending-config"));
+    assert_eq!(
+        before.hold.as_ref().map(|hold| hold.id.clone()),
+        mark(&world, "web", "pending-config")
+    );
     // The API server raises a Deployment's generation for annotations too; its controller has not seen that yet.
     world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("mine"));
     world.act();
@@ -165,7 +201,8 @@ fn a_change_of_config_that_waits_keeps_its_id_in_the_status_until_our_own_write_
 /// As on a cluster that does not serve MutatingAdmissionPolicy.
 #[test]
 fn where_admission_records_no_approval_of_config_none_is_recommended_and_none_counts() {
-    let mut world = World::new().with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
+    let mut world = World::new()
+        .with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
     world.enforcement.unavailable = true;
     world.config_map("app", &[("key", "old")]);
     world.deployment("web", crate::world::env_key("app", "key"));
@@ -175,12 +212,19 @@ fn where_admission_records_no_approval_of_config_none_is_recommended_and_none_co
     assert!(world.later(5).act().is_empty());
     assert_eq!(world.stands(), "Waiting/ApprovalRequired");
     let message = world.attention().unwrap().message.clone();
-    assert!(message.contains("neither an approval nor a bypass counts") && message.contains("spec.gates.approval"), "{message}");
+    assert!(
+        message.contains("neither an approval nor a bypass counts")
+            && message.contains("spec.gates.approval"),
+        "{message}"
+    );
     assert!(!message.contains("kubectl annotate"), "{message}");
     // Anybody could have written these.
     let pending = mark(&world, "web", "pending-config").unwrap();
     let bypassed = format!("{pending} by oncall");
-    for marks in [[("approve", &*pending), ("approved-by", "boss")], [("approve", ""), ("bypassed-by", &*bypassed)]] {
+    for marks in [
+        [("approve", &*pending), ("approved-by", "boss")],
+        [("approve", ""), ("bypassed-by", &*bypassed)],
+    ] {
         set(&mut world, &marks);
         assert!(world.later(5).act().is_empty(), "{marks:?}");
         assert_eq!(world.stands(), "Waiting/ApprovalRequired");
@@ -194,12 +238,18 @@ fn who_stamps_a_held_template_again_and_again_is_named() {
     world.act();
     for number in 0..4 {
         change(&mut world, "the vault operator", |web| {
-            web["spec"]["template"]["metadata"]["annotations"] = json!({"restarted-at": number.to_string()});
+            web["spec"]["template"]["metadata"]["annotations"] =
+                json!({"restarted-at": number.to_string()});
         });
         world.later(5).act();
     }
     let message = &world.attention().unwrap().message;
-    assert!(message.contains("annotations[restarted-at], last by \"the vault operator\" (field manager kubectl), and"), "{message}");
+    assert!(
+        message.contains(
+            "annotations[restarted-at], last by \"the vault operator\" (field manager kubectl), and"
+        ),
+        "{message}"
+    );
 }
 
 #[test]
@@ -210,14 +260,22 @@ fn to_observe_is_not_to_release() {
             let mut world = setup(json!({"whenUngoverned": recorded, "gates": gates}), kind);
             image(&mut world, "dev", "v2");
             world.act();
-            world.policy("shop", json!({"whenUngoverned": recorded, "mode": "Observe", "gates": gates}));
+            world.policy(
+                "shop",
+                json!({"whenUngoverned": recorded, "mode": "Observe", "gates": gates}),
+            );
             for _ in 0..3 {
                 world.later(60).act();
             }
             assert_eq!(world.stands(), "Held/ObserveMode", "{recorded}");
             assert_eq!(mark(&world, "web", "hold-changes"), None, "nothing new is held");
             let message = world.attention().unwrap().message.clone();
-            for part in ["held since", "Set mode: Enforce", "kubectl lockkeeper undo", "lockkeeper.dev/bypass="] {
+            for part in [
+                "held since",
+                "Set mode: Enforce",
+                "kubectl lockkeeper undo",
+                "lockkeeper.dev/bypass=",
+            ] {
                 assert!(message.contains(part), "{part} is not in {message}");
             }
             assert_eq!(told(&world, Event::UpgradeReleased), [""; 0]);
@@ -226,12 +284,19 @@ fn to_observe_is_not_to_release() {
             world.policy("shop", json!({"whenUngoverned": recorded, "gates": gates}));
             world.later(5).act();
             assert_eq!(world.stands(), "Held/ApprovalRequired");
-            world.policy("shop", json!({"whenUngoverned": recorded, "mode": "Observe", "gates": gates}));
+            world.policy(
+                "shop",
+                json!({"whenUngoverned": recorded, "mode": "Observe", "gates": gates}),
+            );
             world.later(5).act();
             // A revert is released also now, and then nothing but the record of config is left.
-            change(&mut world, "dev", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v1"));
+            change(&mut world, "dev", |web| {
+                web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v1")
+            });
             if kind == WorkloadKind::StatefulSet {
-                world.edit("web", |web| web["status"]["currentRevision"] = web["status"]["updateRevision"].clone());
+                world.edit("web", |web| {
+                    web["status"]["currentRevision"] = web["status"]["updateRevision"].clone()
+                });
                 let id = world.id("web");
                 world.observe_again(&id);
             }
@@ -240,7 +305,10 @@ fn to_observe_is_not_to_release() {
             world.observe("web");
             world.later(5).act();
             assert_eq!(world.stands(), "UpToDate");
-            assert_eq!((mark(&world, "web", "governance"), mark(&world, "web", "hold-since")), (None, None));
+            assert_eq!(
+                (mark(&world, "web", "governance"), mark(&world, "web", "hold-since")),
+                (None, None)
+            );
         }
     }
 }
@@ -248,10 +316,16 @@ fn to_observe_is_not_to_release() {
 #[test]
 fn a_policy_that_observes_keeps_its_hold_whatever_the_workloads_labels_become() {
     let selector = json!({"matchLabels": {"app": "web"}});
-    let mut world = setup(json!({"selector": selector, "gates": {"approval": "Required"}}), WorkloadKind::Deployment);
+    let mut world = setup(
+        json!({"selector": selector, "gates": {"approval": "Required"}}),
+        WorkloadKind::Deployment,
+    );
     image(&mut world, "dev", "v2");
     world.act();
-    world.policy("shop", json!({"selector": selector, "mode": "Observe", "gates": {"approval": "Required"}}));
+    world.policy(
+        "shop",
+        json!({"selector": selector, "mode": "Observe", "gates": {"approval": "Required"}}),
+    );
     world.edit("web", |web| web["metadata"]["labels"]["app"] = json!("other"));
     let id = world.id("web");
     world.observe_again(&id);

@@ -33,10 +33,13 @@ fn counts(world: &mut World) -> WorkloadCounts {
 #[test]
 fn at_rest_nothing_waits_and_conditions_are_counted() {
     let mut world = adopted(json!({"config": {}}));
-    let conditions = ["Governing", "Ready", "UpToDate"].map(|kind| ((kind.to_owned(), "True".to_owned()), 1));
+    let conditions =
+        ["Governing", "Ready", "UpToDate"].map(|kind| ((kind.to_owned(), "True".to_owned()), 1));
     let of_policy = PolicyCensus {
         phases: BTreeMap::from([(Phase::UpToDate, 1)]),
-        conditions: ["Governing", "Ready", "UpToDate"].map(|kind| (kind.to_owned(), "True".to_owned())).into(),
+        conditions: ["Governing", "Ready", "UpToDate"]
+            .map(|kind| (kind.to_owned(), "True".to_owned()))
+            .into(),
         ..PolicyCensus::default()
     };
     let expected = Census {
@@ -55,7 +58,11 @@ fn config_that_waits_for_no_gate_is_as_old_as_its_first_sight() {
     world.act();
     let seen = world.now;
     let settling = census(&mut world);
-    assert_eq!((settling.oldest_difference, settling.policies["shop"].oldest_difference), (Some(seen), Some(seen)), "settling");
+    assert_eq!(
+        (settling.oldest_difference, settling.policies["shop"].oldest_difference),
+        (Some(seen), Some(seen)),
+        "settling"
+    );
     assert_eq!(world.later(3).act(), ["web"]);
     world.finish("web");
     assert_eq!(census(&mut world).oldest_difference, None, "rolled");
@@ -65,7 +72,10 @@ fn config_that_waits_for_no_gate_is_as_old_as_its_first_sight() {
     world.later(600);
     let counted = census(&mut world);
     assert_eq!(world.stands(), "Limited/LimitReached");
-    assert_eq!((counted.oldest_difference, counted.oldest_hold, counted.stale), (Some(seen), None, 1));
+    assert_eq!(
+        (counted.oldest_difference, counted.oldest_hold, counted.stale),
+        (Some(seen), None, 1)
+    );
     let counts = counts(&mut world);
     assert_eq!((counts.waiting_for_gates, counts.limited), (0, 1), "a limit is no gate");
 }
@@ -82,7 +92,10 @@ fn what_a_gate_keeps_waiting_is_as_old_as_its_hold() {
     let since = census(&mut world).oldest_hold;
     assert!(since.is_some_and(|since| since <= world.now), "{since:?}");
     let of_policy = census(&mut world).policies["shop"].clone();
-    assert_eq!((of_policy.oldest_hold, of_policy.phases), (since, BTreeMap::from([(Phase::Waiting, 1)])));
+    assert_eq!(
+        (of_policy.oldest_hold, of_policy.phases),
+        (since, BTreeMap::from([(Phase::Waiting, 1)]))
+    );
     world.later(600);
     let counted = census(&mut world);
     assert_eq!((counted.oldest_hold, counted.oldest_difference), (since, None));
@@ -117,5 +130,9 @@ fn a_held_template_and_config_behind_the_same_gate_are_one_number_for_users() {
     world.act();
     world.later(3).act();
     let counts = counts(&mut world);
-    assert_eq!((counts.total, counts.held, counts.waiting, counts.waiting_for_gates), (2, 1, 1, 2), "{counts:?}");
+    assert_eq!(
+        (counts.total, counts.held, counts.waiting, counts.waiting_for_gates),
+        (2, 1, 1, 2),
+        "{counts:?}"
+    );
 }

@@ -48,7 +48,8 @@ fn a_held_change_waits_no_longer_than_before() {
 #[test]
 fn a_config_change_rolls_once_within_its_limit_of_quiet() {
     for by in [AHEAD, -AHEAD] {
-        let mut world = World::new().with_policy(json!({"config": {"settle": "2s", "settleLimit": "30s"}}));
+        let mut world =
+            World::new().with_policy(json!({"config": {"settle": "2s", "settleLimit": "30s"}}));
         world.config_map("app", &[("key", "old")]);
         world.deployment("web", env_key("app", "key"));
         world.act();

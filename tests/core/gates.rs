@@ -56,9 +56,11 @@ fn case(spec: Value) -> Case {
 
 impl Case {
     fn ask(&self) -> Gate {
-        let (policy, namespace) = (policy(self.spec.clone()), Namespace { name: "shop".into(), ..Namespace::default() });
+        let (policy, namespace) =
+            (policy(self.spec.clone()), Namespace { name: "shop".into(), ..Namespace::default() });
         let workload = WorkloadId { kind: self.kind, name: "web".into() };
-        let authors = self.by.map(|mark| Authors::parse(Some(mark), mark.split(' ').next().unwrap()));
+        let authors =
+            self.by.map(|mark| Authors::parse(Some(mark), mark.split(' ').next().unwrap()));
         let change = Change {
             namespace: &namespace,
             workload: &workload,
@@ -104,7 +106,8 @@ fn quiet_waits_for_the_last_change_but_not_indefinitely() {
 
 #[test]
 fn a_freeze_counts_whatever_the_gates_apply_to() {
-    let frozen = json!({"mode": "Freeze", "gates": {"appliesTo": ["Template"], "approval": "Required"}});
+    let frozen =
+        json!({"mode": "Freeze", "gates": {"appliesTo": ["Template"], "approval": "Required"}});
     let config = Case { causes: &[ChangeCause::Config], approved_by: Some("boss"), ..case(frozen) };
     let (reason, message, _) = config.closed();
     assert_eq!(reason, Reason::Frozen);
@@ -116,20 +119,37 @@ fn gates_ask_only_about_what_they_apply_to() {
     let only_templates = json!({"gates": {"appliesTo": ["Template"], "approval": "Required"}});
     assert!(Case { causes: &[ChangeCause::Config], ..case(only_templates.clone()) }.is_open());
     assert_eq!(case(only_templates.clone()).closed().0, Reason::ApprovalRequired);
-    assert_eq!(Case { causes: &[ChangeCause::Template, ChangeCause::Config], ..case(only_templates) }.closed().0, Reason::ApprovalRequired);
+    assert_eq!(
+        Case { causes: &[ChangeCause::Template, ChangeCause::Config], ..case(only_templates) }
+            .closed()
+            .0,
+        Reason::ApprovalRequired
+    );
 }
 
 #[test]
 fn an_approval_counts_by_whose_it_is() {
     let spec = |approval: &str| json!({"gates": {"approval": approval}});
-    let approved = |approval: &str, by: Option<&'static str>| Case { approved_by: by, ..case(spec(approval)) };
+    let approved =
+        |approval: &str, by: Option<&'static str>| Case { approved_by: by, ..case(spec(approval)) };
     assert!(approved("NotRequired", None).is_open());
     assert!(approved("Required", Some("dev")).is_open() && !approved("Required", None).is_open());
     assert!(approved("RequiredFromOther", Some("boss")).is_open());
     let (_, message, _) = approved("RequiredFromOther", Some("dev")).closed();
-    assert!(message.contains("approved by dev, who made the change") && message.contains("lockkeeper.dev/approve-"), "{message}");
+    assert!(
+        message.contains("approved by dev, who made the change")
+            && message.contains("lockkeeper.dev/approve-"),
+        "{message}"
+    );
     // Who changed config is not known.
-    assert!(Case { by: None, causes: &[ChangeCause::Config], ..approved("RequiredFromOther", Some("dev")) }.is_open());
+    assert!(
+        Case {
+            by: None,
+            causes: &[ChangeCause::Config],
+            ..approved("RequiredFromOther", Some("dev"))
+        }
+        .is_open()
+    );
 }
 
 #[test]
@@ -141,19 +161,35 @@ fn nobody_who_changed_it_may_approve_it_as_somebody_else() {
     };
     for author in ["dev", "bot"] {
         let (_, message, _) = of("dev bot", Some(author)).closed();
-        assert!(message.contains(&format!("approved by {author}, who is one of those who made the change (dev and bot)")), "{message}");
+        assert!(
+            message.contains(&format!(
+                "approved by {author}, who is one of those who made the change (dev and bot)"
+            )),
+            "{message}"
+        );
     }
     assert!(of("dev bot", Some("boss")).is_open());
     let (_, message, _) = of("dev bot", None).closed();
     assert!(message.contains("a user other than dev and bot can approve it"), "{message}");
     // One name with a space, which is no two.
-    assert!(of("dev%20bot eve", Some("bot")).is_open() && !of("dev%20bot eve", Some("dev bot")).is_open());
+    assert!(
+        of("dev%20bot eve", Some("bot")).is_open()
+            && !of("dev%20bot eve", Some("dev bot")).is_open()
+    );
     // More than admission keeps the names of: anybody may be one of them.
     for approver in [None, Some("boss")] {
         let (_, message, _) = of("dev bot %more", approver).closed();
-        assert!(message.contains("lockkeeper.dev/bypass=7") && !message.contains("lockkeeper.dev/approve"), "{message}");
+        assert!(
+            message.contains("lockkeeper.dev/bypass=7")
+                && !message.contains("lockkeeper.dev/approve"),
+            "{message}"
+        );
     }
-    let required = Case { by: Some("dev bot %more"), approved_by: Some("dev"), ..case(json!({"gates": {"approval": "Required"}})) };
+    let required = Case {
+        by: Some("dev bot %more"),
+        approved_by: Some("dev"),
+        ..case(json!({"gates": {"approval": "Required"}}))
+    };
     assert!(required.is_open());
 }
 
@@ -161,7 +197,10 @@ fn nobody_who_changed_it_may_approve_it_as_somebody_else() {
 fn where_admission_records_no_approvals_none_is_counted_on() {
     let spec = json!({"gates": {"approval": "Required"}});
     let (_, message, _) = Case { recorded: false, ..case(spec.clone()) }.closed();
-    assert!(message.contains("HoldsEnforced") && !message.contains("kubectl annotate"), "{message}");
+    assert!(
+        message.contains("HoldsEnforced") && !message.contains("kubectl annotate"),
+        "{message}"
+    );
     assert!(Case { recorded: false, kind: WorkloadKind::DaemonSet, ..case(spec) }.is_open());
 }
 

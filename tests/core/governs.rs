@@ -5,7 +5,11 @@ use serde_json::json;
 use crate::world::{World, env_from};
 
 fn governor(world: &World, name: &str) -> String {
-    world.namespace.workloads[&world.id(name)].marks.get("lockkeeper.dev/governance").cloned().unwrap_or_default()
+    world.namespace.workloads[&world.id(name)]
+        .marks
+        .get("lockkeeper.dev/governance")
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[test]
@@ -19,7 +23,11 @@ fn the_higher_priority_governs_then_the_first_name_and_the_other_says_so() {
     assert!(governor(&world, "web").contains("\"shop\""));
     let left_out = &world.namespace.policies["a"].status.conditions[2];
     assert_eq!((left_out.type_.as_str(), left_out.status.as_str()), ("Governing", "False"));
-    assert!(left_out.message.contains("Deployment/web is governed by policy shop"), "{}", left_out.message);
+    assert!(
+        left_out.message.contains("Deployment/web is governed by policy shop"),
+        "{}",
+        left_out.message
+    );
     assert_eq!(world.namespace.policies["a"].status.workloads.total, 0);
 
     world.namespace.policies.remove("shop");
@@ -36,7 +44,10 @@ fn one_that_is_ignored_owned_or_reloaded_by_others_is_left_out_and_named() {
             "OwnedBy Cluster/pg",
         ),
         (json!({"annotations": {"reloader.stakater.com/auto": "true"}}), "OtherReloader"),
-        (json!({"annotations": {"wave.pusher.com/update-on-config-change": "true"}}), "OtherReloader"),
+        (
+            json!({"annotations": {"wave.pusher.com/update-on-config-change": "true"}}),
+            "OtherReloader",
+        ),
     ];
     for (metadata, reason) in cases {
         let mut world = World::new().with_policy(json!({"config": {}}));
@@ -72,7 +83,10 @@ fn p15_a_policy_that_cannot_be_read_does_nothing_and_lets_nothing_go() {
     }
     assert!(!governor(&world, "web").is_empty());
     let conditions = &world.namespace.policies["shop"].status.conditions;
-    assert_eq!((conditions[0].reason.as_str(), conditions[1].type_.as_str()), ("InvalidSpec", "Stalled"));
+    assert_eq!(
+        (conditions[0].reason.as_str(), conditions[1].type_.as_str()),
+        ("InvalidSpec", "Stalled")
+    );
     world.policy("shop", json!({"config": {}}));
     world.act();
     assert_eq!(world.later(3).act(), ["web"]);

@@ -28,7 +28,9 @@ fn hold(world: &mut World, image: &str, fewer: Option<u32>) {
         let marks = &mut web["metadata"]["annotations"];
         marks["lockkeeper.dev/hold"] = json!(format!("{id} by dev"));
         match fewer {
-            Some(fewer) => marks["lockkeeper.dev/declared-replicas"] = json!(format!("{fewer} of {runs}")),
+            Some(fewer) => {
+                marks["lockkeeper.dev/declared-replicas"] = json!(format!("{fewer} of {runs}"))
+            }
             None => drop(marks.as_object_mut().unwrap().remove("lockkeeper.dev/declared-replicas")),
         }
     });
@@ -47,7 +49,12 @@ fn is_held(world: &World) -> bool {
 }
 
 fn asked(world: &World) -> Vec<&str> {
-    let mut names: Vec<_> = world.said.iter().filter(|(errand, _)| *errand == Errand::Ask).map(|(_, name)| name.as_str()).collect();
+    let mut names: Vec<_> = world
+        .said
+        .iter()
+        .filter(|(errand, _)| *errand == Errand::Ask)
+        .map(|(_, name)| name.as_str())
+        .collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -80,19 +87,31 @@ fn the_number_that_waits_is_told() {
     let id = world.id("web");
     world.observe_again(&id);
     world.act();
-    assert!(!world.attention().unwrap().message.contains("replicas stay"), "{}", world.attention().unwrap().message);
+    assert!(
+        !world.attention().unwrap().message.contains("replicas stay"),
+        "{}",
+        world.attention().unwrap().message
+    );
 }
 
 #[test]
 fn p8_pods_that_a_release_would_scale_away_are_asked_too() {
     // A partition of its own keeps the lowest three, and pods go one by one: the scale takes the highest three all at once.
-    for (scope, partition, expected) in [("Workload", 3, 3), ("Workload", 0, 4), ("Pod", 0, 4), ("Pod", 3, 3)] {
-        let mut world = world(WorkloadKind::StatefulSet, 4, json!({"gates": {"app": {"scope": scope}}}));
+    for (scope, partition, expected) in
+        [("Workload", 3, 3), ("Workload", 0, 4), ("Pod", 0, 4), ("Pod", 3, 3)]
+    {
+        let mut world =
+            world(WorkloadKind::StatefulSet, 4, json!({"gates": {"app": {"scope": scope}}}));
         number_pods(&mut world);
-        world
-            .edit("web", |web| web["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}));
+        world.edit("web", |web| {
+            web["spec"]["updateStrategy"] =
+                json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}})
+        });
         world.observe("web");
-        world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/declared-partition"] = json!(partition.to_string()));
+        world.edit("web", |web| {
+            web["metadata"]["annotations"]["lockkeeper.dev/declared-partition"] =
+                json!(partition.to_string())
+        });
         world.answers.insert("web-1".into(), Answer::No("a job runs".into()));
         hold(&mut world, "v2", Some(1));
         assert_eq!(asked(&world).len(), expected, "{scope} {partition}: {:?}", asked(&world));
@@ -104,7 +123,8 @@ fn p8_pods_that_a_release_would_scale_away_are_asked_too() {
         world.later(60).act();
         assert!(!is_held(&world), "{scope} {partition}: {:?}", world.attention());
         // The walk begins with the highest of those that stay.
-        let step = world.object("web")["metadata"]["annotations"]["lockkeeper.dev/partition"].as_str();
+        let step =
+            world.object("web")["metadata"]["annotations"]["lockkeeper.dev/partition"].as_str();
         assert_eq!(step, (scope == "Pod" && partition == 0).then_some("0"), "{scope} {partition}");
     }
 }
@@ -147,7 +167,12 @@ fn scale(world: &mut World, replicas: u32) {
 }
 
 fn told<'a>(world: &'a World, event: &str) -> Vec<&'a str> {
-    world.told.iter().filter(|(one, ..)| one.reason() == event).map(|(.., message)| message.as_str()).collect()
+    world
+        .told
+        .iter()
+        .filter(|(one, ..)| one.reason() == event)
+        .map(|(.., message)| message.as_str())
+        .collect()
 }
 
 #[test]
@@ -155,7 +180,10 @@ fn at_zero_replicas_every_gate_counts_but_the_app() {
     for (gates, expected) in [
         (json!({"gates": {"approval": "Required"}}), true),
         (json!({"mode": "Freeze"}), true),
-        (json!({"gates": {"app": {}, "windows": [{"schedule": "0 2 1 1 *", "duration": "1h"}]}}), true),
+        (
+            json!({"gates": {"app": {}, "windows": [{"schedule": "0 2 1 1 *", "duration": "1h"}]}}),
+            true,
+        ),
         (json!({"gates": {"app": {}}}), false),
         (json!({"gates": {"app": {"prepare": {}}}}), false),
     ] {
@@ -175,8 +203,12 @@ fn at_zero_replicas_every_gate_counts_but_the_app() {
 
 #[test]
 fn a_deployment_without_replicas_is_held_only_where_it_would_start_what_ran_last() {
-    let is_marked = |world: &World| world.object("web")["metadata"]["annotations"]["lockkeeper.dev/hold-at-zero"] == "true";
-    for (gates, expected) in [(json!({"gates": {"approval": "Required"}}), true), (json!({"gates": {"app": {}}}), false)] {
+    let is_marked = |world: &World| {
+        world.object("web")["metadata"]["annotations"]["lockkeeper.dev/hold-at-zero"] == "true"
+    };
+    for (gates, expected) in
+        [(json!({"gates": {"approval": "Required"}}), true), (json!({"gates": {"app": {}}}), false)]
+    {
         let mut world = world(WorkloadKind::Deployment, 2, gates.clone());
         assert!(!is_marked(&world), "{gates}: it has replicas");
         scale(&mut world, 0);
@@ -213,7 +245,11 @@ fn a_deployment_whose_old_replica_set_is_gone_says_so_and_stays_held() {
         scale(&mut world, replicas);
         world.later(60).act();
         assert!(is_held(&world));
-        assert!(world.attention().unwrap().message.contains("revisionHistoryLimit: 0"), "{:?}", world.attention());
+        assert!(
+            world.attention().unwrap().message.contains("revisionHistoryLimit: 0"),
+            "{:?}",
+            world.attention()
+        );
     }
     assert_eq!(told(&world, "RunningRevisionBroken").len(), 1);
 }
@@ -228,13 +264,20 @@ fn a_held_set_that_is_scaled_to_zero_is_told_as_missed() {
             world.restart_operator();
         }
         scale(&mut world, 0);
-        world.edit("web", |web| web["status"]["currentRevision"] = web["status"]["updateRevision"].clone());
+        world.edit("web", |web| {
+            web["status"]["currentRevision"] = web["status"]["updateRevision"].clone()
+        });
         let id = world.id("web");
         world.observe_again(&id);
         world.act();
         assert!(!is_held(&world));
         let missed = told(&world, "HoldMissed");
-        assert!(missed.len() == 1 && missed[0].starts_with("ScaledToZero: change ") && missed[0].contains(" by dev "), "{missed:?}");
+        assert!(
+            missed.len() == 1
+                && missed[0].starts_with("ScaledToZero: change ")
+                && missed[0].contains(" by dev "),
+            "{missed:?}"
+        );
         world.later(60).act();
         assert_eq!(told(&world, "HoldMissed").len(), 1);
     }
@@ -259,17 +302,24 @@ fn finished_pod(world: &mut World) {
 #[test]
 fn a_change_that_comes_at_zero_and_is_not_held_is_told_unless_only_the_app_is_asked() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
-        for (gates, expected) in [(json!({"gates": {"approval": "Required"}}), 1), (json!({"gates": {"app": {}}}), 0)] {
+        for (gates, expected) in
+            [(json!({"gates": {"approval": "Required"}}), 1), (json!({"gates": {"app": {}}}), 0)]
+        {
             let mut world = world(kind, 2, gates.clone());
             scale(&mut world, 0);
             world.act();
             finished_pod(&mut world);
-            world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+            world.edit("web", |web| {
+                web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
+            });
             world.observe("web");
             world.later(3).act();
             let missed = told(&world, "HoldMissed");
             assert_eq!(missed.len(), expected, "{kind} {gates}: {missed:?}");
-            assert!(missed.iter().all(|message| message.starts_with("ScaledToZero: ")), "{missed:?}");
+            assert!(
+                missed.iter().all(|message| message.starts_with("ScaledToZero: ")),
+                "{missed:?}"
+            );
             world.later(60).act();
             assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {gates}");
         }
@@ -278,9 +328,15 @@ fn a_change_that_comes_at_zero_and_is_not_held_is_told_unless_only_the_app_is_as
 
 /// A workload whose first pods are joined by one of another template before its rollout was ever done.
 fn changed_early(world: &mut World) {
-    world.workload(WorkloadKind::Deployment, "web", 2, json!({"containers": [{"name": "app", "image": "v1"}]}));
+    world.workload(
+        WorkloadKind::Deployment,
+        "web",
+        2,
+        json!({"containers": [{"name": "app", "image": "v1"}]}),
+    );
     world.later(2);
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world
+        .edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
     world.start_pod("web");
 }
 
@@ -311,7 +367,10 @@ fn a_revert_amid_the_first_rollout_is_not_missed() {
     let mut world = World::new().with_policy(json!({"gates": {"approval": "Required"}}));
     world.later(60);
     changed_early(&mut world);
-    world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/rollout"] = json!("{\"change\": \"t-another\"}"));
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/rollout"] =
+            json!("{\"change\": \"t-another\"}")
+    });
     world.observe("web");
     world.act();
     world.later(5).act();
@@ -323,7 +382,12 @@ fn a_workload_that_is_created_again_over_running_pods_is_told() {
     for same in [true, false] {
         let mut world = World::new().with_policy(json!({"gates": {"app": {}}}));
         world.later(60);
-        world.workload(WorkloadKind::StatefulSet, "web", 2, json!({"containers": [{"name": "app", "image": "v1"}]}));
+        world.workload(
+            WorkloadKind::StatefulSet,
+            "web",
+            2,
+            json!({"containers": [{"name": "app", "image": "v1"}]}),
+        );
         world.act();
         world.later(60).act();
         // Deleted with its pods left, and made again.
@@ -351,7 +415,9 @@ fn a_workload_that_is_created_again_over_running_pods_is_told() {
 
 /// A workload whose config was rolled out once.
 fn with_config(kind: WorkloadKind) -> World {
-    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"approval": "Required", "appliesTo": ["Template"]}}));
+    let mut world = World::new().with_policy(
+        json!({"config": {}, "gates": {"approval": "Required", "appliesTo": ["Template"]}}),
+    );
     world.config_map("app", &[("a", "1")]);
     world.workload(kind, "web", 2, env_from("app"));
     world.act();
@@ -369,7 +435,9 @@ fn a_change_that_is_not_held_after_a_rollout_of_config_is_told() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
         let mut world = with_config(kind);
         let done = told(&world, "RolloutDone").len();
-        world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+        world.edit("web", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
+        });
         world.start_pod("web");
         world.act();
         world.later(5).act();
@@ -377,7 +445,11 @@ fn a_change_that_is_not_held_after_a_rollout_of_config_is_told() {
         world.finish("web");
         world.act();
         world.later(60).act();
-        assert_eq!((told(&world, "HoldMissed").len(), told(&world, "RolloutDone").len()), (1, done + 1), "{kind}");
+        assert_eq!(
+            (told(&world, "HoldMissed").len(), told(&world, "RolloutDone").len()),
+            (1, done + 1),
+            "{kind}"
+        );
     }
 }
 
@@ -409,9 +481,11 @@ fn a_rollout_of_config_whose_template_a_webhook_changes_is_not_missed() {
 #[test]
 fn one_that_is_woken_with_another_template_is_told() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
-        for (policy, expected) in
-            [(json!({"gates": {"approval": "Required"}}), 1), (json!({"mode": "Freeze"}), 1), (json!({"gates": {"app": {}}}), 0)]
-        {
+        for (policy, expected) in [
+            (json!({"gates": {"approval": "Required"}}), 1),
+            (json!({"mode": "Freeze"}), 1),
+            (json!({"gates": {"app": {}}}), 0),
+        ] {
             let mut world = world(kind, 2, policy.clone());
             scale(&mut world, 0);
             world.act();
@@ -424,7 +498,10 @@ fn one_that_is_woken_with_another_template_is_told() {
             world.later(5).act();
             let missed = told(&world, "HoldMissed");
             assert_eq!(missed.len(), expected, "{kind} {policy}: {:?}", world.told);
-            assert!(missed.iter().all(|message| message.starts_with("ScaledToZero: ")), "{missed:?}");
+            assert!(
+                missed.iter().all(|message| message.starts_with("ScaledToZero: ")),
+                "{missed:?}"
+            );
             world.finish("web");
             world.act();
             assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {policy}");
@@ -437,7 +514,9 @@ fn what_rolled_while_the_operator_was_away_is_told_unless_nothing_asked_for_hold
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
         for (gates, expected) in [(json!({"approval": "Required"}), 1), (json!({}), 0)] {
             let mut world = world(kind, 2, json!({"gates": gates}));
-            world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+            world.later(60).edit("web", |web| {
+                web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
+            });
             world.finish("web");
             world.restart_operator();
             if expected == 0 {
@@ -445,7 +524,12 @@ fn what_rolled_while_the_operator_was_away_is_told_unless_nothing_asked_for_hold
             }
             world.act();
             world.later(5).act();
-            assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {gates}: {:?}", world.told);
+            assert_eq!(
+                told(&world, "HoldMissed").len(),
+                expected,
+                "{kind} {gates}: {:?}",
+                world.told
+            );
             world.later(60).act();
             assert_eq!(told(&world, "HoldMissed").len(), expected, "{kind} {gates}");
         }
@@ -456,7 +540,13 @@ fn what_rolled_while_the_operator_was_away_is_told_unless_nothing_asked_for_hold
 fn a_revert_to_what_was_done_while_the_operator_was_away_is_no_miss() {
     let mut world = world(WorkloadKind::StatefulSet, 2, json!({"gates": {"approval": "Required"}}));
     hold(&mut world, "v2", None);
-    let id = world.object("web")["metadata"]["annotations"]["lockkeeper.dev/hold"].as_str().unwrap().split(' ').next().unwrap().to_owned();
+    let id = world.object("web")["metadata"]["annotations"]["lockkeeper.dev/hold"]
+        .as_str()
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned();
     world.edit("web", |web| {
         web["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id);
         web["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!("boss");
@@ -497,7 +587,10 @@ fn replicas_that_are_scaled_away_and_back_are_left_by_the_release() {
             let mut world = world(kind, 4, json!({"mode": "Freeze"}));
             hold(&mut world, "v2", Some(1));
             world.policy("shop", json!({"mode": mode}));
-            let mark = |world: &World| world.object("web")["metadata"]["annotations"]["lockkeeper.dev/declared-replicas"].clone();
+            let mark = |world: &World| {
+                world.object("web")["metadata"]["annotations"]["lockkeeper.dev/declared-replicas"]
+                    .clone()
+            };
             world.act();
             assert_eq!(mark(&world), "1 of 4");
             for (replicas, expected) in [(5, "1 of 2147483647"), (4, "1 of 2147483647")] {
@@ -526,7 +619,9 @@ fn a_rollout_that_began_before_holds_were_asked_for_is_not_missed() {
             assert_eq!(world.later(3).act(), ["web"]);
             world.finish("web");
             world.act();
-            world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+            world.later(60).edit("web", |web| {
+                web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
+            });
             if pods {
                 world.start_pod("web");
             } else {
@@ -552,7 +647,8 @@ fn a_rollout_that_began_before_the_marks_stood_again_is_not_missed() {
         world.later(60).edit("web", |web| {
             let marks = web["metadata"]["annotations"].as_object_mut().unwrap();
             marks.retain(|mark, _| {
-                ["lockkeeper.dev/rollout", "lockkeeper.dev/config"].contains(&&**mark) || !mark.starts_with("lockkeeper.dev/")
+                ["lockkeeper.dev/rollout", "lockkeeper.dev/config"].contains(&&**mark)
+                    || !mark.starts_with("lockkeeper.dev/")
             });
             web["metadata"]["labels"].as_object_mut().unwrap().remove("lockkeeper.dev/governed");
             web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");

@@ -26,7 +26,13 @@ fn participant(identity: &str) -> Participant {
 
 /// A Lease held by somebody.
 fn held(version: u64, holder: &str) -> Record {
-    Record { version: version.to_string(), holder: holder.to_owned(), seconds: Some(15), renewed: Some(at(0)), ..Record::default() }
+    Record {
+        version: version.to_string(),
+        holder: holder.to_owned(),
+        seconds: Some(15),
+        renewed: Some(at(0)),
+        ..Record::default()
+    }
 }
 
 fn let_go(version: u64) -> Record {
@@ -70,13 +76,19 @@ fn what_was_let_go_is_taken_at_once_and_renewed_every_two_seconds() {
     let mut one = participant("a");
     look(&mut one, 1000, Record { transitions: 4, ..let_go(7) });
     let wanted = replace(&mut one, 1010);
-    assert_eq!((wanted.version.as_str(), wanted.holder.as_str(), wanted.seconds, wanted.transitions), ("7", "a", Some(15), 5));
+    assert_eq!(
+        (wanted.version.as_str(), wanted.holder.as_str(), wanted.seconds, wanted.transitions),
+        ("7", "a", Some(15), 5)
+    );
     assert!(!one.may_act(ms(1011)), "not before the answer");
     one.answered(Answer::Lease(written(&wanted, 8)), ms(1500));
     assert_eq!(one.acts_until(), ms(11_010), "counted from when it was sent");
     assert_eq!(step(&mut one, 1500), Step::Rest(ms(3010)));
     let renewal = replace(&mut one, 3010);
-    assert_eq!((renewal.version.as_str(), renewal.transitions, renewal.acquired), ("8", 5, wanted.acquired));
+    assert_eq!(
+        (renewal.version.as_str(), renewal.transitions, renewal.acquired),
+        ("8", 5, wanted.acquired)
+    );
 }
 
 #[test]
@@ -91,19 +103,29 @@ fn anothers_is_taken_once_it_was_seen_unchanged_for_fifteen_seconds() {
         assert_eq!(step(&mut one, time - 2000), Step::Rest(ms(time)));
         look(&mut one, time, held(6, "b"));
     }
-    assert_eq!(step(&mut one, 28_999), Step::Rest(ms(29_000)), "from when it was last seen to change");
+    assert_eq!(
+        step(&mut one, 28_999),
+        Step::Rest(ms(29_000)),
+        "from when it was last seen to change"
+    );
     look(&mut one, 29_000, held(6, "b"));
     assert_eq!(replace(&mut one, 29_000).version, "6");
 }
 
 #[test]
 fn what_an_earlier_process_of_the_same_container_wrote_is_taken_at_once_and_nothing_else() {
-    let identity = || Identity { process: "web-0_uid-1_b".to_owned(), container: Some("web-0_uid-1_".to_owned()) };
+    let identity = || Identity {
+        process: "web-0_uid-1_b".to_owned(),
+        container: Some("web-0_uid-1_".to_owned()),
+    };
     let found = Record { written_by_holder: true, transitions: 4, ..held(5, "web-0_uid-1_a") };
     let mut one = Participant::new(identity(), TIMING);
     look(&mut one, 0, found.clone());
     let wanted = replace(&mut one, 0);
-    assert_eq!((wanted.version.as_str(), wanted.holder.as_str(), wanted.transitions), ("5", "web-0_uid-1_b", 5));
+    assert_eq!(
+        (wanted.version.as_str(), wanted.holder.as_str(), wanted.transitions),
+        ("5", "web-0_uid-1_b", 5)
+    );
     assert!(!one.may_act(ms(0)), "not before the answer");
     one.answered(Answer::Refused, ms(10));
     look(&mut one, 2000, Record { written_by_holder: true, ..held(6, "web-1_uid-2_a") });
@@ -111,8 +133,14 @@ fn what_an_earlier_process_of_the_same_container_wrote_is_taken_at_once_and_noth
 
     let others = [
         ("a person put it there", Record { written_by_holder: false, ..found.clone() }),
-        ("a pod of the same name that was there before", Record { holder: "web-0_uid-0_a".into(), ..found.clone() }),
-        ("of a version that did not write the uid", Record { holder: "web-0_a".into(), ..found.clone() }),
+        (
+            "a pod of the same name that was there before",
+            Record { holder: "web-0_uid-0_a".into(), ..found.clone() },
+        ),
+        (
+            "of a version that did not write the uid",
+            Record { holder: "web-0_a".into(), ..found.clone() },
+        ),
     ];
     for (what, record) in others {
         let mut one = Participant::new(identity(), TIMING);
@@ -126,7 +154,10 @@ fn what_an_earlier_process_of_the_same_container_wrote_is_taken_at_once_and_noth
 
 #[test]
 fn a_lease_without_a_holder_that_nobody_let_go_is_waited_for_like_anothers() {
-    for found in [Record { version: "5".into(), ..Record::default() }, Record { seconds: Some(15), ..let_go(5) }] {
+    for found in [
+        Record { version: "5".into(), ..Record::default() },
+        Record { seconds: Some(15), ..let_go(5) },
+    ] {
         let mut one = participant("a");
         look(&mut one, 0, found.clone());
         assert_eq!(step(&mut one, 14_999), Step::Rest(ms(15_000)));
@@ -228,7 +259,10 @@ fn who_stops_stops_acting_first_and_lets_go() {
     one.stop(ms(500));
     assert!(!one.may_act(ms(500)));
     let release = replace(&mut one, 500);
-    assert_eq!((release.version.as_str(), release.holder.as_str(), release.seconds), ("2", "", Some(1)));
+    assert_eq!(
+        (release.version.as_str(), release.holder.as_str(), release.seconds),
+        ("2", "", Some(1))
+    );
     one.answered(Answer::Lease(written(&release, 3)), ms(510));
     assert_eq!(step(&mut one, 510), Step::End);
 
@@ -313,7 +347,10 @@ struct Process {
 /// The process of a container that has so many before it in its place, and as many in all.
 fn named(place: usize, pod: u64, process: u64) -> Participant {
     let container = format!("{place}_{pod}_");
-    Participant::new(Identity { process: format!("{container}{process}"), container: Some(container) }, Timing::default())
+    Participant::new(
+        Identity { process: format!("{container}{process}"), container: Some(container) },
+        Timing::default(),
+    )
 }
 
 impl Process {
@@ -411,7 +448,10 @@ impl Election {
     /// Plans what goes wrong from outside.
     fn trouble(&mut self, restarts: u32, tampering: u32) {
         for _ in 0..restarts {
-            let (time, number) = (self.random.random_range(0..self.calm_from), self.random.random_range(0..self.processes.len()));
+            let (time, number) = (
+                self.random.random_range(0..self.calm_from),
+                self.random.random_range(0..self.processes.len()),
+            );
             let event = match self.random.random_range(0..4) {
                 0 | 1 => Event::Stop(number),
                 2 => Event::Kill(number, None),
@@ -420,7 +460,10 @@ impl Election {
             self.at(time, event);
         }
         for _ in 0..2 {
-            let (time, number) = (self.random.random_range(0..self.calm_from), self.random.random_range(0..self.processes.len()));
+            let (time, number) = (
+                self.random.random_range(0..self.calm_from),
+                self.random.random_range(0..self.processes.len()),
+            );
             let long = self.random.random_range(0..40_000);
             self.at(time, Event::Cut(number, long));
         }
@@ -440,13 +483,24 @@ impl Election {
             self.happen_next();
             let acting = self.acting(time);
             if acting.len() > 1 {
-                return Err(format!("{acting:?} act at {time} ms\n{}", self.log.iter().flatten().cloned().collect::<Vec<_>>().join("\n")));
+                return Err(format!(
+                    "{acting:?} act at {time} ms\n{}",
+                    self.log.iter().flatten().cloned().collect::<Vec<_>>().join("\n")
+                ));
             }
-            self.terms.extend(acting.iter().filter(|number| !before.contains(number)).map(|&number| (time, number)));
+            self.terms.extend(
+                acting
+                    .iter()
+                    .filter(|number| !before.contains(number))
+                    .map(|&number| (time, number)),
+            );
             // Terms begin at events only; they may end between two.
-            self.longest_idle = self.longest_idle.max(time.saturating_sub(self.idle_since.max(self.judged_from)));
+            self.longest_idle =
+                self.longest_idle.max(time.saturating_sub(self.idle_since.max(self.judged_from)));
             self.idle_since = match acting.first() {
-                Some(&number) => self.processes[number].time(self.processes[number].participant.acts_until()),
+                Some(&number) => {
+                    self.processes[number].time(self.processes[number].participant.acts_until())
+                }
                 None => self.idle_since.min(time),
             };
         }
@@ -465,8 +519,11 @@ impl Election {
 
     fn happen(&mut self, time: u64, event: Event) {
         match event {
-            Event::Wake(number, turn) | Event::Ended(number, turn, _) if self.processes[number].turn != turn => {}
-            Event::Wake(number, _) | Event::Ended(number, ..) if time < self.processes[number].paused_until => {
+            Event::Wake(number, turn) | Event::Ended(number, turn, _)
+                if self.processes[number].turn != turn => {}
+            Event::Wake(number, _) | Event::Ended(number, ..)
+                if time < self.processes[number].paused_until =>
+            {
                 let later = self.processes[number].paused_until;
                 self.at(later, event);
             }
@@ -479,7 +536,11 @@ impl Election {
                 self.come_round(time, number);
             }
             Event::Effect(call, turn, answer_after) => {
-                let answer = if time < self.down_until { Answer::Unanswered } else { self.take_effect(&call.step) };
+                let answer = if time < self.down_until {
+                    Answer::Unanswered
+                } else {
+                    self.take_effect(&call.step)
+                };
                 self.note(time, call.by, || format!("{:?} has effect: {answer:?}", call.step));
                 if let Some(after) = answer_after {
                     self.at(time + after, Event::Ended(call.by, turn, answer));
@@ -510,7 +571,8 @@ impl Election {
 
     fn restart(&mut self, time: u64, number: usize, other_pod: bool) {
         let process = &mut self.processes[number];
-        (process.names, process.turn, process.stopping) = (process.names + 1, process.turn + 1, false);
+        (process.names, process.turn, process.stopping) =
+            (process.names + 1, process.turn + 1, false);
         process.pod += u64::from(other_pod);
         process.participant = named(number, process.pod, process.names);
         (process.paused_until, process.cut_until) = (0, 0);
@@ -543,10 +605,13 @@ impl Election {
 
     fn send(&mut self, time: u64, by: usize, step: Step) {
         let turn = self.processes[by].turn;
-        let given_up = self.processes[by].time(self.processes[by].clock(time) + Timing::default().call).max(time + 1);
+        let given_up = self.processes[by]
+            .time(self.processes[by].clock(time) + Timing::default().call)
+            .max(time + 1);
         self.at(given_up, Event::Ended(by, turn, Answer::Unanswered));
         // A pause of the process falls between the reading of its clock and the sending as well.
-        let sent = if self.chance(time, 0.5) { time.max(self.processes[by].paused_until) } else { time };
+        let sent =
+            if self.chance(time, 0.5) { time.max(self.processes[by].paused_until) } else { time };
         if self.chance(time, 0.08) || time < self.processes[by].cut_until {
             return;
         }
@@ -565,7 +630,11 @@ impl Election {
     fn take_effect(&mut self, step: &Step) -> Answer {
         let write = match step {
             Step::Create(record) if self.lease.is_none() => record,
-            Step::Replace(record) if self.lease.as_ref().is_some_and(|lease| lease.version == record.version) => record,
+            Step::Replace(record)
+                if self.lease.as_ref().is_some_and(|lease| lease.version == record.version) =>
+            {
+                record
+            }
             Step::Create(_) | Step::Replace(_) => return Answer::Refused,
             _ => return self.lease.clone().map_or(Answer::Absent, Answer::Lease),
         };
@@ -585,16 +654,35 @@ impl Election {
         let held = self.lease.clone().filter(|lease| lease.seconds != Some(1));
         match (self.random.random_range(0..5), held) {
             (0, _) => self.lease = None,
-            (1, Some(lease)) => drop(self.store(&Record { holder: String::new(), written_by_holder: false, ..lease })),
-            (2, Some(lease)) => drop(self.store(&Record { holder: "somebody".into(), written_by_holder: false, ..lease })),
-            (3, Some(lease)) => drop(self.store(&Record { version: lease.version, ..Record::default() })),
+            (1, Some(lease)) => drop(self.store(&Record {
+                holder: String::new(),
+                written_by_holder: false,
+                ..lease
+            })),
+            (2, Some(lease)) => drop(self.store(&Record {
+                holder: "somebody".into(),
+                written_by_holder: false,
+                ..lease
+            })),
+            (3, Some(lease)) => {
+                drop(self.store(&Record { version: lease.version, ..Record::default() }))
+            }
             _ => {
                 // What another held not long ago is restored.
                 let now = self.lease.as_ref().map_or("", |lease| &lease.holder);
-                let old: Vec<_> =
-                    self.past.iter().filter(|old| !old.holder.is_empty() && old.holder != now).rev().take(6).cloned().collect();
+                let old: Vec<_> = self
+                    .past
+                    .iter()
+                    .filter(|old| !old.holder.is_empty() && old.holder != now)
+                    .rev()
+                    .take(6)
+                    .cloned()
+                    .collect();
                 if !old.is_empty() {
-                    let old = Record { written_by_holder: false, ..old[self.random.random_range(0..old.len())].clone() };
+                    let old = Record {
+                        written_by_holder: false,
+                        ..old[self.random.random_range(0..old.len())].clone()
+                    };
                     self.store(&old);
                 }
             }
@@ -624,7 +712,9 @@ fn troubled(seed: u64, log: bool) -> Result<Election, String> {
 fn never_do_two_act_and_after_the_trouble_one_always_does() {
     let mut terms = 0;
     for seed in 0..500 {
-        let election = troubled(seed, false).unwrap_or_else(|_| panic!("seed {seed}: {}", troubled(seed, true).err().unwrap_or_default()));
+        let election = troubled(seed, false).unwrap_or_else(|_| {
+            panic!("seed {seed}: {}", troubled(seed, true).err().unwrap_or_default())
+        });
         assert_eq!(election.longest_idle, 0, "seed {seed}: nobody acts for so many ms");
         terms += election.terms.len();
     }

@@ -23,7 +23,8 @@ fn world(spec: &Value) -> World {
 }
 
 fn change(world: &mut World) {
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world
+        .edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
     world.act();
     world.start_pod("web");
     world.act();
@@ -39,12 +40,17 @@ fn a_template_change_that_would_be_held_is_told_once_while_it_rolls() {
     for (spec, gate) in [
         (json!({"gates": {"approval": "Required"}}), "ApprovalRequired"),
         (json!({"gates": {"app": {}}}), "until its pods agree"),
-        (json!({"gates": {"windows": [{"type": "Deny", "schedule": "* * * * *", "duration": "1h"}]}}), "WindowClosed"),
+        (
+            json!({"gates": {"windows": [{"type": "Deny", "schedule": "* * * * *", "duration": "1h"}]}}),
+            "WindowClosed",
+        ),
     ] {
         let mut world = world(&spec);
         change(&mut world);
         assert_eq!(world.stands(), "WouldHold/ObserveMode", "{spec}");
-        let told = |world: &World| world.told.iter().filter(|(event, ..)| *event == Event::WouldHold).count();
+        let told = |world: &World| {
+            world.told.iter().filter(|(event, ..)| *event == Event::WouldHold).count()
+        };
         let message = &world.told.iter().find(|(event, ..)| *event == Event::WouldHold).unwrap().2;
         assert!(message.contains(gate) && message.contains("spec.mode is Observe"), "{message}");
         world.start_pod("web");
@@ -58,10 +64,18 @@ fn a_template_change_that_would_be_held_is_told_once_while_it_rolls() {
 #[test]
 fn what_would_not_be_held_is_not_told() {
     let allowed = json!({"gates": {"windows": [{"type": "Allow", "schedule": "* * * * *", "duration": "1h"}]}});
-    for spec in [json!({"config": {}}), json!({"gates": {"approval": "Required", "appliesTo": ["Config"]}}), allowed] {
+    for spec in [
+        json!({"config": {}}),
+        json!({"gates": {"approval": "Required", "appliesTo": ["Config"]}}),
+        allowed,
+    ] {
         let mut world = world(&spec);
         change(&mut world);
-        assert!(!world.told.iter().any(|(event, ..)| *event == Event::WouldHold), "{spec}: {:?}", world.told);
+        assert!(
+            !world.told.iter().any(|(event, ..)| *event == Event::WouldHold),
+            "{spec}: {:?}",
+            world.told
+        );
         assert_eq!(world.stands(), "Rolling/RolloutUnderWay", "{spec}");
     }
 }
@@ -69,7 +83,10 @@ fn what_would_not_be_held_is_not_told() {
 #[test]
 fn gates_are_verified_and_volumes_judged() {
     let mut world = world(&json!({"gates": {"app": {}}, "volumes": {}}));
-    assert_eq!(condition(&world, "GatesVerified").map(|(status, _)| status).as_deref(), Some("True"));
+    assert_eq!(
+        condition(&world, "GatesVerified").map(|(status, _)| status).as_deref(),
+        Some("True")
+    );
     assert_eq!(condition(&world, "VolumesSafe").map(|(status, _)| status).as_deref(), Some("True"));
     assert_eq!(condition(&world, "HoldsEnforced"), None);
     // Wrong from now on, which is found at the next try.
@@ -86,12 +103,24 @@ fn gates_are_verified_and_volumes_judged() {
 fn what_enforcing_would_do_for_an_exclusive_claim_is_a_danger_while_it_is_not_done() {
     let folder = json!({"spec": {"csi": null, "hostPath": {}}});
     let rows = [
-        (json!({}), json!({}), Some("a rollout would deadlock. With mode: Enforce its strategy would become Recreate")),
+        (
+            json!({}),
+            json!({}),
+            Some("a rollout would deadlock. With mode: Enforce its strategy would become Recreate"),
+        ),
         (json!({}), folder.clone(), Some("a rollout may damage the data. With mode: Enforce")),
-        (json!({"exclusiveClaims": "WhenDeadlock"}), json!({}), Some("a rollout would deadlock. With mode: Enforce")),
+        (
+            json!({"exclusiveClaims": "WhenDeadlock"}),
+            json!({}),
+            Some("a rollout would deadlock. With mode: Enforce"),
+        ),
         (json!({"exclusiveClaims": "WhenDeadlock"}), folder.clone(), None),
         (json!({"exclusiveClaims": "Recreate"}), folder, Some("With mode: Enforce")),
-        (json!({"exclusiveClaims": "Report"}), json!({}), Some("a rollout would deadlock. Declare strategy.type: Recreate")),
+        (
+            json!({"exclusiveClaims": "Report"}),
+            json!({}),
+            Some("a rollout would deadlock. Declare strategy.type: Recreate"),
+        ),
         (json!({"exclusiveClaims": "Ignore"}), json!({}), None),
     ];
     for (volumes, volume, expected) in rows {
@@ -101,7 +130,11 @@ fn what_enforcing_would_do_for_an_exclusive_claim_is_a_danger_while_it_is_not_do
         let (status, reason, message) = world.volumes_safe();
         match expected {
             Some(words) => {
-                assert_eq!((&*status, &*reason), ("False", "ExclusiveClaim"), "{volumes}: {message}");
+                assert_eq!(
+                    (&*status, &*reason),
+                    ("False", "ExclusiveClaim"),
+                    "{volumes}: {message}"
+                );
                 assert!(message.contains(words), "{volumes}: {message}");
             }
             None => assert_eq!(status, "True", "{volumes}: {message}"),

@@ -20,13 +20,22 @@ fn gated(kind: WorkloadKind) -> World {
 }
 
 fn troubled(world: &mut World, needs_hold: bool) {
-    let trouble = Trouble { refused: true, needs_hold, message: "another policy changes a label".into(), retry_at: world.now };
+    let trouble = Trouble {
+        refused: true,
+        needs_hold,
+        message: "another policy changes a label".into(),
+        retry_at: world.now,
+    };
     let uid = world.namespace.workloads[&world.id("web")].uid.clone();
     world.activities.insert(uid, Activity { trouble: Some(trouble), ..Activity::default() });
 }
 
 fn annotation<'a>(patch: &'a Patch, mark: &str) -> Option<&'a str> {
-    patch.annotations.iter().find(|(key, _)| *key == format!("lockkeeper.dev/{mark}")).and_then(|(_, value)| value.as_deref())
+    patch
+        .annotations
+        .iter()
+        .find(|(key, _)| *key == format!("lockkeeper.dev/{mark}"))
+        .and_then(|(_, value)| value.as_deref())
 }
 
 #[test]
@@ -38,7 +47,11 @@ fn a_write_that_others_would_make_a_rollout_of_is_made_with_a_hold() {
         troubled(&mut world, true);
         let patches = world.decide().patches;
         let id = patches[0].generation + 1;
-        assert_eq!(annotation(&patches[0], "hold"), Some(&*format!("{id} by an admission policy or webhook")), "{kind}");
+        assert_eq!(
+            annotation(&patches[0], "hold"),
+            Some(&*format!("{id} by an admission policy or webhook")),
+            "{kind}"
+        );
         assert_eq!(annotation(&patches[0], "hold-changes"), Some("true"));
         assert!(annotation(&patches[0], "hold-since").unwrap().starts_with(&format!("{id} ")));
         // Refused for another reason, it is the same write again.
@@ -56,7 +69,11 @@ fn a_workload_that_cannot_be_marked_names_the_field_where_its_author_looks() {
     let enforced = status.conditions.iter().find(|one| one.type_ == "HoldsEnforced").unwrap();
     assert_eq!(enforced.reason, "MarksMissing", "{}", enforced.message);
     assert!(enforced.message.contains("another policy changes a label"), "{}", enforced.message);
-    assert!(status.attention[0].message.contains("another policy changes a label"), "{}", status.attention[0].message);
+    assert!(
+        status.attention[0].message.contains("another policy changes a label"),
+        "{}",
+        status.attention[0].message
+    );
 }
 
 #[test]
@@ -68,22 +85,34 @@ fn what_was_added_is_told_once_and_notes_that_would_roll_it_again_and_again_are_
     let mut additions = Additions::default();
     additions.note(vec![field.clone()], world.now);
     let with = |world: &mut World, additions: &Additions| {
-        world.activities.insert(uid.clone(), Activity { additions: additions.clone(), ..Activity::default() });
+        world
+            .activities
+            .insert(uid.clone(), Activity { additions: additions.clone(), ..Activity::default() });
     };
     with(&mut world, &additions);
     let told = |notices: &[lockkeeper::core::decision::Notice]| {
-        notices.iter().filter(|notice| notice.event == Event::ChangedByOthers).map(|notice| notice.message.clone()).collect::<Vec<_>>()
+        notices
+            .iter()
+            .filter(|notice| notice.event == Event::ChangedByOthers)
+            .map(|notice| notice.message.clone())
+            .collect::<Vec<_>>()
     };
     world.later(1);
     let first = world.decide();
-    assert!(told(&first.notices)[0].contains("spec.template.metadata.annotations[stamp]"), "{:?}", told(&first.notices));
+    assert!(
+        told(&first.notices)[0].contains("spec.template.metadata.annotations[stamp]"),
+        "{:?}",
+        told(&first.notices)
+    );
     world.memories.extend(first.memories);
     assert_eq!(told(&world.decide().notices), Vec::<String>::new());
     // Each note of ours is stamped: a third is the last for an hour.
     additions.note(vec![field.clone()], world.now);
     additions.note(vec![field], world.now);
     with(&mut world, &additions);
-    world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/bypassed-by"] = json!("x by y"));
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/bypassed-by"] = json!("x by y")
+    });
     world.observe("web");
     assert_eq!(world.decide().patches, Vec::new());
     world.now = world.now.checked_add(Duration::from_secs(3601)).unwrap();
@@ -99,10 +128,16 @@ fn annotations_that_leave_no_room_for_the_marks_of_a_hold_are_told_before_a_chan
     let cramped = world.decide();
     let enforced = |decision: &lockkeeper::core::decision::Decision| {
         let all = &decision.statuses[0].1.conditions;
-        all.iter().find(|one| one.type_ == "HoldsEnforced").map(|one| (one.reason.clone(), one.message.clone())).unwrap()
+        all.iter()
+            .find(|one| one.type_ == "HoldsEnforced")
+            .map(|one| (one.reason.clone(), one.message.clone()))
+            .unwrap()
     };
     let (reason, message) = enforced(&cramped);
-    assert!(reason == "NoRoomForMarks" && message.contains("Deployment/web ("), "{reason}: {message}");
+    assert!(
+        reason == "NoRoomForMarks" && message.contains("Deployment/web ("),
+        "{reason}: {message}"
+    );
     world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("x"));
     world.observe("web");
     assert_ne!(enforced(&world.decide()).0, "NoRoomForMarks");
@@ -124,7 +159,9 @@ fn of_kind_with_room(kind: WorkloadKind, room: usize) -> World {
 fn leave(world: &mut World, room: usize) {
     world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!(""));
     let taken = bytes(world);
-    world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("x".repeat(262_144 - taken - room)));
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["note"] = json!("x".repeat(262_144 - taken - room))
+    });
     world.observe("web");
     world.act();
 }
@@ -132,7 +169,11 @@ fn leave(world: &mut World, room: usize) {
 /// What the next write makes of reserved room, if it changes it.
 fn next(world: &mut World) -> Option<Option<String>> {
     let patches = world.decide().patches;
-    patches.into_iter().flat_map(|patch| patch.annotations).find(|(mark, _)| *mark == "lockkeeper.dev/reserved").map(|(_, value)| value)
+    patches
+        .into_iter()
+        .flat_map(|patch| patch.annotations)
+        .find(|(mark, _)| *mark == "lockkeeper.dev/reserved")
+        .map(|(_, value)| value)
 }
 
 fn bytes(world: &World) -> usize {
@@ -170,7 +211,11 @@ fn room_for_a_hold_is_reserved_where_annotations_are_nearly_full() {
         let before = world.object("web").clone();
         world.restart_operator();
         world.later(60).act();
-        assert_eq!(world.object("web")["metadata"]["annotations"], before["metadata"]["annotations"], "{room}");
+        assert_eq!(
+            world.object("web")["metadata"]["annotations"],
+            before["metadata"]["annotations"],
+            "{room}"
+        );
     }
 }
 
@@ -182,7 +227,9 @@ fn room_is_no_longer_reserved_where_there_is_enough_or_nothing_is_held() {
     assert_eq!(reserved(&world), RESERVED, "between the two limits it stays");
     leave(&mut world, 9_000);
     assert_eq!(reserved(&world), None);
-    for policy in [json!({"config": {}}), json!({"mode": "Observe", "gates": {"approval": "Required"}})] {
+    for policy in
+        [json!({"config": {}}), json!({"mode": "Observe", "gates": {"approval": "Required"}})]
+    {
         let mut world = with_room(700);
         assert_eq!(reserved(&world), RESERVED);
         world.policy("shop", policy);
@@ -237,12 +284,18 @@ fn reserved_room_is_not_reserved_again_before_the_hold_is_gone() {
     world.act();
     world.later(60).act();
     assert_eq!((reserved(&world), &*world.stands()), (GIVEN_UP, "Held/ApprovalRequired"));
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v1"));
+    world
+        .edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v1"));
     world.observe("web");
     world.act();
     world.observe("web");
     world.later(60).act();
-    assert_eq!((reserved(&world), &*world.stands()), (RESERVED, "UpToDate"), "{:?}", world.attention());
+    assert_eq!(
+        (reserved(&world), &*world.stands()),
+        (RESERVED, "UpToDate"),
+        "{:?}",
+        world.attention()
+    );
 }
 
 #[test]
@@ -254,11 +307,17 @@ fn what_lockkeeper_notes_itself_comes_before_reserved_room() {
     for number in 0..6 {
         world.config_map(&format!("settings-{number}"), &[("key", "value")]);
     }
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["env"] = json!(references));
+    world.edit("web", |web| {
+        web["spec"]["template"]["spec"]["containers"][0]["env"] = json!(references)
+    });
     world.finish("web");
     world.act();
     world.later(60).act();
-    assert!(world.object("web")["metadata"]["annotations"]["lockkeeper.dev/config"].as_str().is_some_and(|record| record.len() > 200));
+    assert!(
+        world.object("web")["metadata"]["annotations"]["lockkeeper.dev/config"]
+            .as_str()
+            .is_some_and(|record| record.len() > 200)
+    );
     assert_ne!(reserved(&world), RESERVED);
     assert!(bytes(&world) <= 262_144, "{}", bytes(&world));
 }
@@ -268,7 +327,9 @@ fn a_changed_key_of_an_object_with_hundreds_is_named() {
     let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}}));
     let keys: Vec<_> = (0..400).map(|number| format!("dashboard-{number}.json")).collect();
     let data = |changed: &'static str| {
-        keys.iter().map(|key| (key.as_str(), if key == "dashboard-137.json" { changed } else { "same" })).collect::<Vec<_>>()
+        keys.iter()
+            .map(|key| (key.as_str(), if key == "dashboard-137.json" { changed } else { "same" }))
+            .collect::<Vec<_>>()
     };
     world.config_map("dashboards", &data("a"));
     world.deployment("web", json!({"containers": [{"name": "app", "image": "v1", "envFrom": [{"configMapRef": {"name": "dashboards"}}]}]}));
@@ -277,6 +338,9 @@ fn a_changed_key_of_an_object_with_hundreds_is_named() {
     world.config_map("dashboards", &data("b"));
     world.later(1);
     let decision = world.decide();
-    let named = decision.notices.iter().any(|notice| notice.message.contains("ConfigMap/dashboards[dashboard-137.json]"));
+    let named = decision
+        .notices
+        .iter()
+        .any(|notice| notice.message.contains("ConfigMap/dashboards[dashboard-137.json]"));
     assert!(named, "{:?}", decision.notices);
 }

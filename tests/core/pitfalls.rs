@@ -17,7 +17,8 @@ pub fn hold(world: &mut World, name: &str, image: &str) {
         web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
         let generation = web["metadata"]["generation"].as_i64().unwrap() + 1;
         web["metadata"]["labels"]["lockkeeper.dev/governed"] = json!("true");
-        web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{generation} by dev"));
+        web["metadata"]["annotations"]["lockkeeper.dev/hold"] =
+            json!(format!("{generation} by dev"));
         if let Some(all) = web["metadata"]["annotations"].as_object_mut() {
             all.remove("lockkeeper.dev/partition");
         }
@@ -41,11 +42,19 @@ fn setup(policy: serde_json::Value, kind: WorkloadKind, n: u32) -> World {
 }
 
 pub fn mark(world: &World, name: &str, mark: &str) -> Option<String> {
-    world.object(name)["metadata"]["annotations"].get(format!("lockkeeper.dev/{mark}")).map(|text| text.as_str().unwrap().to_owned())
+    world.object(name)["metadata"]["annotations"]
+        .get(format!("lockkeeper.dev/{mark}"))
+        .map(|text| text.as_str().unwrap().to_owned())
 }
 
 fn pods_of(world: &World, name: &str) -> Vec<Uid> {
-    world.namespace.pods.iter().filter(|(_, p)| p.name.starts_with(name)).map(|(u, _)| u.clone()).collect()
+    world
+        .namespace
+        .pods
+        .iter()
+        .filter(|(_, p)| p.name.starts_with(name))
+        .map(|(u, _)| u.clone())
+        .collect()
 }
 
 fn rename(world: &mut World) {
@@ -65,7 +74,13 @@ fn renew(world: &mut World, n: usize, ready: bool) {
     world.observe("web");
     let revision = world.namespace.workloads[&world.id("web")].rollout.revision.clone();
     let now = world.now;
-    let old: Vec<Uid> = world.namespace.pods.iter().filter(|(_, p)| *p.name == *format!("web-{n}")).map(|(u, _)| u.clone()).collect();
+    let old: Vec<Uid> = world
+        .namespace
+        .pods
+        .iter()
+        .filter(|(_, p)| *p.name == *format!("web-{n}"))
+        .map(|(u, _)| u.clone())
+        .collect();
     let mut pod = world.namespace.pods.remove(&old[0]).unwrap();
     pod.uid = format!("{}x", pod.uid).into();
     (pod.revision, pod.created, pod.ready_moved, pod.ready) = (revision, now, Some(now), ready);
@@ -86,7 +101,9 @@ fn unready(world: &mut World, ago: i64) {
 /// appliesTo: [Config] with scope: Pod: the walk is ended as soon as it has begun, and every pod goes.
 #[test]
 fn p8_a_config_walk_goes_on_where_templates_are_not_held() {
-    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"appliesTo": ["Config"], "app": {"scope": "Pod"}}}));
+    let mut world = World::new().with_policy(
+        json!({"config": {}, "gates": {"appliesTo": ["Config"], "app": {"scope": "Pod"}}}),
+    );
     world.config_map("app", &[("a", "1")]);
     world.workload(WorkloadKind::StatefulSet, "web", 3, env_key("app", "a"));
     rename(&mut world);
@@ -101,7 +118,11 @@ fn p8_a_config_walk_goes_on_where_templates_are_not_held() {
     assert_eq!(rolled, ["web"]);
     renew(&mut world, 2, true);
     world.later(5).act();
-    assert_eq!(mark(&world, "web", "partition").as_deref(), Some("2"), "web-0 and web-1 say no and go all the same");
+    assert_eq!(
+        mark(&world, "web", "partition").as_deref(),
+        Some("2"),
+        "web-0 and web-1 say no and go all the same"
+    );
 }
 
 /// An exported manifest carries deployment.kubernetes.io/revision; while a Deployment is paused with a new template nobody puts it right.
@@ -109,13 +130,20 @@ fn p8_a_config_walk_goes_on_where_templates_are_not_held() {
 fn a_revision_number_from_another_life_holds_nothing_indefinitely() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
     hold(&mut world, "web", "v2");
-    world.edit("web", |web| web["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("99999"));
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("99999")
+    });
     let id = world.id("web");
     world.observe_again(&id);
     for _ in 0..10 {
         world.later(600).act();
     }
-    assert_eq!(mark(&world, "web", "hold"), None, "{:?}", world.attention().map(|one| &one.message));
+    assert_eq!(
+        mark(&world, "web", "hold"),
+        None,
+        "{:?}",
+        world.attention().map(|one| &one.message)
+    );
 }
 
 /// revisionHistoryLimit: 0: held and scaled to 0, the controller drops the old ReplicaSet. Scaled up again there are no pods until the release.
@@ -135,7 +163,12 @@ fn p9_a_held_deployment_whose_replica_set_was_dropped_is_let_through() {
         for _ in 0..10 {
             world.later(600).act();
         }
-        assert_eq!(mark(&world, "web", "hold"), None, "{replicas}: {:?}", world.attention().map(|one| &one.message));
+        assert_eq!(
+            mark(&world, "web", "hold"),
+            None,
+            "{replicas}: {:?}",
+            world.attention().map(|one| &one.message)
+        );
     }
 }
 
@@ -175,11 +208,17 @@ fn p8_a_pod_that_has_ended_and_is_going_does_not_stand_for_an_unseen_one() {
     // Of the three that its status counts, one has ended and one is not seen yet.
     world.namespace.pods.remove(&uids[1]);
     let going = world.namespace.pods.get_mut(&uids[0]).unwrap();
-    (going.finished, going.ready, going.reach.running, going.terminating) = (true, false, false, Some(now));
+    (going.finished, going.ready, going.reach.running, going.terminating) =
+        (true, false, false, Some(now));
     world.later(3).act();
     for _ in 0..5 {
         world.later(2).act();
-        assert_eq!(world.stands(), "Held/AskingPods", "{:?}", world.attention().map(|one| &one.message));
+        assert_eq!(
+            world.stands(),
+            "Held/AskingPods",
+            "{:?}",
+            world.attention().map(|one| &one.message)
+        );
     }
 }
 
@@ -203,7 +242,9 @@ fn p8_pods_that_are_going_do_not_stand_for_unseen_ones() {
 fn one_silent_round(forget: impl FnOnce(&mut World)) {
     let mut world = setup(json!({"gates": {"app": {"prepare": {}}}}), WorkloadKind::Deployment, 2);
     let names: Vec<String> = world.pods("web").iter().map(|p| p.name.to_string()).collect();
-    names.iter().for_each(|name| drop(world.answers.insert(name.clone(), Answer::No("job 4711".into()))));
+    names
+        .iter()
+        .for_each(|name| drop(world.answers.insert(name.clone(), Answer::No("job 4711".into()))));
     hold(&mut world, "web", "v2");
     world.act();
     world.later(3).act();
@@ -213,10 +254,15 @@ fn one_silent_round(forget: impl FnOnce(&mut World)) {
     }
     assert!(mark(&world, "web", "hold").is_some());
     forget(&mut world);
-    names.iter().for_each(|name| drop(world.answers.insert(name.clone(), Answer::Hangs("no answer within 2s".into()))));
+    names.iter().for_each(|name| {
+        drop(world.answers.insert(name.clone(), Answer::Hangs("no answer within 2s".into())))
+    });
     world.later(1).act();
     world.later(3).act();
-    assert!(mark(&world, "web", "hold").is_some(), "both say no, and are ended after one round without an answer");
+    assert!(
+        mark(&world, "web", "hold").is_some(),
+        "both say no, and are ended after one round without an answer"
+    );
 }
 
 #[test]
@@ -234,7 +280,9 @@ fn p8_one_silent_round_about_the_next_change_is_no_consent() {
 fn p8_pods_that_were_not_asked_are_not_silent() {
     let mut world = setup(json!({"gates": {"app": {"prepare": {}}}}), WorkloadKind::Deployment, 2);
     let names: Vec<String> = world.pods("web").iter().map(|p| p.name.to_string()).collect();
-    names.iter().for_each(|name| drop(world.answers.insert(name.clone(), Answer::No("job 4711".into()))));
+    names
+        .iter()
+        .for_each(|name| drop(world.answers.insert(name.clone(), Answer::No("job 4711".into()))));
     hold(&mut world, "web", "v2");
     world.act();
     world.later(3).act();
@@ -244,14 +292,20 @@ fn p8_pods_that_were_not_asked_are_not_silent() {
     }
     // What Credentials::read returns for every pod.
     names.iter().for_each(|name| {
-        drop(
-            world.answers.insert(name.clone(), Answer::NotAsked("the header Authorization cannot be sent: there is no Secret gate".into())),
-        )
+        drop(world.answers.insert(
+            name.clone(),
+            Answer::NotAsked(
+                "the header Authorization cannot be sent: there is no Secret gate".into(),
+            ),
+        ))
     });
     for _ in 0..60 {
         world.later(6).act();
     }
-    assert!(mark(&world, "web", "hold").is_some(), "ended because a Secret was missing for 5 minutes");
+    assert!(
+        mark(&world, "web", "hold").is_some(),
+        "ended because a Secret was missing for 5 minutes"
+    );
 }
 
 fn walking(policy: serde_json::Value) -> World {
@@ -271,7 +325,9 @@ fn p8_a_walk_whose_policy_went_with_the_crd_stays() {
     renew(&mut world, 2, true);
     world.later(5).act();
     let text = mark(&world, "web", "governance").unwrap().replace("\"crd\"", "\"crd-before\"");
-    world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/governance"] = json!(text));
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/governance"] = json!(text)
+    });
     world.observe("web");
     world.namespace.policies.clear();
     world.act();
@@ -282,7 +338,9 @@ fn p8_a_walk_whose_policy_went_with_the_crd_stays() {
 /// Config that changes while a pod of the walk is being renewed, and needs approval, takes the walk's id.
 #[test]
 fn p16_config_that_waits_for_approval_leaves_a_walk_its_id() {
-    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"approval": "Required", "app": {"scope": "Pod"}}}));
+    let mut world = World::new().with_policy(
+        json!({"config": {}, "gates": {"approval": "Required", "app": {"scope": "Pod"}}}),
+    );
     world.config_map("app", &[("a", "1")]);
     world.workload(WorkloadKind::StatefulSet, "web", 3, env_key("app", "a"));
     rename(&mut world);
@@ -362,7 +420,11 @@ fn what_failed_and_was_reverted_restarts_nothing() {
 /// A walk that is held again (its policy changed) is "by lockkeeper": its author may then approve what needs somebody else.
 #[test]
 fn p16_a_walk_that_is_held_again_keeps_its_author() {
-    let mut world = setup(json!({"gates": {"approval": "RequiredFromOther", "app": {"scope": "Pod"}}}), WorkloadKind::StatefulSet, 3);
+    let mut world = setup(
+        json!({"gates": {"approval": "RequiredFromOther", "app": {"scope": "Pod"}}}),
+        WorkloadKind::StatefulSet,
+        3,
+    );
     hold(&mut world, "web", "v2");
     let approve = |world: &mut World, by: &str| {
         let id = mark(world, "web", "hold").unwrap().split(' ').next().unwrap().to_owned();
@@ -404,7 +466,11 @@ fn p16_a_walk_that_is_held_again_keeps_its_author() {
 /// The whole of a failed rollout is drained, without an end: new pods never become Ready, old ones take no work.
 #[test]
 fn a_rollout_that_failed_does_not_keep_every_old_pod_from_working_indefinitely() {
-    let mut world = setup(json!({"gates": {"app": {"prepare": {}}}, "rollout": {"deadline": "2m"}}), WorkloadKind::Deployment, 2);
+    let mut world = setup(
+        json!({"gates": {"app": {"prepare": {}}}, "rollout": {"deadline": "2m"}}),
+        WorkloadKind::Deployment,
+        2,
+    );
     hold(&mut world, "web", "broken");
     world.act();
     world.later(3).act();
@@ -426,7 +492,8 @@ fn a_rollout_that_failed_does_not_keep_every_old_pod_from_working_indefinitely()
 #[test]
 fn a_workload_that_is_being_deleted_keeps_no_step_waiting() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
-    let mut world = World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
+    let mut world =
+        World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
     world.workload(WorkloadKind::Deployment, "db", 2, spec());
     world.workload(WorkloadKind::Deployment, "web", 2, spec());
     world.act();
@@ -444,15 +511,25 @@ fn a_workload_that_is_being_deleted_keeps_no_step_waiting() {
     for _ in 0..20 {
         world.later(600).act();
     }
-    assert_eq!(mark(&world, "web", "hold"), None, "{:?}", world.attention().map(|one| &one.message));
+    assert_eq!(
+        mark(&world, "web", "hold"),
+        None,
+        "{:?}",
+        world.attention().map(|one| &one.message)
+    );
 }
 
 #[test]
 fn what_the_running_pods_need_and_is_missing_is_told_once_it_stays_missing() {
-    let broken = |world: &World| world.told.iter().filter(|(event, ..)| *event == Event::RunningRevisionBroken).count();
-    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"approval": "Required"}}));
+    let broken = |world: &World| {
+        world.told.iter().filter(|(event, ..)| *event == Event::RunningRevisionBroken).count()
+    };
+    let mut world =
+        World::new().with_policy(json!({"config": {}, "gates": {"approval": "Required"}}));
     world.config_map("app", &[("a", "1"), ("b", "1")]);
-    let keys = ["a", "b"].map(|key| json!({"name": key, "valueFrom": {"configMapKeyRef": {"name": "app", "key": key}}}));
+    let keys = ["a", "b"].map(
+        |key| json!({"name": key, "valueFrom": {"configMapKeyRef": {"name": "app", "key": key}}}),
+    );
     world.deployment("web", json!({"containers": [{"name": "app", "env": keys}]}));
     world.act();
     world.later(60).act();
@@ -461,7 +538,11 @@ fn what_the_running_pods_need_and_is_missing_is_told_once_it_stays_missing() {
     world.config(ConfigKind::ConfigMap, "app", None);
     world.later(1).act();
     let told = world.attention().unwrap().message.clone();
-    assert_eq!(told.matches("ConfigMap/app does not exist").count(), 1, "an object is named once: {told}");
+    assert_eq!(
+        told.matches("ConfigMap/app does not exist").count(),
+        1,
+        "an object is named once: {told}"
+    );
     assert_eq!(broken(&world), 0, "its namespace may be going");
     world.later(5).act();
     assert_eq!(broken(&world), 1);

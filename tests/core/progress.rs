@@ -30,7 +30,12 @@ fn every_kind_is_followed_until_it_is_done() {
             assert_eq!(world.act(), [""; 0]);
         }
         assert_eq!(world.stands(), "UpToDate", "{kind}");
-        assert!(world.object("web")["metadata"]["annotations"]["lockkeeper.dev/rollout"].as_str().unwrap().contains("Done"));
+        assert!(
+            world.object("web")["metadata"]["annotations"]["lockkeeper.dev/rollout"]
+                .as_str()
+                .unwrap()
+                .contains("Done")
+        );
     }
 }
 
@@ -111,7 +116,9 @@ fn one_that_recreates_and_goes_back_is_under_way_until_the_pods_of_before_run_ag
     world.finish("db");
     world.act();
     for image in ["v2", "v1"] {
-        world.later(60).edit("db", |db| db["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image));
+        world.later(60).edit("db", |db| {
+            db["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)
+        });
         world.end_old_pods("db", 30);
         world.act();
         assert_eq!(world.stands(), "Rolling/RolloutUnderWay", "{image}");
@@ -159,8 +166,13 @@ fn what_was_once_done_is_under_way_when_it_comes_back_after_another_revision() {
 #[test]
 fn a_set_that_goes_back_by_one_pod_is_under_way_until_that_runs() {
     for approved in [false, true] {
-        let gates = if approved { json!({"approval": "Required", "appliesTo": ["Template"]}) } else { json!({}) };
-        let mut world = World::new().with_policy(json!({"config": {}, "gates": gates, "kinds": ["StatefulSet"]}));
+        let gates = if approved {
+            json!({"approval": "Required", "appliesTo": ["Template"]})
+        } else {
+            json!({})
+        };
+        let mut world = World::new()
+            .with_policy(json!({"config": {}, "gates": gates, "kinds": ["StatefulSet"]}));
         world.config_map("app", &[("a", "1")]);
         world.workload(WorkloadKind::StatefulSet, "db", 2, env_from("app"));
         world.act();
@@ -174,7 +186,8 @@ fn a_set_that_goes_back_by_one_pod_is_under_way_until_that_runs() {
             db["spec"]["template"]["spec"]["containers"][0]["image"] = json!("broken");
             let id = db["metadata"]["generation"].as_i64().unwrap() + 1;
             if approved {
-                db["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{id} by dev"));
+                db["metadata"]["annotations"]["lockkeeper.dev/hold"] =
+                    json!(format!("{id} by dev"));
                 db["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id.to_string());
                 db["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!("boss");
             }
@@ -182,7 +195,10 @@ fn a_set_that_goes_back_by_one_pod_is_under_way_until_that_runs() {
         world.observe("db");
         world.act();
         world.later(10).act();
-        assert_eq!(world.object("db")["metadata"]["annotations"]["lockkeeper.dev/hold"], json!(null));
+        assert_eq!(
+            world.object("db")["metadata"]["annotations"]["lockkeeper.dev/hold"],
+            json!(null)
+        );
         world.start_pod("db");
         world.act();
         world.later(60).edit("db", |db| db["spec"]["template"] = before);
@@ -201,7 +217,9 @@ fn a_set_that_goes_back_by_one_pod_is_under_way_until_that_runs() {
 #[test]
 fn the_next_step_waits_while_the_old_pods_of_one_that_recreates_end() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
-    let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}, "rollout": {"steps": [step("db"), step("web")]}}));
+    let mut world = World::new().with_policy(
+        json!({"config": {"settle": "0s"}, "rollout": {"steps": [step("db"), step("web")]}}),
+    );
     world.config_map("app", &[("a", "1")]);
     world.deployment("db", env_from("app"));
     world.deployment("web", env_from("app"));
@@ -243,7 +261,8 @@ fn a_rollout_that_was_done_does_not_fail_because_its_user_pauses_it() {
     world.deployment("web", json!({"containers": [{"name": "app"}]}));
     world.act();
     world.later(60).edit("web", |web| web["spec"]["paused"] = json!(true));
-    world.edit_status("web", |status| status["conditions"][0]["reason"] = json!("DeploymentPaused"));
+    world
+        .edit_status("web", |status| status["conditions"][0]["reason"] = json!("DeploymentPaused"));
     world.act();
     world.later(60).ready("web", 0, false);
     world.later(60).act();
@@ -310,7 +329,11 @@ fn what_is_waited_for_is_named() {
     let mut world = with_an_old_pod_that_goes(json!({"config": {}}), env_from("app"));
     let until = lockkeeper::core::clock(world.now + std::time::Duration::from_secs(30));
     assert_eq!(world.stands(), "Rolling/ConfigRollout");
-    assert!(message(&world).contains(&format!("waiting for 1 old pod to terminate (until {until})")), "{}", message(&world));
+    assert!(
+        message(&world).contains(&format!("waiting for 1 old pod to terminate (until {until})")),
+        "{}",
+        message(&world)
+    );
     world.namespace.pods.retain(|_, pod| pod.terminating.is_none());
     world.act();
     assert_eq!(world.stands(), "UpToDate");
@@ -319,7 +342,8 @@ fn what_is_waited_for_is_named() {
 #[test]
 fn a_pod_that_does_not_end_is_named_and_pauses_nobody_where_the_new_ones_are_available() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
-    let policy = json!({"config": {}, "rollout": {"deadline": "2m", "steps": [step("web"), step("other")]}});
+    let policy =
+        json!({"config": {}, "rollout": {"deadline": "2m", "steps": [step("web"), step("other")]}});
     let mut world = with_an_old_pod_that_goes(policy, env_from("app"));
     world.deployment("other", env_from("app"));
     world.later(5).act();
@@ -328,7 +352,12 @@ fn a_pod_that_does_not_end_is_named_and_pauses_nobody_where_the_new_ones_are_ava
     assert_eq!(world.stands(), "WaitsForUser/StuckTerminating");
     let told = message(&world);
     assert!(told.contains("on node node-1") && told.contains("kubectl delete pod -n"), "{told}");
-    assert!(world.told.iter().any(|(event, _, why)| *event == Event::RolloutDone && why.contains("still exists")));
+    assert!(
+        world
+            .told
+            .iter()
+            .any(|(event, _, why)| *event == Event::RolloutDone && why.contains("still exists"))
+    );
     world.later(600).act();
     assert_eq!(world.stands(), "WaitsForUser/StuckTerminating");
     world.config_map("app", &[("a", "3")]);
@@ -340,7 +369,8 @@ fn a_pod_that_does_not_end_is_named_and_pauses_nobody_where_the_new_ones_are_ava
 fn a_pod_that_does_not_end_is_waited_for_where_the_new_ones_need_its_claim() {
     let mut spec = env_from("app");
     spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
-    let mut world = with_an_old_pod_that_goes(json!({"config": {}, "rollout": {"deadline": "2m"}}), spec);
+    let mut world =
+        with_an_old_pod_that_goes(json!({"config": {}, "rollout": {"deadline": "2m"}}), spec);
     world.later(70).act();
     assert_eq!(world.stands(), "Rolling/StuckTerminating");
     world.later(120).act();
@@ -349,23 +379,41 @@ fn a_pod_that_does_not_end_is_waited_for_where_the_new_ones_need_its_claim() {
 
 /// The kubelet reports a deleted pod as finished first; the pod goes when its volumes are unmounted. After that only a finalizer keeps it.
 #[test]
-fn an_old_pod_that_has_finished_is_waited_for_until_it_is_gone_or_nothing_but_a_finalizer_keeps_it() {
+fn an_old_pod_that_has_finished_is_waited_for_until_it_is_gone_or_nothing_but_a_finalizer_keeps_it()
+{
     let with_claim = || {
         let mut spec = env_from("app");
         spec["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
         spec
     };
-    for (spec, finalizer) in [(env_from("app"), false), (env_from("app"), true), (with_claim(), false), (with_claim(), true)] {
-        let mut world = with_an_old_pod_that_goes(json!({"config": {}, "rollout": {"deadline": "2m"}}), spec.clone());
+    for (spec, finalizer) in [
+        (env_from("app"), false),
+        (env_from("app"), true),
+        (with_claim(), false),
+        (with_claim(), true),
+    ] {
+        let mut world = with_an_old_pod_that_goes(
+            json!({"config": {}, "rollout": {"deadline": "2m"}}),
+            spec.clone(),
+        );
         let now = world.now;
         for pod in world.namespace.pods.values_mut().filter(|pod| pod.terminating.is_some()) {
-            (pod.finished, pod.ready, pod.reach.running, pod.terminating) = (true, false, false, Some(now));
+            (pod.finished, pod.ready, pod.reach.running, pod.terminating) =
+                (true, false, false, Some(now));
             pod.ails = Some("Error (exit 137)".into());
         }
         world.act();
         assert_eq!(world.stands(), "Rolling/ConfigRollout", "{spec}");
-        assert!(message(&world).contains("waiting for 1 old pod to terminate"), "{}", message(&world));
-        assert!(!message(&world).contains("exit 137"), "that an old pod was killed is no trouble: {}", message(&world));
+        assert!(
+            message(&world).contains("waiting for 1 old pod to terminate"),
+            "{}",
+            message(&world)
+        );
+        assert!(
+            !message(&world).contains("exit 137"),
+            "that an old pod was killed is no trouble: {}",
+            message(&world)
+        );
         assert!(!world.told.iter().any(|(event, ..)| *event == Event::RolloutDone), "{spec}");
         if finalizer {
             world.later(31).act();
@@ -393,7 +441,12 @@ fn why_pods_cannot_be_created_is_said_at_once_and_in_the_end() {
     world.later(130).act();
     assert_eq!(world.stands(), "Failed/DeadlineExceeded");
     assert!(message(&world).contains(why), "{}", message(&world));
-    assert!(world.told.iter().any(|(event, _, told)| *event == Event::RolloutFailed && told.contains(why)));
+    assert!(
+        world
+            .told
+            .iter()
+            .any(|(event, _, told)| *event == Event::RolloutFailed && told.contains(why))
+    );
 }
 
 #[test]
@@ -401,7 +454,9 @@ fn what_pods_need_and_is_missing_is_named_while_a_rollout_is_under_way() {
     let mut world = World::new().with_policy(json!({"config": {}}));
     world.deployment("web", env_from("synced"));
     world.ready("web", 0, false);
-    world.edit_status("web", |status| status["conditions"][0]["reason"] = json!("ReplicaSetUpdated"));
+    world.edit_status("web", |status| {
+        status["conditions"][0]["reason"] = json!("ReplicaSetUpdated")
+    });
     for look in ["at first", "later"] {
         world.act();
         assert_eq!(world.stands(), "Rolling/RolloutUnderWay", "{look}");
@@ -422,7 +477,11 @@ fn which_pods_run_on_old_config_is_named_where_others_do_not() {
     world.later(2).start_pod("web");
     world.act();
     let old = world.pods("web").iter().min_by_key(|pod| pod.created).unwrap().name.clone();
-    assert!(message(&world).contains(&format!("(not running on it yet: {old})")), "{}", message(&world));
+    assert!(
+        message(&world).contains(&format!("(not running on it yet: {old})")),
+        "{}",
+        message(&world)
+    );
 }
 
 #[test]
@@ -444,7 +503,9 @@ fn what_a_stateful_set_lacks_is_looked_for_while_it_lacks_it() {
     let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "2m"}}));
     world.workload(WorkloadKind::StatefulSet, "db", 2, json!({"containers": [{"name": "app"}]}));
     world.act();
-    world.later(60).edit("db", |db| db["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world
+        .later(60)
+        .edit("db", |db| db["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
     world.observe("db");
     // Of one that has finished nothing but a finalizer is left.
     let gone = world.pods("db")[0].uid.clone();
@@ -461,7 +522,11 @@ fn what_a_stateful_set_lacks_is_looked_for_while_it_lacks_it() {
     let lack = world.memories.get_mut("uid-db").unwrap().lack.as_mut().unwrap();
     lack.why = Some("create Pod db-1 in StatefulSet db failed error: exceeded quota".into());
     world.act();
-    assert!(message(&world).contains("pods cannot be created: create Pod db-1"), "{}", message(&world));
+    assert!(
+        message(&world).contains("pods cannot be created: create Pod db-1"),
+        "{}",
+        message(&world)
+    );
     world.later(10).act();
     assert_eq!(world.looked, ["db", "db"]);
     world.finish("db");
@@ -478,7 +543,9 @@ fn a_revert_of_what_rolled_while_the_operator_was_away_is_under_way_until_its_po
         world.act();
         assert_eq!(world.stands(), "UpToDate");
         let before = world.object("web")["spec"]["template"].clone();
-        world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+        world.later(60).edit("web", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
+        });
         world.finish("web");
         world.restart_operator();
         world.act();
@@ -510,7 +577,9 @@ fn a_revert_before_any_pod_was_replaced_is_done_although_a_pod_is_ill() {
         assert_eq!(world.stands(), "UpToDate", "{kind}");
         let before = world.object("web")["spec"]["template"].clone();
         let revision = world.object("web")["status"]["updateRevision"].clone();
-        world.later(60).edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+        world.later(60).edit("web", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
+        });
         world.observe("web");
         world.act();
         assert!(world.stands().starts_with("Rolling/"), "{kind}: {}", world.stands());
@@ -540,21 +609,41 @@ fn a_released_change_that_is_reverted_before_any_pod_was_replaced_is_done_althou
             world.later(60);
             let uid = world.pods("web")[0].uid.clone();
             let now = world.now;
-            world.namespace.pods.values_mut().filter(|pod| pod.uid == uid).for_each(|pod| pod.created = now);
+            world
+                .namespace
+                .pods
+                .values_mut()
+                .filter(|pod| pod.uid == uid)
+                .for_each(|pod| pod.created = now);
             world.ready("web", 0, false);
             world.later(60);
-            let mut outcome: Value =
-                serde_json::from_str(world.object("web")["metadata"]["annotations"]["lockkeeper.dev/rollout"].as_str().unwrap()).unwrap();
-            for (field, value) in
-                [("change", json!("t-another")), ("left", json!(true)), ("ended", json!("UnderWay")), ("at", json!(world.now))]
-            {
+            let mut outcome: Value = serde_json::from_str(
+                world.object("web")["metadata"]["annotations"]["lockkeeper.dev/rollout"]
+                    .as_str()
+                    .unwrap(),
+            )
+            .unwrap();
+            for (field, value) in [
+                ("change", json!("t-another")),
+                ("left", json!(true)),
+                ("ended", json!("UnderWay")),
+                ("at", json!(world.now)),
+            ] {
                 outcome[field] = value;
             }
-            world.edit("web", |web| web["metadata"]["annotations"]["lockkeeper.dev/rollout"] = json!(outcome.to_string()));
+            world.edit("web", |web| {
+                web["metadata"]["annotations"]["lockkeeper.dev/rollout"] =
+                    json!(outcome.to_string())
+            });
             world.later(5);
             if replaced {
                 let now = world.now;
-                world.namespace.pods.values_mut().filter(|pod| pod.uid == uid).for_each(|pod| pod.created = now);
+                world
+                    .namespace
+                    .pods
+                    .values_mut()
+                    .filter(|pod| pod.uid == uid)
+                    .for_each(|pod| pod.created = now);
             }
             let id = world.id("web");
             world.observe_again(&id);

@@ -39,7 +39,9 @@ fn make(world: &mut World, step: &Move) {
     match step {
         Move::Write(name, value) => world.config_map(name, &[("a", &value.to_string())]),
         Move::Delete(name) => world.config(ConfigKind::ConfigMap, name, None),
-        Move::Image(image) => world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)),
+        Move::Image(image) => world.edit("web", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)
+        }),
         Move::StartPod(name) => world.start_pod(name),
         Move::Finish(name) => world.finish(name),
         Move::Restart => world.restart_operator(),
@@ -48,7 +50,8 @@ fn make(world: &mut World, step: &Move) {
 }
 
 fn world() -> World {
-    let mut world = World::new().with_policy(json!({"config": {"limit": {"max": 100, "window": "1s"}}}));
+    let mut world =
+        World::new().with_policy(json!({"config": {"limit": {"max": 100, "window": "1s"}}}));
     world.config_map("app", &[("a", "0")]);
     world.deployment("web", env_key("app", "a"));
     world.workload(

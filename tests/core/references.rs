@@ -4,7 +4,10 @@ use lockkeeper::core::config::references::of_template;
 use serde_json::{Value, json};
 
 fn reads(spec: Value) -> Vec<String> {
-    of_template(&json!({"spec": spec})).iter().map(|one| format!("{one}{}", if one.optional { "?" } else { "" })).collect()
+    of_template(&json!({"spec": spec}))
+        .iter()
+        .map(|one| format!("{one}{}", if one.optional { "?" } else { "" }))
+        .collect()
 }
 
 #[test]
@@ -46,7 +49,10 @@ fn volumes_count_if_some_container_mounts_them() {
 #[test]
 fn one_that_is_required_anywhere_is_required() {
     let env = |optional: bool| json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "app", "key": "a", "optional": optional}}});
-    assert_eq!(reads(json!({"containers": [{"env": [env(true), env(false)]}]})), ["ConfigMap/app[a]"]);
+    assert_eq!(
+        reads(json!({"containers": [{"env": [env(true), env(false)]}]})),
+        ["ConfigMap/app[a]"]
+    );
 }
 
 #[test]

@@ -63,7 +63,10 @@ fn what_is_at_rest_is_counted_all_the_same() {
 #[test]
 fn what_others_do_may_end_the_rest_of_those_that_go_in_order_or_together() {
     let step = json!([{"name": "db", "selector": {}}]);
-    for spec in [json!({"config": {}, "rollout": {"together": "Config"}}), json!({"config": {}, "rollout": {"steps": step}})] {
+    for spec in [
+        json!({"config": {}, "rollout": {"together": "Config"}}),
+        json!({"config": {}, "rollout": {"steps": step}}),
+    ] {
         assert_eq!(resting(&at_rest(spec)), 0);
     }
 }

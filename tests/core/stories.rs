@@ -116,7 +116,8 @@ fn p2_a_rollout_under_way_whose_pods_are_fresh_carries_the_change() {
     let mut world = adopted(json!({"config": {}}));
     world.config_map("app", &[("a", "2")]);
     world.act();
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world
+        .edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
     world.observe("web");
     world.later(1).start_pod("web");
     assert_eq!(world.later(3).act(), [""; 0]);
@@ -130,11 +131,20 @@ fn p2_a_rollout_under_way_whose_pods_are_fresh_carries_the_change() {
 fn p4_a_rollout_that_carried_the_change_and_is_undone_leaves_no_pod_on_old_config() {
     let mut world = adopted(json!({"config": {}}));
     world.config_map("app", &[("a", "2")]);
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("broken"));
+    world.edit("web", |web| {
+        web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("broken")
+    });
     world.observe("web");
     world.later(3).act();
     assert_eq!(world.stands(), "Rolling/CoveredByRollout");
-    world.edit("web", |web| drop(web["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("image")));
+    world.edit("web", |web| {
+        drop(
+            web["spec"]["template"]["spec"]["containers"][0]
+                .as_object_mut()
+                .unwrap()
+                .remove("image"),
+        )
+    });
     world.observe("web");
     assert_eq!(world.later(3).act(), ["web"]);
 }
@@ -142,7 +152,8 @@ fn p4_a_rollout_that_carried_the_change_and_is_undone_leaves_no_pod_on_old_confi
 #[test]
 fn the_image_first_then_the_config_rolls_again_for_pods_that_were_too_early() {
     let mut world = adopted(json!({"config": {}}));
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world
+        .edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
     world.later(1).start_pod("web");
     world.later(1).config_map("app", &[("a", "2")]);
     assert_eq!(settled(&mut world), ["web"]);
@@ -155,7 +166,9 @@ fn a_to_b_undone_then_back_to_a_ends_on_a() {
     assert_eq!(settled(&mut world), ["web"]);
     world.finish("web");
     world.act();
-    world.later(60).edit("web", |web| drop(web["spec"]["template"]["metadata"].as_object_mut().unwrap().remove("annotations")));
+    world.later(60).edit("web", |web| {
+        drop(web["spec"]["template"]["metadata"].as_object_mut().unwrap().remove("annotations"))
+    });
     world.finish("web");
     assert_eq!(settled(&mut world), [""; 0], "its pods were made after the change");
     world.later(60).config_map("app", &[("a", "1")]);
@@ -235,7 +248,8 @@ fn p14_beyond_the_limit_changes_wait_for_the_window_and_roll_once() {
 
 #[test]
 fn p14_only_so_many_are_under_way_at_once_and_a_failed_one_gives_its_slot_back() {
-    let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "5m", "onFailure": "Continue"}}));
+    let mut world = World::new()
+        .with_policy(json!({"config": {}, "rollout": {"deadline": "5m", "onFailure": "Continue"}}));
     world.config_map("app", &[("a", "1")]);
     for name in ["one", "two", "three"] {
         world.deployment(name, env_from("app"));
@@ -250,12 +264,18 @@ fn p14_only_so_many_are_under_way_at_once_and_a_failed_one_gives_its_slot_back()
     world.observe("three");
     assert_eq!(world.later(240).act(), [""; 0]);
     assert_eq!(world.later(120).act(), ["two"], "three has failed");
-    assert!(world.object("three")["metadata"]["annotations"]["lockkeeper.dev/rollout"].as_str().unwrap().contains("Failed"));
+    assert!(
+        world.object("three")["metadata"]["annotations"]["lockkeeper.dev/rollout"]
+            .as_str()
+            .unwrap()
+            .contains("Failed")
+    );
 }
 
 #[test]
 fn together_rolls_the_whole_group_once_each_also_after_a_crash() {
-    let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"together": "Config"}}));
+    let mut world =
+        World::new().with_policy(json!({"config": {}, "rollout": {"together": "Config"}}));
     world.config_map("app", &[("a", "1")]);
     world.config_map("other", &[("x", "1")]);
     world.deployment("web", env_from("app"));
@@ -282,7 +302,11 @@ fn observe_reports_and_enforce_then_rolls_what_differs() {
     world.config_map("app", &[("a", "2")]);
     assert_eq!(settled(&mut world), [""; 0]);
     assert_eq!(world.stands(), "WouldRoll/ObserveMode");
-    assert!(!world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/governance"));
+    assert!(
+        !world.namespace.workloads[&world.id("web")]
+            .marks
+            .contains_key("lockkeeper.dev/governance")
+    );
     world.policy("shop", json!({"config": {}}));
     world.later(5);
     assert_eq!(world.act(), ["web"]);
@@ -311,13 +335,16 @@ fn marks_that_a_manager_takes_away_twice_are_not_restored() {
         });
         world.observe("web");
         world.act();
-        let restored = world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config");
+        let restored =
+            world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config");
         assert_eq!(restored, round < 1, "round {round}");
     }
     assert_eq!(world.stands(), "Waiting/MarksReverted");
     assert!(world.attention().unwrap().message.contains("kubectl"));
     assert_eq!(world.later(3700).act(), [""; 0]);
-    assert!(world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config"));
+    assert!(
+        world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config")
+    );
 }
 
 #[test]
@@ -334,7 +361,11 @@ fn a_policy_that_is_gone_lets_go_after_a_minute_and_only_while_the_crd_stands() 
         lockkeeper::core::decision::Purpose::Forget {
             confirm: Some(lockkeeper::core::decision::Confirm {
                 definition: Some("crd".into()),
-                labels: [("app".into(), "web".into()), ("lockkeeper.dev/governed".into(), "true".into())].into()
+                labels: [
+                    ("app".into(), "web".into()),
+                    ("lockkeeper.dev/governed".into(), "true".into())
+                ]
+                .into()
             })
         }
     );
@@ -358,7 +389,12 @@ fn pods_that_are_all_ending_do_not_say_what_those_after_them_started_with() {
         world.config_map("app", &[("a", "1")]);
         world.deployment("web", env_from("app"));
         let until = world.now;
-        world.namespace.pods.values_mut().filter(|_| ending).for_each(|pod| pod.terminating = Some(until));
+        world
+            .namespace
+            .pods
+            .values_mut()
+            .filter(|_| ending)
+            .for_each(|pod| pod.terminating = Some(until));
         world.act();
         let ready = &world.namespace.policies["shop"].status.conditions[1];
         assert_eq!(ready.message.contains("Unverified"), ending, "{}", ready.message);

@@ -25,7 +25,8 @@ fn hold(world: &mut World, name: &str, image: &str) {
         web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
         let generation = web["metadata"]["generation"].as_i64().unwrap() + 1;
         web["metadata"]["labels"]["lockkeeper.dev/governed"] = json!("true");
-        web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{generation} by dev"));
+        web["metadata"]["annotations"]["lockkeeper.dev/hold"] =
+            json!(format!("{generation} by dev"));
         if let Some(all) = web["metadata"]["annotations"].as_object_mut() {
             all.remove("lockkeeper.dev/partition");
         }
@@ -42,7 +43,13 @@ fn held(world: &World, name: &str) -> bool {
 }
 
 fn pods_of(world: &World, name: &str) -> Vec<Uid> {
-    world.namespace.pods.iter().filter(|(_, p)| p.name.starts_with(name)).map(|(u, _)| u.clone()).collect()
+    world
+        .namespace
+        .pods
+        .iter()
+        .filter(|(_, p)| p.name.starts_with(name))
+        .map(|(u, _)| u.clone())
+        .collect()
 }
 
 #[test]
@@ -50,7 +57,8 @@ fn p9_pods_that_never_ran_do_not_block_their_cure() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
     for uid in pods_of(&world, "web") {
         let pod = world.namespace.pods.get_mut(&uid).unwrap();
-        (pod.ready, pod.reach.running, pod.trouble) = (false, false, Some("ImagePullBackOff".into()));
+        (pod.ready, pod.reach.running, pod.trouble) =
+            (false, false, Some("ImagePullBackOff".into()));
     }
     hold(&mut world, "web", "v2");
     for _ in 0..5 {
@@ -84,7 +92,8 @@ fn p8_one_answer_that_is_lost_is_no_consent() {
 
 #[test]
 fn a_walk_that_only_waits_has_not_failed() {
-    let mut world = World::new().with_policy(json!({"gates": {"app": {"scope": "Pod"}}, "rollout": {"deadline": "10m"}}));
+    let mut world = World::new()
+        .with_policy(json!({"gates": {"app": {"scope": "Pod"}}, "rollout": {"deadline": "10m"}}));
     world.workload(WorkloadKind::StatefulSet, "web", 3, spec());
     rename(&mut world);
     world.act();
@@ -122,7 +131,13 @@ fn renew(world: &mut World, n: usize) {
     world.observe("web");
     let revision = world.namespace.workloads[&world.id("web")].rollout.revision.clone();
     let now = world.now;
-    let old: Vec<Uid> = world.namespace.pods.iter().filter(|(_, p)| *p.name == *format!("web-{n}")).map(|(u, _)| u.clone()).collect();
+    let old: Vec<Uid> = world
+        .namespace
+        .pods
+        .iter()
+        .filter(|(_, p)| *p.name == *format!("web-{n}"))
+        .map(|(u, _)| u.clone())
+        .collect();
     let mut pod = world.namespace.pods.remove(&old[0]).unwrap();
     pod.uid = format!("{}x", pod.uid).into();
     (pod.revision, pod.created, pod.ready_moved) = (revision, now, Some(now));
@@ -135,7 +150,8 @@ fn renew(world: &mut World, n: usize) {
 #[test]
 fn a_cure_in_a_later_step_does_not_wait_for_what_waits_for_it() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
-    let mut world = World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
+    let mut world =
+        World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
     world.workload(WorkloadKind::Deployment, "db", 2, spec());
     world.workload(WorkloadKind::Deployment, "web", 2, spec());
     world.act();
@@ -149,7 +165,10 @@ fn a_cure_in_a_later_step_does_not_wait_for_what_waits_for_it() {
     world.later(1).act();
     world.later(700).act();
     world.edit("web", |w| {
-        let t = w["metadata"]["annotations"]["lockkeeper.dev/rollout"].as_str().unwrap().replace("\"Done\"", "\"Failed\"");
+        let t = w["metadata"]["annotations"]["lockkeeper.dev/rollout"]
+            .as_str()
+            .unwrap()
+            .replace("\"Done\"", "\"Failed\"");
         w["metadata"]["annotations"]["lockkeeper.dev/rollout"] = json!(t);
     });
     {
@@ -169,7 +188,8 @@ fn a_cure_in_a_later_step_does_not_wait_for_what_waits_for_it() {
 #[test]
 fn what_failed_and_was_reverted_is_forgotten() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
-    let mut world = World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
+    let mut world =
+        World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
     world.workload(WorkloadKind::Deployment, "db", 2, spec());
     world.workload(WorkloadKind::Deployment, "web", 2, spec());
     world.act();
@@ -182,7 +202,10 @@ fn what_failed_and_was_reverted_is_forgotten() {
     world.later(1).act();
     world.later(700).act();
     world.edit("web", |w| {
-        let t = w["metadata"]["annotations"]["lockkeeper.dev/rollout"].as_str().unwrap().replace("\"Done\"", "\"Failed\"");
+        let t = w["metadata"]["annotations"]["lockkeeper.dev/rollout"]
+            .as_str()
+            .unwrap()
+            .replace("\"Done\"", "\"Failed\"");
         w["metadata"]["annotations"]["lockkeeper.dev/rollout"] = json!(t);
     });
     {
@@ -264,7 +287,8 @@ fn p8_a_pod_that_has_just_spoken_is_waited_for_although_it_crashes() {
     for uid in pods_of(&world, "web") {
         let now = world.now;
         let pod = world.namespace.pods.get_mut(&uid).unwrap();
-        (pod.ready, pod.ready_moved, pod.restarts, pod.trouble) = (false, Some(now), 1, Some("CrashLoopBackOff".into()));
+        (pod.ready, pod.ready_moved, pod.restarts, pod.trouble) =
+            (false, Some(now), 1, Some("CrashLoopBackOff".into()));
     }
     world.answers.insert(name, Answer::Unusable("refused".into()));
     world.later(1).act();
@@ -347,7 +371,8 @@ fn a_paused_step_restarts_nobody_twice() {
 
 #[test]
 fn config_that_changes_during_a_walk_waits_for_its_end() {
-    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": "Pod"}}}));
+    let mut world =
+        World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": "Pod"}}}));
     world.config_map("app", &[("a", "1")]);
     let mut pod_spec = env_key("app", "a");
     pod_spec["containers"][0]["image"] = json!("v1");
@@ -388,7 +413,12 @@ fn p8_a_hold_of_nothing_is_something_in_the_middle_of_a_walk() {
 
     hold(&mut world, "web", "v2");
     let decision = world.decide();
-    assert!(decision.patches.iter().all(|p| !p.annotations.iter().any(|(k, v)| *k == "lockkeeper.dev/hold" && v.is_none())));
+    assert!(
+        decision.patches.iter().all(|p| !p
+            .annotations
+            .iter()
+            .any(|(k, v)| *k == "lockkeeper.dev/hold" && v.is_none()))
+    );
 }
 
 #[test]
@@ -408,7 +438,12 @@ fn p8_a_walk_whose_policy_changes_is_held_again() {
 
     world.policy("shop", json!({"gates": {"app": {"scope": "Workload"}}}));
     let decision = world.decide();
-    assert!(decision.patches.iter().any(|p| p.annotations.iter().any(|(k, v)| *k == "lockkeeper.dev/hold" && v.is_some())));
+    assert!(
+        decision
+            .patches
+            .iter()
+            .any(|p| p.annotations.iter().any(|(k, v)| *k == "lockkeeper.dev/hold" && v.is_some()))
+    );
 }
 
 #[test]
@@ -457,7 +492,9 @@ fn a_step_that_is_inserted_restarts_nobody() {
 
 #[test]
 fn p8_a_walk_keeps_its_judge() {
-    let mut world = World::new().with_policy(json!({"selector": {"matchLabels": {"app": "web"}}, "gates": {"app": {"scope": "Pod"}}}));
+    let mut world = World::new().with_policy(
+        json!({"selector": {"matchLabels": {"app": "web"}}, "gates": {"app": {"scope": "Pod"}}}),
+    );
     world.workload(WorkloadKind::StatefulSet, "web", 3, spec());
     rename(&mut world);
     world.act();
@@ -478,7 +515,8 @@ fn p8_a_walk_keeps_its_judge() {
 
 #[test]
 fn pods_that_cannot_be_asked_open_if_the_policy_says_so() {
-    let mut world = setup(json!({"gates": {"app": {"whenUnreachable": "Open"}}}), WorkloadKind::Deployment, 1);
+    let mut world =
+        setup(json!({"gates": {"app": {"whenUnreachable": "Open"}}}), WorkloadKind::Deployment, 1);
     for uid in pods_of(&world, "web") {
         world.namespace.pods.get_mut(&uid).unwrap().reach.host_network = true;
     }
@@ -502,10 +540,10 @@ fn second(policy: serde_json::Value, ended: &str, paused: bool) {
     world.act();
     // the last rollout of db, and web has followed it
     world.edit("db", |db| {
-        let t = db["metadata"]["annotations"]["lockkeeper.dev/rollout"]
-            .as_str()
-            .unwrap()
-            .replace('}', ",\"ended\":\"Done\",\"change\":\"t-1\",\"at\":\"2027-01-15T08:01:40Z\"}");
+        let t = db["metadata"]["annotations"]["lockkeeper.dev/rollout"].as_str().unwrap().replace(
+            '}',
+            ",\"ended\":\"Done\",\"change\":\"t-1\",\"at\":\"2027-01-15T08:01:40Z\"}",
+        );
         db["metadata"]["annotations"]["lockkeeper.dev/rollout"] = json!(t);
     });
     world.observe_again(&id);
@@ -569,7 +607,8 @@ fn what_waits_for_its_user_restarts_nobody() {
 #[test]
 fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
     for (scope, expected) in [("Pod", Some("2")), ("Workload", None)] {
-        let mut world = World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": scope}}}));
+        let mut world =
+            World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": scope}}}));
         world.config_map("app", &[("a", "1")]);
         world.workload(WorkloadKind::StatefulSet, "web", 2, env_key("app", "a"));
         rename(&mut world);
@@ -585,7 +624,8 @@ fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
             annotations["lockkeeper.dev/partition"] = json!("0");
             annotations["lockkeeper.dev/declared-partition"] = json!("2");
             annotations["lockkeeper.dev/hold-since"] = json!("c-12345678 2026-11-20T09:00:00Z");
-            web["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+            web["spec"]["updateStrategy"] =
+                json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
         });
         world.observe("web");
         for _ in 0..5 {
@@ -600,7 +640,8 @@ fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
 /// goes, and the config with it.
 #[test]
 fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_again() {
-    let mut world = World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": "Pod"}}}));
+    let mut world =
+        World::new().with_policy(json!({"config": {}, "gates": {"app": {"scope": "Pod"}}}));
     world.config_map("app", &[("a", "1")]);
     world.workload(WorkloadKind::StatefulSet, "web", 2, env_key("app", "a"));
     rename(&mut world);
@@ -653,13 +694,15 @@ fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_again() {
 #[test]
 fn p9_a_broken_pod_whose_turn_would_come_last_does_not_block_its_cure() {
     for healthy in [false, true] {
-        let mut world = World::new().with_policy(json!({"gates": {"app": {"scope": "Pod", "brokenAfter": "20s"}}}));
+        let mut world = World::new()
+            .with_policy(json!({"gates": {"app": {"scope": "Pod", "brokenAfter": "20s"}}}));
         world.workload(WorkloadKind::StatefulSet, "web", 3, spec());
         rename(&mut world);
         world.act();
         world.later(60).act();
         let now = world.now;
-        for pod in world.namespace.pods.values_mut().filter(|pod| *pod.name == *"web-0" || !healthy) {
+        for pod in world.namespace.pods.values_mut().filter(|pod| *pod.name == *"web-0" || !healthy)
+        {
             (pod.ready, pod.ready_moved) = (false, Some(now));
         }
         for pod in ["web-0", "web-1"] {
@@ -669,13 +712,21 @@ fn p9_a_broken_pod_whose_turn_would_come_last_does_not_block_its_cure() {
         if healthy {
             world.answers.insert("web-1".into(), Answer::No("busy".into()));
         }
-        let step = |world: &World| world.object("web")["metadata"]["annotations"]["lockkeeper.dev/partition"].as_str().map(str::to_owned);
+        let step = |world: &World| {
+            world.object("web")["metadata"]["annotations"]["lockkeeper.dev/partition"]
+                .as_str()
+                .map(str::to_owned)
+        };
         for _ in 0..20 {
             world.later(5).act();
             world.observe("web");
         }
         assert!(!held(&world, "web"), "{healthy}: {:?}", world.attention());
-        assert_eq!(step(&world).as_deref(), Some(if healthy { "2" } else { "0" }), "a pod that would go with it and says no is waited for");
+        assert_eq!(
+            step(&world).as_deref(),
+            Some(if healthy { "2" } else { "0" }),
+            "a pod that would go with it and says no is waited for"
+        );
         world.answers.insert("web-1".into(), Answer::Yes);
         for _ in 0..5 {
             world.later(5).act();

@@ -16,8 +16,8 @@ use lockkeeper::{
         index::{Effects, Index},
         streams::{self, Object, Step, StreamId, View},
         views::{
-            ConfigMaps, Deployments, MutatingBindings, MutatingPolicies, Pods, Policies, ReplicaSets, Secrets, ValidatingBindings,
-            ValidatingPolicies, Watched, Wire,
+            ConfigMaps, Deployments, MutatingBindings, MutatingPolicies, Pods, Policies,
+            ReplicaSets, Secrets, ValidatingBindings, ValidatingPolicies, Watched, Wire,
             lenient::Lenient,
             storage::{Claims, Namespaces, Volumes},
         },
@@ -43,7 +43,12 @@ where
 
 fn index() -> Index {
     let key = digest::set_key(Key::new(&[7; 32]));
-    Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::new("lockkeeper-system"))
+    Index::new(
+        key,
+        "lockkeeper-system".into(),
+        Reach::default(),
+        Enforcement::new("lockkeeper-system"),
+    )
 }
 
 fn watch<K: Watched>(index: &mut Index, step: Step) -> Effects {
@@ -85,7 +90,10 @@ where
     list::<K>(&mut index, std::slice::from_ref(raw));
     assert!(known(&index), "{kind}: listed");
 
-    assert!(watch::<K>(&mut index, Step::Applied(object::<K>(&broken(raw)))).unread_changed, "{kind}");
+    assert!(
+        watch::<K>(&mut index, Step::Applied(object::<K>(&broken(raw)))).unread_changed,
+        "{kind}"
+    );
     assert!(known(&index), "{kind}: what was known stands");
     let one = index.unread().next().unwrap();
     assert_eq!(
@@ -127,18 +135,31 @@ fn what_was_known_stands_until_the_object_is_deleted() {
         let id = ConfigId { kind, name: "one".into() };
         shop(index).config.get(&id).is_some_and(|entry| entry.content().is_some())
     };
-    lives::<ConfigMaps>(&named("one", json!({"data": {"key": "value"}})), |index| config(ConfigKind::ConfigMap, index));
-    lives::<Secrets>(&named("one", json!({"data": {"key": "dmFsdWU="}})), |index| config(ConfigKind::Secret, index));
-    lives::<Deployments>(&named("web", json!({"spec": {"template": {}}})), |index| !shop(index).workloads.is_empty());
+    lives::<ConfigMaps>(&named("one", json!({"data": {"key": "value"}})), |index| {
+        config(ConfigKind::ConfigMap, index)
+    });
+    lives::<Secrets>(&named("one", json!({"data": {"key": "dmFsdWU="}})), |index| {
+        config(ConfigKind::Secret, index)
+    });
+    lives::<Deployments>(&named("web", json!({"spec": {"template": {}}})), |index| {
+        !shop(index).workloads.is_empty()
+    });
     lives::<Pods>(&named("web-1", json!({})), |index| !shop(index).pods.is_empty());
-    lives::<Policies>(&named("shop", json!({"spec": {"selector": {}}})), |index| !shop(index).policies.is_empty());
+    lives::<Policies>(&named("shop", json!({"spec": {"selector": {}}})), |index| {
+        !shop(index).policies.is_empty()
+    });
     let retained = json!({"metadata": {"labels": {"lockkeeper.dev/retained": "true"}}});
     lives::<Claims>(&named("data", retained), |index| index.with_interest().contains("shop"));
     let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "uid-web", "controller": true}]);
-    lives::<ReplicaSets>(&named("web-1", json!({"metadata": {"ownerReferences": owner}})), |index| !shop(index).replica_sets.is_empty());
+    lives::<ReplicaSets>(
+        &named("web-1", json!({"metadata": {"ownerReferences": owner}})),
+        |index| !shop(index).replica_sets.is_empty(),
+    );
     let of_cluster = |name| named(name, json!({"metadata": {"namespace": null}}));
     lives::<Volumes>(&of_cluster("pv"), |index| index.storage().volume("pv").is_some());
-    lives::<Namespaces>(&of_cluster("shop"), |index| index.storage().namespaces.contains_key("shop"));
+    lives::<Namespaces>(&of_cluster("shop"), |index| {
+        index.storage().namespaces.contains_key("shop")
+    });
 }
 
 #[test]
@@ -174,12 +195,24 @@ fn a_policy_that_cannot_be_read_is_not_acted_on() {
 /// The admission policies and bindings of the chart, of one kind.
 fn installed<K: Watched>() -> Vec<Value> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper/admission");
-    let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
-    let documents: Vec<Value> =
-        files.flat_map(|file| file.split("\n---\n").map(|one| serde_saphyr::from_str(one).unwrap()).collect::<Vec<Value>>()).collect();
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let documents: Vec<Value> = files
+        .flat_map(|file| {
+            file.split("\n---\n")
+                .map(|one| serde_saphyr::from_str(one).unwrap())
+                .collect::<Vec<Value>>()
+        })
+        .collect();
     let of_kind = documents.into_iter().filter(|one| one["kind"] == K::KIND);
     of_kind
-        .map(|one| named(one["metadata"]["name"].as_str().unwrap(), json!({"metadata": {"namespace": null}, "spec": one["spec"]})))
+        .map(|one| {
+            named(
+                one["metadata"]["name"].as_str().unwrap(),
+                json!({"metadata": {"namespace": null}, "spec": one["spec"]}),
+            )
+        })
         .collect()
 }
 
@@ -195,13 +228,20 @@ fn holds_are_not_called_enforced_by_an_admission_policy_that_cannot_be_read() {
     let one = &installed::<MutatingPolicies>()[0];
     watch::<MutatingPolicies>(&mut index, Step::Applied(object::<MutatingPolicies>(&broken(one))));
     let stranger = named("another", json!({"metadata": {"namespace": null}}));
-    watch::<MutatingPolicies>(&mut index, Step::Applied(object::<MutatingPolicies>(&broken(&stranger))));
+    watch::<MutatingPolicies>(
+        &mut index,
+        Step::Applied(object::<MutatingPolicies>(&broken(&stranger))),
+    );
     assert_eq!(
         index.unread().map(|one| &*one.name).collect::<Vec<_>>(),
         [one["metadata"]["name"].as_str().unwrap()],
         "those of others are passed over"
     );
-    let gaps = [index.enforcement().gap(), index.enforcement().claims_gap(), index.enforcement().deletion_gap()];
+    let gaps = [
+        index.enforcement().gap(),
+        index.enforcement().claims_gap(),
+        index.enforcement().deletion_gap(),
+    ];
     let found: Vec<_> = gaps.into_iter().flatten().map(|gap| gap.reason).collect();
     assert_eq!(found, [ConditionReason::AdmissionPolicyUnreadable]);
 
@@ -213,7 +253,10 @@ fn holds_are_not_called_enforced_by_an_admission_policy_that_cannot_be_read() {
 #[test]
 fn no_value_is_told() {
     for (raw, expected) in [
-        (named("one", json!({"data": {"password": 424242}})), "its data is not as Lockkeeper expects it"),
+        (
+            named("one", json!({"data": {"password": 424242}})),
+            "its data is not as Lockkeeper expects it",
+        ),
         (
             broken(&named("one", json!({}))),
             "metadata.managedFields[0].time is a time outside of the years that Lockkeeper can read (0000 to 9999)",
@@ -235,7 +278,11 @@ fn no_value_is_told() {
             concerns: Concerns::Nobody,
         };
         let notice = one.notice();
-        assert!(!notice.message.contains("424242") && !notice.message.contains("password"), "{}", notice.message);
+        assert!(
+            !notice.message.contains("424242") && !notice.message.contains("password"),
+            "{}",
+            notice.message
+        );
     }
     // Elsewhere the time is quoted.
     let flaw = object::<Pods>(&broken(&named("one", json!({})))).flawed.unwrap().flaw.sentence;
@@ -289,7 +336,10 @@ fn unreadable(world: &mut World, kind: &'static str, name: &str, concerns: Conce
 fn world() -> World {
     let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}}));
     world.config_map("app", &[("key", "old")]);
-    world.deployment("web", json!({"containers": [{"name": "app", "envFrom": [{"configMapRef": {"name": "app"}}]}]}));
+    world.deployment(
+        "web",
+        json!({"containers": [{"name": "app", "envFrom": [{"configMapRef": {"name": "app"}}]}]}),
+    );
     world.deployment("other", json!({"containers": [{"name": "app"}]}));
     world.act();
     world.later(60).act();
@@ -298,7 +348,12 @@ fn world() -> World {
 
 fn reasons(world: &mut World) -> Vec<(String, Phase, Reason)> {
     let decision = world.decide();
-    decision.statuses[0].1.attention.iter().map(|one| (one.name.clone(), one.phase, one.reason)).collect()
+    decision.statuses[0]
+        .1
+        .attention
+        .iter()
+        .map(|one| (one.name.clone(), one.phase, one.reason))
+        .collect()
 }
 
 /// While something that belongs to a workload cannot be read, or that it reads, it is left as it is; and only it.
@@ -308,7 +363,11 @@ fn a_workload_is_left_alone_while_something_of_it_cannot_be_read() {
     let cases = [
         ("Deployment", "web", Concerns::Workload(web)),
         ("Pod", "web-x", Concerns::ControlledBy("uid-web".into())),
-        ("ConfigMap", "app", Concerns::Readers(ConfigId { kind: ConfigKind::ConfigMap, name: "app".into() })),
+        (
+            "ConfigMap",
+            "app",
+            Concerns::Readers(ConfigId { kind: ConfigKind::ConfigMap, name: "app".into() }),
+        ),
     ];
     for (kind, name, concerns) in cases {
         let mut world = world();
@@ -317,12 +376,17 @@ fn a_workload_is_left_alone_while_something_of_it_cannot_be_read() {
         world.later(60);
         let decision = world.decide();
         assert!(decision.patches.is_empty(), "{kind}: {:?}", decision.patches);
-        assert_eq!(reasons(&mut world), [("web".to_owned(), Phase::Waiting, Reason::UnreadableObject)], "{kind}");
+        assert_eq!(
+            reasons(&mut world),
+            [("web".to_owned(), Phase::Waiting, Reason::UnreadableObject)],
+            "{kind}"
+        );
         let message = &decision.statuses[0].1.attention[0].message;
         assert!(message.starts_with(&format!("{kind}/{name} cannot be read: a time")), "{message}");
 
         world.namespace.unread.clear();
-        let rolled = world.decide().patches.iter().filter(|patch| patch.config_hash.is_some()).count();
+        let rolled =
+            world.decide().patches.iter().filter(|patch| patch.config_hash.is_some()).count();
         assert_eq!(rolled, 1, "{kind}: readable again");
     }
 }
@@ -345,17 +409,30 @@ fn a_workload_that_was_never_known_is_told_as_left_out() {
     let cart = WorkloadId { kind: WorkloadKind::StatefulSet, name: "cart".into() };
     unreadable(&mut world, "StatefulSet", "cart", Concerns::Workload(cart));
     let decision = world.decide();
-    let governing = decision.statuses[0].1.conditions.iter().find(|one| one.type_ == "Governing").unwrap();
+    let governing =
+        decision.statuses[0].1.conditions.iter().find(|one| one.type_ == "Governing").unwrap();
     assert_eq!((&*governing.status, &*governing.reason), ("False", "LeftOut"));
-    assert!(governing.message.contains("StatefulSet/cart cannot be read: a time"), "{}", governing.message);
+    assert!(
+        governing.message.contains("StatefulSet/cart cannot be read: a time"),
+        "{}",
+        governing.message
+    );
 }
 
 /// A ConfigMap that was never known is not one that is missing.
 #[test]
 fn a_config_map_that_was_never_known_is_not_missing() {
     let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}}));
-    world.deployment("web", json!({"containers": [{"name": "app", "envFrom": [{"configMapRef": {"name": "app"}}]}]}));
-    unreadable(&mut world, "ConfigMap", "app", Concerns::Readers(ConfigId { kind: ConfigKind::ConfigMap, name: "app".into() }));
+    world.deployment(
+        "web",
+        json!({"containers": [{"name": "app", "envFrom": [{"configMapRef": {"name": "app"}}]}]}),
+    );
+    unreadable(
+        &mut world,
+        "ConfigMap",
+        "app",
+        Concerns::Readers(ConfigId { kind: ConfigKind::ConfigMap, name: "app".into() }),
+    );
     world.later(60);
     let decision = world.decide();
     assert!(decision.patches.is_empty(), "{:?}", decision.patches);
@@ -365,7 +442,9 @@ fn a_config_map_that_was_never_known_is_not_missing() {
 /// A claim that was never known may be one that only one pod can use: nothing is taken back that its rollouts need.
 #[test]
 fn a_strategy_stays_recreate_while_something_of_the_storage_cannot_be_read() {
-    for (kind, name, of_cluster) in [("PersistentVolumeClaim", "data", false), ("PersistentVolume", "pv-data", true)] {
+    for (kind, name, of_cluster) in
+        [("PersistentVolumeClaim", "data", false), ("PersistentVolume", "pv-data", true)]
+    {
         let mut world = shop("ReadWriteOnce", json!({}));
         world.act();
         assert!(world.marked_exclusive("web"));
@@ -381,7 +460,14 @@ fn a_strategy_stays_recreate_while_something_of_the_storage_cannot_be_read() {
         // Where the policy asks for nothing, that does not matter.
         let before = world.namespace.policies["shop"].clone();
         world.policy("shop", json!({"volumes": {"exclusiveClaims": "Ignore"}}));
-        assert!(world.decide().patches.iter().any(|patch| patch.annotations.contains(&("lockkeeper.dev/volume-access", None))), "{kind}");
+        assert!(
+            world
+                .decide()
+                .patches
+                .iter()
+                .any(|patch| patch.annotations.contains(&("lockkeeper.dev/volume-access", None))),
+            "{kind}"
+        );
         world.namespace.policies.insert("shop".to_owned(), before);
 
         world.namespace.claims.insert("data".to_owned(), claim);
@@ -400,7 +486,8 @@ fn a_strategy_stays_recreate_while_something_of_the_storage_cannot_be_read() {
 fn what_goes_in_order_waits_for_a_workload_that_was_never_known() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
     let steps = json!({"steps": [step("web"), step("other")]});
-    let (stateful_set, daemon_set) = (("StatefulSet", WorkloadKind::StatefulSet), ("DaemonSet", WorkloadKind::DaemonSet));
+    let (stateful_set, daemon_set) =
+        (("StatefulSet", WorkloadKind::StatefulSet), ("DaemonSet", WorkloadKind::DaemonSet));
     let cases: [(_, _, &[&str], &[&str]); 4] = [
         (&steps, stateful_set, &["web"], &["other"]),
         (&json!({"maxConcurrent": 2}), stateful_set, &[], &["other", "web"]),
@@ -410,17 +497,26 @@ fn what_goes_in_order_waits_for_a_workload_that_was_never_known() {
     ];
     for (rollout, (kind, of_kind), go, wait) in cases {
         let kinds = json!(["Deployment", "StatefulSet"]);
-        let mut world = World::new().with_policy(json!({"kinds": kinds, "config": {"settle": "0s"}, "rollout": rollout}));
+        let mut world = World::new()
+            .with_policy(json!({"kinds": kinds, "config": {"settle": "0s"}, "rollout": rollout}));
         world.config_map("app", &[("key", "old")]);
         for name in ["web", "other"] {
             world.deployment(name, json!({"containers": [{"name": "app", "envFrom": [{"configMapRef": {"name": "app"}}]}]}));
         }
         world.act();
         world.later(60).act();
-        unreadable(&mut world, kind, "db", Concerns::Workload(WorkloadId { kind: of_kind, name: "db".into() }));
+        unreadable(
+            &mut world,
+            kind,
+            "db",
+            Concerns::Workload(WorkloadId { kind: of_kind, name: "db".into() }),
+        );
         world.config_map("app", &[("key", "new")]);
         assert_eq!(rolled(&mut world), go, "{rollout} {kind}");
-        let waiting: Vec<_> = wait.iter().map(|name| ((*name).to_owned(), Phase::Waiting, Reason::UnreadableObject)).collect();
+        let waiting: Vec<_> = wait
+            .iter()
+            .map(|name| ((*name).to_owned(), Phase::Waiting, Reason::UnreadableObject))
+            .collect();
         assert_eq!(reasons(&mut world), waiting, "{rollout} {kind}");
         world.namespace.unread.clear();
         assert_eq!(rolled(&mut world), wait, "{rollout} {kind}: readable again");

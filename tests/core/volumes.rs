@@ -29,9 +29,15 @@ impl World {
         raw["metadata"]["resourceVersion"] = json!(version.to_string());
         let raw = raw.clone();
         match (object, view(object, raw)) {
-            (StorageObject::Claim(name), StorageView::Claim(claim)) => drop(self.namespace.claims.insert(name.clone(), *claim)),
-            (StorageObject::Volume(_), StorageView::Volume(volume)) => drop(self.storage.insert(*volume)),
-            (StorageObject::Namespace(name), StorageView::Namespace(one)) => drop(self.storage.namespaces.insert(name.clone(), *one)),
+            (StorageObject::Claim(name), StorageView::Claim(claim)) => {
+                drop(self.namespace.claims.insert(name.clone(), *claim))
+            }
+            (StorageObject::Volume(_), StorageView::Volume(volume)) => {
+                drop(self.storage.insert(*volume))
+            }
+            (StorageObject::Namespace(name), StorageView::Namespace(one)) => {
+                drop(self.storage.namespaces.insert(name.clone(), *one))
+            }
             _ => unreachable!(),
         }
     }
@@ -45,7 +51,11 @@ impl World {
     pub fn store(&mut self, patch: &StoragePatch) {
         let raw = self.storage_objects.get_mut(&patch.object).unwrap();
         assert_eq!(raw["metadata"]["uid"], *patch.uid);
-        assert_eq!(raw["metadata"]["resourceVersion"], patch.resource_version.to_string(), "{patch:?}");
+        assert_eq!(
+            raw["metadata"]["resourceVersion"],
+            patch.resource_version.to_string(),
+            "{patch:?}"
+        );
         merge(raw, &patch.json());
         // As the mutating policy does.
         if let StorageObject::Claim(_) = patch.object
@@ -62,7 +72,10 @@ impl World {
 
     pub fn shop_namespace(&mut self, uid: &str) {
         self.namespace.name = "shop".into();
-        self.put(StorageObject::Namespace("shop".into()), json!({"metadata": {"name": "shop", "uid": uid}}));
+        self.put(
+            StorageObject::Namespace("shop".into()),
+            json!({"metadata": {"name": "shop", "uid": uid}}),
+        );
     }
 
     /// A claim that is bound to a volume of its own.
@@ -105,9 +118,13 @@ impl World {
         let volume = self.namespace.claims.remove(name).unwrap().volume.unwrap();
         self.storage_objects.remove(&StorageObject::Claim(name.to_owned()));
         let object = StorageObject::Volume(volume);
-        let retained = self.storage_objects[&object]["spec"]["persistentVolumeReclaimPolicy"] == "Retain";
+        let retained =
+            self.storage_objects[&object]["spec"]["persistentVolumeReclaimPolicy"] == "Retain";
         assert!(retained, "the data is lost");
-        self.change(&object, json!({"status": {"phase": "Released", "lastPhaseTransitionTime": self.now}}));
+        self.change(
+            &object,
+            json!({"status": {"phase": "Released", "lastPhaseTransitionTime": self.now}}),
+        );
     }
 
     pub fn change(&mut self, object: &StorageObject, change: Value) {
@@ -126,7 +143,11 @@ impl World {
     pub fn volumes_safe(&mut self) -> (String, String, String) {
         self.act();
         let status = self.decide().statuses.into_iter().find(|(name, _)| name == "shop").unwrap().1;
-        let condition = status.conditions.into_iter().find(|condition| condition.type_ == "VolumesSafe").unwrap();
+        let condition = status
+            .conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "VolumesSafe")
+            .unwrap();
         (condition.status, condition.reason, condition.message)
     }
 
@@ -140,7 +161,11 @@ impl World {
     }
 
     pub fn told_of(&self, event: Event) -> Vec<&str> {
-        self.told.iter().filter(|(told, ..)| *told == event).map(|(_, about, _)| about.as_str()).collect()
+        self.told
+            .iter()
+            .filter(|(told, ..)| *told == event)
+            .map(|(_, about, _)| about.as_str())
+            .collect()
     }
 }
 
@@ -200,11 +225,29 @@ fn p13_what_would_deadlock_gets_recreate_and_what_cannot_is_left_alone() {
         ("one pod", "ReadWriteOncePod", json!({}), json!({}), true),
         ("shared", "ReadWriteMany", json!({}), json!({}), false),
         ("pinned: two writers", "ReadWriteOnce", json!({}), one_node.clone(), true),
-        ("pinned, and the app bears it", "ReadWriteOnce", json!({"exclusiveClaims": "WhenDeadlock"}), one_node.clone(), false),
-        ("one node, and the app bears two writers", "ReadWriteOnce", json!({"exclusiveClaims": "WhenDeadlock"}), json!({}), true),
+        (
+            "pinned, and the app bears it",
+            "ReadWriteOnce",
+            json!({"exclusiveClaims": "WhenDeadlock"}),
+            one_node.clone(),
+            false,
+        ),
+        (
+            "one node, and the app bears two writers",
+            "ReadWriteOnce",
+            json!({"exclusiveClaims": "WhenDeadlock"}),
+            json!({}),
+            true,
+        ),
         ("one pod, pinned", "ReadWriteOncePod", json!({}), one_node, true),
         ("by a folder of the node", "ReadWriteOnce", json!({}), folder.clone(), true),
-        ("by a folder of the node, and the app bears it", "ReadWriteOnce", json!({"exclusiveClaims": "WhenDeadlock"}), folder, false),
+        (
+            "by a folder of the node, and the app bears it",
+            "ReadWriteOnce",
+            json!({"exclusiveClaims": "WhenDeadlock"}),
+            folder,
+            false,
+        ),
         (
             "the volume's modes count",
             "ReadWriteOnce",
@@ -214,7 +257,13 @@ fn p13_what_would_deadlock_gets_recreate_and_what_cannot_is_left_alone() {
         ),
         ("reported", "ReadWriteOnce", json!({"exclusiveClaims": "Report"}), json!({}), false),
         ("ignored", "ReadWriteOnce", json!({"exclusiveClaims": "Ignore"}), json!({}), false),
-        ("always", "ReadWriteOnce", json!({"exclusiveClaims": "Recreate"}), json!({"spec": {"csi": null, "hostPath": {}}}), true),
+        (
+            "always",
+            "ReadWriteOnce",
+            json!({"exclusiveClaims": "Recreate"}),
+            json!({"spec": {"csi": null, "hostPath": {}}}),
+            true,
+        ),
     ];
     for (name, mode, spec, volume, expected) in rows {
         let mut world = shop(mode, spec);
@@ -229,9 +278,16 @@ fn p13_what_would_deadlock_gets_recreate_and_what_cannot_is_left_alone() {
 #[test]
 fn p13_a_claim_that_is_mounted_read_only_everywhere_has_no_two_writers() {
     let folder = json!({"spec": {"csi": null, "hostPath": {}}});
-    let mount = |read_only: bool| json!([{"name": "data", "mountPath": "/data", "readOnly": read_only}]);
+    let mount =
+        |read_only: bool| json!([{"name": "data", "mountPath": "/data", "readOnly": read_only}]);
     let rows = [
-        ("mounted read-only", json!({"containers": [{"name": "app", "volumeMounts": mount(true)}]}), false, folder.clone(), false),
+        (
+            "mounted read-only",
+            json!({"containers": [{"name": "app", "volumeMounts": mount(true)}]}),
+            false,
+            folder.clone(),
+            false,
+        ),
         (
             "one mount writes",
             json!({"containers": [{"name": "app", "volumeMounts": mount(true)}], "initContainers": [{"name": "first", "volumeMounts": mount(false)}]}),
@@ -253,7 +309,13 @@ fn p13_a_claim_that_is_mounted_read_only_everywhere_has_no_two_writers() {
             folder,
             true,
         ),
-        ("attached", json!({"containers": [{"name": "app", "volumeMounts": mount(true)}]}), false, json!({}), true),
+        (
+            "attached",
+            json!({"containers": [{"name": "app", "volumeMounts": mount(true)}]}),
+            false,
+            json!({}),
+            true,
+        ),
     ];
     for (name, mut spec, read_only, change, expected) in rows {
         let mut world = World::new();
@@ -276,7 +338,11 @@ fn what_recreate_cannot_fix_is_reported_with_what_to_do() {
     world.finish("web");
     let (status, reason, message) = world.volumes_safe();
     assert_eq!((&*status, &*reason), ("False", "ExclusiveClaimShared"));
-    assert!(message.contains("Deployment/web runs 3 pods on claim data") && message.contains("ReadWriteMany"), "{message}");
+    assert!(
+        message.contains("Deployment/web runs 3 pods on claim data")
+            && message.contains("ReadWriteMany"),
+        "{message}"
+    );
     let mut world = shop("ReadWriteOnce", json!({}));
     world.namespace.autoscalers.insert("hpa".into(), (world.id("web"), 5));
     assert!(world.volumes_safe().2.contains("an autoscaler may give it 5 pods"));
@@ -292,7 +358,9 @@ fn stuck() -> World {
     world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
     let new = waiting(&mut world);
     world.namespace.pods.get_mut(&new).unwrap().claims.node = Some("node-2".into());
-    world.answers.insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
+    world
+        .answers
+        .insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
     world
 }
 
@@ -303,7 +371,10 @@ fn p13_a_policy_that_observes_says_what_frees_a_stuck_rollout_and_writes_nothing
     world.act();
     let entry = world.attention().unwrap();
     assert_eq!(entry.reason, Reason::StuckOnVolume, "{entry:?}");
-    assert!(entry.message.contains("spec.mode is Observe, so declare strategy.type: Recreate"), "{entry:?}");
+    assert!(
+        entry.message.contains("spec.mode is Observe, so declare strategy.type: Recreate"),
+        "{entry:?}"
+    );
     assert!(!world.marked_exclusive("web"));
 }
 
@@ -314,8 +385,16 @@ fn p13_a_rollout_that_is_stuck_already_says_so_and_is_freed_when_its_pods_agree(
         world.policy("shop", json!({"volumes": {}, "gates": gates}));
         world.act();
         let entry = world.attention().unwrap();
-        assert_eq!((entry.phase, entry.reason), (Phase::Rolling, Reason::StuckOnVolume), "{entry:?}");
-        assert!(entry.message.contains("on node-2 waits for volume pv-data") && entry.message.contains("Multi-Attach"), "{entry:?}");
+        assert_eq!(
+            (entry.phase, entry.reason),
+            (Phase::Rolling, Reason::StuckOnVolume),
+            "{entry:?}"
+        );
+        assert!(
+            entry.message.contains("on node-2 waits for volume pv-data")
+                && entry.message.contains("Multi-Attach"),
+            "{entry:?}"
+        );
         assert_eq!(world.marked_exclusive("web"), gates.is_null(), "{entry:?}");
         if !gates.is_null() {
             assert!(entry.message.contains("has answered no"), "{entry:?}");
@@ -339,15 +418,29 @@ fn p12_a_claim_and_its_volume_are_retained_with_their_provenance() {
     let volume = world.volume_raw("pv-data");
     assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], "Retain");
     assert_eq!(volume["metadata"]["labels"]["lockkeeper.dev/retained"], "true");
-    assert_eq!(volume["metadata"]["annotations"]["lockkeeper.dev/original-reclaim-policy"], "Delete");
-    let provenance: Value = serde_json::from_str(volume["metadata"]["annotations"]["lockkeeper.dev/provenance"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        volume["metadata"]["annotations"]["lockkeeper.dev/original-reclaim-policy"],
+        "Delete"
+    );
+    let provenance: Value = serde_json::from_str(
+        volume["metadata"]["annotations"]["lockkeeper.dev/provenance"].as_str().unwrap(),
+    )
+    .unwrap();
     assert_eq!(
         (&provenance["namespaceUid"], &provenance["workload"], &provenance["policy"]),
         (&json!("ns-1"), &json!("Deployment/web"), &json!("shop"))
     );
     let claim = world.claim_raw("data");
-    assert_eq!(claim["metadata"]["labels"], json!({"lockkeeper.dev/retained": "true"}), "not protected");
-    assert_eq!(claim["metadata"]["ownerReferences"].as_array().unwrap().len(), 1, "the Deployment no longer owns it");
+    assert_eq!(
+        claim["metadata"]["labels"],
+        json!({"lockkeeper.dev/retained": "true"}),
+        "not protected"
+    );
+    assert_eq!(
+        claim["metadata"]["ownerReferences"].as_array().unwrap().len(),
+        1,
+        "the Deployment no longer owns it"
+    );
     assert_eq!(world.told_of(Event::VolumeProtected), ["PersistentVolumeClaim/data"]);
     let (status, _, message) = world.volumes_safe();
     assert_eq!(status, "True", "{message}");
@@ -360,9 +453,13 @@ fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
     type Way = fn(&mut World);
     let ways: [(&str, Way); 4] = [
         ("the policy is deleted", |world| world.namespace.policies.clear()),
-        ("the policy says None", |world| world.policy("shop", json!({"volumes": {"protection": "None"}}))),
+        ("the policy says None", |world| {
+            world.policy("shop", json!({"volumes": {"protection": "None"}}))
+        }),
         ("the policy has no volumes", |world| world.policy("shop", json!({"config": {}}))),
-        ("the policy observes", |world| world.policy("shop", json!({"volumes": {}, "mode": "Observe"}))),
+        ("the policy observes", |world| {
+            world.policy("shop", json!({"volumes": {}, "mode": "Observe"}))
+        }),
     ];
     for (name, way) in ways {
         let mut world = shop("ReadWriteOnce", json!({}));
@@ -371,14 +468,28 @@ fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
         world.act();
         world.later(3600);
         world.act();
-        assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "{name}");
+        assert_eq!(
+            world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"],
+            "Retain",
+            "{name}"
+        );
         // Somebody's own word on the volume is put right as long as the claim has it.
-        world.change(&StorageObject::Volume("pv-data".into()), json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}));
+        world.change(
+            &StorageObject::Volume("pv-data".into()),
+            json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}),
+        );
         world.act();
-        assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "{name}");
+        assert_eq!(
+            world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"],
+            "Retain",
+            "{name}"
+        );
         world.lose_claim("data");
         world.act();
-        assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null(), "{name}: it waits for the next claim of that name");
+        assert!(
+            world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null(),
+            "{name}: it waits for the next claim of that name"
+        );
         world.claim_on("data", "ReadWriteOnce", "pv-data", "Delete");
         world.act();
         assert_eq!(world.told_of(Event::VolumeReadopted), ["PersistentVolumeClaim/data"], "{name}");
@@ -386,11 +497,22 @@ fn p12_every_way_of_losing_the_governance_keeps_the_volume() {
 }
 
 #[test]
-fn a_stateful_set_has_consented_to_the_deletions_that_its_retention_policy_names_and_to_no_others() {
+fn a_stateful_set_has_consented_to_the_deletions_that_its_retention_policy_names_and_to_no_others()
+{
     let rows = [
         (Value::Null, ("Delete", "Delete"), false, "the data of its claims is not kept"),
-        (Value::Null, ("Retain", "Delete"), true, "the data of a pod that it scales away is not kept"),
-        (Value::Null, ("Delete", "Retain"), true, "but their volumes are kept until somebody deletes them"),
+        (
+            Value::Null,
+            ("Retain", "Delete"),
+            true,
+            "the data of a pod that it scales away is not kept",
+        ),
+        (
+            Value::Null,
+            ("Delete", "Retain"),
+            true,
+            "but their volumes are kept until somebody deletes them",
+        ),
         (json!("Retain"), ("Delete", "Delete"), true, ""),
     ];
     for (protection, (when_deleted, when_scaled), retained, said) in rows {
@@ -402,7 +524,8 @@ fn a_stateful_set_has_consented_to_the_deletions_that_its_retention_policy_names
         world.workload(WorkloadKind::StatefulSet, "db", 1, json!({"containers": []}));
         world.edit("db", |db| {
             db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
-            db["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": when_deleted, "whenScaled": when_scaled});
+            db["spec"]["persistentVolumeClaimRetentionPolicy"] =
+                json!({"whenDeleted": when_deleted, "whenScaled": when_scaled});
         });
         let (status, _, message) = world.volumes_safe();
         assert_eq!(status, "True", "{message}");
@@ -412,7 +535,11 @@ fn a_stateful_set_has_consented_to_the_deletions_that_its_retention_policy_names
         assert_eq!(world.namespace.claims["data-db-7"].retained, retained, "future ordinals too");
         assert!(!world.namespace.claims["data-db-x"].retained, "no ordinal");
         if retained {
-            assert_eq!((&world.counts()["protected"], &world.counts()["idle"]), (&json!(2), &json!(1)), "one is beyond the last ordinal");
+            assert_eq!(
+                (&world.counts()["protected"], &world.counts()["idle"]),
+                (&json!(2), &json!(1)),
+                "one is beyond the last ordinal"
+            );
         }
     }
 }
@@ -429,18 +556,26 @@ fn what_when_scaled_delete_takes_away_is_let_go_and_nothing_else() {
         world.workload(WorkloadKind::StatefulSet, "db", 2, json!({"containers": []}));
         world.edit("db", |db| {
             db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
-            db["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Retain", "whenScaled": "Delete"});
+            db["spec"]["persistentVolumeClaimRetentionPolicy"] =
+                json!({"whenDeleted": "Retain", "whenScaled": "Delete"});
         });
         world.act();
         let policies = |world: &World| {
             ["data-db-0", "data-db-5", "data-db-9"]
                 .map(|claim| world.volume_raw(&format!("pv-{claim}"))["spec"]["persistentVolumeReclaimPolicy"].clone())
         };
-        assert_eq!(policies(&world), ["Retain", "Retain", "Retain"], "beyond the last ordinal too: nothing deletes that one");
+        assert_eq!(
+            policies(&world),
+            ["Retain", "Retain", "Retain"],
+            "beyond the last ordinal too: nothing deletes that one"
+        );
         // The ordinals move: the pod of the first one goes, with its claim.
         world.edit("db", |db| db["spec"]["ordinals"] = json!({"start": 5}));
         let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "db-0", "uid": "pod-db-0"}]);
-        world.change(&StorageObject::Claim("data-db-0".into()), json!({"metadata": {"ownerReferences": owner}}));
+        world.change(
+            &StorageObject::Claim("data-db-0".into()),
+            json!({"metadata": {"ownerReferences": owner}}),
+        );
         for _ in 0..5 {
             let decision = world.decide();
             for (patch, _) in &decision.storage {
@@ -451,7 +586,10 @@ fn what_when_scaled_delete_takes_away_is_let_go_and_nothing_else() {
         assert_eq!(policies(&world), [expected, "Retain", "Retain"]);
         assert_eq!(world.namespace.claims["data-db-0"].retained, expected == "Retain");
         // It is scaled up again before that: the controller takes the owner away.
-        world.change(&StorageObject::Claim("data-db-0".into()), json!({"metadata": {"ownerReferences": null}}));
+        world.change(
+            &StorageObject::Claim("data-db-0".into()),
+            json!({"metadata": {"ownerReferences": null}}),
+        );
         world.act();
         assert_eq!(policies(&world), ["Retain", "Retain", "Retain"]);
     }
@@ -465,17 +603,24 @@ fn p12_another_namespace_of_the_same_name_gets_nothing_unless_it_is_asked_for() 
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
     // The namespace is going: from now on no claim of that name may get it.
-    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    world.change(
+        &StorageObject::Namespace("shop".into()),
+        json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}),
+    );
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "locked again");
-    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Released"}}));
+    world
+        .change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Released"}}));
     world.storage_objects.remove(&StorageObject::Namespace("shop".into()));
     world.shop_namespace("ns-2");
     let (_, _, message) = world.volumes_safe();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string());
     assert!(message.contains("volumes of an earlier namespace shop are kept: 1"), "{message}");
     // As its owner asks.
-    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
+    world.change(
+        &StorageObject::Namespace("shop".into()),
+        json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}),
+    );
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
 }
@@ -489,9 +634,18 @@ fn p12_a_claim_with_a_younger_volume_is_said_and_holds_changes() {
     world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
     let (status, reason, message) = world.volumes_safe();
     assert_eq!((&*status, &*reason), ("False", "VolumeShadowed"));
-    assert!(message.contains("pv-young") && message.contains("pv-data") && message.contains("volumes readopt"), "{message}");
+    assert!(
+        message.contains("pv-young")
+            && message.contains("pv-data")
+            && message.contains("volumes readopt"),
+        "{message}"
+    );
     assert_eq!(world.told_of(Event::VolumeShadowed), ["PersistentVolumeClaim/data"]);
-    assert_eq!(world.volume_raw("pv-young")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "its data counts too");
+    assert_eq!(
+        world.volume_raw("pv-young")["spec"]["persistentVolumeReclaimPolicy"],
+        "Retain",
+        "its data counts too"
+    );
     let counts = world.counts();
     assert_eq!((&counts["shadowed"], &counts["orphaned"]), (&json!(1), &json!(0)), "counted once");
     world.act();
@@ -506,10 +660,14 @@ fn p12_a_volume_that_is_chosen_is_free_before_the_claim_with_the_younger_one_is_
     world.later(60);
     world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
     world.act();
-    let (volume, claim) = (StorageObject::Volume("pv-data".into()), StorageObject::Claim("data".into()));
+    let (volume, claim) =
+        (StorageObject::Volume("pv-data".into()), StorageObject::Claim("data".into()));
     world.change(&volume, json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
     world.act();
-    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "the claim has another volume");
+    assert!(
+        world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(),
+        "the claim has another volume"
+    );
     // The next claim of that name gets it, at once.
     world.change(&claim, json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
     world.act();
@@ -532,13 +690,23 @@ fn p12_what_is_left_is_judged_by_the_claim_of_its_name_under_any_policy() {
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
     world.later(60);
-    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Available"}}));
+    world.change(
+        &StorageObject::Volume("pv-data".into()),
+        json!({"status": {"phase": "Available"}}),
+    );
     world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
     world.act();
-    assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(), "the claim has a younger volume");
-    world.change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Released"}}));
+    assert!(
+        world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_string(),
+        "the claim has a younger volume"
+    );
+    world
+        .change(&StorageObject::Volume("pv-data".into()), json!({"status": {"phase": "Released"}}));
     let states: Vec<_> =
-        lockkeeper::core::volumes::states(&world.namespace, &world.storage, world.now).into_iter().map(|kept| kept.state).collect();
+        lockkeeper::core::volumes::states(&world.namespace, &world.storage, world.now)
+            .into_iter()
+            .map(|kept| kept.state)
+            .collect();
     assert_eq!(states, [State::Shadowed]);
 }
 
@@ -557,7 +725,10 @@ fn several_candidates_are_none_and_what_does_not_fit_is_said() {
         assert!(world.volume_raw(volume)["spec"]["claimRef"]["uid"].is_string(), "{volume}");
     }
     // Users who may write volumes say which.
-    world.change(&StorageObject::Volume("pv-second".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}));
+    world.change(
+        &StorageObject::Volume("pv-second".into()),
+        json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-1"}}}),
+    );
     world.act();
     assert!(world.volume_raw("pv-second")["spec"]["claimRef"]["uid"].is_null());
     let waits = json!({
@@ -574,14 +745,27 @@ fn several_candidates_are_none_and_what_does_not_fit_is_said() {
 fn protection_is_given_up_by_an_act_of_its_own_and_only_of_a_bound_volume() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
-    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "another"}}}));
+    world.change(
+        &StorageObject::Claim("data".into()),
+        json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "another"}}}),
+    );
     world.act();
-    assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "that is not its volume");
-    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "pv-data"}}}));
+    assert_eq!(
+        world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"],
+        "Retain",
+        "that is not its volume"
+    );
+    world.change(
+        &StorageObject::Claim("data".into()),
+        json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "pv-data"}}}),
+    );
     world.act();
     let volume = world.volume_raw("pv-data");
     assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], "Delete");
-    assert_eq!((&volume["metadata"]["labels"], &volume["metadata"]["annotations"]), (&json!({}), &json!({})));
+    assert_eq!(
+        (&volume["metadata"]["labels"], &volume["metadata"]["annotations"]),
+        (&json!({}), &json!({}))
+    );
     let claim = world.claim_raw("data");
     assert_eq!(
         (&claim["metadata"]["labels"], &claim["metadata"]["annotations"]),
@@ -597,14 +781,19 @@ fn deny_needs_the_platforms_consent_and_permits_expire() {
     let (_, reason, message) = world.volumes_safe();
     assert_eq!(reason, "DenyNotAllowed");
     assert!(message.contains("lockkeeper.dev/allow-deny"), "{message}");
-    assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain", "it does what Retain does");
+    assert_eq!(
+        world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"],
+        "Retain",
+        "it does what Retain does"
+    );
     assert!(!world.namespace.claims["data"].protected);
 }
 
 #[test]
 fn what_another_manager_declares_is_left_and_said() {
     let mut world = shop("ReadWriteOnce", json!({}));
-    let fields = json!({"f:metadata": {"f:annotations": {"f:argocd.argoproj.io/sync-options": {}}}});
+    let fields =
+        json!({"f:metadata": {"f:annotations": {"f:argocd.argoproj.io/sync-options": {}}}});
     world.change(
         &StorageObject::Claim("data".into()),
         json!({"metadata": {
@@ -614,10 +803,14 @@ fn what_another_manager_declares_is_left_and_said() {
     let (_, reason, message) = world.volumes_safe();
     assert_eq!(reason, "ShieldIncomplete");
     assert!(
-        message.contains("helm declares argocd.argoproj.io/sync-options: Prune=false") && message.contains("Delete=false"),
+        message.contains("helm declares argocd.argoproj.io/sync-options: Prune=false")
+            && message.contains("Delete=false"),
         "{message}"
     );
-    assert_eq!(world.claim_raw("data")["metadata"]["annotations"]["argocd.argoproj.io/sync-options"], "Prune=false");
+    assert_eq!(
+        world.claim_raw("data")["metadata"]["annotations"]["argocd.argoproj.io/sync-options"],
+        "Prune=false"
+    );
 }
 
 #[test]
@@ -628,19 +821,31 @@ fn a_claim_that_nothing_refers_to_is_orphaned_in_time_and_used_again_in_time() {
     world.namespace.pods.clear();
     let web = world.namespace.workloads.remove(&id).unwrap();
     world.act();
-    assert!(world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"].is_string());
+    assert!(
+        world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"]
+            .is_string()
+    );
     assert_eq!(world.counts()["orphaned"], 0, "not yet");
     world.later(61);
     world.act();
-    assert_eq!((&world.counts()["orphaned"], &world.counts()["orphanedBytes"]), (&json!(1), &json!(GI)));
+    assert_eq!(
+        (&world.counts()["orphaned"], &world.counts()["orphanedBytes"]),
+        (&json!(1), &json!(GI))
+    );
     assert_eq!(world.told_of(Event::VolumeOrphaned), ["PersistentVolumeClaim/data"]);
-    world.namespace.cron_jobs.insert("nightly".into(), CronJob { claims: ["data".to_owned()].into(), ..CronJob::default() });
+    world.namespace.cron_jobs.insert(
+        "nightly".into(),
+        CronJob { claims: ["data".to_owned()].into(), ..CronJob::default() },
+    );
     world.act();
     assert_eq!(world.counts()["orphaned"], 0, "a CronJob refers to it");
     world.namespace.cron_jobs.clear();
     world.namespace.workloads.insert(id, web);
     world.act();
-    assert!(world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"].is_null());
+    assert!(
+        world.claim_raw("data")["metadata"]["annotations"]["lockkeeper.dev/orphaned-since"]
+            .is_null()
+    );
     // From then on its time begins again, also for an operator that was started again.
     let id = world.id("web");
     world.namespace.workloads.remove(&id);
@@ -663,17 +868,31 @@ fn a_claim_that_is_going_counts_more_than_one_that_is_shadowed() {
     world.claim("another", "ReadWriteMany");
     world.claim("data", "ReadWriteMany");
     let mut spec = uses("data");
-    spec["volumes"].as_array_mut().unwrap().push(json!({"name": "another", "persistentVolumeClaim": {"claimName": "another"}}));
+    spec["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "another", "persistentVolumeClaim": {"claimName": "another"}}));
     world.workload(WorkloadKind::Deployment, "web", 1, spec);
     world.act();
     world.lose_claim("another");
     world.later(60);
     world.claim_on("another", "ReadWriteMany", "pv-young", "Delete");
-    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    world.change(
+        &StorageObject::Claim("data".into()),
+        json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}),
+    );
     let id = world.id("web");
     let storage = &world.storage;
-    let (enforcement, activities) = (lockkeeper::core::hold::enforced::Enforcement::default(), std::collections::HashMap::new());
-    let around = lockkeeper::core::volumes::Surroundings { storage, enforcement: &enforcement, activities: &activities, now: world.now };
+    let (enforcement, activities) = (
+        lockkeeper::core::hold::enforced::Enforcement::default(),
+        std::collections::HashMap::new(),
+    );
+    let around = lockkeeper::core::volumes::Surroundings {
+        storage,
+        enforcement: &enforcement,
+        activities: &activities,
+        now: world.now,
+    };
     let governance = lockkeeper::core::governs::governance(&world.namespace);
     let judged = lockkeeper::core::volumes::judge(&world.namespace, &governance, &around);
     assert_eq!(judged.of_workloads[&id].danger.as_ref().unwrap().reason, Reason::ClaimTerminating);
@@ -682,7 +901,10 @@ fn a_claim_that_is_going_counts_more_than_one_that_is_shadowed() {
 #[test]
 fn under_deny_claims_without_a_permit_are_named_on_their_namespace_until_it_is_permitted() {
     let mut world = shop("ReadWriteOnce", json!({"protection": "Deny"}));
-    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"labels": {"lockkeeper.dev/allow-deny": "true"}}}));
+    world.change(
+        &StorageObject::Namespace("shop".into()),
+        json!({"metadata": {"labels": {"lockkeeper.dev/allow-deny": "true"}}}),
+    );
     world.act();
     assert!(world.namespace.claims["data"].protected);
     let namespace = |world: &World| world.storage.namespaces["shop"].clone();
@@ -696,10 +918,16 @@ fn under_deny_claims_without_a_permit_are_named_on_their_namespace_until_it_is_p
     assert!(!namespace(&world).marks.contains_key("lockkeeper.dev/protected-claims"), "permitted");
     world.later(61);
     world.act();
-    assert!(!world.namespace.claims["data"].marks.contains_key("lockkeeper.dev/allow-deletion-until"), "it has expired");
+    assert!(
+        !world.namespace.claims["data"].marks.contains_key("lockkeeper.dev/allow-deletion-until"),
+        "it has expired"
+    );
     assert_eq!(namespace(&world).marks["lockkeeper.dev/protected-claims"], "data");
     // The platform withdraws its consent.
-    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"labels": {"lockkeeper.dev/allow-deny": null}}}));
+    world.change(
+        &StorageObject::Namespace("shop".into()),
+        json!({"metadata": {"labels": {"lockkeeper.dev/allow-deny": null}}}),
+    );
     world.act();
     assert!(!world.namespace.claims["data"].protected && !namespace(&world).protected);
 }
@@ -714,7 +942,10 @@ fn a_claim_that_is_going_while_it_is_used_is_the_last_warning_and_no_config_roll
     spec["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "app"}}]);
     world.workload(WorkloadKind::Deployment, "web", 1, spec);
     world.act();
-    world.change(&StorageObject::Claim("data".into()), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    world.change(
+        &StorageObject::Claim("data".into()),
+        json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}),
+    );
     let (_, reason, message) = world.volumes_safe();
     assert_eq!(reason, "ClaimTerminatingInUse");
     assert!(message.contains("web-1"), "{message}");
@@ -753,7 +984,10 @@ fn p12_a_claim_that_came_and_went_while_nobody_looked_keeps_no_data_from_being_f
     world.lose_claim("data");
     world.act();
     let volume = StorageObject::Volume("pv-data".into());
-    world.change(&volume, json!({"spec": {"claimRef": {"uid": "claim-nobody-saw"}}, "status": {"phase": "Released"}}));
+    world.change(
+        &volume,
+        json!({"spec": {"claimRef": {"uid": "claim-nobody-saw"}}, "status": {"phase": "Released"}}),
+    );
     world.act();
     assert!(world.volume_raw("pv-data")["spec"]["claimRef"]["uid"].is_null());
 }

@@ -64,7 +64,10 @@ fn p12_a_claim_that_is_created_again_with_its_binding_gets_its_volume() {
         let (status, _, message) = world.volumes_safe();
         assert_eq!(status, "True", "{message}");
         assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain");
-        assert!(world.volume_raw("pv-data")["metadata"]["annotations"]["lockkeeper.dev/freed"].is_null());
+        assert!(
+            world.volume_raw("pv-data")["metadata"]["annotations"]["lockkeeper.dev/freed"]
+                .is_null()
+        );
         assert_eq!(world.counts()["protected"], 1);
         assert!(world.decide().storage.is_empty(), "at rest nothing is written");
     }
@@ -129,12 +132,22 @@ fn p12_a_lost_claim_that_gets_nothing_back_says_why_and_what_to_do() {
         ),
         (
             "nobody kept the volume",
-            |world| world.change(&volume("pv-data"), json!({"metadata": {"labels": null, "annotations": null}})),
+            |world| {
+                world.change(
+                    &volume("pv-data"),
+                    json!({"metadata": {"labels": null, "annotations": null}}),
+                )
+            },
             r#"kubectl patch pv pv-data --type=merge -p '{"spec":{"claimRef":{"uid":"claim-again"}}}'"#,
         ),
         (
             "the volume of another claim",
-            |world| world.change(&volume("pv-data"), json!({"spec": {"claimRef": {"name": "theirs"}}, "metadata": {"labels": null}})),
+            |world| {
+                world.change(
+                    &volume("pv-data"),
+                    json!({"spec": {"claimRef": {"name": "theirs"}}, "metadata": {"labels": null}}),
+                )
+            },
             "belongs to claim theirs",
         ),
     ];
@@ -168,7 +181,10 @@ fn a_claim_that_waits_for_the_volume_of_another_claim_is_reported() {
     world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
     let (_, reason, message) = world.volumes_safe();
     assert_eq!(reason, "VolumeDoesNotFit");
-    assert!(message.contains("claim data waits for volume pv-theirs, which belongs to claim theirs"), "{message}");
+    assert!(
+        message.contains("claim data waits for volume pv-theirs, which belongs to claim theirs"),
+        "{message}"
+    );
 }
 
 /// The claim names one of several volumes, so nobody has to choose.

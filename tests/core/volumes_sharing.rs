@@ -23,7 +23,8 @@ fn cron_job(name: &str, suspended: bool, reads: bool) -> CronJob {
 /// A pod on the claim that no workload controls.
 fn pod_of(world: &mut World, name: &str, owner: Option<&str>) {
     let mut pod: Pod = world.pods("web")[0].clone();
-    (pod.uid, pod.name, pod.controller) = (name.into(), name.into(), owner.map(|owner| format!("uid-{owner}").into()));
+    (pod.uid, pod.name, pod.controller) =
+        (name.into(), name.into(), owner.map(|owner| format!("uid-{owner}").into()));
     pod.claims.owner = owner.map(Into::into);
     world.namespace.pods.insert(pod.uid.clone(), pod);
 }
@@ -39,11 +40,23 @@ fn workloads_that_share_an_exclusive_claim_are_named_once() {
         ("nobody else", |_| {}, None),
         (
             "a CronJob that only reads",
-            |world| drop(world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, true))),
+            |world| {
+                drop(world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, true)))
+            },
             Some("CronJob/backup and Deployment/web use claim data, which is ReadWriteOnce"),
         ),
-        ("a suspended CronJob", |world| drop(world.namespace.cron_jobs.insert("1".into(), cron_job("backup", true, false))), None),
-        ("a Job", |world| pod_of(world, "migrate-x", Some("Job/migrate")), Some("Deployment/web and Job/migrate use claim data")),
+        (
+            "a suspended CronJob",
+            |world| {
+                drop(world.namespace.cron_jobs.insert("1".into(), cron_job("backup", true, false)))
+            },
+            None,
+        ),
+        (
+            "a Job",
+            |world| pod_of(world, "migrate-x", Some("Job/migrate")),
+            Some("Deployment/web and Job/migrate use claim data"),
+        ),
         (
             "a Job of a CronJob",
             |world| {
@@ -52,7 +65,11 @@ fn workloads_that_share_an_exclusive_claim_are_named_once() {
             },
             Some("CronJob/backup and Deployment/web use claim data"),
         ),
-        ("a bare pod", |world| pod_of(world, "debug", None), Some("Deployment/web and Pod/debug use claim data")),
+        (
+            "a bare pod",
+            |world| pod_of(world, "debug", None),
+            Some("Deployment/web and Pod/debug use claim data"),
+        ),
         (
             "a ReplicaSet without a Deployment",
             |world| pod_of(world, "old-x", Some("ReplicaSet/old")),
@@ -63,7 +80,9 @@ fn workloads_that_share_an_exclusive_claim_are_named_once() {
             |world| {
                 world.claim("data-db-0", "ReadWriteOnce");
                 world.workload(WorkloadKind::StatefulSet, "db", 1, json!({"containers": []}));
-                world.edit("db", |db| db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]));
+                world.edit("db", |db| {
+                    db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}])
+                });
                 world.workload(WorkloadKind::Deployment, "shell", 1, uses("data-db-0"));
             },
             Some("Deployment/shell and StatefulSet/db use claim data-db-0"),
@@ -74,7 +93,10 @@ fn workloads_that_share_an_exclusive_claim_are_named_once() {
                 world.claim("data-main-db-0", "ReadWriteOnce");
                 for (set, template) in [("db", "data-main"), ("main-db", "data")] {
                     world.workload(WorkloadKind::StatefulSet, set, 1, json!({"containers": []}));
-                    world.edit(set, |db| db["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": template}}]));
+                    world.edit(set, |db| {
+                        db["spec"]["volumeClaimTemplates"] =
+                            json!([{"metadata": {"name": template}}])
+                    });
                 }
             },
             Some(
@@ -116,7 +138,11 @@ fn workloads_that_share_an_exclusive_claim_are_named_once() {
         };
         assert_eq!(reason, "ExclusiveClaimShared", "{name}: {message}");
         assert!(message.contains(expected), "{name}: {message}");
-        assert_eq!(message.matches("which is ReadWriteOnce").count(), 1, "{name}: said once: {message}");
+        assert_eq!(
+            message.matches("which is ReadWriteOnce").count(),
+            1,
+            "{name}: said once: {message}"
+        );
     }
 }
 
@@ -125,8 +151,11 @@ fn kept_data_is_counted_by_the_policy_that_has_it_kept() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     let volumes = world.decide().volumes;
-    let counts = |states: States| states.into_iter().map(|(state, (count, _))| (state.as_str(), count)).collect::<Vec<_>>();
-    let counted: Vec<_> = volumes.into_iter().map(|(policy, states)| (policy, counts(states))).collect();
+    let counts = |states: States| {
+        states.into_iter().map(|(state, (count, _))| (state.as_str(), count)).collect::<Vec<_>>()
+    };
+    let counted: Vec<_> =
+        volumes.into_iter().map(|(policy, states)| (policy, counts(states))).collect();
     assert_eq!(counted, [("shop".to_owned(), vec![("InUse", 1)])]);
 }
 
@@ -134,12 +163,18 @@ fn kept_data_is_counted_by_the_policy_that_has_it_kept() {
 fn several_replicas_that_nothing_keeps_from_writing_to_one_volume_are_reported() {
     let read_only = |world: &mut World| {
         let mount = json!([{"name": "data", "mountPath": "/data", "readOnly": true}]);
-        world.edit("web", |web| web["spec"]["template"]["spec"]["containers"] = json!([{"name": "app", "volumeMounts": mount}]));
+        world.edit("web", |web| {
+            web["spec"]["template"]["spec"]["containers"] =
+                json!([{"name": "app", "volumeMounts": mount}])
+        });
     };
     let on_node = |world: &mut World| {
         let term = json!({"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"]}]});
         let affinity = json!({"required": {"nodeSelectorTerms": [term]}});
-        world.change(&volume("pv-data"), json!({"spec": {"csi": null, "local": {"path": "/disk"}, "nodeAffinity": affinity}}));
+        world.change(
+            &volume("pv-data"),
+            json!({"spec": {"csi": null, "local": {"path": "/disk"}, "nodeAffinity": affinity}}),
+        );
     };
     let scale = |world: &mut World, replicas: u32| {
         world.edit("web", |web| web["spec"]["replicas"] = json!(replicas));
@@ -152,7 +187,9 @@ fn several_replicas_that_nothing_keeps_from_writing_to_one_volume_are_reported()
             "two",
             json!({}),
             &|world| (not_attached(world), scale(world, 2)).1,
-            Some("Deployment/web runs 2 pods on claim data. The claim is ReadWriteOnce, and its volume is not attached to nodes"),
+            Some(
+                "Deployment/web runs 2 pods on claim data. The claim is ReadWriteOnce, and its volume is not attached to nodes",
+            ),
         ),
         (
             "two on one node",
@@ -160,8 +197,18 @@ fn several_replicas_that_nothing_keeps_from_writing_to_one_volume_are_reported()
             &|world| (on_node(world), scale(world, 2)).1,
             Some("its volume is on node node-1, where the pods could write"),
         ),
-        ("only reported", json!({"exclusiveClaims": "Report"}), &|world| (not_attached(world), scale(world, 2)).1, Some("Use one replica")),
-        ("two that only read", json!({}), &|world| (not_attached(world), read_only(world), scale(world, 2)).2, None),
+        (
+            "only reported",
+            json!({"exclusiveClaims": "Report"}),
+            &|world| (not_attached(world), scale(world, 2)).1,
+            Some("Use one replica"),
+        ),
+        (
+            "two that only read",
+            json!({}),
+            &|world| (not_attached(world), read_only(world), scale(world, 2)).2,
+            None,
+        ),
         (
             "an autoscaler",
             json!({}),
@@ -171,9 +218,24 @@ fn several_replicas_that_nothing_keeps_from_writing_to_one_volume_are_reported()
             },
             Some("an autoscaler may give it 5 pods. The claim is ReadWriteOnce"),
         ),
-        ("the app bears it", json!({"exclusiveClaims": "WhenDeadlock"}), &|world| (not_attached(world), scale(world, 2)).1, None),
-        ("nobody asks", json!({"exclusiveClaims": "Ignore"}), &|world| (not_attached(world), scale(world, 2)).1, None),
-        ("attached: the second does not start", json!({}), &|world| scale(world, 2), Some("pods on other nodes cannot start")),
+        (
+            "the app bears it",
+            json!({"exclusiveClaims": "WhenDeadlock"}),
+            &|world| (not_attached(world), scale(world, 2)).1,
+            None,
+        ),
+        (
+            "nobody asks",
+            json!({"exclusiveClaims": "Ignore"}),
+            &|world| (not_attached(world), scale(world, 2)).1,
+            None,
+        ),
+        (
+            "attached: the second does not start",
+            json!({}),
+            &|world| scale(world, 2),
+            Some("pods on other nodes cannot start"),
+        ),
     ];
     for (name, spec, case, expected) in rows {
         let mut world = shop("ReadWriteOnce", spec.clone());
@@ -181,14 +243,26 @@ fn several_replicas_that_nothing_keeps_from_writing_to_one_volume_are_reported()
         let (status, reason, message) = world.volumes_safe();
         match expected {
             Some(part) => {
-                assert_eq!((&*status, &*reason), ("False", "ExclusiveClaimShared"), "{name}: {message}");
+                assert_eq!(
+                    (&*status, &*reason),
+                    ("False", "ExclusiveClaimShared"),
+                    "{name}: {message}"
+                );
                 assert!(message.contains(part), "{name}: {message}");
-                assert_eq!(message.matches("on claim data").count() + message.matches("uses claim data").count(), 1, "{name}: {message}");
+                assert_eq!(
+                    message.matches("on claim data").count()
+                        + message.matches("uses claim data").count(),
+                    1,
+                    "{name}: {message}"
+                );
             }
             None => assert_eq!(reason, "NoDanger", "{name}: {message}"),
         }
         let noted = message.contains("could write to it at the same time");
-        assert!(expected.is_some() || noted == (spec["exclusiveClaims"] == "WhenDeadlock"), "{name}: {message}");
+        assert!(
+            expected.is_some() || noted == (spec["exclusiveClaims"] == "WhenDeadlock"),
+            "{name}: {message}"
+        );
     }
 }
 
@@ -197,7 +271,10 @@ fn a_claim_for_one_pod_that_two_use_says_that_only_one_can_run() {
     let mut world = shop("ReadWriteOncePod", json!({}));
     world.namespace.cron_jobs.insert("1".into(), cron_job("backup", false, false));
     let (_, _, message) = world.volumes_safe();
-    assert!(message.contains("which is ReadWriteOncePod: only one of their pods can run at a time"), "{message}");
+    assert!(
+        message.contains("which is ReadWriteOncePod: only one of their pods can run at a time"),
+        "{message}"
+    );
 }
 
 /// What a manifest says of a CronJob is read as it is of a workload.
@@ -209,8 +286,7 @@ fn a_cron_job_is_read_with_what_it_may_write() {
             "containers": [{"name": "b", "volumeMounts": [{"name": "d", "mountPath": "/data", "readOnly": read_only}]}],
             "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]
         });
-        let raw =
-            json!({"metadata": {"name": "backup"}, "spec": {"suspend": suspend, "jobTemplate": {"spec": {"template": {"spec": pod}}}}});
+        let raw = json!({"metadata": {"name": "backup"}, "spec": {"suspend": suspend, "jobTemplate": {"spec": {"template": {"spec": pod}}}}});
         let wire: Wire<CronJobs> = serde_json::from_value(raw).unwrap();
         CronJobs::view(&wire.metadata, wire.body)
     };

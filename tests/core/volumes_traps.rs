@@ -37,7 +37,10 @@ fn no_claim_of_its_own(world: &World, name: &str) -> bool {
 }
 
 /// What admission says to a patch of ours.
-pub(crate) fn refused(world: &World, patch: &lockkeeper::core::decision::StoragePatch) -> Option<String> {
+pub(crate) fn refused(
+    world: &World,
+    patch: &lockkeeper::core::decision::StoragePatch,
+) -> Option<String> {
     let old = world.storage_objects[&patch.object].clone();
     let mut new = old.clone();
     merge(&mut new, &patch.json());
@@ -46,7 +49,14 @@ pub(crate) fn refused(world: &World, patch: &lockkeeper::core::decision::Storage
         StorageObject::Volume(_) => "PersistentVolume",
         StorageObject::Namespace(_) => "Namespace",
     };
-    let write = Write { kind, operation: Operation::Update, old: Some(&old), new: &new, user: OPERATOR, verbs: &[] };
+    let write = Write {
+        kind,
+        operation: Operation::Update,
+        old: Some(&old),
+        new: &new,
+        user: OPERATOR,
+        verbs: &[],
+    };
     Twin::default().admit(&write).err().map(|error| format!("{error:?}"))
 }
 
@@ -58,9 +68,16 @@ fn the_lock_is_admitted_by_our_own_self_restraint() {
     world.lose_claim("data");
     world.act();
     assert!(no_claim_of_its_own(&world, "pv-data"));
-    world.change(&StorageObject::Namespace("shop".into()), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    world.change(
+        &StorageObject::Namespace("shop".into()),
+        json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}),
+    );
     let decision = world.decide();
-    let (lock, _) = decision.storage.iter().find(|(patch, _)| patch.claim_uid.is_some()).expect("it is to be locked");
+    let (lock, _) = decision
+        .storage
+        .iter()
+        .find(|(patch, _)| patch.claim_uid.is_some())
+        .expect("it is to be locked");
     assert_eq!(refused(&world, lock), None);
 }
 
@@ -74,7 +91,10 @@ fn p12_of_two_volumes_of_one_second_the_one_of_the_earlier_claim_is_older() {
     world.claim_on("data", "ReadWriteOnce", "pv-young", "Delete");
     let (_, reason, message) = world.volumes_safe();
     assert_eq!(reason, "VolumeShadowed", "{message}");
-    assert!(message.contains("bound to volume pv-young, but its earlier data is on volume pv-data"), "{message}");
+    assert!(
+        message.contains("bound to volume pv-young, but its earlier data is on volume pv-data"),
+        "{message}"
+    );
     // The older one is given back, and the younger one is put aside.
     world.lose_claim("data");
     world.later(60);
@@ -101,7 +121,8 @@ fn a_missing_binding_of_the_claims_policies_is_reported_at_once() {
 ",
         ) {
             let object: serde_json::Value = serde_saphyr::from_str(document).unwrap();
-            let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+            let (kind, name) =
+                (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
             if kind != "MutatingAdmissionPolicyBinding" || Some(name) != missing {
                 world.enforcement.observe(kind, name, Some(object["spec"].clone()));
             }
@@ -109,7 +130,10 @@ fn a_missing_binding_of_the_claims_policies_is_reported_at_once() {
         let (_, reason, message) = world.volumes_safe();
         assert_eq!(reason, expected, "{message}");
         if expected != "NoDanger" {
-            assert!(message.contains(gap) && message.contains("helm upgrade lockkeeper"), "{message}");
+            assert!(
+                message.contains(gap) && message.contains("helm upgrade lockkeeper"),
+                "{message}"
+            );
             assert_eq!(message.matches("lockkeeper-claims").count(), 1, "said once: {message}");
         }
     }
@@ -121,14 +145,17 @@ fn p12_a_reclaim_policy_that_another_manager_sets_back_is_set_again_and_told() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     for times in 1..4 {
-        world.change(&volume("pv-data"), json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}));
+        world.change(
+            &volume("pv-data"),
+            json!({"spec": {"persistentVolumeReclaimPolicy": "Delete"}}),
+        );
         world.act();
         assert_eq!(world.volume_raw("pv-data")["spec"]["persistentVolumeReclaimPolicy"], "Retain");
         assert_eq!(world.told_of(Event::VolumeProtected).len(), 1 + times, "and told");
     }
-    assert!(
-        world.told.iter().any(|(_, _, message)| message.contains("another manager set the reclaim policy of volume pv-data to Delete"))
-    );
+    assert!(world.told.iter().any(|(_, _, message)| {
+        message.contains("another manager set the reclaim policy of volume pv-data to Delete")
+    }));
 }
 
 /// Any claim that fits may get it then.
@@ -137,9 +164,15 @@ fn p12_a_kept_volume_whose_claim_reference_was_removed_by_hand_is_reported() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
-    world.change(&volume("pv-data"), json!({"spec": {"claimRef": null}, "status": {"phase": "Available"}}));
+    world.change(
+        &volume("pv-data"),
+        json!({"spec": {"claimRef": null}, "status": {"phase": "Available"}}),
+    );
     let (_, _, message) = world.volumes_safe();
-    assert!(message.contains("volume pv-data with the data of claim data has no spec.claimRef"), "{message}");
+    assert!(
+        message.contains("volume pv-data with the data of claim data has no spec.claimRef"),
+        "{message}"
+    );
     assert!(
         message.contains(r#"kubectl patch pv pv-data --type=merge -p '{"spec":{"claimRef":{"namespace":"shop","name":"data"}}}'"#),
         "{message}"
@@ -172,14 +205,24 @@ fn a_namespace_of_which_only_volumes_are_left_is_judged_after_a_start() {
     world.change(&volume("pv-data"), json!({"status": {"phase": "Available"}}));
     let raw = world.volume_raw("pv-data").clone();
     let key = digest::set_key(Key::new(&[7; 32]));
-    let mut index = Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
+    let mut index =
+        Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
     let stream = StreamId { kind: "persistentvolumes", namespace: None };
     index.apply(&stream, Step::Restarted, world.now);
-    index.apply(&stream, Step::Listed(streams::object::<Volumes>(serde_json::from_value::<Wire<Volumes>>(raw).unwrap())), world.now);
+    index.apply(
+        &stream,
+        Step::Listed(streams::object::<Volumes>(
+            serde_json::from_value::<Wire<Volumes>>(raw).unwrap(),
+        )),
+        world.now,
+    );
     index.apply(&stream, Step::Complete, world.now);
     assert_eq!(index.storage().of_namespace("shop").count(), 1);
     assert!(index.take_news().contains_key("shop"));
-    assert!(index.namespace("shop").is_some(), "nothing is decided on what the loop looks up and does not find");
+    assert!(
+        index.namespace("shop").is_some(),
+        "nothing is decided on what the loop looks up and does not find"
+    );
 }
 
 /// Two volumes that wait for one claim: the binder takes any. The one that somebody chose waits alone.
@@ -197,7 +240,10 @@ fn what_is_chosen_is_the_only_one_that_waits() {
     world.act();
     assert!(no_claim_of_its_own(&world, "pv-young") && !no_claim_of_its_own(&world, "pv-data"));
     world.change(&volume("pv-young"), json!({"status": {"phase": "Available"}}));
-    world.change(&volume("pv-data"), json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-2"}}}));
+    world.change(
+        &volume("pv-data"),
+        json!({"metadata": {"annotations": {"lockkeeper.dev/readopt": "ns-2"}}}),
+    );
     world.act();
     assert!(no_claim_of_its_own(&world, "pv-data"), "it was chosen");
     assert!(!no_claim_of_its_own(&world, "pv-young"), "two volumes wait for one claim");
@@ -212,14 +258,20 @@ fn what_others_freed_is_not_locked() {
     world.storage_objects.remove(&claim("data"));
     assert_eq!(object.volume.as_deref(), Some("pv-data"));
     world.shop_namespace("ns-2");
-    world.change(&volume("pv-data"), json!({"spec": {"claimRef": {"uid": null}}, "status": {"phase": "Available"}}));
+    world.change(
+        &volume("pv-data"),
+        json!({"spec": {"claimRef": {"uid": null}}, "status": {"phase": "Available"}}),
+    );
     let asks = json!({
         "metadata": {"name": "data", "uid": "claim-restored"}, "status": {"phase": "Pending"},
         "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": "pv-data", "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}
     });
     world.put(claim("data"), asks);
     world.act();
-    assert!(no_claim_of_its_own(&world, "pv-data"), "locked, and the restored claim never gets its data");
+    assert!(
+        no_claim_of_its_own(&world, "pv-data"),
+        "locked, and the restored claim never gets its data"
+    );
     assert!(!world.told.is_empty(), "and not a word is said");
 }
 
@@ -228,7 +280,10 @@ fn what_others_freed_is_not_locked() {
 fn the_strongest_protection_counts_when_two_policies_see_to_a_claim() {
     let mut world = World::new();
     world.policy("readers", json!({"selector": {"matchLabels": {"app": "a-reader"}}, "volumes": {"protection": "None"}}));
-    world.policy("shop", json!({"selector": {"matchLabels": {"app": "db"}}, "volumes": {"protection": "Retain"}}));
+    world.policy(
+        "shop",
+        json!({"selector": {"matchLabels": {"app": "db"}}, "volumes": {"protection": "Retain"}}),
+    );
     world.claim("data", "ReadWriteMany");
     world.workload(WorkloadKind::Deployment, "a-reader", 1, uses("data"));
     world.workload(WorkloadKind::StatefulSet, "db", 1, uses("data"));
@@ -239,7 +294,8 @@ fn the_strongest_protection_counts_when_two_policies_see_to_a_claim() {
 /// A rollout of `web` whose new pod waits; returns the new pod's uid.
 pub(crate) fn waiting(world: &mut World) -> Uid {
     let old = world.pods("web")[0].clone();
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
+    world
+        .edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2"));
     world.later(1);
     world.start_pod("web");
     let new: Uid = format!("pod-{}", world.pods("web")[0].name).into();
@@ -262,7 +318,11 @@ fn a_pod_that_cannot_be_scheduled_for_want_of_cpu_is_not_stuck_on_its_volume() {
     pod.claims.unschedulable = Some("0/3 nodes are available: 3 Insufficient cpu.".into());
     world.policy("shop", json!({"volumes": {}}));
     world.act();
-    assert!(!world.marked_exclusive("web"), "the pod that serves is ended: {:?}", world.attention());
+    assert!(
+        !world.marked_exclusive("web"),
+        "the pod that serves is ended: {:?}",
+        world.attention()
+    );
 }
 
 /// A back-up's pod holds the volume: it is named, and nothing is ended.
@@ -274,7 +334,8 @@ fn ending_the_old_pods_does_not_help_when_somebody_else_holds_the_volume() {
     world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
     world.act();
     let mut backup = world.pods("web")[0].clone();
-    (backup.uid, backup.name, backup.controller, backup.revision) = ("backup".into(), "backup".into(), None, None);
+    (backup.uid, backup.name, backup.controller, backup.revision) =
+        ("backup".into(), "backup".into(), None, None);
     let new = waiting(&mut world);
     world.namespace.pods.get_mut(&new).unwrap().claims.node = Some("node-2".into());
     // Recreate: the old pod is gone.
@@ -301,7 +362,8 @@ fn a_uid_that_the_binder_just_wrote_is_left() {
     });
     world.put(claim("data"), waits);
     world.change(&volume("pv-data"), json!({"spec": {"claimRef": {"uid": "claim-new"}}}));
-    let patches: Vec<_> = world.decide().storage.into_iter().filter(|(patch, _)| patch.claim_uid.is_some()).collect();
+    let patches: Vec<_> =
+        world.decide().storage.into_iter().filter(|(patch, _)| patch.claim_uid.is_some()).collect();
     assert!(patches.is_empty(), "{patches:?}");
 }
 
@@ -312,7 +374,10 @@ fn the_sum_of_large_volumes_does_not_overflow() {
     world.policy("shop", json!({"volumes": {}}));
     for name in ["a", "b", "c"] {
         world.claim(name, "ReadWriteMany");
-        world.change(&volume(&format!("pv-{name}")), json!({"spec": {"capacity": {"storage": "8Ei"}}}));
+        world.change(
+            &volume(&format!("pv-{name}")),
+            json!({"spec": {"capacity": {"storage": "8Ei"}}}),
+        );
         world.workload(WorkloadKind::Deployment, &format!("web-{name}"), 1, uses(name));
     }
     world.act();
@@ -333,8 +398,17 @@ fn what_is_not_found_again_is_said_also_when_the_policy_has_another_name() {
     world.namespace.policies.clear();
     world.policy("renamed", json!({"volumes": {}}));
     world.act();
-    let said = world.namespace.policies["renamed"].status.conditions.iter().find(|one| one.type_ == "VolumesSafe").unwrap();
-    assert_eq!(said.reason, "SeveralVolumes", "{said:?} {:?}", world.namespace.policies["renamed"].status.volumes);
+    let said = world.namespace.policies["renamed"]
+        .status
+        .conditions
+        .iter()
+        .find(|one| one.type_ == "VolumesSafe")
+        .unwrap();
+    assert_eq!(
+        said.reason, "SeveralVolumes",
+        "{said:?} {:?}",
+        world.namespace.policies["renamed"].status.volumes
+    );
 }
 
 /// The mark is no reason for itself.
@@ -371,7 +445,9 @@ fn what_another_manager_restores_again_and_again_is_left_and_said() {
         world.act();
         world.later(1);
     }
-    let kept = world.claim_raw("data")["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
+    let kept = world.claim_raw("data")["metadata"]["ownerReferences"]
+        .as_array()
+        .is_some_and(|owners| !owners.is_empty());
     assert!(kept, "written to 30 times in 30 s, and nobody was told");
 }
 
@@ -380,7 +456,10 @@ fn what_another_manager_restores_again_and_again_is_left_and_said() {
 fn a_kept_volume_that_is_being_deleted_is_a_danger() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
-    world.change(&volume("pv-data"), json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}));
+    world.change(
+        &volume("pv-data"),
+        json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}),
+    );
     let (status, _, message) = world.volumes_safe();
     assert_eq!(status, "False", "{message}");
 }
@@ -421,7 +500,10 @@ fn there_is_a_way_to_say_that_older_data_is_not_wanted() {
     world.later(60);
     world.claim_on("data", "ReadWriteOnce", "pv-restored", "Delete");
     assert_eq!(world.volumes_safe().1, "VolumeShadowed");
-    world.change(&volume("pv-data"), json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "pv-data"}}}));
+    world.change(
+        &volume("pv-data"),
+        json!({"metadata": {"annotations": {"lockkeeper.dev/unprotect": "pv-data"}}}),
+    );
     let (_, reason, message) = world.volumes_safe();
     assert_eq!(reason, "NoDanger", "{message}");
 }
@@ -452,7 +534,8 @@ fn a_volume_that_its_claim_names_as_bound_is_not_locked() {
         "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": "pv-data", "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}
     });
     world.put(claim("data"), bound);
-    let patches: Vec<_> = world.decide().storage.into_iter().filter(|(patch, _)| patch.claim_uid.is_some()).collect();
+    let patches: Vec<_> =
+        world.decide().storage.into_iter().filter(|(patch, _)| patch.claim_uid.is_some()).collect();
     assert!(patches.is_empty(), "{patches:?}");
 }
 
@@ -489,7 +572,9 @@ fn p8_a_rollout_that_is_paused_in_its_middle_gets_no_mark_unasked() {
     world.namespace.pods.get_mut(&new).unwrap().claims.node = Some("node-2".into());
     world.edit("web", |web| web["spec"]["paused"] = json!(true));
     world.observe("web");
-    world.answers.insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
+    world
+        .answers
+        .insert("web-1".into(), lockkeeper::core::gates::answer::Answer::No("busy".into()));
     world.policy("shop", json!({"volumes": {}, "gates": {"app": {}}}));
     world.act();
     assert!(!world.marked_exclusive("web"), "{:?}", world.attention());

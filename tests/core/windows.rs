@@ -22,7 +22,10 @@ fn is_open(windows: &Windows, time: Timestamp) -> bool {
 
 #[test]
 fn one_is_open_from_its_start_for_its_duration_on_the_wall_clock_of_its_zone() {
-    let nights = windows(json!([{"schedule": "0 2 * * 1-5", "duration": "3h", "timeZone": "Europe/Zurich"}])).unwrap();
+    let nights = windows(
+        json!([{"schedule": "0 2 * * 1-5", "duration": "3h", "timeZone": "Europe/Zurich"}]),
+    )
+    .unwrap();
     for (time, open) in [
         ("2026-11-20T01:59:59+01:00", false),
         ("2026-11-20T02:00:00+01:00", true),
@@ -35,17 +38,24 @@ fn one_is_open_from_its_start_for_its_duration_on_the_wall_clock_of_its_zone() {
     ] {
         assert_eq!(is_open(&nights, time.parse().unwrap()), open, "{time}");
     }
-    let Standing::Closed { opens, why } = nights.judge("2026-11-20T12:00:00+01:00".parse().unwrap()) else { panic!("open") };
+    let Standing::Closed { opens, why } =
+        nights.judge("2026-11-20T12:00:00+01:00".parse().unwrap())
+    else {
+        panic!("open")
+    };
     assert_eq!(opens, Some("2026-11-23T02:00:00+01:00".parse().unwrap()));
     assert!(
-        why.contains("\"0 2 * * 1-5\" Europe/Zurich for 3h") && why.contains("2026-11-23 02:00 Europe/Zurich (2026-11-23 01:00 UTC)"),
+        why.contains("\"0 2 * * 1-5\" Europe/Zurich for 3h")
+            && why.contains("2026-11-23 02:00 Europe/Zurich (2026-11-23 01:00 UTC)"),
         "{why}"
     );
 }
 
 #[test]
 fn a_start_that_the_clocks_skip_opens_at_the_skip_and_one_that_comes_twice_opens_once() {
-    let half_past = windows(json!([{"schedule": "30 2 * * *", "duration": "1h", "timeZone": "Europe/Zurich"}])).unwrap();
+    let half_past =
+        windows(json!([{"schedule": "30 2 * * *", "duration": "1h", "timeZone": "Europe/Zurich"}]))
+            .unwrap();
     // 2026-03-29: 02:00 becomes 03:00.
     for (time, open) in [
         ("2026-03-29T01:59:59+01:00", false),
@@ -74,22 +84,39 @@ fn deny_wins_and_with_deny_alone_it_is_otherwise_open() {
     let both = windows(json!([allow, christmas])).unwrap();
     let only_deny = windows(json!([christmas])).unwrap();
     let at = |text: &str| -> Timestamp { text.parse().unwrap() };
-    assert!(is_open(&both, at("2026-12-23T03:00:00Z")) && is_open(&only_deny, at("2026-12-23T12:00:00Z")));
-    let Standing::Closed { opens, why } = both.judge(at("2026-12-25T03:00:00Z")) else { panic!("open") };
+    assert!(
+        is_open(&both, at("2026-12-23T03:00:00Z"))
+            && is_open(&only_deny, at("2026-12-23T12:00:00Z"))
+    );
+    let Standing::Closed { opens, why } = both.judge(at("2026-12-25T03:00:00Z")) else {
+        panic!("open")
+    };
     assert!(why.contains("a Deny window") && why.contains("2026-12-27 02:00 UTC"), "{why}");
     assert_eq!(opens, Some(at("2026-12-27T02:00:00Z")));
-    assert!(!is_open(&only_deny, at("2026-12-26T23:59:59Z")) && is_open(&only_deny, at("2026-12-27T00:00:00Z")));
+    assert!(
+        !is_open(&only_deny, at("2026-12-26T23:59:59Z"))
+            && is_open(&only_deny, at("2026-12-27T00:00:00Z"))
+    );
     assert!(is_open(&windows(json!([])).unwrap(), at("2026-12-25T03:00:00Z")));
 }
 
 #[test]
 fn what_is_no_window_is_refused_with_place_and_cure() {
     for (window, says) in [
-        (json!({"schedule": "61 2 * * *", "duration": "1h"}), "spec.gates.windows[0].schedule \"61 2 * * *\": minute 61"),
-        (json!({"schedule": "0 2 * * * Europe/Zurich", "duration": "1h"}), "the time zone belongs in timeZone"),
+        (
+            json!({"schedule": "61 2 * * *", "duration": "1h"}),
+            "spec.gates.windows[0].schedule \"61 2 * * *\": minute 61",
+        ),
+        (
+            json!({"schedule": "0 2 * * * Europe/Zurich", "duration": "1h"}),
+            "the time zone belongs in timeZone",
+        ),
         (json!({"schedule": "0 2 30 2 *", "duration": "1h"}), "never opens"),
         (json!({"schedule": "0 2 * * *", "duration": "0s"}), "spec.gates.windows[0].duration"),
-        (json!({"schedule": "0 2 * * *", "duration": "1h", "timeZone": "Zurich"}), "write an IANA name, such as Europe/Zurich"),
+        (
+            json!({"schedule": "0 2 * * *", "duration": "1h", "timeZone": "Zurich"}),
+            "write an IANA name, such as Europe/Zurich",
+        ),
     ] {
         let error = windows(json!([window])).expect_err(says);
         assert!(error.contains(says), "{error}");

@@ -23,7 +23,10 @@ use lockkeeper::{
         rest::News,
         rollout::slots,
         storage::{ClaimsOfPod, Storage},
-        world::{ConfigEntry, ConfigId, DeclaredPort, Namespace, Pod, Policy, Reach, ReplicaSet, Uid, Version, WorkloadId},
+        world::{
+            ConfigEntry, ConfigId, DeclaredPort, Namespace, Pod, Policy, Reach, ReplicaSet, Uid,
+            Version, WorkloadId,
+        },
     },
     workload::{self, DaemonSet, Deployment, StatefulSet},
 };
@@ -125,16 +128,25 @@ impl World {
     pub fn config(&mut self, kind: ConfigKind, name: &str, data: Option<&[(&str, &str)]>) {
         let resource_version = self.tick();
         let id = ConfigId { kind, name: name.into() };
-        self.contents.insert(id.clone(), data.map(|data| data.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()));
+        self.contents.insert(
+            id.clone(),
+            data.map(|data| data.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
+        );
         let content = data.map(|data| {
             let mut digests: Vec<_> = data
                 .iter()
-                .map(|(key, value)| (Box::from(*key), self.key.bound(kind, "shop", name, key, self.key.value(value.as_bytes()))))
+                .map(|(key, value)| {
+                    (
+                        Box::from(*key),
+                        self.key.bound(kind, "shop", name, key, self.key.value(value.as_bytes())),
+                    )
+                })
                 .collect();
             digests.sort();
             digests.into()
         });
-        let version = Version { resource_version, written: self.now, seen: Some(self.now), content };
+        let version =
+            Version { resource_version, written: self.now, seen: Some(self.now), content };
         match self.namespace.config.get_mut(&id) {
             Some(entry) => drop(entry.observe(version)),
             None => drop(self.namespace.config.insert(id, ConfigEntry::new(version, false))),
@@ -161,7 +173,8 @@ impl World {
     pub fn edit(&mut self, name: &str, change: impl FnOnce(&mut Value)) {
         let id = self.id(name);
         change(self.objects.get_mut(&id).unwrap());
-        self.objects.get_mut(&id).unwrap()["metadata"]["managedFields"] = json!([{"manager": "kubectl", "time": self.now}]);
+        self.objects.get_mut(&id).unwrap()["metadata"]["managedFields"] =
+            json!([{"manager": "kubectl", "time": self.now}]);
         self.bump(&id);
     }
 
@@ -240,7 +253,12 @@ impl World {
     }
 
     fn status(&mut self, id: &WorkloadId, revision: &str, number: u64) {
-        let pods: Vec<_> = self.pods(&id.name).into_iter().filter(|pod| pod.terminating.is_none()).cloned().collect();
+        let pods: Vec<_> = self
+            .pods(&id.name)
+            .into_iter()
+            .filter(|pod| pod.terminating.is_none())
+            .cloned()
+            .collect();
         let updated = pods.iter().filter(|pod| pod.revision.as_deref() == Some(revision)).count();
         let available = pods.iter().filter(|pod| pod.ready).count();
         let object = self.objects.get_mut(id).unwrap();
@@ -251,10 +269,11 @@ impl World {
             true => ("NewReplicaSetAvailable", format!("{named} has successfully progressed.")),
             false => ("ReplicaSetUpdated", format!("{named} is progressing.")),
         };
-        let progressing =
-            json!({"type": "Progressing", "status": "True", "reason": reason, "message": message, "lastUpdateTime": self.now});
-        object["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!(number.to_string());
-        object["metadata"]["annotations"]["deprecated.daemonset.template.generation"] = json!(revision);
+        let progressing = json!({"type": "Progressing", "status": "True", "reason": reason, "message": message, "lastUpdateTime": self.now});
+        object["metadata"]["annotations"]["deployment.kubernetes.io/revision"] =
+            json!(number.to_string());
+        object["metadata"]["annotations"]["deprecated.daemonset.template.generation"] =
+            json!(revision);
         object["status"] = json!({
             "observedGeneration": object["metadata"]["generation"], "replicas": pods.len(), "updatedReplicas": updated, "availableReplicas": available,
             "desiredNumberScheduled": wanted, "currentNumberScheduled": pods.len(), "updatedNumberScheduled": updated, "numberAvailable": available,
@@ -294,7 +313,13 @@ impl World {
                 running: true,
                 address: Some([127, 0, 0, 1].into()),
                 host_network: false,
-                ports: [DeclaredPort { number: 8080, name: Some("http".into()), container: "app".into(), of_first: true }].into(),
+                ports: [DeclaredPort {
+                    number: 8080,
+                    name: Some("http".into()),
+                    container: "app".into(),
+                    of_first: true,
+                }]
+                .into(),
             },
             restarts: 0,
             crashed: None,
@@ -306,14 +331,23 @@ impl World {
             },
         };
         let wanted = self.objects[&id]["spec"]["replicas"].as_u64().unwrap() as usize;
-        let mut pods: Vec<_> =
-            self.pods(name).iter().map(|pod| (pod.revision.as_deref() == Some(&revision), pod.created_version, pod.name.clone())).collect();
+        let mut pods: Vec<_> = self
+            .pods(name)
+            .iter()
+            .map(|pod| {
+                (pod.revision.as_deref() == Some(&revision), pod.created_version, pod.name.clone())
+            })
+            .collect();
         pods.sort();
         self.namespace.pods.insert(format!("pod-{}", pod.name).into(), pod);
         for (_, _, old) in pods.iter().take((pods.len() + 1).saturating_sub(wanted)) {
             self.namespace.pods.remove(&Uid::from(format!("pod-{old}")));
         }
-        let number = self.namespace.newest_replica_sets().get(format!("uid-{name}").as_str()).map_or(0, |set| set.number);
+        let number = self
+            .namespace
+            .newest_replica_sets()
+            .get(format!("uid-{name}").as_str())
+            .map_or(0, |set| set.number);
         self.status(&id, &revision, number);
     }
 
@@ -357,7 +391,8 @@ impl World {
         }
         let available = self.pods(name).iter().filter(|pod| pod.ready).count();
         self.edit_status(name, |status| {
-            (status["availableReplicas"], status["numberAvailable"]) = (json!(available), json!(available));
+            (status["availableReplicas"], status["numberAvailable"]) =
+                (json!(available), json!(available));
         });
     }
 
@@ -432,7 +467,9 @@ impl World {
             let decision = self.decide();
             self.memories.extend(decision.memories);
             self.standing.insert(self.namespace.name.to_string(), decision.told);
-            let about = |notice: &Notice| (notice.event, notice.subject.to_string(), notice.message.clone());
+            let about = |notice: &Notice| {
+                (notice.event, notice.subject.to_string(), notice.message.clone())
+            };
             self.told.extend(decision.notices.iter().map(about));
             self.looked.extend(decision.lookups.into_iter().map(|(workload, ..)| workload.name));
             let stored = !decision.storage.is_empty();
@@ -448,7 +485,9 @@ impl World {
                 let names = call.visits.iter().map(|visit| (call.errand, visit.name.to_string()));
                 self.said.extend(names.filter(|(errand, _)| *errand != Errand::Verify));
                 let of = |name: &str| match call.errand {
-                    Errand::Ask | Errand::Verify => self.answers.get(name).cloned().unwrap_or(Answer::Yes),
+                    Errand::Ask | Errand::Verify => {
+                        self.answers.get(name).cloned().unwrap_or(Answer::Yes)
+                    }
                     Errand::Prepare | Errand::Withdraw => Answer::Yes,
                 };
                 let answers = call.visits.iter().map(|visit| of(&visit.name)).collect();
@@ -467,9 +506,12 @@ impl World {
                 let body: json_patch::Patch = serde_json::from_value(patch.json()).unwrap();
                 json_patch::patch(object, &body).unwrap();
                 // What is let through the controller has not seen yet.
-                let rolls = patch.config_hash.is_some() || matches!(patch.purpose, Purpose::Release(_));
+                let rolls =
+                    patch.config_hash.is_some() || matches!(patch.purpose, Purpose::Release(_));
                 match (rolls, patch.workload.kind) {
-                    (false, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet) => self.sync(&patch.workload),
+                    (false, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet) => {
+                        self.sync(&patch.workload)
+                    }
                     (false, WorkloadKind::Deployment) => {
                         self.bump(&patch.workload);
                         self.observe_again(&patch.workload);
@@ -493,7 +535,8 @@ impl World {
 
     /// `Phase/Reason` of the first workload in attention, or `UpToDate`.
     pub fn stands(&self) -> String {
-        self.attention().map_or("UpToDate".into(), |one| format!("{}/{}", one.phase, one.reason.as_str()))
+        self.attention()
+            .map_or("UpToDate".into(), |one| format!("{}/{}", one.phase, one.reason.as_str()))
     }
 }
 

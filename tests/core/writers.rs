@@ -54,11 +54,20 @@ fn two_who_undo_each_other_are_named_once_and_the_events_of_each_change_stop() {
             told_of[0]
         );
         assert!(told_of[0].contains("Let only one of them write it"), "{}", told_of[0]);
-        assert_eq!((held(&world), told(&world, Event::GateClosed).len()), before, "{kind}: {:?}", world.told);
+        assert_eq!(
+            (held(&world), told(&world, Event::GateClosed).len()),
+            before,
+            "{kind}: {:?}",
+            world.told
+        );
         // The last change was the bot's: it stands, and the message has both.
         assert_eq!(world.stands(), "Held/ApprovalRequired", "{kind}");
         let message = &world.attention().unwrap().message;
-        assert!(message.contains("ConflictingWriters: bot and git") && message.contains("9 changes in turn"), "{message}");
+        assert!(
+            message.contains("ConflictingWriters: bot and git")
+                && message.contains("9 changes in turn"),
+            "{message}"
+        );
     }
 }
 
@@ -126,7 +135,11 @@ fn what_is_left_held_is_told_when_one_of_them_has_stopped() {
     world.act();
     let told_of = told(&world, Event::GateClosed);
     assert_eq!(told_of.len(), closed + 1);
-    assert!(told_of[closed].contains("changed by") && !told_of[closed].contains("ConflictingWriters"), "{}", told_of[closed]);
+    assert!(
+        told_of[closed].contains("changed by") && !told_of[closed].contains("ConflictingWriters"),
+        "{}",
+        told_of[closed]
+    );
     assert!(!world.attention().unwrap().message.contains("ConflictingWriters"));
 }
 
@@ -142,7 +155,8 @@ fn an_operator_that_restarts_decides_the_same_and_only_tells_again() {
         world.act();
         world.later(5).act();
         assert_eq!(world.stands(), other.stands());
-        let [one, other] = [&world, &other].map(|world| world.object("web")["metadata"]["annotations"].clone());
+        let [one, other] =
+            [&world, &other].map(|world| world.object("web")["metadata"]["annotations"].clone());
         assert_eq!(one["lockkeeper.dev/hold"], other["lockkeeper.dev/hold"]);
         assert_eq!(one["lockkeeper.dev/rollout"], other["lockkeeper.dev/rollout"]);
     }
@@ -152,7 +166,8 @@ fn an_operator_that_restarts_decides_the_same_and_only_tells_again() {
 /// A template is changed without a hold, by this field manager.
 fn roll(world: &mut World, manager: &str, what: &str) {
     let now = world.now;
-    world.edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(what));
+    world
+        .edit("web", |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(what));
     world.edit_managers(
         "web",
         json!([
@@ -171,12 +186,19 @@ fn without_a_hold_the_field_managers_are_named() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::DaemonSet] {
         let mut world = setup(json!({"config": {}, "kinds": ["Deployment", "DaemonSet"]}), kind);
         for number in 0..7 {
-            let (who, what) = if number % 2 == 0 { ("updater", "v2") } else { ("argocd-controller", "v1") };
+            let (who, what) =
+                if number % 2 == 0 { ("updater", "v2") } else { ("argocd-controller", "v1") };
             roll(&mut world, who, what);
         }
         let told_of = conflicts(&world);
         assert_eq!(told_of.len(), 1, "{kind}: {told_of:?}");
-        assert!(told_of[0].contains("field manager argocd-controller and field manager updater undo each other's"), "{}", told_of[0]);
+        assert!(
+            told_of[0].contains(
+                "field manager argocd-controller and field manager updater undo each other's"
+            ),
+            "{}",
+            told_of[0]
+        );
         assert!(told_of[0].contains("each change is another rollout"), "{}", told_of[0]);
         let message = &world.attention().unwrap().message;
         assert!(message.contains("ConflictingWriters"), "{message}");
@@ -184,7 +206,8 @@ fn without_a_hold_the_field_managers_are_named() {
     // kubectl set image and kubectl rollout undo are of one person.
     let mut world = setup(json!({"config": {}}), WorkloadKind::Deployment);
     for number in 0..8 {
-        let (who, what) = if number % 2 == 0 { ("kubectl-set", "v2") } else { ("kubectl-rollout", "v1") };
+        let (who, what) =
+            if number % 2 == 0 { ("kubectl-set", "v2") } else { ("kubectl-rollout", "v1") };
         roll(&mut world, who, what);
     }
     assert_eq!(conflicts(&world), [""; 0]);

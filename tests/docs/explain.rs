@@ -31,7 +31,9 @@ fn all() -> Vec<(String, Value)> {
     let definition = serde_json::to_value(crd::definition()).unwrap();
     let mut found = Vec::new();
     for part in ["spec", "status"] {
-        let schema = definition.pointer(&format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}")).unwrap();
+        let schema = definition
+            .pointer(&format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}"))
+            .unwrap();
         fields(schema, part, &mut found);
     }
     found
@@ -50,7 +52,9 @@ fn every_field_is_described_with_all_its_values_and_its_default() {
             enums += 1;
             let value = value.as_str().unwrap();
             // The value, with what it means.
-            let explained = description.lines().any(|line| line.strip_prefix(&format!(" - {value}: ")).is_some_and(|rest| rest.len() > 5));
+            let explained = description.lines().any(|line| {
+                line.strip_prefix(&format!(" - {value}: ")).is_some_and(|rest| rest.len() > 5)
+            });
             if !explained {
                 missing.push(format!("{path} does not explain {value}"));
             }
@@ -58,13 +62,23 @@ fn every_field_is_described_with_all_its_values_and_its_default() {
         // Of the status all is written by the operator: there is nothing to leave out.
         if let Some(default) = field.get("default").filter(|_| path.starts_with("spec")) {
             defaults += 1;
-            let line = description.lines().find_map(|line| line.strip_prefix("Default: ")).unwrap_or_default();
+            let line = description
+                .lines()
+                .find_map(|line| line.strip_prefix("Default: "))
+                .unwrap_or_default();
             missing.extend(
-                scalars(default).into_iter().filter(|one| !line.contains(one)).map(|one| format!("{path} does not name its default {one}")),
+                scalars(default)
+                    .into_iter()
+                    .filter(|one| !line.contains(one))
+                    .map(|one| format!("{path} does not name its default {one}")),
             );
         }
     }
-    assert!(fields.len() > 80 && enums > 60 && defaults > 20, "{} fields, {enums} values, {defaults} defaults", fields.len());
+    assert!(
+        fields.len() > 80 && enums > 60 && defaults > 20,
+        "{} fields, {enums} values, {defaults} defaults",
+        fields.len()
+    );
     assert!(missing.is_empty(), "{missing:#?}");
 }
 

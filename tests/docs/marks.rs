@@ -19,7 +19,8 @@ fn named(text: &str) -> BTreeSet<String> {
 
 fn constants() -> BTreeSet<String> {
     let source = fs::read_to_string(in_repository("src/api/marks.rs")).unwrap();
-    let constants = source.lines().filter(|line| line.starts_with("pub const") && !line.contains("PREFIX"));
+    let constants =
+        source.lines().filter(|line| line.starts_with("pub const") && !line.contains("PREFIX"));
     constants.flat_map(named).collect()
 }
 
@@ -31,9 +32,15 @@ fn admission() -> BTreeSet<String> {
 #[test]
 fn every_mark_in_the_admission_policies_is_one_of_the_code() {
     let (admission, constants) = (admission(), constants());
-    assert!(admission.contains("hold") && constants.contains("hold"), "{admission:?} {constants:?}");
+    assert!(
+        admission.contains("hold") && constants.contains("hold"),
+        "{admission:?} {constants:?}"
+    );
     let unknown: Vec<_> = admission.difference(&constants).collect();
-    assert!(unknown.is_empty(), "in charts/lockkeeper/admission, but not in src/api/marks.rs: {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "in charts/lockkeeper/admission, but not in src/api/marks.rs: {unknown:?}"
+    );
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub struct Block {
 
 /// All pages.
 pub fn pages() -> Vec<Page> {
-    let mut found: Vec<_> = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(in_repository).into();
+    let mut found: Vec<_> =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(in_repository).into();
     let mut folders = vec![in_repository("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -56,7 +57,10 @@ pub fn pages() -> Vec<Page> {
 
 /// One page, by its path in the repository.
 pub fn page(path: &str) -> Page {
-    pages().into_iter().find(|page| page.path == path).unwrap_or_else(|| panic!("there is no page {path}"))
+    pages()
+        .into_iter()
+        .find(|page| page.path == path)
+        .unwrap_or_else(|| panic!("there is no page {path}"))
 }
 
 impl Page {
@@ -74,7 +78,10 @@ impl Page {
     /// The text of its headings of this level.
     pub fn headings(&self, level: usize) -> Vec<&str> {
         let mark = format!("{} ", "#".repeat(level));
-        self.lines().filter(|(_, fenced)| !fenced).filter_map(|(line, _)| line.strip_prefix(&mark)).collect()
+        self.lines()
+            .filter(|(_, fenced)| !fenced)
+            .filter_map(|(line, _)| line.strip_prefix(&mark))
+            .collect()
     }
 
     /// Its fenced blocks.
@@ -93,7 +100,12 @@ impl Page {
             match (fenced, open, line.trim_start().strip_prefix("```")) {
                 (true, false, Some(info)) => {
                     let place = format!("{}:{}", self.path, number + 1);
-                    let block = Block { place, info: info.trim().to_owned(), text: String::new(), section: String::new() };
+                    let block = Block {
+                        place,
+                        info: info.trim().to_owned(),
+                        text: String::new(),
+                        section: String::new(),
+                    };
                     blocks.push((sections.len() - 1, block));
                     open = true;
                 }
@@ -107,7 +119,10 @@ impl Page {
                 _ => {}
             }
         }
-        let told = |(section, block): (usize, Block)| Block { section: sections[section].clone(), ..block };
+        let told = |(section, block): (usize, Block)| Block {
+            section: sections[section].clone(),
+            ..block
+        };
         blocks.into_iter().map(told).collect()
     }
 }

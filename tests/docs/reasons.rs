@@ -30,10 +30,16 @@ fn every_reason_in_the_code_has_its_paragraph() {
     assert_eq!(headings.len(), written.len(), "a word has two paragraphs");
     let missing: Vec<_> = known.difference(&written).collect();
     let unknown: Vec<_> = written.difference(&known).collect();
-    assert!(missing.is_empty() && unknown.is_empty(), "without a paragraph: {missing:?}; with one, but not in the code: {unknown:?}");
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "without a paragraph: {missing:?}; with one, but not in the code: {unknown:?}"
+    );
     for word in &known {
         let (_, after) = page.text.split_once(&format!("\n### {word}\n")).unwrap();
         let paragraph = after.split("\n#").next().unwrap();
-        assert!(paragraph.split_whitespace().count() > 8, "{word} has too little of a paragraph: {paragraph:?}");
+        assert!(
+            paragraph.split_whitespace().count() > 8,
+            "{word} has too little of a paragraph: {paragraph:?}"
+        );
     }
 }

@@ -23,7 +23,8 @@ fn folder(language: &str) -> PathBuf {
 
 /// The program of the page in a language.
 fn program(language: &str) -> String {
-    let mut blocks = page("docs/upgradeable.md").blocks().into_iter().filter(|block| block.info == language);
+    let mut blocks =
+        page("docs/upgradeable.md").blocks().into_iter().filter(|block| block.info == language);
     let block = blocks.next().unwrap_or_else(|| panic!("the page has a program in {language}"));
     assert!(blocks.next().is_none(), "the page has one program in {language}");
     block.text
@@ -38,7 +39,8 @@ fn written(language: &str, file: &str) -> PathBuf {
 
 /// Whether a program of the machine can be run; a language that is not installed is not tried.
 fn installed(program: &str, version: &str) -> bool {
-    let there = Command::new(program).arg(version).output().is_ok_and(|output| output.status.success());
+    let there =
+        Command::new(program).arg(version).output().is_ok_and(|output| output.status.success());
     if !there {
         eprintln!("{program} is not installed here: the program for it is not tried");
     }
@@ -47,7 +49,12 @@ fn installed(program: &str, version: &str) -> bool {
 
 fn succeeds(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A program that runs; it ends with this.
@@ -65,7 +72,8 @@ impl Drop for App {
 
 impl App {
     fn start(mut command: Command) -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let child = command.env("PORT", port.to_string()).stdout(Stdio::piped()).spawn().unwrap();
         let app = Self { child, port };
         eventually("it listens", || app.answer("GET", "/upgradeable", None).is_some());
@@ -74,9 +82,12 @@ impl App {
 
     /// The status and the body of an answer; none, if nobody answers.
     fn answer(&self, method: &str, path: &str, ttl: Option<u32>) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).ok()?;
+        let mut stream =
+            TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        let ttl = ttl.map_or_else(String::new, |ttl| format!("Lockkeeper-Hold: 7\r\nLockkeeper-Prepare-Ttl: {ttl}\r\n"));
+        let ttl = ttl.map_or_else(String::new, |ttl| {
+            format!("Lockkeeper-Hold: 7\r\nLockkeeper-Prepare-Ttl: {ttl}\r\n")
+        });
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\nContent-Length: 0\r\n{ttl}\r\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
@@ -140,13 +151,20 @@ fn speaks_the_protocol(command: Command) {
 #[test]
 fn upgradeable_in_rust() {
     let source = fs::read_to_string(in_repository("examples/upgradeable.rs")).unwrap();
-    assert!(source.ends_with(&program("rust")), "docs/upgradeable.md shows examples/upgradeable.rs");
+    assert!(
+        source.ends_with(&program("rust")),
+        "docs/upgradeable.md shows examples/upgradeable.rs"
+    );
     let target = folder("rust");
     let target = target.ancestors().nth(2).unwrap();
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--workspace", "--example", "upgradeable", "--target-dir"]).arg(target);
+    build
+        .args(["build", "--quiet", "--workspace", "--example", "upgradeable", "--target-dir"])
+        .arg(target);
     // What cargo says to a test about its package would make build scripts run again, that look at it.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+    {
         build.env_remove(name);
     }
     succeeds(&mut build);

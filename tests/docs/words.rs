@@ -27,15 +27,23 @@ const NOT_PLAIN: [(&str, &str); 17] = [
 
 /// What users read besides the pages, as pages.
 fn read_by_users() -> Vec<Page> {
-    let other = ["charts/lockkeeper/values.yaml", "charts/lockkeeper/templates/NOTES.txt", "charts/lockkeeper/crds/upgradepolicies.yaml"];
-    let other = other.map(|path| Page { path: path.to_owned(), text: fs::read_to_string(in_repository(path)).unwrap() });
+    let other = [
+        "charts/lockkeeper/values.yaml",
+        "charts/lockkeeper/templates/NOTES.txt",
+        "charts/lockkeeper/crds/upgradepolicies.yaml",
+    ];
+    let other = other.map(|path| Page {
+        path: path.to_owned(),
+        text: fs::read_to_string(in_repository(path)).unwrap(),
+    });
     pages().into_iter().chain(other).collect()
 }
 
 /// The prose of a page: without blocks of code, and without what stands in backquotes.
 fn prose(page: &Page) -> impl Iterator<Item = (usize, String)> {
     page.lines().enumerate().filter(|(_, (_, fenced))| !fenced).map(|(number, (line, _))| {
-        let outside = line.split('`').enumerate().filter(|(part, _)| part % 2 == 0).map(|(_, text)| text);
+        let outside =
+            line.split('`').enumerate().filter(|(part, _)| part % 2 == 0).map(|(_, text)| text);
         (number + 1, outside.collect::<Vec<_>>().join("`"))
     })
 }
@@ -43,17 +51,22 @@ fn prose(page: &Page) -> impl Iterator<Item = (usize, String)> {
 fn has_phrase(line: &str, phrase: &str) -> bool {
     let line = line.to_lowercase().replace('_', " ");
     let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
-    line.match_indices(phrase).any(|(at, _)| ends(line[..at].chars().next_back()) && ends(line[at + phrase.len()..].chars().next()))
+    line.match_indices(phrase).any(|(at, _)| {
+        ends(line[..at].chars().next_back()) && ends(line[at + phrase.len()..].chars().next())
+    })
 }
 
 /// What engineers read: the code and its comments.
 fn sources() -> Vec<Page> {
-    let mut folders: Vec<_> = ["src", "tests", "benches", "examples", "charts", "config", "demo"].map(in_repository).into();
+    let mut folders: Vec<_> = ["src", "tests", "benches", "examples", "charts", "config", "demo"]
+        .map(in_repository)
+        .into();
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
-            let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            let kind =
+                path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
             if path.is_dir() {
                 folders.push(path);
             } else if ["rs", "yaml", "tpl", "sh"].contains(&kind) && !path.ends_with(file!()) {
@@ -70,7 +83,8 @@ fn the_pages_and_the_code_use_plain_words() {
     let mut found = Vec::new();
     for page in read_by_users().into_iter().chain(sources()) {
         for (number, line) in prose(&page) {
-            for (phrase, better) in NOT_PLAIN.iter().filter(|(phrase, _)| has_phrase(&line, phrase)) {
+            for (phrase, better) in NOT_PLAIN.iter().filter(|(phrase, _)| has_phrase(&line, phrase))
+            {
                 found.push(format!("{}:{number}: {phrase:?}: {better}", page.path));
             }
         }
@@ -92,12 +106,17 @@ fn passages(page: &Page) -> Vec<(usize, String)> {
             passages.push((number + 1, String::new()));
         }
         match passages.last_mut() {
-            Some((_, passage)) if !fenced && !line.starts_with('#') => *passage += &format!("{line} "),
+            Some((_, passage)) if !fenced && !line.starts_with('#') => {
+                *passage += &format!("{line} ")
+            }
             _ => {}
         }
     }
     let parts = |(number, passage): (usize, String)| {
-        let code = passage.split('`').enumerate().map(|(part, text)| if part % 2 == 0 { text } else { "code" });
+        let code = passage
+            .split('`')
+            .enumerate()
+            .map(|(part, text)| if part % 2 == 0 { text } else { "code" });
         let text = code.collect::<String>().replace("<br>", "|");
         text.split('|').map(|cell| (number, cell.to_owned())).collect::<Vec<_>>()
     };
@@ -109,8 +128,13 @@ fn no_sentence_of_the_pages_is_too_long() {
     let mut found = Vec::new();
     for page in pages() {
         for (number, passage) in passages(&page) {
-            for sentence in passage.replace("? ", ". ").replace(".** ", ". ").replace(".* ", ". ").split(". ") {
-                let words = sentence.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
+            for sentence in
+                passage.replace("? ", ". ").replace(".** ", ". ").replace(".* ", ". ").split(". ")
+            {
+                let words = sentence
+                    .split_whitespace()
+                    .filter(|word| word.contains(char::is_alphanumeric))
+                    .count();
                 if words > LONGEST {
                     found.push(format!("{}:{number}: {words} words: {sentence}", page.path));
                 }

@@ -86,7 +86,8 @@ impl ApiServer {
         let key = (plural.to_owned(), name.clone());
         if let Some(known) = state.objects.get(&key) {
             object["metadata"]["uid"] = known["metadata"]["uid"].clone();
-            object["metadata"]["creationTimestamp"] = known["metadata"]["creationTimestamp"].clone();
+            object["metadata"]["creationTimestamp"] =
+                known["metadata"]["creationTimestamp"].clone();
             object["metadata"]["generation"] = known["metadata"]["generation"].clone();
         } else {
             object["metadata"]["uid"] = json!(format!("{plural}-{name}"));
@@ -125,7 +126,12 @@ impl ApiServer {
 
     /// The bodies of the patches of a resource that were asked for.
     pub fn patches(&self, resource: &str) -> Vec<String> {
-        self.state().patches.iter().filter(|(of, _)| of == resource).map(|(_, body)| body.clone()).collect()
+        self.state()
+            .patches
+            .iter()
+            .filter(|(of, _)| of == resource)
+            .map(|(_, body)| body.clone())
+            .collect()
     }
 
     /// Patches of workloads and statuses so far.
@@ -154,12 +160,17 @@ impl ApiServer {
         self.state().watches.clear();
     }
 
-    async fn answer(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, std::io::Error> {
+    async fn answer(
+        &self,
+        request: Request<kube::client::Body>,
+    ) -> Result<Response<Body>, std::io::Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let path: Vec<_> = parts.uri.path().trim_matches('/').split('/').map(str::to_owned).collect();
+        let path: Vec<_> =
+            parts.uri.path().trim_matches('/').split('/').map(str::to_owned).collect();
         let query = parts.uri.query().unwrap_or_default();
-        let Some(at) = path.iter().position(|step| KINDS.iter().any(|(plural, _)| plural == step)) else {
+        let Some(at) = path.iter().position(|step| KINDS.iter().any(|(plural, _)| plural == step))
+        else {
             if parts.method != "POST" {
                 return Ok(status(404));
             }
@@ -174,7 +185,9 @@ impl ApiServer {
             "GET" if query.contains("watch=true") => Ok(self.watch(plural, query)),
             "GET" if path.len() > at + 1 => Ok(self.one(plural, &path[at - 1], &path[at + 1])),
             "GET" => Ok(self.list(plural)),
-            "PATCH" => self.patch(plural, &path[at + 1], path.get(at + 2).map(String::as_str), &body),
+            "PATCH" => {
+                self.patch(plural, &path[at + 1], path.get(at + 2).map(String::as_str), &body)
+            }
             _ => Ok(status(405)),
         }
     }
@@ -182,13 +195,20 @@ impl ApiServer {
     fn one(&self, plural: &str, namespace: &str, name: &str) -> Response<Body> {
         let state = self.state();
         let object = state.objects.get(&(plural.to_owned(), name.to_owned()));
-        object.filter(|object| object["metadata"]["namespace"] == namespace).map_or_else(|| status(404), |object| reply(200, object))
+        object
+            .filter(|object| object["metadata"]["namespace"] == namespace)
+            .map_or_else(|| status(404), |object| reply(200, object))
     }
 
     fn list(&self, plural: &str) -> Response<Body> {
         let mut state = self.state();
         state.lists.push(plural.to_owned());
-        let items: Vec<_> = state.objects.iter().filter(|((of, _), _)| of == plural).map(|(_, object)| object.clone()).collect();
+        let items: Vec<_> = state
+            .objects
+            .iter()
+            .filter(|((of, _), _)| of == plural)
+            .map(|(_, object)| object.clone())
+            .collect();
         let kind = KINDS.iter().find(|(of, _)| *of == plural).unwrap().1;
         reply(
             200,
@@ -198,20 +218,34 @@ impl ApiServer {
 
     fn watch(&self, plural: &str, query: &str) -> Response<Body> {
         let mut state = self.state();
-        let from = query.split('&').find_map(|field| field.strip_prefix("resourceVersion=")?.parse().ok()).unwrap_or(0);
+        let from = query
+            .split('&')
+            .find_map(|field| field.strip_prefix("resourceVersion=")?.parse().ok())
+            .unwrap_or(0);
         if state.missed.get(plural).is_some_and(|missed| from < *missed) {
             let expired = json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"}});
             return Response::new(Body::from(format!("{expired}\n")));
         }
         let (tell, told) = mpsc::unbounded_channel::<String>();
         state.watches.push((plural.to_owned(), tell));
-        let lines = stream::unfold(told, |mut told| async move { told.recv().await.map(|line| (line, told)) });
+        let lines =
+            stream::unfold(
+                told,
+                |mut told| async move { told.recv().await.map(|line| (line, told)) },
+            );
         Response::new(Body::from_stream(lines.map(|line| Ok::<_, Infallible>(Bytes::from(line)))))
     }
 
-    fn patch(&self, plural: &str, name: &str, subresource: Option<&str>, body: &[u8]) -> Result<Response<Body>, std::io::Error> {
+    fn patch(
+        &self,
+        plural: &str,
+        name: &str,
+        subresource: Option<&str>,
+        body: &[u8],
+    ) -> Result<Response<Body>, std::io::Error> {
         let mut state = self.state();
-        let resource = subresource.map_or_else(|| plural.to_owned(), |sub| format!("{plural}/{sub}"));
+        let resource =
+            subresource.map_or_else(|| plural.to_owned(), |sub| format!("{plural}/{sub}"));
         state.patches.push((resource.clone(), String::from_utf8_lossy(body).into_owned()));
         let fault = if state.faults.front().is_some_and(|(of, _)| *of == resource) {
             state.faults.pop_front().map(|(_, fault)| fault)
@@ -272,7 +306,11 @@ impl State {
 }
 
 fn reply(code: u16, body: &Value) -> Response<Body> {
-    Response::builder().status(code).header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
+    Response::builder()
+        .status(code)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap()
 }
 
 fn status(code: u16) -> Response<Body> {

@@ -46,7 +46,10 @@ impl Server {
                 }
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
-                Ok::<_, std::io::Error>(server.answer(parts.method.as_str(), serde_json::from_slice(&body).unwrap_or_default()))
+                Ok::<_, std::io::Error>(server.answer(
+                    parts.method.as_str(),
+                    serde_json::from_slice(&body).unwrap_or_default(),
+                ))
             }
         });
         kube::Client::new(service, "default")
@@ -58,10 +61,13 @@ impl Server {
     }
 
     fn answer(&self, method: &str, mut body: Value) -> Response<Body> {
-        body["metadata"]["managedFields"] =
-            json!([{"manager": "lockkeeper", "operation": "Update", "fieldsV1": {"f:spec": {"f:holderIdentity": {}}}}]);
+        body["metadata"]["managedFields"] = json!([{"manager": "lockkeeper", "operation": "Update", "fieldsV1": {"f:spec": {"f:holderIdentity": {}}}}]);
         let mut lease = self.lease.lock().unwrap();
-        let version = |lease: &Value| lease["metadata"]["resourceVersion"].as_str().map_or(0, |text| text.parse::<u64>().unwrap());
+        let version = |lease: &Value| {
+            lease["metadata"]["resourceVersion"]
+                .as_str()
+                .map_or(0, |text| text.parse::<u64>().unwrap())
+        };
         let known = lease.as_ref().map(version);
         match (method, known) {
             ("GET", Some(_)) => drop(self.looks.fetch_add(1, Ordering::SeqCst)),
@@ -80,7 +86,10 @@ impl Server {
     }
 
     fn holder(&self) -> String {
-        self.lease.lock().unwrap().as_ref().unwrap()["spec"]["holderIdentity"].as_str().unwrap().to_owned()
+        self.lease.lock().unwrap().as_ref().unwrap()["spec"]["holderIdentity"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     fn candidate(&self, pod: &str) -> Candidate {
@@ -117,7 +126,10 @@ struct Candidate {
 impl Candidate {
     async fn leads(&mut self) -> Term {
         let wait = self.told.wait_for(|term| term.may_act(Instant::now()));
-        *tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it leads within 10 s").unwrap()
+        *tokio::time::timeout(Duration::from_secs(10), wait)
+            .await
+            .expect("it leads within 10 s")
+            .unwrap()
     }
 }
 
@@ -133,7 +145,10 @@ async fn a_term_lapses_while_a_call_hangs_and_another_follows_and_hands_back() {
     server.hangs.store(true, Ordering::SeqCst);
     tokio::time::sleep(TIMING.call).await;
     let last = *first.told.borrow();
-    assert!(last.until.unwrap() <= Instant::now() + TIMING.deadline - TIMING.call / 2, "calls that hang extend nothing");
+    assert!(
+        last.until.unwrap() <= Instant::now() + TIMING.deadline - TIMING.call / 2,
+        "calls that hang extend nothing"
+    );
     let after = second.leads().await;
     assert!(!last.may_act(Instant::now()));
     assert_eq!(first.told.borrow().until, None, "and the end of it is told");
@@ -152,7 +167,8 @@ async fn a_term_lapses_while_a_call_hangs_and_another_follows_and_hands_back() {
 async fn who_is_told_to_stop_lets_go_and_what_others_put_on_the_lease_stays() {
     let server = Server::default();
     let labels = json!({"team": "shop"});
-    *server.lease.lock().unwrap() = Some(json!({"metadata": {"name": "lockkeeper", "resourceVersion": "7", "labels": labels},
+    *server.lease.lock().unwrap() =
+        Some(json!({"metadata": {"name": "lockkeeper", "resourceVersion": "7", "labels": labels},
         "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 3}}));
     let mut one = server.candidate("a");
     one.leads().await;
@@ -161,16 +177,21 @@ async fn who_is_told_to_stop_lets_go_and_what_others_put_on_the_lease_stays() {
     one.task.await.unwrap();
     assert_eq!(server.holder(), "");
     let lease = server.lease.lock().unwrap().clone().unwrap();
-    assert_eq!((&lease["spec"]["leaseDurationSeconds"], &lease["spec"]["leaseTransitions"]), (&json!(1), &json!(4)));
+    assert_eq!(
+        (&lease["spec"]["leaseDurationSeconds"], &lease["spec"]["leaseTransitions"]),
+        (&json!(1), &json!(4))
+    );
     assert_eq!(lease["metadata"]["labels"], labels);
 }
 
 #[tokio::test]
-async fn a_container_that_starts_again_takes_back_what_its_last_process_held_unless_a_person_wrote_it() {
+async fn a_container_that_starts_again_takes_back_what_its_last_process_held_unless_a_person_wrote_it()
+ {
     // Nobody waits for the end of this one.
     let patient = Timing { lease: Duration::from_secs(3600), ..TIMING };
     let server = Server::default();
-    *server.lease.lock().unwrap() = Some(json!({"metadata": {"name": "lockkeeper", "resourceVersion": "7"},
+    *server.lease.lock().unwrap() =
+        Some(json!({"metadata": {"name": "lockkeeper", "resourceVersion": "7"},
         "spec": {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 3}}));
     let mut first = server.candidate_in("a", "uid-1", patient);
     first.leads().await;
@@ -189,5 +210,9 @@ async fn a_container_that_starts_again_takes_back_what_its_last_process_held_unl
     while server.looks.load(Ordering::SeqCst) < looks + 3 {
         tokio::time::sleep(TIMING.look).await;
     }
-    assert_eq!((server.holder(), third.told.borrow().until), (seen, None), "it waits as for any other holder");
+    assert_eq!(
+        (server.holder(), third.told.borrow().until),
+        (seen, None),
+        "it waits as for any other holder"
+    );
 }

@@ -1,6 +1,12 @@
 //! The real streams, main loop and executor against an API server in this process that can be told to fail.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod api_server;
 mod ask;
@@ -34,20 +40,44 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
     let (seen, mut sightings) = mpsc::channel(1024);
     let (done, mut completions) = mpsc::unbounded_channel();
     let (events, _) = Events::start(client.clone(), metrics.clone(), "lockkeeper-0".to_owned());
-    let streams = Streams::start(client.clone(), &Reach::default(), seen, metrics.clone(), Pending::default());
-    let index = Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::new("lockkeeper-system"));
-    let (_leads, term) = tokio::sync::watch::channel(Term::undisputed(std::time::Duration::from_secs(3600)));
-    let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), Allowed { read: true, insecure: false });
+    let streams = Streams::start(
+        client.clone(),
+        &Reach::default(),
+        seen,
+        metrics.clone(),
+        Pending::default(),
+    );
+    let index = Index::new(
+        key,
+        "lockkeeper-system".into(),
+        Reach::default(),
+        Enforcement::new("lockkeeper-system"),
+    );
+    let (_leads, term) =
+        tokio::sync::watch::channel(Term::undisputed(std::time::Duration::from_secs(3600)));
+    let asker = Asker::new(
+        client.clone(),
+        done.clone(),
+        term.clone(),
+        metrics.clone(),
+        Allowed { read: true, insecure: false },
+    );
     let executor = Executor::new(client, done, term.clone());
-    let mut reconciler = Reconciler::new(key, 100, index, streams, (executor, asker, term), events, metrics);
+    let mut reconciler =
+        Reconciler::new(key, 100, index, streams, (executor, asker, term), events, metrics);
     let (stop, mut stopped) = watch::channel(false);
-    tokio::spawn(async move { reconciler.run(&mut sightings, &mut completions, &mut stopped).await });
+    tokio::spawn(
+        async move { reconciler.run(&mut sightings, &mut completions, &mut stopped).await },
+    );
     stop
 }
 
 /// A Deployment at 1 replica, rolled out, whose pod was there before.
 fn seed(server: &ApiServer) {
-    server.put("configmaps", json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": "old"}}));
+    server.put(
+        "configmaps",
+        json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": "old"}}),
+    );
     server.put(
         "deployments",
         json!({"metadata": {"name": "web", "namespace": "shop", "annotations": {"deployment.kubernetes.io/revision": "1"}}, "spec": {"replicas": 1,
@@ -86,15 +116,22 @@ async fn adopted(server: &ApiServer) {
 }
 
 fn mark(server: &ApiServer, name: &str) -> Option<String> {
-    server.get("deployments", "web")["metadata"]["annotations"][format!("lockkeeper.dev/{name}")].as_str().map(str::to_owned)
+    server.get("deployments", "web")["metadata"]["annotations"][format!("lockkeeper.dev/{name}")]
+        .as_str()
+        .map(str::to_owned)
 }
 
 fn hash(server: &ApiServer) -> Option<Value> {
-    server.get("deployments", "web")["spec"]["template"]["metadata"]["annotations"].get("lockkeeper.dev/config-hash").cloned()
+    server.get("deployments", "web")["spec"]["template"]["metadata"]["annotations"]
+        .get("lockkeeper.dev/config-hash")
+        .cloned()
 }
 
 fn change(server: &ApiServer, value: &str) {
-    server.put("configmaps", json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": value}}));
+    server.put(
+        "configmaps",
+        json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": value}}),
+    );
 }
 
 #[tokio::test]
@@ -115,8 +152,16 @@ async fn p5_conflicts_throttling_and_errors_end_in_one_rollout() {
         change(&server, "new");
         until("rolled", || hash(&server).is_some()).await;
         assert_eq!(server.faults_left(), 0, "every fault was met");
-        let rolls = server.patches("deployments").iter().filter(|patch| patch.contains("config-hash")).count();
-        assert_eq!(rolls, count + 1, "{faults:?}: one request a fault, and the one that is accepted");
+        let rolls = server
+            .patches("deployments")
+            .iter()
+            .filter(|patch| patch.contains("config-hash"))
+            .count();
+        assert_eq!(
+            rolls,
+            count + 1,
+            "{faults:?}: one request a fault, and the one that is accepted"
+        );
     }
 }
 
@@ -132,7 +177,8 @@ async fn an_accepted_patch_whose_answer_is_lost_is_not_made_twice() {
     let first = hash(&server);
     change(&server, "new, and a key nobody asked for");
     until("rolled again", || hash(&server) != first).await;
-    let rolls = server.patches("deployments").iter().filter(|patch| patch.contains("config-hash")).count();
+    let rolls =
+        server.patches("deployments").iter().filter(|patch| patch.contains("config-hash")).count();
     assert_eq!(rolls, 2);
 }
 
@@ -154,7 +200,12 @@ async fn p4_what_changes_while_the_watches_are_lost_or_expired_is_found() {
 async fn p2_config_that_nobody_read_counts_from_when_somebody_reads_it() {
     let server = ApiServer::new();
     seed(&server);
-    let other = |value: &str| server.put("configmaps", json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": value}}));
+    let other = |value: &str| {
+        server.put(
+            "configmaps",
+            json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": value}}),
+        )
+    };
     let _operator = operator(&server);
     adopted(&server).await;
     // Seen to be read by nobody: what is written after it was seen before it.
@@ -162,9 +213,13 @@ async fn p2_config_that_nobody_read_counts_from_when_somebody_reads_it() {
     change(&server, "new");
     until("rolled", || hash(&server).is_some()).await;
     let mut web = server.get("deployments", "web");
-    web["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "other"}}]);
+    web["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{"configMapRef": {"name": "other"}}]);
     server.put("deployments", web);
-    until("its new reference is recorded", || mark(&server, "config").is_some_and(|record| record.contains("other"))).await;
+    until("its new reference is recorded", || {
+        mark(&server, "config").is_some_and(|record| record.contains("other"))
+    })
+    .await;
     let before = hash(&server);
     other("2");
     until("rolled for it", || hash(&server) != before).await;
@@ -183,7 +238,9 @@ async fn holds_enforced_tells_when_the_admission_policies_are_no_longer_served()
     let reason = || {
         let conditions = server.get("upgradepolicies", "shop")["status"]["conditions"].clone();
         let mut all = conditions.as_array().cloned().unwrap_or_default().into_iter();
-        all.find(|one| one["type"] == "HoldsEnforced").map(|one| one["reason"].clone()).unwrap_or_default()
+        all.find(|one| one["type"] == "HoldsEnforced")
+            .map(|one| one["reason"].clone())
+            .unwrap_or_default()
     };
     until("the policies are looked for", || reason() == "AdmissionPolicyMissing").await;
     let kinds = ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"];
@@ -200,7 +257,9 @@ async fn p14_at_rest_nothing_is_written() {
     seed(&server);
     let _operator = operator(&server);
     adopted(&server).await;
-    let quiet = |server: &ApiServer| server.get("upgradepolicies", "shop")["status"]["workloads"]["upToDate"] == 1;
+    let quiet = |server: &ApiServer| {
+        server.get("upgradepolicies", "shop")["status"]["workloads"]["upToDate"] == 1
+    };
     until("up to date", || quiet(&server)).await;
     let before = server.writes();
     // Events that concern nothing: a pod elsewhere, a label, a ConfigMap that nobody reads.
@@ -214,6 +273,10 @@ async fn p14_at_rest_nothing_is_written() {
     // Something that concerns it, after all of those: when that is seen, they were.
     change(&server, "new");
     until("rolled", || hash(&server).is_some()).await;
-    let since = server.patches("deployments").len() + server.patches("upgradepolicies/status").len();
-    assert!(since <= before + 4, "{since} writes, {before} before: one rollout, its status, and nothing for the rest");
+    let since =
+        server.patches("deployments").len() + server.patches("upgradepolicies/status").len();
+    assert!(
+        since <= before + 4,
+        "{since} writes, {before} before: one rollout, its status, and nothing for the rest"
+    );
 }

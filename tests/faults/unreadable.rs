@@ -37,7 +37,11 @@ fn is_left_alone(server: &ApiServer) -> bool {
 
 /// The names of the objects of which was told that they cannot be read.
 fn told(server: &ApiServer) -> Vec<String> {
-    server.events(EVENT).iter().map(|event| event["regarding"]["name"].as_str().unwrap().to_owned()).collect()
+    server
+        .events(EVENT)
+        .iter()
+        .map(|event| event["regarding"]["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[derive(Clone, Default)]
@@ -55,18 +59,33 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_from_the_beginning_stops_nothing_and_is_told_once_without_its_values() {
+async fn what_cannot_be_read_from_the_beginning_stops_nothing_and_is_told_once_without_its_values()
+{
     // Of all tests of this program: a subscriber of one thread may find that another thread has switched a line off.
     let log = Log::default();
     let writer = log.clone();
-    let logs =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).with_writer(move || writer.clone()).finish();
+    let logs = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
     tracing::subscriber::set_global_default(logs).unwrap();
     let server = ApiServer::new();
     seed(&server);
-    server.put("secrets", json!({"metadata": {"name": "login", "namespace": "shop"}, "data": {"password": 424_242}}));
-    server.put("configmaps", broken(json!({"metadata": {"name": "late", "namespace": "shop"}, "data": {"key": "wpazxq"}})));
-    server.put("configmaps", broken(json!({"metadata": {"name": "elsewhere", "namespace": "other"}})));
+    server.put(
+        "secrets",
+        json!({"metadata": {"name": "login", "namespace": "shop"}, "data": {"password": 424_242}}),
+    );
+    server.put(
+        "configmaps",
+        broken(
+            json!({"metadata": {"name": "late", "namespace": "shop"}, "data": {"key": "wpazxq"}}),
+        ),
+    );
+    server.put(
+        "configmaps",
+        broken(json!({"metadata": {"name": "elsewhere", "namespace": "other"}})),
+    );
     let _operator = operator(&server);
     adopted(&server).await;
     change(&server, "new");
@@ -83,15 +102,25 @@ async fn what_cannot_be_read_from_the_beginning_stops_nothing_and_is_told_once_w
     let mut names = told(&server);
     names.sort();
     assert_eq!(names, ["late", "login"], "where no policy is, nothing is told");
-    let login = server.events(EVENT).into_iter().find(|event| event["regarding"]["name"] == "login").unwrap();
+    let login = server
+        .events(EVENT)
+        .into_iter()
+        .find(|event| event["regarding"]["name"] == "login")
+        .unwrap();
     assert_eq!(
         (&login["regarding"]["kind"], &login["regarding"]["apiVersion"], &login["type"]),
         (&json!("Secret"), &json!("v1"), &json!("Warning"))
     );
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("Secret/login") && log.contains("ConfigMap/late"), "the log tells of them: {log}");
+    assert!(
+        log.contains("Secret/login") && log.contains("ConfigMap/late"),
+        "the log tells of them: {log}"
+    );
     for text in server.events(EVENT).iter().map(ToString::to_string).chain([log]) {
-        assert!(!text.contains("424242") && !text.contains("wpazxq") && !text.contains("password"), "no value is told");
+        assert!(
+            !text.contains("424242") && !text.contains("wpazxq") && !text.contains("password"),
+            "no value is told"
+        );
     }
 }
 
@@ -104,7 +133,10 @@ async fn what_becomes_unreadable_is_left_as_it_is_until_it_can_be_read_again() {
     server.put("configmaps", broken(app("new")));
     until("left alone", || is_left_alone(&server)).await;
     let message = attention(&server)["message"].to_string();
-    assert!(message.contains("ConfigMap/app cannot be read: metadata.managedFields[0].time"), "{message}");
+    assert!(
+        message.contains("ConfigMap/app cannot be read: metadata.managedFields[0].time"),
+        "{message}"
+    );
     assert_eq!(hash(&server), None, "what cannot be read rolls nothing");
     until("told", || told(&server) == ["app"]).await;
 
@@ -150,8 +182,13 @@ async fn a_policy_that_cannot_be_read_is_not_acted_on() {
     let stalled = || {
         let conditions = server.get("upgradepolicies", "shop")["status"]["conditions"].clone();
         let mut all = conditions.as_array().cloned().unwrap_or_default().into_iter();
-        all.find(|one| one["type"] == "Stalled").map(|one| one["message"].to_string()).unwrap_or_default()
+        all.find(|one| one["type"] == "Stalled")
+            .map(|one| one["message"].to_string())
+            .unwrap_or_default()
     };
-    until("it says so", || stalled().contains("the policy cannot be read: metadata.managedFields[0].time")).await;
+    until("it says so", || {
+        stalled().contains("the policy cannot be read: metadata.managedFields[0].time")
+    })
+    .await;
     until("told", || told(&server) == ["shop"]).await;
 }

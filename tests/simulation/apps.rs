@@ -51,7 +51,13 @@ pub struct Apps(BTreeMap<String, App>);
 impl Apps {
     pub fn of(&mut self, pod: &str) -> &mut App {
         let never = Timestamp::MIN;
-        let idle = App { busy_until: never, prepared_at: never, prepared_until: never, mood: Mood::Speaks, config: None };
+        let idle = App {
+            busy_until: never,
+            prepared_at: never,
+            prepared_until: never,
+            mood: Mood::Speaks,
+            config: None,
+        };
         self.0.entry(pod.to_owned()).or_insert(idle)
     }
 
@@ -103,12 +109,20 @@ impl Apps {
     }
 
     /// A request reaches the address of a pod.
-    pub fn visit(&mut self, server: &Server, (errand, gate, visit): (Errand, &AppGate, &Visit)) -> Answer {
+    pub fn visit(
+        &mut self,
+        server: &Server,
+        (errand, gate, visit): (Errand, &AppGate, &Visit),
+    ) -> Answer {
         let now = server.now();
         let address = visit.address.ip().to_string();
         let pods = server.list("Pod");
-        let there = pods.iter().find(|pod| pod["status"]["podIP"] == *address && visit.address.port() == 8080);
-        let runs = |pod: &&std::sync::Arc<Value>| pod["status"]["phase"] == "Running" && !is_broken(image_of_pod(pod));
+        let there = pods
+            .iter()
+            .find(|pod| pod["status"]["podIP"] == *address && visit.address.port() == 8080);
+        let runs = |pod: &&std::sync::Arc<Value>| {
+            pod["status"]["phase"] == "Running" && !is_broken(image_of_pod(pod))
+        };
         let Some(uid) = there.filter(runs).and_then(|pod| pod["metadata"]["uid"].as_str()) else {
             return Answer::Unusable("connection refused".to_owned());
         };
@@ -122,7 +136,8 @@ impl Apps {
             Errand::Prepare => app.prepared_until = now + LEASE,
             Errand::Withdraw => app.prepared_until = Timestamp::MIN,
             Errand::Ask | Errand::Verify => {
-                let body = json!({"isUpgradeable": app.busy_until <= now, "reason": "a job is running"});
+                let body =
+                    json!({"isUpgradeable": app.busy_until <= now, "reason": "a job is running"});
                 return answer::read(&gate.open_when, 200, body.to_string().as_bytes());
             }
         }

@@ -25,21 +25,27 @@ use crate::{
 };
 
 pub const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
-pub const APPROVER: Account = Account { user: "approver", manager: "kubectl-annotate", verbs: &["approve"] };
-pub const ON_CALL: Account = Account { user: "oncall", manager: "kubectl-annotate", verbs: &["approve", "bypass"] };
+pub const APPROVER: Account =
+    Account { user: "approver", manager: "kubectl-annotate", verbs: &["approve"] };
+pub const ON_CALL: Account =
+    Account { user: "oncall", manager: "kubectl-annotate", verbs: &["approve", "bypass"] };
 
 /// A pod that is to be ended is asked every 20 s to take no new work.
 const RENEWED_WITHIN: Duration = Duration::from_secs(25);
 
 /// Whether a workload is noted as governed by this very policy.
 fn is_recorded(policy: &Value, object: &Value) -> bool {
-    let mark = mark(object, "governance").and_then(|text| serde_json::from_str::<Value>(text).ok()).unwrap_or_default();
+    let mark = mark(object, "governance")
+        .and_then(|text| serde_json::from_str::<Value>(text).ok())
+        .unwrap_or_default();
     mark["uid"] == policy["metadata"]["uid"]
 }
 
 /// The pods of a workload that are not going.
 pub fn pods_of(server: &Server, name: &str) -> Vec<Arc<Value>> {
-    let is = |pod: &Arc<Value>| pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null();
+    let is = |pod: &Arc<Value>| {
+        pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null()
+    };
     server.list("Pod").into_iter().filter(is).collect()
 }
 
@@ -149,7 +155,9 @@ impl Cluster {
     pub fn new(scene: Scene, seed: u64, twin: Twin, fault: Option<Fault>, aloud: bool) -> Self {
         let mut server = Server::new("2026-11-20T09:00:00Z".parse().unwrap());
         server.twin = Some(twin);
-        server.create(DEV, "ConfigMap", json!({"metadata": {"name": "app"}, "data": {"key": "0"}})).unwrap();
+        server
+            .create(DEV, "ConfigMap", json!({"metadata": {"name": "app"}, "data": {"key": "0"}}))
+            .unwrap();
         server.create(DEV, "UpgradePolicy", policy(&scene.policies()[0])).unwrap();
         if scene == Scene::Volumes {
             volumes::set_up(&mut server, seed);
@@ -200,7 +208,8 @@ impl Cluster {
         self.operator = Operator::start(&self.server, self.fault);
         if self.standby.is_some() {
             self.candidates += 1;
-            self.operator.candidate = Some(Candidate::new(format!("operator {}", self.candidates), self.server.now()));
+            self.operator.candidate =
+                Some(Candidate::new(format!("operator {}", self.candidates), self.server.now()));
         }
     }
 
@@ -220,16 +229,22 @@ impl Cluster {
     /// Tells what the controllers did since it was last told.
     pub fn tell(&mut self) {
         for event in self.server.events_since(self.told) {
-            let (object, name) = (&event.object, event.object["metadata"]["name"].as_str().unwrap_or_default());
+            let (object, name) =
+                (&event.object, event.object["metadata"]["name"].as_str().unwrap_or_default());
             match event.kind.as_str() {
                 "Pod" if event.deleted => self.say(|| format!("    pod {name} is gone")),
-                "Pod" if !object["metadata"]["deletionTimestamp"].is_null() => self.say(|| format!("    pod {name} goes")),
+                "Pod" if !object["metadata"]["deletionTimestamp"].is_null() => {
+                    self.say(|| format!("    pod {name} goes"))
+                }
                 "Pod" if object["status"]["phase"] == "Pending" => {
                     self.say(|| format!("    pod {name} is made of {}", image_of_pod(object)))
                 }
-                "ReplicaSet" => {
-                    self.say(|| format!("    {name} is to have {}, has {}", object["spec"]["replicas"], object["status"]["replicas"]))
-                }
+                "ReplicaSet" => self.say(|| {
+                    format!(
+                        "    {name} is to have {}, has {}",
+                        object["spec"]["replicas"], object["status"]["replicas"]
+                    )
+                }),
                 _ => {}
             }
         }
@@ -248,7 +263,9 @@ impl Cluster {
             self.tell();
         }
         let now = self.server.now();
-        if self.standby.as_ref().is_some_and(|standby| standby.may_act(now)) && self.operator.may_act(now) {
+        if self.standby.as_ref().is_some_and(|standby| standby.may_act(now))
+            && self.operator.may_act(now)
+        {
             return Err("two operators lead".to_owned());
         }
         self.consent.lapsed(&self.apps, now);
@@ -270,20 +287,24 @@ impl Cluster {
 
     /// The operator decides, and what it decides is looked at.
     pub fn decide(&mut self) -> bool {
-        let (now, known, told) = (self.server.now(), self.operator.outbox.len(), self.operator.told.len());
+        let (now, known, told) =
+            (self.server.now(), self.operator.outbox.len(), self.operator.told.len());
         let new = self.operator.decide(now);
         let of = |patch: &Patch| {
             let at = self.scene.workloads().iter().find(|(_, name)| *name == patch.workload.name);
             let walks = at.and_then(|at| self.truth.known[at].walks.as_deref());
             let mut judgement = judge(&self.operator, &self.apps, patch, walks, now);
-            let out_of_order = || order::judge(&self.operator, &self.apps, self.scene.workloads(), patch, now);
+            let out_of_order =
+                || order::judge(&self.operator, &self.apps, self.scene.workloads(), patch, now);
             judgement.wrong = judgement.wrong.or_else(out_of_order);
             (patch.uid.clone(), judgement)
         };
         let judged: Vec<_> = self.operator.outbox[known..].iter().map(of).collect();
         self.operator.judged.extend(judged);
         if self.violation.is_none() {
-            self.violation = self.neglected().or_else(|| order::too_early(&self.server, &self.operator, self.scene.workloads(), told));
+            self.violation = self.neglected().or_else(|| {
+                order::too_early(&self.server, &self.operator, self.scene.workloads(), told)
+            });
         }
         new
     }
@@ -294,25 +315,43 @@ impl Cluster {
         for (name, pod) in self.consent.drained() {
             let uid = pod["metadata"]["uid"].as_str()?;
             let due = self.apps.prepared_at(uid, now).is_some_and(|at| at + RENEWED_WITHIN < now);
-            let talks = || self.operator.talks.iter().any(|talk| talk.call.workload.name == name && talk.call.errand != Errand::Verify);
+            let talks = || {
+                self.operator.talks.iter().any(|talk| {
+                    talk.call.workload.name == name && talk.call.errand != Errand::Verify
+                })
+            };
             // What the watches have shown: that it was let through and the controller has begun, and that the pod is there.
             let is_seen = |kind| {
                 let object = shown.get(&(kind, name.to_owned()))?;
-                let observed = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+                let observed =
+                    object["status"]["observedGeneration"] == object["metadata"]["generation"];
                 let prepares = governing(shown, object)?.gates?.app?.prepare.is_some();
                 Some(hold(object).is_none() && observed && prepares)
             };
-            let there =
-                shown.get(&("Pod", pod["metadata"]["name"].as_str()?.to_owned())).is_some_and(|shown| shown["metadata"] == pod["metadata"]);
-            if due && there && !talks() && ["Deployment", "StatefulSet"].into_iter().any(|kind| is_seen(kind) == Some(true)) {
-                return Some(format!("P8: {} is to be ended, and is not asked again to take no new work", pod["metadata"]["name"]));
+            let there = shown
+                .get(&("Pod", pod["metadata"]["name"].as_str()?.to_owned()))
+                .is_some_and(|shown| shown["metadata"] == pod["metadata"]);
+            if due
+                && there
+                && !talks()
+                && ["Deployment", "StatefulSet"].into_iter().any(|kind| is_seen(kind) == Some(true))
+            {
+                return Some(format!(
+                    "P8: {} is to be ended, and is not asked again to take no new work",
+                    pod["metadata"]["name"]
+                ));
             }
         }
         None
     }
 
     /// A write by somebody: what they mean by it is noted if it is accepted.
-    pub fn write(&mut self, account: Account, (kind, name): At, change: impl FnOnce(&mut Value)) -> Result<(), Failure> {
+    pub fn write(
+        &mut self,
+        account: Account,
+        (kind, name): At,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<(), Failure> {
         let before = self.server.get(kind, name).ok_or(Failure::NotFound)?;
         let result = self.server.update(account, kind, name, change);
         self.note(kind, name, &before, result.is_ok());
@@ -327,7 +366,8 @@ impl Cluster {
             return;
         }
         let after = self.server.get(kind, name).unwrap();
-        self.known(kind, name).team = after["metadata"]["annotations"]["team"].as_str().map(str::to_owned);
+        self.known(kind, name).team =
+            after["metadata"]["annotations"]["team"].as_str().map(str::to_owned);
         // What somebody writes and admission does not hold goes by their decision: a bypass, a change of what is not governed, a partition
         // of their own that is lowered. That a change of what is governed is held is looked at elsewhere.
         if hold(&after).is_none() && mark(&after, "partition").is_none() {
@@ -344,29 +384,51 @@ impl Cluster {
 
     pub fn held_if_marked(&self, (kind, name): At, to: &str) -> (String, bool) {
         let object = self.server.get(kind, name).unwrap();
-        let marked = mark(&object, "hold-changes") == Some("true") && object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string();
-        (image(&object), (marked && object["spec"]["replicas"] != 0 || hold(&object).is_some()) && image(&object) != to)
+        let marked = mark(&object, "hold-changes") == Some("true")
+            && object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string();
+        (
+            image(&object),
+            (marked && object["spec"]["replicas"] != 0 || hold(&object).is_some())
+                && image(&object) != to,
+        )
     }
 
     pub fn must_hold(&mut self, (kind, name): At, was: &str, marked: bool) {
         let object = self.server.get(kind, name).unwrap();
         if marked && hold(&object).is_none() {
-            self.violation = Some(format!("P6: {kind}/{name} was changed from {was} and is not held"));
+            self.violation =
+                Some(format!("P6: {kind}/{name} was changed from {was} and is not held"));
         }
     }
 
     /// Sends one request of the operator, and sees whether what it lets through may pass.
     pub fn send(&mut self, index: usize) -> Result<(), String> {
         let patch = &self.operator.outbox[index];
-        let Some(&at @ (kind, name)) = self.scene.workloads().iter().find(|(_, name)| *name == patch.workload.name) else { return Ok(()) };
+        let Some(&at @ (kind, name)) =
+            self.scene.workloads().iter().find(|(_, name)| *name == patch.workload.name)
+        else {
+            return Ok(());
+        };
         // One that was deleted in the meantime belongs to no policy any more.
         let before = self.server.get(kind, name).unwrap_or_default();
         let unseen = ["UpgradePolicy", kind].into_iter().any(|kind| {
             let cursor = self.operator.cursor(kind);
-            self.server.log().iter().rev().take_while(|event| event.version > cursor).any(|event| event.kind == kind)
+            self.server
+                .log()
+                .iter()
+                .rev()
+                .take_while(|event| event.version > cursor)
+                .any(|event| event.kind == kind)
         });
         let (patch, result) = self.operator.send(&mut self.server, index);
-        self.say(|| format!("the operator {} {name}: {:?} {}", Operator::purpose(&patch), result.as_ref().err(), patch.json()));
+        self.say(|| {
+            format!(
+                "the operator {} {name}: {:?} {}",
+                Operator::purpose(&patch),
+                result.as_ref().err(),
+                patch.json()
+            )
+        });
         match result {
             Ok(()) => {}
             Err(Failure::Invalid(_) | Failure::NotFound) => {
@@ -374,7 +436,11 @@ impl Cluster {
                 return Ok(());
             }
             Err(Failure::Forbidden(why)) if why == NOT_LEADING => return Ok(()),
-            Err(failure) => return Err(format!("the operator's patch of {kind}/{name} is refused: {failure:?}")),
+            Err(failure) => {
+                return Err(format!(
+                    "the operator's patch of {kind}/{name} is refused: {failure:?}"
+                ));
+            }
         }
         if patch.config_hash.is_some() {
             self.seen.rollouts += 1;
@@ -386,7 +452,12 @@ impl Cluster {
         let after = self.server.get(kind, name).unwrap();
         let judgement = self.operator.judged.remove(&patch.uid).unwrap_or_default();
         // Nor can it heed a policy that changes while its request is on the way.
-        let newer = self.server.log().iter().rev().take_while(|event| event.version > judgement.policies_seen);
+        let newer = self
+            .server
+            .log()
+            .iter()
+            .rev()
+            .take_while(|event| event.version > judgement.policies_seen);
         let unseen = unseen || newer.into_iter().any(|event| event.kind == "UpgradePolicy");
         if let Some(wrong) = judgement.wrong {
             return Err(format!("P8: {kind}/{name}: {wrong} ({:?})", patch.purpose));
@@ -405,10 +476,14 @@ impl Cluster {
         }
         if hold(&after).is_none() && (hold(&before).is_some() || before["spec"] != after["spec"]) {
             self.consent.let_go(&self.server, at, &judgement.drained);
-            self.seen.agreed += usize::from(self.scene.asks() && patch.purpose == Purpose::Release(Release::GatesOpen));
+            self.seen.agreed += usize::from(
+                self.scene.asks() && patch.purpose == Purpose::Release(Release::GatesOpen),
+            );
         }
         let Some(id) = hold(&before).filter(|_| hold(&after).is_none()) else { return Ok(()) };
-        if let Some(declared) = waiting(&before).filter(|declared| after["spec"]["replicas"] != *declared) {
+        if let Some(declared) =
+            waiting(&before).filter(|declared| after["spec"]["replicas"] != *declared)
+        {
             return Err(format!(
                 "P10: {kind}/{name} was let through, and has {} replicas, not the {declared} asked for",
                 after["spec"]["replicas"]
@@ -417,13 +492,17 @@ impl Cluster {
         let held = image(&before);
         let known = &self.truth.known[&at];
         let policy = self.server.get("UpgradePolicy", "shop");
-        let from_other = policy.is_some_and(|policy| policy["spec"]["gates"]["approval"] == "RequiredFromOther") && !unseen;
+        let from_other = policy
+            .is_some_and(|policy| policy["spec"]["gates"]["approval"] == "RequiredFromOther")
+            && !unseen;
         if from_other
             && self.must_wait(&before)
             && known.own_approvals.contains(id)
             && !self.truth.may_pass(&self.server, kind, name, &before)
         {
-            return Err(format!("P16: {kind}/{name} was let through with {held}, id {id}, which only one of its authors approved"));
+            return Err(format!(
+                "P16: {kind}/{name} was let through with {held}, id {id}, which only one of its authors approved"
+            ));
         }
         if known.approvals.contains(&(id.to_owned(), held.clone())) {
             self.seen.approved += 1;
@@ -434,25 +513,43 @@ impl Cluster {
             return Ok(());
         }
         if !unseen && self.observed(&before) {
-            return Err(format!("{kind}/{name} was let through ({:?}) by a policy that only observes", patch.purpose));
+            return Err(format!(
+                "{kind}/{name} was let through ({:?}) by a policy that only observes",
+                patch.purpose
+            ));
         }
         // What the operator could not have seen yet, it could not heed; it acted on a policy that was there a moment ago.
         if !self.must_wait(&before) || (unseen && self.fault.is_none()) {
             self.seen.ungoverned += 1;
             return Ok(());
         }
-        Err(format!("P7, P16: {kind}/{name} was let through ({:?}) with {held}, id {id}, which nobody approved", patch.purpose))
+        Err(format!(
+            "P7, P16: {kind}/{name} was let through ({:?}) with {held}, id {id}, which nobody approved",
+            patch.purpose
+        ))
     }
 
     /// Sends one request of the operator about storage.
     pub fn store(&mut self, index: usize) -> Result<(), String> {
         let (patch, result) = self.operator.store(&mut self.server, index);
-        self.say(|| format!("the operator writes {:?}: {:?} {}", patch.object, result.as_ref().err(), patch.json()));
+        self.say(|| {
+            format!(
+                "the operator writes {:?}: {:?} {}",
+                patch.object,
+                result.as_ref().err(),
+                patch.json()
+            )
+        });
         match result {
             Ok(()) => self.seen.stored += 1,
             Err(Failure::Conflict | Failure::NotFound) => self.seen.conflicts += 1,
             Err(Failure::Forbidden(why)) if why == NOT_LEADING => {}
-            Err(failure) => return Err(format!("the operator's patch of {:?} is refused: {failure:?}", patch.object)),
+            Err(failure) => {
+                return Err(format!(
+                    "the operator's patch of {:?} is refused: {failure:?}",
+                    patch.object
+                ));
+            }
         }
         Ok(())
     }
@@ -470,8 +567,10 @@ impl Cluster {
     pub fn must_wait(&self, object: &Value) -> bool {
         let Some(policy) = self.server.get("UpgradePolicy", "shop") else { return false };
         let spec = &policy["spec"];
-        let selects = spec["selector"]["matchLabels"]["managed"] == object["metadata"]["labels"]["managed"];
-        let holds = spec["mode"] != "Observe" && (spec["mode"] == "Freeze" || spec["gates"]["approval"].is_string());
+        let selects =
+            spec["selector"]["matchLabels"]["managed"] == object["metadata"]["labels"]["managed"];
+        let holds = spec["mode"] != "Observe"
+            && (spec["mode"] == "Freeze" || spec["gates"]["approval"].is_string());
         // One that cannot be read governs only what it governed before.
         selects && holds && (spec["gates"]["windows"].is_null() || is_recorded(&policy, object))
     }

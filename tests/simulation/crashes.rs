@@ -21,10 +21,18 @@ type End = Vec<(String, i64, bool, Vec<String>, usize, BTreeSet<String>)>;
 fn end(cluster: &Cluster) -> End {
     let of = |&(kind, name): &At| {
         let object = cluster.server.get(kind, name).unwrap();
-        let revisions = cluster.server.list(if kind == "Deployment" { "ReplicaSet" } else { "ControllerRevision" });
-        let revisions = revisions.iter().filter(|one| one["metadata"]["ownerReferences"][0]["name"] == name).count();
+        let revisions = cluster.server.list(if kind == "Deployment" {
+            "ReplicaSet"
+        } else {
+            "ControllerRevision"
+        });
+        let revisions = revisions
+            .iter()
+            .filter(|one| one["metadata"]["ownerReferences"][0]["name"] == name)
+            .count();
         let annotations = object["metadata"]["annotations"].as_object().unwrap();
-        let marks = annotations.keys().filter(|key| key.starts_with("lockkeeper.dev/")).cloned().collect();
+        let marks =
+            annotations.keys().filter(|key| key.starts_with("lockkeeper.dev/")).cloned().collect();
         let mut images: Vec<_> = pods(&cluster.server, name).into_values().collect();
         images.sort();
         (image(&object), stands(kind, &object), hold(&object).is_some(), images, revisions, marks)
@@ -81,15 +89,26 @@ fn approve(cluster: &mut Cluster) {
 }
 
 fn config(cluster: &mut Cluster) {
-    cluster.server.update(DEV, "ConfigMap", "app", |config| config["data"]["key"] = json!("new")).unwrap();
+    cluster
+        .server
+        .update(DEV, "ConfigMap", "app", |config| config["data"]["key"] = json!("new"))
+        .unwrap();
 }
 
 const SCENARIOS: [(&str, Script); 6] = [
     ("changed and approved", &[change, approve]),
-    ("changed and reverted", &[change, |cluster| Scene::Approvals.workloads().iter().for_each(|&at| cluster.set_image(at, "v0"))]),
+    (
+        "changed and reverted",
+        &[change, |cluster| {
+            Scene::Approvals.workloads().iter().for_each(|&at| cluster.set_image(at, "v0"))
+        }],
+    ),
     ("changed, config along, approved", &[change, config, approve]),
     ("config alone, approved", &[config, approve]),
-    ("changed, and its policy deleted", &[change, |cluster| cluster.server.delete("UpgradePolicy", "shop")]),
+    (
+        "changed, and its policy deleted",
+        &[change, |cluster| cluster.server.delete("UpgradePolicy", "shop")],
+    ),
     ("changed, and the gates removed", &[change, |cluster| spec(cluster, &json!({}))]),
 ];
 
@@ -111,7 +130,10 @@ fn killed_after_any_effect_the_end_is_the_same() {
         assert!(effects >= 4, "{name}: {effects} effects");
         for killed_after in 1..=effects {
             let (with_a_crash, _) = play(script, Some(killed_after));
-            assert_eq!(with_a_crash, whole, "{name}, killed after effect {killed_after} of {effects}");
+            assert_eq!(
+                with_a_crash, whole,
+                "{name}, killed after effect {killed_after} of {effects}"
+            );
         }
     }
 }
@@ -128,16 +150,25 @@ fn the_scenarios_end_as_they_should() {
         "{approved:?}"
     );
     let (reverted, _) = play(SCENARIOS[1].1, None);
-    assert!(reverted.iter().all(|(image, _, held, pods, ..)| image == "v0" && !held && *pods == ["v0", "v0"]), "{reverted:?}");
+    assert!(
+        reverted
+            .iter()
+            .all(|(image, _, held, pods, ..)| image == "v0" && !held && *pods == ["v0", "v0"]),
+        "{reverted:?}"
+    );
     let (along, _) = play(SCENARIOS[2].1, None);
     // A StatefulSet has a revision of the held template too.
     assert!(
-        along
-            .iter()
-            .zip([2, 3])
-            .all(|((_, _, held, pods, revisions, _), expected)| !held && *pods == ["v1", "v1"] && *revisions == expected),
+        along.iter().zip([2, 3]).all(|((_, _, held, pods, revisions, _), expected)| !held
+            && *pods == ["v1", "v1"]
+            && *revisions == expected),
         "one rollout for both: {along:?}"
     );
     let (ungoverned, _) = play(SCENARIOS[4].1, None);
-    assert!(ungoverned.iter().all(|(_, _, held, pods, _, marks)| !held && *pods == ["v1", "v1"] && marks.is_empty()), "{ungoverned:?}");
+    assert!(
+        ungoverned
+            .iter()
+            .all(|(_, _, held, pods, _, marks)| !held && *pods == ["v1", "v1"] && marks.is_empty()),
+        "{ungoverned:?}"
+    );
 }

@@ -15,12 +15,17 @@ pub struct Lease {
 impl Lease {
     /// Carries out a request.
     fn serve(&mut self, step: &Step) -> Answer {
-        let written = |record: &Record, version: u64| Record { version: version.to_string(), ..record.clone() };
+        let written = |record: &Record, version: u64| Record {
+            version: version.to_string(),
+            ..record.clone()
+        };
         let new = match (step, &self.record) {
             (Step::Look, None) => return Answer::Absent,
             (Step::Look, Some(record)) => return Answer::Lease(record.clone()),
             (Step::Create(record), None) => written(record, self.version + 1),
-            (Step::Replace(record), Some(known)) if known.version == record.version => written(record, self.version + 1),
+            (Step::Replace(record), Some(known)) if known.version == record.version => {
+                written(record, self.version + 1)
+            }
             _ => return Answer::Refused,
         };
         self.version += 1;
@@ -40,7 +45,12 @@ pub struct Candidate {
 impl Candidate {
     pub fn new(name: String, now: Timestamp) -> Self {
         let identity = Identity { process: name.clone(), container: None };
-        Self { participant: Participant::new(identity, Timing::default()), name, since: now, term: 0 }
+        Self {
+            participant: Participant::new(identity, Timing::default()),
+            name,
+            since: now,
+            term: 0,
+        }
     }
 
     fn clock(&self, now: Timestamp) -> Duration {
@@ -52,7 +62,12 @@ impl Candidate {
     }
 
     /// Its next request, if it is time for one; that, or its answer, may be lost.
-    pub fn run(&mut self, lease: &mut Lease, now: Timestamp, [request_lost, answer_lost]: [bool; 2]) {
+    pub fn run(
+        &mut self,
+        lease: &mut Lease,
+        now: Timestamp,
+        [request_lost, answer_lost]: [bool; 2],
+    ) {
         let (clock, acted) = (self.clock(now), self.may_act(now));
         let step = self.participant.step(clock, now);
         if matches!(step, Step::Rest(_) | Step::End) {

@@ -4,7 +4,13 @@
 //! A failure names its scene and seed: `LOCKKEEPER_SCENE=Asked LOCKKEEPER_SEED=17 cargo test --test simulation -- --nocapture one_seed` tells
 //! its story move by move.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod apps;
 mod cluster;
@@ -42,8 +48,9 @@ fn play(scene: Scene, seeds: impl Iterator<Item = u64>) -> cluster::Seen {
         match run(scene, seed, MOVES, Twin::default(), None, false) {
             Ok(of_one) => seen.add(&of_one),
             Err(violation) => {
-                let replay =
-                    format!("LOCKKEEPER_SCENE={scene:?} LOCKKEEPER_SEED={seed} cargo test --test simulation -- --nocapture one_seed");
+                let replay = format!(
+                    "LOCKKEEPER_SCENE={scene:?} LOCKKEEPER_SEED={seed} cargo test --test simulation -- --nocapture one_seed"
+                );
                 panic!("{scene:?}, seed {seed}: {violation}\nreplay: {replay}")
             }
         }
@@ -56,8 +63,18 @@ fn play(scene: Scene, seeds: impl Iterator<Item = u64>) -> cluster::Seen {
 fn seeds(part: u64) {
     let seen = play(Scene::Approvals, (0..SEEDS).filter(|seed| seed % PARTS == part));
     // What never happened would prove nothing.
-    assert!(seen.holds > 100 && seen.approved > 30 && seen.reverted > 15 && seen.crashes > 50 && seen.conflicts > 20, "{seen:?}");
-    assert!(seen.bypassed > 10 && seen.ungoverned > 10 && seen.refused > 20 && seen.rollouts > 0, "{seen:?}");
+    assert!(
+        seen.holds > 100
+            && seen.approved > 30
+            && seen.reverted > 15
+            && seen.crashes > 50
+            && seen.conflicts > 20,
+        "{seen:?}"
+    );
+    assert!(
+        seen.bypassed > 10 && seen.ungoverned > 10 && seen.refused > 20 && seen.rollouts > 0,
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -72,7 +89,9 @@ fn p6_p7_p9_p10_p16_hold_in_whatever_order_things_happen_1() {
 
 /// The scene that is to be replayed.
 fn scene() -> Scene {
-    std::env::var("LOCKKEEPER_SCENE").map_or(Some(Scene::Approvals), |name| Scene::named(&name)).expect("a scene")
+    std::env::var("LOCKKEEPER_SCENE")
+        .map_or(Some(Scene::Approvals), |name| Scene::named(&name))
+        .expect("a scene")
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -90,15 +109,21 @@ fn one_seed() {
 fn many_seeds() {
     let Some(end) = number("LOCKKEEPER_SEEDS") else { return };
     let seeds = number("LOCKKEEPER_FROM").unwrap_or(0)..end;
-    let breaks =
-        |seed: &u64| run(scene(), *seed, MOVES, Twin::default(), None, false).inspect_err(|why| println!("seed {seed}: {why}")).is_err();
+    let breaks = |seed: &u64| {
+        run(scene(), *seed, MOVES, Twin::default(), None, false)
+            .inspect_err(|why| println!("seed {seed}: {why}"))
+            .is_err()
+    };
     assert_eq!(seeds.filter(breaks).count(), 0, "seeds break a promise");
 }
 
 #[test]
 fn p16_nobody_approves_what_they_changed() {
     let seen = play(Scene::FourEyes, 0..SEEDS_OF_FOUR_EYES);
-    assert!(seen.holds > 30 && seen.approved > 10 && seen.approved_by_authors > 20 && seen.reverted > 2, "{seen:?}");
+    assert!(
+        seen.holds > 30 && seen.approved > 10 && seen.approved_by_authors > 20 && seen.reverted > 2,
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -122,13 +147,19 @@ fn workloads_wait_for_each_other_whatever_happens() {
 #[test]
 fn p1_p8_p9_hold_with_two_operators() {
     let seen = play(Scene::Replicas, 0..SEEDS_OF_APPS);
-    assert!(seen.noes > 20 && seen.drained > 20 && seen.agreed > 20 && seen.terms > SEEDS_OF_APPS * 2, "{seen:?}");
+    assert!(
+        seen.noes > 20 && seen.drained > 20 && seen.agreed > 20 && seen.terms > SEEDS_OF_APPS * 2,
+        "{seen:?}"
+    );
 }
 
 #[test]
 fn p12_p13_no_data_is_lost_and_no_rollout_deadlocks_on_a_volume() {
     let seen = play(Scene::Volumes, 0..SEEDS_OF_APPS);
-    assert!(seen.unblocked > 2 && seen.found_again > 5 && seen.stored > 100 && seen.agreed > 5, "{seen:?}");
+    assert!(
+        seen.unblocked > 2 && seen.found_again > 5 && seen.stored > 100 && seen.agreed > 5,
+        "{seen:?}"
+    );
 }
 
 /// Whether some seed shows that something is missing.
@@ -149,20 +180,41 @@ fn the_simulation_sees_when_a_guard_is_missing() {
         Rule::StripStale,
         Rule::CheckRights,
     ] {
-        assert!(is_noticed(Scene::Approvals, Twin { forgets: Some(rule) }, None), "without {rule:?} nothing is noticed");
+        assert!(
+            is_noticed(Scene::Approvals, Twin { forgets: Some(rule) }, None),
+            "without {rule:?} nothing is noticed"
+        );
     }
     let of_several = Twin { forgets: Some(Rule::KeepAuthors) };
-    assert!(is_noticed(Scene::FourEyes, of_several, None), "without {:?} nothing is noticed", of_several.forgets);
+    assert!(
+        is_noticed(Scene::FourEyes, of_several, None),
+        "without {:?} nothing is noticed",
+        of_several.forgets
+    );
     for fault in [Fault::NoPrecondition, Fault::StaleReading] {
-        assert!(is_noticed(Scene::Approvals, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+        assert!(
+            is_noticed(Scene::Approvals, Twin::default(), Some(fault)),
+            "with {fault:?} nothing is noticed"
+        );
     }
     for fault in [Fault::IgnoresNo, Fault::AsksOne, Fault::KeepsDrained, Fault::NeverRenews] {
-        assert!(is_noticed(Scene::Asked, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+        assert!(
+            is_noticed(Scene::Asked, Twin::default(), Some(fault)),
+            "with {fault:?} nothing is noticed"
+        );
     }
     for fault in [Fault::IgnoresSteps, Fault::IgnoresMaximum] {
-        assert!(is_noticed(Scene::Steps, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+        assert!(
+            is_noticed(Scene::Steps, Twin::default(), Some(fault)),
+            "with {fault:?} nothing is noticed"
+        );
     }
-    for fault in [Fault::IgnoresExclusive, Fault::KeepsNothing, Fault::FindsNothing, Fault::TakesOldForNew] {
-        assert!(is_noticed(Scene::Volumes, Twin::default(), Some(fault)), "with {fault:?} nothing is noticed");
+    for fault in
+        [Fault::IgnoresExclusive, Fault::KeepsNothing, Fault::FindsNothing, Fault::TakesOldForNew]
+    {
+        assert!(
+            is_noticed(Scene::Volumes, Twin::default(), Some(fault)),
+            "with {fault:?} nothing is noticed"
+        );
     }
 }

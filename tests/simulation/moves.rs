@@ -53,7 +53,11 @@ impl Cluster {
                 }
             }
             46..=66 => {
-                let kinds = if self.scene == Scene::Volumes { &KINDS[..] } else { &KINDS[..WITHOUT_STORAGE] };
+                let kinds = if self.scene == Scene::Volumes {
+                    &KINDS[..]
+                } else {
+                    &KINDS[..WITHOUT_STORAGE]
+                };
                 let (kind, ..) = *self.chance.of(kinds);
                 for _ in 0..=self.chance.below(6) {
                     self.operator.deliver(&self.server, kind);
@@ -89,7 +93,9 @@ impl Cluster {
             // Changes, reverts and approvals.
             Scene::FourEyes => *self.chance.of(&[0, 0, 0, 0, 5, 9, 9, 9, 9, 11, 11, 22]),
             // Fewer edits that only people make who wait for nobody.
-            _ => *self.chance.of(&[0, 0, 0, 0, 0, 5, 5, 7, 8, 13, 15, 16, 17, 18, 19, 20, 21, 21, 22, 22]),
+            _ => *self
+                .chance
+                .of(&[0, 0, 0, 0, 0, 5, 5, 7, 8, 13, 15, 16, 17, 18, 19, 20, 21, 21, 22, 22]),
         };
         match what {
             0..=4 => {
@@ -134,7 +140,8 @@ impl Cluster {
                 let approvals = self.known(kind, name).approvals.clone();
                 let result = self.annotate(DEV, at, what, &id);
                 let after = self.server.get(kind, name).unwrap();
-                let new = mark(&object, "approve") != mark(&after, "approve") && mark(&after, "approve").is_some();
+                let new = mark(&object, "approve") != mark(&after, "approve")
+                    && mark(&after, "approve").is_some();
                 let let_through = hold(&object).is_some() && hold(&after).is_none();
                 let governed = object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string();
                 if result.is_ok() && governed && (new || let_through) {
@@ -143,7 +150,9 @@ impl Cluster {
                 self.known(kind, name).approvals = approvals;
             }
             13 => {
-                if let Some(id) = hold(&object).or_else(|| mark(&object, "pending-config")).map(str::to_owned) {
+                if let Some(id) =
+                    hold(&object).or_else(|| mark(&object, "pending-config")).map(str::to_owned)
+                {
                     let _ = self.annotate(ON_CALL, at, "bypass", &id);
                 }
             }
@@ -167,9 +176,13 @@ impl Cluster {
                 self.say(|| format!("dev replaces {name} by a manifest"));
                 let mut manifest = manifest(self.scene, name, &image(&object));
                 // A chart says the number that it said before, whatever runs.
-                let said = waiting(&object).filter(|_| self.chance.below(2) == 0).map(|replicas| json!(replicas));
-                manifest["spec"]["replicas"] = said.unwrap_or_else(|| object["spec"]["replicas"].clone());
-                manifest["metadata"]["labels"]["managed"] = object["metadata"]["labels"]["managed"].clone();
+                let said = waiting(&object)
+                    .filter(|_| self.chance.below(2) == 0)
+                    .map(|replicas| json!(replicas));
+                manifest["spec"]["replicas"] =
+                    said.unwrap_or_else(|| object["spec"]["replicas"].clone());
+                manifest["metadata"]["labels"]["managed"] =
+                    object["metadata"]["labels"]["managed"].clone();
                 let before = object.clone();
                 let result = self.server.replace(DEV, kind, manifest);
                 self.note(kind, name, &before, result.is_ok());
@@ -180,7 +193,9 @@ impl Cluster {
             17 => {
                 let spec = policy(self.chance.of(&self.scene.policies()))["spec"].clone();
                 self.say(|| format!("dev edits the policy: {spec}"));
-                let _ = self.server.update(DEV, "UpgradePolicy", "shop", |policy| policy["spec"] = spec);
+                let _ = self
+                    .server
+                    .update(DEV, "UpgradePolicy", "shop", |policy| policy["spec"] = spec);
             }
             18 => match self.server.get("UpgradePolicy", "shop") {
                 Some(_) if self.chance.below(3) == 0 => {
@@ -190,13 +205,19 @@ impl Cluster {
                 Some(_) => {}
                 None => {
                     self.say(|| "dev creates the policy".to_owned());
-                    drop(self.server.create(DEV, "UpgradePolicy", policy(&self.scene.policies()[0])));
+                    drop(self.server.create(
+                        DEV,
+                        "UpgradePolicy",
+                        policy(&self.scene.policies()[0]),
+                    ));
                 }
             },
             19 => {
                 let managed = *self.chance.of(&["yes", "yes", "no"]);
                 self.say(|| format!("dev labels {name} managed={managed}"));
-                let _ = self.write(DEV, at, |object| object["metadata"]["labels"]["managed"] = json!(managed));
+                let _ = self.write(DEV, at, |object| {
+                    object["metadata"]["labels"]["managed"] = json!(managed)
+                });
             }
             20 => {
                 let forged = *self.chance.of(&[
@@ -216,7 +237,10 @@ impl Cluster {
                 ]);
                 let value = *self.chance.of(&["", "{", "7 by dev", "true", "1", "c-00000000"]);
                 self.say(|| format!("dev forges {forged}={value:?} on {name}"));
-                let _ = self.write(DEV, at, |object| object["metadata"]["annotations"][format!("lockkeeper.dev/{forged}")] = json!(value));
+                let _ = self.write(DEV, at, |object| {
+                    object["metadata"]["annotations"][format!("lockkeeper.dev/{forged}")] =
+                        json!(value)
+                });
             }
             22 => {
                 self.images += 1;
@@ -227,7 +251,9 @@ impl Cluster {
             _ => {
                 let value = self.chance.below(3).to_string();
                 self.say(|| format!("dev writes config {value}"));
-                let _ = self.server.update(DEV, "ConfigMap", "app", |config| config["data"]["key"] = json!(value));
+                let _ = self
+                    .server
+                    .update(DEV, "ConfigMap", "app", |config| config["data"]["key"] = json!(value));
             }
         }
         Ok(())
@@ -247,8 +273,14 @@ impl Cluster {
     /// Another image and another number of pods, in one write.
     pub fn deploy(&mut self, at: At, to: &str, replicas: u64) {
         let (was, marked) = self.held_if_marked(at, to);
-        let before = self.server.get(at.0, at.1).and_then(|object| object["spec"]["replicas"].as_u64()).unwrap_or_default();
-        self.say(|| format!("dev sets the image of {} to {to}, and its replicas to {replicas}", at.1));
+        let before = self
+            .server
+            .get(at.0, at.1)
+            .and_then(|object| object["spec"]["replicas"].as_u64())
+            .unwrap_or_default();
+        self.say(|| {
+            format!("dev sets the image of {} to {to}, and its replicas to {replicas}", at.1)
+        });
         if before > replicas && !marked {
             self.known(at.0, at.1).scaled = true;
         }
@@ -259,19 +291,34 @@ impl Cluster {
         self.must_hold(at, &was, marked);
         let object = self.server.get(at.0, at.1).unwrap();
         if marked && before > replicas && object["spec"]["replicas"] != before {
-            self.violation = Some(format!("P6: {} was scaled from {before} to {replicas} by a write that is held", at.1));
+            self.violation = Some(format!(
+                "P6: {} was scaled from {before} to {replicas} by a write that is held",
+                at.1
+            ));
         }
     }
 
-    pub fn annotate(&mut self, account: Account, at: At, what: &str, value: &str) -> Result<(), Failure> {
+    pub fn annotate(
+        &mut self,
+        account: Account,
+        at: At,
+        what: &str,
+        value: &str,
+    ) -> Result<(), Failure> {
         self.say(|| format!("{} writes {what}={value} on {}", account.user, at.1));
         let (before, held_image) = {
             let object = self.server.get(at.0, at.1).unwrap();
             (object.clone(), image(&object))
         };
-        let result = self.write(account, at, |object| object["metadata"]["annotations"][format!("lockkeeper.dev/{what}")] = json!(value));
+        let result = self.write(account, at, |object| {
+            object["metadata"]["annotations"][format!("lockkeeper.dev/{what}")] = json!(value)
+        });
         let after = self.server.get(at.0, at.1).unwrap();
-        if result.is_ok() && what == "approve" && mark(&after, "approve") == Some(value) && account.verbs.contains(&"approve") {
+        if result.is_ok()
+            && what == "approve"
+            && mark(&after, "approve") == Some(value)
+            && account.verbs.contains(&"approve")
+        {
             let known = self.known(at.0, at.1);
             known.approvals.insert((value.to_owned(), held_image));
             // What stands already is not set again.
@@ -296,7 +343,10 @@ impl Cluster {
 
     fn approve_as(&mut self, who: Account, at: At) {
         let object = self.server.get(at.0, at.1).unwrap();
-        let Some(id) = hold(&object).or_else(|| mark(&object, "pending-config")).map(str::to_owned) else { return };
+        let Some(id) = hold(&object).or_else(|| mark(&object, "pending-config")).map(str::to_owned)
+        else {
+            return;
+        };
         let _ = self.annotate(who, at, "approve", &id);
     }
 
@@ -305,7 +355,10 @@ impl Cluster {
         self.say(|| format!("dev sets paused or partition of {name} to {declared}"));
         let result = self.write(DEV, at, |object| match kind {
             "Deployment" => object["spec"]["paused"] = json!(declared == 1),
-            _ => object["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": declared}}),
+            _ => {
+                object["spec"]["updateStrategy"] =
+                    json!({"type": "RollingUpdate", "rollingUpdate": {"partition": declared}})
+            }
         });
         // What is what it was says nothing: of `paused: true` on a held one nobody can tell who wants it.
         if result.is_ok() && declared != stands(kind, object) {
@@ -320,14 +373,20 @@ impl Cluster {
             return;
         }
         let uid = self.chance.of(&uids).clone();
-        let pod = self.server.list("Pod").into_iter().find(|pod| pod["metadata"]["uid"] == *uid).unwrap();
+        let pod =
+            self.server.list("Pod").into_iter().find(|pod| pod["metadata"]["uid"] == *uid).unwrap();
         self.evict_pod(&pod);
     }
 
     pub fn evict_pod(&mut self, pod: &Value) {
-        let (name, uid) = (pod["metadata"]["name"].as_str().unwrap(), pod["metadata"]["uid"].as_str().unwrap());
+        let (name, uid) =
+            (pod["metadata"]["name"].as_str().unwrap(), pod["metadata"]["uid"].as_str().unwrap());
         self.say(|| format!("{name} is evicted"));
-        let at = self.scene.workloads().iter().find(|(_, workload)| pod["metadata"]["labels"]["app"] == *workload);
+        let at = self
+            .scene
+            .workloads()
+            .iter()
+            .find(|(_, workload)| pod["metadata"]["labels"]["app"] == *workload);
         if let Some((kind, workload)) = at {
             let known = self.known(kind, workload);
             known.evicted.insert(uid.to_owned());
@@ -392,10 +451,19 @@ impl Cluster {
     pub fn pass(&mut self, time: Duration) {
         self.server.advance(time);
         let now = self.server.now();
-        let all = self.operator.talks.iter_mut().chain(self.standby.iter_mut().flat_map(|standby| &mut standby.talks));
+        let all = self
+            .operator
+            .talks
+            .iter_mut()
+            .chain(self.standby.iter_mut().flat_map(|standby| &mut standby.talks));
         for talk in all {
             if talk.begun + talk.call.gate.timeout.length() <= now {
-                let late = talk.call.visits.iter().zip(&mut talk.answers).filter(|(_, answer)| answer.is_none());
+                let late = talk
+                    .call
+                    .visits
+                    .iter()
+                    .zip(&mut talk.answers)
+                    .filter(|(_, answer)| answer.is_none());
                 for (visit, answer) in late {
                     *answer = Some(Answer::Hangs("no answer in time".to_owned()));
                     if talk.call.errand == Errand::Prepare {
@@ -415,10 +483,18 @@ impl Cluster {
             0..=1 if !pods.is_empty() => {
                 let (pod, time) = (*self.chance.of(&pods), self.chance.below(60) + 1);
                 let takes = self.apps.work(pod, now, Duration::from_secs(time));
-                self.say(|| format!("work for {time} s arrives at {pod}{}", if takes { "" } else { ", which takes none" }));
+                self.say(|| {
+                    format!(
+                        "work for {time} s arrives at {pod}{}",
+                        if takes { "" } else { ", which takes none" }
+                    )
+                });
             }
             2 if !pods.is_empty() => {
-                let (pod, mood) = (*self.chance.of(&pods), *self.chance.of(&[Mood::Speaks, Mood::Speaks, Mood::Silent, Mood::Foreign]));
+                let (pod, mood) = (
+                    *self.chance.of(&pods),
+                    *self.chance.of(&[Mood::Speaks, Mood::Speaks, Mood::Silent, Mood::Foreign]),
+                );
                 self.apps.of(pod).mood = mood;
                 self.say(|| format!("{pod}: {mood:?}"));
             }
@@ -427,7 +503,8 @@ impl Cluster {
                 self.fall_ill(&pod);
             }
             _ if !self.operator.talks.is_empty() => {
-                let index = usize::try_from(self.chance.below(self.operator.talks.len() as u64)).unwrap();
+                let index =
+                    usize::try_from(self.chance.below(self.operator.talks.len() as u64)).unwrap();
                 let lost = [self.chance.below(12), self.chance.below(12)].map(|chance| chance == 0);
                 self.talk(index, lost);
             }
@@ -445,8 +522,10 @@ impl Cluster {
             return;
         }
         self.say(|| format!("{name} is Ready: {is}"));
-        self.server
-            .control("Pod", name, |pod| pod["status"]["conditions"][0] = json!({"type": "Ready", "status": is, "lastTransitionTime": now}));
+        self.server.control("Pod", name, |pod| {
+            pod["status"]["conditions"][0] =
+                json!({"type": "Ready", "status": is, "lastTransitionTime": now})
+        });
     }
 
     /// A call goes one pod further, or is heard when all have been visited. The request, or the answer, may be lost.
@@ -455,14 +534,19 @@ impl Cluster {
         let leads = self.operator.may_act(now);
         let talk = &mut self.operator.talks[index];
         let Some(next) = talk.answers.iter().position(Option::is_none) else {
-            let what = format!("{:?} of {} about {:?}", talk.call.errand, talk.call.workload, talk.call.change);
+            let what = format!(
+                "{:?} of {} about {:?}",
+                talk.call.errand, talk.call.workload, talk.call.change
+            );
             self.operator.hear(index, now);
             return self.say(|| format!("the operator hears the end of {what}"));
         };
         let (visit, errand) = (talk.call.visits[next].clone(), talk.call.errand);
         let feigned = match self.fault {
             Some(Fault::KeepsDrained) => errand == Errand::Withdraw,
-            Some(Fault::NeverRenews) => errand == Errand::Prepare && self.apps.is_prepared(&visit.pod, now),
+            Some(Fault::NeverRenews) => {
+                errand == Errand::Prepare && self.apps.is_prepared(&visit.pod, now)
+            }
             _ => false,
         };
         let mut answer = match (feigned, request_lost) {
@@ -510,12 +594,27 @@ impl Cluster {
 }
 
 /// So many moves, chosen by a seed; then everything comes to rest.
-pub fn run(scene: Scene, seed: u64, moves: usize, twin: Twin, fault: Option<Fault>, aloud: bool) -> Result<Seen, String> {
+pub fn run(
+    scene: Scene,
+    seed: u64,
+    moves: usize,
+    twin: Twin,
+    fault: Option<Fault>,
+    aloud: bool,
+) -> Result<Seen, String> {
     let mut cluster = Cluster::new(scene, seed, twin, fault, aloud);
     let result = cluster.live(moves);
     for one in cluster.operator.attention.iter().filter(|_| aloud) {
-        println!("status: {}/{} {:?} ({:?}): {}", one.kind, one.name, one.phase, one.reason, one.message);
+        println!(
+            "status: {}/{} {:?} ({:?}): {}",
+            one.kind, one.name, one.phase, one.reason, one.message
+        );
     }
     let (unblocked, found_again) = (cluster.kept.unblocked, cluster.kept.found_again);
-    result.map(|()| Seen { followed: cluster.order.followed, unblocked, found_again, ..cluster.seen })
+    result.map(|()| Seen {
+        followed: cluster.order.followed,
+        unblocked,
+        found_again,
+        ..cluster.seen
+    })
 }

@@ -30,7 +30,8 @@ use lockkeeper::{
         index::Index,
         streams::{Object, Step, StreamId, object},
         views::{
-            ConfigMaps, ControllerRevisions, Definitions, Deployments, Pods, Policies, ReplicaSets, StatefulSets,
+            ConfigMaps, ControllerRevisions, Definitions, Deployments, Pods, Policies, ReplicaSets,
+            StatefulSets,
             storage::{Claims, Drivers, Namespaces, Volumes},
         },
     },
@@ -168,7 +169,9 @@ fn seen(kind: &str, value: Value) -> Object {
         "StatefulSet" => object::<StatefulSets>(serde_json::from_value(value).unwrap()),
         "ConfigMap" => object::<ConfigMaps>(serde_json::from_value(value).unwrap()),
         "ReplicaSet" => object::<ReplicaSets>(serde_json::from_value(value).unwrap()),
-        "ControllerRevision" => object::<ControllerRevisions>(serde_json::from_value(value).unwrap()),
+        "ControllerRevision" => {
+            object::<ControllerRevisions>(serde_json::from_value(value).unwrap())
+        }
         "Pod" => object::<Pods>(serde_json::from_value(value).unwrap()),
         "PersistentVolumeClaim" => object::<Claims>(serde_json::from_value(value).unwrap()),
         "PersistentVolume" => object::<Volumes>(serde_json::from_value(value).unwrap()),
@@ -181,14 +184,20 @@ fn seen(kind: &str, value: Value) -> Object {
 /// An object as an operator reads it that does not know some of it.
 fn as_read(fault: Option<Fault>, kind: &str, object: &Value) -> Value {
     let mut object = object.clone();
-    if kind == "Deployment" && fault == Some(Fault::TakesOldForNew) && object["status"]["updatedReplicas"].is_null() {
+    if kind == "Deployment"
+        && fault == Some(Fault::TakesOldForNew)
+        && object["status"]["updatedReplicas"].is_null()
+    {
         object["status"]["updatedReplicas"] = json!(1);
     }
     if kind != "UpgradePolicy" {
         return object;
     }
     let mut leave_out = |section: &str, field: &str, value: Option<&str>| {
-        let section = object.get_mut("spec").and_then(|spec| spec.get_mut(section)).and_then(Value::as_object_mut);
+        let section = object
+            .get_mut("spec")
+            .and_then(|spec| spec.get_mut(section))
+            .and_then(Value::as_object_mut);
         match (section, value) {
             (Some(section), None) => drop(section.remove(field)),
             (Some(section), Some(value)) => drop(section.insert(field.to_owned(), json!(value))),
@@ -218,29 +227,43 @@ fn note(taken_up: &mut Shown, kind: &'static str, object: &Arc<Value>) {
 /// What is said and done by a decision.
 fn outcome(decision: &Decision) -> impl PartialEq + std::fmt::Debug {
     let said = (decision.notices.clone(), decision.statuses.clone(), decision.census.clone());
-    (decision.patches.clone(), decision.storage.clone(), decision.calls.clone(), decision.wake, said)
+    (
+        decision.patches.clone(),
+        decision.storage.clone(),
+        decision.calls.clone(),
+        decision.wake,
+        said,
+    )
 }
 
 impl Operator {
     /// One that starts: it lists everything.
     pub fn start(server: &Server, fault: Option<Fault>) -> Self {
         let key = digest::set_key(Key::new(&[7; 32]));
-        let mut index = Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
+        let mut index =
+            Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
         let (mut cursors, mut shown, mut taken_up) = (BTreeMap::new(), Shown::new(), Shown::new());
         for (kind, plural, namespaced) in KINDS {
             let stream = stream(plural, namespaced);
             index.apply(&stream, Step::Restarted, server.now());
             for one in server.list(kind) {
-                index.apply(&stream, Step::Listed(seen(kind, as_read(fault, kind, &one))), server.now());
+                index.apply(
+                    &stream,
+                    Step::Listed(seen(kind, as_read(fault, kind, &one))),
+                    server.now(),
+                );
                 note(&mut taken_up, kind, &one);
                 shown.insert((kind, name(&one)), one);
             }
             index.apply(&stream, Step::Complete, server.now());
             cursors.insert(kind, server.version());
         }
-        let definition =
-            json!({"metadata": {"name": "crd", "uid": DEFINITION}, "status": {"conditions": [{"type": "Established", "status": "True"}]}});
-        index.apply(&stream("customresourcedefinitions", false), Step::Applied(seen("CRD", definition)), server.now());
+        let definition = json!({"metadata": {"name": "crd", "uid": DEFINITION}, "status": {"conditions": [{"type": "Established", "status": "True"}]}});
+        index.apply(
+            &stream("customresourcedefinitions", false),
+            Step::Applied(seen("CRD", definition)),
+            server.now(),
+        );
         Self {
             index,
             key,
@@ -362,7 +385,11 @@ impl Operator {
         };
         let decision = decide(&news);
         let from_scratch = decide(&News::whole());
-        assert_eq!(outcome(&decision), outcome(&from_scratch), "what was at rest was to be judged again; the news: {news:?}");
+        assert_eq!(
+            outcome(&decision),
+            outcome(&from_scratch),
+            "what was at rest was to be judged again; the news: {news:?}"
+        );
         self.memories.extend(decision.memories);
         self.wake = decision.wake;
         self.stands.insert(NAMESPACE.to_owned(), decision.told);
@@ -381,14 +408,23 @@ impl Operator {
         let new = !decision.patches.is_empty() || !decision.storage.is_empty();
         for (patch, _) in decision.storage {
             if self.fault != Some(Fault::FindsNothing) || patch.claim_uid.is_none() {
-                self.activities.insert(patch.uid.clone(), Activity { in_flight: true, ..Activity::default() });
+                self.activities
+                    .insert(patch.uid.clone(), Activity { in_flight: true, ..Activity::default() });
                 self.stores.push(patch);
             }
         }
         for patch in decision.patches {
-            let begins =
-                matches!(patch.purpose, Purpose::Roll(..) | Purpose::Release(Release::GatesOpen) | Purpose::Step | Purpose::Unblock);
-            self.activities.insert(patch.uid.clone(), Activity { in_flight: true, begins, ..Activity::default() });
+            let begins = matches!(
+                patch.purpose,
+                Purpose::Roll(..)
+                    | Purpose::Release(Release::GatesOpen)
+                    | Purpose::Step
+                    | Purpose::Unblock
+            );
+            self.activities.insert(
+                patch.uid.clone(),
+                Activity { in_flight: true, begins, ..Activity::default() },
+            );
             self.outbox.push(patch);
         }
         new
@@ -415,7 +451,8 @@ impl Operator {
             .map_or(0, |workload| workload.resource_version);
         match &result {
             Ok(object) => {
-                let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+                let version: u64 =
+                    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
                 if self.fault == Some(Fault::StaleReading) || version <= shown {
                     self.activities.remove(&patch.uid);
                 } else {
@@ -429,7 +466,11 @@ impl Operator {
     }
 
     /// Sends one request about storage. The patch, and what came of it.
-    pub fn store(&mut self, server: &mut Server, index: usize) -> (StoragePatch, Result<(), Failure>) {
+    pub fn store(
+        &mut self,
+        server: &mut Server,
+        index: usize,
+    ) -> (StoragePatch, Result<(), Failure>) {
         let patch = self.stores.remove(index);
         self.index.tell(NAMESPACE, News::due());
         if !self.may_act(server.now()) {
@@ -441,11 +482,13 @@ impl Operator {
             StorageObject::Volume(name) => ("PersistentVolume", name),
             StorageObject::Namespace(name) => ("Namespace", name),
         };
-        let result = server.update(ACCOUNT, kind, name, |object| json_patch::merge(object, &patch.json()));
+        let result =
+            server.update(ACCOUNT, kind, name, |object| json_patch::merge(object, &patch.json()));
         let shown = self.index.version_of(NAMESPACE, &patch.object).unwrap_or_default();
         match &result {
             Ok(object) => {
-                let version: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+                let version: u64 =
+                    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
                 match version <= shown {
                     true => drop(self.activities.remove(&patch.uid)),
                     false => drop(self.awaited.insert(patch.uid.clone(), version)),
@@ -464,9 +507,15 @@ impl Operator {
         let Some(memory) = self.memories.get_mut(&call.uid) else { return };
         if call.errand == Errand::Ask {
             for (visit, answer) in call.visits.iter().zip(&answers) {
-                let before = self.heard.get(&visit.pod).filter(|before| before.change == call.change);
-                let yes = if *answer == Answer::Yes { before.map_or(0, |before| before.yes) + 1 } else { 0 };
-                let heard = Heard { change: call.change.clone(), answer: answer.clone(), yes, at: now };
+                let before =
+                    self.heard.get(&visit.pod).filter(|before| before.change == call.change);
+                let yes = if *answer == Answer::Yes {
+                    before.map_or(0, |before| before.yes) + 1
+                } else {
+                    0
+                };
+                let heard =
+                    Heard { change: call.change.clone(), answer: answer.clone(), yes, at: now };
                 self.heard.insert(visit.pod.clone(), heard);
             }
         }
@@ -475,9 +524,14 @@ impl Operator {
         }
         match (self.fault, call.errand) {
             (Some(Fault::IgnoresNo), Errand::Ask) => {
-                answers.iter_mut().filter(|answer| matches!(answer, Answer::No(_))).for_each(|answer| *answer = Answer::Yes);
+                answers
+                    .iter_mut()
+                    .filter(|answer| matches!(answer, Answer::No(_)))
+                    .for_each(|answer| *answer = Answer::Yes);
             }
-            (Some(Fault::AsksOne), Errand::Ask) => answers.iter_mut().skip(1).for_each(|answer| *answer = Answer::Yes),
+            (Some(Fault::AsksOne), Errand::Ask) => {
+                answers.iter_mut().skip(1).for_each(|answer| *answer = Answer::Yes)
+            }
             _ => {}
         }
         memory.app.hear(&Report { call, begun, ended: now, answers });

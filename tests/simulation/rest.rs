@@ -51,7 +51,12 @@ impl Cluster {
     /// The same where pods are asked: everybody is well and answers, and work comes to an end.
     pub fn settle(&mut self) -> Result<(), String> {
         self.apps.fix();
-        for pod in self.server.list("Pod").iter().filter(|pod| pod["status"]["conditions"][0]["status"] == "False") {
+        for pod in self
+            .server
+            .list("Pod")
+            .iter()
+            .filter(|pod| pod["status"]["conditions"][0]["status"] == "False")
+        {
             self.fall_ill(pod);
         }
         let mut quiet_since = self.server.now();
@@ -72,7 +77,11 @@ impl Cluster {
             }
             // A Lease wants to be renewed.
             let longest = if self.standby.is_some() { LONGEST_NAP / 4 } else { LONGEST_NAP };
-            let wake = self.operator.wake.filter(|wake| *wake > now).and_then(|wake| Duration::try_from(wake.duration_since(now)).ok());
+            let wake = self
+                .operator
+                .wake
+                .filter(|wake| *wake > now)
+                .and_then(|wake| Duration::try_from(wake.duration_since(now)).ok());
             self.pass(wake.unwrap_or(longest).clamp(Duration::from_millis(100), longest));
         }
         Err("P14: it never comes to rest".to_owned())
@@ -84,12 +93,23 @@ impl Cluster {
             let Some(object) = self.server.get(kind, name) else { continue };
             let pods = pods_of(&self.server, name);
             let under_way = pods.iter().any(|pod| runs(pod) != runs(&object["spec"]["template"]));
-            let waits = self.server.get("UpgradePolicy", "shop").is_some_and(|policy| policy["spec"]["mode"].is_null());
-            let waits = waits && (hold(&object).is_some() || mark(&object, "pending-config").is_some() || under_way);
+            let waits = self
+                .server
+                .get("UpgradePolicy", "shop")
+                .is_some_and(|policy| policy["spec"]["mode"].is_null());
+            let waits = waits
+                && (hold(&object).is_some()
+                    || mark(&object, "pending-config").is_some()
+                    || under_way);
             let ours = |pod: &&Arc<Value>| self.operator.drained.contains(text(pod, "uid"));
-            let drained = |pod: &&Arc<Value>| ours(pod) && self.apps.is_prepared(text(pod, "uid"), self.server.now());
+            let drained = |pod: &&Arc<Value>| {
+                ours(pod) && self.apps.is_prepared(text(pod, "uid"), self.server.now())
+            };
             if let Some(pod) = pods.iter().find(drained).filter(|_| !waits) {
-                return Err(format!("P8: {} is kept from work, and nothing waits for it", pod["metadata"]["name"]));
+                return Err(format!(
+                    "P8: {} is kept from work, and nothing waits for it",
+                    pod["metadata"]["name"]
+                ));
             }
         }
         Ok(())
@@ -101,7 +121,11 @@ impl Cluster {
         let plain = self.chance.below(self.scene.plain() as u64);
         let policy = policy(&self.scene.policies()[usize::try_from(plain).unwrap()]);
         self.say(|| format!("in the end the policy is {}", policy["spec"]));
-        if self.server.update(DEV, "UpgradePolicy", "shop", |one| one["spec"] = policy["spec"].clone()).is_err() {
+        if self
+            .server
+            .update(DEV, "UpgradePolicy", "shop", |one| one["spec"] = policy["spec"].clone())
+            .is_err()
+        {
             self.server.create(DEV, "UpgradePolicy", policy).unwrap();
         }
         if self.scene == Scene::Volumes {
@@ -110,7 +134,8 @@ impl Cluster {
         for &at in self.scene.workloads() {
             let object = self.server.get(at.0, at.1).unwrap();
             self.declare(at, &object, 0);
-            let _ = self.write(DEV, at, |object| object["metadata"]["labels"]["managed"] = json!("yes"));
+            let _ = self
+                .write(DEV, at, |object| object["metadata"]["labels"]["managed"] = json!("yes"));
             if is_broken(&image(&object)) {
                 self.set_image(at, "cure");
             }
@@ -118,9 +143,14 @@ impl Cluster {
         self.settle()?;
         // The controller of a StatefulSet does not replace a broken pod of a withdrawn revision: somebody has to (kubernetes#67250).
         for &(kind, name) in self.scene.workloads() {
-            for pod in pods_of(&self.server, name).iter().filter(|pod| kind == "StatefulSet" && is_broken(image_of_pod(pod))) {
+            for pod in pods_of(&self.server, name)
+                .iter()
+                .filter(|pod| kind == "StatefulSet" && is_broken(image_of_pod(pod)))
+            {
                 self.say(|| format!("dev deletes {}", pod["metadata"]["name"]));
-                self.known(kind, name).evicted.insert(pod["metadata"]["uid"].as_str().unwrap().to_owned());
+                self.known(kind, name)
+                    .evicted
+                    .insert(pod["metadata"]["uid"].as_str().unwrap().to_owned());
                 self.server.delete("Pod", pod["metadata"]["name"].as_str().unwrap());
             }
         }
@@ -128,11 +158,16 @@ impl Cluster {
         for &(kind, name) in self.scene.workloads() {
             let object = self.server.get(kind, name).unwrap();
             if let Some(id) = hold(&object) {
-                return Err(format!("P9: everything may pass, and {kind}/{name} is still held, id {id}"));
+                return Err(format!(
+                    "P9: everything may pass, and {kind}/{name} is still held, id {id}"
+                ));
             }
             let old = |pod: &&Arc<Value>| runs(pod) != runs(&object["spec"]["template"]);
             if let Some(pod) = pods_of(&self.server, name).iter().find(old) {
-                return Err(format!("P9: everything may pass, and {} is still old", pod["metadata"]["name"]));
+                return Err(format!(
+                    "P9: everything may pass, and {} is still old",
+                    pod["metadata"]["name"]
+                ));
             }
         }
         match self.scene {
@@ -155,7 +190,9 @@ impl Cluster {
     /// A step is rolled out, and each that restarts with the one before it follows once, also if the operator is killed in the meantime.
     pub fn step_by_step(&mut self) -> Result<(), String> {
         let policy = policy(&self.scene.policies()[0]);
-        self.server.update(DEV, "UpgradePolicy", "shop", |one| one["spec"] = policy["spec"].clone()).unwrap();
+        self.server
+            .update(DEV, "UpgradePolicy", "shop", |one| one["spec"] = policy["spec"].clone())
+            .unwrap();
         self.settle()?;
         self.order.rest();
         let followed = self.order.followed;
@@ -179,20 +216,31 @@ impl Cluster {
             let Some(object) = self.server.get(kind, name) else { continue };
             let Some(id) = hold(&object).map(str::to_owned) else {
                 // One that cannot be read governs only what it governed before.
-                let policy = self.server.get("UpgradePolicy", "shop").filter(|policy| policy["spec"]["gates"]["windows"].is_null());
-                if policy.is_some() && self.must_wait(&object) && mark(&object, "hold-changes") != Some("true") {
-                    return Err(format!("P6: {kind}/{name} does not carry the mark by which it is held"));
+                let policy = self
+                    .server
+                    .get("UpgradePolicy", "shop")
+                    .filter(|policy| policy["spec"]["gates"]["windows"].is_null());
+                if policy.is_some()
+                    && self.must_wait(&object)
+                    && mark(&object, "hold-changes") != Some("true")
+                {
+                    return Err(format!(
+                        "P6: {kind}/{name} does not carry the mark by which it is held"
+                    ));
                 }
                 continue;
             };
             if server_settled(&self.server, kind, &object) == Some(image(&object)) {
-                return Err(format!("P9: {kind}/{name} was reverted to {}, and is still held", image(&object)));
+                return Err(format!(
+                    "P9: {kind}/{name} was reverted to {}, and is still held",
+                    image(&object)
+                ));
             }
             let approved = self.truth.known[&at].approvals.contains(&(id.clone(), image(&object)));
             let policy = self.server.get("UpgradePolicy", "shop");
             let plain = policy.is_some_and(|policy| {
-                let others =
-                    policy["spec"]["gates"]["approval"] == "RequiredFromOther" && !self.truth.known[&at].own_approvals.contains(&id);
+                let others = policy["spec"]["gates"]["approval"] == "RequiredFromOther"
+                    && !self.truth.known[&at].own_approvals.contains(&id);
                 (others || policy["spec"]["gates"]["approval"] == "Required")
                     && policy["spec"]["mode"].is_null()
                     && policy["spec"]["gates"]["windows"].is_null()

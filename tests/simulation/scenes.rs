@@ -29,14 +29,27 @@ pub enum Scene {
 impl Scene {
     /// By its name, for who replays a seed.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Approvals, Self::FourEyes, Self::Asked, Self::Walks, Self::Steps, Self::Replicas, Self::Volumes]
-            .into_iter()
-            .find(|scene| format!("{scene:?}").eq_ignore_ascii_case(name))
+        [
+            Self::Approvals,
+            Self::FourEyes,
+            Self::Asked,
+            Self::Walks,
+            Self::Steps,
+            Self::Replicas,
+            Self::Volumes,
+        ]
+        .into_iter()
+        .find(|scene| format!("{scene:?}").eq_ignore_ascii_case(name))
     }
 
     pub fn workloads(self) -> &'static [At] {
         match self {
-            Self::Steps => &[("Deployment", "api"), ("StatefulSet", "db"), ("StatefulSet", "queue"), ("Deployment", "web")],
+            Self::Steps => &[
+                ("Deployment", "api"),
+                ("StatefulSet", "db"),
+                ("StatefulSet", "queue"),
+                ("Deployment", "web"),
+            ],
             Self::Volumes => &[("Deployment", "web"), ("StatefulSet", "db"), ("Deployment", "api")],
             _ => &[("Deployment", "web"), ("StatefulSet", "db")],
         }
@@ -131,7 +144,8 @@ impl Scene {
                 ]
             }
             Self::Steps => {
-                let step = |tier: &str| json!({"name": tier, "selector": {"matchLabels": {"tier": tier}}});
+                let step =
+                    |tier: &str| json!({"name": tier, "selector": {"matchLabels": {"tier": tier}}});
                 let follows = |tier: &str| json!({"name": tier, "selector": {"matchLabels": {"tier": tier}}, "restartWith": "Previous"});
                 let steps = json!([step("data"), step("logic"), step("front")]);
                 let chain = json!([step("data"), follows("logic"), follows("front")]);
@@ -166,14 +180,16 @@ pub fn manifest(scene: Scene, name: &str, image: &str) -> Value {
     let container = json!({
         "name": "app", "image": image, "ports": [{"containerPort": 8080}], "envFrom": [{"configMapRef": {"name": "app"}}],
     });
-    let mut template = json!({"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}});
+    let mut template =
+        json!({"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}});
     put_image(&mut template, image);
     let mut manifest = json!({
         "metadata": {"name": name, "labels": labels, "annotations": {"team": "a"}},
         "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": template},
     });
     if scene == Scene::Volumes {
-        let kind = scene.workloads().iter().find(|(_, one)| *one == name).map_or("", |(kind, _)| kind);
+        let kind =
+            scene.workloads().iter().find(|(_, one)| *one == name).map_or("", |(kind, _)| kind);
         mount(kind, name, &mut manifest);
     }
     manifest

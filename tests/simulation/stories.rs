@@ -23,7 +23,11 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut story = Self { cluster: Cluster::new(Scene::Approvals, 0, Twin::default(), None, false), told: 0, text: String::new() };
+        let mut story = Self {
+            cluster: Cluster::new(Scene::Approvals, 0, Twin::default(), None, false),
+            told: 0,
+            text: String::new(),
+        };
         story.rest();
         story.told = story.cluster.operator.told.len();
         story
@@ -42,7 +46,8 @@ impl Story {
         let web = self.cluster.server.get(WEB.0, WEB.1).unwrap();
         let running: Vec<_> = pods(&self.cluster.server, "web").into_values().collect();
         let held = hold(&web).map_or_else(|| "free".to_owned(), |id| format!("held, id {id}"));
-        self.text += &format!("  web asks for {}, runs {}, is {held}\n", image(&web), running.join(" "));
+        self.text +=
+            &format!("  web asks for {}, runs {}, is {held}\n", image(&web), running.join(" "));
         self
     }
 
@@ -61,10 +66,22 @@ impl Story {
 
     fn is(self, expected: &str) {
         // The time of day depends on how many steps the model takes; it is no part of the story.
-        let digits = |word: &str| word.len() == 8 && word.chars().all(|letter| letter.is_ascii_digit() || letter == ':');
-        let untimed = |line: &str| line.split(' ').map(|word| if digits(word) { "TIME" } else { word }).collect::<Vec<_>>().join(" ");
+        let digits = |word: &str| {
+            word.len() == 8 && word.chars().all(|letter| letter.is_ascii_digit() || letter == ':')
+        };
+        let untimed = |line: &str| {
+            line.split(' ')
+                .map(|word| if digits(word) { "TIME" } else { word })
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let text: Vec<_> = self.text.lines().map(untimed).collect();
-        assert_eq!(text.join("\n"), expected.trim_matches('\n'), "the story is\n\n{}\n", text.join("\n"));
+        assert_eq!(
+            text.join("\n"),
+            expected.trim_matches('\n'),
+            "the story is\n\n{}\n",
+            text.join("\n")
+        );
     }
 }
 
@@ -104,7 +121,10 @@ fn a_freeze_lets_nothing_through_but_the_way_back() {
 fn config_alone_waits_too_and_goes_along_with_a_template() {
     let write = |value: &'static str| {
         move |cluster: &mut Cluster| {
-            cluster.server.update(DEV, "ConfigMap", "app", |config| config["data"]["key"] = json!(value)).unwrap();
+            cluster
+                .server
+                .update(DEV, "ConfigMap", "app", |config| config["data"]["key"] = json!(value))
+                .unwrap();
         }
     };
     Story::new()
@@ -131,7 +151,8 @@ fn a_hold_of_nothing_is_released_at_once() {
         cluster.server.control("Deployment", "web", |web| {
             let generation = web["metadata"]["generation"].as_i64().unwrap() + 1;
             web["metadata"]["generation"] = json!(generation);
-            web["metadata"]["annotations"]["lockkeeper.dev/hold"] = json!(format!("{generation} by gitops"));
+            web["metadata"]["annotations"]["lockkeeper.dev/hold"] =
+                json!(format!("{generation} by gitops"));
             web["metadata"]["annotations"]["lockkeeper.dev/declared-paused"] = json!("false");
             web["spec"]["paused"] = json!(true);
         });

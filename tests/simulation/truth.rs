@@ -82,10 +82,15 @@ pub fn stands(kind: &str, object: &Value) -> i64 {
 
 /// The pods of a workload that are not going: uid and image.
 pub fn pods(server: &Server, name: &str) -> BTreeMap<String, String> {
-    let of = |pod: &Value| pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null();
+    let of = |pod: &Value| {
+        pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null()
+    };
     let pods = server.list("Pod").into_iter().filter(|pod| of(pod));
     pods.map(|pod| {
-        (pod["metadata"]["uid"].as_str().unwrap().to_owned(), pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())
+        (
+            pod["metadata"]["uid"].as_str().unwrap().to_owned(),
+            pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned(),
+        )
     })
     .collect()
 }
@@ -105,25 +110,36 @@ fn is_done(kind: &str, object: &Value, pods: &BTreeMap<String, String>) -> bool 
 
 impl Truth {
     /// Looks at a workload after a move; the first promise that is broken.
-    pub fn check(&mut self, server: &Server, kind: &'static str, name: &'static str) -> Result<(), String> {
+    pub fn check(
+        &mut self,
+        server: &Server,
+        kind: &'static str,
+        name: &'static str,
+    ) -> Result<(), String> {
         let Some(object) = server.get(kind, name) else { return Ok(()) };
         let pods = pods(server, name);
         let known = self.known.entry((kind, name)).or_default();
         let hold = hold(&object);
         if hold.is_some() && known.hold.is_none() {
             // What was under way goes on.
-            let wanted = server
-                .list("ReplicaSet")
-                .into_iter()
-                .filter(|set| set["metadata"]["ownerReferences"][0]["name"] == name && set["spec"]["replicas"] != 0);
+            let wanted = server.list("ReplicaSet").into_iter().filter(|set| {
+                set["metadata"]["ownerReferences"][0]["name"] == name
+                    && set["spec"]["replicas"] != 0
+            });
             // Paused when no ReplicaSet is to have pods, as amid a Recreate, a Deployment comes back at the one that was made last.
-            let own = |set: &std::sync::Arc<Value>| set["metadata"]["ownerReferences"][0]["name"] == name;
+            let own =
+                |set: &std::sync::Arc<Value>| set["metadata"]["ownerReferences"][0]["name"] == name;
             let last = server.list("ReplicaSet").into_iter().filter(own).max_by_key(|set| {
-                let of = |field: &str| set["metadata"][field].as_str().unwrap_or_default().to_owned();
+                let of =
+                    |field: &str| set["metadata"][field].as_str().unwrap_or_default().to_owned();
                 (of("creationTimestamp"), of("name"))
             });
-            let under_way = wanted.map(|set| image(&set)).chain(server_settled(server, kind, &object)).chain(last.map(|set| image(&set)));
-            let images: BTreeSet<String> = pods.values().cloned().chain(known.settled.clone()).chain(under_way).collect();
+            let under_way = wanted
+                .map(|set| image(&set))
+                .chain(server_settled(server, kind, &object))
+                .chain(last.map(|set| image(&set)));
+            let images: BTreeSet<String> =
+                pods.values().cloned().chain(known.settled.clone()).chain(under_way).collect();
             let change = (hold.unwrap_or_default().to_owned(), image(&object));
             known.hold = Some(HoldBegun { images, pods: pods.keys().cloned().collect(), change });
             // What scaling takes, it may take later: of a StatefulSet those beyond the last ordinal, also while one below is missing.
@@ -142,37 +158,57 @@ impl Truth {
         if let (Some(begun), Some(id)) = (&mut known.hold, hold) {
             // At 0 replicas a StatefulSet's controller itself counts the newest revision as rolled out; no pod was ended for it.
             // A Deployment that is scaled up again takes a ReplicaSet of its template, if there is one from before.
-            let is_left =
-                |set: &std::sync::Arc<Value>| set["metadata"]["ownerReferences"][0]["name"] == name && image(set) == image(&object);
+            let is_left = |set: &std::sync::Arc<Value>| {
+                set["metadata"]["ownerReferences"][0]["name"] == name
+                    && image(set) == image(&object)
+            };
             let starts = kind == "StatefulSet" || server.list("ReplicaSet").iter().any(is_left);
             if pods.is_empty() && object["spec"]["replicas"] == 0 && starts {
                 begun.images.insert(image(&object));
             }
             let change = (id.to_owned(), image(&object));
             if begun.change.0 == change.0 && begun.change.1 != change.1 {
-                return Err(format!("P7: {kind}/{name} is held with another template, under the same id {id}"));
+                return Err(format!(
+                    "P7: {kind}/{name} is held with another template, under the same id {id}"
+                ));
             }
             begun.change = change;
             let held = if kind == "Deployment" { 1 } else { HELD };
             if stands(kind, &object) != held {
-                return Err(format!("P6: {kind}/{name} is held (id {id}), and yet paused or partition is {}", stands(kind, &object)));
+                return Err(format!(
+                    "P6: {kind}/{name} is held (id {id}), and yet paused or partition is {}",
+                    stands(kind, &object)
+                ));
             }
-            if let Some((_, new)) = pods.iter().find(|(uid, image)| !begun.pods.contains(*uid) && !begun.images.contains(*image)) {
-                return Err(format!("P6: {kind}/{name} is held (id {id}), and a pod of {new} was made"));
+            if let Some((_, new)) = pods
+                .iter()
+                .find(|(uid, image)| !begun.pods.contains(*uid) && !begun.images.contains(*image))
+            {
+                return Err(format!(
+                    "P6: {kind}/{name} is held (id {id}), and a pod of {new} was made"
+                ));
             }
             let mid_rollout = begun.images.len() > 1;
             let ended = |uid: &&String| !pods.contains_key(*uid) && !known.excused.contains(*uid);
-            if let Some(uid) = begun.pods.iter().find(ended).filter(|_| !known.scaled && !mid_rollout) {
-                return Err(format!("P6: {kind}/{name} is held (id {id}), and its pod {uid} was ended"));
+            if let Some(uid) =
+                begun.pods.iter().find(ended).filter(|_| !known.scaled && !mid_rollout)
+            {
+                return Err(format!(
+                    "P6: {kind}/{name} is held (id {id}), and its pod {uid} was ended"
+                ));
             }
-            let declared = if kind == "Deployment" { "declared-paused" } else { "declared-partition" };
+            let declared =
+                if kind == "Deployment" { "declared-paused" } else { "declared-partition" };
             let recorded = match mark(&object, declared) {
                 Some("true") => 1,
                 Some("false") | None => 0,
                 Some(number) => number.parse().unwrap(),
             };
             if recorded != known.declared {
-                return Err(format!("P10: {kind}/{name} is held, the manifest says {}, recorded is {recorded}", known.declared));
+                return Err(format!(
+                    "P10: {kind}/{name} is held, the manifest says {}, recorded is {recorded}",
+                    known.declared
+                ));
             }
         } else if let Some(step) = mark(&object, "partition").filter(|_| kind == "StatefulSet") {
             let recorded = mark(&object, "declared-partition").unwrap_or("0");
@@ -196,14 +232,23 @@ impl Truth {
         if hold.is_none() && is_done(kind, &object, &pods) {
             known.settled = Some(image(&object));
         }
-        known.marked = object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string() && mark(&object, "hold-changes") == Some("true");
+        known.marked = object["metadata"]["labels"]["lockkeeper.dev/governed"].is_string()
+            && mark(&object, "hold-changes") == Some("true");
         Ok(())
     }
 
     /// A user wrote: a user who changes what is held is one of its authors.
-    pub fn wrote(&mut self, user: &str, at: (&'static str, &'static str), before: &Value, after: &Value) {
+    pub fn wrote(
+        &mut self,
+        user: &str,
+        at: (&'static str, &'static str),
+        before: &Value,
+        after: &Value,
+    ) {
         let Some(known) = self.known.get_mut(&at) else { return };
-        let active = |object: &Value| hold(object).is_some() || (at.0 == "StatefulSet" && mark(object, "partition").is_some());
+        let active = |object: &Value| {
+            hold(object).is_some() || (at.0 == "StatefulSet" && mark(object, "partition").is_some())
+        };
         if !active(before) || !active(after) {
             known.authors.clear();
         }
@@ -213,21 +258,35 @@ impl Truth {
     }
 
     /// Whether a hold may go without anybody's approval, as things really are.
-    pub fn may_pass(&self, server: &Server, kind: &'static str, name: &'static str, object: &Value) -> bool {
+    pub fn may_pass(
+        &self,
+        server: &Server,
+        kind: &'static str,
+        name: &'static str,
+        object: &Value,
+    ) -> bool {
         let known = &self.known[&(kind, name)];
         let image = Some(image(object));
         let reverted = known.settled == image || server_settled(server, kind, object) == image;
-        reverted || known.before == image || (kind == "StatefulSet" && pods(server, name).is_empty())
+        reverted
+            || known.before == image
+            || (kind == "StatefulSet" && pods(server, name).is_empty())
     }
 }
 
 /// What the controllers count as rolled out.
 pub fn server_settled(server: &Server, kind: &str, object: &Value) -> Option<String> {
     if kind == "StatefulSet" {
-        let revision = server.get("ControllerRevision", object["status"]["currentRevision"].as_str()?)?;
-        return Some(image(&serde_json::json!({"spec": {"template": revision["data"]["spec"]["template"]}})));
+        let revision =
+            server.get("ControllerRevision", object["status"]["currentRevision"].as_str()?)?;
+        return Some(image(
+            &serde_json::json!({"spec": {"template": revision["data"]["spec"]["template"]}}),
+        ));
     }
-    let owned = |set: &Value| set["metadata"]["ownerReferences"][0]["uid"] == object["metadata"]["uid"] && set["spec"]["replicas"] != 0;
+    let owned = |set: &Value| {
+        set["metadata"]["ownerReferences"][0]["uid"] == object["metadata"]["uid"]
+            && set["spec"]["replicas"] != 0
+    };
     let mut active = server.list("ReplicaSet").into_iter().filter(|set| owned(set));
     let only = active.next().filter(|_| active.next().is_none())?;
     Some(image(&only))

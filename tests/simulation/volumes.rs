@@ -19,7 +19,8 @@ use crate::{
 const CLAIM: &str = "PersistentVolumeClaim";
 const VOLUME: &str = "PersistentVolume";
 const NODES: [&str; 2] = ["node-a", "node-b"];
-const OWNER: Account = Account { user: "owner", manager: "kubectl-annotate", verbs: &["unprotect"] };
+const OWNER: Account =
+    Account { user: "owner", manager: "kubectl-annotate", verbs: &["unprotect"] };
 
 /// Claims that are in no template of a StatefulSet: name, class and mode. What they are of, the seed says.
 fn claims(seed: u64) -> [(&'static str, &'static str, &'static str); 2] {
@@ -33,13 +34,26 @@ pub fn spec_of_claim(class: &str, mode: &str) -> Value {
 
 /// Nodes, classes and claims, before there is any workload.
 pub fn set_up(server: &mut Server, seed: u64) {
-    let labels = if seed.is_multiple_of(2) { json!({marks::ALLOW_DENY: "true"}) } else { json!({}) };
-    server.create(DEV, "Namespace", json!({"metadata": {"name": NAMESPACE, "labels": labels}})).unwrap();
+    let labels =
+        if seed.is_multiple_of(2) { json!({marks::ALLOW_DENY: "true"}) } else { json!({}) };
+    server
+        .create(DEV, "Namespace", json!({"metadata": {"name": NAMESPACE, "labels": labels}}))
+        .unwrap();
     for node in NODES {
         server.create(DEV, "Node", json!({"metadata": {"name": node}})).unwrap();
     }
-    for (class, attaches, mode) in [("disk", true, "Immediate"), ("share", false, "Immediate"), ("local", false, "WaitForFirstConsumer")] {
-        server.create(DEV, "CSIDriver", json!({"metadata": {"name": class}, "spec": {"attachRequired": attaches}})).unwrap();
+    for (class, attaches, mode) in [
+        ("disk", true, "Immediate"),
+        ("share", false, "Immediate"),
+        ("local", false, "WaitForFirstConsumer"),
+    ] {
+        server
+            .create(
+                DEV,
+                "CSIDriver",
+                json!({"metadata": {"name": class}, "spec": {"attachRequired": attaches}}),
+            )
+            .unwrap();
         let of_class = json!({"metadata": {"name": class}, "provisioner": class, "reclaimPolicy": "Delete", "volumeBindingMode": mode});
         server.create(DEV, "StorageClass", of_class).unwrap();
     }
@@ -92,8 +106,13 @@ fn name(object: &Value) -> &str {
 
 fn nodes_of(server: &Server, claim: &str) -> BTreeSet<String> {
     let pods = server.list("Pod");
-    let runs_on = |pod: &Value| pod["status"]["phase"] == "Running" && controllers::claims(pod).any(|one| one == claim);
-    pods.iter().filter(|pod| runs_on(pod)).filter_map(|pod| pod["spec"]["nodeName"].as_str().map(str::to_owned)).collect()
+    let runs_on = |pod: &Value| {
+        pod["status"]["phase"] == "Running" && controllers::claims(pod).any(|one| one == claim)
+    };
+    pods.iter()
+        .filter(|pod| runs_on(pod))
+        .filter_map(|pod| pod["spec"]["nodeName"].as_str().map(str::to_owned))
+        .collect()
 }
 
 impl Kept {
@@ -105,12 +124,18 @@ impl Kept {
             match is_retained(volume) {
                 true => drop(self.retained.insert(of)),
                 false if self.retained.contains(&of) && !self.given_up.contains(&of) => {
-                    return Err(format!("P12: {of} is no longer retained, and nobody gave its data up"));
+                    return Err(format!(
+                        "P12: {of} is no longer retained, and nobody gave its data up"
+                    ));
                 }
                 false => drop(self.retained.remove(&of)),
             }
         }
-        if let Some(lost) = self.retained.iter().find(|volume| !self.given_up.contains(*volume) && server.get("Disk", volume).is_none()) {
+        if let Some(lost) = self
+            .retained
+            .iter()
+            .find(|volume| !self.given_up.contains(*volume) && server.get("Disk", volume).is_none())
+        {
             return Err(format!("P12: the data of {lost} is gone, which was retained"));
         }
         for volume in volumes.iter().filter(|volume| volume["spec"]["csi"]["driver"] == "disk") {
@@ -122,19 +147,33 @@ impl Kept {
         }
         for &(kind, of) in workloads {
             // Held amid a rollout, each ReplicaSet keeps the pods that it had.
-            let recreated = |object: &Value| kind == "Deployment" && mark(object, "volume-access").is_some() && hold(object).is_none();
+            let recreated = |object: &Value| {
+                kind == "Deployment"
+                    && mark(object, "volume-access").is_some()
+                    && hold(object).is_none()
+            };
             let Some(object) = server.get(kind, of).filter(|object| recreated(object)) else {
                 self.recreated.remove(of);
                 continue;
             };
             let all = server.list("Pod");
-            let running = all.iter().filter(|pod| belongs(pod, of) && pod["status"]["phase"] == "Running");
+            let running =
+                all.iter().filter(|pod| belongs(pod, of) && pod["status"]["phase"] == "Running");
             let templates = running.map(|pod| runs(pod)).collect::<BTreeSet<_>>().len();
             if object["spec"]["strategy"]["type"] != "Recreate" {
-                return Err(format!("P13: {of} is to be recreated, and its strategy is {}", object["spec"]["strategy"]));
+                return Err(format!(
+                    "P13: {of} is to be recreated, and its strategy is {}",
+                    object["spec"]["strategy"]
+                ));
             }
-            if self.recreated.insert(of, templates).is_some_and(|before| before < templates && templates > 1) {
-                return Err(format!("P13: {of} is recreated, and an old and a new pod run beside each other"));
+            if self
+                .recreated
+                .insert(of, templates)
+                .is_some_and(|before| before < templates && templates > 1)
+            {
+                return Err(format!(
+                    "P13: {of} is recreated, and an old and a new pod run beside each other"
+                ));
             }
         }
         Ok(())
@@ -158,7 +197,9 @@ impl Cluster {
             7..=9 => self.evict(),
             10 => {
                 let all = self.server.list(CLAIM);
-                let Some(claim) = (!all.is_empty()).then(|| self.chance.of(&all).clone()) else { return };
+                let Some(claim) = (!all.is_empty()).then(|| self.chance.of(&all).clone()) else {
+                    return;
+                };
                 self.say(|| format!("dev deletes claim {}", name(&claim)));
                 self.kept.exports.push(export(&claim));
                 let result = self.server.delete_by(DEV, CLAIM, name(&claim));
@@ -186,10 +227,18 @@ impl Cluster {
             14 => self.create_workloads(),
             _ => {
                 let all = self.server.list(CLAIM);
-                let Some(claim) = (!all.is_empty() && self.chance.below(3) == 0).then(|| self.chance.of(&all).clone()) else { return };
+                let Some(claim) = (!all.is_empty() && self.chance.below(3) == 0)
+                    .then(|| self.chance.of(&all).clone())
+                else {
+                    return;
+                };
                 let Some(volume) = claim["spec"]["volumeName"].as_str() else { return };
-                self.say(|| format!("the owner gives up the data of claim {} on {volume}", name(&claim)));
-                let give_up = |claim: &mut Value| claim["metadata"]["annotations"][marks::UNPROTECT] = json!(volume);
+                self.say(|| {
+                    format!("the owner gives up the data of claim {} on {volume}", name(&claim))
+                });
+                let give_up = |claim: &mut Value| {
+                    claim["metadata"]["annotations"][marks::UNPROTECT] = json!(volume)
+                };
                 if self.server.update(OWNER, CLAIM, name(&claim), give_up).is_ok() {
                     self.kept.given_up.insert(volume.to_owned());
                 }
@@ -199,7 +248,9 @@ impl Cluster {
 
     fn cordon(&mut self, node: &str, cordoned: bool) {
         self.say(|| format!("{node} takes {} pods", if cordoned { "no" } else { "new" }));
-        self.server.update(DEV, "Node", node, |node| node["spec"]["unschedulable"] = json!(cordoned)).unwrap();
+        self.server
+            .update(DEV, "Node", node, |node| node["spec"]["unschedulable"] = json!(cordoned))
+            .unwrap();
     }
 
     fn delete_workload(&mut self, at @ (kind, of): At) {
@@ -221,12 +272,19 @@ impl Cluster {
     fn left_of(&self, claim: &str) -> Vec<String> {
         let uid = self.server.get("Namespace", NAMESPACE).unwrap()["metadata"]["uid"].clone();
         let is_of = |volume: &Value| {
-            let provenance = volume["metadata"]["annotations"][marks::PROVENANCE].as_str().and_then(Provenance::parse);
+            let provenance = volume["metadata"]["annotations"][marks::PROVENANCE]
+                .as_str()
+                .and_then(Provenance::parse);
             is_retained(volume)
                 && volume["status"]["phase"] != "Bound"
                 && provenance.is_some_and(|of| of.claim == claim && uid == *of.namespace_uid)
         };
-        self.server.list(VOLUME).iter().filter(|volume| is_of(volume)).map(|volume| name(volume).to_owned()).collect()
+        self.server
+            .list(VOLUME)
+            .iter()
+            .filter(|volume| is_of(volume))
+            .map(|volume| name(volume).to_owned())
+            .collect()
     }
 
     /// Everything that was deleted is made again, and may run: the data is found again, or it is said that it was not.
@@ -234,7 +292,12 @@ impl Cluster {
         NODES.iter().for_each(|node| self.cordon(node, false));
         self.settle()?;
         // What is being deleted goes when its pods do.
-        for claim in self.server.list(CLAIM).iter().filter(|claim| !claim["metadata"]["deletionTimestamp"].is_null()) {
+        for claim in self
+            .server
+            .list(CLAIM)
+            .iter()
+            .filter(|claim| !claim["metadata"]["deletionTimestamp"].is_null())
+        {
             let all = self.server.list("Pod");
             let users = all.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
             for pod in users.filter(|pod| controllers::claims(pod).any(|one| one == name(claim))) {
@@ -249,9 +312,12 @@ impl Cluster {
         });
         let readopts = |volume: &str| {
             let volume = self.server.get(VOLUME, volume).unwrap();
-            volume["metadata"]["annotations"][marks::PROVENANCE].as_str().is_some_and(|text| text.contains("SameNamespace"))
+            volume["metadata"]["annotations"][marks::PROVENANCE]
+                .as_str()
+                .is_some_and(|text| text.contains("SameNamespace"))
         };
-        let candidates = candidates.map(|(claim, left)| (claim, left.filter(|volume| readopts(volume))));
+        let candidates =
+            candidates.map(|(claim, left)| (claim, left.filter(|volume| readopts(volume))));
         self.create_workloads();
         let created = create_claims(&mut self.server, self.seed);
         self.say(|| format!("dev creates claims {created:?}, of which there is {candidates:?}"));
@@ -260,13 +326,17 @@ impl Cluster {
             let Some(left) = left else { continue };
             let has = self.server.get(CLAIM, claim).unwrap()["spec"]["volumeName"].clone();
             if has != *left {
-                return Err(format!("P12: the data of claim {claim} is on {left}, and it has {has}"));
+                return Err(format!(
+                    "P12: the data of claim {claim} is on {left}, and it has {has}"
+                ));
             }
             self.kept.found_again += 1;
         }
         self.is_said()?;
         // Older data that is not wanted is put aside; what it holds stays.
-        for volume in self.server.list(VOLUME).iter().filter(|volume| volume["status"]["phase"] != "Bound") {
+        for volume in
+            self.server.list(VOLUME).iter().filter(|volume| volume["status"]["phase"] != "Bound")
+        {
             self.say(|| format!("the platform deletes the object {}", name(volume)));
             self.server.delete(VOLUME, name(volume));
         }
@@ -275,34 +345,61 @@ impl Cluster {
 
     /// A claim that was created again with its binding has its volume, if that is kept. What stays Lost is deleted.
     fn give_lost_claims_up(&mut self) -> Result<(), String> {
-        let lost = self.server.list(CLAIM).into_iter().filter(|claim| claim["status"]["phase"] == "Lost");
+        let lost =
+            self.server.list(CLAIM).into_iter().filter(|claim| claim["status"]["phase"] == "Lost");
         for claim in lost.collect::<Vec<_>>() {
             let volume = claim["spec"]["volumeName"].as_str().unwrap_or_default();
             let kept = self.left_of(name(&claim)).iter().any(|left| left == volume);
-            let noted = self.server.get(VOLUME, volume).map(|volume| volume["metadata"]["annotations"][marks::PROVENANCE].to_string());
+            let noted = self
+                .server
+                .get(VOLUME, volume)
+                .map(|volume| volume["metadata"]["annotations"][marks::PROVENANCE].to_string());
             if kept && noted.is_some_and(|noted| noted.contains("SameNamespace")) {
-                return Err(format!("P12: claim {} is Lost, and its data is kept on {volume}", name(&claim)));
+                return Err(format!(
+                    "P12: claim {} is Lost, and its data is kept on {volume}",
+                    name(&claim)
+                ));
             }
             self.say(|| format!("dev deletes claim {}, which is Lost", name(&claim)));
-            self.server.delete_by(DEV, CLAIM, name(&claim)).map_err(|error| format!("{error:?}"))?;
+            self.server
+                .delete_by(DEV, CLAIM, name(&claim))
+                .map_err(|error| format!("{error:?}"))?;
         }
         self.settle()
     }
 
     /// A claim that has not got its older data: that is said.
     fn is_said(&self) -> Result<(), String> {
-        if self.server.get("UpgradePolicy", "shop").is_none_or(|policy| policy["spec"]["volumes"].is_null()) {
+        if self
+            .server
+            .get("UpgradePolicy", "shop")
+            .is_none_or(|policy| policy["spec"]["volumes"].is_null())
+        {
             return Ok(());
         }
-        let said = self.operator.conditions.iter().find(|condition| condition.type_ == "VolumesSafe");
+        let said =
+            self.operator.conditions.iter().find(|condition| condition.type_ == "VolumesSafe");
         for claim in self.server.list(CLAIM) {
-            let has = claim["spec"]["volumeName"].as_str().and_then(|volume| self.server.get(VOLUME, volume));
-            let made = has.map(|volume| volume["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned());
+            let has = claim["spec"]["volumeName"]
+                .as_str()
+                .and_then(|volume| self.server.get(VOLUME, volume));
+            let made = has.map(|volume| {
+                volume["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned()
+            });
             for left in self.left_of(name(&claim)) {
                 let volume = self.server.get(VOLUME, &left).unwrap();
-                let older = made.as_deref().is_some_and(|made| volume["metadata"]["creationTimestamp"].as_str() < Some(made));
-                if older && !said.is_some_and(|said| said.status == "False" && said.message.contains(name(&claim))) {
-                    return Err(format!("P12: {left} has the older data of claim {}, and nobody says so: {said:?}", name(&claim)));
+                let older = made.as_deref().is_some_and(|made| {
+                    volume["metadata"]["creationTimestamp"].as_str() < Some(made)
+                });
+                if older
+                    && !said.is_some_and(|said| {
+                        said.status == "False" && said.message.contains(name(&claim))
+                    })
+                {
+                    return Err(format!(
+                        "P12: {left} has the older data of claim {}, and nobody says so: {said:?}",
+                        name(&claim)
+                    ));
                 }
             }
         }
@@ -316,7 +413,10 @@ impl Cluster {
             let (volumes, mode) = (&policy["spec"]["volumes"], &policy["spec"]["mode"]);
             volumes.is_object()
                 && mode != "Observe"
-                && matches!(volumes["exclusiveClaims"].as_str(), None | Some("WhenUnsafe" | "Recreate"))
+                && matches!(
+                    volumes["exclusiveClaims"].as_str(),
+                    None | Some("WhenUnsafe" | "Recreate")
+                )
         })
     }
 
@@ -325,23 +425,49 @@ impl Cluster {
         for &(kind, of) in self.scene.workloads() {
             let object = self.server.get(kind, of).unwrap();
             let pods = pods_of(&self.server, of);
-            let waiting: Vec<_> = pods.iter().filter(|pod| pod["status"]["phase"] != "Running").map(|pod| name(pod)).collect();
+            let waiting: Vec<_> = pods
+                .iter()
+                .filter(|pod| pod["status"]["phase"] != "Running")
+                .map(|pod| name(pod))
+                .collect();
             if !waiting.is_empty() || object["spec"]["replicas"] != pods.len() {
-                return Err(format!("P13: of {kind}/{of} {waiting:?} wait, {} are there", pods.len()));
+                return Err(format!(
+                    "P13: of {kind}/{of} {waiting:?} wait, {} are there",
+                    pods.len()
+                ));
             }
-            if kind == "Deployment" && mark(&object, "volume-access").is_none() && object["spec"]["strategy"]["type"] != "RollingUpdate" {
-                return Err(format!("P10: the strategy of {of} is not as it was declared: {}", object["spec"]["strategy"]));
+            if kind == "Deployment"
+                && mark(&object, "volume-access").is_none()
+                && object["spec"]["strategy"]["type"] != "RollingUpdate"
+            {
+                return Err(format!(
+                    "P10: the strategy of {of} is not as it was declared: {}",
+                    object["spec"]["strategy"]
+                ));
             }
-            if kind == "Deployment" && self.wants_one_writer() && object["spec"]["strategy"]["type"] != "Recreate" {
-                return Err(format!("P13: the strategy of {of} is {}, and two pods could use its claim", object["spec"]["strategy"]));
+            if kind == "Deployment"
+                && self.wants_one_writer()
+                && object["spec"]["strategy"]["type"] != "Recreate"
+            {
+                return Err(format!(
+                    "P13: the strategy of {of} is {}, and two pods could use its claim",
+                    object["spec"]["strategy"]
+                ));
             }
             for claim in pods.iter().flat_map(|pod| controllers::claims(pod)) {
                 let claim = self.server.get(CLAIM, claim).unwrap();
-                let volume = self.server.get(VOLUME, claim["spec"]["volumeName"].as_str().unwrap()).unwrap();
+                let volume =
+                    self.server.get(VOLUME, claim["spec"]["volumeName"].as_str().unwrap()).unwrap();
                 let given_up = self.kept.given_up.contains(name(&volume)) && !is_retained(&volume);
-                let kept = is_retained(&volume) && is_retained(&claim) && volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain";
+                let kept = is_retained(&volume)
+                    && is_retained(&claim)
+                    && volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain";
                 if !kept && !given_up {
-                    return Err(format!("P12: the data of claim {} on {} is not kept", name(&claim), name(&volume)));
+                    return Err(format!(
+                        "P12: the data of claim {} on {} is not kept",
+                        name(&claim),
+                        name(&volume)
+                    ));
                 }
             }
         }
@@ -353,9 +479,11 @@ impl Cluster {
 pub fn mount(kind: &str, of: &str, manifest: &mut Value) {
     let spec = &mut manifest["spec"];
     if kind == "StatefulSet" {
-        spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": spec_of_claim("disk", "ReadWriteOnce")}]);
+        spec["volumeClaimTemplates"] =
+            json!([{"metadata": {"name": "data"}, "spec": spec_of_claim("disk", "ReadWriteOnce")}]);
         return;
     }
     spec["replicas"] = json!(1);
-    spec["template"]["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim_name(of)}}]);
+    spec["template"]["spec"]["volumes"] =
+        json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim_name(of)}}]);
 }

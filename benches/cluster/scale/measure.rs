@@ -37,8 +37,10 @@ const PACE: Duration = Duration::from_millis(40);
 pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
     eprintln!("measuring {size} workloads");
     let subject = Subject { client, layout, size };
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &Place::of(layout, 0).namespace);
-    let floor_of_one = two_writes(&deployments, std::iter::repeat_n("web-0".to_owned(), CHANGES)).await;
+    let deployments: Api<Deployment> =
+        Api::namespaced(client.clone(), &Place::of(layout, 0).namespace);
+    let floor_of_one =
+        two_writes(&deployments, std::iter::repeat_n("web-0".to_owned(), CHANGES)).await;
     let floor_of_many = match layout {
         Layout::Crowded => Some(bare_patches(&deployments, subject.readers()).await),
         Layout::Spread => None,
@@ -47,7 +49,10 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
 
     let first = Instant::now();
     let operator = Operator::start().await;
-    until(&Api::<Deployment>::all(client.clone()), size, |one| annotation(one, marks::CONFIG).is_some()).await;
+    until(&Api::<Deployment>::all(client.clone()), size, |one| {
+        annotation(one, marks::CONFIG).is_some()
+    })
+    .await;
     let adopted = first.elapsed();
     tokio::time::sleep(SETTLE).await;
     operator.stop();
@@ -55,7 +60,10 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
     let operator = Operator::start().await;
     let mut rows = vec![
         ("first start until every workload is adopted", seconds(adopted)),
-        ("start to ready (a bare list of the same)", format!("{} ({})", seconds(operator.ready_after), seconds(listed))),
+        (
+            "start to ready (a bare list of the same)",
+            format!("{} ({})", seconds(operator.ready_after), seconds(listed)),
+        ),
     ];
     tokio::time::sleep(SETTLE).await;
     let written = writes(client).await;
@@ -65,10 +73,17 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
     rows.extend([
         (
             "memory at rest, RSS (API server)",
-            format!("{:.0} MiB ({:.0})", operator.memory("VmRSS"), process::memory(api_server(), "VmRSS")),
+            format!(
+                "{:.0} MiB ({:.0})",
+                operator.memory("VmRSS"),
+                process::memory(api_server(), "VmRSS")
+            ),
         ),
         ("memory at its peak", format!("{:.0} MiB", operator.memory("VmHWM"))),
-        ("CPU at rest, of one core (API server)", format!("{:.2} % ({:.1} %)", rest.share(rest.operator), rest.share(rest.server))),
+        (
+            "CPU at rest, of one core (API server)",
+            format!("{:.2} % ({:.1} %)", rest.share(rest.operator), rest.share(rest.server)),
+        ),
         ("writes at rest", format!("{} in {} s", writes(client).await - written, REST.as_secs())),
     ]);
     let changes = Times::from(subject.changes().await);
@@ -88,7 +103,10 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
         "CPU of a ConfigMap write that nobody reads (API server)",
         cost.of(async |number| subject.write("unread", number).await).await,
     ));
-    rows.push(("CPU of a status write of one workload (API server)", cost.of(async |number| subject.write_status(number).await).await));
+    rows.push((
+        "CPU of a status write of one workload (API server)",
+        cost.of(async |number| subject.write_status(number).await).await,
+    ));
     rows.push((
         "CPU of a config change read by 1 (API server)",
         cost.of(async |number| subject.write(&subject.place(number).map, number).await).await,
@@ -118,8 +136,10 @@ impl Subject<'_> {
 
     /// Changes a ConfigMap, beside the workload of this number.
     async fn write(&self, map: &str, number: usize) {
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.place(number).namespace);
-        let patch = Patch::Merge(json!({"data": {"level": format!("{:x}", rand::random::<u64>())}}));
+        let maps: Api<ConfigMap> =
+            Api::namespaced(self.client.clone(), &self.place(number).namespace);
+        let patch =
+            Patch::Merge(json!({"data": {"level": format!("{:x}", rand::random::<u64>())}}));
         maps.patch(map, &PatchParams::default(), &patch).await.unwrap();
     }
 
@@ -127,7 +147,8 @@ impl Subject<'_> {
         let place = self.place(number);
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &place.namespace);
         let condition = json!({"type": "Bench", "status": "True", "reason": format!("R{:x}", rand::random::<u64>())});
-        populate::patch_status(&deployments, &place.workload, json!({"conditions": [condition]})).await;
+        populate::patch_status(&deployments, &place.workload, json!({"conditions": [condition]}))
+            .await;
     }
 
     /// Changes what one workload reads, until it is seen to be patched.
@@ -150,10 +171,20 @@ impl Subject<'_> {
     /// Changes what many read, until the last of them is seen to be patched.
     async fn shared_change(&self) -> Duration {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), CROWD);
-        let records = |one: &Deployment| (one.metadata.name.clone(), annotation(one, marks::CONFIG).map(str::to_owned));
-        let before: std::collections::HashMap<_, _> =
-            deployments.list(&Default::default()).await.unwrap().items.iter().map(records).collect();
-        let changed = |one: &Deployment| before[&one.metadata.name].as_deref() != annotation(one, marks::CONFIG);
+        let records = |one: &Deployment| {
+            (one.metadata.name.clone(), annotation(one, marks::CONFIG).map(str::to_owned))
+        };
+        let before: std::collections::HashMap<_, _> = deployments
+            .list(&Default::default())
+            .await
+            .unwrap()
+            .items
+            .iter()
+            .map(records)
+            .collect();
+        let changed = |one: &Deployment| {
+            before[&one.metadata.name].as_deref() != annotation(one, marks::CONFIG)
+        };
         let begun = Instant::now();
         tokio::join!(self.write("shared", 0), until(&deployments, self.readers(), changed));
         begun.elapsed()
@@ -183,7 +214,11 @@ impl Spent {
 
     fn until_now(self, operator: &Operator) -> Used {
         let now = Self::now(operator);
-        Used { operator: now.operator - self.operator, server: now.server - self.server, over: now.at - self.at }
+        Used {
+            operator: now.operator - self.operator,
+            server: now.server - self.server,
+            over: now.at - self.at,
+        }
     }
 }
 
@@ -213,21 +248,35 @@ impl Cost<'_> {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let used = before.until_now(self.operator);
         let each = |time: Duration, at_rest: Duration| {
-            let base = at_rest.as_secs_f64() * used.over.as_secs_f64() / self.rest.over.as_secs_f64();
+            let base =
+                at_rest.as_secs_f64() * used.over.as_secs_f64() / self.rest.over.as_secs_f64();
             (time.as_secs_f64() - base).max(0.0) * 1000.0 / EVENTS as f64
         };
-        format!("{:.2} ms ({:.2})", each(used.operator, self.rest.operator), each(used.server, self.rest.server))
+        format!(
+            "{:.2} ms ({:.2})",
+            each(used.operator, self.rest.operator),
+            each(used.server, self.rest.server)
+        )
     }
 }
 
 fn api_server() -> u32 {
-    shared().control_plane("kube-apiserver").expect("the scale is measured on a cluster that local-cluster runs").id()
+    shared()
+        .control_plane("kube-apiserver")
+        .expect("the scale is measured on a cluster that local-cluster runs")
+        .id()
 }
 
 /// How long it takes to list what the operator watches, in pages like its own, and to read none of it.
 async fn list_all(client: &Client) -> Duration {
     let begun = Instant::now();
-    let kinds = ["/api/v1/configmaps", "/api/v1/secrets", "/api/v1/pods", "/apis/apps/v1/deployments", "/apis/apps/v1/replicasets"];
+    let kinds = [
+        "/api/v1/configmaps",
+        "/api/v1/secrets",
+        "/api/v1/pods",
+        "/apis/apps/v1/deployments",
+        "/apis/apps/v1/replicasets",
+    ];
     futures::future::join_all(kinds.map(|path| list(client, path))).await;
     begun.elapsed()
 }
@@ -235,10 +284,14 @@ async fn list_all(client: &Client) -> Duration {
 async fn list(client: &Client, path: &str) {
     let mut next = Some(String::new());
     while let Some(token) = next {
-        let request = hyper::Request::get(format!("{path}?limit=100&continue={token}")).body(Vec::new()).unwrap();
+        let request = hyper::Request::get(format!("{path}?limit=100&continue={token}"))
+            .body(Vec::new())
+            .unwrap();
         let page = client.request_text(request).await.unwrap();
         // The metadata of a list come before its items.
-        next = page.split_once(r#""continue":""#).and_then(|(_, rest)| Some(rest.split_once('"')?.0.to_owned()));
+        next = page
+            .split_once(r#""continue":""#)
+            .and_then(|(_, rest)| Some(rest.split_once('"')?.0.to_owned()));
     }
 }
 
@@ -249,8 +302,13 @@ async fn writes(client: &Client) -> u64 {
     let is_write = |line: &&str| {
         line.starts_with("apiserver_request_total{")
             && !line.contains(r#"resource="leases""#)
-            && ["POST", "PUT", "PATCH", "APPLY", "DELETE"].iter().any(|verb| line.contains(&format!(r#"verb="{verb}""#)))
+            && ["POST", "PUT", "PATCH", "APPLY", "DELETE"]
+                .iter()
+                .any(|verb| line.contains(&format!(r#"verb="{verb}""#)))
     };
-    let counts = text.lines().filter(is_write).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    let counts = text
+        .lines()
+        .filter(is_write)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
     counts.sum::<f64>() as u64
 }

@@ -24,10 +24,16 @@ pub enum Layout {
 }
 
 pub async fn run(client: &Client) {
-    let sizes: Vec<usize> =
-        std::env::var("SCALE").unwrap_or_else(|_| SIZES.to_owned()).split(',').map(|size| size.trim().parse().unwrap()).collect();
+    let sizes: Vec<usize> = std::env::var("SCALE")
+        .unwrap_or_else(|_| SIZES.to_owned())
+        .split(',')
+        .map(|size| size.trim().parse().unwrap())
+        .collect();
     populate::config(client).await;
-    for (layout, title) in [(Layout::Crowded, "All workloads in one namespace"), (Layout::Spread, "Workloads in 500 namespaces")] {
+    for (layout, title) in [
+        (Layout::Crowded, "All workloads in one namespace"),
+        (Layout::Spread, "Workloads in 500 namespaces"),
+    ] {
         let mut table = Table::default();
         let mut there = 0;
         for &size in &sizes {
@@ -39,9 +45,16 @@ pub async fn run(client: &Client) {
             Layout::Crowded => populate::clear(client).await,
             Layout::Spread => {
                 populate::pods(client).await;
-                table.push(format!("{there} workloads, {} pods", there * populate::PODS), measure(client, layout, there).await);
+                table.push(
+                    format!("{there} workloads, {} pods", there * populate::PODS),
+                    measure(client, layout, there).await,
+                );
             }
         }
-        println!("\n{title}, {} ConfigMaps and Secrets in {} namespaces\n\n{table}", populate::CONFIG, populate::NAMESPACES);
+        println!(
+            "\n{title}, {} ConfigMaps and Secrets in {} namespaces\n\n{table}",
+            populate::CONFIG,
+            populate::NAMESPACES
+        );
     }
 }

@@ -69,8 +69,7 @@ pub async fn config(client: &Client) {
             let secrets: Api<Secret> = Api::namespaced(client.clone(), &name);
             for number in 0..OF_EACH {
                 create(&maps, map(&format!("map-{number}"))).await;
-                let secret =
-                    json!({"metadata": {"name": format!("secret-{number}")}, "stringData": {"user": "app", "password": "x".repeat(1000)}});
+                let secret = json!({"metadata": {"name": format!("secret-{number}")}, "stringData": {"user": "app", "password": "x".repeat(1000)}});
                 create(&secrets, secret).await;
             }
             create(&maps, map("unread")).await;
@@ -82,7 +81,9 @@ pub async fn config(client: &Client) {
     let maps: &Api<ConfigMap> = &Api::namespaced(client.clone(), CROWD);
     let own = (0..WITH_OWN).map(|number| format!("own-{number}"));
     let names = own.chain(["common", "shared", "unread"].map(str::to_owned));
-    stream::iter(names).for_each_concurrent(CONCURRENT, |name| async move { drop(create(maps, map(&name)).await) }).await;
+    stream::iter(names)
+        .for_each_concurrent(CONCURRENT, |name| async move { drop(create(maps, map(&name)).await) })
+        .await;
 }
 
 fn map(name: &str) -> Value {
@@ -102,12 +103,17 @@ pub async fn workloads(client: &Client, layout: Layout, numbers: Range<usize>) {
         let place = Place::of(layout, number);
         let mut sources = vec![json!({"configMapRef": {"name": place.map}})];
         match layout {
-            Layout::Spread => sources.push(json!({"secretRef": {"name": place.map.replace("map", "secret")}})),
-            Layout::Crowded if number < READERS => sources.push(json!({"configMapRef": {"name": "shared"}})),
+            Layout::Spread => {
+                sources.push(json!({"secretRef": {"name": place.map.replace("map", "secret")}}))
+            }
+            Layout::Crowded if number < READERS => {
+                sources.push(json!({"configMapRef": {"name": "shared"}}))
+            }
             Layout::Crowded => {}
         }
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), &place.namespace);
-        let object = deployment(&place.workload, json!({"envFrom": sources}), json!({"replicas": 0}));
+        let object =
+            deployment(&place.workload, json!({"envFrom": sources}), json!({"replicas": 0}));
         deployments.create(&PostParams::default(), &object).await.unwrap();
         patch_status(&deployments, &place.workload, observed(0)).await;
     };
@@ -125,7 +131,9 @@ pub async fn patch_status<K>(api: &Api<K>, name: &str, status: Value)
 where
     K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.unwrap();
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status})))
+        .await
+        .unwrap();
 }
 
 /// Gives every workload pods that run.
@@ -133,11 +141,20 @@ pub async fn pods(client: &Client) {
     let all: Api<Deployment> = Api::all(client.clone());
     let owners = all.list(&ListParams::default()).await.unwrap().items;
     let grow = |owner: Deployment| async move {
-        let (name, namespace) = (owner.metadata.name.clone().unwrap(), owner.metadata.namespace.clone().unwrap());
+        let (name, namespace) =
+            (owner.metadata.name.clone().unwrap(), owner.metadata.namespace.clone().unwrap());
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
-        deployments.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": PODS}}))).await.unwrap();
+        deployments
+            .patch(
+                &name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"spec": {"replicas": PODS}})),
+            )
+            .await
+            .unwrap();
         patch_status(&deployments, &name, observed(PODS)).await;
-        let mut template = serde_json::to_value(owner.spec.as_ref().unwrap().template.clone()).unwrap();
+        let mut template =
+            serde_json::to_value(owner.spec.as_ref().unwrap().template.clone()).unwrap();
         template["metadata"]["labels"]["pod-template-hash"] = json!("1");
         let set = json!({
             "metadata": {"name": format!("{name}-1"), "labels": template["metadata"]["labels"], "ownerReferences": [owned_by(&owner)],
@@ -174,7 +191,13 @@ fn running() -> Value {
 /// Deletes the workloads of the crowded namespace.
 pub async fn clear(client: &Client) {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), CROWD);
-    let names = deployments.list_metadata(&ListParams::default()).await.unwrap().items.into_iter().filter_map(|one| one.metadata.name);
+    let names = deployments
+        .list_metadata(&ListParams::default())
+        .await
+        .unwrap()
+        .items
+        .into_iter()
+        .filter_map(|one| one.metadata.name);
     let delete = |name: String| {
         let deployments = deployments.clone();
         async move { drop(deployments.delete(&name, &DeleteParams::background()).await.unwrap()) }

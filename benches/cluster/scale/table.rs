@@ -20,7 +20,9 @@ impl fmt::Display for Table {
         let titles: Vec<_> = self.0.iter().map(|(title, _)| title.as_str()).collect();
         writeln!(f, "| | {} |", titles.join(" | "))?;
         writeln!(f, "|---|{}", "---:|".repeat(titles.len()))?;
-        for (number, (what, _)) in self.0.first().map_or(&[][..], |(_, rows)| rows).iter().enumerate() {
+        for (number, (what, _)) in
+            self.0.first().map_or(&[][..], |(_, rows)| rows).iter().enumerate()
+        {
             let cells: Vec<_> = self.0.iter().map(|(_, rows)| rows[number].1.as_str()).collect();
             writeln!(f, "| {what} | {} |", cells.join(" | "))?;
         }

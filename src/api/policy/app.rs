@@ -124,7 +124,11 @@ pub struct OpenWhen {
 
 impl Default for OpenWhen {
     fn default() -> Self {
-        Self { status: default_status(), field: Some("/isUpgradeable".to_owned()), equals: default_equals() }
+        Self {
+            status: default_status(),
+            field: Some("/isUpgradeable".to_owned()),
+            equals: default_equals(),
+        }
     }
 }
 

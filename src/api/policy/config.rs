@@ -67,7 +67,9 @@ pub enum OnChange {
 }
 
 /// The kinds of objects that hold config.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub enum ConfigKind {
     /// `v1` ConfigMap.
     ConfigMap,
@@ -96,7 +98,10 @@ pub struct ConfigPattern {
     pub name: String,
     /// Keys, or patterns of keys. If absent, all keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 253), pattern(r"^[-A-Za-z0-9._*?]+$")))]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 253), pattern(r"^[-A-Za-z0-9._*?]+$"))
+    )]
     pub keys: Vec<String>,
 }
 

@@ -39,7 +39,9 @@ impl GatesSpec {
 }
 
 /// What a change consists of.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub enum ChangeCause {
     /// The pod template changed.
     Template,

@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::UpgradePolicyStatus;
 
 pub use self::{
-    app::{AppGate, CaRef, DEFAULT_PATH, Header, KeyRef, OpenWhen, Otherwise, Port, Prepare, Scheme, Scope, Tls},
+    app::{
+        AppGate, CaRef, DEFAULT_PATH, Header, KeyRef, OpenWhen, Otherwise, Port, Prepare, Scheme,
+        Scope, Tls,
+    },
     config::{ConfigKind, ConfigPattern, ConfigSpec, Limit, OnChange},
     gates::{Approval, ChangeCause, GatesSpec, WindowSpec, WindowType},
     rollout::{OnFailure, RestartWith, RolloutSpec, StepSpec, Together},
@@ -127,8 +130,12 @@ impl UpgradePolicySpec {
 
     /// Whether it would hold template changes if it enforced: some gate applies to them.
     pub fn would_hold(&self) -> bool {
-        self.gates.as_ref().is_some_and(|gates| gates.any() && gates.applies_to.contains(&ChangeCause::Template))
-            || self.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty())
+        self.gates
+            .as_ref()
+            .is_some_and(|gates| gates.any() && gates.applies_to.contains(&ChangeCause::Template))
+            || self.rollout.as_ref().is_some_and(|rollout| {
+                rollout.max_concurrent.is_some() || !rollout.steps.is_empty()
+            })
     }
 
     /// Whether such changes wait for something else than the app: also where there is no pod to ask.
@@ -142,7 +149,9 @@ impl UpgradePolicySpec {
             Mode::Freeze => true,
             Mode::Enforce => {
                 self.gates.as_ref().is_some_and(timely)
-                    || self.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty())
+                    || self.rollout.as_ref().is_some_and(|rollout| {
+                        rollout.max_concurrent.is_some() || !rollout.steps.is_empty()
+                    })
             }
         }
     }
@@ -168,7 +177,9 @@ impl UpgradePolicySpec {
 }
 
 /// The kinds of workloads that a policy can govern.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub enum WorkloadKind {
     /// `apps/v1` Deployment.
     Deployment,
@@ -224,7 +235,8 @@ fn default_kinds() -> Vec<WorkloadKind> {
     vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet]
 }
 
-const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
+const LABEL_KEY: &str =
+    "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
 
 const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 

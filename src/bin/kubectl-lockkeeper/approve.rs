@@ -19,7 +19,11 @@ use crate::{
 };
 
 /// Shows the change and approves it.
-pub async fn run(cluster: &Cluster, id: &WorkloadId, named: Option<&str>) -> Result<ExitCode, Failure> {
+pub async fn run(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    named: Option<&str>,
+) -> Result<ExitCode, Failure> {
     let seen = cluster.read().await?;
     let workload = seen.workload(id)?;
     let change = Change::find(cluster, workload, named, "approve")?;
@@ -46,7 +50,8 @@ pub async fn all(cluster: &Cluster, yes: bool) -> Result<ExitCode, Failure> {
         1 => "This change".to_owned(),
         number => format!("These {number} changes"),
     };
-    let what = format!("{number} in namespace {} would be approved, exactly as shown", cluster.namespace);
+    let what =
+        format!("{number} in namespace {} would be approved, exactly as shown", cluster.namespace);
     confirm(&cluster.namespace, &format!("namespace {}", cluster.namespace), &what, yes)?;
     let mut failed = false;
     for (workload, change) in &changes {
@@ -65,10 +70,19 @@ pub async fn all(cluster: &Cluster, yes: bool) -> Result<ExitCode, Failure> {
 fn wanting(cluster: &Cluster, seen: &Seen, workload: &Workload) -> Option<Change> {
     let change = Change::find(cluster, workload, None, "approve").ok()?;
     let policy = change.judge(seen, &workload.id)?;
-    change.closed_gates(seen, workload, policy).iter().any(|(gate, _)| *gate == approval::GATE.name).then_some(change)
+    change
+        .closed_gates(seen, workload, policy)
+        .iter()
+        .any(|(gate, _)| *gate == approval::GATE.name)
+        .then_some(change)
 }
 
-async fn approve(cluster: &Cluster, seen: &Seen, workload: &Workload, change: &Change) -> Result<(), Failure> {
+async fn approve(
+    cluster: &Cluster,
+    seen: &Seen,
+    workload: &Workload,
+    change: &Change,
+) -> Result<(), Failure> {
     let id = &workload.id;
     if let Some(policy) = seen.observer(workload) {
         return Err(Failure::No(format!(
@@ -90,7 +104,10 @@ async fn approve(cluster: &Cluster, seen: &Seen, workload: &Workload, change: &C
             cluster.command("release", id)
         )));
     };
-    let counts = !change.closed_gates(seen, workload, policy).iter().any(|(gate, _)| *gate == approval::GATE.name);
+    let counts = !change
+        .closed_gates(seen, workload, policy)
+        .iter()
+        .any(|(gate, _)| *gate == approval::GATE.name);
     match approved_by(workload, &change.id) {
         Some(by) if counts => println!("It is already approved, by {by}."),
         _ => {
@@ -119,14 +136,19 @@ async fn still_waits(cluster: &Cluster, id: &WorkloadId, change: &Change) -> Res
     let seen = cluster.read().await?;
     let workload = seen.workload(id)?;
     let closed = match (why::waiting(workload), change.judge(&seen, id)) {
-        (Some((waiting, ..)), Some(policy)) if waiting == change.id => change.closed_gates(&seen, workload, policy),
+        (Some((waiting, ..)), Some(policy)) if waiting == change.id => {
+            change.closed_gates(&seen, workload, policy)
+        }
         _ => Vec::new(),
     };
     for (gate, message) in &closed {
         println!("It is still waiting for {gate}: {message}");
     }
     if closed.is_empty() {
-        println!("No gate that this command can check is closed. To follow it: {}", cluster.command("wait", id));
+        println!(
+            "No gate that this command can check is closed. To follow it: {}",
+            cluster.command("wait", id)
+        );
     }
     Ok(())
 }

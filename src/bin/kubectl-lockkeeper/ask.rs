@@ -50,7 +50,12 @@ struct Asked {
 }
 
 /// Asks until all pods agree, or the time is over.
-pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration, format: Output) -> Result<ExitCode, Failure> {
+pub async fn run(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    timeout: Duration,
+    format: Output,
+) -> Result<ExitCode, Failure> {
     let mut live = Live::new();
     let asked = ask_until(cluster, id, timeout, &mut live).await?;
     live.clear();
@@ -61,32 +66,57 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, timeout: Duration, format: 
     Ok(if asked.open { ExitCode::SUCCESS } else { ExitCode::from(TIMED_OUT) })
 }
 
-async fn ask_until(cluster: &Cluster, id: &WorkloadId, timeout: Duration, live: &mut Live) -> Result<Asked, Failure> {
+async fn ask_until(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    timeout: Duration,
+    live: &mut Live,
+) -> Result<Asked, Failure> {
     let begun = clock::now();
     let deadline = later(begun, timeout);
     let mut said = Conversation::default();
     said.about(CHANGE);
-    let nobody = |message: String| Asked { workload: lower(id), open: true, message, pods: Vec::new() };
+    let nobody =
+        |message: String| Asked { workload: lower(id), open: true, message, pods: Vec::new() };
     loop {
         let seen = cluster.read().await?;
         let Some(workload) = seen.world.workloads.get(id) else {
             return Ok(nobody(format!("there is no {id} yet, so there is nobody to ask")));
         };
         let policy = policy_of(&seen, workload).ok_or_else(|| Failure::NoGate(id.clone()))?;
-        let gate =
-            policy.spec.as_ref().ok().and_then(|spec| spec.gates.as_ref()?.app.as_ref()).ok_or_else(|| Failure::NoGate(id.clone()))?;
-        let gate = app::for_workload(gate, workload).map_err(|why| Failure::Api { what: id.to_string(), why })?;
-        let pods: Vec<_> = seen.pods(workload).into_iter().filter(|pod| pod.terminating.is_none()).collect();
+        let gate = policy
+            .spec
+            .as_ref()
+            .ok()
+            .and_then(|spec| spec.gates.as_ref()?.app.as_ref())
+            .ok_or_else(|| Failure::NoGate(id.clone()))?;
+        let gate = app::for_workload(gate, workload)
+            .map_err(|why| Failure::Api { what: id.to_string(), why })?;
+        let pods: Vec<_> =
+            seen.pods(workload).into_iter().filter(|pod| pod.terminating.is_none()).collect();
         if pods.is_empty() {
             return Ok(nobody(format!("{id} has no pods, so there is nobody to ask")));
         }
         let templates = Templates { namespace: &seen.world, workload };
         let round = ask(cluster, (policy, &gate), &pods, templates).await?;
         said.hear(&round);
-        let question = Question { change: CHANGE.to_owned(), since: begun, pods: pods.clone(), reverts: false, broken: false };
-        let asked = |open, message| Asked { workload: lower(id), open, message, pods: answers(&pods, &said) };
+        let question = Question {
+            change: CHANGE.to_owned(),
+            since: begun,
+            pods: pods.clone(),
+            reverts: false,
+            broken: false,
+        };
+        let asked = |open, message| Asked {
+            workload: lower(id),
+            open,
+            message,
+            pods: answers(&pods, &said),
+        };
         let now = clock::now();
-        let Gate::Closed(Closed { message, .. }) = app::judge(&gate, &question, (&pods, templates), &said, now) else {
+        let Gate::Closed(Closed { message, .. }) =
+            app::judge(&gate, &question, (&pods, templates), &said, now)
+        else {
             return Ok(asked(true, format!("every pod of {id} that counts says yes")));
         };
         let passed = length(begun, now);
@@ -116,17 +146,37 @@ fn answers(pods: &[&Pod], said: &Conversation) -> Vec<PodAnswer> {
 /// The policy that governs a workload.
 fn policy_of<'a>(seen: &'a Seen, workload: &Workload) -> Option<&'a Policy> {
     match governance(&seen.world).standings.get(&workload.id)? {
-        Standing::Governed(policy, _) | Standing::Frozen(policy) => seen.world.policies.get(&policy.name),
+        Standing::Governed(policy, _) | Standing::Frozen(policy) => {
+            seen.world.policies.get(&policy.name)
+        }
         Standing::LeftOut | Standing::Unselected => None,
     }
 }
 
-async fn ask(cluster: &Cluster, (policy, gate): (&Policy, &AppGate), pods: &[&Pod], templates: Templates<'_>) -> Result<Report, Failure> {
+async fn ask(
+    cluster: &Cluster,
+    (policy, gate): (&Policy, &AppGate),
+    pods: &[&Pod],
+    templates: Templates<'_>,
+) -> Result<Report, Failure> {
     let workload = templates.workload;
-    let visits: Vec<Visit> = pods.iter().filter(|pod| pod.reach.running).filter_map(|pod| place(pod, gate, templates).ok()).collect();
+    let visits: Vec<Visit> = pods
+        .iter()
+        .filter(|pod| pod.reach.running)
+        .filter_map(|pod| place(pod, gate, templates).ok())
+        .collect();
     let begun = clock::now();
-    let credentials = Credentials::read(&cluster.client, &cluster.namespace, gate, Allowed { read: true, insecure: false }).await;
-    let credentials = credentials.map_err(|why| Failure::Api { what: format!("the pods of {} cannot be asked", workload.id), why })?;
+    let credentials = Credentials::read(
+        &cluster.client,
+        &cluster.namespace,
+        gate,
+        Allowed { read: true, insecure: false },
+    )
+    .await;
+    let credentials = credentials.map_err(|why| Failure::Api {
+        what: format!("the pods of {} cannot be asked", workload.id),
+        why,
+    })?;
     let answers = visits.iter().map(|visit| async {
         let to = (Method::GET, visit.address, gate.path.as_str());
         let reply = http::send(&credentials.channel, to, &credentials.headers, gate.timeout.length()).await;

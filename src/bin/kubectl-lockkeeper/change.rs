@@ -40,7 +40,12 @@ pub enum Verdict {
 
 impl Change {
     /// The change that waits on a workload, provided it is the one that is named, if one is. `verb` is what is to be done with it.
-    pub fn find(cluster: &Cluster, workload: &Workload, named: Option<&str>, verb: &str) -> Result<Self, Failure> {
+    pub fn find(
+        cluster: &Cluster,
+        workload: &Workload,
+        named: Option<&str>,
+        verb: &str,
+    ) -> Result<Self, Failure> {
         let (place, look) = (lower(&workload.id), cluster.command("why", &workload.id));
         if workload.id.kind == WorkloadKind::DaemonSet {
             return Err(Failure::No(format!(
@@ -78,21 +83,36 @@ impl Change {
     }
 
     /// What it consists of, line by line: no values but images.
-    pub async fn describe(&self, cluster: &Cluster, seen: &Seen, workload: &Workload) -> Result<String, Failure> {
-        let by = self
-            .by
-            .as_ref()
-            .map_or_else(|| if self.walks() { " (pod by pod)".to_owned() } else { " (config)".to_owned() }, |by| format!(", made by {by}"));
-        let mut lines = vec![format!("Change {} of {} in namespace {}{by}", self.id, lower(&workload.id), cluster.namespace)];
+    pub async fn describe(
+        &self,
+        cluster: &Cluster,
+        seen: &Seen,
+        workload: &Workload,
+    ) -> Result<String, Failure> {
+        let by = self.by.as_ref().map_or_else(
+            || if self.walks() { " (pod by pod)".to_owned() } else { " (config)".to_owned() },
+            |by| format!(", made by {by}"),
+        );
+        let mut lines = vec![format!(
+            "Change {} of {} in namespace {}{by}",
+            self.id,
+            lower(&workload.id),
+            cluster.namespace
+        )];
         if self.by.is_some() {
             let object = cluster.get(&workload.id).await?;
             let revisions = history(cluster, &workload.id, &object).await?;
             let live = &object["spec"]["template"];
-            let all =
-                settled(&workload.id, &object, &revisions).map(|old| differences(&old.template_for(&object), live)).unwrap_or_default();
+            let all = settled(&workload.id, &object, &revisions)
+                .map(|old| differences(&old.template_for(&object), live))
+                .unwrap_or_default();
             lines.extend(named_changes(&all));
         }
-        let config = seen.attention(&workload.id).map_or(&[][..], |one| &one.changed).iter().filter(|what| *what != "template");
+        let config = seen
+            .attention(&workload.id)
+            .map_or(&[][..], |one| &one.changed)
+            .iter()
+            .filter(|what| *what != "template");
         lines.extend(config.map(|what| format!("{what}: changed")));
         Ok(lines.join("\n  ") + "\n")
     }
@@ -100,7 +120,9 @@ impl Change {
     /// The policy that judges it, if one does. Without one no approval counts, and nothing but a bypass lets it through.
     pub fn judge<'a>(&self, seen: &'a Seen, id: &WorkloadId) -> Option<&'a Policy> {
         let name = match governance(&seen.world).standings.get(id)? {
-            Standing::Governed(policy, spec) if spec.needs_holds() || self.by.is_none() => policy.name.clone(),
+            Standing::Governed(policy, spec) if spec.needs_holds() || self.by.is_none() => {
+                policy.name.clone()
+            }
             Standing::Frozen(policy) => policy.name.clone(),
             _ => return None,
         };
@@ -108,14 +130,26 @@ impl Change {
     }
 
     /// The gates of its policy that are closed, each with why: those that can be asked from here.
-    pub fn closed_gates(&self, seen: &Seen, workload: &Workload, policy: &Policy) -> Vec<(&'static str, String)> {
+    pub fn closed_gates(
+        &self,
+        seen: &Seen,
+        workload: &Workload,
+        policy: &Policy,
+    ) -> Vec<(&'static str, String)> {
         let Ok(spec) = &policy.spec else {
             return vec![(
                 freeze::GATE.name,
                 "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready".to_owned(),
             )];
         };
-        let gates = why::ask(seen, workload, policy, spec, (&self.id, self.by.as_ref(), self.causes), clock::now());
+        let gates = why::ask(
+            seen,
+            workload,
+            policy,
+            spec,
+            (&self.id, self.by.as_ref(), self.causes),
+            clock::now(),
+        );
         let closed = |(asked, gate): (&TimelyGate, Gate)| match gate {
             Gate::Open => None,
             Gate::Closed(Closed { message, .. }) => Some((asked.name, message)),
@@ -125,16 +159,33 @@ impl Change {
 
     /// Puts a mark with its id on the workload: a patch that is void if another change waits by then. The object that it made, and what
     /// admission made of the mark.
-    pub async fn put(&self, cluster: &Cluster, workload: &Workload, mark: &str, dry_run: bool) -> Result<(Value, Verdict), Failure> {
-        let what = format!("{} change {} of {}", mark.trim_start_matches(marks::PREFIX), self.id, lower(&workload.id));
+    pub async fn put(
+        &self,
+        cluster: &Cluster,
+        workload: &Workload,
+        mark: &str,
+        dry_run: bool,
+    ) -> Result<(Value, Verdict), Failure> {
+        let what = format!(
+            "{} change {} of {}",
+            mark.trim_start_matches(marks::PREFIX),
+            self.id,
+            lower(&workload.id)
+        );
         let operation = json!({"op": "add", "path": pointer(mark), "value": self.id});
-        let object = self.write(cluster, workload, &what, &operation, dry_run).await?.unwrap_or_default();
+        let object =
+            self.write(cluster, workload, &what, &operation, dry_run).await?.unwrap_or_default();
         let verdict = verdict(&object, mark, &self.id);
         Ok((object, verdict))
     }
 
     /// Takes a mark off that does not count, where one stands: the same again would be no news to admission.
-    pub async fn take_off(&self, cluster: &Cluster, workload: &Workload, mark: &str) -> Result<(), Failure> {
+    pub async fn take_off(
+        &self,
+        cluster: &Cluster,
+        workload: &Workload,
+        mark: &str,
+    ) -> Result<(), Failure> {
         if workload.marks.get(mark) == Some(&self.id) {
             let what = format!("take {mark} off {}", lower(&workload.id));
             let operation = json!({"op": "remove", "path": pointer(mark)});
@@ -160,7 +211,10 @@ impl Change {
                 break;
             }
             let version = &object["metadata"]["resourceVersion"];
-            let patch = vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}), operation.clone()];
+            let patch = vec![
+                json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}),
+                operation.clone(),
+            ];
             if let Some(written) = cluster.patch(&workload.id, what, patch, dry_run).await? {
                 return Ok(Some(written));
             }
@@ -192,7 +246,8 @@ impl Change {
 fn verdict(object: &Value, mark: &str, id: &str) -> Verdict {
     let stands = annotation(object, mark) == Some(id);
     let by = match mark {
-        marks::BYPASS => annotation(object, marks::BYPASSED_BY).and_then(|text| text.strip_prefix(&format!("{id} by "))),
+        marks::BYPASS => annotation(object, marks::BYPASSED_BY)
+            .and_then(|text| text.strip_prefix(&format!("{id} by "))),
         _ => annotation(object, marks::APPROVED_BY).filter(|by| stands && !by.is_empty()),
     };
     match by {
@@ -210,11 +265,19 @@ mod tests {
     fn what_admission_made_of_a_mark_is_read_off_the_answer() {
         let answer = |annotations: Value| json!({"metadata": {"annotations": annotations}});
         for (annotations, mark, expected) in [
-            (json!({marks::APPROVE: "7", marks::APPROVED_BY: "ann"}), marks::APPROVE, Verdict::Counts("ann".to_owned())),
+            (
+                json!({marks::APPROVE: "7", marks::APPROVED_BY: "ann"}),
+                marks::APPROVE,
+                Verdict::Counts("ann".to_owned()),
+            ),
             (json!({marks::APPROVE: "7"}), marks::APPROVE, Verdict::Unseen),
             (json!({marks::APPROVE: "7", marks::APPROVED_BY: ""}), marks::APPROVE, Verdict::Unseen),
             (json!({marks::APPROVED_BY: "ann"}), marks::APPROVE, Verdict::Stale),
-            (json!({marks::BYPASSED_BY: "7 by ann"}), marks::BYPASS, Verdict::Counts("ann".to_owned())),
+            (
+                json!({marks::BYPASSED_BY: "7 by ann"}),
+                marks::BYPASS,
+                Verdict::Counts("ann".to_owned()),
+            ),
             (json!({marks::BYPASSED_BY: "71 by ann"}), marks::BYPASS, Verdict::Stale),
             (json!({marks::BYPASS: "7", marks::HOLD: "7 by bob"}), marks::BYPASS, Verdict::Unseen),
             (json!({marks::HOLD: "8 by bob"}), marks::BYPASS, Verdict::Stale),

@@ -21,7 +21,8 @@ use lockkeeper::{
     shell::{
         errors::{Error, with_causes},
         views::{
-            ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire,
+            ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched,
+            Wire,
             lenient::{Lenient, Unreadable},
         },
     },
@@ -94,7 +95,8 @@ impl Cluster {
     /// Connects as kubectl would.
     pub async fn connect(to: Connection) -> Result<Self, Failure> {
         let (config, namespace) = to.config().await?;
-        let client = Client::try_from(config).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
+        let client =
+            Client::try_from(config).map_err(|error| Failure::NoCluster(with_causes(&error)))?;
         Ok(Self { client, namespace })
     }
 
@@ -114,12 +116,14 @@ impl Cluster {
     }
 
     async fn policies(&self) -> kube::Result<Vec<UpgradePolicy>> {
-        let policies: Api<Lenient<UpgradePolicy>> = Api::namespaced(self.client.clone(), &self.namespace);
+        let policies: Api<Lenient<UpgradePolicy>> =
+            Api::namespaced(self.client.clone(), &self.namespace);
         Ok(readable("UpgradePolicies", policies.list(&ListParams::default()).await?.items))
     }
 
     async fn read_with(&self, policies: Vec<UpgradePolicy>) -> Result<Seen, Failure> {
-        let (deployments, sets, daemons) = (self.list::<Deployments>(), self.list::<StatefulSets>(), self.list::<DaemonSets>());
+        let (deployments, sets, daemons) =
+            (self.list::<Deployments>(), self.list::<StatefulSets>(), self.list::<DaemonSets>());
         let (deployments, stateful_sets, daemon_sets, pods, replica_sets, controller_revisions) = futures::try_join!(
             deployments,
             sets,
@@ -128,7 +132,15 @@ impl Cluster {
             self.list::<ReplicaSets>(),
             self.list::<ControllerRevisions>()
         )?;
-        let objects = Objects { policies, deployments, stateful_sets, daemon_sets, pods, replica_sets, controller_revisions };
+        let objects = Objects {
+            policies,
+            deployments,
+            stateful_sets,
+            daemon_sets,
+            pods,
+            replica_sets,
+            controller_revisions,
+        };
         Ok(Seen::new(&self.namespace, objects))
     }
 
@@ -138,10 +150,16 @@ impl Cluster {
 
     /// Workloads and policies alone.
     pub async fn read_workloads(&self, scope: &Scope) -> Result<Objects, Failure> {
-        let wanted = scope.labels.as_ref().map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
+        let wanted = scope
+            .labels
+            .as_ref()
+            .map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
         let policies: Api<Lenient<UpgradePolicy>> = self.api(scope.all_namespaces);
         let policies = async {
-            let all = policies.list(&ListParams::default()).await.map_err(|error| failure("UpgradePolicies", &error))?;
+            let all = policies
+                .list(&ListParams::default())
+                .await
+                .map_err(|error| failure("UpgradePolicies", &error))?;
             Ok::<_, Failure>(readable("UpgradePolicies", all.items))
         };
         let (policies, deployments, stateful_sets, daemon_sets) = futures::try_join!(
@@ -154,24 +172,48 @@ impl Cluster {
     }
 
     /// A kind, in this namespace or in all.
-    fn api<K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, all: bool) -> Api<K> {
-        if all { Api::all(self.client.clone()) } else { Api::namespaced(self.client.clone(), &self.namespace) }
+    fn api<K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>>(
+        &self,
+        all: bool,
+    ) -> Api<K> {
+        if all {
+            Api::all(self.client.clone())
+        } else {
+            Api::namespaced(self.client.clone(), &self.namespace)
+        }
     }
 
-    async fn list_with<K: Watched>(&self, all: bool, wanted: &ListParams) -> Result<Vec<Wire<K>>, Failure> {
-        let all = self.api::<Lenient<Wire<K>>>(all).list(wanted).await.map_err(|error| failure(K::PLURAL, &error))?;
+    async fn list_with<K: Watched>(
+        &self,
+        all: bool,
+        wanted: &ListParams,
+    ) -> Result<Vec<Wire<K>>, Failure> {
+        let all = self
+            .api::<Lenient<Wire<K>>>(all)
+            .list(wanted)
+            .await
+            .map_err(|error| failure(K::PLURAL, &error))?;
         Ok(readable(K::PLURAL, all.items))
     }
 
     /// The newest events about a workload, oldest first: when, reason and note.
-    pub async fn events(&self, workload: &WorkloadId) -> Result<Vec<(Timestamp, String, String)>, Failure> {
+    pub async fn events(
+        &self,
+        workload: &WorkloadId,
+    ) -> Result<Vec<(Timestamp, String, String)>, Failure> {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("events.k8s.io", "v1", "Event"));
-        let api: Api<Lenient<DynamicObject>> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let api: Api<Lenient<DynamicObject>> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
         let fields = format!("regarding.kind={},regarding.name={}", workload.kind, workload.name);
-        let all = api.list(&ListParams::default().fields(&fields)).await.map_err(|error| failure("events", &error))?;
+        let all = api
+            .list(&ListParams::default().fields(&fields))
+            .await
+            .map_err(|error| failure("events", &error))?;
         let all = readable("events", all.items);
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let of_ours = all.iter().filter(|event| text(&event.data["reportingController"]).contains("lockkeeper"));
+        let of_ours = all
+            .iter()
+            .filter(|event| text(&event.data["reportingController"]).contains("lockkeeper"));
         let mut events: Vec<_> = of_ours
             .filter_map(|event| {
                 let last = text(&event.data["series"]["lastObservedTime"]).parse().ok();
@@ -192,7 +234,8 @@ impl Cluster {
     pub async fn get(&self, workload: &WorkloadId) -> Result<Value, Failure> {
         let object = self.apps(&workload.kind.to_string()).get_opt(&workload.name).await;
         let object = object.map_err(|error| failure(&lower(workload), &error))?;
-        let not_found = || Failure::NotFound { workload: workload.clone(), namespace: self.namespace.clone() };
+        let not_found =
+            || Failure::NotFound { workload: workload.clone(), namespace: self.namespace.clone() };
         Ok(json!(object.ok_or_else(not_found)?))
     }
 
@@ -208,15 +251,33 @@ impl Cluster {
     pub async fn objects(&self, kind: &str) -> Result<Vec<Value>, Failure> {
         let all = self.apps_of::<Lenient<DynamicObject>>(kind).list(&ListParams::default()).await;
         let all = all.map_err(|error| failure(&format!("{kind}s"), &error))?;
-        Ok(readable(&format!("{kind}s"), all.items).into_iter().map(|object| json!(object)).collect())
+        Ok(readable(&format!("{kind}s"), all.items)
+            .into_iter()
+            .map(|object| json!(object))
+            .collect())
     }
 
     /// Sends a JSON patch: the object that it made, or none if a test in it failed. `what` says what it is for.
-    pub async fn patch(&self, workload: &WorkloadId, what: &str, patch: Vec<Value>, dry_run: bool) -> Result<Option<Value>, Failure> {
+    pub async fn patch(
+        &self,
+        workload: &WorkloadId,
+        what: &str,
+        patch: Vec<Value>,
+        dry_run: bool,
+    ) -> Result<Option<Value>, Failure> {
         let refused = |why: String| Failure::Api { what: format!("cannot {what}"), why };
-        let patch: json_patch::Patch = serde_json::from_value(patch.into()).map_err(|error| refused(error.to_string()))?;
-        let parameters = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match self.apps(&workload.kind.to_string()).patch(&workload.name, &parameters, &Patch::<()>::Json(patch)).await {
+        let patch: json_patch::Patch =
+            serde_json::from_value(patch.into()).map_err(|error| refused(error.to_string()))?;
+        let parameters = PatchParams {
+            dry_run,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match self
+            .apps(&workload.kind.to_string())
+            .patch(&workload.name, &parameters, &Patch::<()>::Json(patch))
+            .await
+        {
             Ok(object) => Ok(Some(json!(object))),
             // The server's own sentence, whole: the missing verb comes at its end.
             Err(error) => match Error::Kube(error) {
@@ -237,14 +298,20 @@ impl Cluster {
         patch: impl Fn(&Value) -> Vec<Value>,
     ) -> Result<Value, Failure> {
         for _ in 0..ATTEMPTS {
-            let mut operations =
-                vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]})];
+            let mut operations = vec![
+                json!({"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]}),
+            ];
             operations.extend(patch(&object));
             if let Some(written) = self.patch(workload, what, operations, false).await? {
                 return Ok(written);
             }
             let newer = self.get(workload).await?;
-            let of = |object: &Value| (object["spec"]["template"].clone(), annotation(object, marks::HOLD).map(str::to_owned));
+            let of = |object: &Value| {
+                (
+                    object["spec"]["template"].clone(),
+                    annotation(object, marks::HOLD).map(str::to_owned),
+                )
+            };
             if of(&newer) != of(&object) {
                 break;
             }
@@ -258,10 +325,17 @@ impl Cluster {
 
     /// Gives up the ownership of the fields that the plugin wrote on a workload, as nobody owns what admission sets: the next helm upgrade then meets no conflict.
     /// Should it not succeed, that one says whose the field is.
-    pub async fn disown(&self, workload: &WorkloadId, what: &str, mut object: Value) -> Result<(), Failure> {
+    pub async fn disown(
+        &self,
+        workload: &WorkloadId,
+        what: &str,
+        mut object: Value,
+    ) -> Result<(), Failure> {
         for _ in 0..ATTEMPTS {
             let mut entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
-            let Some(index) = entries.position(|entry| entry["manager"] == FIELD_MANAGER) else { break };
+            let Some(index) = entries.position(|entry| entry["manager"] == FIELD_MANAGER) else {
+                break;
+            };
             let path = format!("/metadata/managedFields/{index}");
             let patch = vec![
                 json!({"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]}),
@@ -279,8 +353,15 @@ impl Cluster {
         self.apps_of(kind)
     }
 
-    fn apps_of<T: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(&self, kind: &str) -> Api<T> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind)))
+    fn apps_of<T: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
+        &self,
+        kind: &str,
+    ) -> Api<T> {
+        Api::namespaced_with(
+            self.client.clone(),
+            &self.namespace,
+            &ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind)),
+        )
     }
 }
 
@@ -291,7 +372,9 @@ pub fn lower(workload: &WorkloadId) -> String {
 
 /// Those of a list that can be read. The others are named on standard error.
 pub fn readable<T>(what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
-    let one = |object: Lenient<T>| object.read().map_err(|unreadable| eprintln!("{}", left_out(what, &unreadable))).ok();
+    let one = |object: Lenient<T>| {
+        object.read().map_err(|unreadable| eprintln!("{}", left_out(what, &unreadable))).ok()
+    };
     all.into_iter().filter_map(one).collect()
 }
 
@@ -299,19 +382,35 @@ pub fn readable<T>(what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
 pub fn left_out(what: &str, unreadable: &Unreadable) -> String {
     let meta = &unreadable.metadata;
     let name = meta.name.as_deref().unwrap_or("one without a name");
-    let place = meta.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
-    format!("warning: {what}: {name}{place} cannot be read and is left out: {}", plain(&unreadable.flaw.sentence))
+    let place = meta
+        .namespace
+        .as_ref()
+        .map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
+    format!(
+        "warning: {what}: {name}{place} cannot be read and is left out: {}",
+        plain(&unreadable.flaw.sentence)
+    )
 }
 
 /// An object as the core's views take it.
 pub fn wire<K: Watched>(object: &Value) -> Result<Wire<K>, Failure> {
-    let place = || format!("cannot read {} {}", K::KIND, object["metadata"]["name"].as_str().unwrap_or_default());
-    serde_json::from_value(object.clone()).map_err(|error| Failure::Api { what: place(), why: error.to_string() })
+    let place = || {
+        format!(
+            "cannot read {} {}",
+            K::KIND,
+            object["metadata"]["name"].as_str().unwrap_or_default()
+        )
+    };
+    serde_json::from_value(object.clone())
+        .map_err(|error| Failure::Api { what: place(), why: error.to_string() })
 }
 
 /// The owner reference of the controller of an object.
 pub fn controller(object: &Value) -> Option<&Value> {
-    object["metadata"]["ownerReferences"].as_array()?.iter().find(|owner| owner["controller"] == true)
+    object["metadata"]["ownerReferences"]
+        .as_array()?
+        .iter()
+        .find(|owner| owner["controller"] == true)
 }
 
 /// The JSON pointer of an annotation.
@@ -338,7 +437,9 @@ pub struct Objects {
     pub controller_revisions: Vec<Wire<ControllerRevisions>>,
 }
 
-fn views<K: Watched>(wires: Vec<Wire<K>>) -> impl Iterator<Item = (lockkeeper::core::world::Uid, K::View)> {
+fn views<K: Watched>(
+    wires: Vec<Wire<K>>,
+) -> impl Iterator<Item = (lockkeeper::core::world::Uid, K::View)> {
     wires.into_iter().map(|wire| (uid(&wire.metadata), K::view(&wire.metadata, wire.body)))
 }
 
@@ -350,17 +451,26 @@ impl Seen {
             let policy = view_of(policy);
             world.policies.insert(policy.name.clone(), policy);
         }
-        let workloads = views(objects.deployments).chain(views(objects.stateful_sets)).chain(views(objects.daemon_sets));
+        let workloads = views(objects.deployments)
+            .chain(views(objects.stateful_sets))
+            .chain(views(objects.daemon_sets));
         world.workloads = workloads.map(|(_, workload)| (workload.id.clone(), workload)).collect();
         world.pods = views(objects.pods).collect();
-        world.replica_sets = views(objects.replica_sets).filter_map(|(uid, set)| Some((uid, set?))).collect();
-        world.controller_revisions = views(objects.controller_revisions).filter_map(|(uid, revision)| Some((uid, revision?))).collect();
+        world.replica_sets =
+            views(objects.replica_sets).filter_map(|(uid, set)| Some((uid, set?))).collect();
+        world.controller_revisions = views(objects.controller_revisions)
+            .filter_map(|(uid, revision)| Some((uid, revision?)))
+            .collect();
         Self { world, policies: objects.policies }
     }
 
     /// The same of each namespace that has policies or workloads among these objects.
     pub fn by_namespace(objects: Objects) -> Vec<Self> {
-        fn place<K: kube::ResourceExt>(all: Vec<K>, into: &mut BTreeMap<String, Objects>, field: impl Fn(&mut Objects) -> &mut Vec<K>) {
+        fn place<K: kube::ResourceExt>(
+            all: Vec<K>,
+            into: &mut BTreeMap<String, Objects>,
+            field: impl Fn(&mut Objects) -> &mut Vec<K>,
+        ) {
             for one in all {
                 field(into.entry(one.namespace().unwrap_or_default()).or_default()).push(one);
             }
@@ -375,7 +485,8 @@ impl Seen {
 
     /// A workload of the namespace.
     pub fn workload(&self, id: &WorkloadId) -> Result<&Workload, Failure> {
-        let not_found = || Failure::NotFound { workload: id.clone(), namespace: self.world.name.to_string() };
+        let not_found =
+            || Failure::NotFound { workload: id.clone(), namespace: self.world.name.to_string() };
         self.world.workloads.get(id).ok_or_else(not_found)
     }
 
@@ -383,32 +494,45 @@ impl Seen {
     pub fn governed(&self) -> Vec<(&Workload, String)> {
         let governance = governance(&self.world);
         let of = |workload: &Workload| match governance.standings.get(&workload.id) {
-            _ if workload.labels.contains_key(marks::GOVERNED) => {
-                Some(GovernanceMark::on(workload).map_or_else(|| "-".to_owned(), |mark| mark.policy))
+            _ if workload.labels.contains_key(marks::GOVERNED) => Some(
+                GovernanceMark::on(workload).map_or_else(|| "-".to_owned(), |mark| mark.policy),
+            ),
+            Some(Standing::Governed(policy, spec)) if spec.mode == Mode::Observe => {
+                Some(policy.name.clone())
             }
-            Some(Standing::Governed(policy, spec)) if spec.mode == Mode::Observe => Some(policy.name.clone()),
             _ => None,
         };
-        self.world.workloads.values().filter_map(|workload| Some((workload, of(workload)?))).collect()
+        self.world
+            .workloads
+            .values()
+            .filter_map(|workload| Some((workload, of(workload)?)))
+            .collect()
     }
 
     /// The policy that observes a workload, if one does.
     pub fn observer(&self, workload: &Workload) -> Option<&Policy> {
         match governance(&self.world).standings.get(&workload.id)? {
-            Standing::Governed(policy, spec) if spec.mode == Mode::Observe => self.world.policies.get(&policy.name),
+            Standing::Governed(policy, spec) if spec.mode == Mode::Observe => {
+                self.world.policies.get(&policy.name)
+            }
             _ => None,
         }
     }
 
     /// What a policy's status says of a workload; none if it is up to date.
     pub fn attention(&self, workload: &WorkloadId) -> Option<&Attention> {
-        let mut all = self.policies.iter().filter_map(|policy| policy.status.as_ref()).flat_map(|status| &status.attention);
+        let mut all = self
+            .policies
+            .iter()
+            .filter_map(|policy| policy.status.as_ref())
+            .flat_map(|status| &status.attention);
         all.find(|one| one.kind == workload.kind && one.name == workload.name)
     }
 
     /// Whether the status of a workload's policy may leave it out although it is not up to date: it names only so many.
     pub fn is_cut(&self, workload: &Workload) -> bool {
-        let policy = GovernanceMark::on(workload).and_then(|mark| self.world.policies.get(&mark.policy));
+        let policy =
+            GovernanceMark::on(workload).and_then(|mark| self.world.policies.get(&mark.policy));
         policy.is_some_and(|policy| policy.status.attention.len() == ATTENTION_LIMIT)
     }
 
@@ -420,7 +544,11 @@ impl Seen {
     /// A workload as it may be judged, and the value of the revision label that pods of its newest template carry.
     pub fn judged<'a>(&'a self, workload: &'a Workload) -> (Cow<'a, Workload>, Option<&'a str>) {
         let newest = self.world.newest_replica_sets().remove(&*workload.uid);
-        progress::seen(workload, newest, &self.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default())
+        progress::seen(
+            workload,
+            newest,
+            &self.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default(),
+        )
     }
 }
 
@@ -444,8 +572,13 @@ fn view_of(policy: &UpgradePolicy) -> Policy {
 /// A kind that could not be read.
 pub fn failure(what: &str, error: &kube::Error) -> Failure {
     let hint = match error {
-        kube::Error::Api(status) if status.code == 404 && what == "UpgradePolicies" => " (is Lockkeeper installed in this cluster?)",
+        kube::Error::Api(status) if status.code == 404 && what == "UpgradePolicies" => {
+            " (is Lockkeeper installed in this cluster?)"
+        }
         _ => "",
     };
-    Failure::Api { what: format!("cannot read {what}"), why: format!("{}{hint}", with_causes(error)) }
+    Failure::Api {
+        what: format!("cannot read {what}"),
+        why: format!("{}{hint}", with_causes(error)),
+    }
 }

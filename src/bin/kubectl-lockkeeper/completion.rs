@@ -32,8 +32,7 @@ pub const VARIABLE: &str = "LOCKKEEPER_COMPLETE";
 /// Nobody waits longer for a list of names.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What kubectl's completion runs: the name of the program decides that it completes `kubectl lockkeeper`.
-const FOR_KUBECTL: &str =
-    "#!/bin/sh\n# kubectl_complete-lockkeeper: put it into the PATH, executable.\nexec kubectl-lockkeeper __complete -- \"$@\"\n";
+const FOR_KUBECTL: &str = "#!/bin/sh\n# kubectl_complete-lockkeeper: put it into the PATH, executable.\nexec kubectl-lockkeeper __complete -- \"$@\"\n";
 /// Tells kubectl's completion not to offer files.
 const NO_FILES: &str = ":4";
 /// Tells it to offer them.
@@ -66,8 +65,10 @@ pub fn print(target: Target) -> Result<ExitCode, Failure> {
     };
     let mut script = Vec::new();
     let shells = Shells::builtins();
-    let completer = shells.completer(shell).ok_or_else(|| Failure::No(format!("{shell} is not supported")))?;
-    let written = completer.write_registration(VARIABLE, "kubectl_lockkeeper", PROGRAM, PROGRAM, &mut script);
+    let completer =
+        shells.completer(shell).ok_or_else(|| Failure::No(format!("{shell} is not supported")))?;
+    let written =
+        completer.write_registration(VARIABLE, "kubectl_lockkeeper", PROGRAM, PROGRAM, &mut script);
     written.map_err(|error| Failure::Output(error.to_string()))?;
     output::print(&String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)
@@ -75,11 +76,17 @@ pub fn print(target: Target) -> Result<ExitCode, Failure> {
 
 /// Answers kubectl: a candidate a line with what it is, and at the end whether files are to be offered besides.
 pub fn answer(mut command: clap::Command, words: Vec<OsString>) -> ExitCode {
-    let files = words.iter().rev().nth(1).is_some_and(|word| ["-f", "--filename", "--kubeconfig"].iter().any(|flag| word == flag));
+    let files =
+        words.iter().rev().nth(1).is_some_and(|word| {
+            ["-f", "--filename", "--kubeconfig"].iter().any(|flag| word == flag)
+        });
     let index = words.len();
     let line = std::iter::once(OsString::from(PROGRAM)).chain(words).collect();
     let mut text = String::new();
-    for candidate in engine::complete(&mut command, line, index, None).unwrap_or_default().iter().filter(|one| !one.is_hide_set() && !files)
+    for candidate in engine::complete(&mut command, line, index, None)
+        .unwrap_or_default()
+        .iter()
+        .filter(|one| !one.is_hide_set() && !files)
     {
         text += &candidate.get_value().to_string_lossy();
         if let Some(help) = candidate.get_help() {
@@ -93,16 +100,24 @@ pub fn answer(mut command: clap::Command, words: Vec<OsString>) -> ExitCode {
 
 /// The workloads of the namespace on the line, as `kind/name`.
 pub fn workloads(current: &OsStr) -> Vec<CompletionCandidate> {
-    let list = look_up(async |cluster| {
-        let mut names = Vec::new();
-        for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
-            let kinds = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
-            let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kinds);
-            let all = api.list_metadata(&ListParams::default()).await.map(|all| all.items).unwrap_or_default();
-            names.extend(all.into_iter().filter_map(|one| Some(format!("{}/{}", kind.to_lowercase(), one.metadata.name?))));
-        }
-        names
-    });
+    let list =
+        look_up(async |cluster| {
+            let mut names = Vec::new();
+            for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+                let kinds = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
+                let api: Api<DynamicObject> =
+                    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kinds);
+                let all = api
+                    .list_metadata(&ListParams::default())
+                    .await
+                    .map(|all| all.items)
+                    .unwrap_or_default();
+                names.extend(all.into_iter().filter_map(|one| {
+                    Some(format!("{}/{}", kind.to_lowercase(), one.metadata.name?))
+                }));
+            }
+            names
+        });
     candidates(current, list)
 }
 
@@ -111,7 +126,11 @@ pub fn namespaces(current: &OsStr) -> Vec<CompletionCandidate> {
     let list = look_up(async |cluster| {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
         let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &kind);
-        let all = api.list_metadata(&ListParams::default()).await.map(|all| all.items).unwrap_or_default();
+        let all = api
+            .list_metadata(&ListParams::default())
+            .await
+            .map(|all| all.items)
+            .unwrap_or_default();
         all.into_iter().filter_map(|one| one.metadata.name).collect()
     });
     candidates(current, list)
@@ -121,7 +140,12 @@ pub fn namespaces(current: &OsStr) -> Vec<CompletionCandidate> {
 pub fn contexts(current: &OsStr) -> Vec<CompletionCandidate> {
     let file = on_line(&["--kubeconfig"]).map(PathBuf::from);
     let kubeconfig = file.map_or_else(Kubeconfig::read, Kubeconfig::read_from);
-    candidates(current, kubeconfig.map(|config| config.contexts.into_iter().map(|one| one.name).collect()).unwrap_or_default())
+    candidates(
+        current,
+        kubeconfig
+            .map(|config| config.contexts.into_iter().map(|one| one.name).collect())
+            .unwrap_or_default(),
+    )
 }
 
 fn candidates(current: &OsStr, mut names: Vec<String>) -> Vec<CompletionCandidate> {
@@ -151,7 +175,9 @@ fn look_up(ask: impl AsyncFnOnce(Cluster) -> Vec<String>) -> Vec<String> {
         impersonate: on_line(&["--as"]),
         ..Connection::default()
     };
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Vec::new();
+    };
     let names = async {
         match Cluster::connect(connection).await {
             Ok(cluster) => ask(cluster).await,
@@ -172,7 +198,9 @@ fn value_of(flags: &[&str], words: &[String]) -> Option<String> {
         if flags.contains(&word.as_str()) {
             return words.next().cloned();
         }
-        let joined = |flag: &&str| word.strip_prefix(*flag).and_then(|rest| rest.strip_prefix('=')).map(str::to_owned);
+        let joined = |flag: &&str| {
+            word.strip_prefix(*flag).and_then(|rest| rest.strip_prefix('=')).map(str::to_owned)
+        };
         if let Some(value) = flags.iter().find_map(joined) {
             return Some(value);
         }

@@ -22,6 +22,8 @@ pub fn confirm(name: &str, place: &str, what: &str, yes: bool) -> Result<(), Fai
     let _ = input.lock().read_line(&mut answer);
     match answer.trim() == name {
         true => Ok(()),
-        false => Err(Failure::No(format!("nothing was changed on {place}: the name was not confirmed"))),
+        false => {
+            Err(Failure::No(format!("nothing was changed on {place}: the name was not confirmed")))
+        }
     }
 }

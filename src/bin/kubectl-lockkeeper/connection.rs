@@ -6,7 +6,10 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use kube::{
     Config,
-    config::{AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext},
+    config::{
+        AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
+        NamedContext,
+    },
 };
 use lockkeeper::{api::Period, shell::errors::with_causes};
 
@@ -58,10 +61,22 @@ pub struct Connection {
     #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
     pub impersonate: Option<String>,
     /// A group to impersonate; may be given several times
-    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "impersonate", help_heading = "Cluster")]
+    #[arg(
+        long = "as-group",
+        global = true,
+        value_name = "GROUP",
+        requires = "impersonate",
+        help_heading = "Cluster"
+    )]
     pub impersonate_groups: Vec<String>,
     /// The uid to impersonate
-    #[arg(long = "as-uid", global = true, value_name = "UID", requires = "impersonate", help_heading = "Cluster")]
+    #[arg(
+        long = "as-uid",
+        global = true,
+        value_name = "UID",
+        requires = "impersonate",
+        help_heading = "Cluster"
+    )]
     pub impersonate_uid: Option<String>,
     /// The longest wait for one answer of the API server, such as 10s; 0 for no limit
     #[arg(long, global = true, value_name = "DURATION", value_parser = request_timeout, default_value = "0", hide_default_value = true)]
@@ -73,7 +88,9 @@ pub struct Connection {
 fn request_timeout(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => Period::try_from(text.to_owned()).map(|period| period.length()).map_err(|error| error.to_string()),
+        Err(_) => Period::try_from(text.to_owned())
+            .map(|period| period.length())
+            .map_err(|error| error.to_string()),
     }
 }
 
@@ -99,12 +116,14 @@ impl Connection {
         };
         if let Some(user) = &self.impersonate {
             config.auth_info.impersonate = Some(user.clone());
-            config.auth_info.impersonate_groups = Some(self.impersonate_groups.clone()).filter(|groups| !groups.is_empty());
+            config.auth_info.impersonate_groups =
+                Some(self.impersonate_groups.clone()).filter(|groups| !groups.is_empty());
             config.auth_info.impersonate_uid.clone_from(&self.impersonate_uid);
         }
         if !self.request_timeout.is_zero() {
             let limit = Some(self.request_timeout);
-            (config.connect_timeout, config.read_timeout, config.write_timeout) = (limit, limit, limit);
+            (config.connect_timeout, config.read_timeout, config.write_timeout) =
+                (limit, limit, limit);
         }
         let namespace = self.namespace.unwrap_or_else(|| config.default_namespace.clone());
         Ok((config, namespace))
@@ -117,20 +136,46 @@ impl Connection {
 
     /// The kubeconfig with what the flags say in place of what it has, and what is chosen of it.
     fn overridden(&self, mut kubeconfig: Kubeconfig) -> (Kubeconfig, KubeConfigOptions) {
-        let mut options = KubeConfigOptions { context: self.context.clone(), cluster: self.cluster.clone(), user: self.user.clone() };
-        let name = options.context.clone().or_else(|| kubeconfig.current_context.clone()).filter(|name| !name.is_empty());
-        let context = kubeconfig.contexts.iter().find(|one| Some(&one.name) == name.as_ref()).and_then(|one| one.context.clone());
+        let mut options = KubeConfigOptions {
+            context: self.context.clone(),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+        };
+        let name = options
+            .context
+            .clone()
+            .or_else(|| kubeconfig.current_context.clone())
+            .filter(|name| !name.is_empty());
+        let context = kubeconfig
+            .contexts
+            .iter()
+            .find(|one| Some(&one.name) == name.as_ref())
+            .and_then(|one| one.context.clone());
         if name.is_none() && self.server.is_some() {
-            let context = Context { cluster: BY_FLAGS.to_owned(), user: Some(BY_FLAGS.to_owned()), ..Context::default() };
-            kubeconfig.contexts.push(NamedContext { name: BY_FLAGS.to_owned(), context: Some(context), ..NamedContext::default() });
+            let context = Context {
+                cluster: BY_FLAGS.to_owned(),
+                user: Some(BY_FLAGS.to_owned()),
+                ..Context::default()
+            };
+            kubeconfig.contexts.push(NamedContext {
+                name: BY_FLAGS.to_owned(),
+                context: Some(context),
+                ..NamedContext::default()
+            });
             options.context = Some(BY_FLAGS.to_owned());
         }
-        let chosen =
-            |given: &Option<String>, of_context: Option<String>| given.clone().or(of_context).unwrap_or_else(|| BY_FLAGS.to_owned());
-        let cluster = chosen(&self.cluster, context.as_ref().map(|context| context.cluster.clone()));
+        let chosen = |given: &Option<String>, of_context: Option<String>| {
+            given.clone().or(of_context).unwrap_or_else(|| BY_FLAGS.to_owned())
+        };
+        let cluster =
+            chosen(&self.cluster, context.as_ref().map(|context| context.cluster.clone()));
         let user = chosen(&self.user, context.and_then(|context| context.user));
         if !kubeconfig.clusters.iter().any(|one| one.name == cluster) && cluster == BY_FLAGS {
-            kubeconfig.clusters.push(NamedCluster { name: cluster.clone(), cluster: Some(Cluster::default()), ..NamedCluster::default() });
+            kubeconfig.clusters.push(NamedCluster {
+                name: cluster.clone(),
+                cluster: Some(Cluster::default()),
+                ..NamedCluster::default()
+            });
         }
         if !kubeconfig.auth_infos.iter().any(|one| one.name == user) && user == BY_FLAGS {
             kubeconfig.auth_infos.push(NamedAuthInfo {
@@ -200,7 +245,14 @@ mod tests {
     }
 
     fn user(kubeconfig: &Kubeconfig, name: &str) -> AuthInfo {
-        kubeconfig.auth_infos.iter().find(|one| one.name == name).unwrap().auth_info.clone().unwrap()
+        kubeconfig
+            .auth_infos
+            .iter()
+            .find(|one| one.name == name)
+            .unwrap()
+            .auth_info
+            .clone()
+            .unwrap()
     }
 
     #[test]
@@ -214,8 +266,14 @@ mod tests {
         };
         let (found, _) = flags.overridden(kubeconfig());
         let (one, two, ann) = (cluster(&found, "c"), cluster(&found, "d"), user(&found, "u"));
-        assert_eq!((one.server.as_deref(), one.tls_server_name.as_deref()), (Some("https://three"), Some("api")));
-        assert_eq!((one.insecure_skip_tls_verify, one.certificate_authority_data), (Some(true), None));
+        assert_eq!(
+            (one.server.as_deref(), one.tls_server_name.as_deref()),
+            (Some("https://three"), Some("api"))
+        );
+        assert_eq!(
+            (one.insecure_skip_tls_verify, one.certificate_authority_data),
+            (Some(true), None)
+        );
         assert_eq!(two.server.as_deref(), Some("https://two"), "only what is chosen");
         assert!(ann.token.is_some() && ann.username.is_none());
 
@@ -226,7 +284,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_and_a_token_are_enough() {
-        let flags = Connection { server: Some("https://three:6443".to_owned()), token: Some("t".to_owned()), ..Connection::default() };
+        let flags = Connection {
+            server: Some("https://three:6443".to_owned()),
+            token: Some("t".to_owned()),
+            ..Connection::default()
+        };
         let config = flags.over(Kubeconfig::default()).await.unwrap();
         assert_eq!(config.cluster_url.to_string(), "https://three:6443/");
         assert!(config.auth_info.token.is_some());
@@ -235,7 +297,8 @@ mod tests {
 
     #[test]
     fn timeouts_are_read_as_kubectl_reads_them() {
-        for (text, expected) in [("0", Some(0)), ("5", Some(5)), ("2m", Some(120)), ("soon", None)] {
+        for (text, expected) in [("0", Some(0)), ("5", Some(5)), ("2m", Some(120)), ("soon", None)]
+        {
             assert_eq!(request_timeout(text).ok(), expected.map(Duration::from_secs), "{text}");
         }
     }

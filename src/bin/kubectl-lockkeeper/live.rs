@@ -24,15 +24,21 @@ impl Live {
     /// Nothing said yet.
     pub fn new() -> Self {
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-        Self { terminal: std::io::stderr().is_terminal() && !dumb, said: String::new(), next: Timestamp::MIN }
+        Self {
+            terminal: std::io::stderr().is_terminal() && !dumb,
+            said: String::new(),
+            next: Timestamp::MIN,
+        }
     }
 
     /// Says how things stand. `passing` changes all the time and is no news, such as how long it takes already; `short` is for a terminal, in one
     /// line.
     pub fn say(&mut self, what: &str, passing: &str, short: &str, now: Timestamp) {
         if self.terminal {
-            let width = terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0));
-            let _ = write!(std::io::stderr(), "\r\x1b[2K{}", fit(&format!("{passing}{short}"), width));
+            let width =
+                terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0));
+            let _ =
+                write!(std::io::stderr(), "\r\x1b[2K{}", fit(&format!("{passing}{short}"), width));
             let _ = std::io::stderr().flush();
             self.said = what.to_owned();
         } else if self.is_due(what, now) {
@@ -103,7 +109,9 @@ pub fn age(from: Timestamp, to: Timestamp) -> String {
         691_200..63_072_000 => ((DAY, "d"), None),
         _ => ((YEAR, "y"), Some((DAY, "d"))),
     };
-    let rest = small.map(|(unit, name)| (seconds % large.0 / unit, name)).filter(|(number, _)| *number > 0);
+    let rest = small
+        .map(|(unit, name)| (seconds % large.0 / unit, name))
+        .filter(|(number, _)| *number > 0);
     let rest = rest.map_or_else(String::new, |(number, name)| format!("{number}{name}"));
     format!("{}{}{rest}", seconds / large.0, large.1)
 }
@@ -146,7 +154,11 @@ mod tests {
             (10 * day, "10d"),
             (800 * day, "2y70d"),
         ] {
-            assert_eq!(age(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap()), expected, "{seconds}");
+            assert_eq!(
+                age(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap()),
+                expected,
+                "{seconds}"
+            );
         }
     }
 

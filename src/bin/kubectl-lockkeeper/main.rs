@@ -36,7 +36,12 @@ use crate::{
 
 /// Show what Lockkeeper holds and why, release or revert it, and wait until upgrades are really done.
 #[derive(Parser)]
-#[command(name = "kubectl-lockkeeper", bin_name = "kubectl lockkeeper", version, max_term_width = 110)]
+#[command(
+    name = "kubectl-lockkeeper",
+    bin_name = "kubectl lockkeeper",
+    version,
+    max_term_width = 110
+)]
 #[command(after_help = "Examples:
   kubectl lockkeeper status -n shop                       # what is held, and why
   kubectl lockkeeper why deployment/web -n shop           # the whole story of one
@@ -273,12 +278,17 @@ enum Output {
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
-    lockkeeper::api::Period::try_from(text.to_owned()).map(|period| period.length()).map_err(|error| error.to_string())
+    lockkeeper::api::Period::try_from(text.to_owned())
+        .map(|period| period.length())
+        .map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
     // What a shell asks for to complete a line is answered, and nothing else done.
-    CompleteEnv::with_factory(Arguments::command).var(completion::VARIABLE).bin(completion::PROGRAM).complete();
+    CompleteEnv::with_factory(Arguments::command)
+        .var(completion::VARIABLE)
+        .bin(completion::PROGRAM)
+        .complete();
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
@@ -301,17 +311,27 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
                 .map_err(|error| Failure::No(format!("cannot complete: {error}")));
         }
         // It tells of itself without a cluster too.
-        Command::Version { output } => return version::run(Cluster::connect(arguments.connection).await, output).await,
+        Command::Version { output } => {
+            return version::run(Cluster::connect(arguments.connection).await, output).await;
+        }
         _ => {}
     }
     let named = arguments.connection.namespace.clone();
     let cluster = Cluster::connect(arguments.connection).await?;
     match arguments.command {
         Command::Status { status } => status::run(&cluster, &status).await,
-        Command::Why { workload, output } => why::run(&cluster, &workload.find(&cluster).await?, output).await,
-        Command::Ask { workload, timeout, output } => ask::run(&cluster, &workload.find(&cluster).await?, timeout, output).await,
-        Command::Wait { workload, timeout, .. } if workload.is_empty() => wait::run(&cluster, None, timeout).await,
-        Command::Wait { workload, timeout, .. } => wait::run(&cluster, Some(&named::find(&workload, &cluster).await?), timeout).await,
+        Command::Why { workload, output } => {
+            why::run(&cluster, &workload.find(&cluster).await?, output).await
+        }
+        Command::Ask { workload, timeout, output } => {
+            ask::run(&cluster, &workload.find(&cluster).await?, timeout, output).await
+        }
+        Command::Wait { workload, timeout, .. } if workload.is_empty() => {
+            wait::run(&cluster, None, timeout).await
+        }
+        Command::Wait { workload, timeout, .. } => {
+            wait::run(&cluster, Some(&named::find(&workload, &cluster).await?), timeout).await
+        }
         Command::Plan { plan } => plan::run(&cluster, &plan).await,
         Command::Approve { change: None, yes, .. } => approve::all(&cluster, yes).await,
         Command::Approve { change: Some(change), .. } => {
@@ -325,9 +345,15 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Undo { workload, to_revision, dry_run } => {
             undo::run(&cluster, &workload.find(&cluster).await?, to_revision, dry_run).await
         }
-        Command::Release { workload, yes } => release::run(&cluster, &workload.find(&cluster).await?, yes).await,
-        Command::Volumes { list, verb } => volumes::run(&cluster, named.as_deref(), list, verb).await,
-        Command::Completion { .. } | Command::Complete { .. } | Command::Version { .. } => Ok(ExitCode::SUCCESS),
+        Command::Release { workload, yes } => {
+            release::run(&cluster, &workload.find(&cluster).await?, yes).await
+        }
+        Command::Volumes { list, verb } => {
+            volumes::run(&cluster, named.as_deref(), list, verb).await
+        }
+        Command::Completion { .. } | Command::Complete { .. } | Command::Version { .. } => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -340,7 +366,10 @@ mod tests {
         let mut command = Arguments::command();
         command.build();
         command.clone().debug_assert();
-        for command in command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help") {
+        for command in command
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set() && command.get_name() != "help")
+        {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("Examples:\n  "), "{}: {help}", command.get_name());
         }

@@ -63,7 +63,9 @@ pub async fn find(words: &[String], cluster: &Cluster) -> Result<WorkloadId, Fai
 fn with_id(words: &[String]) -> Result<(Named, Option<String>), String> {
     let (named, rest) = match words {
         [word, rest @ ..] if word.contains('/') => (Named::Workload(workload_id(word)?), rest),
-        [kind, name, rest @ ..] if kind_of(kind).is_some() => (Named::Workload(workload_id(&format!("{kind}/{name}"))?), rest),
+        [kind, name, rest @ ..] if kind_of(kind).is_some() => {
+            (Named::Workload(workload_id(&format!("{kind}/{name}"))?), rest)
+        }
         [name, rest @ ..] => (Named::Bare(name.clone()), rest),
         [] => return Err(HOW.to_owned()),
     };
@@ -77,7 +79,8 @@ fn with_id(words: &[String]) -> Result<(Named, Option<String>), String> {
 /// Reads `deployment/web` and the like.
 fn workload_id(text: &str) -> Result<WorkloadId, String> {
     let (kind, name) = text.split_once('/').ok_or(HOW)?;
-    let kind = kind_of(kind).ok_or_else(|| format!("{text:?} names no kind that Lockkeeper governs: {HOW}"))?;
+    let kind = kind_of(kind)
+        .ok_or_else(|| format!("{text:?} names no kind that Lockkeeper governs: {HOW}"))?;
     match name.is_empty() || name.contains('/') {
         true => Err(format!("{text:?} names no workload: {HOW}")),
         false => Ok(WorkloadId { kind, name: name.to_owned() }),
@@ -87,7 +90,9 @@ fn workload_id(text: &str) -> Result<WorkloadId, String> {
 /// As kubectl knows it: the kind, its plural, its short name, with or without the group.
 fn kind_of(word: &str) -> Option<WorkloadKind> {
     let word = word.to_ascii_lowercase();
-    let word = word.split_once('.').map_or(&*word, |(kind, group)| if group == "apps" || group == "v1.apps" { kind } else { "" });
+    let word = word.split_once('.').map_or(&*word, |(kind, group)| {
+        if group == "apps" || group == "v1.apps" { kind } else { "" }
+    });
     Some(match word {
         "deployment" | "deployments" | "deploy" => WorkloadKind::Deployment,
         "statefulset" | "statefulsets" | "sts" => WorkloadKind::StatefulSet,
@@ -113,7 +118,10 @@ impl Named {
         }
         match found.as_slice() {
             [one] => Ok(one.clone()),
-            [] => Err(Failure::No(format!("there is no Deployment, StatefulSet or DaemonSet {name} in namespace {}", cluster.namespace))),
+            [] => Err(Failure::No(format!(
+                "there is no Deployment, StatefulSet or DaemonSet {name} in namespace {}",
+                cluster.namespace
+            ))),
             several => {
                 let places: Vec<_> = several.iter().map(lower).collect();
                 Err(Failure::No(format!(
@@ -132,9 +140,15 @@ mod tests {
 
     #[test]
     fn workloads_are_written_as_for_kubectl() {
-        let web = |kind, id: Option<&str>| Ok((Named::Workload(WorkloadId { kind, name: "web".to_owned() }), id.map(str::to_owned)));
+        let web = |kind, id: Option<&str>| {
+            Ok((
+                Named::Workload(WorkloadId { kind, name: "web".to_owned() }),
+                id.map(str::to_owned),
+            ))
+        };
         let bare = |id: Option<&str>| Ok((Named::Bare("web".to_owned()), id.map(str::to_owned)));
-        let (deployment, set, daemon) = (WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet);
+        let (deployment, set, daemon) =
+            (WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet);
         for (words, expected) in [
             ("deployment/web", web(deployment, None)),
             ("deployment.apps/web", web(deployment, None)),
@@ -152,7 +166,14 @@ mod tests {
             let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
             assert_eq!(with_id(&words), expected, "{words:?}");
         }
-        for words in ["pod/web", "deployment/", "deployment/web/x", "deployment.example.com/web", "web 7 8", "deployment/web 7 8"] {
+        for words in [
+            "pod/web",
+            "deployment/",
+            "deployment/web/x",
+            "deployment.example.com/web",
+            "web 7 8",
+            "deployment/web 7 8",
+        ] {
             let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
             assert!(with_id(&words).is_err(), "{words:?}");
         }

@@ -47,7 +47,10 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
             print!("{}", change.describe(cluster, &seen, workload).await?);
             let why = match seen.observer(workload) {
                 Some(policy) => {
-                    format!("Change {} of {place} stays held, because policy {} only observes (mode: Observe)", change.id, policy.name)
+                    format!(
+                        "Change {} of {place} stays held, because policy {} only observes (mode: Observe)",
+                        change.id, policy.name
+                    )
                 }
                 None => format!("No policy holds change {} of {place} any longer", change.id),
             };
@@ -70,7 +73,9 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
     );
     confirm(&id.name, &lower(id), &consequence, yes)?;
     let written = cluster.rewrite(id, &what, object, |object| unmark(id.kind, object, &[])).await?;
-    println!("The marks of Lockkeeper are removed from {place}, and nothing holds its template any longer.");
+    println!(
+        "The marks of Lockkeeper are removed from {place}, and nothing holds its template any longer."
+    );
     println!("{}", follows(cluster, id, &written));
     Ok(ExitCode::SUCCESS)
 }

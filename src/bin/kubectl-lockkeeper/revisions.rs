@@ -29,12 +29,19 @@ pub struct Revision {
 }
 
 /// The revisions of a workload, by number.
-pub async fn history(cluster: &Cluster, id: &WorkloadId, object: &Value) -> Result<Vec<Revision>, Failure> {
+pub async fn history(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    object: &Value,
+) -> Result<Vec<Revision>, Failure> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut revisions: Vec<_> = match id.kind {
         WorkloadKind::Deployment => {
             let sets = cluster.controlled("ReplicaSet", object).await?;
-            let number = |set: &Value| annotation(set, "deployment.kubernetes.io/revision").and_then(|number| number.parse().ok());
+            let number = |set: &Value| {
+                annotation(set, "deployment.kubernetes.io/revision")
+                    .and_then(|number| number.parse().ok())
+            };
             let pods = |part: &Value| part["replicas"].as_u64().unwrap_or_default();
             sets.iter()
                 .map(|set| Revision {
@@ -62,9 +69,15 @@ pub async fn history(cluster: &Cluster, id: &WorkloadId, object: &Value) -> Resu
 }
 
 /// The revision that the pods of a held workload run: with its template the operator lets the workload go as reverted.
-pub fn settled<'a>(id: &WorkloadId, object: &Value, revisions: &'a [Revision]) -> Option<&'a Revision> {
+pub fn settled<'a>(
+    id: &WorkloadId,
+    object: &Value,
+    revisions: &'a [Revision],
+) -> Option<&'a Revision> {
     if id.kind != WorkloadKind::Deployment {
-        return revisions.iter().find(|revision| object["status"]["currentRevision"] == *revision.label);
+        return revisions
+            .iter()
+            .find(|revision| object["status"]["currentRevision"] == *revision.label);
     }
     let mut with_pods = revisions.iter().filter(|revision| revision.pods > 0);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
@@ -78,7 +91,9 @@ pub fn settled<'a>(id: &WorkloadId, object: &Value, revisions: &'a [Revision]) -
 /// Whether all pods of a held workload are of its settled revision: it was not changed in the middle of another rollout.
 pub fn is_settled(id: &WorkloadId, object: &Value, revisions: &[Revision]) -> bool {
     match id.kind {
-        WorkloadKind::Deployment => revisions.iter().filter(|revision| revision.pods > 0).count() <= 1,
+        WorkloadKind::Deployment => {
+            revisions.iter().filter(|revision| revision.pods > 0).count() <= 1
+        }
         _ => object["status"]["currentReplicas"] == object["status"]["replicas"],
     }
 }
@@ -106,11 +121,15 @@ impl Revision {
             labels.remove(HASH_LABEL);
         }
         match &object["spec"]["template"]["metadata"]["annotations"][marks::CONFIG_HASH] {
-            Value::Null => drop(metadata["annotations"].as_object_mut().map(|all| all.remove(marks::CONFIG_HASH))),
+            Value::Null => drop(
+                metadata["annotations"].as_object_mut().map(|all| all.remove(marks::CONFIG_HASH)),
+            ),
             hash => metadata["annotations"][marks::CONFIG_HASH] = hash.clone(),
         }
         if let Some(fields) = metadata.as_object_mut() {
-            fields.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
+            fields.retain(|_, value| {
+                !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty())
+            });
         }
         template
     }
@@ -137,7 +156,13 @@ pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     let (old, new) = (flat(old), flat(new));
     let paths: BTreeSet<_> = old.keys().chain(new.keys()).collect();
     let differing = paths.into_iter().filter(|path| old.get(*path) != new.get(*path));
-    differing.map(|path| Difference { path: path.clone(), old: old.get(path).cloned(), new: new.get(path).cloned() }).collect()
+    differing
+        .map(|path| Difference {
+            path: path.clone(),
+            old: old.get(path).cloned(),
+            new: new.get(path).cloned(),
+        })
+        .collect()
 }
 
 /// Differences as people are told them: no values but images.
@@ -174,7 +199,8 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
         }
         Value::Array(items) if !items.is_empty() => {
             let names: Vec<_> = items.iter().filter_map(|item| item["name"].as_str()).collect();
-            let named = names.len() == items.len() && names.iter().collect::<BTreeSet<_>>().len() == names.len();
+            let named = names.len() == items.len()
+                && names.iter().collect::<BTreeSet<_>>().len() == names.len();
             for (index, item) in items.iter().enumerate() {
                 let key = if named { names[index].to_owned() } else { index.to_string() };
                 flatten(&format!("{path}[{key}]"), item, leaves);
@@ -193,7 +219,12 @@ mod tests {
     use super::*;
 
     fn revision(label: &str, pods: u64, template: Value) -> Revision {
-        Revision { number: label.bytes().map(u64::from).sum(), label: label.to_owned(), pods, template }
+        Revision {
+            number: label.bytes().map(u64::from).sum(),
+            label: label.to_owned(),
+            pods,
+            template,
+        }
     }
 
     fn template(image: &str, hash: Option<&str>) -> Value {
@@ -216,10 +247,14 @@ mod tests {
         kept["$patch"] = json!("replace");
         let kept = revision("a", 0, kept);
         for hash in [None, Some("new")] {
-            assert_eq!(kept.template_for(&deployment(template("v2", hash), "")), template("v1", hash));
+            assert_eq!(
+                kept.template_for(&deployment(template("v2", hash), "")),
+                template("v1", hash)
+            );
         }
         assert_eq!(
-            revision("a", 0, template("v1", None)).template_for(&deployment(template("v2", Some("new")), "")),
+            revision("a", 0, template("v1", None))
+                .template_for(&deployment(template("v2", Some("new")), "")),
             template("v1", Some("new"))
         );
     }
@@ -242,15 +277,22 @@ mod tests {
         let id = |kind| WorkloadId { kind, name: "web".to_owned() };
         let live = deployment(template("v3", None), "a");
         for (pods, label, all) in [([2, 0], "a", true), ([0, 2], "b", true), ([1, 1], "a", false)] {
-            let revisions = [revision("a", pods[0], template("v1", None)), revision("b", pods[1], template("v2", None))];
+            let revisions = [
+                revision("a", pods[0], template("v1", None)),
+                revision("b", pods[1], template("v2", None)),
+            ];
             let id = id(WorkloadKind::Deployment);
             assert_eq!(settled(&id, &live, &revisions).map(|one| &*one.label), Some(label));
             assert_eq!(is_settled(&id, &live, &revisions), all);
         }
         let set = json!({"status": {"currentRevision": "b", "currentReplicas": 1, "replicas": 2}});
         assert!(!is_settled(&id(WorkloadKind::StatefulSet), &set, &[]));
-        let revisions = [revision("a", 0, template("v1", None)), revision("b", 0, template("v2", None))];
-        assert_eq!(settled(&id(WorkloadKind::StatefulSet), &set, &revisions).map(|one| &*one.label), Some("b"));
+        let revisions =
+            [revision("a", 0, template("v1", None)), revision("b", 0, template("v2", None))];
+        assert_eq!(
+            settled(&id(WorkloadKind::StatefulSet), &set, &revisions).map(|one| &*one.label),
+            Some("b")
+        );
     }
 
     #[test]
@@ -262,7 +304,8 @@ mod tests {
             .into_iter()
             .map(|one| (one.path, one.old.unwrap_or_default(), one.new.unwrap_or_default()))
             .collect();
-        let row = |path: &str, old: &str, new: &str| (path.to_owned(), old.to_owned(), new.to_owned());
+        let row =
+            |path: &str, old: &str, new: &str| (path.to_owned(), old.to_owned(), new.to_owned());
         assert_eq!(
             told,
             [

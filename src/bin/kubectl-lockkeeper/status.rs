@@ -57,7 +57,12 @@ struct Line {
 /// Writes the list.
 pub async fn run(cluster: &Cluster, arguments: &StatusArguments) -> Result<ExitCode, Failure> {
     let labels = arguments.selector.clone();
-    let scope = Scope { all_namespaces: arguments.all_namespaces, labels, only_workloads: true, ..Scope::default() };
+    let scope = Scope {
+        all_namespaces: arguments.all_namespaces,
+        labels,
+        only_workloads: true,
+        ..Scope::default()
+    };
     if !arguments.watch {
         let found = lines(by_namespace(cluster, arguments, cluster.read_workloads(&scope).await?));
         write(cluster, arguments, &found)?;
@@ -71,7 +76,11 @@ pub async fn run(cluster: &Cluster, arguments: &StatusArguments) -> Result<ExitC
 }
 
 /// Writes the list, and then what changes.
-async fn watch(cluster: &Cluster, arguments: &StatusArguments, watching: &Watching<'_>) -> Result<(), Failure> {
+async fn watch(
+    cluster: &Cluster,
+    arguments: &StatusArguments,
+    watching: &Watching<'_>,
+) -> Result<(), Failure> {
     let mut news = watching.news();
     let mut known: Option<Vec<Line>> = None;
     let mut trouble = None;
@@ -116,7 +125,13 @@ fn lines(all: Vec<Seen>) -> Vec<Line> {
         let line = |(workload, policy): (&lockkeeper::core::world::Workload, String)| {
             let attention = seen.attention(&workload.id).cloned();
             let phase = attention.as_ref().map_or(Phase::UpToDate, |attention| attention.phase);
-            Line { namespace: seen.world.name.to_string(), workload: lower(&workload.id), policy, phase, attention }
+            Line {
+                namespace: seen.world.name.to_string(),
+                workload: lower(&workload.id),
+                policy,
+                phase,
+                attention,
+            }
         };
         seen.governed().into_iter().map(line).collect()
     };
@@ -127,25 +142,42 @@ fn write(cluster: &Cluster, arguments: &StatusArguments, lines: &[Line]) -> Resu
     match arguments.output {
         Output::Json | Output::Yaml => output::data(arguments.output, &lines)?,
         Output::Table | Output::Wide if lines.is_empty() => {
-            let place = if arguments.all_namespaces { "any namespace".to_owned() } else { format!("namespace {}", cluster.namespace) };
-            let with = arguments.selector.as_ref().map_or_else(String::new, |labels| format!(" with the labels {labels}"));
+            let place = if arguments.all_namespaces {
+                "any namespace".to_owned()
+            } else {
+                format!("namespace {}", cluster.namespace)
+            };
+            let with = arguments
+                .selector
+                .as_ref()
+                .map_or_else(String::new, |labels| format!(" with the labels {labels}"));
             eprintln!("Lockkeeper governs no workload{with} in {place}.");
         }
-        Output::Table | Output::Wide => output::print(&format!("{}\n", table(arguments, lines, clock::now()))),
+        Output::Table | Output::Wide => {
+            output::print(&format!("{}\n", table(arguments, lines, clock::now())))
+        }
     }
     Ok(())
 }
 
 /// Writes the lines that are new or other than before; a table's columns stay as wide as the whole.
 fn changed(arguments: &StatusArguments, known: &[Line], lines: &[Line]) -> Result<(), Failure> {
-    let before: BTreeMap<_, _> = known.iter().map(|line| ((&line.namespace, &line.workload), line)).collect();
+    let before: BTreeMap<_, _> =
+        known.iter().map(|line| ((&line.namespace, &line.workload), line)).collect();
     let there: BTreeSet<_> = lines.iter().map(|line| (&line.namespace, &line.workload)).collect();
     for gone in known.iter().filter(|line| !there.contains(&(&line.namespace, &line.workload))) {
-        eprintln!("{} in namespace {} is deleted, or no longer governed.", gone.workload, gone.namespace);
+        eprintln!(
+            "{} in namespace {} is deleted, or no longer governed.",
+            gone.workload, gone.namespace
+        );
     }
-    let is_new = |line: &&Line| before.get(&(&line.namespace, &line.workload)).is_none_or(|before| *before != *line);
+    let is_new = |line: &&Line| {
+        before.get(&(&line.namespace, &line.workload)).is_none_or(|before| *before != *line)
+    };
     match arguments.output {
-        Output::Json | Output::Yaml => lines.iter().filter(is_new).try_for_each(|line| output::data(arguments.output, line))?,
+        Output::Json | Output::Yaml => {
+            lines.iter().filter(is_new).try_for_each(|line| output::data(arguments.output, line))?
+        }
         Output::Table | Output::Wide => {
             let rows = table(arguments, lines, clock::now()).to_string();
             // The first row is the header.
@@ -175,14 +207,18 @@ fn table(arguments: &StatusArguments, lines: &[Line], now: Timestamp) -> Table {
             line.policy.clone(),
             line.phase.to_string(),
             attention.map_or_else(String::new, |one| one.reason.as_str().to_owned()),
-            attention.and_then(|one| one.hold.as_ref()).map_or_else(String::new, |hold| hold.id.clone()),
+            attention
+                .and_then(|one| one.hold.as_ref())
+                .map_or_else(String::new, |hold| hold.id.clone()),
             attention.map_or_else(String::new, |one| age(one.since, now)),
         ];
         if arguments.all_namespaces {
             row.insert(0, line.namespace.clone());
         }
         if arguments.output == Output::Wide {
-            row.push(attention.map_or_else(String::new, |one| one.message.replace(['\n', '\r'], " ")));
+            row.push(
+                attention.map_or_else(String::new, |one| one.message.replace(['\n', '\r'], " ")),
+            );
         }
         table.add_row(row);
     }
@@ -203,12 +239,22 @@ mod tests {
 
     #[test]
     fn a_table_has_a_row_for_each_workload_after_its_header() {
-        let arguments = StatusArguments { all_namespaces: true, selector: None, watch: false, output: Output::Table };
+        let arguments = StatusArguments {
+            all_namespaces: true,
+            selector: None,
+            watch: false,
+            output: Output::Table,
+        };
         let lines = [line("a", "web", Phase::Held), line("b", "a-longer-name", Phase::UpToDate)];
         let text = table(&arguments, &lines, Timestamp::UNIX_EPOCH).to_string();
         let rows: Vec<_> = text.lines().collect();
         assert_eq!(rows.len(), 3, "{text}");
-        assert!(rows[0].starts_with("NAMESPACE") && rows[1].contains("deployment/web") && rows[2].contains("UpToDate"), "{text}");
+        assert!(
+            rows[0].starts_with("NAMESPACE")
+                && rows[1].contains("deployment/web")
+                && rows[2].contains("UpToDate"),
+            "{text}"
+        );
         assert_eq!(rows[0].find("PHASE"), rows[1].find("Held"), "{text}");
     }
 }

@@ -17,7 +17,12 @@ use crate::{
 };
 
 /// Puts it back.
-pub async fn run(cluster: &Cluster, id: &WorkloadId, to: Option<u64>, dry_run: bool) -> Result<ExitCode, Failure> {
+pub async fn run(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    to: Option<u64>,
+    dry_run: bool,
+) -> Result<ExitCode, Failure> {
     let object = cluster.get(id).await?;
     let revisions = history(cluster, id, &object).await?;
     let held = hold(&object);
@@ -38,12 +43,18 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, to: Option<u64>, dry_run: b
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let patch = |object: &Value| vec![json!({"op": "replace", "path": "/spec/template", "value": revision.template_for(object)})];
+    let patch = |object: &Value| {
+        vec![
+            json!({"op": "replace", "path": "/spec/template", "value": revision.template_for(object)}),
+        ]
+    };
     let what = format!("undo {place}");
     let written = cluster.rewrite(id, &what, object.clone(), patch).await?;
     let now_held = hold(&written);
     // A rollout under way may be withdrawn too: its way back is as open.
-    let withdrawn = now_held.is_some() && settled(id, &object, &revisions).is_some_and(|settled| settled.number == revision.number);
+    let withdrawn = now_held.is_some()
+        && settled(id, &object, &revisions)
+            .is_some_and(|settled| settled.number == revision.number);
     let ends_nothing = withdrawn && held.is_some() && is_settled(id, &object, &revisions);
     // What ends nothing leaves no trace. What rolls is the user's, as after kubectl's own undo, and its time is that of the rollout.
     if ends_nothing {
@@ -69,7 +80,9 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, to: Option<u64>, dry_run: b
             None => format!("It rolls now. To follow it: {follow}"),
         }
     );
-    println!("Revert also what declares it (a chart, a repository); otherwise the next upgrade applies the change again.");
+    println!(
+        "Revert also what declares it (a chart, a repository); otherwise the next upgrade applies the change again."
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,7 +104,9 @@ fn kept(numbers: &[String]) -> String {
 /// Why there are so few.
 fn limit(object: &Value) -> String {
     match object["spec"]["revisionHistoryLimit"].as_u64() {
-        Some(limit @ (0 | 1)) => format!(". spec.revisionHistoryLimit is {limit}, so earlier revisions are deleted"),
+        Some(limit @ (0 | 1)) => {
+            format!(". spec.revisionHistoryLimit is {limit}, so earlier revisions are deleted")
+        }
         _ => String::new(),
     }
 }
@@ -106,7 +121,8 @@ fn choose<'a>(
 ) -> Result<&'a Revision, Failure> {
     let place = lower(id);
     let numbers: Vec<_> = revisions.iter().map(|revision| revision.number.to_string()).collect();
-    let there = format!("{} (kubectl rollout history -n {} {place})", kept(&numbers), cluster.namespace);
+    let there =
+        format!("{} (kubectl rollout history -n {} {place})", kept(&numbers), cluster.namespace);
     let revision = match (to, hold(object)) {
         (Some(number), _) => {
             let found = revisions.iter().find(|revision| revision.number == number);
@@ -126,13 +142,17 @@ fn choose<'a>(
     let refused = |why: String| Failure::No(format!("cannot undo: {why}"));
     let revision = revision.map_err(refused)?;
     if revision.is_live(object) {
-        let of_pods = settled(id, object, revisions).is_some_and(|settled| settled.number == revision.number);
+        let of_pods =
+            settled(id, object, revisions).is_some_and(|settled| settled.number == revision.number);
         let hint = match hold(object) {
             Some(_) if of_pods => "the operator is about to release it",
             Some(_) => "that is the held change",
             None => "if config differs, revert its ConfigMap or Secret",
         };
-        return Err(refused(format!("{place} already has the template of revision {}; {hint}", revision.number)));
+        return Err(refused(format!(
+            "{place} already has the template of revision {}; {hint}",
+            revision.number
+        )));
     }
     Ok(revision)
 }
@@ -143,13 +163,17 @@ mod tests {
 
     #[test]
     fn why_there_is_nothing_to_revert_to_is_said() {
-        for (numbers, expected) in
-            [(&[][..], "no revision is kept"), (&["2"], "only revision 2 is kept"), (&["1", "2"], "the revisions 1, 2 are kept")]
-        {
+        for (numbers, expected) in [
+            (&[][..], "no revision is kept"),
+            (&["2"], "only revision 2 is kept"),
+            (&["1", "2"], "the revisions 1, 2 are kept"),
+        ] {
             let numbers: Vec<_> = numbers.iter().map(|number| (*number).to_owned()).collect();
             assert_eq!(kept(&numbers), expected);
         }
-        for (history, part) in [(json!(0), "spec.revisionHistoryLimit is 0"), (json!(10), ""), (Value::Null, "")] {
+        for (history, part) in
+            [(json!(0), "spec.revisionHistoryLimit is 0"), (json!(10), ""), (Value::Null, "")]
+        {
             let said = limit(&json!({"spec": {"revisionHistoryLimit": history}}));
             assert!(said.contains(part) && (said.is_empty() == part.is_empty()), "{said}");
         }

@@ -45,8 +45,13 @@ struct Operator {
 
 /// Prints them. What cannot be read is said, and no failure.
 pub async fn run(cluster: Result<Cluster, Failure>, format: Output) -> Result<ExitCode, Failure> {
-    let mut versions =
-        Versions { client: env!("CARGO_PKG_VERSION"), operators: Vec::new(), operator_unknown: None, server: None, server_unknown: None };
+    let mut versions = Versions {
+        client: env!("CARGO_PKG_VERSION"),
+        operators: Vec::new(),
+        operator_unknown: None,
+        server: None,
+        server_unknown: None,
+    };
     match &cluster {
         Ok(cluster) => read(cluster, &mut versions).await,
         Err(why) => {
@@ -76,7 +81,8 @@ async fn read(cluster: &Cluster, versions: &mut Versions) {
 
 fn operator(deployment: &DynamicObject) -> Operator {
     let containers = deployment.data["spec"]["template"]["spec"]["containers"].as_array();
-    let images = containers.into_iter().flatten().filter_map(|container| container["image"].as_str());
+    let images =
+        containers.into_iter().flatten().filter_map(|container| container["image"].as_str());
     let label = |name: &str| deployment.metadata.labels.as_ref()?.get(name).cloned();
     Operator {
         namespace: deployment.metadata.namespace.clone().unwrap_or_default(),
@@ -89,14 +95,19 @@ fn told(versions: &Versions) -> String {
     let mut text = format!("kubectl lockkeeper  {}\n", versions.client);
     for one in &versions.operators {
         let version = one.version.as_deref().unwrap_or("unknown version");
-        text += &format!("operator            {version} ({}, namespace {})\n", one.image, one.namespace);
+        text += &format!(
+            "operator            {version} ({}, namespace {})\n",
+            one.image, one.namespace
+        );
     }
     match &versions.operator_unknown {
         Some(why) => text += &format!("operator            unknown: {why}\n"),
         None if versions.operators.is_empty() => text += "operator            not installed\n",
         None => {}
     }
-    let server = versions.server.clone().unwrap_or_else(|| format!("unknown: {}", versions.server_unknown.as_deref().unwrap_or_default()));
+    let server = versions.server.clone().unwrap_or_else(|| {
+        format!("unknown: {}", versions.server_unknown.as_deref().unwrap_or_default())
+    });
     text + &format!("API server          {server}\n")
 }
 
@@ -106,8 +117,11 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_said() {
-        let operator =
-            || Operator { namespace: "lockkeeper-system".to_owned(), version: Some("0.2.0".to_owned()), image: "x:0.2.0".to_owned() };
+        let operator = || Operator {
+            namespace: "lockkeeper-system".to_owned(),
+            version: Some("0.2.0".to_owned()),
+            image: "x:0.2.0".to_owned(),
+        };
         let versions = |operators, operator_unknown: Option<&str>| Versions {
             client: "0.1.0",
             operators,
@@ -116,11 +130,17 @@ mod tests {
             server_unknown: None,
         };
         for (versions, line) in [
-            (versions(vec![operator()], None), "operator            0.2.0 (x:0.2.0, namespace lockkeeper-system)"),
+            (
+                versions(vec![operator()], None),
+                "operator            0.2.0 (x:0.2.0, namespace lockkeeper-system)",
+            ),
             (versions(Vec::new(), None), "operator            not installed"),
             (versions(Vec::new(), Some("forbidden")), "operator            unknown: forbidden"),
         ] {
-            assert_eq!(told(&versions), format!("kubectl lockkeeper  0.1.0\n{line}\nAPI server          v1.36.0\n"));
+            assert_eq!(
+                told(&versions),
+                format!("kubectl lockkeeper  0.1.0\n{line}\nAPI server          v1.36.0\n")
+            );
         }
     }
 }

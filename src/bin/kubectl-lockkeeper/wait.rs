@@ -51,7 +51,11 @@ enum End {
 }
 
 /// Waits for one workload, or for all that are governed.
-pub async fn run(cluster: &Cluster, only: Option<&WorkloadId>, timeout: Duration) -> Result<ExitCode, Failure> {
+pub async fn run(
+    cluster: &Cluster,
+    only: Option<&WorkloadId>,
+    timeout: Duration,
+) -> Result<ExitCode, Failure> {
     let mut live = Live::new();
     let watching = Watching::new(cluster, Scope { only: only.cloned(), ..Scope::default() });
     tokio::select! {
@@ -85,7 +89,10 @@ async fn wait(
                 next(&mut news).await;
                 continue;
             }
-            None => Look { unseen: Some("the API server has not answered yet".to_owned()), ..Look::default() },
+            None => Look {
+                unseen: Some("the API server has not answered yet".to_owned()),
+                ..Look::default()
+            },
             Some(Ok(seen)) => look(cluster, watching, seen, only)?,
             // It was there a moment ago, and may be there again: a wait in CI should not have to begin again.
             Some(Err(Failure::Api { what, why })) if known => {
@@ -120,8 +127,9 @@ async fn wait(
         live.say(&what, &format!("[{passed}] "), &short, now);
         if now >= deadline {
             live.clear();
-            let story =
-                look.waiting.first().map_or_else(String::new, |one| format!("\nDetails: {}", cluster.command("why", &one.workload)));
+            let story = look.waiting.first().map_or_else(String::new, |one| {
+                format!("\nDetails: {}", cluster.command("why", &one.workload))
+            });
             eprintln!("not done within {passed}: {what}{story}");
             return Ok(ExitCode::from(End::TimedOut as u8));
         }
@@ -176,21 +184,31 @@ impl Look {
             return Some((unseen.clone(), unseen.clone()));
         }
         let first = self.waiting.first()?;
-        let count = if all { format!("{} of {} done; ", self.done, self.done + self.waiting.len()) } else { String::new() };
+        let count = if all {
+            format!("{} of {} done; ", self.done, self.done + self.waiting.len())
+        } else {
+            String::new()
+        };
         let more = match self.waiting.len() {
             1 => String::new(),
             waiting => format!("; and {} more", waiting - 1),
         };
-        Some((format!("{count}{}{more}", first.news()), format!("{count}{}{more}", first.short(now))))
+        Some((
+            format!("{count}{}{more}", first.news()),
+            format!("{count}{}{more}", first.short(now)),
+        ))
     }
 }
 
 impl Waiting {
     fn news(&self) -> String {
         let place = lower(&self.workload);
-        let since = self.since.map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
+        let since =
+            self.since.map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
         match &self.change {
-            Some((id, Some(by))) => format!("{place} is held (change {id} by {by}{since}): {}", self.why),
+            Some((id, Some(by))) => {
+                format!("{place} is held (change {id} by {by}{since}): {}", self.why)
+            }
             Some((id, None)) => format!("{place} is waiting (change {id}{since}): {}", self.why),
             None => format!("{place}: {}", self.why),
         }
@@ -202,14 +220,23 @@ impl Waiting {
         let reason = self.reason.map_or("", Reason::as_str);
         let since = self.since.map_or_else(String::new, |since| format!(" {}", length(since, now)));
         match &self.change {
-            Some((id, Some(by))) => format!("{place} held{since}: {reason} (change {id} by {by}): {}", self.why),
-            Some((id, None)) => format!("{place} waiting{since}: {reason} (change {id}): {}", self.why),
+            Some((id, Some(by))) => {
+                format!("{place} held{since}: {reason} (change {id} by {by}): {}", self.why)
+            }
+            Some((id, None)) => {
+                format!("{place} waiting{since}: {reason} (change {id}): {}", self.why)
+            }
             None => format!("{place}: {}", self.why),
         }
     }
 }
 
-fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&WorkloadId>) -> Result<Look, Failure> {
+fn look(
+    cluster: &Cluster,
+    watching: &Watching,
+    seen: &Seen,
+    only: Option<&WorkloadId>,
+) -> Result<Look, Failure> {
     let workloads: Vec<_> = match only {
         Some(id) => vec![seen.workload(id)?],
         None => seen.governed().into_iter().map(|(workload, _)| workload).collect(),
@@ -244,7 +271,11 @@ fn look(cluster: &Cluster, watching: &Watching, seen: &Seen, only: Option<&Workl
 
 /// How long after the last rollout another one may begin: the operator restarts a step when it has noted that the step before is done.
 fn may_follow(seen: &Seen, only: Option<&WorkloadId>) -> Duration {
-    let steps = seen.policies.iter().filter_map(|policy| policy.spec.rollout.as_ref()).flat_map(|rollout| &rollout.steps);
+    let steps = seen
+        .policies
+        .iter()
+        .filter_map(|policy| policy.spec.rollout.as_ref())
+        .flat_map(|rollout| &rollout.steps);
     match only {
         None if steps.into_iter().any(|step| step.restart_with == RestartWith::Previous) => NOTICE,
         _ => Duration::ZERO,
@@ -253,25 +284,43 @@ fn may_follow(seen: &Seen, only: Option<&WorkloadId>) -> Duration {
 
 /// Why the wait ends without success, and what to do about it.
 fn stands(cluster: &Cluster, seen: &Seen, workload: &Workload, end: End) -> String {
-    let why = seen.attention(&workload.id).map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone());
+    let why = seen
+        .attention(&workload.id)
+        .map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone());
     let word = if end == End::Person { "is waiting for a person" } else { "failed" };
-    let since = since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
+    let since =
+        since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
     let change = match waiting(workload) {
         Some((id, Some(by), _)) => format!(" (change {id} by {by}{since})"),
         Some((id, None, _)) => format!(" (change {id}{since})"),
         None => String::new(),
     };
-    format!("{} {word}{change}: {}\nDetails: {}", lower(&workload.id), why_held(&why), cluster.command("why", &workload.id))
+    format!(
+        "{} {word}{change}: {}\nDetails: {}",
+        lower(&workload.id),
+        why_held(&why),
+        cluster.command("why", &workload.id)
+    )
 }
 
 /// How it ended for a workload, or why it has not.
-fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, now: Timestamp) -> Result<End, String> {
+fn judge(
+    seen: &Seen,
+    workload: &Workload,
+    config_written: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<End, String> {
     let attention = seen.attention(&workload.id);
-    if let Some(id) = Hold::on(workload).map(|hold| hold.id).or_else(|| workload.marks.get(marks::PENDING_CONFIG).cloned()) {
+    if let Some(id) = Hold::on(workload)
+        .map(|hold| hold.id)
+        .or_else(|| workload.marks.get(marks::PENDING_CONFIG).cloned())
+    {
         // The operator may have judged another change than this one, or before it was approved.
         let judged = |one: &&Attention| {
             let hold = one.hold.as_ref();
-            hold.is_some_and(|hold| hold.id == id && hold.approved_by.is_empty() == approved_by(workload, &id).is_none())
+            hold.is_some_and(|hold| {
+                hold.id == id && hold.approved_by.is_empty() == approved_by(workload, &id).is_none()
+            })
         };
         return match attention.filter(judged) {
             _ if passes(seen, workload) => {
@@ -283,8 +332,10 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
         };
     }
     // What the cluster says of itself counts, not what the operator had seen when it last wrote.
-    let marked = GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy));
-    let spec = marked.or_else(|| seen.observer(workload)).and_then(|policy| policy.spec.as_ref().ok());
+    let marked =
+        GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy));
+    let spec =
+        marked.or_else(|| seen.observer(workload)).and_then(|policy| policy.spec.as_ref().ok());
     let deadline = spec.map_or(Duration::MAX, UpgradePolicySpec::deadline);
     let pods = seen.pods(workload);
     let (judged, current) = seen.judged(workload);
@@ -293,7 +344,10 @@ fn judge(seen: &Seen, workload: &Workload, config_written: Option<Timestamp>, no
         Progress::Held(_) => return Ok(End::Person),
         Progress::Unobserved | Progress::UnderWay(_) => {
             let stuck = words::stuck(&judged, &seen.world.name, &pods, current, now);
-            return Err(format!("rolling: {}", stuck.unwrap_or_else(|| words::under_way(&judged, &pods, current))));
+            return Err(format!(
+                "rolling: {}",
+                stuck.unwrap_or_else(|| words::under_way(&judged, &pods, current))
+            ));
         }
         Progress::Done => {}
     }
@@ -386,10 +440,17 @@ mod tests {
         let would_hold = says("WouldHold", "ObserveMode", Value::Null);
         let mut would_roll = says("WouldRoll", "ObserveMode", Value::Null);
         would_roll[0]["changed"] = json!(["ConfigMap/app[a]"]);
-        let held = |id: &str| says("Held", "ApprovalRequired", json!({"id": id, "by": "ann", "cause": ["Template"], "approvedBy": ""}));
+        let held = |id: &str| {
+            says(
+                "Held",
+                "ApprovalRequired",
+                json!({"id": id, "by": "ann", "cause": ["Template"], "approvedBy": ""}),
+            )
+        };
         let frozen = says("Waiting", "Frozen", Value::Null);
         let hold = json!({marks::HOLD: "7 by ann"});
-        let approved = json!({marks::HOLD: "7 by ann", marks::APPROVE: "7", marks::APPROVED_BY: "bob"});
+        let approved =
+            json!({marks::HOLD: "7 by ann", marks::APPROVE: "7", marks::APPROVED_BY: "bob"});
         for (marks, said, expected) in [
             (&hold, held("7"), Ok(End::Person)),
             (&hold, held("6"), Err("has not judged the change yet")),
@@ -404,7 +465,9 @@ mod tests {
             let (seen, workload) = seen(marks, &said);
             match (judge(&seen, &workload, None, Timestamp::UNIX_EPOCH), expected) {
                 (Err(why), Err(part)) => assert!(why.contains(part), "{marks} {said}: {why}"),
-                (end, expected) => assert_eq!(end, expected.map_err(str::to_owned), "{marks} {said}"),
+                (end, expected) => {
+                    assert_eq!(end, expected.map_err(str::to_owned), "{marks} {said}")
+                }
             }
         }
     }
@@ -447,7 +510,12 @@ mod tests {
                 "3 of 5 done; deployment/web is waiting (change c-1a2b3c4d since 1970-01-12 13:46:40 UTC): no window is open; and 1 more",
                 "3 of 5 done; deployment/web waiting 3m 12s: WindowClosed (change c-1a2b3c4d): no window is open; and 1 more",
             ),
-            (vec![waits("api", None)], false, "deployment/api: no window is open", "deployment/api: no window is open"),
+            (
+                vec![waits("api", None)],
+                false,
+                "deployment/api: no window is open",
+                "deployment/api: no window is open",
+            ),
         ] {
             let look = Look { done: 3, waiting, ..Look::default() };
             assert_eq!(look.told(all, now), Some((news.to_owned(), short.to_owned())));

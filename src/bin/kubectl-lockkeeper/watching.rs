@@ -22,7 +22,8 @@ use lockkeeper::{
     shell::{
         clock,
         views::{
-            ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched, Wire,
+            ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched,
+            Wire,
             lenient::{FromText, Lenient, Unreadable},
         },
     },
@@ -117,19 +118,33 @@ impl<'a> Watching<'a> {
         }
         let matters = |kind| self.matters(kind);
         let with_pods = !self.scope.only_workloads;
-        let revisions = with_pods && (matters(WorkloadKind::StatefulSet) || matters(WorkloadKind::DaemonSet));
+        let revisions =
+            with_pods && (matters(WorkloadKind::StatefulSet) || matters(WorkloadKind::DaemonSet));
         let watches: [(bool, LocalBoxFuture<'_, Infallible>); 9] = [
             (true, self.follow(&self.policies, all.clone()).boxed_local()),
-            (matters(WorkloadKind::Deployment), self.follow(&self.deployments, workloads.clone()).boxed_local()),
-            (matters(WorkloadKind::StatefulSet), self.follow(&self.stateful_sets, workloads.clone()).boxed_local()),
-            (matters(WorkloadKind::DaemonSet), self.follow(&self.daemon_sets, workloads).boxed_local()),
+            (
+                matters(WorkloadKind::Deployment),
+                self.follow(&self.deployments, workloads.clone()).boxed_local(),
+            ),
+            (
+                matters(WorkloadKind::StatefulSet),
+                self.follow(&self.stateful_sets, workloads.clone()).boxed_local(),
+            ),
+            (
+                matters(WorkloadKind::DaemonSet),
+                self.follow(&self.daemon_sets, workloads).boxed_local(),
+            ),
             (with_pods, self.follow(&self.pods, all.clone()).boxed_local()),
-            (with_pods && matters(WorkloadKind::Deployment), self.follow(&self.replica_sets, all.clone()).boxed_local()),
+            (
+                with_pods && matters(WorkloadKind::Deployment),
+                self.follow(&self.replica_sets, all.clone()).boxed_local(),
+            ),
             (revisions, self.follow(&self.controller_revisions, all).boxed_local()),
             (with_pods, self.follow_config(&self.config_maps, ConfigKind::ConfigMap).boxed_local()),
             (with_pods, self.follow_config(&self.secrets, ConfigKind::Secret).boxed_local()),
         ];
-        let watches = watches.into_iter().filter_map(|(wanted, following)| wanted.then_some(following));
+        let watches =
+            watches.into_iter().filter_map(|(wanted, following)| wanted.then_some(following));
         futures::future::select_all(watches).await.0
     }
 
@@ -143,8 +158,12 @@ impl<'a> Watching<'a> {
     /// # Errors
     /// Says what cannot be read just now.
     pub fn objects(&self) -> Option<Result<Objects, Failure>> {
-        let of = |kind, state: Option<Result<(), Failure>>| if self.matters(kind) { state } else { Some(Ok(())) };
-        let more = |state: Option<Result<(), Failure>>| if self.scope.only_workloads { Some(Ok(())) } else { state };
+        let of = |kind, state: Option<Result<(), Failure>>| {
+            if self.matters(kind) { state } else { Some(Ok(())) }
+        };
+        let more = |state: Option<Result<(), Failure>>| {
+            if self.scope.only_workloads { Some(Ok(())) } else { state }
+        };
         let states = [
             self.policies.state(),
             of(WorkloadKind::Deployment, self.deployments.state()),
@@ -155,7 +174,8 @@ impl<'a> Watching<'a> {
             more(of(WorkloadKind::StatefulSet, self.controller_revisions.state())),
             more(of(WorkloadKind::DaemonSet, self.controller_revisions.state())),
         ];
-        let states: Result<Vec<()>, Failure> = states.into_iter().collect::<Option<Vec<_>>>()?.into_iter().collect();
+        let states: Result<Vec<()>, Failure> =
+            states.into_iter().collect::<Option<Vec<_>>>()?.into_iter().collect();
         Some(states.map(|_| Objects {
             policies: self.policies.all(),
             deployments: self.deployments.all(),
@@ -176,13 +196,21 @@ impl<'a> Watching<'a> {
     pub fn newest_config_write(&self, workload: &Workload) -> Option<Option<Timestamp>> {
         let mut newest = None;
         let mut known = true;
-        for reference in workload.template.references.iter().filter(|reference| !reference.is_glob()) {
+        for reference in
+            workload.template.references.iter().filter(|reference| !reference.is_glob())
+        {
             if self.read.borrow_mut().insert((reference.kind, reference.name.clone())) {
                 known = false;
             }
             let (state, written) = match reference.kind {
-                ConfigKind::ConfigMap => (self.config_maps.state(), self.config_maps.written(&self.cluster.namespace, &reference.name)),
-                ConfigKind::Secret => (self.secrets.state(), self.secrets.written(&self.cluster.namespace, &reference.name)),
+                ConfigKind::ConfigMap => (
+                    self.config_maps.state(),
+                    self.config_maps.written(&self.cluster.namespace, &reference.name),
+                ),
+                ConfigKind::Secret => (
+                    self.secrets.state(),
+                    self.secrets.written(&self.cluster.namespace, &reference.name),
+                ),
             };
             known &= state.is_some();
             newest = newest.max(written);
@@ -214,12 +242,29 @@ impl<'a> Watching<'a> {
 
     /// Watches the metadata of config that pods read. Who may not list it, may perhaps get what is read by its name; who may not do that either,
     /// still may wait.
-    async fn follow_config<T>(&self, kept: &Kept<PartialObjectMeta<T>>, kind: ConfigKind) -> Infallible
+    async fn follow_config<T>(
+        &self,
+        kept: &Kept<PartialObjectMeta<T>>,
+        kind: ConfigKind,
+    ) -> Infallible
     where
-        T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+        T: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + 'static,
     {
-        let api: Api<PartialObjectMeta<T>> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-        let names = || self.read.borrow().iter().filter(|(of, _)| *of == kind).map(|(_, name)| name.clone()).collect::<Vec<_>>();
+        let api: Api<PartialObjectMeta<T>> =
+            Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let names = || {
+            self.read
+                .borrow()
+                .iter()
+                .filter(|(of, _)| *of == kind)
+                .map(|(_, name)| name.clone())
+                .collect::<Vec<_>>()
+        };
         let mut news = self.news.subscribe();
         while names().is_empty() {
             // The sender is ours, so this does not fail.
@@ -227,7 +272,8 @@ impl<'a> Watching<'a> {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = kept.until_broken(watcher(api.clone(), Config::default()), &self.news).await;
+            let error =
+                kept.until_broken(watcher(api.clone(), Config::default()), &self.news).await;
             if !is_forbidden_list(&error) {
                 pause = kept.after(error, pause, &self.news).await;
                 continue;
@@ -248,7 +294,12 @@ impl<'a> Watching<'a> {
 
 impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     fn new(what: &'static str) -> Self {
-        Self { what, objects: RefCell::default(), named: RefCell::default(), state: RefCell::default() }
+        Self {
+            what,
+            objects: RefCell::default(),
+            named: RefCell::default(),
+            state: RefCell::default(),
+        }
     }
 
     fn state(&self) -> Option<Result<(), Failure>> {
@@ -279,7 +330,11 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     }
 
     /// Takes in what a watch sees, until it breaks.
-    async fn until_broken<L>(&self, events: impl Stream<Item = watcher::Result<Event<L>>>, news: &watch::Sender<()>) -> watcher::Error
+    async fn until_broken<L>(
+        &self,
+        events: impl Stream<Item = watcher::Result<Event<L>>>,
+        news: &watch::Sender<()>,
+    ) -> watcher::Error
     where
         L: Into<Lenient<T>> + Resource<DynamicType = ()>,
         T: Clone,
@@ -292,7 +347,9 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
                 Ok(Event::InitApply(object)) => {
                     let key = key(&object);
                     // What was known of one that cannot be read stands.
-                    let object = self.read(object.into()).or_else(|| self.objects.borrow().get(&key).cloned());
+                    let object = self
+                        .read(object.into())
+                        .or_else(|| self.objects.borrow().get(&key).cloned());
                     listed.extend(object.map(|object| (key, object)));
                 }
                 Ok(Event::InitDone) => {
@@ -301,7 +358,9 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
                 }
                 Ok(Event::Apply(object)) => {
                     let key = key(&object);
-                    self.objects.borrow_mut().extend(self.read(object.into()).map(|object| (key, object)));
+                    self.objects
+                        .borrow_mut()
+                        .extend(self.read(object.into()).map(|object| (key, object)));
                     news.send_replace(());
                 }
                 Ok(Event::Delete(object)) => {
@@ -326,7 +385,12 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
     }
 
     /// What a broken watch means, and a pause before the kind is listed and watched again. The next pause, should that break at once.
-    async fn after(&self, error: watcher::Error, pause: Duration, news: &watch::Sender<()>) -> Duration {
+    async fn after(
+        &self,
+        error: watcher::Error,
+        pause: Duration,
+        news: &watch::Sender<()>,
+    ) -> Duration {
         let (trouble, pause, next) = match broken(self.what, &error) {
             // What was seen stands, and a list makes it complete again.
             Broken::Cut => (None, pause, LONGEST_PAUSE.min(pause * 2)),
@@ -361,9 +425,16 @@ fn broken(what: &str, error: &watcher::Error) -> Broken {
     match error {
         W::WatchError(status) if status.code == 410 => Broken::Cut,
         W::WatchFailed(_) => Broken::Cut,
-        W::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 405) => Broken::NotWatchable,
-        W::InitialListFailed(error) | W::WatchStartFailed(error) => Broken::Failed(failure(what, error)),
-        W::WatchError(status) => Broken::Failed(Failure::Api { what: format!("cannot read {what}"), why: status.message.clone() }),
+        W::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 403 | 405) => {
+            Broken::NotWatchable
+        }
+        W::InitialListFailed(error) | W::WatchStartFailed(error) => {
+            Broken::Failed(failure(what, error))
+        }
+        W::WatchError(status) => Broken::Failed(Failure::Api {
+            what: format!("cannot read {what}"),
+            why: status.message.clone(),
+        }),
         W::NoResourceVersion => Broken::NotWatchable,
     }
 }
@@ -394,11 +465,17 @@ mod tests {
 
     /// An API server with one Deployment: what it answers to each list and each watch of Deployments, in turn. The last answer is repeated; a watch
     /// that has nothing to say stays open.
-    fn server(lists: Vec<(u16, Value)>, watches: Vec<(u16, Vec<Value>)>) -> (Cluster, Arc<Mutex<Vec<String>>>) {
+    fn server(
+        lists: Vec<(u16, Value)>,
+        watches: Vec<(u16, Vec<Value>)>,
+    ) -> (Cluster, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+            let (path, query) = (
+                request.uri().path().to_owned(),
+                request.uri().query().unwrap_or_default().to_owned(),
+            );
             let (watch, of_ours) = (query.contains("watch=true"), path.ends_with("/deployments"));
             let (lists, watches, log) = (lists.clone(), watches.clone(), log.clone());
             async move {
@@ -414,21 +491,32 @@ mod tests {
                     (false, true) => lists.get(before).or(lists.last()).unwrap().clone(),
                     (false, false) => empty,
                     (true, true) => {
-                        let (code, events) = watches.get(before).cloned().unwrap_or((200, Vec::new()));
+                        let (code, events) =
+                            watches.get(before).cloned().unwrap_or((200, Vec::new()));
                         if events.is_empty() {
                             std::future::pending::<()>().await;
                         }
-                        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+                        let lines: String =
+                            events.iter().map(|event| format!("{event}\n")).collect();
                         return Ok::<_, std::convert::Infallible>(
-                            http::Response::builder().status(code).body(kube::client::Body::from(lines.into_bytes())).unwrap(),
+                            http::Response::builder()
+                                .status(code)
+                                .body(kube::client::Body::from(lines.into_bytes()))
+                                .unwrap(),
                         );
                     }
                     (true, false) => std::future::pending().await,
                 };
-                Ok(http::Response::builder().status(code).body(kube::client::Body::from(body.to_string().into_bytes())).unwrap())
+                Ok(http::Response::builder()
+                    .status(code)
+                    .body(kube::client::Body::from(body.to_string().into_bytes()))
+                    .unwrap())
             }
         });
-        (Cluster { client: kube::Client::new(service, "shop"), namespace: "shop".to_owned() }, asked)
+        (
+            Cluster { client: kube::Client::new(service, "shop"), namespace: "shop".to_owned() },
+            asked,
+        )
     }
 
     fn list(image: &str) -> (u16, Value) {
@@ -461,12 +549,19 @@ mod tests {
             Deployments::view(&wire.metadata, wire.body).template.digest
         };
         let wanted = digest(image);
-        move |seen| seen.as_ref().is_ok_and(|seen| seen.world.workloads.values().any(|workload| workload.template.digest == wanted))
+        move |seen| {
+            seen.as_ref().is_ok_and(|seen| {
+                seen.world.workloads.values().any(|workload| workload.template.digest == wanted)
+            })
+        }
     }
 
     #[tokio::test]
     async fn a_kind_is_listed_once_and_then_watched() {
-        let (cluster, asked) = server(vec![list("v1")], vec![(200, vec![event("MODIFIED", "v2")]), (200, vec![event("MODIFIED", "v3")])]);
+        let (cluster, asked) = server(
+            vec![list("v1")],
+            vec![(200, vec![event("MODIFIED", "v2")]), (200, vec![event("MODIFIED", "v3")])],
+        );
         watch_until(&cluster, runs("v3")).await;
         assert_eq!(asked.lock().unwrap().iter().filter(|one| *one == "list").count(), 1);
     }
@@ -481,7 +576,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_may_not_be_watched_is_listed_again() {
-        let (cluster, asked) = server(vec![list("v1"), list("v2")], vec![(403, vec![status(403)]), (403, vec![status(403)])]);
+        let (cluster, asked) = server(
+            vec![list("v1"), list("v2")],
+            vec![(403, vec![status(403)]), (403, vec![status(403)])],
+        );
         watch_until(&cluster, runs("v2")).await;
         assert_eq!(asked.lock().unwrap()[..3], ["list", "watch", "list"]);
     }
@@ -507,7 +605,8 @@ mod tests {
         let kept = Kept::<Wire<Deployments>>::new("deployments");
         let wire = || serde_json::from_value::<Wire<Deployments>>(deployment("v1")).unwrap();
         let sender = watch::Sender::new(());
-        let events = [Event::Init, Event::InitApply(wire()), Event::InitDone, Event::Delete(wire())];
+        let events =
+            [Event::Init, Event::InitApply(wire()), Event::InitDone, Event::Delete(wire())];
         assert!(kept.state().is_none());
         kept.until_broken(stream::iter(events.map(Ok)), &sender).await;
         assert!(kept.state().is_some_and(|state| state.is_ok()) && kept.all().is_empty());
@@ -518,7 +617,8 @@ mod tests {
         let broken = |name: &str, image: &str| {
             let mut object = deployment(image);
             object["metadata"]["name"] = json!(name);
-            object["metadata"]["managedFields"] = json!([{"manager": "kubectl", "time": "10000-01-01T11:59:59Z"}]);
+            object["metadata"]["managedFields"] =
+                json!([{"manager": "kubectl", "time": "10000-01-01T11:59:59Z"}]);
             object
         };
         let items = json!([broken("never", "v1"), deployment("v1")]);
@@ -535,7 +635,9 @@ mod tests {
         watch_until(&cluster, runs("v1")).await;
         let kept = Kept::<Wire<Deployments>>::new("deployments");
         let read = |raw: Value| serde_json::from_value::<Lenient<Wire<Deployments>>>(raw).unwrap();
-        let names = |kept: &Kept<Wire<Deployments>>| kept.all().iter().map(ResourceExt::name_any).collect::<Vec<_>>();
+        let names = |kept: &Kept<Wire<Deployments>>| {
+            kept.all().iter().map(ResourceExt::name_any).collect::<Vec<_>>()
+        };
         let sender = watch::Sender::new(());
         let web = || read(broken("web", "v2"));
         let events = [
@@ -547,7 +649,11 @@ mod tests {
         ];
         kept.until_broken(stream::iter(events.map(Ok)), &sender).await;
         assert_eq!(names(&kept), ["web"]);
-        kept.until_broken(stream::iter([Event::Init, Event::InitApply(web()), Event::InitDone].map(Ok)), &sender).await;
+        kept.until_broken(
+            stream::iter([Event::Init, Event::InitApply(web()), Event::InitDone].map(Ok)),
+            &sender,
+        )
+        .await;
         assert_eq!(names(&kept), ["web"], "listed again");
         assert_eq!(kept.named.borrow().len(), 2, "{:?}", kept.named);
         kept.until_broken(stream::iter([Ok(Event::Delete(web()))]), &sender).await;

@@ -87,17 +87,31 @@ struct Resting {
 }
 
 /// Assesses every workload of a namespace, but for those at rest that none of the news concerns: these stand as they stood.
-pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundings<'a>) -> Assessments<'a> {
+pub fn assess_all<'a>(
+    namespace: &'a Namespace,
+    news: &News,
+    around: &Surroundings<'a>,
+) -> Assessments<'a> {
     let governance = governance(namespace);
     let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
-    let Sorted { mut of, resting, stirring, last_changes } = sort(namespace, &governance, news, around, &blank);
-    let (pods, newest, sets) = (namespace.pods_by_workload(), namespace.newest_replica_sets(), namespace.sets_by_deployment());
+    let Sorted { mut of, resting, stirring, last_changes } =
+        sort(namespace, &governance, news, around, &blank);
+    let (pods, newest, sets) = (
+        namespace.pods_by_workload(),
+        namespace.newest_replica_sets(),
+        namespace.sets_by_deployment(),
+    );
     let groups = groups(namespace, &governance);
     let gap = around.enforcement.gap();
     let volumes = volumes::judge(
         namespace,
         &governance,
-        &volumes::Surroundings { storage: around.storage, enforcement: around.enforcement, activities: around.activities, now: around.now },
+        &volumes::Surroundings {
+            storage: around.storage,
+            enforcement: around.enforcement,
+            activities: around.activities,
+            now: around.now,
+        },
     );
     let no_volumes = OfWorkload::default();
     let with_its_own = |Stirring { workload, standing, memory }| {
@@ -118,7 +132,8 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
             activity: around.activities.get(&workload.uid).unwrap_or(&idle),
         }
     };
-    let seen: BTreeMap<_, _> = stirring.into_iter().map(|one| (&one.workload.id, with_its_own(one))).collect();
+    let seen: BTreeMap<_, _> =
+        stirring.into_iter().map(|one| (&one.workload.id, with_its_own(one))).collect();
     let mut orders = orders(namespace, &seen, around.now);
     let sequence = in_order(&seen, &orders);
     for one in sequence.into_iter().filter_map(|id| seen.get(id)) {
@@ -147,7 +162,8 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
         let waits = order.as_ref().and_then(|order| order.waits(id));
         let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
         let reads = reads(namespace, real, sets, pods);
-        let before = Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
+        let before =
+            Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
         let mut found = assess::assess(&Input {
             namespace,
             policy,
@@ -182,7 +198,17 @@ pub fn assess_all<'a>(namespace: &'a Namespace, news: &News, around: &Surroundin
     }
     let empty_steps = orders.iter().map(|(policy, order)| (*policy, order.empty_steps())).collect();
     let told = around.told.get(&*namespace.name);
-    Assessments { namespace, governance, of, resting, gap, empty_steps, volumes, told, now: around.now }
+    Assessments {
+        namespace,
+        governance,
+        of,
+        resting,
+        gap,
+        empty_steps,
+        volumes,
+        told,
+        now: around.now,
+    }
 }
 
 /// The workloads of a namespace: those that stand as they stood, and those to be assessed.
@@ -209,7 +235,12 @@ fn sort<'n, 'a>(
     around: &Surroundings<'a>,
     blank: &'a Memory,
 ) -> Sorted<'n, 'a> {
-    let mut sorted = Sorted { of: BTreeMap::new(), resting: BTreeMap::new(), stirring: Vec::new(), last_changes: BTreeMap::new() };
+    let mut sorted = Sorted {
+        of: BTreeMap::new(),
+        resting: BTreeMap::new(),
+        stirring: Vec::new(),
+        last_changes: BTreeMap::new(),
+    };
     for (id, workload, standing) in governance.each(namespace) {
         let memory = around.memories.get(&workload.uid).unwrap_or(blank);
         let stirring = Stirring { workload, standing, memory };
@@ -226,7 +257,9 @@ fn sort<'n, 'a>(
             _ => None,
         };
         match still {
-            Some(rest) if rest.is_plain() => sorted.resting.entry(policy.name.as_str()).or_default().count(rest),
+            Some(rest) if rest.is_plain() => {
+                sorted.resting.entry(policy.name.as_str()).or_default().count(rest)
+            }
             Some(rest) => drop(sorted.of.insert(id, rest.clone().assessment(memory))),
             None => sorted.stirring.push(stirring),
         }
@@ -268,9 +301,14 @@ fn orders<'n>(
 }
 
 /// Those of earlier steps are assessed before those that wait for them.
-fn in_order<'n>(seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>, orders: &BTreeMap<&str, Order>) -> Vec<&'n WorkloadId> {
+fn in_order<'n>(
+    seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>,
+    orders: &BTreeMap<&str, Order>,
+) -> Vec<&'n WorkloadId> {
     let place = |id: &&WorkloadId| match seen.get(*id)?.standing {
-        Standing::Governed(policy, _) => orders.get(policy.name.as_str()).and_then(|order| order.place(id)),
+        Standing::Governed(policy, _) => {
+            orders.get(policy.name.as_str()).and_then(|order| order.place(id))
+        }
         _ => None,
     };
     let mut ids: Vec<_> = seen.keys().copied().collect();
@@ -281,7 +319,12 @@ fn in_order<'n>(seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>, orders: &
 }
 
 /// What the pods of a workload read. A held template has no pods: until it is let through, what runs counts.
-fn reads<'a>(namespace: &Namespace, workload: &'a Workload, sets: &[&ReplicaSet], pods: &[&Pod]) -> Cow<'a, [Reference]> {
+fn reads<'a>(
+    namespace: &Namespace,
+    workload: &'a Workload,
+    sets: &[&ReplicaSet],
+    pods: &[&Pod],
+) -> Cow<'a, [Reference]> {
     let template = Cow::Borrowed(&*workload.template.references);
     if Hold::on(workload).is_none() {
         return template;
@@ -289,16 +332,27 @@ fn reads<'a>(namespace: &Namespace, workload: &'a Workload, sets: &[&ReplicaSet]
     let running: BTreeSet<_> = match workload.id.kind {
         WorkloadKind::StatefulSet => {
             let settled = workload.rollout.settled.as_deref();
-            let runs = |name: &str| settled == Some(name) || pods.iter().any(|pod| pod.revision.as_deref() == Some(name));
+            let runs = |name: &str| {
+                settled == Some(name)
+                    || pods.iter().any(|pod| pod.revision.as_deref() == Some(name))
+            };
             let revisions = namespace.controller_revisions.values();
-            let of_pods = revisions.filter(|revision| revision.stateful_set == workload.uid && runs(&revision.name));
+            let of_pods = revisions
+                .filter(|revision| revision.stateful_set == workload.uid && runs(&revision.name));
             of_pods.flat_map(|revision| revision.references.iter().cloned()).collect()
         }
-        _ => sets.iter().filter(|set| set.replicas > 0).flat_map(|set| set.references.iter().cloned()).collect(),
+        _ => sets
+            .iter()
+            .filter(|set| set.replicas > 0)
+            .flat_map(|set| set.references.iter().cloned())
+            .collect(),
     };
     let seen = match workload.id.kind {
         WorkloadKind::StatefulSet => workload.rollout.settled.as_ref().is_some_and(|settled| {
-            namespace.controller_revisions.values().any(|revision| revision.stateful_set == workload.uid && revision.name == *settled)
+            namespace
+                .controller_revisions
+                .values()
+                .any(|revision| revision.stateful_set == workload.uid && revision.name == *settled)
         }),
         _ => sets.iter().any(|set| set.replicas > 0),
     };
@@ -306,7 +360,10 @@ fn reads<'a>(namespace: &Namespace, workload: &'a Workload, sets: &[&ReplicaSet]
 }
 
 /// What the workloads of each policy read whose workloads roll together.
-pub fn groups<'a>(namespace: &'a Namespace, governance: &Governance<'a>) -> BTreeMap<&'a str, Vec<Reference>> {
+pub fn groups<'a>(
+    namespace: &'a Namespace,
+    governance: &Governance<'a>,
+) -> BTreeMap<&'a str, Vec<Reference>> {
     let mut groups: BTreeMap<&str, BTreeSet<Reference>> = BTreeMap::new();
     for (_, workload, standing) in governance.each(namespace) {
         let Standing::Governed(policy, spec) = standing else { continue };
@@ -331,7 +388,8 @@ impl Assessments<'_> {
         let mut demand = Demand::default();
         for (id, found) in &self.of {
             let Some(workload) = self.namespace.workloads.get(*id) else { continue };
-            let in_flight = activities.get(&workload.uid).is_some_and(|activity| activity.in_flight);
+            let in_flight =
+                activities.get(&workload.uid).is_some_and(|activity| activity.in_flight);
             if found.roll.is_some() {
                 demand.waiting.push(Candidate { uid: workload.uid.clone(), broken: found.broken });
             } else if found.takes_slot || (in_flight && found.memory.differs_since.is_some()) {
@@ -349,22 +407,31 @@ impl Assessments<'_> {
         for (id, found) in &mut self.of {
             let Some(workload) = self.namespace.workloads.get(*id) else { continue };
             let policy = match self.governance.standings.get(*id) {
-                Some(Standing::Governed(policy, _) | Standing::Frozen(policy)) => Some((policy.name.clone(), policy.uid.clone())),
+                Some(Standing::Governed(policy, _) | Standing::Frozen(policy)) => {
+                    Some((policy.name.clone(), policy.uid.clone()))
+                }
                 _ => None,
             };
             let edits = std::mem::take(&mut found.edits);
             if let Some(roll) = found.roll.take_if(|_| granted.contains(&workload.uid)) {
                 found.begin_roll();
-                decision.rolled.insert(workload.uid.clone(), (policy.clone(), found.changed.join(", ")));
+                decision
+                    .rolled
+                    .insert(workload.uid.clone(), (policy.clone(), found.changed.join(", ")));
                 decision.patches.push(roll.patch(workload));
             } else if !edits.is_empty() {
                 decision.patches.push(edits.patch(workload));
             }
             decision.calls.append(&mut found.calls);
-            decision.lookups.extend(found.lookup.map(|since| ((*id).clone(), workload.uid.clone(), since)));
+            decision
+                .lookups
+                .extend(found.lookup.map(|since| ((*id).clone(), workload.uid.clone(), since)));
             decision.waited.extend(found.waited);
             let standing = (found.phase, found.reason);
-            if found.memory.differs_since.is_some() && standing.0 != Phase::Rolling && memory_of(workload).last != Some(standing) {
+            if found.memory.differs_since.is_some()
+                && standing.0 != Phase::Rolling
+                && memory_of(workload).last != Some(standing)
+            {
                 decision.suppressed.push(found.reason);
             }
             decision.census.stale += usize::from(found.stale);
@@ -374,10 +441,18 @@ impl Assessments<'_> {
             decision.wake = decision.wake.into_iter().chain(found.wake).min();
             if let Some((name, _)) = &policy {
                 *decision.census.phases.entry(found.phase).or_default() += 1;
-                note_age(workload, found, (&mut decision.census.oldest_hold, &mut decision.census.oldest_difference));
+                note_age(
+                    workload,
+                    found,
+                    (&mut decision.census.oldest_hold, &mut decision.census.oldest_difference),
+                );
                 let of_policy = decision.census.policies.entry(name.clone()).or_default();
                 *of_policy.phases.entry(found.phase).or_default() += 1;
-                note_age(workload, found, (&mut of_policy.oldest_hold, &mut of_policy.oldest_difference));
+                note_age(
+                    workload,
+                    found,
+                    (&mut of_policy.oldest_hold, &mut of_policy.oldest_difference),
+                );
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
                 subject: Subject::Workload((*id).clone()),
@@ -395,13 +470,24 @@ impl Assessments<'_> {
         }
         self.arrange_storage(&mut decision);
         // What comes with a patch is told when that is accepted.
-        decision.notices.retain(|notice| !notice.event.comes_with_patch() || carries(&decision.patches, notice));
-        decision.statuses = self.namespace.policies.values().map(|policy| (policy.name.clone(), self.status(policy))).collect();
+        decision.notices.retain(|notice| {
+            !notice.event.comes_with_patch() || carries(&decision.patches, notice)
+        });
+        decision.statuses = self
+            .namespace
+            .policies
+            .values()
+            .map(|policy| (policy.name.clone(), self.status(policy)))
+            .collect();
         for (name, status) in &decision.statuses {
             let of_policy = decision.census.policies.entry(name.clone()).or_default();
             for condition in &status.conditions {
                 of_policy.conditions.insert(condition.type_.clone(), condition.status.clone());
-                *decision.census.conditions.entry((condition.type_.clone(), condition.status.clone())).or_default() += 1;
+                *decision
+                    .census
+                    .conditions
+                    .entry((condition.type_.clone(), condition.status.clone()))
+                    .or_default() += 1;
             }
         }
         decision
@@ -414,8 +500,11 @@ impl Assessments<'_> {
             // After a start, what is only worth knowing was told before.
             None => notice.event.is_warning(),
         };
-        decision.notices.extend(self.volumes.standing.iter().filter(|notice| is_new(notice)).cloned());
-        decision.told = self.volumes.standing.iter().map(|notice| (notice.uid.clone(), notice.event)).collect();
+        decision
+            .notices
+            .extend(self.volumes.standing.iter().filter(|notice| is_new(notice)).cloned());
+        decision.told =
+            self.volumes.standing.iter().map(|notice| (notice.uid.clone(), notice.event)).collect();
         decision.volumes = std::mem::take(&mut self.volumes.states);
         decision.wake = decision.wake.into_iter().chain(self.volumes.wake).min();
     }
@@ -429,11 +518,19 @@ fn held_since(workload: &Workload, found: &Assessment) -> Option<Timestamp> {
 }
 
 /// Notes for how long a workload has been waiting, if it has for longest: for gates, or for something else with config that differs.
-fn note_age(workload: &Workload, found: &Assessment, (hold, difference): (&mut Option<Timestamp>, &mut Option<Timestamp>)) {
-    let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| *oldest = oldest.iter().copied().chain(since).min();
+fn note_age(
+    workload: &Workload,
+    found: &Assessment,
+    (hold, difference): (&mut Option<Timestamp>, &mut Option<Timestamp>),
+) {
+    let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| {
+        *oldest = oldest.iter().copied().chain(since).min()
+    };
     match found.phase {
         _ if found.hold.is_some() => earlier(hold, held_since(workload, found)),
-        Phase::Settling | Phase::Waiting | Phase::Limited => earlier(difference, found.memory.differs_since),
+        Phase::Settling | Phase::Waiting | Phase::Limited => {
+            earlier(difference, found.memory.differs_since)
+        }
         _ => {}
     }
 }

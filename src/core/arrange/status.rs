@@ -3,7 +3,8 @@
 use super::Assessments;
 use crate::{
     api::{
-        Attention, Phase, PodAnswer, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadCounts,
+        Attention, Phase, PodAnswer, Reason, UpgradePolicySpec, UpgradePolicyStatus,
+        WorkloadCounts,
         status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
     },
     core::{
@@ -19,7 +20,10 @@ use crate::{
 impl Assessments<'_> {
     /// The status of a policy, which the assessments of its workloads make.
     pub(super) fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
-        let mut status = UpgradePolicyStatus { observed_generation: policy.generation, ..UpgradePolicyStatus::default() };
+        let mut status = UpgradePolicyStatus {
+            observed_generation: policy.generation,
+            ..UpgradePolicyStatus::default()
+        };
         let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
         let mut cramped = Vec::new();
         let (mut broken_gates, mut unasked) = (Vec::new(), 0);
@@ -28,18 +32,20 @@ impl Assessments<'_> {
             unasked = resting.unasked;
         }
         for (id, found) in &self.of {
-            let governs =
-                |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
+            let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
             if !self.governance.standings.get(*id).is_some_and(governs) {
                 continue;
             }
             count(&mut status.workloads, found.phase, 1);
             status.workloads.waiting_for_gates += u32::from(waits_for_gates(found));
-            unverified.extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
+            unverified
+                .extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
             cramped.extend(found.cramped.map(|room| format!("{id} ({room} bytes are left)")));
             if found.unmarked {
                 unmarked.push(match found.reason {
-                    Reason::PatchRefused | Reason::PatchFailing => format!("{id} ({})", found.message),
+                    Reason::PatchRefused | Reason::PatchFailing => {
+                        format!("{id} ({})", found.message)
+                    }
                     _ => id.to_string(),
                 });
             }
@@ -59,22 +65,38 @@ impl Assessments<'_> {
             key(a).cmp(&key(b))
         });
         status.attention.truncate(ATTENTION_LIMIT);
-        let mut left_out = self.governance.left_out.get(policy.name.as_str()).cloned().unwrap_or_default();
-        left_out
-            .extend(unread::unknown_workloads(self.namespace).map(|one| format!("{one} (whether this policy selects it is not known)")));
+        let mut left_out =
+            self.governance.left_out.get(policy.name.as_str()).cloned().unwrap_or_default();
+        left_out.extend(
+            unread::unknown_workloads(self.namespace)
+                .map(|one| format!("{one} (whether this policy selects it is not known)")),
+        );
         status.conditions = match &policy.spec {
             Err(error) => conditions::of_invalid_spec(policy, error, self.now),
             Ok(_) => {
-                let empty_steps = self.empty_steps.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
-                conditions::of_counts(policy, &status.workloads, (&left_out, empty_steps), &unverified, self.now)
+                let empty_steps =
+                    self.empty_steps.get(policy.name.as_str()).map_or(&[][..], Vec::as_slice);
+                conditions::of_counts(
+                    policy,
+                    &status.workloads,
+                    (&left_out, empty_steps),
+                    &unverified,
+                    self.now,
+                )
             }
         };
-        let asks = |spec: &UpgradePolicySpec| spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
+        let asks =
+            |spec: &UpgradePolicySpec| spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
         if policy.spec.as_ref().is_ok_and(asks) {
             status.conditions.push(conditions::of_gates(policy, &broken_gates, unasked, self.now));
         }
         if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
-            status.conditions.push(conditions::of_holds(policy, self.gap.as_ref(), (&unmarked, &cramped), self.now));
+            status.conditions.push(conditions::of_holds(
+                policy,
+                self.gap.as_ref(),
+                (&unmarked, &cramped),
+                self.now,
+            ));
         }
         if policy.spec.as_ref().is_ok_and(|spec| spec.volumes.is_some()) {
             let summary = self.volumes.summary(policy);
@@ -89,18 +111,30 @@ impl Assessments<'_> {
 
     fn attention(&self, policy: &Policy, id: &WorkloadId, found: &Assessment) -> Attention {
         let same = |before: &&Attention| {
-            before.kind == id.kind && before.name == id.name && before.phase == found.phase && before.reason == found.reason
+            before.kind == id.kind
+                && before.name == id.name
+                && before.phase == found.phase
+                && before.reason == found.reason
         };
         Attention {
             kind: id.kind,
             name: id.name.clone(),
             phase: found.phase,
-            since: policy.status.attention.iter().find(same).map_or(whole_second(self.now), |before| before.since),
+            since: policy
+                .status
+                .attention
+                .iter()
+                .find(same)
+                .map_or(whole_second(self.now), |before| before.since),
             reason: found.reason,
             message: plain(&found.message).into_owned(),
             hold: found.hold.clone(),
             changed: found.changed.clone(),
-            answers: if found.asked { answers(self.namespace, &found.memory.app) } else { Vec::new() },
+            answers: if found.asked {
+                answers(self.namespace, &found.memory.app)
+            } else {
+                Vec::new()
+            },
         }
     }
 }
@@ -121,7 +155,13 @@ fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
             },
         })
         .collect();
-    answers.sort_by(|a, b| (a.answer != "No", a.answer == "Yes", &a.pod).cmp(&(b.answer != "No", b.answer == "Yes", &b.pod)));
+    answers.sort_by(|a, b| {
+        (a.answer != "No", a.answer == "Yes", &a.pod).cmp(&(
+            b.answer != "No",
+            b.answer == "Yes",
+            &b.pod,
+        ))
+    });
     answers.truncate(ANSWERS_LIMIT);
     answers
 }

@@ -72,11 +72,18 @@ pub enum Cause {
 
 /// Compares. `pods` are the workload's, those being deleted included; `current` is the value of the revision label that pods of the
 /// newest template carry.
-pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Workload, pods: &[&Pod], current: Option<&str>) -> Comparison {
+pub fn compare(
+    record: &Record,
+    desired: &[(Reference, Desired)],
+    workload: &Workload,
+    pods: &[&Pod],
+    current: Option<&str>,
+) -> Comparison {
     let pods: Vec<_> = pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
     // The pods are seen on another watch than the workload: none where there should be some is not yet an answer.
     let seen = !pods.is_empty() || workload.rollout.current == 0;
-    let unhurt = |desired: &Desired| seen && pods.iter().all(|pod| created_after(pod, &desired.changed));
+    let unhurt =
+        |desired: &Desired| seen && pods.iter().all(|pod| created_after(pod, &desired.changed));
     let ours = workload.template.config_hash == record.hash;
 
     let record = record.reshaped(desired, unhurt);
@@ -105,22 +112,34 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
         let Some(recorded) = record.references.get(&name) else { continue };
         let mixed = |pod: &Pod| started_with_other(pod, desired, record.settled);
         let of_current = |pod: &Pod| pod.revision.as_deref() == current && current.is_some();
-        let some_mixed = ours && (recorded.mixed || pods.iter().any(|pod| of_current(pod) && mixed(pod)));
+        let some_mixed =
+            ours && (recorded.mixed || pods.iter().any(|pod| of_current(pod) && mixed(pod)));
         let differs = digest != recorded.target;
         let Recorded { target, baseline, unverified, mixed: known_mixed } = *recorded;
         // What was seen only for a while is remembered: the next operator has not seen it. Pods that are not the target's go anyway.
         let of_target = |pod: &Pod| pod.config_hash.as_deref() == record.hash.as_deref();
-        let to_remember = ours && !differs && pods.iter().any(|pod| of_current(pod) && of_target(pod) && mixed(pod));
+        let to_remember = ours
+            && !differs
+            && pods.iter().any(|pod| of_current(pod) && of_target(pod) && mixed(pod));
         if to_remember && let Some(recorded) = found.record.references.get_mut(&name) {
             recorded.mixed = true;
         }
         // A change that nobody saw, and whose time is that of an earlier write: one that only removed a key shows none of its own.
-        let untimed = differs && desired.changed.seen.is_none() && workload.noted.is_some_and(|noted| desired.changed.written <= noted);
-        let fresh = |pod: &Pod| created_after(pod, &desired.changed) && (pod.created_version.is_some() || !untimed);
+        let untimed = differs
+            && desired.changed.seen.is_none()
+            && workload.noted.is_some_and(|noted| desired.changed.written <= noted);
+        let fresh = |pod: &Pod| {
+            created_after(pod, &desired.changed) && (pod.created_version.is_some() || !untimed)
+        };
 
         if differs || digest != baseline || unverified || some_mixed {
-            let asked = |pod: &Pod| record.hash.is_some() && pod.config_hash.as_deref() == record.hash.as_deref() && digest == target;
-            let stale = pods.iter().filter(|pod| !fresh(pod) && (!asked(pod) || mixed(pod) || known_mixed));
+            let asked = |pod: &Pod| {
+                record.hash.is_some()
+                    && pod.config_hash.as_deref() == record.hash.as_deref()
+                    && digest == target
+            };
+            let stale =
+                pods.iter().filter(|pod| !fresh(pod) && (!asked(pod) || mixed(pod) || known_mixed));
             found.behind.extend(stale.map(|pod| pod.name.to_string()));
         }
         if unverified && !differs {
@@ -148,16 +167,26 @@ pub fn compare(record: &Record, desired: &[(Reference, Desired)], workload: &Wor
     found
 }
 
-fn name_changes(record: &Record, reference: &Reference, desired: &Desired, changed: &mut Vec<String>) {
+fn name_changes(
+    record: &Record,
+    reference: &Reference,
+    desired: &Desired,
+    changed: &mut Vec<String>,
+) {
     let name = reference.to_string();
     let known = record.names.get(&name).filter(|_| !matches!(reference.keys, Keys::One(_)));
     let Some(known) = known else {
         // Not all keys fit into a record; what was seen of the object may still know them.
         let baseline = record.references.get(&name).map(|recorded| recorded.baseline);
-        let seen = desired.before.iter().find(|(digest, keys)| Some(*digest) == baseline && !keys.is_empty());
+        let seen = desired
+            .before
+            .iter()
+            .find(|(digest, keys)| Some(*digest) == baseline && !keys.is_empty());
         return match seen {
             Some((_, keys)) => {
-                keys.iter().for_each(|key| push(changed, format!("{}/{}[{key}]", reference.kind, reference.name)));
+                keys.iter().for_each(|key| {
+                    push(changed, format!("{}/{}[{key}]", reference.kind, reference.name))
+                });
             }
             None => push(changed, name),
         };

@@ -87,7 +87,11 @@ pub fn forget(workload: &Workload, restarts: bool, found: &mut Assessment) {
 pub fn read(input: &Input, config: &ConfigSpec, found: &mut Assessment) -> Option<Reading> {
     let workload = input.workload;
     let desired = resolve(input, config, input.reads);
-    let record = match Record::parse(workload.marks.get(marks::CONFIG).map(String::as_str), &workload.uid, input.key) {
+    let record = match Record::parse(
+        workload.marks.get(marks::CONFIG).map(String::as_str),
+        &workload.uid,
+        input.key,
+    ) {
         Ok(record) => record,
         Err(_) => {
             adopt(input, &desired, found);
@@ -99,7 +103,10 @@ pub fn read(input: &Input, config: &ConfigSpec, found: &mut Assessment) -> Optio
     found.stale = comparison.stale;
     found.unverified.clone_from(&comparison.unverified);
     found.changed = if comparison.stale { comparison.changed.clone() } else { Vec::new() };
-    if let Some(seen) = comparison.last_seen.filter(|seen| found.memory.changed_at.is_none_or(|known| known < *seen)) {
+    if let Some(seen) = comparison
+        .last_seen
+        .filter(|seen| found.memory.changed_at.is_none_or(|known| known < *seen))
+    {
         found.memory.changed_at = Some(seen);
     }
     Some(Reading { desired, record, comparison })
@@ -115,16 +122,26 @@ fn resolve(input: &Input, config: &ConfigSpec, reads: &[Reference]) -> Vec<(Refe
 }
 
 /// Assesses the config of a workload that is not held.
-pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &Outcome, found: &mut Assessment) {
+pub fn assess(
+    input: &Input,
+    config: &ConfigSpec,
+    progress: Progress,
+    outcome: &Outcome,
+    found: &mut Assessment,
+) {
     let workload = input.workload;
     let Some(mut reading) = read(input, config, found) else { return };
     restart(input, outcome, &mut reading, found);
     let Reading { record, comparison, .. } = &reading;
     name_missing(&comparison.missing, found);
     let ours = record.hash.is_some() && record.hash == workload.template.config_hash;
-    let ended = outcome.change.is_some() && outcome.change == record.hash && outcome.ended != Ended::UnderWay;
-    found.takes_slot = ours && !ended && matches!(progress, Progress::UnderWay(_) | Progress::Unobserved);
-    if found.takes_slot && found.phase == Phase::Rolling && found.reason == Reason::RolloutUnderWay {
+    let ended = outcome.change.is_some()
+        && outcome.change == record.hash
+        && outcome.ended != Ended::UnderWay;
+    found.takes_slot =
+        ours && !ended && matches!(progress, Progress::UnderWay(_) | Progress::Unobserved);
+    if found.takes_slot && found.phase == Phase::Rolling && found.reason == Reason::RolloutUnderWay
+    {
         found.reason = Reason::ConfigRollout;
     }
     if comparison.roll != Some(Cause::Previous) {
@@ -135,7 +152,11 @@ pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &
     }
     if comparison.all_fresh {
         if !comparison.missing.is_empty() && found.phase == Phase::UpToDate {
-            found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&comparison.missing));
+            found.stand(
+                Phase::Waiting,
+                Reason::ConfigMissing,
+                missing_message(&comparison.missing),
+            );
         }
         return;
     }
@@ -146,7 +167,12 @@ pub fn assess(input: &Input, config: &ConfigSpec, progress: Progress, outcome: &
 }
 
 /// Rolls a workload without config when the step before it was rolled out, if it restarts with that.
-pub fn follow_previous(input: &Input, progress: Progress, outcome: &Outcome, found: &mut Assessment) {
+pub fn follow_previous(
+    input: &Input,
+    progress: Progress,
+    outcome: &Outcome,
+    found: &mut Assessment,
+) {
     let mut reading = Reading::none();
     restart(input, outcome, &mut reading, found);
     if reading.comparison.roll.is_some() && !input.workload.deleting {
@@ -193,11 +219,20 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
     let workload = input.workload;
     if input.memory.had_record {
         found.memory.had_record = false;
-        let manager = workload.last_writer.as_ref().map_or_else(|| "somebody".to_owned(), |writer| writer.manager.clone());
-        let before = input.memory.reverted.as_ref().filter(|(who, _, last)| *who == manager && later(*last, REVERTED_PAUSE) > input.now);
-        found.memory.reverted = Some((manager, before.map_or(1, |(_, times, _)| times + 1), input.now));
+        let manager = workload
+            .last_writer
+            .as_ref()
+            .map_or_else(|| "somebody".to_owned(), |writer| writer.manager.clone());
+        let before =
+            input.memory.reverted.as_ref().filter(|(who, _, last)| {
+                *who == manager && later(*last, REVERTED_PAUSE) > input.now
+            });
+        found.memory.reverted =
+            Some((manager, before.map_or(1, |(_, times, _)| times + 1), input.now));
     }
-    if let Some((manager, times, last)) = found.memory.reverted.clone().filter(|(_, times, _)| *times >= 2) {
+    if let Some((manager, times, last)) =
+        found.memory.reverted.clone().filter(|(_, times, _)| *times >= 2)
+    {
         let until = later(last, REVERTED_PAUSE);
         if until > input.now {
             let message = format!(
@@ -216,15 +251,29 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
         found.memory.reverted = None;
     }
     // The pods are seen on another watch than the workload: none but some that end, where there should be others, is not yet an answer.
-    let seen = input.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
-    let verified =
-        |desired: &Desired| seen && input.pods.iter().all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed));
+    let seen =
+        input.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
+    let verified = |desired: &Desired| {
+        seen && input
+            .pods
+            .iter()
+            .all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed))
+    };
     let record = Record::adopt(desired, workload.template.config_hash.clone(), verified);
-    found.unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified).map(|(name, _)| name.clone()).collect();
+    found.unverified = record
+        .references
+        .iter()
+        .filter(|(_, recorded)| recorded.unverified)
+        .map(|(name, _)| name.clone())
+        .collect();
     found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
     found.edits.purpose = Some(Purpose::Adopt);
     let mut missing: Vec<String> = Vec::new();
-    for what in desired.iter().filter(|(reference, _)| reference.own).filter_map(|(_, desired)| desired.digest.as_ref().err()) {
+    for what in desired
+        .iter()
+        .filter(|(reference, _)| reference.own)
+        .filter_map(|(_, desired)| desired.digest.as_ref().err())
+    {
         if !missing.contains(what) {
             missing.push(what.clone());
         }
@@ -251,17 +300,30 @@ fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut 
     }
 }
 
-fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress, outcome): (Progress, &Outcome), found: &mut Assessment) {
+fn decide_roll(
+    input: &Input,
+    config: &ConfigSpec,
+    reading: &Reading,
+    (progress, outcome): (Progress, &Outcome),
+    found: &mut Assessment,
+) {
     let Reading { desired, comparison, .. } = reading;
     let what = comparison.changed.join(", ");
     let changed = comparison.what_changed();
     let first = input.memory.differs_since.unwrap_or(input.now);
     if input.memory.differs_since.is_none() {
-        found.notices.push((Event::ConfigChanged, format!("{what} changed, and the workload has not been rolled for it yet")));
+        found.notices.push((
+            Event::ConfigChanged,
+            format!("{what} changed, and the workload has not been rolled for it yet"),
+        ));
     }
     found.memory.differs_since = Some(first);
     if !comparison.missing.is_empty() {
-        return found.stand(Phase::Waiting, Reason::ConfigMissing, missing_message(&comparison.missing));
+        return found.stand(
+            Phase::Waiting,
+            Reason::ConfigMissing,
+            missing_message(&comparison.missing),
+        );
     }
     let report = config.on_change == OnChange::Report && comparison.roll != Some(Cause::Previous);
     if input.spec.mode == Mode::Observe || report {
@@ -270,11 +332,17 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
             Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
         };
         if let Gate::Closed(closed) = ask_gates(input, "", None, (first, first)) {
-            let message = format!("{changed}; it would wait ({}), but {why}", closed.reason.as_str());
+            let message =
+                format!("{changed}; it would wait ({}), but {why}", closed.reason.as_str());
             return found.stand(Phase::WouldHold, reason, message);
         }
-        let asked = input.spec.app_gate(&[ChangeCause::Config]).map_or("", |_| " when its pods agree");
-        return found.stand(Phase::WouldRoll, reason, format!("{changed}; it would be rolled{asked}, but {why}"));
+        let asked =
+            input.spec.app_gate(&[ChangeCause::Config]).map_or("", |_| " when its pods agree");
+        return found.stand(
+            Phase::WouldRoll,
+            reason,
+            format!("{changed}; it would be rolled{asked}, but {why}"),
+        );
     }
     match progress {
         Progress::Unobserved => {
@@ -289,7 +357,10 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
                 found.stand(
                     Phase::Rolling,
                     Reason::CoveredByRollout,
-                    format!("the rollout in progress starts its pods with the new {what}; {}", found.message),
+                    format!(
+                        "the rollout in progress starts its pods with the new {what}; {}",
+                        found.message
+                    ),
                 );
             }
             return;
@@ -297,24 +368,36 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
         _ => {}
     }
     let stage = walk::stage(input.workload, input.pods, input.current);
-    if matches!(stage, Some(Stage::Next(_))) || (stage == Some(Stage::Renewing) && found.phase != Phase::Failed) {
-        let message = format!("{changed}; it is rolled after the previous change has reached all pods; {}", found.message);
+    if matches!(stage, Some(Stage::Next(_)))
+        || (stage == Some(Stage::Renewing) && found.phase != Phase::Failed)
+    {
+        let message = format!(
+            "{changed}; it is rolled after the previous change has reached all pods; {}",
+            found.message
+        );
         return found.stand(Phase::Rolling, Reason::CoveredByRollout, message);
     }
     if let Some(hold @ (UserHold::Paused | UserHold::OnDelete)) = input.workload.rollout.held {
-        let message = format!("{changed}; {}", held_message(hold, "its next pods start with the new config"));
+        let message =
+            format!("{changed}; {}", held_message(hold, "its next pods start with the new config"));
         return found.stand(Phase::WaitsForUser, hold.reason(), message);
     }
 
     let quiet_from = comparison.last_seen.map_or(first, |seen| seen.max(first));
-    let due = later(quiet_from, config.settle.length()).min(later(first, config.settle_limit.length()));
+    let due =
+        later(quiet_from, config.settle.length()).min(later(first, config.settle_limit.length()));
     if due > input.now {
         found.wake_at(due);
         found.closed = input.memory.gate.map(|(reason, _)| reason);
-        let message = format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
+        let message =
+            format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
         return found.stand(Phase::Settling, Reason::ConfigChanged, message);
     }
-    let times = limits::within_window(input.workload.marks.get(marks::ROLLOUTS).map(String::as_str), &config.limit, input.now);
+    let times = limits::within_window(
+        input.workload.marks.get(marks::ROLLOUTS).map(String::as_str),
+        &config.limit,
+        input.now,
+    );
     if let Some(next) = limits::next_allowed(&times, &config.limit) {
         found.wake_at(next);
         let message = format!(
@@ -337,14 +420,21 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
     if let Some(roll) = &mut found.roll {
         let ordinals = input.workload.rollout.ordinals;
         let turn = pods::turn(input, &[ChangeCause::Config], None).map(|turn| turn.step);
-        let walked = input.spec.app_gate(&[ChangeCause::Config]).is_some_and(|gate| walk::is_walked(gate, input.workload));
+        let walked = input
+            .spec
+            .app_gate(&[ChangeCause::Config])
+            .is_some_and(|gate| walk::is_walked(gate, input.workload));
         // What stands of a walk before was for the change before: it would let pods through that were not asked about this one.
         match turn.or_else(|| ordinals.step.filter(|_| walked).map(|_| ordinals.declared)) {
             Some(step) => {
                 let (since, id) = pending_change(input, reading);
                 roll.set(input.workload, marks::PARTITION, step.to_string());
                 // The change that the pods go for, one by one.
-                roll.set(input.workload, marks::HOLD_SINCE, format!("{id} {}", whole_second(since)));
+                roll.set(
+                    input.workload,
+                    marks::HOLD_SINCE,
+                    format!("{id} {}", whole_second(since)),
+                );
             }
             None => roll.remove(input.workload, marks::PARTITION),
         }
@@ -360,27 +450,39 @@ fn decide_roll(input: &Input, config: &ConfigSpec, reading: &Reading, (progress,
 fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
     let is_old = |pod: &Pod| is_old(input.workload, pod, input.current);
     let old = |pod: &&&Pod| is_old(pod) && pod.terminating.is_none();
-    let to_come = input.pods.iter().any(|pod| old(&pod)) || input.workload.rollout.updated < input.workload.rollout.wanted;
+    let to_come = input.pods.iter().any(|pod| old(&pod))
+        || input.workload.rollout.updated < input.workload.rollout.wanted;
     let mut of_new = input.pods.iter().filter(|pod| !old(pod) && pod.terminating.is_none());
-    to_come && of_new.all(|pod| desired.iter().all(|(_, desired)| created_after(pod, &desired.changed)))
+    to_come
+        && of_new.all(|pod| desired.iter().all(|(_, desired)| created_after(pod, &desired.changed)))
 }
 
 /// The gate that keeps a change of config alone waiting, if one does; then the change gets an id, by which it is approved.
-fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut Assessment) -> Option<Closed> {
+fn wait_for_gates(
+    input: &Input,
+    reading: &Reading,
+    last: Timestamp,
+    found: &mut Assessment,
+) -> Option<Closed> {
     let workload = input.workload;
     let (since, id) = pending_change(input, reading);
     if let Some((_, by)) = input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
-        found.notices.push((Event::HoldBypassed, format!("{} released the config change {id} past its gates", in_words(by))));
+        found.notices.push((
+            Event::HoldBypassed,
+            format!("{} released the config change {id} past its gates", in_words(by)),
+        ));
         return None;
     }
     let approved = input.approved_by(&id);
     let gate = ask_gates(input, &id, approved, (since, last)).and(|| {
-        let passing = Passing { id: &id, since, causes: &[ChangeCause::Config], spared: None, broken: false };
+        let passing =
+            Passing { id: &id, since, causes: &[ChangeCause::Config], spared: None, broken: false };
         pods::ask(input, &passing, found)
     });
     let Gate::Closed(closed) = gate else { return None };
     // If they agree at once, nothing needs to be written down.
-    let at_once = closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG);
+    let at_once =
+        closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG);
     // While pods go one by one, what is written down is for which change.
     if at_once || marking::holds_back(workload) {
         return Some(closed);
@@ -397,10 +499,25 @@ fn wait_for_gates(input: &Input, reading: &Reading, last: Timestamp, found: &mut
     Some(closed)
 }
 
-fn ask_gates(input: &Input, id: &str, approved_by: Option<&str>, (since, last_change): (Timestamp, Timestamp)) -> Gate {
+fn ask_gates(
+    input: &Input,
+    id: &str,
+    approved_by: Option<&str>,
+    (since, last_change): (Timestamp, Timestamp),
+) -> Gate {
     let (workload, causes) = (&input.workload.id, &[ChangeCause::Config]);
     let recorded = input.records_approvals();
-    let change = Change { recorded, namespace: input.namespace, workload, causes, id, authors: None, approved_by, since, last_change };
+    let change = Change {
+        recorded,
+        namespace: input.namespace,
+        workload,
+        causes,
+        id,
+        authors: None,
+        approved_by,
+        since,
+        last_change,
+    };
     gates::after_quiet(input.policy, input.spec, input.frozen, &change, input.now)
 }
 
@@ -418,7 +535,11 @@ fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, String) {
 
 /// Names a change of config: another content, or the same content at another time, is another change.
 fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> String {
-    let sum = input.key.sum("pending-config").field(input.workload.uid.as_bytes()).field(since.to_string().as_bytes());
+    let sum = input
+        .key
+        .sum("pending-config")
+        .field(input.workload.uid.as_bytes())
+        .field(since.to_string().as_bytes());
     let sum = reading.desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
         Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
         Err(_) => sum,
@@ -427,7 +548,13 @@ fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> String {
 }
 
 /// The edits that roll, in addition to those that are to be made anyway.
-fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome, edits: &Edits) -> Option<Edits> {
+fn roll(
+    input: &Input,
+    reading: &Reading,
+    times: &[Timestamp],
+    outcome: &Outcome,
+    edits: &Edits,
+) -> Option<Edits> {
     let (workload, cause) = (input.workload, reading.comparison.roll?);
     let mut edits = edits.clone();
     let hash = config_hash(input, &reading.desired);
@@ -437,7 +564,8 @@ fn roll(input: &Input, reading: &Reading, times: &[Timestamp], outcome: &Outcome
     }
     edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
     let mut begun = outcome.begun(hash.clone(), input.now);
-    (begun.template, begun.generation) = (Some(template_change(workload, input.key)), Some(workload.generation + 1));
+    (begun.template, begun.generation) =
+        (Some(template_change(workload, input.key)), Some(workload.generation + 1));
     begun.follow(input.previous, true);
     let (_, id) = pending_change(input, reading);
     match input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
@@ -465,7 +593,8 @@ pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
     let desired = resolve(input, config, &workload.template.references);
     let hash = config_hash(input, &desired);
     // What only the new template reads, only new pods read.
-    let record = reading.comparison.record.reshaped(&desired, |_| true).targeted(&desired, hash.clone());
+    let record =
+        reading.comparison.record.reshaped(&desired, |_| true).targeted(&desired, hash.clone());
     found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
     found.edits.config_hash = Some(hash);
 }
@@ -474,11 +603,20 @@ pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
 /// again.
 pub fn take_back(input: &Input, config_hash: Option<&str>, found: &mut Assessment) {
     let workload = input.workload;
-    let known = found.edits.annotations.get(marks::CONFIG).map_or_else(|| workload.marks.get(marks::CONFIG), Option::as_ref);
+    let known = found
+        .edits
+        .annotations
+        .get(marks::CONFIG)
+        .map_or_else(|| workload.marks.get(marks::CONFIG), Option::as_ref);
     let record = Record::parse(known.map(String::as_str), &workload.uid, input.key).ok();
-    let ours = |record: &Record| record.hash.is_some() && record.hash == workload.template.config_hash;
+    let ours =
+        |record: &Record| record.hash.is_some() && record.hash == workload.template.config_hash;
     if let (Some(hash), Some(record)) = (config_hash, record.filter(ours)) {
-        found.edits.set(workload, marks::CONFIG, record.withdrawn(hash).write(&workload.uid, input.key));
+        found.edits.set(
+            workload,
+            marks::CONFIG,
+            record.withdrawn(hash).write(&workload.uid, input.key),
+        );
     }
 }
 
@@ -494,7 +632,10 @@ fn config_hash(input: &Input, desired: &[(Reference, Desired)]) -> String {
 
 /// What is missing, in words.
 pub fn missing_message(missing: &[String]) -> String {
-    format!("{}; new pods could not start, so nothing is rolled until it exists", missing.join(", "))
+    format!(
+        "{}; new pods could not start, so nothing is rolled until it exists",
+        missing.join(", ")
+    )
 }
 
 /// For events and metrics: a cause in words.

@@ -48,7 +48,12 @@ pub struct Interval {
 }
 
 /// Resolves a reference. What was never seen counts as absent since `watched`, the time from which on config was watched.
-pub fn resolve(reference: &Reference, namespace: &Namespace, key: &Key, watched: Timestamp) -> Desired {
+pub fn resolve(
+    reference: &Reference,
+    namespace: &Namespace,
+    key: &Key,
+    watched: Timestamp,
+) -> Desired {
     if reference.is_glob() {
         return resolve_glob(reference, namespace, key, watched);
     }
@@ -68,8 +73,15 @@ pub fn resolve(reference: &Reference, namespace: &Namespace, key: &Key, watched:
 
 fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key: &Key) -> Desired {
     let versions = entry.versions();
-    let digests: Vec<_> = versions.iter().map(|version| digest(reference, id, version.content.as_ref(), key)).collect();
-    let change = |version: &Version| Change { version: version.resource_version, written: version.written, seen: version.seen };
+    let digests: Vec<_> = versions
+        .iter()
+        .map(|version| digest(reference, id, version.content.as_ref(), key))
+        .collect();
+    let change = |version: &Version| Change {
+        version: version.resource_version,
+        written: version.written,
+        seen: version.seen,
+    };
     let now = digests.last().cloned().unwrap_or_else(|| Err(format!("{id} does not exist")));
     let mut since = versions.len() - 1;
     while since > 0 && digests[since - 1] == now {
@@ -89,11 +101,18 @@ fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key:
     }
 }
 
-fn resolve_glob(reference: &Reference, namespace: &Namespace, key: &Key, watched: Timestamp) -> Desired {
+fn resolve_glob(
+    reference: &Reference,
+    namespace: &Namespace,
+    key: &Key,
+    watched: Timestamp,
+) -> Desired {
     let mut sum = key.sum("objects").field(reference.to_string().as_bytes());
     let mut changed = Change { version: 0, written: watched, seen: None };
     let (mut others, mut version) = (Vec::new(), 0);
-    for (id, entry) in namespace.config.iter().filter(|(id, entry)| reference.names(id) && !entry.ignored) {
+    for (id, entry) in
+        namespace.config.iter().filter(|(id, entry)| reference.names(id) && !entry.ignored)
+    {
         let one = resolve_entry(reference, id, entry, key);
         if let (Some(_), Ok(digest)) = (entry.content(), &one.digest) {
             sum = sum.field(id.name.as_bytes()).field(&digest.0);
@@ -105,11 +124,23 @@ fn resolve_glob(reference: &Reference, namespace: &Namespace, key: &Key, watched
         others.extend(one.others);
         version = version.max(one.version);
     }
-    Desired { digest: Ok(sum.digest()), changed, names: BTreeMap::new(), before: Vec::new(), others, version }
+    Desired {
+        digest: Ok(sum.digest()),
+        changed,
+        names: BTreeMap::new(),
+        before: Vec::new(),
+        others,
+        version,
+    }
 }
 
 /// The digest of what a reference reads of a content. An optional thing that is absent has one of its own.
-fn digest(reference: &Reference, id: &ConfigId, content: Option<&Content>, key: &Key) -> Result<Digest, String> {
+fn digest(
+    reference: &Reference,
+    id: &ConfigId,
+    content: Option<&Content>,
+    key: &Key,
+) -> Result<Digest, String> {
     let absent = |what: String| match reference.optional {
         true => Ok(key.sum("absent").field(reference.to_string().as_bytes()).digest()),
         false => Err(what),
@@ -122,7 +153,8 @@ fn digest(reference: &Reference, id: &ConfigId, content: Option<&Content>, key: 
         };
     }
     if let Keys::Several(keys) = &reference.keys
-        && let Some(missing) = keys.iter().find(|key| !content.iter().any(|(name, _)| **name == ***key))
+        && let Some(missing) =
+            keys.iter().find(|key| !content.iter().any(|(name, _)| **name == ***key))
         && !reference.optional
     {
         return Err(format!("{id} has no key {missing}"));
@@ -135,14 +167,24 @@ fn digest(reference: &Reference, id: &ConfigId, content: Option<&Content>, key: 
 }
 
 /// The keys in which each content that was seen before differs from the present one.
-fn before(reference: &Reference, entry: &ConfigEntry, digests: &[Result<Digest, String>]) -> Vec<(Digest, Vec<String>)> {
-    let Some(now) = entry.content().filter(|_| !matches!(reference.keys, Keys::One(_))) else { return Vec::new() };
+fn before(
+    reference: &Reference,
+    entry: &ConfigEntry,
+    digests: &[Result<Digest, String>],
+) -> Vec<(Digest, Vec<String>)> {
+    let Some(now) = entry.content().filter(|_| !matches!(reference.keys, Keys::One(_))) else {
+        return Vec::new();
+    };
     let older = entry.versions().iter().zip(digests).rev().skip(1);
     let of_version = |(version, digest): (&Version, &Result<Digest, String>)| {
         let (then, digest) = (version.content.as_ref()?, digest.as_ref().ok()?);
         let new = now.iter().filter(|(key, digest)| value(then, key) != Some(*digest));
         let gone = then.iter().filter(|(key, _)| value(now, key).is_none());
-        let mut keys: Vec<_> = new.chain(gone).map(|(key, _)| key.to_string()).filter(|key| reference.reads(key)).collect();
+        let mut keys: Vec<_> = new
+            .chain(gone)
+            .map(|(key, _)| key.to_string())
+            .filter(|key| reference.reads(key))
+            .collect();
         keys.sort();
         Some((*digest, keys))
     };
@@ -158,6 +200,9 @@ fn names(reference: &Reference, content: Option<&Content>) -> BTreeMap<String, S
     if matches!(reference.keys, Keys::One(_)) {
         return BTreeMap::new();
     }
-    let keys = content.into_iter().flat_map(|content| content.iter()).filter(|(name, _)| reference.reads(name));
+    let keys = content
+        .into_iter()
+        .flat_map(|content| content.iter())
+        .filter(|(name, _)| reference.reads(name));
     keys.map(|(name, digest)| (name.to_string(), digest.short())).collect()
 }

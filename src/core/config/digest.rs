@@ -24,7 +24,8 @@ impl Key {
     /// A key from its bytes; all of them count.
     pub fn new(bytes: &[u8]) -> Self {
         // HMAC takes keys of any length.
-        let mac = Hmac::<Sha256>::new_from_slice(bytes).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        let mac = Hmac::<Sha256>::new_from_slice(bytes)
+            .unwrap_or_else(|_| Hmac::new(&Default::default()));
         let name = Sum::new(&mac, "key-name").digest().short();
         Self { mac, name }
     }
@@ -40,7 +41,14 @@ impl Key {
     }
 
     /// The digest of a value bound to its place, so that equal values in two places cannot be told to be equal.
-    pub fn bound(&self, kind: ConfigKind, namespace: &str, name: &str, key: &str, value: Digest) -> Digest {
+    pub fn bound(
+        &self,
+        kind: ConfigKind,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        value: Digest,
+    ) -> Digest {
         Sum::new(&self.mac, "bound")
             .field(kind.to_string().as_bytes())
             .field(namespace.as_bytes())

@@ -22,8 +22,14 @@ pub fn created_after(pod: &Pod, change: &Change) -> bool {
 
 /// It, or a container of it, was started while the reference was seen to be something else, and that ended after `settled`.
 pub fn started_with_other(pod: &Pod, desired: &Desired, settled: u64) -> bool {
-    let created_after_all = pod.created_version.is_some_and(|created| created > desired.changed.version);
-    !created_after_all && desired.others.iter().filter(|other| other.to.version > settled).any(|other| started_in(pod, other))
+    let created_after_all =
+        pod.created_version.is_some_and(|created| created > desired.changed.version);
+    !created_after_all
+        && desired
+            .others
+            .iter()
+            .filter(|other| other.to.version > settled)
+            .any(|other| started_in(pod, other))
 }
 
 fn started_in(pod: &Pod, interval: &Interval) -> bool {

@@ -73,7 +73,8 @@ struct Wire {
 
 impl Wire {
     fn read(text: Option<&str>, uid: &str) -> Result<Self, NoRecord> {
-        let wire: Self = serde_json::from_str(text.ok_or(NoRecord::Absent)?).map_err(|_| NoRecord::Unreadable)?;
+        let wire: Self = serde_json::from_str(text.ok_or(NoRecord::Absent)?)
+            .map_err(|_| NoRecord::Unreadable)?;
         match () {
             () if wire.v != VERSION => Err(NoRecord::Unreadable),
             () if wire.uid != uid => Err(NoRecord::Foreign),
@@ -110,7 +111,8 @@ impl Record {
 
     fn of(wire: Wire) -> Result<Self, NoRecord> {
         let recorded = |words: Vec<String>| {
-            let (flags, digests): (Vec<_>, Vec<_>) = words.iter().partition(|word| matches!(word.as_str(), UNVERIFIED | MIXED));
+            let (flags, digests): (Vec<_>, Vec<_>) =
+                words.iter().partition(|word| matches!(word.as_str(), UNVERIFIED | MIXED));
             let (target, baseline) = match digests.as_slice() {
                 [one] => (one, one),
                 [target, baseline] => (target, baseline),
@@ -124,8 +126,17 @@ impl Record {
                 mixed: flag(MIXED),
             })
         };
-        let references = wire.refs.into_iter().map(|(name, words)| Some((name, recorded(words)?))).collect::<Option<_>>();
-        Ok(Self { hash: wire.hash, settled: wire.settled, references: references.ok_or(NoRecord::Unreadable)?, names: wire.keys })
+        let references = wire
+            .refs
+            .into_iter()
+            .map(|(name, words)| Some((name, recorded(words)?)))
+            .collect::<Option<_>>();
+        Ok(Self {
+            hash: wire.hash,
+            settled: wire.settled,
+            references: references.ok_or(NoRecord::Unreadable)?,
+            names: wire.keys,
+        })
     }
 
     /// The annotation's text.
@@ -149,15 +160,28 @@ impl Record {
             uid: uid.to_owned(),
             hash: self.hash.clone(),
             settled: self.settled,
-            refs: self.references.iter().map(|(name, recorded)| (name.clone(), words(recorded))).collect(),
+            refs: self
+                .references
+                .iter()
+                .map(|(name, recorded)| (name.clone(), words(recorded)))
+                .collect(),
             keys: self.names.clone(),
         };
         serde_json::to_string(&wire).unwrap_or_default()
     }
 
     /// The record of a workload that has none: it takes what is there. `verified` tells whether every pod is known to have started with it.
-    pub fn adopt(desired: &[(Reference, Desired)], hash: Option<String>, verified: impl Fn(&Desired) -> bool) -> Self {
-        let mut record = Self { hash, settled: newest(desired), references: BTreeMap::new(), names: BTreeMap::new() };
+    pub fn adopt(
+        desired: &[(Reference, Desired)],
+        hash: Option<String>,
+        verified: impl Fn(&Desired) -> bool,
+    ) -> Self {
+        let mut record = Self {
+            hash,
+            settled: newest(desired),
+            references: BTreeMap::new(),
+            names: BTreeMap::new(),
+        };
         for (reference, desired) in desired {
             record.adopt_reference(reference, desired, verified(desired));
         }
@@ -167,16 +191,24 @@ impl Record {
 
     fn adopt_reference(&mut self, reference: &Reference, desired: &Desired, verified: bool) {
         if let Ok(digest) = desired.digest {
-            self.references
-                .insert(reference.to_string(), Recorded { target: digest, baseline: digest, unverified: !verified, mixed: false });
+            self.references.insert(
+                reference.to_string(),
+                Recorded { target: digest, baseline: digest, unverified: !verified, mixed: false },
+            );
         }
     }
 
     /// This record with the references that it does not know adopted, and those that are no longer read dropped. Neither rolls anything.
     #[must_use]
-    pub fn reshaped(&self, desired: &[(Reference, Desired)], verified: impl Fn(&Desired) -> bool) -> Self {
+    pub fn reshaped(
+        &self,
+        desired: &[(Reference, Desired)],
+        verified: impl Fn(&Desired) -> bool,
+    ) -> Self {
         let mut record = self.clone();
-        record.references.retain(|name, _| desired.iter().any(|(reference, _)| reference.to_string() == *name));
+        record
+            .references
+            .retain(|name, _| desired.iter().any(|(reference, _)| reference.to_string() == *name));
         record.names.retain(|name, _| record.references.contains_key(name));
         for (reference, desired) in desired {
             if !record.references.contains_key(&reference.to_string()) {
@@ -205,7 +237,9 @@ impl Record {
         let mut record = Self { hash: Some(hash), ..self.clone() };
         record.references.values_mut().for_each(|recorded| recorded.mixed = false);
         for (reference, desired) in desired {
-            if let (Ok(digest), Some(recorded)) = (&desired.digest, record.references.get_mut(&reference.to_string())) {
+            if let (Ok(digest), Some(recorded)) =
+                (&desired.digest, record.references.get_mut(&reference.to_string()))
+            {
                 recorded.target = *digest;
             }
         }
@@ -215,7 +249,8 @@ impl Record {
     /// This record when pods start with the config-hash again that they had before the target.
     #[must_use]
     pub fn withdrawn(&self, hash: &str) -> Self {
-        let mut record = Self { hash: Some(hash.to_owned()).filter(|hash| !hash.is_empty()), ..self.clone() };
+        let mut record =
+            Self { hash: Some(hash.to_owned()).filter(|hash| !hash.is_empty()), ..self.clone() };
         record.references.values_mut().for_each(|recorded| recorded.target = recorded.baseline);
         record
     }
@@ -236,7 +271,9 @@ impl Record {
         let (mut keys, mut bytes) = (0, 0);
         self.names.retain(|reference, names| {
             let cost = reference.len() + names.keys().map(|key| key.len() + 14).sum::<usize>();
-            let fits = !names.is_empty() && keys + names.len() <= NAMES_LIMIT && bytes + cost <= NAMES_BYTES;
+            let fits = !names.is_empty()
+                && keys + names.len() <= NAMES_LIMIT
+                && bytes + cost <= NAMES_BYTES;
             if fits {
                 keys += names.len();
                 bytes += cost;

@@ -52,7 +52,15 @@ const RECORD_BYTES: usize = 96 * 1024;
 
 impl Reference {
     fn new(kind: ConfigKind, name: &str, keys: Keys, optional: bool) -> Self {
-        Self { kind, name: name.to_owned(), keys, except_names: Vec::new(), except: Vec::new(), optional, own: true }
+        Self {
+            kind,
+            name: name.to_owned(),
+            keys,
+            except_names: Vec::new(),
+            except: Vec::new(),
+            optional,
+            own: true,
+        }
     }
 
     /// Whether the key counts.
@@ -74,7 +82,11 @@ impl Reference {
     /// Whether it is about the object of this name.
     pub fn names(&self, id: &ConfigId) -> bool {
         let matches = |glob: &String| WildMatch::new(glob).matches(&id.name);
-        let named = if self.is_glob() { matches(&self.name) && !self.except_names.iter().any(matches) } else { self.name == *id.name };
+        let named = if self.is_glob() {
+            matches(&self.name) && !self.except_names.iter().any(matches)
+        } else {
+            self.name == *id.name
+        };
         self.kind == id.kind && named
     }
 }
@@ -114,22 +126,36 @@ pub fn of_template(template: &Value) -> Vec<Reference> {
     for container in ["containers", "initContainers"].iter().flat_map(|list| items(&spec[*list])) {
         for variable in items(&container["env"]) {
             let from = &variable["valueFrom"];
-            for (kind, field) in [(ConfigKind::ConfigMap, "configMapKeyRef"), (ConfigKind::Secret, "secretKeyRef")] {
-                if let (Some(name), Some(key)) = (from[field]["name"].as_str(), from[field]["key"].as_str()) {
-                    found.push(Reference::new(kind, name, Keys::One(key.to_owned()), optional(&from[field])));
+            for (kind, field) in
+                [(ConfigKind::ConfigMap, "configMapKeyRef"), (ConfigKind::Secret, "secretKeyRef")]
+            {
+                if let (Some(name), Some(key)) =
+                    (from[field]["name"].as_str(), from[field]["key"].as_str())
+                {
+                    found.push(Reference::new(
+                        kind,
+                        name,
+                        Keys::One(key.to_owned()),
+                        optional(&from[field]),
+                    ));
                 }
             }
         }
         for source in items(&container["envFrom"]) {
-            for (kind, field) in [(ConfigKind::ConfigMap, "configMapRef"), (ConfigKind::Secret, "secretRef")] {
+            for (kind, field) in
+                [(ConfigKind::ConfigMap, "configMapRef"), (ConfigKind::Secret, "secretRef")]
+            {
                 if let Some(name) = source[field]["name"].as_str() {
                     found.push(Reference::new(kind, name, Keys::All, optional(&source[field])));
                 }
             }
         }
-        mounted.extend(items(&container["volumeMounts"]).filter_map(|mount| mount["name"].as_str()));
+        mounted
+            .extend(items(&container["volumeMounts"]).filter_map(|mount| mount["name"].as_str()));
     }
-    for volume in items(&spec["volumes"]).filter(|volume| volume["name"].as_str().is_some_and(|name| mounted.contains(name))) {
+    for volume in items(&spec["volumes"])
+        .filter(|volume| volume["name"].as_str().is_some_and(|name| mounted.contains(name)))
+    {
         of_volume(ConfigKind::ConfigMap, &volume["configMap"], "name", &mut found);
         of_volume(ConfigKind::Secret, &volume["secret"], "secretName", &mut found);
         for source in items(&volume["projected"]["sources"]) {
@@ -147,7 +173,9 @@ fn of_volume(kind: ConfigKind, source: &Value, name: &str, found: &mut Vec<Refer
     if keys.is_empty() {
         found.push(Reference::new(kind, name, Keys::All, optional));
     }
-    found.extend(keys.into_iter().map(|key| Reference::new(kind, name, Keys::One(key.to_owned()), optional)));
+    found.extend(
+        keys.into_iter().map(|key| Reference::new(kind, name, Keys::One(key.to_owned()), optional)),
+    );
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {
@@ -162,7 +190,12 @@ fn optional(source: &Value) -> bool {
 fn merge(references: impl IntoIterator<Item = Reference>) -> Vec<Reference> {
     let mut merged: BTreeMap<(ConfigKind, String, Keys, Vec<String>), Reference> = BTreeMap::new();
     for reference in references {
-        let same = (reference.kind, reference.name.clone(), reference.keys.clone(), reference.except.clone());
+        let same = (
+            reference.kind,
+            reference.name.clone(),
+            reference.keys.clone(),
+            reference.except.clone(),
+        );
         merged
             .entry(same)
             .and_modify(|known| {
@@ -176,27 +209,37 @@ fn merge(references: impl IntoIterator<Item = Reference>) -> Vec<Reference> {
 
 /// The references that count for a workload under a policy: those of its template and `include`, less `exclude` and objects marked to be
 /// ignored. Those of the other workloads of its group, if any, come as `group`.
-pub fn effective(template: &[Reference], spec: &ConfigSpec, group: &[Reference], namespace: &Namespace) -> Vec<Reference> {
+pub fn effective(
+    template: &[Reference],
+    spec: &ConfigSpec,
+    group: &[Reference],
+    namespace: &Namespace,
+) -> Vec<Reference> {
     let included = spec.include.iter().flat_map(|pattern| {
         let keys = pattern.keys.iter().map(|key| match key.contains(['*', '?']) {
             true => Keys::Matching(key.clone()),
             false => Keys::One(key.clone()),
         });
         let keys = if pattern.keys.is_empty() { vec![Keys::All] } else { keys.collect() };
-        keys.into_iter().map(|keys| Reference::new(pattern.kind, &pattern.name, keys, true)).collect::<Vec<_>>()
+        keys.into_iter()
+            .map(|keys| Reference::new(pattern.kind, &pattern.name, keys, true))
+            .collect::<Vec<_>>()
     });
     let group = group.iter().map(|reference| Reference { own: false, ..reference.clone() });
     let all = template.iter().cloned().chain(included).chain(group);
-    let counted = all.filter_map(|reference| without_excluded(reference, &spec.exclude)).filter(|reference| {
-        let id = ConfigId { kind: reference.kind, name: reference.name.as_str().into() };
-        !namespace.config.get(&id).is_some_and(|entry| entry.ignored)
-    });
+    let counted = all.filter_map(|reference| without_excluded(reference, &spec.exclude)).filter(
+        |reference| {
+            let id = ConfigId { kind: reference.kind, name: reference.name.as_str().into() };
+            !namespace.config.get(&id).is_some_and(|entry| entry.ignored)
+        },
+    );
     fold(merge(counted))
 }
 
 /// Single keys of one object become one reference, where their names would not fit into a record.
 fn fold(references: Vec<Reference>) -> Vec<Reference> {
-    let bytes: usize = references.iter().map(|reference| reference.to_string().len() + RECORDED_BYTES).sum();
+    let bytes: usize =
+        references.iter().map(|reference| reference.to_string().len() + RECORDED_BYTES).sum();
     if bytes <= RECORD_BYTES {
         return references;
     }
@@ -205,7 +248,10 @@ fn fold(references: Vec<Reference>) -> Vec<Reference> {
     for reference in references {
         match reference.keys {
             Keys::One(key) => {
-                folded.entry((reference.kind, reference.name, reference.optional, reference.own)).or_default().push(key);
+                folded
+                    .entry((reference.kind, reference.name, reference.optional, reference.own))
+                    .or_default()
+                    .push(key);
             }
             _ => rest.push(reference),
         }
@@ -221,11 +267,16 @@ fn fold(references: Vec<Reference>) -> Vec<Reference> {
 
 fn without_excluded(mut reference: Reference, exclude: &[ConfigPattern]) -> Option<Reference> {
     for pattern in exclude {
-        if pattern.kind == reference.kind && reference.is_glob() && pattern.keys.is_empty() && pattern.name != reference.name {
+        if pattern.kind == reference.kind
+            && reference.is_glob()
+            && pattern.keys.is_empty()
+            && pattern.name != reference.name
+        {
             reference.except_names.push(pattern.name.clone());
             continue;
         }
-        if pattern.kind != reference.kind || !WildMatch::new(&pattern.name).matches(&reference.name) {
+        if pattern.kind != reference.kind || !WildMatch::new(&pattern.name).matches(&reference.name)
+        {
             continue;
         }
         if pattern.keys.is_empty() {
@@ -252,10 +303,19 @@ mod tests {
 
     #[test]
     fn so_many_keys_that_their_names_fill_a_record_are_one_reference() {
-        let keys = |count: usize| (0..count).map(|number| format!("{}.{number}", "k".repeat(180))).collect::<Vec<_>>();
+        let keys = |count: usize| {
+            (0..count).map(|number| format!("{}.{number}", "k".repeat(180))).collect::<Vec<_>>()
+        };
         let of = |count| {
-            let one = |key: String| Reference::new(ConfigKind::ConfigMap, "settings", Keys::One(key), false);
-            effective(&keys(count).into_iter().map(one).collect::<Vec<_>>(), &ConfigSpec::default(), &[], &Namespace::default())
+            let one = |key: String| {
+                Reference::new(ConfigKind::ConfigMap, "settings", Keys::One(key), false)
+            };
+            effective(
+                &keys(count).into_iter().map(one).collect::<Vec<_>>(),
+                &ConfigSpec::default(),
+                &[],
+                &Namespace::default(),
+            )
         };
         assert_eq!(of(100).len(), 100);
         let many = of(1300);

@@ -57,7 +57,12 @@ impl Answer {
     /// The same without words that must not be seen, such as the value of a header that the app repeats.
     #[must_use]
     pub fn without(self, hidden: &[String]) -> Self {
-        let blank = |words: String| hidden.iter().filter(|one| !one.is_empty()).fold(words, |words, one| words.replace(one, "***"));
+        let blank = |words: String| {
+            hidden
+                .iter()
+                .filter(|one| !one.is_empty())
+                .fold(words, |words, one| words.replace(one, "***"))
+        };
         match self {
             Self::No(words) => Self::No(limited(&blank(words))),
             Self::Unusable(words) => Self::Unusable(limited(&blank(words))),
@@ -76,7 +81,13 @@ pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     let listed = open_when.status.contains(&status);
     // Its recursion is limited: a deeply nested answer is none.
     let document: Option<Value> = serde_json::from_slice(body).ok();
-    let words = || document.as_ref().and_then(|document| document.get("reason")?.as_str()).map(str::to_owned).unwrap_or_default();
+    let words = || {
+        document
+            .as_ref()
+            .and_then(|document| document.get("reason")?.as_str())
+            .map(str::to_owned)
+            .unwrap_or_default()
+    };
     let missing = is_missing(status);
     let Some(pointer) = &open_when.field else {
         return match status {
@@ -89,13 +100,20 @@ pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     match document.as_ref().and_then(|document| document.pointer(pointer)) {
         Some(value) if *value != open_when.equals => Answer::No(words()),
         Some(_) if listed => Answer::Yes,
-        Some(_) => {
-            Answer::Unusable(format!("it answers {status}, which does not count as yes, although {pointer} is {}", open_when.equals))
-        }
+        Some(_) => Answer::Unusable(format!(
+            "it answers {status}, which does not count as yes, although {pointer} is {}",
+            open_when.equals
+        )),
         None if missing => Answer::Missing(status),
-        None if document.is_none() && listed => Answer::Unusable(format!("it answers {status} without JSON that could be read")),
-        None if listed => Answer::Unusable(format!("it answers {status}, and there is no {pointer} in the answer")),
-        None if (300..400).contains(&status) => Answer::Unusable(format!("it answers {status}; redirects are not followed")),
+        None if document.is_none() && listed => {
+            Answer::Unusable(format!("it answers {status} without JSON that could be read"))
+        }
+        None if listed => Answer::Unusable(format!(
+            "it answers {status}, and there is no {pointer} in the answer"
+        )),
+        None if (300..400).contains(&status) => {
+            Answer::Unusable(format!("it answers {status}; redirects are not followed"))
+        }
         None => Answer::Unusable(format!("it answers {status}")),
     }
 }
@@ -139,14 +157,20 @@ mod tests {
             (501, "{}", "Missing"),
         ];
         for (status, body, expected) in table {
-            assert_eq!(read(&OpenWhen::default(), *status, body.as_bytes()).as_str(), *expected, "{status} {body}");
+            assert_eq!(
+                read(&OpenWhen::default(), *status, body.as_bytes()).as_str(),
+                *expected,
+                "{status} {body}"
+            );
         }
     }
 
     #[test]
     fn without_a_field_the_status_decides() {
         let mut said = Vec::new();
-        for status in [200, 204, 503, 400, 409, 423, 401, 403, 408, 429, 404, 405, 501, 500, 502, 301] {
+        for status in
+            [200, 204, 503, 400, 409, 423, 401, 403, 408, 429, 404, 405, 501, 500, 502, 301]
+        {
             said.push(format!("{status} {}", read(&status_only(), status, b"").as_str()));
         }
         assert_eq!(
@@ -160,8 +184,13 @@ mod tests {
     fn nesting_and_words_are_limited_and_hidden_values_are_blanked() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(read(&OpenWhen::default(), 200, deep.as_bytes()).as_str(), "Unusable");
-        let long = format!(r#"{{"isUpgradeable": false, "reason": "key s3cret\n{}"}}"#, "x".repeat(500));
-        let Answer::No(words) = read(&OpenWhen::default(), 200, long.as_bytes()).without(&["s3cret".to_owned()]) else { panic!() };
+        let long =
+            format!(r#"{{"isUpgradeable": false, "reason": "key s3cret\n{}"}}"#, "x".repeat(500));
+        let Answer::No(words) =
+            read(&OpenWhen::default(), 200, long.as_bytes()).without(&["s3cret".to_owned()])
+        else {
+            panic!()
+        };
         assert!(words.starts_with("key *** xxx") && words.chars().count() == 201, "{words}");
     }
 }

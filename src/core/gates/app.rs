@@ -41,12 +41,21 @@ pub struct Question<'a> {
 ///
 /// # Errors
 /// Says what is wrong with the annotation.
-pub fn for_workload<'a>(gate: &'a AppGate, workload: &Workload) -> Result<Cow<'a, AppGate>, String> {
+pub fn for_workload<'a>(
+    gate: &'a AppGate,
+    workload: &Workload,
+) -> Result<Cow<'a, AppGate>, String> {
     let Some(text) = workload.marks.get(marks::APP_GATE) else { return Ok(Cow::Borrowed(gate)) };
     let mut own = gate.clone();
-    let wrong = |what: String| format!("annotation {}: {what}; write for example port=8081,path=/upgradeable", marks::APP_GATE);
+    let wrong = |what: String| {
+        format!(
+            "annotation {}: {what}; write for example port=8081,path=/upgradeable",
+            marks::APP_GATE
+        )
+    };
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (key, value) = part.split_once('=').ok_or_else(|| wrong(format!("{part:?} has no value")))?;
+        let (key, value) =
+            part.split_once('=').ok_or_else(|| wrong(format!("{part:?} has no value")))?;
         match (key.trim(), value.trim()) {
             ("port", port) => {
                 own.port = Some(match port.parse::<u16>() {
@@ -56,17 +65,27 @@ pub fn for_workload<'a>(gate: &'a AppGate, workload: &Workload) -> Result<Cow<'a
                 })
             }
             ("path", path) if is_path(path) => own.path = path.to_owned(),
-            ("path", path) => return Err(wrong(format!("path {path:?} does not begin with / or has characters that must be encoded"))),
+            ("path", path) => {
+                return Err(wrong(format!(
+                    "path {path:?} does not begin with / or has characters that must be encoded"
+                )));
+            }
             ("scheme", "HTTP") => own.scheme = Scheme::Http,
             ("scheme", "HTTPS") => own.scheme = Scheme::Https,
-            (key, _) => return Err(wrong(format!("{key:?} is none of port, path and scheme (HTTP or HTTPS)"))),
+            (key, _) => {
+                return Err(wrong(format!(
+                    "{key:?} is none of port, path and scheme (HTTP or HTTPS)"
+                )));
+            }
         }
     }
     Ok(Cow::Owned(own))
 }
 
 fn is_path(path: &str) -> bool {
-    path.starts_with('/') && path.len() <= 256 && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte))
+    path.starts_with('/')
+        && path.len() <= 256
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte))
 }
 
 /// Asks the pods, or says what they said. What is to be asked now is handed over with the assessment.
@@ -82,16 +101,23 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
         return Gate::Closed(closed);
     }
     // Those that are ending anyway are not ended by this.
-    let pods: Vec<_> = question.pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
+    let pods: Vec<_> =
+        question.pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
     if pods.is_empty() {
         return Gate::Open;
     }
-    let unprepared = if question.reverts { None } else { prepare::ask(input, &gate, &question.change, &pods, found) };
+    let unprepared = if question.reverts {
+        None
+    } else {
+        prepare::ask(input, &gate, &question.change, &pods, found)
+    };
     if let Some(closed) = unprepared {
         return Gate::Closed(closed);
     }
-    let nobody = tally(&gate, question, (&pods, input.templates()), &found.memory.app, input.now).counts_nobody();
-    found.memory.app.nobody_since = nobody.then(|| found.memory.app.nobody_since.unwrap_or(input.now));
+    let nobody = tally(&gate, question, (&pods, input.templates()), &found.memory.app, input.now)
+        .counts_nobody();
+    found.memory.app.nobody_since =
+        nobody.then(|| found.memory.app.nobody_since.unwrap_or(input.now));
     let verdict = judge(&gate, question, (&pods, input.templates()), &found.memory.app, input.now);
     if !pods.iter().any(|pod| pod.reach.running && place(pod, &gate, input.templates()).is_ok()) {
         // Nobody can be asked, so there is no round to wait for.
@@ -103,12 +129,20 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
     let due = due(input, &gate, &pods, &found.memory.app);
     let calling = found.memory.app.calling.contains(&Errand::Ask);
     // What was said counts for as long as it would until the next round, however long the round took.
-    let fresh = found.memory.app.round.is_some_and(|(_, ended)| later(ended, gate.period.length()) > input.now);
+    let fresh = found
+        .memory
+        .app
+        .round
+        .is_some_and(|(_, ended)| later(ended, gate.period.length()) > input.now);
     match verdict {
         Gate::Open if fresh && due.is_some() && !calling => Gate::Open,
         Gate::Open => {
             call(input, &gate, &question.change, &pods, due, found);
-            Gate::closed(Reason::AskingPods, "asking its pods whether they may be terminated".to_owned(), None)
+            Gate::closed(
+                Reason::AskingPods,
+                "asking its pods whether they may be terminated".to_owned(),
+                None,
+            )
         }
         closed @ Gate::Closed(_) => {
             call(input, &gate, &question.change, &pods, due, found);
@@ -123,48 +157,83 @@ fn unseen(input: &Input) -> Option<Closed> {
     let (workload, current) = (input.workload, input.workload.rollout.current as usize);
     let behind = match workload.id.kind {
         // Its status does not count those that are going.
-        WorkloadKind::Deployment => input.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current,
+        WorkloadKind::Deployment => {
+            input.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current
+        }
         // Theirs does, and also those that have ended and stay for a while.
         _ if input.pods.len() < current => {
-            let ended = |pod: &&Pod| pod.finished && pod.terminating.is_none() && pod.controller.as_ref() == Some(&workload.uid);
+            let ended = |pod: &&Pod| {
+                pod.finished
+                    && pod.terminating.is_none()
+                    && pod.controller.as_ref() == Some(&workload.uid)
+            };
             input.pods.len() + input.namespace.pods.values().filter(ended).count() < current
         }
         _ => false,
     };
     // It is told once that the gate is closed, not each time that a pod appears.
     let told = input.memory.gate.map(|(reason, _)| reason).filter(|reason| rank(*reason) == APP);
-    let closed =
-        || Closed { reason: told.unwrap_or(Reason::AskingPods), message: "not all of its pods are seen yet".to_owned(), ask_again: None };
+    let closed = || Closed {
+        reason: told.unwrap_or(Reason::AskingPods),
+        message: "not all of its pods are seen yet".to_owned(),
+        ask_again: None,
+    };
     behind.then(closed)
 }
 
 /// When the next round is due; none: at once.
 fn due(input: &Input, gate: &AppGate, pods: &[&Pod], said: &Conversation) -> Option<Timestamp> {
     let (begun, ended) = said.round?;
-    let known = |pod: &&&Pod| said.readings.get(&pod.uid).is_some_and(|reading| reading.restarts == pod.restarts);
-    let unknown = |pod: &&Pod| pod.reach.running && !known(&pod) && place(pod, gate, input.templates()).is_ok();
+    let known = |pod: &&&Pod| {
+        said.readings.get(&pod.uid).is_some_and(|reading| reading.restarts == pod.restarts)
+    };
+    let unknown = |pod: &&Pod| {
+        pod.reach.running && !known(&pod) && place(pod, gate, input.templates()).is_ok()
+    };
     (!pods.iter().any(unknown)).then(|| later(begun, gate.period.length()).max(ended))
 }
 
 /// Begins a round, if it is time for one.
-fn call(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], due: Option<Timestamp>, found: &mut Assessment) {
+fn call(
+    input: &Input,
+    gate: &AppGate,
+    change: &str,
+    pods: &[&Pod],
+    due: Option<Timestamp>,
+    found: &mut Assessment,
+) {
     if let Some(due) = due.filter(|due| *due > input.now) {
         return found.wake_at(due);
     }
     let app = &found.memory.app;
-    let heard = |pod: &Pod| app.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
-    let asked = pods.iter().filter(|pod| pod.reach.running && heard(pod).is_none_or(|reading| reading.not_before <= input.now));
-    let visits: Vec<Visit> = asked.filter_map(|pod| place(pod, gate, input.templates()).ok()).collect();
+    let heard =
+        |pod: &Pod| app.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
+    let asked = pods.iter().filter(|pod| {
+        pod.reach.running && heard(pod).is_none_or(|reading| reading.not_before <= input.now)
+    });
+    let visits: Vec<Visit> =
+        asked.filter_map(|pod| place(pod, gate, input.templates()).ok()).collect();
     if visits.is_empty() {
         // Nobody can be asked now: those that hang have their pause, the others' watch tells when they can.
-        let next = pods.iter().filter_map(|pod| heard(pod)).map(|reading| reading.not_before).filter(|time| *time > input.now).min();
+        let next = pods
+            .iter()
+            .filter_map(|pod| heard(pod))
+            .map(|reading| reading.not_before)
+            .filter(|time| *time > input.now)
+            .min();
         return next.into_iter().for_each(|time| found.wake_at(time));
     }
     found.call(input, Errand::Ask, change, gate, visits);
 }
 
 /// What the pods said, taken together. How old it is, is not looked at.
-pub fn judge(gate: &AppGate, question: &Question, asked: (&[&Pod], Templates), said: &Conversation, now: Timestamp) -> Gate {
+pub fn judge(
+    gate: &AppGate,
+    question: &Question,
+    asked: (&[&Pod], Templates),
+    said: &Conversation,
+    now: Timestamp,
+) -> Gate {
     verdict(gate, question, asked.0, &tally(gate, question, asked, said, now), said, now)
 }
 
@@ -190,7 +259,14 @@ struct Tally<'a> {
 impl Tally<'_> {
     /// No pod counts: none is Ready, and none answers.
     fn counts_nobody(&self) -> bool {
-        self.yes + self.few + self.no.len() + self.silent.len() + self.missing.len() + self.not_asked.len() + self.unheard == 0
+        self.yes
+            + self.few
+            + self.no.len()
+            + self.silent.len()
+            + self.missing.len()
+            + self.not_asked.len()
+            + self.unheard
+            == 0
     }
 }
 
@@ -205,7 +281,10 @@ fn tally<'a>(
     for pod in pods {
         let known = said.readings.get(&pod.uid);
         // One that has just said something is only silent for a moment, Ready or not.
-        let spoke = said.spoke.get(&pod.uid).is_some_and(|spoke| later(*spoke, gate.broken_after.length()) > now);
+        let spoke = said
+            .spoke
+            .get(&pod.uid)
+            .is_some_and(|spoke| later(*spoke, gate.broken_after.length()) > now);
         let counts = is_ready(pod, gate, now) || (spoke && !question.reverts);
         match known.filter(|reading| reading.restarts == pod.restarts) {
             Some(reading) => match &reading.answer {
@@ -215,7 +294,9 @@ fn tally<'a>(
                 Answer::No(words) => tally.no.push((&pod.name, words, reading.since)),
                 Answer::Missing(status) if counts => tally.missing.push((&pod.name, *status)),
                 Answer::NotAsked(why) => tally.not_asked.push((&pod.name, why.clone())),
-                Answer::Unusable(why) | Answer::Hangs(why) if counts => tally.silent.push((&pod.name, why.clone())),
+                Answer::Unusable(why) | Answer::Hangs(why) if counts => {
+                    tally.silent.push((&pod.name, why.clone()))
+                }
                 Answer::Missing(_) | Answer::Unusable(_) | Answer::Hangs(_) => {}
             },
             None if !pod.reach.running => {}
@@ -229,29 +310,54 @@ fn tally<'a>(
     tally
 }
 
-fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, said: &Conversation, now: Timestamp) -> Gate {
+fn verdict(
+    gate: &AppGate,
+    question: &Question,
+    pods: &[&Pod],
+    tally: &Tally,
+    said: &Conversation,
+    now: Timestamp,
+) -> Gate {
     let Tally { yes, few, no, silent, missing, not_asked, unheard } = tally;
     let again = format!("asked again every {}", gate.period);
     let agree = format!("{} of {} pods say yes", yes + few, pods.len());
     if !no.is_empty() {
-        let named: Vec<_> = no.iter().take(NAMED).map(|(name, words, since)| says_no(name, words, *since)).collect();
+        let named: Vec<_> = no
+            .iter()
+            .take(NAMED)
+            .map(|(name, words, since)| says_no(name, words, *since))
+            .collect();
         let others = no.len().saturating_sub(NAMED);
         let others = if others > 0 { format!(", and {others} more say no") } else { String::new() };
-        return Gate::closed(Reason::AppGateClosed, format!("{}{others}; {agree}; {again}", named.join(", ")), None);
+        return Gate::closed(
+            Reason::AppGateClosed,
+            format!("{}{others}; {agree}; {again}", named.join(", ")),
+            None,
+        );
     }
     if let Some((name, why)) = not_asked.first().filter(|_| !question.reverts) {
-        return Gate::closed(Reason::AppUnreachable, format!("{name} cannot be asked: {why}; {agree}; {again}"), None);
+        return Gate::closed(
+            Reason::AppUnreachable,
+            format!("{name} cannot be asked: {why}; {agree}; {again}"),
+            None,
+        );
     }
     let all_missing = !missing.is_empty() && yes + few + silent.len() == 0;
-    let different =
-        missing.iter().filter(|_| !all_missing).map(|(name, status)| (*name, format!("it answers {status}, other pods do not")));
+    let different = missing
+        .iter()
+        .filter(|_| !all_missing)
+        .map(|(name, status)| (*name, format!("it answers {status}, other pods do not")));
     let silent: Vec<_> = silent.iter().cloned().chain(different).collect();
     // A revert waits only for pods that say no.
     let holds = |otherwise: Otherwise| otherwise == Otherwise::Hold && !question.reverts;
     if let Some((name, why)) = silent.first().filter(|_| holds(gate.when_unreachable)) {
         let others = silent.len() - 1;
-        let others = if others > 0 { format!(", and {others} more pods give none") } else { String::new() };
-        let message = format!("no usable answer from {name}: {why}{others}; {agree}; {again} at {} (whenUnreachable: Hold)", url(gate));
+        let others =
+            if others > 0 { format!(", and {others} more pods give none") } else { String::new() };
+        let message = format!(
+            "no usable answer from {name}: {why}{others}; {agree}; {again} at {} (whenUnreachable: Hold)",
+            url(gate)
+        );
         return Gate::closed(Reason::AppUnreachable, message, None);
     }
     if let Some((_, status)) = missing.first().filter(|_| all_missing && holds(gate.when_missing)) {
@@ -262,10 +368,18 @@ fn verdict(gate: &AppGate, question: &Question, pods: &[&Pod], tally: &Tally, sa
         return Gate::closed(Reason::AppMissing, message, None);
     }
     if *unheard > 0 {
-        return Gate::closed(Reason::AskingPods, format!("asking {unheard} of {} pods whether they may be ended", pods.len()), None);
+        return Gate::closed(
+            Reason::AskingPods,
+            format!("asking {unheard} of {} pods whether they may be ended", pods.len()),
+            None,
+        );
     }
     if *few > 0 {
-        let message = format!("{few} of {} pods have not answered yes {} times in a row yet; {again}", pods.len(), gate.successes);
+        let message = format!(
+            "{few} of {} pods have not answered yes {} times in a row yet; {again}",
+            pods.len(),
+            gate.successes
+        );
         return Gate::closed(Reason::AskingPods, message, None);
     }
     if tally.counts_nobody() && !question.reverts && !question.broken {
@@ -285,12 +399,25 @@ fn url(gate: &AppGate) -> String {
 }
 
 /// No pod counts: none is Ready, none answers. When that has been so for long enough, there is nobody left to ask.
-fn nobody_left(gate: &AppGate, question: &Question, pods: &[&Pod], said: &Conversation, now: Timestamp) -> Gate {
-    let since = pods.iter().map(|pod| unready_since(pod, question, gate, now)).max().unwrap_or(question.since);
+fn nobody_left(
+    gate: &AppGate,
+    question: &Question,
+    pods: &[&Pod],
+    said: &Conversation,
+    now: Timestamp,
+) -> Gate {
+    let since = pods
+        .iter()
+        .map(|pod| unready_since(pod, question, gate, now))
+        .max()
+        .unwrap_or(question.since);
     // Pods that are replaced again and again are always young.
     let since = said.nobody_since.map_or(since, |seen| since.min(seen));
     // That a pod is not Ready is no silence: it may say no all the same, and one answer may be lost.
-    let silent = pods.iter().filter(|pod| is_running(pod)).filter_map(|pod| said.readings.get(&pod.uid)?.silent_since);
+    let silent = pods
+        .iter()
+        .filter(|pod| is_running(pod))
+        .filter_map(|pod| said.readings.get(&pod.uid)?.silent_since);
     let spoke = pods.iter().filter_map(|pod| said.spoke.get(&pod.uid).copied());
     match later(silent.chain(spoke).fold(since, Timestamp::max), gate.broken_after.length()) {
         due if due <= now => Gate::Open,
@@ -339,19 +466,27 @@ pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
             return;
         }
     };
-    let candidates = || input.pods.iter().filter(|pod| pod.ready && pod.reach.running && pod.terminating.is_none());
+    let candidates = || {
+        input.pods.iter().filter(|pod| pod.ready && pod.reach.running && pod.terminating.is_none())
+    };
     if candidates().next().is_none() {
         return;
     }
     found.memory.app.verified.take_if(|verified| verified.gate != *gate);
-    let due = found.memory.app.verified.as_ref().map(|verified| later(verified.at, VERIFY_EVERY + spread(input.workload)));
+    let due = found
+        .memory
+        .app
+        .verified
+        .as_ref()
+        .map(|verified| later(verified.at, VERIFY_EVERY + spread(input.workload)));
     match due {
         Some(due) if due > input.now => found.wake_at(due),
         _ => match candidates().find_map(|pod| place(pod, &gate, input.templates()).ok()) {
             Some(visit) => found.call(input, Errand::Verify, "verify", &gate, vec![visit]),
             None => {
-                found.unverified_gate =
-                    candidates().find_map(|pod| Some(format!("{}: {}", pod.name, place(pod, &gate, input.templates()).err()?)))
+                found.unverified_gate = candidates().find_map(|pod| {
+                    Some(format!("{}: {}", pod.name, place(pod, &gate, input.templates()).err()?))
+                })
             }
         },
     }
@@ -365,7 +500,10 @@ pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
 
 /// So that not all workloads are asked in the same moment.
 fn spread(workload: &Workload) -> Duration {
-    let sum = workload.uid.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let sum = workload
+        .uid
+        .bytes()
+        .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     Duration::from_secs(sum % 60)
 }
 
@@ -374,7 +512,8 @@ impl Conversation {
     pub fn about(&mut self, change: &str) {
         if self.change != change {
             change.clone_into(&mut self.change);
-            (self.round, self.preparing_since, self.respite, self.nobody_since) = (None, None, None, None);
+            (self.round, self.preparing_since, self.respite, self.nobody_since) =
+                (None, None, None, None);
             self.readings.clear();
         }
     }

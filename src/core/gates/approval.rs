@@ -7,7 +7,14 @@ use crate::{
 };
 
 /// The gate.
-pub const GATE: TimelyGate = TimelyGate { name: "approval", reason: Reason::ApprovalRequired, always: false, once: true, is_set, ask };
+pub const GATE: TimelyGate = TimelyGate {
+    name: "approval",
+    reason: Reason::ApprovalRequired,
+    always: false,
+    once: true,
+    is_set,
+    ask,
+};
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.gates.as_ref().is_some_and(|gates| gates.approval != Approval::NotRequired)
@@ -36,7 +43,9 @@ fn ask(asked: &Asked) -> Gate {
             "too many users made this change to record all of them ({authors}), so no approval can count as another user's. Revert it. Or, with the verb bypass: {}",
             bypass()
         ),
-        (Approval::RequiredFromOther, Some(approver), Some(authors)) if authors.include(approver) => {
+        (Approval::RequiredFromOther, Some(approver), Some(authors))
+            if authors.include(approver) =>
+        {
             let whose = match authors.names().len() {
                 1 => "who made the change".to_owned(),
                 _ => format!("who is one of those who made the change ({authors})"),

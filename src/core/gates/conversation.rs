@@ -189,7 +189,12 @@ pub fn place(pod: &Pod, gate: &AppGate, templates: Templates) -> Result<Visit, S
     let address = reach.address.ok_or("it has no address yet")?;
     let own = templates.namespace.containers_of_template(templates.workload, pod);
     let port = port(&reach.ports, own, gate.port.as_ref())?;
-    Ok(Visit { pod: pod.uid.clone(), name: pod.name.clone(), restarts: pod.restarts, address: SocketAddr::new(address, port) })
+    Ok(Visit {
+        pod: pod.uid.clone(),
+        name: pod.name.clone(),
+        restarts: pod.restarts,
+        address: SocketAddr::new(address, port),
+    })
 }
 
 /// `own` are the containers of the template: what admission added to the pod, a proxy say, is asked only by its number, or by a name that no
@@ -203,13 +208,18 @@ fn port(declared: &[DeclaredPort], own: &[Box<str>], wanted: Option<&Port>) -> R
         }
         None => {
             let first = own.first();
-            let of_first: Vec<_> = declared.iter().filter(|port| first.map_or(port.of_first, |name| port.container == *name)).collect();
+            let of_first: Vec<_> = declared
+                .iter()
+                .filter(|port| first.map_or(port.of_first, |name| port.container == *name))
+                .collect();
             return match of_first.as_slice() {
                 [only] => Ok(only.number),
                 several => {
                     let name = first.map(|name| format!(" {name}")).unwrap_or_default();
                     let count = several.len();
-                    Err(format!("its first container{name} declares {count} TCP ports, not one; set gates.app.port to the port to ask"))
+                    Err(format!(
+                        "its first container{name} declares {count} TCP ports, not one; set gates.app.port to the port to ask"
+                    ))
                 }
             };
         }
@@ -235,14 +245,23 @@ impl Conversation {
                     if answer.is_usable() {
                         self.spoke.insert(visit.pod.clone(), report.ended);
                     }
-                    let reading = Reading::after(self.readings.get(&visit.pod), visit, answer, gate, report.ended);
+                    let reading = Reading::after(
+                        self.readings.get(&visit.pod),
+                        visit,
+                        answer,
+                        gate,
+                        report.ended,
+                    );
                     self.readings.insert(visit.pod.clone(), reading);
                 }
             }
             Errand::Ask => {}
             Errand::Prepare => {
                 for (visit, answer) in answers {
-                    let before = self.prepared.get(&visit.pod).filter(|before| before.visit.restarts == visit.restarts);
+                    let before = self
+                        .prepared
+                        .get(&visit.pod)
+                        .filter(|before| before.visit.restarts == visit.restarts);
                     // It ends no earlier than reckoned from when we began to ask, and no later than from when we had the answer.
                     let agreed_until = match answer {
                         Answer::Yes => Some(later(begun, LEASE)),
@@ -253,14 +272,25 @@ impl Conversation {
                         _ => before.and_then(|before| before.until),
                     };
                     let (visit, gate, tried) = (visit.clone(), gate.clone(), begun);
-                    let one = Prepared { visit, gate, change: change.clone(), agreed_until, until, tried, refused: answer.trouble() };
+                    let one = Prepared {
+                        visit,
+                        gate,
+                        change: change.clone(),
+                        agreed_until,
+                        until,
+                        tried,
+                        refused: answer.trouble(),
+                    };
                     self.prepared.insert(one.visit.pod.clone(), one);
                 }
             }
             Errand::Withdraw => {
                 for (visit, answer) in answers {
                     // What it was asked since then counts. One that cannot be reached finds the lease lapsed.
-                    let lapsed = self.prepared.get(&visit.pod).is_some_and(|one| one.until.is_none_or(|until| until <= report.ended));
+                    let lapsed = self
+                        .prepared
+                        .get(&visit.pod)
+                        .is_some_and(|one| one.until.is_none_or(|until| until <= report.ended));
                     if *answer == Answer::Yes || matches!(answer, Answer::Missing(_)) || lapsed {
                         self.prepared.remove(&visit.pod);
                     } else if let Some(one) = self.prepared.get_mut(&visit.pod) {
@@ -270,7 +300,8 @@ impl Conversation {
             }
             Errand::Verify => {
                 if let Some((visit, answer)) = answers.into_iter().next() {
-                    let (answer, pod, gate) = (answer.clone(), visit.name.to_string(), gate.clone());
+                    let (answer, pod, gate) =
+                        (answer.clone(), visit.name.to_string(), gate.clone());
                     self.verified = Some(Verified { at: report.ended, answer, pod, gate });
                 }
             }
@@ -279,15 +310,30 @@ impl Conversation {
 }
 
 impl Reading {
-    fn after(known: Option<&Self>, visit: &Visit, answer: &Answer, gate: &AppGate, now: Timestamp) -> Self {
-        let silent_since = (!answer.is_usable()).then(|| known.and_then(|known| known.silent_since).unwrap_or(now));
+    fn after(
+        known: Option<&Self>,
+        visit: &Visit,
+        answer: &Answer,
+        gate: &AppGate,
+        now: Timestamp,
+    ) -> Self {
+        let silent_since = (!answer.is_usable())
+            .then(|| known.and_then(|known| known.silent_since).unwrap_or(now));
         let before = known.filter(|known| known.restarts == visit.restarts);
         let same = before.filter(|before| before.answer.as_str() == answer.as_str());
-        let hung = if let Answer::Hangs(_) = answer { before.map_or(0, |before| before.hung) + 1 } else { 0 };
+        let hung = if let Answer::Hangs(_) = answer {
+            before.map_or(0, |before| before.hung) + 1
+        } else {
+            0
+        };
         // It may be slow once or twice. Then it costs a place that others need.
         let pause = match hung {
             0..3 => Duration::ZERO,
-            more => gate.period.length().saturating_mul(1 << (more - 2).min(6)).min(Duration::from_secs(60)),
+            more => gate
+                .period
+                .length()
+                .saturating_mul(1 << (more - 2).min(6))
+                .min(Duration::from_secs(60)),
         };
         Self {
             restarts: visit.restarts,

@@ -7,7 +7,8 @@ use crate::{
 };
 
 /// The gate.
-pub const GATE: TimelyGate = TimelyGate { name: "freeze", reason: Reason::Frozen, always: true, once: false, is_set, ask };
+pub const GATE: TimelyGate =
+    TimelyGate { name: "freeze", reason: Reason::Frozen, always: true, once: false, is_set, ask };
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.mode == Mode::Freeze

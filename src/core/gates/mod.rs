@@ -112,7 +112,11 @@ pub const APP: u8 = STEPS + 1;
 pub fn rank(reason: Reason) -> u8 {
     match reason {
         Reason::QuietTime => 0,
-        Reason::ClaimTerminating | Reason::VolumeShadowed | Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => STEPS,
+        Reason::ClaimTerminating
+        | Reason::VolumeShadowed
+        | Reason::StepWaits
+        | Reason::MaxConcurrent
+        | Reason::OtherFailed => STEPS,
         Reason::AskingPods
         | Reason::AppGateClosed
         | Reason::AppUnreachable
@@ -120,7 +124,10 @@ pub fn rank(reason: Reason) -> u8 {
         | Reason::AppGateInvalid
         | Reason::PrepareTimedOut => APP,
         // Past the gates are those that are no gate's.
-        _ => (1..).zip(IN_ORDER).find(|(_, gate)| gate.reason == reason).map_or(APP + 1, |(rank, _)| rank),
+        _ => (1..)
+            .zip(IN_ORDER)
+            .find(|(_, gate)| gate.reason == reason)
+            .map_or(APP + 1, |(rank, _)| rank),
     }
 }
 
@@ -141,18 +148,47 @@ pub fn in_order() -> &'static [TimelyGate] {
 }
 
 /// The same, each asked by itself.
-pub fn each(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Vec<(&'static TimelyGate, Gate)> {
-    let applies = spec.gates.as_ref().is_some_and(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause)));
+pub fn each(
+    policy: &Policy,
+    spec: &UpgradePolicySpec,
+    frozen: bool,
+    change: &Change,
+    now: Timestamp,
+) -> Vec<(&'static TimelyGate, Gate)> {
+    let applies = spec
+        .gates
+        .as_ref()
+        .is_some_and(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause)));
     let asked = Asked { policy, spec, frozen, change, now };
-    IN_ORDER.iter().filter(|gate| gate.always || applies).map(|gate| (gate, (gate.ask)(&asked))).collect()
+    IN_ORDER
+        .iter()
+        .filter(|gate| gate.always || applies)
+        .map(|gate| (gate, (gate.ask)(&asked)))
+        .collect()
 }
 
 /// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever the spec says.
-pub fn ask(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
+pub fn ask(
+    policy: &Policy,
+    spec: &UpgradePolicySpec,
+    frozen: bool,
+    change: &Change,
+    now: Timestamp,
+) -> Gate {
     quiet::ask(spec, change, now).and(|| after_quiet(policy, spec, frozen, change, now))
 }
 
 /// The same for a change that was quiet long enough already.
-pub fn after_quiet(policy: &Policy, spec: &UpgradePolicySpec, frozen: bool, change: &Change, now: Timestamp) -> Gate {
-    each(policy, spec, frozen, change, now).into_iter().map(|(_, gate)| gate).find(|gate| *gate != Gate::Open).unwrap_or(Gate::Open)
+pub fn after_quiet(
+    policy: &Policy,
+    spec: &UpgradePolicySpec,
+    frozen: bool,
+    change: &Change,
+    now: Timestamp,
+) -> Gate {
+    each(policy, spec, frozen, change, now)
+        .into_iter()
+        .map(|(_, gate)| gate)
+        .find(|gate| *gate != Gate::Open)
+        .unwrap_or(Gate::Open)
 }

@@ -31,16 +31,27 @@ pub struct Passing<'a> {
 }
 
 /// Whose turn it is first, where pods go one by one.
-pub fn turn<'a>(input: &Input<'a>, causes: &[ChangeCause], spared: Option<&str>) -> Option<Turn<'a>> {
+pub fn turn<'a>(
+    input: &Input<'a>,
+    causes: &[ChangeCause],
+    spared: Option<&str>,
+) -> Option<Turn<'a>> {
     let gate = input.spec.app_gate(causes)?;
-    walk::is_walked(gate, input.workload).then(|| walk::first(input.workload, input.pods, spared))?
+    walk::is_walked(gate, input.workload)
+        .then(|| walk::first(input.workload, input.pods, spared))?
 }
 
 /// The pods that a partition at this index does not keep as they are; all, if pods have no number.
-pub fn from<'a>(workload: &Workload, pods: &[&'a Pod], index: u32) -> impl Iterator<Item = &'a Pod> {
+pub fn from<'a>(
+    workload: &Workload,
+    pods: &[&'a Pod],
+    index: u32,
+) -> impl Iterator<Item = &'a Pod> {
     let lowest = workload.rollout.ordinals.start.saturating_add(index);
     let of_set = workload.id.kind == WorkloadKind::StatefulSet;
-    pods.iter().copied().filter(move |pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest))
+    pods.iter()
+        .copied()
+        .filter(move |pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest))
 }
 
 /// The pods that the release ends because its manifest asks for fewer; of a Deployment any of them may be.
@@ -59,19 +70,31 @@ pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
     }
     let Some(gate) = input.spec.app_gate(change.causes) else { return Gate::Open };
     if let Some(hold @ UserHold::Paused) = input.workload.rollout.held {
-        let message = "its manifest says paused: true, so its pods are asked when that is removed".to_owned();
+        let message =
+            "its manifest says paused: true, so its pods are asked when that is removed".to_owned();
         return Gate::Closed(Closed { reason: hold.reason(), message, ask_again: None });
     }
     let scaled = scaled_down(input.workload, input.pods);
     let mut question = match turn(input, change.causes, change.spared) {
         Some(turn) => walk::question(change.id, change.since, turn),
         None => {
-            let is_spared = |pod: &&Pod| change.spared.is_some() && pod.revision.as_deref() == change.spared;
-            let pods = from(input.workload, input.pods, input.workload.rollout.ordinals.declared).filter(|pod| !is_spared(pod));
-            Question { change: change.id.to_owned(), since: change.since, pods: pods.collect(), reverts: false, broken: false }
+            let is_spared =
+                |pod: &&Pod| change.spared.is_some() && pod.revision.as_deref() == change.spared;
+            let pods = from(input.workload, input.pods, input.workload.rollout.ordinals.declared)
+                .filter(|pod| !is_spared(pod));
+            Question {
+                change: change.id.to_owned(),
+                since: change.since,
+                pods: pods.collect(),
+                reverts: false,
+                broken: false,
+            }
         }
     };
-    let others: Vec<_> = scaled.into_iter().filter(|pod| !question.pods.iter().any(|asked| asked.uid == pod.uid)).collect();
+    let others: Vec<_> = scaled
+        .into_iter()
+        .filter(|pod| !question.pods.iter().any(|asked| asked.uid == pod.uid))
+        .collect();
     question.pods.extend(others);
     app::ask(input, gate, &Question { broken: change.broken, ..question }, found)
 }

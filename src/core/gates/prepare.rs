@@ -26,7 +26,13 @@ const RENEW_EVERY: Duration = Duration::from_secs(20);
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Asks the pods that a change would end to take no new work; says what that waits for.
-pub fn ask(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: &mut Assessment) -> Option<Closed> {
+pub fn ask(
+    input: &Input,
+    gate: &AppGate,
+    change: &str,
+    pods: &[&Pod],
+    found: &mut Assessment,
+) -> Option<Closed> {
     let prepare = gate.prepare.as_ref()?;
     let now = input.now;
     if let Some(until) = found.memory.app.respite.filter(|until| *until > now) {
@@ -49,8 +55,11 @@ pub fn ask(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: &m
         // What was said before it no longer counts.
         found.memory.app.round = None;
         found.memory.app.readings.clear();
-        let message =
-            format!("its pods were not idle within {} (prepare.timeout); they may take work until {}", prepare.timeout, clock(until));
+        let message = format!(
+            "its pods were not idle within {} (prepare.timeout); they may take work until {}",
+            prepare.timeout,
+            clock(until)
+        );
         found.notices.push((Event::PrepareTimedOut, message.clone()));
         return Some(Closed { reason: Reason::PrepareTimedOut, message, ask_again: Some(until) });
     }
@@ -60,14 +69,26 @@ pub fn ask(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: &m
     let mut refused = None;
     for pod in pods.iter().filter(|pod| pod.reach.running) {
         let Ok(visit) = place(pod, gate, input.templates()) else { continue };
-        let known = found.memory.app.prepared.get(&pod.uid).filter(|one| one.visit.restarts == visit.restarts);
+        let known = found
+            .memory
+            .app
+            .prepared
+            .get(&pod.uid)
+            .filter(|one| one.visit.restarts == visit.restarts);
         match known {
             None => {
                 let message = "asking its pods to take no new work".to_owned();
                 return Some(Closed { reason: Reason::AskingPods, message, ask_again: None });
             }
-            Some(one) if one.agreed_until.is_none_or(|until| until <= now) && pod.ready && gate.when_unreachable == Otherwise::Hold => {
-                refused = refused.or(Some((&pod.name, one.refused.clone().unwrap_or_else(|| "its time ran out".to_owned()))));
+            Some(one)
+                if one.agreed_until.is_none_or(|until| until <= now)
+                    && pod.ready
+                    && gate.when_unreachable == Otherwise::Hold =>
+            {
+                refused = refused.or(Some((
+                    &pod.name,
+                    one.refused.clone().unwrap_or_else(|| "its time ran out".to_owned()),
+                )));
             }
             Some(_) => {}
         }
@@ -90,8 +111,15 @@ pub fn drain(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: 
     for pod in pods.iter().filter(|pod| pod.reach.running && pod.terminating.is_none()) {
         let Ok(visit) = place(pod, gate, input.templates()) else { continue };
         found.draining.insert(pod.uid.clone());
-        let known = found.memory.app.prepared.get(&pod.uid).filter(|one| one.visit.restarts == visit.restarts);
-        let due = known.map_or(input.now, |one| later(one.tried, if one.refused.is_some() { RETRY_EVERY } else { RENEW_EVERY }));
+        let known = found
+            .memory
+            .app
+            .prepared
+            .get(&pod.uid)
+            .filter(|one| one.visit.restarts == visit.restarts);
+        let due = known.map_or(input.now, |one| {
+            later(one.tried, if one.refused.is_some() { RETRY_EVERY } else { RENEW_EVERY })
+        });
         match due {
             due if due <= input.now => visits.push(visit),
             due => found.wake_at(due),
@@ -117,7 +145,11 @@ pub fn withdraw(
     // Without a policy its pods are not watched.
     let watched = !namespace.policies.is_empty();
     app.prepared.retain(|pod, one| {
-        let there = !watched || namespace.pods.get(pod).is_some_and(|pod| pod.terminating.is_none() && pod.restarts == one.visit.restarts);
+        let there = !watched
+            || namespace
+                .pods
+                .get(pod)
+                .is_some_and(|pod| pod.terminating.is_none() && pod.restarts == one.visit.restarts);
         there && (draining.contains(pod) || one.until.is_some_and(|until| until > now))
     });
     if app.calling.contains(&Errand::Prepare) || app.calling.contains(&Errand::Withdraw) {
@@ -134,7 +166,10 @@ pub fn withdraw(
     for (_, one) in app.prepared.iter().filter(spared) {
         if !due(one) {
             wake = [wake, Some(again(one))].into_iter().flatten().min();
-        } else if told.as_ref().is_none_or(|(gate, change)| *gate == one.gate && *change == one.change) {
+        } else if told
+            .as_ref()
+            .is_none_or(|(gate, change)| *gate == one.gate && *change == one.change)
+        {
             told = Some((one.gate.clone(), one.change.clone()));
             visits.push(one.visit.clone());
         }

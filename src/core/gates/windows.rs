@@ -16,7 +16,14 @@ use crate::{
 };
 
 /// The gate.
-pub const GATE: TimelyGate = TimelyGate { name: "windows", reason: Reason::WindowClosed, always: false, once: false, is_set, ask };
+pub const GATE: TimelyGate = TimelyGate {
+    name: "windows",
+    reason: Reason::WindowClosed,
+    always: false,
+    once: false,
+    is_set,
+    ask,
+};
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.gates.as_ref().is_some_and(|gates| !gates.windows.is_empty())
@@ -30,7 +37,8 @@ const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
 const STEPS: usize = 2_000;
 const STEPS_OF_PROOF: usize = 50_000;
 const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
-const HOW: &str = "write five fields such as \"0 2 * * 1-5\" (minute, hour, day of month, month, day of week)";
+const HOW: &str =
+    "write five fields such as \"0 2 * * 1-5\" (minute, hour, day of month, month, day of week)";
 
 /// The windows of a policy, parsed. None at all: always open.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +108,8 @@ impl Windows {
     pub fn parse(specs: &[WindowSpec]) -> Result<Self, String> {
         let mut windows = Self::default();
         for (index, spec) in specs.iter().enumerate() {
-            let window = Window::parse(spec).map_err(|error| format!("spec.gates.windows[{index}].{error}"))?;
+            let window = Window::parse(spec)
+                .map_err(|error| format!("spec.gates.windows[{index}].{error}"))?;
             match spec.type_ {
                 WindowType::Allow => windows.allow.push(window),
                 WindowType::Deny => windows.deny.push(window),
@@ -119,11 +128,19 @@ impl Windows {
                 Ends::Never => "for the next five years".to_owned(),
             };
             let (opens, then) = match sweep.opens(now, STEPS) {
-                Ends::At(opens) => (Some(opens), format!("changes may be released at {}", window.clock(opens))),
-                Ends::NotBefore(opens) => (Some(opens), format!("changes may not be released before {}", window.clock(opens))),
+                Ends::At(opens) => {
+                    (Some(opens), format!("changes may be released at {}", window.clock(opens)))
+                }
+                Ends::NotBefore(opens) => (
+                    Some(opens),
+                    format!("changes may not be released before {}", window.clock(opens)),
+                ),
                 Ends::Never => (None, "changes may not be released within five years".to_owned()),
             };
-            return Standing::Closed { opens, why: format!("a Deny window ({window}) is open {lifted}; {then}") };
+            return Standing::Closed {
+                opens,
+                why: format!("a Deny window ({window}) is open {lifted}; {then}"),
+            };
         }
         if self.allow.is_empty() || covering(&mut sweep.allow, now).is_some() {
             let until = match sweep.closes(now, STEPS) {
@@ -134,7 +151,9 @@ impl Windows {
         }
         let (opens, then) = match sweep.opens(now, STEPS) {
             Ends::At(opens) => match covering(&mut sweep.allow, opens) {
-                Some((window, _)) => (Some(opens), format!("the next ({window}) opens at {}", window.clock(opens))),
+                Some((window, _)) => {
+                    (Some(opens), format!("the next ({window}) opens at {}", window.clock(opens)))
+                }
                 None => (Some(opens), format!("the next opens at {}", utc(opens))),
             },
             Ends::NotBefore(opens) => (Some(opens), format!("none opens before {}", utc(opens))),
@@ -164,7 +183,8 @@ impl Window {
         for (index, name) in FIELDS.iter().enumerate() {
             let mut alone = ["*"; 5];
             alone[index] = fields[index];
-            cron(&alone.join(" ")).map_err(|why| refused(format!("{name} {}: {why}", fields[index])))?;
+            cron(&alone.join(" "))
+                .map_err(|why| refused(format!("{name} {}: {why}", fields[index])))?;
         }
         let days = cron(&format!("0 0 {day} {month} {weekday}")).map_err(refused)?;
         // The days of the week repeat every 28 years.
@@ -173,7 +193,10 @@ impl Window {
         }
         let within_hour = starts(&cron(&format!("{minute} 0 1 1 *")).map_err(refused)?, 1);
         let within_day = starts(&cron(&format!("0 {hour} 1 1 *")).map_err(refused)?, 24);
-        let minutes: Vec<i16> = within_day.iter().flat_map(|hour| within_hour.iter().map(move |minute| hour + minute)).collect();
+        let minutes: Vec<i16> = within_day
+            .iter()
+            .flat_map(|hour| within_hour.iter().map(move |minute| hour + minute))
+            .collect();
 
         let duration = spec.duration.length();
         if duration.is_zero() || duration > LONGEST {
@@ -188,22 +211,44 @@ impl Window {
         }
         let name = spec.time_zone.as_deref().unwrap_or("UTC");
         let zone = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
-        let zone = zone.ok_or_else(|| format!("timeZone {name:?}: no such time zone; write an IANA name, such as Europe/Zurich"))?;
+        let zone = zone.ok_or_else(|| {
+            format!(
+                "timeZone {name:?}: no such time zone; write an IANA name, such as Europe/Zurich"
+            )
+        })?;
         let twice = minute.starts_with('*') || hour.starts_with('*');
-        Ok(Self { days, minutes, runs, twice, duration, zone, words: format!("{schedule:?} {name} for {}", spec.duration) })
+        Ok(Self {
+            days,
+            minutes,
+            runs,
+            twice,
+            duration,
+            zone,
+            words: format!("{schedule:?} {name} for {}", spec.duration),
+        })
     }
 
     /// When it is open for having started on this day, ordered by start.
     fn spans(&self, day: Date) -> VecDeque<Span> {
         let midnight = self.place(day.at(0, 0, 0, 0)).0;
-        let tomorrow = day.tomorrow().map_or(Timestamp::MAX, |day| self.place(day.at(0, 0, 0, 0)).0);
+        let tomorrow =
+            day.tomorrow().map_or(Timestamp::MAX, |day| self.place(day.at(0, 0, 0, 0)).0);
         if tomorrow.duration_since(midnight) == SignedDuration::from_hours(24) {
             let at = |minute: i16| later(midnight, of_minutes(minute));
-            return self.runs.iter().map(|&(first, last)| (at(first), later(at(last), self.duration))).collect();
+            return self
+                .runs
+                .iter()
+                .map(|&(first, last)| (at(first), later(at(last), self.duration)))
+                .collect();
         }
-        let placed = self.minutes.iter().map(|minute| self.place(day.at((minute / 60) as i8, (minute % 60) as i8, 0, 0)));
-        let mut starts: Vec<Timestamp> =
-            placed.flat_map(|(first, second)| [Some(first), second.filter(|_| self.twice)]).flatten().collect();
+        let placed = self
+            .minutes
+            .iter()
+            .map(|minute| self.place(day.at((minute / 60) as i8, (minute % 60) as i8, 0, 0)));
+        let mut starts: Vec<Timestamp> = placed
+            .flat_map(|(first, second)| [Some(first), second.filter(|_| self.twice)])
+            .flatten()
+            .collect();
         starts.sort_unstable();
         let mut spans: VecDeque<Span> = VecDeque::new();
         for start in starts {
@@ -219,9 +264,16 @@ impl Window {
     fn place(&self, wall: DateTime) -> (Timestamp, Option<Timestamp>) {
         let (first, second) = match self.zone.to_ambiguous_timestamp(wall).offset() {
             AmbiguousOffset::Unambiguous { offset } => (offset.to_timestamp(wall), None),
-            AmbiguousOffset::Fold { before, after } => (before.to_timestamp(wall), after.to_timestamp(wall).ok()),
+            AmbiguousOffset::Fold { before, after } => {
+                (before.to_timestamp(wall), after.to_timestamp(wall).ok())
+            }
             AmbiguousOffset::Gap { after, .. } => {
-                let end = |early| self.zone.following(early).next().map_or(early, |transition| transition.timestamp());
+                let end = |early| {
+                    self.zone
+                        .following(early)
+                        .next()
+                        .map_or(early, |transition| transition.timestamp())
+                };
                 (after.to_timestamp(wall).map(end), None)
             }
         };
@@ -232,7 +284,11 @@ impl Window {
         if self.zone == TimeZone::UTC {
             return utc(time);
         }
-        format!("{} ({})", time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Q"), utc(time))
+        format!(
+            "{} ({})",
+            time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Q"),
+            utc(time)
+        )
     }
 }
 
@@ -278,14 +334,19 @@ impl<'a> Sweep<'a> {
     fn new(allow: &'a [Window], deny: &'a [Window], now: Timestamp) -> Self {
         let horizon = later(now, HORIZON);
         // cronexpr looks four years ahead, and beyond the year 9999 there is nothing to see.
-        let last = horizon.to_zoned(TimeZone::UTC).date().saturating_add(1.day()).min(date(9990, 1, 1));
+        let last =
+            horizon.to_zoned(TimeZone::UTC).date().saturating_add(1.day()).min(date(9990, 1, 1));
         let cursor = |window: &'a Window| {
             let open_since = now.checked_sub(window.duration).unwrap_or(Timestamp::MIN);
             // Three days: for the zone, for the day before, and for a zone that skips a whole day.
             let day = open_since.to_zoned(TimeZone::UTC).date().saturating_sub(3.days());
             Cursor { window, day: Some(day), last, spans: VecDeque::new() }
         };
-        Self { allow: allow.iter().map(cursor).collect(), deny: deny.iter().map(cursor).collect(), horizon }
+        Self {
+            allow: allow.iter().map(cursor).collect(),
+            deny: deny.iter().map(cursor).collect(),
+            horizon,
+        }
     }
 
     /// The first time from `time` on at which no Deny window is open and an Allow window is, if there are any.
@@ -293,7 +354,9 @@ impl<'a> Sweep<'a> {
         for _ in 0..steps {
             let next = match covering(&mut self.deny, time) {
                 Some((_, end)) => Some(end),
-                None if self.allow.is_empty() || covering(&mut self.allow, time).is_some() => return Ends::At(time),
+                None if self.allow.is_empty() || covering(&mut self.allow, time).is_some() => {
+                    return Ends::At(time);
+                }
                 None => next_start(&mut self.allow, time),
             };
             match next.filter(|next| *next <= self.horizon) {
@@ -325,7 +388,9 @@ impl<'a> Sweep<'a> {
 
 /// Of the windows that are open at this time the last to close, and when that is, not counting later starts.
 fn covering<'a>(cursors: &mut [Cursor<'a>], time: Timestamp) -> Option<(&'a Window, Timestamp)> {
-    let open = |cursor: &mut Cursor<'a>| cursor.front(time).filter(|(start, _)| *start <= time).map(|(_, end)| (cursor.window, end));
+    let open = |cursor: &mut Cursor<'a>| {
+        cursor.front(time).filter(|(start, _)| *start <= time).map(|(_, end)| (cursor.window, end))
+    };
     cursors.iter_mut().filter_map(open).max_by_key(|(_, end)| *end)
 }
 
@@ -359,9 +424,16 @@ fn cron(fields: &str) -> Result<Crontab, String> {
 
 /// The minutes of the first so many hours of 1970 at which it starts.
 fn starts(schedule: &Crontab, hours: i16) -> Vec<i16> {
-    let next = |after: i64| schedule.find_next(MakeTimestamp::from_second(after).ok()?).ok().map(|start| start.timestamp().as_second());
+    let next = |after: i64| {
+        schedule
+            .find_next(MakeTimestamp::from_second(after).ok()?)
+            .ok()
+            .map(|start| start.timestamp().as_second())
+    };
     let all = std::iter::successors(next(-1), |start| next(*start)).map(|start| start / 60);
-    all.take_while(|minute| *minute < i64::from(hours) * 60).filter_map(|minute| i16::try_from(minute).ok()).collect()
+    all.take_while(|minute| *minute < i64::from(hours) * 60)
+        .filter_map(|minute| i16::try_from(minute).ok())
+        .collect()
 }
 
 fn of_minutes(minutes: i16) -> Duration {
@@ -423,16 +495,24 @@ mod tests {
     #[test]
     fn opens_and_closes_when_it_should() {
         for line in CHANGES.lines() {
-            let [rows, from, changes] = line.split(" | ").collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let [rows, from, changes] = line.split(" | ").collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
             let row = |row: &'static str| match row.trim().splitn(4, ',').collect::<Vec<_>>()[..] {
-                [kind, schedule, duration, zone] => (if kind == "A" { Allow } else { Deny }, schedule, duration, zone),
+                [kind, schedule, duration, zone] => {
+                    (if kind == "A" { Allow } else { Deny }, schedule, duration, zone)
+                }
                 _ => panic!("{row}"),
             };
             let windows = parse(&rows.split(';').map(row).collect::<Vec<_>>()).unwrap();
             let (mut open, mut now) = (false, at(from));
             for change in changes.split_whitespace().map(at) {
                 assert_eq!(seen(&windows, now), (open, Some(change)), "{line} at {now}");
-                assert_eq!(seen(&windows, change - 1.nanosecond()), (open, Some(change)), "{line} just before {change}");
+                assert_eq!(
+                    seen(&windows, change - 1.nanosecond()),
+                    (open, Some(change)),
+                    "{line} just before {change}"
+                );
                 (open, now) = (!open, change);
             }
         }
@@ -450,25 +530,54 @@ mod tests {
              (2026-11-23 01:00 UTC)"
         );
         assert_eq!(
-            why(&[(Deny, "0 0 24 12 *", "72h", "UTC"), (Allow, "0 2 * * *", "4h", "UTC")], "2026-12-25T03:00:00Z"),
+            why(
+                &[(Deny, "0 0 24 12 *", "72h", "UTC"), (Allow, "0 2 * * *", "4h", "UTC")],
+                "2026-12-25T03:00:00Z"
+            ),
             "a Deny window (\"0 0 24 12 *\" UTC for 72h) is open until 2026-12-27 00:00 UTC; changes may be released at 2026-12-27 02:00 UTC"
         );
         let now = at("2026-11-20T12:00:00Z");
         assert_eq!(Windows::default().judge(now), Standing::Open { until: None });
         // Every minute for 31 days, and for one minute through the hour that comes twice.
         for duration in ["744h", "1m"] {
-            assert_eq!(seen(&parse(&[(Allow, "* * * * *", duration, "Europe/Zurich")]).unwrap(), now), (true, None));
-            let denied = parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "* * * * *", duration, "Europe/Zurich")]).unwrap();
+            assert_eq!(
+                seen(&parse(&[(Allow, "* * * * *", duration, "Europe/Zurich")]).unwrap(), now),
+                (true, None)
+            );
+            let denied = parse(&[
+                (Allow, "0 2 * * *", "1h", "UTC"),
+                (Deny, "* * * * *", duration, "Europe/Zurich"),
+            ])
+            .unwrap();
             assert!(denied.never_opens(now) && seen(&denied, now) == (false, None), "{denied:?}");
         }
-        assert!(parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "0 1 * * *", "3h", "UTC")]).unwrap().never_opens(now));
-        assert!(!parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "0 1 * * 1-6", "3h", "UTC")]).unwrap().never_opens(now));
+        assert!(
+            parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "0 1 * * *", "3h", "UTC")])
+                .unwrap()
+                .never_opens(now)
+        );
+        assert!(
+            !parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, "0 1 * * 1-6", "3h", "UTC")])
+                .unwrap()
+                .never_opens(now)
+        );
         // Too many edges for an answer: when to ask again.
-        let minced = parse(&[(Allow, "1-59/2 * * * *", "60s", "UTC"), (Deny, "1-59/2 * * * *", "60s", "UTC")]).unwrap();
-        assert!(!minced.never_opens(now) && matches!(seen(&minced, now), (false, Some(later)) if later > now));
+        let minced = parse(&[
+            (Allow, "1-59/2 * * * *", "60s", "UTC"),
+            (Deny, "1-59/2 * * * *", "60s", "UTC"),
+        ])
+        .unwrap();
+        assert!(
+            !minced.never_opens(now)
+                && matches!(seen(&minced, now), (false, Some(later)) if later > now)
+        );
         // The ends of time.
-        for time in [Timestamp::MIN, Timestamp::MAX, at("9989-12-31T00:00:00Z"), at("2097-01-01T00:00:00Z")] {
-            assert!(!seen(&parse(&[(Allow, "0 0 29 2 *", "744h", "Pacific/Apia")]).unwrap(), time).0);
+        for time in
+            [Timestamp::MIN, Timestamp::MAX, at("9989-12-31T00:00:00Z"), at("2097-01-01T00:00:00Z")]
+        {
+            assert!(
+                !seen(&parse(&[(Allow, "0 0 29 2 *", "744h", "Pacific/Apia")]).unwrap(), time).0
+            );
         }
     }
 
@@ -478,27 +587,52 @@ mod tests {
             ("61 2 * * *", "1h", "UTC", "schedule \"61 2 * * *\": minute 61: "),
             ("0 2 * * 1-8", "1h", "UTC", "day of week 1-8: "),
             ("0 0 2 * * *", "1h", "UTC", "6 fields instead of five"),
-            ("0 2 * * * UTC", "1h", "UTC", "the time zone belongs in timeZone; write five fields such as \"0 2 * * 1-5\""),
+            (
+                "0 2 * * * UTC",
+                "1h",
+                "UTC",
+                "the time zone belongs in timeZone; write five fields such as \"0 2 * * 1-5\"",
+            ),
             ("@daily", "1h", "UTC", "1 fields instead of five"),
             ("0 2 30 2 *", "1h", "UTC", "never opens"),
             ("0 2 * * *", "0s", "UTC", "duration 0s: "),
             ("0 2 * * *", "745h", "UTC", "duration 745h: "),
-            ("0 2 * * *", "1h", "Zurich", "timeZone \"Zurich\": no such time zone; write an IANA name, such as Europe/Zurich"),
+            (
+                "0 2 * * *",
+                "1h",
+                "Zurich",
+                "timeZone \"Zurich\": no such time zone; write an IANA name, such as Europe/Zurich",
+            ),
         ] {
-            let error = parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, schedule, duration, zone)]).expect_err(says);
+            let error =
+                parse(&[(Allow, "0 2 * * *", "1h", "UTC"), (Deny, schedule, duration, zone)])
+                    .expect_err(says);
             assert!(error.starts_with("spec.gates.windows[1].") && error.contains(says), "{error}");
         }
         // Rare is not never.
         assert_eq!(
-            seen(&parse(&[(Allow, "0 2 * 2 5#5", "1h", "UTC")]).unwrap(), at("2033-01-01T00:00:00Z")).1,
+            seen(
+                &parse(&[(Allow, "0 2 * 2 5#5", "1h", "UTC")]).unwrap(),
+                at("2033-01-01T00:00:00Z")
+            )
+            .1,
             Some(at("2036-02-29T02:00:00Z"))
         );
     }
 
-    type Drawn = (WindowType, &'static str, &'static str, &'static str, &'static str, u32, &'static str);
+    type Drawn =
+        (WindowType, &'static str, &'static str, &'static str, &'static str, u32, &'static str);
 
     fn drawn() -> impl Strategy<Value = Drawn> {
-        let zones = ["Europe/Zurich", "UTC", "Australia/Lord_Howe", "Africa/Cairo", "America/Nuuk", "America/Havana", "America/New_York"];
+        let zones = [
+            "Europe/Zurich",
+            "UTC",
+            "Australia/Lord_Howe",
+            "Africa/Cairo",
+            "America/Nuuk",
+            "America/Havana",
+            "America/New_York",
+        ];
         (
             prop_oneof![3 => Just(Allow), 2 => Just(Deny)],
             prop::sample::select(vec!["*", "0", "30", "59", "1-59/2", "*/15", "0,10,45"]),
@@ -515,25 +649,40 @@ mod tests {
             let (range, step) = item.split_once('/').unwrap_or((item, "1"));
             let (low, high) = range.split_once('-').unwrap_or((range, range));
             let bound = |text: &str, star: i8| text.parse().unwrap_or(star);
-            (bound(low, first)..=bound(high, last)).step_by(step.parse().unwrap()).collect::<Vec<i8>>()
+            (bound(low, first)..=bound(high, last))
+                .step_by(step.parse().unwrap())
+                .collect::<Vec<i8>>()
         };
         field.split(',').flat_map(item).collect()
     }
 
     /// For each of so many minutes from `from` on, whether the window is open: minute by minute on the wall clock.
-    fn minute_by_minute(&(_, minute, hour, day, weekday, duration, zone): &Drawn, from: Timestamp, count: usize) -> Vec<bool> {
-        let (minutes, hours, days, weekdays) = (listed(minute, 0, 59), listed(hour, 0, 23), listed(day, 1, 31), listed(weekday, 1, 7));
+    fn minute_by_minute(
+        &(_, minute, hour, day, weekday, duration, zone): &Drawn,
+        from: Timestamp,
+        count: usize,
+    ) -> Vec<bool> {
+        let (minutes, hours, days, weekdays) =
+            (listed(minute, 0, 59), listed(hour, 0, 23), listed(day, 1, 31), listed(weekday, 1, 7));
         let zone = TimeZone::get(zone).unwrap();
         let starts = |wall: DateTime| {
-            let (by_day, by_weekday) = (days.contains(&wall.day()), weekdays.contains(&wall.weekday().to_monday_one_offset()));
-            let on = if day == "*" || weekday == "*" { by_day && by_weekday } else { by_day || by_weekday };
+            let (by_day, by_weekday) = (
+                days.contains(&wall.day()),
+                weekdays.contains(&wall.weekday().to_monday_one_offset()),
+            );
+            let on = if day == "*" || weekday == "*" {
+                by_day && by_weekday
+            } else {
+                by_day || by_weekday
+            };
             on && minutes.contains(&wall.minute()) && hours.contains(&wall.hour())
         };
         let (mut expected, mut open_for) = (zone.to_datetime(from - (32 * 24).hours()), 0);
         let mut open = Vec::new();
         for index in -32 * 1440..count as i64 {
             let wall = zone.to_datetime(from + index.minutes());
-            let mut start = starts(wall) && (wall >= expected || minute.starts_with('*') || hour.starts_with('*'));
+            let mut start = starts(wall)
+                && (wall >= expected || minute.starts_with('*') || hour.starts_with('*'));
             while expected < wall {
                 start |= starts(expected);
                 expected += 1.minute();

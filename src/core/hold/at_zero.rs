@@ -13,14 +13,19 @@ use crate::{
 
 /// Whether a workload has no pods and wants none. Of one that has finished nothing runs.
 pub fn is_asleep(workload: &Workload, pods: &[&Pod]) -> bool {
-    workload.rollout.wanted == 0 && workload.rollout.current == 0 && pods.iter().all(|pod| pod.finished)
+    workload.rollout.wanted == 0
+        && workload.rollout.current == 0
+        && pods.iter().all(|pod| pod.finished)
 }
 
 /// Whether admission may hold a change that comes while a Deployment has no replicas: paused and scaled up, its controller takes the
 /// ReplicaSet that was created last. After an undo that is not the one that ran. None: it cannot be told now, or need not be.
 pub fn holds(input: &Input) -> Option<bool> {
     let workload = input.workload;
-    if workload.id.kind != WorkloadKind::Deployment || workload.rollout.wanted > 0 || Hold::on(workload).is_some() {
+    if workload.id.kind != WorkloadKind::Deployment
+        || workload.rollout.wanted > 0
+        || Hold::on(workload).is_some()
+    {
         return None;
     }
     if !workload.rollout.observed || input.current.is_none() {
@@ -38,7 +43,11 @@ fn created_last<'a>(sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
 /// are not left. What was let through before it was held again is a revert: it may have been done while nobody noted it.
 pub fn is_lost(input: &Input) -> bool {
     let (workload, state) = (input.workload, &input.workload.rollout);
-    let Some(settled) = state.settled.as_deref().filter(|_| workload.id.kind == WorkloadKind::StatefulSet) else { return false };
+    let Some(settled) =
+        state.settled.as_deref().filter(|_| workload.id.kind == WorkloadKind::StatefulSet)
+    else {
+        return false;
+    };
     let outcome = Outcome::on(workload);
     state.observed
         && state.revision.as_deref() == Some(settled)
@@ -53,7 +62,8 @@ pub fn note(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) ->
         return None;
     }
     let of_held = |set: &&&ReplicaSet| {
-        set.template == workload.template.digest && set.config_hash.as_deref() == workload.template.config_hash.as_deref()
+        set.template == workload.template.digest
+            && set.config_hash.as_deref() == workload.template.config_hash.as_deref()
     };
     let asleep = workload.rollout.wanted == 0;
     let ran = Outcome::on(workload).done;

@@ -54,7 +54,8 @@ impl Authors {
 
 /// A user's name in a sentence: quoted where it could be taken for several names, or for more of the sentence.
 pub fn in_words(name: &str) -> String {
-    let plain = |one: char| !one.is_whitespace() && !one.is_control() && !matches!(one, ',' | ';' | '"');
+    let plain =
+        |one: char| !one.is_whitespace() && !one.is_control() && !matches!(one, ',' | ';' | '"');
     let quoted = format!("{name:?}");
     // What cannot be seen is escaped in quotes.
     if name.chars().all(plain) && quoted.len() == name.len() + 2 { name.to_owned() } else { quoted }
@@ -62,7 +63,8 @@ pub fn in_words(name: &str) -> String {
 
 impl fmt::Display for Authors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words: Vec<_> = self.names.iter().take(IN_WORDS).map(|name| in_words(name)).collect();
+        let mut words: Vec<_> =
+            self.names.iter().take(IN_WORDS).map(|name| in_words(name)).collect();
         match (self.names.len().saturating_sub(IN_WORDS), self.more) {
             (0, false) => {}
             (more, false) => words.push(format!("{more} more")),
@@ -100,11 +102,19 @@ mod tests {
     fn a_name_that_looks_like_several_is_one() {
         let odd = Authors::parse(Some("R&D%20team,%2050%25%20dev%20bot %2520 bot"), "bot");
         assert_eq!(odd.names(), ["R&D team, 50% dev bot", "%20", "bot"]);
-        assert!(odd.include("bot") && odd.include("%20") && !odd.include("dev") && !odd.include("team,"));
+        assert!(
+            odd.include("bot")
+                && odd.include("%20")
+                && !odd.include("dev")
+                && !odd.include("team,")
+        );
         assert_eq!(odd.to_string(), "\"R&D team, 50% dev bot\", %20 and bot");
         let sneaky = Authors::only("dev and eve\u{202e}\n");
         assert_eq!(sneaky.to_string(), "\"dev and eve\\u{202e}\\n\"");
-        assert_eq!(Authors::only("system:serviceaccount:ci:deployer").to_string(), "system:serviceaccount:ci:deployer");
+        assert_eq!(
+            Authors::only("system:serviceaccount:ci:deployer").to_string(),
+            "system:serviceaccount:ci:deployer"
+        );
         assert_eq!(Authors::only("CN=build,O=A").to_string(), "\"CN=build,O=A\"");
     }
 

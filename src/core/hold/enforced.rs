@@ -69,7 +69,9 @@ impl Enforcement {
     pub fn new(namespace: &str) -> Self {
         let holds = FILES.iter().chain([&WARNINGS]).map(|file| (Purpose::Holds, *file));
         let mut expected = BTreeMap::new();
-        for (purpose, file) in holds.chain([(Purpose::Claims, CLAIMS), (Purpose::Deletion, DELETION)]) {
+        for (purpose, file) in
+            holds.chain([(Purpose::Claims, CLAIMS), (Purpose::Deletion, DELETION)])
+        {
             for document in file.replace(NAMESPACE, namespace).split("\n---\n") {
                 let object: Value = serde_saphyr::from_str(document).unwrap_or_default();
                 expected.insert(id(&object), (purpose, object["spec"].clone()));
@@ -123,21 +125,31 @@ impl Enforcement {
     /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps the data all the same.
     pub fn claims_gap(&self) -> Option<Gap> {
         if self.unavailable {
-            return Some(unavailable("nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes"));
+            return Some(unavailable(
+                "nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes",
+            ));
         }
-        self.gap_of(Purpose::Claims, "Helm, Argo CD and Flux may delete claims; the data stays on their volumes")
+        self.gap_of(
+            Purpose::Claims,
+            "Helm, Argo CD and Flux may delete claims; the data stays on their volumes",
+        )
     }
 
     /// The first thing that lets a protected claim or namespace be deleted. ValidatingAdmissionPolicies refuse that, which every cluster has.
     pub fn deletion_gap(&self) -> Option<Gap> {
-        self.gap_of(Purpose::Deletion, "protected claims may be deleted; the data stays on their volumes")
+        self.gap_of(
+            Purpose::Deletion,
+            "protected claims may be deleted; the data stays on their volumes",
+        )
     }
 
     fn gap_of(&self, purpose: Purpose, so: &str) -> Option<Gap> {
         let reinstall = format!(
             "{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper charts/lockkeeper -n lockkeeper-system --reset-then-reuse-values"
         );
-        for ((kind, name), (_, expected)) in self.expected.iter().filter(|(_, (of, _))| *of == purpose) {
+        for ((kind, name), (_, expected)) in
+            self.expected.iter().filter(|(_, (of, _))| *of == purpose)
+        {
             let id = (kind.clone(), name.clone());
             if let Some(flaw) = self.unread.get(&id) {
                 return Some(Gap {
@@ -156,7 +168,9 @@ impl Enforcement {
             if let Some(path) = difference("spec", expected, installed) {
                 return Some(Gap {
                     reason: ConditionReason::AdmissionPolicyChanged,
-                    message: format!("{kind} {name} is not as this version of the operator knows it, at {path}: {reinstall}"),
+                    message: format!(
+                        "{kind} {name} is not as this version of the operator knows it, at {path}: {reinstall}"
+                    ),
                 });
             }
         }
@@ -179,17 +193,25 @@ fn id(object: &Value) -> AdmissionId {
 fn difference(path: &str, expected: &Value, installed: &Value) -> Option<String> {
     match (expected, installed) {
         (Value::Object(expected), Value::Object(installed)) => {
-            let missing = expected
-                .iter()
-                .find_map(|(key, value)| difference(&format!("{path}.{key}"), value, installed.get(key).unwrap_or(&Value::Null)));
+            let missing = expected.iter().find_map(|(key, value)| {
+                difference(
+                    &format!("{path}.{key}"),
+                    value,
+                    installed.get(key).unwrap_or(&Value::Null),
+                )
+            });
             missing.or_else(|| {
-                let added = installed.iter().find(|(key, value)| !expected.contains_key(*key) && !is_default(key, value))?;
+                let added = installed
+                    .iter()
+                    .find(|(key, value)| !expected.contains_key(*key) && !is_default(key, value))?;
                 Some(format!("{path}.{}", added.0))
             })
         }
         (Value::Array(expected), Value::Array(installed)) if expected.len() == installed.len() => {
             let mut pairs = expected.iter().zip(installed).enumerate();
-            pairs.find_map(|(index, (expected, installed))| difference(&format!("{path}[{index}]"), expected, installed))
+            pairs.find_map(|(index, (expected, installed))| {
+                difference(&format!("{path}[{index}]"), expected, installed)
+            })
         }
         _ => (expected != installed).then(|| path.to_owned()),
     }
@@ -197,7 +219,9 @@ fn difference(path: &str, expected: &Value, installed: &Value) -> Option<String>
 
 fn is_default(key: &str, value: &Value) -> bool {
     value.is_null()
-        || DEFAULTS.iter().any(|(default, text)| *default == key && serde_json::from_str::<Value>(text).ok().as_ref() == Some(value))
+        || DEFAULTS.iter().any(|(default, text)| {
+            *default == key && serde_json::from_str::<Value>(text).ok().as_ref() == Some(value)
+        })
         || (key == "matchConditions" && *value == json!([]))
 }
 
@@ -215,7 +239,8 @@ mod tests {
     }
 
     fn gaps(enforcement: &Enforcement) -> [Option<ConditionReason>; 3] {
-        [enforcement.gap(), enforcement.claims_gap(), enforcement.deletion_gap()].map(|gap| gap.map(|gap| gap.reason))
+        [enforcement.gap(), enforcement.claims_gap(), enforcement.deletion_gap()]
+            .map(|gap| gap.map(|gap| gap.reason))
     }
 
     #[test]
@@ -223,7 +248,11 @@ mod tests {
         let all = installed(|_, spec| Some(spec));
         assert_eq!(gaps(&all), [None; 3]);
         assert_eq!(all.expected.len(), 33);
-        assert!(all.expected.values().all(|(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")));
+        assert!(
+            all.expected.values().all(
+                |(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")
+            )
+        );
 
         let missing = Some(ConditionReason::AdmissionPolicyMissing);
         let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
@@ -252,7 +281,11 @@ mod tests {
             Some(spec)
         });
         let gap = changed.deletion_gap().map(|gap| gap.message).unwrap_or_default();
-        assert!(gap.contains("lockkeeper-deletion-claims is not as") && gap.contains("at spec.validationActions[0]"), "{gap}");
+        assert!(
+            gap.contains("lockkeeper-deletion-claims is not as")
+                && gap.contains("at spec.validationActions[0]"),
+            "{gap}"
+        );
         assert_eq!(gaps(&changed), [None, None, Some(ConditionReason::AdmissionPolicyChanged)]);
     }
 
@@ -260,6 +293,13 @@ mod tests {
     fn deletion_is_refused_also_where_mutating_policies_are_not_served() {
         let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
         old.unavailable = true;
-        assert_eq!(gaps(&old), [Some(ConditionReason::AdmissionUnavailable), Some(ConditionReason::AdmissionUnavailable), None]);
+        assert_eq!(
+            gaps(&old),
+            [
+                Some(ConditionReason::AdmissionUnavailable),
+                Some(ConditionReason::AdmissionUnavailable),
+                None
+            ]
+        );
     }
 }

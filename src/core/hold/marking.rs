@@ -56,7 +56,8 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     if found.unmarked {
         found.memory.unmarked_at = Some(input.now);
     }
-    found.cramped = Some(room(workload)).filter(|room| holds && *room < HOLD_BYTES && !holds_back(workload));
+    found.cramped =
+        Some(room(workload)).filter(|room| holds && *room < HOLD_BYTES && !holds_back(workload));
     if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
         found.edits.governed = Some(true);
         // Anybody could have written these while admission did not look: with our label they would count.
@@ -79,7 +80,10 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     if input.frozen || letting_go {
         return;
     }
-    let definition = input.definition.or(stands.as_ref().map(|mark| mark.definition.as_str())).unwrap_or_default();
+    let definition = input
+        .definition
+        .or(stands.as_ref().map(|mark| mark.definition.as_str()))
+        .unwrap_or_default();
     let wanted = GovernanceMark::of(input.policy, input.spec, definition);
     if stands.as_ref() != Some(&wanted) {
         found.edits.set(workload, marks::GOVERNANCE, wanted.write());
@@ -88,7 +92,8 @@ pub fn mark(input: &Input, found: &mut Assessment) {
 
 /// What is left for other annotations, without what is reserved.
 fn room(workload: &Workload) -> usize {
-    let reserved = workload.marks.get(marks::RESERVED).map_or(0, |value| marks::RESERVED.len() + value.len());
+    let reserved =
+        workload.marks.get(marks::RESERVED).map_or(0, |value| marks::RESERVED.len() + value.len());
     (ANNOTATIONS_LIMIT + reserved).saturating_sub(workload.annotation_bytes)
 }
 
@@ -108,17 +113,29 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
     let is_copied_now = up_to_date && workload.rollout.observed;
     let rests = up_to_date && !holds_back(workload);
     if !input.frozen && (rests || !holds) {
-        match holds && (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL }).contains(&room) {
-            true => found.edits.set(workload, marks::RESERVED, ".".repeat(HOLD_BYTES + remains - marks::RESERVED.len())),
+        match holds
+            && (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL })
+                .contains(&room)
+        {
+            true => found.edits.set(
+                workload,
+                marks::RESERVED,
+                ".".repeat(HOLD_BYTES + remains - marks::RESERVED.len()),
+            ),
             false => give_up(workload, is_copied_now, &mut found.edits),
         }
     }
-    for edits in [Some(&mut found.edits), found.roll.as_mut()].into_iter().flatten().filter(|edits| !edits.is_empty()) {
-        let after = edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
-            let size = |value: &String| mark.len() + value.len();
-            let before = workload.marks.get(*mark).map_or(0, size);
-            (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
-        });
+    for edits in [Some(&mut found.edits), found.roll.as_mut()]
+        .into_iter()
+        .flatten()
+        .filter(|edits| !edits.is_empty())
+    {
+        let after =
+            edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
+                let size = |value: &String| mark.len() + value.len();
+                let before = workload.marks.get(*mark).map_or(0, size);
+                (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
+            });
         let reserves = || edits.annotations.get(marks::RESERVED).is_some_and(Option::is_some);
         if after + copied > ANNOTATIONS_LIMIT && (reserved || reserves()) {
             give_up(workload, false, edits);
@@ -142,12 +159,14 @@ fn give_up(workload: &Workload, is_copied_now: bool, edits: &mut Edits) {
 
 /// Whether admission holds the changes of a workload by its marks.
 pub fn is_marked(workload: &Workload) -> bool {
-    workload.labels.contains_key(marks::GOVERNED) && workload.marks.get(marks::HOLD_CHANGES).is_some_and(|value| value == "true")
+    workload.labels.contains_key(marks::GOVERNED)
+        && workload.marks.get(marks::HOLD_CHANGES).is_some_and(|value| value == "true")
 }
 
 /// Whether a workload carries anything of ours.
 pub fn is_ours(workload: &Workload) -> bool {
-    workload.labels.contains_key(marks::GOVERNED) || OURS.iter().any(|mark| workload.marks.contains_key(*mark))
+    workload.labels.contains_key(marks::GOVERNED)
+        || OURS.iter().any(|mark| workload.marks.contains_key(*mark))
 }
 
 /// Whether a change is held, or its pods go one by one and some are left.
@@ -179,7 +198,12 @@ pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
 }
 
 /// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what keeps it stays.
-pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>, found: &mut Assessment) {
+pub fn take_off(
+    workload: &Workload,
+    keep_hold: bool,
+    confirm: Option<Confirm>,
+    found: &mut Assessment,
+) {
     if workload.deleting {
         return;
     }
@@ -192,7 +216,8 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>, 
     }
     if !keep_hold {
         if let Some(hold) = Hold::on(workload) {
-            let message = format!("the held change {} is released: no policy holds it any longer", hold.id);
+            let message =
+                format!("the held change {} is released: no policy holds it any longer", hold.id);
             found.notices.push((Event::UpgradeReleased, message));
         }
         found.edits.remove(workload, marks::HOLD);

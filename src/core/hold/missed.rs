@@ -58,12 +58,16 @@ impl Cause {
             (Self::NotMarked, _) => {
                 "it changed before the operator had marked the workload: just after its creation, or together with the label that the policy selects. A chart can set the marks from the start"
             }
-            (Self::NotEnforced, _) => "the admission policies are not in place (see the condition HoldsEnforced)",
+            (Self::NotEnforced, _) => {
+                "the admission policies are not in place (see the condition HoldsEnforced)"
+            }
             (Self::ChangedAfterAdmission, _) => {
                 "another admission webhook changed the template after Lockkeeper's admission step, or the admission policies were missing then"
             }
         };
-        format!("{self}: its template changed, and rolls although it should have been held: {why}. Lockkeeper leaves it alone")
+        format!(
+            "{self}: its template changed, and rolls although it should have been held: {why}. Lockkeeper leaves it alone"
+        )
     }
 }
 
@@ -76,7 +80,8 @@ impl fmt::Display for Cause {
 /// Whether nobody let the template at hand through that ends, or has ended, the pods of the one before.
 pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Cause> {
     let workload = input.workload;
-    let passed = outcome.let_through(workload, input.key) || (outcome.done.is_some() && outcome.done.as_deref() == input.current);
+    let passed = outcome.let_through(workload, input.key)
+        || (outcome.done.is_some() && outcome.done.as_deref() == input.current);
     if passed || workload.deleting || !input.spec.needs_holds() || !marking::holdable(workload) {
         return None;
     }
@@ -89,7 +94,8 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
             && input.spec.waits_without_pods();
         return told.then_some(Cause::ScaledToZero);
     }
-    let (old, new): (Vec<&Pod>, Vec<&Pod>) = input.pods.iter().copied().partition(|pod| is_old(workload, pod, input.current));
+    let (old, new): (Vec<&Pod>, Vec<&Pod>) =
+        input.pods.iter().copied().partition(|pod| is_old(workload, pod, input.current));
     if old.is_empty() {
         return without_old(input, outcome, progress, &new);
     }
@@ -120,12 +126,20 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
 fn is_later(input: &Input, new: &[&Pod]) -> bool {
     let written = input.workload.last_writer.as_ref().map(|writer| writer.time);
     let began = new.iter().map(|pod| pod.created).chain(written).min();
-    let since = input.memory.unmarked_at.map_or(input.policy.written, |unmarked| unmarked.max(input.policy.written));
+    let since = input
+        .memory
+        .unmarked_at
+        .map_or(input.policy.written, |unmarked| unmarked.max(input.policy.written));
     began.is_none_or(|began| began > since)
 }
 
 /// Of a change whose rollout has ended already the pods of the one before, or found none: the workload was woken with it.
-fn without_old(input: &Input, outcome: &Outcome, progress: Progress, new: &[&Pod]) -> Option<Cause> {
+fn without_old(
+    input: &Input,
+    outcome: &Outcome,
+    progress: Progress,
+    new: &[&Pod],
+) -> Option<Cause> {
     let workload = input.workload;
     // Where only the app is asked, there is nobody who could say no to one that is woken.
     let known = outcome.done.is_some() && input.current.is_some();

@@ -14,9 +14,11 @@ use crate::{
 /// Says it while the rollout of the change is under way, and by an event once.
 pub fn tell(input: &Input, progress: Progress, found: &mut Assessment) {
     let workload = input.workload;
-    let changed = input.memory.template.as_ref().is_some_and(|seen| seen.digest != workload.template.digest);
+    let changed =
+        input.memory.template.as_ref().is_some_and(|seen| seen.digest != workload.template.digest);
     let would = || input.spec.would_hold() && holdable(workload) && workload.rollout.wanted > 0;
-    found.memory.would_hold = (changed && would()) || (input.memory.would_hold && progress != Progress::Done);
+    found.memory.would_hold =
+        (changed && would()) || (input.memory.would_hold && progress != Progress::Done);
     if !found.memory.would_hold {
         return;
     }
@@ -25,12 +27,17 @@ pub fn tell(input: &Input, progress: Progress, found: &mut Assessment) {
         return;
     };
     let state = &workload.rollout;
-    let message = format!("the template changed; with mode: Enforce it would be held ({gate}), but spec.mode is Observe");
+    let message = format!(
+        "the template changed; with mode: Enforce it would be held ({gate}), but spec.mode is Observe"
+    );
     if changed {
         found.notices.push((Event::WouldHold, message.clone()));
     }
     if found.phase != Phase::Failed {
-        let counts = format!("{} of {} pods updated, {} available", state.updated, state.wanted, state.available);
+        let counts = format!(
+            "{} of {} pods updated, {} available",
+            state.updated, state.wanted, state.available
+        );
         found.stand(Phase::WouldHold, Reason::ObserveMode, format!("{message}; {counts}"));
     }
 }

@@ -12,7 +12,10 @@ use super::{
     volatile,
 };
 use crate::{
-    api::{Approval, ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind, marks},
+    api::{
+        Approval, ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned,
+        WorkloadKind, marks,
+    },
     core::{
         assess::{Assessment, Edits, Input, ended, reference_of},
         clock, config,
@@ -49,11 +52,18 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     if let Some(reading) = &reading {
         config::decide::keep_baseline(input, reading, found);
     }
-    let missing = reading.as_ref().map(|reading| reading.comparison.missing.clone()).unwrap_or_default();
+    let missing =
+        reading.as_ref().map(|reading| reading.comparison.missing.clone()).unwrap_or_default();
     let config_waits = reading.as_ref().is_some_and(|reading| reading.comparison.roll.is_some());
     // Reported only, or what cannot be had, does not go along.
-    let config_goes = config_waits && missing.is_empty() && input.config().is_some_and(|config| config.on_change == OnChange::Rollout);
-    let causes: &[_] = if config_waits { &[ChangeCause::Template, ChangeCause::Config] } else { &[ChangeCause::Template] };
+    let config_goes = config_waits
+        && missing.is_empty()
+        && input.config().is_some_and(|config| config.on_change == OnChange::Rollout);
+    let causes: &[_] = if config_waits {
+        &[ChangeCause::Template, ChangeCause::Config]
+    } else {
+        &[ChangeCause::Template]
+    };
     let approved = input.approved_by(&hold.id);
     found.hold = Some(HoldStatus {
         id: hold.id.clone(),
@@ -65,7 +75,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     found.changed.push("template".to_owned());
 
     // Where pods go one by one, some of them are still of the template before.
-    if found.memory.hold_of_nothing && pods::turn(input, causes, of_held_revision(input, config_goes)).is_none() {
+    if found.memory.hold_of_nothing
+        && pods::turn(input, causes, of_held_revision(input, config_goes)).is_none()
+    {
         return let_through(workload, Release::Unchanged, found);
     }
     if at_zero::is_lost(input) {
@@ -81,7 +93,14 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
                 }
             }
             Gate::Closed(closed) => {
-                stand(input, hold, since, closed.reason, &format!("its template was reverted, and {}", closed.message), found);
+                stand(
+                    input,
+                    hold,
+                    since,
+                    closed.reason,
+                    &format!("its template was reverted, and {}", closed.message),
+                    found,
+                );
                 found.wait_for(&closed);
             }
         };
@@ -89,7 +108,9 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     if !input.spec.needs_holds() {
         return match marking::when_ungoverned(workload) {
             WhenUngoverned::Release => let_through(workload, Release::Ungoverned, found),
-            WhenUngoverned::Keep => stand(input, hold, since, Reason::KeptUngoverned, &kept_message(input, hold), found),
+            WhenUngoverned::Keep => {
+                stand(input, hold, since, Reason::KeptUngoverned, &kept_message(input, hold), found)
+            }
         };
     }
     let change = Change {
@@ -118,20 +139,33 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             if let Some(reading) = reading.filter(|_| config_goes) {
                 config::decide::carry(input, &reading, found);
             }
-            let mut outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
+            let mut outcome =
+                Outcome::on(workload).begun(template_change(workload, input.key), input.now);
             outcome.follow(input.previous, true);
             // The release of one that is partitioned by its user beyond every ordinal changes no spec, and so no generation.
             let changes_spec = workload.rollout.ordinals.declared < i32::MAX as u32;
             outcome.generation = changes_spec.then_some(workload.generation + 1);
-            outcome.approved_by = approved.filter(|_| asks_approval(input, causes)).map(str::to_owned);
+            outcome.approved_by =
+                approved.filter(|_| asks_approval(input, causes)).map(str::to_owned);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
-            if let Some((_, message)) = found.notices.last_mut().filter(|_| outcome.approved_by.is_some()) {
-                *message = format!("{message}; change {} by {} was {}", hold.id, hold.authors, outcome.consent());
+            if let Some((_, message)) =
+                found.notices.last_mut().filter(|_| outcome.approved_by.is_some())
+            {
+                *message = format!(
+                    "{message}; change {} by {} was {}",
+                    hold.id,
+                    hold.authors,
+                    outcome.consent()
+                );
             }
             if let Some(turn) = pods::turn(input, causes, spared) {
                 // Its id and its author go with the walk.
-                found.edits.set(workload, marks::HOLD_SINCE, format!("{} {} {}", hold.id, whole_second(since), hold.by));
+                found.edits.set(
+                    workload,
+                    marks::HOLD_SINCE,
+                    format!("{} {} {}", hold.id, whole_second(since), hold.by),
+                );
                 found.edits.set(workload, marks::PARTITION, turn.step.to_string());
             }
         }
@@ -155,8 +189,10 @@ fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str>
     match workload.id.kind {
         WorkloadKind::StatefulSet => input.current.filter(|_| workload.rollout.observed),
         _ => {
-            let same =
-                |set: &&&ReplicaSet| set.template == template.digest && set.config_hash.as_deref() == template.config_hash.as_deref();
+            let same = |set: &&&ReplicaSet| {
+                set.template == template.digest
+                    && set.config_hash.as_deref() == template.config_hash.as_deref()
+            };
             input.sets.iter().find(same).map(|set| &*set.revision)
         }
     }
@@ -164,15 +200,36 @@ fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str>
 
 /// A revert ends the pods of what was withdrawn, and those that its manifest asks for no longer: a Ready one of them that says no is waited
 /// for.
-fn ask_withdrawn(input: &Input, hold: &Hold, since: Timestamp, passage: &Passage, found: &mut Assessment) -> Gate {
-    let Some(gate) = input.spec.app_gate(&[ChangeCause::Template]).filter(|_| passage.release == Release::Reverted) else {
+fn ask_withdrawn(
+    input: &Input,
+    hold: &Hold,
+    since: Timestamp,
+    passage: &Passage,
+    found: &mut Assessment,
+) -> Gate {
+    let Some(gate) = input
+        .spec
+        .app_gate(&[ChangeCause::Template])
+        .filter(|_| passage.release == Release::Reverted)
+    else {
         return Gate::Open;
     };
     let scaled = pods::scaled_down(input.workload, input.pods);
     let withdrawn = |pod: &Pod| pod.revision.as_deref() != passage.revision.as_deref();
     let ends = |pod: &&&Pod| withdrawn(pod) || scaled.iter().any(|other| other.uid == pod.uid);
-    let pods = input.pods.iter().filter(|pod| pod.ready && pod.terminating.is_none()).filter(ends).copied().collect();
-    app::ask(input, gate, &Question { change: hold.id.clone(), since, pods, reverts: true, broken: false }, found)
+    let pods = input
+        .pods
+        .iter()
+        .filter(|pod| pod.ready && pod.terminating.is_none())
+        .filter(ends)
+        .copied()
+        .collect();
+    app::ask(
+        input,
+        gate,
+        &Question { change: hold.id.clone(), since, pods, reverts: true, broken: false },
+        found,
+    )
 }
 
 /// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
@@ -246,7 +303,11 @@ impl Passage {
 }
 
 /// What is let through without asking any gate, also under Freeze and under any policy: what ends no pod that runs something else.
-pub fn ends_nothing(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) -> Option<Passage> {
+pub fn ends_nothing(
+    namespace: &Namespace,
+    workload: &Workload,
+    sets: &[&ReplicaSet],
+) -> Option<Passage> {
     let state = &workload.rollout;
     if !state.observed {
         return None;
@@ -254,9 +315,16 @@ pub fn ends_nothing(namespace: &Namespace, workload: &Workload, sets: &[&Replica
     let (template, hash, revision) = match workload.id.kind {
         WorkloadKind::StatefulSet => {
             if state.revision.is_some() && state.revision == state.settled {
-                return Some(Passage { release: Release::Reverted, revision: state.settled.clone(), config_hash: None });
+                return Some(Passage {
+                    release: Release::Reverted,
+                    revision: state.settled.clone(),
+                    config_hash: None,
+                });
             }
-            let mut own = namespace.controller_revisions.values().filter(|revision| revision.stateful_set == workload.uid);
+            let mut own = namespace
+                .controller_revisions
+                .values()
+                .filter(|revision| revision.stateful_set == workload.uid);
             let settled = own.find(|revision| Some(&revision.name) == state.settled.as_ref())?;
             (settled.template, &settled.config_hash, &settled.name)
         }
@@ -268,7 +336,11 @@ pub fn ends_nothing(namespace: &Namespace, workload: &Workload, sets: &[&Replica
     // Admission puts our newest config-hash back into whatever is applied; with it the template would be no pod's.
     let differs = hash.as_deref() != workload.template.config_hash.as_deref();
     let config_hash = differs.then(|| hash.as_deref().unwrap_or_default().to_owned());
-    (template == workload.template.digest).then_some(Passage { release: Release::Reverted, revision: Some(revision.clone()), config_hash })
+    (template == workload.template.digest).then_some(Passage {
+        release: Release::Reverted,
+        revision: Some(revision.clone()),
+        config_hash,
+    })
 }
 
 /// The ReplicaSet whose template is the way back: the one that all pods are of, or, where they are mixed or broken, the one that was last
@@ -276,8 +348,10 @@ pub fn ends_nothing(namespace: &Namespace, workload: &Workload, sets: &[&Replica
 fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
     let done = Outcome::on(workload).done;
     let broken = workload.rollout.available < workload.rollout.wanted;
-    let recorded =
-        sets.iter().find(|set| done.as_deref() == Some(&*set.revision) && (set.replicas > 0 || broken || workload.rollout.wanted == 0));
+    let recorded = sets.iter().find(|set| {
+        done.as_deref() == Some(&*set.revision)
+            && (set.replicas > 0 || broken || workload.rollout.wanted == 0)
+    });
     let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
     let is_back = |set: &&&ReplicaSet| set.template == workload.template.digest;
@@ -294,15 +368,27 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
             // Nothing may have happened in between that was not seen.
             let next = before.is_some_and(|before| (before.generation + 1).to_string() == hold.id);
             // What we hold again ourselves is written down as such in the same write.
-            let ours = input.workload.marks.get(marks::HOLD_SINCE).is_some_and(|since| since.split(' ').next() == Some(&hold.id));
+            let ours = input
+                .workload
+                .marks
+                .get(marks::HOLD_SINCE)
+                .is_some_and(|since| since.split(' ').next() == Some(&hold.id));
             found.memory.hold_of_nothing = same && next && !ours;
         }
         Some(id) if *id != hold.id => {
             found.memory.hold_of_nothing &= same;
-            if let Some(keys) = before.and_then(|before| volatile::changed_annotations(before, template)) {
-                let manager = input.workload.last_writer.as_ref().map(|writer| in_words(&writer.manager));
-                let manager = manager.map_or_else(String::new, |manager| format!(" (field manager {manager})"));
-                found.memory.volatile.push(Restamp { at: input.now, keys, writer: format!("{}{manager}", in_words(&hold.by)) });
+            if let Some(keys) =
+                before.and_then(|before| volatile::changed_annotations(before, template))
+            {
+                let manager =
+                    input.workload.last_writer.as_ref().map(|writer| in_words(&writer.manager));
+                let manager = manager
+                    .map_or_else(String::new, |manager| format!(" (field manager {manager})"));
+                found.memory.volatile.push(Restamp {
+                    at: input.now,
+                    keys,
+                    writer: format!("{}{manager}", in_words(&hold.by)),
+                });
             }
         }
         Some(_) => {}
@@ -313,14 +399,26 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
 /// Since when it is held: stamped with the id when that is first seen, so that each change is told once.
 fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     let workload = input.workload;
-    let mark = workload.marks.get(marks::HOLD_SINCE).filter(|_| !workload.marks.contains_key(marks::PENDING_CONFIG));
+    let mark = workload
+        .marks
+        .get(marks::HOLD_SINCE)
+        .filter(|_| !workload.marks.contains_key(marks::PENDING_CONFIG));
     let (id, since) = mark.and_then(|mark| mark.split_once(' ')).unzip();
     // A time that is still to come was noted by a clock that was ahead: waiting for it could take hours.
-    let known = since.and_then(|time| time.parse().ok()).filter(|time: &Timestamp| *time <= input.now);
+    let known =
+        since.and_then(|time| time.parse().ok()).filter(|time: &Timestamp| *time <= input.now);
     let since = known.unwrap_or(input.now);
     if known.is_none() || id != Some(&hold.id) {
-        found.edits.set(workload, marks::HOLD_SINCE, format!("{} {}", hold.id, whole_second(since)));
-        let again = if known.is_some() { "changed again, so approvals of the previous change are void: " } else { "" };
+        found.edits.set(
+            workload,
+            marks::HOLD_SINCE,
+            format!("{} {}", hold.id, whole_second(since)),
+        );
+        let again = if known.is_some() {
+            "changed again, so approvals of the previous change are void: "
+        } else {
+            ""
+        };
         let message = format!(
             "{again}the template that {} changed is held (id {}); the pods stay as they are{}",
             hold.authors,
@@ -334,7 +432,8 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     }
     found.edits.remove(workload, marks::PENDING_CONFIG);
     // Until that is written it is remembered: the number that ran before may be back when the write arrives.
-    let known = workload.marks.get(marks::DECLARED_REPLICAS).map(|mark| (hold.id.clone(), mark.clone()));
+    let known =
+        workload.marks.get(marks::DECLARED_REPLICAS).map(|mark| (hold.id.clone(), mark.clone()));
     let remembered = known.is_some() && found.memory.scaled == known;
     let noted = scaled_since(workload, remembered);
     found.memory.scaled = known.filter(|_| noted.is_some());
@@ -349,12 +448,23 @@ pub fn note_scaled_first(found: &mut Assessment) {
     if found.memory.scaled.is_none() || !matches!(found.edits.purpose, Some(Purpose::Release(_))) {
         return;
     }
-    let annotations = found.edits.annotations.iter().filter(|(mark, _)| **mark == marks::DECLARED_REPLICAS);
-    found.edits = Edits { annotations: annotations.map(|(mark, value)| (*mark, value.clone())).collect(), ..Edits::default() };
+    let annotations =
+        found.edits.annotations.iter().filter(|(mark, _)| **mark == marks::DECLARED_REPLICAS);
+    found.edits = Edits {
+        annotations: annotations.map(|(mark, value)| (*mark, value.clone())).collect(),
+        ..Edits::default()
+    };
     found.notices.retain(|(event, _)| !matches!(event, Event::UpgradeReleased | Event::HoldMissed));
 }
 
-fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str, found: &mut Assessment) {
+fn stand(
+    input: &Input,
+    hold: &Hold,
+    since: Timestamp,
+    reason: Reason,
+    why: &str,
+    found: &mut Assessment,
+) {
     let mut message = format!("changed by {}, held since {}: {why}", hold.authors, clock(since));
     let conflict = found.memory.writers.message(input.now);
     found.memory.writers.until(input.now).into_iter().for_each(|until| found.wake_at(until));
@@ -376,7 +486,10 @@ fn stand(input: &Input, hold: &Hold, since: Timestamp, reason: Reason, why: &str
 /// Whether somebody has to approve a change that consists of this.
 pub fn asks_approval(input: &Input, causes: &[ChangeCause]) -> bool {
     let gates = input.spec.gates.as_ref();
-    gates.is_some_and(|gates| gates.approval != Approval::NotRequired && causes.iter().any(|cause| gates.applies_to.contains(cause)))
+    gates.is_some_and(|gates| {
+        gates.approval != Approval::NotRequired
+            && causes.iter().any(|cause| gates.applies_to.contains(cause))
+    })
 }
 
 /// As the status names them.
@@ -398,8 +511,13 @@ fn mid_rollout(input: &Input) -> Option<String> {
     match workload.id.kind {
         WorkloadKind::StatefulSet => {
             let settled = workload.rollout.settled.as_deref()?;
-            let newer: Vec<_> =
-                input.pods.iter().filter(there).filter(|pod| pod.revision.as_deref() != Some(settled)).map(|pod| &*pod.name).collect();
+            let newer: Vec<_> = input
+                .pods
+                .iter()
+                .filter(there)
+                .filter(|pod| pod.revision.as_deref() != Some(settled))
+                .map(|pod| &*pod.name)
+                .collect();
             (!newer.is_empty()).then(|| {
                 format!(
                     "{}, {}: the previous rollout was not complete. If these pods die, they come back with an older revision: {}",
@@ -410,7 +528,8 @@ fn mid_rollout(input: &Input) -> Option<String> {
             })
         }
         _ => {
-            let mut revisions: Vec<_> = input.pods.iter().filter(there).filter_map(|pod| pod.revision.as_deref()).collect();
+            let mut revisions: Vec<_> =
+                input.pods.iter().filter(there).filter_map(|pod| pod.revision.as_deref()).collect();
             revisions.sort_unstable();
             revisions.dedup();
             (revisions.len() > 1).then(|| {
@@ -437,7 +556,10 @@ fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
         found.wake_at(due);
     } else if !found.memory.broken_told {
         found.memory.broken_told = true;
-        found.notices.push((Event::RunningRevisionBroken, format!("{} of {}", what, reference_of(input.workload))));
+        found.notices.push((
+            Event::RunningRevisionBroken,
+            format!("{} of {}", what, reference_of(input.workload)),
+        ));
     }
     found.message = format!("{what}. {}", found.message);
 }
@@ -446,9 +568,10 @@ fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
 fn tell_forgotten(input: &Input, found: &mut Assessment) {
     if let Some(note) = at_zero::note(input.namespace, input.workload, input.sets) {
         found.memory.broken_told = true;
-        found
-            .notices
-            .push((Event::RunningRevisionBroken, format!("{note}. Release the held change, or set a higher revisionHistoryLimit")));
+        found.notices.push((
+            Event::RunningRevisionBroken,
+            format!("{note}. Release the held change, or set a higher revisionHistoryLimit"),
+        ));
     }
 }
 
@@ -456,14 +579,17 @@ fn tell_forgotten(input: &Input, found: &mut Assessment) {
 pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
     let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
     found.edits.remove(workload, marks::HOLD);
-    if !workload.marks.contains_key(marks::PENDING_CONFIG) && workload.rollout.ordinals.step.is_none() {
+    if !workload.marks.contains_key(marks::PENDING_CONFIG)
+        && workload.rollout.ordinals.step.is_none()
+    {
         found.edits.remove(workload, marks::HOLD_SINCE);
     }
     let mut newest = outcome.clone();
     newest.settle(workload, input.key);
     if let Some((id, by)) = input.bypassed_by() {
         // That of a config change goes with the rollout that it lets through.
-        let of_config = workload.marks.get(marks::PENDING_CONFIG).is_some_and(|pending| pending == id);
+        let of_config =
+            workload.marks.get(marks::PENDING_CONFIG).is_some_and(|pending| pending == id);
         if !of_config {
             found.edits.remove(workload, marks::BYPASSED_BY);
         }
@@ -472,7 +598,10 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
             newest.bypassed_by = Some(by.to_owned());
         }
         if !of_config {
-            found.notices.push((Event::HoldBypassed, format!("{} released the held change {id} past its gates", in_words(by))));
+            found.notices.push((
+                Event::HoldBypassed,
+                format!("{} released the held change {id} past its gates", in_words(by)),
+            ));
         }
     } else if let Some(cause) = missed::find(input, outcome, progress) {
         newest = newest.begun(template_change(workload, input.key), input.now);
@@ -484,20 +613,35 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
         (newest.ended, newest.at, newest.generation) = (now, Some(whole_second(input.now)), None);
         found.notices.push(match now {
             Ended::Failed => (Event::RolloutFailed, found.message.clone()),
-            _ if found.reason == Reason::StuckTerminating => (Event::RolloutDone, format!("the rollout is done; {}", found.message)),
-            _ => (Event::RolloutDone, "the rollout is done: every pod runs the newest template and config".to_owned()),
+            _ if found.reason == Reason::StuckTerminating => {
+                (Event::RolloutDone, format!("the rollout is done; {}", found.message))
+            }
+            _ => (
+                Event::RolloutDone,
+                "the rollout is done: every pod runs the newest template and config".to_owned(),
+            ),
         });
     }
     // Where the controller says it itself, nobody else needs to. What is noted follows every rollout: a revert to it would be done at once.
     let noted = newest.done.is_some() || newest.left;
-    let worth_it = input.spec.needs_holds() || newest.ended != outcome.ended || noted || !workload.rollout.complete;
-    if progress == Progress::Done && worth_it && input.current.is_some() && newest.done.as_deref() != input.current {
-        (newest.done, newest.done_at) = (input.current.map(str::to_owned), Some(whole_second(input.now)));
+    let worth_it = input.spec.needs_holds()
+        || newest.ended != outcome.ended
+        || noted
+        || !workload.rollout.complete;
+    if progress == Progress::Done
+        && worth_it
+        && input.current.is_some()
+        && newest.done.as_deref() != input.current
+    {
+        (newest.done, newest.done_at) =
+            (input.current.map(str::to_owned), Some(whole_second(input.now)));
     }
     let is_done = newest.done.as_deref() == input.current;
     match progress {
         Progress::Done if is_done => newest.left = false,
-        Progress::UnderWay(_) | Progress::Failed(_) | Progress::Held(_) if newest.has_moved(workload, input.pods) => {
+        Progress::UnderWay(_) | Progress::Failed(_) | Progress::Held(_)
+            if newest.has_moved(workload, input.pods) =>
+        {
             newest.left |= !is_done
         }
         _ => {}
@@ -505,9 +649,13 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     // What was rolled out before it was known to follow is taken as followed.
     let begins = newest.change != outcome.change;
     newest.follow(input.previous, begins);
-    if progress == Progress::Done && newest.ended != Ended::Done && !newest.is_of(workload, input.key) {
+    if progress == Progress::Done
+        && newest.ended != Ended::Done
+        && !newest.is_of(workload, input.key)
+    {
         // Somebody reverted to what ran before: that which failed is gone.
-        (newest.change, newest.template, newest.ended, newest.at) = (None, None, Ended::UnderWay, None);
+        (newest.change, newest.template, newest.ended, newest.at) =
+            (None, None, Ended::UnderWay, None);
     }
     if newest != *outcome {
         found.edits.set(workload, marks::ROLLOUT, newest.write());

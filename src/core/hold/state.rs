@@ -32,7 +32,8 @@ impl Hold {
     pub fn on(workload: &Workload) -> Option<Self> {
         workload.labels.get(marks::GOVERNED)?;
         let mut hold = parse(workload.marks.get(marks::HOLD)?)?;
-        hold.authors = Authors::parse(workload.marks.get(marks::AUTHORS).map(String::as_str), &hold.by);
+        hold.authors =
+            Authors::parse(workload.marks.get(marks::AUTHORS).map(String::as_str), &hold.by);
         Some(hold)
     }
 }
@@ -51,7 +52,8 @@ const SCALED: u32 = i32::MAX as u32;
 pub fn scaled_since(workload: &Workload, known: bool) -> Option<String> {
     Hold::on(workload)?;
     let (declared, running) = parse_replicas(workload.marks.get(marks::DECLARED_REPLICAS)?)?;
-    ((known || running != workload.rollout.wanted) && running != SCALED).then(|| format!("{declared} of {SCALED}"))
+    ((known || running != workload.rollout.wanted) && running != SCALED)
+        .then(|| format!("{declared} of {SCALED}"))
 }
 
 /// That fewer replicas wait too.
@@ -85,5 +87,9 @@ pub fn bypassed_by(workload: &Workload) -> Option<(&str, &str)> {
 
 /// The command that approves or bypasses a change.
 pub fn command(namespace: &Namespace, workload: &WorkloadId, mark: &str, id: &str) -> String {
-    format!("kubectl annotate -n {} {} {mark}={id} --overwrite", namespace.name, workload.to_string().to_lowercase())
+    format!(
+        "kubectl annotate -n {} {} {mark}={id} --overwrite",
+        namespace.name,
+        workload.to_string().to_lowercase()
+    )
 }

@@ -77,8 +77,14 @@ impl Governed {
         let hold = mark(marks::HOLD).and_then(state::parse).map(|Hold { id, .. }| id);
         let number = |text: &str| text.parse::<u32>().ok();
         let declared = mark(marks::DECLARED_PARTITION).and_then(number).unwrap_or_default();
-        let walks = self.kind == WorkloadKind::StatefulSet && mark(marks::PARTITION).and_then(number).is_some_and(|step| step > declared);
-        let walked = || mark(marks::HOLD_SINCE).and_then(|since| since.split(' ').next()).unwrap_or("unknown").to_owned();
+        let walks = self.kind == WorkloadKind::StatefulSet
+            && mark(marks::PARTITION).and_then(number).is_some_and(|step| step > declared);
+        let walked = || {
+            mark(marks::HOLD_SINCE)
+                .and_then(|since| since.split(' ').next())
+                .unwrap_or("unknown")
+                .to_owned()
+        };
         let id = hold.or_else(|| walks.then(walked))?;
         let workload = format!("{}/{}", self.kind.to_string().to_lowercase(), self.name());
         Some(Held { namespace: self.namespace().to_owned(), workload, id })
@@ -121,13 +127,21 @@ mod tests {
 
     #[test]
     fn held_is_what_admission_holds_and_a_walk_that_is_not_done() {
-        let set = |annotations: Value| governed(WorkloadKind::StatefulSet, "db", annotations).held().map(|held| held.id);
+        let set = |annotations: Value| {
+            governed(WorkloadKind::StatefulSet, "db", annotations).held().map(|held| held.id)
+        };
         assert_eq!(set(json!({marks::HOLD: "4 by ann"})), Some("4".to_owned()));
         assert_eq!(set(json!({marks::HOLD: "garbage"})), None);
-        assert_eq!(set(json!({marks::PARTITION: "2", marks::HOLD_SINCE: "5 2026-01-01T00:00:00Z ann"})), Some("5".to_owned()));
+        assert_eq!(
+            set(json!({marks::PARTITION: "2", marks::HOLD_SINCE: "5 2026-01-01T00:00:00Z ann"})),
+            Some("5".to_owned())
+        );
         assert_eq!(set(json!({marks::PARTITION: "2", marks::DECLARED_PARTITION: "2"})), None);
         assert_eq!(set(json!({marks::HOLD_CHANGES: "true"})), None);
-        assert_eq!(governed(WorkloadKind::Deployment, "web", json!({marks::PARTITION: "2"})).held(), None);
+        assert_eq!(
+            governed(WorkloadKind::Deployment, "web", json!({marks::PARTITION: "2"})).held(),
+            None
+        );
     }
 
     #[test]
@@ -137,22 +151,36 @@ mod tests {
             governed(WorkloadKind::Deployment, "web", json!({marks::HOLD: "9 by bob"})),
             governed(WorkloadKind::Deployment, "free", json!({})),
         ];
-        let named: Vec<_> = in_the_way(&all, HeldWorkloads::Refuse).iter().map(ToString::to_string).collect();
-        assert_eq!(named, ["deployment/web in namespace shop (change 9)", "statefulset/db in namespace shop (change 4)"]);
+        let named: Vec<_> =
+            in_the_way(&all, HeldWorkloads::Refuse).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            named,
+            [
+                "deployment/web in namespace shop (change 9)",
+                "statefulset/db in namespace shop (change 4)"
+            ]
+        );
         assert_eq!(in_the_way(&all, HeldWorkloads::Release), []);
         assert_eq!(in_the_way(&all[2..], HeldWorkloads::Refuse), []);
     }
 
     #[test]
     fn letting_go_leaves_the_record_and_is_void_for_another_version() {
-        let mut object = governed(WorkloadKind::Deployment, "web", json!({marks::HOLD: "9 by bob", marks::CONFIG: "{}"}));
+        let mut object = governed(
+            WorkloadKind::Deployment,
+            "web",
+            json!({marks::HOLD: "9 by bob", marks::CONFIG: "{}"}),
+        );
         let patch: json_patch::Patch = serde_json::from_value(object.let_go()).unwrap();
         let mut newer = object.object.clone();
         newer["metadata"]["resourceVersion"] = json!("8");
         assert!(json_patch::patch(&mut newer, &patch).is_err());
         json_patch::patch(&mut object.object, &patch).unwrap();
         assert_eq!(object.object["metadata"]["annotations"], json!({marks::CONFIG: "{}"}));
-        assert_eq!((&object.object["metadata"]["labels"], &object.object["spec"]), (&json!({}), &json!({})));
+        assert_eq!(
+            (&object.object["metadata"]["labels"], &object.object["spec"]),
+            (&json!({}), &json!({}))
+        );
         assert_eq!(object.held(), None);
     }
 }

@@ -26,7 +26,10 @@ pub fn changed_annotations(before: &SeenTemplate, now: &Template) -> Option<Vec<
 }
 
 /// The names under which two lists do not have the same, in order.
-pub fn differing<'a>(before: &'a [(Box<str>, TemplateDigest)], now: &'a [(Box<str>, TemplateDigest)]) -> BTreeSet<&'a str> {
+pub fn differing<'a>(
+    before: &'a [(Box<str>, TemplateDigest)],
+    now: &'a [(Box<str>, TemplateDigest)],
+) -> BTreeSet<&'a str> {
     let changed = now.iter().filter(|one| !before.contains(one));
     let gone = before.iter().filter(|one| !now.contains(one));
     changed.chain(gone).map(|(name, _)| &**name).collect()
@@ -40,7 +43,11 @@ pub fn recent(seen: &mut Vec<Restamp>, now: Timestamp) {
 /// What to say of a template that is changed so often.
 pub fn message(seen: &[Restamp]) -> Option<String> {
     let Restamp { keys, writer, .. } = seen.last()?;
-    let keys = keys.iter().map(|key| format!("spec.template.metadata.annotations[{key}]")).collect::<Vec<_>>().join(", ");
+    let keys = keys
+        .iter()
+        .map(|key| format!("spec.template.metadata.annotations[{key}]"))
+        .collect::<Vec<_>>()
+        .join(", ");
     Some(match seen.len() {
         0..TIMES => format!("changed again only in {keys}"),
         times => format!(

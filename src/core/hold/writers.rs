@@ -61,7 +61,8 @@ impl Writers {
     /// The two, if they undo each other at this time.
     fn two(&self, now: Timestamp) -> Option<(&By, &By)> {
         let [_, _, one, other] = self.last.as_slice() else { return None };
-        (self.conflict.is_some() && later(one.at, WINDOW) > now).then(|| ((&one.by).min(&other.by), (&one.by).max(&other.by)))
+        (self.conflict.is_some() && later(one.at, WINDOW) > now)
+            .then(|| ((&one.by).min(&other.by), (&one.by).max(&other.by)))
     }
 
     /// Whether two undo each other at this time.
@@ -125,10 +126,12 @@ pub fn note(input: &Input, hold: Option<&Hold>, found: &mut Assessment) {
     let (template, before) = (&input.workload.template, input.memory.template.as_ref());
     let by = match hold {
         Some(hold) if input.memory.hold.as_ref() != Some(&hold.id) => By::User(hold.by.clone()),
-        None if before.is_some_and(|before| before.digest != template.digest) => match &input.workload.template_writer {
-            Some(manager) => By::Manager(person(manager).to_owned()),
-            None => return,
-        },
+        None if before.is_some_and(|before| before.digest != template.digest) => {
+            match &input.workload.template_writer {
+                Some(manager) => By::Manager(person(manager).to_owned()),
+                None => return,
+            }
+        }
         _ => return,
     };
     let fields = before.map(|before| differences(before, template)).unwrap_or_default();
@@ -149,6 +152,11 @@ fn person(manager: &str) -> &str {
 fn differences(before: &SeenTemplate, now: &Template) -> Vec<String> {
     let annotations = differing(&before.annotations, &now.annotations);
     let images = differing(&before.images, &now.images);
-    let annotations = annotations.into_iter().map(|key| format!("spec.template.metadata.annotations[{key}]"));
-    annotations.chain(images.into_iter().map(|name| format!("spec.template.spec.containers[{name}].image"))).collect()
+    let annotations =
+        annotations.into_iter().map(|key| format!("spec.template.metadata.annotations[{key}]"));
+    annotations
+        .chain(
+            images.into_iter().map(|name| format!("spec.template.spec.containers[{name}].image")),
+        )
+        .collect()
 }

@@ -25,7 +25,8 @@ pub fn assess(input: &Input, progress: Progress, found: &mut Assessment) -> Opti
     let workload = input.workload;
     // Those that are ending are in the way of new ones, until they have finished.
     let there = input.pods.iter().filter(|pod| !pod.finished).count();
-    let lacks = workload.id.kind != WorkloadKind::Deployment && there < workload.rollout.wanted as usize;
+    let lacks =
+        workload.id.kind != WorkloadKind::Deployment && there < workload.rollout.wanted as usize;
     if !lacks || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         found.memory.lack = None;
         return None;

@@ -138,13 +138,16 @@ impl Outcome {
     /// Whether a workload of the step before was rolled out since this one followed it. One that it did not know is not missed.
     pub fn has_missed(&self, previous: &Followed) -> bool {
         let followed = self.followed.iter().flatten();
-        followed.into_iter().any(|(uid, rollout)| previous.get(uid).is_some_and(|newest| newest != rollout))
+        followed
+            .into_iter()
+            .any(|(uid, rollout)| previous.get(uid).is_some_and(|newest| newest != rollout))
     }
 
     /// Whether pods of what was rolled out last are missing, on their way out, or replaced by others.
     pub fn has_moved(&self, workload: &Workload, pods: &[&Pod]) -> bool {
         let Some(done) = self.done.as_deref() else { return false };
-        let stays = |pod: &&&Pod| pod.terminating.is_none() && pod.revision.as_deref() == Some(done);
+        let stays =
+            |pod: &&&Pod| pod.terminating.is_none() && pod.revision.as_deref() == Some(done);
         pods.iter().filter(stays).count() < pods.len().max(workload.rollout.wanted as usize)
     }
 
@@ -159,7 +162,9 @@ impl Outcome {
     pub fn follow(&mut self, previous: &Previous, all: bool) {
         match previous {
             Previous::Nothing => self.followed = None,
-            Previous::Done(newest) if all || !self.has_missed(newest) => self.followed = Some(newest.clone()),
+            Previous::Done(newest) if all || !self.has_missed(newest) => {
+                self.followed = Some(newest.clone())
+            }
             Previous::Done(_) | Previous::NotDone => {}
         }
     }
@@ -178,7 +183,11 @@ impl Outcome {
 
     /// What the rollout that began last was for.
     pub fn cause(&self, workload: &Workload) -> ChangeCause {
-        if self.change == workload.template.config_hash { ChangeCause::Config } else { ChangeCause::Template }
+        if self.change == workload.template.config_hash {
+            ChangeCause::Config
+        } else {
+            ChangeCause::Template
+        }
     }
 
     /// Whether the template at hand is the one that we let through.
@@ -191,13 +200,20 @@ impl Outcome {
 
     /// As [`Outcome::is_of`], and nothing but the config came with a change of config: its config-hash stays in every template after it.
     pub fn let_through(&self, workload: &Workload, key: &Key) -> bool {
-        let same = |template: &String| *template == template_change(workload, key) || self.generation == Some(workload.generation);
+        let same = |template: &String| {
+            *template == template_change(workload, key)
+                || self.generation == Some(workload.generation)
+        };
         self.is_of(workload, key) && self.template.as_ref().is_none_or(same)
     }
 }
 
 /// Names the template of a workload without telling anything of it.
 pub fn template_change(workload: &Workload, key: &Key) -> String {
-    let digest = key.sum("template").field(workload.uid.as_bytes()).field(&workload.template.digest.0).digest();
+    let digest = key
+        .sum("template")
+        .field(workload.uid.as_bytes())
+        .field(&workload.template.digest.0)
+        .digest();
     format!("t-{}", digest.to_string().chars().take(16).collect::<String>())
 }

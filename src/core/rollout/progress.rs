@@ -38,14 +38,19 @@ pub enum Progress {
 ///
 /// ReplicaSets are seen on another watch than their Deployment: one whose newest is not there yet counts as not observed. And what its
 /// controller says of a rollout may be of the one before.
-pub fn seen<'a>(workload: &'a Workload, newest: Option<&'a ReplicaSet>, sets: &[&ReplicaSet]) -> (Cow<'a, Workload>, Option<&'a str>) {
+pub fn seen<'a>(
+    workload: &'a Workload,
+    newest: Option<&'a ReplicaSet>,
+    sets: &[&ReplicaSet],
+) -> (Cow<'a, Workload>, Option<&'a str>) {
     if workload.id.kind != WorkloadKind::Deployment {
         return (Cow::Borrowed(workload), workload.rollout.revision.as_deref());
     }
     let state = &workload.rollout;
     let number = newest.map_or(0, |set| set.number);
     // One that is paused gets no new ReplicaSet, and its number may be from another life.
-    let unseen = state.observed && !is_paused(workload) && state.number.is_some_and(|seen| seen > number);
+    let unseen =
+        state.observed && !is_paused(workload) && state.number.is_some_and(|seen| seen > number);
     let stale = state.complete && !newest.is_some_and(|newest| is_completed(state, newest, sets));
     let current = newest.filter(|set| has_template(workload, set)).map(|set| &*set.revision);
     if !unseen && !stale {
@@ -67,7 +72,8 @@ fn is_completed(state: &RolloutState, newest: &ReplicaSet, sets: &[&ReplicaSet])
 /// gone. What the controller has made pods of is, although it may be written in another way (`1Gi` and `1024Mi`).
 fn has_template(workload: &Workload, newest: &ReplicaSet) -> bool {
     let (state, template) = (&workload.rollout, &workload.template);
-    let same = newest.template == template.digest && newest.config_hash.as_deref() == template.config_hash.as_deref();
+    let same = newest.template == template.digest
+        && newest.config_hash.as_deref() == template.config_hash.as_deref();
     same || state.updated > 0 || !state.observed || is_paused(workload)
 }
 
@@ -87,13 +93,22 @@ pub fn is_old(workload: &Workload, pod: &Pod, current: Option<&str>) -> bool {
 /// Whether a Deployment has no ReplicaSet of its template yet, and will get one.
 fn awaits_replica_set(workload: &Workload, current: Option<&str>) -> bool {
     let state = &workload.rollout;
-    let awaits = workload.id.kind == WorkloadKind::Deployment && current.is_none() && state.observed && state.updated == 0;
+    let awaits = workload.id.kind == WorkloadKind::Deployment
+        && current.is_none()
+        && state.observed
+        && state.updated == 0;
     awaits && !is_paused(workload)
 }
 
 /// Judges the rollout of a workload, which is as [`seen`] has it. `current` is the value of the revision label that pods of the newest
 /// template carry.
-pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline: Duration, now: Timestamp) -> Progress {
+pub fn judge(
+    workload: &Workload,
+    pods: &[&Pod],
+    current: Option<&str>,
+    deadline: Duration,
+    now: Timestamp,
+) -> Progress {
     let state = &workload.rollout;
     if workload.deleting {
         return Progress::Done;
@@ -104,12 +119,22 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     let old = |pod: &&&Pod| is_old(workload, pod, current);
     // A pod that does not end keeps nobody waiting where the new ones do not need what it holds. One that has finished holds nothing: soon
     // after, only a finalizer keeps it.
-    let waited_for = |pod: &&&Pod| old(pod) && !(is_overdue(pod, now) && (pod.finished || bears_old_pods(workload)));
+    let waited_for = |pod: &&&Pod| {
+        old(pod) && !(is_overdue(pod, now) && (pod.finished || bears_old_pods(workload)))
+    };
     let leaving = pods.iter().filter(waited_for).filter_map(|pod| pod.terminating).max();
     match state.held {
-        Some(hold @ UserHold::OnDelete) if state.updated < state.wanted => return Progress::Held(hold),
-        Some(hold @ UserHold::Paused) if state.updated < state.wanted || state.current != state.updated => return Progress::Held(hold),
-        Some(hold @ UserHold::Partition(ordinals)) if beyond_partition_done(state, ordinals) => return Progress::Held(hold),
+        Some(hold @ UserHold::OnDelete) if state.updated < state.wanted => {
+            return Progress::Held(hold);
+        }
+        Some(hold @ UserHold::Paused)
+            if state.updated < state.wanted || state.current != state.updated =>
+        {
+            return Progress::Held(hold);
+        }
+        Some(hold @ UserHold::Partition(ordinals)) if beyond_partition_done(state, ordinals) => {
+            return Progress::Held(hold);
+        }
         _ => {}
     }
     let all_available = state.updated >= state.wanted && state.available >= state.wanted;
@@ -117,12 +142,16 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     // A Deployment counts what the status of an old ReplicaSet counts, which may not have seen its newest pod yet.
     let counts_pods = workload.id.kind != WorkloadKind::DaemonSet;
     let left_behind = counts_pods && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
-    let none_old = state.current <= state.updated && leaving.is_none() && !left_behind && !awaits_replica_set(workload, current);
+    let none_old = state.current <= state.updated
+        && leaving.is_none()
+        && !left_behind
+        && !awaits_replica_set(workload, current);
     // What was noted is read only where the counts do not tell.
     let noted_as_done = || {
         let outcome = Outcome::on(workload);
         // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
-        let complete = state.complete && !(workload.id.kind == WorkloadKind::StatefulSet && outcome.left);
+        let complete =
+            state.complete && !(workload.id.kind == WorkloadKind::StatefulSet && outcome.left);
         complete || was_done(&outcome, workload, pods, current)
     };
     if none_old && (all_available || noted_as_done()) {
@@ -132,7 +161,8 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
     if matches!(walk::stage(workload, pods, current), Some(Stage::Next(_) | Stage::Over)) {
         return Progress::UnderWay(Timestamp::MAX);
     }
-    let of_new = pods.iter().filter(|pod| !old(pod)).flat_map(|pod| [Some(pod.created), pod.ready_moved]);
+    let of_new =
+        pods.iter().filter(|pod| !old(pod)).flat_map(|pod| [Some(pod.created), pod.ready_moved]);
     // Pods within their grace period are no lack of progress.
     let moved = of_new.chain([leaving]).flatten().fold(state.moved, Timestamp::max);
     // A pod that is ready becomes available only after this time.
@@ -144,14 +174,18 @@ pub fn judge(workload: &Workload, pods: &[&Pod], current: Option<&str>, deadline
 
 /// Whether new pods and old ones may run at the same time, whatever happens.
 fn bears_old_pods(workload: &Workload) -> bool {
-    workload.id.kind == WorkloadKind::Deployment && !workload.claims.recreates && workload.claims.named.is_empty()
+    workload.id.kind == WorkloadKind::Deployment
+        && !workload.claims.recreates
+        && workload.claims.named.is_empty()
 }
 
 /// Whether the revision at hand was rolled out before, as we noted, and nothing else began since that replaced a pod. Not every controller says so
 /// itself: those of DaemonSets, of Deployments without a progress deadline, and of those that are paused do not.
 fn was_done(outcome: &Outcome, workload: &Workload, pods: &[&Pod], current: Option<&str>) -> bool {
     let ended = || !outcome.left && (outcome.change.is_none() || outcome.ended == Ended::Done);
-    current.is_some() && outcome.done.as_deref() == current && (ended() || outcome.has_replaced_none(workload, pods))
+    current.is_some()
+        && outcome.done.as_deref() == current
+        && (ended() || outcome.has_replaced_none(workload, pods))
 }
 
 fn beyond_partition_done(state: &RolloutState, ordinals: u32) -> bool {

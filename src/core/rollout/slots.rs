@@ -19,9 +19,14 @@ impl Demand {
     pub fn of_unread(namespace: &Namespace) -> Self {
         let under_way = |workload: &&Workload| {
             let outcome = Outcome::on(workload);
-            outcome.ended == Ended::UnderWay && outcome.change.is_some() && outcome.change == workload.template.config_hash
+            outcome.ended == Ended::UnderWay
+                && outcome.change.is_some()
+                && outcome.change == workload.template.config_hash
         };
-        Self { under_way: namespace.workloads.values().filter(under_way).count(), ..Self::default() }
+        Self {
+            under_way: namespace.workloads.values().filter(under_way).count(),
+            ..Self::default()
+        }
     }
 }
 
@@ -42,8 +47,16 @@ pub fn allot(demands: &BTreeMap<String, Demand>, max: usize) -> BTreeSet<Uid> {
     for broken in [true, false] {
         let mut queues: Vec<_> = demands
             .iter()
-            .map(|(name, demand)| (demand.under_way, name, demand.waiting.iter().filter(|one| one.broken == broken).peekable()))
-            .filter_map(|(has, name, mut queue)| queue.peek().is_some().then_some((has, name, queue)))
+            .map(|(name, demand)| {
+                (
+                    demand.under_way,
+                    name,
+                    demand.waiting.iter().filter(|one| one.broken == broken).peekable(),
+                )
+            })
+            .filter_map(|(has, name, mut queue)| {
+                queue.peek().is_some().then_some((has, name, queue))
+            })
             .collect();
         while free > 0 && !queues.is_empty() {
             queues.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
@@ -68,12 +81,16 @@ mod tests {
     use super::*;
 
     fn demand(under_way: usize, waiting: &[&str]) -> Demand {
-        let candidate = |name: &&str| Candidate { uid: name.trim_end_matches('!').into(), broken: name.ends_with('!') };
+        let candidate = |name: &&str| Candidate {
+            uid: name.trim_end_matches('!').into(),
+            broken: name.ends_with('!'),
+        };
         Demand { under_way, waiting: waiting.iter().map(candidate).collect() }
     }
 
     fn allotted(demands: &[(&str, Demand)], max: usize) -> String {
-        let demands = demands.iter().map(|(name, demand)| ((*name).to_owned(), demand.clone())).collect();
+        let demands =
+            demands.iter().map(|(name, demand)| ((*name).to_owned(), demand.clone())).collect();
         allot(&demands, max).iter().map(|uid| uid.to_string()).collect::<Vec<_>>().join(" ")
     }
 
@@ -85,12 +102,21 @@ mod tests {
 
     #[test]
     fn a_large_namespace_does_not_starve_a_small_one() {
-        assert_eq!(allotted(&[("big", demand(0, &["a", "b", "c", "d"])), ("small", demand(0, &["z"]))], 3), "a b z");
-        assert_eq!(allotted(&[("big", demand(5, &["a", "b"])), ("small", demand(0, &["z"]))], 6), "z");
+        assert_eq!(
+            allotted(&[("big", demand(0, &["a", "b", "c", "d"])), ("small", demand(0, &["z"]))], 3),
+            "a b z"
+        );
+        assert_eq!(
+            allotted(&[("big", demand(5, &["a", "b"])), ("small", demand(0, &["z"]))], 6),
+            "z"
+        );
     }
 
     #[test]
     fn the_broken_come_first() {
-        assert_eq!(allotted(&[("big", demand(3, &["a", "b!"])), ("small", demand(0, &["z"]))], 4), "b");
+        assert_eq!(
+            allotted(&[("big", demand(3, &["a", "b!"])), ("small", demand(0, &["z"]))], 4),
+            "b"
+        );
     }
 }

@@ -65,7 +65,8 @@ impl<'a> Order<'a> {
 
     /// Hears of a workload that cannot be read and was never known.
     pub fn miss(&mut self, unread: &Unread) {
-        if matches!(&unread.concerns, Concerns::Workload(id) if self.spec.kinds.contains(&id.kind)) {
+        if matches!(&unread.concerns, Concerns::Workload(id) if self.spec.kinds.contains(&id.kind))
+        {
             self.unknown.get_or_insert_with(|| unread.to_string());
         }
     }
@@ -79,7 +80,9 @@ impl<'a> Order<'a> {
         activity: &Activity,
         now: Timestamp,
     ) {
-        if let Some(step) = self.selectors.iter().position(|selector| selector.matches(&workload.labels)) {
+        if let Some(step) =
+            self.selectors.iter().position(|selector| selector.matches(&workload.labels))
+        {
             self.places.insert(id, step);
         }
         let held = Hold::on(workload).is_some();
@@ -94,7 +97,11 @@ impl<'a> Order<'a> {
         if (rolls && !held) || activity.begins {
             self.under_way.insert(id);
         }
-        let fails = if held { outcome.ended == Ended::Failed } else { matches!(progress, Progress::Failed(_)) };
+        let fails = if held {
+            outcome.ended == Ended::Failed
+        } else {
+            matches!(progress, Progress::Failed(_))
+        };
         if fails {
             self.failed.insert(id, held || workload.marks.contains_key(marks::PENDING_CONFIG));
         }
@@ -111,45 +118,88 @@ impl<'a> Order<'a> {
         let closed = |reason, message| Some(Closed { reason, message, ask_again: None });
         // One whose cure waits for this one's turn stops it not.
         let place = self.place(workload);
-        let waits_for_us = |other: &WorkloadId, cure: bool| cure && place.is_some() && self.place(other) > place;
-        let failed = self.failed.iter().filter(|(other, cure)| **other != workload && !waits_for_us(other, **cure));
+        let waits_for_us =
+            |other: &WorkloadId, cure: bool| cure && place.is_some() && self.place(other) > place;
+        let failed = self
+            .failed
+            .iter()
+            .filter(|(other, cure)| **other != workload && !waits_for_us(other, **cure));
         let others_failed: Vec<_> = failed.map(|(other, _)| other.to_string()).collect();
-        if !others_failed.is_empty() && rollout.on_failure == OnFailure::Pause && !self.failed.contains_key(workload) {
+        if !others_failed.is_empty()
+            && rollout.on_failure == OnFailure::Pause
+            && !self.failed.contains_key(workload)
+        {
             let who = others_failed.join(", ");
-            let message = format!("the rollout of {who} has failed, so no other begins until that is fixed (rollout.onFailure: Pause)");
+            let message = format!(
+                "the rollout of {who} has failed, so no other begins until that is fixed (rollout.onFailure: Pause)"
+            );
             return closed(Reason::OtherFailed, message);
         }
-        if let Some((step, (who, why))) = place.and_then(|place| self.unsettled.range(..place).next()) {
+        if let Some((step, (who, why))) =
+            place.and_then(|place| self.unsettled.range(..place).next())
+        {
             let name = rollout.steps.get(*step).map_or("", |step| step.name.as_str());
-            return closed(Reason::StepWaits, format!("it waits for step {name}, where {who} is not done: {why}"));
+            return closed(
+                Reason::StepWaits,
+                format!("it waits for step {name}, where {who} is not done: {why}"),
+            );
         }
-        if let Some(unread) = self.unknown.as_ref().filter(|_| rollout.max_concurrent.is_some() || place.is_some_and(|place| place > 0)) {
-            let message = format!("{unread}. Until it can be read, nobody knows whether it belongs to this policy and is done");
+        if let Some(unread) = self
+            .unknown
+            .as_ref()
+            .filter(|_| rollout.max_concurrent.is_some() || place.is_some_and(|place| place > 0))
+        {
+            let message = format!(
+                "{unread}. Until it can be read, nobody knows whether it belongs to this policy and is done"
+            );
             return closed(Reason::UnreadableObject, message);
         }
         let max = rollout.max_concurrent?;
-        let others: Vec<_> = self.under_way.iter().filter(|other| **other != workload).map(ToString::to_string).collect();
+        let others: Vec<_> = self
+            .under_way
+            .iter()
+            .filter(|other| **other != workload)
+            .map(ToString::to_string)
+            .collect();
         if others.len() < max as usize {
             return None;
         }
-        let message = format!("{} workloads are rolling, as many as rollout.maxConcurrent allows: {}", others.len(), others.join(", "));
+        let message = format!(
+            "{} workloads are rolling, as many as rollout.maxConcurrent allows: {}",
+            others.len(),
+            others.join(", ")
+        );
         closed(Reason::MaxConcurrent, message)
     }
 
     /// What the step before has rolled out last, for a workload that restarts with it.
     pub fn previous(&self, workload: &WorkloadId) -> Previous {
         let steps = self.spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice());
-        let place = self.place(workload).filter(|place| steps.get(*place).is_some_and(|step| step.restart_with == RestartWith::Previous));
-        let Some(before) = place.and_then(|place| place.checked_sub(1)) else { return Previous::Nothing };
+        let place = self.place(workload).filter(|place| {
+            steps.get(*place).is_some_and(|step| step.restart_with == RestartWith::Previous)
+        });
+        let Some(before) = place.and_then(|place| place.checked_sub(1)) else {
+            return Previous::Nothing;
+        };
         match self.done.get(&before) {
-            Some(done) if !self.unwritten.contains(&before) && self.unknown.is_none() => Previous::Done(done.clone()),
+            Some(done) if !self.unwritten.contains(&before) && self.unknown.is_none() => {
+                Previous::Done(done.clone())
+            }
             _ => Previous::NotDone,
         }
     }
 
     /// Takes in what was decided about a workload whose newest pods are of this revision.
-    pub fn note(&mut self, id: &'a WorkloadId, workload: &Workload, found: &Assessment, current: Option<&str>, key: &Key) {
-        let begins = found.roll.is_some() || found.edits.purpose == Some(Purpose::Release(Release::GatesOpen));
+    pub fn note(
+        &mut self,
+        id: &'a WorkloadId,
+        workload: &Workload,
+        found: &Assessment,
+        current: Option<&str>,
+        key: &Key,
+    ) {
+        let begins = found.roll.is_some()
+            || found.edits.purpose == Some(Purpose::Release(Release::GatesOpen));
         if begins {
             self.under_way.insert(id);
         }
@@ -158,21 +208,35 @@ impl<'a> Order<'a> {
         let outcome = Outcome::on(workload);
         let at = outcome.done_at.map(|at| at.as_second().to_string()).unwrap_or_default();
         // Until it is written down that it was rolled out, others would follow what was there before.
-        let written = outcome.done.as_deref() == current && !(outcome.begun_at().is_some() && outcome.is_of(workload, key));
+        let written = outcome.done.as_deref() == current
+            && !(outcome.begun_at().is_some() && outcome.is_of(workload, key));
         let uid = workload.uid.chars().take(UID_LENGTH).collect();
-        self.done.entry(step).or_default().insert(uid, format!("{} {at}", outcome.done.unwrap_or_default()).trim_end().to_owned());
+        self.done.entry(step).or_default().insert(
+            uid,
+            format!("{} {at}", outcome.done.unwrap_or_default()).trim_end().to_owned(),
+        );
         let waits_for_nobody = match found.phase {
             Phase::UpToDate | Phase::Unsupported => written,
             Phase::WaitsForUser if found.reason == Reason::StuckTerminating => written,
             Phase::WaitsForUser | Phase::WouldRoll | Phase::WouldHold => true,
             // Left alone by somebody's decision.
             Phase::Waiting => matches!(found.reason, Reason::RolledBack | Reason::MarksReverted),
-            Phase::Failed => self.spec.rollout.as_ref().is_some_and(|rollout| rollout.on_failure == OnFailure::Continue),
+            Phase::Failed => self
+                .spec
+                .rollout
+                .as_ref()
+                .is_some_and(|rollout| rollout.on_failure == OnFailure::Continue),
             _ => false,
         };
         // One that waits for nothing but an old pod that does not end is rolled out.
-        let done = matches!(found.phase, Phase::UpToDate | Phase::Unsupported) || found.reason == Reason::StuckTerminating;
-        if begins || !written || !done || found.phase == Phase::Failed || found.phase == Phase::Rolling {
+        let done = matches!(found.phase, Phase::UpToDate | Phase::Unsupported)
+            || found.reason == Reason::StuckTerminating;
+        if begins
+            || !written
+            || !done
+            || found.phase == Phase::Failed
+            || found.phase == Phase::Rolling
+        {
             self.unwritten.insert(step);
         }
         if begins || !waits_for_nobody {
@@ -189,6 +253,11 @@ impl<'a> Order<'a> {
     pub fn empty_steps(&self) -> Vec<&'a str> {
         let steps = self.spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice());
         let used: BTreeSet<_> = self.places.values().copied().collect();
-        steps.iter().enumerate().filter(|(number, _)| !used.contains(number)).map(|(_, step)| step.name.as_str()).collect()
+        steps
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| !used.contains(number))
+            .map(|(_, step)| step.name.as_str())
+            .collect()
     }
 }

@@ -50,24 +50,41 @@ pub fn first<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>) ->
 }
 
 /// How far a walk is whose newest pods are of this revision.
-pub fn stage<'a>(workload: &Workload, pods: &[&'a Pod], current: Option<&str>) -> Option<Stage<'a>> {
+pub fn stage<'a>(
+    workload: &Workload,
+    pods: &[&'a Pod],
+    current: Option<&str>,
+) -> Option<Stage<'a>> {
     let step = workload.rollout.ordinals.step?;
-    let is_new = |pod: &Pod| pod.revision.as_deref() == current && pod.ready && pod.terminating.is_none();
+    let is_new =
+        |pod: &Pod| pod.revision.as_deref() == current && pod.ready && pod.terminating.is_none();
     // Those beyond the last are going; until they are gone they may be wanted again.
     let wanted = workload.rollout.ordinals.start.saturating_add(workload.rollout.wanted);
-    let leaves = |pod: &&Pod| pod.terminating.is_none() && pod.ordinal().is_some_and(|ordinal| ordinal >= wanted);
+    let leaves = |pod: &&Pod| {
+        pod.terminating.is_none() && pod.ordinal().is_some_and(|ordinal| ordinal >= wanted)
+    };
     if pods.iter().any(leaves) {
         return Some(Stage::Renewing);
     }
     if (step..workload.rollout.wanted).any(|index| !at(workload, pods, index).is_some_and(is_new)) {
         return Some(Stage::Renewing);
     }
-    Some(below(workload, pods, current, step.min(workload.rollout.wanted)).map_or(Stage::Over, Stage::Next))
+    Some(
+        below(workload, pods, current, step.min(workload.rollout.wanted))
+            .map_or(Stage::Over, Stage::Next),
+    )
 }
 
-fn below<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>, end: u32) -> Option<Turn<'a>> {
+fn below<'a>(
+    workload: &Workload,
+    pods: &[&'a Pod],
+    spared: Option<&str>,
+    end: u32,
+) -> Option<Turn<'a>> {
     let is_spared = |pod: &Pod| spared.is_some() && pod.revision.as_deref() == spared;
-    let turns = (workload.rollout.ordinals.declared..end).rev().map(|step| Turn { step, pod: at(workload, pods, step) });
+    let turns = (workload.rollout.ordinals.declared..end)
+        .rev()
+        .map(|step| Turn { step, pod: at(workload, pods, step) });
     turns.into_iter().find(|turn| !turn.pod.is_some_and(is_spared))
 }
 
@@ -88,7 +105,8 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let Some(gate) = input.spec.app_gate(&[cause]).filter(|gate| is_walked(gate, workload)) else {
         if !input.frozen {
             // A change that still waits for gates has the rest judged by them; without a policy it is as was recorded.
-            let keep = input.spec.needs_holds() || marking::when_ungoverned(workload) == WhenUngoverned::Keep;
+            let keep = input.spec.needs_holds()
+                || marking::when_ungoverned(workload) == WhenUngoverned::Keep;
             marking::end_walk(workload, keep, found);
         }
         return;
@@ -112,7 +130,12 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     }
 }
 
-fn go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn, &[&Pod]), found: &mut Assessment) {
+fn go(
+    input: &Input,
+    gate: &AppGate,
+    (outcome, turn, pods): (&Outcome, Turn, &[&Pod]),
+    found: &mut Assessment,
+) {
     match may_go(input, gate, (outcome, turn, pods), found) {
         Gate::Open => {
             let mut newest = outcome.clone();
@@ -128,7 +151,11 @@ fn go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn, &[&
 /// An old pod that is broken, below the pods whose turn it was: the controller renews none above it before it is Ready, and while its
 /// turn has not come it comes back as broken as it was. So it is its turn, and that of all old pods above it, which are asked with it; also
 /// those whose turn it was, if they are there still.
-fn stuck<'a>(input: &Input<'a>, gate: &AppGate, found: &mut Assessment) -> Option<(Turn<'a>, Vec<&'a Pod>)> {
+fn stuck<'a>(
+    input: &Input<'a>,
+    gate: &AppGate,
+    found: &mut Assessment,
+) -> Option<(Turn<'a>, Vec<&'a Pod>)> {
     let ordinals = input.workload.rollout.ordinals;
     let is_old = |pod: &&Pod| pod.revision.as_deref() != input.current && pod.terminating.is_none();
     let old = |index: u32| at(input.workload, input.pods, index).filter(is_old);
@@ -147,7 +174,12 @@ fn stuck<'a>(input: &Input<'a>, gate: &AppGate, found: &mut Assessment) -> Optio
 
 /// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it was for the whole change, and admission
 /// takes it off with the hold (`sameId` in statefulsets.yaml), so there is none to look at.
-fn may_go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn, &[&Pod]), found: &mut Assessment) -> Gate {
+fn may_go(
+    input: &Input,
+    gate: &AppGate,
+    (outcome, turn, pods): (&Outcome, Turn, &[&Pod]),
+    found: &mut Assessment,
+) -> Gate {
     let since = outcome.at.unwrap_or(input.now);
     let id = change_id(input.workload).or(outcome.change.as_deref()).unwrap_or_default();
     let change = Change {
@@ -171,14 +203,26 @@ fn may_go(input: &Input, gate: &AppGate, (outcome, turn, pods): (&Outcome, Turn,
 
 /// What the pod is asked whose turn it is.
 pub fn question<'a>(id: &str, since: jiff::Timestamp, turn: Turn<'a>) -> Question<'a> {
-    Question { change: format!("{id} {}", turn.step), since, pods: turn.pod.into_iter().collect(), reverts: false, broken: false }
+    Question {
+        change: format!("{id} {}", turn.step),
+        since,
+        pods: turn.pod.into_iter().collect(),
+        reverts: false,
+        broken: false,
+    }
 }
 
 fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
     let state = &input.workload.rollout;
-    let name = turn.pod.map_or_else(|| format!("ordinal {}", turn.step + state.ordinals.start), |pod| pod.name.to_string());
+    let name = turn.pod.map_or_else(
+        || format!("ordinal {}", turn.step + state.ordinals.start),
+        |pod| pod.name.to_string(),
+    );
     if found.phase != Phase::Failed {
-        let message = format!("pod by pod, {} of {} updated; the next is {name}: {}", state.updated, state.wanted, closed.message);
+        let message = format!(
+            "pod by pod, {} of {} updated; the next is {name}: {}",
+            state.updated, state.wanted, closed.message
+        );
         found.stand(Phase::Rolling, closed.reason, message);
         found.hold = change_id(input.workload).map(|id| HoldStatus {
             id: id.to_owned(),

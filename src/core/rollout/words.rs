@@ -34,10 +34,16 @@ pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> S
     if let Some(failure) = &workload.rollout.failure {
         words += &format!("; pods cannot be created: {failure}");
     }
-    let leaving = pods.iter().filter(|pod| is_old(workload, pod, current)).filter_map(|pod| pod.terminating);
+    let leaving =
+        pods.iter().filter(|pod| is_old(workload, pod, current)).filter_map(|pod| pod.terminating);
     match (leaving.clone().count(), leaving.max()) {
-        (1, Some(until)) => words += &format!("; waiting for 1 old pod to terminate (until {})", clock(until)),
-        (several, Some(until)) => words += &format!("; waiting for {several} old pods to terminate (until {})", clock(until)),
+        (1, Some(until)) => {
+            words += &format!("; waiting for 1 old pod to terminate (until {})", clock(until))
+        }
+        (several, Some(until)) => {
+            words +=
+                &format!("; waiting for {several} old pods to terminate (until {})", clock(until))
+        }
         _ => {}
     }
     words + &trouble(pods)
@@ -46,7 +52,9 @@ pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> S
 /// The first of the pods that are not ready and say why, and how many more there are.
 pub fn trouble(pods: &[&Pod]) -> String {
     let ill = pods.iter().filter(|pod| !pod.ready && !pod.finished);
-    let named: BTreeMap<_, _> = ill.filter_map(|pod| Some((&pod.name, pod.ails.as_ref().or(pod.trouble.as_ref())?))).collect();
+    let named: BTreeMap<_, _> = ill
+        .filter_map(|pod| Some((&pod.name, pod.ails.as_ref().or(pod.trouble.as_ref())?)))
+        .collect();
     named.iter().next().map_or_else(String::new, |(name, trouble)| match named.len() {
         1 => format!("; pod {name}: {trouble}"),
         more => format!("; pod {name}: {trouble}, and {} more", more - 1),
@@ -54,11 +62,18 @@ pub fn trouble(pods: &[&Pod]) -> String {
 }
 
 /// An old pod that should have ended, and what to do about it.
-pub fn stuck(workload: &Workload, namespace: &str, pods: &[&Pod], current: Option<&str>, now: Timestamp) -> Option<String> {
+pub fn stuck(
+    workload: &Workload,
+    namespace: &str,
+    pods: &[&Pod],
+    current: Option<&str>,
+    now: Timestamp,
+) -> Option<String> {
     let old = |pod: &&&Pod| is_old(workload, pod, current) && is_overdue(pod, now) && !pod.finished;
     let pod = pods.iter().filter(old).min_by_key(|pod| &pod.name)?;
     let (name, until) = (&pod.name, clock(pod.terminating?));
-    let node = pod.claims.node.as_deref().map_or_else(String::new, |node| format!(" on node {node}"));
+    let node =
+        pod.claims.node.as_deref().map_or_else(String::new, |node| format!(" on node {node}"));
     let others = match pods.iter().filter(old).count() - 1 {
         0 => String::new(),
         more => format!(" (and {more} more)"),

@@ -74,8 +74,12 @@ impl ExclusiveClaim<'_> {
     fn reason(&self) -> String {
         let (name, mode) = (&self.usage.claim.name, self.mode());
         match (self.deadlocks(), self.node) {
-            (true, _) if self.access == Access::OnePod => format!("claim {name} is {mode}, so that only one pod can use it at a time"),
-            (true, _) => format!("claim {name} is {mode}, so that only pods on one node can use it at a time"),
+            (true, _) if self.access == Access::OnePod => {
+                format!("claim {name} is {mode}, so that only one pod can use it at a time")
+            }
+            (true, _) => format!(
+                "claim {name} is {mode}, so that only pods on one node can use it at a time"
+            ),
             (false, Some(node)) => {
                 format!(
                     "the volume of claim {name} ({mode}) is on node {node}, where the old and the new pod could write to it at the same time"
@@ -105,14 +109,25 @@ pub fn judge(
     }
     let claim = |name: &str| exclusive(namespace, storage, usages.get(name)?);
     let claims: Vec<_> = workload.claims.named.iter().filter_map(|name| claim(name)).collect();
-    let most = namespace.autoscalers.values().filter(|(target, _)| *target == workload.id).map(|(_, most)| *most).max();
+    let most = namespace
+        .autoscalers
+        .values()
+        .filter(|(target, _)| *target == workload.id)
+        .map(|(_, most)| *most)
+        .max();
     let several = workload.rollout.wanted > 1 || most.is_some_and(|most| most > 1);
     let made = claims_of(namespace, workload, &[]).into_iter().map(|(name, _)| name);
-    let made = made.filter(|name| !workload.claims.named.iter().any(|named| named == name)).filter_map(claim).collect::<Vec<_>>();
+    let made = made
+        .filter(|name| !workload.claims.named.iter().any(|named| named == name))
+        .filter_map(claim)
+        .collect::<Vec<_>>();
     found.dangers.extend(claims.iter().chain(&made).filter_map(|claim| users(namespace, claim)));
-    found.dangers.extend(claims.iter().filter(|_| several).filter_map(|claim| shared_by_pods(claim, workload, most)));
+    found.dangers.extend(
+        claims.iter().filter(|_| several).filter_map(|claim| shared_by_pods(claim, workload, most)),
+    );
     // Where a volume attaches, not all of them start.
-    let written = claims.iter().filter(|claim| several && !claim.attaches && claim.has_two_writers(workload));
+    let written =
+        claims.iter().filter(|claim| several && !claim.attaches && claim.has_two_writers(workload));
     let written = written.map(|claim| written_by_pods(claim, workload, most));
     match volumes.exclusive_claims {
         ExclusiveClaims::WhenDeadlock => found.notes.extend(written),
@@ -140,7 +155,9 @@ pub fn judge(
         }
         found.recreate = (!reports).then(|| claim.reason());
     }
-    found.uncertain = !reports && !workload.claims.named.is_empty() && unread::of_storage(namespace, storage).next().is_some();
+    found.uncertain = !reports
+        && !workload.claims.named.is_empty()
+        && unread::of_storage(namespace, storage).next().is_some();
     if marked && !workload.claims.recreates && found.recreate.is_some() {
         found.dangers.push(Danger::StrategyNotChanged(format!(
             "{}: its strategy should be Recreate, and admission does not change it, because the admission policy lockkeeper-deployments is missing \
@@ -148,7 +165,10 @@ pub fn judge(
             workload.id
         )));
     }
-    if found.recreate.is_none() && volumes.exclusive_claims == ExclusiveClaims::WhenDeadlock && !workload.claims.recreates {
+    if found.recreate.is_none()
+        && volumes.exclusive_claims == ExclusiveClaims::WhenDeadlock
+        && !workload.claims.recreates
+    {
         let noted = claims.iter().filter(|claim| claim.has_two_writers(workload));
         found.notes.extend(noted.map(|claim| {
             format!(
@@ -170,12 +190,18 @@ fn danger(claim: &ExclusiveClaim, workload: &Workload, reports: bool) -> Danger 
     };
     let cure = match reports {
         true => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe",
-        false => "With mode: Enforce its strategy would become Recreate. Until then, declare strategy.type: Recreate",
+        false => {
+            "With mode: Enforce its strategy would become Recreate. Until then, declare strategy.type: Recreate"
+        }
     };
     Danger::ExclusiveClaim(format!("{}: {}: {so}. {cure}", workload.id, claim.reason()))
 }
 
-fn exclusive<'a>(namespace: &Namespace, storage: &'a Storage, usage: &'a Usage<'a>) -> Option<ExclusiveClaim<'a>> {
+fn exclusive<'a>(
+    namespace: &Namespace,
+    storage: &'a Storage,
+    usage: &'a Usage<'a>,
+) -> Option<ExclusiveClaim<'a>> {
     let volume = usage.claim.volume.as_deref().and_then(|name| storage.volume(name));
     let volume = volume.filter(|volume| volume.is_of(&namespace.name, usage.claim));
     // The volume's own modes decide, not the claim's.
@@ -183,20 +209,32 @@ fn exclusive<'a>(namespace: &Namespace, storage: &'a Storage, usage: &'a Usage<'
     // A node that the template names may be another one with the next template: that is no pin.
     let node = volume.and_then(|volume| volume.node.as_deref());
     let attaches = volume.is_none_or(|volume| storage.attaches(volume));
-    (access != Access::ManyNodes).then_some(ExclusiveClaim { usage, volume, access, node, attaches })
+    (access != Access::ManyNodes).then_some(ExclusiveClaim {
+        usage,
+        volume,
+        access,
+        node,
+        attaches,
+    })
 }
 
 /// How many pods of a workload are to use a claim, in words.
 fn several_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> String {
     let name = &claim.usage.claim.name;
     match most {
-        Some(most) if most > 1 => format!("{} uses claim {name}, and an autoscaler may give it {most} pods", workload.id),
+        Some(most) if most > 1 => {
+            format!("{} uses claim {name}, and an autoscaler may give it {most} pods", workload.id)
+        }
         _ => format!("{} runs {} pods on claim {name}", workload.id, workload.rollout.wanted),
     }
 }
 
 /// An exclusive claim that several pods of one workload are to use, and cannot.
-fn shared_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> Option<Danger> {
+fn shared_by_pods(
+    claim: &ExclusiveClaim,
+    workload: &Workload,
+    most: Option<u32>,
+) -> Option<Danger> {
     let who = several_pods(claim, workload, most);
     (claim.access == Access::OnePod || claim.attaches).then(|| {
         Danger::ExclusiveClaimShared(format!(
@@ -209,7 +247,9 @@ fn shared_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>
 
 /// An exclusive claim that several pods of one workload are to use, which nothing keeps from it.
 fn written_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> String {
-    let place = claim.node.map_or_else(|| "is not attached to nodes".to_owned(), |node| format!("is on node {node}"));
+    let place = claim
+        .node
+        .map_or_else(|| "is not attached to nodes".to_owned(), |node| format!("is on node {node}"));
     format!(
         "{}. The claim is {}, and its volume {place}, where the pods could write to it at the same time. Use one replica, a StatefulSet with \
          volumeClaimTemplates, or a ReadWriteMany claim, or mount the claim read-only",
@@ -220,18 +260,29 @@ fn written_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32
 
 /// A new pod waits for a volume that an old one has, and the old one for the new one.
 fn stuck(claim: &ExclusiveClaim, pods: &[&Pod], current: Option<&str>) -> Option<Stuck> {
-    let uses = |pod: &&&Pod| pod.claims.named.contains(&claim.usage.claim.name) && pod.terminating.is_none();
-    let waiting = pods.iter().filter(uses).find(|pod| !pod.reach.running && pod.revision.as_deref() == current)?;
+    let uses = |pod: &&&Pod| {
+        pod.claims.named.contains(&claim.usage.claim.name) && pod.terminating.is_none()
+    };
+    let waiting = pods
+        .iter()
+        .filter(uses)
+        .find(|pod| !pod.reach.running && pod.revision.as_deref() == current)?;
     let own = |pod: &Pod| pods.iter().any(|one| one.uid == pod.uid);
     let holders = claim.usage.pods.iter().filter(|pod| pod.reach.running && pod.uid != waiting.uid);
-    let stays = |pod: &&&Pod| !own(pod) && claim.access == Access::OneNode && pod.claims.node == waiting.claims.node;
+    let stays = |pod: &&&Pod| {
+        !own(pod) && claim.access == Access::OneNode && pod.claims.node == waiting.claims.node
+    };
     let holders: Vec<_> = holders.filter(|pod| !stays(pod)).collect();
     // One of ours that goes already ends by itself.
-    let holder = holders.iter().find(|pod| own(pod) && pod.revision != waiting.revision && pod.terminating.is_none());
+    let holder = holders
+        .iter()
+        .find(|pod| own(pod) && pod.revision != waiting.revision && pod.terminating.is_none());
     let stranger = holders.iter().find(|pod| !own(pod));
     let holder = holder.or(stranger)?;
-    let volume = claim.volume.map_or(claim.usage.claim.name.as_str(), |volume| volume.name.as_str());
-    let node = |pod: &Pod| pod.claims.node.as_deref().map_or(String::new(), |node| format!(" on {node}"));
+    let volume =
+        claim.volume.map_or(claim.usage.claim.name.as_str(), |volume| volume.name.as_str());
+    let node =
+        |pod: &Pod| pod.claims.node.as_deref().map_or(String::new(), |node| format!(" on {node}"));
     let why = match (claim.access, &waiting.claims.unschedulable) {
         (Access::OnePod, Some(why)) if why.contains("ReadWriteOncePod") => format!(
             "pod {} cannot be scheduled while pod {}{} holds claim {} (ReadWriteOncePod): {why}",
@@ -240,13 +291,19 @@ fn stuck(claim: &ExclusiveClaim, pods: &[&Pod], current: Option<&str>) -> Option
             node(holder),
             claim.usage.claim.name
         ),
-        (Access::OneNode, _) if claim.attaches && waiting.claims.node.is_some() && waiting.claims.node != holder.claims.node => format!(
-            "pod {}{} waits for volume {volume}, which pod {}{} holds (Multi-Attach error: ReadWriteOnce is for one node)",
-            waiting.name,
-            node(waiting),
-            holder.name,
-            node(holder)
-        ),
+        (Access::OneNode, _)
+            if claim.attaches
+                && waiting.claims.node.is_some()
+                && waiting.claims.node != holder.claims.node =>
+        {
+            format!(
+                "pod {}{} waits for volume {volume}, which pod {}{} holds (Multi-Attach error: ReadWriteOnce is for one node)",
+                waiting.name,
+                node(waiting),
+                holder.name,
+                node(holder)
+            )
+        }
         (Access::OnePod, None) if waiting.claims.node.is_some() => format!(
             "pod {}{} waits for volume {volume}, which pod {}{} holds (ReadWriteOncePod is for one pod)",
             waiting.name,

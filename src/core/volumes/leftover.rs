@@ -30,15 +30,25 @@ pub(super) struct Leftover<'a> {
 impl<'a> Leftover<'a> {
     /// What is left of a claim of this namespace, or of an earlier one of its name; none if the volume is no such thing.
     pub fn of(scene: &Scene, volume: &'a Volume) -> Option<Self> {
-        let provenance = volume.provenance().or_else(|| unknown(volume)).filter(|_| is_left(volume))?;
+        let provenance =
+            volume.provenance().or_else(|| unknown(volume)).filter(|_| is_left(volume))?;
         (provenance.namespace == *scene.namespace.name).then_some(Self { volume, provenance })
     }
 }
 
 /// Judges what is left of the claims of a namespace.
-pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, judged: &mut Judged) {
+pub fn judge(
+    scene: &Scene,
+    storage: &Storage,
+    usages: &BTreeMap<&str, Usage>,
+    judged: &mut Judged,
+) {
     let name = &*scene.namespace.name;
-    let named: BTreeSet<_> = usages.values().filter(|usage| usage.claim.bound).filter_map(|usage| usage.claim.volume.as_deref()).collect();
+    let named: BTreeSet<_> = usages
+        .values()
+        .filter(|usage| usage.claim.bound)
+        .filter_map(|usage| usage.claim.volume.as_deref())
+        .collect();
     // What a claim names as its own is no leftover, whichever of the two was seen first.
     let left = storage.of_namespace(name).filter(|volume| !named.contains(volume.name.as_str()));
     let left = left.filter_map(|volume| Leftover::of(scene, volume));
@@ -61,10 +71,12 @@ pub fn judge(scene: &Scene, storage: &Storage, usages: &BTreeMap<&str, Usage>, j
             lock(&one, judged);
         }
     }
-    for volume in storage.of_namespace(name).filter(|volume| volume.retained && volume.claim.is_none()) {
-        if let Some(provenance) =
-            volume.provenance().filter(|_| volume.phase == VolumePhase::Available && !named.contains(volume.name.as_str()))
-        {
+    for volume in
+        storage.of_namespace(name).filter(|volume| volume.retained && volume.claim.is_none())
+    {
+        if let Some(provenance) = volume.provenance().filter(|_| {
+            volume.phase == VolumePhase::Available && !named.contains(volume.name.as_str())
+        }) {
             without_claim(scene, &Leftover { volume, provenance }, judged);
         }
     }
@@ -109,13 +121,26 @@ fn unknown(volume: &Volume) -> Option<Provenance> {
 /// Somebody who may write volumes says that the data is not wanted. The volume stays as it is; only we say nothing of it any more.
 fn give_up(one: &Leftover, judged: &mut Judged) {
     let volume = one.volume;
-    let mut patch = StoragePatch::new(StorageObject::Volume(volume.name.clone()), &volume.uid, volume.resource_version);
+    let mut patch = StoragePatch::new(
+        StorageObject::Volume(volume.name.clone()),
+        &volume.uid,
+        volume.resource_version,
+    );
     patch.label(true, marks::RETAINED, false);
-    for mark in [marks::PROVENANCE, marks::ORIGINAL_RECLAIM_POLICY, marks::READOPT, marks::READOPT_CLAIM, marks::FREED, marks::UNPROTECT] {
+    for mark in [
+        marks::PROVENANCE,
+        marks::ORIGINAL_RECLAIM_POLICY,
+        marks::READOPT,
+        marks::READOPT_CLAIM,
+        marks::FREED,
+        marks::UNPROTECT,
+    ] {
         patch.annotate(&volume.marks, mark, None);
     }
     // Nobody finds again what nobody wants.
-    patch.claim_uid = waits(one).then(|| Some(one.provenance.claim_uid.clone())).filter(|_| !one.provenance.claim_uid.is_empty());
+    patch.claim_uid = waits(one)
+        .then(|| Some(one.provenance.claim_uid.clone()))
+        .filter(|_| !one.provenance.claim_uid.is_empty());
     judged.patch(patch, None);
 }
 
@@ -129,7 +154,11 @@ fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
          kubectl patch pv {volume} --type=merge -p '{{\"spec\":{{\"claimRef\":{{\"namespace\":\"{namespace}\",\"name\":\"{claim}\"}}}}}}'"
     );
     let subject = Subject::Storage(StorageObject::Volume(volume.clone()));
-    let of = scene.namespace.policies.get(policy).map(|policy| (policy.name.clone(), policy.uid.clone()));
+    let of = scene
+        .namespace
+        .policies
+        .get(policy)
+        .map(|policy| (policy.name.clone(), policy.uid.clone()));
     judged.standing.push(Notice {
         subject,
         uid: one.volume.uid.clone(),
@@ -154,7 +183,11 @@ pub fn going(volume: &Volume, claim: &str) -> Danger {
 /// That a volume is kept although its claim is gone.
 fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
     let Provenance { claim, policy, workload, .. } = &one.provenance;
-    let policy = scene.namespace.policies.get(policy).map(|policy| (policy.name.clone(), policy.uid.clone()));
+    let policy = scene
+        .namespace
+        .policies
+        .get(policy)
+        .map(|policy| (policy.name.clone(), policy.uid.clone()));
     let message = format!(
         "claim {}/{claim}{} is gone; its data is kept on volume {}: kubectl lockkeeper volumes -n {}",
         scene.namespace.name,
@@ -175,7 +208,9 @@ pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
 
 /// Whether somebody who may write volumes says that this namespace gets it.
 pub(super) fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
-    scene.object.is_some_and(|object| one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid))
+    scene.object.is_some_and(|object| {
+        one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid)
+    })
 }
 
 fn kept(one: &Leftover, state: State) -> Kept {
@@ -188,7 +223,14 @@ pub(super) fn count_released(one: &Leftover, judged: &mut Judged) {
 }
 
 /// The claim of that name has another volume, or has lost it.
-fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
+fn shadowed(
+    scene: &Scene,
+    storage: &Storage,
+    claim: &Claim,
+    candidates: &[Leftover],
+    usage: Option<&Usage>,
+    judged: &mut Judged,
+) {
     let has = claim.volume.as_deref().filter(|_| !claim.lost).and_then(|name| storage.volume(name));
     // What was there before it holds the data; what is younger is what somebody has put aside. Times are in whole seconds. Of two volumes of one
     // second, that of the earlier claim is older, unless the claim of today is younger than both: then somebody gave it its volume.
@@ -201,7 +243,11 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
     let old = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since);
     for one in candidates {
         lock(one, judged);
-        let state = if old.is_some_and(|old| old.volume.name == one.volume.name) { State::Shadowed } else { State::Released };
+        let state = if old.is_some_and(|old| old.volume.name == one.volume.name) {
+            State::Shadowed
+        } else {
+            State::Released
+        };
         judged.count(&one.provenance.policy, kept(one, state), one.volume.capacity);
     }
     let Some(old) = old else { return };
@@ -217,22 +263,35 @@ fn shadowed(scene: &Scene, storage: &Storage, claim: &Claim, candidates: &[Lefto
         old.volume.name,
         old.volume.name,
     );
-    let policy =
-        usage.and_then(|usage| usage.governed).map_or_else(|| old.provenance.policy.clone(), |governed| governed.policy.name.clone());
+    let policy = usage
+        .and_then(|usage| usage.governed)
+        .map_or_else(|| old.provenance.policy.clone(), |governed| governed.policy.name.clone());
     judged.shadowed(&policy, usage.and_then(|usage| usage.governed), claim, message);
 }
 
 /// There is no claim of that name, or it has no volume yet.
-fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<&Claim>, judged: &mut Judged) {
+fn find_again(
+    scene: &Scene,
+    name: &str,
+    candidates: &[Leftover],
+    claim: Option<&Claim>,
+    judged: &mut Judged,
+) {
     candidates.iter().for_each(|one| count_released(one, judged));
     let mut wanted: Vec<_> = candidates.iter().filter(|one| is_chosen(scene, one)).collect();
     if wanted.is_empty() {
-        wanted = candidates.iter().filter(|one| one.provenance.readopt == Readopt::SameNamespace).collect();
+        wanted = candidates
+            .iter()
+            .filter(|one| one.provenance.readopt == Readopt::SameNamespace)
+            .collect();
     }
     wanted.retain(|one| !one.volume.deleting);
     if let [one] = *wanted {
         // The binder takes the first that it finds: no other may wait.
-        let others: Vec<_> = candidates.iter().filter(|other| other.volume.name != one.volume.name && waits(other)).collect();
+        let others: Vec<_> = candidates
+            .iter()
+            .filter(|other| other.volume.name != one.volume.name && waits(other))
+            .collect();
         others.iter().for_each(|other| lock(other, judged));
         if let Some(why) = claim.and_then(|claim| misfit(claim, one.volume)) {
             let message = format!(
@@ -263,12 +322,15 @@ fn find_again(scene: &Scene, name: &str, candidates: &[Leftover], claim: Option<
 /// Why a volume that waits for a claim would not be bound to it. Its class does not matter then.
 pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
     match () {
-        () if volume.capacity < claim.requested => {
-            Some(format!("has {} bytes, less than the {} that the claim asks for", volume.capacity, claim.requested))
-        }
-        () if !claim.modes.iter().all(|mode| volume.modes.contains(mode)) => {
-            Some(format!("has the access modes {}, and the claim asks for {}", volume.modes.join(", "), claim.modes.join(", ")))
-        }
+        () if volume.capacity < claim.requested => Some(format!(
+            "has {} bytes, less than the {} that the claim asks for",
+            volume.capacity, claim.requested
+        )),
+        () if !claim.modes.iter().all(|mode| volume.modes.contains(mode)) => Some(format!(
+            "has the access modes {}, and the claim asks for {}",
+            volume.modes.join(", "),
+            claim.modes.join(", ")
+        )),
         () => None,
     }
 }
@@ -276,9 +338,14 @@ pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
 /// The next claim of that name gets it. Whose uid it bears need not be known: a claim may have come and gone while nobody looked.
 fn free(one: &Leftover, judged: &mut Judged) {
     let Provenance { namespace, claim, .. } = &one.provenance;
-    let of_gone = |of: &ClaimReference| of.namespace == *namespace && of.name == *claim && of.uid.is_some();
+    let of_gone =
+        |of: &ClaimReference| of.namespace == *namespace && of.name == *claim && of.uid.is_some();
     if one.volume.claim.as_ref().is_some_and(of_gone) {
-        let mut patch = StoragePatch::new(StorageObject::Volume(one.volume.name.clone()), &one.volume.uid, one.volume.resource_version);
+        let mut patch = StoragePatch::new(
+            StorageObject::Volume(one.volume.name.clone()),
+            &one.volume.uid,
+            one.volume.resource_version,
+        );
         patch.claim_uid = Some(None);
         patch.annotate(&one.volume.marks, marks::FREED, Some("true".to_owned()));
         judged.patch(patch, None);
@@ -291,8 +358,15 @@ fn waits(one: &Leftover) -> bool {
 
 /// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody else's. What others made free is theirs.
 pub(super) fn lock(one: &Leftover, judged: &mut Judged) {
-    if waits(one) && one.volume.marks.contains_key(marks::FREED) && !one.provenance.claim_uid.is_empty() {
-        let mut patch = StoragePatch::new(StorageObject::Volume(one.volume.name.clone()), &one.volume.uid, one.volume.resource_version);
+    if waits(one)
+        && one.volume.marks.contains_key(marks::FREED)
+        && !one.provenance.claim_uid.is_empty()
+    {
+        let mut patch = StoragePatch::new(
+            StorageObject::Volume(one.volume.name.clone()),
+            &one.volume.uid,
+            one.volume.resource_version,
+        );
         patch.claim_uid = Some(Some(one.provenance.claim_uid.clone()));
         patch.annotate(&one.volume.marks, marks::FREED, None);
         judged.patch(patch, None);

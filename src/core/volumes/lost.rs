@@ -19,11 +19,21 @@ use crate::{
 /// Whether a volume that is left is given back to the claim that names it.
 fn returns(scene: &Scene, claim: &Claim, one: &Leftover) -> bool {
     let wanted = is_chosen(scene, one) || one.provenance.readopt == Readopt::SameNamespace;
-    wanted && is_ours(scene, one) && one.provenance.claim == claim.name && !claim.deleting && !one.volume.deleting
+    wanted
+        && is_ours(scene, one)
+        && one.provenance.claim == claim.name
+        && !claim.deleting
+        && !one.volume.deleting
 }
 
 /// A Lost claim names one of the volumes that are left of the claims of its name: it gets that one, and no other.
-pub(super) fn give_back(scene: &Scene, claim: &Claim, candidates: &[Leftover], usage: Option<&Usage>, judged: &mut Judged) {
+pub(super) fn give_back(
+    scene: &Scene,
+    claim: &Claim,
+    candidates: &[Leftover],
+    usage: Option<&Usage>,
+    judged: &mut Judged,
+) {
     for one in candidates {
         count_released(one, judged);
         match is_named(claim, one) {
@@ -43,16 +53,24 @@ pub(super) fn is_named(claim: &Claim, one: &Leftover) -> bool {
 fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judged) {
     let volume = one.volume;
     let Some(reference) = &volume.claim else { return };
-    let mut patch = StoragePatch::new(StorageObject::Volume(volume.name.clone()), &volume.uid, volume.resource_version);
+    let mut patch = StoragePatch::new(
+        StorageObject::Volume(volume.name.clone()),
+        &volume.uid,
+        volume.resource_version,
+    );
     let noted = one.provenance.claim_uid == *claim.uid;
     match &reference.uid {
         Some(uid) if **uid == *claim.uid => return,
         None if noted => {
             patch.claim_uid = Some(Some(claim.uid.to_string()));
             patch.annotate(&volume.marks, marks::FREED, None);
-            let message = format!("claim {} has volume {} again, with the data of the earlier claim of that name", claim.name, volume.name);
+            let message = format!(
+                "claim {} has volume {} again, with the data of the earlier claim of that name",
+                claim.name, volume.name
+            );
             let governed = usage.and_then(|usage| usage.governed);
-            return judged.patch(patch, Some(of_claim(claim, governed, Event::VolumeReadopted, message)));
+            return judged
+                .patch(patch, Some(of_claim(claim, governed, Event::VolumeReadopted, message)));
         }
         Some(_) => {
             patch.claim_uid = Some(None);
@@ -60,7 +78,10 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
         }
         None => {}
     }
-    let provenance = super::provenance::Provenance { claim_uid: claim.uid.to_string(), ..one.provenance.clone() };
+    let provenance = super::provenance::Provenance {
+        claim_uid: claim.uid.to_string(),
+        ..one.provenance.clone()
+    };
     patch.annotate(&volume.marks, marks::PROVENANCE, Some(provenance.write()));
     judged.patch(patch, None);
 }
@@ -81,9 +102,12 @@ pub(super) fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String
             without_binding(name)
         );
     }
-    let is_its_own = volume.claim.as_ref().is_none_or(|reference| reference.uid.as_deref() == Some(&*claim.uid));
+    let is_its_own =
+        volume.claim.as_ref().is_none_or(|reference| reference.uid.as_deref() == Some(&*claim.uid));
     match Leftover::of(scene, volume) {
-        _ if is_its_own => format!("claim {name} is Lost, and its volume {of} is there: Kubernetes binds them again within a minute"),
+        _ if is_its_own => format!(
+            "claim {name} is Lost, and its volume {of} is there: Kubernetes binds them again within a minute"
+        ),
         Some(one) if returns(scene, claim, &one) => {
             format!(
                 "claim {name} was created again with the binding of an earlier claim, and is Lost. Its data on volume {of} is being given back to it"
@@ -104,7 +128,8 @@ pub(super) fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String
 
 /// A claim waits for a volume that it will not get.
 pub(super) fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<Danger> {
-    let named = claim.volume.as_deref().filter(|_| !claim.bound && !claim.lost && !claim.deleting)?;
+    let named =
+        claim.volume.as_deref().filter(|_| !claim.bound && !claim.lost && !claim.deleting)?;
     let name = &claim.name;
     let message = match (storage.volume(named), another(scene, storage, claim)) {
         (None, _) => format!(
@@ -112,7 +137,10 @@ pub(super) fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> 
              it again without spec.volumeName"
         ),
         (Some(_), Some(whose)) => {
-            format!("claim {name} waits for volume {named}, which belongs to {whose}: its pods cannot start. {}", without_binding(name))
+            format!(
+                "claim {name} waits for volume {named}, which belongs to {whose}: its pods cannot start. {}",
+                without_binding(name)
+            )
         }
         (Some(_), None) => return None,
     };
@@ -120,7 +148,9 @@ pub(super) fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> 
 }
 
 fn without_binding(claim: &str) -> String {
-    format!("Delete claim {claim}, and create it again without spec.volumeName and without the annotations pv.kubernetes.io/*")
+    format!(
+        "Delete claim {claim}, and create it again without spec.volumeName and without the annotations pv.kubernetes.io/*"
+    )
 }
 
 /// The claim of another name that the volume which a claim names belongs to.

@@ -56,7 +56,15 @@ pub type States = BTreeMap<State, (u64, u64)>;
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::InUse, Self::Idle, Self::Orphaned, Self::Released, Self::Shadowed, Self::Lost, Self::Terminating];
+    pub const ALL: [Self; 7] = [
+        Self::InUse,
+        Self::Idle,
+        Self::Orphaned,
+        Self::Released,
+        Self::Shadowed,
+        Self::Lost,
+        Self::Terminating,
+    ];
 
     /// As metrics and the plugin name it.
     pub fn as_str(self) -> &'static str {
@@ -85,7 +93,11 @@ pub struct Kept {
 
 /// Why data or a rollout is in danger, in words; the most urgent first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, EnumDiscriminants)]
-#[strum_discriminants(name(DangerReason), derive(IntoStaticStr, VariantArray), doc = "In one word, what is in danger.")]
+#[strum_discriminants(
+    name(DangerReason),
+    derive(IntoStaticStr, VariantArray),
+    doc = "In one word, what is in danger."
+)]
 pub enum Danger {
     /// A claim is being deleted while pods use it.
     ClaimTerminatingInUse(String),
@@ -155,9 +167,12 @@ impl Summary {
         let counts = &mut self.counts;
         match state {
             State::InUse | State::Terminating => counts.protected += 1,
-            State::Idle => (counts.protected, counts.idle) = (counts.protected + 1, counts.idle + 1),
+            State::Idle => {
+                (counts.protected, counts.idle) = (counts.protected + 1, counts.idle + 1)
+            }
             State::Orphaned | State::Released => {
-                (counts.orphaned, counts.orphaned_bytes) = (counts.orphaned + 1, counts.orphaned_bytes.saturating_add(bytes));
+                (counts.orphaned, counts.orphaned_bytes) =
+                    (counts.orphaned + 1, counts.orphaned_bytes.saturating_add(bytes));
             }
             State::Shadowed => counts.shadowed += 1,
             State::Lost => counts.lost += 1,
@@ -238,16 +253,24 @@ impl Judged {
     fn count(&mut self, policy: &str, kept: Kept, bytes: u64) {
         let state = kept.state;
         self.kept.push(kept);
-        let (count, total) = self.states.entry(policy.to_owned()).or_default().entry(state).or_default();
+        let (count, total) =
+            self.states.entry(policy.to_owned()).or_default().entry(state).or_default();
         (*count, *total) = (*count + 1, total.saturating_add(bytes));
         for teller in self.tellers(policy) {
             self.of_policies.entry(teller).or_default().count(state, bytes);
         }
     }
 
-    fn shadowed(&mut self, policy: &str, governed: Option<Governed>, claim: &Claim, message: String) {
+    fn shadowed(
+        &mut self,
+        policy: &str,
+        governed: Option<Governed>,
+        claim: &Claim,
+        message: String,
+    ) {
         self.danger(policy, Danger::VolumeShadowed(message.clone()));
-        let closed = Closed { reason: Reason::VolumeShadowed, message: message.clone(), ask_again: None };
+        let closed =
+            Closed { reason: Reason::VolumeShadowed, message: message.clone(), ask_again: None };
         // That it is going is the more urgent.
         self.in_danger.entry(claim.name.clone()).or_insert(closed);
         self.standing.push(of_claim(claim, governed, Event::VolumeShadowed, message));
@@ -272,14 +295,20 @@ pub struct Surroundings<'a> {
 
 /// Where the data that is kept of a namespace stands, no matter which policy governs it.
 pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<Kept> {
-    let around = Surroundings { storage, enforcement: &Enforcement::default(), activities: &HashMap::new(), now };
+    let around = Surroundings {
+        storage,
+        enforcement: &Enforcement::default(),
+        activities: &HashMap::new(),
+        now,
+    };
     judge(namespace, &governance(namespace), &around).kept
 }
 
 /// Judges the storage of a namespace.
 pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundings) -> Judged {
     let sees = |policy: &&Policy| policy.spec.as_ref().is_ok_and(|spec| spec.volumes.is_some());
-    let seers = namespace.policies.values().filter(sees).map(|policy| policy.name.clone()).collect();
+    let seers =
+        namespace.policies.values().filter(sees).map(|policy| policy.name.clone()).collect();
     let mut judged = Judged { seers, ..Judged::default() };
     let object = around.storage.namespaces.get(&*namespace.name);
     let scene = Scene {
@@ -324,28 +353,51 @@ fn judge_workloads(
 ) {
     let (pods, newest) = (namespace.pods_by_workload(), namespace.newest_replica_sets());
     for (id, standing) in &governance.standings {
-        let (Standing::Governed(policy, spec), Some(workload)) = (standing, namespace.workloads.get(*id)) else { continue };
+        let (Standing::Governed(policy, spec), Some(workload)) =
+            (standing, namespace.workloads.get(*id))
+        else {
+            continue;
+        };
         let Some(of_volumes) = &spec.volumes else { continue };
         let own = pods.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
         let (_, current) = progress::seen(workload, newest.get(&*workload.uid).copied(), &[]);
-        let exclusive = exclusive::judge(namespace, storage, usages, (workload, spec), (own, current));
+        let exclusive =
+            exclusive::judge(namespace, storage, usages, (workload, spec), (own, current));
         let of_policy = judged.of_policies.entry(policy.name.clone()).or_default();
         of_policy.dangers.extend(exclusive.dangers.iter().cloned());
         of_policy.notes.extend(exclusive.notes.iter().cloned());
         of_policy.notes.extend(Governed { policy, spec: of_volumes, workload }.consent());
-        let uses = |claim: &&String| usages.get(claim.as_str()).is_some_and(|usage| usage.workloads.iter().any(|user| user.id == **id));
-        let of_its_own = judged.in_danger.iter().filter(|(claim, _)| uses(claim)).map(|(_, closed)| closed);
-        let counts = |closed: &&Closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds();
-        let danger = of_its_own.filter(counts).max_by_key(|closed| closed.reason == Reason::ClaimTerminating).cloned();
+        let uses = |claim: &&String| {
+            usages
+                .get(claim.as_str())
+                .is_some_and(|usage| usage.workloads.iter().any(|user| user.id == **id))
+        };
+        let of_its_own =
+            judged.in_danger.iter().filter(|(claim, _)| uses(claim)).map(|(_, closed)| closed);
+        let counts =
+            |closed: &&Closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds();
+        let danger = of_its_own
+            .filter(counts)
+            .max_by_key(|closed| closed.reason == Reason::ClaimTerminating)
+            .cloned();
         judged.of_workloads.insert((*id).clone(), OfWorkload { exclusive, danger });
     }
 }
 
-fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Option<&Volume>, mut state: State, judged: &mut Judged) {
+fn stand(
+    (scene, storage): (&Scene, &Storage),
+    used: &usage::Usage,
+    volume: Option<&Volume>,
+    mut state: State,
+    judged: &mut Judged,
+) {
     let claim = used.claim;
     let bytes = volume.map_or(claim.requested, |volume| volume.capacity);
     let policy = used.governed.map(|governed| governed.policy.name.clone());
-    let known = || provenance::Provenance::parse(claim.marks.get(crate::api::marks::PROVENANCE)?).map(|known| known.policy);
+    let known = || {
+        provenance::Provenance::parse(claim.marks.get(crate::api::marks::PROVENANCE)?)
+            .map(|known| known.policy)
+    };
     let policy = policy.or_else(known).unwrap_or_default();
     if claim.deleting && !used.pods.is_empty() {
         state = State::Terminating;
@@ -357,7 +409,8 @@ fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Opti
             claim.volume.as_deref().unwrap_or("(none)")
         );
         judged.danger(&policy, Danger::ClaimTerminatingInUse(message.clone()));
-        let closed = Closed { reason: Reason::ClaimTerminating, message: message.clone(), ask_again: None };
+        let closed =
+            Closed { reason: Reason::ClaimTerminating, message: message.clone(), ask_again: None };
         judged.in_danger.insert(claim.name.clone(), closed);
         judged.standing.push(of_claim(claim, used.governed, Event::ClaimTerminatingInUse, message));
     } else if state == State::Lost {
@@ -372,21 +425,37 @@ fn stand((scene, storage): (&Scene, &Storage), used: &usage::Usage, volume: Opti
     if let Some(volume) = volume.filter(|volume| volume.deleting) {
         judged.danger(&policy, leftover::going(volume, &claim.name));
     }
-    judged.count(&policy, Kept { state, claim: Some(claim.name.clone()), volume: claim.volume.clone() }, bytes);
+    judged.count(
+        &policy,
+        Kept { state, claim: Some(claim.name.clone()), volume: claim.volume.clone() },
+        bytes,
+    );
 }
 
 /// While something cannot be read, nothing is written to it, no data loses its protection, and none is called orphaned.
 fn heed_unread(namespace: &Namespace, storage: &Storage, judged: &mut Judged) {
-    let all = || namespace.unread.values().chain(storage.unread.values().filter(|one| one.concerns_storage_of(&namespace.name)));
+    let all = || {
+        namespace
+            .unread
+            .values()
+            .chain(storage.unread.values().filter(|one| one.concerns_storage_of(&namespace.name)))
+    };
     if all().next().is_none() {
         return;
     }
     let is_unread = |uid: &Uid| all().any(|one| one.uid == *uid);
-    let unprotects = |notice: &Option<Notice>| notice.as_ref().is_some_and(|notice| notice.event == Event::VolumeUnprotected);
+    let unprotects = |notice: &Option<Notice>| {
+        notice.as_ref().is_some_and(|notice| notice.event == Event::VolumeUnprotected)
+    };
     judged.patches.retain(|_, (patch, notice)| !is_unread(&patch.uid) && !unprotects(notice));
     judged.standing.retain(|notice| notice.event != Event::VolumeOrphaned);
     for one in unread::of_storage(namespace, storage) {
-        judged.danger("", Danger::UnreadableObject(format!("{one}. What is known of the volumes here may be incomplete")));
+        judged.danger(
+            "",
+            Danger::UnreadableObject(format!(
+                "{one}. What is known of the volumes here may be incomplete"
+            )),
+        );
     }
 }
 
@@ -407,8 +476,11 @@ fn heed_activities(around: &Surroundings, judged: &mut Judged) {
     judged.patches = patches;
     if let Some((object, why)) = first {
         let subject = Subject::Storage(object);
-        let others = if troubled > 1 { format!(" and {} more", troubled - 1) } else { String::new() };
-        let message = format!("{subject}{others} could not be written: {why}. Lockkeeper tries again, at least every 5 minutes");
+        let others =
+            if troubled > 1 { format!(" and {} more", troubled - 1) } else { String::new() };
+        let message = format!(
+            "{subject}{others} could not be written: {why}. Lockkeeper tries again, at least every 5 minutes"
+        );
         judged.danger("", Danger::ProtectionFailing(message));
     }
 }
@@ -425,7 +497,8 @@ impl Judged {
 /// A notice on a claim, where its author looks, and on the policy that governs it.
 fn of_claim(claim: &Claim, governed: Option<Governed>, event: Event, message: String) -> Notice {
     let subject = Subject::Storage(StorageObject::Claim(claim.name.clone()));
-    let policy = governed.map(|governed| (governed.policy.name.clone(), governed.policy.uid.clone()));
+    let policy =
+        governed.map(|governed| (governed.policy.name.clone(), governed.policy.uid.clone()));
     Notice { subject, uid: claim.uid.clone(), policy, event, message }
 }
 

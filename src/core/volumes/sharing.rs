@@ -33,22 +33,39 @@ pub fn users(namespace: &Namespace, claim: &ExclusiveClaim) -> Option<Danger> {
         _ if together => "their pods may write to the volume at the same time",
         _ => "their pods can run only on one node, and wait for the volume on any other",
     };
-    let sets: Vec<_> =
-        claim.usage.workloads.iter().filter(|user| !user.claims.templates.is_empty() && !user.claims.named.contains(name)).collect();
+    let sets: Vec<_> = claim
+        .usage
+        .workloads
+        .iter()
+        .filter(|user| !user.claims.templates.is_empty() && !user.claims.named.contains(name))
+        .collect();
     let cure = match () {
-        () if sets.len() > 1 => "Their volumeClaimTemplates make claims of the same name: rename a template or a StatefulSet",
-        () if together => "Give each a claim of its own, or mount the claim read-only in all but one",
+        () if sets.len() > 1 => {
+            "Their volumeClaimTemplates make claims of the same name: rename a template or a StatefulSet"
+        }
+        () if together => {
+            "Give each a claim of its own, or mount the claim read-only in all but one"
+        }
         () => "Use a ReadWriteMany claim, or give each a claim of its own",
     };
-    Some(Danger::ExclusiveClaimShared(format!("{first} and {last} use claim {name}, which is {}: {so}. {cure}", claim.mode())))
+    Some(Danger::ExclusiveClaimShared(format!(
+        "{first} and {last} use claim {name}, which is {}: {so}. {cure}",
+        claim.mode()
+    )))
 }
 
 fn all_users(namespace: &Namespace, usage: &Usage) -> BTreeSet<User> {
     let claim = &usage.claim.name;
     let workloads = usage.workloads.iter().filter(|workload| workload.rollout.wanted > 0);
-    let workloads = workloads.map(|workload| User { name: workload.id.to_string(), writes: !reads_only(workload, claim) });
+    let workloads = workloads.map(|workload| User {
+        name: workload.id.to_string(),
+        writes: !reads_only(workload, claim),
+    });
     let cron_jobs = usage.cron_jobs.iter().filter(|job| !job.suspended);
-    let cron_jobs = cron_jobs.map(|job| User { name: format!("CronJob/{}", job.name), writes: !job.read_only.contains(claim) });
+    let cron_jobs = cron_jobs.map(|job| User {
+        name: format!("CronJob/{}", job.name),
+        writes: !job.read_only.contains(claim),
+    });
     let pods = usage.pods.iter().filter_map(|pod| by_itself(namespace, usage, pod));
     workloads.chain(cron_jobs).chain(pods.map(|name| User { name, writes: true })).collect()
 }
@@ -57,21 +74,29 @@ fn all_users(namespace: &Namespace, usage: &Usage) -> BTreeSet<User> {
 fn reads_only(workload: &Workload, claim: &str) -> bool {
     let claims = &workload.claims;
     let is_of = |template: &String| {
-        let ordinal =
-            claim.strip_prefix(template.as_str()).and_then(|rest| rest.strip_prefix('-')?.strip_prefix(workload.id.name.as_str()));
-        !claims.named.iter().any(|named| named == claim) && ordinal.is_some_and(|rest| rest.starts_with('-'))
+        let ordinal = claim
+            .strip_prefix(template.as_str())
+            .and_then(|rest| rest.strip_prefix('-')?.strip_prefix(workload.id.name.as_str()));
+        !claims.named.iter().any(|named| named == claim)
+            && ordinal.is_some_and(|rest| rest.starts_with('-'))
     };
     claims.read_only.iter().any(|read| read == claim || is_of(read))
 }
 
 /// Who runs a pod that belongs to no workload and no CronJob: a Job, a ReplicaSet without a Deployment, or nobody.
 fn by_itself(namespace: &Namespace, usage: &Usage, pod: &Pod) -> Option<String> {
-    if pod.terminating.is_some() || pod.controller.as_ref().is_some_and(|uid| namespace.replica_sets.contains_key(uid)) {
+    if pod.terminating.is_some()
+        || pod.controller.as_ref().is_some_and(|uid| namespace.replica_sets.contains_key(uid))
+    {
         return None;
     }
     let Some(owner) = pod.claims.owner.as_deref() else { return Some(format!("Pod/{}", pod.name)) };
     let (kind, name) = owner.split_once('/')?;
-    let of_cron_job = || usage.cron_jobs.iter().any(|job| name.strip_prefix(job.name.as_str()).is_some_and(|rest| rest.starts_with('-')));
+    let of_cron_job = || {
+        usage.cron_jobs.iter().any(|job| {
+            name.strip_prefix(job.name.as_str()).is_some_and(|rest| rest.starts_with('-'))
+        })
+    };
     match kind {
         "StatefulSet" | "DaemonSet" => None,
         "Job" if of_cron_job() => None,

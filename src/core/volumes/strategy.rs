@@ -23,19 +23,25 @@ const EXCLUSIVE: &str = "exclusive";
 /// old pods at once: see [`unblock`].
 pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
-    let stands = workload.marks.contains_key(marks::VOLUME_ACCESS) && workload.labels.contains_key(marks::GOVERNED);
-    let progress = progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
+    let stands = workload.marks.contains_key(marks::VOLUME_ACCESS)
+        && workload.labels.contains_key(marks::GOVERNED);
+    let progress =
+        progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     // In the middle of a rollout the other strategy would end the old pods at once, or start new ones beside them.
     // A pod that has finished neither ends nor starts.
     let there = || input.pods.iter().filter(|pod| !pod.finished);
-    let one_revision = || there().map(|pod| pod.revision.as_deref()).collect::<BTreeSet<_>>().len() <= 1;
+    let one_revision =
+        || there().map(|pod| pod.revision.as_deref()).collect::<BTreeSet<_>>().len() <= 1;
     let rests = match progress {
         Progress::Done => true,
         Progress::Held(_) => one_revision(),
         _ => Hold::on(workload).is_some() && one_revision(),
     };
     match &input.volumes.exclusive.recreate {
-        None if stands && !input.volumes.exclusive.uncertain && (rests || there().next().is_none()) => {
+        None if stands
+            && !input.volumes.exclusive.uncertain
+            && (rests || there().next().is_none()) =>
+        {
             found.edits.remove(workload, marks::VOLUME_ACCESS);
             let message =
                 "its strategy is the declared one again, because none of its claims needs Recreate, or its policy no longer asks for it"
@@ -51,9 +57,14 @@ pub fn mark(input: &Input, found: &mut Assessment) {
 pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
     let OfWorkload { exclusive, .. } = input.volumes;
     if let (Some(stuck), Phase::Rolling | Phase::Failed) = (&exclusive.stuck, found.phase) {
-        found.stand(found.phase, Reason::StuckOnVolume, format!("{}. {}", stuck.why, cure(input, stuck)));
+        found.stand(
+            found.phase,
+            Reason::StuckOnVolume,
+            format!("{}. {}", stuck.why, cure(input, stuck)),
+        );
     }
-    let stands = input.workload.marks.contains_key(marks::VOLUME_ACCESS) && input.workload.labels.contains_key(marks::GOVERNED);
+    let stands = input.workload.marks.contains_key(marks::VOLUME_ACCESS)
+        && input.workload.labels.contains_key(marks::GOVERNED);
     let acts = !input.frozen && input.spec.mode != Mode::Observe;
     let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && acts) else { return };
     // One that is under way and not stuck may well be done without that.
@@ -63,7 +74,13 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
     }
     let id = format!("volume-{}", input.workload.generation);
     let since = input.workload.rollout.moved;
-    let passing = Passing { id: &id, since, causes: &[ChangeCause::Template], spared: input.current, broken: false };
+    let passing = Passing {
+        id: &id,
+        since,
+        causes: &[ChangeCause::Template],
+        spared: input.current,
+        broken: false,
+    };
     // Who changed it was asked for before it began.
     let change = Change {
         namespace: input.namespace,
@@ -77,14 +94,22 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
         last_change: since,
     };
     let timely = gates::each(input.policy, input.spec, input.frozen, &change, input.now);
-    let closed = timely.into_iter().filter(|(gate, _)| !gate.once).map(|(_, gate)| gate).find(|gate| *gate != Gate::Open);
+    let closed = timely
+        .into_iter()
+        .filter(|(gate, _)| !gate.once)
+        .map(|(_, gate)| gate)
+        .find(|gate| *gate != Gate::Open);
     match closed.unwrap_or(Gate::Open).and(|| pods::ask(input, &passing, found)) {
         Gate::Open => {
             set(input, why, found);
             found.edits.purpose = Some(Purpose::Unblock);
         }
         Gate::Closed(closed) => {
-            found.stand(found.phase, Reason::StuckOnVolume, format!("{}; {}", found.message, closed.message));
+            found.stand(
+                found.phase,
+                Reason::StuckOnVolume,
+                format!("{}; {}", found.message, closed.message),
+            );
             found.wait_for(&closed);
         }
     }
@@ -92,17 +117,28 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
 
 fn set(input: &Input, why: &str, found: &mut Assessment) {
     found.edits.set(input.workload, marks::VOLUME_ACCESS, EXCLUSIVE.to_owned());
-    let message = format!("its strategy is Recreate from now on, because {why}. A new pod starts after the old one has terminated");
+    let message = format!(
+        "its strategy is Recreate from now on, because {why}. A new pod starts after the old one has terminated"
+    );
     found.notices.push((Event::StrategyChanged, message));
 }
 
 fn cure(input: &Input, stuck: &Stuck) -> String {
     match (&stuck.stranger, &input.volumes.exclusive.recreate) {
         (Some(pod), _) => {
-            format!("The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod {pod}")
+            format!(
+                "The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod {pod}"
+            )
         }
-        (None, Some(_)) if input.spec.mode == Mode::Observe => "spec.mode is Observe, so declare strategy.type: Recreate".to_owned(),
-        (None, Some(_)) => "Its old pods are terminated first, so that the rollout can continue".to_owned(),
-        (None, None) => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe".to_owned(),
+        (None, Some(_)) if input.spec.mode == Mode::Observe => {
+            "spec.mode is Observe, so declare strategy.type: Recreate".to_owned()
+        }
+        (None, Some(_)) => {
+            "Its old pods are terminated first, so that the rollout can continue".to_owned()
+        }
+        (None, None) => {
+            "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe"
+                .to_owned()
+        }
     }
 }

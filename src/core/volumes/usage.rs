@@ -43,8 +43,10 @@ impl Governed<'_> {
     /// the policy says otherwise.
     pub fn protection(&self, claim: &Claim) -> Protection {
         let workload = &self.workload.claims;
-        let whole = workload.go_with_set && workload.go_with_pod && !workload.named.contains(&claim.name);
-        let default = if whole || self.lets_go(claim) { Protection::None } else { Protection::Retain };
+        let whole =
+            workload.go_with_set && workload.go_with_pod && !workload.named.contains(&claim.name);
+        let default =
+            if whole || self.lets_go(claim) { Protection::None } else { Protection::Retain };
         self.spec.protection.unwrap_or(default)
     }
 
@@ -53,7 +55,8 @@ impl Governed<'_> {
     pub fn lets_go(&self, claim: &Claim) -> bool {
         let workload = &self.workload.claims;
         let of_template = !workload.templates.is_empty() && !workload.named.contains(&claim.name);
-        let goes_with_pod = || claim.owners.iter().any(|owner| owner.kind == "Pod" && owner.api_version == "v1");
+        let goes_with_pod =
+            || claim.owners.iter().any(|owner| owner.kind == "Pod" && owner.api_version == "v1");
         self.spec.protection.is_none() && workload.go_with_pod && of_template && goes_with_pod()
     }
 
@@ -99,18 +102,31 @@ pub fn of_spec(spec: &UpgradePolicySpec) -> Option<&VolumesSpec> {
 }
 
 /// The claims of a namespace by name.
-pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, storage: &Storage) -> BTreeMap<&'a str, Usage<'a>> {
-    let blank =
-        |claim: &'a Claim| Usage { claim, governed: None, workloads: Vec::new(), pods: Vec::new(), wanted: false, cron_jobs: Vec::new() };
+pub fn of_namespace<'a>(
+    namespace: &'a Namespace,
+    governance: &Governance<'a>,
+    storage: &Storage,
+) -> BTreeMap<&'a str, Usage<'a>> {
+    let blank = |claim: &'a Claim| Usage {
+        claim,
+        governed: None,
+        workloads: Vec::new(),
+        pods: Vec::new(),
+        wanted: false,
+        cron_jobs: Vec::new(),
+    };
     let seen_to = |standing: &Standing| matches!(standing, Standing::Governed(_, spec) if spec.volumes.is_some());
     let any = governance.standings.values().any(seen_to);
     // Where no policy sees to volumes, only what is kept already matters, and claims of the names that volumes were left of.
     let retained = || storage.of_namespace(&namespace.name).filter(|volume| volume.retained);
     let noted = retained().filter_map(|volume| volume.provenance().map(|of| of.claim));
-    let names: BTreeSet<String> = noted.chain(retained().filter_map(|volume| Some(volume.claim.as_ref()?.name.clone()))).collect();
+    let names: BTreeSet<String> = noted
+        .chain(retained().filter_map(|volume| Some(volume.claim.as_ref()?.name.clone())))
+        .collect();
     let kept = |claim: &Claim| claim.retained || claim.protected || names.contains(&claim.name);
     let claims = namespace.claims.values().filter(|claim| any || kept(claim));
-    let mut usages: BTreeMap<&str, Usage> = claims.map(|claim| (claim.name.as_str(), blank(claim))).collect();
+    let mut usages: BTreeMap<&str, Usage> =
+        claims.map(|claim| (claim.name.as_str(), blank(claim))).collect();
     if usages.is_empty() {
         return usages;
     }
@@ -131,7 +147,9 @@ pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, s
     let pods = namespace.pods_by_workload();
     for (id, workload) in namespace.workloads.iter().filter(|(_, workload)| !workload.deleting) {
         let governed = match governance.standings.get(id) {
-            Some(Standing::Governed(policy, spec)) => of_spec(spec).map(|spec| Governed { policy, spec, workload }),
+            Some(Standing::Governed(policy, spec)) => {
+                of_spec(spec).map(|spec| Governed { policy, spec, workload })
+            }
             _ => None,
         };
         let own_pods = pods.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
@@ -155,10 +173,15 @@ pub fn of_namespace<'a>(namespace: &'a Namespace, governance: &Governance<'a>, s
 
 /// The claims that a workload refers to, and whether a pod is wanted for each: those of its template and of the pods that it has, and of a
 /// StatefulSet those of all ordinals.
-pub fn claims_of<'a>(namespace: &'a Namespace, workload: &'a Workload, pods: &[&'a Pod]) -> BTreeSet<(&'a str, bool)> {
+pub fn claims_of<'a>(
+    namespace: &'a Namespace,
+    workload: &'a Workload,
+    pods: &[&'a Pod],
+) -> BTreeSet<(&'a str, bool)> {
     let state = &workload.rollout;
     let named = workload.claims.named.iter().map(|name| (name.as_str(), state.wanted > 0));
-    let of_pods = pods.iter().flat_map(|pod| pod.claims.named.iter()).map(|name| (name.as_str(), true));
+    let of_pods =
+        pods.iter().flat_map(|pod| pod.claims.named.iter()).map(|name| (name.as_str(), true));
     let ordinals = state.ordinals.start..state.ordinals.start.saturating_add(state.wanted);
     let of_template = |template: &String| {
         let prefix = format!("{template}-{}-", workload.id.name);
@@ -166,7 +189,8 @@ pub fn claims_of<'a>(namespace: &'a Namespace, workload: &'a Workload, pods: &[&
         from.take_while(move |name| name.starts_with(&prefix))
     };
     let of_ordinals = workload.claims.templates.iter().flat_map(of_template);
-    let of_ordinals = of_ordinals.filter_map(|name| Some((name, ordinals.contains(&ordinal(workload, name)?))));
+    let of_ordinals =
+        of_ordinals.filter_map(|name| Some((name, ordinals.contains(&ordinal(workload, name)?))));
     let mut found: BTreeMap<&str, bool> = BTreeMap::new();
     for (name, wanted) in named.chain(of_pods).chain(of_ordinals) {
         *found.entry(name).or_default() |= wanted;

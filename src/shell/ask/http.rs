@@ -64,8 +64,12 @@ impl Channel {
     /// When the TLS library refuses its own defaults.
     pub fn unverified() -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let config = config.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions();
+        let config = config
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
         Ok(Self::Tls(Arc::new(config.with_no_client_auth()), None))
     }
 
@@ -78,14 +82,25 @@ impl Channel {
         for certificate in CertificateDer::pem_slice_iter(authorities) {
             // The error would quote it, and it may be a key that was put there by mistake.
             let certificate = certificate.map_err(|_| "it is no PEM".to_owned())?;
-            roots.add(certificate).map_err(|error| format!("a certificate in it cannot be used: {error}"))?;
+            roots
+                .add(certificate)
+                .map_err(|error| format!("a certificate in it cannot be used: {error}"))?;
         }
         if roots.is_empty() {
             return Err("there is no certificate in it".to_owned());
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
-        let config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-        let name = name.map(|name| ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no server name"))).transpose()?;
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions();
+        let config = config
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = name
+            .map(|name| {
+                ServerName::try_from(name.to_owned())
+                    .map_err(|_| format!("{name:?} is no server name"))
+            })
+            .transpose()?;
         Ok(Self::Tls(Arc::new(config), name))
     }
 }
@@ -105,8 +120,12 @@ pub async fn send(
         match channel {
             Channel::Plain => exchange(stream, (method, address, path), headers).await,
             Channel::Tls(config, name) => {
-                let name = name.clone().unwrap_or_else(|| ServerName::IpAddress(address.ip().into()));
-                let stream = TlsConnector::from(config.clone()).connect(name, stream).await.map_err(|error| why_no_tls(&error))?;
+                let name =
+                    name.clone().unwrap_or_else(|| ServerName::IpAddress(address.ip().into()));
+                let stream = TlsConnector::from(config.clone())
+                    .connect(name, stream)
+                    .await
+                    .map_err(|error| why_no_tls(&error))?;
                 exchange(stream, (method, address, path), headers).await
             }
         }
@@ -122,16 +141,27 @@ async fn exchange(
     (method, address, path): (Method, SocketAddr, &str),
     headers: &HeaderMap,
 ) -> Result<Reply, String> {
-    let handshake = http1::Builder::new().max_buf_size(ANSWER_LIMIT).handshake(TokioIo::new(stream)).await;
+    let handshake =
+        http1::Builder::new().max_buf_size(ANSWER_LIMIT).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| with_causes(&error))?;
     // Ends with this request, whatever becomes of it.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
     let own = request.headers_mut();
     own.extend(headers.clone());
-    own.insert(HOST, HeaderValue::try_from(address.to_string()).map_err(|error| error.to_string())?);
-    own.insert(USER_AGENT, HeaderValue::from_static(concat!("lockkeeper/", env!("CARGO_PKG_VERSION"))));
+    own.insert(
+        HOST,
+        HeaderValue::try_from(address.to_string()).map_err(|error| error.to_string())?,
+    );
+    own.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("lockkeeper/", env!("CARGO_PKG_VERSION"))),
+    );
     own.insert(ACCEPT, HeaderValue::from_static("application/json"));
     own.insert(CONNECTION, HeaderValue::from_static("close"));
     let response = sender.send_request(request).await.map_err(|error| with_causes(&error))?;

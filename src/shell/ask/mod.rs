@@ -120,32 +120,48 @@ impl Asker {
     pub fn call(&mut self, namespace: &str, call: Call) {
         self.of_policies.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
         let lane = (call.policy.clone(), matches!(call.errand, Errand::Ask | Errand::Verify));
-        let of_policy = self.of_policies.entry(lane.clone()).or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_OF_POLICY)));
+        let of_policy = self
+            .of_policies
+            .entry(lane.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_OF_POLICY)));
         let places = (of_policy.clone(), self.all.clone(), lane);
-        let (context, done, namespace) = (self.context.clone(), self.done.clone(), namespace.to_owned());
+        let (context, done, namespace) =
+            (self.context.clone(), self.done.clone(), namespace.to_owned());
         tokio::spawn(async move {
             let uid = call.uid.clone();
             let report = talk(&context, places, &namespace, call).await;
             // Nobody listens any more when the operator stops.
-            let _ = done.send(Completion { namespace, uid, outcome: Outcome::Heard(Box::new(report)) });
+            let _ =
+                done.send(Completion { namespace, uid, outcome: Outcome::Heard(Box::new(report)) });
         });
     }
 }
 
-async fn talk(context: &Context, (of_policy, all, lane): (Arc<Semaphore>, Arc<Places>, Lane), namespace: &str, call: Call) -> Report {
+async fn talk(
+    context: &Context,
+    (of_policy, all, lane): (Arc<Semaphore>, Arc<Places>, Lane),
+    namespace: &str,
+    call: Call,
+) -> Report {
     let begun = clock::now();
-    let credentials = Credentials::read(&context.client, namespace, &call.gate, context.allowed).await;
+    let credentials =
+        Credentials::read(&context.client, namespace, &call.gate, context.allowed).await;
     let answers = match credentials {
         Ok(credentials) => {
             let visits = call.visits.iter().map(|visit| async {
-                let (_of_policy, _of_all) = (of_policy.acquire().await, all.take(lane.clone()).await);
+                let (_of_policy, _of_all) =
+                    (of_policy.acquire().await, all.take(lane.clone()).await);
                 let answer = match context.term.borrow().may_act(clock::moment()) {
                     true => None,
-                    false => Some(Answer::NotAsked("this replica of the operator no longer leads".to_owned())),
+                    false => Some(Answer::NotAsked(
+                        "this replica of the operator no longer leads".to_owned(),
+                    )),
                 };
                 let answer = match answer {
                     Some(answer) => answer,
-                    None => visit_one(&credentials, &call, visit).await.without(&credentials.hidden),
+                    None => {
+                        visit_one(&credentials, &call, visit).await.without(&credentials.hidden)
+                    }
                 };
                 context.metrics.asked(call.errand, answer.as_str());
                 answer
@@ -170,17 +186,36 @@ async fn visit_one(credentials: &Credentials, call: &Call, visit: &Visit) -> Ans
     if call.errand == Errand::Prepare {
         headers.insert(TTL_HEADER, HeaderValue::from(LEASE.as_secs()));
     }
-    ask(&credentials.channel, gate, (method, visit, path), &headers, matches!(call.errand, Errand::Ask | Errand::Verify)).await
+    ask(
+        &credentials.channel,
+        gate,
+        (method, visit, path),
+        &headers,
+        matches!(call.errand, Errand::Ask | Errand::Verify),
+    )
+    .await
 }
 
-async fn ask(channel: &Channel, gate: &AppGate, (method, visit, path): (Method, &Visit, &str), headers: &HeaderMap, asks: bool) -> Answer {
+async fn ask(
+    channel: &Channel,
+    gate: &AppGate,
+    (method, visit, path): (Method, &Visit, &str),
+    headers: &HeaderMap,
+    asks: bool,
+) -> Answer {
     match http::send(channel, (method, visit.address, path), headers, gate.timeout.length()).await {
         Ok(reply) if asks => answer::read(&gate.open_when, reply.status.as_u16(), &reply.body),
         Ok(reply) if reply.status.is_success() => Answer::Yes,
-        Ok(reply) if answer::is_missing(reply.status.as_u16()) => Answer::Missing(reply.status.as_u16()),
+        Ok(reply) if answer::is_missing(reply.status.as_u16()) => {
+            Answer::Missing(reply.status.as_u16())
+        }
         Ok(reply) => Answer::Unusable(format!("it answers {}", reply.status.as_u16())),
-        Err(Silence::Timeout) => Answer::Hangs(format!("no answer from {} within {}", visit.address, gate.timeout)),
-        Err(Silence::Failed(why)) => Answer::Unusable(format!("no answer from {}: {why}", visit.address)),
+        Err(Silence::Timeout) => {
+            Answer::Hangs(format!("no answer from {} within {}", visit.address, gate.timeout))
+        }
+        Err(Silence::Failed(why)) => {
+            Answer::Unusable(format!("no answer from {}: {why}", visit.address))
+        }
     }
 }
 

@@ -77,7 +77,12 @@ pub struct Effects {
 impl Index {
     /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed over: they are never governed. So are
     /// those beyond `reach`.
-    pub fn new(key: &'static Key, own_namespace: String, reach: Reach, enforcement: Enforcement) -> Self {
+    pub fn new(
+        key: &'static Key,
+        own_namespace: String,
+        reach: Reach,
+        enforcement: Enforcement,
+    ) -> Self {
         Self {
             key,
             own_namespace,
@@ -102,7 +107,10 @@ impl Index {
 
     /// Our clock was set.
     pub fn clock_was_set(&mut self, by: SignedDuration) {
-        self.namespaces.values_mut().flat_map(|namespace| namespace.config.values_mut()).for_each(|entry| entry.clock_was_set(by));
+        self.namespaces
+            .values_mut()
+            .flat_map(|namespace| namespace.config.values_mut())
+            .for_each(|entry| entry.clock_was_set(by));
     }
 
     /// The storage of the cluster.
@@ -113,16 +121,26 @@ impl Index {
     /// The newest version that was seen of an object of storage.
     pub fn version_of(&self, namespace: &str, object: &StorageObject) -> Option<u64> {
         match object {
-            StorageObject::Claim(name) => Some(self.namespaces.get(namespace)?.claims.get(name)?.resource_version),
+            StorageObject::Claim(name) => {
+                Some(self.namespaces.get(namespace)?.claims.get(name)?.resource_version)
+            }
             StorageObject::Volume(name) => Some(self.storage.volume(name)?.resource_version),
-            StorageObject::Namespace(name) => Some(self.storage.namespaces.get(name)?.resource_version),
+            StorageObject::Namespace(name) => {
+                Some(self.storage.namespaces.get(name)?.resource_version)
+            }
         }
     }
 
     /// The namespaces with policies, or with claims that are retained: whether those are used is read off their pods.
     pub fn with_interest(&self) -> BTreeSet<&str> {
-        let of_interest = |namespace: &Namespace| !namespace.policies.is_empty() || namespace.claims.values().any(|claim| claim.retained);
-        self.namespaces.iter().filter(|(_, namespace)| of_interest(namespace)).map(|(name, _)| name.as_str()).collect()
+        let of_interest = |namespace: &Namespace| {
+            !namespace.policies.is_empty() || namespace.claims.values().any(|claim| claim.retained)
+        };
+        self.namespaces
+            .iter()
+            .filter(|(_, namespace)| of_interest(namespace))
+            .map(|(name, _)| name.as_str())
+            .collect()
     }
 
     /// How many policies there are.
@@ -159,7 +177,10 @@ impl Index {
     /// Whether the news concerns its namespace; one that is gone, of which something may be left to clear, all news concerns.
     pub fn concerns(&mut self, namespace: &str, news: &News) -> bool {
         let Some(seen) = self.namespaces.get(namespace) else { return true };
-        !news.of_config_alone() || news.concern(self.readable.entry(namespace.to_owned()).or_insert_with(|| Readable::of(seen)))
+        !news.of_config_alone()
+            || news.concern(
+                self.readable.entry(namespace.to_owned()).or_insert_with(|| Readable::of(seen)),
+            )
     }
 
     /// What has happened in each namespace since this was asked last.
@@ -168,8 +189,17 @@ impl Index {
     }
 
     /// A policy's status was written: it is compared with that from now on, however late the watch shows it.
-    pub fn wrote_status(&mut self, namespace: &str, name: &str, uid: &str, status: UpgradePolicyStatus) {
-        let policy = self.namespaces.get_mut(namespace).and_then(|namespace| namespace.policies.get_mut(name));
+    pub fn wrote_status(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        status: UpgradePolicyStatus,
+    ) {
+        let policy = self
+            .namespaces
+            .get_mut(namespace)
+            .and_then(|namespace| namespace.policies.get_mut(name));
         if let Some(policy) = policy.filter(|policy| *policy.uid == *uid) {
             policy.status = status;
         }
@@ -182,9 +212,12 @@ impl Index {
             namespace.replica_sets.clear();
             namespace.controller_revisions.clear();
         }
-        self.live.retain(|stream| !stream.is_of_interest() || stream.namespace.as_deref() != Some(name));
+        self.live
+            .retain(|stream| !stream.is_of_interest() || stream.namespace.as_deref() != Some(name));
         let of_interest = |plural| StreamId { kind: plural, namespace: None }.is_of_interest();
-        self.drop_unread(effects, |(plural, namespace, _)| namespace == name && of_interest(plural));
+        self.drop_unread(effects, |(plural, namespace, _)| {
+            namespace == name && of_interest(plural)
+        });
     }
 
     /// Takes in what a watch saw at this time.
@@ -205,7 +238,9 @@ impl Index {
             }
             Step::Unreadable => {}
             Step::NotServed => {
-                if admission_kind(stream.kind).is_some() && !std::mem::replace(&mut self.enforcement.unavailable, true) {
+                if admission_kind(stream.kind).is_some()
+                    && !std::mem::replace(&mut self.enforcement.unavailable, true)
+                {
                     self.tell_all();
                 }
             }
@@ -232,10 +267,19 @@ impl Index {
     }
 
     fn passed_over(&self, namespace: &str) -> bool {
-        namespace == "kube-system" || namespace == self.own_namespace || !namespace.is_empty() && !self.reach.covers(namespace)
+        namespace == "kube-system"
+            || namespace == self.own_namespace
+            || !namespace.is_empty() && !self.reach.covers(namespace)
     }
 
-    fn take_in(&mut self, plural: &'static str, mut object: Object, live: bool, now: Timestamp, effects: &mut Effects) {
+    fn take_in(
+        &mut self,
+        plural: &'static str,
+        mut object: Object,
+        live: bool,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         match object.flawed.take() {
             Some(flawed) => self.skip(plural, object, *flawed, now, effects),
             None => {
@@ -268,15 +312,25 @@ impl Index {
         let object = match object.view {
             View::Storage(view) => {
                 if view.namespaces().iter().any(|namespace| !self.reach.covers(namespace)) {
-                    return self.remove(&Object { view: View::Storage(view), ..object }, now, effects);
+                    return self.remove(
+                        &Object { view: View::Storage(view), ..object },
+                        now,
+                        effects,
+                    );
                 }
                 effects.object_seen = Some((object.uid.clone(), object.resource_version));
                 if let StorageView::Claim(claim) = &view {
-                    let before = self.namespaces.get(&object.namespace).and_then(|one| one.claims.get(&object.name));
-                    effects.interest_changed = before.is_some_and(|before| before.retained) != claim.retained;
+                    let before = self
+                        .namespaces
+                        .get(&object.namespace)
+                        .and_then(|one| one.claims.get(&object.name));
+                    effects.interest_changed =
+                        before.is_some_and(|before| before.retained) != claim.retained;
                 }
-                let place = Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
-                let concerned = storage::insert(&mut self.storage, &mut self.namespaces, place, view);
+                let place =
+                    Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
+                let concerned =
+                    storage::insert(&mut self.storage, &mut self.namespaces, place, view);
                 return concerned.iter().for_each(|namespace| self.tell(namespace, News::whole()));
             }
             _ => object,
@@ -293,40 +347,55 @@ impl Index {
                                        every Allow window; change one of them"
                             .to_owned());
                 }
-                let same =
-                    |before: &Policy| before.uid == policy.uid && before.generation == policy.generation && before.spec == policy.spec;
+                let same = |before: &Policy| {
+                    before.uid == policy.uid
+                        && before.generation == policy.generation
+                        && before.spec == policy.spec
+                };
                 let only_status = namespace.policies.get(&object.name).is_some_and(same);
-                effects.interest_changed |= namespace.policies.insert(object.name, *policy).is_none();
+                effects.interest_changed |=
+                    namespace.policies.insert(object.name, *policy).is_none();
                 Some(if only_status { News::due() } else { News::whole() })
             }
             View::Workload(workload) => {
                 effects.object_seen = Some((object.uid.clone(), object.resource_version));
                 let before = namespace.workloads.insert(workload.id.clone(), *workload);
-                effects.gone.extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
+                effects
+                    .gone
+                    .extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
                 Some(News::of_workloads([object.uid]))
             }
             View::ReplicaSet(Some(set)) => {
                 let before = namespace.replica_sets.insert(object.uid, set.clone());
                 (before.as_ref() != Some(&set)).then(|| {
-                    let owners = before.map(|before| before.deployment).into_iter().chain([set.deployment]);
+                    let owners =
+                        before.map(|before| before.deployment).into_iter().chain([set.deployment]);
                     News::of_workloads(owners)
                 })
             }
             View::ControllerRevision(Some(revision)) => {
                 let before = namespace.controller_revisions.insert(object.uid, revision.clone());
                 (before.as_ref() != Some(&revision)).then(|| {
-                    let owners = before.map(|before| before.stateful_set).into_iter().chain([revision.stateful_set]);
+                    let owners = before
+                        .map(|before| before.stateful_set)
+                        .into_iter()
+                        .chain([revision.stateful_set]);
                     News::of_workloads(owners)
                 })
             }
-            View::ReplicaSet(None) | View::ControllerRevision(None) | View::Definition(_) | View::Admission(_) | View::Storage(_) => None,
+            View::ReplicaSet(None)
+            | View::ControllerRevision(None)
+            | View::Definition(_)
+            | View::Admission(_)
+            | View::Storage(_) => None,
             View::Pod(mut pod) => {
                 pod.created_version = match namespace.pods.get(&object.uid) {
                     Some(known) => known.created_version,
                     None => live.then_some(object.resource_version),
                 };
                 let before = namespace.pods.insert(object.uid, (*pod).clone());
-                (before.as_ref() != Some(&pod)).then(|| of_pods(namespace, before.iter().chain([&*pod])))
+                (before.as_ref() != Some(&pod))
+                    .then(|| of_pods(namespace, before.iter().chain([&*pod])))
             }
             View::Config(view) => {
                 let ignored = view.ignored;
@@ -335,7 +404,11 @@ impl Index {
                     Some(entry) => {
                         let mut version = view.bind(&object.namespace, self.key, Some(now));
                         // A write that only removes a key moves no time that the object would show.
-                        if entry.versions().last().is_some_and(|last| version.written <= last.written) {
+                        if entry
+                            .versions()
+                            .last()
+                            .is_some_and(|last| version.written <= last.written)
+                        {
                             version.written = now;
                         }
                         let changed = entry.observe(version);
@@ -343,7 +416,8 @@ impl Index {
                     }
                     None => {
                         let seen = live.then_some(now);
-                        let entry = ConfigEntry::new(view.bind(&object.namespace, self.key, seen), ignored);
+                        let entry =
+                            ConfigEntry::new(view.bind(&object.namespace, self.key, seen), ignored);
                         namespace.config.insert(id.clone(), entry);
                         true
                     }
@@ -354,7 +428,9 @@ impl Index {
                 let before = namespace.delegates.insert(delegate, workload.clone());
                 (before != Some(workload)).then(News::whole)
             }
-            View::Delegate((delegate, None)) => namespace.delegates.remove(&delegate).map(|_| News::whole()),
+            View::Delegate((delegate, None)) => {
+                namespace.delegates.remove(&delegate).map(|_| News::whole())
+            }
         };
         if let Some(news) = news {
             self.tell(&object.namespace, news);
@@ -373,11 +449,16 @@ impl Index {
             }
             View::Storage(view) => {
                 effects.gone.push(object.uid.clone());
-                let claims = self.namespaces.get(&object.namespace).map(|namespace| &namespace.claims);
-                let retained = claims.and_then(|claims| claims.get(&object.name)).is_some_and(|claim| claim.retained);
+                let claims =
+                    self.namespaces.get(&object.namespace).map(|namespace| &namespace.claims);
+                let retained = claims
+                    .and_then(|claims| claims.get(&object.name))
+                    .is_some_and(|claim| claim.retained);
                 effects.interest_changed |= matches!(view, StorageView::Claim(_)) && retained;
-                let place = Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
-                let concerned = storage::remove(&mut self.storage, &mut self.namespaces, place, view);
+                let place =
+                    Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
+                let concerned =
+                    storage::remove(&mut self.storage, &mut self.namespaces, place, view);
                 return concerned.iter().for_each(|namespace| self.tell(namespace, News::whole()));
             }
             _ => {}
@@ -394,10 +475,15 @@ impl Index {
                 }
                 News::due()
             }
-            View::ReplicaSet(_) => News::of_workloads(namespace.replica_sets.remove(&object.uid).map(|set| set.deployment)),
-            View::ControllerRevision(_) => {
-                News::of_workloads(namespace.controller_revisions.remove(&object.uid).map(|revision| revision.stateful_set))
-            }
+            View::ReplicaSet(_) => News::of_workloads(
+                namespace.replica_sets.remove(&object.uid).map(|set| set.deployment),
+            ),
+            View::ControllerRevision(_) => News::of_workloads(
+                namespace
+                    .controller_revisions
+                    .remove(&object.uid)
+                    .map(|revision| revision.stateful_set),
+            ),
             View::Definition(_) | View::Admission(_) | View::Storage(_) => News::due(),
             View::Pod(_) => {
                 let gone = namespace.pods.remove(&object.uid);
@@ -407,7 +493,9 @@ impl Index {
                 let version = view.deleted(now);
                 match namespace.config.get_mut(&view.id) {
                     Some(entry) => drop(entry.observe(version)),
-                    None => drop(namespace.config.insert(view.id.clone(), ConfigEntry::new(version, false))),
+                    None => drop(
+                        namespace.config.insert(view.id.clone(), ConfigEntry::new(version, false)),
+                    ),
                 }
                 bury(namespace);
                 News::of_config(view.id.clone())
@@ -425,7 +513,13 @@ impl Index {
     }
 
     /// What a complete list no longer names is gone.
-    fn drop_unlisted(&mut self, stream: &StreamId, listed: &Listing, now: Timestamp, effects: &mut Effects) {
+    fn drop_unlisted(
+        &mut self,
+        stream: &StreamId,
+        listed: &Listing,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         if stream.kind == "customresourcedefinitions" {
             self.definition.take_if(|_| listed.names.is_empty());
             return;
@@ -434,7 +528,9 @@ impl Index {
             if stream.kind == "mutatingadmissionpolicies" {
                 self.enforcement.unavailable = false;
             }
-            return self.enforcement.keep_only(kind, |name| listed.names.contains(&(String::new(), name.to_owned())));
+            return self
+                .enforcement
+                .keep_only(kind, |name| listed.names.contains(&(String::new(), name.to_owned())));
         }
         if storage::drop_unlisted(&mut self.storage, &mut self.namespaces, stream, listed) {
             effects.interest_changed |= stream.kind == Claims::PLURAL;
@@ -451,20 +547,28 @@ impl Index {
                     namespace.policies.retain(|policy, _| there(policy));
                     effects.interest_changed |= namespace.policies.len() != before;
                 }
-                "deployments" | "statefulsets" | "daemonsets" => namespace.workloads.retain(|id, workload| {
-                    let of_stream = plural_is(&id.kind.to_string(), stream.kind);
-                    let keep = !of_stream || there(&id.name);
-                    if !keep {
-                        effects.gone.push(workload.uid.clone());
-                    }
-                    keep
-                }),
+                "deployments" | "statefulsets" | "daemonsets" => {
+                    namespace.workloads.retain(|id, workload| {
+                        let of_stream = plural_is(&id.kind.to_string(), stream.kind);
+                        let keep = !of_stream || there(&id.name);
+                        if !keep {
+                            effects.gone.push(workload.uid.clone());
+                        }
+                        keep
+                    })
+                }
                 "pods" => namespace.pods.retain(|uid, _| listed.uids.contains(uid)),
-                "configmaps" | "secrets" => unlist_config(namespace, stream, there, (self.newest, now)),
-                "controllerrevisions" => namespace.controller_revisions.retain(|uid, _| listed.uids.contains(uid)),
+                "configmaps" | "secrets" => {
+                    unlist_config(namespace, stream, there, (self.newest, now))
+                }
+                "controllerrevisions" => {
+                    namespace.controller_revisions.retain(|uid, _| listed.uids.contains(uid))
+                }
                 "replicasets" => namespace.replica_sets.retain(|uid, _| listed.uids.contains(uid)),
                 // The delegates.
-                _ => namespace.delegates.retain(|(kind, delegate), _| !plural_is(kind, stream.kind) || there(delegate)),
+                _ => namespace
+                    .delegates
+                    .retain(|(kind, delegate), _| !plural_is(kind, stream.kind) || there(delegate)),
             }
         }
     }
@@ -482,13 +586,23 @@ fn admission_kind(plural: &str) -> Option<&'static str> {
 }
 
 fn plural_is(kind: &str, plural: &str) -> bool {
-    let singular = plural.strip_suffix("ies").map_or_else(|| plural.trim_end_matches('s').to_owned(), |stem| format!("{stem}y"));
+    let singular = plural
+        .strip_suffix("ies")
+        .map_or_else(|| plural.trim_end_matches('s').to_owned(), |stem| format!("{stem}y"));
     kind.eq_ignore_ascii_case(&singular)
 }
 
-fn unlist_config(namespace: &mut Namespace, stream: &StreamId, there: impl Fn(&str) -> bool, (newest, now): (u64, Timestamp)) {
+fn unlist_config(
+    namespace: &mut Namespace,
+    stream: &StreamId,
+    there: impl Fn(&str) -> bool,
+    (newest, now): (u64, Timestamp),
+) {
     for (id, entry) in &mut namespace.config {
-        if !plural_is(&id.kind.to_string(), stream.kind) || there(&id.name) || entry.content().is_none() {
+        if !plural_is(&id.kind.to_string(), stream.kind)
+            || there(&id.name)
+            || entry.content().is_none()
+        {
             continue;
         }
         let Some(mut gone) = entry.versions().last().cloned() else { continue };
@@ -504,7 +618,10 @@ fn unlist_config(namespace: &mut Namespace, stream: &StreamId, there: impl Fn(&s
 /// News of the workloads to which these pods belong.
 fn of_pods<'a>(namespace: &Namespace, pods: impl Iterator<Item = &'a Pod>) -> News {
     let controllers = pods.filter_map(|pod| pod.controller.as_ref());
-    News::of_workloads(controllers.map(|uid| namespace.replica_sets.get(uid).map_or(uid, |set| &set.deployment).clone()))
+    News::of_workloads(
+        controllers
+            .map(|uid| namespace.replica_sets.get(uid).map_or(uid, |set| &set.deployment).clone()),
+    )
 }
 
 /// Forgets the oldest of too many deleted objects.
@@ -512,8 +629,12 @@ fn bury(namespace: &mut Namespace) {
     let dead = |entry: &ConfigEntry| entry.content().is_none();
     while namespace.config.values().filter(|entry| dead(entry)).count() > TOMBSTONES {
         let age = |entry: &ConfigEntry| entry.versions().last().map(|version| version.written);
-        let oldest: Option<ConfigId> =
-            namespace.config.iter().filter(|(_, entry)| dead(entry)).min_by_key(|(_, entry)| age(entry)).map(|(id, _)| id.clone());
+        let oldest: Option<ConfigId> = namespace
+            .config
+            .iter()
+            .filter(|(_, entry)| dead(entry))
+            .min_by_key(|(_, entry)| age(entry))
+            .map(|(id, _)| id.clone());
         let Some(oldest) = oldest else { return };
         namespace.config.remove(&oldest);
     }

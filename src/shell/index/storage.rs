@@ -22,11 +22,20 @@ pub struct Place<'a> {
 }
 
 /// Takes in an object as it is now. Returns the namespaces to look at again.
-pub fn insert(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>, place: Place, view: StorageView) -> BTreeSet<String> {
+pub fn insert(
+    storage: &mut Storage,
+    namespaces: &mut HashMap<String, Namespace>,
+    place: Place,
+    view: StorageView,
+) -> BTreeSet<String> {
     let here = || BTreeSet::from([place.namespace.to_owned()]);
     match view {
         StorageView::Claim(claim) => {
-            let changed = entry(namespaces, place.namespace).claims.insert(claim.name.clone(), (*claim).clone()).as_ref() != Some(&*claim);
+            let changed = entry(namespaces, place.namespace)
+                .claims
+                .insert(claim.name.clone(), (*claim).clone())
+                .as_ref()
+                != Some(&*claim);
             if changed { here() } else { BTreeSet::new() }
         }
         StorageView::CronJob(job) => {
@@ -34,8 +43,11 @@ pub fn insert(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>
             here()
         }
         StorageView::Autoscaler(Some(target)) => {
-            let changed =
-                entry(namespaces, place.namespace).autoscalers.insert(place.uid.clone(), target.clone()).as_ref() != Some(&target);
+            let changed = entry(namespaces, place.namespace)
+                .autoscalers
+                .insert(place.uid.clone(), target.clone())
+                .as_ref()
+                != Some(&target);
             if changed { here() } else { BTreeSet::new() }
         }
         StorageView::Autoscaler(None) => {
@@ -54,10 +66,12 @@ pub fn insert(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>
             storage.namespaces.insert(name.clone(), *namespace);
             [name].into()
         }
-        StorageView::Driver(attaches) => match storage.drivers.insert(place.name.to_owned(), attaches) {
-            Some(before) if before == attaches => BTreeSet::new(),
-            _ => namespaces.keys().cloned().collect(),
-        },
+        StorageView::Driver(attaches) => {
+            match storage.drivers.insert(place.name.to_owned(), attaches) {
+                Some(before) if before == attaches => BTreeSet::new(),
+                _ => namespaces.keys().cloned().collect(),
+            }
+        }
     }
 }
 
@@ -68,7 +82,12 @@ pub fn entry<'a>(namespaces: &'a mut HashMap<String, Namespace>, name: &str) -> 
 }
 
 /// An object is gone. Returns the namespaces to look at again.
-pub fn remove(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>, place: Place, view: &StorageView) -> BTreeSet<String> {
+pub fn remove(
+    storage: &mut Storage,
+    namespaces: &mut HashMap<String, Namespace>,
+    place: Place,
+    view: &StorageView,
+) -> BTreeSet<String> {
     match view {
         StorageView::Volume(volume) => return storage.remove(&volume.name),
         StorageView::Namespace(_) => drop(storage.namespaces.remove(place.name)),
@@ -88,21 +107,37 @@ pub fn remove(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>
 }
 
 /// What a complete list no longer names is gone. Returns whether the stream is one of storage.
-pub fn drop_unlisted(storage: &mut Storage, namespaces: &mut HashMap<String, Namespace>, stream: &StreamId, listed: &Listing) -> bool {
-    let there = |namespace: &str, name: &str| listed.names.contains(&(namespace.to_owned(), name.to_owned()));
+pub fn drop_unlisted(
+    storage: &mut Storage,
+    namespaces: &mut HashMap<String, Namespace>,
+    stream: &StreamId,
+    listed: &Listing,
+) -> bool {
+    let there = |namespace: &str, name: &str| {
+        listed.names.contains(&(namespace.to_owned(), name.to_owned()))
+    };
     // One namespace, or all.
-    let of_stream = |namespace: &str| stream.namespace.as_ref().is_none_or(|only| only == namespace);
+    let of_stream =
+        |namespace: &str| stream.namespace.as_ref().is_none_or(|only| only == namespace);
     let here = namespaces.values_mut().filter(|one| of_stream(&one.name));
     match stream.kind {
         "persistentvolumes" => {
-            let gone: Vec<_> = storage.volumes().map(|volume| volume.name.clone()).filter(|name| !there("", name)).collect();
+            let gone: Vec<_> = storage
+                .volumes()
+                .map(|volume| volume.name.clone())
+                .filter(|name| !there("", name))
+                .collect();
             gone.iter().for_each(|name| drop(storage.remove(name)));
         }
         "namespaces" => storage.namespaces.retain(|name, _| !of_stream(name) || there("", name)),
         "csidrivers" => storage.drivers.retain(|name, _| there("", name)),
-        "persistentvolumeclaims" => here.for_each(|Namespace { name, claims, .. }| claims.retain(|claim, _| there(name, claim))),
+        "persistentvolumeclaims" => here.for_each(|Namespace { name, claims, .. }| {
+            claims.retain(|claim, _| there(name, claim))
+        }),
         "cronjobs" => here.for_each(|one| one.cron_jobs.retain(|uid, _| listed.uids.contains(uid))),
-        "horizontalpodautoscalers" => here.for_each(|one| one.autoscalers.retain(|uid, _| listed.uids.contains(uid))),
+        "horizontalpodautoscalers" => {
+            here.for_each(|one| one.autoscalers.retain(|uid, _| listed.uids.contains(uid)))
+        }
         _ => return false,
     }
     true

@@ -24,11 +24,20 @@ impl Index {
     /// Those of them that are told: where there are policies, or claims that are retained.
     pub fn unread_of_interest(&self) -> impl Iterator<Item = &Unread> {
         let interest = self.with_interest();
-        self.unread().filter(move |one| one.namespace.is_empty() || interest.contains(one.namespace.as_str()))
+        self.unread().filter(move |one| {
+            one.namespace.is_empty() || interest.contains(one.namespace.as_str())
+        })
     }
 
     /// Takes note of an object that cannot be read. What was known of it stands, as long as it is the same object.
-    pub(super) fn skip(&mut self, plural: &'static str, object: Object, flawed: Flawed, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn skip(
+        &mut self,
+        plural: &'static str,
+        object: Object,
+        flawed: Flawed,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
         if self.is_foreign(&object) {
             return;
         }
@@ -52,7 +61,9 @@ impl Index {
         }
         // A policy that cannot be read is one that cannot be acted on.
         if let View::Policy(mut policy) = object.view {
-            let known = self.namespace(&object.namespace).and_then(|namespace| namespace.policies.get(&object.name));
+            let known = self
+                .namespace(&object.namespace)
+                .and_then(|namespace| namespace.policies.get(&object.name));
             if let Some(known) = known {
                 policy.status = known.status.clone();
             }
@@ -73,13 +84,20 @@ impl Index {
     }
 
     /// What a complete list no longer names is gone, also if it could not be read.
-    pub(super) fn drop_unlisted_unread(&mut self, stream: &StreamId, listed: &Listing, effects: &mut Effects) {
+    pub(super) fn drop_unlisted_unread(
+        &mut self,
+        stream: &StreamId,
+        listed: &Listing,
+        effects: &mut Effects,
+    ) {
         let of_stream = |namespace: &String, name: &String| {
             let place = if namespace.is_empty() { name } else { namespace };
             stream.namespace.as_ref().is_none_or(|only| only == place)
         };
         self.drop_unread(effects, |(plural, namespace, name)| {
-            *plural == stream.kind && of_stream(namespace, name) && !listed.names.contains(&(namespace.clone(), name.clone()))
+            *plural == stream.kind
+                && of_stream(namespace, name)
+                && !listed.names.contains(&(namespace.clone(), name.clone()))
         });
     }
 
@@ -115,7 +133,9 @@ impl Index {
         for one in before.iter().chain(&now) {
             match &one.concerns {
                 Concerns::Storage(of) if of.is_empty() => self.tell_all(),
-                Concerns::Storage(of) => of.iter().for_each(|namespace| self.tell(namespace, News::whole())),
+                Concerns::Storage(of) => {
+                    of.iter().for_each(|namespace| self.tell(namespace, News::whole()))
+                }
                 _ => {}
             }
         }
@@ -125,9 +145,13 @@ impl Index {
     fn is_foreign(&self, object: &Object) -> bool {
         self.passed_over(&object.namespace)
             || match &object.view {
-                View::Admission(admission) => !self.enforcement.expects(admission.kind, &object.name),
+                View::Admission(admission) => {
+                    !self.enforcement.expects(admission.kind, &object.name)
+                }
                 View::Storage(StorageView::Namespace(_)) => self.passed_over(&object.name),
-                View::Storage(view) => view.namespaces().iter().any(|namespace| !self.reach.covers(namespace)),
+                View::Storage(view) => {
+                    view.namespaces().iter().any(|namespace| !self.reach.covers(namespace))
+                }
                 _ => false,
             }
     }
@@ -140,7 +164,9 @@ impl Index {
             View::Workload(workload) => Some(&namespace?.workloads.get(&workload.id)?.uid),
             View::Storage(StorageView::Claim(_)) => Some(&namespace?.claims.get(&object.name)?.uid),
             View::Storage(StorageView::Volume(_)) => Some(&self.storage.volume(&object.name)?.uid),
-            View::Storage(StorageView::Namespace(_)) => Some(&self.storage.namespaces.get(&object.name)?.uid),
+            View::Storage(StorageView::Namespace(_)) => {
+                Some(&self.storage.namespaces.get(&object.name)?.uid)
+            }
             _ => None,
         }
     }
@@ -158,17 +184,25 @@ fn concerns(object: &Object, path: &str) -> Concerns {
     match &object.view {
         View::Workload(workload) => Concerns::Workload(workload.id.clone()),
         View::ReplicaSet(set) => controlled(set.as_ref().map(|set| &set.deployment)),
-        View::ControllerRevision(revision) => controlled(revision.as_ref().map(|revision| &revision.stateful_set)),
+        View::ControllerRevision(revision) => {
+            controlled(revision.as_ref().map(|revision| &revision.stateful_set))
+        }
         View::Pod(pod) => controlled(pod.controller.as_ref()),
         View::Config(config) => Concerns::Readers(config.id.clone()),
         View::Delegate((_, Some(workload))) => Concerns::Workload(workload.clone()),
-        View::Storage(StorageView::Claim(_) | StorageView::CronJob(_) | StorageView::Autoscaler(_)) => here(),
+        View::Storage(
+            StorageView::Claim(_) | StorageView::CronJob(_) | StorageView::Autoscaler(_),
+        ) => here(),
         View::Storage(StorageView::Namespace(_)) => Concerns::Storage([object.name.clone()].into()),
         View::Storage(view @ StorageView::Volume(_)) => match view.namespaces() {
             of if of.is_empty() && !path.starts_with("spec") => Concerns::Nobody,
             of => Concerns::Storage(of),
         },
-        View::Storage(StorageView::Driver(_)) => Concerns::Storage(std::collections::BTreeSet::new()),
-        View::Policy(_) | View::Delegate((_, None)) | View::Definition(_) | View::Admission(_) => Concerns::Nobody,
+        View::Storage(StorageView::Driver(_)) => {
+            Concerns::Storage(std::collections::BTreeSet::new())
+        }
+        View::Policy(_) | View::Delegate((_, None)) | View::Definition(_) | View::Admission(_) => {
+            Concerns::Nobody
+        }
     }
 }

@@ -9,7 +9,8 @@ use crate::workload::quoted;
 /// Whether its process has ended, and the next one does not run yet.
 pub fn has_ended(status: &Value) -> bool {
     let state = &status["state"];
-    state["terminated"].is_object() || (state["waiting"].is_object() && status["lastState"]["terminated"].is_object())
+    state["terminated"].is_object()
+        || (state["waiting"].is_object() && status["lastState"]["terminated"].is_object())
 }
 
 /// When its process ended, if no other follows.
@@ -42,32 +43,47 @@ fn last_error(status: &Value) -> Option<&Value> {
 /// When one that was started again twice or more last ended with an error.
 pub fn crashed(status: &Value) -> Option<Timestamp> {
     let ends = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
-    let ends = ends.into_iter().filter(|_| status["restartCount"].as_u64() >= Some(2)).filter_map(error);
+    let ends =
+        ends.into_iter().filter(|_| status["restartCount"].as_u64() >= Some(2)).filter_map(error);
     ends.filter_map(|end| time(&end["finishedAt"])).max()
 }
 
 /// What keeps it from running, or made it end, in words. Of the kubelet's own messages only that is quoted which names what is missing: in
 /// others there may be what a variable holds.
 pub fn ails(status: &Value) -> Option<String> {
-    let crash = last_error(status).map(|end| how_it_ended(end, status["restartCount"].as_u64().unwrap_or_default()));
+    let crash = last_error(status)
+        .map(|end| how_it_ended(end, status["restartCount"].as_u64().unwrap_or_default()));
     let waiting = &status["state"]["waiting"];
     match (trouble(status), crash) {
         (Some(reason @ "CreateContainerConfigError"), _) => {
-            Some(waiting["message"].as_str().map_or_else(|| reason.to_owned(), |message| format!("{reason}: {}", quoted(message))))
+            Some(waiting["message"].as_str().map_or_else(
+                || reason.to_owned(),
+                |message| format!("{reason}: {}", quoted(message)),
+            ))
         }
         (Some(reason @ ("ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull")), _) => {
-            Some(status["image"].as_str().map_or_else(|| reason.to_owned(), |image| format!("{reason} (image {})", quoted(image))))
+            Some(status["image"].as_str().map_or_else(
+                || reason.to_owned(),
+                |image| format!("{reason} (image {})", quoted(image)),
+            ))
         }
         (Some(reason), Some(crash)) => Some(format!("{reason}: {crash}")),
         (Some(reason), None) => Some(reason.to_owned()),
         // Between two crashes it runs for a while, and is ready where nothing probes it.
-        (None, Some(crash)) if status["state"]["running"].is_null() || status["ready"] != true || crashed(status).is_some() => Some(crash),
+        (None, Some(crash))
+            if status["state"]["running"].is_null()
+                || status["ready"] != true
+                || crashed(status).is_some() =>
+        {
+            Some(crash)
+        }
         (None, _) => None,
     }
 }
 
 fn how_it_ended(end: &Value, restarts: u64) -> String {
-    let (reason, code) = (end["reason"].as_str().unwrap_or("Error"), end["exitCode"].as_i64().unwrap_or_default());
+    let (reason, code) =
+        (end["reason"].as_str().unwrap_or("Error"), end["exitCode"].as_i64().unwrap_or_default());
     match restarts {
         0 => format!("{reason} (exit {code})"),
         1 => format!("{reason} (exit {code}), restarted once"),
@@ -107,17 +123,36 @@ mod tests {
                 container(waiting("CrashLoopBackOff", "back-off"), ended("Error", 3), 3, false),
                 Some("CrashLoopBackOff: Error (exit 3), restarted 3 times"),
             ),
-            (container(running(), ended("OOMKilled", 137), 1, false), Some("OOMKilled (exit 137), restarted once")),
+            (
+                container(running(), ended("OOMKilled", 137), 1, false),
+                Some("OOMKilled (exit 137), restarted once"),
+            ),
             // It recovered; without a probe it is ready between any two crashes.
             (container(running(), ended("Error", 3), 1, true), None),
-            (container(running(), ended("Error", 3), 2, true), Some("Error (exit 3), restarted 2 times")),
+            (
+                container(running(), ended("Error", 3), 2, true),
+                Some("Error (exit 3), restarted 2 times"),
+            ),
             (container(running(), json!({}), 0, false), None),
             (container(waiting("ContainerCreating", ""), json!({}), 0, false), None),
             (
-                container(waiting("CreateContainerConfigError", "secret \"synced\" not found"), json!({}), 0, false),
+                container(
+                    waiting("CreateContainerConfigError", "secret \"synced\" not found"),
+                    json!({}),
+                    0,
+                    false,
+                ),
                 Some("CreateContainerConfigError: secret \"synced\" not found"),
             ),
-            (container(waiting("RunContainerError", "exec: \"hunter2\": not found"), json!({}), 0, false), Some("RunContainerError")),
+            (
+                container(
+                    waiting("RunContainerError", "exec: \"hunter2\": not found"),
+                    json!({}),
+                    0,
+                    false,
+                ),
+                Some("RunContainerError"),
+            ),
         ] {
             assert_eq!(ails(&status).as_deref(), expected, "{status}");
         }
@@ -125,8 +160,9 @@ mod tests {
 
     #[test]
     fn an_image_that_cannot_be_pulled_is_told_in_the_same_words_all_the_time() {
-        let words: Vec<_> =
-            ["ErrImagePull", "ImagePullBackOff"].map(|reason| ails(&container(waiting(reason, "x"), json!({}), 0, false))).into();
+        let words: Vec<_> = ["ErrImagePull", "ImagePullBackOff"]
+            .map(|reason| ails(&container(waiting(reason, "x"), json!({}), 0, false)))
+            .into();
         assert_eq!(words, [Some("ImagePullBackOff (image shop:v9)".to_owned()), words[0].clone()]);
     }
 
@@ -141,7 +177,12 @@ mod tests {
             Pods::view(&pod.metadata, pod.body)
         };
         for (phase, state, finished, terminating) in [
-            ("Running", json!({"running": {"startedAt": "2026-11-29T09:00:00Z"}}), false, "2026-11-29T10:30:00Z"),
+            (
+                "Running",
+                json!({"running": {"startedAt": "2026-11-29T09:00:00Z"}}),
+                false,
+                "2026-11-29T10:30:00Z",
+            ),
             // One of its containers, which may have others.
             ("Running", ended("Completed", 0), false, "2026-11-29T10:30:00Z"),
             ("Succeeded", ended("Completed", 0), true, "2026-11-29T10:00:00Z"),
@@ -149,7 +190,11 @@ mod tests {
             ("Failed", json!({}), true, "2026-11-29T10:30:00Z"),
         ] {
             let pod = pod(phase, state);
-            assert_eq!((pod.finished, pod.terminating), (finished, time(&json!(terminating))), "{phase}");
+            assert_eq!(
+                (pod.finished, pod.terminating),
+                (finished, time(&json!(terminating))),
+                "{phase}"
+            );
         }
     }
 
@@ -164,7 +209,12 @@ mod tests {
     #[test]
     fn the_process_that_comes_next_is_another_one_as_soon_as_the_last_has_ended() {
         assert!(has_ended(&container(ended("Error", 3), json!({}), 0, false)));
-        assert!(has_ended(&container(waiting("CrashLoopBackOff", ""), ended("Error", 3), 1, false)));
+        assert!(has_ended(&container(
+            waiting("CrashLoopBackOff", ""),
+            ended("Error", 3),
+            1,
+            false
+        )));
         assert!(!has_ended(&container(json!({"running": {}}), ended("Error", 3), 1, false)));
         assert!(!has_ended(&container(waiting("ContainerCreating", ""), json!({}), 0, false)));
     }

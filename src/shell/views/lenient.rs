@@ -95,7 +95,8 @@ impl Unreadable {
         if !there(name) || !there(uid) || !there(resource_version) {
             return None;
         }
-        let body = serde_json::from_str(self.text.get()).or_else(|_| serde_json::from_str("{}")).ok()?;
+        let body =
+            serde_json::from_str(self.text.get()).or_else(|_| serde_json::from_str("{}")).ok()?;
         Some(Wire::new(self.metadata.clone(), body))
     }
 }
@@ -116,7 +117,9 @@ impl<T> fmt::Debug for Lenient<T> {
 impl<'de, T: FromText> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(OrBuffered(deserializer))?;
-        Ok(Self(T::from_text(text.get()).map_err(|flaw| Box::new(Unreadable { metadata: readable_metadata(text.get()), flaw, text }))))
+        Ok(Self(T::from_text(text.get()).map_err(|flaw| {
+            Box::new(Unreadable { metadata: readable_metadata(text.get()), flaw, text })
+        })))
     }
 }
 
@@ -130,7 +133,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for OrBuffered<D> {
         self.0.deserialize_any(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
         self.0.deserialize_newtype_struct(name, OrBuffered((name, visitor)))
     }
 
@@ -151,10 +158,14 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for OrBuffered<(&'static str, V)> {
         self.0.1.visit_map(map)
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<V::Value, D::Error> {
         let (name, visitor) = self.0;
         let text = Value::deserialize(deserializer)?;
-        text.deserialize_newtype_struct(name, visitor).map_err(|_| D::Error::custom("an object that cannot be buffered"))
+        text.deserialize_newtype_struct(name, visitor)
+            .map_err(|_| D::Error::custom("an object that cannot be buffered"))
     }
 }
 
@@ -199,7 +210,10 @@ fn read<T: DeserializeOwned>(text: &str, kind: &str) -> Result<T, Flaw> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
             Err(error) => flaw(text, error.path(), kind),
-            Ok(_) => Flaw { path: String::new(), sentence: "it is not as Lockkeeper expects it".to_owned() },
+            Ok(_) => Flaw {
+                path: String::new(),
+                sentence: "it is not as Lockkeeper expects it".to_owned(),
+            },
         }
     })
 }
@@ -210,7 +224,10 @@ fn flaw(text: &str, path: &Path, kind: &str) -> Flaw {
     let in_metadata = matches!(segments.first(), Some(Segment::Map { key }) if key == "metadata");
     let secret = ["ConfigMap", "Secret"].contains(&kind);
     if secret && !in_metadata {
-        return Flaw { path: String::new(), sentence: "its data is not as Lockkeeper expects it".to_owned() };
+        return Flaw {
+            path: String::new(),
+            sentence: "its data is not as Lockkeeper expects it".to_owned(),
+        };
     }
     let mut value = &serde_json::from_str::<Value>(text).unwrap_or_default();
     for segment in &segments {
@@ -223,7 +240,11 @@ fn flaw(text: &str, path: &Path, kind: &str) -> Flaw {
     let path = path.to_string();
     let what = match value {
         Value::String(time) if in_metadata && is_time(&segments) => {
-            let quoted = if secret { String::new() } else { format!("{:?}, ", time.chars().take(QUOTED).collect::<String>()) };
+            let quoted = if secret {
+                String::new()
+            } else {
+                format!("{:?}, ", time.chars().take(QUOTED).collect::<String>())
+            };
             format!("{quoted}a time outside of the years that Lockkeeper can read (0000 to 9999)")
         }
         Value::Null => "null, and Lockkeeper expects something else there".to_owned(),
@@ -231,7 +252,9 @@ fn flaw(text: &str, path: &Path, kind: &str) -> Flaw {
         Value::Number(_) => "a number that Lockkeeper cannot use there".to_owned(),
         Value::String(_) => "a text that Lockkeeper cannot use there".to_owned(),
         Value::Array(_) => "a list, and Lockkeeper expects something else there".to_owned(),
-        Value::Object(_) => "an object that lacks something, or Lockkeeper expects something else there".to_owned(),
+        Value::Object(_) => {
+            "an object that lacks something, or Lockkeeper expects something else there".to_owned()
+        }
     };
     Flaw { sentence: format!("{path} is {what}"), path }
 }
@@ -246,8 +269,14 @@ fn readable_metadata(text: &str) -> ObjectMeta {
     struct Fields {
         metadata: BTreeMap<String, Box<RawValue>>,
     }
-    let fields = serde_json::from_str::<Fields>(text).map(|fields| fields.metadata).unwrap_or_default();
-    let one = |(name, value): (String, Box<RawValue>)| format!("{}:{}", Value::String(name), value.get());
-    let readable = fields.into_iter().map(one).filter(|field| serde_json::from_str::<ObjectMeta>(&format!("{{{field}}}")).is_ok());
-    serde_json::from_str(&format!("{{{}}}", readable.collect::<Vec<_>>().join(","))).unwrap_or_default()
+    let fields =
+        serde_json::from_str::<Fields>(text).map(|fields| fields.metadata).unwrap_or_default();
+    let one =
+        |(name, value): (String, Box<RawValue>)| format!("{}:{}", Value::String(name), value.get());
+    let readable = fields
+        .into_iter()
+        .map(one)
+        .filter(|field| serde_json::from_str::<ObjectMeta>(&format!("{{{field}}}")).is_ok());
+    serde_json::from_str(&format!("{{{}}}", readable.collect::<Vec<_>>().join(",")))
+        .unwrap_or_default()
 }

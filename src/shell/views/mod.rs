@@ -23,11 +23,14 @@ use crate::{
         gates::windows::Windows,
         governs::check_spec,
         storage::ClaimsOfPod,
-        world::{ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet, Uid, Version, Workload, WorkloadId},
+        world::{
+            ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet,
+            Uid, Version, Workload, WorkloadId,
+        },
     },
     workload::{
-        self, DaemonSet, Deployment, StatefulSet, config_hash, containers, controller, created, resource_version, template_digest, uid,
-        written,
+        self, DaemonSet, Deployment, StatefulSet, config_hash, containers, controller, created,
+        resource_version, template_digest, uid, written,
     },
 };
 
@@ -154,7 +157,8 @@ impl Watched for Policies {
     type View = Policy;
 
     fn view(meta: &ObjectMeta, body: Raw) -> Policy {
-        let spec = serde_json::from_value::<UpgradePolicySpec>(body.spec).map_err(|error| format!("spec: {error}"));
+        let spec = serde_json::from_value::<UpgradePolicySpec>(body.spec)
+            .map_err(|error| format!("spec: {error}"));
         let checked = spec.and_then(check_spec);
         let (spec, windows) = match checked {
             Ok((spec, windows)) => (Ok(spec), windows),
@@ -188,8 +192,13 @@ impl Watched for ReplicaSets {
     fn view(meta: &ObjectMeta, body: Raw) -> Option<ReplicaSet> {
         let owner = controller(meta).filter(|owner| owner.kind == "Deployment")?;
         let label = meta.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
-        let number = meta.annotations.as_ref().and_then(|all| all.get("deployment.kubernetes.io/revision")?.parse().ok());
-        let pods = |value: &Value| value["replicas"].as_u64().and_then(|pods| u32::try_from(pods).ok()).unwrap_or_default();
+        let number = meta
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get("deployment.kubernetes.io/revision")?.parse().ok());
+        let pods = |value: &Value| {
+            value["replicas"].as_u64().and_then(|pods| u32::try_from(pods).ok()).unwrap_or_default()
+        };
         let replicas = pods(&body.spec).max(pods(&body.status));
         let template = &body.spec["template"];
         Some(ReplicaSet {
@@ -256,12 +265,18 @@ impl Watched for Pods {
     fn view(meta: &ObjectMeta, body: PodBody) -> Pod {
         let status = &body.status;
         let label = |name: &str| meta.labels.as_ref().and_then(|labels| labels.get(name));
-        let revision = ["pod-template-hash", "pod-template-generation", "controller-revision-hash"].into_iter().find_map(label);
-        let ready = list(&status["conditions"]).find(|condition| condition["type"] == "Ready").unwrap_or(&Value::Null);
-        let containers = || list(&status["initContainerStatuses"]).chain(list(&status["containerStatuses"]));
+        let revision = ["pod-template-hash", "pod-template-generation", "controller-revision-hash"]
+            .into_iter()
+            .find_map(label);
+        let ready = list(&status["conditions"])
+            .find(|condition| condition["type"] == "Ready")
+            .unwrap_or(&Value::Null);
+        let containers =
+            || list(&status["initContainerStatuses"]).chain(list(&status["containerStatuses"]));
         let restarts = containers().filter_map(|one| one["restartCount"].as_u64()).sum::<u64>();
         // The number rises only when the next process runs.
-        let ended = list(&status["containerStatuses"]).filter(|one| containers::has_ended(one)).count();
+        let ended =
+            list(&status["containerStatuses"]).filter(|one| containers::has_ended(one)).count();
         let finished = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
         let finished_at = containers().filter_map(containers::ended).max().filter(|_| finished);
         Pod {
@@ -270,13 +285,21 @@ impl Watched for Pods {
             controller: controller(meta).map(|owner| owner.uid.as_str().into()),
             created: created(meta),
             created_version: None,
-            terminating: meta.deletion_timestamp.as_ref().map(|time| finished_at.map_or(time.0, |at| at.min(time.0))),
+            terminating: meta
+                .deletion_timestamp
+                .as_ref()
+                .map(|time| finished_at.map_or(time.0, |at| at.min(time.0))),
             finished,
             ready: ready["status"] == "True",
             ready_moved: time(&ready["lastTransitionTime"]),
-            config_hash: meta.annotations.as_ref().and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str().into())),
+            config_hash: meta
+                .annotations
+                .as_ref()
+                .and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str().into())),
             revision: revision.map(|revision| revision.as_str().into()),
-            started: containers().filter_map(|one| time(&one["state"]["running"]["startedAt"])).collect(),
+            started: containers()
+                .filter_map(|one| time(&one["state"]["running"]["startedAt"]))
+                .collect(),
             trouble: containers().find_map(containers::trouble).map(Into::into),
             ails: containers().find_map(containers::ails).map(Into::into),
             reach: Reach {
@@ -285,7 +308,9 @@ impl Watched for Pods {
                 host_network: body.spec.host_network,
                 ports: body.spec.ports().into(),
             },
-            restarts: u32::try_from(restarts).unwrap_or(u32::MAX).saturating_add(u32::try_from(ended).unwrap_or(u32::MAX)),
+            restarts: u32::try_from(restarts)
+                .unwrap_or(u32::MAX)
+                .saturating_add(u32::try_from(ended).unwrap_or(u32::MAX)),
             crashed: containers().filter_map(containers::crashed).max(),
             claims: ClaimsOfPod {
                 named: body
@@ -297,7 +322,9 @@ impl Watched for Pods {
                     .collect(),
                 node: body.spec.node_name.clone(),
                 unschedulable: list(&status["conditions"])
-                    .find(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")
+                    .find(|condition| {
+                        condition["type"] == "PodScheduled" && condition["status"] == "False"
+                    })
                     .and_then(|condition| Some(condition["message"].as_str()?.into())),
                 owner: owner_of_claims(meta, &body.spec),
             },
@@ -361,8 +388,11 @@ impl PodSpecBody {
     fn ports(&self) -> Vec<DeclaredPort> {
         // A sidecar is an init container that stays.
         let containers = self.containers.iter().chain(&self.init_containers).enumerate();
-        let ports = containers.flat_map(|(number, container)| container.ports.iter().map(move |port| (number, &*container.name, port)));
-        let tcp = ports.filter(|(.., port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+        let ports = containers.flat_map(|(number, container)| {
+            container.ports.iter().map(move |port| (number, &*container.name, port))
+        });
+        let tcp = ports
+            .filter(|(.., port)| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
         let declared = |(number, container, port): (usize, &str, &PortBody)| DeclaredPort {
             number: port.container_port,
             name: port.name.clone(),
@@ -413,7 +443,11 @@ impl ConfigView {
         let writes = meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
         Self {
             id: ConfigId { kind, name: meta.name.as_deref().unwrap_or_default().into() },
-            ignored: meta.annotations.as_ref().and_then(|all| all.get(marks::IGNORE)).is_some_and(|value| value == "true"),
+            ignored: meta
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(marks::IGNORE))
+                .is_some_and(|value| value == "true"),
             written: writes.map(|time| time.0).chain([created(meta)]).max().unwrap_or_default(),
             resource_version: resource_version(meta),
             digests,
@@ -428,12 +462,22 @@ impl ConfigView {
             *digest = key.bound(kind, namespace, &name, field, *digest);
         }
         digests.sort();
-        Version { resource_version: self.resource_version, written: self.written, seen, content: Some(Content::from(digests)) }
+        Version {
+            resource_version: self.resource_version,
+            written: self.written,
+            seen,
+            content: Some(Content::from(digests)),
+        }
     }
 
     /// The version after its deletion, which the watch tells with the version of the deletion.
     pub fn deleted(&self, now: Timestamp) -> Version {
-        Version { resource_version: self.resource_version, written: now, seen: Some(now), content: None }
+        Version {
+            resource_version: self.resource_version,
+            written: now,
+            seen: Some(now),
+            content: None,
+        }
     }
 }
 
@@ -524,7 +568,8 @@ impl Watched for Definitions {
     type View = DefinitionView;
 
     fn view(meta: &ObjectMeta, body: RawStatus) -> DefinitionView {
-        let established = list(&body.status["conditions"]).any(|one| one["type"] == "Established" && one["status"] == "True");
+        let established = list(&body.status["conditions"])
+            .any(|one| one["type"] == "Established" && one["status"] == "True");
         DefinitionView((established && meta.deletion_timestamp.is_none()).then(|| uid(meta)))
     }
 }
@@ -566,6 +611,14 @@ macro_rules! admission_kind {
 }
 
 admission_kind!(MutatingPolicies, "MutatingAdmissionPolicy", "mutatingadmissionpolicies");
-admission_kind!(MutatingBindings, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings");
+admission_kind!(
+    MutatingBindings,
+    "MutatingAdmissionPolicyBinding",
+    "mutatingadmissionpolicybindings"
+);
 admission_kind!(ValidatingPolicies, "ValidatingAdmissionPolicy", "validatingadmissionpolicies");
-admission_kind!(ValidatingBindings, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings");
+admission_kind!(
+    ValidatingBindings,
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings"
+);

@@ -9,7 +9,10 @@ use super::{Raw, RawSpec, Watched, list, time};
 use crate::{
     api::{WorkloadKind, marks},
     core::{
-        storage::{Access, Claim, ClaimReference, CronJob, NamespaceObject, Shield, Volume, VolumePhase, VolumeSource},
+        storage::{
+            Access, Claim, ClaimReference, CronJob, NamespaceObject, Shield, Volume, VolumePhase,
+            VolumeSource,
+        },
         world::WorkloadId,
     },
     workload::{claims_of_pod, created, read_only_claims, resource_version, uid},
@@ -85,7 +88,8 @@ impl Watched for Volumes {
                 _ => VolumePhase::Available,
             },
             phase_since: time(&status["lastPhaseTransitionTime"]),
-            reclaim_policy: text(&spec["persistentVolumeReclaimPolicy"]).unwrap_or_else(|| "Retain".to_owned()),
+            reclaim_policy: text(&spec["persistentVolumeReclaimPolicy"])
+                .unwrap_or_else(|| "Retain".to_owned()),
             claim: claim.is_object().then(|| ClaimReference {
                 namespace: text(&claim["namespace"]).unwrap_or_default(),
                 name: text(&claim["name"]).unwrap_or_default(),
@@ -97,7 +101,9 @@ impl Watched for Volumes {
             capacity: bytes(&spec["capacity"]["storage"]),
             source: match text(&spec["csi"]["driver"]) {
                 Some(driver) => VolumeSource::Csi(driver),
-                None if UNATTACHED.iter().any(|kind| spec[*kind].is_object()) => VolumeSource::Unattached,
+                None if UNATTACHED.iter().any(|kind| spec[*kind].is_object()) => {
+                    VolumeSource::Unattached
+                }
                 None => VolumeSource::Other,
             },
             node: only_node(&spec["nodeAffinity"]["required"]),
@@ -195,8 +201,13 @@ impl Watched for Autoscalers {
             Some("StatefulSet") => Some(WorkloadKind::StatefulSet),
             _ => None,
         };
-        let most = body.spec["maxReplicas"].as_u64().and_then(|most| u32::try_from(most).ok()).unwrap_or_default();
-        AutoscalerView(kind.zip(text(&target["name"])).map(|(kind, name)| (WorkloadId { kind, name }, most)))
+        let most = body.spec["maxReplicas"]
+            .as_u64()
+            .and_then(|most| u32::try_from(most).ok())
+            .unwrap_or_default();
+        AutoscalerView(
+            kind.zip(text(&target["name"])).map(|(kind, name)| (WorkloadId { kind, name }, most)),
+        )
     }
 }
 
@@ -226,7 +237,8 @@ fn shields(meta: &ObjectMeta) -> BTreeMap<&'static str, Shield> {
             let fields = entry.fields_v1.as_ref().map_or(&Value::Null, |fields| &fields.0);
             !fields["f:metadata"]["f:annotations"][format!("f:{key}")].is_null()
         };
-        let manager = entries.iter().find(declares).map(|entry| entry.manager.clone().unwrap_or_default());
+        let manager =
+            entries.iter().find(declares).map(|entry| entry.manager.clone().unwrap_or_default());
         Some((key, Shield { value, manager }))
     };
     marks::SHIELDS.into_iter().filter_map(|(key, _)| shield(key)).collect()
@@ -241,13 +253,19 @@ fn only_node(selector: &Value) -> Option<String> {
         let value = values.next().filter(|_| values.next().is_none())?;
         (expression["operator"] == "In").then(|| text(value))?
     };
-    let by_name = list(&term["matchFields"]).find(|field| field["key"] == "metadata.name").and_then(one);
-    by_name.or_else(|| list(&term["matchExpressions"]).find(|expression| is_hostname(&expression["key"])).and_then(one))
+    let by_name =
+        list(&term["matchFields"]).find(|field| field["key"] == "metadata.name").and_then(one);
+    by_name.or_else(|| {
+        list(&term["matchExpressions"])
+            .find(|expression| is_hostname(&expression["key"]))
+            .and_then(one)
+    })
 }
 
 /// The labels by which drivers name a node.
 fn is_hostname(key: &Value) -> bool {
-    key.as_str().is_some_and(|key| key == HOSTNAME || key.ends_with("/hostname") || key.ends_with("/node"))
+    key.as_str()
+        .is_some_and(|key| key == HOSTNAME || key.ends_with("/hostname") || key.ends_with("/node"))
 }
 
 /// A quantity in bytes. One that cannot be read counts as none.
@@ -276,7 +294,11 @@ fn bytes(quantity: &Value) -> u64 {
     number.parse::<f64>().map_or(0, |number| whole(number * factor))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and no quantity is negative")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and no quantity is negative"
+)]
 fn whole(number: f64) -> u64 {
     number as u64
 }
@@ -286,7 +308,10 @@ impl StorageView {
     pub fn namespaces(&self) -> BTreeSet<String> {
         let Self::Volume(volume) = self else { return BTreeSet::new() };
         let claimed = volume.claim.as_ref().map(|claim| claim.namespace.clone());
-        claimed.into_iter().chain(volume.provenance().map(|provenance| provenance.namespace)).collect()
+        claimed
+            .into_iter()
+            .chain(volume.provenance().map(|provenance| provenance.namespace))
+            .collect()
     }
 }
 

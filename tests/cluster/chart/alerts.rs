@@ -36,20 +36,28 @@ fn alerts() -> BTreeMap<String, (Value, Expr)> {
     let objects = monitoring();
     let rules = objects.iter().find(|object| object["kind"] == "PrometheusRule").unwrap();
     let rules = rules["spec"]["groups"][0]["rules"].as_array().unwrap().iter();
-    let parsed = |rule: &Value| parse(rule["expr"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}: {rule:#}"));
-    rules.map(|rule| (rule["alert"].as_str().unwrap().to_owned(), (rule.clone(), parsed(rule)))).collect()
+    let parsed = |rule: &Value| {
+        parse(rule["expr"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}: {rule:#}"))
+    };
+    rules
+        .map(|rule| (rule["alert"].as_str().unwrap().to_owned(), (rule.clone(), parsed(rule))))
+        .collect()
 }
 
 fn dashboard() -> Value {
     let objects = monitoring();
-    let dashboard = objects.iter().find(|object| object["metadata"]["name"] == "lockkeeper-dashboard").unwrap();
+    let dashboard =
+        objects.iter().find(|object| object["metadata"]["name"] == "lockkeeper-dashboard").unwrap();
     assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
     serde_json::from_str(dashboard["data"]["lockkeeper.json"].as_str().unwrap()).unwrap()
 }
 
 /// An expression as Grafana sends it where somebody has chosen one namespace and one policy, which need not be there.
 fn chosen(expression: &str, namespace: &str, policy: &str) -> String {
-    let chosen = expression.replace("$__rate_interval", "5m").replace("$namespace", namespace).replace("$policy", policy);
+    let chosen = expression
+        .replace("$__rate_interval", "5m")
+        .replace("$namespace", namespace)
+        .replace("$policy", policy);
     assert!(!chosen.contains('$'), "a variable that the dashboard does not have: {expression}");
     chosen
 }
@@ -63,8 +71,18 @@ fn panels() -> Vec<(String, Expr)> {
             let parsed = parse(&expression).unwrap_or_else(|error| panic!("{error}: {expression}"));
             // What the legend names must come out of the expression.
             let (_, grouped) = selectors(&parsed);
-            for name in target["legendFormat"].as_str().unwrap().split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()) {
-                assert!(grouped.contains(&name), "{}: {name} is in the legend, and not in {expression}", panel["title"]);
+            for name in target["legendFormat"]
+                .as_str()
+                .unwrap()
+                .split("{{")
+                .skip(1)
+                .map(|rest| rest.split("}}").next().unwrap())
+            {
+                assert!(
+                    grouped.contains(&name),
+                    "{}: {name} is in the legend, and not in {expression}",
+                    panel["title"]
+                );
             }
             found.push((panel["title"].as_str().unwrap().to_owned(), parsed));
         }
@@ -87,10 +105,16 @@ fn everything() -> Scrape {
         phases: Phase::VARIANTS.iter().map(|phase| (*phase, 1)).collect(),
         oldest_hold: Timestamp::from_second(NOW).ok(),
         oldest_difference: Timestamp::from_second(NOW).ok(),
-        conditions: CONDITIONS.iter().map(|kind| ((*kind).to_owned(), "False".to_owned())).collect(),
+        conditions: CONDITIONS
+            .iter()
+            .map(|kind| ((*kind).to_owned(), "False".to_owned()))
+            .collect(),
     };
     metrics.set_namespace("shop", of("web", of_policy));
-    metrics.set_volumes("shop", BTreeMap::from([("web".to_owned(), State::ALL.map(|state| (state, (1, 1))).into())]));
+    metrics.set_volumes(
+        "shop",
+        BTreeMap::from([("web".to_owned(), State::ALL.map(|state| (state, (1, 1))).into())]),
+    );
     scrape(&metrics)
 }
 
@@ -115,12 +139,22 @@ fn alerts_and_dashboard_ask_for_metrics_and_labels_that_there_are() {
         for selector in found {
             checked += 1;
             let metric = selector.name.as_deref().unwrap();
-            let labels = there.labels(metric).unwrap_or_else(|| panic!("{name}: there is no metric {metric}"));
+            let labels = there
+                .labels(metric)
+                .unwrap_or_else(|| panic!("{name}: there is no metric {metric}"));
             for matcher in &selector.matchers.matchers {
-                assert!(labels.contains_key(&*matcher.name), "{name}: {metric} has no label {}", matcher.name);
+                assert!(
+                    labels.contains_key(&*matcher.name),
+                    "{name}: {metric} has no label {}",
+                    matcher.name
+                );
             }
             // Gauges are there from the start, with every value of their labels.
-            assert!(!there.select(selector).is_empty(), "{name}: no series of {metric} fits {:?}", selector.matchers);
+            assert!(
+                !there.select(selector).is_empty(),
+                "{name}: no series of {metric} fits {:?}",
+                selector.matchers
+            );
             for label in &grouped {
                 assert!(labels.contains_key(label), "{name}: {metric} has no label {label}");
             }
@@ -134,30 +168,50 @@ fn alerts_and_dashboard_ask_for_metrics_and_labels_that_there_are() {
 fn the_dashboards_variables_choose_among_what_there_is() {
     let (there, dashboard) = (everything(), dashboard());
     let variables = dashboard["templating"]["list"].as_array().unwrap();
-    let names: Vec<_> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["datasource", "namespace", "policy"]);
     for variable in &variables[1..] {
         let query = variable["query"]["query"].as_str().unwrap();
-        let (series, label) = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(")")?.rsplit_once(", ")).unwrap();
+        let (series, label) = query
+            .strip_prefix("label_values(")
+            .and_then(|rest| rest.strip_suffix(")")?.rsplit_once(", "))
+            .unwrap();
         assert_eq!(label, variable["name"]);
-        let Ok(Expr::VectorSelector(selector)) = parse(&chosen(series, ".*", ".*")) else { panic!("{query}") };
+        let Ok(Expr::VectorSelector(selector)) = parse(&chosen(series, ".*", ".*")) else {
+            panic!("{query}")
+        };
         let found = there.select(&selector);
-        assert!(!found.is_empty() && found.iter().all(|(labels, _)| labels.contains_key(label)), "{query}");
+        assert!(
+            !found.is_empty() && found.iter().all(|(labels, _)| labels.contains_key(label)),
+            "{query}"
+        );
         assert_eq!((&variable["includeAll"], &variable["allValue"]), (&json!(true), &json!(".*")));
     }
     let mut by_policy = 0;
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
             assert_eq!(target["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
-            for (namespace, policy, expected) in
-                [("shop", "web", true), (".*", ".*", true), ("other", "web", false), ("shop", "other", false)]
-            {
-                let expression = parse(&chosen(target["expr"].as_str().unwrap(), namespace, policy)).unwrap();
-                let of_policies =
-                    selectors(&expression).0.into_iter().filter(|one| one.name.as_deref().unwrap().starts_with("lockkeeper_policy_"));
+            for (namespace, policy, expected) in [
+                ("shop", "web", true),
+                (".*", ".*", true),
+                ("other", "web", false),
+                ("shop", "other", false),
+            ] {
+                let expression =
+                    parse(&chosen(target["expr"].as_str().unwrap(), namespace, policy)).unwrap();
+                let of_policies = selectors(&expression)
+                    .0
+                    .into_iter()
+                    .filter(|one| one.name.as_deref().unwrap().starts_with("lockkeeper_policy_"));
                 for selector in of_policies {
                     by_policy += 1;
-                    assert_eq!(!there.select(selector).is_empty(), expected, "{}: {namespace} {policy}", panel["title"]);
+                    assert_eq!(
+                        !there.select(selector).is_empty(),
+                        expected,
+                        "{}: {namespace} {policy}",
+                        panel["title"]
+                    );
                 }
             }
         }
@@ -168,21 +222,40 @@ fn the_dashboards_variables_choose_among_what_there_is() {
 /// What makes an alert fire, on a leader that is otherwise content.
 fn trouble(alert: &str, metrics: &Metrics) {
     let ago = |seconds: i64| Timestamp::from_second(NOW - seconds).ok();
-    let phase = |phase: Phase| of("web", PolicyCensus { phases: BTreeMap::from([(phase, 1)]), ..PolicyCensus::default() });
+    let phase = |phase: Phase| {
+        of("web", PolicyCensus { phases: BTreeMap::from([(phase, 1)]), ..PolicyCensus::default() })
+    };
     let condition = |kind: &str, status: &str| {
-        of("web", PolicyCensus { conditions: BTreeMap::from([(kind.to_owned(), status.to_owned())]), ..PolicyCensus::default() })
+        of(
+            "web",
+            PolicyCensus {
+                conditions: BTreeMap::from([(kind.to_owned(), status.to_owned())]),
+                ..PolicyCensus::default()
+            },
+        )
     };
     let census = |census: Census| metrics.set_namespace("shop", census);
-    let volume = |state: State| metrics.set_volumes("shop", BTreeMap::from([("web".to_owned(), BTreeMap::from([(state, (1, 1 << 30))]))]));
+    let volume = |state: State| {
+        metrics.set_volumes(
+            "shop",
+            BTreeMap::from([("web".to_owned(), BTreeMap::from([(state, (1, 1 << 30))]))]),
+        )
+    };
     match alert {
         "LockkeeperDown" => metrics.leads(false),
-        "LockkeeperHeldTooLong" => census(of("web", PolicyCensus { oldest_hold: ago(25 * HOUR), ..PolicyCensus::default() })),
+        "LockkeeperHeldTooLong" => census(of(
+            "web",
+            PolicyCensus { oldest_hold: ago(25 * HOUR), ..PolicyCensus::default() },
+        )),
         "LockkeeperHoldsNotEnforced" => census(condition("HoldsEnforced", "False")),
         "LockkeeperGatesNotVerified" => census(condition("GatesVerified", "False")),
         "LockkeeperPolicyInvalid" => census(condition("Ready", "False")),
         "LockkeeperRolloutFailed" => census(phase(Phase::Failed)),
         "LockkeeperLimitReached" => census(phase(Phase::Limited)),
-        "LockkeeperConfigOverdue" => census(of("web", PolicyCensus { oldest_difference: ago(2 * HOUR), ..PolicyCensus::default() })),
+        "LockkeeperConfigOverdue" => census(of(
+            "web",
+            PolicyCensus { oldest_difference: ago(2 * HOUR), ..PolicyCensus::default() },
+        )),
         "LockkeeperVolumeOrphaned" => volume(State::Orphaned),
         "LockkeeperVolumeShadowed" => volume(State::Lost),
         "LockkeeperClaimTerminatingInUse" => volume(State::Terminating),
@@ -194,7 +267,12 @@ fn trouble(alert: &str, metrics: &Metrics) {
 fn content() -> Metrics {
     let metrics = Metrics::default();
     metrics.leads(true);
-    let conditions = [("HoldsEnforced", "True"), ("GatesVerified", "Unknown"), ("Ready", "True"), ("UpToDate", "False")];
+    let conditions = [
+        ("HoldsEnforced", "True"),
+        ("GatesVerified", "Unknown"),
+        ("Ready", "True"),
+        ("UpToDate", "False"),
+    ];
     let of_policy = PolicyCensus {
         phases: BTreeMap::from([(Phase::UpToDate, 9), (Phase::Held, 1)]),
         oldest_hold: Timestamp::from_second(NOW - HOUR).ok(),
@@ -202,15 +280,28 @@ fn content() -> Metrics {
         conditions: conditions.map(|(kind, status)| (kind.to_owned(), status.to_owned())).into(),
     };
     let census = Census {
-        phases: BTreeMap::from([(Phase::UpToDate, 9), (Phase::Held, 1), (Phase::Rolling, 1), (Phase::Settling, 1)]),
+        phases: BTreeMap::from([
+            (Phase::UpToDate, 9),
+            (Phase::Held, 1),
+            (Phase::Rolling, 1),
+            (Phase::Settling, 1),
+        ]),
         stale: 1,
         oldest_hold: Timestamp::from_second(NOW - HOUR).ok(),
         oldest_difference: Timestamp::from_second(NOW - 30).ok(),
-        conditions: conditions.map(|(kind, status)| ((kind.to_owned(), status.to_owned()), 1)).into(),
+        conditions: conditions
+            .map(|(kind, status)| ((kind.to_owned(), status.to_owned()), 1))
+            .into(),
         policies: BTreeMap::from([("web".to_owned(), of_policy)]),
     };
     metrics.set_namespace("bank", census);
-    metrics.set_volumes("bank", BTreeMap::from([("web".to_owned(), BTreeMap::from([(State::InUse, (3, 3)), (State::Idle, (1, 1))]))]));
+    metrics.set_volumes(
+        "bank",
+        BTreeMap::from([(
+            "web".to_owned(),
+            BTreeMap::from([(State::InUse, (3, 3)), (State::Idle, (1, 1))]),
+        )]),
+    );
     metrics
 }
 
@@ -220,7 +311,11 @@ fn each_alert_fires_for_its_own_trouble_and_for_nothing_else() {
     assert_eq!(alerts.len(), 11);
     let firing = |metrics: &Metrics| -> Vec<&str> {
         let scrape = scrape(metrics);
-        alerts.iter().filter(|(_, (_, expression))| !scrape.evaluate(expression).is_empty()).map(|(name, _)| name.as_str()).collect()
+        alerts
+            .iter()
+            .filter(|(_, (_, expression))| !scrape.evaluate(expression).is_empty())
+            .map(|(name, _)| name.as_str())
+            .collect()
     };
     assert_eq!(firing(&content()), Vec::<&str>::new());
     for alert in alerts.keys() {
@@ -231,9 +326,17 @@ fn each_alert_fires_for_its_own_trouble_and_for_nothing_else() {
         let (rule, expression) = &alerts[alert];
         if alert != "LockkeeperDown" {
             let fired = scrape(&metrics).evaluate(expression);
-            assert!(fired.iter().all(|(labels, _)| labels["namespace"] == "shop" && labels["policy"] == "web"), "{fired:?}");
+            assert!(
+                fired
+                    .iter()
+                    .all(|(labels, _)| labels["namespace"] == "shop" && labels["policy"] == "web"),
+                "{fired:?}"
+            );
             let told = rule["annotations"]["description"].as_str().unwrap();
-            assert!(told.contains("{{ $labels.namespace }}/{{ $labels.policy }}"), "{alert}: {told}");
+            assert!(
+                told.contains("{{ $labels.namespace }}/{{ $labels.policy }}"),
+                "{alert}: {told}"
+            );
         }
     }
     // Nothing has been scraped at all.
@@ -247,24 +350,54 @@ fn each_alert_fires_for_its_own_trouble_and_for_nothing_else() {
 
 #[test]
 fn each_alert_has_a_paragraph_that_its_runbook_link_finds() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alerts.md")).unwrap();
-    let anchors: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_lowercase).collect();
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alerts.md")).unwrap();
+    let anchors: Vec<_> =
+        page.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_lowercase).collect();
     for (name, (rule, _)) in alerts() {
         let link = rule["annotations"]["runbook_url"].as_str().unwrap();
-        let anchor = link.strip_prefix("https://wiki.example.com/lockkeeper/alerts#").unwrap_or_else(|| panic!("{name}: {link}"));
-        assert!(anchors.iter().any(|one| one == anchor), "{name}: docs/alerts.md has no paragraph for {link}");
+        let anchor = link
+            .strip_prefix("https://wiki.example.com/lockkeeper/alerts#")
+            .unwrap_or_else(|| panic!("{name}: {link}"));
+        assert!(
+            anchors.iter().any(|one| one == anchor),
+            "{name}: docs/alerts.md has no paragraph for {link}"
+        );
         for word in ["summary", "description"] {
-            assert!(rule["annotations"][word].as_str().is_some_and(|text| !text.is_empty()), "{name}: {word}");
+            assert!(
+                rule["annotations"][word].as_str().is_some_and(|text| !text.is_empty()),
+                "{name}: {word}"
+            );
         }
-        assert!(rule["for"].is_string() && rule["labels"]["severity"].is_string() && rule["labels"]["team"] == "platform", "{rule:#}");
+        assert!(
+            rule["for"].is_string()
+                && rule["labels"]["severity"].is_string()
+                && rule["labels"]["team"] == "platform",
+            "{rule:#}"
+        );
     }
-    assert!(anchors.iter().filter(|anchor| anchor.starts_with("lockkeeper")).count() == 11, "{anchors:?}");
+    assert!(
+        anchors.iter().filter(|anchor| anchor.starts_with("lockkeeper")).count() == 11,
+        "{anchors:?}"
+    );
     // As long as nobody has said where the page is, there is no link that leads nowhere.
     let unlinked = rendered(&["--set=prometheusRule.enabled=true"]);
-    let rules = unlinked.iter().find(|object| object["kind"] == "PrometheusRule").unwrap()["spec"]["groups"][0]["rules"].clone();
-    let annotations: Vec<_> = rules.as_array().unwrap().iter().map(|rule| rule["annotations"].as_object().unwrap()).collect();
+    let rules = unlinked.iter().find(|object| object["kind"] == "PrometheusRule").unwrap()["spec"]
+        ["groups"][0]["rules"]
+        .clone();
+    let annotations: Vec<_> = rules
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| rule["annotations"].as_object().unwrap())
+        .collect();
     assert_eq!(annotations.len(), 11);
-    assert!(annotations.iter().all(|one| !one.contains_key("runbook_url") && one.contains_key("summary")), "{annotations:?}");
+    assert!(
+        annotations
+            .iter()
+            .all(|one| !one.contains_key("runbook_url") && one.contains_key("summary")),
+        "{annotations:?}"
+    );
 }
 
 /// What the installed operator serves, after all other tests have had their way with it.
@@ -273,7 +406,10 @@ async fn the_running_operator_feeds_the_alerts() {
     let _operator = operator();
     let shop = Shop::open("alerts").await;
     let gates = json!({"approval": "Required", "app": {"port": 9}});
-    shop.policy(json!({"kinds": [WorkloadKind::Deployment], "config": {"settle": "300ms"}, "gates": gates})).await;
+    shop.policy(
+        json!({"kinds": [WorkloadKind::Deployment], "config": {"settle": "300ms"}, "gates": gates}),
+    )
+    .await;
     shop.guarded("Deployment", "web").await;
     let alerts = alerts();
     let metrics = || async {
@@ -282,17 +418,33 @@ async fn the_running_operator_feeds_the_alerts() {
         Scrape::read(&text, (Timestamp::now().as_second() + 25 * HOUR) as f64)
     };
     let fires = |alert: &str, scrape: &Scrape| !scrape.evaluate(&alerts[alert].1).is_empty();
-    eventually("nobody answers on port 9", metrics, |scrape| fires("LockkeeperGatesNotVerified", scrape)).await;
+    eventually("nobody answers on port 9", metrics, |scrape| {
+        fires("LockkeeperGatesNotVerified", scrape)
+    })
+    .await;
     shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);
     shop.is_held("Deployment", "web").await;
-    let scrape = eventually("a change is held", metrics, |scrape| fires("LockkeeperHeldTooLong", scrape)).await;
+    let scrape =
+        eventually("a change is held", metrics, |scrape| fires("LockkeeperHeldTooLong", scrape))
+            .await;
     assert!(!fires("LockkeeperDown", &scrape));
     let unknown = |name: &&String| everything().labels(name).is_none();
-    let served: Vec<_> = alerts.values().flat_map(|(_, expression)| selectors(expression).0).filter_map(|one| one.name.clone()).collect();
+    let served: Vec<_> = alerts
+        .values()
+        .flat_map(|(_, expression)| selectors(expression).0)
+        .filter_map(|one| one.name.clone())
+        .collect();
     assert_eq!(served.iter().filter(unknown).collect::<Vec<_>>(), Vec::<&String>::new());
     // Nothing here is overdue, and no data is kept.
-    let absent = ["lockkeeper_policy_oldest_config_difference_timestamp_seconds", "lockkeeper_policy_volumes"];
+    let absent = [
+        "lockkeeper_policy_oldest_config_difference_timestamp_seconds",
+        "lockkeeper_policy_volumes",
+    ];
     let is_served = |name: &String| absent.contains(&&**name) || scrape.labels(name).is_some();
     assert!(served.iter().all(is_served), "{served:?}");
-    assert!(["process_resident_memory_bytes", "process_cpu_seconds_total"].iter().all(|name| scrape.labels(name).is_some()));
+    assert!(
+        ["process_resident_memory_bytes", "process_cpu_seconds_total"]
+            .iter()
+            .all(|name| scrape.labels(name).is_some())
+    );
 }

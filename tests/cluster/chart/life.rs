@@ -10,7 +10,9 @@ use local_cluster::shared;
 use serde_json::{Value, json};
 
 use super::{CHART, documents, helm, manifest, run};
-use crate::support::{HOLDABLE, OperatorAlone, Said, Shop, eventually, kubectl, mark, operator_alone};
+use crate::support::{
+    HOLDABLE, OperatorAlone, Said, Shop, eventually, kubectl, mark, operator_alone,
+};
 
 const NAMESPACE: &str = "lockkeeper-system";
 const DEFINITION: &str = "upgradepolicies.lockkeeper.dev";
@@ -36,7 +38,14 @@ fn uninstall() -> Said {
 
 /// Other tests may have left something held in their namespaces.
 fn uninstall_and_release() {
-    kubectl(&["annotate", "deployment/lockkeeper", "-n", NAMESPACE, "lockkeeper.dev/uninstall=Release", "--overwrite"]);
+    kubectl(&[
+        "annotate",
+        "deployment/lockkeeper",
+        "-n",
+        NAMESPACE,
+        "lockkeeper.dev/uninstall=Release",
+        "--overwrite",
+    ]);
     let said = uninstall();
     assert!(said.success, "{}{}", said.text, said_by("uninstall"));
 }
@@ -57,7 +66,10 @@ fn knows_priority() -> bool {
 /// The definition of a version that did not have a field yet.
 fn make_definition_old() {
     let mut old = definition();
-    let fields = old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].as_object_mut().unwrap();
+    let fields =
+        old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+            .as_object_mut()
+            .unwrap();
     fields.remove("priority").unwrap();
     let said = run("kubectl", &["replace", "-f", "-"], &old.to_string());
     assert!(said.success && !knows_priority(), "{}", said.text);
@@ -84,14 +96,28 @@ fn install_again(operator: &OperatorAlone) {
 #[tokio::test]
 async fn helm_test_says_what_works_and_what_fails_under_restricted_pod_security_exclusively() {
     let operator = operator_alone();
-    kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted", "--overwrite"]);
+    kubectl(&[
+        "label",
+        "namespace",
+        NAMESPACE,
+        "pod-security.kubernetes.io/enforce=restricted",
+        "--overwrite",
+    ]);
     operator.stop();
     operator.start();
     let said = helm(&["test", "lockkeeper", "-n", NAMESPACE]);
     assert!(said.success && said.text.contains("Succeeded"), "{}", said.text);
     let report = said_by("check");
-    for line in ["the API server, Kubernetes", "UpgradePolicy is served", "leads", "the admission policies are in place"] {
-        assert!(report.lines().any(|one| one.starts_with("ok") && one.contains(line)), "{line}: {report}");
+    for line in [
+        "the API server, Kubernetes",
+        "UpgradePolicy is served",
+        "leads",
+        "the admission policies are in place",
+    ] {
+        assert!(
+            report.lines().any(|one| one.starts_with("ok") && one.contains(line)),
+            "{line}: {report}"
+        );
     }
 
     // The same program, if something is wrong.
@@ -107,12 +133,20 @@ async fn helm_test_says_what_works_and_what_fails_under_restricted_pod_security_
     operator.set(&[]);
     make_definition_old();
     let failed = check("1");
-    assert!(!failed.success && failed.text.contains("is of another version than this program"), "{}", failed.text);
+    assert!(
+        !failed.success && failed.text.contains("is of another version than this program"),
+        "{}",
+        failed.text
+    );
     let applied = lockkeeper(&["crd", "--apply"]);
     assert!(applied.success && knows_priority(), "{}", applied.text);
     operator.stop();
     let failed = check("1");
-    assert!(!failed.success && failed.text.contains("FAILED  no replica of the operator leads"), "{}", failed.text);
+    assert!(
+        !failed.success && failed.text.contains("FAILED  no replica of the operator leads"),
+        "{}",
+        failed.text
+    );
     operator.start();
     let well = check("30");
     assert!(well.success, "{}", well.text);
@@ -162,19 +196,36 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
 
     let said = uninstall();
     assert!(!said.success && said.text.contains("lockkeeper-uninstall"), "{}", said.text);
-    assert!(said.text.contains("not uninstalled, because these changes are held"), "Helm prints the log: {}", said.text);
+    assert!(
+        said.text.contains("not uninstalled, because these changes are held"),
+        "Helm prints the log: {}",
+        said.text
+    );
     let report = said_by("uninstall");
     for (kind, name) in &held {
         let id = shop.is_held(kind, name).await;
-        assert!(report.contains(&format!("{}/{name} in namespace {} (change {id})", kind.to_lowercase(), shop.name)), "{report}");
+        assert!(
+            report.contains(&format!(
+                "{}/{name} in namespace {} (change {id})",
+                kind.to_lowercase(),
+                shop.name
+            )),
+            "{report}"
+        );
         assert!(shop.images(name).await.iter().all(|image| image == "other:v1"), "{name}");
     }
-    assert!(report.contains("not uninstalled") && report.contains("lockkeeper.dev/uninstall=Release"), "{report}");
+    assert!(
+        report.contains("not uninstalled") && report.contains("lockkeeper.dev/uninstall=Release"),
+        "{report}"
+    );
     // Helm has noted that it is being uninstalled; as docs/install.md says, the last revision makes it deployed again.
-    let history: Value = serde_json::from_str(&helm(&["history", "lockkeeper", "-n", NAMESPACE, "-o", "json"]).text).unwrap();
+    let history: Value =
+        serde_json::from_str(&helm(&["history", "lockkeeper", "-n", NAMESPACE, "-o", "json"]).text)
+            .unwrap();
     let last = history.as_array().unwrap().last().unwrap();
     assert_eq!(last["status"], "uninstalling", "{history}");
-    let said = helm(&["rollback", "lockkeeper", &last["revision"].to_string(), "-n", NAMESPACE, "--wait"]);
+    let said =
+        helm(&["rollback", "lockkeeper", &last["revision"].to_string(), "-n", NAMESPACE, "--wait"]);
     assert!(said.success, "{}", said.text);
     let said = helm(&["status", "lockkeeper", "-n", NAMESPACE]);
     assert!(said.text.contains("STATUS: deployed"), "{}", said.text);
@@ -188,13 +239,22 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
     let report = said_by("uninstall");
     let (kind, name) = &held[1];
     assert!(report.contains("held changes that roll out now: "), "{report}");
-    assert!(report.contains(&format!("{}/{name} in namespace {}", kind.to_lowercase(), shop.name)), "{report}");
+    assert!(
+        report.contains(&format!("{}/{name} in namespace {}", kind.to_lowercase(), shop.name)),
+        "{report}"
+    );
     shop.all_run(kind, name, "other:v2", 2).await;
-    for (kind, name) in held.iter().map(|(kind, name)| (*kind, name.as_str())).chain([("Deployment", "free")]) {
+    for (kind, name) in
+        held.iter().map(|(kind, name)| (*kind, name.as_str())).chain([("Deployment", "free")])
+    {
         shop.is_free(kind, name).await;
         let object = shop.get(kind, name).await;
         assert!(object["metadata"]["labels"]["lockkeeper.dev/governed"].is_null(), "{name}");
-        assert_eq!((mark(&object, "hold-changes"), mark(&object, "governance")), (None, None), "{name}");
+        assert_eq!(
+            (mark(&object, "hold-changes"), mark(&object, "governance")),
+            (None, None),
+            "{name}"
+        );
         assert!(mark(&object, "config").is_some(), "{name}: what a new installation goes on from");
     }
     // And nothing of the installation is left that could.
@@ -202,7 +262,9 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
                         clusterroles,clusterrolebindings";
     let namespaced = "deployment,job,serviceaccount,role,rolebinding,service,poddisruptionbudget";
     let ours = "app.kubernetes.io/part-of=lockkeeper";
-    let left = || async { exists(&[cluster_wide, "-l", ours]) || exists(&[namespaced, "-l", ours, "-n", NAMESPACE]) };
+    let left = || async {
+        exists(&[cluster_wide, "-l", ours]) || exists(&[namespaced, "-l", ours, "-n", NAMESPACE])
+    };
     eventually("nothing of it is left", left, |left| !left).await;
     shop.kubectl(&["set", "image", "deployment/free", "app=other:v2"]);
     shop.all_run("Deployment", "free", "other:v2", 2).await;
@@ -245,16 +307,24 @@ async fn a_strategy_that_admission_changed_is_as_declared_after_uninstalling_exc
     shop.guarded("Deployment", "web").await;
     operator.stop();
     // As the operator marks a Deployment whose rollout would deadlock on its volume.
-    let request = http::Request::patch(format!("/apis/apps/v1/namespaces/{}/deployments/web", shop.name))
-        .header("Content-Type", "application/merge-patch+json")
-        .header("Impersonate-User", format!("system:serviceaccount:{NAMESPACE}:lockkeeper"))
-        .body(json!({"metadata": {"annotations": {"lockkeeper.dev/volume-access": "exclusive"}}}).to_string().into_bytes());
+    let request =
+        http::Request::patch(format!("/apis/apps/v1/namespaces/{}/deployments/web", shop.name))
+            .header("Content-Type", "application/merge-patch+json")
+            .header("Impersonate-User", format!("system:serviceaccount:{NAMESPACE}:lockkeeper"))
+            .body(
+                json!({"metadata": {"annotations": {"lockkeeper.dev/volume-access": "exclusive"}}})
+                    .to_string()
+                    .into_bytes(),
+            );
     shop.client.request::<Value>(request.unwrap()).await.unwrap();
     assert_eq!(shop.get("Deployment", "web").await["spec"]["strategy"]["type"], "Recreate");
     uninstall_and_release();
     let object = shop.get("Deployment", "web").await;
     let declared = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}});
-    assert_eq!((&object["spec"]["strategy"], mark(&object, "declared-strategy")), (&declared, None));
+    assert_eq!(
+        (&object["spec"]["strategy"], mark(&object, "declared-strategy")),
+        (&declared, None)
+    );
     install_again(&operator);
 }
 
@@ -274,27 +344,64 @@ async fn uninstalling_gives_up_in_time_and_says_why_exclusively() {
         "spec": {"policyName": "test-refusal", "validationActions": ["Deny"]}});
     let said = run("kubectl", &["apply", "-f", "-"], &manifest(&[refusal, binding]));
     assert!(said.success, "{}", said.text);
-    let refused =
-        || async { !shop.run("kubectl", &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"], None).success };
+    let refused = || async {
+        !shop
+            .run(
+                "kubectl",
+                &["annotate", "deployment/web", "tried=1", "--overwrite", "--dry-run=server"],
+                None,
+            )
+            .success
+    };
     eventually("it is refused", refused, |refused| *refused).await;
     let arguments = ["uninstall", "--held=Release", "--watch-namespaces", &shop.name];
     // Told to stop, it starts the operator again, which it has stopped by then.
     let mut hook = shared().command(env!("CARGO_BIN_EXE_lockkeeper"));
     let hook = hook.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let wanted = || async { kubectl(&["get", "deployment/lockkeeper", "-n", NAMESPACE, "-o", "jsonpath={.spec.replicas}"]) };
+    let wanted = || async {
+        kubectl(&[
+            "get",
+            "deployment/lockkeeper",
+            "-n",
+            NAMESPACE,
+            "-o",
+            "jsonpath={.spec.replicas}",
+        ])
+    };
     eventually("the operator is stopped", wanted, |replicas| replicas == "0").await;
-    assert!(Command::new("sh").args(["-c", &format!("kill -TERM {}", hook.id())]).status().unwrap().success());
+    assert!(
+        Command::new("sh")
+            .args(["-c", &format!("kill -TERM {}", hook.id())])
+            .status()
+            .unwrap()
+            .success()
+    );
     let said = hook.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
-    assert!(!said.status.success() && text.contains("told to stop") && text.contains("uninstall again"), "{text}");
+    assert!(
+        !said.status.success() && text.contains("told to stop") && text.contains("uninstall again"),
+        "{text}"
+    );
     assert_eq!(wanted().await, "2");
     // And after its time.
     let said = lockkeeper(&[&arguments[..], &["--timeout=30"]].concat());
-    kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "test-refusal"]);
-    assert!(!said.success && said.text.contains("after 30 s web in namespace") && said.text.contains("not on a Sunday"), "{}", said.text);
+    kubectl(&[
+        "delete",
+        "validatingadmissionpolicybinding,validatingadmissionpolicy",
+        "test-refusal",
+    ]);
+    assert!(
+        !said.success
+            && said.text.contains("after 30 s web in namespace")
+            && said.text.contains("not on a Sunday"),
+        "{}",
+        said.text
+    );
     // It goes on as before.
     operator.ready();
-    let accepted = || async { shop.run("kubectl", &["set", "image", "deployment/web", "app=other:v2"], None).success };
+    let accepted = || async {
+        shop.run("kubectl", &["set", "image", "deployment/web", "app=other:v2"], None).success
+    };
     eventually("it is refused no longer", accepted, |accepted| *accepted).await;
     shop.approve("Deployment", "web", "other:v2").await;
 }
@@ -312,9 +419,15 @@ async fn the_manifest_for_kubectl_installs_what_holds_and_releases_exclusively()
     }
     // A release of helm takes its place only when asked to.
     let refused = helm(&["install", "lockkeeper", CHART, "-n", NAMESPACE]);
-    assert!(!refused.success && refused.text.contains("invalid ownership metadata"), "{}", refused.text);
+    assert!(
+        !refused.success && refused.text.contains("invalid ownership metadata"),
+        "{}",
+        refused.text
+    );
     let mut objects = documents(&std::fs::read_to_string(path).unwrap());
-    objects.retain(|object| !["Namespace", "CustomResourceDefinition"].iter().any(|kind| object["kind"] == *kind));
+    objects.retain(|object| {
+        !["Namespace", "CustomResourceDefinition"].iter().any(|kind| object["kind"] == *kind)
+    });
     let said = run("kubectl", &["delete", "--wait", "-f", "-"], &manifest(&objects));
     assert!(said.success, "{}", said.text);
     install_again(&operator);

@@ -25,7 +25,11 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Said {
     stdin.write_all(input.as_bytes()).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Said { success: output.status.success(), text }
 }
 
@@ -36,17 +40,38 @@ fn helm(arguments: &[&str]) -> Said {
 /// What the chart renders for a cluster that holds templates.
 fn rendered(arguments: &[&str]) -> Vec<Value> {
     let holds = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
-    let template = ["template", "lockkeeper", CHART, "-n", "lockkeeper-system", "--kube-version=1.36.0", "--api-versions", holds];
+    let template = [
+        "template",
+        "lockkeeper",
+        CHART,
+        "-n",
+        "lockkeeper-system",
+        "--kube-version=1.36.0",
+        "--api-versions",
+        holds,
+    ];
     let said = helm(&[&template, arguments].concat());
     assert!(said.success, "{arguments:?}: {}", said.text);
     // Helm tells of CRDs, where it looks at a cluster.
-    documents(&said.text.lines().filter(|line| !line.starts_with("level=")).collect::<Vec<_>>().join("\n"))
+    documents(
+        &said
+            .text
+            .lines()
+            .filter(|line| !line.starts_with("level="))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
 }
 
 fn documents(text: &str) -> Vec<Value> {
-    let says = |document: &&str| document.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let says = |document: &&str| {
+        document.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'))
+    };
     let all = text.split("\n---").filter(says);
-    all.map(|document| serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error}: {document}"))).collect()
+    all.map(|document| {
+        serde_saphyr::from_str(document).unwrap_or_else(|error| panic!("{error}: {document}"))
+    })
+    .collect()
 }
 
 /// The arguments that name a values file of `ci/`.

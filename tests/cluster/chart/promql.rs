@@ -23,11 +23,13 @@ impl Scrape {
     pub fn read(text: &str, now: f64) -> Self {
         let mut scrape = Self { now, ..Self::default() };
         for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("not a sample: {line}"));
+            let (series, value) =
+                line.rsplit_once(' ').unwrap_or_else(|| panic!("not a sample: {line}"));
             let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
             let labels = labels.trim_end_matches('}').split("\",").filter(|pair| !pair.is_empty());
             let labels = labels.map(|pair| {
-                let (key, value) = pair.split_once("=\"").unwrap_or_else(|| panic!("no label: {pair} in {line}"));
+                let (key, value) =
+                    pair.split_once("=\"").unwrap_or_else(|| panic!("no label: {pair} in {line}"));
                 (key.to_owned(), value.trim_end_matches('"').to_owned())
             });
             let value = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
@@ -49,8 +51,11 @@ impl Scrape {
 
     /// The series that a selector selects.
     pub fn select(&self, selector: &VectorSelector) -> Vec<Sample> {
-        let all = self.samples.get(selector.name.as_deref().unwrap_or_default()).into_iter().flatten();
-        let matches = |labels: &BTreeMap<String, String>| selector.matchers.matchers.iter().all(|matcher| fits(matcher, labels));
+        let all =
+            self.samples.get(selector.name.as_deref().unwrap_or_default()).into_iter().flatten();
+        let matches = |labels: &BTreeMap<String, String>| {
+            selector.matchers.matchers.iter().all(|matcher| fits(matcher, labels))
+        };
         all.filter(|(labels, _)| matches(labels)).cloned().collect()
     }
 
@@ -61,10 +66,12 @@ impl Scrape {
             Expr::Paren(inner) => self.evaluate(&inner.expr),
             Expr::VectorSelector(selector) => self.select(selector),
             Expr::Call(call) if call.func.name == "time" => vec![(BTreeMap::new(), self.now)],
-            Expr::Call(call) if call.func.name == "absent" => match self.evaluate(&call.args.args[0]).as_slice() {
-                [] => vec![(BTreeMap::new(), 1.0)],
-                _ => Vec::new(),
-            },
+            Expr::Call(call) if call.func.name == "absent" => {
+                match self.evaluate(&call.args.args[0]).as_slice() {
+                    [] => vec![(BTreeMap::new(), 1.0)],
+                    _ => Vec::new(),
+                }
+            }
             Expr::Aggregate(aggregate) if aggregate.op.to_string() == "max" => {
                 let Some(LabelModifier::Exclude(without)) = &aggregate.modifier else {
                     panic!("max without (…) is known: {aggregate:?}")
@@ -80,15 +87,29 @@ impl Scrape {
             // One side is a number: everything else would have to be matched by labels.
             Expr::Binary(binary) => {
                 let (left, right) = (self.evaluate(&binary.lhs), self.evaluate(&binary.rhs));
-                let number =
-                    |side: &Expr| matches!(side, Expr::NumberLiteral(_)) || matches!(side, Expr::Call(call) if call.func.name == "time");
-                assert!(number(&binary.lhs) || number(&binary.rhs), "one side is a number: {binary:?}");
-                let pairs = left.iter().flat_map(|left| right.iter().map(move |right| (left, right)));
-                let labels = |(left, right): &(&Sample, &Sample)| if number(&binary.lhs) { right.0.clone() } else { left.0.clone() };
+                let number = |side: &Expr| {
+                    matches!(side, Expr::NumberLiteral(_))
+                        || matches!(side, Expr::Call(call) if call.func.name == "time")
+                };
+                assert!(
+                    number(&binary.lhs) || number(&binary.rhs),
+                    "one side is a number: {binary:?}"
+                );
+                let pairs =
+                    left.iter().flat_map(|left| right.iter().map(move |right| (left, right)));
+                let labels = |(left, right): &(&Sample, &Sample)| {
+                    if number(&binary.lhs) { right.0.clone() } else { left.0.clone() }
+                };
                 match binary.op.to_string().as_str() {
                     "-" => pairs.map(|pair| (labels(&pair), pair.0.1 - pair.1.1)).collect(),
-                    ">" => pairs.filter(|pair| pair.0.1 > pair.1.1).map(|pair| (labels(&pair), pair.0.1)).collect(),
-                    "==" => pairs.filter(|pair| pair.0.1 == pair.1.1).map(|pair| (labels(&pair), pair.0.1)).collect(),
+                    ">" => pairs
+                        .filter(|pair| pair.0.1 > pair.1.1)
+                        .map(|pair| (labels(&pair), pair.0.1))
+                        .collect(),
+                    "==" => pairs
+                        .filter(|pair| pair.0.1 == pair.1.1)
+                        .map(|pair| (labels(&pair), pair.0.1))
+                        .collect(),
                     other => panic!("{other} is not used by alerts"),
                 }
             }

@@ -29,11 +29,17 @@ fn no_right_is_a_wildcard_and_secrets_are_never_written_but_the_key() {
                 assert!(!rule.to_string().contains('*'), "{name}: {role:#}");
                 assert!(rule["nonResourceURLs"].is_null(), "{name}: {role:#}");
                 let (resources, verbs) = (texts(&rule["resources"]), texts(&rule["verbs"]));
-                let writes = verbs.iter().any(|verb| ["create", "update", "patch", "delete"].contains(verb));
+                let writes =
+                    verbs.iter().any(|verb| ["create", "update", "patch", "delete"].contains(verb));
                 let key = role["kind"] == "Role" && verbs == ["create"];
                 assert!(!(resources.contains(&"secrets") && writes) || key, "{name}: {role:#}");
-                assert!(!resources.iter().any(|resource| ["pods/exec", "pods/attach", "pods/ephemeralcontainers"].contains(resource)));
-                assert!(!verbs.iter().any(|verb| ["impersonate", "escalate", "bind"].contains(verb)), "{name}: {role:#}");
+                assert!(!resources.iter().any(|resource| {
+                    ["pods/exec", "pods/attach", "pods/ephemeralcontainers"].contains(resource)
+                }));
+                assert!(
+                    !verbs.iter().any(|verb| ["impersonate", "escalate", "bind"].contains(verb)),
+                    "{name}: {role:#}"
+                );
             }
         }
     }
@@ -45,8 +51,11 @@ fn an_installation_for_some_namespaces_is_uninstalled_by_rights_in_these() {
     // For a cluster: without one there is no such hook.
     let objects = rendered(&["--dry-run=server", "--set", "watchNamespaces={shop,billing}"]);
     let uninstalls = |object: &&Value| object["metadata"]["name"] == "lockkeeper-uninstall";
-    let places: BTreeSet<_> =
-        of_kind(&objects, "Role").into_iter().filter(uninstalls).map(|role| role["metadata"]["namespace"].to_string()).collect();
+    let places: BTreeSet<_> = of_kind(&objects, "Role")
+        .into_iter()
+        .filter(uninstalls)
+        .map(|role| role["metadata"]["namespace"].to_string())
+        .collect();
     assert_eq!(places, BTreeSet::from(["\"billing\"".to_owned(), "\"shop\"".to_owned()]));
     assert!(!of_kind(&objects, "ClusterRole").iter().any(uninstalls));
     let job = of_kind(&objects, "Job").into_iter().find(uninstalls).unwrap();
@@ -78,18 +87,31 @@ fn common_labels_and_annotations_are_on_every_object() {
     assert_eq!(*spread, deployment["spec"]["selector"]["matchLabels"]);
     // Hooks are no replicas: neither Deployment, Service nor budget may count them.
     let selector = deployment["spec"]["selector"]["matchLabels"].as_object().unwrap();
-    let hooks: Vec<_> = of_kind(&objects, "Job").iter().map(|job| &job["spec"]["template"]).chain(of_kind(&objects, "Pod")).collect();
+    let hooks: Vec<_> = of_kind(&objects, "Job")
+        .iter()
+        .map(|job| &job["spec"]["template"])
+        .chain(of_kind(&objects, "Pod"))
+        .collect();
     assert!(hooks.len() >= 2, "{hooks:?}");
     for hook in hooks {
-        assert!(selector.iter().any(|(key, value)| hook["metadata"]["labels"][key] != *value), "{hook:#}");
+        assert!(
+            selector.iter().any(|(key, value)| hook["metadata"]["labels"][key] != *value),
+            "{hook:#}"
+        );
     }
 }
 
 #[test]
 fn replicas_keep_off_each_others_nodes_unless_told_otherwise() {
-    let affinity = |arguments: &[&str]| of_kind(&rendered(arguments), "Deployment")[0]["spec"]["template"]["spec"]["affinity"].clone();
+    let affinity = |arguments: &[&str]| {
+        of_kind(&rendered(arguments), "Deployment")[0]["spec"]["template"]["spec"]["affinity"]
+            .clone()
+    };
     let soft = affinity(&[]);
-    assert!(soft["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0].is_object(), "{soft:#}");
+    assert!(
+        soft["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0].is_object(),
+        "{soft:#}"
+    );
     let [flag, file] = values("least");
     assert_eq!(affinity(&[&flag, &file]), json!({"nodeAffinity": {}}));
 }
@@ -100,7 +122,12 @@ async fn the_api_server_accepts_what_every_values_file_renders() {
     let shop = Shop::open("chart-values").await;
     for name in ALL_VALUES {
         let [flag, file] = values(name);
-        let mut objects = rendered(&[&flag, &file, "--set", &format!("defaultPolicy.namespaces={{{}}}", shop.name)]);
+        let mut objects = rendered(&[
+            &flag,
+            &file,
+            "--set",
+            &format!("defaultPolicy.namespaces={{{}}}", shop.name),
+        ]);
         let of_prometheus = |object: &Value| object["apiVersion"] == "monitoring.coreos.com/v1";
         let left_out = objects.extract_if(.., |object| of_prometheus(object)).count();
         assert_eq!(left_out, if name == "everything" { 2 } else { 0 }, "{name}");
@@ -109,7 +136,12 @@ async fn the_api_server_accepts_what_every_values_file_renders() {
         let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
         let said = run("kubectl", &apply, &manifest(&objects));
         assert!(said.success, "{name}: {}", said.text);
-        assert_eq!(said.text.matches("(server dry run)").count(), objects.len(), "{name}: {}", said.text);
+        assert_eq!(
+            said.text.matches("(server dry run)").count(),
+            objects.len(),
+            "{name}: {}",
+            said.text
+        );
         assert!(!said.text.contains("Warning"), "{name}: {}", said.text);
     }
 }
@@ -118,23 +150,51 @@ async fn the_api_server_accepts_what_every_values_file_renders() {
 fn a_value_that_is_wrong_is_refused_where_it_stands() {
     for (value, place, sentence) in [
         ("replicas=2", "replicas", "additional properties 'replicas' not allowed"),
-        ("uninstall.heldWorkloads=Perhaps", "/uninstall/heldWorkloads", "value must be one of 'Refuse', 'Release', 'Leave'"),
+        (
+            "uninstall.heldWorkloads=Perhaps",
+            "/uninstall/heldWorkloads",
+            "value must be one of 'Refuse', 'Release', 'Leave'",
+        ),
         ("image.digest=sha256:short", "/image/digest", "does not match pattern"),
-        ("podDisruptionBudget.maxUnavailable=0", "/podDisruptionBudget/maxUnavailable", "minimum: got 0, want 1"),
-        ("serviceAccount.name=other", "/serviceAccount", "additional properties 'name' not allowed"),
+        (
+            "podDisruptionBudget.maxUnavailable=0",
+            "/podDisruptionBudget/maxUnavailable",
+            "minimum: got 0, want 1",
+        ),
+        (
+            "serviceAccount.name=other",
+            "/serviceAccount",
+            "additional properties 'name' not allowed",
+        ),
         ("serviceMonitor.interval=often", "/serviceMonitor/interval", "does not match pattern"),
         (
             "prometheusRule.alerts.LockkeeperHeld.enabled=true",
             "/prometheusRule/alerts",
             "additional properties 'LockkeeperHeld' not allowed",
         ),
-        ("networkPolicy.apiServer.ports={0}", "/networkPolicy/apiServer/ports/0", "minimum: got 0, want 1"),
-        ("networkPolicy.apiServer.cidrs={somewhere}", "/networkPolicy/apiServer/cidrs/0", "does not match pattern"),
-        ("defaultPolicy.namespaces={Shop}", "/defaultPolicy/namespaces/0", "does not match pattern"),
+        (
+            "networkPolicy.apiServer.ports={0}",
+            "/networkPolicy/apiServer/ports/0",
+            "minimum: got 0, want 1",
+        ),
+        (
+            "networkPolicy.apiServer.cidrs={somewhere}",
+            "/networkPolicy/apiServer/cidrs/0",
+            "does not match pattern",
+        ),
+        (
+            "defaultPolicy.namespaces={Shop}",
+            "/defaultPolicy/namespaces/0",
+            "does not match pattern",
+        ),
         ("commonLabels.team=null,commonLabels.floor=2", "/commonLabels/floor", "want string"),
     ] {
         let said = helm(&["template", "lockkeeper", CHART, "--set", value]);
-        assert!(!said.success && said.text.contains(place) && said.text.contains(sentence), "{value}: {}", said.text);
+        assert!(
+            !said.success && said.text.contains(place) && said.text.contains(sentence),
+            "{value}: {}",
+            said.text
+        );
     }
 }
 
@@ -146,7 +206,9 @@ async fn a_second_installation_is_refused_in_a_sentence() {
         let said = helm(&["install", release, CHART, "-n", &shop.name, "--dry-run=server"]);
         let sentence = "Lockkeeper is installed in this cluster already: release lockkeeper in namespace lockkeeper-system";
         assert!(
-            !said.success && said.text.contains(sentence) && said.text.contains("helm upgrade lockkeeper -n lockkeeper-system"),
+            !said.success
+                && said.text.contains(sentence)
+                && said.text.contains("helm upgrade lockkeeper -n lockkeeper-system"),
             "{}",
             said.text
         );
@@ -156,8 +218,11 @@ async fn a_second_installation_is_refused_in_a_sentence() {
 #[tokio::test]
 async fn the_default_policy_goes_into_named_and_labelled_namespaces() {
     let _operator = operator();
-    let (named, labelled, other) =
-        (Shop::open("default-named").await, Shop::open("default-labelled").await, Shop::open("default-other").await);
+    let (named, labelled, other) = (
+        Shop::open("default-named").await,
+        Shop::open("default-labelled").await,
+        Shop::open("default-other").await,
+    );
     let label = format!("example.com/test-{:x}", std::process::id());
     for shop in [&labelled.name, "kube-system"] {
         kubectl(&["label", "namespace", shop, &format!("{label}=yes"), "--overwrite"]);
@@ -178,17 +243,29 @@ async fn the_default_policy_goes_into_named_and_labelled_namespaces() {
     ]);
     kubectl(&["label", "namespace", "kube-system", &format!("{label}-")]);
     assert!(said.success, "{}", said.text);
-    let manifests = said.text.split("MANIFEST:").nth(1).and_then(|text| text.split("NOTES:").next()).unwrap();
-    let policies: Vec<_> = documents(manifests).into_iter().filter(|object| object["kind"] == "UpgradePolicy").collect();
-    let places: BTreeSet<_> = policies.iter().map(|policy| policy["metadata"]["namespace"].as_str().unwrap().to_owned()).collect();
+    let manifests =
+        said.text.split("MANIFEST:").nth(1).and_then(|text| text.split("NOTES:").next()).unwrap();
+    let policies: Vec<_> = documents(manifests)
+        .into_iter()
+        .filter(|object| object["kind"] == "UpgradePolicy")
+        .collect();
+    let places: BTreeSet<_> = policies
+        .iter()
+        .map(|policy| policy["metadata"]["namespace"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(places, BTreeSet::from([named.name.clone(), labelled.name.clone()]));
     assert_eq!(policies.len(), 2, "each once");
-    assert!(policies.iter().all(|policy| policy["metadata"]["name"] == "default" && policy["spec"]["config"] == json!({})));
+    assert!(
+        policies.iter().all(|policy| policy["metadata"]["name"] == "default"
+            && policy["spec"]["config"] == json!({}))
+    );
 }
 
 #[test]
 fn the_manifest_for_kubectl_is_what_the_chart_renders() {
-    let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/install.yaml")).unwrap();
+    let committed =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/install.yaml"))
+            .unwrap();
     let committed = documents(&committed);
     let name = |object: &Value| format!("{} {}", object["kind"], object["metadata"]["name"]);
     let names = |objects: &[Value]| objects.iter().map(name).collect::<BTreeSet<_>>();
@@ -196,10 +273,15 @@ fn the_manifest_for_kubectl_is_what_the_chart_renders() {
     let mut expected = names(&of_chart);
     expected.insert("\"Namespace\" \"lockkeeper-system\"".to_owned());
     assert_eq!(names(&committed), expected);
-    let spec_of = |objects: &[Value], kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap()["spec"].to_string();
+    let spec_of = |objects: &[Value], kind: &str| {
+        objects.iter().find(|object| object["kind"] == kind).unwrap()["spec"].to_string()
+    };
     let of_kubectl = spec_of(&committed, "Deployment");
     assert!(!of_kubectl.contains("helm") && !of_kubectl.contains("Helm"), "{of_kubectl}");
-    assert_eq!(spec_of(&committed, "PodDisruptionBudget"), spec_of(&of_chart, "PodDisruptionBudget"));
+    assert_eq!(
+        spec_of(&committed, "PodDisruptionBudget"),
+        spec_of(&of_chart, "PodDisruptionBudget")
+    );
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 
 use crate::{Error, Trying};
 
@@ -30,7 +33,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?.pem();
-        let authority = Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), certificate };
+        let authority =
+            Self { folder: folder.to_owned(), issuer: Issuer::new(params, key), certificate };
         authority.write("ca.crt", &authority.certificate)?;
         Ok(authority)
     }
@@ -42,7 +46,9 @@ impl Authority {
 
     /// A server's certificate, as `NAME.crt` and `NAME.key`.
     pub fn server(&self, name: &str, hosts: &[&str]) -> Result<(), Error> {
-        let mut params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())?;
+        let mut params = CertificateParams::new(
+            hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>(),
+        )?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let identity = self.sign(params, name, None)?;
         self.write(&format!("{name}.crt"), &identity.certificate)?;
@@ -63,7 +69,12 @@ impl Authority {
         self.write(&format!("{name}.pub"), &key.public_key_pem())
     }
 
-    fn sign(&self, mut params: CertificateParams, name: &str, group: Option<&str>) -> Result<Identity, Error> {
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        name: &str,
+        group: Option<&str>,
+    ) -> Result<Identity, Error> {
         params.distinguished_name.push(DnType::CommonName, name);
         if let Some(group) = group {
             params.distinguished_name.push(DnType::OrganizationName, group);

@@ -63,11 +63,25 @@ impl Cluster {
     /// # Errors
     /// When a program cannot be built or started, or does not become ready.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let programs = tokio::task::spawn_blocking(Programs::find_or_build).await.map_err(|error| Error::Build(error.to_string()))??;
-        let folder = tempfile::Builder::new().prefix("local-cluster-").tempdir().trying(|| "making a temporary folder".into())?;
+        let programs = tokio::task::spawn_blocking(Programs::find_or_build)
+            .await
+            .map_err(|error| Error::Build(error.to_string()))??;
+        let folder = tempfile::Builder::new()
+            .prefix("local-cluster-")
+            .tempdir()
+            .trying(|| "making a temporary folder".into())?;
         let path = folder.path();
         let authority = Authority::new(path)?;
-        authority.server("server", &["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"])?;
+        authority.server(
+            "server",
+            &[
+                "127.0.0.1",
+                "localhost",
+                "kubernetes",
+                "kubernetes.default",
+                "kubernetes.default.svc",
+            ],
+        )?;
         authority.key_pair("service-account")?;
         let [etcd_port, etcd_peer_port, port, scheduler_port, manager_port] = free_ports()?;
         let address = format!("https://127.0.0.1:{port}");
@@ -77,11 +91,18 @@ impl Cluster {
             ("scheduler", "system:kube-scheduler", None),
         ] {
             let identity = authority.client(user, group)?;
-            write_kubeconfig(&path.join(format!("{name}.kubeconfig")), &address, authority.certificate(), &identity)?;
+            write_kubeconfig(
+                &path.join(format!("{name}.kubeconfig")),
+                &address,
+                authority.certificate(),
+                &identity,
+            )?;
         }
 
-        std::fs::write(path.join("audit-policy.yaml"), AUDIT_POLICY).trying(|| "writing the audit policy".into())?;
-        let mut cluster = Self { programs, control_plane: Vec::new(), address, _agent: Agent::none(), folder };
+        std::fs::write(path.join("audit-policy.yaml"), AUDIT_POLICY)
+            .trying(|| "writing the audit policy".into())?;
+        let mut cluster =
+            Self { programs, control_plane: Vec::new(), address, _agent: Agent::none(), folder };
         cluster.run("etcd", etcd_arguments(etcd_port, etcd_peer_port))?;
         let mut arguments = api_server_arguments(etcd_port, port);
         if options.bare {
@@ -128,7 +149,11 @@ impl Cluster {
     }
 
     fn run(&mut self, program: &str, arguments: Vec<String>) -> Result<(), Error> {
-        self.control_plane.push(Program::start(&self.programs.path(program), self.folder.path(), arguments)?);
+        self.control_plane.push(Program::start(
+            &self.programs.path(program),
+            self.folder.path(),
+            arguments,
+        )?);
         Ok(())
     }
 
@@ -152,15 +177,20 @@ impl Cluster {
     }
 
     async fn client(&self) -> Result<Client, Error> {
-        let text = std::fs::read_to_string(self.kubeconfig()).trying(|| "reading the kubeconfig".into())?;
-        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|error| Error::Build(error.to_string()))?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let text = std::fs::read_to_string(self.kubeconfig())
+            .trying(|| "reading the kubeconfig".into())?;
+        let kubeconfig =
+            Kubeconfig::from_yaml(&text).map_err(|error| Error::Build(error.to_string()))?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         Ok(Client::try_from(config.map_err(|error| Error::Build(error.to_string()))?)?)
     }
 
     /// An error, with the log of what was started last.
     fn last_error(&self, what: &str) -> Error {
-        self.control_plane.last().map_or_else(|| Error::Build(what.to_owned()), |program| program.error(what))
+        self.control_plane
+            .last()
+            .map_or_else(|| Error::Build(what.to_owned()), |program| program.error(what))
     }
 
     async fn wait_for_api_server(&mut self) -> Result<(), Error> {
@@ -190,12 +220,20 @@ impl Cluster {
                 let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
                 taints.is_none_or(Vec::is_empty)
             };
-            let ready = all_nodes.list(&ListParams::default()).await?.items.iter().filter(|node| usable(node)).count();
+            let ready = all_nodes
+                .list(&ListParams::default())
+                .await?
+                .items
+                .iter()
+                .filter(|node| usable(node))
+                .count();
             if account && ready == nodes {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let what = format!("did not get the cluster ready: default service account {account}, {ready} of {nodes} nodes");
+                let what = format!(
+                    "did not get the cluster ready: default service account {account}, {ready} of {nodes} nodes"
+                );
                 return Err(self.last_error(&what));
             }
             sleep(LOOK_EVERY).await;
@@ -206,23 +244,41 @@ impl Cluster {
 /// Ports that nobody listens on. None of those from which the system opens connections: it would take one away before its program starts.
 fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     // Clusters that start at the same time begin at different ones.
-    let first = PORTS.start + (std::process::id() % (u32::from(PORTS.end - PORTS.start) / 8)) as u16 * 8;
-    let mut free = (first..PORTS.end).chain(PORTS.start..first).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let first =
+        PORTS.start + (std::process::id() % (u32::from(PORTS.end - PORTS.start) / 8)) as u16 * 8;
+    let mut free = (first..PORTS.end)
+        .chain(PORTS.start..first)
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     let mut ports = [0; N];
     for port in &mut ports {
-        *port = free.next().ok_or_else(|| std::io::Error::other("all are taken")).trying(|| "finding ports".into())?;
+        *port = free
+            .next()
+            .ok_or_else(|| std::io::Error::other("all are taken"))
+            .trying(|| "finding ports".into())?;
     }
     Ok(ports)
 }
 
-fn write_kubeconfig(path: &Path, address: &str, authority: &str, identity: &Identity) -> Result<(), Error> {
-    let encode = |text: &str| serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap_or_default();
+fn write_kubeconfig(
+    path: &Path,
+    address: &str,
+    authority: &str,
+    identity: &Identity,
+) -> Result<(), Error> {
+    let encode = |text: &str| {
+        serde_json::to_value(k8s_openapi::ByteString(text.as_bytes().to_vec())).unwrap_or_default()
+    };
     let user = json!({"client-certificate-data": encode(&identity.certificate), "client-key-data": encode(&identity.key)});
-    std::fs::write(path, kubeconfig(address, &encode(authority), &user).to_string()).trying(|| format!("writing {}", path.display()))
+    std::fs::write(path, kubeconfig(address, &encode(authority), &user).to_string())
+        .trying(|| format!("writing {}", path.display()))
 }
 
 /// A kubeconfig in JSON, which is YAML too.
-pub(crate) fn kubeconfig(address: &str, authority: &serde_json::Value, user: &serde_json::Value) -> serde_json::Value {
+pub(crate) fn kubeconfig(
+    address: &str,
+    authority: &serde_json::Value,
+    user: &serde_json::Value,
+) -> serde_json::Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -234,7 +290,8 @@ pub(crate) fn kubeconfig(address: &str, authority: &serde_json::Value, user: &se
 }
 
 fn etcd_arguments(port: u16, peer_port: u16) -> Vec<String> {
-    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+    let (client, peer) =
+        (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
     [
         "--data-dir=etcd".to_owned(),
         "--unsafe-no-fsync".to_owned(),

@@ -51,7 +51,10 @@ fn program(text: &str) -> Result<(String, PathBuf), String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn,kube_client=off").init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter("warn,kube_client=off")
+        .init();
     let outcome = match Arguments::parse().command {
         Command::Build => Programs::find_or_build().map(|programs| {
             println!("{}", programs.folder().display());
@@ -73,8 +76,13 @@ async fn start(nodes: Nodes) -> Result<Cluster, local_cluster::Error> {
         programs.entry("lockkeeper.dev/sample-app".to_owned()).or_insert(sample);
     }
     let begun = Instant::now();
-    let cluster = Cluster::start(Options { nodes: nodes.nodes, programs, bare: nodes.bare }).await?;
-    eprintln!("local-cluster: ready after {:.1} s; logs are in {}", begun.elapsed().as_secs_f64(), cluster.logs().display());
+    let cluster =
+        Cluster::start(Options { nodes: nodes.nodes, programs, bare: nodes.bare }).await?;
+    eprintln!(
+        "local-cluster: ready after {:.1} s; logs are in {}",
+        begun.elapsed().as_secs_f64(),
+        cluster.logs().display()
+    );
     Ok(cluster)
 }
 
@@ -83,7 +91,10 @@ async fn up(nodes: Nodes) -> Result<ExitCode, local_cluster::Error> {
     println!("In another terminal:\n");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
     // What was built with this program: kubectl finds its plugins on the path.
-    let own = std::env::current_exe().ok().and_then(|own| Some(format!(":{}", own.parent()?.display()))).unwrap_or_default();
+    let own = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(format!(":{}", own.parent()?.display())))
+        .unwrap_or_default();
     println!("  export PATH={}{own}:$PATH\n", cluster.bin().display());
     println!("  kubectl get nodes\n\nCtrl-C ends the cluster.");
     supervise(cluster, std::future::pending::<()>()).await;
@@ -109,21 +120,29 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
             .env("PATH", std::env::join_paths(folders).unwrap_or(path));
         Some(cluster)
     };
-    let mut child = child.spawn().map_err(|source| local_cluster::Error::Io { what: format!("running {program}"), source })?;
+    let mut child = child.spawn().map_err(|source| local_cluster::Error::Io {
+        what: format!("running {program}"),
+        source,
+    })?;
     let status = match cluster {
         Some(cluster) => supervise(cluster, child.wait()).await,
         None => Some(child.wait().await),
     };
-    let code = status.and_then(Result::ok).and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
+    let code = status
+        .and_then(Result::ok)
+        .and_then(|status| status.code())
+        .and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Until `work` is done, or somebody tells us to stop; on SIGUSR1 restarts what has ended of the control plane.
 async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(work);
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut revive)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::user_defined1()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut revive)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::user_defined1()),
+    ) else {
         return None;
     };
     let done = loop {

@@ -42,7 +42,12 @@ pub fn limited_command(program: &Path, memory: u64) -> Command {
 
 fn bound(through: &[&str], program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).args(through).arg(program).kill_on_drop(true).stdin(Stdio::null());
+    command
+        .args(["--pdeathsig", "KILL", "--"])
+        .args(through)
+        .arg(program)
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
     command
 }
 
@@ -93,7 +98,11 @@ fn log_of(program: &Path, folder: &Path) -> PathBuf {
 
 fn spawn(path: &Path, folder: &Path, arguments: &[String]) -> Result<Child, Error> {
     let log = log_of(path, folder);
-    let file = File::options().create(true).append(true).open(&log).trying(|| format!("opening {}", log.display()))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .trying(|| format!("opening {}", log.display()))?;
     let other = file.try_clone().trying(|| "sharing a log".into())?;
     let child = bound_command(path)
         .args(arguments)

@@ -32,12 +32,15 @@ impl Programs {
         fs::create_dir_all(&cache).trying(|| format!("making {}", cache.display()))?;
         let folder = cache.join(checksum(modules)?);
         let lock = File::create(cache.join("lock")).trying(|| "making the lock file".into())?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|error| Error::Build(error.to_string()))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|error| Error::Build(error.to_string()))?;
         if !folder.exists() {
             build(modules, &folder)?;
         }
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let assets = assets.filter(|folder| folder.join("etcd").exists() && folder.join("kube-apiserver").exists());
+        let assets = assets.filter(|folder| {
+            folder.join("etcd").exists() && folder.join("kube-apiserver").exists()
+        });
         Ok(Self { folder, assets })
     }
 
@@ -56,16 +59,21 @@ impl Programs {
 }
 
 fn cache_folder() -> Result<PathBuf, Error> {
-    let base =
-        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let base = base.ok_or_else(|| Error::Build("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder".into()))?;
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let base = base.ok_or_else(|| {
+        Error::Build("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder".into())
+    })?;
     Ok(base.join("lockkeeper").join("local-cluster"))
 }
 
 /// Of the modules' sums and of how they are built.
 fn checksum(modules: &Path) -> Result<String, Error> {
     let mut sum = Sha256::new();
-    for file in MODULES.iter().flat_map(|module| [modules.join(module).join("go.mod"), modules.join(module).join("go.sum")]) {
+    for file in MODULES.iter().flat_map(|module| {
+        [modules.join(module).join("go.mod"), modules.join(module).join("go.sum")]
+    }) {
         sum.update(fs::read(&file).trying(|| format!("reading {}", file.display()))?);
     }
     sum.update(link_flags());
@@ -75,11 +83,15 @@ fn checksum(modules: &Path) -> Result<String, Error> {
 fn link_flags() -> String {
     let (version, major, minor) = KUBERNETES;
     let package = "k8s.io/component-base/version";
-    format!("-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}")
+    format!(
+        "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    )
 }
 
 fn build(modules: &Path, folder: &Path) -> Result<(), Error> {
-    eprintln!("building etcd, the Kubernetes control plane, kubectl and helm, once: this takes 5 to 15 minutes");
+    eprintln!(
+        "building etcd, the Kubernetes control plane, kubectl and helm, once: this takes 5 to 15 minutes"
+    );
     let half_built = folder.with_extension("building");
     if half_built.exists() {
         fs::remove_dir_all(&half_built).trying(|| "removing a half-built folder".into())?;
@@ -96,9 +108,12 @@ fn build(modules: &Path, folder: &Path) -> Result<(), Error> {
             .status()
             .trying(|| "running go (is Go installed?)".into())?;
         if !built.success() {
-            return Err(Error::Build(format!("go build of {module} failed; what it printed stands above")));
+            return Err(Error::Build(format!(
+                "go build of {module} failed; what it printed stands above"
+            )));
         }
     }
-    fs::rename(half_built.join("server"), half_built.join("etcd")).trying(|| "naming etcd".into())?;
+    fs::rename(half_built.join("server"), half_built.join("etcd"))
+        .trying(|| "naming etcd".into())?;
     fs::rename(&half_built, folder).trying(|| "putting the programs in place".into())
 }

@@ -71,7 +71,9 @@ impl Process {
     /// Whether it has not ended; its owner may not know yet that it has.
     fn runs(self) -> bool {
         let state = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
-        state.is_ok_and(|state| state.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
+        state.is_ok_and(|state| {
+            state.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X']))
+        })
     }
 
     /// Stops it where it is, its connections open, until what this returns is dropped.
@@ -119,7 +121,8 @@ impl Shared {
 
     /// A program of the control plane. None on a cluster that is not ours.
     pub fn control_plane(&self, program: &str) -> Option<Process> {
-        self.supervisor.and_then(|_| Process::noted(&self.kubeconfig.with_file_name(format!("{program}.pid"))))
+        self.supervisor
+            .and_then(|_| Process::noted(&self.kubeconfig.with_file_name(format!("{program}.pid"))))
     }
 
     /// The process of a pod's container that runs as one. None on a cluster that is not ours.
@@ -134,9 +137,16 @@ impl Shared {
     /// # Errors
     /// When one has ended already.
     pub fn outage(&self, programs: &[&str]) -> std::io::Result<Option<Outage>> {
-        let Some(supervisor) = self.supervisor.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return Ok(None) };
+        let Some(supervisor) =
+            self.supervisor.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+        else {
+            return Ok(None);
+        };
         let outage = Outage(supervisor);
-        programs.iter().filter_map(|program| self.control_plane(program)).try_for_each(Process::kill)?;
+        programs
+            .iter()
+            .filter_map(|program| self.control_plane(program))
+            .try_for_each(Process::kill)?;
         Ok(Some(outage))
     }
 
@@ -144,7 +154,12 @@ impl Shared {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn(&self, program: &Path, arguments: &[&str], log: std::fs::File) -> std::io::Result<Child> {
+    pub fn spawn(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        log: std::fs::File,
+    ) -> std::io::Result<Child> {
         Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(program)

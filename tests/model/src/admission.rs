@@ -123,13 +123,22 @@ impl Twin {
             return Ok(Admitted { object: old.clone(), warnings: Vec::new() });
         }
         let holdable = matches!(write.kind, "Deployment" | "StatefulSet");
-        let selects = |object: &Value| holdable && !is_exempt(write.new) && (is_governed(object) || write.old.is_some_and(is_governed));
+        let selects = |object: &Value| {
+            holdable
+                && !is_exempt(write.new)
+                && (is_governed(object) || write.old.is_some_and(is_governed))
+        };
         let (Some(old), Operation::Update) = (write.old, write.operation) else {
             let created = selects(write.new) && write.user != OPERATOR;
-            let object = if created { mutation::created(write.kind, write.new) } else { write.new.clone() };
+            let object =
+                if created { mutation::created(write.kind, write.new) } else { write.new.clone() };
             return Ok(Admitted { object, warnings: Vec::new() });
         };
-        let object = if selects(write.new) { mutation::updated(self, write, old) } else { write.new.clone() };
+        let object = if selects(write.new) {
+            mutation::updated(self, write, old)
+        } else {
+            write.new.clone()
+        };
         if write.user == OPERATOR && (holdable || write.kind == "DaemonSet") {
             validation::restrain(write.kind, old, &object)?;
         }
@@ -147,8 +156,10 @@ type Marks = Map<String, Value>;
 
 static HOLD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]+ by .").ok());
 static ORDINAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{1,10}$").ok());
-static STRATEGY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{1,9}%?[|]([0-9]{1,9}|[0-9]{1,2}%|100%)$").ok());
-static FEWER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^(0|[1-9][0-9]{0,9}) of [1-9][0-9]{0,9}$").ok());
+static STRATEGY: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new("^[0-9]{1,9}%?[|]([0-9]{1,9}|[0-9]{1,2}%|100%)$").ok());
+static FEWER: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new("^(0|[1-9][0-9]{0,9}) of [1-9][0-9]{0,9}$").ok());
 static NO_STRATEGY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^0+%?[|]0+%?$").ok());
 
 static TYPE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[A-Z][A-Za-z]{0,30}$").ok());
@@ -188,7 +199,10 @@ fn key(mark: &str) -> String {
 /// An object's fields; null is as good as absent, as it is to the API server.
 fn map(value: &Value) -> Marks {
     let Some(map) = value.as_object() else { return Marks::new() };
-    map.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect()
+    map.iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn text<'a>(marks: &'a Marks, mark: &str) -> Option<&'a str> {
@@ -234,7 +248,8 @@ fn has_replicas(old: &Value) -> bool {
 
 /// Whether two maps differ in anything but one key.
 fn differ(old: &Marks, new: &Marks, but: &str) -> bool {
-    new.iter().any(|(key, value)| key != but && old.get(key) != Some(value)) || old.keys().any(|key| key != but && !new.contains_key(key))
+    new.iter().any(|(key, value)| key != but && old.get(key) != Some(value))
+        || old.keys().any(|key| key != but && !new.contains_key(key))
 }
 
 /// Whether two templates differ in anything but the config hash.

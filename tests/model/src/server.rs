@@ -67,11 +67,21 @@ pub struct Server {
 const CONTROLLERS: &str = "kube-controller-manager";
 
 /// What is in no namespace. The last is no object of Kubernetes: the data itself, as the storage keeps it.
-const CLUSTER_SCOPED: [&str; 7] = ["CSIDriver", "Namespace", "Node", "PersistentVolume", "StorageClass", "VolumeAttachment", "Disk"];
+const CLUSTER_SCOPED: [&str; 7] = [
+    "CSIDriver",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "StorageClass",
+    "VolumeAttachment",
+    "Disk",
+];
 
 /// What must not be gone while it is in use.
-const PROTECTION: [(&str, &str); 2] =
-    [("PersistentVolume", "kubernetes.io/pv-protection"), ("PersistentVolumeClaim", "kubernetes.io/pvc-protection")];
+const PROTECTION: [(&str, &str); 2] = [
+    ("PersistentVolume", "kubernetes.io/pv-protection"),
+    ("PersistentVolumeClaim", "kubernetes.io/pvc-protection"),
+];
 
 /// What may be changed of a StatefulSet's spec.
 const MUTABLE: [&str; 7] = [
@@ -87,7 +97,14 @@ const MUTABLE: [&str; 7] = [
 impl Server {
     /// An empty one, at this time.
     pub fn new(now: Timestamp) -> Self {
-        Self { twin: Some(Twin::default()), now, version: 100, uids: 0, objects: BTreeMap::new(), log: Vec::new() }
+        Self {
+            twin: Some(Twin::default()),
+            now,
+            version: 100,
+            uids: 0,
+            objects: BTreeMap::new(),
+            log: Vec::new(),
+        }
     }
 
     /// The time.
@@ -139,16 +156,25 @@ impl Server {
     ///
     /// # Errors
     /// When there is one of that name, or it is refused.
-    pub fn create(&mut self, account: Account, kind: &str, mut object: Value) -> Result<Arc<Value>, Failure> {
+    pub fn create(
+        &mut self,
+        account: Account,
+        kind: &str,
+        mut object: Value,
+    ) -> Result<Arc<Value>, Failure> {
         if object["metadata"]["resourceVersion"].is_string() {
-            return Err(Failure::Invalid("metadata.resourceVersion: should not be set on objects to be created".to_owned()));
+            return Err(Failure::Invalid(
+                "metadata.resourceVersion: should not be set on objects to be created".to_owned(),
+            ));
         }
         let name = name(&object);
         if self.get(kind, &name).is_some() {
             return Err(Failure::AlreadyExists);
         }
         if self.is_ending(kind) {
-            return Err(Failure::Forbidden(format!("because namespace {NAMESPACE} is being terminated")));
+            return Err(Failure::Forbidden(format!(
+                "because namespace {NAMESPACE} is being terminated"
+            )));
         }
         if let Some(object) = object.as_object_mut() {
             object.remove("status");
@@ -166,7 +192,13 @@ impl Server {
     ///
     /// # Errors
     /// When there is none, or the change is refused.
-    pub fn update(&mut self, account: Account, kind: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<Arc<Value>, Failure> {
+    pub fn update(
+        &mut self,
+        account: Account,
+        kind: &str,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Arc<Value>, Failure> {
         let old = self.get(kind, name).ok_or(Failure::NotFound)?;
         let mut new = (*old).clone();
         change(&mut new);
@@ -177,7 +209,12 @@ impl Server {
     ///
     /// # Errors
     /// When there is none, or it is refused, or it names a version that is not the newest.
-    pub fn replace(&mut self, account: Account, kind: &str, object: Value) -> Result<Arc<Value>, Failure> {
+    pub fn replace(
+        &mut self,
+        account: Account,
+        kind: &str,
+        object: Value,
+    ) -> Result<Arc<Value>, Failure> {
         let name = name(&object);
         let old = self.get(kind, &name).ok_or(Failure::NotFound)?;
         self.write(account, kind, &name, &old, object)
@@ -187,10 +224,17 @@ impl Server {
     ///
     /// # Errors
     /// When there is no such object, or the patch cannot be applied, or is refused.
-    pub fn json_patch(&mut self, account: Account, kind: &str, name: &str, patch: &Value) -> Result<Arc<Value>, Failure> {
+    pub fn json_patch(
+        &mut self,
+        account: Account,
+        kind: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Arc<Value>, Failure> {
         let old = self.get(kind, name).ok_or(Failure::NotFound)?;
         let mut new = (*old).clone();
-        let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|error| Failure::Invalid(error.to_string()))?;
+        let patch: json_patch::Patch = serde_json::from_value(patch.clone())
+            .map_err(|error| Failure::Invalid(error.to_string()))?;
         json_patch::patch(&mut new, &patch).map_err(|error| Failure::Invalid(error.to_string()))?;
         self.write(account, kind, name, &old, new)
     }
@@ -222,8 +266,14 @@ impl Server {
 
     /// Deletes an object, and what it owns. A pod, a namespace and what has finalizers only begin to go.
     pub fn delete(&mut self, kind: &str, name: &str) {
-        let Some(old) = self.get(kind, name).filter(|old| old["metadata"]["deletionTimestamp"].is_null()) else { return };
-        if !matches!(kind, "Pod" | "Namespace") && old["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
+        let Some(old) =
+            self.get(kind, name).filter(|old| old["metadata"]["deletionTimestamp"].is_null())
+        else {
+            return;
+        };
+        if !matches!(kind, "Pod" | "Namespace")
+            && old["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+        {
             return self.remove(kind, name);
         }
         let mut going = (*old).clone();
@@ -244,15 +294,23 @@ impl Server {
 
     /// Deletes all that is in the namespace.
     pub(crate) fn empty(&mut self) {
-        let of_kind =
-            |(kind, all): (&String, &BTreeMap<String, Arc<Value>>)| all.keys().map(|name| (kind.clone(), name.clone())).collect::<Vec<_>>();
-        let within = self.objects.iter().filter(|(kind, _)| !CLUSTER_SCOPED.contains(&kind.as_str()));
-        within.flat_map(of_kind).collect::<Vec<_>>().into_iter().for_each(|(kind, name)| self.delete(&kind, &name));
+        let of_kind = |(kind, all): (&String, &BTreeMap<String, Arc<Value>>)| {
+            all.keys().map(|name| (kind.clone(), name.clone())).collect::<Vec<_>>()
+        };
+        let within =
+            self.objects.iter().filter(|(kind, _)| !CLUSTER_SCOPED.contains(&kind.as_str()));
+        within
+            .flat_map(of_kind)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|(kind, name)| self.delete(&kind, &name));
     }
 
     /// Whether nothing is in the namespace any more.
     pub(crate) fn is_empty(&self) -> bool {
-        self.objects.iter().all(|(kind, all)| CLUSTER_SCOPED.contains(&kind.as_str()) || all.is_empty())
+        self.objects
+            .iter()
+            .all(|(kind, all)| CLUSTER_SCOPED.contains(&kind.as_str()) || all.is_empty())
     }
 
     /// Nothing is made any more in a namespace that is being deleted.
@@ -273,7 +331,8 @@ impl Server {
             return;
         }
         // The controller of a Deployment writes its annotation along with the status: that makes no generation.
-        let subresource = (kind == "Deployment" || new["status"] != old["status"]).then_some("status");
+        let subresource =
+            (kind == "Deployment" || new["status"] != old["status"]).then_some("status");
         if kind == "ReplicaSet" && new["spec"] != old["spec"] {
             new["metadata"]["generation"] = next_generation(&old);
         }
@@ -294,28 +353,50 @@ impl Server {
 
     /// Takes an object away at once.
     pub fn remove(&mut self, kind: &str, name: &str) {
-        let Some(gone) = self.objects.get_mut(kind).and_then(|all| all.remove(name)) else { return };
+        let Some(gone) = self.objects.get_mut(kind).and_then(|all| all.remove(name)) else {
+            return;
+        };
         self.version += 1;
         let mut object = (*gone).clone();
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.log.push(Event { version: self.version, kind: kind.to_owned(), object: Arc::new(object), deleted: true });
+        self.log.push(Event {
+            version: self.version,
+            kind: kind.to_owned(),
+            object: Arc::new(object),
+            deleted: true,
+        });
         self.collect(&gone["metadata"]["uid"]);
     }
 
     /// The garbage collector: what was owned by one that is gone, and by nobody else, goes too.
     fn collect(&mut self, uid: &Value) {
-        let owners = |object: &Value| object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let owners = |object: &Value| {
+            object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default()
+        };
         let owned = |object: &Value| owners(object).iter().any(|owner| owner["uid"] == *uid);
-        let all = self.objects.iter().flat_map(|(kind, all)| all.iter().map(move |(name, object)| (kind, name, object)));
-        let orphans: Vec<_> = all.filter(|(.., object)| owned(object)).map(|(kind, name, _)| (kind.clone(), name.clone())).collect();
+        let all = self
+            .objects
+            .iter()
+            .flat_map(|(kind, all)| all.iter().map(move |(name, object)| (kind, name, object)));
+        let orphans: Vec<_> = all
+            .filter(|(.., object)| owned(object))
+            .map(|(kind, name, _)| (kind.clone(), name.clone()))
+            .collect();
         for (kind, name) in orphans {
             let Some(object) = self.get(&kind, &name) else { continue };
             let is_there = |owner: &Value| {
-                owner["uid"] != *uid && self.objects.values().flat_map(BTreeMap::values).any(|one| one["metadata"]["uid"] == owner["uid"])
+                owner["uid"] != *uid
+                    && self
+                        .objects
+                        .values()
+                        .flat_map(BTreeMap::values)
+                        .any(|one| one["metadata"]["uid"] == owner["uid"])
             };
             let others: Vec<_> = owners(&object).into_iter().filter(is_there).collect();
             match kind.as_str() {
-                _ if !others.is_empty() => self.control(&kind, &name, |object| object["metadata"]["ownerReferences"] = json!(others)),
+                _ if !others.is_empty() => self.control(&kind, &name, |object| {
+                    object["metadata"]["ownerReferences"] = json!(others)
+                }),
                 // One that is on no node is gone at once.
                 "Pod" if object["spec"]["nodeName"].is_null() => self.remove(&kind, &name),
                 _ => self.delete(&kind, &name),
@@ -344,11 +425,25 @@ impl Server {
         }
     }
 
-    fn write(&mut self, account: Account, kind: &str, name: &str, old: &Arc<Value>, mut new: Value) -> Result<Arc<Value>, Failure> {
+    fn write(
+        &mut self,
+        account: Account,
+        kind: &str,
+        name: &str,
+        old: &Arc<Value>,
+        mut new: Value,
+    ) -> Result<Arc<Value>, Failure> {
         fresh(old, &new)?;
-        for field in
-            ["name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion", "managedFields", "deletionTimestamp"]
-        {
+        for field in [
+            "name",
+            "namespace",
+            "uid",
+            "creationTimestamp",
+            "generation",
+            "resourceVersion",
+            "managedFields",
+            "deletionTimestamp",
+        ] {
             new["metadata"][field] = old["metadata"][field].clone();
         }
         new["status"] = old["status"].clone();
@@ -356,7 +451,8 @@ impl Server {
         let mut new = self.admit(account, kind, Operation::Update, Some(old), new)?;
         tidy(kind, &mut new);
         valid(kind, Some(old), &new)?;
-        let of_annotations = kind == "Deployment" && new["metadata"]["annotations"] != old["metadata"]["annotations"];
+        let of_annotations = kind == "Deployment"
+            && new["metadata"]["annotations"] != old["metadata"]["annotations"];
         if new["spec"] != old["spec"] || of_annotations {
             new["metadata"]["generation"] = next_generation(old);
         }
@@ -366,19 +462,36 @@ impl Server {
         self.manage(account.manager, None, &mut new);
         let written = self.store(kind, name, new);
         let (gone, metadata) = (kind != "Pod" && kind != "Namespace", &written["metadata"]);
-        if gone && !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].as_array().is_none_or(Vec::is_empty) {
+        if gone
+            && !metadata["deletionTimestamp"].is_null()
+            && metadata["finalizers"].as_array().is_none_or(Vec::is_empty)
+        {
             self.remove(kind, name);
         }
         Ok(written)
     }
 
-    fn admit(&self, account: Account, kind: &str, operation: Operation, old: Option<&Value>, new: Value) -> Result<Value, Failure> {
+    fn admit(
+        &self,
+        account: Account,
+        kind: &str,
+        operation: Operation,
+        old: Option<&Value>,
+        new: Value,
+    ) -> Result<Value, Failure> {
         // No policy looks at what the controllers make.
-        let Some(twin) = self.twin.as_ref().filter(|_| !matches!(kind, "Pod" | "ReplicaSet" | "ControllerRevision")) else {
+        let Some(twin) = self
+            .twin
+            .as_ref()
+            .filter(|_| !matches!(kind, "Pod" | "ReplicaSet" | "ControllerRevision"))
+        else {
             return Ok(new);
         };
-        let write = Write { kind, operation, old, new: &new, user: account.user, verbs: account.verbs };
-        twin.admit(&write).map(|admitted| admitted.object).map_err(|refused| Failure::Forbidden(refused.0))
+        let write =
+            Write { kind, operation, old, new: &new, user: account.user, verbs: account.verbs };
+        twin.admit(&write)
+            .map(|admitted| admitted.object)
+            .map_err(|refused| Failure::Forbidden(refused.0))
     }
 
     /// Notes who wrote last, and when.
@@ -389,7 +502,9 @@ impl Server {
         }
         match object["metadata"]["managedFields"].as_array_mut() {
             Some(entries) => {
-                entries.retain(|known| known["manager"] != manager || known["subresource"].as_str() != subresource);
+                entries.retain(|known| {
+                    known["manager"] != manager || known["subresource"].as_str() != subresource
+                });
                 entries.push(entry);
             }
             None => object["metadata"]["managedFields"] = json!([entry]),
@@ -402,9 +517,16 @@ impl Server {
         let object = Arc::new(object);
         match self.objects.get_mut(kind) {
             Some(all) => drop(all.insert(name.to_owned(), object.clone())),
-            None => drop(self.objects.insert(kind.to_owned(), [(name.to_owned(), object.clone())].into())),
+            None => drop(
+                self.objects.insert(kind.to_owned(), [(name.to_owned(), object.clone())].into()),
+            ),
         }
-        self.log.push(Event { version: self.version, kind: kind.to_owned(), object: object.clone(), deleted: false });
+        self.log.push(Event {
+            version: self.version,
+            kind: kind.to_owned(),
+            object: object.clone(),
+            deleted: false,
+        });
         object
     }
 }
@@ -419,7 +541,9 @@ fn next_generation(old: &Value) -> Value {
 
 /// A write that names a version or a uid means the object that has it.
 fn fresh(old: &Value, new: &Value) -> Result<(), Failure> {
-    let other = |field: &str| new["metadata"][field].as_str().is_some_and(|named| old["metadata"][field] != named);
+    let other = |field: &str| {
+        new["metadata"][field].as_str().is_some_and(|named| old["metadata"][field] != named)
+    };
     if other("resourceVersion") || other("uid") { Err(Failure::Conflict) } else { Ok(()) }
 }
 
@@ -427,8 +551,10 @@ fn fresh(old: &Value, new: &Value) -> Result<(), Failure> {
 fn strip(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            let none =
-                |field: &str, value: &Value| matches!(field, "annotations" | "labels") && value.as_object().is_some_and(Map::is_empty);
+            let none = |field: &str, value: &Value| {
+                matches!(field, "annotations" | "labels")
+                    && value.as_object().is_some_and(Map::is_empty)
+            };
             map.values_mut().for_each(strip);
             map.retain(|field, value| !value.is_null() && !none(field, value));
         }
@@ -451,7 +577,8 @@ fn tidy(kind: &str, object: &mut Value) {
     strip(object);
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.retain(|field, value| {
-            !matches!(field.as_str(), "labels" | "annotations") || value.as_object().is_none_or(|map| !map.is_empty())
+            !matches!(field.as_str(), "labels" | "annotations")
+                || value.as_object().is_none_or(|map| !map.is_empty())
         });
     }
     let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
@@ -476,7 +603,11 @@ fn tidy(kind: &str, object: &mut Value) {
         return;
     }
     default(spec, "podManagementPolicy", json!("OrderedReady"));
-    default(spec, "persistentVolumeClaimRetentionPolicy", json!({"whenDeleted": "Retain", "whenScaled": "Retain"}));
+    default(
+        spec,
+        "persistentVolumeClaimRetentionPolicy",
+        json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
+    );
     let Some(strategy) = section(spec, "updateStrategy") else { return };
     if !strategy.contains_key("type") {
         strategy.insert("type".to_owned(), json!("RollingUpdate"));
@@ -496,11 +627,17 @@ fn valid(kind: &str, old: Option<&Value>, new: &Value) -> Result<(), Failure> {
         "Deployment" => {
             let strategy = &spec["strategy"];
             if strategy["type"] == "Recreate" && !strategy["rollingUpdate"].is_null() {
-                return invalid("spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'");
+                return invalid(
+                    "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+                );
             }
-            let none = |field: &str| strategy["rollingUpdate"][field] == "0%" || strategy["rollingUpdate"][field] == 0;
+            let none = |field: &str| {
+                strategy["rollingUpdate"][field] == "0%" || strategy["rollingUpdate"][field] == 0
+            };
             if none("maxSurge") && none("maxUnavailable") {
-                return invalid("spec.strategy.rollingUpdate.maxUnavailable: Invalid value: may not be 0 when `maxSurge` is 0");
+                return invalid(
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: may not be 0 when `maxSurge` is 0",
+                );
             }
             if was.is_some_and(|was| was["selector"] != spec["selector"]) {
                 return invalid("spec.selector: field is immutable");
@@ -509,10 +646,16 @@ fn valid(kind: &str, old: Option<&Value>, new: &Value) -> Result<(), Failure> {
         "StatefulSet" => {
             let strategy = &spec["updateStrategy"];
             if strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
-                return invalid("spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'");
+                return invalid(
+                    "spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'",
+                );
             }
-            let (Some(was), Some(spec)) = (was.and_then(Value::as_object), spec.as_object()) else { return Ok(()) };
-            let changed = |field: &&String| !MUTABLE.contains(&field.as_str()) && was.get(*field) != spec.get(*field);
+            let (Some(was), Some(spec)) = (was.and_then(Value::as_object), spec.as_object()) else {
+                return Ok(());
+            };
+            let changed = |field: &&String| {
+                !MUTABLE.contains(&field.as_str()) && was.get(*field) != spec.get(*field)
+            };
             if was.keys().chain(spec.keys()).any(|field| changed(&field)) {
                 return invalid(
                     "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \

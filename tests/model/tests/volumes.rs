@@ -19,8 +19,18 @@ fn new() -> Server {
     for node in ["node-a", "node-b"] {
         server.create(USER, "Node", json!({"metadata": {"name": node}})).unwrap();
     }
-    for (class, attaches, mode) in [("disk", true, "Immediate"), ("share", false, "Immediate"), ("local", false, "WaitForFirstConsumer")] {
-        server.create(USER, "CSIDriver", json!({"metadata": {"name": class}, "spec": {"attachRequired": attaches}})).unwrap();
+    for (class, attaches, mode) in [
+        ("disk", true, "Immediate"),
+        ("share", false, "Immediate"),
+        ("local", false, "WaitForFirstConsumer"),
+    ] {
+        server
+            .create(
+                USER,
+                "CSIDriver",
+                json!({"metadata": {"name": class}, "spec": {"attachRequired": attaches}}),
+            )
+            .unwrap();
         let of_class = json!({"metadata": {"name": class}, "provisioner": class, "reclaimPolicy": "Delete", "volumeBindingMode": mode});
         server.create(USER, "StorageClass", of_class).unwrap();
     }
@@ -32,13 +42,14 @@ fn claim_of(class: &str, mode: &str) -> Value {
 }
 
 fn claim(server: &mut Server, name: &str, class: &str, mode: &str) {
-    server.create(USER, CLAIM, json!({"metadata": {"name": name}, "spec": claim_of(class, mode)})).unwrap();
+    server
+        .create(USER, CLAIM, json!({"metadata": {"name": name}, "spec": claim_of(class, mode)}))
+        .unwrap();
 }
 
 fn deployment(server: &mut Server, strategy: &Value) {
     let volumes = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
-    let template =
-        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "v1"}], "volumes": volumes}});
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app", "image": "v1"}], "volumes": volumes}});
     let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template, "strategy": strategy});
     server.create(USER, "Deployment", json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
     settle(server);
@@ -51,7 +62,12 @@ fn edit(server: &mut Server, kind: &str, name: &str, patch: &Value) {
 
 fn image(server: &mut Server, tag: &str) {
     let containers = json!([{"name": "app", "image": tag}]);
-    edit(server, "Deployment", "web", &json!({"spec": {"template": {"spec": {"containers": containers}}}}));
+    edit(
+        server,
+        "Deployment",
+        "web",
+        &json!({"spec": {"template": {"spec": {"containers": containers}}}}),
+    );
 }
 
 fn cordon(server: &mut Server, node: &str, is: bool) {
@@ -88,17 +104,28 @@ fn a_claim_gets_a_new_volume_which_goes_with_it_and_its_data_too() {
     claim(&mut server, "data", "disk", "ReadWriteOnce");
     settle(&mut server);
     let volume = volume_of(&server, "data");
-    assert_eq!((phase(&server, CLAIM, "data").as_str(), phase(&server, VOLUME, &volume).as_str()), ("Bound", "Bound"));
+    assert_eq!(
+        (phase(&server, CLAIM, "data").as_str(), phase(&server, VOLUME, &volume).as_str()),
+        ("Bound", "Bound")
+    );
     let reference = server.get(VOLUME, &volume).unwrap()["spec"]["claimRef"].clone();
     assert_eq!(reference["uid"], server.get(CLAIM, "data").unwrap()["metadata"]["uid"]);
     assert_eq!(server.list("Disk").len(), 1);
     server.delete(CLAIM, "data");
     let mut phases = Vec::new();
     while step(&mut server) {
-        phases.extend(server.get(VOLUME, &volume).map(|volume| volume["status"]["phase"].as_str().unwrap().to_owned()));
+        phases.extend(
+            server
+                .get(VOLUME, &volume)
+                .map(|volume| volume["status"]["phase"].as_str().unwrap().to_owned()),
+        );
     }
     assert!(phases.contains(&"Released".to_owned()), "{phases:?}");
-    assert!(server.list("Disk").is_empty() && server.list(VOLUME).is_empty() && server.list(CLAIM).is_empty());
+    assert!(
+        server.list("Disk").is_empty()
+            && server.list(VOLUME).is_empty()
+            && server.list(CLAIM).is_empty()
+    );
 }
 
 #[test]
@@ -120,7 +147,12 @@ fn a_retained_volume_keeps_its_data_and_goes_only_to_the_claim_that_is_named_wit
     settle(&mut server);
     assert!(server.get(VOLUME, &younger).is_none() && server.get("Disk", &younger).is_none());
     // Without a uid the volume waits for the next claim of the name, and goes to no other.
-    edit(&mut server, VOLUME, &volume, &json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}));
+    edit(
+        &mut server,
+        VOLUME,
+        &volume,
+        &json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}),
+    );
     assert_eq!(phase(&server, VOLUME, &volume), "Available");
     claim(&mut server, "other", "disk", "ReadWriteOnce");
     claim(&mut server, "data", "disk", "ReadWriteOnce");
@@ -158,7 +190,12 @@ fn a_claim_whose_volume_is_gone_or_another_ones_is_lost() {
     server.delete(VOLUME, &volume);
     settle(&mut server);
     assert_eq!(phase(&server, CLAIM, "data"), "Bound");
-    edit(&mut server, VOLUME, &volume, &json!({"spec": {"persistentVolumeReclaimPolicy": "Retain", "claimRef": {"uid": "another"}}}));
+    edit(
+        &mut server,
+        VOLUME,
+        &volume,
+        &json!({"spec": {"persistentVolumeReclaimPolicy": "Retain", "claimRef": {"uid": "another"}}}),
+    );
     assert_eq!(phase(&server, CLAIM, "data"), "Lost");
     assert!(server.get(VOLUME, &volume).is_none());
     assert!(server.get("Disk", &volume).is_some(), "what is kept is kept");
@@ -193,7 +230,10 @@ fn a_claim_in_use_goes_only_with_its_pods_and_no_new_pod_gets_it() {
     deployment(&mut server, &json!({"type": "Recreate"}));
     server.delete(CLAIM, "data");
     settle(&mut server);
-    assert_eq!((pods(&server), server.list(CLAIM).len()), (vec!["v1 node-a Running".to_owned()], 1));
+    assert_eq!(
+        (pods(&server), server.list(CLAIM).len()),
+        (vec!["v1 node-a Running".to_owned()], 1)
+    );
     image(&mut server, "v2");
     assert_eq!((pods(&server), server.list(CLAIM).len()), (vec!["v2 none Pending".to_owned()], 0));
     assert!(server.list("Disk").is_empty());
@@ -212,9 +252,17 @@ fn a_disk_is_on_one_node_at_a_time_so_a_rolling_update_to_another_deadlocks() {
     assert_eq!(pods(&server), ["v1 node-a Running", "v2 node-b Pending"]);
     let event = server.list("Event").remove(0);
     assert_eq!(event["reason"], "FailedAttachVolume");
-    assert!(event["message"].as_str().unwrap().starts_with("Multi-Attach error for volume \"pvc-"), "{event}");
+    assert!(
+        event["message"].as_str().unwrap().starts_with("Multi-Attach error for volume \"pvc-"),
+        "{event}"
+    );
     // The way out: the old pod goes first.
-    edit(&mut server, "Deployment", "web", &json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}));
+    edit(
+        &mut server,
+        "Deployment",
+        "web",
+        &json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}}}),
+    );
     assert_eq!(pods(&server), ["v2 node-b Running"]);
     assert_eq!(server.list("VolumeAttachment").len(), 1);
 }
@@ -244,7 +292,8 @@ fn read_write_once_pod_is_for_one_pod_also_on_its_node() {
     cordon(&mut server, "node-b", true);
     image(&mut server, "v2");
     assert_eq!(pods(&server), ["v1 node-a Running", "v2 none Pending"]);
-    let waiting = server.list("Pod").into_iter().find(|pod| pod["status"]["phase"] == "Pending").unwrap();
+    let waiting =
+        server.list("Pod").into_iter().find(|pod| pod["status"]["phase"] == "Pending").unwrap();
     assert_eq!(waiting["status"]["conditions"][0]["reason"], "Unschedulable");
 }
 
@@ -285,7 +334,10 @@ fn a_stateful_set_makes_its_claims_and_finds_them_again() {
     assert!(server.list("Pod").is_empty());
     stateful_set(&mut server, &json!({}));
     assert_eq!(["data-db-0", "data-db-1"].map(|claim| volume_of(&server, claim)), volumes);
-    assert_eq!(server.get("Disk", &volumes[1]).unwrap()["written"], json!(["db-1", "db-1", "db-1"]));
+    assert_eq!(
+        server.get("Disk", &volumes[1]).unwrap()["written"],
+        json!(["db-1", "db-1", "db-1"])
+    );
 }
 
 #[test]
@@ -306,7 +358,9 @@ fn a_pod_of_a_stateful_set_that_waits_gets_another_claim() {
 fn a_retention_policy_of_a_stateful_set_deletes_claims_by_their_owners() {
     let mut server = new();
     stateful_set(&mut server, &json!({"whenDeleted": "Delete", "whenScaled": "Delete"}));
-    let owner = |server: &Server, claim: &str| server.get(CLAIM, claim).unwrap()["metadata"]["ownerReferences"][0]["kind"].clone();
+    let owner = |server: &Server, claim: &str| {
+        server.get(CLAIM, claim).unwrap()["metadata"]["ownerReferences"][0]["kind"].clone()
+    };
     assert_eq!(owner(&server, "data-db-0"), "StatefulSet");
     edit(&mut server, "StatefulSet", "db", &json!({"spec": {"replicas": 1}}));
     assert_eq!(server.list(CLAIM).len(), 1);
@@ -321,13 +375,22 @@ fn what_a_claim_is_owned_by_takes_it_along_unless_somebody_else_owns_it_too() {
     claim(&mut server, "data", "disk", "ReadWriteOnce");
     deployment(&mut server, &json!({}));
     let uid = server.get("Deployment", "web").unwrap()["metadata"]["uid"].clone();
-    let of_deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid});
+    let of_deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid});
     let of_config = server.create(USER, "ConfigMap", json!({"metadata": {"name": "app"}})).unwrap();
     let of_config = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "app", "uid": of_config["metadata"]["uid"]});
-    edit(&mut server, CLAIM, "data", &json!({"metadata": {"ownerReferences": [of_deployment, of_config]}}));
+    edit(
+        &mut server,
+        CLAIM,
+        "data",
+        &json!({"metadata": {"ownerReferences": [of_deployment, of_config]}}),
+    );
     server.delete("Deployment", "web");
     settle(&mut server);
-    assert_eq!(server.get(CLAIM, "data").unwrap()["metadata"]["ownerReferences"], json!([of_config]));
+    assert_eq!(
+        server.get(CLAIM, "data").unwrap()["metadata"]["ownerReferences"],
+        json!([of_config])
+    );
     server.delete("ConfigMap", "app");
     settle(&mut server);
     assert!(server.list(CLAIM).is_empty());
@@ -338,14 +401,19 @@ fn a_namespace_goes_with_all_that_is_in_it_and_comes_again_as_another_one() {
     let mut server = new();
     claim(&mut server, "data", "disk", "ReadWriteOnce");
     deployment(&mut server, &json!({}));
-    let uid = |server: &Server| server.get("Namespace", NAMESPACE).unwrap()["metadata"]["uid"].clone();
+    let uid =
+        |server: &Server| server.get("Namespace", NAMESPACE).unwrap()["metadata"]["uid"].clone();
     let (before, volume) = (uid(&server), volume_of(&server, "data"));
     retain(&mut server, &volume);
     server.delete_by(USER, "Namespace", NAMESPACE).unwrap();
     let refused = server.create(USER, "ConfigMap", json!({"metadata": {"name": "late"}}));
     assert!(matches!(refused, Err(Failure::Forbidden(_))), "{refused:?}");
     settle(&mut server);
-    assert!(server.get("Namespace", NAMESPACE).is_none() && server.list("Pod").is_empty() && server.list(CLAIM).is_empty());
+    assert!(
+        server.get("Namespace", NAMESPACE).is_none()
+            && server.list("Pod").is_empty()
+            && server.list(CLAIM).is_empty()
+    );
     assert_eq!(phase(&server, VOLUME, &volume), "Released");
     server.create(USER, "Namespace", json!({"metadata": {"name": NAMESPACE}})).unwrap();
     assert_ne!(uid(&server), before);

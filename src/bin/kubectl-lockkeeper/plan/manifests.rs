@@ -35,12 +35,16 @@ pub fn read(names: &[String], recursive: bool) -> Result<Vec<Manifest>, Failure>
         }
         for file in files(Path::new(name), recursive)? {
             let place = file.display().to_string();
-            let text = std::fs::read_to_string(&file).map_err(|error| unreadable(&place, &error))?;
+            let text =
+                std::fs::read_to_string(&file).map_err(|error| unreadable(&place, &error))?;
             manifests.extend(parse(&place, &text)?);
         }
     }
     match manifests.is_empty() {
-        true => Err(Failure::No(format!("{} contains no Kubernetes objects. Is it the rendered output?", names.join(", ")))),
+        true => Err(Failure::No(format!(
+            "{} contains no Kubernetes objects. Is it the rendered output?",
+            names.join(", ")
+        ))),
         false => Ok(manifests),
     }
 }
@@ -55,12 +59,14 @@ fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
     if !path.metadata().map_err(refused)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = path.read_dir().map_err(refused)?.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let entries =
+        path.read_dir().map_err(refused)?.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     let mut paths: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
     let mut found = Vec::new();
     for path in paths {
-        let known = path.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known));
+        let known =
+            path.extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known));
         match path.is_dir() {
             true if recursive => found.extend(files(&path, true)?),
             false if known => found.push(path),
@@ -73,7 +79,10 @@ fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
 /// The objects of a text: YAML documents or JSON, lists taken apart.
 fn parse(source: &str, text: &str) -> Result<Vec<Manifest>, Failure> {
     let documents = yaml::documents(text).map_err(|error| {
-        Failure::No(format!("{source} is neither YAML nor JSON: {}", error.to_string().lines().next().unwrap_or_default()))
+        Failure::No(format!(
+            "{source} is neither YAML nor JSON: {}",
+            error.to_string().lines().next().unwrap_or_default()
+        ))
     })?;
     let mut manifests = Vec::new();
     for (number, document) in documents.into_iter().enumerate() {
@@ -89,7 +98,9 @@ fn collect(source: &str, object: Value, manifests: &mut Vec<Manifest>) -> Result
         return Ok(());
     }
     let kind = object["kind"].as_str().filter(|_| object["apiVersion"].is_string());
-    let kind = kind.ok_or_else(|| Failure::No(format!("{source} is no Kubernetes object: it needs apiVersion and kind")))?;
+    let kind = kind.ok_or_else(|| {
+        Failure::No(format!("{source} is no Kubernetes object: it needs apiVersion and kind"))
+    })?;
     if let (true, Value::Array(items)) = (kind.ends_with("List"), &object["items"]) {
         return items.iter().try_for_each(|item| collect(source, item.clone(), manifests));
     }
@@ -103,23 +114,37 @@ mod tests {
 
     fn names(text: &str) -> Result<Vec<String>, String> {
         let found = parse("x.yaml", text).map_err(|error| error.to_string())?;
-        Ok(found.into_iter().map(|one| one.object["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect())
+        Ok(found
+            .into_iter()
+            .map(|one| one.object["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+            .collect())
     }
 
     #[test]
     fn documents_and_lists_are_taken_apart() {
         let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n\
                     - {apiVersion: v1, kind: ConfigMapList, items: [{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}]}\n";
-        let chart = "---\n# Source: x\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: c}\n---\n";
+        let chart =
+            "---\n# Source: x\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: c}\n---\n";
         assert_eq!(names(list).unwrap(), ["a", "b"]);
         assert_eq!(names(chart).unwrap(), ["c"]);
-        assert_eq!(names("{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"d\"}}").unwrap(), ["d"]);
+        assert_eq!(
+            names(
+                "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"d\"}}"
+            )
+            .unwrap(),
+            ["d"]
+        );
         assert!(names("").unwrap().is_empty());
     }
 
     #[test]
     fn what_is_no_manifest_is_named() {
-        assert!(names("replicas: 2\n").unwrap_err().contains("x.yaml, document 1 is no Kubernetes object"));
+        assert!(
+            names("replicas: 2\n")
+                .unwrap_err()
+                .contains("x.yaml, document 1 is no Kubernetes object")
+        );
         assert!(names("a: [\n").unwrap_err().contains("neither YAML nor JSON"));
     }
 
@@ -132,7 +157,9 @@ mod tests {
         }
         let found = |recursive| -> Vec<_> {
             let all = files(&folder, recursive).unwrap();
-            all.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+            all.iter()
+                .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+                .collect()
         };
         assert_eq!(found(false), ["a.json", "b.yaml"]);
         assert_eq!(found(true), ["a.json", "b.yaml", "c.yml"]);

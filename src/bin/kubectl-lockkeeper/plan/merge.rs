@@ -9,17 +9,28 @@ use serde_json::{Map, Value};
 use crate::cluster::FIELD_MANAGER;
 
 /// Those who apply manifests without server-side apply: what a newer manifest leaves out they take away.
-const APPLIERS: [&str; 6] =
-    ["kubectl-client-side-apply", "helm", "Helm", "argocd-controller", "argocd-application-controller", "before-first-apply"];
+const APPLIERS: [&str; 6] = [
+    "kubectl-client-side-apply",
+    "helm",
+    "Helm",
+    "argocd-controller",
+    "argocd-application-controller",
+    "before-first-apply",
+];
 /// The keys by which the items of a list are told apart, in the order in which they are tried.
 const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "port", "key", "ip"];
 
 /// The field manager that applies an object by server-side apply: under its name a dry run shows also what is taken away.
 pub fn applier(live: &Value) -> Option<&str> {
     let entries = live["metadata"]["managedFields"].as_array().into_iter().flatten();
-    let applied = entries.filter(|entry| entry["operation"] == "Apply" && entry["subresource"].is_null());
-    let others = applied
-        .filter_map(|entry| Some((entry["manager"].as_str()?, count(&entry["fieldsV1"]["f:spec"]) + count(&entry["fieldsV1"]["f:data"]))));
+    let applied =
+        entries.filter(|entry| entry["operation"] == "Apply" && entry["subresource"].is_null());
+    let others = applied.filter_map(|entry| {
+        Some((
+            entry["manager"].as_str()?,
+            count(&entry["fieldsV1"]["f:spec"]) + count(&entry["fieldsV1"]["f:data"]),
+        ))
+    });
     others
         .filter(|(manager, fields)| !manager.starts_with("lockkeeper") && *fields > 0)
         .max_by_key(|(_, fields)| *fields)
@@ -35,16 +46,26 @@ fn count(fields: &Value) -> usize {
 pub fn take_out(live: &Value, made: &mut Value, place: &[&str]) -> bool {
     let fields = |object: &Value, wanted: &dyn Fn(&Value) -> bool| {
         let mut all = Value::Null;
-        for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten().filter(|entry| wanted(entry)) {
-            let inner = place.iter().fold(&entry["fieldsV1"], |fields, name| &fields[format!("f:{name}")]);
+        for entry in object["metadata"]["managedFields"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|entry| wanted(entry))
+        {
+            let inner =
+                place.iter().fold(&entry["fieldsV1"], |fields, name| &fields[format!("f:{name}")]);
             unite(&mut all, inner);
         }
         all
     };
     let manager = |entry: &Value| entry["manager"].as_str().unwrap_or_default().to_owned();
-    let old = fields(live, &|entry| entry["operation"] == "Update" && APPLIERS.contains(&&*manager(entry)));
+    let old = fields(live, &|entry| {
+        entry["operation"] == "Update" && APPLIERS.contains(&&*manager(entry))
+    });
     // What somebody else owns as well stays.
-    let kept = fields(made, &|entry| !(entry["operation"] == "Update" && APPLIERS.contains(&&*manager(entry))));
+    let kept = fields(made, &|entry| {
+        !(entry["operation"] == "Update" && APPLIERS.contains(&&*manager(entry)))
+    });
     let mut object = &mut *made;
     for name in place {
         match object.get_mut(*name) {
@@ -76,12 +97,19 @@ fn remove(object: &mut Value, old: &Value, kept: &Value) -> bool {
         if let Some(field) = name.strip_prefix("f:") {
             match (stays, object.get_mut(field)) {
                 (Some(stays), Some(value)) => removed |= remove(value, inner, stays),
-                (None, Some(_)) => removed |= object.as_object_mut().and_then(|fields| fields.remove(field)).is_some(),
+                (None, Some(_)) => {
+                    removed |=
+                        object.as_object_mut().and_then(|fields| fields.remove(field)).is_some()
+                }
                 _ => {}
             }
         } else if let (Some(key), Some(items)) = (name.strip_prefix("k:"), object.as_array_mut()) {
             let Ok(Value::Object(key)) = serde_json::from_str::<Value>(key) else { continue };
-            let Some(index) = items.iter().position(|item| key.iter().all(|(name, value)| item[name] == *value)) else { continue };
+            let Some(index) =
+                items.iter().position(|item| key.iter().all(|(name, value)| item[name] == *value))
+            else {
+                continue;
+            };
             match stays {
                 Some(stays) => removed |= remove(&mut items[index], inner, stays),
                 None => {
@@ -89,9 +117,13 @@ fn remove(object: &mut Value, old: &Value, kept: &Value) -> bool {
                     removed = true;
                 }
             }
-        } else if let (Some(value), None, Some(items)) = (name.strip_prefix("v:"), stays, object.as_array_mut()) {
+        } else if let (Some(value), None, Some(items)) =
+            (name.strip_prefix("v:"), stays, object.as_array_mut())
+        {
             let before = items.len();
-            items.retain(|item| serde_json::from_str::<Value>(value).map_or(true, |value| value != *item));
+            items.retain(|item| {
+                serde_json::from_str::<Value>(value).map_or(true, |value| value != *item)
+            });
             removed |= items.len() != before;
         }
     }
@@ -107,7 +139,11 @@ pub fn update_of(live: &Value, made: &Value, manifest: &Value) -> Value {
         let declared = &manifest["metadata"][map];
         let mut entries = made["metadata"][map].as_object().cloned().unwrap_or_default();
         entries.retain(|key, _| !ours(key) || !declared[key].is_null());
-        let standing = live["metadata"][map].as_object().into_iter().flatten().filter(|(key, _)| ours(key) && declared[*key].is_null());
+        let standing = live["metadata"][map]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| ours(key) && declared[*key].is_null());
         entries.extend(standing.map(|(key, value)| (key.clone(), value.clone())));
         object["metadata"][map] = Value::Object(entries);
     }
@@ -116,10 +152,14 @@ pub fn update_of(live: &Value, made: &Value, manifest: &Value) -> Value {
         metadata.insert("resourceVersion".to_owned(), live["metadata"]["resourceVersion"].clone());
     }
     let partition = "/spec/updateStrategy/rollingUpdate/partition";
-    if let (Some(made), Some(live), None) = (object.pointer_mut(partition), live.pointer(partition), manifest.pointer(partition)) {
+    if let (Some(made), Some(live), None) =
+        (object.pointer_mut(partition), live.pointer(partition), manifest.pointer(partition))
+    {
         *made = live.clone();
     }
-    if let (Some(spec), true) = (object["spec"].as_object_mut(), manifest["spec"]["paused"].is_null()) {
+    if let (Some(spec), true) =
+        (object["spec"].as_object_mut(), manifest["spec"]["paused"].is_null())
+    {
         match live["spec"]["paused"].as_bool() {
             Some(paused) => drop(spec.insert("paused".to_owned(), paused.into())),
             None => drop(spec.remove("paused")),
@@ -136,7 +176,10 @@ pub fn overlay(live: &Value, manifest: &Value) -> Value {
             for (key, value) in manifest {
                 match value {
                     Value::Null => drop(merged.remove(key)),
-                    value => drop(merged.insert(key.clone(), overlay(live.get(key).unwrap_or(&Value::Null), value))),
+                    value => drop(merged.insert(
+                        key.clone(),
+                        overlay(live.get(key).unwrap_or(&Value::Null), value),
+                    )),
                 }
             }
             Value::Object(merged)
@@ -144,29 +187,42 @@ pub fn overlay(live: &Value, manifest: &Value) -> Value {
         (Value::Array(live), Value::Array(manifest)) => {
             match list_key(manifest).filter(|key| live.iter().all(|item| !item[*key].is_null())) {
                 Some(key) => {
-                    let known: BTreeMap<String, &Value> = live.iter().map(|item| (item[key].to_string(), item)).collect();
-                    let item = |item: &Value| overlay(known.get(&item[key].to_string()).copied().unwrap_or(&Value::Null), item);
+                    let known: BTreeMap<String, &Value> =
+                        live.iter().map(|item| (item[key].to_string(), item)).collect();
+                    let item = |item: &Value| {
+                        overlay(
+                            known.get(&item[key].to_string()).copied().unwrap_or(&Value::Null),
+                            item,
+                        )
+                    };
                     Value::Array(manifest.iter().map(item).collect())
                 }
-                None if live.len() == manifest.len() => {
-                    Value::Array(live.iter().zip(manifest).map(|(live, new)| overlay(live, new)).collect())
-                }
+                None if live.len() == manifest.len() => Value::Array(
+                    live.iter().zip(manifest).map(|(live, new)| overlay(live, new)).collect(),
+                ),
                 None => Value::Array(manifest.clone()),
             }
         }
         // The API server writes quantities and ports as it likes.
         (live, manifest) if same_scalar(live, manifest) => live.clone(),
-        (_, Value::Object(manifest)) => {
-            Value::Object(manifest.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect())
-        }
+        (_, Value::Object(manifest)) => Value::Object(
+            manifest
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        ),
         (_, manifest) => manifest.clone(),
     }
 }
 
 fn list_key(items: &[Value]) -> Option<&'static str> {
     KEYS.into_iter().find(|key| {
-        let values: std::collections::BTreeSet<_> = items.iter().map(|item| item[*key].to_string()).collect();
-        items.iter().all(|item| !item[*key].is_null()) && values.len() == items.len() && !items.is_empty()
+        let values: std::collections::BTreeSet<_> =
+            items.iter().map(|item| item[*key].to_string()).collect();
+        items.iter().all(|item| !item[*key].is_null())
+            && values.len() == items.len()
+            && !items.is_empty()
     })
 }
 
@@ -184,10 +240,13 @@ pub fn created(manifest: &Value, namespace: &str) -> Value {
     let mut object = overlay(&Value::Null, manifest);
     object["metadata"]["namespace"] = namespace.into();
     // `stringData` is written as `data`; only whether it is another one is ever told.
-    if let Some(Value::Object(texts)) = object.as_object_mut().and_then(|fields| fields.remove("stringData")) {
+    if let Some(Value::Object(texts)) =
+        object.as_object_mut().and_then(|fields| fields.remove("stringData"))
+    {
         for (key, value) in texts {
             let text = value.as_str().unwrap_or_default();
-            object["data"][key.as_str()] = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text).into();
+            object["data"][key.as_str()] =
+                base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text).into();
         }
     }
     object
@@ -213,7 +272,10 @@ mod tests {
         let spec = json!({"f:spec": {"f:template": {"f:a": {}, "f:b": {}}}});
         for (entries, expected) in [
             (
-                json!([entry("helm", "Apply", spec.clone()), entry("autoscaler", "Apply", json!({"f:spec": {"f:replicas": {}}}))]),
+                json!([
+                    entry("helm", "Apply", spec.clone()),
+                    entry("autoscaler", "Apply", json!({"f:spec": {"f:replicas": {}}}))
+                ]),
                 Some("helm"),
             ),
             (json!([entry("helm", "Update", spec.clone())]), None),
@@ -230,13 +292,17 @@ mod tests {
     fn what_a_manifest_leaves_out_goes_as_if_it_were_applied() {
         let of_env = |names: &[&str]| {
             let mut env = json!({".": {}});
-            names.iter().for_each(|name| env[format!("k:{{\"name\":\"{name}\"}}")] = json!({".": {}, "f:name": {}, "f:value": {}}));
+            names.iter().for_each(|name| {
+                env[format!("k:{{\"name\":\"{name}\"}}")] =
+                    json!({".": {}, "f:name": {}, "f:value": {}})
+            });
             json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"app\"}": {"f:name": {}, "f:env": env}}}}}})
         };
         let live = json!({"metadata": {"managedFields": [
             entry("kubectl-client-side-apply", "Update", of_env(&["A", "B", "C"])), entry("injector", "Update", of_env(&["C", "D"]))]}});
         let env = |names: &[&str]| {
-            let env: Vec<_> = names.iter().map(|name| json!({"name": name, "value": "x"})).collect();
+            let env: Vec<_> =
+                names.iter().map(|name| json!({"name": name, "value": "x"})).collect();
             json!({"spec": {"containers": [{"name": "app", "env": env}]}})
         };
         let mut made = json!({"spec": {"template": env(&["A", "B", "C", "D"])}, "metadata": {"managedFields": [
@@ -254,8 +320,14 @@ mod tests {
         let made = json!({"metadata": {"resourceVersion": "7", "managedFields": [], "annotations":
             {marks::HOLD_CHANGES: "true", marks::HOLD: "8 by ann", "mine": "2"}}, "spec": {"paused": true, "replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 2147483647}}}});
         let update = update_of(&live, &made, &json!({"spec": {}}));
-        assert_eq!(update["metadata"]["annotations"], json!({marks::HOLD_CHANGES: "true", "mine": "2"}));
-        assert_eq!(update["spec"], json!({"replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 1}}}));
+        assert_eq!(
+            update["metadata"]["annotations"],
+            json!({marks::HOLD_CHANGES: "true", "mine": "2"})
+        );
+        assert_eq!(
+            update["spec"],
+            json!({"replicas": 2, "updateStrategy": {"rollingUpdate": {"partition": 1}}})
+        );
         assert!(update["metadata"].get("managedFields").is_none());
     }
 

@@ -85,17 +85,24 @@ async fn plan(cluster: &Cluster, manifests: Vec<Manifest>, key: &Key) -> Result<
             namespaces.push((name.to_owned(), manifest));
             continue;
         }
-        let namespace = manifest.object["metadata"]["namespace"].as_str().unwrap_or(&cluster.namespace).to_owned();
+        let namespace = manifest.object["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or(&cluster.namespace)
+            .to_owned();
         manifest.object["metadata"]["namespace"] = namespace.as_str().into();
         by_namespace.entry(namespace).or_default().push((kind, manifest));
     }
     if by_namespace.is_empty() {
         let kinds: Vec<_> = others.into_iter().collect();
-        plan.notes.push(format!("Lockkeeper does not act on any of these kinds: {}.", kinds.join(", ")));
+        plan.notes
+            .push(format!("Lockkeeper does not act on any of these kinds: {}.", kinds.join(", ")));
         return Ok(plan);
     }
     for (name, manifests) in by_namespace {
-        let of_namespace = namespaces.iter().find(|(namespace, _)| *namespace == name).map(|(_, manifest)| &manifest.object);
+        let of_namespace = namespaces
+            .iter()
+            .find(|(namespace, _)| *namespace == name)
+            .map(|(_, manifest)| &manifest.object);
         let cluster = Cluster { client: cluster.client.clone(), namespace: name.clone() };
         let worlds = Worlds::read(&cluster, manifests, of_namespace, key).await?;
         let situation = Situation {
@@ -110,7 +117,9 @@ async fn plan(cluster: &Cluster, manifests: Vec<Manifest>, key: &Key) -> Result<
             now: clock::now(),
         };
         let found = judge::judge(&situation);
-        plan.objects.extend(found.objects.into_iter().filter(|line| !worlds.refused.contains_key(&line.object)));
+        plan.objects.extend(
+            found.objects.into_iter().filter(|line| !worlds.refused.contains_key(&line.object)),
+        );
         plan.objects.extend(worlds.refused.into_iter().map(|(object, why)| Line {
             namespace: name.clone(),
             object,

@@ -27,20 +27,34 @@ pub struct Orphans {
 
 /// The pods that a new StatefulSet finds under the names of its own.
 pub fn of_stateful_set(namespace: &Namespace, id: &WorkloadId) -> Orphans {
-    let own = |pod: &&Pod| pod.ordinal().is_some_and(|ordinal| *pod.name == format!("{}-{ordinal}", id.name));
-    let pods = namespace.pods.values().filter(|pod| pod.controller.is_none() && !pod.finished).filter(own).count();
+    let own = |pod: &&Pod| {
+        pod.ordinal().is_some_and(|ordinal| *pod.name == format!("{}-{ordinal}", id.name))
+    };
+    let pods = namespace
+        .pods
+        .values()
+        .filter(|pod| pod.controller.is_none() && !pod.finished)
+        .filter(own)
+        .count();
     Orphans { pods, differ: pods > 0 }
 }
 
 /// The pods of the ReplicaSets that a new Deployment selects. `sets` are those of its namespace.
 pub fn of_deployment(deployment: &Value, sets: &[Value]) -> Orphans {
     let template = template_digest(&deployment["spec"]["template"]);
-    let selects = serde_json::from_value::<LabelSelector>(deployment["spec"]["selector"].clone()).ok();
-    let Some(selects) = selects.and_then(|selects| selector(&selects).ok()) else { return Orphans::default() };
+    let selects =
+        serde_json::from_value::<LabelSelector>(deployment["spec"]["selector"].clone()).ok();
+    let Some(selects) = selects.and_then(|selects| selector(&selects).ok()) else {
+        return Orphans::default();
+    };
     let mut found = Orphans::default();
     for set in sets.iter().filter(|set| is_orphan(set)) {
-        let labels: BTreeMap<String, String> = serde_json::from_value(set["metadata"]["labels"].clone()).unwrap_or_default();
-        let pods = set["status"]["replicas"].as_u64().and_then(|pods| usize::try_from(pods).ok()).unwrap_or_default();
+        let labels: BTreeMap<String, String> =
+            serde_json::from_value(set["metadata"]["labels"].clone()).unwrap_or_default();
+        let pods = set["status"]["replicas"]
+            .as_u64()
+            .and_then(|pods| usize::try_from(pods).ok())
+            .unwrap_or_default();
         if pods > 0 && selects.matches(&labels) {
             found.pods += pods;
             found.differ |= template_digest(&set["spec"]["template"]) != template;
@@ -77,7 +91,8 @@ mod tests {
     fn a_deployment_takes_over_what_nobody_owns_and_it_selects() {
         let owned = |field: &str| {
             let mut set = orphan("v1");
-            set["metadata"]["ownerReferences"] = json!([{"kind": "Deployment", "name": "web", "uid": "u", field: true}]);
+            set["metadata"]["ownerReferences"] =
+                json!([{"kind": "Deployment", "name": "web", "uid": "u", field: true}]);
             set
         };
         let mut others = orphan("v1");
@@ -97,7 +112,8 @@ mod tests {
             (&by_label, vec![owned("blockOwnerDeletion")], 2, true),
             (&by_label, vec![others, empty, going], 0, false),
         ] {
-            let deployment = json!({"spec": {"selector": selector, "template": template("v2", None)}});
+            let deployment =
+                json!({"spec": {"selector": selector, "template": template("v2", None)}});
             assert_eq!(of_deployment(&deployment, &sets), Orphans { pods, differ }, "{sets:?}");
         }
     }

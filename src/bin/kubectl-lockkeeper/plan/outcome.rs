@@ -140,6 +140,8 @@ pub struct Plan {
 impl Plan {
     /// Whether anything would happen, as far as is known, or may.
     pub fn happens(&self) -> bool {
-        !self.risks.is_empty() || !self.unknown.is_empty() || self.objects.iter().any(|line| line.outcome.happens())
+        !self.risks.is_empty()
+            || !self.unknown.is_empty()
+            || self.objects.iter().any(|line| line.outcome.happens())
     }
 }

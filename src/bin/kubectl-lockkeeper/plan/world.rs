@@ -87,7 +87,9 @@ impl Kind {
     /// Where what a manifest leaves out is looked for, and whether the API server fills in what is missing there.
     fn places(self) -> (&'static [&'static [&'static str]], bool) {
         match self {
-            Self::Deployment | Self::StatefulSet | Self::DaemonSet => (&[&["spec", "template"]], true),
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet => {
+                (&[&["spec", "template"]], true)
+            }
             Self::Policy => (&[&["spec"]], true),
             Self::ConfigMap => (&[&["data"], &["binaryData"]], false),
             Self::Secret => (&[&["data"]], false),
@@ -136,12 +138,19 @@ enum Tried {
 
 impl Worlds {
     /// Reads the namespace and tries the manifests.
-    pub async fn read(cluster: &Cluster, manifests: Vec<(Kind, Manifest)>, namespace: Option<&Value>, key: &Key) -> Result<Self, Failure> {
+    pub async fn read(
+        cluster: &Cluster,
+        manifests: Vec<(Kind, Manifest)>,
+        namespace: Option<&Value>,
+        key: &Key,
+    ) -> Result<Self, Failure> {
         let before = cluster.read_even_uninstalled().await?.world;
         let gap = before.policies.values().flat_map(|policy| &policy.status.conditions);
         let gap = gap
             .filter(|one| {
-                one.type_ == "HoldsEnforced" && one.status == "False" && one.reason != <&str>::from(ConditionReason::MarksMissing)
+                one.type_ == "HoldsEnforced"
+                    && one.status == "False"
+                    && one.reason != <&str>::from(ConditionReason::MarksMissing)
             })
             .map(|one| one.message.clone())
             .next();
@@ -175,10 +184,17 @@ impl Worlds {
     }
 
     /// Tries one manifest, and takes in what would come of it.
-    async fn try_out(&mut self, cluster: &Cluster, kind: Kind, manifest: &Manifest, key: &Key) -> Result<(), Failure> {
+    async fn try_out(
+        &mut self,
+        cluster: &Cluster,
+        kind: Kind,
+        manifest: &Manifest,
+        key: &Key,
+    ) -> Result<(), Failure> {
         let object = &manifest.object;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let place = format!("{}/{name}", object["kind"].as_str().unwrap_or_default().to_lowercase());
+        let place =
+            format!("{}/{name}", object["kind"].as_str().unwrap_or_default().to_lowercase());
         let api = api(cluster, kind, object);
         let live = match api.get_opt(name).await {
             Ok(live) => live.map(|live| typed(live, object)),
@@ -187,7 +203,12 @@ impl Worlds {
                 self.unreadable(kind, &place, object);
                 return Ok(());
             }
-            Err(error) => return Err(Failure::Api { what: format!("cannot read {place}"), why: with_causes(&error) }),
+            Err(error) => {
+                return Err(Failure::Api {
+                    what: format!("cannot read {place}"),
+                    why: with_causes(&error),
+                });
+            }
         };
         let (made, by_server) = match dry_run(&api, kind, name, object, live.as_ref()).await? {
             Tried::Made(made) => (made, true),
@@ -208,21 +229,31 @@ impl Worlds {
             }
         };
         let runs = self.runs(cluster, kind, live.as_ref()).await?;
-        let orphans = if live.is_none() && kind == Kind::Deployment { self.orphans(cluster, &made).await? } else { Orphans::default() };
+        let orphans = if live.is_none() && kind == Kind::Deployment {
+            self.orphans(cluster, &made).await?
+        } else {
+            Orphans::default()
+        };
         self.take_in(kind, (live.as_ref(), &runs, orphans), &made, by_server, key)
     }
 
     /// The template that the pods of a workload run: of a held one not that which it has.
-    async fn runs(&self, cluster: &Cluster, kind: Kind, live: Option<&Value>) -> Result<Value, Failure> {
+    async fn runs(
+        &self,
+        cluster: &Cluster,
+        kind: Kind,
+        live: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let Some(live) = live else { return Ok(Value::Null) };
         let template = live["spec"]["template"].clone();
         let name = live["metadata"]["name"].as_str().unwrap_or_default();
-        let held = self
-            .before
-            .workloads
-            .iter()
-            .find(|(id, workload)| id.name == name && live["kind"] == id.kind.to_string() && Hold::on(workload).is_some());
-        let Some((id, _)) = held.filter(|_| matches!(kind, Kind::Deployment | Kind::StatefulSet)) else { return Ok(template) };
+        let held = self.before.workloads.iter().find(|(id, workload)| {
+            id.name == name && live["kind"] == id.kind.to_string() && Hold::on(workload).is_some()
+        });
+        let Some((id, _)) = held.filter(|_| matches!(kind, Kind::Deployment | Kind::StatefulSet))
+        else {
+            return Ok(template);
+        };
         let revisions = history(cluster, id, live).await?;
         Ok(settled(id, live, &revisions).map_or(template, |revision| revision.template_for(live)))
     }
@@ -250,7 +281,11 @@ impl Worlds {
                     Kind::StatefulSet => view::<StatefulSets>(made)?,
                     _ => view::<DaemonSets>(made)?,
                 };
-                let touched = Touched { differences: differences(runs, &made["spec"]["template"]), by_server, orphans };
+                let touched = Touched {
+                    differences: differences(runs, &made["spec"]["template"]),
+                    by_server,
+                    orphans,
+                };
                 self.workloads.insert(workload.id.clone(), touched);
                 self.after.workloads.insert(workload.id.clone(), workload);
             }
@@ -272,8 +307,13 @@ impl Worlds {
             }
             Kind::Autoscaler => {
                 let wire: Wire<Autoscalers> = wire(made)?;
-                let key = live.map_or_else(|| wire.metadata.name.as_deref().unwrap_or_default().into(), |_| uid(&wire.metadata));
-                self.after.autoscalers.extend(Autoscalers::view(&wire.metadata, wire.body).0.map(|view| (key, view)));
+                let key = live.map_or_else(
+                    || wire.metadata.name.as_deref().unwrap_or_default().into(),
+                    |_| uid(&wire.metadata),
+                );
+                self.after
+                    .autoscalers
+                    .extend(Autoscalers::view(&wire.metadata, wire.body).0.map(|view| (key, view)));
             }
             Kind::Namespace => {}
         }
@@ -285,15 +325,30 @@ impl Worlds {
         let (what, known) = match kind {
             Kind::ConfigMap | Kind::Secret => {
                 let id = ConfigId {
-                    kind: if kind == Kind::Secret { ConfigKind::Secret } else { ConfigKind::ConfigMap },
+                    kind: if kind == Kind::Secret {
+                        ConfigKind::Secret
+                    } else {
+                        ConfigKind::ConfigMap
+                    },
                     name: object["metadata"]["name"].as_str().unwrap_or_default().into(),
                 };
                 let reads = |reference: &Reference| reference.names(&id);
-                let workloads = self.before.workloads.values().filter(|workload| workload.template.references.iter().any(reads));
-                let readers: Vec<_> = workloads.map(|workload| crate::cluster::lower(&workload.id)).collect();
+                let workloads = self
+                    .before
+                    .workloads
+                    .values()
+                    .filter(|workload| workload.template.references.iter().any(reads));
+                let readers: Vec<_> =
+                    workloads.map(|workload| crate::cluster::lower(&workload.id)).collect();
                 match readers.is_empty() {
                     true => ("no workload reads it, so nothing depends on it".to_owned(), true),
-                    false => (format!("it is not known whether it changes. It is read by {}", readers.join(", ")), false),
+                    false => (
+                        format!(
+                            "it is not known whether it changes. It is read by {}",
+                            readers.join(", ")
+                        ),
+                        false,
+                    ),
                 }
             }
             _ => ("it is not known what happens to it".to_owned(), false),
@@ -308,18 +363,35 @@ impl Worlds {
     async fn read_config(&mut self, cluster: &Cluster, key: &Key) -> Result<(), Failure> {
         let worlds = [&self.before, &self.after];
         let touched = |id: &&WorkloadId| self.workloads.contains_key(*id);
-        let workloads = worlds.iter().flat_map(|world| world.workloads.keys().filter(touched).map(|id| &world.workloads[id]));
-        let references = workloads.flat_map(|workload| workload.template.references.iter()).filter(|reference| !reference.is_glob());
-        let named: BTreeSet<ConfigId> =
-            references.map(|reference| ConfigId { kind: reference.kind, name: reference.name.as_str().into() }).collect();
+        let workloads = worlds.iter().flat_map(|world| {
+            world.workloads.keys().filter(touched).map(|id| &world.workloads[id])
+        });
+        let references = workloads
+            .flat_map(|workload| workload.template.references.iter())
+            .filter(|reference| !reference.is_glob());
+        let named: BTreeSet<ConfigId> = references
+            .map(|reference| ConfigId {
+                kind: reference.kind,
+                name: reference.name.as_str().into(),
+            })
+            .collect();
         for id in named.difference(&self.looked_at).cloned().collect::<Vec<_>>() {
             let kind = if id.kind == ConfigKind::Secret { Kind::Secret } else { Kind::ConfigMap };
-            let found = match api(cluster, kind, &json!({"apiVersion": "v1", "kind": id.kind.to_string()})).get_opt(&id.name).await {
-                Ok(found) => found,
-                // Users who may not read Secrets still may plan.
-                Err(kube::Error::Api(status)) if status.code == 403 => continue,
-                Err(error) => return Err(Failure::Api { what: format!("cannot read {id}"), why: with_causes(&error) }),
-            };
+            let found =
+                match api(cluster, kind, &json!({"apiVersion": "v1", "kind": id.kind.to_string()}))
+                    .get_opt(&id.name)
+                    .await
+                {
+                    Ok(found) => found,
+                    // Users who may not read Secrets still may plan.
+                    Err(kube::Error::Api(status)) if status.code == 403 => continue,
+                    Err(error) => {
+                        return Err(Failure::Api {
+                            what: format!("cannot read {id}"),
+                            why: with_causes(&error),
+                        });
+                    }
+                };
             self.looked_at.insert(id);
             let Some(object) = found else { continue };
             let object = json!(object);
@@ -332,15 +404,25 @@ impl Worlds {
 
     /// The claims of the namespace and their volumes, as far as one may see them.
     async fn read_storage(&mut self, cluster: &Cluster) -> Result<(), Failure> {
-        let claims = self.list::<Claims>(cluster, true, "claims that only one pod or node can use are not checked").await?;
+        let claims = self
+            .list::<Claims>(
+                cluster,
+                true,
+                "claims that only one pod or node can use are not checked",
+            )
+            .await?;
         for (_, claim) in claims {
             self.before.claims.insert(claim.name.clone(), claim);
         }
-        for (uid, scaled) in self.list::<Autoscalers>(cluster, true, "it is not known how far workloads scale").await? {
+        for (uid, scaled) in self
+            .list::<Autoscalers>(cluster, true, "it is not known how far workloads scale")
+            .await?
+        {
             self.before.autoscalers.extend(scaled.0.map(|scaled| (uid, scaled)));
         }
         let volumes: Api<Lenient<Wire<Volumes>>> = Api::all(cluster.client.clone());
-        let names: BTreeSet<String> = self.before.claims.values().filter_map(|claim| claim.volume.clone()).collect();
+        let names: BTreeSet<String> =
+            self.before.claims.values().filter_map(|claim| claim.volume.clone()).collect();
         for name in names {
             match volumes.get_opt(&name).await {
                 Ok(found) => {
@@ -352,15 +434,27 @@ impl Worlds {
                     self.notes.push("You may not read persistentvolumes: claims are judged by what they request.".to_owned());
                     break;
                 }
-                Err(error) => return Err(Failure::Api { what: format!("cannot read volume {name}"), why: with_causes(&error) }),
+                Err(error) => {
+                    return Err(Failure::Api {
+                        what: format!("cannot read volume {name}"),
+                        why: with_causes(&error),
+                    });
+                }
             }
         }
         if !self.before.claims.is_empty() {
             let drivers: Api<Lenient<Wire<Drivers>>> = Api::all(cluster.client.clone());
             // Who may not read them takes all to attach.
             if let Ok(all) = drivers.list(&ListParams::default()).await {
-                let of = |wire: Wire<Drivers>| (wire.metadata.name.clone().unwrap_or_default(), Drivers::view(&wire.metadata, wire.body).0);
-                self.storage.drivers.extend(readable(Drivers::PLURAL, all.items).into_iter().map(of));
+                let of = |wire: Wire<Drivers>| {
+                    (
+                        wire.metadata.name.clone().unwrap_or_default(),
+                        Drivers::view(&wire.metadata, wire.body).0,
+                    )
+                };
+                self.storage
+                    .drivers
+                    .extend(readable(Drivers::PLURAL, all.items).into_iter().map(of));
             }
         }
         let namespaces: Api<Wire<Namespaces>> = Api::all(cluster.client.clone());
@@ -377,8 +471,11 @@ impl Worlds {
         namespaced: bool,
         without: &str,
     ) -> Result<Vec<(lockkeeper::core::world::Uid, K::View)>, Failure> {
-        let api: Api<Lenient<Wire<K>>> =
-            if namespaced { Api::namespaced(cluster.client.clone(), &cluster.namespace) } else { Api::all(cluster.client.clone()) };
+        let api: Api<Lenient<Wire<K>>> = if namespaced {
+            Api::namespaced(cluster.client.clone(), &cluster.namespace)
+        } else {
+            Api::all(cluster.client.clone())
+        };
         match api.list(&ListParams::default()).await {
             Ok(all) => Ok(readable(K::PLURAL, all.items)
                 .into_iter()
@@ -388,7 +485,10 @@ impl Worlds {
                 self.notes.push(format!("You may not read {}: {without}.", K::PLURAL));
                 Ok(Vec::new())
             }
-            Err(error) => Err(Failure::Api { what: format!("cannot read {}", K::PLURAL), why: with_causes(&error) }),
+            Err(error) => Err(Failure::Api {
+                what: format!("cannot read {}", K::PLURAL),
+                why: with_causes(&error),
+            }),
         }
     }
 }
@@ -403,20 +503,35 @@ fn api(cluster: &Cluster, kind: Kind, object: &Value) -> Api<DynamicObject> {
 }
 
 /// Says what the API server would make of a manifest.
-async fn dry_run(api: &Api<DynamicObject>, kind: Kind, name: &str, manifest: &Value, live: Option<&Value>) -> Result<Tried, Failure> {
+async fn dry_run(
+    api: &Api<DynamicObject>,
+    kind: Kind,
+    name: &str,
+    manifest: &Value,
+    live: Option<&Value>,
+) -> Result<Tried, Failure> {
     let mut object = manifest.clone();
     // What kubectl get prints besides, and no apply may name.
-    for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"] {
+    for field in
+        ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"]
+    {
         object["metadata"].as_object_mut().map(|fields| fields.remove(field));
     }
     object.as_object_mut().map(|fields| fields.remove("status"));
     let manager = manager(live);
-    let parameters = PatchParams { dry_run: true, force: true, field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    let parameters = PatchParams {
+        dry_run: true,
+        force: true,
+        field_manager: Some(manager.to_owned()),
+        ..PatchParams::default()
+    };
     let mut made = match api.patch(name, &parameters, &Patch::Apply(&object)).await {
         Ok(made) => typed(made, manifest),
         Err(error) => return failed(kind, name, error),
     };
-    let Some(live) = live.filter(|_| manager == FIELD_MANAGER) else { return Ok(Tried::Made(made)) };
+    let Some(live) = live.filter(|_| manager == FIELD_MANAGER) else {
+        return Ok(Tried::Made(made));
+    };
     let (places, filled_in) = kind.places();
     let mut taken = made.clone();
     let mut any = false;
@@ -427,9 +542,12 @@ async fn dry_run(api: &Api<DynamicObject>, kind: Kind, name: &str, manifest: &Va
         made = taken;
     } else if any {
         let update = update_of(live, &taken, manifest);
-        let body = serde_json::from_value(update)
-            .map_err(|error| Failure::Api { what: format!("cannot try out {name}"), why: error.to_string() })?;
-        let parameters = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let body = serde_json::from_value(update).map_err(|error| Failure::Api {
+            what: format!("cannot try out {name}"),
+            why: error.to_string(),
+        })?;
+        let parameters =
+            PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
         match api.replace(name, &parameters, &body).await {
             Ok(updated) => made = typed(updated, manifest),
             // It moved on, or may only be patched: what the manifest leaves out is not seen then.
@@ -448,7 +566,9 @@ fn failed(kind: Kind, name: &str, error: kube::Error) -> Result<Tried, Failure> 
     };
     // What is refused may be quoted.
     let said = match kind {
-        Kind::Secret => format!("{} (its message is omitted, because it may quote the Secret)", status.code),
+        Kind::Secret => {
+            format!("{} (its message is omitted, because it may quote the Secret)", status.code)
+        }
         _ => status.message.clone(),
     };
     match status.code {
@@ -465,12 +585,16 @@ fn failed(kind: Kind, name: &str, error: kube::Error) -> Result<Tried, Failure> 
 /// Whether another way to apply may do what a dry run of a server-side apply cannot: some webhooks take no part in dry runs, and unknown fields and
 /// items of the same key are refused there only.
 fn is_about_the_way(message: &str) -> bool {
-    ["does not support dry run", "field not declared in schema", "duplicate entries for key"].iter().any(|way| message.contains(way))
+    ["does not support dry run", "field not declared in schema", "duplicate entries for key"]
+        .iter()
+        .any(|way| message.contains(way))
 }
 
 /// Whether the right to write is missing, and not something in the object.
 fn is_about_rights(message: &str) -> bool {
-    ["patch", "create", "update"].iter().any(|verb| message.contains(&format!("cannot {verb} resource")))
+    ["patch", "create", "update"]
+        .iter()
+        .any(|verb| message.contains(&format!("cannot {verb} resource")))
 }
 
 /// With its kind, which lists and some answers leave out.
@@ -489,13 +613,23 @@ pub fn view<K: Watched>(object: &Value) -> Result<K::View, Failure> {
 }
 
 /// The content of a ConfigMap or Secret, as digests.
-fn content(kind: Kind, object: &Value, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
-    let view = if kind == Kind::Secret { view::<Secrets>(object)? } else { view::<ConfigMaps>(object)? };
+fn content(
+    kind: Kind,
+    object: &Value,
+    namespace: &str,
+    key: &Key,
+) -> Result<(ConfigId, ConfigEntry), Failure> {
+    let view =
+        if kind == Kind::Secret { view::<Secrets>(object)? } else { view::<ConfigMaps>(object)? };
     entry(view, namespace, key)
 }
 
 /// The same of what the core sees of it.
-pub fn entry(view: lockkeeper::shell::views::ConfigView, namespace: &str, key: &Key) -> Result<(ConfigId, ConfigEntry), Failure> {
+pub fn entry(
+    view: lockkeeper::shell::views::ConfigView,
+    namespace: &str,
+    key: &Key,
+) -> Result<(ConfigId, ConfigEntry), Failure> {
     let (id, ignored) = (view.id.clone(), view.ignored);
     Ok((id, ConfigEntry::new(view.bind(namespace, key, None), ignored)))
 }
@@ -505,7 +639,11 @@ mod tests {
     use super::*;
 
     fn tried(kind: Kind, code: u16, message: &str) -> String {
-        let status = kube::core::Status { code, message: message.to_owned(), ..kube::core::Status::default() };
+        let status = kube::core::Status {
+            code,
+            message: message.to_owned(),
+            ..kube::core::Status::default()
+        };
         match failed(kind, "web", kube::Error::Api(Box::new(status))) {
             Ok(Tried::Made(_)) => "made".to_owned(),
             Ok(Tried::Refused(why)) => format!("refused: {why}"),
@@ -523,9 +661,21 @@ mod tests {
             (403, "pods \"web\" is forbidden: exceeded quota", "refused: "),
             (404, "namespaces \"shop\" not found", "no place"),
             (400, "admission webhook \"x\" does not support dry run", "not allowed: "),
-            (500, "failed to create typed patch object: .spec.x: field not declared in schema", "not allowed: "),
-            (500, "failed to create typed patch object: .spec.replicas: expected numeric", "refused: "),
-            (422, "Deployment.apps \"web\" is invalid: spec.selector: field is immutable", "refused: "),
+            (
+                500,
+                "failed to create typed patch object: .spec.x: field not declared in schema",
+                "not allowed: ",
+            ),
+            (
+                500,
+                "failed to create typed patch object: .spec.replicas: expected numeric",
+                "refused: ",
+            ),
+            (
+                422,
+                "Deployment.apps \"web\" is invalid: spec.selector: field is immutable",
+                "refused: ",
+            ),
             (500, "etcd is away", "failed: cannot try out web"),
         ] {
             assert!(
@@ -535,7 +685,10 @@ mod tests {
             );
         }
         for code in [400, 403, 422, 500] {
-            assert!(!tried(Kind::Secret, code, "typed patch object: got hunter2").contains("hunter2"), "{code}");
+            assert!(
+                !tried(Kind::Secret, code, "typed patch object: got hunter2").contains("hunter2"),
+                "{code}"
+            );
         }
     }
 
@@ -549,7 +702,11 @@ mod tests {
             ("example.com/v1", "Deployment", None),
             ("v1", "Service", None),
         ] {
-            assert_eq!(Kind::of(&json!({"apiVersion": version, "kind": kind})), expected, "{version} {kind}");
+            assert_eq!(
+                Kind::of(&json!({"apiVersion": version, "kind": kind})),
+                expected,
+                "{version} {kind}"
+            );
         }
     }
 }

@@ -18,7 +18,8 @@ const WITHOUT_EXPONENT: f64 = 1e21;
 /// The documents of a text.
 pub fn documents(text: &str) -> Result<Vec<Value>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { events: Parser::new_from_str(text), anchors: HashMap::new(), values: 0 };
+    let mut reader =
+        Reader { events: Parser::new_from_str(text), anchors: HashMap::new(), values: 0 };
     let mut documents = Vec::new();
     while let Some(event) = reader.next()? {
         match event {
@@ -58,11 +59,17 @@ impl<'a> Reader<'a> {
         }
         let (anchor, value) = match event {
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).cloned().ok_or("an alias refers to a value that contains it")?;
+                let value = self
+                    .anchors
+                    .get(&anchor)
+                    .cloned()
+                    .ok_or("an alias refers to a value that contains it")?;
                 self.count(size(&value))?;
                 (0, value)
             }
-            Event::Scalar(text, style, anchor, tag) => (anchor, scalar(&text, style, tag.as_deref())?),
+            Event::Scalar(text, style, anchor, tag) => {
+                (anchor, scalar(&text, style, tag.as_deref())?)
+            }
             Event::SequenceStart(_, anchor, _) => {
                 let mut items = Vec::new();
                 loop {
@@ -90,8 +97,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A key and its value. Of those that are the same, the last counts, whether they were written or merged.
-    fn field(&mut self, key: Event<'a>, fields: &mut Map<String, Value>, depth: usize) -> Result<(), String> {
-        let merges = matches!(&key, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+    fn field(
+        &mut self,
+        key: Event<'a>,
+        fields: &mut Map<String, Value>,
+        depth: usize,
+    ) -> Result<(), String> {
+        let merges =
+            matches!(&key, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
         let key = self.value(key, depth)?;
         let next = self.within()?;
         let value = self.value(next, depth)?;
@@ -108,7 +121,9 @@ impl<'a> Reader<'a> {
             one => vec![one],
         };
         for source in sources {
-            let Value::Object(merged) = source else { return Err("<< merges a mapping, or a list of them".to_owned()) };
+            let Value::Object(merged) = source else {
+                return Err("<< merges a mapping, or a list of them".to_owned());
+            };
             fields.extend(merged);
         }
         Ok(())
@@ -116,7 +131,11 @@ impl<'a> Reader<'a> {
 
     fn count(&mut self, more: usize) -> Result<(), String> {
         self.values += more;
-        if self.values > VALUES { Err(format!("its aliases expand to more than {VALUES} values")) } else { Ok(()) }
+        if self.values > VALUES {
+            Err(format!("its aliases expand to more than {VALUES} values"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -145,9 +164,12 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, St
         None if style == ScalarStyle::Plain => resolve(text),
         Some(Some("int" | "float" | "bool" | "null")) => resolve(text),
         Some(Some("binary")) => {
-            let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).ok();
+            let bytes =
+                base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).ok();
             let decoded = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-            decoded.map(Value::from).ok_or_else(|| "a value of type !!binary is not base64 of text".to_owned())
+            decoded
+                .map(Value::from)
+                .ok_or_else(|| "a value of type !!binary is not base64 of text".to_owned())
         }
         _ => Ok(text.into()),
     }
@@ -157,11 +179,20 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, St
 fn resolve(text: &str) -> Result<Value, String> {
     Ok(match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => true.into(),
-        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => false.into(),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => {
+            true.into()
+        }
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => {
+            false.into()
+        }
         ".nan" | ".NaN" | ".NAN" => return Err("JSON has no .nan".to_owned()),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" => return Err("JSON has no .inf".to_owned()),
-        _ if text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.')) => {
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" => {
+            return Err("JSON has no .inf".to_owned());
+        }
+        _ if text.starts_with(|first: char| {
+            first.is_ascii_digit() || matches!(first, '+' | '-' | '.')
+        }) =>
+        {
             let plain = if text.starts_with('.') { text.to_owned() } else { text.replace('_', "") };
             integer(&plain).or_else(|| float(&plain)).map_or_else(|| text.into(), Value::Number)
         }
@@ -184,16 +215,23 @@ fn integer(text: &str) -> Option<Number> {
         _ => digits.strip_prefix('0').map_or((10, digits), |octal| (8, octal)),
     };
     let starts_with_digit = digits.starts_with(|first: char| first.is_ascii_alphanumeric());
-    let signed = starts_with_digit.then(|| i64::from_str_radix(&format!("{sign}{digits}"), radix).ok()).flatten();
-    let unsigned =
-        || u64::from_str_radix(digits, radix).ok().filter(|_| starts_with_digit && !text.starts_with(['+', '-'])).map(Number::from);
+    let signed = starts_with_digit
+        .then(|| i64::from_str_radix(&format!("{sign}{digits}"), radix).ok())
+        .flatten();
+    let unsigned = || {
+        u64::from_str_radix(digits, radix)
+            .ok()
+            .filter(|_| starts_with_digit && !text.starts_with(['+', '-']))
+            .map(Number::from)
+    };
     signed.map(Number::from).or_else(unsigned)
 }
 
 /// A decimal fraction. One that is whole has no point in JSON as Go writes it, and can be read as an integer.
 fn float(text: &str) -> Option<Number> {
     // Neither infinity nor NaN by name, which Rust reads too.
-    let named = text.contains(|letter: char| letter.is_ascii_alphabetic() && !matches!(letter, 'e' | 'E'));
+    let named =
+        text.contains(|letter: char| letter.is_ascii_alphabetic() && !matches!(letter, 'e' | 'E'));
     let value = text.parse::<f64>().ok().filter(|value| !named && value.is_finite())?;
     let whole = value.fract() == 0.0 && value.abs() < WITHOUT_EXPONENT;
     let integer = whole.then(|| format!("{value:.0}").parse::<i64>().ok()).flatten();
@@ -209,7 +247,8 @@ mod tests {
     /// What the real kubectl makes of each is in the same table, and a test on a cluster compares them.
     #[test]
     fn scalars_are_read_as_kubectl_reads_them() {
-        let cases: Vec<Value> = serde_json::from_str(include_str!("../../../../tests/model/cases/yaml.json")).unwrap();
+        let cases: Vec<Value> =
+            serde_json::from_str(include_str!("../../../../tests/model/cases/yaml.json")).unwrap();
         let mut wrong = Vec::new();
         for case in cases {
             let yaml = case["yaml"].as_str().unwrap();
@@ -217,7 +256,9 @@ mod tests {
             if value.as_ref() != case.get("value") {
                 wrong.push(format!("value {yaml}: {value:?} for {:?}", case.get("value")));
             }
-            let key = documents(&format!("{yaml}: a\n")).ok().and_then(|all| all[0].as_object()?.keys().next().cloned());
+            let key = documents(&format!("{yaml}: a\n"))
+                .ok()
+                .and_then(|all| all[0].as_object()?.keys().next().cloned());
             if key.as_deref() != case.get("key").and_then(Value::as_str) {
                 wrong.push(format!("key {yaml}: {key:?} for {:?}", case.get("key")));
             }
@@ -230,7 +271,10 @@ mod tests {
         for (yaml, expected) in [
             ("", json!([])),
             ("# nothing\n", json!([])),
-            ("\u{feff}a: 1\r\n---\r\n# c\r\n---\r\nb: [x, 'y']\r\n...\r\n", json!([{"a": 1}, null, {"b": ["x", "y"]}])),
+            (
+                "\u{feff}a: 1\r\n---\r\n# c\r\n---\r\nb: [x, 'y']\r\n...\r\n",
+                json!([{"a": 1}, null, {"b": ["x", "y"]}]),
+            ),
             ("a: &b 0400\n*b : c\n", json!([{"a": 256, "256": "c"}])),
             ("a: &b {x: 1}\nc: {<<: *b, z: 2}\n", json!([{"a": {"x": 1}, "c": {"x": 1, "z": 2}}])),
             ("{x: 1, <<: {x: 2}}", json!([{"x": 2}])),
@@ -248,7 +292,8 @@ mod tests {
     }
 
     fn bomb() -> String {
-        let line = |(old, new)| format!("{new}: &{new} [{}]\n", vec![format!("*{old}"); 10].join(", "));
+        let line =
+            |(old, new)| format!("{new}: &{new} [{}]\n", vec![format!("*{old}"); 10].join(", "));
         ('a'..'j').zip('b'..='j').map(line).collect()
     }
 }

@@ -6,16 +6,22 @@ use serde_json::{Map, Value, json};
 use super::seen::View;
 
 /// What binds a claim to a volume, or was noted for the one that it had: never copied to another one.
-const BINDING: [&str; 3] = ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
+const BINDING: [&str; 3] =
+    ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
 
 /// A claim created from the manifest of an earlier one, for another volume. It asks for nothing that the volume cannot give.
 pub fn again(old: &Value, view: &Claim, volume: &View) -> Value {
-    let is_shield = |key: &str| view.shields.get(key).is_some_and(|shield| shield.manager.is_none());
+    let is_shield =
+        |key: &str| view.shields.get(key).is_some_and(|shield| shield.manager.is_none());
     let annotations: Map<String, Value> = old["metadata"]["annotations"]
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(key, _)| !key.starts_with(marks::PREFIX) && !BINDING.iter().any(|prefix| key.starts_with(prefix)) && !is_shield(key))
+        .filter(|(key, _)| {
+            !key.starts_with(marks::PREFIX)
+                && !BINDING.iter().any(|prefix| key.starts_with(prefix))
+                && !is_shield(key)
+        })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let labels: Map<String, Value> = old["metadata"]["labels"]
@@ -126,14 +132,20 @@ mod tests {
         ] {
             let old = claim(storage, class, mode);
             let spec = again(&old, &claim_view(&old).unwrap(), &disk())["spec"].clone();
-            let got = (&spec["resources"]["requests"]["storage"], &spec["storageClassName"], &spec["accessModes"][0]);
+            let got = (
+                &spec["resources"]["requests"]["storage"],
+                &spec["storageClassName"],
+                &spec["accessModes"][0],
+            );
             assert_eq!(got, (&json!(expected.0), &json!(expected.1), &json!(expected.2)));
         }
     }
 
     #[test]
     fn a_claim_for_a_volume_without_class_asks_for_none() {
-        let volume = volume(json!({"capacity": {"storage": "3Gi"}, "accessModes": ["ReadWriteMany"], "volumeMode": "Block"}));
+        let volume = volume(
+            json!({"capacity": {"storage": "3Gi"}, "accessModes": ["ReadWriteMany"], "volumeMode": "Block"}),
+        );
         assert_eq!(
             for_volume("shop", "data", &volume)["spec"],
             json!({"volumeName": "pv-old", "storageClassName": "", "accessModes": ["ReadWriteMany"], "volumeMode": "Block",

@@ -97,7 +97,9 @@ pub async fn run(cluster: &Cluster, all: bool, output: Output) -> Result<ExitCod
 /// What is kept of one namespace, or of all.
 fn lines(seen: &Seen, only: Option<&str>, now: Timestamp) -> Vec<Line> {
     let mut names: BTreeSet<String> = seen.worlds.keys().cloned().collect();
-    names.extend(seen.storage.volumes().filter_map(|volume| volume.provenance().map(|of| of.namespace)));
+    names.extend(
+        seen.storage.volumes().filter_map(|volume| volume.provenance().map(|of| of.namespace)),
+    );
     names.retain(|name| only.is_none_or(|only| only == name));
     let mut lines = Vec::new();
     let mut listed = BTreeSet::new();
@@ -111,16 +113,21 @@ fn lines(seen: &Seen, only: Option<&str>, now: Timestamp) -> Vec<Line> {
         }
     }
     // What nobody can place: a claim that may not be read, or a volume from which somebody has removed what it was for.
-    for volume in seen.storage.volumes().filter(|volume| volume.retained && !listed.contains(&volume.name)) {
+    for volume in
+        seen.storage.volumes().filter(|volume| volume.retained && !listed.contains(&volume.name))
+    {
         let (namespace, claim) = origin(volume).unzip();
         let namespace = namespace.unwrap_or_default();
         if only.is_some_and(|only| only != namespace) {
             continue;
         }
-        let state = if volume.phase == VolumePhase::Bound { UNKNOWN } else { State::Released.as_str() };
+        let state =
+            if volume.phase == VolumePhase::Bound { UNKNOWN } else { State::Released.as_str() };
         lines.push(of_volume(seen, state, namespace, claim, volume));
     }
-    lines.sort_by(|a, b| (&a.namespace, &a.claim, &a.volume).cmp(&(&b.namespace, &b.claim, &b.volume)));
+    lines.sort_by(|a, b| {
+        (&a.namespace, &a.claim, &a.volume).cmp(&(&b.namespace, &b.claim, &b.volume))
+    });
     lines
 }
 
@@ -136,9 +143,13 @@ fn line(seen: &Seen, world: &Namespace, kept: &Kept) -> Option<Line> {
     };
     // Another claim's volume says nothing of this one.
     let volume = volume.filter(|volume| volume.is_of(&world.name, claim));
-    let provenance = volume.and_then(Volume::provenance).or_else(|| Provenance::parse(claim.marks.get(marks::PROVENANCE)?));
+    let provenance = volume
+        .and_then(Volume::provenance)
+        .or_else(|| Provenance::parse(claim.marks.get(marks::PROVENANCE)?));
     let since = match kept.state {
-        State::Terminating => seen.going.get(&(world.name.to_string(), claim.name.clone())).copied(),
+        State::Terminating => {
+            seen.going.get(&(world.name.to_string(), claim.name.clone())).copied()
+        }
         _ => claim.marks.get(marks::ORPHANED_SINCE).and_then(|since| since.parse().ok()),
     };
     let live = seen.storage.namespaces.get(&*world.name).map(|namespace| namespace.uid.to_string());
@@ -156,11 +167,18 @@ fn line(seen: &Seen, world: &Namespace, kept: &Kept) -> Option<Line> {
         policy: provenance.as_ref().map(|of| of.policy.clone()),
         readopt: provenance.map(|of| of.readopt),
         reclaim_policy: volume.map(|volume| volume.reclaim_policy.clone()),
-        original_reclaim_policy: volume.and_then(|volume| volume.marks.get(marks::ORIGINAL_RECLAIM_POLICY).cloned()),
+        original_reclaim_policy: volume
+            .and_then(|volume| volume.marks.get(marks::ORIGINAL_RECLAIM_POLICY).cloned()),
     })
 }
 
-fn of_volume(seen: &Seen, state: &'static str, namespace: String, claim: Option<String>, volume: &Volume) -> Line {
+fn of_volume(
+    seen: &Seen,
+    state: &'static str,
+    namespace: String,
+    claim: Option<String>,
+    volume: &Volume,
+) -> Line {
     let provenance = volume.provenance();
     Line {
         state,
@@ -182,7 +200,9 @@ fn of_volume(seen: &Seen, state: &'static str, namespace: String, claim: Option<
 
 fn whereabouts(seen: &Seen, name: &str, of: Option<&Provenance>) -> Whereabouts {
     match (seen.storage.namespaces.get(name), of) {
-        (Some(namespace), Some(of)) if *namespace.uid != *of.namespace_uid => Whereabouts::CreatedAgain,
+        (Some(namespace), Some(of)) if *namespace.uid != *of.namespace_uid => {
+            Whereabouts::CreatedAgain
+        }
         (Some(_), _) => Whereabouts::Same,
         (None, _) if seen.namespaces_known => Whereabouts::Gone,
         (None, _) => Whereabouts::Unknown,
@@ -192,7 +212,8 @@ fn whereabouts(seen: &Seen, name: &str, of: Option<&Provenance>) -> Whereabouts 
 fn table(lines: &[Line], wide: bool) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let mut header = vec!["STATE", "NAMESPACE", "CLAIM", "VOLUME", "SIZE", "SINCE", "WORKLOAD", "POLICY"];
+    let mut header =
+        vec!["STATE", "NAMESPACE", "CLAIM", "VOLUME", "SIZE", "SINCE", "WORKLOAD", "POLICY"];
     if wide {
         header.extend(["RECLAIM", "ORIGINAL", "NAMESPACE-UID", "CLAIM-UID"]);
     }
@@ -214,7 +235,15 @@ fn table(lines: &[Line], wide: bool) -> Table {
             cell(&line.policy),
         ];
         if wide {
-            row.extend([&line.reclaim_policy, &line.original_reclaim_policy, &line.namespace_uid, &line.claim_uid].map(cell));
+            row.extend(
+                [
+                    &line.reclaim_policy,
+                    &line.original_reclaim_policy,
+                    &line.namespace_uid,
+                    &line.claim_uid,
+                ]
+                .map(cell),
+            );
         }
         table.add_row(row);
     }
@@ -226,7 +255,9 @@ fn table(lines: &[Line], wide: bool) -> Table {
 
 /// What to do about what needs somebody, a line each, and what it all costs.
 fn advice(lines: &[Line]) -> Vec<String> {
-    let of = |state: State| lines.iter().filter(move |line| line.state == state.as_str()).collect::<Vec<_>>();
+    let of = |state: State| {
+        lines.iter().filter(move |line| line.state == state.as_str()).collect::<Vec<_>>()
+    };
     let name = |text: &Option<String>| text.clone().unwrap_or_default();
     let mut said = Vec::new();
     if let Some((first, more)) = of(State::Terminating).split_first() {
@@ -249,16 +280,29 @@ fn advice(lines: &[Line]) -> Vec<String> {
     if let Some((first, more)) = of(State::Lost).split_first() {
         let (claim, volume) = (name(&first.claim), name(&first.volume));
         // A claim that was created again with its binding names a volume that is kept.
-        let cure = match of(State::Released).iter().any(|line| line.volume.is_some() && line.volume == first.volume) {
-            true => format!("its data is kept. To give it back: kubectl lockkeeper volumes readopt -n {} {volume}", first.namespace),
+        let cure = match of(State::Released)
+            .iter()
+            .any(|line| line.volume.is_some() && line.volume == first.volume)
+        {
+            true => format!(
+                "its data is kept. To give it back: kubectl lockkeeper volumes readopt -n {} {volume}",
+                first.namespace
+            ),
             false => "restore it from a backup".to_owned(),
         };
-        said.push(format!("Lost: claim {claim}{} does not have its volume {volume}; {cure}.", and_more(more.len())));
+        said.push(format!(
+            "Lost: claim {claim}{} does not have its volume {volume}; {cure}.",
+            and_more(more.len())
+        ));
     }
     said.extend(of_earlier_namespaces(&of(State::Released)));
     let mut waiting: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for line in of(State::Released).iter().filter(|line| line.namespace_is == Whereabouts::Same && line.readopt != Some(Readopt::Never)) {
-        *waiting.entry((&line.namespace, line.claim.as_deref().unwrap_or_default())).or_default() += 1;
+    for line in of(State::Released).iter().filter(|line| {
+        line.namespace_is == Whereabouts::Same && line.readopt != Some(Readopt::Never)
+    }) {
+        *waiting
+            .entry((&line.namespace, line.claim.as_deref().unwrap_or_default()))
+            .or_default() += 1;
     }
     for ((namespace, claim), count) in waiting.into_iter().filter(|(_, count)| *count > 1) {
         said.push(format!(
@@ -276,10 +320,18 @@ fn advice(lines: &[Line]) -> Vec<String> {
             name(&first.claim)
         ));
     }
-    let idle = [State::Released, State::Orphaned, State::Shadowed, State::Idle].into_iter().flat_map(of);
-    let bytes = |lines: &mut dyn Iterator<Item = &Line>| size(lines.fold(0, |sum, line| sum.saturating_add(line.bytes)));
-    let (all, unused) = (bytes(&mut lines.iter().filter(|line| line.state != State::Lost.as_str())), bytes(&mut idle.into_iter()));
-    said.push(format!("{all} kept in total, of which {unused} is not in use. Lockkeeper never deletes any of it."));
+    let idle =
+        [State::Released, State::Orphaned, State::Shadowed, State::Idle].into_iter().flat_map(of);
+    let bytes = |lines: &mut dyn Iterator<Item = &Line>| {
+        size(lines.fold(0, |sum, line| sum.saturating_add(line.bytes)))
+    };
+    let (all, unused) = (
+        bytes(&mut lines.iter().filter(|line| line.state != State::Lost.as_str())),
+        bytes(&mut idle.into_iter()),
+    );
+    said.push(format!(
+        "{all} kept in total, of which {unused} is not in use. Lockkeeper never deletes any of it."
+    ));
     said
 }
 
@@ -292,7 +344,8 @@ fn of_earlier_namespaces(released: &[&Line]) -> Vec<String> {
     }
     let sentence = |((is, namespace, uid), count): ((Whereabouts, &str, &str), usize)| {
         let volumes = if count == 1 { "1 volume".to_owned() } else { format!("{count} volumes") };
-        let command = format!("kubectl lockkeeper volumes readopt -n {namespace} --from-namespace {uid}");
+        let command =
+            format!("kubectl lockkeeper volumes readopt -n {namespace} --from-namespace {uid}");
         match is {
             Whereabouts::CreatedAgain => Some(format!(
                 "Released: {volumes} of an earlier namespace {namespace}; somebody else may own the current one. To give them to it: {command}"
@@ -329,7 +382,13 @@ mod tests {
         text.to_string()
     }
 
-    fn volume(seen: &mut Seen, name: &str, (namespace, uid, claim): (&str, &str, &str), bound: bool, created: &str) {
+    fn volume(
+        seen: &mut Seen,
+        name: &str,
+        (namespace, uid, claim): (&str, &str, &str),
+        bound: bool,
+        created: &str,
+    ) {
         let annotations = json!({marks::PROVENANCE: provenance(namespace, uid, claim, name), marks::ORIGINAL_RECLAIM_POLICY: "Delete"});
         let raw = json!({
             "metadata": {"name": name, "uid": name, "creationTimestamp": created, "labels": {marks::RETAINED: "true"}, "annotations": annotations},
@@ -350,20 +409,36 @@ mod tests {
         }
         let view = claim_view(&raw).unwrap();
         let empty = || Namespace { name: "shop".into(), ..Namespace::default() };
-        seen.worlds.entry("shop".to_owned()).or_insert_with(empty).claims.insert(name.to_owned(), view);
+        seen.worlds
+            .entry("shop".to_owned())
+            .or_insert_with(empty)
+            .claims
+            .insert(name.to_owned(), view);
     }
 
     /// Something of everything.
     fn everything() -> Seen {
-        let mut seen = Seen { storage: Storage::default(), namespaces_known: true, users_known: true, ..Seen::default() };
+        let mut seen = Seen {
+            storage: Storage::default(),
+            namespaces_known: true,
+            users_known: true,
+            ..Seen::default()
+        };
         let namespace = namespace_view(&json!({"metadata": {"name": "shop", "uid": "2"}})).unwrap();
         seen.storage.namespaces.insert("shop".to_owned(), namespace);
         let (then, later) = ("2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z");
-        for (name, since) in [("idle", "2026-11-20T11:59:00Z"), ("orphaned", "2026-11-20T09:00:00Z")] {
+        for (name, since) in
+            [("idle", "2026-11-20T11:59:00Z"), ("orphaned", "2026-11-20T09:00:00Z")]
+        {
             claim(&mut seen, name, &format!("pv-{name}"), json!({marks::ORPHANED_SINCE: since}));
             volume(&mut seen, &format!("pv-{name}"), ("shop", "2", name), true, then);
         }
-        claim(&mut seen, "lost", "pv-lost", json!({marks::PROVENANCE: provenance("shop", "2", "lost", "pv-lost")}));
+        claim(
+            &mut seen,
+            "lost",
+            "pv-lost",
+            json!({marks::PROVENANCE: provenance("shop", "2", "lost", "pv-lost")}),
+        );
         claim(&mut seen, "taken", "pv-younger", json!({}));
         volume(&mut seen, "pv-younger", ("shop", "2", "taken"), true, later);
         volume(&mut seen, "pv-older", ("shop", "2", "taken"), false, then);
@@ -381,7 +456,10 @@ mod tests {
     #[test]
     fn everything_that_is_kept_is_listed_once_with_its_state() {
         let lines = lines(&everything(), None, now());
-        let of: Vec<_> = lines.iter().map(|line| (line.volume.as_deref().unwrap(), line.state, line.namespace_is)).collect();
+        let of: Vec<_> = lines
+            .iter()
+            .map(|line| (line.volume.as_deref().unwrap(), line.state, line.namespace_is))
+            .collect();
         use Whereabouts::{CreatedAgain, Gone, Same};
         assert_eq!(
             of,
@@ -409,7 +487,13 @@ mod tests {
     #[test]
     fn who_uses_a_claim_is_not_known_where_that_may_not_be_read() {
         let seen = Seen { users_known: false, ..everything() };
-        let of = |name: &str| lines(&seen, None, now()).into_iter().find(|line| line.volume.as_deref() == Some(name)).unwrap().state;
+        let of = |name: &str| {
+            lines(&seen, None, now())
+                .into_iter()
+                .find(|line| line.volume.as_deref() == Some(name))
+                .unwrap()
+                .state
+        };
         assert_eq!(
             ["pv-idle", "pv-orphaned", "pv-lost", "pv-older", "pv-gone"].map(of),
             [UNKNOWN, UNKNOWN, "Lost", "Shadowed", "Released"]

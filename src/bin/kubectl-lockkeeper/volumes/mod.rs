@@ -65,7 +65,11 @@ pub enum Verb {
   kubectl lockkeeper volumes readopt -n shop --from-namespace 8c1f2b7e-54f5-4a0c-93a5-0d2f5d0b7a11")]
     Readopt {
         /// The volume with the data
-        #[arg(value_name = "VOLUME", required_unless_present = "from_namespace", conflicts_with = "from_namespace")]
+        #[arg(
+            value_name = "VOLUME",
+            required_unless_present = "from_namespace",
+            conflicts_with = "from_namespace"
+        )]
         volume: Option<String>,
         /// All volumes of the earlier namespace with this uid; kubectl lockkeeper volumes -o wide shows it
         #[arg(long, value_name = "UID")]
@@ -95,15 +99,25 @@ pub struct ListArguments {
 }
 
 /// Does it. `named` is the namespace that the user named.
-pub async fn run(cluster: &Cluster, named: Option<&str>, list: ListArguments, verb: Option<Verb>) -> Result<ExitCode, Failure> {
+pub async fn run(
+    cluster: &Cluster,
+    named: Option<&str>,
+    list: ListArguments,
+    verb: Option<Verb>,
+) -> Result<ExitCode, Failure> {
     if verb.is_some() && (list.all_namespaces || list.output != Output::Table) {
-        return Err(Failure::No("-A and -o are for the list: leave them out, and name the namespace with -n".to_owned()));
+        return Err(Failure::No(
+            "-A and -o are for the list: leave them out, and name the namespace with -n".to_owned(),
+        ));
     }
     match verb {
         None => list::run(cluster, list.all_namespaces, list.output).await,
-        Some(Verb::Unprotect { name, yes, timeout }) => unprotect::run(cluster, &name, yes, timeout).await,
+        Some(Verb::Unprotect { name, yes, timeout }) => {
+            unprotect::run(cluster, &name, yes, timeout).await
+        }
         Some(Verb::Readopt { volume: Some(volume), create_claim, yes, timeout, .. }) => {
-            readopt::run(cluster, named, &volume, &readopt::Manner { create_claim, yes, timeout }).await
+            readopt::run(cluster, named, &volume, &readopt::Manner { create_claim, yes, timeout })
+                .await
         }
         Some(Verb::Readopt { from_namespace, create_claim, yes, timeout, .. }) => {
             let manner = readopt::Manner { create_claim, yes, timeout };

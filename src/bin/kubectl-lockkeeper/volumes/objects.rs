@@ -22,7 +22,11 @@ pub struct Place {
 impl Place {
     /// A claim.
     pub fn claim(namespace: &str, name: &str) -> Self {
-        Self { kind: "PersistentVolumeClaim", namespace: Some(namespace.to_owned()), name: name.to_owned() }
+        Self {
+            kind: "PersistentVolumeClaim",
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        }
     }
 
     /// A volume.
@@ -64,25 +68,54 @@ impl Place {
 
     /// Sends a merge patch: the object that it made, or none if it was written in the meantime or is another one, as its uid and resourceVersion in the
     /// patch say.
-    pub async fn merge(&self, cluster: &Cluster, what: &str, patch: &Value, dry_run: bool) -> Result<Option<Value>, Failure> {
-        let parameters = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    pub async fn merge(
+        &self,
+        cluster: &Cluster,
+        what: &str,
+        patch: &Value,
+        dry_run: bool,
+    ) -> Result<Option<Value>, Failure> {
+        let parameters = PatchParams {
+            dry_run,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         let sent = self.api(cluster).patch(&self.name, &parameters, &Patch::Merge(patch)).await;
         void_if(409, sent.map(|object| json!(object)), what)
     }
 
     /// Creates it; none if there is one of that name.
-    pub async fn create(&self, cluster: &Cluster, what: &str, object: Value) -> Result<Option<Value>, Failure> {
-        let object: DynamicObject =
-            serde_json::from_value(object).map_err(|error| Failure::Api { what: format!("cannot {what}"), why: error.to_string() })?;
-        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        void_if(409, self.api(cluster).create(&parameters, &object).await.map(|object| json!(object)), what)
+    pub async fn create(
+        &self,
+        cluster: &Cluster,
+        what: &str,
+        object: Value,
+    ) -> Result<Option<Value>, Failure> {
+        let object: DynamicObject = serde_json::from_value(object).map_err(|error| {
+            Failure::Api { what: format!("cannot {what}"), why: error.to_string() }
+        })?;
+        let parameters =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        void_if(
+            409,
+            self.api(cluster).create(&parameters, &object).await.map(|object| json!(object)),
+            what,
+        )
     }
 
     /// Asks for the deletion of this very object; none if it is another one, or gone.
-    pub async fn delete(&self, cluster: &Cluster, what: &str, uid: &str, dry_run: bool) -> Result<Option<()>, Failure> {
-        let preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
+    pub async fn delete(
+        &self,
+        cluster: &Cluster,
+        what: &str,
+        uid: &str,
+        dry_run: bool,
+    ) -> Result<Option<()>, Failure> {
+        let preconditions =
+            Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
         let parameters = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
-        match void_if(409, self.api(cluster).delete(&self.name, &parameters).await.map(drop), what) {
+        match void_if(409, self.api(cluster).delete(&self.name, &parameters).await.map(drop), what)
+        {
             Err(Failure::Gone) => Ok(None),
             other => other,
         }
@@ -93,14 +126,25 @@ impl Place {
         for _ in 0..3 {
             let Some(object) = self.get(cluster).await? else { return Ok(()) };
             let mut entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
-            let Some(index) = entries.position(|entry| entry["manager"] == FIELD_MANAGER) else { return Ok(()) };
+            let Some(index) = entries.position(|entry| entry["manager"] == FIELD_MANAGER) else {
+                return Ok(());
+            };
             let patch = json!([
                 {"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]},
                 {"op": "remove", "path": format!("/metadata/managedFields/{index}")},
             ]);
-            let patch: json_patch::Patch = serde_json::from_value(patch).map_err(|error| Failure::Output(error.to_string()))?;
-            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            if self.api(cluster).patch(&self.name, &parameters, &Patch::<()>::Json(patch)).await.is_ok() {
+            let patch: json_patch::Patch = serde_json::from_value(patch)
+                .map_err(|error| Failure::Output(error.to_string()))?;
+            let parameters = PatchParams {
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            if self
+                .api(cluster)
+                .patch(&self.name, &parameters, &Patch::<()>::Json(patch))
+                .await
+                .is_ok()
+            {
                 return Ok(());
             }
         }
@@ -124,15 +168,26 @@ impl std::fmt::Display for Place {
 }
 
 /// The pods of a namespace that use a claim and are not finished.
-pub async fn pods_on(cluster: &Cluster, namespace: &str, claim: &str) -> Result<Vec<Value>, Failure> {
+pub async fn pods_on(
+    cluster: &Cluster,
+    namespace: &str,
+    claim: &str,
+) -> Result<Vec<Value>, Failure> {
     let api = Place::pod(namespace, "").api(cluster);
-    let all = api.list(&ListParams::default()).await.map_err(|error| refused("list pods", &error))?;
+    let all =
+        api.list(&ListParams::default()).await.map_err(|error| refused("list pods", &error))?;
     let uses = |pod: &Value| {
         let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
         volumes.any(|volume| volume["persistentVolumeClaim"]["claimName"] == claim)
     };
-    let finished = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    Ok(all.items.into_iter().map(|pod| json!(pod)).filter(|pod| uses(pod) && !finished(pod)).collect())
+    let finished =
+        |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    Ok(all
+        .items
+        .into_iter()
+        .map(|pod| json!(pod))
+        .filter(|pod| uses(pod) && !finished(pod))
+        .collect())
 }
 
 /// None if the answer is this code.

@@ -35,7 +35,11 @@ pub async fn run(cluster: &Cluster, uid: &str, manner: &Manner) -> Result<ExitCo
     let name = cluster.namespace.as_str();
     let place = Place::namespace(name);
     let raw = place.get(cluster).await?;
-    let raw = raw.ok_or_else(|| Failure::No(format!("there is no namespace {name}; create it first: kubectl create namespace {name}")))?;
+    let raw = raw.ok_or_else(|| {
+        Failure::No(format!(
+            "there is no namespace {name}; create it first: kubectl create namespace {name}"
+        ))
+    })?;
     let namespace = namespace_view(&raw)?;
     if namespace.deleting {
         return Err(Failure::No(format!(
@@ -55,17 +59,24 @@ pub async fn run(cluster: &Cluster, uid: &str, manner: &Manner) -> Result<ExitCo
     }
     let what = format!("let namespace {name} have the volumes of the earlier one");
     let patch = json!({"metadata": {"uid": &*namespace.uid, "annotations": {marks::READOPT: uid}}});
-    let another =
-        || Failure::No(format!("cannot {what}: it was deleted and created again. Nothing was changed; look again, and repeat the command"));
+    let another = || {
+        Failure::No(format!(
+            "cannot {what}: it was deleted and created again. Nothing was changed; look again, and repeat the command"
+        ))
+    };
     place.merge(cluster, &what, &patch, true).await?.ok_or_else(another)?;
     let claims = seen.worlds.get(name).map(|world| &world.claims);
     let (expected, lines) = outlook(&wanted, |name| claims.and_then(|claims| claims.get(name)));
     lines.iter().for_each(|line| println!("{line}"));
     let consequence = match namespace.marks.get(marks::READOPT).filter(|other| *other != uid) {
         Some(other) => {
-            format!("Namespace {name} would get this data, and no longer that of {other}. Somebody else may own this namespace now")
+            format!(
+                "Namespace {name} would get this data, and no longer that of {other}. Somebody else may own this namespace now"
+            )
         }
-        None => format!("Namespace {name} would get this data. Somebody else may own this namespace now"),
+        None => format!(
+            "Namespace {name} would get this data. Somebody else may own this namespace now"
+        ),
     };
     confirm(name, &place.to_string(), &consequence, manner.yes)?;
     place.merge(cluster, &what, &patch, false).await?.ok_or_else(another)?;
@@ -81,9 +92,18 @@ pub async fn run(cluster: &Cluster, uid: &str, manner: &Manner) -> Result<ExitCo
             if now.view.claim.as_ref().is_some_and(|claim| claim.uid.is_none()) {
                 let place = Place::claim(name, &claim);
                 if manner.create_claim && place.get(cluster).await?.is_none() {
-                    place.create(cluster, &format!("make {place}"), claim::for_volume(name, &claim, &now)).await?;
+                    place
+                        .create(
+                            cluster,
+                            &format!("make {place}"),
+                            claim::for_volume(name, &claim, &now),
+                        )
+                        .await?;
                 }
-                println!("volume {volume} waits for {} {claim}", if manner.create_claim { "claim" } else { "the next claim" });
+                println!(
+                    "volume {volume} waits for {} {claim}",
+                    if manner.create_claim { "claim" } else { "the next claim" }
+                );
                 break;
             }
             if clock::moment() >= until {
@@ -120,39 +140,67 @@ fn none_of(name: &str, uid: &str, left: &[Leftover], unseen: &[String]) -> Failu
         known => format!("there are of: {}", known.join(", ")),
     };
     let unseen: String = unseen.iter().map(|line| format!(". {line}")).collect();
-    Failure::No(format!("no volume is left of a namespace {name} with uid {uid}; {there_are}{unseen}"))
+    Failure::No(format!(
+        "no volume is left of a namespace {name} with uid {uid}; {there_are}{unseen}"
+    ))
 }
 
 /// Which volumes become free, with their claims' names; and a line for each that says so, or why not.
-fn outlook<'a>(wanted: &[&Leftover], claim: impl Fn(&str) -> Option<&'a Claim>) -> (Vec<(String, String)>, Vec<String>) {
+fn outlook<'a>(
+    wanted: &[&Leftover],
+    claim: impl Fn(&str) -> Option<&'a Claim>,
+) -> (Vec<(String, String)>, Vec<String>) {
     let mut by_claim: BTreeMap<&str, Vec<&Leftover>> = BTreeMap::new();
     wanted.iter().for_each(|one| by_claim.entry(&one.provenance.claim).or_default().push(one));
     let (mut expected, mut lines) = (Vec::new(), Vec::new());
     for (name, candidates) in by_claim {
-        let candidates_by_themselves = candidates.iter().filter(|one| one.provenance.readopt == Readopt::SameNamespace).count();
+        let candidates_by_themselves = candidates
+            .iter()
+            .filter(|one| one.provenance.readopt == Readopt::SameNamespace)
+            .count();
         for one in candidates {
             let there = claim(name);
             let volume = &one.volume.name;
-            let by_hand = || format!("give it back alone: kubectl lockkeeper volumes readopt {volume}");
+            let by_hand =
+                || format!("give it back alone: kubectl lockkeeper volumes readopt {volume}");
             let outcome = match there {
-                Some(bound) if bound.volume.as_ref().is_some_and(|has| has != volume) && (bound.bound || bound.lost) => {
-                    format!("not yet, because claim {name} has volume {} now; {}", bound.volume.as_deref().unwrap_or_default(), by_hand())
+                Some(bound)
+                    if bound.volume.as_ref().is_some_and(|has| has != volume)
+                        && (bound.bound || bound.lost) =>
+                {
+                    format!(
+                        "not yet, because claim {name} has volume {} now; {}",
+                        bound.volume.as_deref().unwrap_or_default(),
+                        by_hand()
+                    )
                 }
                 _ if one.provenance.readopt == Readopt::Never => {
-                    format!("not automatically, because its policy said readopt: Never; {}", by_hand())
+                    format!(
+                        "not automatically, because its policy said readopt: Never; {}",
+                        by_hand()
+                    )
                 }
                 _ if candidates_by_themselves > 1 => {
-                    format!("not automatically, because several volumes hold data of claim {name}; {}", by_hand())
+                    format!(
+                        "not automatically, because several volumes hold data of claim {name}; {}",
+                        by_hand()
+                    )
                 }
                 there => {
                     expected.push((name.to_owned(), volume.clone()));
                     match there.and_then(|claim| misfit(claim, one.volume)) {
-                        Some(why) => format!("for claim {name}, which waits for a volume and cannot have this one: the volume {why}"),
+                        Some(why) => format!(
+                            "for claim {name}, which waits for a volume and cannot have this one: the volume {why}"
+                        ),
                         None => format!("for claim {name}"),
                     }
                 }
             };
-            lines.push(format!("volume {volume} ({}, {}): {outcome}", size(one.volume.capacity), one.provenance.workload));
+            lines.push(format!(
+                "volume {volume} ({}, {}): {outcome}",
+                size(one.volume.capacity),
+                one.provenance.workload
+            ));
         }
     }
     (expected, lines)
@@ -168,8 +216,7 @@ mod tests {
             "namespace": "shop", "namespaceUid": "1", "claim": claim, "claimUid": "2", "volume": name, "workload": "Deployment/web", "policy": "p",
             "orphanedAfter": "10m", "readopt": readopt
         });
-        let metadata =
-            json!({"name": name, "labels": {marks::RETAINED: "true"}, "annotations": {marks::PROVENANCE: provenance.to_string()}});
+        let metadata = json!({"name": name, "labels": {marks::RETAINED: "true"}, "annotations": {marks::PROVENANCE: provenance.to_string()}});
         volume_view(json!({"metadata": metadata, "spec": {"capacity": {"storage": "1Gi"}}, "status": {"phase": "Released"}})).unwrap().view
     }
 
@@ -184,11 +231,16 @@ mod tests {
             volume("pv-f", "twice-but-one-aside", "SameNamespace"),
             volume("pv-g", "twice-but-one-aside", "Never"),
         ];
-        let left: Vec<_> = volumes.iter().map(|volume| Leftover { volume, provenance: volume.provenance().unwrap() }).collect();
+        let left: Vec<_> = volumes
+            .iter()
+            .map(|volume| Leftover { volume, provenance: volume.provenance().unwrap() })
+            .collect();
         let taken =
             claim_view(&json!({"metadata": {"name": "taken"}, "spec": {"volumeName": "pv-y"}, "status": {"phase": "Bound"}})).unwrap();
-        let (expected, lines) = outlook(&left.iter().collect::<Vec<_>>(), |name| (name == "taken").then_some(&taken));
-        let names: Vec<_> = expected.iter().map(|(claim, volume)| (claim.as_str(), volume.as_str())).collect();
+        let (expected, lines) =
+            outlook(&left.iter().collect::<Vec<_>>(), |name| (name == "taken").then_some(&taken));
+        let names: Vec<_> =
+            expected.iter().map(|(claim, volume)| (claim.as_str(), volume.as_str())).collect();
         assert_eq!(names, [("free", "pv-a"), ("twice-but-one-aside", "pv-f")]);
         assert_eq!(lines.len(), 7);
         let line = |volume: &str| lines.iter().find(|line| line.contains(volume)).unwrap();

@@ -80,7 +80,11 @@ impl Seen {
                         let view = found.map(|wire| Namespaces::view(&wire.metadata, wire.body));
                         self.storage.namespaces.extend(view.map(|view| (view.name.clone(), view)));
                     }
-                    Err(error) => self.refused("the namespace", &error, "whether volumes come from an earlier one is not known")?,
+                    Err(error) => self.refused(
+                        "the namespace",
+                        &error,
+                        "whether volumes come from an earlier one is not known",
+                    )?,
                 }
             }
             None => {
@@ -88,7 +92,9 @@ impl Seen {
                 let without = "whether they are gone or were created again is not known";
                 let all = self.list::<Namespaces>(cluster, None, "", without).await?;
                 self.namespaces_known = self.unseen.len() == before;
-                self.storage.namespaces.extend(all.into_iter().map(|(_, view)| (view.name.clone(), view)));
+                self.storage
+                    .namespaces
+                    .extend(all.into_iter().map(|(_, view)| (view.name.clone(), view)));
             }
         }
         self.read_others(cluster).await
@@ -96,13 +102,18 @@ impl Seen {
 
     /// Volumes without our label that matter all the same: those of retained claims, and of claims that have one in place of what is kept.
     async fn read_others(&mut self, cluster: &Cluster) -> Result<(), Failure> {
-        let left: BTreeSet<(String, String)> =
-            self.storage.volumes().filter_map(|volume| volume.provenance().map(|of| (of.namespace, of.claim))).collect();
+        let left: BTreeSet<(String, String)> = self
+            .storage
+            .volumes()
+            .filter_map(|volume| volume.provenance().map(|of| (of.namespace, of.claim)))
+            .collect();
         let mut wanted = BTreeSet::new();
         for (name, world) in &self.worlds {
             for claim in world.claims.values() {
                 if claim.retained || left.contains(&(name.clone(), claim.name.clone())) {
-                    wanted.extend(claim.volume.clone().filter(|volume| self.storage.volume(volume).is_none()));
+                    wanted.extend(
+                        claim.volume.clone().filter(|volume| self.storage.volume(volume).is_none()),
+                    );
                 }
             }
         }
@@ -116,7 +127,12 @@ impl Seen {
                 }
                 // Said of the list already.
                 Err(kube::Error::Api(status)) if status.code == 403 => break,
-                Err(error) => return Err(Failure::Api { what: format!("cannot read volume {name}"), why: with_causes(&error) }),
+                Err(error) => {
+                    return Err(Failure::Api {
+                        what: format!("cannot read volume {name}"),
+                        why: with_causes(&error),
+                    });
+                }
             }
         }
         Ok(())
@@ -128,9 +144,12 @@ impl Seen {
         let deployments = self.list::<Deployments>(cluster, only, "", without).await?;
         let sets = self.list::<StatefulSets>(cluster, only, "", without).await?;
         let daemons = self.list::<DaemonSets>(cluster, only, "", without).await?;
-        let workloads: Vec<(ObjectMeta, Workload)> = deployments.into_iter().chain(sets).chain(daemons).collect();
+        let workloads: Vec<(ObjectMeta, Workload)> =
+            deployments.into_iter().chain(sets).chain(daemons).collect();
         for (meta, workload) in workloads {
-            self.world(&meta.namespace.unwrap_or_default()).workloads.insert(workload.id.clone(), workload);
+            self.world(&meta.namespace.unwrap_or_default())
+                .workloads
+                .insert(workload.id.clone(), workload);
         }
         for (meta, set) in self.list::<ReplicaSets>(cluster, only, "", without).await? {
             let key = uid(&meta);
@@ -157,7 +176,13 @@ impl Seen {
     }
 
     /// A list, page by page; empty if it is refused, which is noted with what follows from that.
-    async fn list<K: Watched>(&mut self, cluster: &Cluster, only: Option<&str>, labels: &str, without: &str) -> Result<Listed<K>, Failure> {
+    async fn list<K: Watched>(
+        &mut self,
+        cluster: &Cluster,
+        only: Option<&str>,
+        labels: &str,
+        without: &str,
+    ) -> Result<Listed<K>, Failure> {
         let api: Api<Lenient<Wire<K>>> = match only {
             Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
             None => Api::all(cluster.client.clone()),
@@ -185,7 +210,9 @@ impl Seen {
 
     /// Those that can be read. What follows from the others is not known, as from those that one may not read.
     fn readable<T>(&mut self, what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
-        let mut one = |object: Lenient<T>| object.read().map_err(|unreadable| self.unseen.push(left_out(what, &unreadable))).ok();
+        let mut one = |object: Lenient<T>| {
+            object.read().map_err(|unreadable| self.unseen.push(left_out(what, &unreadable))).ok()
+        };
         all.into_iter().filter_map(&mut one).collect()
     }
 
@@ -195,7 +222,9 @@ impl Seen {
                 self.unseen.push(format!("You may not read {what}: {without}. {}", status.message));
                 Ok(())
             }
-            error => Err(Failure::Api { what: format!("cannot read {what}"), why: with_causes(error) }),
+            error => {
+                Err(Failure::Api { what: format!("cannot read {what}"), why: with_causes(error) })
+            }
         }
     }
 }
@@ -203,7 +232,9 @@ impl Seen {
 /// The namespace and the claim whose data a volume holds: what the operator noted, else the claim that it is or was bound to.
 pub fn origin(volume: &Volume) -> Option<(String, String)> {
     let noted = volume.provenance().map(|Provenance { namespace, claim, .. }| (namespace, claim));
-    noted.or_else(|| volume.claim.as_ref().map(|claim| (claim.namespace.clone(), claim.name.clone())))
+    noted.or_else(|| {
+        volume.claim.as_ref().map(|claim| (claim.namespace.clone(), claim.name.clone()))
+    })
 }
 
 /// A volume as it is, and as the core sees it.

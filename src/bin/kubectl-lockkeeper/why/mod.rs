@@ -41,7 +41,9 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, format: Output) -> Result<E
     let template = changed_template(cluster, workload).await?;
     let story = Story::new(cluster, &seen, workload, &events, template, clock::now());
     match format {
-        Output::Table | Output::Wide => output::print(&words::tell(&story, format == Output::Wide, clock::now())),
+        Output::Table | Output::Wide => {
+            output::print(&words::tell(&story, format == Output::Wide, clock::now()))
+        }
         other => output::data(other, &story)?,
     }
     unseen.iter().for_each(|why| eprintln!("Events are omitted: {why}."));
@@ -56,7 +58,9 @@ async fn changed_template(cluster: &Cluster, workload: &Workload) -> Result<Vec<
     let object = cluster.get(&workload.id).await?;
     let revisions = history(cluster, &workload.id, &object).await?;
     let old = settled(&workload.id, &object, &revisions);
-    let all = old.map(|old| differences(&old.template_for(&object), &object["spec"]["template"])).unwrap_or_default();
+    let all = old
+        .map(|old| differences(&old.template_for(&object), &object["spec"]["template"]))
+        .unwrap_or_default();
     Ok(named_changes(&all))
 }
 
@@ -77,7 +81,9 @@ pub fn waiting(workload: &Workload) -> Option<(String, Option<Authors>, &'static
 pub fn records_approvals(policy: &Policy) -> bool {
     let mut conditions = policy.status.conditions.iter();
     conditions.all(|one| {
-        one.type_ != "HoldsEnforced" || one.status == "True" || ["MarksMissing", "NoRoomForMarks"].contains(&one.reason.as_str())
+        one.type_ != "HoldsEnforced"
+            || one.status == "True"
+            || ["MarksMissing", "NoRoomForMarks"].contains(&one.reason.as_str())
     })
 }
 

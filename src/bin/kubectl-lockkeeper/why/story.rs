@@ -231,7 +231,9 @@ impl Compared {
             Self::Same => "unchanged since its pods started",
             Self::Different => "changed since its pods started",
             Self::BeingRolled => "changed since some of its pods started; these are being replaced",
-            Self::Unverified => "assumed to be unchanged: it is not known whether its pods started with it",
+            Self::Unverified => {
+                "assumed to be unchanged: it is not known whether its pods started with it"
+            }
             Self::NotLookedAt => "not checked",
         }
     }
@@ -274,10 +276,16 @@ impl Story {
         let observer = seen.observer(workload).filter(|_| mark.is_none());
         let policy = mark.as_ref().map_or(observer, |name| seen.world.policies.get(name));
         // A hold that stood before its policy began to observe keeps its marks.
-        let observer = observer.or(policy.filter(|policy| policy.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Observe)));
+        let observer = observer.or(policy
+            .filter(|policy| policy.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Observe)));
         let attention = seen.attention(id);
-        let condition =
-            policy.and_then(|policy| policy.status.conditions.iter().find(|one| one.type_ == "HoldsEnforced" && one.status != "True"));
+        let condition = policy.and_then(|policy| {
+            policy
+                .status
+                .conditions
+                .iter()
+                .find(|one| one.type_ == "HoldsEnforced" && one.status != "True")
+        });
         let state = &workload.rollout;
         let mut story = Self {
             workload: lower(id),
@@ -287,17 +295,33 @@ impl Story {
             observed: observer.is_some(),
             would_wait_for: observer.map(would_wait_for).unwrap_or_default(),
             left_out: left_out(seen, workload),
-            phase: mark.as_ref().or(observer.map(|policy| &policy.name)).map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
+            phase: mark
+                .as_ref()
+                .or(observer.map(|policy| &policy.name))
+                .map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
             reason: attention.map(|one| one.reason),
             since: attention.map(|one| one.since),
             message: attention.map(|one| one.message.clone()).unwrap_or_default(),
             holds_changes: marking::is_marked(workload),
             not_enforced: condition.map(|condition| condition.message.clone()),
-            changed: attention.map(|one| one.changed.iter().filter(|what| *what != "template").cloned().collect()).unwrap_or_default(),
-            rollout: Counts { wanted: state.wanted, updated: state.updated, available: state.available },
+            changed: attention
+                .map(|one| one.changed.iter().filter(|what| *what != "template").cloned().collect())
+                .unwrap_or_default(),
+            rollout: Counts {
+                wanted: state.wanted,
+                updated: state.updated,
+                available: state.available,
+            },
             pods: pods(seen, workload, attention, now),
             reads: reads(workload, attention),
-            events: events.iter().map(|(at, reason, note)| Happened { at: *at, reason: reason.clone(), note: note.clone() }).collect(),
+            events: events
+                .iter()
+                .map(|(at, reason, note)| Happened {
+                    at: *at,
+                    reason: reason.clone(),
+                    note: note.clone(),
+                })
+                .collect(),
             ..Self::default()
         };
         story.changed.splice(0..0, template);
@@ -307,23 +331,33 @@ impl Story {
         }
         if let Some((change, by, causes)) = waiting(workload) {
             // Nobody asks the gates of a policy that observes.
-            let judge = policy.filter(|_| observer.is_none()).and_then(|policy| Some((policy, policy.spec.as_ref().ok()?)));
+            let judge = policy
+                .filter(|_| observer.is_none())
+                .and_then(|policy| Some((policy, policy.spec.as_ref().ok()?)));
             if let Some((policy, spec)) = judge {
                 let asked = ask(seen, workload, policy, spec, (&change, by.as_ref(), causes), now);
                 // One that the policy does not set is open, and not worth a word.
-                let told = asked.into_iter().filter(|(gate, answer)| *answer != Gate::Open || (gate.is_set)(spec));
+                let told = asked
+                    .into_iter()
+                    .filter(|(gate, answer)| *answer != Gate::Open || (gate.is_set)(spec));
                 story.gates = told.map(of_gate).collect();
-                if let Some(windows) = story.gates.iter_mut().find(|gate| gate.name == windows::GATE.name && gate.open == Some(true))
+                if let Some(windows) = story
+                    .gates
+                    .iter_mut()
+                    .find(|gate| gate.name == windows::GATE.name && gate.open == Some(true))
                     && let Standing::Open { until: Some(until) } = policy.windows.judge(now)
                 {
                     windows.message = format!("until {}", until.strftime("%Y-%m-%d %H:%M UTC"));
                 }
                 story.gates.extend(asked_by_the_operator(spec, attention));
             }
-            story.commands = advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy);
+            story.commands =
+                advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy);
             if let Some(policy) = observer {
                 let command = enforce(&seen.world.name, &policy.name);
-                story.commands.insert(0, Advice { to: "have its gates decide".to_owned(), command });
+                story
+                    .commands
+                    .insert(0, Advice { to: "have its gates decide".to_owned(), command });
             }
             story.change = Some(Waiting {
                 approved_by: approved_by(workload, &change).map(str::to_owned),
@@ -360,7 +394,10 @@ fn notes(seen: &Seen, workload: &Workload) -> Vec<String> {
     let zero = forgets.then(|| {
         "Do not scale it to zero now: a StatefulSet without pods forgets which revision ran, and would start this change".to_owned()
     });
-    [replicas_wait(workload), at_zero::note(&seen.world, workload, &sets), zero].into_iter().flatten().collect()
+    [replicas_wait(workload), at_zero::note(&seen.world, workload, &sets), zero]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Since when a change waits.
@@ -372,7 +409,12 @@ pub fn since(workload: &Workload) -> Option<Timestamp> {
 fn left_out(seen: &Seen, workload: &Workload) -> Option<String> {
     let governance = governance(&seen.world);
     let prefix = format!("{}: ", workload.id);
-    governance.left_out.values().flatten().find_map(|why| why.strip_prefix(&prefix)).map(str::to_owned)
+    governance
+        .left_out
+        .values()
+        .flatten()
+        .find_map(|why| why.strip_prefix(&prefix))
+        .map(str::to_owned)
 }
 
 fn of_gate((asked, gate): (&TimelyGate, Gate)) -> Asked {
@@ -388,9 +430,11 @@ fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>
     let rank = attention.map_or(0, |one| gates::rank(one.reason));
     let gate = |name, own: u8| match rank.cmp(&own) {
         Ordering::Less => Asked { name, open: None, message: String::new() },
-        Ordering::Equal => {
-            Asked { name, open: Some(false), message: attention.map(|one| why_held(&one.message).to_owned()).unwrap_or_default() }
-        }
+        Ordering::Equal => Asked {
+            name,
+            open: Some(false),
+            message: attention.map(|one| why_held(&one.message).to_owned()).unwrap_or_default(),
+        },
         Ordering::Greater => Asked { name, open: Some(true), message: String::new() },
     };
     let (in_order, asks) = asked_by_operator(spec);
@@ -402,7 +446,10 @@ fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>
 
 /// Whether workloads take turns, and whether pods are asked.
 fn asked_by_operator(spec: &UpgradePolicySpec) -> (bool, bool) {
-    let in_order = spec.rollout.as_ref().is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty());
+    let in_order = spec
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty());
     (in_order, spec.gates.as_ref().is_some_and(|gates| gates.app.is_some()))
 }
 
@@ -421,7 +468,12 @@ fn crashes_lately(pod: &Pod, now: Timestamp) -> bool {
     pod.crashed.is_some_and(|crashed| later(crashed, LATELY) > now)
 }
 
-fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>, now: Timestamp) -> Vec<PodStory> {
+fn pods(
+    seen: &Seen,
+    workload: &Workload,
+    attention: Option<&Attention>,
+    now: Timestamp,
+) -> Vec<PodStory> {
     let (judged, current) = seen.judged(workload);
     // While a hold or its user pauses a Deployment, its newest ReplicaSet is of the template before.
     let set = seen.world.newest_replica_sets().remove(&*workload.uid);
@@ -436,11 +488,17 @@ fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>, now: Ti
         terminating: pod.terminating.is_some(),
         ends: pod.terminating.map(|until| match () {
             () if pod.finished => Ends::Finished,
-            () if is_overdue(pod, now) => Ends::Overdue { since: until, node: pod.claims.node.as_deref().map(str::to_owned) },
+            () if is_overdue(pod, now) => {
+                Ends::Overdue { since: until, node: pod.claims.node.as_deref().map(str::to_owned) }
+            }
             () => Ends::Until(until),
         }),
         // A pod that nothing probes is ready between any two crashes. How one ended that is being deleted is no trouble.
-        trouble: pod.ails.as_ref().filter(|_| !pod.finished && (!pod.ready || crashes_lately(pod, now))).map(ToString::to_string),
+        trouble: pod
+            .ails
+            .as_ref()
+            .filter(|_| !pod.finished && (!pod.ready || crashes_lately(pod, now)))
+            .map(ToString::to_string),
         says: answers.iter().find(|answer| *answer.pod == *pod.name).map(|answer| Said {
             answer: answer.answer.clone(),
             since: answer.since,
@@ -454,16 +512,25 @@ fn pods(seen: &Seen, workload: &Workload, attention: Option<&Attention>, now: Ti
 
 /// What it reads, as the operator has it written down.
 fn reads(workload: &Workload, attention: Option<&Attention>) -> Vec<Read> {
-    let record = Record::without_key(workload.marks.get(marks::CONFIG).map(String::as_str), &workload.uid);
+    let record =
+        Record::without_key(workload.marks.get(marks::CONFIG).map(String::as_str), &workload.uid);
     let changed = attention.map_or(&[][..], |one| &one.changed);
     let Ok(record) = record else {
         let all = workload.template.references.iter();
-        return all.map(|reference| Read { reference: reference.to_string(), compared: Compared::NotLookedAt }).collect();
+        return all
+            .map(|reference| Read {
+                reference: reference.to_string(),
+                compared: Compared::NotLookedAt,
+            })
+            .collect();
     };
     let compare = |(name, recorded): (&String, &lockkeeper::core::config::record::Recorded)| {
         let object = name.split('[').next().unwrap_or(name);
-        let of_it =
-            |what: &String| what == name || (!name.contains('[') && what.strip_prefix(object).is_some_and(|rest| rest.starts_with('[')));
+        let of_it = |what: &String| {
+            what == name
+                || (!name.contains('[')
+                    && what.strip_prefix(object).is_some_and(|rest| rest.starts_with('[')))
+        };
         let compared = match () {
             () if changed.iter().any(of_it) => Compared::Different,
             () if recorded.target != recorded.baseline || recorded.mixed => Compared::BeingRolled,
@@ -487,7 +554,8 @@ fn advice(
     let id = &workload.id;
     let mut commands = Vec::new();
     let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });
-    let unapproved = gates.iter().any(|gate| gate.name == approval::GATE.name && gate.open == Some(false));
+    let unapproved =
+        gates.iter().any(|gate| gate.name == approval::GATE.name && gate.open == Some(false));
     let recorded = policy.is_none_or(records_approvals);
     if unapproved && recorded {
         say("approve it (verb approve)", format!("{} {change}", cluster.command("approve", id)));
@@ -496,12 +564,21 @@ fn advice(
     if !recorded {
         let path = "{.status.conditions[?(@.type==\"HoldsEnforced\")].message}";
         let policy = policy.map_or("", |policy| policy.name.as_str());
-        let command = format!("kubectl get upgradepolicy -n {} {policy} -o jsonpath='{path}'", seen.world.name);
+        let command = format!(
+            "kubectl get upgradepolicy -n {} {policy} -o jsonpath='{path}'",
+            seen.world.name
+        );
         say("see why no approval and no bypass counts now", command);
     } else if policy.is_some() {
-        say("release it now, past every gate (verb bypass)", format!("{} {change}", cluster.command("bypass", id)));
+        say(
+            "release it now, past every gate (verb bypass)",
+            format!("{} {change}", cluster.command("bypass", id)),
+        );
     } else {
-        say("release it: no policy holds it any longer (verb bypass)", cluster.command("release", id));
+        say(
+            "release it: no policy holds it any longer (verb bypass)",
+            cluster.command("release", id),
+        );
     }
     if template {
         say("revert it", cluster.command("undo", id));
@@ -512,7 +589,9 @@ fn advice(
 
 /// How a policy that observes is made to enforce.
 pub fn enforce(namespace: &str, policy: &str) -> String {
-    format!("kubectl patch upgradepolicy -n {namespace} {policy} --type=merge -p '{{\"spec\":{{\"mode\":\"Enforce\"}}}}'")
+    format!(
+        "kubectl patch upgradepolicy -n {namespace} {policy} --type=merge -p '{{\"spec\":{{\"mode\":\"Enforce\"}}}}'"
+    )
 }
 
 /// For a test's workloads.

@@ -27,14 +27,25 @@ pub fn tell(story: &Story, all: bool, now: Timestamp) -> String {
     let said = why_held(&story.message);
     section("Gates, in order", story.gates.iter().map(|one| gate(one, said)).collect());
     let width = story.commands.iter().map(|one| one.to.len()).max().unwrap_or_default();
-    section("What you can do", story.commands.iter().map(|one| format!("{:<width$}  {}", one.to, one.command)).collect());
+    section(
+        "What you can do",
+        story.commands.iter().map(|one| format!("{:<width$}  {}", one.to, one.command)).collect(),
+    );
     // While a change is held, its pods are of the revision before; that some are of another one is worth a word.
     let revisions: BTreeSet<_> = story.pods.iter().map(|pod| &pod.revision).collect();
-    let old = |one: &PodStory| !one.newest && (revisions.len() > 1 || !story.change.as_ref().is_some_and(|change| change.held));
+    let old = |one: &PodStory| {
+        !one.newest
+            && (revisions.len() > 1 || !story.change.as_ref().is_some_and(|change| change.held))
+    };
     section("Pods", story.pods.iter().map(|one| pod(one, old(one))).collect());
     let reads = story.reads.iter().filter(|_| all || story.phase.is_some());
-    section("What it reads", reads.map(|one| format!("{}: {}", one.reference, compared(one.compared))).collect());
-    let events = story.events.iter().map(|one| format!("{}  {}: {}", one.at.strftime("%Y-%m-%d %H:%M:%S"), one.reason, one.note));
+    section(
+        "What it reads",
+        reads.map(|one| format!("{}: {}", one.reference, compared(one.compared))).collect(),
+    );
+    let events = story.events.iter().map(|one| {
+        format!("{}  {}: {}", one.at.strftime("%Y-%m-%d %H:%M:%S"), one.reason, one.note)
+    });
     section("Events from Lockkeeper (UTC)", events.collect());
     text
 }
@@ -43,7 +54,9 @@ pub fn tell(story: &Story, all: bool, now: Timestamp) -> String {
 fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     match (&story.policy, story.policy_gone, story.phase) {
-        (Some(policy), true, _) => found.push(format!("Policy {policy} governed it, and has been deleted.")),
+        (Some(policy), true, _) => {
+            found.push(format!("Policy {policy} governed it, and has been deleted."))
+        }
         (Some(_), false, Some(phase)) => found.extend(standing(story, phase, now)),
         _ => {
             let why = story.left_out.as_ref().map_or_else(String::new, |why| format!(": {why}"));
@@ -54,10 +67,14 @@ fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
     if let Some(change) = &story.change {
         found.push(match (&change.by, change.held) {
             (Some(by), _) => format!("Change {} was made by {by}.", change.id),
-            (None, _) if change.id.starts_with("c-") => format!("Change {} is a change of config.", change.id),
+            (None, _) if change.id.starts_with("c-") => {
+                format!("Change {} is a change of config.", change.id)
+            }
             _ => format!("Change {} is released, and rolls out pod by pod.", change.id),
         });
-        let since = change.since.map(|since| format!("It has been waiting since {} ({})", clock(since), length(since, now)));
+        let since = change.since.map(|since| {
+            format!("It has been waiting since {} ({})", clock(since), length(since, now))
+        });
         let approved = change.approved_by.as_ref().map(|by| format!("{by} approved it"));
         let parts: Vec<_> = since.into_iter().chain(approved).collect();
         if !parts.is_empty() {
@@ -79,32 +96,54 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
     let policy = story.policy.as_deref().unwrap_or_default();
     let reason = story.reason.map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
     let why = without_command(why_held(&story.message));
-    let since = story.since.map_or_else(String::new, |since| format!(" for {}", length(since, now)));
+    let since =
+        story.since.map_or_else(String::new, |since| format!(" for {}", length(since, now)));
     let counts = &story.rollout;
-    let pods = format!("{} of {} pods run the newest template, and {} are available", counts.updated, counts.wanted, counts.available);
-    let governed = if story.observed { observed(story, policy) } else { format!("Policy {policy} governs it.") };
+    let pods = format!(
+        "{} of {} pods run the newest template, and {} are available",
+        counts.updated, counts.wanted, counts.available
+    );
+    let governed = if story.observed {
+        observed(story, policy)
+    } else {
+        format!("Policy {policy} governs it.")
+    };
     let with = |sentence: String| vec![style::care(&sentence), governed.clone()];
     match phase {
-        Phase::UpToDate if story.observed => vec![style::good(&format!("Up to date: {pods}. Their config is current.")), governed],
+        Phase::UpToDate if story.observed => {
+            vec![style::good(&format!("Up to date: {pods}. Their config is current.")), governed]
+        }
         Phase::UpToDate => vec![
             match crashing(story) {
-                Some(crashing) => style::care(&format!("Up to date, but its pods crash: {crashing}. {}.", sentence(&pods))),
+                Some(crashing) => style::care(&format!(
+                    "Up to date, but its pods crash: {crashing}. {}.",
+                    sentence(&pods)
+                )),
                 None => style::good(&format!("Up to date: {pods}. Their config is current.")),
             },
             match story.holds_changes && story.not_enforced.is_none() {
                 true => format!("{governed} A change to its template would be held."),
                 false if story.holds_changes => {
-                    format!("{governed} A change to its template may roll out immediately, although its policy has gates.")
+                    format!(
+                        "{governed} A change to its template may roll out immediately, although its policy has gates."
+                    )
                 }
                 false => format!("{governed} A change to its template rolls out immediately."),
             },
         ],
-        Phase::Held if story.reason == Some(Reason::Releasing) => vec![style::good(&format!("{}.", sentence(why)))],
+        Phase::Held if story.reason == Some(Reason::Releasing) => {
+            vec![style::good(&format!("{}.", sentence(why)))]
+        }
         Phase::Held => with(format!("A change is held{reason}: {why}.")),
-        Phase::Failed => vec![style::bad(&format!("Its rollout has failed{reason}: {why}.")), format!("{}. {governed}", sentence(&pods))],
+        Phase::Failed => vec![
+            style::bad(&format!("Its rollout has failed{reason}: {why}.")),
+            format!("{}. {governed}", sentence(&pods)),
+        ],
         Phase::Rolling => with(format!("It has been rolling out{since}{reason}: {why}.")),
         Phase::WaitsForUser => with(format!("It is waiting for you{reason}: {why}.")),
-        Phase::Limited => with(format!("It has reached its limit of config rollouts{reason}: {why}.")),
+        Phase::Limited => {
+            with(format!("It has reached its limit of config rollouts{reason}: {why}."))
+        }
         Phase::Settling | Phase::Waiting => {
             let first = match story.reason {
                 Some(Reason::ConfigMissing) => "Config that its pods need is missing",
@@ -112,17 +151,26 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
             };
             with(format!("{first}{reason}: {why}."))
         }
-        Phase::WouldRoll | Phase::WouldHold => with(format!("The policy only reports this{reason}: {why}.")),
-        Phase::Unsupported => vec![format!("It is up to date, but its changes cannot be held{reason}: {why}."), governed],
+        Phase::WouldRoll | Phase::WouldHold => {
+            with(format!("The policy only reports this{reason}: {why}."))
+        }
+        Phase::Unsupported => vec![
+            format!("It is up to date, but its changes cannot be held{reason}: {why}."),
+            governed,
+        ],
     }
 }
 
 /// What a policy that only observes would do.
 fn observed(story: &Story, policy: &str) -> String {
     if story.change.is_some() {
-        return format!("Policy {policy} only observes it (mode: Observe): no gate is asked, and what is held stays held.");
+        return format!(
+            "Policy {policy} only observes it (mode: Observe): no gate is asked, and what is held stays held."
+        );
     }
-    let first = format!("Policy {policy} only observes it (mode: Observe): a change to its template rolls out immediately.");
+    let first = format!(
+        "Policy {policy} only observes it (mode: Observe): a change to its template rolls out immediately."
+    );
     match story.would_wait_for.as_slice() {
         [] => first,
         gates => format!("{first} With mode: Enforce it would wait for: {}.", gates.join(", ")),
@@ -131,16 +179,21 @@ fn observed(story: &Story, policy: &str) -> String {
 
 /// The pods that run, and have crashed a short while ago.
 fn crashing(story: &Story) -> Option<String> {
-    let crashing =
-        story.pods.iter().filter(|pod| !pod.terminating).filter_map(|pod| Some(format!("{} ({})", pod.name, pod.trouble.as_ref()?)));
+    let crashing = story
+        .pods
+        .iter()
+        .filter(|pod| !pod.terminating)
+        .filter_map(|pod| Some(format!("{} ({})", pod.name, pod.trouble.as_ref()?)));
     let crashing: Vec<_> = crashing.collect();
     (!crashing.is_empty()).then(|| crashing.join(", "))
 }
 
 /// What the gates mean for what comes next.
 fn next(gates: &[Asked]) -> Option<String> {
-    let closed: Vec<_> = gates.iter().filter(|gate| gate.open == Some(false)).map(|gate| gate.name).collect();
-    let later: Vec<_> = gates.iter().filter(|gate| gate.open.is_none()).map(|gate| gate.name).collect();
+    let closed: Vec<_> =
+        gates.iter().filter(|gate| gate.open == Some(false)).map(|gate| gate.name).collect();
+    let later: Vec<_> =
+        gates.iter().filter(|gate| gate.open.is_none()).map(|gate| gate.name).collect();
     let after = match later.as_slice() {
         [] => "",
         ["steps"] => " Then it waits for its turn.",
@@ -149,15 +202,23 @@ fn next(gates: &[Asked]) -> Option<String> {
     };
     Some(match closed.as_slice() {
         [] if gates.is_empty() => return None,
-        [] => "No gate that this command can check is closed, so it continues automatically.".to_owned(),
+        [] => "No gate that this command can check is closed, so it continues automatically."
+            .to_owned(),
         [one] => format!("It continues automatically when this gate opens: {one}.{after}"),
-        several => format!("It continues automatically when these gates open: {}.{after}", several.join(", ")),
+        several => format!(
+            "It continues automatically when these gates open: {}.{after}",
+            several.join(", ")
+        ),
     })
 }
 
 /// A message without the command in it, which is told with the others.
 fn without_command(message: &str) -> &str {
-    let ends = [". Or, with the verb bypass: kubectl", ". With the verb bypass: kubectl", ": kubectl annotate"];
+    let ends = [
+        ". Or, with the verb bypass: kubectl",
+        ". With the verb bypass: kubectl",
+        ": kubectl annotate",
+    ];
     let end = ends.iter().filter_map(|end| message.find(end)).min();
     end.map_or(message, |end| &message[..end]).trim_end_matches('.')
 }
@@ -187,7 +248,10 @@ fn pod(pod: &PodStory, old: bool) -> String {
         Some(Ends::Until(until)) => words.push(format!("terminating (until {})", clock(*until))),
         Some(Ends::Overdue { since, node }) => {
             let node = node.as_ref().map_or_else(String::new, |node| format!(" on node {node}"));
-            words.push(style::bad(&format!("terminating{node}, and should have ended by {}", clock(*since))));
+            words.push(style::bad(&format!(
+                "terminating{node}, and should have ended by {}",
+                clock(*since)
+            )));
         }
     }
     if old {
@@ -196,7 +260,8 @@ fn pod(pod: &PodStory, old: bool) -> String {
     words.extend(pod.trouble.clone());
     if let Some(said) = &pod.says {
         let since = said.since.map_or_else(String::new, |since| format!(" since {}", clock(since)));
-        let quoted = if said.words.is_empty() { String::new() } else { format!(": {}", said.words) };
+        let quoted =
+            if said.words.is_empty() { String::new() } else { format!(": {}", said.words) };
         words.push(format!("answer {}{since}{quoted}", said.answer));
     }
     format!("{:<30} {}", pod.name, words.join(", "))
@@ -229,8 +294,10 @@ mod tests {
     #[test]
     fn a_held_change_reads_like_an_explanation() {
         let mut story = named("deployment/web");
-        (story.policy, story.phase, story.reason) = (Some("shop".to_owned()), Some(Phase::Held), Some(Reason::ApprovalRequired));
-        story.message = "changed by ann, held since 1970-01-12 13:46:40 UTC: not approved yet".to_owned();
+        (story.policy, story.phase, story.reason) =
+            (Some("shop".to_owned()), Some(Phase::Held), Some(Reason::ApprovalRequired));
+        story.message =
+            "changed by ann, held since 1970-01-12 13:46:40 UTC: not approved yet".to_owned();
         story.change = Some(Waiting {
             id: "7".to_owned(),
             by: Some("ann".to_owned()),
@@ -240,7 +307,8 @@ mod tests {
             notes: vec!["Its replicas stay at 4 until then".to_owned()],
             held: true,
         });
-        story.gates = vec![asked("windows", Some(true)), asked("approval", Some(false)), asked("app", None)];
+        story.gates =
+            vec![asked("windows", Some(true)), asked("approval", Some(false)), asked("app", None)];
         let text = plain(&story);
         for part in [
             "A change is held (ApprovalRequired): not approved yet.",
@@ -271,24 +339,38 @@ mod tests {
             Phase::UpToDate,
         ] {
             let mut story = named("deployment/web");
-            (story.policy, story.phase, story.message) = (Some("shop".to_owned()), Some(phase), "the reason why".to_owned());
+            (story.policy, story.phase, story.message) =
+                (Some("shop".to_owned()), Some(phase), "the reason why".to_owned());
             let text = plain(&story);
-            assert!(phase == Phase::UpToDate || text.contains("the reason why."), "{phase}: {text}");
+            assert!(
+                phase == Phase::UpToDate || text.contains("the reason why."),
+                "{phase}: {text}"
+            );
             assert!(text.contains("Policy shop governs it."), "{phase}: {text}");
         }
         let mut story = named("deployment/web");
-        (story.policy, story.phase, story.holds_changes) = (Some("shop".to_owned()), Some(Phase::UpToDate), true);
+        (story.policy, story.phase, story.holds_changes) =
+            (Some("shop".to_owned()), Some(Phase::UpToDate), true);
         assert!(plain(&story).contains("A change to its template would be held."));
         story.not_enforced = Some("the API server does not serve them".to_owned());
-        assert!(!plain(&story).contains("would be held") && plain(&story).contains("may roll out immediately"), "{}", plain(&story));
+        assert!(
+            !plain(&story).contains("would be held")
+                && plain(&story).contains("may roll out immediately"),
+            "{}",
+            plain(&story)
+        );
         let text = plain(&named("deployment/web"));
-        assert!(text.contains("No policy governs it. A change to its template rolls out immediately."), "{text}");
+        assert!(
+            text.contains("No policy governs it. A change to its template rolls out immediately."),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_policy_that_only_observes_says_what_it_would_do() {
         let mut story = named("deployment/web");
-        (story.policy, story.phase, story.observed) = (Some("shop".to_owned()), Some(Phase::UpToDate), true);
+        (story.policy, story.phase, story.observed) =
+            (Some("shop".to_owned()), Some(Phase::UpToDate), true);
         story.would_wait_for = vec!["approval", "app"];
         let text = plain(&story);
         let part = "Policy shop only observes it (mode: Observe): a change to its template rolls out immediately. With mode: Enforce it would wait for: approval, app.";
@@ -299,7 +381,8 @@ mod tests {
     #[test]
     fn what_is_held_stays_held_while_its_policy_observes() {
         let mut story = named("deployment/web");
-        (story.policy, story.phase, story.reason) = (Some("shop".to_owned()), Some(Phase::Held), Some(Reason::ObserveMode));
+        (story.policy, story.phase, story.reason) =
+            (Some("shop".to_owned()), Some(Phase::Held), Some(Reason::ObserveMode));
         (story.observed, story.would_wait_for) = (true, vec!["approval"]);
         story.change = Some(Waiting {
             id: "7".to_owned(),
@@ -311,14 +394,20 @@ mod tests {
             held: true,
         });
         let text = plain(&story);
-        assert!(text.contains("only observes it (mode: Observe): no gate is asked, and what is held stays held."), "{text}");
+        assert!(
+            text.contains(
+                "only observes it (mode: Observe): no gate is asked, and what is held stays held."
+            ),
+            "{text}"
+        );
         assert!(!text.contains("automatically") && !text.contains("immediately"), "{text}");
     }
 
     #[test]
     fn what_the_first_sentence_says_is_not_said_again() {
         let mut story = named("deployment/web");
-        (story.policy, story.phase, story.message) = (Some("shop".to_owned()), Some(Phase::Held), "because".to_owned());
+        (story.policy, story.phase, story.message) =
+            (Some("shop".to_owned()), Some(Phase::Held), "because".to_owned());
         story.gates = vec![asked("approval", Some(false))];
         let text = plain(&story);
         assert_eq!(text.matches("because").count(), 1, "{text}");
@@ -360,7 +449,10 @@ mod tests {
         let until = Timestamp::from_second(1_000_200).unwrap();
         for (ends, expected) in [
             (None, "ready, of an older revision"),
-            (Some(Ends::Until(until)), "ready, terminating (until 1970-01-12 13:50:00 UTC), of an older revision"),
+            (
+                Some(Ends::Until(until)),
+                "ready, terminating (until 1970-01-12 13:50:00 UTC), of an older revision",
+            ),
             (Some(Ends::Finished), "ready, finished, not yet removed, of an older revision"),
             (
                 Some(Ends::Overdue { since: until, node: Some("node-1".to_owned()) }),
@@ -383,7 +475,11 @@ mod tests {
                 says: None,
             }];
             let text = plain(&story);
-            assert!(text.lines().any(|line| line.trim_start().starts_with("web-1") && line.ends_with(expected)), "{expected}:\n{text}");
+            assert!(
+                text.lines()
+                    .any(|line| line.trim_start().starts_with("web-1") && line.ends_with(expected)),
+                "{expected}:\n{text}"
+            );
         }
     }
 
@@ -395,7 +491,10 @@ mod tests {
                 "spec.mode is Freeze, until it is Enforce again. Or, with the verb bypass: kubectl annotate x",
                 "spec.mode is Freeze, until it is Enforce again",
             ),
-            ("spec.paused is set; kubectl rollout resume lets it go on", "spec.paused is set; kubectl rollout resume lets it go on"),
+            (
+                "spec.paused is set; kubectl rollout resume lets it go on",
+                "spec.paused is set; kubectl rollout resume lets it go on",
+            ),
         ] {
             assert_eq!(without_command(message), expected);
         }
@@ -405,7 +504,12 @@ mod tests {
     fn what_the_gates_mean_is_said() {
         for (gates, expected) in [
             (vec![], None),
-            (vec![asked("windows", Some(true))], Some("No gate that this command can check is closed, so it continues automatically.")),
+            (
+                vec![asked("windows", Some(true))],
+                Some(
+                    "No gate that this command can check is closed, so it continues automatically.",
+                ),
+            ),
             (
                 vec![asked("windows", Some(false)), asked("approval", Some(false))],
                 Some("It continues automatically when these gates open: windows, approval."),

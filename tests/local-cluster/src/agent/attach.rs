@@ -20,7 +20,9 @@ use super::{Shared, provision::persist, storage::is_ours};
 /// Attaches whatever it is asked to, at once, until it is stopped. Nothing needs to be done to detach.
 pub async fn follow(shared: Arc<Shared>) {
     let api: Api<VolumeAttachment> = Api::all(shared.client.clone());
-    let mut changes = std::pin::pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
+    let mut changes = std::pin::pin!(
+        watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects()
+    );
     loop {
         let attachment = match changes.try_next().await {
             Ok(Some(attachment)) => attachment,
@@ -30,13 +32,22 @@ pub async fn follow(shared: Arc<Shared>) {
                 continue;
             }
         };
-        if !is_ours(&attachment.spec.attacher) || is_attached(&attachment) || attachment.metadata.deletion_timestamp.is_some() {
+        if !is_ours(&attachment.spec.attacher)
+            || is_attached(&attachment)
+            || attachment.metadata.deletion_timestamp.is_some()
+        {
             continue;
         }
         let name = attachment.metadata.name.as_deref().unwrap_or_default();
-        let patch = json!({"metadata": {"uid": attachment.metadata.uid}, "status": {"attached": true}});
-        let attached = persist(|| async { api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop) }).await;
-        attached.unwrap_or_else(|error| tracing::debug!(%error, name, "a volume could not be attached"));
+        let patch =
+            json!({"metadata": {"uid": attachment.metadata.uid}, "status": {"attached": true}});
+        let attached = persist(|| async {
+            api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+        })
+        .await;
+        attached.unwrap_or_else(
+            |error| tracing::debug!(%error, name, "a volume could not be attached"),
+        );
     }
 }
 
@@ -60,7 +71,13 @@ pub struct InUse {
 
 impl InUse {
     /// A pod on this node wants a volume.
-    pub async fn want(&self, client: &Client, node: &str, volume: &str, pod: &str) -> kube::Result<()> {
+    pub async fn want(
+        &self,
+        client: &Client,
+        node: &str,
+        volume: &str,
+        pod: &str,
+    ) -> kube::Result<()> {
         let mut nodes = self.nodes.lock().await;
         let volumes = nodes.entry(node.to_owned()).or_default();
         let new = !volumes.contains_key(volume);
@@ -71,7 +88,9 @@ impl InUse {
     /// The pod mounts the volume, unless it wants it alone and another pod on the node has it.
     pub async fn mount(&self, node: &str, volume: &str, pod: &str, alone: bool) -> bool {
         let mut nodes = self.nodes.lock().await;
-        let Some(users) = nodes.get_mut(node).and_then(|volumes| volumes.get_mut(volume)) else { return false };
+        let Some(users) = nodes.get_mut(node).and_then(|volumes| volumes.get_mut(volume)) else {
+            return false;
+        };
         if alone && users.mounted_by.iter().any(|user| user != pod) {
             return false;
         }
@@ -96,5 +115,8 @@ impl InUse {
 async fn tell(client: &Client, node: &str, volumes: &BTreeMap<String, Users>) -> kube::Result<()> {
     let api: Api<Node> = Api::all(client.clone());
     let patch = json!({"status": {"volumesInUse": volumes.keys().collect::<Vec<_>>()}});
-    persist(|| async { api.patch_status(node, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop) }).await
+    persist(|| async {
+        api.patch_status(node, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+    })
+    .await
 }

@@ -22,10 +22,16 @@ pub type Keys = Option<BTreeMap<String, Vec<u8>>>;
 /// Reads a ConfigMap.
 pub async fn config_map(client: &Client, namespace: &str, name: &str) -> Result<Keys, Missing> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let object = api.get_opt(name).await.map_err(|error| Missing::Unreachable(error.to_string()))?;
+    let object =
+        api.get_opt(name).await.map_err(|error| Missing::Unreachable(error.to_string()))?;
     Ok(object.map(|object| {
-        let text = object.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
-        let binary = object.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        let text = object
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, value.into_bytes()));
+        let binary =
+            object.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
         text.chain(binary).collect()
     }))
 }
@@ -33,12 +39,20 @@ pub async fn config_map(client: &Client, namespace: &str, name: &str) -> Result<
 /// Reads a Secret.
 pub async fn secret(client: &Client, namespace: &str, name: &str) -> Result<Keys, Missing> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let object = api.get_opt(name).await.map_err(|error| Missing::Unreachable(error.to_string()))?;
-    Ok(object.map(|object| object.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()))
+    let object =
+        api.get_opt(name).await.map_err(|error| Missing::Unreachable(error.to_string()))?;
+    Ok(object.map(|object| {
+        object.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()
+    }))
 }
 
 /// The keys, or what a pod is told when they are not there; an optional object that is absent has none.
-pub fn required(kind: &str, name: &str, keys: Keys, optional: bool) -> Result<BTreeMap<String, Vec<u8>>, Missing> {
+pub fn required(
+    kind: &str,
+    name: &str,
+    keys: Keys,
+    optional: bool,
+) -> Result<BTreeMap<String, Vec<u8>>, Missing> {
     match keys {
         Some(keys) => Ok(keys),
         None if optional => Ok(BTreeMap::new()),

@@ -34,43 +34,74 @@ pub async fn volumes(shared: &Shared, pod: &Pod) -> Result<BTreeMap<String, File
     Ok(contents)
 }
 
-async fn volume_files(shared: &Shared, namespace: &str, volume: &Volume) -> Result<Option<Files>, Missing> {
+async fn volume_files(
+    shared: &Shared,
+    namespace: &str,
+    volume: &Volume,
+) -> Result<Option<Files>, Missing> {
     let client = &shared.client;
     if let Some(source) = &volume.config_map {
         let keys = content::config_map(client, namespace, &source.name).await?;
         let keys = required("configmap", &source.name, keys, source.optional == Some(true))?;
-        return project(&source.name, keys, source.items.as_deref(), source.optional == Some(true)).map(Some);
+        return project(&source.name, keys, source.items.as_deref(), source.optional == Some(true))
+            .map(Some);
     }
     if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().unwrap_or_default();
-        let keys = required("secret", name, content::secret(client, namespace, name).await?, source.optional == Some(true))?;
-        return project(name, keys, source.items.as_deref(), source.optional == Some(true)).map(Some);
+        let keys = required(
+            "secret",
+            name,
+            content::secret(client, namespace, name).await?,
+            source.optional == Some(true),
+        )?;
+        return project(name, keys, source.items.as_deref(), source.optional == Some(true))
+            .map(Some);
     }
     let Some(projected) = &volume.projected else { return Ok(None) };
     let mut files = Files::new();
     for source in projected.sources.iter().flatten() {
         if let Some(map) = &source.config_map {
             let optional = map.optional == Some(true);
-            let keys = required("configmap", &map.name, content::config_map(client, namespace, &map.name).await?, optional)?;
+            let keys = required(
+                "configmap",
+                &map.name,
+                content::config_map(client, namespace, &map.name).await?,
+                optional,
+            )?;
             files.extend(project(&map.name, keys, map.items.as_deref(), optional)?);
         }
         if let Some(secret) = &source.secret {
             let optional = secret.optional == Some(true);
-            let keys = required("secret", &secret.name, content::secret(client, namespace, &secret.name).await?, optional)?;
+            let keys = required(
+                "secret",
+                &secret.name,
+                content::secret(client, namespace, &secret.name).await?,
+                optional,
+            )?;
             files.extend(project(&secret.name, keys, secret.items.as_deref(), optional)?);
         }
     }
     Ok(Some(files))
 }
 
-fn project(name: &str, keys: Files, items: Option<&[KeyToPath]>, optional: bool) -> Result<Files, Missing> {
+fn project(
+    name: &str,
+    keys: Files,
+    items: Option<&[KeyToPath]>,
+    optional: bool,
+) -> Result<Files, Missing> {
     let Some(items) = items.filter(|items| !items.is_empty()) else { return Ok(keys) };
     let mut files = Files::new();
     for item in items {
         match keys.get(&item.key) {
             Some(bytes) => drop(files.insert(item.path.clone(), bytes.clone())),
             None if optional => {}
-            None => return Err(Missing::NotFound(format!("references non-existent key {:?} of {name:?}", item.key))),
+            None => {
+                return Err(Missing::NotFound(format!(
+                    "references non-existent key {:?} of {name:?}",
+                    item.key
+                )));
+            }
         }
     }
     Ok(files)
@@ -86,7 +117,13 @@ pub fn mount(
     for mount in container.volume_mounts.iter().flatten() {
         let place = root.join(mount.mount_path.trim_matches('/'));
         if let Some(folder) = folders.get(&mount.name) {
-            link(&place, &mount.sub_path.as_ref().map_or_else(|| folder.clone(), |inside| folder.join(inside)))?;
+            link(
+                &place,
+                &mount
+                    .sub_path
+                    .as_ref()
+                    .map_or_else(|| folder.clone(), |inside| folder.join(inside)),
+            )?;
             continue;
         }
         let files = volumes.get(&mount.name);
@@ -129,12 +166,22 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// The environment of a container, as the kubelet makes it.
-pub async fn variables(shared: &Shared, pod: &Pod, container: &Container, address: &str) -> Result<BTreeMap<String, String>, Missing> {
+pub async fn variables(
+    shared: &Shared,
+    pod: &Pod,
+    container: &Container,
+    address: &str,
+) -> Result<BTreeMap<String, String>, Missing> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let mut variables = BTreeMap::new();
     for source in container.env_from.iter().flatten() {
         let keys = if let Some(map) = &source.config_map_ref {
-            required("configmap", &map.name, content::config_map(&shared.client, namespace, &map.name).await?, map.optional == Some(true))?
+            required(
+                "configmap",
+                &map.name,
+                content::config_map(&shared.client, namespace, &map.name).await?,
+                map.optional == Some(true),
+            )?
         } else if let Some(secret) = &source.secret_ref {
             required(
                 "secret",
@@ -146,7 +193,8 @@ pub async fn variables(shared: &Shared, pod: &Pod, container: &Container, addres
             continue;
         };
         let prefix = source.prefix.as_deref().unwrap_or_default();
-        variables.extend(keys.into_iter().map(|(key, bytes)| (format!("{prefix}{key}"), text(bytes))));
+        variables
+            .extend(keys.into_iter().map(|(key, bytes)| (format!("{prefix}{key}"), text(bytes))));
     }
     for variable in container.env.iter().flatten() {
         let from = variable.value_from.as_ref();
@@ -166,7 +214,13 @@ pub async fn variables(shared: &Shared, pod: &Pod, container: &Container, addres
     Ok(variables)
 }
 
-fn one(kind: &str, name: &str, key: &str, keys: content::Keys, optional: bool) -> Result<Option<String>, Missing> {
+fn one(
+    kind: &str,
+    name: &str,
+    key: &str,
+    keys: content::Keys,
+    optional: bool,
+) -> Result<Option<String>, Missing> {
     match required(kind, name, keys, optional)?.remove(key) {
         Some(bytes) => Ok(Some(text(bytes))),
         None if optional => Ok(None),
@@ -193,7 +247,8 @@ fn field_value(pod: &Pod, path: &str, address: &str) -> String {
         "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
         "status.podIP" | "status.podIPs" => Some(address.to_owned()),
         "status.hostIP" | "status.hostIPs" => Some("127.0.0.1".to_owned()),
-        _ => keyed("metadata.labels['", &meta.labels).or_else(|| keyed("metadata.annotations['", &meta.annotations)),
+        _ => keyed("metadata.labels['", &meta.labels)
+            .or_else(|| keyed("metadata.annotations['", &meta.annotations)),
     };
     value.unwrap_or_default()
 }
@@ -208,7 +263,9 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
         if let Some(after) = tail.strip_prefix('$') {
             expanded.push('$');
             rest = after;
-        } else if let Some((name, after)) = tail.strip_prefix('(').and_then(|tail| tail.split_once(')')) {
+        } else if let Some((name, after)) =
+            tail.strip_prefix('(').and_then(|tail| tail.split_once(')'))
+        {
             match variables.get(name) {
                 Some(value) => expanded.push_str(value),
                 None => expanded.push_str(&format!("$({name})")),
@@ -223,22 +280,39 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
 }
 
 /// A kubeconfig with a token of the pod's service account, bound to the pod; none if the pod wants none.
-pub async fn kubeconfig(shared: &Shared, pod: &Pod, folder: &Path) -> Result<Option<PathBuf>, Missing> {
+pub async fn kubeconfig(
+    shared: &Shared,
+    pod: &Pod,
+    folder: &Path,
+) -> Result<Option<PathBuf>, Missing> {
     let Some(spec) = &pod.spec else { return Ok(None) };
-    let Some(account) = spec.service_account_name.as_deref().filter(|_| spec.automount_service_account_token != Some(false)) else {
+    let Some(account) = spec
+        .service_account_name
+        .as_deref()
+        .filter(|_| spec.automount_service_account_token != Some(false))
+    else {
         return Ok(None);
     };
     let unreachable = |error: &dyn std::fmt::Display| Missing::Unreachable(error.to_string());
-    let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 86400, "boundObjectRef": {
-        "apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid}}}))
+    let request: TokenRequest = serde_json::from_value(
+        json!({"spec": {"audiences": [], "expirationSeconds": 86400, "boundObjectRef": {
+        "apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid}}}),
+    )
     .map_err(|error| unreachable(&error))?;
-    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
-        Api::namespaced(shared.client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
-    let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.map_err(|error| unreachable(&error))?;
+    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(
+        shared.client.clone(),
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+    );
+    let answer = accounts
+        .create_token_request(account, &PostParams::default(), &request)
+        .await
+        .map_err(|error| unreachable(&error))?;
     let token = answer.status.map(|status| status.token).unwrap_or_default();
     let authority = json!(k8s_openapi::ByteString(shared.options.authority.as_bytes().to_vec()));
     let path = folder.join("kubeconfig");
-    let text = crate::cluster::kubeconfig(&shared.options.address, &authority, &json!({"token": token})).to_string();
+    let text =
+        crate::cluster::kubeconfig(&shared.options.address, &authority, &json!({"token": token}))
+            .to_string();
     write(&path, text.as_bytes()).map_err(|error| unreachable(&error))?;
     Ok(Some(path))
 }
@@ -253,7 +327,8 @@ mod tests {
         let (folder, root) = (place.path().join("volume"), place.path().join("root"));
         std::fs::create_dir_all(&folder).unwrap();
         let mounts = json!([{"name": "data", "mountPath": "/data"}, {"name": "data", "mountPath": "/var/part/", "subPath": "a/b"}]);
-        let container: Container = serde_json::from_value(json!({"name": "app", "volumeMounts": mounts})).unwrap();
+        let container: Container =
+            serde_json::from_value(json!({"name": "app", "volumeMounts": mounts})).unwrap();
         let folders = BTreeMap::from([("data".to_owned(), folder.clone())]);
         for run in ["first", "second"] {
             mount(&container, &BTreeMap::new(), &folders, &root).unwrap();

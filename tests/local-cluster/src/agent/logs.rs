@@ -42,14 +42,22 @@ const CHUNK: usize = 64 * 1024;
 pub async fn server(folder: PathBuf) -> Result<(u16, impl Future<Output = ()>), Error> {
     let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13]);
-    let config = config.and_then(|config| config.with_no_client_auth().with_single_cert(vec![own.cert.into()], key));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13]);
+    let config = config.and_then(|config| {
+        config.with_no_client_auth().with_single_cert(vec![own.cert.into()], key)
+    });
     let config = config.map_err(|error| Error::Build(error.to_string()))?;
-    let tcp = TcpListener::bind("127.0.0.1:0").await.trying(|| "listening for those who want logs".into())?;
+    let tcp = TcpListener::bind("127.0.0.1:0")
+        .await
+        .trying(|| "listening for those who want logs".into())?;
     let port = tcp.local_addr().trying(|| "listening for those who want logs".into())?.port();
-    let routes = Router::new().route("/containerLogs/{namespace}/{pod}/{container}", get(log)).with_state(folder);
+    let routes = Router::new()
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(log))
+        .with_state(folder);
     let answering = async move {
-        let _ = axum::serve(Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) }, routes).await;
+        let _ =
+            axum::serve(Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) }, routes).await;
     };
     Ok((port, answering))
 }
@@ -126,12 +134,18 @@ fn begin(file: &mut File, tail_lines: Option<usize>) -> std::io::Result<()> {
     let mut all = Vec::new();
     file.read_to_end(&mut all)?;
     // The newline at the end begins no line.
-    let ends = all.iter().enumerate().rev().filter(|(index, byte)| **byte == b'\n' && index + 1 < all.len()).map(|(index, _)| index + 1);
+    let ends = all
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(index, byte)| **byte == b'\n' && index + 1 < all.len())
+        .map(|(index, _)| index + 1);
     let first = if lines == 0 { all.len() } else { ends.clone().nth(lines - 1).unwrap_or(0) };
     file.seek(SeekFrom::Start(first as u64)).map(|_| ())
 }
 
 /// Whether the process runs that was noted beside the log.
 fn runs(log: &Path) -> bool {
-    std::fs::read_to_string(log.with_extension("pid")).is_ok_and(|pid| Path::new("/proc").join(pid.trim()).exists())
+    std::fs::read_to_string(log.with_extension("pid"))
+        .is_ok_and(|pid| Path::new("/proc").join(pid.trim()).exists())
 }

@@ -89,7 +89,9 @@ impl Block {
         let mut refusal = None;
         for second in 1..=250 {
             match TcpListener::bind((Ipv4Addr::new(127, second, 255, 254), CLAIM_PORT)) {
-                Ok(claim) => return Ok(Self { first: Ipv4Addr::new(127, second, 0, 1), _claim: claim }),
+                Ok(claim) => {
+                    return Ok(Self { first: Ipv4Addr::new(127, second, 0, 1), _claim: claim });
+                }
                 Err(error) => refusal = Some(error),
             }
         }
@@ -122,13 +124,17 @@ impl Agent {
     /// When a node cannot be registered.
     pub async fn start(client: Client, options: AgentOptions) -> Result<Self, Error> {
         let block = Block::claim().trying(|| "claiming addresses for pods".into())?;
-        let names: Vec<_> = (1..=options.nodes).map(|number| format!("node-{number}")).chain([node::SPARE.to_owned()]).collect();
+        let names: Vec<_> = (1..=options.nodes)
+            .map(|number| format!("node-{number}"))
+            .chain([node::SPARE.to_owned()])
+            .collect();
         let (port, answering) = logs::server(options.folder.clone()).await?;
         for name in &names {
             node::register(&client, name, port).await?;
         }
         storage::register(&client).await?;
-        let (in_use, lost, next_address) = (attach::InUse::default(), watch::Sender::default(), AtomicU32::new(0));
+        let (in_use, lost, next_address) =
+            (attach::InUse::default(), watch::Sender::default(), AtomicU32::new(0));
         let shared = Arc::new(Shared { client, options, in_use, lost, block, next_address });
         let tasks = [
             tokio::spawn(node::heartbeats(shared.clone(), names, port)),
@@ -189,10 +195,13 @@ impl Tasks {
                     listed.extend(pod.metadata.uid.clone());
                     self.tell(shared, pod);
                 }
-                watcher::Event::Delete(pod) => self.gone(shared, pod.metadata.uid.as_deref().unwrap_or_default()),
+                watcher::Event::Delete(pod) => {
+                    self.gone(shared, pod.metadata.uid.as_deref().unwrap_or_default())
+                }
                 watcher::Event::Init => listed.clear(),
                 watcher::Event::InitDone => {
-                    let missing: Vec<_> = self.known.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+                    let missing: Vec<_> =
+                        self.known.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
                     missing.iter().for_each(|uid| self.gone(shared, uid));
                 }
             }
@@ -201,10 +210,14 @@ impl Tasks {
     }
 
     fn tell(&mut self, shared: &Arc<Shared>, pod: Pod) {
-        let Some(uid) = pod.metadata.uid.clone().filter(|_| !on_lost_node(shared, &pod)) else { return };
+        let Some(uid) = pod.metadata.uid.clone().filter(|_| !on_lost_node(shared, &pod)) else {
+            return;
+        };
         match self.known.get(&uid) {
             Some(task) => drop(task.send(Some(pod))),
-            None if pod.status.as_ref().is_some_and(|status| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))) => {}
+            None if pod.status.as_ref().is_some_and(|status| {
+                matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
+            }) => {}
             None => {
                 let (tell, told) = watch::channel(Some(pod));
                 self.tasks.spawn(pod::run(shared.clone(), told));
@@ -215,7 +228,9 @@ impl Tasks {
 
     /// A pod is deleted by force, or after its task has ended.
     fn gone(&mut self, shared: &Arc<Shared>, uid: &str) {
-        let cut_off = |task: &watch::Sender<Option<Pod>>| task.borrow().as_ref().is_some_and(|pod| on_lost_node(shared, pod));
+        let cut_off = |task: &watch::Sender<Option<Pod>>| {
+            task.borrow().as_ref().is_some_and(|pod| on_lost_node(shared, pod))
+        };
         if !self.known.get(uid).is_some_and(cut_off)
             && let Some(task) = self.known.remove(uid)
         {
@@ -225,5 +240,8 @@ impl Tasks {
 }
 
 fn on_lost_node(shared: &Shared, pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| shared.is_lost(node))
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref())
+        .is_some_and(|node| shared.is_lost(node))
 }

@@ -50,7 +50,8 @@ pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Erro
 async fn report(client: &Client, name: &str, port: u16) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     renew(client, name).await?;
-    let room = json!({"cpu": "10000", "memory": "10Ti", "pods": "20000", "ephemeral-storage": "10Ti"});
+    let room =
+        json!({"cpu": "10000", "memory": "10Ti", "pods": "20000", "ephemeral-storage": "10Ti"});
     let now = Timestamp::now();
     let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "", "lastHeartbeatTime": now, "lastTransitionTime": now});
     let status = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {
@@ -99,7 +100,9 @@ pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>, port: u16) {
 /// Learns which nodes are lost, until it is stopped.
 pub async fn follow(shared: Arc<Shared>) {
     let api: Api<Node> = Api::all(shared.client.clone());
-    let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+    let mut changes = std::pin::pin!(
+        watcher(api, watcher::Config::default()).default_backoff().applied_objects()
+    );
     loop {
         let node = match changes.try_next().await {
             Ok(Some(node)) => node,
@@ -110,11 +113,9 @@ pub async fn follow(shared: Arc<Shared>) {
             }
         };
         let lost = node.annotations().contains_key(LOST);
-        shared.lost.send_if_modified(
-            |all: &mut BTreeSet<String>| {
-                if lost { all.insert(node.name_any()) } else { all.remove(&node.name_any()) }
-            },
-        );
+        shared.lost.send_if_modified(|all: &mut BTreeSet<String>| {
+            if lost { all.insert(node.name_any()) } else { all.remove(&node.name_any()) }
+        });
     }
 }
 

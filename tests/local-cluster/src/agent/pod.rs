@@ -76,11 +76,28 @@ enum Over {
 pub async fn run(shared: Arc<Shared>, told: watch::Receiver<Option<Pod>>) {
     let Some(pod) = told.borrow().clone() else { return };
     let meta = &pod.metadata;
-    let folder = shared.options.folder.join(meta.namespace.as_deref().unwrap_or_default()).join(meta.name.as_deref().unwrap_or_default());
+    let folder = shared
+        .options
+        .folder
+        .join(meta.namespace.as_deref().unwrap_or_default())
+        .join(meta.name.as_deref().unwrap_or_default());
     let root = folder.join(format!("root-{}", meta.uid.as_deref().unwrap_or_default()));
     let (began, claims, states, runs) = (Timestamp::now(), BTreeMap::new(), Vec::new(), Vec::new());
-    let mut life =
-        Life { shared, told, address: None, folder, root, claims, began, states, runs, boot: None, ending: false, ended: false, pod };
+    let mut life = Life {
+        shared,
+        told,
+        address: None,
+        folder,
+        root,
+        claims,
+        began,
+        states,
+        runs,
+        boot: None,
+        ending: false,
+        ended: false,
+        pod,
+    };
     life.boot = life.annotation(REBOOT);
     life.plan();
     life.live().await;
@@ -90,14 +107,19 @@ impl Life {
     fn plan(&mut self) {
         let Some(spec) = &self.pod.spec else { return };
         let init = spec.init_containers.iter().flatten().map(|container| (true, container));
-        for (init, container) in init.chain(spec.containers.iter().map(|container| (false, container))) {
+        for (init, container) in
+            init.chain(spec.containers.iter().map(|container| (false, container)))
+        {
             let sidecar = container.restart_policy.as_deref() == Some("Always");
             self.states.push(ContainerState {
                 name: container.name.clone(),
                 image: container.image.clone().unwrap_or_default(),
                 init,
                 stays: !init || sidecar,
-                state: State::Waiting(if init { "PodInitializing" } else { "ContainerCreating" }, String::new()),
+                state: State::Waiting(
+                    if init { "PodInitializing" } else { "ContainerCreating" },
+                    String::new(),
+                ),
                 last: None,
                 starts: 0,
                 begun: false,
@@ -154,12 +176,15 @@ impl Life {
         if self.node_is_lost() {
             return true;
         }
-        let sandbox = Sandbox { address: self.address.as_deref(), began: self.began, ended: self.ended };
+        let sandbox =
+            Sandbox { address: self.address.as_deref(), began: self.began, ended: self.ended };
         report(&self.shared.client, &self.pod, &sandbox, &self.states).await
     }
 
     fn node_is_lost(&self) -> bool {
-        self.shared.is_lost(self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default())
+        self.shared.is_lost(
+            self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default(),
+        )
     }
 
     fn leaving(&self) -> bool {
@@ -262,7 +287,8 @@ impl Life {
             return false;
         }
         let name = self.states[index].name.clone();
-        self.states[index].wait("CrashLoopBackOff", format!("back-off restarting failed container {name}"));
+        self.states[index]
+            .wait("CrashLoopBackOff", format!("back-off restarting failed container {name}"));
         self.runs[index].due = Some(Instant::now() + rest);
         true
     }
@@ -270,13 +296,19 @@ impl Life {
     /// Starts a container as soon as it finds what it needs. False if the pod is to end.
     async fn start(&mut self, index: usize) -> bool {
         let mut said = None;
-        let mut pulls = [("ErrImagePull", "failed to pull and unpack image: not found"), ("ImagePullBackOff", "Back-off pulling image")];
+        let mut pulls = [
+            ("ErrImagePull", "failed to pull and unpack image: not found"),
+            ("ImagePullBackOff", "Back-off pulling image"),
+        ];
         loop {
             let container = self.runs[index].container.clone();
             if repository(&container) == Some(NO_IMAGE) {
                 let (reason, message) = pulls[0];
                 pulls.swap(0, 1);
-                self.states[index].wait(reason, format!("{message} {:?}", container.image.as_deref().unwrap_or_default()));
+                self.states[index].wait(
+                    reason,
+                    format!("{message} {:?}", container.image.as_deref().unwrap_or_default()),
+                );
                 self.report().await;
                 if !self.pause(IMAGE_RETRY).await {
                     return false;
@@ -293,7 +325,8 @@ impl Life {
                     let run = &mut self.runs[index];
                     run.process = process;
                     (run.readiness_failures, run.liveness_failures) = (0, 0);
-                    run.due = (probed || container.liveness_probe.is_some()).then(|| Instant::now() + Duration::from_millis(100));
+                    run.due = (probed || container.liveness_probe.is_some())
+                        .then(|| Instant::now() + Duration::from_millis(100));
                     if self.annotation(CRASH).is_some() {
                         self.runs[index].due = Some(Instant::now() + Duration::from_millis(200));
                     }
@@ -322,23 +355,33 @@ impl Life {
     /// The process, or none for an image that is not known.
     async fn try_start(&self, container: &Container) -> Result<Option<Child>, String> {
         let address = self.address.as_deref().unwrap_or_default();
-        let variables = environment::variables(&self.shared, &self.pod, container, address).await.map_err(|error| error.to_string())?;
+        let variables = environment::variables(&self.shared, &self.pod, container, address)
+            .await
+            .map_err(|error| error.to_string())?;
         let Some(program) = self.program(container) else { return Ok(None) };
-        let volumes = environment::volumes(&self.shared, &self.pod).await.map_err(|error| error.to_string())?;
+        let volumes = environment::volumes(&self.shared, &self.pod)
+            .await
+            .map_err(|error| error.to_string())?;
         let root = self.root.join(&container.name);
-        let made = std::fs::create_dir_all(&root).and_then(|()| environment::mount(container, &volumes, &self.claims, &root));
+        let made = std::fs::create_dir_all(&root)
+            .and_then(|()| environment::mount(container, &volumes, &self.claims, &root));
         made.map_err(|error| format!("making the container's files: {error}"))?;
-        let kubeconfig = environment::kubeconfig(&self.shared, &self.pod, &root).await.map_err(|error| error.to_string())?;
+        let kubeconfig = environment::kubeconfig(&self.shared, &self.pod, &root)
+            .await
+            .map_err(|error| error.to_string())?;
         let path = self.folder.join(format!("{}.log", container.name));
         let log = File::options().create(true).append(true).open(&path);
-        let log = log.and_then(|log| Ok((log.try_clone()?, log))).map_err(|error| format!("opening the container's log: {error}"))?;
+        let log = log
+            .and_then(|log| Ok((log.try_clone()?, log)))
+            .map_err(|error| format!("opening the container's log: {error}"))?;
 
         let expand = |words: &Option<Vec<String>>| -> Vec<String> {
             words.iter().flatten().map(|word| environment::expand(word, &variables)).collect()
         };
         let (command, arguments) = (expand(&container.command), expand(&container.args));
         // A command names a program inside the image; the executable is the image here, so only its arguments count.
-        let mut process = memory_limit(container).map_or_else(|| bound_command(&program), |limit| limited_command(&program, limit));
+        let mut process = memory_limit(container)
+            .map_or_else(|| bound_command(&program), |limit| limited_command(&program, limit));
         process
             .args(command.iter().skip(1))
             .args(arguments)
@@ -363,7 +406,12 @@ impl Life {
 
     /// A container has ended. It is restarted at once the first time, and later each time it ends soon.
     fn exited(&mut self, index: usize, code: i32) {
-        let policy = self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
+        let policy = self
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.restart_policy.as_deref())
+            .unwrap_or("Always");
         let state = &mut self.states[index];
         let sidecar = state.init && state.stays;
         let again = match policy {
@@ -379,8 +427,13 @@ impl Life {
 
     /// Waits for the next thing that happens, and sees to it.
     async fn tend(&mut self) -> Option<Over> {
-        let done = |(run, state): (&Run, &ContainerState)| matches!(state.state, State::Terminated(_)) && run.restart.is_none();
-        if self.leaving() || self.annotation(EVICT).is_some() || self.runs.iter().zip(&self.states).all(done) {
+        let done = |(run, state): (&Run, &ContainerState)| {
+            matches!(state.state, State::Terminated(_)) && run.restart.is_none()
+        };
+        if self.leaving()
+            || self.annotation(EVICT).is_some()
+            || self.runs.iter().zip(&self.states).all(done)
+        {
             return Some(Over::Ends);
         }
         if self.annotation(REBOOT) != self.boot {
@@ -445,10 +498,13 @@ impl Life {
         let mut changed = false;
         if let Some(readiness) = readiness(&container) {
             period = period.min(period_of(readiness));
-            let passes = probe::passes(readiness, &container, &address).await && self.annotation(NEVER_READY).is_none();
+            let passes = probe::passes(readiness, &container, &address).await
+                && self.annotation(NEVER_READY).is_none();
             let (run, state) = (&mut self.runs[index], &mut self.states[index]);
             run.readiness_failures = if passes { 0 } else { run.readiness_failures + 1 };
-            let ready = passes || (state.ready && run.readiness_failures < readiness.failure_threshold.unwrap_or(3));
+            let ready = passes
+                || (state.ready
+                    && run.readiness_failures < readiness.failure_threshold.unwrap_or(3));
             changed = ready != state.ready;
             state.ready = ready;
             if !ready {
@@ -486,7 +542,11 @@ impl Life {
                 run.due = None;
             }
         }
-        let played_end = begun + self.annotation(END_AFTER).and_then(|text| crate::duration(&text)).unwrap_or_default();
+        let played_end = begun
+            + self
+                .annotation(END_AFTER)
+                .and_then(|text| crate::duration(&text))
+                .unwrap_or_default();
         loop {
             let Some(grace) = self.grace() else {
                 for run in &mut self.runs {
@@ -520,7 +580,11 @@ impl Life {
         let told = self.told.borrow();
         let pod = told.as_ref()?;
         let declared = || pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-        let seconds = pod.metadata.deletion_grace_period_seconds.or_else(declared).and_then(|seconds| u64::try_from(seconds).ok());
+        let seconds = pod
+            .metadata
+            .deletion_grace_period_seconds
+            .or_else(declared)
+            .and_then(|seconds| u64::try_from(seconds).ok());
         Some(Duration::from_secs(seconds.unwrap_or(30)))
     }
 
@@ -532,7 +596,8 @@ impl Life {
 
     /// Its node no longer uses its volumes.
     async fn release(&self) {
-        let node = self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let node =
+            self.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         let pod = self.pod.metadata.uid.as_deref().unwrap_or_default();
         if let Err(error) = self.shared.in_use.release(&self.shared.client, node, pod).await {
             tracing::debug!(%error, node, "a node could not tell what it uses");
@@ -559,9 +624,13 @@ impl Life {
         }
         self.clear().await;
         let pod = &self.pod;
-        let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
+        let api: Api<Pod> = Api::namespaced(
+            self.shared.client.clone(),
+            pod.metadata.namespace.as_deref().unwrap_or_default(),
+        );
         let mut at_once = DeleteParams::default().grace_period(0);
-        at_once.preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() });
+        at_once.preconditions =
+            Some(Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() });
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         while let Err(error) = api.delete(name, &at_once).await {
             if matches!(error, kube::Error::Api(_)) {

@@ -32,13 +32,17 @@ const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 /// Makes volumes for claims, until it is stopped.
 pub async fn claims(shared: Arc<Shared>) {
     let api: Api<PersistentVolumeClaim> = Api::all(shared.client.clone());
-    let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+    let mut changes = std::pin::pin!(
+        watcher(api, watcher::Config::default()).default_backoff().applied_objects()
+    );
     loop {
         match changes.try_next().await {
             Ok(Some(claim)) => {
                 let name = claim.metadata.name.clone();
                 let made = persist(|| provision(&shared, &claim)).await;
-                made.unwrap_or_else(|error| tracing::warn!(%error, ?name, "no volume could be made for a claim"));
+                made.unwrap_or_else(
+                    |error| tracing::warn!(%error, ?name, "no volume could be made for a claim"),
+                );
             }
             Ok(None) => return,
             Err(error) => tracing::debug!(%error, "the watch of claims failed"),
@@ -47,7 +51,9 @@ pub async fn claims(shared: Arc<Shared>) {
 }
 
 /// Tries again while the API server does not answer.
-pub async fn persist<F: Future<Output = kube::Result<()>>>(mut attempt: impl FnMut() -> F) -> kube::Result<()> {
+pub async fn persist<F: Future<Output = kube::Result<()>>>(
+    mut attempt: impl FnMut() -> F,
+) -> kube::Result<()> {
     loop {
         match attempt().await {
             Err(error) if !matches!(error, kube::Error::Api(_)) => tokio::time::sleep(RETRY).await,
@@ -61,13 +67,19 @@ fn annotation<'a>(object: &'a impl Resource, key: &str) -> Option<&'a String> {
 }
 
 async fn provision(shared: &Shared, claim: &PersistentVolumeClaim) -> kube::Result<()> {
-    let Some(driver) = annotation(claim, PROVISIONER).filter(|driver| is_ours(driver)) else { return Ok(()) };
+    let Some(driver) = annotation(claim, PROVISIONER).filter(|driver| is_ours(driver)) else {
+        return Ok(());
+    };
     let (Some(spec), Some(uid)) = (&claim.spec, &claim.metadata.uid) else { return Ok(()) };
     if spec.volume_name.is_some() || claim.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
     let classes: Api<StorageClass> = Api::all(shared.client.clone());
-    let Some(class) = classes.get_opt(spec.storage_class_name.as_deref().unwrap_or_default()).await? else { return Ok(()) };
+    let Some(class) =
+        classes.get_opt(spec.storage_class_name.as_deref().unwrap_or_default()).await?
+    else {
+        return Ok(());
+    };
     let node = annotation(claim, SELECTED_NODE);
     if class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer") && node.is_none() {
         return Ok(());
@@ -77,7 +89,11 @@ async fn provision(shared: &Shared, claim: &PersistentVolumeClaim) -> kube::Resu
         tracing::warn!(%error, name, "no folder could be made for a volume");
         return Ok(());
     }
-    let pinned = class.parameters.as_ref().and_then(|parameters| parameters.get(PINNED)).is_some_and(|pinned| pinned == "true");
+    let pinned = class
+        .parameters
+        .as_ref()
+        .and_then(|parameters| parameters.get(PINNED))
+        .is_some_and(|pinned| pinned == "true");
     let policy = class.reclaim_policy.as_deref().unwrap_or("Delete");
     let volume = json!({
         "metadata": {"name": name, "annotations": {PROVISIONED_BY: driver}, "finalizers": if policy == "Delete" { vec![FINALIZER] } else { vec![] }},
@@ -91,7 +107,8 @@ async fn provision(shared: &Shared, claim: &PersistentVolumeClaim) -> kube::Resu
             "nodeAffinity": node.filter(|_| pinned).map_or(Value::Null, |node| only_on(node)),
         },
     });
-    let volume: PersistentVolume = serde_json::from_value(volume).map_err(kube::Error::SerdeError)?;
+    let volume: PersistentVolume =
+        serde_json::from_value(volume).map_err(kube::Error::SerdeError)?;
     let volumes: Api<PersistentVolume> = Api::all(shared.client.clone());
     match volumes.create(&PostParams::default(), &volume).await {
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
@@ -112,7 +129,9 @@ pub fn folder(shared: &Shared, handle: &str) -> PathBuf {
 /// Removes volumes that are released, until it is stopped.
 pub async fn volumes(shared: Arc<Shared>) {
     let api: Api<PersistentVolume> = Api::all(shared.client.clone());
-    let mut changes = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+    let mut changes = std::pin::pin!(
+        watcher(api, watcher::Config::default()).default_backoff().applied_objects()
+    );
     let mut removals = JoinSet::new();
     let mut going = BTreeMap::new();
     loop {
@@ -120,8 +139,11 @@ pub async fn volumes(shared: Arc<Shared>) {
             Ok(Some(volume)) => {
                 let name = volume.metadata.name.clone().unwrap_or_default();
                 if is_to_go(&volume) {
-                    going.retain(|_, removal: &mut tokio::task::AbortHandle| !removal.is_finished());
-                    going.entry(name.clone()).or_insert_with(|| removals.spawn(remove(shared.clone(), name)));
+                    going
+                        .retain(|_, removal: &mut tokio::task::AbortHandle| !removal.is_finished());
+                    going
+                        .entry(name.clone())
+                        .or_insert_with(|| removals.spawn(remove(shared.clone(), name)));
                 } else if let Err(error) = keep_finalizer(&shared, &volume).await {
                     tracing::debug!(%error, name, "a volume's finalizer could not be set");
                 }
@@ -138,7 +160,10 @@ fn phase(volume: &PersistentVolume) -> &str {
 }
 
 fn deletes(volume: &PersistentVolume) -> bool {
-    volume.spec.as_ref().is_some_and(|spec| spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete"))
+    volume
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete"))
 }
 
 fn is_made_here(volume: &PersistentVolume) -> bool {
@@ -153,13 +178,20 @@ fn is_to_go(volume: &PersistentVolume) -> bool {
 
 /// The finalizer follows the reclaim policy of a bound volume: an object whose data is to stay may go alone.
 async fn keep_finalizer(shared: &Shared, volume: &PersistentVolume) -> kube::Result<()> {
-    if !is_made_here(volume) || phase(volume) != "Bound" || volume.metadata.deletion_timestamp.is_some() {
+    if !is_made_here(volume)
+        || phase(volume) != "Bound"
+        || volume.metadata.deletion_timestamp.is_some()
+    {
         return Ok(());
     }
     set_finalizer(shared, volume, deletes(volume)).await
 }
 
-async fn set_finalizer(shared: &Shared, volume: &PersistentVolume, wanted: bool) -> kube::Result<()> {
+async fn set_finalizer(
+    shared: &Shared,
+    volume: &PersistentVolume,
+    wanted: bool,
+) -> kube::Result<()> {
     let meta = &volume.metadata;
     let mut finalizers = meta.finalizers.clone().unwrap_or_default();
     if finalizers.iter().any(|one| one == FINALIZER) == wanted {
@@ -168,9 +200,16 @@ async fn set_finalizer(shared: &Shared, volume: &PersistentVolume, wanted: bool)
     finalizers.retain(|one| one != FINALIZER);
     finalizers.extend(wanted.then(|| FINALIZER.to_owned()));
     // With the version, so that no finalizer is lost.
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version}});
+    let patch =
+        json!({"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version}});
     let api: Api<PersistentVolume> = Api::all(shared.client.clone());
-    api.patch(meta.name.as_deref().unwrap_or_default(), &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    api.patch(
+        meta.name.as_deref().unwrap_or_default(),
+        &PatchParams::default(),
+        &Patch::Merge(patch),
+    )
+    .await
+    .map(drop)
 }
 
 /// Removes a volume and its data, as soon as it is on no node any more, and if it is still to go then.
@@ -191,7 +230,11 @@ async fn try_remove(shared: &Shared, name: &str) -> kube::Result<bool> {
     let Some(volume) = api.get_opt(name).await?.filter(is_to_go) else { return Ok(true) };
     let attachments: Api<VolumeAttachment> = Api::all(shared.client.clone());
     let attachments = attachments.list(&ListParams::default()).await?;
-    if attachments.items.iter().any(|one| one.spec.source.persistent_volume_name.as_deref() == Some(name)) {
+    if attachments
+        .items
+        .iter()
+        .any(|one| one.spec.source.persistent_volume_name.as_deref() == Some(name))
+    {
         return Ok(false);
     }
     let handle = volume.spec.as_ref().and_then(|spec| Some(&spec.csi.as_ref()?.volume_handle));
@@ -203,7 +246,10 @@ async fn try_remove(shared: &Shared, name: &str) -> kube::Result<bool> {
         _ => {}
     }
     let uid = volume.metadata.uid.clone();
-    let this_one = DeleteParams { preconditions: Some(Preconditions { uid, ..Preconditions::default() }), ..DeleteParams::default() };
+    let this_one = DeleteParams {
+        preconditions: Some(Preconditions { uid, ..Preconditions::default() }),
+        ..DeleteParams::default()
+    };
     let deleted = api.delete(name, &this_one).await;
     if let Err(kube::Error::Api(status)) = &deleted
         && status.code == 404

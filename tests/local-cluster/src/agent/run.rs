@@ -29,7 +29,15 @@ pub struct Run {
 impl Run {
     pub fn new(container: Container) -> Self {
         let (readiness_failures, liveness_failures) = (0, 0);
-        Self { container, process: None, due: None, restart: None, readiness_failures, liveness_failures, backoff: Duration::ZERO }
+        Self {
+            container,
+            process: None,
+            due: None,
+            restart: None,
+            readiness_failures,
+            liveness_failures,
+            backoff: Duration::ZERO,
+        }
     }
 
     /// It has ended after it ran for this long. The first restart comes at once; of later back-offs it is reported as terminated for the first
@@ -51,7 +59,9 @@ impl Run {
     /// SIGTERM.
     pub fn signal(&self) {
         let pid = self.process.as_ref().and_then(Child::id);
-        if let Some(pid) = pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
+        if let Some(pid) =
+            pid.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
     }

@@ -60,14 +60,18 @@ pub struct ContainerState {
 impl ContainerState {
     /// It does not run, for this reason. How it ended is remembered.
     pub fn wait(&mut self, reason: &'static str, message: String) {
-        if let State::Terminated(exit) = std::mem::replace(&mut self.state, State::Waiting(reason, message)) {
+        if let State::Terminated(exit) =
+            std::mem::replace(&mut self.state, State::Waiting(reason, message))
+        {
             self.last = Some(exit);
         }
     }
 
     /// It runs from now on: only now a restart counts.
     pub fn run(&mut self) {
-        if let State::Terminated(exit) = std::mem::replace(&mut self.state, State::Running(Timestamp::now())) {
+        if let State::Terminated(exit) =
+            std::mem::replace(&mut self.state, State::Running(Timestamp::now()))
+        {
             self.last = Some(exit);
         }
         (self.starts, self.begun) = (self.starts + 1, true);
@@ -107,9 +111,16 @@ pub struct Sandbox<'a> {
 }
 
 /// Reports a pod's status. Says whether the pod is still there.
-pub async fn report(client: &Client, pod: &Pod, sandbox: &Sandbox<'_>, containers: &[ContainerState]) -> bool {
-    let api: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
-    let body = json!({"metadata": {"uid": pod.metadata.uid}, "status": status(pod, sandbox, containers)});
+pub async fn report(
+    client: &Client,
+    pod: &Pod,
+    sandbox: &Sandbox<'_>,
+    containers: &[ContainerState],
+) -> bool {
+    let api: Api<Pod> =
+        Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
+    let body =
+        json!({"metadata": {"uid": pod.metadata.uid}, "status": status(pod, sandbox, containers)});
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await {
         Ok(_) => true,
@@ -119,7 +130,9 @@ pub async fn report(client: &Client, pod: &Pod, sandbox: &Sandbox<'_>, container
 }
 
 fn status(pod: &Pod, sandbox: &Sandbox, containers: &[ContainerState]) -> Value {
-    let of = |init: bool| containers.iter().filter(|one| one.init == init).map(container).collect::<Vec<_>>();
+    let of = |init: bool| {
+        containers.iter().filter(|one| one.init == init).map(container).collect::<Vec<_>>()
+    };
     let initialized = containers.iter().filter(|one| one.init).all(|one| match &one.state {
         // A sidecar that is restarted has been up before.
         _ if one.stays => one.begun,
@@ -127,13 +140,17 @@ fn status(pod: &Pod, sandbox: &Sandbox, containers: &[ContainerState]) -> Value 
         State::Running(_) | State::Waiting(..) => false,
     });
     let phase = phase(pod, containers, initialized, sandbox.ended);
-    let ready = containers.iter().filter(|one| one.stays).all(|one| one.ready && matches!(one.state, State::Running(_)));
+    let ready = containers
+        .iter()
+        .filter(|one| one.stays)
+        .all(|one| one.ready && matches!(one.state, State::Running(_)));
     let now = second(Timestamp::now());
     let condition = |kind: &str, holds: bool| {
         let status = if holds { "True" } else { "False" };
         let before = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let same =
-            before.filter(|before| before.type_ == kind && before.status == status).find_map(|before| before.last_transition_time.clone());
+        let same = before
+            .filter(|before| before.type_ == kind && before.status == status)
+            .find_map(|before| before.last_transition_time.clone());
         let reason = match (kind, phase) {
             _ if holds => Value::Null,
             ("Ready" | "ContainersReady", "Succeeded") => json!("PodCompleted"),
@@ -147,7 +164,9 @@ fn status(pod: &Pod, sandbox: &Sandbox, containers: &[ContainerState]) -> Value 
         json!({"type": kind, "status": status, "reason": reason, "lastTransitionTime": time, "observedGeneration": generation})
     };
     // A list that is patched keeps what it had, unless told otherwise.
-    let addresses = [json!({"$patch": "replace"})].into_iter().chain(sandbox.address.map(|address| json!({"ip": address})));
+    let addresses = [json!({"$patch": "replace"})]
+        .into_iter()
+        .chain(sandbox.address.map(|address| json!({"ip": address})));
     json!({
         "phase": phase,
         "observedGeneration": pod.metadata.generation,
@@ -168,17 +187,30 @@ fn status(pod: &Pod, sandbox: &Sandbox, containers: &[ContainerState]) -> Value 
 
 fn phase(pod: &Pod, containers: &[ContainerState], initialized: bool, ended: bool) -> &'static str {
     let main: Vec<_> = containers.iter().filter(|one| !one.init).collect();
-    let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
-    let exits: Vec<_> =
-        main.iter().filter_map(|one| if let State::Terminated(exit) = &one.state { Some(exit.code) } else { None }).collect();
-    let init_failed =
-        policy == "Never" && containers.iter().any(|one| one.init && matches!(&one.state, State::Terminated(exit) if exit.code != 0));
+    let policy =
+        pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
+    let exits: Vec<_> = main
+        .iter()
+        .filter_map(
+            |one| if let State::Terminated(exit) = &one.state { Some(exit.code) } else { None },
+        )
+        .collect();
+    let init_failed = policy == "Never"
+        && containers
+            .iter()
+            .any(|one| one.init && matches!(&one.state, State::Terminated(exit) if exit.code != 0));
     match policy {
         _ if init_failed => "Failed",
         // Of a pod that ends, what was never started counts as failed.
-        _ if ended && exits.len() == main.len() && exits.iter().all(|code| *code == 0) => "Succeeded",
+        _ if ended && exits.len() == main.len() && exits.iter().all(|code| *code == 0) => {
+            "Succeeded"
+        }
         _ if ended => "Failed",
-        "Never" | "OnFailure" if exits.len() == main.len() && exits.iter().all(|code| *code == 0) => "Succeeded",
+        "Never" | "OnFailure"
+            if exits.len() == main.len() && exits.iter().all(|code| *code == 0) =>
+        {
+            "Succeeded"
+        }
         "Never" if exits.len() == main.len() => "Failed",
         _ if initialized && main.iter().any(|one| one.begun) => "Running",
         _ => "Pending",
@@ -188,9 +220,15 @@ fn phase(pod: &Pod, containers: &[ContainerState], initialized: bool, ended: boo
 fn container(one: &ContainerState) -> Value {
     let running = matches!(one.state, State::Running(_));
     let state = match &one.state {
-        State::Waiting(reason, message) => json!({"waiting": {"reason": reason, "message": message}, "running": null, "terminated": null}),
-        State::Running(since) => json!({"running": {"startedAt": second(*since)}, "waiting": null, "terminated": null}),
-        State::Terminated(exit) => json!({"terminated": terminated(exit), "running": null, "waiting": null}),
+        State::Waiting(reason, message) => {
+            json!({"waiting": {"reason": reason, "message": message}, "running": null, "terminated": null})
+        }
+        State::Running(since) => {
+            json!({"running": {"startedAt": second(*since)}, "waiting": null, "terminated": null})
+        }
+        State::Terminated(exit) => {
+            json!({"terminated": terminated(exit), "running": null, "waiting": null})
+        }
     };
     json!({
         "name": one.name,

@@ -35,7 +35,12 @@ pub async fn register(client: &Client) -> Result<(), Error> {
     let drivers: Api<CSIDriver> = Api::all(client.clone());
     for driver in [ATTACHED, UNATTACHED] {
         let spec = json!({"attachRequired": attaches(driver), "podInfoOnMount": false, "volumeLifecycleModes": ["Persistent"]});
-        apply(&drivers, driver, json!({"kind": "CSIDriver", "metadata": {"name": driver}, "spec": spec})).await?;
+        apply(
+            &drivers,
+            driver,
+            json!({"kind": "CSIDriver", "metadata": {"name": driver}, "spec": spec}),
+        )
+        .await?;
     }
     let classes: Api<StorageClass> = Api::all(client.clone());
     // As in most clouds, the default class waits for a pod, and deletes with the claim.
@@ -45,7 +50,8 @@ pub async fn register(client: &Client) -> Result<(), Error> {
         ("folders-unattached", UNATTACHED, "WaitForFirstConsumer", false),
         ("folders-local", ATTACHED, "WaitForFirstConsumer", true),
     ] {
-        let metadata = json!({"name": name, "annotations": {DEFAULT_CLASS: (name == "folders").to_string()}});
+        let metadata =
+            json!({"name": name, "annotations": {DEFAULT_CLASS: (name == "folders").to_string()}});
         let class = json!({"kind": "StorageClass", "metadata": metadata, "provisioner": driver, "parameters": {PINNED: pinned.to_string()},
             "reclaimPolicy": "Delete", "volumeBindingMode": binding});
         apply(&classes, name, class).await?;

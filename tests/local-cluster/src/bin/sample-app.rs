@@ -68,7 +68,11 @@ impl Data {
 
 /// One write a line, so that lines of two processes do not mix.
 fn append(file: &Path, line: &str) -> std::io::Result<()> {
-    std::fs::File::options().create(true).append(true).open(file)?.write_all(format!("{line}\n").as_bytes())
+    std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(file)?
+        .write_all(format!("{line}\n").as_bytes())
 }
 
 /// How it misbehaves.
@@ -109,7 +113,8 @@ impl Facts {
     }
 
     fn time_to_end(&self) -> Duration {
-        let named = self.environment.get("END_AFTER").and_then(|text| local_cluster::duration(text));
+        let named =
+            self.environment.get("END_AFTER").and_then(|text| local_cluster::duration(text));
         self.switches.ends_after.map(Duration::from_millis).or(named).unwrap_or_default()
     }
 
@@ -133,7 +138,11 @@ async fn serve() -> std::io::Result<()> {
     let environment: BTreeMap<_, _> = std::env::vars().collect();
     let root = environment.get("LOCKKEEPER_POD_ROOT").map(PathBuf::from);
     let files_at_start = root.as_deref().map(files).unwrap_or_default();
-    let address = environment.get("ADDRESS").or_else(|| environment.get("POD_IP")).cloned().unwrap_or_else(|| "127.0.0.1".into());
+    let address = environment
+        .get("ADDRESS")
+        .or_else(|| environment.get("POD_IP"))
+        .cloned()
+        .unwrap_or_else(|| "127.0.0.1".into());
     let port: u16 = environment.get("PORT").and_then(|port| port.parse().ok()).unwrap_or(8080);
     let listener = tokio::net::TcpListener::bind((address.as_str(), port)).await?;
     let data = Data::named(&environment);
@@ -141,7 +150,12 @@ async fn serve() -> std::io::Result<()> {
         data.note("opened")?;
         append(&data.file, &format!("started as {}", data.who))?;
     }
-    let shared = Arc::new(Mutex::new(Facts { environment, files_at_start, data: data.clone(), ..Facts::default() }));
+    let shared = Arc::new(Mutex::new(Facts {
+        environment,
+        files_at_start,
+        data: data.clone(),
+        ..Facts::default()
+    }));
     let routes = Router::new()
         .route("/start", post(start))
         .route("/finish", post(finish))
@@ -154,7 +168,8 @@ async fn serve() -> std::io::Result<()> {
         .route("/journal", get(journal_read))
         .with_state(shared.clone());
     println!("listening on {address}:{port}");
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -188,7 +203,8 @@ struct Work {
 async fn start(State(shared): State<Shared>, Query(work): Query<Work>) -> Response {
     let mut facts = facts(&shared);
     if facts.prepared() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "prepared for an upgrade: no new work\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "prepared for an upgrade: no new work\n")
+            .into_response();
     }
     let Ok(time) = Duration::try_from_secs_f64(work.seconds) else {
         return (StatusCode::BAD_REQUEST, "seconds: a positive number\n").into_response();
@@ -219,11 +235,16 @@ async fn upgradeable(State(shared): State<Shared>) -> Response {
         return (status, [(axum::http::header::LOCATION, "/env")], body).into_response();
     }
     if switches.long > 0 {
-        return format!("{{\"isUpgradeable\": true, \"padding\": \"{}\"}}", "x".repeat(switches.long)).into_response();
+        return format!(
+            "{{\"isUpgradeable\": true, \"padding\": \"{}\"}}",
+            "x".repeat(switches.long)
+        )
+        .into_response();
     }
     let in_flight = facts(&shared).in_flight();
     let idle = in_flight == 0 || switches.lying;
-    let reason = if idle { "idle".to_owned() } else { format!("{in_flight} pieces of work are in flight") };
+    let reason =
+        if idle { "idle".to_owned() } else { format!("{in_flight} pieces of work are in flight") };
     Json(json!({"isUpgradeable": idle, "reason": reason, "inFlight": in_flight})).into_response()
 }
 
@@ -243,14 +264,19 @@ async fn withdraw(State(shared): State<Shared>) -> StatusCode {
 
 async fn health(State(shared): State<Shared>) -> StatusCode {
     let facts = facts(&shared);
-    let unready = facts.switches.unready || (facts.switches.unready_when_prepared && facts.prepared());
+    let unready =
+        facts.switches.unready || (facts.switches.unready_when_prepared && facts.prepared());
     if unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }
 
 /// What the process really read.
 async fn environment_read(State(shared): State<Shared>) -> Json<Value> {
     let facts = facts(&shared);
-    let now = facts.environment.get("LOCKKEEPER_POD_ROOT").map(|root| files(Path::new(root))).unwrap_or_default();
+    let now = facts
+        .environment
+        .get("LOCKKEEPER_POD_ROOT")
+        .map(|root| files(Path::new(root)))
+        .unwrap_or_default();
     Json(json!({"env": facts.environment, "filesAtStart": facts.files_at_start, "files": now}))
 }
 
@@ -301,9 +327,14 @@ fn files(root: &Path) -> BTreeMap<String, String> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if let (Ok(inside), false) = (path.strip_prefix(root), path.ends_with("kubeconfig")) {
+            } else if let (Ok(inside), false) =
+                (path.strip_prefix(root), path.ends_with("kubeconfig"))
+            {
                 let bytes = std::fs::read(&path).unwrap_or_default();
-                found.insert(format!("/{}", inside.display()), String::from_utf8_lossy(&bytes).into_owned());
+                found.insert(
+                    format!("/{}", inside.display()),
+                    String::from_utf8_lossy(&bytes).into_owned(),
+                );
             }
         }
     }

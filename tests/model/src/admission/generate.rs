@@ -26,7 +26,14 @@ impl GeneratedWrite {
     /// As the twin takes it.
     pub fn write(&self) -> Write<'_> {
         let operation = if self.old.is_some() { Operation::Update } else { Operation::Create };
-        Write { kind: self.kind, operation, old: self.old.as_ref(), new: &self.new, user: self.user, verbs: self.verbs }
+        Write {
+            kind: self.kind,
+            operation,
+            old: self.old.as_ref(),
+            new: &self.new,
+            user: self.user,
+            verbs: self.verbs,
+        }
     }
 }
 
@@ -36,7 +43,8 @@ pub fn writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
     (0..count).map(|index| generate(&mut dice, index)).collect()
 }
 
-const USERS: [(&str, &[&str]); 4] = [("dev", &[]), ("approver", &["approve"]), ("admin", &["approve", "bypass"]), (OPERATOR, &[])];
+const USERS: [(&str, &[&str]); 4] =
+    [("dev", &[]), ("approver", &["approve"]), ("admin", &["approve", "bypass"]), (OPERATOR, &[])];
 
 /// Our marks, with values that count, that do not, and that are garbage.
 const MARKS: [(&str, &[&str]); 23] = [
@@ -70,10 +78,38 @@ const MARKS: [(&str, &[&str]); 23] = [
     ),
     ("declared-paused", &["true", "false", "True", ""]),
     ("declared-partition", &["0", "2", "007", "2147483647", "2147483648", "-1", "x", ""]),
-    ("declared-replicas", &["1 of 3", "0 of 3", "0 of 1", "3 of 1", "1 of 3 of 3", "01 of 3", "9999999999 of 9999999999", "1", ""]),
+    (
+        "declared-replicas",
+        &[
+            "1 of 3",
+            "0 of 3",
+            "0 of 1",
+            "3 of 1",
+            "1 of 3 of 3",
+            "01 of 3",
+            "9999999999 of 9999999999",
+            "1",
+            "",
+        ],
+    ),
     (
         "declared-strategy",
-        &["1|0", "25%|25%", "200%|100%", "0|007", "10%|1", "0|0", "0%|00", "x|y", "1|200%", "99999999999|0", "1", "|", "1|2|3", ""],
+        &[
+            "1|0",
+            "25%|25%",
+            "200%|100%",
+            "0|007",
+            "10%|1",
+            "0|0",
+            "0%|00",
+            "x|y",
+            "1|200%",
+            "99999999999|0",
+            "1",
+            "|",
+            "1|2|3",
+            "",
+        ],
     ),
     ("declared-update-strategy", &["OnDelete", "RollingUpdate", "x", ""]),
     ("partition", &["0", "1", "2", "2147483647", "2147483648", "99999999999", "-1", "x", ""]),
@@ -85,7 +121,15 @@ const MARKS: [(&str, &[&str]); 23] = [
     ("bypassed-by", &["7 by admin", "6 by admin", ""]),
     (
         "authors",
-        &["dev bot", "bot approver", "R&D%20team bot", "a b c d e f g h i j k l m n o p", "a b c d e f g h i j k l m n o p %more", "", " "],
+        &[
+            "dev bot",
+            "bot approver",
+            "R&D%20team bot",
+            "a b c d e f g h i j k l m n o p",
+            "a b c d e f g h i j k l m n o p %more",
+            "",
+            " ",
+        ],
     ),
     ("ignore", &["true", "false", ""]),
     ("config", &["settings", ""]),
@@ -120,7 +164,15 @@ impl Dice {
 }
 
 fn generate(dice: &mut Dice, index: usize) -> GeneratedWrite {
-    let kind = dice.one(&["Deployment", "Deployment", "Deployment", "StatefulSet", "StatefulSet", "StatefulSet", "DaemonSet"]);
+    let kind = dice.one(&[
+        "Deployment",
+        "Deployment",
+        "Deployment",
+        "StatefulSet",
+        "StatefulSet",
+        "StatefulSet",
+        "DaemonSet",
+    ]);
     let (user, verbs) = dice.one(&USERS);
     let old = object(dice, kind, index);
     let mut new = old.clone();
@@ -160,7 +212,12 @@ fn object(dice: &mut Dice, kind: &str, index: usize) -> Value {
         put(&mut object["spec"]["template"], "annotations", "example.com/a", "1");
     }
     if dice.percent(80) {
-        put(&mut object, "labels", "lockkeeper.dev/governed", if dice.percent(90) { "true" } else { dice.one(&["false", ""]) });
+        put(
+            &mut object,
+            "labels",
+            "lockkeeper.dev/governed",
+            if dice.percent(90) { "true" } else { dice.one(&["false", ""]) },
+        );
     }
     if dice.percent(60) {
         put(&mut object, "labels", "app", "web");
@@ -237,7 +294,8 @@ fn governed_marks(dice: &mut Dice, kind: &str, object: &mut Value) {
 fn edit(dice: &mut Dice, kind: &str, object: &mut Value) -> &'static str {
     match dice.below(26) {
         0..=3 => {
-            object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(dice.one(&["app:v1", "app:v2", "app:v3"]));
+            object["spec"]["template"]["spec"]["containers"][0]["image"] =
+                json!(dice.one(&["app:v1", "app:v2", "app:v3"]));
             "image"
         }
         4 | 24 if kind != "DaemonSet" => {
@@ -286,15 +344,29 @@ fn edit(dice: &mut Dice, kind: &str, object: &mut Value) -> &'static str {
         }
         20 => {
             match dice.percent(50) {
-                true => put(&mut object["spec"]["template"], "annotations", "lockkeeper.dev/config-hash", "c2"),
-                false => cut(&mut object["spec"]["template"], "annotations", "lockkeeper.dev/config-hash"),
+                true => put(
+                    &mut object["spec"]["template"],
+                    "annotations",
+                    "lockkeeper.dev/config-hash",
+                    "c2",
+                ),
+                false => cut(
+                    &mut object["spec"]["template"],
+                    "annotations",
+                    "lockkeeper.dev/config-hash",
+                ),
             }
             "config-hash"
         }
         21 => {
             match dice.percent(50) {
                 true => cut(object, "labels", "lockkeeper.dev/governed"),
-                false => put(object, "labels", "lockkeeper.dev/governed", dice.one(&["true", "false", ""])),
+                false => put(
+                    object,
+                    "labels",
+                    "lockkeeper.dev/governed",
+                    dice.one(&["true", "false", ""]),
+                ),
             }
             "governed"
         }
@@ -327,24 +399,38 @@ fn edit(dice: &mut Dice, kind: &str, object: &mut Value) -> &'static str {
 /// How it rolls, of what the API server allows for its kind.
 fn strategy(dice: &mut Dice, kind: &str, object: &mut Value) {
     match kind {
-        "Deployment" if dice.percent(30) => object["spec"]["strategy"] = json!({"type": "Recreate"}),
-        "Deployment" => {
-            let (max_surge, max_unavailable) = dice.one(&[("1", "0"), ("25%", "25%"), ("0", "1"), ("2", "50%")]);
-            let value = |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
-            let rolling_update = json!({"maxSurge": value(max_surge), "maxUnavailable": value(max_unavailable)});
-            object["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": rolling_update});
+        "Deployment" if dice.percent(30) => {
+            object["spec"]["strategy"] = json!({"type": "Recreate"})
         }
-        "StatefulSet" if dice.percent(25) => object["spec"]["updateStrategy"] = json!({"type": "OnDelete"}),
+        "Deployment" => {
+            let (max_surge, max_unavailable) =
+                dice.one(&[("1", "0"), ("25%", "25%"), ("0", "1"), ("2", "50%")]);
+            let value = |text: &str| {
+                text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number))
+            };
+            let rolling_update =
+                json!({"maxSurge": value(max_surge), "maxUnavailable": value(max_unavailable)});
+            object["spec"]["strategy"] =
+                json!({"type": "RollingUpdate", "rollingUpdate": rolling_update});
+        }
+        "StatefulSet" if dice.percent(25) => {
+            object["spec"]["updateStrategy"] = json!({"type": "OnDelete"})
+        }
         "StatefulSet" => rolling(object, dice.one(&[0, 0, 2])),
-        _ => object["spec"]["updateStrategy"] = json!({"type": dice.one(&["RollingUpdate", "OnDelete"])}),
+        _ => {
+            object["spec"]["updateStrategy"] =
+                json!({"type": dice.one(&["RollingUpdate", "OnDelete"])})
+        }
     }
     if object["spec"]["updateStrategy"]["type"] == "RollingUpdate" && kind == "DaemonSet" {
-        object["spec"]["updateStrategy"]["rollingUpdate"] = json!({"maxSurge": 0, "maxUnavailable": 1});
+        object["spec"]["updateStrategy"]["rollingUpdate"] =
+            json!({"maxSurge": 0, "maxUnavailable": 1});
     }
 }
 
 fn rolling(object: &mut Value, partition: i64) {
-    object["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
+    object["spec"]["updateStrategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
 }
 
 fn forge(dice: &mut Dice, object: &mut Value) {
@@ -366,7 +452,9 @@ fn put(object: &mut Value, field: &str, key: &str, value: &str) {
 
 /// Takes a label or annotation off, and the map with the last one.
 fn cut(object: &mut Value, field: &str, key: &str) {
-    let Some(map) = object["metadata"].get_mut(field).and_then(Value::as_object_mut) else { return };
+    let Some(map) = object["metadata"].get_mut(field).and_then(Value::as_object_mut) else {
+        return;
+    };
     map.remove(key);
     if map.is_empty() {
         take(&mut object["metadata"], field);
@@ -400,11 +488,16 @@ const STORAGE_MARKS: [(&str, &str, &[&str]); 13] = [
     ("annotations", "lockkeeper.dev/unprotect", &["pv-1", "pv-2", ""]),
     ("annotations", "lockkeeper.dev/readopt", &["u1", "u2", ""]),
     ("annotations", "helm.sh/resource-policy", &["keep", "keep", "delete"]),
-    ("annotations", "argocd.argoproj.io/sync-options", &["Prune=false,Delete=false", "Prune=false"]),
+    (
+        "annotations",
+        "argocd.argoproj.io/sync-options",
+        &["Prune=false,Delete=false", "Prune=false"],
+    ),
     ("annotations", "kustomize.toolkit.fluxcd.io/prune", &["disabled", "enabled"]),
 ];
 
-const STORAGE_USERS: [(&str, &[&str]); 3] = [("dev", &[]), ("owner", &["unprotect"]), (OPERATOR, &[])];
+const STORAGE_USERS: [(&str, &[&str]); 3] =
+    [("dev", &[]), ("owner", &["unprotect"]), (OPERATOR, &[])];
 
 fn storage(dice: &mut Dice, index: usize) -> GeneratedWrite {
     let kind = dice.one(&["PersistentVolumeClaim", "PersistentVolumeClaim", "Namespace"]);

@@ -2,15 +2,27 @@
 
 use serde_json::{Value, json};
 
-use super::{HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_governed, is_hold, is_partition, is_rolling};
+use super::{
+    HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_governed,
+    is_hold, is_partition, is_rolling,
+};
 use super::{is_on_delete, is_strategy, is_type, key, labels, replicas, template_differs, text};
 
 /// Whose a change is that another policy or webhook makes in a write of the operator's.
 const BESIDE: &str = "an admission policy or webhook";
 
 /// What is restored as it stood, of any workload. The rest of our marks is derived again in every write.
-const OWNED: [&str; 9] =
-    ["hold-changes", "hold-at-zero", "config", "governance", "rollout", "rollouts", "pending-config", "hold-since", "volume-access"];
+const OWNED: [&str; 9] = [
+    "hold-changes",
+    "hold-at-zero",
+    "config",
+    "governance",
+    "rollout",
+    "rollouts",
+    "pending-config",
+    "hold-since",
+    "volume-access",
+];
 
 /// What `created.yaml` takes off.
 const OF_ANOTHER_LIFE: [&str; 21] = [
@@ -124,7 +136,9 @@ impl Variables<'_> {
     }
 
     fn step_before(&self) -> &str {
-        Some(self.known("partition")).filter(|step| self.kind == Kind::StatefulSet && is_partition(step)).unwrap_or_default()
+        Some(self.known("partition"))
+            .filter(|step| self.kind == Kind::StatefulSet && is_partition(step))
+            .unwrap_or_default()
     }
 
     fn object(&self) -> Value {
@@ -166,7 +180,8 @@ impl Variables<'_> {
     }
 
     fn put_config_hash_back(&self, object: &mut Value) {
-        let (ota, nta) = (annotations(&self.old["spec"]["template"]), annotations(&object["spec"]["template"]));
+        let (ota, nta) =
+            (annotations(&self.old["spec"]["template"]), annotations(&object["spec"]["template"]));
         let mut template = nta.clone();
         match ota.get(&key("config-hash")) {
             Some(hash) => drop(template.insert(key("config-hash"), hash.clone())),
@@ -180,20 +195,28 @@ impl Variables<'_> {
     /// `want`, and the fields of the spec that go with it.
     fn want(&self, object: &mut Value) -> Want {
         let held_before = self.held_before();
-        let pending = if self.op { self.now("pending-config") } else { self.known("pending-config") };
+        let pending =
+            if self.op { self.now("pending-config") } else { self.known("pending-config") };
         let id_before = match self.walked() {
             _ if !held_before.is_empty() => first_word(held_before),
             "" => self.known("pending-config"),
             walked => walked,
         };
-        let asks = |mark: &str| !self.op && !id_before.is_empty() && self.now(mark) == id_before && text(&self.oa, mark) != Some(id_before);
+        let asks = |mark: &str| {
+            !self.op
+                && !id_before.is_empty()
+                && self.now(mark) == id_before
+                && text(&self.oa, mark) != Some(id_before)
+        };
         let asks_bypass = asks("bypass") && !self.changed;
         let bypassed = asks_bypass && self.twin.may(self.write, "bypass");
         let hold = self.hold(bypassed);
         let id_now = if hold.is_empty() { pending } else { first_word(&hold) };
         let same_id = !id_before.is_empty() && !self.changed && !bypassed && id_before == id_now;
         let asks_approve = asks("approve") && same_id;
-        let approved = same_id && self.now("approve") == id_before && (asks_approve || self.oa.contains_key(&key("approved-by")));
+        let approved = same_id
+            && self.now("approve") == id_before
+            && (asks_approve || self.oa.contains_key(&key("approved-by")));
         let mut approve = if approved { id_before } else { "" };
         let mut approved_by = match () {
             () if asks_approve && self.twin.may(self.write, "approve") => self.write.user,
@@ -201,7 +224,10 @@ impl Variables<'_> {
             () if self.op => self.now("approved-by"),
             () => self.then("approved-by"),
         };
-        if self.twin.forgets(Rule::StripStale) && self.changed && !self.known("approved-by").is_empty() {
+        if self.twin.forgets(Rule::StripStale)
+            && self.changed
+            && !self.known("approved-by").is_empty()
+        {
             (approve, approved_by) = (first_word(&hold), self.known("approved-by"));
         }
         let bypassed_by = match () {
@@ -222,7 +248,12 @@ impl Variables<'_> {
         let needed = !hold.is_empty() || steps || asks_approve || asks_bypass;
         want.push(("reserved", self.reserved(needed)));
         want.extend([("approve", approve.to_owned()), ("approved-by", approved_by.to_owned())]);
-        want.extend([("bypass", bypass.to_owned()), ("bypassed-by", bypassed_by), ("authors", authors), ("hold", hold)]);
+        want.extend([
+            ("bypass", bypass.to_owned()),
+            ("bypassed-by", bypassed_by),
+            ("authors", authors),
+            ("hold", hold),
+        ]);
         want
     }
 
@@ -230,13 +261,25 @@ impl Variables<'_> {
     fn walked(&self) -> &str {
         let since = self.known("hold-since");
         let id = first_word(since);
-        let is_id = !id.is_empty() && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit() || byte.is_ascii_lowercase());
-        if self.kind == Kind::StatefulSet && !self.step_before().is_empty() && is_id && since.len() > id.len() + 1 { id } else { "" }
+        let is_id = !id.is_empty()
+            && id
+                .bytes()
+                .all(|byte| byte == b'-' || byte.is_ascii_digit() || byte.is_ascii_lowercase());
+        if self.kind == Kind::StatefulSet
+            && !self.step_before().is_empty()
+            && is_id
+            && since.len() > id.len() + 1
+        {
+            id
+        } else {
+            ""
+        }
     }
 
     fn hold(&self, bypassed: bool) -> String {
         if self.op {
-            let counts = is_hold(self.now("hold")) && (self.governed || !self.oa.contains_key(&key("hold")));
+            let counts =
+                is_hold(self.now("hold")) && (self.governed || !self.oa.contains_key(&key("hold")));
             return match () {
                 () if counts => self.now("hold").to_owned(),
                 () if self.beside() => format!("{} by {BESIDE}", self.next_generation()),
@@ -247,12 +290,16 @@ impl Variables<'_> {
             return String::new();
         }
         let held_before = self.held_before();
-        let holdable = self.kind == Kind::Deployment || !(is_on_delete(self.old) && is_on_delete(self.write.new));
+        let holdable = self.kind == Kind::Deployment
+            || !(is_on_delete(self.old) && is_on_delete(self.write.new));
         // Without replicas only where the operator has seen that a paused Deployment would start what ran last.
         let keeps_history = self.old["spec"]["revisionHistoryLimit"].as_i64().unwrap_or(10) > 0;
-        let at_zero = self.kind == Kind::Deployment && self.known("hold-at-zero") == "true" && keeps_history;
-        let marked = self.known("hold-changes") == "true" && (has_replicas(self.old) || at_zero) && holdable;
-        let begins = self.changed && (!held_before.is_empty() || !self.step_before().is_empty() || marked);
+        let at_zero =
+            self.kind == Kind::Deployment && self.known("hold-at-zero") == "true" && keeps_history;
+        let marked =
+            self.known("hold-changes") == "true" && (has_replicas(self.old) || at_zero) && holdable;
+        let begins =
+            self.changed && (!held_before.is_empty() || !self.step_before().is_empty() || marked);
         let forgotten = if held_before.is_empty() { Rule::Hold } else { Rule::RenewId };
         if begins && !self.twin.forgets(forgotten) {
             return format!("{} by {}", self.next_generation(), self.write.user);
@@ -267,26 +314,35 @@ impl Variables<'_> {
 
     /// Whether another policy changed the template in a write of the operator's that rolls nothing.
     fn beside(&self) -> bool {
-        let hash = |object: &Value| annotations(&object["spec"]["template"]).remove(&key("config-hash"));
+        let hash =
+            |object: &Value| annotations(&object["spec"]["template"]).remove(&key("config-hash"));
         self.beside
             && self.held_before().is_empty()
             && is_governed(self.write.new)
             && self.now("hold-changes") == "true"
             && has_replicas(self.old)
-            && hash(self.old).filter(|hash| hash != "") == hash(self.write.new).filter(|hash| hash != "")
-            && (self.kind == Kind::Deployment || self.write.new["spec"]["updateStrategy"]["type"] != "OnDelete")
+            && hash(self.old).filter(|hash| hash != "")
+                == hash(self.write.new).filter(|hash| hash != "")
+            && (self.kind == Kind::Deployment
+                || self.write.new["spec"]["updateStrategy"]["type"] != "OnDelete")
     }
 
     /// The room that the operator keeps for the marks of a hold, where a write does not need it. A ReplicaSet has a copy of its Deployment's
     /// annotations, and some of its own; what is removed stays in the copy.
     fn reserved(&self, needed: bool) -> String {
         let stands = if self.op { &self.na } else { &self.oa };
-        let Some(known) = stands.get(&key("reserved")).and_then(Value::as_str).filter(|_| self.op || self.governed) else {
+        let Some(known) = stands
+            .get(&key("reserved"))
+            .and_then(Value::as_str)
+            .filter(|_| self.op || self.governed)
+        else {
             return String::new();
         };
-        let is_restored = |key: &String| key.starts_with("lockkeeper.dev/") && !self.na.contains_key(key);
+        let is_restored =
+            |key: &String| key.starts_with("lockkeeper.dev/") && !self.na.contains_key(key);
         let all = self.na.iter().chain(self.oa.iter().filter(|(key, _)| is_restored(key)));
-        let size = |(key, value): (&String, &Value)| key.len() + value.as_str().unwrap_or_default().len();
+        let size =
+            |(key, value): (&String, &Value)| key.len() + value.as_str().unwrap_or_default().len();
         let others: usize = all.filter(|(one, _)| **one != key("reserved")).map(size).sum();
         let fits = |more: usize| others + key("reserved").len() + more <= ANNOTATIONS_LIMIT;
         let (dot, copy, hold) = match self.kind {
@@ -310,20 +366,28 @@ impl Variables<'_> {
         }
         let mut authors: Vec<String> = Vec::new();
         if !self.held_before().is_empty() || !self.step_before().is_empty() {
-            authors.extend(self.then("authors").split(' ').filter(|_| !self.then("authors").is_empty()).map(str::to_owned));
+            authors.extend(
+                self.then("authors")
+                    .split(' ')
+                    .filter(|_| !self.then("authors").is_empty())
+                    .map(str::to_owned),
+            );
             let author = escaped(self.author());
             if !author.is_empty() && !authors.contains(&author) {
                 authors.push(author);
             }
         }
         let writer = escaped(self.write.user);
-        let known = authors.contains(&writer) || authors.iter().any(|author| author == MORE_AUTHORS);
+        let known =
+            authors.contains(&writer) || authors.iter().any(|author| author == MORE_AUTHORS);
         if self.changed && !known && !self.twin.forgets(Rule::KeepAuthors) {
             authors.push(if authors.len() < 16 { writer } else { MORE_AUTHORS.to_owned() });
         }
         // The only one that the hold names is not written twice.
         let holder = hold.split_once(" by ").map(|(_, by)| escaped(by));
-        let kept = !self.twin.forgets(Rule::KeepAuthors) && holder.is_some() && holder.as_ref() != authors.first();
+        let kept = !self.twin.forgets(Rule::KeepAuthors)
+            && holder.is_some()
+            && holder.as_ref() != authors.first();
         let told = authors.len() == 1 && !kept;
         if told { String::new() } else { authors.join(" ") }
     }
@@ -335,27 +399,38 @@ impl Variables<'_> {
         }
         let mut words = self.known("hold-since").splitn(3, ' ');
         match (self.walked(), words.next(), words.next(), words.next()) {
-            (walked, Some(_), Some(time), Some(author)) if !walked.is_empty() && !time.is_empty() && !author.starts_with('\n') => author,
+            (walked, Some(_), Some(time), Some(author))
+                if !walked.is_empty() && !time.is_empty() && !author.starts_with('\n') =>
+            {
+                author
+            }
             _ => "",
         }
     }
 
     /// Whether the spec is to be held still; without [`Rule::Reassert`] only by the write that begins or renews the hold.
     fn holds(&self, hold: &str) -> bool {
-        !hold.is_empty() && (self.held_before().is_empty() || self.changed || !self.twin.forgets(Rule::Reassert))
+        !hold.is_empty()
+            && (self.held_before().is_empty() || self.changed || !self.twin.forgets(Rule::Reassert))
     }
 
     /// `declaredReplicas`, and the number that goes with it.
     fn scale(&self, hold: &str, object: &mut Value) -> String {
         let (old, new) = (replicas(self.old), replicas(self.write.new));
-        let noted = fewer(self.then("declared-replicas")).filter(|_| !self.held_before().is_empty());
-        let same =
-            |(declared, _): &(i64, i64)| new == *declared || (new == old && (self.op || self.na.contains_key(&key("declared-replicas"))));
+        let noted =
+            fewer(self.then("declared-replicas")).filter(|_| !self.held_before().is_empty());
+        let same = |(declared, _): &(i64, i64)| {
+            new == *declared
+                || (new == old && (self.op || self.na.contains_key(&key("declared-replicas"))))
+        };
         let waits = match () {
             () if hold.is_empty() || self.twin.forgets(Rule::HoldReplicas) => None,
             () if self.changed => (new < old).then_some((new, old)),
             // The operator saw another number.
-            () if self.op && fewer(self.now("declared-replicas")).is_some_and(|now| noted.is_some_and(|noted| now == (noted.0, HELD))) => {
+            () if self.op
+                && fewer(self.now("declared-replicas"))
+                    .is_some_and(|now| noted.is_some_and(|noted| now == (noted.0, HELD))) =>
+            {
                 noted.map(|(declared, _)| (declared, HELD))
             }
             () => noted.filter(same),
@@ -363,7 +438,11 @@ impl Variables<'_> {
         let number = match noted {
             _ if waits.is_some() => old,
             _ if !hold.is_empty() => new,
-            Some((declared, running)) if new == old && old == running && !self.twin.forgets(Rule::RestoreDeclared) => declared,
+            Some((declared, running))
+                if new == old && old == running && !self.twin.forgets(Rule::RestoreDeclared) =>
+            {
+                declared
+            }
             _ => new,
         };
         if number != new {
@@ -384,7 +463,12 @@ impl Variables<'_> {
         };
         let paused = match () {
             () if self.holds(hold) => true,
-            () if !held_before || new_paused != old_paused || self.twin.forgets(Rule::RestoreDeclared) => new_paused,
+            () if !held_before
+                || new_paused != old_paused
+                || self.twin.forgets(Rule::RestoreDeclared) =>
+            {
+                new_paused
+            }
             () => declared_before,
         };
         if paused != new_paused {
@@ -396,8 +480,11 @@ impl Variables<'_> {
     /// `declaredStrategy`, and the strategy that goes with it.
     fn strategy(&self, object: &mut Value) -> String {
         let exclusive_before = self.known("volume-access") == "exclusive";
-        let exclusive = if self.op { self.now("volume-access") == "exclusive" } else { exclusive_before };
-        let declared_before = Some(self.then("declared-strategy")).filter(|text| exclusive_before && is_strategy(text)).unwrap_or_default();
+        let exclusive =
+            if self.op { self.now("volume-access") == "exclusive" } else { exclusive_before };
+        let declared_before = Some(self.then("declared-strategy"))
+            .filter(|text| exclusive_before && is_strategy(text))
+            .unwrap_or_default();
         let strategy = &self.write.new["spec"]["strategy"];
         let rolling_update = &strategy["rollingUpdate"];
         if !exclusive {
@@ -415,40 +502,58 @@ impl Variables<'_> {
             Value::String(percents) => percents.clone(),
             number => number.to_string(),
         };
-        let limits = format!("{}|{}", limit(&rolling_update["maxSurge"]), limit(&rolling_update["maxUnavailable"]));
+        let limits = format!(
+            "{}|{}",
+            limit(&rolling_update["maxSurge"]),
+            limit(&rolling_update["maxUnavailable"])
+        );
         if limits == "0|0" { declared_before.to_owned() } else { limits }
     }
 
     fn stateful_set(&self, hold: &str, bypassed: bool, object: &mut Value) -> Want {
-        let partition = |object: &Value| object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0);
+        let partition = |object: &Value| {
+            object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0)
+        };
         let (old_part, new_part) = (partition(self.old), partition(self.write.new));
         // A new template takes the step back: full hold.
         let step = match () {
-            () if self.op => Some(self.now("partition")).filter(|step| is_partition(step) && !self.beside()).unwrap_or_default(),
+            () if self.op => Some(self.now("partition"))
+                .filter(|step| is_partition(step) && !self.beside())
+                .unwrap_or_default(),
             () if bypassed || self.changed => "",
             () => self.step_before(),
         };
         let active = !hold.is_empty() || !step.is_empty();
         let active_before = !self.held_before().is_empty() || !self.step_before().is_empty();
-        let declared_before = Some(self.then("declared-partition")).filter(|text| active_before && is_partition(text)).unwrap_or("0");
+        let declared_before = Some(self.then("declared-partition"))
+            .filter(|text| active_before && is_partition(text))
+            .unwrap_or("0");
         let declared = match () {
             () if !active => String::new(),
             () if !active_before || (!self.op && new_part != old_part) => new_part.to_string(),
             () => declared_before.to_owned(),
         };
         let strategy = &self.write.new["spec"]["updateStrategy"]["type"];
-        let type_before = Some(self.then("declared-update-strategy")).filter(|text| active_before && is_type(text)).unwrap_or_default();
+        let type_before = Some(self.then("declared-update-strategy"))
+            .filter(|text| active_before && is_type(text))
+            .unwrap_or_default();
         let declared_type = match () {
             () if !active => "",
             () if !is_rolling(self.write.new) => strategy.as_str().unwrap_or_default(),
             () if !self.op && new_part != old_part => "",
             () => type_before,
         };
-        let back = !active && !["", "RollingUpdate"].contains(&type_before) && is_rolling(self.write.new) && new_part == old_part;
+        let back = !active
+            && !["", "RollingUpdate"].contains(&type_before)
+            && is_rolling(self.write.new)
+            && new_part == old_part;
         let part = match () {
             () if !step.is_empty() => step.parse().unwrap_or(0),
             () if self.holds(hold) => HELD,
-            () if active_before && new_part == old_part && !self.twin.forgets(Rule::RestoreDeclared) => {
+            () if active_before
+                && new_part == old_part
+                && !self.twin.forgets(Rule::RestoreDeclared) =>
+            {
                 declared_before.parse().unwrap_or(0)
             }
             () => new_part,
@@ -456,12 +561,17 @@ impl Variables<'_> {
         if back && !self.twin.forgets(Rule::RestoreDeclared) {
             object["spec"]["updateStrategy"] = json!({"type": type_before});
         } else if active && !is_rolling(self.write.new) {
-            object["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": part}});
+            object["spec"]["updateStrategy"] =
+                json!({"type": "RollingUpdate", "rollingUpdate": {"partition": part}});
         } else if is_rolling(self.write.new) && part != new_part {
             put_partition(object, part);
         }
         let declared_type = declared_type.to_owned();
-        vec![("partition", step.to_owned()), ("declared-partition", declared), ("declared-update-strategy", declared_type)]
+        vec![
+            ("partition", step.to_owned()),
+            ("declared-partition", declared),
+            ("declared-update-strategy", declared_type),
+        ]
     }
 }
 
@@ -471,7 +581,8 @@ pub(super) fn created(kind: &str, new: &Value) -> Value {
     let na = annotations(new);
     let held = na.contains_key(&key("hold"));
     let mut annotations_now = na.clone();
-    annotations_now.retain(|annotation, _| !OF_ANOTHER_LIFE.iter().any(|mark| key(mark) == *annotation));
+    annotations_now
+        .retain(|annotation, _| !OF_ANOTHER_LIFE.iter().any(|mark| key(mark) == *annotation));
     put_map(&mut object, "annotations", annotations_now);
     let mut template = annotations(&new["spec"]["template"]);
     if template.remove(&key("config-hash")).is_some() {
@@ -484,22 +595,29 @@ pub(super) fn created(kind: &str, new: &Value) -> Value {
     }
     match Kind::of(kind) {
         Kind::Deployment => {
-            let declared_paused = text(&na, "declared-paused").filter(|text| matches!(*text, "true" | "false")).or(held.then_some("false"));
+            let declared_paused = text(&na, "declared-paused")
+                .filter(|text| matches!(*text, "true" | "false"))
+                .or(held.then_some("false"));
             if let Some(declared_paused) = declared_paused {
                 put_paused(&mut object, declared_paused == "true");
             }
-            let declared_strategy = text(&na, "declared-strategy").filter(|text| is_strategy(text)).unwrap_or_default();
+            let declared_strategy =
+                text(&na, "declared-strategy").filter(|text| is_strategy(text)).unwrap_or_default();
             if new["spec"]["strategy"]["type"] == "Recreate" {
                 restore_strategy(&mut object, declared_strategy);
             }
         }
         Kind::StatefulSet => {
             let steps = na.contains_key(&key("partition"));
-            let declared_partition = text(&na, "declared-partition").filter(|text| is_partition(text)).or((held || steps).then_some("0"));
-            let declared_type = text(&na, "declared-update-strategy").filter(|text| is_type(text) && *text != "RollingUpdate");
+            let declared_partition = text(&na, "declared-partition")
+                .filter(|text| is_partition(text))
+                .or((held || steps).then_some("0"));
+            let declared_type = text(&na, "declared-update-strategy")
+                .filter(|text| is_type(text) && *text != "RollingUpdate");
             if let Some(declared_type) = declared_type.filter(|_| is_rolling(new)) {
                 object["spec"]["updateStrategy"] = json!({"type": declared_type});
-            } else if let Some(declared_partition) = declared_partition.filter(|_| is_rolling(new)) {
+            } else if let Some(declared_partition) = declared_partition.filter(|_| is_rolling(new))
+            {
                 put_partition(&mut object, declared_partition.parse().unwrap_or(0));
             }
         }
@@ -540,7 +658,9 @@ fn put_partition(object: &mut Value, partition: i64) {
 /// Gives back a RollingUpdate that was declared as "maxSurge|maxUnavailable"; one that was not is none.
 fn restore_strategy(object: &mut Value, declared: &str) {
     let Some((max_surge, max_unavailable)) = declared.split_once('|') else { return };
-    let value = |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
-    let rolling_update = json!({"maxSurge": value(max_surge), "maxUnavailable": value(max_unavailable)});
+    let value =
+        |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
+    let rolling_update =
+        json!({"maxSurge": value(max_surge), "maxUnavailable": value(max_unavailable)});
     object["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": rolling_update});
 }

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use std::sync::LazyLock;
 
 use super::validation::changed;
-use super::{Admitted, Marks, OPERATOR, Operation, Refused, Twin, Write, annotations, key, labels, map, matches, mutation::put_map, text};
+use super::{
+    Admitted, Marks, OPERATOR, Operation, Refused, Twin, Write, annotations, key, labels, map,
+    matches, mutation::put_map, text,
+};
 
 /// What admission puts on a retained claim where it is absent.
 const SHIELDS: [(&str, &str); 3] = [
@@ -35,9 +38,11 @@ const WEIGHTY: [&str; 17] = [
     "kustomize.toolkit.fluxcd.io/",
 ];
 /// Annotations of the operator's.
-const OWNED: [&str; 4] = ["provenance", "orphaned-since", "original-reclaim-policy", "protected-claims"];
+const OWNED: [&str; 4] =
+    ["provenance", "orphaned-since", "original-reclaim-policy", "protected-claims"];
 
-static LIKE_A_TIME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$").ok());
+static LIKE_A_TIME: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$").ok());
 static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let date = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))";
     Regex::new(&format!("^2[0-9]{{3}}-{date}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$")).ok()
@@ -68,7 +73,10 @@ pub(super) fn admit(twin: &Twin, write: &Write) -> Result<Admitted, Refused> {
     if let (Operation::Update, Some(old), OPERATOR) = (write.operation, write.old, write.user) {
         restrain(write.kind, old, &object)?;
     }
-    let warnings = write.old.filter(|_| write.operation == Operation::Update).and_then(|old| warning(write, old, &object));
+    let warnings = write
+        .old
+        .filter(|_| write.operation == Operation::Update)
+        .and_then(|old| warning(write, old, &object));
     Ok(Admitted { object, warnings: warnings.into_iter().collect() })
 }
 
@@ -113,7 +121,9 @@ fn created(new: &Value) -> Value {
     let mut object = new.clone();
     let (mut labels, mut annotations) = (labels(new), annotations(new));
     labels.retain(|label, _| !["retained", "protected"].iter().any(|mark| key(mark) == *label));
-    annotations.retain(|annotation, _| !OWNED.iter().chain(&["unprotect"]).any(|mark| key(mark) == *annotation));
+    annotations.retain(|annotation, _| {
+        !OWNED.iter().chain(&["unprotect"]).any(|mark| key(mark) == *annotation)
+    });
     put_map(&mut object, "labels", labels);
     put_map(&mut object, "annotations", annotations);
     object
@@ -122,7 +132,8 @@ fn created(new: &Value) -> Value {
 /// `lockkeeper-deletion`. The API server tells of the first rule that is broken only.
 fn check_deletion(write: &Write, old: &Value) -> Result<(), Refused> {
     let namespace = write.kind == "Namespace";
-    let selected = is_protected(old) && (!namespace || text(&labels(old), "allow-deny") == Some("true"));
+    let selected =
+        is_protected(old) && (!namespace || text(&labels(old), "allow-deny") == Some("true"));
     if !selected || !old["metadata"]["deletionTimestamp"].is_null() {
         return Ok(());
     }
@@ -131,15 +142,25 @@ fn check_deletion(write: &Write, old: &Value) -> Result<(), Refused> {
     let name = old["metadata"]["name"].as_str().unwrap_or_default();
     let what = match namespace {
         true => format!("namespace {name}"),
-        false => format!("claim {}/{name}", old["metadata"]["namespace"].as_str().unwrap_or_default()),
+        false => {
+            format!("claim {}/{name}", old["metadata"]["namespace"].as_str().unwrap_or_default())
+        }
     };
     if !matches(&LIKE_A_TIME, text(&marks, "allow-deletion-until").unwrap_or_default()) {
         let how = "annotate it with lockkeeper.dev/allow-deletion-until: <RFC 3339 time> first, at most 24 hours ahead";
-        let too = if claims.is_empty() { String::new() } else { format!(", and so each protected claim in it: {claims}") };
-        return Err(Refused(format!("{what} is protected by Lockkeeper; to delete it, {how}{too}")));
+        let too = if claims.is_empty() {
+            String::new()
+        } else {
+            format!(", and so each protected claim in it: {claims}")
+        };
+        return Err(Refused(format!(
+            "{what} is protected by Lockkeeper; to delete it, {how}{too}"
+        )));
     }
     if namespace && !claims.is_empty() {
-        let why = format!("would be emptied and then hang, for claims in it are protected by Lockkeeper: {claims}");
+        let why = format!(
+            "would be emptied and then hang, for claims in it are protected by Lockkeeper: {claims}"
+        );
         let how = "to delete it, annotate each of them with lockkeeper.dev/allow-deletion-until: <RFC 3339 time> first";
         return Err(Refused(format!("{what} {why}; {how}")));
     }
@@ -165,22 +186,35 @@ fn check_protection(twin: &Twin, write: &Write, object: &Value) -> Result<(), Re
     let (op, may) = (write.user == OPERATOR, twin.may(write, "unprotect"));
     let (was, is) = (write.old.is_some_and(is_protected), is_protected(object));
     let (na, oa) = (annotations(object), write.old.map(annotations).unwrap_or_default());
-    let asked = ["allow-deletion-until", if write.kind == "Namespace" { "readopt" } else { "unprotect" }];
-    let asked: Vec<_> =
-        asked.into_iter().filter(|mark| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value))).collect();
-    let permit = text(&na, "allow-deletion-until").filter(|_| asked.contains(&"allow-deletion-until"));
+    let asked =
+        ["allow-deletion-until", if write.kind == "Namespace" { "readopt" } else { "unprotect" }];
+    let asked: Vec<_> = asked
+        .into_iter()
+        .filter(|mark| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value)))
+        .collect();
+    let permit =
+        text(&na, "allow-deletion-until").filter(|_| asked.contains(&"allow-deletion-until"));
     let place = match write.kind {
         "Namespace" => "in the whole cluster".to_owned(),
-        _ => format!("in namespace {}", object["metadata"]["namespace"].as_str().unwrap_or_default()),
+        _ => {
+            format!("in namespace {}", object["metadata"]["namespace"].as_str().unwrap_or_default())
+        }
     };
-    let needs = format!("by {} (needs verb unprotect on upgradepolicies.lockkeeper.dev {place})", write.user);
+    let needs = format!(
+        "by {} (needs verb unprotect on upgradepolicies.lockkeeper.dev {place})",
+        write.user
+    );
     let refused = |message: &str| Err(Refused(message.to_owned()));
     match () {
-        () if !op && is && !was => refused("the label lockkeeper.dev/protected is set by Lockkeeper only; leave it out"),
-        () if !op && was && !is && !may => refused(&format!("the label lockkeeper.dev/protected may not be removed {needs}")),
-        () if permit.is_some() && write.old.is_none() => {
-            refused("lockkeeper.dev/allow-deletion-until may not be set at creation; annotate the object afterwards")
+        () if !op && is && !was => {
+            refused("the label lockkeeper.dev/protected is set by Lockkeeper only; leave it out")
         }
+        () if !op && was && !is && !may => {
+            refused(&format!("the label lockkeeper.dev/protected may not be removed {needs}"))
+        }
+        () if permit.is_some() && write.old.is_none() => refused(
+            "lockkeeper.dev/allow-deletion-until may not be set at creation; annotate the object afterwards",
+        ),
         () if !asked.is_empty() && !may => {
             let asked: Vec<_> = asked.iter().map(|mark| key(mark)).collect();
             refused(&format!("{} may not be set {needs}", asked.join(" and ")))
@@ -212,13 +246,17 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     let namespace = kind == "Namespace";
     // What another policy or webhook may add, if it says nothing of rights, tenants, or whose data it is.
     let plain = |key: &str, old: &Marks, new: &Marks| {
-        let weighty = key.contains(".hnc.x-k8s.io/") || WEIGHTY.iter().any(|weighty| key.starts_with(weighty));
+        let weighty = key.contains(".hnc.x-k8s.io/")
+            || WEIGHTY.iter().any(|weighty| key.starts_with(weighty));
         let changed = namespace && old.contains_key(key);
         new.contains_key(key) && !changed && !weighty
     };
     let mut metadata = changed(&oa, &na);
     metadata.retain(|annotation| {
-        let shield = SHIELDS.iter().find(|(shield, _)| claim && shield == annotation).map(|(_, value)| json!(value));
+        let shield = SHIELDS
+            .iter()
+            .find(|(shield, _)| claim && shield == annotation)
+            .map(|(_, value)| json!(value));
         // They come with our label and go with it; another value is somebody else's word.
         let fine = match shield {
             Some(value) => match (oa.get(annotation), na.get(annotation)) {
@@ -231,29 +269,44 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     });
     let (ol, nl) = (labels(then), labels(now));
     let mut of_labels = changed(&ol, &nl);
-    of_labels.retain(|label| *label == key("allow-deny") || (!label.starts_with("lockkeeper.dev/") && !plain(label, &ol, &nl)));
+    of_labels.retain(|label| {
+        *label == key("allow-deny")
+            || (!label.starts_with("lockkeeper.dev/") && !plain(label, &ol, &nl))
+    });
     metadata.extend(of_labels);
-    let list = |object: &Value, field: &str| object["metadata"][field].as_array().cloned().unwrap_or_default();
+    let list = |object: &Value, field: &str| {
+        object["metadata"][field].as_array().cloned().unwrap_or_default()
+    };
     if list(now, "finalizers") != list(then, "finalizers") {
         metadata.push("finalizers".to_owned());
     }
     let (owners, owners_before) = (list(now, "ownerReferences"), list(then, "ownerReferences"));
-    let kept = if claim { owners.iter().all(|owner| owners_before.contains(owner)) } else { owners == owners_before };
+    let kept = if claim {
+        owners.iter().all(|owner| owners_before.contains(owner))
+    } else {
+        owners == owners_before
+    };
     if !kept {
         metadata.push("ownerReferences".to_owned());
     }
     if !metadata.is_empty() {
         let what = metadata.join(", ");
-        return Err(Refused(format!("Lockkeeper restrains itself: on a {kind} its account may not change {what}")));
+        return Err(Refused(format!(
+            "Lockkeeper restrains itself: on a {kind} its account may not change {what}"
+        )));
     }
     let mut spec = changed(&map(&then["spec"]), &map(&now["spec"]));
     if volume {
-        spec.retain(|field| !["persistentVolumeReclaimPolicy", "claimRef"].contains(&field.as_str()));
+        spec.retain(|field| {
+            !["persistentVolumeReclaimPolicy", "claimRef"].contains(&field.as_str())
+        });
         let (oc, nc) = (map(&then["spec"]["claimRef"]), map(&now["spec"]["claimRef"]));
         let notes = annotations(then);
         let known = text(&notes, "provenance").unwrap_or_default();
         let uid = nc.get("uid").and_then(Value::as_str).unwrap_or_default();
-        let locks = !oc.contains_key("uid") && then["status"]["phase"] != "Bound" && known.contains(&format!("\"claimUid\":\"{uid}\""));
+        let locks = !oc.contains_key("uid")
+            && then["status"]["phase"] != "Bound"
+            && known.contains(&format!("\"claimUid\":\"{uid}\""));
         let of_claim = changed(&oc, &nc).into_iter().filter(|field| match nc.contains_key(field) {
             true => field != "uid" || !locks,
             false => !["uid", "resourceVersion"].contains(&field.as_str()),
@@ -262,7 +315,9 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     }
     if !spec.is_empty() {
         let what = spec.iter().map(|field| format!("spec.{field}")).collect::<Vec<_>>().join(", ");
-        return Err(Refused(format!("Lockkeeper restrains itself: on a {kind} its account may not change {what}")));
+        return Err(Refused(format!(
+            "Lockkeeper restrains itself: on a {kind} its account may not change {what}"
+        )));
     }
     if volume { restrain_policy(then, now) } else { Ok(()) }
 }
@@ -270,16 +325,21 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
 /// Of a volume's reclaim policy.
 fn restrain_policy(then: &Value, now: &Value) -> Result<(), Refused> {
     let (na, oa) = (annotations(now), annotations(then));
-    let policy = |object: &Value| object["spec"]["persistentVolumeReclaimPolicy"].as_str().unwrap_or_default().to_owned();
+    let policy = |object: &Value| {
+        object["spec"]["persistentVolumeReclaimPolicy"].as_str().unwrap_or_default().to_owned()
+    };
     let (before, after) = (policy(then), policy(now));
     let noted = text(&oa, "original-reclaim-policy").unwrap_or_default();
     let given_back = before == "Retain" && after == noted && then["status"]["phase"] == "Bound";
     if after != before && after != "Retain" && !given_back {
         let only = "its account may change a volume's reclaim policy only to Retain, or, while it is bound, back to what";
-        return Err(Refused(format!("Lockkeeper restrains itself: {only} lockkeeper.dev/original-reclaim-policy says")));
+        return Err(Refused(format!(
+            "Lockkeeper restrains itself: {only} lockkeeper.dev/original-reclaim-policy says"
+        )));
     }
     if text(&na, "original-reclaim-policy").is_some_and(|notes| notes != noted && notes != before) {
-        let only = "its account may note as a volume's original reclaim policy only the one that it has";
+        let only =
+            "its account may note as a volume's original reclaim policy only the one that it has";
         return Err(Refused(format!("Lockkeeper restrains itself: {only}")));
     }
     Ok(())

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    Admitted, HELD, Marks, OPERATOR, Operation, Refused, Rule, Twin, Write, annotations, has_replicas, is_exempt, is_governed,
-    is_on_delete, key, labels, map, mutation::put_map, replicas, storage, template_differs, text,
+    Admitted, HELD, Marks, OPERATOR, Operation, Refused, Rule, Twin, Write, annotations,
+    has_replicas, is_exempt, is_governed, is_on_delete, key, labels, map, mutation::put_map,
+    replicas, storage, template_differs, text,
 };
 
 /// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps the spec as it was, and the labels of a
@@ -30,37 +31,56 @@ pub(super) fn status(twin: &Twin, write: &Write, old: &Value) -> Result<Admitted
     }
     if selected && !marks.is_empty() && !twin.forgets(Rule::GuardStatus) {
         let (kind, marks) = (write.kind, marks.join(", "));
-        return Err(Refused(format!("write marks on the {kind} itself: a write of its status may not change {marks}")));
+        return Err(Refused(format!(
+            "write marks on the {kind} itself: a write of its status may not change {marks}"
+        )));
     }
     Ok(Admitted { object, warnings: Vec::new() })
 }
 
 /// Who may let a change through or take a workload out.
-pub(super) fn check_rights(twin: &Twin, write: &Write, old: &Value, object: &Value) -> Result<(), Refused> {
+pub(super) fn check_rights(
+    twin: &Twin,
+    write: &Write,
+    old: &Value,
+    object: &Value,
+) -> Result<(), Refused> {
     if write.user == OPERATOR {
         return Ok(());
     }
     let (na, oa) = (annotations(object), annotations(old));
-    let new = |mark: &str| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value));
-    let held = text(&oa, "hold-changes") == Some("true") || oa.contains_key(&key("hold")) || oa.contains_key(&key("partition"));
+    let new =
+        |mark: &str| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value));
+    let held = text(&oa, "hold-changes") == Some("true")
+        || oa.contains_key(&key("hold"))
+        || oa.contains_key(&key("partition"));
     let leaves = text(&na, "ignore") == Some("true") && held;
     let checks = [
         (new("approve"), "approve", "approve upgrades", "approve"),
         (new("bypass"), "bypass", "bypass holds", "bypass"),
-        (new("ignore") && leaves, "ignore", "take a workload whose changes are held out of Lockkeeper", "bypass"),
+        (
+            new("ignore") && leaves,
+            "ignore",
+            "take a workload whose changes are held out of Lockkeeper",
+            "bypass",
+        ),
     ];
     for (asks, mark, what, verb) in checks {
         if asks && !twin.may(write, verb) {
-            let (user, namespace) = (write.user, object["metadata"]["namespace"].as_str().unwrap_or_default());
+            let (user, namespace) =
+                (write.user, object["metadata"]["namespace"].as_str().unwrap_or_default());
             let needs = format!("needs verb {verb} on upgradepolicies.lockkeeper.dev");
-            return Err(Refused(format!("lockkeeper.dev/{mark}: {user} may not {what} in namespace {namespace} ({needs})")));
+            return Err(Refused(format!(
+                "lockkeeper.dev/{mark}: {user} may not {what} in namespace {namespace} ({needs})"
+            )));
         }
     }
     Ok(())
 }
 
 /// What another policy or webhook may change of a workload, of a pod and of a container in a write of the operator's.
-const PLAIN_SPEC: [&str; 4] = ["template", "revisionHistoryLimit", "progressDeadlineSeconds", "minReadySeconds"];
+const PLAIN_SPEC: [&str; 4] =
+    ["template", "revisionHistoryLimit", "progressDeadlineSeconds", "minReadySeconds"];
 const PLAIN_POD: [&str; 15] = [
     "containers",
     "initContainers",
@@ -78,7 +98,13 @@ const PLAIN_POD: [&str; 15] = [
     "overhead",
     "terminationGracePeriodSeconds",
 ];
-const PLAIN_CONTAINER: [&str; 5] = ["resources", "resizePolicy", "imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy"];
+const PLAIN_CONTAINER: [&str; 5] = [
+    "resources",
+    "resizePolicy",
+    "imagePullPolicy",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+];
 /// Of a pod template, what is a mark of ours or changes what its containers may do.
 const WEIGHTY: [&str; 4] = [
     "lockkeeper.dev/",
@@ -90,12 +116,19 @@ const WEIGHTY: [&str; 4] = [
 /// What the operator's own account may change at most. The API server tells of the first rule that is broken only.
 pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     let (na, oa) = (annotations(now), annotations(then));
-    let of = |path: &str, keys: Vec<String>| keys.into_iter().map(|key| format!("{path}[{key}]")).collect::<Vec<_>>();
-    let list = |object: &Value, field: &str| Some(object["metadata"][field].clone()).filter(|list| !list.is_null()).unwrap_or(json!([]));
+    let of = |path: &str, keys: Vec<String>| {
+        keys.into_iter().map(|key| format!("{path}[{key}]")).collect::<Vec<_>>()
+    };
+    let list = |object: &Value, field: &str| {
+        Some(object["metadata"][field].clone()).filter(|list| !list.is_null()).unwrap_or(json!([]))
+    };
     let mut forbidden: Vec<String> = Vec::new();
-    let owned = ["ownerReferences", "finalizers"].into_iter().filter(|field| list(now, field) != list(then, field));
+    let owned = ["ownerReferences", "finalizers"]
+        .into_iter()
+        .filter(|field| list(now, field) != list(then, field));
     forbidden.extend(owned.map(|field| format!("metadata.{field}")));
-    let theirs = |keys: Vec<String>| keys.into_iter().filter(|key| !is_ours(key)).collect::<Vec<_>>();
+    let theirs =
+        |keys: Vec<String>| keys.into_iter().filter(|key| !is_ours(key)).collect::<Vec<_>>();
     forbidden.extend(of("metadata.annotations", theirs(gone(&oa, &na))));
     forbidden.extend(of("metadata.labels", theirs(gone(&labels(then), &labels(now)))));
     let stands = |mark: &str| na.contains_key(&key(mark)) || oa.contains_key(&key(mark));
@@ -115,13 +148,21 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     forbidden.extend(of_spec.iter().map(|key| format!("spec.{key}")));
     let (ot, nt) = (&then["spec"]["template"], &now["spec"]["template"]);
     let (mut ota, mut nta, otl, ntl) = (annotations(ot), annotations(nt), labels(ot), labels(nt));
-    let hashes = [ota.remove(&key("config-hash")), nta.remove(&key("config-hash"))].map(|hash| hash.filter(|hash| hash != ""));
+    let hashes = [ota.remove(&key("config-hash")), nta.remove(&key("config-hash"))]
+        .map(|hash| hash.filter(|hash| hash != ""));
     forbidden.extend(of("spec.template.metadata.annotations", gone(&ota, &nta)));
     forbidden.extend(of("spec.template.metadata.labels", gone(&otl, &ntl)));
-    let set = |old: &Marks, new: &Marks| changed(old, new).into_iter().filter(|key| new.contains_key(key)).collect::<Vec<_>>();
+    let set = |old: &Marks, new: &Marks| {
+        changed(old, new).into_iter().filter(|key| new.contains_key(key)).collect::<Vec<_>>()
+    };
     let mut added = of("spec.template.metadata.annotations", set(&ota, &nta));
     added.extend(of("spec.template.metadata.labels", set(&otl, &ntl)));
-    forbidden.extend(added.iter().filter(|path| WEIGHTY.iter().any(|weighty| path.contains(&format!("[{weighty}")))).cloned());
+    forbidden.extend(
+        added
+            .iter()
+            .filter(|path| WEIGHTY.iter().any(|weighty| path.contains(&format!("[{weighty}"))))
+            .cloned(),
+    );
     let mut of_metadata = changed(&map(&ot["metadata"]), &map(&nt["metadata"]));
     of_metadata.retain(|key| !["labels", "annotations"].contains(&key.as_str()));
     forbidden.extend(of_metadata.iter().map(|key| format!("spec.template.metadata.{key}")));
@@ -132,16 +173,25 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     for field in ["containers", "initContainers"] {
         forbidden.extend(of_containers(field, &ot["spec"][field], &nt["spec"][field]));
     }
-    let refused = |what: &str, fields: &[String]| Err(Refused(format!("Lockkeeper restrains itself: {what} {}", fields.join(", "))));
+    let refused = |what: &str, fields: &[String]| {
+        Err(Refused(format!("Lockkeeper restrains itself: {what} {}", fields.join(", "))))
+    };
     if !forbidden.is_empty() {
         return refused("its account may not change", &forbidden);
     }
-    let gated = kind != "DaemonSet" && is_governed(now) && text(&na, "hold-changes") == Some("true") && has_replicas(now);
-    let begins = hashes[0] != hashes[1] || (oa.contains_key(&key("hold")) && !na.contains_key(&key("hold")));
+    let gated = kind != "DaemonSet"
+        && is_governed(now)
+        && text(&na, "hold-changes") == Some("true")
+        && has_replicas(now);
+    let begins =
+        hashes[0] != hashes[1] || (oa.contains_key(&key("hold")) && !na.contains_key(&key("hold")));
     let strategy = &now["spec"]["updateStrategy"];
     let stays = match kind {
         "Deployment" => now["spec"]["paused"] == true,
-        _ => strategy["type"] == "OnDelete" || strategy["rollingUpdate"]["partition"].as_i64() == Some(HELD),
+        _ => {
+            strategy["type"] == "OnDelete"
+                || strategy["rollingUpdate"]["partition"].as_i64() == Some(HELD)
+        }
     };
     match added.is_empty() || !gated || begins || stays {
         true => Ok(()),
@@ -157,9 +207,13 @@ fn of_containers(field: &str, then: &Value, now: &Value) -> Vec<String> {
     let mut differing = Vec::new();
     for one in &now {
         for before in then.iter().filter(|before| before["name"] == one["name"]) {
-            let fields = changed(&map(before), &map(one)).into_iter().filter(|field| !PLAIN_CONTAINER.contains(&field.as_str()));
+            let fields = changed(&map(before), &map(one))
+                .into_iter()
+                .filter(|field| !PLAIN_CONTAINER.contains(&field.as_str()));
             let name = one["name"].as_str().unwrap_or_default();
-            differing.extend(fields.map(|of_one| format!("spec.template.spec.{field}[{name}].{of_one}")));
+            differing.extend(
+                fields.map(|of_one| format!("spec.template.spec.{field}[{name}].{of_one}")),
+            );
         }
     }
     if names(&then) != names(&now) {
@@ -181,17 +235,26 @@ fn is_ours(key: &str) -> bool {
 /// What was added to a write of the operator's and accepted.
 fn added(then: &Value, now: &Value) -> Vec<String> {
     let set = |path: &str, old: Marks, new: Marks| {
-        let keys = changed(&old, &new).into_iter().filter(|key| new.contains_key(key) && !is_ours(key)).collect::<Vec<_>>();
+        let keys = changed(&old, &new)
+            .into_iter()
+            .filter(|key| new.contains_key(key) && !is_ours(key))
+            .collect::<Vec<_>>();
         keys.into_iter().map(|key| format!("{path}[{key}]")).collect::<Vec<_>>()
     };
     let (ot, nt) = (&then["spec"]["template"], &now["spec"]["template"]);
     let mut added = set("metadata.labels", labels(then), labels(now));
     added.extend(set("metadata.annotations", annotations(then), annotations(now)));
-    let plain = PLAIN_SPEC.iter().filter(|field| **field != "template" && then["spec"][**field] != now["spec"][**field]);
+    let plain = PLAIN_SPEC
+        .iter()
+        .filter(|field| **field != "template" && then["spec"][**field] != now["spec"][**field]);
     added.extend(plain.map(|field| format!("spec.{field}")));
     added.extend(set("spec.template.metadata.labels", labels(ot), labels(nt)));
     added.extend(set("spec.template.metadata.annotations", annotations(ot), annotations(nt)));
-    added.extend(changed(&map(&ot["spec"]), &map(&nt["spec"])).iter().map(|field| format!("spec.template.spec.{field}")));
+    added.extend(
+        changed(&map(&ot["spec"]), &map(&nt["spec"]))
+            .iter()
+            .map(|field| format!("spec.template.spec.{field}")),
+    );
     added
 }
 
@@ -216,22 +279,34 @@ pub(super) fn warnings(write: &Write, old: &Value, object: &Value) -> Vec<String
         && is_governed(old)
         && has_replicas(old)
         && (deployment || !(is_on_delete(old) && is_on_delete(object)));
-    let hash = |object: &Value| annotations(&object["spec"]["template"]).remove(&key("config-hash"));
-    let changed = write.user != OPERATOR && (template_differs(old, object) || hash(old) != hash(object));
+    let hash =
+        |object: &Value| annotations(&object["spec"]["template"]).remove(&key("config-hash"));
+    let changed =
+        write.user != OPERATOR && (template_differs(old, object) || hash(old) != hash(object));
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let place = if deployment { "deployment" } else { "statefulset" };
     let added = if write.user == OPERATOR { added(old, object) } else { Vec::new() };
     if !added.is_empty() {
-        return vec![format!("changed by another admission policy or webhook: {}", added.join(", "))];
+        return vec![format!(
+            "changed by another admission policy or webhook: {}",
+            added.join(", ")
+        )];
     }
     match (held, changed) {
         (true, true) => {
             let fewer = annotations(object).contains_key(&key("declared-replicas"));
-            let stay = if fewer { format!(" (its {} replicas stay until then)", replicas(object)) } else { String::new() };
-            vec![format!("stored, but held by Lockkeeper until its gates open: kubectl lockkeeper why {place}/{name}{stay}")]
+            let stay = if fewer {
+                format!(" (its {} replicas stay until then)", replicas(object))
+            } else {
+                String::new()
+            };
+            vec![format!(
+                "stored, but held by Lockkeeper until its gates open: kubectl lockkeeper why {place}/{name}{stay}"
+            )]
         }
         (false, true) if holdable => {
-            let why = "was changed after Lockkeeper's admission step, by another admission webhook?";
+            let why =
+                "was changed after Lockkeeper's admission step, by another admission webhook?";
             vec![format!("NOT held by Lockkeeper, it rolls now: the template of {name} {why}")]
         }
         _ => Vec::new(),

@@ -4,7 +4,10 @@ use std::{cmp::Reverse, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{condition, count, has_passed, hash, is_available, is_ready, is_staying, name, number, owned_by, owner, pod};
+use super::{
+    condition, count, has_passed, hash, is_available, is_ready, is_staying, name, number, owned_by,
+    owner, pod,
+};
 use crate::server::Server;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -13,7 +16,8 @@ const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 const HASH: &str = "pod-template-hash";
 
 /// Annotations of a Deployment that its ReplicaSets do not get.
-const NOT_COPIED: [&str; 4] = [REVISION, DESIRED, MAXIMUM, "kubectl.kubernetes.io/last-applied-configuration"];
+const NOT_COPIED: [&str; 4] =
+    [REVISION, DESIRED, MAXIMUM, "kubectl.kubernetes.io/last-applied-configuration"];
 
 /// One effect of the controller of a Deployment, or of its ReplicaSets.
 pub fn deployment(server: &mut Server, deployment: &str) -> bool {
@@ -21,7 +25,9 @@ pub fn deployment(server: &mut Server, deployment: &str) -> bool {
     let mut sets = owned_by(server, "ReplicaSet", &object["metadata"]["uid"]);
     // By creation, in whole seconds, then by name: "the newest" means this order, not the revision.
     sets.sort_by(|one, other| {
-        created(one).cmp(created(other)).then_with(|| one["metadata"]["name"].as_str().cmp(&other["metadata"]["name"].as_str()))
+        created(one)
+            .cmp(created(other))
+            .then_with(|| one["metadata"]["name"].as_str().cmp(&other["metadata"]["name"].as_str()))
     });
     Sync::new(&object, &sets).one(server) || sets.iter().any(|set| replica_set(server, set))
 }
@@ -54,19 +60,26 @@ fn replica_set(server: &mut Server, set: &Value) -> bool {
     let (wanted, there) = (size(set), number(pods.iter()));
     if there < wanted {
         let pod_name = format!("{}-{}", name(set), server.version());
-        server.control_create("Pod", pod(&pod_name, &set["spec"]["template"], owner("ReplicaSet", set), &[]));
+        server.control_create(
+            "Pod",
+            pod(&pod_name, &set["spec"]["template"], owner("ReplicaSet", set), &[]),
+        );
         return true;
     }
     if there > wanted {
         // Those that did not start yet go first, then those that are not ready, then the youngest.
-        let rank = |pod: &Value| (pod["status"]["phase"] != "Pending", is_ready(pod), Reverse(created(pod).to_owned()));
+        let rank = |pod: &Value| {
+            (pod["status"]["phase"] != "Pending", is_ready(pod), Reverse(created(pod).to_owned()))
+        };
         if let Some(gone) = pods.iter().min_by_key(|pod| rank(pod)) {
             server.delete("Pod", &name(gone));
         }
         return true;
     }
     let ready = number(pods.iter().filter(|pod| is_ready(pod)));
-    let available = number(pods.iter().filter(|pod| is_available(pod, &set["spec"]["minReadySeconds"], server.now())));
+    let available = number(
+        pods.iter().filter(|pod| is_available(pod, &set["spec"]["minReadySeconds"], server.now())),
+    );
     let generation = &set["metadata"]["generation"];
     let status = json!({"replicas": there, "readyReplicas": ready, "availableReplicas": available, "observedGeneration": generation});
     if set["status"] == status {
@@ -129,9 +142,13 @@ impl<'a> Sync<'a> {
         if self.paused_or_resumed(server) || self.found(server) {
             return true;
         }
-        let scaled = |set: &Arc<Value>| size(set) > 0 && annotation(set, DESIRED).is_some_and(|desired| desired != self.wanted);
+        let scaled = |set: &Arc<Value>| {
+            size(set) > 0 && annotation(set, DESIRED).is_some_and(|desired| desired != self.wanted)
+        };
         if self.is_paused() || self.sets.iter().any(scaled) {
-            return self.scale(server) || (self.is_paused() && self.clean(server)) || self.status(server, false);
+            return self.scale(server)
+                || (self.is_paused() && self.clean(server))
+                || self.status(server, false);
         }
         if self.rolling { self.roll(server) } else { self.recreate(server) }
     }
@@ -175,7 +192,9 @@ impl<'a> Sync<'a> {
         let Some(new) = self.new else { return false };
         let of_set = &new["metadata"]["annotations"];
         let own = self.object["metadata"]["annotations"].as_object();
-        let missing = |(key, value): &(&String, &Value)| !NOT_COPIED.contains(&key.as_str()) && of_set[key.as_str()] != **value;
+        let missing = |(key, value): &(&String, &Value)| {
+            !NOT_COPIED.contains(&key.as_str()) && of_set[key.as_str()] != **value
+        };
         let missing: Vec<_> = own.into_iter().flatten().filter(missing).collect();
         let next = self.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1;
         if !missing.is_empty() || revision(new) < next {
@@ -184,7 +203,11 @@ impl<'a> Sync<'a> {
                 for (key, value) in missing {
                     annotations[key] = value.clone();
                 }
-                if annotations[REVISION].as_str().and_then(|text| text.parse().ok()).is_none_or(|revision: i64| revision < next) {
+                if annotations[REVISION]
+                    .as_str()
+                    .and_then(|text| text.parse().ok())
+                    .is_none_or(|revision: i64| revision < next)
+                {
                     annotations[REVISION] = json!(next.to_string());
                 }
             });
@@ -195,7 +218,9 @@ impl<'a> Sync<'a> {
             return false;
         }
         if known {
-            self.write(server, |object| object["metadata"]["annotations"][REVISION] = of_set[REVISION].clone());
+            self.write(server, |object| {
+                object["metadata"]["annotations"][REVISION] = of_set[REVISION].clone()
+            });
         } else {
             self.note(server, Some(&of_set[REVISION]), ("True", "FoundNewReplicaSet"));
         }
@@ -216,20 +241,24 @@ impl<'a> Sync<'a> {
         let labels = template["metadata"]["labels"].clone();
         let mut selector = self.object["spec"]["selector"].clone();
         selector["matchLabels"][HASH] = json!(hash);
-        let mut annotations = self.object["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+        let mut annotations =
+            self.object["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
         annotations.retain(|key, _| !NOT_COPIED.contains(&key.as_str()));
-        let revision = json!((self.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1).to_string());
+        let revision =
+            json!((self.old.iter().map(|set| revision(set)).max().unwrap_or(0) + 1).to_string());
         annotations.insert(REVISION.to_owned(), revision.clone());
         annotations.insert(DESIRED.to_owned(), json!(self.wanted.to_string()));
         annotations.insert(MAXIMUM.to_owned(), json!((self.wanted + self.surge).to_string()));
         let set_name = format!("{}-{hash}", name(self.object));
-        let metadata =
-            json!({"name": set_name, "labels": labels, "annotations": annotations, "ownerReferences": owner("Deployment", self.object)});
+        let metadata = json!({"name": set_name, "labels": labels, "annotations": annotations, "ownerReferences": owner("Deployment", self.object)});
         let mut spec = json!({"replicas": replicas, "selector": selector, "template": template});
         if !self.object["spec"]["minReadySeconds"].is_null() {
             spec["minReadySeconds"] = self.object["spec"]["minReadySeconds"].clone();
         }
-        server.control_create("ReplicaSet", json!({"metadata": metadata, "spec": spec, "status": {"replicas": 0}}));
+        server.control_create(
+            "ReplicaSet",
+            json!({"metadata": metadata, "spec": spec, "status": {"replicas": 0}}),
+        );
         self.note(server, Some(&revision), ("True", "NewReplicaSetCreated"));
         true
     }
@@ -263,8 +292,11 @@ impl<'a> Sync<'a> {
             ([only], _) => return self.scale_to(server, only, self.wanted),
             _ => {}
         }
-        let saturated =
-            |new: &Arc<Value>| size(new) == self.wanted && annotation(new, DESIRED) == Some(self.wanted) && available(new) == self.wanted;
+        let saturated = |new: &Arc<Value>| {
+            size(new) == self.wanted
+                && annotation(new, DESIRED) == Some(self.wanted)
+                && available(new) == self.wanted
+        };
         if self.new.is_some_and(saturated) {
             return self.end_old(server);
         }
@@ -288,7 +320,10 @@ impl<'a> Sync<'a> {
         if let Some(first) = sizes.first_mut() {
             *first = (*first + add - added).max(0);
         }
-        active.iter().zip(sizes).fold(false, |did, (set, size)| self.scale_noting(server, set, size) || did)
+        active
+            .iter()
+            .zip(sizes)
+            .fold(false, |did, (set, size)| self.scale_noting(server, set, size) || did)
     }
 
     /// What a ReplicaSet gets of those that are added or taken away.
@@ -296,12 +331,17 @@ impl<'a> Sync<'a> {
         if add == added {
             return 0;
         }
-        let before = annotation(set, MAXIMUM).filter(|before| *before != 0).unwrap_or(count(&self.object["status"]["replicas"]));
+        let before = annotation(set, MAXIMUM)
+            .filter(|before| *before != 0)
+            .unwrap_or(count(&self.object["status"]["replicas"]));
         let fraction = match (self.wanted, before) {
             (0, _) => -size(set),
             (_, 0) => 0,
             // Rounded to the nearest.
-            _ => (2 * size(set) * (self.wanted + self.surge) + before).div_euclid(2 * before) - size(set),
+            _ => {
+                (2 * size(set) * (self.wanted + self.surge) + before).div_euclid(2 * before)
+                    - size(set)
+            }
         };
         if add > 0 { fraction.min(add - added) } else { fraction.max(add - added) }
     }
@@ -309,16 +349,20 @@ impl<'a> Sync<'a> {
     fn roll(&self, server: &mut Server) -> bool {
         let Some(new) = self.new else { return self.create(server) };
         if size(new) != self.wanted {
-            let replicas = if size(new) > self.wanted { self.wanted } else { size(new) + self.room() };
+            let replicas =
+                if size(new) > self.wanted { self.wanted } else { size(new) + self.room() };
             if self.scale_to(server, new, replicas) {
                 return true;
             }
         }
-        self.shrink_old(server, new) || (self.is_complete(&self.object["status"]) && self.clean(server)) || self.status(server, true)
+        self.shrink_old(server, new)
+            || (self.is_complete(&self.object["status"]) && self.clean(server))
+            || self.status(server, true)
     }
 
     fn shrink_old(&self, server: &mut Server, new: &Value) -> bool {
-        let mut old: Vec<_> = self.old.iter().filter(|set| size(set) > 0).map(|set| (*set, size(set))).collect();
+        let mut old: Vec<_> =
+            self.old.iter().filter(|set| size(set) > 0).map(|set| (*set, size(set))).collect();
         let least = self.wanted - self.unavailable;
         let most = self.total() - least - (size(new) - available(new));
         if old.is_empty() || most <= 0 {
@@ -363,7 +407,8 @@ impl<'a> Sync<'a> {
         // Finished or gone, not only going.
         let running = |set: &&Arc<Value>| {
             let mut pods = owned_by(server, "Pod", &set["metadata"]["uid"]).into_iter();
-            count(&set["status"]["replicas"]) > 0 || pods.any(|pod| pod["status"]["phase"] != "Succeeded")
+            count(&set["status"]["replicas"]) > 0
+                || pods.any(|pod| pod["status"]["phase"] != "Succeeded")
         };
         if self.old.iter().any(running) {
             return self.status(server, true);
@@ -376,13 +421,23 @@ impl<'a> Sync<'a> {
 
     /// Drops old ReplicaSets without pods beyond the limit.
     fn clean(&self, server: &mut Server) -> bool {
-        let limit = self.object["spec"]["revisionHistoryLimit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
+        let limit = self.object["spec"]["revisionHistoryLimit"]
+            .as_u64()
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(10);
         let mut old = self.old.clone();
         old.sort_by_key(|set| revision(set));
-        let unseen = |set: &Value| count(&set["metadata"]["generation"]) > count(&set["status"]["observedGeneration"]);
-        let unused = |set: &&&Arc<Value>| size(set) == 0 && count(&set["status"]["replicas"]) == 0 && !unseen(set);
+        let unseen = |set: &Value| {
+            count(&set["metadata"]["generation"]) > count(&set["status"]["observedGeneration"])
+        };
+        let unused = |set: &&&Arc<Value>| {
+            size(set) == 0 && count(&set["status"]["replicas"]) == 0 && !unseen(set)
+        };
         let before = server.version();
-        old.iter().take(old.len().saturating_sub(limit)).filter(unused).for_each(|set| server.remove("ReplicaSet", &name(set)));
+        old.iter()
+            .take(old.len().saturating_sub(limit))
+            .filter(unused)
+            .for_each(|set| server.remove("ReplicaSet", &name(set)));
         server.version() > before
     }
 
@@ -395,8 +450,10 @@ impl<'a> Sync<'a> {
     }
 
     fn status(&self, server: &mut Server, rollout: bool) -> bool {
-        let sum = |field: &str| self.sets.iter().map(|set| count(&set["status"][field])).sum::<i64>();
-        let (replicas, ready, available) = (sum("replicas"), sum("readyReplicas"), sum("availableReplicas"));
+        let sum =
+            |field: &str| self.sets.iter().map(|set| count(&set["status"][field])).sum::<i64>();
+        let (replicas, ready, available) =
+            (sum("replicas"), sum("readyReplicas"), sum("availableReplicas"));
         // The real one leaves off what is 0. Here it is left off only where it tells something: no ReplicaSet is that of the template.
         let mut status = json!({
             "observedGeneration": self.object["metadata"]["generation"],
@@ -409,7 +466,11 @@ impl<'a> Sync<'a> {
         let now = server.second();
         let mut conditions = self.conditions();
         let enough = available >= self.wanted - self.unavailable;
-        let (is, reason) = if enough { ("True", "MinimumReplicasAvailable") } else { ("False", "MinimumReplicasUnavailable") };
+        let (is, reason) = if enough {
+            ("True", "MinimumReplicasAvailable")
+        } else {
+            ("False", "MinimumReplicasUnavailable")
+        };
         set_condition(&mut conditions, ("Available", is, reason), &now);
         if rollout {
             self.progress(&status, &mut conditions, server);
@@ -426,8 +487,10 @@ impl<'a> Sync<'a> {
     fn progress(&self, status: &Value, conditions: &mut Vec<Value>, server: &Server) {
         let (was, now) = (&self.object["status"], server.second());
         let before = condition(self.object, "Progressing");
-        let reason = before.map_or("", |condition| condition["reason"].as_str().unwrap_or_default());
-        let of_old = |status: &Value| count(&status["replicas"]) - count(&status["updatedReplicas"]);
+        let reason =
+            before.map_or("", |condition| condition["reason"].as_str().unwrap_or_default());
+        let of_old =
+            |status: &Value| count(&status["replicas"]) - count(&status["updatedReplicas"]);
         if of_old(status) == 0 && reason == "NewReplicaSetAvailable" {
             return;
         }
@@ -437,12 +500,20 @@ impl<'a> Sync<'a> {
         if self.is_complete(status) {
             set_condition(conditions, ("Progressing", "True", "NewReplicaSetAvailable"), &now);
             // It names the ReplicaSet that it is about, which with the strategy Recreate may be that of the rollout before.
-            let of =
-                self.new.map_or_else(|| format!("Deployment \"{}\"", name(self.object)), |new| format!("ReplicaSet \"{}\"", name(new)));
-            if let Some(one) = conditions.iter_mut().find(|condition| condition["type"] == "Progressing") {
+            let of = self.new.map_or_else(
+                || format!("Deployment \"{}\"", name(self.object)),
+                |new| format!("ReplicaSet \"{}\"", name(new)),
+            );
+            if let Some(one) =
+                conditions.iter_mut().find(|condition| condition["type"] == "Progressing")
+            {
                 one["message"] = json!(format!("{of} has successfully progressed."));
             }
-        } else if more("updatedReplicas") || more("readyReplicas") || more("availableReplicas") || of_old(status) < of_old(was) {
+        } else if more("updatedReplicas")
+            || more("readyReplicas")
+            || more("availableReplicas")
+            || of_old(status) < of_old(was)
+        {
             // The one condition whose time moves although it stays as it is.
             let since = before
                 .filter(|before| before["status"] == "True")
@@ -458,13 +529,20 @@ impl<'a> Sync<'a> {
 }
 
 /// Sets a condition, unless it is as it was; its transition is when its status changed.
-fn set_condition(conditions: &mut Vec<Value>, (kind, status, reason): (&str, &str, &str), now: &str) {
+fn set_condition(
+    conditions: &mut Vec<Value>,
+    (kind, status, reason): (&str, &str, &str),
+    now: &str,
+) {
     let before = conditions.iter().position(|condition| condition["type"] == kind);
-    if before.is_some_and(|at| conditions[at]["status"] == status && conditions[at]["reason"] == reason) {
+    if before
+        .is_some_and(|at| conditions[at]["status"] == status && conditions[at]["reason"] == reason)
+    {
         return;
     }
     let before = before.map(|at| conditions.remove(at));
-    let since =
-        before.filter(|before| before["status"] == status).map_or_else(|| json!(now), |mut before| before["lastTransitionTime"].take());
+    let since = before
+        .filter(|before| before["status"] == status)
+        .map_or_else(|| json!(now), |mut before| before["lastTransitionTime"].take());
     conditions.push(json!({"type": kind, "status": status, "reason": reason, "lastUpdateTime": now, "lastTransitionTime": since}));
 }

@@ -35,7 +35,8 @@ pub fn kubelet(server: &mut Server, name: &str) -> bool {
     let [.., third, second, last] = server.version().to_be_bytes();
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let running = |container: &Value| {
-        let (name, image, state) = (&container["name"], &container["image"], json!({"running": {"startedAt": now}}));
+        let (name, image, state) =
+            (&container["name"], &container["image"], json!({"running": {"startedAt": now}}));
         json!({"name": name, "image": image, "ready": ready, "started": true, "restartCount": 0, "state": state})
     };
     let status = json!({

@@ -98,7 +98,11 @@ fn number(all: impl Iterator) -> i64 {
 }
 
 fn owned_by(server: &Server, kind: &str, uid: &Value) -> Vec<Arc<Value>> {
-    server.of_kind(kind).filter(|object| object["metadata"]["ownerReferences"][0]["uid"] == *uid).cloned().collect()
+    server
+        .of_kind(kind)
+        .filter(|object| object["metadata"]["ownerReferences"][0]["uid"] == *uid)
+        .cloned()
+        .collect()
 }
 
 fn owner(kind: &str, object: &Value) -> Value {
@@ -126,7 +130,9 @@ fn is_ready(pod: &Value) -> bool {
 
 /// Ready for as long as the workload wants.
 fn is_available(pod: &Value, seconds: &Value, now: Timestamp) -> bool {
-    let since = |ready: &Value| count(seconds) == 0 || has_passed(now, &ready["lastTransitionTime"], count(seconds));
+    let since = |ready: &Value| {
+        count(seconds) == 0 || has_passed(now, &ready["lastTransitionTime"], count(seconds))
+    };
     condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True" && since(ready))
 }
 
@@ -141,7 +147,10 @@ fn hash(template: &Value) -> String {
     }
     fn fold(sum: u64, value: &Value) -> u64 {
         match value {
-            Value::Object(map) => map.iter().map(|(key, value)| fold(bytes(sum ^ 1, key.as_bytes()), value)).fold(sum, u64::wrapping_add),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| fold(bytes(sum ^ 1, key.as_bytes()), value))
+                .fold(sum, u64::wrapping_add),
             Value::Array(all) => all.iter().fold(sum ^ 2, fold),
             Value::String(text) => bytes(sum ^ 3, text.as_bytes()),
             other => bytes(sum ^ 4, other.to_string().as_bytes()),

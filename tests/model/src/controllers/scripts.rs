@@ -70,10 +70,16 @@ impl Settled {
         refused: bool,
     ) -> Self {
         let status = &workload["status"];
-        let mut images: Vec<_> = pods.into_iter().filter(|pod| is_staying(pod)).map(|pod| image(pod).to_owned()).collect();
+        let mut images: Vec<_> = pods
+            .into_iter()
+            .filter(|pod| is_staying(pod))
+            .map(|pod| image(pod).to_owned())
+            .collect();
         images.sort();
         let revisions = match status["updateRevision"].is_null() {
-            true => Revisions::Sets(sets.into_iter().filter(|set| count(&set["spec"]["replicas"]) > 0).count()),
+            true => Revisions::Sets(
+                sets.into_iter().filter(|set| count(&set["spec"]["replicas"]) > 0).count(),
+            ),
             false => Revisions::Same(status["currentRevision"] == status["updateRevision"]),
         };
         Self {
@@ -83,8 +89,13 @@ impl Settled {
             images,
             revisions,
             // Whether the controller sees its new ReplicaSet and that one's first pod at once is a matter of luck.
-            progressing: condition(workload, "Progressing")
-                .and_then(|progressing| Some(progressing["reason"].as_str()?.replace("NewReplicaSetCreated", "ReplicaSetUpdated"))),
+            progressing: condition(workload, "Progressing").and_then(|progressing| {
+                Some(
+                    progressing["reason"]
+                        .as_str()?
+                        .replace("NewReplicaSetCreated", "ReplicaSetUpdated"),
+                )
+            }),
             refused,
         }
     }
@@ -110,7 +121,9 @@ pub fn run(script: &Script, server: &mut Server) -> Vec<Settled> {
         server.advance(Duration::from_secs(2));
         let refused = match write {
             Write::Create(object) => server.create(USER, script.kind, object.clone()).is_err(),
-            Write::Patch(patch) => server.update(USER, script.kind, NAME, |object| json_patch::merge(object, patch)).is_err(),
+            Write::Patch(patch) => server
+                .update(USER, script.kind, NAME, |object| json_patch::merge(object, patch))
+                .is_err(),
             Write::Evict(place) => {
                 let mut pods = server.list("Pod");
                 in_order(&mut pods);
@@ -120,7 +133,12 @@ pub fn run(script: &Script, server: &mut Server) -> Vec<Settled> {
         settle(server);
         let workload = server.get(script.kind, NAME).unwrap_or_default();
         let (pods, sets) = (server.list("Pod"), server.list("ReplicaSet"));
-        settled.push(Settled::of(&workload, pods.iter().map(AsRef::as_ref), sets.iter().map(AsRef::as_ref), refused));
+        settled.push(Settled::of(
+            &workload,
+            pods.iter().map(AsRef::as_ref),
+            sets.iter().map(AsRef::as_ref),
+            refused,
+        ));
     }
     settled
 }
@@ -133,9 +151,12 @@ fn create(replicas: i64, more: Value) -> Write {
     let labels = json!({"app": NAME});
     let mut template = container("v1");
     template["metadata"] = json!({"labels": labels});
-    let mut spec = json!({"replicas": replicas, "selector": {"matchLabels": labels}, "template": template});
+    let mut spec =
+        json!({"replicas": replicas, "selector": {"matchLabels": labels}, "template": template});
     json_patch::merge(&mut spec, &more);
-    Write::Create(json!({"apiVersion": "apps/v1", "metadata": {"name": NAME, "labels": labels}, "spec": spec}))
+    Write::Create(
+        json!({"apiVersion": "apps/v1", "metadata": {"name": NAME, "labels": labels}, "spec": spec}),
+    )
 }
 
 fn spec(patch: Value) -> Write {
@@ -186,8 +207,22 @@ pub fn all() -> Vec<Script> {
     let no_surge = json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}});
     let none = || json!({});
     let deployments = [
-        ("rolled out and reverted", vec![create(3, none()), update("v2"), update("v1"), update("v2")]),
-        ("held, scaled, evicted, released", vec![create(2, none()), hold("v2"), scale(4), Write::Evict(0), scale(1), hold("v3"), resume()]),
+        (
+            "rolled out and reverted",
+            vec![create(3, none()), update("v2"), update("v1"), update("v2")],
+        ),
+        (
+            "held, scaled, evicted, released",
+            vec![
+                create(2, none()),
+                hold("v2"),
+                scale(4),
+                Write::Evict(0),
+                scale(1),
+                hold("v3"),
+                resume(),
+            ],
+        ),
         ("held and reverted", vec![create(2, none()), hold("v2"), update("v1"), resume()]),
         ("created paused", vec![create(2, json!({"paused": true})), scale(3), resume()]),
         (
@@ -203,35 +238,91 @@ pub fn all() -> Vec<Script> {
                 resume(),
             ],
         ),
-        ("paused midway, with a third template", vec![create(4, none()), broken(Some("v2")), hold("v3"), scale(7), broken(None), resume()]),
-        ("recreated", vec![create(2, recreate.clone()), update("v2"), broken(Some("v3")), broken(None)]),
-        ("held, then to be recreated", vec![create(2, none()), hold("v2"), spec(recreate), scale(3), resume()]),
+        (
+            "paused midway, with a third template",
+            vec![
+                create(4, none()),
+                broken(Some("v2")),
+                hold("v3"),
+                scale(7),
+                broken(None),
+                resume(),
+            ],
+        ),
+        (
+            "recreated",
+            vec![create(2, recreate.clone()), update("v2"), broken(Some("v3")), broken(None)],
+        ),
+        (
+            "held, then to be recreated",
+            vec![create(2, none()), hold("v2"), spec(recreate), scale(3), resume()],
+        ),
         ("one replica surges", vec![create(1, none()), broken(Some("v2")), broken(None)]),
         ("no surge", vec![create(2, no_surge), broken(Some("v2")), scale(4), broken(None)]),
-        ("Recreate with rollingUpdate is refused", vec![create(1, none()), spec(json!({"strategy": {"type": "Recreate"}}))]),
-        ("held, to zero and back", vec![create(2, none()), hold("v2"), scale(0), scale(2), resume()]),
+        (
+            "Recreate with rollingUpdate is refused",
+            vec![create(1, none()), spec(json!({"strategy": {"type": "Recreate"}}))],
+        ),
+        (
+            "held, to zero and back",
+            vec![create(2, none()), hold("v2"), scale(0), scale(2), resume()],
+        ),
         (
             "reverted, then held, to zero and back",
-            vec![create(2, none()), update("v2"), update("v1"), hold("v3"), scale(0), scale(2), resume()],
+            vec![
+                create(2, none()),
+                update("v2"),
+                update("v1"),
+                hold("v3"),
+                scale(0),
+                scale(2),
+                resume(),
+            ],
         ),
         (
             "held without history, to zero and back",
-            vec![create(2, json!({"revisionHistoryLimit": 0})), hold("v2"), scale(0), scale(2), resume()],
+            vec![
+                create(2, json!({"revisionHistoryLimit": 0})),
+                hold("v2"),
+                scale(0),
+                scale(2),
+                resume(),
+            ],
         ),
         (
             "scaled and changed in one write",
-            vec![create(2, none()), with_image("v2", json!({"replicas": 5})), with_image("v3", json!({"replicas": 1}))],
+            vec![
+                create(2, none()),
+                with_image("v2", json!({"replicas": 5})),
+                with_image("v3", json!({"replicas": 1})),
+            ],
         ),
     ];
     let sets = [
-        ("rolled out and reverted", vec![create(3, none()), update("v2"), update("v1"), update("v2")]),
+        (
+            "rolled out and reverted",
+            vec![create(3, none()), update("v2"), update("v1"), update("v2")],
+        ),
         (
             "held by the largest partition",
-            vec![create(2, none()), with_image("v2", above_all()), scale(4), Write::Evict(1), scale(1), spec(partition(0))],
+            vec![
+                create(2, none()),
+                with_image("v2", above_all()),
+                scale(4),
+                Write::Evict(1),
+                scale(1),
+                spec(partition(0)),
+            ],
         ),
         (
             "held by as many as there are",
-            vec![create(2, none()), with_image("v2", partition(2)), scale(4), Write::Evict(0), spec(partition(0))],
+            vec![
+                create(2, none()),
+                with_image("v2", partition(2)),
+                scale(4),
+                Write::Evict(0),
+                spec(partition(0)),
+            ],
         ),
         (
             "stepped down",
@@ -246,18 +337,58 @@ pub fn all() -> Vec<Script> {
         ),
         (
             "ordinals that start later",
-            vec![create(3, json!({"ordinals": {"start": 5}})), with_image("v2", above_all()), spec(partition(2)), spec(partition(0))],
+            vec![
+                create(3, json!({"ordinals": {"start": 5}})),
+                with_image("v2", above_all()),
+                spec(partition(2)),
+                spec(partition(0)),
+            ],
         ),
-        ("held and reverted", vec![create(2, none()), with_image("v2", above_all()), update("v1"), spec(partition(0))]),
-        ("stuck behind a broken pod", vec![create(3, none()), broken(Some("v2")), broken(None), Write::Evict(2)]),
+        (
+            "held and reverted",
+            vec![
+                create(2, none()),
+                with_image("v2", above_all()),
+                update("v1"),
+                spec(partition(0)),
+            ],
+        ),
+        (
+            "stuck behind a broken pod",
+            vec![create(3, none()), broken(Some("v2")), broken(None), Write::Evict(2)],
+        ),
         (
             "Parallel, behind a broken pod",
-            vec![create(3, json!({"podManagementPolicy": "Parallel"})), broken(Some("v2")), broken(None), Write::Evict(2)],
+            vec![
+                create(3, json!({"podManagementPolicy": "Parallel"})),
+                broken(Some("v2")),
+                broken(None),
+                Write::Evict(2),
+            ],
         ),
-        ("OnDelete", vec![create(2, on_delete), update("v2"), Write::Evict(0), scale(3), Write::Evict(0)]),
-        ("held, to zero and back", vec![create(2, none()), with_image("v2", above_all()), scale(0), scale(2), spec(partition(0))]),
-        ("its service name is refused", vec![create(1, none()), spec(json!({"serviceName": "other"}))]),
+        (
+            "OnDelete",
+            vec![create(2, on_delete), update("v2"), Write::Evict(0), scale(3), Write::Evict(0)],
+        ),
+        (
+            "held, to zero and back",
+            vec![
+                create(2, none()),
+                with_image("v2", above_all()),
+                scale(0),
+                scale(2),
+                spec(partition(0)),
+            ],
+        ),
+        (
+            "its service name is refused",
+            vec![create(1, none()), spec(json!({"serviceName": "other"}))],
+        ),
     ];
     let named = |kind: &'static str| move |(name, writes)| Script { name, kind, writes };
-    deployments.into_iter().map(named("Deployment")).chain(sets.into_iter().map(named("StatefulSet"))).collect()
+    deployments
+        .into_iter()
+        .map(named("Deployment"))
+        .chain(sets.into_iter().map(named("StatefulSet")))
+        .collect()
 }

@@ -5,7 +5,9 @@ use std::{cmp::Reverse, sync::Arc};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{count, hash, is_available, is_ready, is_staying, name, number, ordinal, owned_by, owner, pod};
+use super::{
+    count, hash, is_available, is_ready, is_staying, name, number, ordinal, owned_by, owner, pod,
+};
 use crate::server::Server;
 
 const REVISION: &str = "controller-revision-hash";
@@ -20,21 +22,34 @@ pub fn stateful_set(server: &mut Server, set: &str) -> bool {
     let update = format!("{set}-{hash}");
     match revisions.iter().find(|revision| revision["metadata"]["name"] == update) {
         None => {
-            server.control_create("ControllerRevision", controller_revision(&object, &update, &hash, highest + 1));
+            server.control_create(
+                "ControllerRevision",
+                controller_revision(&object, &update, &hash, highest + 1),
+            );
             return true;
         }
         // What was there before is the newest once more.
         Some(known) if count(&known["revision"]) < highest => {
-            server.control("ControllerRevision", &update, |revision| revision["revision"] = json!(highest + 1));
+            server.control("ControllerRevision", &update, |revision| {
+                revision["revision"] = json!(highest + 1)
+            });
             return true;
         }
         Some(_) => {}
     }
     let pods = owned_by(server, "Pod", &object["metadata"]["uid"]);
-    let known =
-        object["status"]["currentRevision"].as_str().filter(|current| revisions.iter().any(|one| one["metadata"]["name"] == *current));
+    let known = object["status"]["currentRevision"]
+        .as_str()
+        .filter(|current| revisions.iter().any(|one| one["metadata"]["name"] == *current));
     let current = known.unwrap_or(&update);
-    let run = Run { object: &object, pods: &pods, revisions: &revisions, update: &update, current, now: server.now() };
+    let run = Run {
+        object: &object,
+        pods: &pods,
+        revisions: &revisions,
+        update: &update,
+        current,
+        now: server.now(),
+    };
     run.status(server) || run.retain(server) || run.control(server) || run.clean(server)
 }
 
@@ -43,7 +58,8 @@ fn controller_revision(set: &Value, name: &str, hash: &str, number: i64) -> Valu
     let mut labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
     labels.insert("controller.kubernetes.io/hash".to_owned(), json!(hash));
     template["$patch"] = json!("replace");
-    let mut metadata = json!({"name": name, "labels": labels, "ownerReferences": owner("StatefulSet", set)});
+    let mut metadata =
+        json!({"name": name, "labels": labels, "ownerReferences": owner("StatefulSet", set)});
     if set["metadata"]["annotations"].is_object() {
         metadata["annotations"] = set["metadata"]["annotations"].clone();
     }
@@ -88,7 +104,9 @@ impl<'a> Run<'a> {
         let below = match strategy["rollingUpdate"]["partition"].as_i64() {
             // The partition is an index, not an ordinal.
             Some(partition) => partition,
-            None if strategy["type"] == "RollingUpdate" => count(&self.object["status"]["currentReplicas"]),
+            None if strategy["type"] == "RollingUpdate" => {
+                count(&self.object["status"]["currentReplicas"])
+            }
             None => 0,
         };
         if ordinal < self.start().saturating_add(below) { self.current } else { self.update }
@@ -96,10 +114,21 @@ impl<'a> Run<'a> {
 
     fn create(&self, server: &mut Server, ordinal: i64) -> bool {
         let revision = self.revision_of(ordinal);
-        let Some(of) = self.revisions.iter().find(|one| one["metadata"]["name"] == revision) else { return false };
+        let Some(of) = self.revisions.iter().find(|one| one["metadata"]["name"] == revision) else {
+            return false;
+        };
         let (pod_name, index) = (format!("{}-{ordinal}", name(self.object)), ordinal.to_string());
-        let labels = [(REVISION, revision), ("apps.kubernetes.io/pod-index", &index), ("statefulset.kubernetes.io/pod-name", &pod_name)];
-        let mut pod = pod(&pod_name, &of["data"]["spec"]["template"], owner("StatefulSet", self.object), &labels);
+        let labels = [
+            (REVISION, revision),
+            ("apps.kubernetes.io/pod-index", &index),
+            ("statefulset.kubernetes.io/pod-name", &pod_name),
+        ];
+        let mut pod = pod(
+            &pod_name,
+            &of["data"]["spec"]["template"],
+            owner("StatefulSet", self.object),
+            &labels,
+        );
         pod["spec"]["hostname"] = json!(pod_name);
         if let Some(did) = self.create_claim(server, ordinal) {
             return did;
@@ -124,8 +153,11 @@ impl<'a> Run<'a> {
                 None => {
                     let mut metadata = template["metadata"].clone();
                     metadata["name"] = json!(claim_name);
-                    if let Some(labels) = self.object["spec"]["selector"]["matchLabels"].as_object() {
-                        labels.iter().for_each(|(key, value)| metadata["labels"][key] = value.clone());
+                    if let Some(labels) = self.object["spec"]["selector"]["matchLabels"].as_object()
+                    {
+                        labels
+                            .iter()
+                            .for_each(|(key, value)| metadata["labels"][key] = value.clone());
                     }
                     let claim = json!({"metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}});
                     server.control_create("PersistentVolumeClaim", claim);
@@ -138,8 +170,12 @@ impl<'a> Run<'a> {
 
     /// The templates of claims, and the names of the claims of an ordinal.
     fn claims(&self, ordinal: i64) -> impl Iterator<Item = (&'a Value, String)> {
-        let (set, templates) = (name(self.object), self.object["spec"]["volumeClaimTemplates"].as_array());
-        templates.into_iter().flatten().map(move |template| (template, format!("{}-{set}-{ordinal}", name(template))))
+        let (set, templates) =
+            (name(self.object), self.object["spec"]["volumeClaimTemplates"].as_array());
+        templates
+            .into_iter()
+            .flatten()
+            .map(move |template| (template, format!("{}-{set}-{ordinal}", name(template))))
     }
 
     /// Claims get owners as the retention policy says: the set, or a pod that is scaled away.
@@ -154,14 +190,23 @@ impl<'a> Run<'a> {
                 _ => json!([]),
             };
             for (_, claim_name) in self.claims(ordinal) {
-                let Some(claim) = server.get("PersistentVolumeClaim", &claim_name) else { continue };
-                let known = claim["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-                let ours = |one: &&Value| one["uid"] == self.object["metadata"]["uid"] || one["kind"] == "Pod" && one["name"] == name(pod);
+                let Some(claim) = server.get("PersistentVolumeClaim", &claim_name) else {
+                    continue;
+                };
+                let known =
+                    claim["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+                let ours = |one: &&Value| {
+                    one["uid"] == self.object["metadata"]["uid"]
+                        || one["kind"] == "Pod" && one["name"] == name(pod)
+                };
                 let others = known.iter().filter(|one| !ours(one)).cloned();
-                let owners: Vec<_> = others.chain(owned.as_array().into_iter().flatten().cloned()).collect();
+                let owners: Vec<_> =
+                    others.chain(owned.as_array().into_iter().flatten().cloned()).collect();
                 if owners != known {
                     let owners = if owners.is_empty() { Value::Null } else { Value::Array(owners) };
-                    server.control("PersistentVolumeClaim", &claim_name, |claim| claim["metadata"]["ownerReferences"] = owners);
+                    server.control("PersistentVolumeClaim", &claim_name, |claim| {
+                        claim["metadata"]["ownerReferences"] = owners
+                    });
                     return true;
                 }
             }
@@ -176,19 +221,33 @@ impl<'a> Run<'a> {
             match self.at(ordinal) {
                 None => return self.create(server, ordinal),
                 // One whose claim went before it had a node gets another one.
-                Some(pod) if pod["status"]["phase"] == "Pending" && self.create_claim(server, ordinal) == Some(true) => return true,
+                Some(pod)
+                    if pod["status"]["phase"] == "Pending"
+                        && self.create_claim(server, ordinal) == Some(true) =>
+                {
+                    return true;
+                }
                 // In order, and each only once the one before is ready (kubernetes#67250: also when its revision is withdrawn).
-                Some(pod) if monotonic && !(is_staying(pod) && self.is_available(pod)) => return false,
+                Some(pod) if monotonic && !(is_staying(pod) && self.is_available(pod)) => {
+                    return false;
+                }
                 Some(_) => {}
             }
         }
-        let mut condemned: Vec<_> = self.pods.iter().filter(|pod| !ordinals.contains(&ordinal(pod))).collect();
+        let mut condemned: Vec<_> =
+            self.pods.iter().filter(|pod| !ordinals.contains(&ordinal(pod))).collect();
         condemned.sort_by_key(|pod| Reverse(ordinal(pod)));
         // Of the pods that are not available only the first may go before the others are.
-        let broken = condemned.iter().rev().find(|pod| !self.is_available(pod) || !is_staying(pod)).copied();
+        let broken =
+            condemned.iter().rev().find(|pod| !self.is_available(pod) || !is_staying(pod)).copied();
         for pod in condemned {
             match is_staying(pod) {
-                true if monotonic && !self.is_available(pod) && broken.is_some_and(|broken| !Arc::ptr_eq(broken, pod)) => return false,
+                true if monotonic
+                    && !self.is_available(pod)
+                    && broken.is_some_and(|broken| !Arc::ptr_eq(broken, pod)) =>
+                {
+                    return false;
+                }
                 true => {
                     server.delete("Pod", &name(pod));
                     return true;
@@ -221,14 +280,20 @@ impl<'a> Run<'a> {
     }
 
     fn status(&self, server: &mut Server) -> bool {
-        let number = |keep: &dyn Fn(&Value) -> bool| number(self.pods.iter().filter(|pod| keep(pod)));
+        let number =
+            |keep: &dyn Fn(&Value) -> bool| number(self.pods.iter().filter(|pod| keep(pod)));
         let (replicas, ready) = (number(&|_| true), number(&is_ready));
-        let of = |revision: &str| number(&|pod: &Value| self.is_of(pod, revision) && is_staying(pod));
+        let of =
+            |revision: &str| number(&|pod: &Value| self.is_of(pod, revision) && is_staying(pod));
         let updated = of(self.update);
         // The partition is not looked at: at 0 replicas even a held update counts as complete.
         let all = |count: i64| count == self.wanted();
-        let complete = self.object["spec"]["updateStrategy"]["type"] == "RollingUpdate" && all(updated) && all(ready) && all(replicas);
-        let (current, currents) = if complete { (self.update, updated) } else { (self.current, of(self.current)) };
+        let complete = self.object["spec"]["updateStrategy"]["type"] == "RollingUpdate"
+            && all(updated)
+            && all(ready)
+            && all(replicas);
+        let (current, currents) =
+            if complete { (self.update, updated) } else { (self.current, of(self.current)) };
         let status = json!({
             "observedGeneration": self.object["metadata"]["generation"], "replicas": replicas, "readyReplicas": ready,
             "availableReplicas": number(&|pod| self.is_available(pod)), "updatedReplicas": updated, "currentReplicas": currents,
@@ -243,10 +308,21 @@ impl<'a> Run<'a> {
 
     /// Drops revisions that nothing uses beyond the limit, the oldest first.
     fn clean(&self, server: &mut Server) -> bool {
-        let limit = self.object["spec"]["revisionHistoryLimit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
-        let used =
-            |revision: &str| revision == self.update || revision == self.current || self.pods.iter().any(|pod| self.is_of(pod, revision));
-        let unused: Vec<_> = self.revisions.iter().map(|revision| name(revision)).filter(|name| !used(name)).collect();
+        let limit = self.object["spec"]["revisionHistoryLimit"]
+            .as_u64()
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(10);
+        let used = |revision: &str| {
+            revision == self.update
+                || revision == self.current
+                || self.pods.iter().any(|pod| self.is_of(pod, revision))
+        };
+        let unused: Vec<_> = self
+            .revisions
+            .iter()
+            .map(|revision| name(revision))
+            .filter(|name| !used(name))
+            .collect();
         let gone = unused.len().saturating_sub(limit);
         unused.iter().take(gone).for_each(|revision| server.remove("ControllerRevision", revision));
         gone > 0

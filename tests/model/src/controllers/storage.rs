@@ -19,25 +19,36 @@ pub(super) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// The names of the claims that a pod uses.
 pub fn claims(pod: &Value) -> impl Iterator<Item = &str> {
-    pod["spec"]["volumes"].as_array().into_iter().flatten().filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
+    pod["spec"]["volumes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
 }
 
 /// The volume to which a claim is bound, from both sides.
 pub(super) fn volume_of(server: &Server, claim: &Value) -> Option<Arc<Value>> {
     let volume = server.get(VOLUME, claim["spec"]["volumeName"].as_str()?)?;
-    (claim["status"]["phase"] == "Bound" && volume["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"]).then_some(volume)
+    (claim["status"]["phase"] == "Bound"
+        && volume["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"])
+        .then_some(volume)
 }
 
 /// Whether a claim waits for a pod before it is bound.
 pub(super) fn waits_for_pod(server: &Server, claim: &Value) -> bool {
-    let class = claim["spec"]["storageClassName"].as_str().and_then(|class| server.get("StorageClass", class));
+    let class = claim["spec"]["storageClassName"]
+        .as_str()
+        .and_then(|class| server.get("StorageClass", class));
     class.is_some_and(|class| class["volumeBindingMode"] == "WaitForFirstConsumer")
 }
 
 /// A pod that starts writes to its volumes.
 pub(super) fn write_data(server: &mut Server, pod: &Value) {
     let of_claim = |claim: &str| volume_of(server, &*server.get(CLAIM, claim)?);
-    let disks: Vec<_> = claims(pod).filter_map(of_claim).filter_map(|volume| handle(&volume).map(str::to_owned)).collect();
+    let disks: Vec<_> = claims(pod)
+        .filter_map(of_claim)
+        .filter_map(|volume| handle(&volume).map(str::to_owned))
+        .collect();
     for disk in disks {
         server.control("Disk", &disk, |disk| {
             if let Some(written) = disk["written"].as_array_mut() {
@@ -93,7 +104,9 @@ pub fn claim(server: &mut Server, of: &str) -> bool {
     let Some(claim) = server.get(CLAIM, of) else { return false };
     if !is_staying(&claim) {
         // Only of a pod that is on a node it is known that it uses the claim.
-        let uses = |pod: &&Arc<Value>| !pod["spec"]["nodeName"].is_null() && claims(pod).any(|one| one == of);
+        let uses = |pod: &&Arc<Value>| {
+            !pod["spec"]["nodeName"].is_null() && claims(pod).any(|one| one == of)
+        };
         let in_use = server.of_kind("Pod").any(|pod| uses(&pod));
         if !in_use {
             server.remove(CLAIM, of);
@@ -105,7 +118,10 @@ pub fn claim(server: &mut Server, of: &str) -> bool {
     if !claim["metadata"]["annotations"][BOUND].is_null() {
         return match volume {
             // A volume without a uid is as good as another one's by now.
-            Some(volume) if volume["spec"]["claimRef"].is_null() || volume["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"] => {
+            Some(volume)
+                if volume["spec"]["claimRef"].is_null()
+                    || volume["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"] =>
+            {
                 bind(server, &claim, &volume)
             }
             _ => set_phase(server, CLAIM, &claim, "Lost"),
@@ -113,7 +129,9 @@ pub fn claim(server: &mut Server, of: &str) -> bool {
     }
     let found = match (named, volume) {
         (None, _) => find(server, &claim),
-        (Some(_), volume) => volume.filter(|volume| volume["spec"]["claimRef"].is_null() || is_for(volume, &claim)),
+        (Some(_), volume) => {
+            volume.filter(|volume| volume["spec"]["claimRef"].is_null() || is_for(volume, &claim))
+        }
     };
     match found {
         Some(volume) => bind(server, &claim, &volume),
@@ -124,12 +142,16 @@ pub fn claim(server: &mut Server, of: &str) -> bool {
 
 /// A volume that a claim gets: one that is meant for it, else the smallest that nobody has.
 fn find(server: &Server, claim: &Value) -> Option<Arc<Value>> {
-    let modes = |object: &Value| object["spec"]["accessModes"].as_array().cloned().unwrap_or_default();
+    let modes =
+        |object: &Value| object["spec"]["accessModes"].as_array().cloned().unwrap_or_default();
     let wanted = bytes(&claim["spec"]["resources"]["requests"]["storage"]);
-    let large_enough = |volume: &&Arc<Value>| bytes(&volume["spec"]["capacity"]["storage"]) >= wanted;
+    let large_enough =
+        |volume: &&Arc<Value>| bytes(&volume["spec"]["capacity"]["storage"]) >= wanted;
     let fits = |volume: &&Arc<Value>| {
         let of_volume = modes(volume);
-        is_staying(volume) && large_enough(volume) && modes(claim).iter().all(|mode| of_volume.contains(mode))
+        is_staying(volume)
+            && large_enough(volume)
+            && modes(claim).iter().all(|mode| of_volume.contains(mode))
     };
     let mut all: Vec<_> = server.of_kind(VOLUME).filter(fits).collect();
     all.sort_by_key(|volume| bytes(&volume["spec"]["capacity"]["storage"]));
@@ -160,7 +182,9 @@ fn bind(server: &mut Server, claim: &Value, volume: &Value) -> bool {
     if set_phase(server, VOLUME, volume, "Bound") {
         return true;
     }
-    if claim["spec"]["volumeName"] != *of_volume || claim["metadata"]["annotations"][BOUND].is_null() {
+    if claim["spec"]["volumeName"] != *of_volume
+        || claim["metadata"]["annotations"][BOUND].is_null()
+    {
         server.control(CLAIM, &of_claim, |claim| {
             if claim["spec"]["volumeName"].is_null() {
                 claim["metadata"]["annotations"][BY_CONTROLLER] = json!("yes");
@@ -180,8 +204,17 @@ fn bind(server: &mut Server, claim: &Value, volume: &Value) -> bool {
 
 /// A claim without a volume gets a new one from its class, when its pod has a node if the class waits for that.
 fn provision(server: &mut Server, claim: &Value) -> bool {
-    let Some(class) = claim["spec"]["storageClassName"].as_str().and_then(|class| server.get("StorageClass", class)) else { return false };
-    let Some(driver) = class["provisioner"].as_str().filter(|driver| !driver.ends_with("no-provisioner")) else { return false };
+    let Some(class) = claim["spec"]["storageClassName"]
+        .as_str()
+        .and_then(|class| server.get("StorageClass", class))
+    else {
+        return false;
+    };
+    let Some(driver) =
+        class["provisioner"].as_str().filter(|driver| !driver.ends_with("no-provisioner"))
+    else {
+        return false;
+    };
     let node = &claim["metadata"]["annotations"][SELECTED_NODE];
     let waits = class["volumeBindingMode"] == "WaitForFirstConsumer";
     if waits && node.is_null() {
@@ -200,13 +233,17 @@ fn provision(server: &mut Server, claim: &Value) -> bool {
     });
     if waits {
         let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
-        spec["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}});
+        spec["nodeAffinity"] =
+            json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}});
     }
     let metadata = json!({
         "name": of_volume, "annotations": {PROVISIONED_BY: driver}, "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"],
     });
     server.control_create("Disk", json!({"metadata": {"name": of_volume}, "written": []}));
-    server.control_create(VOLUME, json!({"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}));
+    server.control_create(
+        VOLUME,
+        json!({"metadata": metadata, "spec": spec, "status": {"phase": "Pending"}}),
+    );
     true
 }
 
@@ -215,7 +252,10 @@ pub fn volume(server: &mut Server, of: &str) -> bool {
     let Some(volume) = server.get(VOLUME, of) else { return false };
     let reference = &volume["spec"]["claimRef"];
     let uid = reference["uid"].as_str().unwrap_or_default();
-    let claim = reference["name"].as_str().and_then(|claim| server.get(CLAIM, claim)).filter(|claim| claim["metadata"]["uid"] == uid);
+    let claim = reference["name"]
+        .as_str()
+        .and_then(|claim| server.get(CLAIM, claim))
+        .filter(|claim| claim["metadata"]["uid"] == uid);
     let phase = match &claim {
         _ if uid.is_empty() => "Available",
         None => "Released",
@@ -225,11 +265,13 @@ pub fn volume(server: &mut Server, of: &str) -> bool {
         // It was made for a claim that has another one by now.
         Some(_) if is_provisioned(&volume) && is_deleted(&volume) => "Released",
         Some(_) => {
-            server.control(VOLUME, of, |volume| match volume["metadata"]["annotations"][BY_CONTROLLER].is_null() {
-                true => volume["spec"]["claimRef"]["uid"] = Value::Null,
-                false => {
-                    volume["spec"]["claimRef"] = Value::Null;
-                    volume["metadata"]["annotations"][BY_CONTROLLER] = Value::Null;
+            server.control(VOLUME, of, |volume| {
+                match volume["metadata"]["annotations"][BY_CONTROLLER].is_null() {
+                    true => volume["spec"]["claimRef"]["uid"] = Value::Null,
+                    false => {
+                        volume["spec"]["claimRef"] = Value::Null;
+                        volume["metadata"]["annotations"][BY_CONTROLLER] = Value::Null;
+                    }
                 }
             });
             return true;
@@ -263,7 +305,8 @@ fn is_deleted(volume: &Value) -> bool {
 
 /// One step of the end of a namespace.
 pub fn namespace(server: &mut Server, of: &str) -> bool {
-    if of != NAMESPACE || server.get("Namespace", of).is_none_or(|namespace| is_staying(&namespace)) {
+    if of != NAMESPACE || server.get("Namespace", of).is_none_or(|namespace| is_staying(&namespace))
+    {
         return false;
     }
     let before = server.version();

@@ -22,32 +22,50 @@ use crate::plan::outcome::{Line, Outcome, Wait};
 
 impl<'a> Judge<'a> {
     /// What changed of the config that a workload reads.
-    pub(super) fn compare(&self, before: &Workload, after: &Workload, say: Option<&Say>) -> Option<Comparison> {
+    pub(super) fn compare(
+        &self,
+        before: &Workload,
+        after: &Workload,
+        say: Option<&Say>,
+    ) -> Option<Comparison> {
         // Of a held one, what its pods read counts; that is what it read before.
         if other_reloader(self.now.after, after).is_some() {
             return None;
         }
         let asked = say.and_then(|say| say.spec.config.as_ref());
         let (config, group) = match asked {
-            Some(config) => {
-                (Cow::Borrowed(config), say.and_then(|say| self.groups.get(say.policy.name.as_str())).map_or(&[][..], Vec::as_slice))
-            }
+            Some(config) => (
+                Cow::Borrowed(config),
+                say.and_then(|say| self.groups.get(say.policy.name.as_str()))
+                    .map_or(&[][..], Vec::as_slice),
+            ),
             None => (Cow::Owned(ConfigSpec::default()), &[][..]),
         };
-        let references = references::effective(&before.template.references, &config, group, self.now.after);
-        let known: Vec<_> = references.into_iter().filter(|reference| self.knows(reference)).collect();
+        let references =
+            references::effective(&before.template.references, &config, group, self.now.after);
+        let known: Vec<_> =
+            references.into_iter().filter(|reference| self.knows(reference)).collect();
         let desired = |namespace: &Namespace| -> Vec<_> {
-            let resolved = known.iter().map(|reference| (reference.clone(), resolve(reference, namespace, self.now.key, self.now.now)));
+            let resolved = known.iter().map(|reference| {
+                (reference.clone(), resolve(reference, namespace, self.now.key, self.now.now))
+            });
             resolved.collect()
         };
-        let record = Record::adopt(&desired(self.now.before), after.template.config_hash.clone(), |_| true);
+        let record =
+            Record::adopt(&desired(self.now.before), after.template.config_hash.clone(), |_| true);
         let mut running = after.clone();
         running.template.references = before.template.references.clone();
         Some(change::compare(&record, &desired(self.now.after), &running, self.pods(after), None))
     }
 
     /// A change of config alone.
-    pub(super) fn config(&self, workload: &Workload, say: Option<&Say<'a>>, found: &Comparison, line: &mut Line) {
+    pub(super) fn config(
+        &self,
+        workload: &Workload,
+        say: Option<&Say<'a>>,
+        found: &Comparison,
+        line: &mut Line,
+    ) {
         line.changed.clone_from(&found.changed);
         let asked = say.and_then(|say| Some((say, say.spec.config.as_ref()?)));
         let Some((say, config)) = asked else {
@@ -60,11 +78,18 @@ impl<'a> Judge<'a> {
         };
         if !found.missing.is_empty() {
             line.outcome = Outcome::ConfigHold;
-            line.waits_for.push(Wait { gate: "config", message: format!("{}: new pods could not start", found.missing.join(", ")) });
+            line.waits_for.push(Wait {
+                gate: "config",
+                message: format!("{}: new pods could not start", found.missing.join(", ")),
+            });
             return;
         }
         line.waits_for = self.waits(workload, say, (&[ChangeCause::Config], None));
-        let times = limits::within_window(workload.marks.get(marks::ROLLOUTS).map(String::as_str), &config.limit, self.now.now);
+        let times = limits::within_window(
+            workload.marks.get(marks::ROLLOUTS).map(String::as_str),
+            &config.limit,
+            self.now.now,
+        );
         if let Some(next) = limits::next_allowed(&times, &config.limit) {
             let message = format!(
                 "{} config rollouts within {}, as many as its policy allows; the next is possible at {next}",
@@ -75,7 +100,9 @@ impl<'a> Judge<'a> {
         }
         line.outcome = match (say.spec.mode, config.on_change) {
             (Mode::Observe, _) | (_, OnChange::Report) => Outcome::Report,
-            _ if matches!(workload.rollout.held, Some(UserHold::Paused | UserHold::OnDelete)) => Outcome::WaitsForUser,
+            _ if matches!(workload.rollout.held, Some(UserHold::Paused | UserHold::OnDelete)) => {
+                Outcome::WaitsForUser
+            }
             _ if line.waits_for.is_empty() => Outcome::ConfigRoll,
             _ => Outcome::ConfigHold,
         };
@@ -94,20 +121,33 @@ impl<'a> Judge<'a> {
             if changed.is_empty() || !self.now.looked_at.contains(id) {
                 continue;
             }
-            let reads = |reference: &Reference| reference.names(id) && changed.iter().any(|key| reference.reads(key));
+            let reads = |reference: &Reference| {
+                reference.names(id) && changed.iter().any(|key| reference.reads(key))
+            };
             let included = |workload: &WorkloadId| {
                 let say = say(self.after.standings.get(workload));
                 let config = say.as_ref().and_then(|say| say.spec.config.as_ref());
-                config.is_some_and(|config| references::effective(&[], config, &[], self.now.after).iter().any(reads))
+                config.is_some_and(|config| {
+                    references::effective(&[], config, &[], self.now.after).iter().any(reads)
+                })
             };
             let mut workloads = self.now.after.workloads.values();
-            if workloads.any(|workload| workload.template.references.iter().any(reads) || included(&workload.id)) && !entry.ignored {
+            if workloads.any(|workload| {
+                workload.template.references.iter().any(reads) || included(&workload.id)
+            }) && !entry.ignored
+            {
                 continue;
             }
-            let mut line = self.line(format!("{}/{}", id.kind.to_string().to_lowercase(), id.name), Outcome::Unchanged);
+            let mut line = self.line(
+                format!("{}/{}", id.kind.to_string().to_lowercase(), id.name),
+                Outcome::Unchanged,
+            );
             let keys: Vec<_> = changed.iter().map(ToString::to_string).collect();
             line.because.push(match entry.ignored {
-                true => format!("Its change ({}) rolls nothing, because it is marked to be ignored.", some(&keys)),
+                true => format!(
+                    "Its change ({}) rolls nothing, because it is marked to be ignored.",
+                    some(&keys)
+                ),
                 false => format!("No workload reads what changes in it ({}).", some(&keys)),
             });
             lines.push(line);
@@ -123,7 +163,12 @@ impl<'a> Judge<'a> {
 /// The keys in which two contents differ.
 fn changed_keys<'a>(before: Option<&'a ConfigEntry>, after: &'a ConfigEntry) -> BTreeSet<&'a str> {
     let pairs = |entry: Option<&'a ConfigEntry>| -> BTreeSet<_> {
-        entry.and_then(ConfigEntry::content).into_iter().flat_map(|content| content.iter()).map(|(key, digest)| (&**key, *digest)).collect()
+        entry
+            .and_then(ConfigEntry::content)
+            .into_iter()
+            .flat_map(|content| content.iter())
+            .map(|(key, digest)| (&**key, *digest))
+            .collect()
     };
     pairs(before).symmetric_difference(&pairs(Some(after))).map(|(key, _)| *key).collect()
 }

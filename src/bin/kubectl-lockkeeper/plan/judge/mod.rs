@@ -117,7 +117,15 @@ impl<'a> Judge<'a> {
 
     fn line(&self, object: String, outcome: Outcome) -> Line {
         let namespace = self.now.after.name.to_string();
-        Line { namespace, object, outcome, policy: None, changed: Vec::new(), waits_for: Vec::new(), because: Vec::new() }
+        Line {
+            namespace,
+            object,
+            outcome,
+            policy: None,
+            changed: Vec::new(),
+            waits_for: Vec::new(),
+            because: Vec::new(),
+        }
     }
 
     fn risk(&self, reason: &str, message: String) -> Risk {
@@ -132,16 +140,25 @@ impl<'a> Judge<'a> {
     fn created(&self, workload: &Workload, risks: &mut Vec<Risk>) -> Line {
         let mut line = self.line(lower(&workload.id), Outcome::Create);
         line.because.push(match workload.rollout.wanted {
-            _ if workload.id.kind == WorkloadKind::DaemonSet => "Its pods start at once: a new workload is not held.".to_owned(),
+            _ if workload.id.kind == WorkloadKind::DaemonSet => {
+                "Its pods start at once: a new workload is not held.".to_owned()
+            }
             0 => "It has no pods.".to_owned(),
-            pods => format!("{} at once: a new workload is not held.", count(pods as usize, "pod starts", "pods start")),
+            pods => format!(
+                "{} at once: a new workload is not held.",
+                count(pods as usize, "pod starts", "pods start")
+            ),
         });
         line.because.extend(self.takes_over(workload));
         let say = say(self.after.standings.get(&workload.id));
         line.policy = say.as_ref().map(|say| say.policy.name.clone());
         line.because.push(match &say {
             None => self.ungoverned(workload, "later changes"),
-            Some(say) => format!("From then on policy {} governs it{}.", say.policy.name, self.later(workload, say)),
+            Some(say) => format!(
+                "From then on policy {} governs it{}.",
+                say.policy.name,
+                self.later(workload, say)
+            ),
         });
         self.missing(workload, say.as_ref(), risks);
         line
@@ -150,8 +167,12 @@ impl<'a> Judge<'a> {
     /// What becomes of pods that are there already, and that a new workload takes for its own.
     fn takes_over(&self, workload: &Workload) -> Option<String> {
         let (orphans, of) = match workload.id.kind {
-            WorkloadKind::Deployment => (self.now.workloads.get(&workload.id)?.orphans, "Deployment"),
-            WorkloadKind::StatefulSet => (of_stateful_set(self.now.before, &workload.id), "StatefulSet of this name"),
+            WorkloadKind::Deployment => {
+                (self.now.workloads.get(&workload.id)?.orphans, "Deployment")
+            }
+            WorkloadKind::StatefulSet => {
+                (of_stateful_set(self.now.before, &workload.id), "StatefulSet of this name")
+            }
             WorkloadKind::DaemonSet => return None,
         };
         let (them, those) = match orphans.pods {
@@ -159,10 +180,15 @@ impl<'a> Judge<'a> {
             1 => ("it", "it if it is"),
             _ => ("them", "those that are"),
         };
-        let left = format!("{} left by another {of}: it takes {them} over", count(orphans.pods, "pod was", "pods were"));
+        let left = format!(
+            "{} left by another {of}: it takes {them} over",
+            count(orphans.pods, "pod was", "pods were")
+        );
         let paused = workload.rollout.held == Some(UserHold::Paused);
         Some(match orphans.differ && !paused {
-            true => format!("{left}, and ends without asking {those} not of this template (HoldMissed)."),
+            true => format!(
+                "{left}, and ends without asking {those} not of this template (HoldMissed)."
+            ),
             false => format!("{left}."),
         })
     }
@@ -171,7 +197,9 @@ impl<'a> Judge<'a> {
     fn later(&self, workload: &Workload, say: &Say) -> String {
         match (say.spec.needs_holds(), marking::holdable(workload)) {
             (true, true) => ", and holds its template changes".to_owned(),
-            (true, false) => format!(", but cannot hold its template changes: {}", unholdable(workload)),
+            (true, false) => {
+                format!(", but cannot hold its template changes: {}", unholdable(workload))
+            }
             (false, _) if say.spec.mode == Mode::Observe => ", which only observes".to_owned(),
             (false, _) => ", and holds no template change".to_owned(),
         }
@@ -182,8 +210,12 @@ impl<'a> Judge<'a> {
         let mut reasons = self.after.left_out.values().flatten();
         let why = reasons.find_map(|reason| reason.strip_prefix(&format!("{}: ", workload.id)));
         match why {
-            Some(why) => format!("No policy governs it ({why}), so {changes} roll out immediately."),
-            None => format!("No policy of the namespace selects it, so {changes} roll out immediately."),
+            Some(why) => {
+                format!("No policy governs it ({why}), so {changes} roll out immediately.")
+            }
+            None => {
+                format!("No policy of the namespace selects it, so {changes} roll out immediately.")
+            }
         }
     }
 
@@ -203,8 +235,10 @@ impl<'a> Judge<'a> {
         let held = Hold::on(before);
         if changes && self.goes_back(after) {
             line.outcome = Outcome::Withdraw;
-            let revisions: BTreeSet<_> = self.pods(after).iter().map(|pod| pod.revision.as_deref()).collect();
-            let (number, runs) = (declared_replicas(after).unwrap_or(after.rollout.wanted), before.rollout.wanted);
+            let revisions: BTreeSet<_> =
+                self.pods(after).iter().map(|pod| pod.revision.as_deref()).collect();
+            let (number, runs) =
+                (declared_replicas(after).unwrap_or(after.rollout.wanted), before.rollout.wanted);
             let ends = match () {
                 () if revisions.len() > 1 => "pods that are already newer terminate",
                 () if number < runs => "no pod is replaced",
@@ -229,13 +263,19 @@ impl<'a> Judge<'a> {
                 if line.outcome == Outcome::Unchanged {
                     line.outcome = Outcome::ConfigHold;
                 }
-                line.because
-                    .push(format!("Config that it reads changes too ({}), and is part of the same rollout.", config.changed.join(", ")));
+                line.because.push(format!(
+                    "Config that it reads changes too ({}), and is part of the same rollout.",
+                    config.changed.join(", ")
+                ));
             }
             Some(config) => self.config(after, say.as_ref(), &config, &mut line),
             None if !changes && before.rollout.wanted != after.rollout.wanted => {
                 line.outcome = Outcome::Scale;
-                line.because.push(format!("From {} to {}.", before.rollout.wanted, count(after.rollout.wanted as usize, "pod", "pods")));
+                line.because.push(format!(
+                    "From {} to {}.",
+                    before.rollout.wanted,
+                    count(after.rollout.wanted as usize, "pod", "pods")
+                ));
             }
             None => {}
         }
@@ -247,25 +287,43 @@ impl<'a> Judge<'a> {
     /// Whose a workload would be, where that changes. `stays`: a held change of it stays held all the same.
     fn standing(&self, workload: &Workload, stays: bool, line: &mut Line) {
         let name = |governance: &Governance| {
-            say(governance.standings.get(&workload.id)).map(|say| (say.policy.name.clone(), say.spec.needs_holds()))
+            say(governance.standings.get(&workload.id))
+                .map(|say| (say.policy.name.clone(), say.spec.needs_holds()))
         };
         let (outcome, message) = match (name(&self.before), name(&self.after)) {
             (None, Some((policy, _))) => {
-                let later = say(self.after.standings.get(&workload.id)).map_or(String::new(), |say| self.later(workload, &say));
-                (Outcome::Governed, format!("Policy {policy} begins to govern it{later}. That alone rolls nothing."))
+                let later = say(self.after.standings.get(&workload.id))
+                    .map_or(String::new(), |say| self.later(workload, &say));
+                (
+                    Outcome::Governed,
+                    format!(
+                        "Policy {policy} begins to govern it{later}. That alone rolls nothing."
+                    ),
+                )
             }
-            (Some((policy, _)), None) if stays => (Outcome::Unchanged, format!("Policy {policy} no longer governs it.")),
-            (Some((policy, true)), Some((new, false))) if stays && policy == new => {
-                (Outcome::Unchanged, format!("Policy {policy} no longer holds template changes where none is held."))
+            (Some((policy, _)), None) if stays => {
+                (Outcome::Unchanged, format!("Policy {policy} no longer governs it."))
             }
-            (Some((policy, _)), None) => {
-                (Outcome::LetGo, format!("Policy {policy} no longer governs it: nothing holds or rolls it from then on."))
+            (Some((policy, true)), Some((new, false))) if stays && policy == new => (
+                Outcome::Unchanged,
+                format!("Policy {policy} no longer holds template changes where none is held."),
+            ),
+            (Some((policy, _)), None) => (
+                Outcome::LetGo,
+                format!(
+                    "Policy {policy} no longer governs it: nothing holds or rolls it from then on."
+                ),
+            ),
+            (Some((old, _)), Some((new, _))) if old != new => {
+                (Outcome::Governed, format!("Policy {new} takes it over from {old}."))
             }
-            (Some((old, _)), Some((new, _))) if old != new => (Outcome::Governed, format!("Policy {new} takes it over from {old}.")),
-            (Some((policy, true)), Some((_, false))) => (Outcome::LetGo, format!("Policy {policy} no longer holds its template changes.")),
-            (Some((policy, false)), Some((_, true))) => {
-                (Outcome::Governed, format!("Policy {policy} holds its template changes from then on."))
+            (Some((policy, true)), Some((_, false))) => {
+                (Outcome::LetGo, format!("Policy {policy} no longer holds its template changes."))
             }
+            (Some((policy, false)), Some((_, true))) => (
+                Outcome::Governed,
+                format!("Policy {policy} holds its template changes from then on."),
+            ),
             _ => return,
         };
         if line.outcome == Outcome::Unchanged {
@@ -295,7 +353,9 @@ impl<'a> Judge<'a> {
             return line;
         }
         let of = |governance: &Governance<'a>| -> BTreeSet<&'a WorkloadId> {
-            let all = governance.standings.iter().filter(|(_, standing)| say(Some(*standing)).is_some_and(|say| say.policy.name == name));
+            let all = governance.standings.iter().filter(|(_, standing)| {
+                say(Some(*standing)).is_some_and(|say| say.policy.name == name)
+            });
             all.map(|(id, _)| *id).collect()
         };
         let (old, new) = (of(&self.before), of(&self.after));
@@ -303,8 +363,10 @@ impl<'a> Judge<'a> {
             0 => "It would govern no workload that exists.".to_owned(),
             all => format!("It would govern {}.", count(all, "workload", "workloads")),
         });
-        let names = |ids: Vec<&&WorkloadId>| some(&ids.into_iter().map(|id| lower(id)).collect::<Vec<_>>());
-        let (more, less): (Vec<_>, Vec<_>) = (new.difference(&old).collect(), old.difference(&new).collect());
+        let names =
+            |ids: Vec<&&WorkloadId>| some(&ids.into_iter().map(|id| lower(id)).collect::<Vec<_>>());
+        let (more, less): (Vec<_>, Vec<_>) =
+            (new.difference(&old).collect(), old.difference(&new).collect());
         if !more.is_empty() {
             line.because.push(format!("Newly governed: {}.", names(more)));
         }
@@ -317,8 +379,12 @@ impl<'a> Judge<'a> {
 
 fn say<'a>(standing: Option<&Standing<'a>>) -> Option<Say<'a>> {
     match standing? {
-        Standing::Governed(policy, spec) => Some(Say { policy, spec: Cow::Borrowed(spec), frozen: false }),
-        Standing::Frozen(policy) => Some(Say { policy, spec: Cow::Owned(freezing_spec()), frozen: true }),
+        Standing::Governed(policy, spec) => {
+            Some(Say { policy, spec: Cow::Borrowed(spec), frozen: false })
+        }
+        Standing::Frozen(policy) => {
+            Some(Say { policy, spec: Cow::Owned(freezing_spec()), frozen: true })
+        }
         Standing::LeftOut | Standing::Unselected => None,
     }
 }

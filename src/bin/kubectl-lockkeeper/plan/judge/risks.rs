@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::Timestamp;
 use lockkeeper::{
     api::{
-        ConfigSpec, ExclusiveClaims, Mode, Protection, Readopt, Reason, Remark, UpgradePolicySpec, UpgradePolicyStatus, VolumesSpec,
-        policy::default_orphaned_after,
+        ConfigSpec, ExclusiveClaims, Mode, Protection, Readopt, Reason, Remark, UpgradePolicySpec,
+        UpgradePolicyStatus, VolumesSpec, policy::default_orphaned_after,
     },
     core::{
         config::{desired::resolve, references},
@@ -28,39 +28,75 @@ impl Judge<'_> {
         if !missing.is_empty() {
             risks.push(self.risk(
                 Reason::ConfigMissing.as_str(),
-                format!("{}: its pods could not start, because {}", lower(&workload.id), missing.join(", ")),
+                format!(
+                    "{}: its pods could not start, because {}",
+                    lower(&workload.id),
+                    missing.join(", ")
+                ),
             ));
         }
     }
 
     /// The same of one that is there, and could start so far.
-    pub(super) fn newly_missing(&self, before: &Workload, after: &Workload, say: Option<&Say>, risks: &mut Vec<Risk>) {
+    pub(super) fn newly_missing(
+        &self,
+        before: &Workload,
+        after: &Workload,
+        say: Option<&Say>,
+        risks: &mut Vec<Risk>,
+    ) {
         let known = self.absent(before, say, self.now.before);
-        let missing: Vec<_> = self.absent(after, say, self.now.after).into_iter().filter(|what| !known.contains(what)).collect();
+        let missing: Vec<_> = self
+            .absent(after, say, self.now.after)
+            .into_iter()
+            .filter(|what| !known.contains(what))
+            .collect();
         if !missing.is_empty() {
             risks.push(self.risk(
                 Reason::ConfigMissing.as_str(),
-                format!("{}: new pods could not start, because {}", lower(&after.id), missing.join(", ")),
+                format!(
+                    "{}: new pods could not start, because {}",
+                    lower(&after.id),
+                    missing.join(", ")
+                ),
             ));
         }
     }
 
-    pub(super) fn absent(&self, workload: &Workload, say: Option<&Say>, namespace: &Namespace) -> Vec<String> {
+    pub(super) fn absent(
+        &self,
+        workload: &Workload,
+        say: Option<&Say>,
+        namespace: &Namespace,
+    ) -> Vec<String> {
         let blank = ConfigSpec::default();
         let config = say.and_then(|say| say.spec.config.as_ref()).unwrap_or(&blank);
         let all = references::effective(&workload.template.references, config, &[], namespace);
         let known = all.iter().filter(|reference| self.knows(reference));
-        known.filter_map(|reference| resolve(reference, namespace, self.now.key, self.now.now).digest.err()).collect()
+        known
+            .filter_map(|reference| {
+                resolve(reference, namespace, self.now.key, self.now.now).digest.err()
+            })
+            .collect()
     }
 
     /// A template that is another one with each render.
-    pub(super) fn volatile(&self, workload: &Workload, differences: &[Difference], risks: &mut Vec<Risk>) {
-        let times: Vec<_> = differences.iter().filter(|one| one.new.as_deref().is_some_and(|new| is_now(new, self.now.now))).collect();
+    pub(super) fn volatile(
+        &self,
+        workload: &Workload,
+        differences: &[Difference],
+        risks: &mut Vec<Risk>,
+    ) {
+        let times: Vec<_> = differences
+            .iter()
+            .filter(|one| one.new.as_deref().is_some_and(|new| is_now(new, self.now.now)))
+            .collect();
         if times.is_empty() {
             return;
         }
         let paths: Vec<_> = times.iter().map(|one| one.path.clone()).collect();
-        let only = if times.len() == differences.len() { ", and it differs in nothing else" } else { "" };
+        let only =
+            if times.len() == differences.len() { ", and it differs in nothing else" } else { "" };
         risks.push(self.risk(
             Remark::VolatileTemplate.into(),
             format!(
@@ -87,7 +123,8 @@ impl Judge<'_> {
         };
         let before = dangers(self.now.before);
         let new = dangers(self.now.after).into_iter().filter(|danger| !before.contains(danger));
-        new.map(|danger| self.risk(DangerReason::from(&danger).into(), danger.message().to_owned())).collect()
+        new.map(|danger| self.risk(DangerReason::from(&danger).into(), danger.message().to_owned()))
+            .collect()
     }
 }
 
@@ -105,7 +142,12 @@ fn with_eyes_on_volumes(namespace: &Namespace) -> Namespace {
             spec.volumes.get_or_insert_with(|| report.clone());
         }
     }
-    let spec = UpgradePolicySpec { mode: Mode::Enforce, priority: i32::MIN, volumes: Some(report), ..freezing_spec() };
+    let spec = UpgradePolicySpec {
+        mode: Mode::Enforce,
+        priority: i32::MIN,
+        volumes: Some(report),
+        ..freezing_spec()
+    };
     // No policy can have this name.
     let name = String::new();
     let nobodys = Policy {

@@ -28,17 +28,28 @@ impl<'a> Judge<'a> {
     }
 
     /// A changed template.
-    pub(super) fn template(&self, before: &Workload, after: &Workload, (say, touched): (Option<&Say<'a>>, &Touched), line: &mut Line) {
+    pub(super) fn template(
+        &self,
+        before: &Workload,
+        after: &Workload,
+        (say, touched): (Option<&Say<'a>>, &Touched),
+        line: &mut Line,
+    ) {
         let old = Hold::on(before);
         let new = Hold::on(after).filter(|new| old.as_ref() != Some(new));
         let at_zero = before.marks.get(marks::HOLD_AT_ZERO).is_some_and(|value| value == "true");
-        let marked = marking::is_marked(before) && marking::holdable(after) && (before.rollout.wanted > 0 || at_zero);
+        let marked = marking::is_marked(before)
+            && marking::holdable(after)
+            && (before.rollout.wanted > 0 || at_zero);
         let holds = match touched.by_server {
             true => new.is_some(),
             false => marked && self.now.gap.is_none(),
         };
         if let Some(old) = old.filter(|_| holds) {
-            line.because.push(format!("It replaces the held change {}, whose approvals no longer count.", old.id));
+            line.because.push(format!(
+                "It replaces the held change {}, whose approvals no longer count.",
+                old.id
+            ));
         }
         let pods = self.pods(after).len();
         if !holds {
@@ -51,12 +62,17 @@ impl<'a> Judge<'a> {
                 }
                 Some(UserHold::OnDelete) => {
                     line.outcome = Outcome::WaitsForUser;
-                    line.because.push("Its pods are replaced when they are deleted (OnDelete).".to_owned());
+                    line.because
+                        .push("Its pods are replaced when they are deleted (OnDelete).".to_owned());
                 }
                 Some(UserHold::Partition(below)) => {
-                    line.because.push(format!("Its partition keeps the {below} lowest ordinals on their revision."));
+                    line.because.push(format!(
+                        "Its partition keeps the {below} lowest ordinals on their revision."
+                    ));
                 }
-                _ if pods > 0 => line.because.push(format!("{} replaced.", count(pods, "pod is", "pods are"))),
+                _ if pods > 0 => {
+                    line.because.push(format!("{} replaced.", count(pods, "pod is", "pods are")))
+                }
                 _ => {}
             }
             return;
@@ -100,17 +116,30 @@ impl<'a> Judge<'a> {
     }
 
     /// Why a changed template is not held.
-    pub(super) fn not_held(&self, before: &Workload, after: &Workload, say: Option<&Say>) -> String {
+    pub(super) fn not_held(
+        &self,
+        before: &Workload,
+        after: &Workload,
+        say: Option<&Say>,
+    ) -> String {
         let Some(say) = say else { return self.ungoverned(after, "its changes") };
         let policy = &say.policy.name;
         match () {
             () if say.spec.mode == Mode::Observe => self.observed(after, say),
-            () if !say.spec.needs_holds() => format!("Its policy {policy} has no gates for template changes."),
-            () if !marking::holdable(after) => format!("Its policy {policy} has gates, but {}.", unholdable(after)),
-            () if before.rollout.wanted == 0 && !say.spec.waits_without_pods() => "It has no pods, so there is nobody to ask.".to_owned(),
-            () if before.rollout.wanted == 0 && after.id.kind == WorkloadKind::StatefulSet => format!(
-                "Policy {policy} has gates, but a StatefulSet without replicas cannot be held: it starts the new template when it is scaled up (HoldMissed)."
-            ),
+            () if !say.spec.needs_holds() => {
+                format!("Its policy {policy} has no gates for template changes.")
+            }
+            () if !marking::holdable(after) => {
+                format!("Its policy {policy} has gates, but {}.", unholdable(after))
+            }
+            () if before.rollout.wanted == 0 && !say.spec.waits_without_pods() => {
+                "It has no pods, so there is nobody to ask.".to_owned()
+            }
+            () if before.rollout.wanted == 0 && after.id.kind == WorkloadKind::StatefulSet => {
+                format!(
+                    "Policy {policy} has gates, but a StatefulSet without replicas cannot be held: it starts the new template when it is scaled up (HoldMissed)."
+                )
+            }
             () if before.rollout.wanted == 0 => format!(
                 "Policy {policy} has gates, but without replicas it is not held: it starts the new template when it is scaled up (HoldMissed)."
             ),
@@ -132,20 +161,32 @@ impl<'a> Judge<'a> {
             return first;
         }
         match self.waits(after, say, (&[ChangeCause::Template], None)).as_slice() {
-            [] => format!("{first} With mode: Enforce it would be held for a moment: no gate that can be checked now is closed."),
+            [] => format!(
+                "{first} With mode: Enforce it would be held for a moment: no gate that can be checked now is closed."
+            ),
             waits => {
                 let gates: Vec<_> = waits.iter().map(ToString::to_string).collect();
-                format!("{first} With mode: Enforce it would be held, and wait for {}.", gates.join("; "))
+                format!(
+                    "{first} With mode: Enforce it would be held, and wait for {}.",
+                    gates.join("; ")
+                )
             }
         }
     }
 
     /// A change that is held already, and is not changed again.
-    pub(super) fn still_held(&self, before: &Workload, hold: &Hold, say: Option<&Say<'a>>, line: &mut Line) {
+    pub(super) fn still_held(
+        &self,
+        before: &Workload,
+        hold: &Hold,
+        say: Option<&Say<'a>>,
+        line: &mut Line,
+    ) {
         let before_say = who_says(self.before.standings.get(&before.id));
         let observes = |say: &Say| say.spec.mode == Mode::Observe;
         // A policy that observes holds nothing new, and releases nothing.
-        let keeps = |say: &Option<&Say>| say.is_some_and(|say| say.spec.needs_holds() || observes(say));
+        let keeps =
+            |say: &Option<&Say>| say.is_some_and(|say| say.spec.needs_holds() || observes(say));
         if keeps(&before_say.as_ref()) && !keeps(&say) {
             match marking::when_ungoverned(before) {
                 WhenUngoverned::Release => {
@@ -162,7 +203,11 @@ impl<'a> Judge<'a> {
         let (Some(before_say), Some(say)) = (&before_say, say) else { return };
         if observes(say) {
             if !observes(before_say) {
-                line.because.push(format!("Its change {} is held already. {}", hold.id, stays_held(say)));
+                line.because.push(format!(
+                    "Its change {} is held already. {}",
+                    hold.id,
+                    stays_held(say)
+                ));
             }
             return;
         }
@@ -170,12 +215,18 @@ impl<'a> Judge<'a> {
         let (old, new) = (waits(before_say), waits(say));
         if (observes(before_say) || !old.is_empty()) && new.is_empty() {
             line.outcome = Outcome::Roll;
-            line.because.push(format!("Its held change {} is released: no gate is closed any longer.", hold.id));
+            line.because.push(format!(
+                "Its held change {} is released: no gate is closed any longer.",
+                hold.id
+            ));
         }
     }
 }
 
 /// What becomes of a held change under a policy that only observes.
 fn stays_held(say: &Say) -> String {
-    format!("It stays held: policy {} would only observe (mode: Observe), which asks no gate and releases nothing.", say.policy.name)
+    format!(
+        "It stays held: policy {} would only observe (mode: Observe), which asks no gate and releases nothing.",
+        say.policy.name
+    )
 }

@@ -42,7 +42,9 @@ impl Case {
 
     /// There is this policy, and it stays.
     fn policy(mut self, spec: Value) -> Self {
-        let policy = view::<Policies>(&json!({"metadata": {"name": "shop", "uid": "p"}, "spec": spec})).unwrap();
+        let policy =
+            view::<Policies>(&json!({"metadata": {"name": "shop", "uid": "p"}, "spec": spec}))
+                .unwrap();
         self.before.policies.insert("shop".to_owned(), policy.clone());
         self.after.policies.insert("shop".to_owned(), policy);
         self
@@ -50,7 +52,9 @@ impl Case {
 
     /// The files have this policy.
     fn new_policy(mut self, spec: Value) -> Self {
-        let policy = view::<Policies>(&json!({"metadata": {"name": "shop", "uid": "p"}, "spec": spec})).unwrap();
+        let policy =
+            view::<Policies>(&json!({"metadata": {"name": "shop", "uid": "p"}, "spec": spec}))
+                .unwrap();
         self.after.policies.insert("shop".to_owned(), policy);
         self.policies.insert("shop".to_owned());
         self
@@ -141,7 +145,8 @@ fn marked(mut object: Value) -> Value {
 fn held(object: Value, id: &str) -> Value {
     let mut object = marked(object);
     object["metadata"]["annotations"][marks::HOLD] = json!(format!("{id} by ann"));
-    object["metadata"]["annotations"][marks::GOVERNANCE] = json!(json!({"policy": "shop", "uid": "p"}).to_string());
+    object["metadata"]["annotations"][marks::GOVERNANCE] =
+        json!(json!({"policy": "shop", "uid": "p"}).to_string());
     object["spec"]["paused"] = json!(true);
     object
 }
@@ -260,7 +265,10 @@ fn a_freeze_and_windows_are_waited_for_too() {
     let spec = json!({"selector": {}, "mode": "Freeze", "gates": {"approval": "RequiredFromOther",
         "windows": [{"schedule": "0 2 * * *", "duration": "1h"}]}});
     let web = |image: &str| workload("Deployment", "web", image);
-    let case = Case::new().workload(&marked(web("v1"))).policy(spec).new_workload(&held(web("v2"), "4"), true);
+    let case = Case::new()
+        .workload(&marked(web("v1")))
+        .policy(spec)
+        .new_workload(&held(web("v2"), "4"), true);
     let plan = case.plan();
     let gates: Vec<_> = plan.objects[0].waits_for.iter().map(|wait| wait.gate).collect();
     assert_eq!(gates, ["freeze", "windows", "approval"]);
@@ -286,7 +294,14 @@ fn changed_config_rolls_who_reads_it_and_nobody_else() {
     let observed = json!({"selector": {}, "mode": "Observe", "config": {}});
     for (name, workload, policy, (before, after), expected, told) in [
         ("read", &web, Some(config(json!({}))), read(), Outcome::ConfigRoll, "ConfigMap/app[a]"),
-        ("not read", &web, Some(config(json!({}))), unread(), Outcome::Unchanged, "No workload reads what changes in it (b)"),
+        (
+            "not read",
+            &web,
+            Some(config(json!({}))),
+            unread(),
+            Outcome::Unchanged,
+            "No workload reads what changes in it (b)",
+        ),
         (
             "included",
             &web,
@@ -295,13 +310,41 @@ fn changed_config_rolls_who_reads_it_and_nobody_else() {
             Outcome::ConfigRoll,
             "ConfigMap/app[b]",
         ),
-        ("excluded", &web, Some(config(json!({"exclude": [{"kind": "ConfigMap", "name": "app"}]}))), read(), Outcome::Unchanged, ""),
+        (
+            "excluded",
+            &web,
+            Some(config(json!({"exclude": [{"kind": "ConfigMap", "name": "app"}]}))),
+            read(),
+            Outcome::Unchanged,
+            "",
+        ),
         ("nobody governs", &web, None, read(), Outcome::NotRolled, "No policy rolls it for config"),
-        ("no config in the policy", &web, Some(gated()), read(), Outcome::NotRolled, "has no spec.config"),
-        ("reported", &web, Some(config(json!({"onChange": "Report"}))), read(), Outcome::Report, "only reports it"),
+        (
+            "no config in the policy",
+            &web,
+            Some(gated()),
+            read(),
+            Outcome::NotRolled,
+            "has no spec.config",
+        ),
+        (
+            "reported",
+            &web,
+            Some(config(json!({"onChange": "Report"}))),
+            read(),
+            Outcome::Report,
+            "only reports it",
+        ),
         ("observed", &web, Some(observed), read(), Outcome::Report, "only reports it"),
         ("frozen", &web, Some(frozen), read(), Outcome::ConfigHold, "its policy freezes"),
-        ("paused", &paused, Some(config(json!({}))), read(), Outcome::WaitsForUser, "Its manifest holds its pods"),
+        (
+            "paused",
+            &paused,
+            Some(config(json!({}))),
+            read(),
+            Outcome::WaitsForUser,
+            "Its manifest holds its pods",
+        ),
         ("another reloader", &reloaded, Some(config(json!({}))), read(), Outcome::Unchanged, ""),
         (
             "often enough",
@@ -333,7 +376,10 @@ fn changed_config_rolls_who_reads_it_and_nobody_else() {
 #[test]
 fn what_cannot_be_read_is_no_change() {
     let web = workload("Deployment", "web", "v1");
-    let case = Case::new().workload(&web).policy(json!({"selector": {}, "config": {}})).new_workload(&web, true);
+    let case = Case::new()
+        .workload(&web)
+        .policy(json!({"selector": {}, "config": {}}))
+        .new_workload(&web, true);
     assert!(!case.told().contains("ConfigMissing"), "nobody looked at it: {}", case.told());
     assert!(!case.plan().happens());
 }
@@ -344,12 +390,47 @@ fn a_policy_that_changes_says_whose_the_workloads_are() {
     let held_web = held(workload("Deployment", "web", "v2"), "4");
     let free = json!({"selector": {}, "config": {}});
     for (name, workload, before, after, expected, told) in [
-        ("begins", &web, None, gated(), Outcome::Governed, "begins to govern it, and holds its template changes"),
-        ("ends", &web, Some(gated()), json!({"selector": {"matchLabels": {"app": "other"}}}), Outcome::LetGo, "no longer governs it"),
-        ("holds from then on", &web, Some(free.clone()), gated(), Outcome::Governed, "holds its template changes from then on"),
-        ("no longer holds", &web, Some(gated()), free.clone(), Outcome::LetGo, "no longer holds its template changes"),
+        (
+            "begins",
+            &web,
+            None,
+            gated(),
+            Outcome::Governed,
+            "begins to govern it, and holds its template changes",
+        ),
+        (
+            "ends",
+            &web,
+            Some(gated()),
+            json!({"selector": {"matchLabels": {"app": "other"}}}),
+            Outcome::LetGo,
+            "no longer governs it",
+        ),
+        (
+            "holds from then on",
+            &web,
+            Some(free.clone()),
+            gated(),
+            Outcome::Governed,
+            "holds its template changes from then on",
+        ),
+        (
+            "no longer holds",
+            &web,
+            Some(gated()),
+            free.clone(),
+            Outcome::LetGo,
+            "no longer holds its template changes",
+        ),
         ("the same", &web, Some(gated()), gated(), Outcome::Unchanged, ""),
-        ("releases", &held_web, Some(gated()), free, Outcome::Roll, "Its held change 4 is released"),
+        (
+            "releases",
+            &held_web,
+            Some(gated()),
+            free,
+            Outcome::Roll,
+            "Its held change 4 is released",
+        ),
         (
             "asks for less",
             &held_web,
@@ -384,7 +465,9 @@ fn a_policy_that_begins_to_observe_releases_nothing() {
     let observed = || json!({"selector": {}, "mode": "Observe", "gates": {"approval": "Required"}});
     let free = || json!({"selector": {}, "config": {}});
     let web = |image: &str| workload("Deployment", "web", image);
-    let with = |before: &Value, old: Value, new: Value| Case::new().workload(before).policy(old).new_policy(new);
+    let with = |before: &Value, old: Value, new: Value| {
+        Case::new().workload(before).policy(old).new_policy(new)
+    };
     let waits_for_a_bypass = || {
         let mut kept = held(web("v2"), "4");
         let mark = json!({"policy": "shop", "uid": "p", "whenUngoverned": "Keep"}).to_string();
@@ -401,7 +484,8 @@ fn a_policy_that_begins_to_observe_releases_nothing() {
         ),
         (
             "held, and changed again",
-            with(&held(web("v2"), "4"), gated(), observed()).new_workload(&held(web("v3"), "5"), true),
+            with(&held(web("v2"), "4"), gated(), observed())
+                .new_workload(&held(web("v3"), "5"), true),
             Outcome::Hold,
             "It stays held: policy shop would only observe",
             "for a moment",
@@ -413,7 +497,13 @@ fn a_policy_that_begins_to_observe_releases_nothing() {
             "Where the policy is applied first, it may roll out immediately instead",
             "for a moment",
         ),
-        ("held, and the gates are asked again", with(&held(web("v2"), "4"), observed(), gated()), Outcome::Governed, "", "released"),
+        (
+            "held, and the gates are asked again",
+            with(&held(web("v2"), "4"), observed(), gated()),
+            Outcome::Governed,
+            "",
+            "released",
+        ),
         (
             "held, and no gates are left",
             with(&held(web("v2"), "4"), observed(), free()),
@@ -423,17 +513,36 @@ fn a_policy_that_begins_to_observe_releases_nothing() {
         ),
         (
             "held, and only gates that are open are left",
-            with(&held(web("v2"), "4"), observed(), json!({"selector": {}, "rollout": {"maxConcurrent": 1}})),
+            with(
+                &held(web("v2"), "4"),
+                observed(),
+                json!({"selector": {}, "rollout": {"maxConcurrent": 1}}),
+            ),
             Outcome::Roll,
             "no gate is closed any longer",
             "stays",
         ),
-        ("kept by whenUngoverned", with(&waits_for_a_bypass(), gated(), free()), Outcome::Unchanged, "stays held although", "released:"),
-        ("not held", with(&marked(web("v1")), gated(), observed()), Outcome::LetGo, "no longer holds its template changes", "stays"),
+        (
+            "kept by whenUngoverned",
+            with(&waits_for_a_bypass(), gated(), free()),
+            Outcome::Unchanged,
+            "stays held although",
+            "released:",
+        ),
+        (
+            "not held",
+            with(&marked(web("v1")), gated(), observed()),
+            Outcome::LetGo,
+            "no longer holds its template changes",
+            "stays",
+        ),
     ] {
         assert_eq!(case.outcome("deployment/web"), expected, "{name}: {}", case.told());
         let text = case.told();
-        assert!(text.contains(told) && !text.contains(untold), "{name}: {told:?} and not {untold:?} in {text}");
+        assert!(
+            text.contains(told) && !text.contains(untold),
+            "{name}: {told:?} and not {untold:?} in {text}"
+        );
     }
 }
 
@@ -450,12 +559,33 @@ fn a_revert_says_which_replicas_come_with_it() {
         noted
     };
     for (name, file, by_server, told, untold) in [
-        ("the server notes fewer", noted("1 of 4"), true, "no pod is replaced. Its replicas go from 4 to 1 with it", "no pod terminates"),
-        ("told without the server", marked(web("v1", 1)), false, "Its replicas go from 4 to 1 with it", "no pod terminates"),
+        (
+            "the server notes fewer",
+            noted("1 of 4"),
+            true,
+            "no pod is replaced. Its replicas go from 4 to 1 with it",
+            "no pod terminates",
+        ),
+        (
+            "told without the server",
+            marked(web("v1", 1)),
+            false,
+            "Its replicas go from 4 to 1 with it",
+            "no pod terminates",
+        ),
         ("the same", held(web("v1", 4), "5"), true, "no pod terminates", "replicas go"),
-        ("more", held(web("v1", 6), "5"), true, "no pod terminates. Its replicas go from 4 to 6 with it", "is replaced"),
+        (
+            "more",
+            held(web("v1", 6), "5"),
+            true,
+            "no pod terminates. Its replicas go from 4 to 6 with it",
+            "is replaced",
+        ),
     ] {
-        let mut case = Case::new().workload(&held(web("v2", 4), "4")).policy(gated()).new_workload(&file, by_server);
+        let mut case = Case::new()
+            .workload(&held(web("v2", 4), "4"))
+            .policy(gated())
+            .new_workload(&file, by_server);
         let set = view::<ReplicaSets>(&json!({
             "metadata": {"name": "web-1", "labels": {"pod-template-hash": "1"}, "annotations": {"deployment.kubernetes.io/revision": "1"},
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "Deployment-web", "controller": true}]},
@@ -470,12 +600,16 @@ fn a_revert_says_which_replicas_come_with_it() {
 
 #[test]
 fn exclusive_claims_are_at_risk_whether_or_not_a_policy_sees_to_them() {
-    let claim = view::<Claims>(&json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}})).unwrap();
+    let claim = view::<Claims>(
+        &json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}),
+    )
+    .unwrap();
     let files = |replicas: u32, strategy: &str| {
         let mut files = workload("Deployment", "files", "v1");
         files["spec"]["replicas"] = json!(replicas);
         files["spec"]["strategy"] = json!({"type": strategy});
-        files["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+        files["spec"]["template"]["spec"]["volumes"] =
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
         files
     };
     for (replicas, strategy, scaled, expected) in [
@@ -488,15 +622,26 @@ fn exclusive_claims_are_at_risk_whether_or_not_a_policy_sees_to_them() {
         case.after.claims.insert("data".to_owned(), claim.clone());
         if let Some(most) = scaled {
             let scaler = json!({"metadata": {"name": "files"}, "spec": {"maxReplicas": most, "scaleTargetRef": {"kind": "Deployment", "name": "files"}}});
-            case.after.autoscalers.insert("h".into(), view::<Autoscalers>(&scaler).unwrap().0.unwrap());
+            case.after
+                .autoscalers
+                .insert("h".into(), view::<Autoscalers>(&scaler).unwrap().0.unwrap());
         }
         let plan = case.plan();
-        assert_eq!(plan.risks.first().map(|risk| risk.reason.as_str()), expected, "{replicas} {strategy} {scaled:?}");
+        assert_eq!(
+            plan.risks.first().map(|risk| risk.reason.as_str()),
+            expected,
+            "{replicas} {strategy} {scaled:?}"
+        );
         // What is so already is not put at risk by this.
         let mut known = Case::new().workload(&files(replicas, strategy));
         for world in [&mut known.before, &mut known.after] {
             world.claims.insert("data".to_owned(), claim.clone());
-            world.autoscalers = case.after.autoscalers.iter().map(|(uid, scaled)| (uid.clone(), scaled.clone())).collect();
+            world.autoscalers = case
+                .after
+                .autoscalers
+                .iter()
+                .map(|(uid, scaled)| (uid.clone(), scaled.clone()))
+                .collect();
         }
         assert_eq!(known.plan().risks, []);
     }
@@ -505,8 +650,15 @@ fn exclusive_claims_are_at_risk_whether_or_not_a_policy_sees_to_them() {
 #[test]
 fn what_reads_something_that_is_not_there_is_at_risk() {
     let mut case = Case::new().new_workload(&workload("Deployment", "web", "v1"), true);
-    case.looked_at.insert(ConfigId { kind: lockkeeper::api::ConfigKind::ConfigMap, name: "app".into() });
-    assert!(case.told().contains("deployment/web: its pods could not start, because ConfigMap/app does not exist"), "{}", case.told());
+    case.looked_at
+        .insert(ConfigId { kind: lockkeeper::api::ConfigKind::ConfigMap, name: "app".into() });
+    assert!(
+        case.told().contains(
+            "deployment/web: its pods could not start, because ConfigMap/app does not exist"
+        ),
+        "{}",
+        case.told()
+    );
     let there = case.config(None, json!({"a": "1"}));
     assert_eq!(there.plan().risks, []);
     assert_eq!(there.outcome("deployment/web"), Outcome::Create);
@@ -517,8 +669,11 @@ fn what_a_new_workload_takes_over_and_ends_without_asking_is_told() {
     let pod = |name: &str, phase: &str, owner: Value| json!({"metadata": {"name": name, "uid": name, "ownerReferences": owner}, "status": {"phase": phase}});
     let owned = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "x", "controller": true}]);
     let set = |pods: &[Value]| {
-        let mut case = Case::new().policy(gated()).new_workload(&workload("StatefulSet", "db", "v2"), true);
-        let view = |pod: &Value| (pod["metadata"]["uid"].as_str().unwrap().into(), view::<Pods>(pod).unwrap());
+        let mut case =
+            Case::new().policy(gated()).new_workload(&workload("StatefulSet", "db", "v2"), true);
+        let view = |pod: &Value| {
+            (pod["metadata"]["uid"].as_str().unwrap().into(), view::<Pods>(pod).unwrap())
+        };
         case.before.pods = pods.iter().map(view).collect();
         case
     };
@@ -561,8 +716,18 @@ fn what_a_new_workload_takes_over_and_ends_without_asking_is_told() {
             "2 pods were left by another Deployment: it takes them over, and ends without asking those that are not of this template (HoldMissed).",
             true,
         ),
-        ("of its own template", deployment(2, false, false), "2 pods were left by another Deployment: it takes them over.", true),
-        ("created paused", deployment(2, true, true), "2 pods were left by another Deployment: it takes them over.", true),
+        (
+            "of its own template",
+            deployment(2, false, false),
+            "2 pods were left by another Deployment: it takes them over.",
+            true,
+        ),
+        (
+            "created paused",
+            deployment(2, true, true),
+            "2 pods were left by another Deployment: it takes them over.",
+            true,
+        ),
         ("none of a ReplicaSet", deployment(0, false, false), left, false),
     ] {
         assert_eq!(case.told().contains(told), expected, "{name}: {}", case.told());

@@ -22,7 +22,12 @@ use crate::{
 
 impl<'a> Judge<'a> {
     /// What a change would wait for.
-    pub(super) fn waits(&self, workload: &Workload, say: &Say<'_>, (causes, hold): (&[ChangeCause], Option<&Hold>)) -> Vec<Wait> {
+    pub(super) fn waits(
+        &self,
+        workload: &Workload,
+        say: &Say<'_>,
+        (causes, hold): (&[ChangeCause], Option<&Hold>),
+    ) -> Vec<Wait> {
         let (id, authors) = hold.map_or(("", None), |hold| (&*hold.id, Some(&hold.authors)));
         let change = Change {
             namespace: self.now.after,
@@ -38,14 +43,20 @@ impl<'a> Judge<'a> {
         let asked = gates::each(say.policy, &say.spec, say.frozen, &change, self.now.now);
         let closed = asked.into_iter().filter_map(|(gate, answer)| match answer {
             Gate::Open => None,
-            Gate::Closed(closed) => Some(Wait { gate: gate.name, message: in_words(&closed, say, authors) }),
+            Gate::Closed(closed) => {
+                Some(Wait { gate: gate.name, message: in_words(&closed, say, authors) })
+            }
         });
         let mut waits: Vec<_> = closed.collect();
         waits.extend(self.turn(workload, say));
         if let Some(gate) = say.spec.app_gate(causes) {
             let message = match self.pods(workload).len() {
                 0 => return waits,
-                pods => format!("{} to answer yes to GET {}", count(pods, "pod has", "pods have"), gate.path),
+                pods => format!(
+                    "{} to answer yes to GET {}",
+                    count(pods, "pod has", "pods have"),
+                    gate.path
+                ),
             };
             waits.push(Wait { gate: "app", message });
         }
@@ -59,13 +70,24 @@ impl<'a> Judge<'a> {
         let place = order.place(&workload.id)?;
         let changes = |id: &&WorkloadId| {
             let before = self.now.before.workloads.get(*id);
-            before
-                .is_some_and(|before| before.template.digest != self.now.after.workloads[*id].template.digest || Hold::on(before).is_some())
+            before.is_some_and(|before| {
+                before.template.digest != self.now.after.workloads[*id].template.digest
+                    || Hold::on(before).is_some()
+            })
         };
-        let earlier: Vec<_> = self.now.after.workloads.keys().filter(|id| order.place(id).is_some_and(|other| other < place)).collect();
+        let earlier: Vec<_> = self
+            .now
+            .after
+            .workloads
+            .keys()
+            .filter(|id| order.place(id).is_some_and(|other| other < place))
+            .collect();
         let first: Vec<_> = earlier.iter().copied().filter(changes).map(lower).collect();
         let step = rollout.steps.get(place)?;
-        (!first.is_empty()).then(|| Wait { gate: "steps", message: format!("step {} comes after {}", step.name, some(&first)) })
+        (!first.is_empty()).then(|| Wait {
+            gate: "steps",
+            message: format!("step {} comes after {}", step.name, some(&first)),
+        })
     }
 
     /// The workloads of a policy in their order.
@@ -73,7 +95,13 @@ impl<'a> Judge<'a> {
         let mut order = Order::new(spec);
         for (id, workload) in &self.now.after.workloads {
             if say(self.after.standings.get(id)).is_some_and(|of| of.policy.name == policy.name) {
-                order.see(id, workload, (self.pods(workload), None), &Activity::default(), self.now.now);
+                order.see(
+                    id,
+                    workload,
+                    (self.pods(workload), None),
+                    &Activity::default(),
+                    self.now.now,
+                );
             }
         }
         order
@@ -87,21 +115,35 @@ impl<'a> Judge<'a> {
             let order = self.order(policy, spec);
             let place = |line: &Line| {
                 let mut ids = self.now.after.workloads.keys();
-                ids.find(|id| lower(id) == line.object).and_then(|id| order.place(id)).filter(|_| line.policy.as_ref() == Some(name))
+                ids.find(|id| lower(id) == line.object)
+                    .and_then(|id| order.place(id))
+                    .filter(|_| line.policy.as_ref() == Some(name))
             };
-            for (number, step) in steps.iter().enumerate().skip(1).filter(|(_, step)| step.restart_with == RestartWith::Previous) {
+            for (number, step) in steps
+                .iter()
+                .enumerate()
+                .skip(1)
+                .filter(|(_, step)| step.restart_with == RestartWith::Previous)
+            {
                 let before = &steps[number - 1].name;
                 let rolls = |line: &&Line| place(line) == Some(number - 1) && line.outcome.rolls();
-                let first: Vec<_> = lines.iter().filter(rolls).map(|line| line.object.clone()).collect();
+                let first: Vec<_> =
+                    lines.iter().filter(rolls).map(|line| line.object.clone()).collect();
                 if first.is_empty() || spec.mode == Mode::Observe {
                     continue;
                 }
-                for line in
-                    lines.iter_mut().filter(|line| place(line) == Some(number) && !line.outcome.rolls() && line.outcome != Outcome::Create)
-                {
+                for line in lines.iter_mut().filter(|line| {
+                    place(line) == Some(number)
+                        && !line.outcome.rolls()
+                        && line.outcome != Outcome::Create
+                }) {
                     line.outcome = Outcome::ConfigHold;
-                    line.waits_for.push(Wait { gate: "steps", message: format!("step {} comes after {}", step.name, some(&first)) });
-                    line.because.push(format!("It restarts with step {before} (restartWith: Previous)."));
+                    line.waits_for.push(Wait {
+                        gate: "steps",
+                        message: format!("step {} comes after {}", step.name, some(&first)),
+                    });
+                    line.because
+                        .push(format!("It restarts with step {before} (restartWith: Previous)."));
                 }
             }
         }
@@ -110,11 +152,18 @@ impl<'a> Judge<'a> {
 
 /// What opens a gate, before there is a change that it could be opened for.
 fn in_words(closed: &Closed, say: &Say, authors: Option<&Authors>) -> String {
-    let from_other = say.spec.gates.as_ref().is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
+    let from_other =
+        say.spec.gates.as_ref().is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
     match (closed.reason, authors) {
-        (Reason::ApprovalRequired, Some(authors)) if from_other => format!("a user other than {authors} (verb approve) has to approve it"),
-        (Reason::ApprovalRequired, _) => "a user with the verb approve has to approve it".to_owned(),
-        (Reason::Frozen, _) if say.frozen => "the spec of its policy is invalid, so only a revert is released".to_owned(),
+        (Reason::ApprovalRequired, Some(authors)) if from_other => {
+            format!("a user other than {authors} (verb approve) has to approve it")
+        }
+        (Reason::ApprovalRequired, _) => {
+            "a user with the verb approve has to approve it".to_owned()
+        }
+        (Reason::Frozen, _) if say.frozen => {
+            "the spec of its policy is invalid, so only a revert is released".to_owned()
+        }
         (Reason::Frozen, _) => "its policy freezes: only a revert is released".to_owned(),
         _ => closed.message.clone(),
     }

@@ -51,16 +51,33 @@ pub struct Manner {
 }
 
 /// Does it, step by step. `named` is the namespace that the user named.
-pub async fn run(cluster: &Cluster, named: Option<&str>, volume: &str, manner: &Manner) -> Result<ExitCode, Failure> {
+pub async fn run(
+    cluster: &Cluster,
+    named: Option<&str>,
+    volume: &str,
+    manner: &Manner,
+) -> Result<ExitCode, Failure> {
     let until = clock::moment() + manner.timeout;
-    let mut way = Way { cluster, manner, agreed: false, replaced: None, ended: BTreeSet::new(), asked: None, told: String::new() };
+    let mut way = Way {
+        cluster,
+        manner,
+        agreed: false,
+        replaced: None,
+        ended: BTreeSet::new(),
+        asked: None,
+        told: String::new(),
+    };
     loop {
         let seen = Seen::read(cluster, named, volume).await?;
         if let Some(code) = way.step(&seen).await? {
             return Ok(code);
         }
         if clock::moment() >= until {
-            eprintln!("Not done within {}s: {}. Nothing is lost; repeat the command to continue", manner.timeout.as_secs(), way.told);
+            eprintln!(
+                "Not done within {}s: {}. Nothing is lost; repeat the command to continue",
+                manner.timeout.as_secs(),
+                way.told
+            );
             return Ok(ExitCode::from(TIMED_OUT));
         }
         tokio::time::sleep(PAUSE).await;
@@ -130,16 +147,25 @@ impl Way<'_> {
         }
         let what = format!("create {place} again for volume {name}");
         let gone = || {
-            Failure::No(format!("cannot {what}: it was deleted and created again. Nothing was changed; look again, and repeat the command"))
+            Failure::No(format!(
+                "cannot {what}: it was deleted and created again. Nothing was changed; look again, and repeat the command"
+            ))
         };
         // Deny says so before anything is touched.
-        place.delete(self.cluster, &what, &claim.uid, true).await.map_err(|error| with_permit(error, &place))?.ok_or_else(gone)?;
+        place
+            .delete(self.cluster, &what, &claim.uid, true)
+            .await
+            .map_err(|error| with_permit(error, &place))?
+            .ok_or_else(gone)?;
         self.agree_to_replace(seen).await?;
         if !self.keep_younger(seen, claim).await? {
             return Ok(());
         }
         if self.ask(seen, Some(&seen.to_save(raw, claim))).await? {
-            place.delete(self.cluster, &what, &claim.uid, false).await.map_err(|error| with_permit(error, &place))?;
+            place
+                .delete(self.cluster, &what, &claim.uid, false)
+                .await
+                .map_err(|error| with_permit(error, &place))?;
             self.replaced = Some(claim.uid.to_string());
             self.say(&format!("claim {} is being deleted", claim.name));
         }
@@ -150,7 +176,9 @@ impl Way<'_> {
     async fn keep_younger(&self, seen: &Seen, claim: &Claim) -> Result<bool, Failure> {
         let Some(name) = claim.volume.as_deref() else { return Ok(true) };
         let place = Place::volume(name);
-        let Some(volume) = place.get(self.cluster).await?.map(volume_view).transpose()? else { return Ok(true) };
+        let Some(volume) = place.get(self.cluster).await?.map(volume_view).transpose()? else {
+            return Ok(true);
+        };
         let volume = volume.view;
         // What somebody gave up is not labelled again, or the operator would give it up again.
         let wanted = !gives_up(claim);
@@ -169,8 +197,7 @@ impl Way<'_> {
                 ..seen.provenance.clone()
             };
             patch["metadata"]["labels"] = json!({marks::RETAINED: "true"});
-            patch["metadata"]["annotations"] =
-                json!({marks::PROVENANCE: provenance.write(), marks::ORIGINAL_RECLAIM_POLICY: volume.reclaim_policy});
+            patch["metadata"]["annotations"] = json!({marks::PROVENANCE: provenance.write(), marks::ORIGINAL_RECLAIM_POLICY: volume.reclaim_policy});
         }
         // The next look says whether it is so.
         place.merge(self.cluster, &format!("keep {place}"), &patch, false).await?;
@@ -195,7 +222,10 @@ impl Way<'_> {
         for pod in pods_on(self.cluster, &seen.namespace.name, &claim.name).await? {
             let (name, uid) = (text(&pod["metadata"]["name"]), text(&pod["metadata"]["uid"]));
             // What no node was given keeps no claim, and starts with the new one.
-            if pod["spec"]["nodeName"].is_null() || !pod["metadata"]["deletionTimestamp"].is_null() || !self.ended.insert(uid.clone()) {
+            if pod["spec"]["nodeName"].is_null()
+                || !pod["metadata"]["deletionTimestamp"].is_null()
+                || !self.ended.insert(uid.clone())
+            {
                 continue;
             }
             if controller(&pod).is_none() {
@@ -205,7 +235,10 @@ impl Way<'_> {
             place.delete(self.cluster, &format!("end {place}"), &uid, false).await?;
             println!("Pod {name} is being terminated.");
         }
-        self.say(&format!("claim {} is being deleted, and disappears when its pods terminate", claim.name));
+        self.say(&format!(
+            "claim {} is being deleted, and disappears when its pods terminate",
+            claim.name
+        ));
         Ok(())
     }
 
@@ -213,7 +246,13 @@ impl Way<'_> {
     async fn create_again(&mut self, seen: &Seen) -> Result<(), Failure> {
         let Some(saved) = seen.saved() else { return Ok(()) };
         let place = seen.claim_place();
-        self.agree(seen, &format!("{place} was already deleted for this. It would be created again with volume {}", seen.name()))?;
+        self.agree(
+            seen,
+            &format!(
+                "{place} was already deleted for this. It would be created again with volume {}",
+                seen.name()
+            ),
+        )?;
         if !seen.is_asked_for() {
             return self.ask(seen, None).await.map(drop);
         }
@@ -247,8 +286,15 @@ impl Way<'_> {
     /// There is no claim: the next one gets it.
     async fn leave_to_the_next_claim(&mut self, seen: &Seen) -> Result<Option<ExitCode>, Failure> {
         let (place, name) = (seen.claim_place(), seen.name());
-        let then = if self.manner.create_claim { "would be created, and get it" } else { "would get it, no matter who creates it" };
-        self.agree(seen, &format!("{} {place} {then}", if self.manner.create_claim { "A" } else { "The next" }))?;
+        let then = if self.manner.create_claim {
+            "would be created, and get it"
+        } else {
+            "would get it, no matter who creates it"
+        };
+        self.agree(
+            seen,
+            &format!("{} {place} {then}", if self.manner.create_claim { "A" } else { "The next" }),
+        )?;
         if !seen.is_asked_for() {
             self.ask(seen, None).await?;
             return Ok(None);
@@ -257,7 +303,11 @@ impl Way<'_> {
             return Ok(None);
         }
         if self.manner.create_claim {
-            self.create(&place, claim::for_volume(&seen.namespace.name, &seen.provenance.claim, &seen.volume)).await?;
+            self.create(
+                &place,
+                claim::for_volume(&seen.namespace.name, &seen.provenance.claim, &seen.volume),
+            )
+            .await?;
             return Ok(None);
         }
         println!("Volume {name} waits for the next {place}.");
@@ -271,7 +321,12 @@ impl Way<'_> {
     async fn finish(&mut self, seen: &Seen) -> Result<ExitCode, Failure> {
         let (place, name) = (seen.claim_place(), seen.name());
         // The operator may have noted the new claim by now, which makes a manifest that was kept history.
-        let saved: Option<Saved> = seen.volume.view.marks.get(marks::READOPT_CLAIM).and_then(|text| serde_json::from_str(text).ok());
+        let saved: Option<Saved> = seen
+            .volume
+            .view
+            .marks
+            .get(marks::READOPT_CLAIM)
+            .and_then(|text| serde_json::from_str(text).ok());
         if let Some(younger) = saved.as_ref().and_then(|saved| saved.younger.as_deref()) {
             self.put_aside(younger, name).await?;
         }
@@ -279,7 +334,9 @@ impl Way<'_> {
             let patch = json!({"metadata": {
                 "uid": &*seen.volume.view.uid, "annotations": {marks::READOPT: null, marks::READOPT_CLAIM: null},
             }});
-            Place::volume(name).merge(self.cluster, &format!("tidy up volume {name}"), &patch, false).await?;
+            Place::volume(name)
+                .merge(self.cluster, &format!("tidy up volume {name}"), &patch, false)
+                .await?;
         }
         place.disown(self.cluster).await?;
         println!("{place} has volume {name} again, with its earlier data.");
@@ -295,7 +352,9 @@ impl Way<'_> {
     async fn put_aside(&self, younger: &str, chosen: &str) -> Result<(), Failure> {
         let place = Place::volume(younger);
         for _ in 0..20 {
-            let Some(volume) = place.get(self.cluster).await?.map(volume_view).transpose()? else { return Ok(()) };
+            let Some(volume) = place.get(self.cluster).await?.map(volume_view).transpose()? else {
+                return Ok(());
+            };
             let Some(provenance) = volume.view.provenance() else { return Ok(()) };
             if provenance.readopt == Readopt::Never {
                 return Ok(());
@@ -306,7 +365,16 @@ impl Way<'_> {
                     "uid": &*volume.view.uid, "resourceVersion": volume.view.resource_version.to_string(),
                     "annotations": {marks::PROVENANCE: provenance.write()},
                 }});
-                if place.merge(self.cluster, &format!("put {place} aside for volume {chosen}"), &patch, false).await?.is_some() {
+                if place
+                    .merge(
+                        self.cluster,
+                        &format!("put {place} aside for volume {chosen}"),
+                        &patch,
+                        false,
+                    )
+                    .await?
+                    .is_some()
+                {
                     return Ok(());
                 }
             }
@@ -324,7 +392,8 @@ impl Way<'_> {
             "spec": {"persistentVolumeReclaimPolicy": RETAIN}
         });
         if let Some(saved) = saved {
-            patch["metadata"]["annotations"][marks::READOPT_CLAIM] = json!(json!(saved).to_string());
+            patch["metadata"]["annotations"][marks::READOPT_CLAIM] =
+                json!(json!(saved).to_string());
         }
         let place = Place::volume(&volume.name);
         Ok(place.merge(self.cluster, &format!("give {place} back"), &patch, false).await?.is_some())
@@ -338,11 +407,20 @@ impl Way<'_> {
         }
         let since = *self.asked.get_or_insert_with(clock::moment);
         self.say("the operator has not freed the volume for it yet (is it running? kubectl get pods -n lockkeeper-system)");
-        let Some(of) = seen.volume.view.claim.as_ref().filter(|_| by_itself && clock::moment() >= since + PATIENCE) else {
+        let Some(of) = seen
+            .volume
+            .view
+            .claim
+            .as_ref()
+            .filter(|_| by_itself && clock::moment() >= since + PATIENCE)
+        else {
             return Ok(false);
         };
         let of_gone_claim = of.uid.as_ref() == Some(&seen.provenance.claim_uid);
-        if of.namespace != seen.provenance.namespace || of.name != seen.provenance.claim || !of_gone_claim {
+        if of.namespace != seen.provenance.namespace
+            || of.name != seen.provenance.claim
+            || !of_gone_claim
+        {
             return Err(Failure::No(format!(
                 "volume {} is reserved for another claim {} in namespace {}, by spec.claimRef. If that is wrong, remove spec.claimRef and repeat the command",
                 seen.name(),
@@ -415,9 +493,10 @@ impl Way<'_> {
 /// Adds to a refusal of deletion what to do then.
 fn with_permit(error: Failure, place: &Place) -> Failure {
     match error {
-        Failure::Api { what, why } if why.contains(marks::ALLOW_DELETION_UNTIL) => {
-            Failure::Api { what, why: format!("{why}. Nothing was changed; with that permit on {place}, repeat it") }
-        }
+        Failure::Api { what, why } if why.contains(marks::ALLOW_DELETION_UNTIL) => Failure::Api {
+            what,
+            why: format!("{why}. Nothing was changed; with that permit on {place}, repeat it"),
+        },
         error => error,
     }
 }

@@ -73,11 +73,18 @@ impl Seen {
         let name = name.strip_prefix("pv/").unwrap_or(name);
         let look = "kubectl lockkeeper volumes -A lists what is kept";
         let raw = Place::volume(name).get(cluster).await?;
-        let volume = volume_view(raw.ok_or_else(|| Failure::No(format!("there is no volume {name}; {look}")))?)?;
+        let volume = volume_view(
+            raw.ok_or_else(|| Failure::No(format!("there is no volume {name}; {look}")))?,
+        )?;
         let Some(provenance) = volume.view.provenance() else {
             return Err(Failure::No(match volume.view.retained {
-                true => format!("volume {name} does not say whose data it holds (annotation {})", marks::PROVENANCE),
-                false => format!("volume {name} is not kept by Lockkeeper, so it has nothing to give back; {look}"),
+                true => format!(
+                    "volume {name} does not say whose data it holds (annotation {})",
+                    marks::PROVENANCE
+                ),
+                false => format!(
+                    "volume {name} is not kept by Lockkeeper, so it has nothing to give back; {look}"
+                ),
             }));
         };
         let of = &provenance.namespace;
@@ -87,7 +94,8 @@ impl Seen {
                 provenance.claim
             )));
         }
-        let namespace = Place::namespace(of).get(cluster).await?.map(|raw| namespace_view(&raw)).transpose()?;
+        let namespace =
+            Place::namespace(of).get(cluster).await?.map(|raw| namespace_view(&raw)).transpose()?;
         let namespace = namespace.ok_or_else(|| {
             Failure::No(format!(
                 "namespace {of} is gone. Create it first, with the rights and quotas that it had: kubectl create namespace {of}; then repeat"
@@ -107,11 +115,13 @@ impl Seen {
     pub fn stage(&self) -> Stage {
         let volume = &self.volume.view;
         match self.claim.as_ref().map(|(_, claim)| claim) {
-            Some(claim) if volume.is_of(&self.provenance.namespace, claim) => match (claim.deleting, claim.bound) {
-                (true, _) => Stage::GoingWithIt,
-                (false, true) => Stage::Done,
-                (false, false) => Stage::Waiting,
-            },
+            Some(claim) if volume.is_of(&self.provenance.namespace, claim) => {
+                match (claim.deleting, claim.bound) {
+                    (true, _) => Stage::GoingWithIt,
+                    (false, true) => Stage::Done,
+                    (false, false) => Stage::Waiting,
+                }
+            }
             Some(claim) if claim.deleting => Stage::Going,
             Some(claim) if claim.bound || claim.lost => Stage::Replaced,
             Some(claim) => match &claim.volume {
@@ -138,7 +148,8 @@ impl Seen {
 
     /// What is on the volume of a claim to be created again, unless it is of another life.
     pub fn saved(&self) -> Option<Saved> {
-        let saved: Saved = serde_json::from_str(self.volume.view.marks.get(marks::READOPT_CLAIM)?).ok()?;
+        let saved: Saved =
+            serde_json::from_str(self.volume.view.marks.get(marks::READOPT_CLAIM)?).ok()?;
         (saved.of == self.provenance.claim_uid).then_some(saved)
     }
 
@@ -191,7 +202,8 @@ pub mod tests {
             let view = claim_view(&raw).unwrap();
             (raw, view)
         });
-        let namespace = namespace_view(&json!({"metadata": {"name": "shop", "uid": "n2"}})).unwrap();
+        let namespace =
+            namespace_view(&json!({"metadata": {"name": "shop", "uid": "n2"}})).unwrap();
         Seen { volume: volume_view(volume).unwrap(), provenance, namespace, claim }
     }
 
@@ -202,7 +214,9 @@ pub mod tests {
     #[test]
     fn each_step_follows_from_what_is_there() {
         let saved = |of: &str| json!({marks::READOPT_CLAIM: json!(Saved { of: of.into(), replaces: "c".into(), younger: None, claim: json!({}) }).to_string()});
-        let claim = |spec: Value, phase: &str| Some(json!({"metadata": {"uid": "c"}, "spec": spec, "status": {"phase": phase}}));
+        let claim = |spec: Value, phase: &str| {
+            Some(json!({"metadata": {"uid": "c"}, "spec": spec, "status": {"phase": phase}}))
+        };
         let going = || {
             Some(
                 json!({"metadata": {"uid": "c", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"volumeName": "pv-b"}, "status": {"phase": "Bound"}}),
@@ -218,8 +232,18 @@ pub mod tests {
             (tied(), json!({marks::READOPT_CLAIM: "garbage"}), None, Stage::NoClaim),
             (tied(), json!({}), claim(json!({}), "Pending"), Stage::Waiting),
             (tied(), json!({}), claim(to_it.clone(), "Pending"), Stage::Waiting),
-            (tied(), json!({}), claim(json!({"resources": {"requests": {"storage": "2Gi"}}}), "Pending"), Stage::Replaced),
-            (tied(), json!({}), claim(to_other.clone(), "Pending"), Stage::WaitsForAnother("pv-b".into())),
+            (
+                tied(),
+                json!({}),
+                claim(json!({"resources": {"requests": {"storage": "2Gi"}}}), "Pending"),
+                Stage::Replaced,
+            ),
+            (
+                tied(),
+                json!({}),
+                claim(to_other.clone(), "Pending"),
+                Stage::WaitsForAnother("pv-b".into()),
+            ),
             (tied(), json!({}), claim(to_other.clone(), "Bound"), Stage::Replaced),
             (tied(), json!({}), claim(to_other, "Lost"), Stage::Replaced),
             (tied(), json!({}), going(), Stage::Going),

@@ -35,12 +35,27 @@ pub fn whose(seen: &Seen) -> String {
 pub fn plan(seen: &Seen, claim: &Claim, pods: &[String]) -> String {
     let mut lines = match claim.volume.as_deref().filter(|younger| *younger != seen.name()) {
         Some(younger) => vec![
-            format!("{} has volume {younger} now. To give it {} again:", seen.claim_place(), seen.name()),
-            format!("- volume {younger} is kept, reclaim policy Retain; what was written to it since is not on {}", seen.name()),
+            format!(
+                "{} has volume {younger} now. To give it {} again:",
+                seen.claim_place(),
+                seen.name()
+            ),
+            format!(
+                "- volume {younger} is kept, reclaim policy Retain; what was written to it since is not on {}",
+                seen.name()
+            ),
         ],
-        None => vec![format!("{} waits for a volume. To give it volume {}:", seen.claim_place(), seen.name())],
+        None => vec![format!(
+            "{} waits for a volume. To give it volume {}:",
+            seen.claim_place(),
+            seen.name()
+        )],
     };
-    lines.push(format!("- claim {} is deleted, and created again with its labels and annotations for volume {}", claim.name, seen.name()));
+    lines.push(format!(
+        "- claim {} is deleted, and created again with its labels and annotations for volume {}",
+        claim.name,
+        seen.name()
+    ));
     if let Some(why) = misfit(claim, &seen.volume.view) {
         lines.push(format!("- the volume {why}: the new claim asks for what the volume has"));
     }
@@ -71,7 +86,10 @@ mod tests {
     #[test]
     fn a_namespace_that_was_created_again_is_reported() {
         let text = whose(&seen(tied(), json!({}), None));
-        assert!(text.contains("claim data in namespace shop, used by Deployment/web under policy p"), "{text}");
+        assert!(
+            text.contains("claim data in namespace shop, used by Deployment/web under policy p"),
+            "{text}"
+        );
         assert!(text.contains("created later (uid n2, earlier n)"), "{text}");
     }
 
@@ -79,8 +97,16 @@ mod tests {
     fn the_plan_names_the_volumes_and_the_pods() {
         let claim = json!({"metadata": {"uid": "c"}, "spec": {"volumeName": "pv-b", "resources": {"requests": {"storage": "2Gi"}}}, "status": {"phase": "Bound"}});
         let seen = seen(tied(), json!({}), Some(claim));
-        let text = plan(&seen, &seen.claim.as_ref().unwrap().1, &["web-1 (Deployment/web)".to_owned()]);
-        for part in ["volume pv-b is kept", "created again", "for volume pv-a", "less than", "web-1 (Deployment/web)", "No gate is asked"] {
+        let text =
+            plan(&seen, &seen.claim.as_ref().unwrap().1, &["web-1 (Deployment/web)".to_owned()]);
+        for part in [
+            "volume pv-b is kept",
+            "created again",
+            "for volume pv-a",
+            "less than",
+            "web-1 (Deployment/web)",
+            "No gate is asked",
+        ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
     }
