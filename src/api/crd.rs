@@ -10,7 +10,8 @@ use super::{UpgradePolicy, UpgradePolicySpec, UpgradePolicyStatus};
 /// Name of the CRD.
 pub const NAME: &str = "upgradepolicies.lockkeeper.dev";
 
-/// The CRD as it is installed. If it cannot be described in full, which would be a defect that the tests find, it is as kube makes it.
+/// The CRD as it is installed. If it cannot be described in full, which would be a defect that the
+/// tests find, it is as kube makes it.
 pub fn definition() -> CustomResourceDefinition {
     let definition = UpgradePolicy::crd();
     let Ok(mut value) = serde_json::to_value(&definition) else { return definition };
@@ -30,20 +31,25 @@ pub fn definition() -> CustomResourceDefinition {
     serde_json::from_value(value).unwrap_or(definition)
 }
 
-/// The schema of a type with the documentation of its enum values, which the CRD's own schema has no place for.
+/// The schema of a type with the documentation of its enum values, which the CRD's own schema has
+/// no place for.
 fn types_of<T: JsonSchema>() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// Adds to the description of each field what `kubectl explain` needs: every enum value with its meaning, and in the spec the default.
+/// Adds to the description of each field what `kubectl explain` needs: every enum value with its
+/// meaning, and in the spec the default.
 fn describe(schema: &mut Value, documented: &Value, with_defaults: bool) {
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        *description = unwrapped(description);
+    }
     let mut more = String::new();
     if schema.get("enum").is_some() {
         let meanings = meanings(documented)
             .into_iter()
-            .map(|(value, meaning)| format!("\n - {value}: {meaning}"));
+            .map(|(value, meaning)| format!("\n - {value}: {}", unwrapped(meaning)));
         more = format!("\nPossible values:{}", meanings.collect::<String>());
     }
     if let Some(default) = schema.get("default").filter(|_| with_defaults) {
@@ -62,6 +68,14 @@ fn describe(schema: &mut Value, documented: &Value, with_defaults: bool) {
     if let Some(items) = schema.get_mut("items") {
         describe(items, &documented["items"], with_defaults);
     }
+}
+
+/// Each paragraph of a doc comment on one line: whoever shows it breaks lines at a width of their
+/// own.
+fn unwrapped(text: &str) -> String {
+    let on_one_line =
+        |paragraph: &str| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    text.split("\n\n").map(on_one_line).collect::<Vec<_>>().join("\n\n")
 }
 
 /// The alternatives of a schema.
@@ -120,7 +134,8 @@ pub fn yaml() -> Result<String, serde_saphyr::ser::Error> {
     ))
 }
 
-/// The API server warns of formats that OpenAPI does not know, such as `uint32`; the bounds say the same.
+/// The API server warns of formats that OpenAPI does not know, such as `uint32`; the bounds say the
+/// same.
 fn drop_unknown_formats(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
