@@ -76,7 +76,8 @@ fn kind(field: &Value) -> String {
     }
 }
 
-/// The description on one line of a table, its values and default included, and what bounds there are.
+/// The description on one line of a table, its values and default included, and what bounds there
+/// are.
 fn meaning(field: &Value) -> String {
     let mut text = String::new();
     for line in field["description"].as_str().unwrap_or_default().lines() {

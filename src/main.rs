@@ -29,7 +29,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// One thread does: the loop decides in milliseconds, and each further thread costs memory for an allocator arena of its own.
+/// One thread does: the loop decides in milliseconds, and each further thread costs memory for an
+/// allocator arena of its own.
 #[tokio::main(flavor = "current_thread")]
 async fn run(settings: RunSettings) -> Result<(), String> {
     logs::start(settings.log_format, &settings.log_level).map_err(|error| error.to_string())?;

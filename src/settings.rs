@@ -28,9 +28,11 @@ pub enum Command {
     Run(RunSettings),
     /// Print the CustomResourceDefinition as YAML, or write it to the cluster
     Crd(CrdSettings),
-    /// Check that an installed Lockkeeper can do its work: API server, CRD, leader, admission policies. `helm test` runs it
+    /// Check that an installed Lockkeeper can do its work: API server, CRD, leader, admission
+    /// policies. `helm test` runs it
     Check(CheckSettings),
-    /// Stop the operator and take what acts off every workload, so that none stays frozen. `helm uninstall` runs it
+    /// Stop the operator and take what acts off every workload, so that none stays frozen. `helm
+    /// uninstall` runs it
     Uninstall(UninstallSettings),
 }
 
@@ -62,8 +64,8 @@ pub struct CheckSettings {
 /// Settings of `uninstall`.
 #[derive(Args, Debug, Clone)]
 pub struct UninstallSettings {
-    /// What becomes of changes that are held: Refuse to go on, or Release them, past their gates. The annotation lockkeeper.dev/uninstall of the
-    /// operator's Deployment says it otherwise
+    /// What becomes of changes that are held: Refuse to go on, or Release them, past their gates.
+    /// The annotation lockkeeper.dev/uninstall of the operator's Deployment says it otherwise
     #[arg(long, default_value = "Refuse", value_name = "Refuse|Release", value_parser = HeldWorkloads::parse)]
     pub held: HeldWorkloads,
 
@@ -92,7 +94,8 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics_address: SocketAddr,
 
-    /// The namespace of the operator, where it keeps the key of its digests; it is never governed itself
+    /// The namespace of the operator, where it keeps the key of its digests; it is never governed
+    /// itself
     #[arg(
         long,
         env = "LOCKKEEPER_OPERATOR_NAMESPACE",
@@ -105,7 +108,8 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_POD_NAME", default_value = "lockkeeper", value_name = "NAME")]
     pub pod_name: String,
 
-    /// The uid of the operator's pod, by which a container that restarts knows the Lease as its own and takes it back at once
+    /// The uid of the operator's pod, by which a container that restarts knows the Lease as its own
+    /// and takes it back at once
     #[arg(
         long,
         env = "LOCKKEEPER_POD_UID",
@@ -127,7 +131,8 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_MAX_CONFIG_ROLLOUTS", default_value = "100", value_name = "NUMBER", value_parser = at_least_one)]
     pub max_config_rollouts: usize,
 
-    /// Send headers that policies take from Secrets also to pods that are not verified by a certificate
+    /// Send headers that policies take from Secrets also to pods that are not verified by a
+    /// certificate
     #[arg(long, env = "LOCKKEEPER_INSECURE_GATE_HEADERS", default_value = "false", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub insecure_gate_headers: bool,
 
@@ -135,7 +140,8 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 
-    /// What is logged: a level (error, warn, info, debug, trace), or target=level pairs with commas between
+    /// What is logged: a level (error, warn, info, debug, trace), or target=level pairs with commas
+    /// between
     #[arg(long, env = "LOCKKEEPER_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
 }

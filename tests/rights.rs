@@ -1,5 +1,6 @@
-//! The rights that the chart grants are those that the operator uses: what it did in the tests before these stands in the audit log of
-//! the local cluster. Run by `make test`, after the tests of the cluster.
+//! The rights that the chart grants are those that the operator uses: what it did in the tests
+//! before these stands in the audit log of the local cluster. Run by `make test`, after the tests
+//! of the cluster.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -68,7 +69,8 @@ fn each_right_that_is_used_is_granted_and_none_is_granted_unused() {
             text(&reference["resource"]),
             text(&entry["verb"])
         );
-        // An API server that has just started refuses for a moment what it has not read the roles of.
+        // An API server that has just started refuses for a moment what it has not read the roles
+        // of.
         let forbidden = entry["annotations"]["authorization.k8s.io/decision"] == "forbid";
         if forbidden { &mut refused } else { &mut allowed }.insert(right.clone());
         used.insert(right);

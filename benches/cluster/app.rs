@@ -1,4 +1,5 @@
-//! The app gate: how soon after the last yes a change is let through, and what asking many workloads costs.
+//! The app gate: how soon after the last yes a change is let through, and what asking many
+//! workloads costs.
 
 use std::{
     sync::{
@@ -37,7 +38,8 @@ const WORKLOADS: usize = 1000;
 const PODS: i32 = 3;
 const MEASURED: Duration = Duration::from_secs(30);
 
-/// What all pods answer: one server stands for them, since every loopback address is this machine's.
+/// What all pods answer: one server stands for them, since every loopback address is this
+/// machine's.
 #[derive(Default)]
 struct Answers {
     yes: AtomicBool,

@@ -1,4 +1,5 @@
-//! A change of config that many read, with real pods, and what the operator needs beside many ConfigMaps and Secrets.
+//! A change of config that many read, with real pods, and what the operator needs beside many
+//! ConfigMaps and Secrets.
 
 use std::time::{Duration, Instant};
 

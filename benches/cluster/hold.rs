@@ -99,7 +99,8 @@ async fn writes(client: &Client, name: &str) -> Duration {
     begun.elapsed()
 }
 
-/// Installs the chart's policies, or takes their bindings off, and waits until that has come into force.
+/// Installs the chart's policies, or takes their bindings off, and waits until that has come into
+/// force.
 pub async fn policies(client: &Client, on: bool) {
     for document in FILES.iter().flat_map(|file| file.split("\n---\n")) {
         let object: Value = serde_saphyr::from_str(document).unwrap();

@@ -1,5 +1,5 @@
-//! Speed and size of the operator on a real control plane, beside a reference measured in the same run. Run by `make bench`; it asserts
-//! nothing, it prints.
+//! Speed and size of the operator on a real control plane, beside a reference measured in the same
+//! run. Run by `make bench`; it asserts nothing, it prints.
 
 #![allow(
     clippy::unwrap_used,

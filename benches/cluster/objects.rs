@@ -144,8 +144,8 @@ pub async fn write(
     written.unwrap();
 }
 
-/// For each of these, two writes, the second one when the first was seen, until the second is seen: what a write that answers another one
-/// takes at least.
+/// For each of these, two writes, the second one when the first was seen, until the second is seen:
+/// what a write that answers another one takes at least.
 pub async fn two_writes(api: &Api<Deployment>, names: impl Iterator<Item = String>) -> Times {
     let mut times = Vec::new();
     for name in names {
@@ -159,7 +159,8 @@ pub async fn two_writes(api: &Api<Deployment>, names: impl Iterator<Item = Strin
     times.into()
 }
 
-/// Patches like those of config rollouts, of the first so many Deployments, in a bare loop, until the last one is seen.
+/// Patches like those of config rollouts, of the first so many Deployments, in a bare loop, until
+/// the last one is seen.
 pub async fn bare_patches(deployments: &Api<Deployment>, count: usize) -> Duration {
     let begun = Instant::now();
     let hash = format!("{:x}", rand::random::<u64>());

@@ -1,4 +1,5 @@
-//! What users write and read: the `UpgradePolicy`, the marks on other objects, and the CRD made from them.
+//! What users write and read: the `UpgradePolicy`, the marks on other objects, and the CRD made
+//! from them.
 
 pub mod crd;
 pub mod marks;

@@ -1,4 +1,5 @@
-//! The status of an `UpgradePolicy`: counts that add up, conditions, and the workloads that deserve a look.
+//! The status of an `UpgradePolicy`: counts that add up, conditions, and the workloads that deserve
+//! a look.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -28,15 +29,18 @@ pub struct UpgradePolicyStatus {
     /// The number of governed workloads in each phase. The phases add up to the total.
     #[serde(default)]
     pub workloads: WorkloadCounts,
-    /// The number of protected claims and volumes, including those that earlier workloads left behind.
+    /// The number of protected claims and volumes, including those that earlier workloads left
+    /// behind.
     #[serde(default)]
     pub volumes: VolumeCounts,
-    /// Ready, Stalled (only if something is wrong with the spec), UpToDate, Governing, HoldsEnforced (only if the policy holds changes),
-    /// GatesVerified (only with an app gate), VolumesSafe (only with volumes).
+    /// Ready, Stalled (only if something is wrong with the spec), UpToDate, Governing,
+    /// HoldsEnforced (only if the policy holds changes), GatesVerified (only with an app gate),
+    /// VolumesSafe (only with volumes).
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Workloads that are not up to date: failed ones first, then held ones, then the rest, each oldest first. At most 50.
+    /// Workloads that are not up to date: failed ones first, then held ones, then the rest, each
+    /// oldest first. At most 50.
     #[serde(default)]
     #[schemars(length(max = 50))]
     pub attention: Vec<Attention>,
@@ -54,7 +58,8 @@ pub struct WorkloadCounts {
     pub settling: u32,
     /// Their changed template is held.
     pub held: u32,
-    /// Their config changed, and something keeps it from rolling: a gate, a missing object, or another reason.
+    /// Their config changed, and something keeps it from rolling: a gate, a missing object, or
+    /// another reason.
     pub waiting: u32,
     /// A rollout is in progress.
     pub rolling: u32,
@@ -68,7 +73,8 @@ pub struct WorkloadCounts {
     pub would: u32,
     /// Up to date, but the policy has gates and they cannot be held: `OnDelete`, or a DaemonSet.
     pub unsupported: u32,
-    /// A change of template or config waits for a gate. These are also counted in `held` and `waiting`.
+    /// A change of template or config waits for a gate. These are also counted in `held` and
+    /// `waiting`.
     pub waiting_for_gates: u32,
 }
 
@@ -78,7 +84,8 @@ pub struct WorkloadCounts {
 pub struct VolumeCounts {
     /// Claims whose volume outlives them, including idle ones.
     pub protected: u32,
-    /// Of the protected claims, those of workloads with 0 replicas, or of ordinals that no longer exist.
+    /// Of the protected claims, those of workloads with 0 replicas, or of ordinals that no longer
+    /// exist.
     pub idle: u32,
     /// Protected claims that nothing uses, and volumes whose claim is gone.
     pub orphaned: u32,
@@ -217,9 +224,11 @@ pub enum Reason {
     PrepareTimedOut,
     /// The StatefulSet controller waits for a broken pod of an older revision (kubernetes#67250).
     StuckBehindPod,
-    /// An old pod should have terminated, and still exists: its node is lost, or a finalizer keeps it.
+    /// An old pod should have terminated, and still exists: its node is lost, or a finalizer keeps
+    /// it.
     StuckTerminating,
-    /// A new pod waits for a volume that an old pod uses, and the old pod is kept until the new one is ready.
+    /// A new pod waits for a volume that an old pod uses, and the old pod is kept until the new one
+    /// is ready.
     StuckOnVolume,
     /// A claim of the workload is being deleted, and disappears when its pods are terminated.
     ClaimTerminating,
@@ -227,7 +236,8 @@ pub enum Reason {
     VolumeShadowed,
     /// The policy has gates, and the workload cannot be held: `OnDelete`, or a DaemonSet.
     GatesUnsupported,
-    /// The workload, or something that belongs to it or is read by it, cannot be read by Lockkeeper.
+    /// The workload, or something that belongs to it or is read by it, cannot be read by
+    /// Lockkeeper.
     UnreadableObject,
 }
 
@@ -238,7 +248,8 @@ impl Reason {
     }
 }
 
-/// Why a condition of a policy stands as it does. Those of `VolumesSafe` that are a danger are [`Danger`](crate::core::volumes::Danger)s.
+/// Why a condition of a policy stands as it does. Those of `VolumesSafe` that are a danger are
+/// [`Danger`](crate::core::volumes::Danger)s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum ConditionReason {
     /// `Ready`: the spec is acted on.
@@ -316,11 +327,13 @@ pub struct Attention {
     /// The change that waits, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
-    /// What changed, such as `ConfigMap/web-settings[log.level]`, never a value. At most 16 entries.
+    /// What changed, such as `ConfigMap/web-settings[log.level]`, never a value. At most 16
+    /// entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub changed: Vec<String>,
-    /// The latest answers of the pods to the question whether they may be terminated. At most 10, with those that answer no first.
+    /// The latest answers of the pods to the question whether they may be terminated. At most 10,
+    /// with those that answer no first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub answers: Vec<PodAnswer>,
@@ -332,7 +345,8 @@ pub struct Attention {
 pub struct PodAnswer {
     /// The pod's name.
     pub pod: String,
-    /// Yes, No, Missing (the path does not exist), Unusable, Hangs, or NotAsked (Lockkeeper could not ask).
+    /// Yes, No, Missing (the path does not exist), Unusable, Hangs, or NotAsked (Lockkeeper could
+    /// not ask).
     pub answer: String,
     /// Since when the pod has given this answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -347,13 +361,15 @@ pub struct PodAnswer {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
-    /// The id of the change: the value for the annotations `lockkeeper.dev/approve` and `lockkeeper.dev/bypass`.
+    /// The id of the change: the value for the annotations `lockkeeper.dev/approve` and
+    /// `lockkeeper.dev/bypass`.
     pub id: String,
-    /// Who changed the template last. Empty for a change of config alone, whose author is not known.
+    /// Who changed the template last. Empty for a change of config alone, whose author is not
+    /// known.
     #[serde(default)]
     pub by: String,
-    /// Everybody who changed the template since the revision that runs, at most 16. With `approval: RequiredFromOther` none of them may
-    /// approve it.
+    /// Everybody who changed the template since the revision that runs, at most 16. With `approval:
+    /// RequiredFromOther` none of them may approve it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub authors: Vec<String>,

@@ -51,7 +51,8 @@ pub struct Input<'a> {
     pub pods: &'a [&'a Pod],
     /// Its ReplicaSets.
     pub sets: &'a [&'a ReplicaSet],
-    /// The value of the revision label that pods of its newest template carry, if the controller has got that far.
+    /// The value of the revision label that pods of its newest template carry, if the controller
+    /// has got that far.
     pub current: Option<&'a str>,
     /// What the pods read: of a held workload those that run, not its template.
     pub reads: &'a [Reference],
@@ -95,7 +96,8 @@ impl Input<'_> {
             .filter(|_| other_reloader(self.namespace, self.workload).is_none())
     }
 
-    /// Whether admission records who approves and bypasses. Where it does not, anybody could have written these marks.
+    /// Whether admission records who approves and bypasses. Where it does not, anybody could have
+    /// written these marks.
     pub fn records_approvals(&self) -> bool {
         self.enforced && self.workload.id.kind != WorkloadKind::DaemonSet
     }
@@ -351,7 +353,8 @@ pub fn assess(input: &Input) -> Assessment {
     found
 }
 
-/// When the template of a workload was last seen to change. One that is held when it is first seen has just changed, for all we know.
+/// When the template of a workload was last seen to change. One that is held when it is first seen
+/// has just changed, for all we know.
 pub fn template_changed_at(
     workload: &Workload,
     memory: &Memory,
@@ -424,7 +427,8 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     }
 }
 
-/// What was said about a change that no longer waits is void, and pods that are no longer to be ended may work.
+/// What was said about a change that no longer waits is void, and pods that are no longer to be
+/// ended may work.
 fn tidy_conversation(input: &Input, found: &mut Assessment) {
     if let Some(gate) = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref())
         && !input.workload.deleting
@@ -447,7 +451,8 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
     let before = input.memory.gate;
     let stays = before.map(|(reason, _)| reason) == found.closed;
     let news = found.closed.is_some_and(gates::is_told) && (!stays || found.memory.writers.untold);
-    // While two undo each other, that is told in its place; and what is left of it when they have stopped.
+    // While two undo each other, that is told in its place; and what is left of it when they have
+    // stopped.
     found.memory.writers.untold = news && found.memory.writers.conflict(input.now);
     if news && !found.memory.writers.untold {
         found.notices.push((Event::GateClosed, found.message.clone()));
@@ -544,8 +549,9 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
     }
 }
 
-/// A StatefulSet whose controller waits for a broken pod of another revision than the newest, which it will not replace
-/// (kubernetes#67250): the pod, and the cure. Before the deadline only a pod that says why it cannot run counts.
+/// A StatefulSet whose controller waits for a broken pod of another revision than the newest, which
+/// it will not replace (kubernetes#67250): the pod, and the cure. Before the deadline only a pod
+/// that says why it cannot run counts.
 fn stuck_behind(input: &Input, late: bool) -> Option<String> {
     let current = input.current.filter(|_| input.workload.id.kind == WorkloadKind::StatefulSet)?;
     let broken = |pod: &&&Pod| {
@@ -614,8 +620,9 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
     }
 }
 
-/// Pods take no new work until they are gone, also after what ends them was let through. Where that makes no progress any more, they are
-/// the ones that are left to work; if it goes on, they are asked again.
+/// Pods take no new work until they are gone, also after what ends them was let through. Where that
+/// makes no progress any more, they are the ones that are left to work; if it goes on, they are
+/// asked again.
 fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let (workload, state) = (input.workload, &input.workload.rollout);
     // Written down as failed, it may go on all the same.

@@ -244,7 +244,8 @@ fn with_status(
     }
 }
 
-/// Whether, and from when on, a new status should replace the one that stands, given when we last wrote it.
+/// Whether, and from when on, a new status should replace the one that stands, given when we last
+/// wrote it.
 pub fn write_at(
     old: &UpgradePolicyStatus,
     new: &UpgradePolicyStatus,

@@ -32,7 +32,8 @@ pub struct Decision {
     pub statuses: Vec<(String, UpgradePolicyStatus)>,
     /// What is to be said to pods.
     pub calls: Vec<Call>,
-    /// Workloads whose controller says only by events why it cannot create pods, and since when these are missing.
+    /// Workloads whose controller says only by events why it cannot create pods, and since when
+    /// these are missing.
     pub lookups: Vec<(WorkloadId, Uid, Timestamp)>,
     /// What happened, for events.
     pub notices: Vec<Notice>,
@@ -61,7 +62,8 @@ pub struct Census {
     pub stale: usize,
     /// Since when gates keep a change waiting, where they have for longest.
     pub oldest_hold: Option<Timestamp>,
-    /// Since when config differs that should be rolled and waits for something else than gates, where it has for longest.
+    /// Since when config differs that should be rolled and waits for something else than gates,
+    /// where it has for longest.
     pub oldest_difference: Option<Timestamp>,
     /// Policies by the type and the status of each condition that they have.
     pub conditions: BTreeMap<(String, String), usize>,
@@ -76,14 +78,15 @@ pub struct PolicyCensus {
     pub phases: BTreeMap<Phase, usize>,
     /// Since when gates keep a change waiting, where they have for longest.
     pub oldest_hold: Option<Timestamp>,
-    /// Since when config differs that should be rolled and waits for something else than gates, where it has for longest.
+    /// Since when config differs that should be rolled and waits for something else than gates,
+    /// where it has for longest.
     pub oldest_difference: Option<Timestamp>,
     /// The status of each of its conditions, by type.
     pub conditions: BTreeMap<String, String>,
 }
 
-/// A patch of one workload: annotations of our own, and the config-hash of its template. Does nothing if the workload is no longer the
-/// one that was decided on.
+/// A patch of one workload: annotations of our own, and the config-hash of its template. Does
+/// nothing if the workload is no longer the one that was decided on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patch {
     /// Which workload.
@@ -155,9 +158,11 @@ pub enum Release {
     GatesOpen,
     /// The template is the one again that the pods run.
     Reverted,
-    /// Scaled to zero, a StatefulSet forgot the revision that its pods ran: there is nothing left to hold.
+    /// Scaled to zero, a StatefulSet forgot the revision that its pods ran: there is nothing left
+    /// to hold.
     ScaledToZero,
-    /// The template is the one that was there before the hold: another webhook made it look changed.
+    /// The template is the one that was there before the hold: another webhook made it look
+    /// changed.
     Unchanged,
     /// Its policy holds nothing any more, or does not govern it any more.
     Ungoverned,
@@ -189,8 +194,9 @@ impl std::fmt::Display for Release {
 }
 
 impl Patch {
-    /// The JSON patch. Generation and uid are tested; and where the workload's annotation map must be made first, the exact version, so
-    /// that nobody else's annotation is lost. A failed test is answered by the API server with 422 Invalid without causes.
+    /// The JSON patch. Generation and uid are tested; and where the workload's annotation map must
+    /// be made first, the exact version, so that nobody else's annotation is lost. A failed test is
+    /// answered by the API server with 422 Invalid without causes.
     pub fn json(&self) -> Value {
         let mut operations = vec![
             json!({"op": "test", "path": "/metadata/uid", "value": &*self.uid}),
@@ -237,7 +243,8 @@ pub fn pointer(map: &str, key: &str) -> String {
     format!("{map}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
-/// A patch of a claim, a volume or a namespace. Does nothing if the object is no longer the version that was decided on.
+/// A patch of a claim, a volume or a namespace. Does nothing if the object is no longer the version
+/// that was decided on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoragePatch {
     /// Which object.
@@ -322,7 +329,8 @@ impl StoragePatch {
             && owners.is_none()
     }
 
-    /// The merge patch. A resourceVersion in it that is not the object's is answered with a conflict.
+    /// The merge patch. A resourceVersion in it that is not the object's is answered with a
+    /// conflict.
     pub fn json(&self) -> Value {
         let mut metadata =
             json!({"uid": &*self.uid, "resourceVersion": self.resource_version.to_string()});

@@ -20,7 +20,8 @@ use crate::api::{
 pub enum Standing<'a> {
     /// Governed by a policy that enforces, or observed by one that observes.
     Governed(&'a Policy, &'a UpgradePolicySpec),
-    /// Governed so far by a policy whose spec cannot be acted on any more: as if it froze, until somebody fixes it.
+    /// Governed so far by a policy whose spec cannot be acted on any more: as if it froze, until
+    /// somebody fixes it.
     Frozen(&'a Policy),
     /// Selected, but left out; or the policy that governed it is there and no longer selects it.
     LeftOut,
@@ -43,7 +44,8 @@ impl<'a> Governance<'a> {
         &self,
         namespace: &'a Namespace,
     ) -> impl Iterator<Item = (&'a WorkloadId, &'a Workload, Standing<'a>)> {
-        // One standing a workload, in the same order: thousands are gone through without looking each of them up.
+        // One standing a workload, in the same order: thousands are gone through without looking
+        // each of them up.
         namespace
             .workloads
             .iter()
@@ -113,9 +115,10 @@ pub fn selector(selector: &LabelSelector) -> Result<Selector, String> {
     Selector::try_from(selector.clone()).map_err(|error| format!("spec.selector: {error}"))
 }
 
-/// Decides whose each workload is. Among the policies that select one, those that enforce come before those that observe, then the
-/// higher priority, then the first name. A held workload stays with the policy that holds it, whatever its own labels become, as long as
-/// that policy stands and selects what it selected then.
+/// Decides whose each workload is. Among the policies that select one, those that enforce come
+/// before those that observe, then the higher priority, then the first name. A held workload stays
+/// with the policy that holds it, whatever its own labels become, as long as that policy stands and
+/// selects what it selected then.
 pub fn governance(namespace: &Namespace) -> Governance<'_> {
     let mut policies: Vec<_> = namespace
         .policies
@@ -140,8 +143,8 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
     for (id, workload) in &namespace.workloads {
         let holds_back = holds_back(workload);
         let recorded = if holds_back { judge_of(workload) } else { None };
-        // While its judge is gone, only a policy that holds takes a held workload over: between the deletion of a policy and its creation
-        // under another name, any other would release it.
+        // While its judge is gone, only a policy that holds takes a held workload over: between the
+        // deletion of a policy and its creation under another name, any other would release it.
         let orphaned = matches!(recorded, Some((_, None)));
         let selects = |(_, spec, selector): &&(&Policy, &UpgradePolicySpec, Selector)| {
             spec.kinds.contains(&id.kind)
@@ -185,7 +188,8 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
         if let Some((mark, Some(policy))) = recorded {
             standing = match (&policy.spec, standing) {
                 (Err(_), _) if !ignored(workload) => Standing::Frozen(policy),
-                // One that only observes keeps what it held when it did more, but from nobody who governs it.
+                // One that only observes keeps what it held when it did more, but from nobody who
+                // governs it.
                 (Ok(spec), other @ Standing::Governed(..)) if spec.mode == Mode::Observe => other,
                 (Ok(spec), _) if keeps(workload, spec, &mark) => Standing::Governed(policy, spec),
                 (_, Standing::Unselected) => Standing::LeftOut,
@@ -198,7 +202,8 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
     governance
 }
 
-/// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes the right to bypass.
+/// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes
+/// the right to bypass.
 fn keeps(workload: &Workload, spec: &UpgradePolicySpec, mark: &GovernanceMark) -> bool {
     holds_back(workload) && !ignored(workload) && selection(spec) == mark.selection
 }

@@ -1,47 +1,56 @@
 //! Which of several operators acts: one participant's view of the Lease that they share.
 //!
-//! Kubernetes gives one thing to build on: a replace that names a resourceVersion fails once the object has another one. The rest follows
-//! from two spans. A holder acts until [`Timing::deadline`] after it *sent* its last renewal that succeeded. Nobody takes a Lease before it
-//! has been seen, without any change, for [`Timing::lease`]. Who sees a renewal sees it after it was sent, and a replace of what was seen
-//! proves that nothing was written since; so the holder has stopped before another begins, whatever the network and the API server do.
+//! Kubernetes gives one thing to build on: a replace that names a resourceVersion fails once the
+//! object has another one. The rest follows from two spans. A holder acts until
+//! [`Timing::deadline`] after it *sent* its last renewal that succeeded. Nobody takes a Lease
+//! before it has been seen, without any change, for [`Timing::lease`]. Who sees a renewal sees it
+//! after it was sent, and a replace of what was seen proves that nothing was written since; so the
+//! holder has stopped before another begins, whatever the network and the API server do.
 //!
-//! Every span is measured by the participant's own monotonic clock. The times in the record are for people: clocks of nodes may be hours
-//! apart. Assumed is only that monotonic clocks run at about the same rate (within a third, with the spans of [`Timing::default`]). A process
-//! may be stopped for any time, at any point; a machine that is suspended as a whole, with its clock, is not covered. Nor is a person who
-//! writes into the Lease that it was let go; one who deletes it, erases it or puts an old one back is.
+//! Every span is measured by the participant's own monotonic clock. The times in the record are for
+//! people: clocks of nodes may be hours apart. Assumed is only that monotonic clocks run at about
+//! the same rate (within a third, with the spans of [`Timing::default`]). A process may be stopped
+//! for any time, at any point; a machine that is suspended as a whole, with its clock, is not
+//! covered. Nor is a person who writes into the Lease that it was let go; one who deletes it,
+//! erases it or puts an old one back is.
 //!
-//! One holder is known to be dead: an earlier process of our own container, since a kubelet starts a container only after its last process has
-//! ended. What it held is taken at once, if the Lease shows that the holder itself wrote its name there ([`Record::written_by_holder`]): then
-//! nobody has held the Lease after it.
+//! One holder is known to be dead: an earlier process of our own container, since a kubelet starts
+//! a container only after its last process has ended. What it held is taken at once, if the Lease
+//! shows that the holder itself wrote its name there ([`Record::written_by_holder`]): then nobody
+//! has held the Lease after it.
 //!
-//! [`Participant::step`] says what to do, [`Participant::answered`] takes what came of it: one request at a time.
+//! [`Participant::step`] says what to do, [`Participant::answered`] takes what came of it: one
+//! request at a time.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The `leaseDurationSeconds` of a Lease that was let go, as Kubernetes' own components write it. With an empty holder it says that the
-/// holder has stopped: the Lease may be taken at once.
+/// The `leaseDurationSeconds` of a Lease that was let go, as Kubernetes' own components write it.
+/// With an empty holder it says that the holder has stopped: the Lease may be taken at once.
 const LET_GO: i32 = 1;
 
 /// The spans of an election, each by the participant's own monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// For so long a Lease must have been seen unchanged before it is taken from its holder. The API knows whole seconds of it.
+    /// For so long a Lease must have been seen unchanged before it is taken from its holder. The
+    /// API knows whole seconds of it.
     pub lease: Duration,
-    /// For so long after a renewal was sent its sender may act. The distance to `lease` is what clocks may differ in their rates.
+    /// For so long after a renewal was sent its sender may act. The distance to `lease` is what
+    /// clocks may differ in their rates.
     pub deadline: Duration,
     /// Between two renewals or two tries.
     pub retry: Duration,
-    /// Between two looks at a Lease that another holds: so late it is noticed that he let go of it, or that he renews it no longer.
+    /// Between two looks at a Lease that another holds: so late it is noticed that he let go of it,
+    /// or that he renews it no longer.
     pub look: Duration,
     /// No answer is waited for longer than this.
     pub call: Duration,
 }
 
 impl Default for Timing {
-    /// A holder that dies is replaced within 15 s (`look` and `lease`, and half a second to see what it did last), one that lets go within
-    /// 2 s. Two calls that hang are survived.
+    /// A holder that dies is replaced within 15 s (`look` and `lease`, and half a second to see
+    /// what it did last), one that lets go within 2 s. Two calls that hang are survived.
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(13),
@@ -68,8 +77,9 @@ pub struct Record {
     pub renewed: Option<Timestamp>,
     /// `leaseTransitions`: how often the holder changed.
     pub transitions: i32,
-    /// `holderIdentity` was last changed by one of those who run for the Lease, so by the holder: `metadata.managedFields` says so. False for
-    /// what a person put there, and where it cannot be known.
+    /// `holderIdentity` was last changed by one of those who run for the Lease, so by the holder:
+    /// `metadata.managedFields` says so. False for what a person put there, and where it cannot be
+    /// known.
     pub written_by_holder: bool,
 }
 
@@ -78,7 +88,8 @@ pub struct Record {
 pub struct Identity {
     /// Not empty, and never used by another process or by a later one.
     pub process: String,
-    /// What all processes of its container begin with, and no others; none if it is not known to run in a container.
+    /// What all processes of its container begin with, and no others; none if it is not known to
+    /// run in a container.
     pub container: Option<String>,
 }
 
@@ -94,7 +105,8 @@ impl Identity {
 }
 
 impl Record {
-    /// Its last holder says that it has stopped. A holder that is merely missing says nothing: somebody may have erased it.
+    /// Its last holder says that it has stopped. A holder that is merely missing says nothing:
+    /// somebody may have erased it.
     fn is_let_go(&self) -> bool {
         self.holder.is_empty() && self.seconds == Some(LET_GO)
     }
@@ -138,7 +150,8 @@ struct Sight {
     ours: bool,
 }
 
-/// One of those who would hold the Lease. Times are since any fixed moment of the process, by its monotonic clock.
+/// One of those who would hold the Lease. Times are since any fixed moment of the process, by its
+/// monotonic clock.
 #[derive(Debug, Clone)]
 pub struct Participant {
     identity: Identity,
@@ -173,7 +186,8 @@ impl Participant {
         }
     }
 
-    /// It may act strictly before this time, and nobody else does. It only ever moves on by a renewal that was answered.
+    /// It may act strictly before this time, and nobody else does. It only ever moves on by a
+    /// renewal that was answered.
     pub fn acts_until(&self) -> Duration {
         self.acts_until
     }
@@ -196,8 +210,8 @@ impl Participant {
         (self.stopping, self.acts_until, self.next) = (true, Duration::ZERO, now);
     }
 
-    /// What to do now; a request must be sent after this call, and its outcome given to [`Participant::answered`]. `wall` is for the
-    /// record's times only.
+    /// What to do now; a request must be sent after this call, and its outcome given to
+    /// [`Participant::answered`]. `wall` is for the record's times only.
     pub fn step(&mut self, now: Duration, wall: Timestamp) -> Step {
         if self.asked.is_some() {
             // The one that asked has given up without saying so.
@@ -274,7 +288,8 @@ impl Participant {
         if let Some((asked, sent)) = &self.unanswered
             && asked.version != record.version
         {
-            // Done after all, or never: its version is gone. A record as old as a term proves nothing, it may have been restored.
+            // Done after all, or never: its version is gone. A record as old as a term proves
+            // nothing, it may have been restored.
             let done = Record {
                 version: record.version.clone(),
                 written_by_holder: record.written_by_holder,
@@ -291,8 +306,8 @@ impl Participant {
         self.sight = Some(Sight { record, since: now, ours });
     }
 
-    /// As long as we act nobody else does, so what we then see may be written over: it names nobody else, or we would act no longer. It is
-    /// ours with its answer lost, or somebody erased it.
+    /// As long as we act nobody else does, so what we then see may be written over: it names nobody
+    /// else, or we would act no longer. It is ours with its answer lost, or somebody erased it.
     fn is_ours(&self, sight: &Sight, now: Duration) -> bool {
         sight.ours || self.may_act(now)
     }
@@ -311,7 +326,8 @@ impl Participant {
         Step::Rest(if self.may_act(now) { self.next.min(self.acts_until) } else { self.next })
     }
 
-    /// A new Lease belongs to no replica: if there was one, its holder may still act. It is taken like any other, once it was seen for long enough.
+    /// A new Lease belongs to no replica: if there was one, its holder may still act. It is taken
+    /// like any other, once it was seen for long enough.
     fn vacant(&self) -> Record {
         Record { seconds: Some(self.seconds()), ..Record::default() }
     }

@@ -1,4 +1,5 @@
-//! What is remembered of a workload from one decision to the next, and what became of the last requests for it.
+//! What is remembered of a workload from one decision to the next, and what became of the last
+//! requests for it.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::api::{HoldStatus, Phase, Reason};
 
-/// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it spares events and waits.
+/// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it
+/// spares events and waits.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
     /// Since when what is desired differs from the target.
@@ -34,15 +36,18 @@ pub struct Memory {
     pub template: Option<SeenTemplate>,
     /// When its template, or config that it reads, was last seen to change.
     pub changed_at: Option<Timestamp>,
-    /// When it was last seen without the marks by which its changes are held. What changed before was not to be held.
+    /// When it was last seen without the marks by which its changes are held. What changed before
+    /// was not to be held.
     pub unmarked_at: Option<Timestamp>,
     /// The hold that was last seen.
     pub hold: Option<String>,
-    /// Somebody scaled while fewer replicas waited: the id of the hold, and what the mark said that is to say so.
+    /// Somebody scaled while fewer replicas waited: the id of the hold, and what the mark said that
+    /// is to say so.
     pub scaled: Option<(String, String)>,
     /// Of the hold at hand: its template is the same as before it.
     pub hold_of_nothing: bool,
-    /// When a held template was changed again in nothing but annotations, within the last hour, and in which.
+    /// When a held template was changed again in nothing but annotations, within the last hour, and
+    /// in which.
     pub volatile: Vec<Restamp>,
     /// Who changed its template lately.
     pub writers: Writers,

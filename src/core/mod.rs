@@ -1,9 +1,13 @@
 //! Everything that Lockkeeper decides, as synchronous functions of what was observed.
 //!
-//! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs` holds this. The way through:
-//! [`world`] is what was seen, [`memory`] what is remembered of it, [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none governs), [`assess`] judges one workload ([`config`] whether what it reads
-//! has changed, [`hold`] whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it that no data is lost and no rollout stuck on it,
-//! [`rest`] knows what need not be judged again, [`unread`] what cannot be judged, [`rollout::slots`] shares out the cluster's rollouts, and [`arrange`] makes one [`Decision`](decision::Decision) of it.
+//! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs`
+//! holds this. The way through: [`world`] is what was seen, [`memory`] what is remembered of it,
+//! [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none
+//! governs), [`assess`] judges one workload ([`config`] whether what it reads has changed, [`hold`]
+//! whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it
+//! that no data is lost and no rollout stuck on it, [`rest`] knows what need not be judged again,
+//! [`unread`] what cannot be judged, [`rollout::slots`] shares out the cluster's rollouts, and
+//! [`arrange`] makes one [`Decision`](decision::Decision) of it.
 
 pub mod arrange;
 pub mod assess;
@@ -39,8 +43,9 @@ pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// Somebody else's words as they may stand in a message, an event or on a terminal: a control character becomes a space, and characters that
-/// are not seen but turn, join or hide the text around them are left out.
+/// Somebody else's words as they may stand in a message, an event or on a terminal: a control
+/// character becomes a space, and characters that are not seen but turn, join or hide the text
+/// around them are left out.
 pub fn plain(words: &str) -> Cow<'_, str> {
     if !words.chars().any(|c| c.is_control() || is_format(c)) {
         return Cow::Borrowed(words);
@@ -54,7 +59,8 @@ pub fn plain(words: &str) -> Cow<'_, str> {
     )
 }
 
-/// Whether a character is of Unicode's categories Cf (format), Zl or Zp (separators of lines and paragraphs).
+/// Whether a character is of Unicode's categories Cf (format), Zl or Zp (separators of lines and
+/// paragraphs).
 pub fn is_format(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}'

@@ -1,5 +1,6 @@
-//! What other admission policies and webhooks do in our writes. Self-restraint accepts what does not change what a workload runs, and refuses
-//! the rest. Here its answers are read, and what follows from them is decided.
+//! What other admission policies and webhooks do in our writes. Self-restraint accepts what does
+//! not change what a workload runs, and refuses the rest. Here its answers are read, and what
+//! follows from them is decided.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,16 +19,19 @@ use crate::{
     },
 };
 
-/// Whose a template change is that another policy or webhook makes in a write of ours. Admission writes the same.
+/// Whose a template change is that another policy or webhook makes in a write of ours. Admission
+/// writes the same.
 pub const AUTHOR: &str = "an admission policy or webhook";
 
 /// At most so many fields are named.
 const NAMED: usize = 5;
-/// A template that is changed so often in our own writes, within [`WINDOW`] of each other, is changed by each of them.
+/// A template that is changed so often in our own writes, within [`WINDOW`] of each other, is
+/// changed by each of them.
 const TIMES: u32 = 3;
 const WINDOW: Duration = Duration::from_secs(3600);
 
-/// Why self-restraint refused a write of ours: somebody else's admission changed these fields in it.
+/// Why self-restraint refused a write of ours: somebody else's admission changed these fields in
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restrained {
     /// They say what a workload runs, or what else our account may not change.
@@ -66,7 +70,8 @@ impl Restrained {
     }
 }
 
-/// The fields that a warning of the API server names: others changed them in our write, and that was accepted.
+/// The fields that a warning of the API server names: others changed them in our write, and that
+/// was accepted.
 pub fn added(warning: &str) -> Vec<String> {
     let fields = warning
         .split_once("changed by another admission policy or webhook: ")
@@ -134,7 +139,8 @@ impl Additions {
     }
 }
 
-/// What to tell of what others changed in a write of an object of storage, where it is not known already.
+/// What to tell of what others changed in a write of an object of storage, where it is not known
+/// already.
 pub fn of_storage(
     object: &StorageObject,
     uid: &Uid,
@@ -175,7 +181,8 @@ pub fn heed(input: &Input, found: &mut Assessment) {
     }
 }
 
-/// Holds the workload in the write that is made anyway: what others change in it is a change of theirs.
+/// Holds the workload in the write that is made anyway: what others change in it is a change of
+/// theirs.
 fn hold(input: &Input, found: &mut Assessment) {
     let (workload, id) = (input.workload, input.workload.generation + 1);
     if workload.rollout.ordinals.step.is_some() {

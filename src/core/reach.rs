@@ -1,4 +1,5 @@
-//! How far an installation reaches: which namespaces it watches, and which of its features it has the rights for.
+//! How far an installation reaches: which namespaces it watches, and which of its features it has
+//! the rights for.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +10,11 @@ use crate::api::{AppGate, UpgradePolicySpec};
 pub enum Feature {
     /// `spec.config`: reads all ConfigMaps and Secrets.
     Config,
-    /// `spec.gates.app.headers` from Secrets, and `spec.gates.app.tls`: reads the ConfigMaps and Secrets that they name.
+    /// `spec.gates.app.headers` from Secrets, and `spec.gates.app.tls`: reads the ConfigMaps and
+    /// Secrets that they name.
     GateCredentials,
-    /// `spec.volumes`: reads claims, volumes, namespaces and what uses them, and puts marks on the first three.
+    /// `spec.volumes`: reads claims, volumes, namespaces and what uses them, and puts marks on the
+    /// first three.
     Volumes,
 }
 
@@ -64,7 +67,8 @@ impl Reach {
         self.features.contains(&feature)
     }
 
-    /// Takes the sections off a policy that need what is switched off. Returns a sentence about each, and about what cannot be done.
+    /// Takes the sections off a policy that need what is switched off. Returns a sentence about
+    /// each, and about what cannot be done.
     pub fn limit(&self, spec: &mut UpgradePolicySpec) -> Vec<String> {
         let mut off = Vec::new();
         let mut say = |section: &str, feature: Feature| {

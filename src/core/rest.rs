@@ -1,5 +1,6 @@
-//! What is at rest is not judged again before something happens that concerns it, or its own time comes: so an event costs what it
-//! concerns, and not what there is. The simulation compares each decision with one that is made from scratch.
+//! What is at rest is not judged again before something happens that concerns it, or its own time
+//! comes: so an event costs what it concerns, and not what there is. The simulation compares each
+//! decision with one that is made from scratch.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -61,7 +62,8 @@ impl News {
         !self.whole && !self.due && self.workloads.is_empty()
     }
 
-    /// Whether any of it concerns the namespace at all: most of the ConfigMaps and Secrets of a cluster no governed pod reads.
+    /// Whether any of it concerns the namespace at all: most of the ConfigMaps and Secrets of a
+    /// cluster no governed pod reads.
     pub fn concern(&self, readable: &Readable) -> bool {
         !self.of_config_alone() || self.config.iter().any(|id| readable.names(id))
     }
@@ -76,8 +78,8 @@ impl News {
     }
 }
 
-/// What governed pods of a namespace may read. It stands until something else happens than that ConfigMaps and Secrets change: thousands
-/// of workloads are not gone through for each of these.
+/// What governed pods of a namespace may read. It stands until something else happens than that
+/// ConfigMaps and Secrets change: thousands of workloads are not gone through for each of these.
 #[derive(Debug, Clone, Default)]
 pub struct Readable {
     names: HashSet<ConfigId>,
@@ -148,8 +150,9 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// That of an assessment that asks for nothing, tells nothing and remembers nothing new; none if it is not such a one, or may be
-    /// another one because of other workloads. `before` is what was remembered.
+    /// That of an assessment that asks for nothing, tells nothing and remembers nothing new; none
+    /// if it is not such a one, or may be another one because of other workloads. `before` is what
+    /// was remembered.
     pub fn of(
         found: &Assessment,
         workload: &Workload,

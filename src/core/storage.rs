@@ -1,4 +1,5 @@
-//! What was observed of storage, as plain data: claims, volumes, and the namespaces that the claims are in.
+//! What was observed of storage, as plain data: claims, volumes, and the namespaces that the claims
+//! are in.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,7 +55,8 @@ pub struct Claim {
     pub protected: bool,
     /// Its annotations under `lockkeeper.dev/`.
     pub marks: BTreeMap<String, String>,
-    /// What Helm, Argo CD and Flux heed on it, with the manager that declares it; none if nobody does.
+    /// What Helm, Argo CD and Flux heed on it, with the manager that declares it; none if nobody
+    /// does.
     pub shields: BTreeMap<&'static str, Shield>,
     /// Its owners.
     pub owners: Vec<OwnerReference>,
@@ -152,7 +154,8 @@ pub struct ClaimReference {
 pub enum VolumeSource {
     /// By a CSI driver of this name.
     Csi(String),
-    /// By nothing that attaches: a folder of the node, NFS. Nobody checks who uses it at the same time.
+    /// By nothing that attaches: a folder of the node, NFS. Nobody checks who uses it at the same
+    /// time.
     Unattached,
     /// Otherwise; it is taken to be attached.
     Other,
@@ -253,8 +256,8 @@ impl Storage {
         concerned
     }
 
-    /// Whether a volume must be attached to a node before its pods start, so that one node at a time has it. A driver that is not known
-    /// is taken to attach.
+    /// Whether a volume must be attached to a node before its pods start, so that one node at a
+    /// time has it. A driver that is not known is taken to attach.
     pub fn attaches(&self, volume: &Volume) -> bool {
         match &volume.source {
             VolumeSource::Csi(driver) => self.drivers.get(driver).copied().unwrap_or(true),
@@ -276,13 +279,16 @@ pub struct ClaimsOfTemplate {
     pub named: Arc<[String]>,
     /// Of a StatefulSet: the names of its volumeClaimTemplates.
     pub templates: Arc<[String]>,
-    /// Of a StatefulSet: its own retention policy deletes its claims with it (`whenDeleted: Delete`).
+    /// Of a StatefulSet: its own retention policy deletes its claims with it (`whenDeleted:
+    /// Delete`).
     pub go_with_set: bool,
-    /// Of a StatefulSet: its own retention policy deletes the claim of a pod that is scaled away (`whenScaled: Delete`).
+    /// Of a StatefulSet: its own retention policy deletes the claim of a pod that is scaled away
+    /// (`whenScaled: Delete`).
     pub go_with_pod: bool,
     /// Of a Deployment: its strategy is Recreate, no matter who made it so.
     pub recreates: bool,
-    /// Of the claims that it names, and of its volumeClaimTemplates, those that no container may write to.
+    /// Of the claims that it names, and of its volumeClaimTemplates, those that no container may
+    /// write to.
     pub read_only: Arc<[String]>,
 }
 

@@ -1,7 +1,9 @@
-//! Objects that cannot be read: what is known of them, whom they concern, and how they are reported.
+//! Objects that cannot be read: what is known of them, whom they concern, and how they are
+//! reported.
 //!
-//! Such an object keeps the state that was last known of it; one that was never known does not exist. What belongs to it, or is read from
-//! it, is not judged on that: it is left as it is until the object can be read.
+//! Such an object keeps the state that was last known of it; one that was never known does not
+//! exist. What belongs to it, or is read from it, is not judged on that: it is left as it is until
+//! the object can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,7 +115,8 @@ impl Unread {
     }
 }
 
-/// The workload of what a uid controls: its own, or that of a ReplicaSet, which may be unreadable too.
+/// The workload of what a uid controls: its own, or that of a ReplicaSet, which may be unreadable
+/// too.
 fn owner<'a>(namespace: &'a Namespace, uid: &'a Uid) -> &'a Uid {
     if let Some(set) = namespace.replica_sets.get(uid) {
         return &set.deployment;
@@ -125,7 +128,8 @@ fn owner<'a>(namespace: &'a Namespace, uid: &'a Uid) -> &'a Uid {
     }
 }
 
-/// What keeps a workload from being judged: the workload itself, or something that belongs to it, cannot be read.
+/// What keeps a workload from being judged: the workload itself, or something that belongs to it,
+/// cannot be read.
 pub fn of_workload<'a>(namespace: &'a Namespace, workload: &Workload) -> Option<&'a Unread> {
     namespace.unread.values().find(|one| one.concerns_workload(namespace, workload))
 }
@@ -151,7 +155,8 @@ pub fn unknown_workloads(namespace: &Namespace) -> impl Iterator<Item = &Unread>
     })
 }
 
-/// What keeps the storage of a namespace from being judged: what was never known of it may be missing.
+/// What keeps the storage of a namespace from being judged: what was never known of it may be
+/// missing.
 pub fn of_storage<'a>(
     namespace: &'a Namespace,
     storage: &'a Storage,
@@ -176,7 +181,8 @@ pub fn news<'a>(
     notices
 }
 
-/// What remains to be said of a workload of which something cannot be read: it is left as it is. What was remembered of it stands.
+/// What remains to be said of a workload of which something cannot be read: it is left as it is.
+/// What was remembered of it stands.
 pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unread) -> Assessment {
     let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };
     let Assessment {

@@ -45,13 +45,15 @@ pub struct Namespace {
     pub cron_jobs: BTreeMap<Uid, CronJob>,
     /// What each HorizontalPodAutoscaler scales, and up to how many pods, by its uid.
     pub autoscalers: BTreeMap<Uid, (WorkloadId, u32)>,
-    /// Its objects that cannot be read. Where one was known before, what was known of it stands above.
+    /// Its objects that cannot be read. Where one was known before, what was known of it stands
+    /// above.
     pub unread: Unreadables,
 }
 
 impl Namespace {
-    /// The pods of each workload by the workload's uid: those that it controls, or that a ReplicaSet of its controls. One that has finished
-    /// is among them only while it is being deleted: its node still has its volumes mounted.
+    /// The pods of each workload by the workload's uid: those that it controls, or that a
+    /// ReplicaSet of its controls. One that has finished is among them only while it is being
+    /// deleted: its node still has its volumes mounted.
     pub fn pods_by_workload(&self) -> HashMap<&str, Vec<&Pod>> {
         let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
         for pod in self.pods.values().filter(|pod| !pod.finished || pod.terminating.is_some()) {
@@ -63,8 +65,9 @@ impl Namespace {
         pods
     }
 
-    /// The containers of the template that this pod of the workload was made from: its first one first, init containers last. What admission
-    /// added to the pod is not among them. Empty where the template is not known.
+    /// The containers of the template that this pod of the workload was made from: its first one
+    /// first, init containers last. What admission added to the pod is not among them. Empty where
+    /// the template is not known.
     pub fn containers_of_template<'a>(
         &'a self,
         workload: &'a Workload,
@@ -79,7 +82,8 @@ impl Namespace {
         of_pod.next().map_or(&*workload.template.containers, |one| &*one.containers)
     }
 
-    /// The value of the revision label that the newest pods of each Deployment carry, by the Deployment's uid.
+    /// The value of the revision label that the newest pods of each Deployment carry, by the
+    /// Deployment's uid.
     pub fn newest_replica_sets(&self) -> HashMap<&str, &ReplicaSet> {
         let mut newest: HashMap<&str, &ReplicaSet> = HashMap::new();
         for set in self.replica_sets.values() {
@@ -125,7 +129,8 @@ pub struct Policy {
     pub written: Timestamp,
     /// Its spec, or in words why it is none.
     pub spec: Result<UpgradePolicySpec, String>,
-    /// What it asks for and this installation does not do, a sentence each. The spec has none of it.
+    /// What it asks for and this installation does not do, a sentence each. The spec has none of
+    /// it.
     pub switched_off: Vec<String>,
     /// Its windows, as they may be asked.
     pub windows: Windows,
@@ -221,7 +226,8 @@ pub struct Template {
     pub images: Arc<[(Box<str>, TemplateDigest)]>,
 }
 
-/// Says whether two pod templates, or parts of them, are equal. Never leaves the process but as the mark of a release.
+/// Says whether two pod templates, or parts of them, are equal. Never leaves the process but as the
+/// mark of a release.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TemplateDigest(pub [u8; 8]);
 
@@ -244,9 +250,11 @@ pub struct RolloutState {
     pub updated: u32,
     /// Pods available.
     pub available: u32,
-    /// The controller itself says that the newest template is rolled out, whatever became of the pods afterwards.
+    /// The controller itself says that the newest template is rolled out, whatever became of the
+    /// pods afterwards.
     pub complete: bool,
-    /// The ReplicaSet that a Deployment's controller says this of, and when it said so. It may be that of the rollout before.
+    /// The ReplicaSet that a Deployment's controller says this of, and when it said so. It may be
+    /// that of the rollout before.
     pub completed: Option<(Box<str>, Timestamp)>,
     /// For how long a pod must be ready before it counts as available, in seconds.
     pub min_ready: u32,
@@ -254,7 +262,8 @@ pub struct RolloutState {
     pub failure: Option<Box<str>>,
     /// What the user holds, if anything. While we hold, what the manifest asks for beside it.
     pub held: Option<UserHold>,
-    /// The value of the revision label that pods of the newest template carry; for Deployments it is read off the ReplicaSets.
+    /// The value of the revision label that pods of the newest template carry; for Deployments it
+    /// is read off the ReplicaSets.
     pub revision: Option<Box<str>>,
     /// The revision that a StatefulSet's controller counts as rolled out, `status.currentRevision`.
     pub settled: Option<Box<str>>,
@@ -266,7 +275,8 @@ pub struct RolloutState {
     pub moved: Timestamp,
 }
 
-/// How a StatefulSet's pods are numbered, and how far our walk through them is. A partition counts from the first ordinal.
+/// How a StatefulSet's pods are numbered, and how far our walk through them is. A partition counts
+/// from the first ordinal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ordinals {
     /// `spec.ordinals.start`.
@@ -310,11 +320,13 @@ pub struct ReplicaSet {
     pub deployment: Uid,
     /// The value of the label `pod-template-hash`.
     pub revision: Box<str>,
-    /// The Deployment controller's number for the revision; the highest is the newest, also after an undo.
+    /// The Deployment controller's number for the revision; the highest is the newest, also after
+    /// an undo.
     pub number: u64,
     /// Pods that it wants or has.
     pub replicas: u32,
-    /// Its template, but for our config-hash and the label that its controller adds: equal to a Deployment's if it is that one's.
+    /// Its template, but for our config-hash and the label that its controller adds: equal to a
+    /// Deployment's if it is that one's.
     pub template: TemplateDigest,
     /// The config-hash of its template.
     pub config_hash: Option<Box<str>>,
@@ -354,7 +366,8 @@ pub struct Pod {
     pub created: Timestamp,
     /// The resourceVersion of its creation, where that was seen on a live watch.
     pub created_version: Option<u64>,
-    /// When its grace period ends, if it is being deleted; when its containers ended, if it has finished before that.
+    /// When its grace period ends, if it is being deleted; when its containers ended, if it has
+    /// finished before that.
     pub terminating: Option<Timestamp>,
     /// Succeeded or Failed.
     pub finished: bool,
@@ -364,18 +377,20 @@ pub struct Pod {
     pub ready_moved: Option<Timestamp>,
     /// Its annotation `lockkeeper.dev/config-hash`.
     pub config_hash: Option<Box<str>>,
-    /// Its revision label: `pod-template-hash`, `controller-revision-hash`, or a DaemonSet's `pod-template-generation`.
+    /// Its revision label: `pod-template-hash`, `controller-revision-hash`, or a DaemonSet's
+    /// `pod-template-generation`.
     pub revision: Option<Box<str>>,
     /// When its containers that run now were started, in whole seconds.
     pub started: Box<[Timestamp]>,
     /// What keeps a container from running, such as `CrashLoopBackOff`.
     pub trouble: Option<Box<str>>,
-    /// The same in words, and what made a container end that runs again: `Error (exit 3), restarted 3 times`.
+    /// The same in words, and what made a container end that runs again: `Error (exit 3), restarted
+    /// 3 times`.
     pub ails: Option<Box<str>>,
     /// Where it can be asked.
     pub reach: Reach,
-    /// How often its containers were started again. One that has ended and is to be started again counts as started: nothing that its
-    /// process agreed to holds any longer.
+    /// How often its containers were started again. One that has ended and is to be started again
+    /// counts as started: nothing that its process agreed to holds any longer.
     pub restarts: u32,
     /// When a container that was started again twice or more last ended with an error.
     pub crashed: Option<Timestamp>,
@@ -437,7 +452,8 @@ pub type Content = Arc<[(Box<str>, Digest)]>;
 /// At most so many contents of one object are remembered.
 const VERSIONS: usize = 8;
 
-/// A ConfigMap or Secret: the contents it had while it was watched, the last one being the present one. Never empty.
+/// A ConfigMap or Secret: the contents it had while it was watched, the last one being the present
+/// one. Never empty.
 #[derive(Debug, Clone)]
 pub struct ConfigEntry {
     versions: Vec<Version>,
@@ -450,7 +466,8 @@ pub struct ConfigEntry {
 pub struct Version {
     /// The resourceVersion of the write that brought it, or of a later one.
     pub resource_version: u64,
-    /// The time of the write that brought it, or of a later one; by the API server's clock, in whole seconds.
+    /// The time of the write that brought it, or of a later one; by the API server's clock, in
+    /// whole seconds.
     pub written: Timestamp,
     /// When it was seen to change, by our clock; none where it was found so at the start.
     pub seen: Option<Timestamp>,
@@ -464,8 +481,8 @@ impl ConfigEntry {
         Self { versions: vec![version], ignored }
     }
 
-    /// Records what the object is now. A write that leaves the content as it is (a label, an annotation) is none. Returns whether the
-    /// content changed.
+    /// Records what the object is now. A write that leaves the content as it is (a label, an
+    /// annotation) is none. Returns whether the content changed.
     pub fn observe(&mut self, version: Version) -> bool {
         if self.versions.last().is_some_and(|last| last.content == version.content) {
             return false;

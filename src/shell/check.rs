@@ -98,7 +98,8 @@ async fn definition(client: &Client) -> Result<String, String> {
     Ok("UpgradePolicy is served, as this version knows it".to_owned())
 }
 
-/// A Lease that is renewed has a leader that acts. Clocks of nodes may differ, so two looks are compared.
+/// A Lease that is renewed has a leader that acts. Clocks of nodes may differ, so two looks are
+/// compared.
 async fn leader(
     client: &Client,
     namespace: &str,

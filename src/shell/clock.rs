@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The wall clock may go otherwise than the monotonic one by so much between two looks, or be corrected by so much, and nobody minds.
+/// The wall clock may go otherwise than the monotonic one by so much between two looks, or be
+/// corrected by so much, and nobody minds.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Now.
@@ -24,7 +25,8 @@ pub fn shifted(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.saturating_add(by).unwrap_or(time)
 }
 
-/// Notices when somebody sets the node's clock: what was noted by it before cannot be compared with it any more.
+/// Notices when somebody sets the node's clock: what was noted by it before cannot be compared with
+/// it any more.
 #[derive(Debug)]
 pub struct Pace {
     wall: Timestamp,

@@ -1,4 +1,5 @@
-//! ConfigMaps and Secrets, digested while they are read from the wire, and the key with which that is done.
+//! ConfigMaps and Secrets, digested while they are read from the wire, and the key with which that
+//! is done.
 //!
 //! A value lives only as long as the parser needs it; what is kept is its keyed digest.
 
@@ -28,8 +29,8 @@ pub fn set_key(key: Key) -> &'static Key {
     KEY.get_or_init(|| key)
 }
 
-/// Reads the digest key from its Secret, or makes it where there is none. It is never replaced: with another key every record would have
-/// to be adopted again.
+/// Reads the digest key from its Secret, or makes it where there is none. It is never replaced:
+/// with another key every record would have to be adopted again.
 ///
 /// # Errors
 /// When the Secret can be neither read nor created, or holds no key.

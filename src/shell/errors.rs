@@ -91,7 +91,8 @@ impl Error {
         matches!(self.class(), Class::Conflict | Class::Gone)
     }
 
-    /// Whether somebody else's admission changes the template in this write, so that it is accepted only with a hold.
+    /// Whether somebody else's admission changes the template in this write, so that it is accepted
+    /// only with a hold.
     pub fn needs_hold(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(status)) if matches!(Restrained::parse(&status.message), Some(Restrained::WithoutHold(_))))
     }

@@ -1,6 +1,7 @@
 //! Events, as `kubectl describe` shows them.
 //!
-//! They are written by our own hand: kube's recorder takes two events that differ only in their text for one, for six minutes.
+//! They are written by our own hand: kube's recorder takes two events that differ only in their
+//! text for one, for six minutes.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Carries out actions: one request an object at a time, each in a task of its own, so that nobody waits for anybody.
+//! Carries out actions: one request an object at a time, each in a task of its own, so that nobody
+//! waits for anybody.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -40,9 +41,11 @@ use crate::{
 
 /// Requests under way at once for objects with which nothing is wrong.
 const CONCURRENT: usize = 48;
-/// Requests under way at once for objects whose last request failed: they must not take the others' places.
+/// Requests under way at once for objects whose last request failed: they must not take the others'
+/// places.
 const CONCURRENT_RETRIES: usize = 16;
-/// Requests under way at once about claims and volumes: the adoption of many must not make a release late.
+/// Requests under way at once about claims and volumes: the adoption of many must not make a
+/// release late.
 const CONCURRENT_STORAGE: usize = 16;
 /// Look-ups of events under way at once: a refusal may concern a thousand workloads.
 const CONCURRENT_LOOKUPS: usize = 4;
@@ -91,7 +94,8 @@ struct Slot {
     failures: u32,
     /// Conflicts in a row.
     conflicts: u32,
-    /// The version that the watch must show before the object is free again, and until when that is waited for.
+    /// The version that the watch must show before the object is free again, and until when that is
+    /// waited for.
     awaited: Option<(u64, Timestamp)>,
     busy: bool,
 }
@@ -123,7 +127,8 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Nothing under way. `client` must not try again by itself: that is done here, where it is seen. Nothing is sent outside of `term`.
+    /// Nothing under way. `client` must not try again by itself: that is done here, where it is
+    /// seen. Nothing is sent outside of `term`.
     pub fn new(
         client: Client,
         done: mpsc::UnboundedSender<Completion>,
@@ -155,7 +160,8 @@ impl Executor {
         self.under_way
     }
 
-    /// Makes a request, unless one for this object is under way. `notices` are what its success means.
+    /// Makes a request, unless one for this object is under way. `notices` are what its success
+    /// means.
     pub fn patch(&mut self, namespace: &str, patch: Patch, notices: Vec<Notice>) {
         let Some(lane) = self.take(namespace, &patch.uid, begins(&patch)) else { return };
         let (client, done, namespace) =
@@ -184,7 +190,8 @@ impl Executor {
         });
     }
 
-    /// Makes a request about an object of storage, unless one for it is under way. `notice` is what its success means.
+    /// Makes a request about an object of storage, unless one for it is under way. `notice` is what
+    /// its success means.
     pub fn storage(&mut self, namespace: &str, patch: StoragePatch, notice: Option<Notice>) {
         if self.take(namespace, &patch.uid, false).is_none() {
             return;
@@ -208,7 +215,8 @@ impl Executor {
         });
     }
 
-    /// Looks for the events by which a controller says why it cannot create pods, unless that is being done.
+    /// Looks for the events by which a controller says why it cannot create pods, unless that is
+    /// being done.
     pub fn look_up(
         &mut self,
         namespace: &str,
@@ -246,7 +254,8 @@ impl Executor {
         self.looking.remove(uid);
     }
 
-    /// Takes an object for a request, if none about it is under way; the lane in which the request waits its turn.
+    /// Takes an object for a request, if none about it is under way; the lane in which the request
+    /// waits its turn.
     fn take(&mut self, namespace: &str, uid: &Uid, begins: bool) -> Option<Arc<Semaphore>> {
         let slot = self.slots.entry(uid.clone()).or_default();
         if slot.activity.in_flight {
@@ -299,8 +308,8 @@ impl Executor {
         });
     }
 
-    /// Takes note of how a patch ended. `decided_on` is the version it was made for, `seen` the newest one that the watch has shown: it may
-    /// have been quicker than the answer.
+    /// Takes note of how a patch ended. `decided_on` is the version it was made for, `seen` the
+    /// newest one that the watch has shown: it may have been quicker than the answer.
     pub fn patch_ended(
         &mut self,
         uid: &Uid,
@@ -319,7 +328,8 @@ impl Executor {
                 slot.awaited = Some((*version, later(now, UNSEEN_LIMIT)));
             }
             Err(error) => match error.class() {
-                // Whatever made it obsolete is on its way to us. It is no trouble to speak of, unless one stands already.
+                // Whatever made it obsolete is on its way to us. It is no trouble to speak of,
+                // unless one stands already.
                 Class::Conflict => {
                     // As long as the watch shows nothing newer, there is nothing to decide again.
                     let pause = CONFLICT_PAUSE.saturating_mul(1 << slot.conflicts.min(9));
@@ -369,7 +379,8 @@ impl Executor {
         slot.retry_at
     }
 
-    /// A version of an object was seen in the watch: a write that it includes is waited for no longer.
+    /// A version of an object was seen in the watch: a write that it includes is waited for no
+    /// longer.
     pub fn seen(&mut self, uid: &Uid, version: u64) {
         if self.slots.get(uid).is_some_and(|slot| {
             !slot.busy && slot.awaited.is_some_and(|(awaited, _)| awaited <= version)
@@ -378,7 +389,8 @@ impl Executor {
         }
     }
 
-    /// Waits no longer for what the watch has not shown for too long; returns the namespaces to look at again.
+    /// Waits no longer for what the watch has not shown for too long; returns the namespaces to
+    /// look at again.
     pub fn expire(&mut self, now: Timestamp) -> Vec<String> {
         let late = |slot: &Slot| !slot.busy && slot.awaited.is_some_and(|(_, limit)| limit <= now);
         let late: Vec<_> = self
@@ -493,7 +505,8 @@ async fn send_storage(
     within(write::patch(client, &objects, name, &Body::Merge(patch.json()))).await
 }
 
-/// Sees for itself that our CRD stands: while it is missing, or going, there are no policies, and nothing follows from that.
+/// Sees for itself that our CRD stands: while it is missing, or going, there are no policies, and
+/// nothing follows from that.
 async fn confirm_definition(client: &Client, uid: Option<&str>) -> Result<(), Error> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definition = within(definitions.get_opt(crd::NAME)).await?.filter(|definition| {

@@ -1,4 +1,5 @@
-//! Leader election: carries out what [`core::lease`](crate::core::lease) decides, and tells until when we may act.
+//! Leader election: carries out what [`core::lease`](crate::core::lease) decides, and tells until
+//! when we may act.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,12 @@ use crate::{
     core::lease::{Answer, Identity, Participant, Record, Step, Timing},
 };
 
-/// Whether we lead, and until when. It lapses by itself: code that acts compares with the time just before each request.
+/// Whether we lead, and until when. It lapses by itself: code that acts compares with the time just
+/// before each request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Term {
-    /// How many times this process has become leader; 0 before the first. Another number means that somebody else may have led between.
+    /// How many times this process has become leader; 0 before the first. Another number means that
+    /// somebody else may have led between.
     pub number: u64,
     /// The end of it, by the monotonic clock, unless it is renewed; nothing when it has ended.
     pub until: Option<Instant>,
@@ -34,15 +37,16 @@ impl Term {
         Self { number: 1, until: clock::moment().checked_add(time) }
     }
 
-    /// Whether a request may be sent now. The answer is to be used at once: a request that is sent later, or arrives late, is stopped only by
-    /// its own precondition.
+    /// Whether a request may be sent now. The answer is to be used at once: a request that is sent
+    /// later, or arrives late, is stopped only by its own precondition.
     pub fn may_act(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 }
 
-/// A name that no other process has, nor had: the pod's name, for people, and 64 random bits, since a container that starts again keeps
-/// the pod's name. With the pod's uid between them, later processes of the container know the name as one of theirs.
+/// A name that no other process has, nor had: the pod's name, for people, and 64 random bits, since
+/// a container that starts again keeps the pod's name. With the pod's uid between them, later
+/// processes of the container know the name as one of theirs.
 pub fn identity(pod: &str, uid: &str) -> Identity {
     let container = (!uid.is_empty()).then(|| format!("{pod}_{uid}_"));
     let process = format!(
@@ -55,7 +59,8 @@ pub fn identity(pod: &str, uid: &str) -> Identity {
 
 /// A candidature for a Lease.
 pub struct Leadership {
-    /// Must not try again by itself: its answer would be about the last try only, and an earlier one may have been done.
+    /// Must not try again by itself: its answer would be about the last try only, and an earlier
+    /// one may have been done.
     pub client: Client,
     /// Where the Lease is: the operator's own namespace.
     pub namespace: String,
@@ -68,8 +73,9 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Runs for the Lease, and holds it whenever it can, until told to stop; then it lets go of the Lease, so that the next one takes it at
-    /// once. So stop it last: when nothing is sent any more and every request has ended. A `stop` whose sender is gone counts as told.
+    /// Runs for the Lease, and holds it whenever it can, until told to stop; then it lets go of the
+    /// Lease, so that the next one takes it at once. So stop it last: when nothing is sent any more
+    /// and every request has ended. A `stop` whose sender is gone counts as told.
     ///
     /// `told` always has the newest [`Term`], of each renewal too.
     pub async fn lead(self, told: watch::Sender<Term>, mut stop: watch::Receiver<bool>) {
@@ -244,7 +250,8 @@ fn record(lease: &Lease) -> Record {
     }
 }
 
-/// Changing a field by an update makes the writer its only manager. All replicas write the Lease under one name, which no other program uses.
+/// Changing a field by an update makes the writer its only manager. All replicas write the Lease
+/// under one name, which no other program uses.
 fn written_by_holder(lease: &Lease) -> bool {
     let managers = lease.metadata.managed_fields.iter().flatten().filter(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);

@@ -1,4 +1,5 @@
-//! All I/O. Thin: it observes, hands what it saw to the core, and carries out what the core decides.
+//! All I/O. Thin: it observes, hands what it saw to the core, and carries out what the core
+//! decides.
 
 pub mod ask;
 pub mod check;

@@ -1,4 +1,5 @@
-//! The main loop: take in what was seen, let the core decide, hand over what is to be done. It never waits for an action.
+//! The main loop: take in what was seen, let the core decide, hand over what is to be done. It
+//! never waits for an action.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -44,7 +45,8 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(10);
 /// So many sightings are taken in before deciding, if so many wait.
 const BATCH: usize = 4096;
-/// A namespace on which something happens all the time is decided on so seldom that deciding takes at most one part in this many.
+/// A namespace on which something happens all the time is decided on so seldom that deciding takes
+/// at most one part in this many.
 const SHARE: u32 = 5;
 /// A replica that begins to lead lets its watches show it what the one before it did last.
 const TAKE_OVER: Duration = Duration::from_millis(500);
@@ -168,7 +170,8 @@ impl Reconciler {
         }
     }
 
-    /// Whether this replica leads, and has had the time to see what the one before it did last. A new leader remembers nothing.
+    /// Whether this replica leads, and has had the time to see what the one before it did last. A
+    /// new leader remembers nothing.
     fn may_decide(&mut self) -> bool {
         let term = *self.term.borrow_and_update();
         let now = clock::now();
@@ -207,8 +210,9 @@ impl Reconciler {
         true
     }
 
-    /// What is remembered was noted by another clock: it is forgotten as by one who begins to lead. Nothing of it decides an outcome; but a
-    /// time that has become the far future would be waited for.
+    /// What is remembered was noted by another clock: it is forgotten as by one who begins to lead.
+    /// Nothing of it decides an outcome; but a time that has become the far future would be waited
+    /// for.
     fn clock_was_set(&mut self, by: SignedDuration) {
         let seconds = by.as_secs_f64();
         tracing::warn!(
@@ -500,7 +504,8 @@ impl Reconciler {
                 }
             }
         }
-        // After a start the pods of a large namespace may take long to list; what is under way in it takes slots all the same.
+        // After a start the pods of a large namespace may take long to list; what is under way in
+        // it takes slots all the same.
         for name in self.streams.unread() {
             if let Some(namespace) =
                 self.index.namespace(name).filter(|namespace| !namespace.policies.is_empty())

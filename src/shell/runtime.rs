@@ -140,7 +140,8 @@ async fn reconcile(
     );
     reconciler.heartbeat = heartbeat;
     reconciler.run(&mut sightings, &mut completions, &mut stop).await;
-    // What was sent is waited for, so that its outcome is told; what was not is found again at the next start.
+    // What was sent is waited for, so that its outcome is told; what was not is found again at the
+    // next start.
     let _ = tokio::time::timeout(SAFE_POINT, reconciler.finish(&mut completions)).await;
     // Now another replica may act.
     let _ = let_go.send(true);

@@ -1,5 +1,5 @@
-//! The watches. Each runs in a task of its own with a backoff of its own, so that a kind that is not served slows no other; all of them
-//! tell one channel what they saw.
+//! The watches. Each runs in a task of its own with a backoff of its own, so that a kind that is
+//! not served slows no other; all of them tell one channel what they saw.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -224,7 +224,8 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Starts the watches that are needed to reach so far. Pods and revisions are watched by namespace, where there are policies.
+    /// Starts the watches that are needed to reach so far. Pods and revisions are watched by
+    /// namespace, where there are policies.
     pub fn start(
         client: Client,
         reach: &Reach,
@@ -294,7 +295,8 @@ impl Streams {
         self.spawn::<Canaries>(namespace, all.clone(), false);
     }
 
-    /// Watches, from now on, pods and revisions of exactly these namespaces; returns those no longer watched.
+    /// Watches, from now on, pods and revisions of exactly these namespaces; returns those no
+    /// longer watched.
     pub fn follow(&mut self, namespaces: &BTreeSet<&str>) -> Vec<String> {
         let gone: Vec<_> = self
             .of_namespace
@@ -523,7 +525,8 @@ where
     })
 }
 
-/// What is kept of an object on the wire that may be one that cannot be read; none if nobody can tell which one it is.
+/// What is kept of an object on the wire that may be one that cannot be read; none if nobody can
+/// tell which one it is.
 pub fn lenient<K: Watched>(read: Lenient<Wire<K>>) -> Option<Object>
 where
     View: From<K::View>,

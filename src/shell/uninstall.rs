@@ -1,7 +1,8 @@
 //! Takes Lockkeeper off the workloads of a cluster before it is uninstalled.
 //!
-//! It runs under the operator's own account, for admission lets nobody else take a hold off; so it can do nothing to a workload that the
-//! operator could not. It stops the operator and becomes its successor by the Lease, so that nothing restores what it removes.
+//! It runs under the operator's own account, for admission lets nobody else take a hold off; so it
+//! can do nothing to a workload that the operator could not. It stops the operator and becomes its
+//! successor by the Lease, so that nothing restores what it removes.
 
 use std::time::Duration;
 

@@ -18,7 +18,8 @@ use crate::shell::{clock, streams::Pending};
 /// A main loop that has not come round for so many seconds is not alive.
 const STALLED_SECONDS: u64 = 60;
 
-/// When the main loop last came round, by the monotonic clock: a change of the other clock must neither have it killed nor hide that it hangs.
+/// When the main loop last came round, by the monotonic clock: a change of the other clock must
+/// neither have it killed nor hide that it hangs.
 #[derive(Clone)]
 pub struct Heartbeat {
     start: Instant,
@@ -65,7 +66,8 @@ pub async fn serve(
     heartbeat: Heartbeat,
 ) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    // In a pod the address is the pod's; kubectl port-forward comes by the loopback one. There may be somebody else there.
+    // In a pod the address is the pod's; kubectl port-forward comes by the loopback one. There may
+    // be somebody else there.
     let loopback = if address.is_ipv4() {
         IpAddr::from(Ipv4Addr::LOCALHOST)
     } else {

@@ -29,7 +29,8 @@ pub struct InvalidFilter {
 /// # Errors
 /// When the filter cannot be read.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), InvalidFilter> {
-    // The client logs the body of an answer that it cannot read, and that may be Secrets: never, whatever the filter says.
+    // The client logs the body of an answer that it cannot read, and that may be Secrets: never,
+    // whatever the filter says.
     let filters = [filter, "kube_client=off"].join(",");
     let parsed = EnvFilter::try_new(filters)
         .map_err(|error| InvalidFilter { filter: filter.to_owned(), reason: error.to_string() })?;

@@ -1,4 +1,5 @@
-//! Metrics in the Prometheus text format. Their labels are enums, and the namespace and name of policies; no other object is named.
+//! Metrics in the Prometheus text format. Their labels are enums, and the namespace and name of
+//! policies; no other object is named.
 
 use std::{
     collections::BTreeMap,
@@ -401,7 +402,8 @@ impl Metrics {
         }
     }
 
-    /// Kept data of a namespace by the policy that had it kept, and by its state: how much, and its bytes.
+    /// Kept data of a namespace by the policy that had it kept, and by its state: how much, and its
+    /// bytes.
     pub fn set_volumes(&self, namespace: &str, policies: BTreeMap<String, States>) {
         let mut all = self.volumes_by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
         match policies.is_empty() {

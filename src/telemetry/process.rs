@@ -1,5 +1,6 @@
-//! What the process itself uses, under the names that all Prometheus clients give it. Linux has it in /proc, which needs no rights and is
-//! there in a container without files too. Elsewhere nothing is served.
+//! What the process itself uses, under the names that all Prometheus clients give it. Linux has it
+//! in /proc, which needs no rights and is there in a container without files too. Elsewhere nothing
+//! is served.
 
 use std::fmt::Error;
 

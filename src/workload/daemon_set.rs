@@ -11,7 +11,8 @@ use crate::{
 /// `apps/v1` DaemonSet.
 pub struct DaemonSet;
 
-/// The API server counts a DaemonSet's templates here, and its controller labels the pods with the count.
+/// The API server counts a DaemonSet's templates here, and its controller labels the pods with the
+/// count.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 impl Kind for DaemonSet {

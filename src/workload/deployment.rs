@@ -17,8 +17,9 @@ pub struct Deployment;
 impl Kind for Deployment {
     const KIND: WorkloadKind = WorkloadKind::Deployment;
 
-    /// The condition Progressing keeps the reason NewReplicaSetAvailable once a rollout is complete, whatever becomes of its pods later.
-    /// With the strategy Recreate it keeps it into the next rollout as well, which then names another ReplicaSet.
+    /// The condition Progressing keeps the reason NewReplicaSetAvailable once a rollout is
+    /// complete, whatever becomes of its pods later. With the strategy Recreate it keeps it into
+    /// the next rollout as well, which then names another ReplicaSet.
     fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
         let find = |kind: &str| {
             status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
@@ -51,7 +52,8 @@ impl Kind for Deployment {
     }
 }
 
-/// The ReplicaSet that the condition says has progressed to the end: `ReplicaSet "web-5d4f" has successfully progressed.`
+/// The ReplicaSet that the condition says has progressed to the end: `ReplicaSet "web-5d4f" has
+/// successfully progressed.`
 fn rolled_out(progressing: &Value) -> Option<Box<str>> {
     let name = progressing["message"].as_str()?.strip_prefix("ReplicaSet \"")?.split('"').next()?;
     Some(name.into())

@@ -1,7 +1,9 @@
-//! What differs between Deployment, StatefulSet and DaemonSet: where their raw JSON keeps how far a rollout is.
+//! What differs between Deployment, StatefulSet and DaemonSet: where their raw JSON keeps how far a
+//! rollout is.
 //!
-//! Workloads are read from raw JSON, never through typed structs, which drop fields that they do not know. What is malformed counts as
-//! absent: the API server would not have stored it, and one odd object must not disturb the others.
+//! Workloads are read from raw JSON, never through typed structs, which drop fields that they do
+//! not know. What is malformed counts as absent: the API server would not have stored it, and one
+//! odd object must not disturb the others.
 
 mod daemon_set;
 mod deployment;
@@ -43,7 +45,8 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
     let created = created(meta);
     let entries = meta.managed_fields.as_deref().unwrap_or_default();
     let last_writer = newest_writer(entries);
-    // Of our own writes only the rollouts that we begin or let through: that we take note of something is no progress.
+    // Of our own writes only the rollouts that we begin or let through: that we take note of
+    // something is no progress.
     let rolled = annotations
         .get(marks::ROLLOUTS)
         .and_then(|times| Timestamp::from_second(times.rsplit(',').next()?.parse().ok()?).ok());
@@ -143,12 +146,14 @@ pub fn claims_of_pod(pod: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Of the claims that a pod's spec names, and of a StatefulSet's templates of claims, those that no container may write to.
+/// Of the claims that a pod's spec names, and of a StatefulSet's templates of claims, those that no
+/// container may write to.
 pub fn read_only_claims(pod: &Value, templates: &Value) -> Vec<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let containers: Vec<Value> =
         ["initContainers", "containers"].iter().flat_map(|kind| list(&pod[*kind])).collect();
-    // What no container mounts is taken to be written to: somebody else may mount it when the pod is created.
+    // What no container mounts is taken to be written to: somebody else may mount it when the pod
+    // is created.
     let writes = |volume: &Value| {
         let of_volume = |one: &Value| one["name"] == volume["name"];
         let all = |kind: &str| {
@@ -180,8 +185,8 @@ pub fn read_only_claims(pod: &Value, templates: &Value) -> Vec<String> {
     read.map(|(name, _)| name.clone()).collect()
 }
 
-/// Digests a pod template: all of it but our config-hash, and the label that a ReplicaSet's controller adds. An absent time of creation,
-/// an empty map and none at all are the same.
+/// Digests a pod template: all of it but our config-hash, and the label that a ReplicaSet's
+/// controller adds. An absent time of creation, an empty map and none at all are the same.
 pub fn template_digest(template: &Value) -> TemplateDigest {
     digest_without(
         template,
@@ -343,7 +348,8 @@ pub fn quoted(message: &str) -> Box<str> {
 const RANDOM: usize = 5;
 const RANDOM_LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
 
-/// The same without the random end of the names of a workload's pods, which is another one each time a pod is refused.
+/// The same without the random end of the names of a workload's pods, which is another one each
+/// time a pod is refused.
 pub fn without_random_names(message: &str, workload: &str) -> Box<str> {
     let start = format!("{workload}-");
     let part_of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');

@@ -17,7 +17,8 @@ pub struct StatefulSet;
 impl Kind for StatefulSet {
     const KIND: WorkloadKind = WorkloadKind::StatefulSet;
 
-    /// `updatedReplicas` counts nothing once the update is complete on some versions, so equal revisions count as all updated.
+    /// `updatedReplicas` counts nothing once the update is complete on some versions, so equal
+    /// revisions count as all updated.
     fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
         let revision = status["updateRevision"].as_str();
         let complete = revision.is_some() && revision == status["currentRevision"].as_str();

@@ -221,7 +221,8 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
     for kind in HOLDABLE {
         let name = &named("sick", kind);
         let mut manifest = shop.app_manifest(kind, name, 2, "v1");
-        // Nothing listens where it is asked whether it is ready, nor on the port that the gate asks at.
+        // Nothing listens where it is asked whether it is ready, nor on the port that the gate asks
+        // at.
         manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other:v1");
         manifest["spec"]["template"]["metadata"]["annotations"] =
             json!({"lockkeeper.dev/test-ready": "never"});
@@ -236,7 +237,8 @@ async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say
         shop.apply(&manifest);
         shop.event(name, "UpgradeHeld").await;
         if kind == "StatefulSet" {
-            // Its controller does not replace a pod that is not ready and of an older revision (kubernetes#67250).
+            // Its controller does not replace a pod that is not ready and of an older revision
+            // (kubernetes#67250).
             eventually(
                 "it is free",
                 || shop.get(kind, name),

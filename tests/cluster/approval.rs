@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::plugin::{Person, says};
 use crate::support::{HOLDABLE, Said, Shop, eventually, kubectl, mark, operator};
 
-/// A user with these of the chart's ClusterRoles in the namespace, besides the right to edit workloads; kubectl's flags to be that user.
+/// A user with these of the chart's ClusterRoles in the namespace, besides the right to edit
+/// workloads; kubectl's flags to be that user.
 fn user(shop: &Shop, name: &str, roles: &[&str]) -> String {
     let binding = |role: &str| {
         let plain = name.to_lowercase().replace(|one: char| !one.is_ascii_alphanumeric(), "-");
@@ -105,7 +106,8 @@ async fn p16_approve_and_bypass_count_only_from_those_who_may_and_only_for_that_
         .await;
         shop.is_free(kind, name).await;
 
-        // A bypass that stays in a manifest, which an account with all rights applies again and again, lets nothing else through.
+        // A bypass that stays in a manifest, which an account with all rights applies again and
+        // again, lets nothing else through.
         image("v4", &dev);
         let mut standing = shop.manifest(kind, name, "v5");
         standing["metadata"]["annotations"] =
@@ -192,7 +194,8 @@ async fn p16_required_from_other_is_not_the_author() {
         };
         eventually("the approver is in the log", log, logged).await;
         let ready = || async {
-            // A pod that is deleted between kubectl's list and its patch is an error; the next look annotates the others.
+            // A pod that is deleted between kubectl's list and its patch is an error; the next look
+            // annotates the others.
             shop.run(
                 "kubectl",
                 &[

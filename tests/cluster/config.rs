@@ -316,7 +316,8 @@ async fn p4_a_to_b_undone_and_back_to_a_leaves_no_pod_on_b() {
     shop.all_read("web", "KEY", "b").await;
     shop.up_to_date().await;
     shop.a_second_passes().await;
-    // There is nothing to undo but our annotation, and admission puts that back: no pod goes back to old config.
+    // There is nothing to undo but our annotation, and admission puts that back: no pod goes back
+    // to old config.
     crate::support::kubectl(&["rollout", "undo", "deployment/web", "-n", &shop.name]);
     shop.operator_has_acted().await;
     assert_eq!(shop.rollouts("web").await, 1);

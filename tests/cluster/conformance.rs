@@ -1,4 +1,5 @@
-//! The twin of the admission policies answers as the policies do; without this the simulation would prove only itself.
+//! The twin of the admission policies answers as the policies do; without this the simulation would
+//! prove only itself.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ pub async fn client_of(user: &str) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// What an object is like where nobody but admission had a say: no versions, no times, no managers, no defaults of the API server's.
+/// What an object is like where nobody but admission had a say: no versions, no times, no managers,
+/// no defaults of the API server's.
 fn comparable(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {

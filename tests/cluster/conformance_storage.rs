@@ -1,4 +1,5 @@
-//! The twin of the admission policies for claims, namespaces and volumes answers as the policies do.
+//! The twin of the admission policies for claims, namespaces and volumes answers as the policies
+//! do.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +76,8 @@ impl Judges {
         Self { shop, clients, compared: 0, wrong: Vec::new() }
     }
 
-    /// A user who may write storage, and has these verbs everywhere. Who is of the system has the system's rights.
+    /// A user who may write storage, and has these verbs everywhere. Who is of the system has the
+    /// system's rights.
     async fn account(&mut self, user: &str, verbs: &[&str]) -> String {
         let of_system = user.starts_with("system:");
         let account = if of_system {

@@ -43,7 +43,8 @@ fn says_that_it_was_not_run(block: &Block) -> bool {
     block.section.to_lowercase().contains("not run here")
 }
 
-/// Policies are created, so that the schema's rules and the operator both judge them; what else the cluster serves is tried.
+/// Policies are created, so that the schema's rules and the operator both judge them; what else the
+/// cluster serves is tried.
 #[tokio::test]
 async fn every_object_in_the_docs_is_accepted() {
     let _operator = operator();

@@ -29,7 +29,8 @@ fn is_leader(pod: &str) -> bool {
         .is_some_and(|text| text.lines().any(|line| line == "lockkeeper_leader 1"))
 }
 
-/// Waits until another replica than this acts: as a rule the one that stood by, but a new one may be faster on a busy machine.
+/// Waits until another replica than this acts: as a rule the one that stood by, but a new one may
+/// be faster on a busy machine.
 async fn another_acts(pod: &str) {
     eventually("another acts", || async { leader() }, |leader| !leader.is_empty() && leader != pod)
         .await;

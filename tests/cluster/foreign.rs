@@ -1,4 +1,5 @@
-//! Other admission policies and webhooks change workloads in Lockkeeper's own writes: that breaks nothing, and it is told whose it is.
+//! Other admission policies and webhooks change workloads in Lockkeeper's own writes: that breaks
+//! nothing, and it is told whose it is.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -186,7 +187,8 @@ async fn whatever_adds_a_label(shop: &Shop, team: impl Future<Output = Team>) {
         assert!(said.contains("spec.template.metadata.labels[team]"), "{said}");
     }
 
-    // The write that marks those that it governs next brings the label: that is held, as somebody else's change.
+    // The write that marks those that it governs next brings the label: that is held, as somebody
+    // else's change.
     let gated = json!({"spec": {"selector": {"matchExpressions": [{"key": "app", "operator": "In",
         "values": ["new-deployment", "new-statefulset"]}]}, "gates": {"approval": "Required"}}});
     let before = (shop.pods("new-deployment").await, shop.pods("new-statefulset").await);

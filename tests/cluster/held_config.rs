@@ -131,7 +131,8 @@ async fn what_a_held_workload_runs_and_can_no_longer_start_is_said() {
     let shop = Shop::gated("pruned").await;
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
-        // As kustomize's generator does: another name with each content, and the old one pruned in the same sync.
+        // As kustomize's generator does: another name with each content, and the old one pruned in
+        // the same sync.
         let (old, new) = (format!("{name}-1"), format!("{name}-2"));
         shop.config_map(&old, &[("key", "old")]).await;
         shop.apply(&reading(&shop, kind, name, "v1", &old));

@@ -1,4 +1,5 @@
-//! A changed template is held before the first pod is touched, no matter who changed it, and stays held until it is released.
+//! A changed template is held before the first pod is touched, no matter who changed it, and stays
+//! held until it is released.
 
 use serde_json::{Value, json};
 
@@ -313,7 +314,8 @@ async fn p6_what_is_new_is_not_held() {
         shop.waits(kind, born, "ApprovalRequired").await;
         shop.approve(kind, born, "other:v2").await;
 
-        // A held one that is exported and created elsewhere comes up at once, with nothing of its other life.
+        // A held one that is exported and created elsewhere comes up at once, with nothing of its
+        // other life.
         shop.kubectl(&["set", "image", &format!("{kind}/{born}"), "app=other:v5"]);
         shop.is_held(kind, born).await;
         let mut exported = shop.get(kind, born).await;
@@ -327,7 +329,8 @@ async fn p6_what_is_new_is_not_held() {
     }
 }
 
-/// What is held and has no pods waits all the same. Without pods a Deployment goes back to what it ran, and a StatefulSet cannot.
+/// What is held and has no pods waits all the same. Without pods a Deployment goes back to what it
+/// ran, and a StatefulSet cannot.
 #[tokio::test]
 async fn p6_approval_counts_at_zero_replicas_too() {
     let _operator = operator();
@@ -647,7 +650,8 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_excl
     drop(operator);
 }
 
-/// A label by which a policy selects it and an image in one write; and a set that is created again over the pods of another.
+/// A label by which a policy selects it and an image in one write; and a set that is created again
+/// over the pods of another.
 #[tokio::test]
 async fn what_could_not_be_held_is_told_with_its_cause() {
     let _operator = operator();
@@ -790,7 +794,8 @@ async fn a_change_is_held_and_approved_where_annotations_are_nearly_full() {
         )
         .await;
         fill(&shop, kind, name, ("more", 16)).await;
-        // A ReplicaSet has a copy of the annotations, and some of its own: the controller must be able to write it.
+        // A ReplicaSet has a copy of the annotations, and some of its own: the controller must be
+        // able to write it.
         shop.kubectl(&["scale", &format!("{kind}/{name}"), "--replicas=3"]);
         shop.done(kind, name).await;
         let said =

@@ -1,4 +1,5 @@
-//! The promises, tried one by one on a real control plane, against the operator as helm installs it.
+//! The promises, tried one by one on a real control plane, against the operator as helm installs
+//! it.
 //!
 //! Run them with `make test`: they need a cluster around them.
 

@@ -1,4 +1,5 @@
-//! The nodes of the local cluster report what real ones report, in the same order: the tests of Lockkeeper stand on it.
+//! The nodes of the local cluster report what real ones report, in the same order: the tests of
+//! Lockkeeper stand on it.
 
 use std::collections::BTreeMap;
 
@@ -35,8 +36,8 @@ fn state(pod: &Value) -> String {
     format!("{kind} {} {}", value["reason"].as_str().unwrap_or_default(), status["restartCount"])
 }
 
-/// What the pods of this namespace were, in order, until this holds; each description once as long as it stays the same. All since the
-/// namespace's first pod was created, or from now on.
+/// What the pods of this namespace were, in order, until this holds; each description once as long
+/// as it stays the same. All since the namespace's first pod was created, or from now on.
 async fn seen(
     shop: &Shop,
     since_ever: bool,

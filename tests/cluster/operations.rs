@@ -1,5 +1,6 @@
-//! What happens to the cluster as a whole: docs/operations.md says what becomes of each, and this shows it. There is always a workload that is
-//! held, one whose config waits, and one that rolls by itself.
+//! What happens to the cluster as a whole: docs/operations.md says what becomes of each, and this
+//! shows it. There is always a workload that is held, one whose config waits, and one that rolls by
+//! itself.
 
 use kube::api::{Patch, PatchParams};
 use local_cluster::shared;
@@ -38,7 +39,8 @@ async fn acting() -> (String, String) {
     eventually("a replica acts", acting, Option::is_some).await.unwrap()
 }
 
-/// The same once it no longer writes: what was under way when a replica is frozen would be told of afterwards.
+/// The same once it no longer writes: what was under way when a replica is frozen would be told of
+/// afterwards.
 async fn written_at_rest(shop: &Shop, address: &str) -> Vec<String> {
     shop.operator_has_acted().await;
     let mut before = written(address);
@@ -122,7 +124,8 @@ impl Scene {
         assert_eq!(self.pods().await, self.before);
     }
 
-    /// The first change of a template that is accepted now is stored held, in the very answer to it.
+    /// The first change of a template that is accepted now is stored held, in the very answer to
+    /// it.
     async fn holds_the_first_write(&self) {
         let container = json!({"name": "app", "image": "other:v2"});
         let patch =
@@ -179,7 +182,8 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     }
     scene.stands().await;
 
-    // Writes take seconds each, then none succeeds until it leads no longer; what is written until then is written once.
+    // Writes take seconds each, then none succeeds until it leads no longer; what is written until
+    // then is written once.
     let etcd = shared().control_plane("etcd").unwrap();
     let (_, address) = acting().await;
     let writer = std::thread::spawn({
@@ -235,7 +239,8 @@ async fn p1_p6_the_operators_namespace_is_deleted_with_workloads_held_exclusivel
     shop.write(FREE, "key", "unseen").await;
     scene.stands().await;
 
-    // The same command installs it again: the release is gone with the namespace, and what it left in the cluster is taken over.
+    // The same command installs it again: the release is gone with the namespace, and what it left
+    // in the cluster is taken over.
     alone.set(&[]);
     shop.all_run("Deployment", name, "other:v2", 2).await;
     shop.waits("StatefulSet", &named("held", "StatefulSet"), "ApprovalRequired").await;

@@ -1,4 +1,5 @@
-//! What people do with the plugin: let a change through, take it back, let go what nobody holds any more.
+//! What people do with the plugin: let a change through, take it back, let go what nobody holds any
+//! more.
 
 use kube::config::Kubeconfig;
 use local_cluster::shared;

@@ -1,4 +1,5 @@
-//! `kubectl lockkeeper plan`: what it says would come of an apply, and that the apply then does just that.
+//! `kubectl lockkeeper plan`: what it says would come of an apply, and that the apply then does
+//! just that.
 
 use local_cluster::shared;
 use serde_json::{Value, json};
@@ -301,7 +302,8 @@ async fn the_plugin_plans_a_change_of_the_policy_itself() {
         .to_owned();
     has(&plan(&shop, std::slice::from_ref(&gated), &["--exit-code"]), 0, &["Nothing would happen"]);
 
-    // Less is asked: what is held is released. Nothing is asked any more: it is released. Fewer are selected: they are let go.
+    // Less is asked: what is held is released. Nothing is asked any more: it is released. Fewer are
+    // selected: they are let go.
     let freed = format!("Its held change {id} is released");
     let narrow = policy(
         json!({"selector": {"matchLabels": {"app": "web"}}, "gates": {"approval": "Required"}}),

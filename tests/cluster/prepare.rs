@@ -1,4 +1,5 @@
-//! P8: pods that are asked to take no new work, and may take it again whatever becomes of the upgrade.
+//! P8: pods that are asked to take no new work, and may take it again whatever becomes of the
+//! upgrade.
 
 use serde_json::{Value, json};
 

@@ -61,7 +61,8 @@ async fn it_acts_where_it_watches_and_has_no_rights_elsewhere_and_says_what_is_s
         assert!(may(&watched, verb, resource) && !may(&other, verb, resource), "{verb} {resource}");
     }
 
-    // A namespace that is gone, and the rights in it, stops nobody else: not even replicas that start afterwards.
+    // A namespace that is gone, and the rights in it, stops nobody else: not even replicas that
+    // start afterwards.
     let gone = Shop::open("reach-gone").await;
     alone.set(&[&format!("watchNamespaces={{{},{}}}", watched.name, gone.name)]);
     kubectl(&["delete", "namespace", &gone.name]);

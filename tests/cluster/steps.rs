@@ -90,7 +90,8 @@ async fn a_failure_stops_the_others_and_not_its_own_cure() {
         manifest["spec"]["template"]["metadata"]["annotations"] = json!({});
         shop.apply(&manifest);
         if kind == "StatefulSet" {
-            // Its controller does not replace a pod of an older revision that is not ready (kubernetes#67250).
+            // Its controller does not replace a pod of an older revision that is not ready
+            // (kubernetes#67250).
             let free = |object: &Value| {
                 mark(object, "hold").is_none()
                     && object["spec"]["template"].to_string().contains("v3")
@@ -161,7 +162,8 @@ async fn only_so_many_are_under_way_at_once() {
         shop.waits("Deployment", name, "MaxConcurrent").await;
     }
     let look = || async {
-        // A pod that is deleted between kubectl's list and its patch is an error; the next look annotates the others.
+        // A pod that is deleted between kubectl's list and its patch is an error; the next look
+        // annotates the others.
         shop.run(
             "kubectl",
             &["annotate", "pods", "--selector=app=one", "lockkeeper.dev/test-ready-"],

@@ -31,7 +31,8 @@ pub fn operator() -> RwLockReadGuard<'static, ()> {
     guard
 }
 
-/// The operator, for a test that stops it or sets it up otherwise. It is as it was when this is dropped.
+/// The operator, for a test that stops it or sets it up otherwise. It is as it was when this is
+/// dropped.
 pub struct OperatorAlone {
     _guard: RwLockWriteGuard<'static, ()>,
 }
@@ -374,7 +375,8 @@ impl Shop {
         self.workload("Deployment", name, 1, pod).await;
     }
 
-    /// `pod` may hold containers' fields (`env`, `envFrom`, `volumeMounts`), which go to the one container, and fields of the pod's spec.
+    /// `pod` may hold containers' fields (`env`, `envFrom`, `volumeMounts`), which go to the one
+    /// container, and fields of the pod's spec.
     pub async fn workload(&self, kind: &str, name: &str, replicas: u32, pod: Value) {
         self.create(workload(kind, name, replicas, pod)).await;
     }
@@ -430,8 +432,8 @@ impl Shop {
         self.a_second_passes().await;
     }
 
-    /// Kubernetes writes times in whole seconds; a pod must be seen to be older than a write that follows. Waits on the API server's
-    /// clock, not ours.
+    /// Kubernetes writes times in whole seconds; a pod must be seen to be older than a write that
+    /// follows. Waits on the API server's clock, not ours.
     pub async fn a_second_passes(&self) {
         let name = format!("tick-{:x}", rand::random::<u32>());
         let first = self
@@ -504,7 +506,8 @@ impl Shop {
         entry(&status)
     }
 
-    /// How often a workload's template has been rolled out since it was created. Adoption and records are none.
+    /// How often a workload's template has been rolled out since it was created. Adoption and
+    /// records are none.
     pub async fn rollouts(&self, name: &str) -> u64 {
         for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
             let Some(object) = self.api(kind).get_opt(name).await.unwrap() else { continue };
@@ -548,8 +551,9 @@ impl Shop {
         assert_eq!(self.rollouts(name).await, times, "rollouts of {name}");
     }
 
-    /// Everything that the operator had to do about earlier changes is done: it has acted on a later one. A workload that reads a
-    /// ConfigMap of its own is rolled, with the quiet time of the policy, and this waits for it.
+    /// Everything that the operator had to do about earlier changes is done: it has acted on a
+    /// later one. A workload that reads a ConfigMap of its own is rolled, with the quiet time of
+    /// the policy, and this waits for it.
     pub async fn operator_has_acted(&self) {
         let done = |sentinel: &Value| {
             let status = &sentinel["status"];
@@ -589,7 +593,8 @@ impl Shop {
         staying.filter_map(|pod| pod.data["status"]["podIP"].as_str().map(str::to_owned)).collect()
     }
 
-    /// What the processes of a workload's pods read when they started: an environment variable, or a file by its path.
+    /// What the processes of a workload's pods read when they started: an environment variable, or
+    /// a file by its path.
     pub async fn reads(&self, name: &str, what: &str) -> Vec<String> {
         let answers = self.addresses(name).await.into_iter().map(|address| {
             let answer: Value =
@@ -742,13 +747,15 @@ impl Shop {
         said.text
     }
 
-    /// Creates a workload by `kubectl apply`, and waits until its changes would be held and it is done.
+    /// Creates a workload by `kubectl apply`, and waits until its changes would be held and it is
+    /// done.
     pub async fn guarded(&self, kind: &str, name: &str) {
         self.apply(&self.manifest(kind, name, "v1"));
         self.marked(kind, name).await;
     }
 
-    /// Waits until a workload carries the marks by which admission holds it, is done, and the operator has noted so.
+    /// Waits until a workload carries the marks by which admission holds it, is done, and the
+    /// operator has noted so.
     pub async fn marked(&self, kind: &str, name: &str) {
         self.done(kind, name).await;
         let marked = |object: &Value| {
@@ -865,7 +872,8 @@ impl Shop {
         );
     }
 
-    /// Waits until admission, without its policies, would let a change of a Deployment through: the API server goes by them for a moment yet.
+    /// Waits until admission, without its policies, would let a change of a Deployment through: the
+    /// API server goes by them for a moment yet.
     pub async fn is_no_longer_held(&self, name: &str) {
         let set_image = [
             "set",
@@ -1051,7 +1059,8 @@ impl Shop {
         self.all_run(kind, name, &format!("lockkeeper.dev/sample-app:{tag}"), count).await;
     }
 
-    /// Waits until a pod of an app has ended, and asserts that none did while it worked. Pods may still be ending when all new ones are ready.
+    /// Waits until a pod of an app has ended, and asserts that none did while it worked. Pods may
+    /// still be ending when all new ones are ready.
     pub async fn all_ended_idle(&self, name: &str) {
         let ends =
             eventually("a pod has ended", || async { self.ends(name) }, |ends| !ends.is_empty())

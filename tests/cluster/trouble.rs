@@ -110,7 +110,8 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
     shop.up_to_date().await;
 }
 
-/// The schema refuses what it can at apply time; what was stored under another schema is still there.
+/// The schema refuses what it can at apply time; what was stored under another schema is still
+/// there.
 #[tokio::test]
 async fn p15_a_policy_that_cannot_be_read_says_so_and_disturbs_no_other_exclusively() {
     let _alone = operator_alone();
@@ -299,7 +300,8 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
         assert!(!written.is_empty(), "the operator answers");
         written
     };
-    // Statuses whose wording changed are written after half a minute; two equal readings in a row, that far apart, are rest.
+    // Statuses whose wording changed are written after half a minute; two equal readings in a row,
+    // that far apart, are rest.
     let mut before = writes().await;
     let rested = || async {
         tokio::time::sleep(std::time::Duration::from_secs(20)).await;
@@ -313,7 +315,8 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
     .await;
 }
 
-/// The API server accepts a time whose year is 10000 in UTC, and serves it. Such an object stops nothing but what depends on it.
+/// The API server accepts a time whose year is 10000 in UTC, and serves it. Such an object stops
+/// nothing but what depends on it.
 #[tokio::test]
 async fn one_object_that_cannot_be_read_is_reported_and_stops_no_other() {
     let _operator = operator();

@@ -1,4 +1,5 @@
-//! Every way out of governance is the same way out: the marks go, and a held change is released, or kept where the policy said so.
+//! Every way out of governance is the same way out: the marks go, and a held change is released, or
+//! kept where the policy said so.
 
 use local_cluster::shared;
 use serde_json::{Value, json};
@@ -306,7 +307,8 @@ async fn p6_holds_survive_the_deletion_and_reinstallation_of_our_crd_exclusively
         shop.waits(kind, name, "ApprovalRequired").await;
         shop.approve(kind, name, "other:v2").await;
     }
-    // The config that waited was forgotten with what else was noted of its workload, and that is said.
+    // The config that waited was forgotten with what else was noted of its workload, and that is
+    // said.
     let said = |status: &Value| {
         status["conditions"]
             .to_string()

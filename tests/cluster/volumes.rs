@@ -1,4 +1,5 @@
-//! P12 and P13: with a policy, the same steps as in `volumes_danger` deadlock no rollout, mount nothing twice, and lose nothing.
+//! P12 and P13: with a policy, the same steps as in `volumes_danger` deadlock no rollout, mount
+//! nothing twice, and lose nothing.
 
 use serde_json::{Value, json};
 
@@ -36,7 +37,8 @@ impl Shop {
         volume
     }
 
-    /// Waits until a volume that was released goes to the next claim of its name. One that is made before gets another volume.
+    /// Waits until a volume that was released goes to the next claim of its name. One that is made
+    /// before gets another volume.
     pub async fn waits_for_claim(&self, volume: &str) {
         let waits =
             |volume: &Option<Value>| volume.as_ref().unwrap()["spec"]["claimRef"]["uid"].is_null();
@@ -288,7 +290,8 @@ async fn p12_a_stateful_set_that_deletes_its_claims_loses_nothing_under_retain()
     shop.reads_line("db-0", "first").await;
     shop.reads_line("db-1", "second").await;
     assert_eq!([shop.volume_of("data-db-0").await, shop.volume_of("data-db-1").await], volumes);
-    // Where the policy does not name a protection, its own retention policy has consented to both deletions.
+    // Where the policy does not name a protection, its own retention policy has consented to both
+    // deletions.
     shop.patch("UpgradePolicy", "shop", json!({"spec": {"volumes": {"protection": null}}})).await;
     let mut manifest = shop.stateful_manifest("cache", 1);
     manifest["spec"]["persistentVolumeClaimRetentionPolicy"] =

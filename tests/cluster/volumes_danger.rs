@@ -169,7 +169,8 @@ async fn a_volume_goes_with_its_claim_its_statefulset_and_its_namespace_unless_i
     shop.volume_is_gone(&lost).await;
     shop.volume_is(&kept, "Released").await;
 
-    // A volume that is given back to its claim by name, without the uid of the one that is gone, is found again.
+    // A volume that is given back to its claim by name, without the uid of the one that is gone, is
+    // found again.
     let nobody = json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}});
     shop.patch_volume(&kept, nobody).await;
     shop.volume_is(&kept, "Available").await;

@@ -1,4 +1,5 @@
-//! What people do with the plugin about kept data: see it, give its protection up, and have it back.
+//! What people do with the plugin about kept data: see it, give its protection up, and have it
+//! back.
 
 use serde_json::{Value, json};
 

@@ -37,8 +37,8 @@ impl Shop {
         Api::all_with(self.client.clone(), &resource(kind))
     }
 
-    /// A claim, as a user's manifest has it. Classes: `folders` (the default one), `folders-immediate`, `folders-unattached`,
-    /// `folders-local`.
+    /// A claim, as a user's manifest has it. Classes: `folders` (the default one),
+    /// `folders-immediate`, `folders-unattached`, `folders-local`.
     pub fn claim_manifest(&self, name: &str, class: &str, mode: &str) -> Value {
         json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": self.name}, "spec": claim_spec(class, mode)})
     }
@@ -58,7 +58,8 @@ impl Shop {
         manifest
     }
 
-    /// Applies a claim `NAME-data` and such a Deployment on it, and waits until it is done; the name of its pod.
+    /// Applies a claim `NAME-data` and such a Deployment on it, and waits until it is done; the
+    /// name of its pod.
     pub async fn keeper(&self, name: &str, class: &str, mode: &str) -> String {
         let claim = format!("{name}-data");
         self.claim(&claim, class, mode);
@@ -247,7 +248,8 @@ impl Shop {
             .await;
     }
 
-    /// Waits until a pod waits for its containers to be created, which they are not before it has its volumes.
+    /// Waits until a pod waits for its containers to be created, which they are not before it has
+    /// its volumes.
     pub async fn is_creating(&self, pod: &str) {
         let creating = |pod: &Value| {
             pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
@@ -293,7 +295,8 @@ fn claim_spec(class: &str, mode: &str) -> Value {
 
 fn keeps_lines(mut manifest: Value) -> Value {
     let pod = &mut manifest["spec"]["template"]["spec"];
-    // Time to close the file, however slow the machine is; an app that is told to end does so at once.
+    // Time to close the file, however slow the machine is; an app that is told to end does so at
+    // once.
     pod["terminationGracePeriodSeconds"] = json!(30);
     pod["containers"][0]["env"] = json!([{"name": "DATA_FILE", "value": DATA_FILE}]);
     pod["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);

@@ -71,7 +71,8 @@ async fn p7_p9_a_newer_template_holds_all_again_and_the_way_back_is_open() {
         .await;
     finish_work(&newest);
     shop.so_far("db", "v3", 1).await;
-    // What was withdrawn may be ended when it agrees; the others are left alone, also the one that says no.
+    // What was withdrawn may be ended when it agrees; the others are left alone, also the one that
+    // says no.
     shop.upgrade(SET, "db", "v1");
     shop.runs(SET, "db", "v1", 3).await;
     shop.is_free(SET, "db").await;

@@ -1,4 +1,5 @@
-//! The app gate: which pods are asked, what their answers mean together, and what is said to them besides.
+//! The app gate: which pods are asked, what their answers mean together, and what is said to them
+//! besides.
 
 use lockkeeper::{
     api::{AppGate, WorkloadKind},
@@ -66,7 +67,8 @@ fn unusable() -> Answer {
     Answer::Unusable("it answers 500".to_owned())
 }
 
-/// What the three pods answer (`-`: not Ready), under which policy, and where that leads: the reason, or `free`.
+/// What the three pods answer (`-`: not Ready), under which policy, and where that leads: the
+/// reason, or `free`.
 const TABLE: &[([&str; 3], &str, &str)] = &[
     (["yes", "yes", "yes"], "{}", "free"),
     (["yes", "no", "yes"], "{}", "AppGateClosed"),
@@ -284,7 +286,8 @@ fn port(number: u16, name: &str, container: &str, of_first: bool) -> DeclaredPor
     DeclaredPort { number, name: Some(name.into()), container: container.into(), of_first }
 }
 
-/// A mesh puts its proxy before the containers of the template, and gives its ports names that apps use too.
+/// A mesh puts its proxy before the containers of the template, and gives its ports names that apps
+/// use too.
 #[test]
 fn a_container_that_admission_adds_to_pods_is_not_asked() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {

@@ -1,4 +1,5 @@
-//! Who changed a held template, who let it through, and what an operator that is told to observe does with it.
+//! Who changed a held template, who let it through, and what an operator that is told to observe
+//! does with it.
 
 use lockkeeper::{api::WorkloadKind, core::decision::Event};
 use serde_json::json;
@@ -192,7 +193,8 @@ fn a_change_of_config_that_waits_keeps_its_id_in_the_status_until_our_own_write_
         before.hold.as_ref().map(|hold| hold.id.clone()),
         mark(&world, "web", "pending-config")
     );
-    // The API server raises a Deployment's generation for annotations too; its controller has not seen that yet.
+    // The API server raises a Deployment's generation for annotations too; its controller has not
+    // seen that yet.
     world.edit("web", |web| web["metadata"]["annotations"]["note"] = json!("mine"));
     world.act();
     assert_eq!(world.attention(), Some(&before));

@@ -1,5 +1,6 @@
-//! The clock of the operator's node is set, an hour ahead or an hour back. The operator then forgets what it remembers
-//! (`shell::clock::Pace`); what stands on the objects was written by the clock as it was.
+//! The clock of the operator's node is set, an hour ahead or an hour back. The operator then
+//! forgets what it remembers (`shell::clock::Pace`); what stands on the objects was written by the
+//! clock as it was.
 
 use jiff::SignedDuration;
 use lockkeeper::api::WorkloadKind;

@@ -1,4 +1,5 @@
-//! What comes along with a held template, what is held without pods, and what is told where nothing was held.
+//! What comes along with a held template, what is held without pods, and what is told where nothing
+//! was held.
 
 use lockkeeper::{
     api::WorkloadKind,
@@ -96,7 +97,8 @@ fn the_number_that_waits_is_told() {
 
 #[test]
 fn p8_pods_that_a_release_would_scale_away_are_asked_too() {
-    // A partition of its own keeps the lowest three, and pods go one by one: the scale takes the highest three all at once.
+    // A partition of its own keeps the lowest three, and pods go one by one: the scale takes the
+    // highest three all at once.
     for (scope, partition, expected) in
         [("Workload", 3, 3), ("Workload", 0, 4), ("Pod", 0, 4), ("Pod", 3, 3)]
     {
@@ -326,7 +328,8 @@ fn a_change_that_comes_at_zero_and_is_not_held_is_told_unless_only_the_app_is_as
     }
 }
 
-/// A workload whose first pods are joined by one of another template before its rollout was ever done.
+/// A workload whose first pods are joined by one of another template before its rollout was ever
+/// done.
 fn changed_early(world: &mut World) {
     world.workload(
         WorkloadKind::Deployment,
@@ -553,7 +556,8 @@ fn a_revert_to_what_was_done_while_the_operator_was_away_is_no_miss() {
     });
     world.later(60).act();
     assert!(!is_held(&world));
-    // It is done while nobody looks, and so is what follows: another template, which is held, and the same again.
+    // It is done while nobody looks, and so is what follows: another template, which is held, and
+    // the same again.
     world.finish("web");
     world.restart_operator();
     world.edit("web", |web| {
@@ -660,7 +664,8 @@ fn a_rollout_that_began_before_the_marks_stood_again_is_not_missed() {
     }
 }
 
-/// Admission goes by what is noted before the release. The number that ran is back before the note arrives, which is refused then.
+/// Admission goes by what is noted before the release. The number that ran is back before the note
+/// arrives, which is refused then.
 #[test]
 fn a_release_waits_until_it_is_noted_that_somebody_has_scaled() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {

@@ -649,7 +649,8 @@ impl Election {
         record
     }
 
-    /// Anything but to say, for somebody who acts, that he let go. What somebody else writes is known to be his.
+    /// Anything but to say, for somebody who acts, that he let go. What somebody else writes is
+    /// known to be his.
     fn tamper(&mut self, time: u64) {
         let held = self.lease.clone().filter(|lease| lease.seconds != Some(1));
         match (self.random.random_range(0..5), held) {
@@ -698,7 +699,8 @@ impl Election {
     }
 }
 
-/// Three minutes of trouble, a minute and a half until what is delayed or paused has come to its end, and two minutes of peace.
+/// Three minutes of trouble, a minute and a half until what is delayed or paused has come to its
+/// end, and two minutes of peace.
 fn troubled(seed: u64, log: bool) -> Result<Election, String> {
     let trouble = 180_000;
     let mut election = Election::new(seed, trouble, trouble + 90_000);

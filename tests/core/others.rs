@@ -238,7 +238,8 @@ fn room_is_no_longer_reserved_where_there_is_enough_or_nothing_is_held() {
     }
 }
 
-/// Nothing is removed from the copy that a ReplicaSet has of its Deployment's annotations, but what changes is copied.
+/// Nothing is removed from the copy that a ReplicaSet has of its Deployment's annotations, but what
+/// changes is copied.
 #[test]
 fn reserved_room_is_given_up_on_the_replica_set_before_it_is_gone() {
     let mut world = with_room(700);
@@ -255,7 +256,8 @@ fn reserved_room_is_given_up_on_the_replica_set_before_it_is_gone() {
     assert_eq!(next(&mut world), Some(None));
 }
 
-/// The annotations of a ReplicaSet are those of its Deployment and about 80 bytes: what is reserved must not make them too many.
+/// The annotations of a ReplicaSet are those of its Deployment and about 80 bytes: what is reserved
+/// must not make them too many.
 #[test]
 fn reserved_room_leaves_the_replica_set_what_it_has_of_its_own() {
     for room in [520, 600, 660, 670, 700, 4_000] {

@@ -1,4 +1,5 @@
-//! Pitfalls: silence that is none, pods that were not seen, walks that lose their policy, author or id, failures that others pay for.
+//! Pitfalls: silence that is none, pods that were not seen, walks that lose their policy, author or
+//! id, failures that others pay for.
 
 use crate::world::{World, env_key};
 use lockkeeper::api::{ConfigKind, WorkloadKind};
@@ -98,7 +99,8 @@ fn unready(world: &mut World, ago: i64) {
     }
 }
 
-/// appliesTo: [Config] with scope: Pod: the walk is ended as soon as it has begun, and every pod goes.
+/// appliesTo: [Config] with scope: Pod: the walk is ended as soon as it has begun, and every pod
+/// goes.
 #[test]
 fn p8_a_config_walk_goes_on_where_templates_are_not_held() {
     let mut world = World::new().with_policy(
@@ -125,7 +127,8 @@ fn p8_a_config_walk_goes_on_where_templates_are_not_held() {
     );
 }
 
-/// An exported manifest carries deployment.kubernetes.io/revision; while a Deployment is paused with a new template nobody puts it right.
+/// An exported manifest carries deployment.kubernetes.io/revision; while a Deployment is paused
+/// with a new template nobody puts it right.
 #[test]
 fn a_revision_number_from_another_life_holds_nothing_indefinitely() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
@@ -146,7 +149,8 @@ fn a_revision_number_from_another_life_holds_nothing_indefinitely() {
     );
 }
 
-/// revisionHistoryLimit: 0: held and scaled to 0, the controller drops the old ReplicaSet. Scaled up again there are no pods until the release.
+/// revisionHistoryLimit: 0: held and scaled to 0, the controller drops the old ReplicaSet. Scaled
+/// up again there are no pods until the release.
 #[test]
 fn p9_a_held_deployment_whose_replica_set_was_dropped_is_let_through() {
     for replicas in [0, 2] {
@@ -172,7 +176,8 @@ fn p9_a_held_deployment_whose_replica_set_was_dropped_is_let_through() {
     }
 }
 
-/// A Failed pod stays for up to 15 minutes, again and again on a node that evicts, and counts in currentNumberScheduled.
+/// A Failed pod stays for up to 15 minutes, again and again on a node that evicts, and counts in
+/// currentNumberScheduled.
 #[test]
 fn a_pod_that_has_ended_is_not_unseen() {
     for kind in [WorkloadKind::DaemonSet] {
@@ -198,7 +203,8 @@ fn a_pod_that_has_ended_is_not_unseen() {
     }
 }
 
-/// Nor does one that has ended and is being deleted stand for two: it is among the pods that are seen.
+/// Nor does one that has ended and is being deleted stand for two: it is among the pods that are
+/// seen.
 #[test]
 fn p8_a_pod_that_has_ended_and_is_going_does_not_stand_for_an_unseen_one() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::StatefulSet, 3);
@@ -222,13 +228,15 @@ fn p8_a_pod_that_has_ended_and_is_going_does_not_stand_for_an_unseen_one() {
     }
 }
 
-/// A Deployment's status.replicas does not count pods that are going: they must not stand for those that are not seen yet.
+/// A Deployment's status.replicas does not count pods that are going: they must not stand for those
+/// that are not seen yet.
 #[test]
 fn p8_pods_that_are_going_do_not_stand_for_unseen_ones() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
     hold(&mut world, "web", "v2");
     world.act();
-    // A drained node: both go, with long grace periods; the two in their place are in status.replicas, and not in our store yet.
+    // A drained node: both go, with long grace periods; the two in their place are in
+    // status.replicas, and not in our store yet.
     for uid in pods_of(&world, "web") {
         let end = world.now + jiff::SignedDuration::from_hours(1);
         world.namespace.pods.get_mut(&uid).unwrap().terminating = Some(end);
@@ -238,7 +246,8 @@ fn p8_pods_that_are_going_do_not_stand_for_unseen_ones() {
     assert!(mark(&world, "web", "hold").is_some(), "let through with two pods unseen");
 }
 
-/// Draining pods are not Ready (that is how they get no new work), and say no. What they said is forgotten, and one round gets no answer.
+/// Draining pods are not Ready (that is how they get no new work), and say no. What they said is
+/// forgotten, and one round gets no answer.
 fn one_silent_round(forget: impl FnOnce(&mut World)) {
     let mut world = setup(json!({"gates": {"app": {"prepare": {}}}}), WorkloadKind::Deployment, 2);
     let names: Vec<String> = world.pods("web").iter().map(|p| p.name.to_string()).collect();
@@ -318,7 +327,8 @@ fn walking(policy: serde_json::Value) -> World {
     world
 }
 
-/// The CRD is deleted and comes again with another uid: a hold stays (PolicyLost), a walk's pods all go.
+/// The CRD is deleted and comes again with another uid: a hold stays (PolicyLost), a walk's pods
+/// all go.
 #[test]
 fn p8_a_walk_whose_policy_went_with_the_crd_stays() {
     let mut world = walking(json!({"gates": {"app": {"scope": "Pod"}}}));
@@ -335,7 +345,8 @@ fn p8_a_walk_whose_policy_went_with_the_crd_stays() {
     assert_eq!(mark(&world, "web", "partition").as_deref(), Some("2"), "web-1 says no and goes");
 }
 
-/// Config that changes while a pod of the walk is being renewed, and needs approval, takes the walk's id.
+/// Config that changes while a pod of the walk is being renewed, and needs approval, takes the
+/// walk's id.
 #[test]
 fn p16_config_that_waits_for_approval_leaves_a_walk_its_id() {
     let mut world = World::new().with_policy(
@@ -417,7 +428,8 @@ fn what_failed_and_was_reverted_restarts_nothing() {
     assert_eq!(again, [""; 0], "no pod of db was ended: {:?}", mark(&world, "db", "rollout"));
 }
 
-/// A walk that is held again (its policy changed) is "by lockkeeper": its author may then approve what needs somebody else.
+/// A walk that is held again (its policy changed) is "by lockkeeper": its author may then approve
+/// what needs somebody else.
 #[test]
 fn p16_a_walk_that_is_held_again_keeps_its_author() {
     let mut world = setup(
@@ -463,7 +475,8 @@ fn p16_a_walk_that_is_held_again_keeps_its_author() {
     assert!(mark(&world, "web", "hold").is_some(), "dev made the change and approved it");
 }
 
-/// The whole of a failed rollout is drained, without an end: new pods never become Ready, old ones take no work.
+/// The whole of a failed rollout is drained, without an end: new pods never become Ready, old ones
+/// take no work.
 #[test]
 fn a_rollout_that_failed_does_not_keep_every_old_pod_from_working_indefinitely() {
     let mut world = setup(
@@ -488,7 +501,8 @@ fn a_rollout_that_failed_does_not_keep_every_old_pod_from_working_indefinitely()
     assert!(world.said.len() < 10, "for 30 minutes after the failure: {} POSTs", world.said.len());
 }
 
-/// A workload of an earlier step that is deleted in the middle of a rollout, and hangs on a finalizer, is no longer a step.
+/// A workload of an earlier step that is deleted in the middle of a rollout, and hangs on a
+/// finalizer, is no longer a step.
 #[test]
 fn a_workload_that_is_being_deleted_keeps_no_step_waiting() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});

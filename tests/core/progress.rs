@@ -377,7 +377,8 @@ fn a_pod_that_does_not_end_is_waited_for_where_the_new_ones_need_its_claim() {
     assert_eq!(world.stands(), "Failed/StuckTerminating");
 }
 
-/// The kubelet reports a deleted pod as finished first; the pod goes when its volumes are unmounted. After that only a finalizer keeps it.
+/// The kubelet reports a deleted pod as finished first; the pod goes when its volumes are
+/// unmounted. After that only a finalizer keeps it.
 #[test]
 fn an_old_pod_that_has_finished_is_waited_for_until_it_is_gone_or_nothing_but_a_finalizer_keeps_it()
 {
@@ -534,7 +535,8 @@ fn what_a_stateful_set_lacks_is_looked_for_while_it_lacks_it() {
     assert_eq!((world.stands().as_str(), world.looked.len()), ("UpToDate", 2));
 }
 
-/// What is noted as done follows each rollout, also one that nobody saw: otherwise a revert to what was noted would be done at once.
+/// What is noted as done follows each rollout, also one that nobody saw: otherwise a revert to what
+/// was noted would be done at once.
 #[test]
 fn a_revert_of_what_rolled_while_the_operator_was_away_is_under_way_until_its_pods_run() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
@@ -565,7 +567,8 @@ fn a_revert_of_what_rolled_while_the_operator_was_away_is_under_way_until_its_po
     }
 }
 
-/// A template that is reverted before any pod was replaced has changed nothing, also where a pod was ill before.
+/// A template that is reverted before any pod was replaced has changed nothing, also where a pod
+/// was ill before.
 #[test]
 fn a_revert_before_any_pod_was_replaced_is_done_although_a_pod_is_ill() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {

@@ -67,8 +67,9 @@ fn world() -> World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Whatever happened: once all is quiet, config is there and rollouts are finished, every pod started after the last write of what it reads
-    /// that made a difference, the status says so, and nothing is left to do.
+    /// Whatever happened: once all is quiet, config is there and rollouts are finished, every pod
+    /// started after the last write of what it reads that made a difference, the status says so,
+    /// and nothing is left to do.
     #[test]
     fn p4_no_course_of_events_leaves_a_pod_on_old_config(moves in moves()) {
         let mut world = world();

@@ -1,5 +1,5 @@
-//! What is at rest is not judged again before something happens that concerns it. That the decisions are the same as those made from
-//! scratch the simulation shows, at each of its steps.
+//! What is at rest is not judged again before something happens that concerns it. That the
+//! decisions are the same as those made from scratch the simulation shows, at each of its steps.
 
 use lockkeeper::{
     api::ConfigKind,

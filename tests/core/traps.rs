@@ -1,4 +1,5 @@
-//! Traps around the app gate, walks and steps: what looks like consent, cures that wait for each other, restarts that nobody asked for.
+//! Traps around the app gate, walks and steps: what looks like consent, cures that wait for each
+//! other, restarts that nobody asked for.
 
 use crate::world::{World, env_key};
 use lockkeeper::api::WorkloadKind;
@@ -602,8 +603,8 @@ fn what_waits_for_its_user_restarts_nobody() {
     );
 }
 
-/// The pods of a StatefulSet whose walk is over stay where it ended as long as the manifest asks for a partition: with the next change of
-/// config they would all go at once.
+/// The pods of a StatefulSet whose walk is over stay where it ended as long as the manifest asks
+/// for a partition: with the next change of config they would all go at once.
 #[test]
 fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
     for (scope, expected) in [("Pod", Some("2")), ("Workload", None)] {
@@ -636,8 +637,8 @@ fn p8_where_a_walk_ended_is_no_consent_to_the_next_change_of_config() {
     }
 }
 
-/// A walk for config whose policy asks for no walks any more is held again, and found to be what ran before but for our config-hash: that
-/// goes, and the config with it.
+/// A walk for config whose policy asks for no walks any more is held again, and found to be what
+/// ran before but for our config-hash: that goes, and the config with it.
 #[test]
 fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_again() {
     let mut world =
@@ -690,7 +691,8 @@ fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_again() {
     assert_eq!(rolled, ["web"], "{}", world.stands());
 }
 
-/// The controller of a StatefulSet renews nothing above a pod that is not Ready, and what is below the partition comes back as it was.
+/// The controller of a StatefulSet renews nothing above a pod that is not Ready, and what is below
+/// the partition comes back as it was.
 #[test]
 fn p9_a_broken_pod_whose_turn_would_come_last_does_not_block_its_cure() {
     for healthy in [false, true] {

@@ -1,4 +1,5 @@
-//! Objects that cannot be read: what was known of them stands, nothing is decided on it, and no value of a Secret is told.
+//! Objects that cannot be read: what was known of them stands, nothing is decided on it, and no
+//! value of a Secret is told.
 
 use std::collections::BTreeSet;
 
@@ -80,7 +81,8 @@ fn broken(object: &Value) -> Value {
     broken
 }
 
-/// Lists an object, makes it unreadable and readable again, and deletes it while it is unreadable; `known` says whether the index knows it.
+/// Lists an object, makes it unreadable and readable again, and deletes it while it is unreadable;
+/// `known` says whether the index knows it.
 fn lives<K: Watched>(raw: &Value, known: impl Fn(&Index) -> bool)
 where
     View: From<K::View>,
@@ -356,7 +358,8 @@ fn reasons(world: &mut World) -> Vec<(String, Phase, Reason)> {
         .collect()
 }
 
-/// While something that belongs to a workload cannot be read, or that it reads, it is left as it is; and only it.
+/// While something that belongs to a workload cannot be read, or that it reads, it is left as it
+/// is; and only it.
 #[test]
 fn a_workload_is_left_alone_while_something_of_it_cannot_be_read() {
     let web = WorkloadId { kind: WorkloadKind::Deployment, name: "web".into() };
@@ -439,7 +442,8 @@ fn a_config_map_that_was_never_known_is_not_missing() {
     assert_eq!(reasons(&mut world), [("web".to_owned(), Phase::Waiting, Reason::UnreadableObject)]);
 }
 
-/// A claim that was never known may be one that only one pod can use: nothing is taken back that its rollouts need.
+/// A claim that was never known may be one that only one pod can use: nothing is taken back that
+/// its rollouts need.
 #[test]
 fn a_strategy_stays_recreate_while_something_of_the_storage_cannot_be_read() {
     for (kind, name, of_cluster) in
@@ -481,7 +485,8 @@ fn a_strategy_stays_recreate_while_something_of_the_storage_cannot_be_read() {
     }
 }
 
-/// A workload that was never known may be in any step, and rolling: what waits for others waits for it.
+/// A workload that was never known may be in any step, and rolling: what waits for others waits for
+/// it.
 #[test]
 fn what_goes_in_order_waits_for_a_workload_that_was_never_known() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});

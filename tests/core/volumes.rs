@@ -274,7 +274,8 @@ fn p13_what_would_deadlock_gets_recreate_and_what_cannot_is_left_alone() {
     }
 }
 
-/// Who only reads harms nobody; but a volume that is attached to another node deadlocks all the same.
+/// Who only reads harms nobody; but a volume that is attached to another node deadlocks all the
+/// same.
 #[test]
 fn p13_a_claim_that_is_mounted_read_only_everywhere_has_no_two_writers() {
     let folder = json!({"spec": {"csi": null, "hostPath": {}}});
@@ -351,7 +352,8 @@ fn what_recreate_cannot_fix_is_reported_with_what_to_do() {
     assert!(world.volumes_safe().2.contains("Deployment/web and StatefulSet/other use claim data"));
 }
 
-/// A Deployment with one replica whose new pod waits on node-2 for the volume that the old pod holds.
+/// A Deployment with one replica whose new pod waits on node-2 for the volume that the old pod
+/// holds.
 fn stuck() -> World {
     let mut world = World::new();
     world.claim("data", "ReadWriteOnce");
@@ -544,7 +546,8 @@ fn a_stateful_set_has_consented_to_the_deletions_that_its_retention_policy_names
     }
 }
 
-/// The controller makes the pod that it scales away the owner of its claim. Which ordinals go is for it to say, also with `ordinals.start`.
+/// The controller makes the pod that it scales away the owner of its claim. Which ordinals go is
+/// for it to say, also with `ordinals.start`.
 #[test]
 fn what_when_scaled_delete_takes_away_is_let_go_and_nothing_else() {
     for (protection, expected) in [(Value::Null, "Delete"), (json!("Retain"), "Retain")] {

@@ -1,4 +1,5 @@
-//! Claims that name a volume which is not theirs: created again from an export, restored in another order, or pointed at another claim's volume.
+//! Claims that name a volume which is not theirs: created again from an export, restored in another
+//! order, or pointed at another claim's volume.
 
 use lockkeeper::{
     api::WorkloadKind,
@@ -12,7 +13,8 @@ use crate::{
     world::World,
 };
 
-/// A claim that is created again from an export: another uid, the volume's name, and no mark of ours, as admission strips them.
+/// A claim that is created again from an export: another uid, the volume's name, and no mark of
+/// ours, as admission strips them.
 fn created_again(volume: &str, phase: &str) -> Value {
     json!({
         "metadata": {"name": "data", "namespace": "shop", "uid": "claim-again", "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
@@ -21,7 +23,8 @@ fn created_again(volume: &str, phase: &str) -> Value {
     })
 }
 
-/// Carries out all that is to be written to storage, as self-restraint allows it; the events that tell of it.
+/// Carries out all that is to be written to storage, as self-restraint allows it; the events that
+/// tell of it.
 fn write_all(world: &mut World) -> Vec<Event> {
     let mut told = Vec::new();
     for _ in 0..10 {

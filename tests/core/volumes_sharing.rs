@@ -294,7 +294,8 @@ fn a_cron_job_is_read_with_what_it_may_write() {
     assert_eq!(read(json!(true), false), cron_job("backup", true, false));
 }
 
-/// A pod of before that has finished, and that nothing but a finalizer keeps, does not keep a held workload from its strategy.
+/// A pod of before that has finished, and that nothing but a finalizer keeps, does not keep a held
+/// workload from its strategy.
 #[test]
 fn a_finished_pod_keeps_no_held_workload_from_the_strategy_recreate() {
     for finished in [true, false] {

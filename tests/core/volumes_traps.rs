@@ -60,7 +60,8 @@ pub(crate) fn refused(
     Twin::default().admit(&write).err().map(|error| format!("{error:?}"))
 }
 
-/// A volume that waits is locked when its namespace goes, and our own self-restraint lets that pass: or else a new namespace of that name would get the data.
+/// A volume that waits is locked when its namespace goes, and our own self-restraint lets that
+/// pass: or else a new namespace of that name would get the data.
 #[test]
 fn the_lock_is_admitted_by_our_own_self_restraint() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -81,8 +82,8 @@ fn the_lock_is_admitted_by_our_own_self_restraint() {
     assert_eq!(refused(&world, lock), None);
 }
 
-/// Creation times are whole seconds. A claim that was created again within one second has the younger volume all the same; one that got the older
-/// volume back later does not.
+/// Creation times are whole seconds. A claim that was created again within one second has the
+/// younger volume all the same; one that got the older volume back later does not.
 #[test]
 fn p12_of_two_volumes_of_one_second_the_one_of_the_earlier_claim_is_older() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -139,7 +140,8 @@ fn a_missing_binding_of_the_claims_policies_is_reported_at_once() {
     }
 }
 
-/// A GitOps tool heals the reclaim policy of a volume that its chart brings: the data stays kept, and each time is told.
+/// A GitOps tool heals the reclaim policy of a volume that its chart brings: the data stays kept,
+/// and each time is told.
 #[test]
 fn p12_a_reclaim_policy_that_another_manager_sets_back_is_set_again_and_told() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -195,7 +197,8 @@ fn the_other_storage_patches_are_admitted() {
     }
 }
 
-/// The operator starts when a namespace is gone: what is left of it is locked and counted all the same.
+/// The operator starts when a namespace is gone: what is left of it is locked and counted all the
+/// same.
 #[test]
 fn a_namespace_of_which_only_volumes_are_left_is_judged_after_a_start() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -225,7 +228,8 @@ fn a_namespace_of_which_only_volumes_are_left_is_judged_after_a_start() {
     );
 }
 
-/// Two volumes that wait for one claim: the binder takes any. The one that somebody chose waits alone.
+/// Two volumes that wait for one claim: the binder takes any. The one that somebody chose waits
+/// alone.
 #[test]
 fn what_is_chosen_is_the_only_one_that_waits() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -275,7 +279,8 @@ fn what_others_freed_is_not_locked() {
     assert!(!world.told.is_empty(), "and not a word is said");
 }
 
-/// Two governed workloads use one claim: what one policy asks to keep, the other does not give away.
+/// Two governed workloads use one claim: what one policy asks to keep, the other does not give
+/// away.
 #[test]
 fn the_strongest_protection_counts_when_two_policies_see_to_a_claim() {
     let mut world = World::new();
@@ -348,7 +353,8 @@ fn ending_the_old_pods_does_not_help_when_somebody_else_holds_the_volume() {
     assert!(!entry.message.contains("Its old pods are ended first"), "{}", entry.message);
 }
 
-/// The binder writes the new claim's uid before the phase: only the uid of the claim that is gone is taken away.
+/// The binder writes the new claim's uid before the phase: only the uid of the claim that is gone
+/// is taken away.
 #[test]
 fn a_uid_that_the_binder_just_wrote_is_left() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -435,7 +441,8 @@ fn a_released_volume_whose_provenance_cannot_be_read_is_counted_all_the_same() {
     assert!(!decision.volumes.is_empty(), "a kept volume is forgotten");
 }
 
-/// An app's operator sets owner references each time it reconciles: two writes a round, without end, help nobody.
+/// An app's operator sets owner references each time it reconciles: two writes a round, without
+/// end, help nobody.
 #[test]
 fn what_another_manager_restores_again_and_again_is_left_and_said() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -491,7 +498,8 @@ fn what_does_not_fit_is_judged_as_the_binder_does() {
     }
 }
 
-/// An app restored into a new volume is shadowed by the old one until somebody says that that one is not wanted.
+/// An app restored into a new volume is shadowed by the old one until somebody says that that one
+/// is not wanted.
 #[test]
 fn there_is_a_way_to_say_that_older_data_is_not_wanted() {
     let mut world = shop("ReadWriteOnce", json!({}));
@@ -539,7 +547,8 @@ fn a_volume_that_its_claim_names_as_bound_is_not_locked() {
     assert!(patches.is_empty(), "{patches:?}");
 }
 
-/// The rest of the rollout would be RollingUpdate: the new pod starts while the old one still writes.
+/// The rest of the rollout would be RollingUpdate: the new pod starts while the old one still
+/// writes.
 #[test]
 fn the_mark_is_not_taken_off_in_the_middle_of_a_rollout() {
     let mut world = shop("ReadWriteOnce", json!({}));

@@ -126,7 +126,8 @@ fn what_is_no_window_is_refused_with_place_and_cure() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Open and closed alternate, across the changes of the clocks, at exactly the times that are told.
+    /// Open and closed alternate, across the changes of the clocks, at exactly the times that are
+    /// told.
     #[test]
     fn windows_open_when_they_said_they_would(minute in 0i8..60, hour in 0i8..24, length in 1i64..300, day in 0i64..400, second in 0i64..86400) {
         let specs = json!([

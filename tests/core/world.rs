@@ -1,4 +1,5 @@
-//! A world to tell stories in: objects as raw JSON, a clock, and the versions that an API server would give.
+//! A world to tell stories in: objects as raw JSON, a clock, and the versions that an API server
+//! would give.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -351,8 +352,9 @@ impl World {
         self.status(&id, &revision, number);
     }
 
-    /// A Deployment with the strategy Recreate: its old pods end within so many seconds, and its controller makes no ReplicaSet before they
-    /// are gone. What it says of the rollout is of the one before.
+    /// A Deployment with the strategy Recreate: its old pods end within so many seconds, and its
+    /// controller makes no ReplicaSet before they are gone. What it says of the rollout is of the
+    /// one before.
     pub fn end_old_pods(&mut self, name: &str, within: u64) {
         let until = self.now + Duration::from_secs(within);
         let uids: Vec<_> = self.pods(name).iter().map(|pod| pod.uid.clone()).collect();
@@ -459,8 +461,8 @@ impl World {
         assessments.arrange(&granted, &self.memories)
     }
 
-    /// Decides and carries it out, again and again until nothing is left to do at this time. Returns the names of the workloads that
-    /// were rolled.
+    /// Decides and carries it out, again and again until nothing is left to do at this time.
+    /// Returns the names of the workloads that were rolled.
     pub fn act(&mut self) -> Vec<String> {
         let mut rolled = Vec::new();
         for _ in 0..20 {

@@ -1,4 +1,5 @@
-//! Two who write the same two templates in turn: that is told once, in place of an event for each change.
+//! Two who write the same two templates in turn: that is told once, in place of an event for each
+//! change.
 
 use lockkeeper::{api::WorkloadKind, core::decision::Event};
 use serde_json::{Value, json};
@@ -14,7 +15,8 @@ fn approval() -> Value {
     json!({"gates": {"approval": "Required"}})
 }
 
-/// The bot sets the newer image, and the other one sets it back: so many changes, each a minute after the other.
+/// The bot sets the newer image, and the other one sets it back: so many changes, each a minute
+/// after the other.
 fn quarrel(world: &mut World, changes: usize) {
     for number in 0..changes {
         let (who, what) = if number % 2 == 0 { (WHO[0], "v2") } else { (WHO[1], "v1") };

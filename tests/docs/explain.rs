@@ -1,4 +1,5 @@
-//! `kubectl explain upgradepolicy --recursive` says all: each field has a description, which names every value and every default.
+//! `kubectl explain upgradepolicy --recursive` says all: each field has a description, which names
+//! every value and every default.
 
 use lockkeeper::api::crd;
 use serde_json::Value;

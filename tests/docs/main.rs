@@ -1,4 +1,5 @@
-//! What the pages for users say is what the code does. What needs a cluster for that is in `tests/cluster/docs.rs`.
+//! What the pages for users say is what the code does. What needs a cluster for that is in
+//! `tests/cluster/docs.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

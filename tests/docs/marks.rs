@@ -1,4 +1,5 @@
-//! Our labels and annotations: the admission files, the constants of the code and the page that lists them name the same.
+//! Our labels and annotations: the admission files, the constants of the code and the page that
+//! lists them name the same.
 
 use std::{collections::BTreeSet, fs};
 
@@ -13,7 +14,8 @@ fn named(text: &str) -> BTreeSet<String> {
         let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '-')).unwrap_or(rest.len());
         rest[..end].to_owned()
     });
-    // Where the prefix stands alone, the name is put together in CEL. The group of our API ends with a version.
+    // Where the prefix stands alone, the name is put together in CEL. The group of our API ends
+    // with a version.
     names.filter(|name| !name.is_empty() && name != "v").collect()
 }
 

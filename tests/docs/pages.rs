@@ -1,4 +1,5 @@
-//! The pages: those at the top of the repository and everything under docs/, and the blocks of code in them.
+//! The pages: those at the top of the repository and everything under docs/, and the blocks of code
+//! in them.
 
 use std::{
     fs,

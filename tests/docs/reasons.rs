@@ -1,4 +1,5 @@
-//! Every word by which status, conditions, events and logs say why has its paragraph on the page about trouble, and no other has one.
+//! Every word by which status, conditions, events and logs say why has its paragraph on the page
+//! about trouble, and no other has one.
 
 use std::collections::BTreeSet;
 

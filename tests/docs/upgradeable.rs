@@ -1,4 +1,5 @@
-//! The programs of docs/upgradeable.md do what it says of them: they are taken from the page, run, and spoken to as the operator does.
+//! The programs of docs/upgradeable.md do what it says of them: they are taken from the page, run,
+//! and spoken to as the operator does.
 
 use std::{
     fs,
@@ -161,7 +162,8 @@ fn upgradeable_in_rust() {
     build
         .args(["build", "--quiet", "--workspace", "--example", "upgradeable", "--target-dir"])
         .arg(target);
-    // What cargo says to a test about its package would make build scripts run again, that look at it.
+    // What cargo says to a test about its package would make build scripts run again, that look at
+    // it.
     for (name, _) in std::env::vars()
         .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
     {

@@ -95,7 +95,8 @@ fn the_pages_and_the_code_use_plain_words() {
 /// A sentence has at most so many words. What stands in backquotes is one.
 const LONGEST: usize = 30;
 
-/// The parts of a page that no sentence goes beyond: paragraphs, items of lists, cells of tables. Each with the line where it begins.
+/// The parts of a page that no sentence goes beyond: paragraphs, items of lists, cells of tables.
+/// Each with the line where it begins.
 fn passages(page: &Page) -> Vec<(usize, String)> {
     let mut passages = vec![(1, String::new())];
     for (number, (line, fenced)) in page.lines().enumerate() {

@@ -1,4 +1,5 @@
-//! An API server in this process: objects, versions, lists, watches and JSON patches, and faults on demand.
+//! An API server in this process: objects, versions, lists, watches and JSON patches, and faults on
+//! demand.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -143,7 +144,8 @@ impl ApiServer {
         self.state().lists.iter().filter(|one| *one == plural).count()
     }
 
-    /// While blind, watches tell nothing, and one that begins before what was missed is told that its version has expired.
+    /// While blind, watches tell nothing, and one that begins before what was missed is told that
+    /// its version has expired.
     pub fn blind(&self, blind: bool) {
         self.state().blind = blind;
     }

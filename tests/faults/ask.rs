@@ -85,7 +85,8 @@ impl Pod {
                 let (tls, requests, ended, says, then) =
                     (tls.clone(), requests.clone(), ended.clone(), says.clone(), then.clone());
                 tokio::spawn(async move {
-                    // It fails when the operator hangs up, which is what some of the tests are about.
+                    // It fails when the operator hangs up, which is what some of the tests are
+                    // about.
                     let _ = match tls {
                         None => serve(stream, &requests, &says, then).await,
                         Some(tls) => match TlsAcceptor::from(tls).accept(stream).await {

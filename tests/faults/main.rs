@@ -1,4 +1,5 @@
-//! The real streams, main loop and executor against an API server in this process that can be told to fail.
+//! The real streams, main loop and executor against an API server in this process that can be told
+//! to fail.
 
 #![allow(
     clippy::unwrap_used,
@@ -225,7 +226,8 @@ async fn p2_config_that_nobody_read_counts_from_when_somebody_reads_it() {
     until("rolled for it", || hash(&server) != before).await;
 }
 
-/// A cluster that goes back to a version without them: their watches are not resumed, and nothing is held any more.
+/// A cluster that goes back to a version without them: their watches are not resumed, and nothing
+/// is held any more.
 #[tokio::test]
 async fn holds_enforced_tells_when_the_admission_policies_are_no_longer_served() {
     let server = ApiServer::new();

@@ -61,7 +61,8 @@ impl Write for Log {
 #[tokio::test]
 async fn what_cannot_be_read_from_the_beginning_stops_nothing_and_is_told_once_without_its_values()
 {
-    // Of all tests of this program: a subscriber of one thread may find that another thread has switched a line off.
+    // Of all tests of this program: a subscriber of one thread may find that another thread has
+    // switched a line off.
     let log = Log::default();
     let writer = log.clone();
     let logs = tracing_subscriber::fmt()

@@ -309,7 +309,8 @@ impl Cluster {
         new
     }
 
-    /// A pod that takes no new work until it is ended must be asked again in time. The operator has just decided, and says nothing to it.
+    /// A pod that takes no new work until it is ended must be asked again in time. The operator has
+    /// just decided, and says nothing to it.
     pub fn neglected(&self) -> Option<String> {
         let (now, shown) = (self.server.now(), &self.operator.shown);
         for (name, pod) in self.consent.drained() {
@@ -320,7 +321,8 @@ impl Cluster {
                     talk.call.workload.name == name && talk.call.errand != Errand::Verify
                 })
             };
-            // What the watches have shown: that it was let through and the controller has begun, and that the pod is there.
+            // What the watches have shown: that it was let through and the controller has begun,
+            // and that the pod is there.
             let is_seen = |kind| {
                 let object = shown.get(&(kind, name.to_owned()))?;
                 let observed =
@@ -368,8 +370,9 @@ impl Cluster {
         let after = self.server.get(kind, name).unwrap();
         self.known(kind, name).team =
             after["metadata"]["annotations"]["team"].as_str().map(str::to_owned);
-        // What somebody writes and admission does not hold goes by their decision: a bypass, a change of what is not governed, a partition
-        // of their own that is lowered. That a change of what is governed is held is looked at elsewhere.
+        // What somebody writes and admission does not hold goes by their decision: a bypass, a
+        // change of what is not governed, a partition of their own that is lowered. That a change
+        // of what is governed is held is looked at elsewhere.
         if hold(&after).is_none() && mark(&after, "partition").is_none() {
             self.consent.let_go(&self.server, (kind, name), &BTreeSet::new());
         }
@@ -518,7 +521,8 @@ impl Cluster {
                 patch.purpose
             ));
         }
-        // What the operator could not have seen yet, it could not heed; it acted on a policy that was there a moment ago.
+        // What the operator could not have seen yet, it could not heed; it acted on a policy that
+        // was there a moment ago.
         if !self.must_wait(&before) || (unseen && self.fault.is_none()) {
             self.seen.ungoverned += 1;
             return Ok(());
@@ -563,7 +567,8 @@ impl Cluster {
             && is_recorded(&policy, object)
     }
 
-    /// Whether the policy, as it is now, wants this workload's changes held until somebody approves.
+    /// Whether the policy, as it is now, wants this workload's changes held until somebody
+    /// approves.
     pub fn must_wait(&self, object: &Value) -> bool {
         let Some(policy) = self.server.get("UpgradePolicy", "shop") else { return false };
         let spec = &policy["spec"];

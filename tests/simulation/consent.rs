@@ -1,6 +1,7 @@
-//! P8 and P9 from outside: which pods a request of the operator would end, whether each of them agreed as its policy asks, and whether a
-//! pod that is ended had been let go. The policy, the workloads and the pods are taken as the operator's watches had shown them when it
-//! decided: what it could not see, it could not heed.
+//! P8 and P9 from outside: which pods a request of the operator would end, whether each of them
+//! agreed as its policy asks, and whether a pod that is ended had been let go. The policy, the
+//! workloads and the pods are taken as the operator's watches had shown them when it decided: what
+//! it could not see, it could not heed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -138,14 +139,16 @@ pub fn judge(
             .map(|(_, pod)| &**pod)
     };
     let wanted = object["spec"]["replicas"].as_i64().unwrap_or(0);
-    // Those beyond go because of a scale-down; when a walk is ended, those whose turn it was have been let go.
+    // Those beyond go because of a scale-down; when a walk is ended, those whose turn it was have
+    // been let go.
     let ends_walk = steps == Some(&None) && mark(object, "partition").is_some() && !rolls;
     let range = lowest..match kind.as_str() {
         "StatefulSet" if ends_walk => partition(object).min(wanted),
         "StatefulSet" => wanted,
         _ => i64::MAX,
     };
-    // Fewer replicas that come with the release take some of any template. With a template that is none they are a scale like any other.
+    // Fewer replicas that come with the release take some of any template. With a template that is
+    // none they are a scale like any other.
     let fewer = waiting(object)
         .filter(|_| releases && patch.purpose != Purpose::Release(Release::Unchanged));
     let scaled = |pod: &Value| {
@@ -163,7 +166,8 @@ pub fn judge(
         reverts: patch.purpose == Purpose::Release(Release::Reverted),
         now,
     };
-    // A pod that goes because of a scale-down is asked as long as it is there, and its answer shows that the app speaks.
+    // A pod that goes because of a scale-down is asked as long as it is there, and its answer shows
+    // that the app speaks.
     let leaves = |pod: &&Value| kind == "StatefulSet" && ordinal(pod) >= wanted;
     let yes = |pod: &Value| question.heard(pod).is_some_and(|heard| heard.answer == Answer::Yes);
     question.answered = of_workload().filter(leaves).any(yes);
@@ -174,7 +178,8 @@ pub fn judge(
             ends.iter().filter(drains).map(|pod| text(pod, "uid").to_owned()).collect();
     }
     if let (Some(step), Scope::Pod) = (walked, gate.scope) {
-        // A broken pod that the controller waits for takes those above it along, which would wait for it indefinitely.
+        // A broken pod that the controller waits for takes those above it along, which would wait
+        // for it indefinitely.
         let broken = |pod: &&&Value| {
             !ready_moved(pod).0 && ready_moved(pod).1 + gate.broken_after.length() <= now
         };
@@ -278,7 +283,8 @@ impl Question<'_> {
                 return Some(format!("{name} may take new work"));
             }
         }
-        // Nobody is left to ask only when that has been so for long enough. One that never ran was never Ready.
+        // Nobody is left to ask only when that has been so for long enough. One that never ran was
+        // never Ready.
         let ran = ends.iter().filter(|pod| pod["status"]["phase"] == "Running");
         let last = ran.map(|pod| ready_moved(pod).1).max().filter(|_| !counted && !self.reverts)?;
         (last + gate.broken_after.length() > self.now)
@@ -340,7 +346,8 @@ impl Consent {
             .map(|pod| (text(&pod, "uid").to_owned(), pod))
             .collect();
         for (uid, pod) in &there {
-            // One that is made of an old template in the middle of a rollout: nobody can hold that up for its sake.
+            // One that is made of an old template in the middle of a rollout: nobody can hold that
+            // up for its sake.
             let amid = (hold(&object).is_none() && goes(kind, &object, pod))
                 .then_some(LetGo { drained: false });
             let known =
@@ -397,11 +404,13 @@ impl Consent {
             None => drop(self.held.remove(name)),
             Some(_) => {
                 if self.held.insert(name) {
-                    // A hold begins: nobody may go any more, but those of which their ReplicaSet has too many already.
+                    // A hold begins: nobody may go any more, but those of which their ReplicaSet
+                    // has too many already.
                     self.each(server, name, |let_go, surplus| *let_go = let_go.filter(|_| surplus));
                 }
-                // The controller of a Deployment takes away what is beside a ReplicaSet of the newest template that is full, paused or
-                // not: where that is what ran before, reverted amid a rollout, no hold keeps it from that.
+                // The controller of a Deployment takes away what is beside a ReplicaSet of the
+                // newest template that is full, paused or not: where that is what ran before,
+                // reverted amid a rollout, no hold keeps it from that.
                 if is_full(server, &object) {
                     self.each(server, name, |let_go, surplus| {
                         *let_go = let_go.or(surplus.then_some(LetGo { drained: false }))
@@ -448,7 +457,8 @@ impl Consent {
             .map(|((name, _), (pod, _))| (*name, pod))
     }
 
-    /// The apps' work is only their own business once nobody must keep it away: a lease that ran out.
+    /// The apps' work is only their own business once nobody must keep it away: a lease that ran
+    /// out.
     pub fn lapsed(&mut self, apps: &Apps, now: Timestamp) {
         for ((_, uid), (_, let_go)) in &mut self.pods {
             if let Some(LetGo { drained }) = let_go

@@ -14,8 +14,8 @@ use crate::{
 
 const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
 
-/// What a user would see at the end of a workload: its image, paused or partition, whether it is held, what its pods run, how many
-/// revisions it had, and which of our marks it carries.
+/// What a user would see at the end of a workload: its image, paused or partition, whether it is
+/// held, what its pods run, how many revisions it had, and which of our marks it carries.
 type End = Vec<(String, i64, bool, Vec<String>, usize, BTreeSet<String>)>;
 
 fn end(cluster: &Cluster) -> End {

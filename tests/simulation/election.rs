@@ -1,4 +1,5 @@
-//! The Lease for which several operators run, with their real participants. Their clocks are one; what clocks may do is tried elsewhere.
+//! The Lease for which several operators run, with their real participants. Their clocks are one;
+//! what clocks may do is tried elsewhere.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
-//! Whole upgrades on a model of the cluster: users, controllers, the operator's real index and core, stale reads, conflicts and crashes,
-//! in an order that a seed chooses. After every move the promises are checked.
+//! Whole upgrades on a model of the cluster: users, controllers, the operator's real index and
+//! core, stale reads, conflicts and crashes, in an order that a seed chooses. After every move the
+//! promises are checked.
 //!
-//! A failure names its scene and seed: `LOCKKEEPER_SCENE=Asked LOCKKEEPER_SEED=17 cargo test --test simulation -- --nocapture one_seed` tells
-//! its story move by move.
+//! A failure names its scene and seed: `LOCKKEEPER_SCENE=Asked LOCKKEEPER_SEED=17 cargo test --test
+//! simulation -- --nocapture one_seed` tells its story move by move.
 
 #![allow(
     clippy::unwrap_used,
@@ -104,7 +105,8 @@ fn one_seed() {
     run(scene(), seed, MOVES, Twin::default(), None, true).unwrap();
 }
 
-/// For a long search: all seeds below `LOCKKEEPER_SEEDS`, from `LOCKKEEPER_FROM`, with what each of them breaks.
+/// For a long search: all seeds below `LOCKKEEPER_SEEDS`, from `LOCKKEEPER_FROM`, with what each of
+/// them breaks.
 #[test]
 fn many_seeds() {
     let Some(end) = number("LOCKKEEPER_SEEDS") else { return };

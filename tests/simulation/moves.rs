@@ -360,7 +360,8 @@ impl Cluster {
                     json!({"type": "RollingUpdate", "rollingUpdate": {"partition": declared}})
             }
         });
-        // What is what it was says nothing: of `paused: true` on a held one nobody can tell who wants it.
+        // What is what it was says nothing: of `paused: true` on a held one nobody can tell who
+        // wants it.
         if result.is_ok() && declared != stands(kind, object) {
             self.known(kind, name).declared = declared;
         }
@@ -528,7 +529,8 @@ impl Cluster {
         });
     }
 
-    /// A call goes one pod further, or is heard when all have been visited. The request, or the answer, may be lost.
+    /// A call goes one pod further, or is heard when all have been visited. The request, or the
+    /// answer, may be lost.
     pub fn talk(&mut self, index: usize, [request_lost, answer_lost]: [bool; 2]) {
         let now = self.server.now();
         let leads = self.operator.may_act(now);
@@ -567,7 +569,8 @@ impl Cluster {
         self.say(|| format!("{errand:?} to {} ({}): {answer:?}", visit.name, visit.pod));
     }
 
-    /// The operator looks after its Lease, if there are several. A request or its answer may be lost.
+    /// The operator looks after its Lease, if there are several. A request or its answer may be
+    /// lost.
     pub fn elect(&mut self, lost: [bool; 2]) {
         let now = self.server.now();
         let Some(candidate) = &mut self.operator.candidate else { return };

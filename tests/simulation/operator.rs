@@ -1,4 +1,5 @@
-//! The operator: its real index and core, with watches that deliver when the simulation says so, and requests that wait to be sent.
+//! The operator: its real index and core, with watches that deliver when the simulation says so,
+//! and requests that wait to be sent.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -133,7 +134,8 @@ pub struct Operator {
     pub judged: HashMap<Uid, Judgement>,
     pub talks: Vec<Talk>,
     pub heard: BTreeMap<Uid, Heard>,
-    /// The pods that it has asked to take no new work; what the one before it asked for runs out by itself.
+    /// The pods that it has asked to take no new work; what the one before it asked for runs out by
+    /// itself.
     pub drained: BTreeSet<Uid>,
     /// When the operator wants to look again.
     pub wake: Option<Timestamp>,
@@ -314,7 +316,8 @@ impl Operator {
         self.cursors[kind]
     }
 
-    /// Whether a request that begins a rollout of this workload is on its way, or was accepted and is not shown yet.
+    /// Whether a request that begins a rollout of this workload is on its way, or was accepted and
+    /// is not shown yet.
     pub fn begins(&self, uid: &str) -> bool {
         self.activities.get(uid).is_some_and(|activity| activity.begins)
     }
@@ -499,7 +502,8 @@ impl Operator {
         (patch, result.map(drop))
     }
 
-    /// What came of a call is heard, or what the fault makes of it. Nobody listens for a workload of which nothing is remembered.
+    /// What came of a call is heard, or what the fault makes of it. Nobody listens for a workload
+    /// of which nothing is remembered.
     pub fn hear(&mut self, index: usize, now: Timestamp) {
         let Talk { call, begun, answers } = self.talks.remove(index);
         self.index.tell(NAMESPACE, News::of_workloads([call.uid.clone()]));

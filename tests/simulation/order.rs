@@ -1,4 +1,5 @@
-//! Steps, `maxConcurrent` and `restartWith` from outside: what may begin when, by what the operator's watches had shown it.
+//! Steps, `maxConcurrent` and `restartWith` from outside: what may begin when, by what the
+//! operator's watches had shown it.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,8 @@ fn pods<'a>(shown: &'a Shown, name: &'a str) -> impl Iterator<Item = &'a Value> 
         .map(|(_, pod)| &**pod)
 }
 
-/// Whether the rollout of a workload waits for pods of the newest template; not below the partition that its user asks for.
+/// Whether the rollout of a workload waits for pods of the newest template; not below the partition
+/// that its user asks for.
 fn rolls(shown: &Shown, (kind, name): At, object: &Value) -> bool {
     let lowest = if kind == "StatefulSet" { declared(object) } else { -1 };
     let paused = kind == "Deployment" && object["spec"]["paused"] == true;
@@ -51,7 +53,8 @@ fn rolls(shown: &Shown, (kind, name): At, object: &Value) -> bool {
         })
 }
 
-/// When the rollout of a workload last moved: it began, or a pod of its newest template moved. What becomes of old pods is no progress.
+/// When the rollout of a workload last moved: it began, or a pod of its newest template moved. What
+/// becomes of old pods is no progress.
 fn moved(shown: &Shown, at: At) -> Timestamp {
     let Some(object) = shown.get(&(at.0, at.1.to_owned())) else { return Timestamp::MIN };
     let outcome: Value = mark(object, "rollout")
@@ -88,7 +91,8 @@ pub fn judge(
         .filter(|(_, other)| governing(shown, other).is_some())
         .collect();
     let begins = |other: &Value| operator.begins(text(other, "uid"));
-    // What its controller has not taken up is not known to roll, unless the operator itself let it through.
+    // What its controller has not taken up is not known to roll, unless the operator itself let it
+    // through.
     let rolls = |(kind, name): At| {
         operator
             .taken_up
@@ -99,7 +103,8 @@ pub fn judge(
     let has_failed =
         |object: &Value| mark(object, "rollout").is_some_and(|text| text.contains("Failed"));
     let cures = has_failed(own) && rollout.on_failure == OnFailure::Pause;
-    // Once it has failed, a pod of the old template that comes and goes does not make it a rollout again.
+    // Once it has failed, a pod of the old template that comes and goes does not make it a rollout
+    // again.
     let stuck = |at: At| {
         moved(shown, at) + rollout.deadline.length() <= now
             || object(at).is_some_and(|object| has_failed(object))
@@ -132,8 +137,9 @@ pub fn judge(
     })
 }
 
-/// A rollout that was told to be done, after so many things that were told, while a pod of the template before was shown. One that was
-/// written later than the workload was shown may be of a newer template, and one that is gone is only shown late.
+/// A rollout that was told to be done, after so many things that were told, while a pod of the
+/// template before was shown. One that was written later than the workload was shown may be of a
+/// newer template, and one that is gone is only shown late.
 pub fn too_early(
     server: &Server,
     operator: &Operator,

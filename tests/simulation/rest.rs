@@ -12,10 +12,12 @@ use crate::{
     truth::{hold, image, mark, server_settled},
 };
 
-/// When nothing is written for so long, nothing will be: longer than any lease, any work, and what a stray is left alone for.
+/// When nothing is written for so long, nothing will be: longer than any lease, any work, and what
+/// a stray is left alone for.
 const REST: Duration = Duration::from_secs(100);
 const LONGEST_NAP: Duration = Duration::from_secs(20);
-/// So soon after the last reason is gone no pod is kept from work any more: it is told at once, and again after 5 s.
+/// So soon after the last reason is gone no pod is kept from work any more: it is told at once, and
+/// again after 5 s.
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(15);
 
 impl Cluster {
@@ -115,8 +117,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Users fix what is broken, and let everything pass: then everything passes. After that nothing happens any more, also when the
-    /// operator starts again.
+    /// Users fix what is broken, and let everything pass: then everything passes. After that
+    /// nothing happens any more, also when the operator starts again.
     pub fn end_well(&mut self) -> Result<(), String> {
         let plain = self.chance.below(self.scene.plain() as u64);
         let policy = policy(&self.scene.policies()[usize::try_from(plain).unwrap()]);
@@ -141,7 +143,8 @@ impl Cluster {
             }
         }
         self.settle()?;
-        // The controller of a StatefulSet does not replace a broken pod of a withdrawn revision: somebody has to (kubernetes#67250).
+        // The controller of a StatefulSet does not replace a broken pod of a withdrawn revision:
+        // somebody has to (kubernetes#67250).
         for &(kind, name) in self.scene.workloads() {
             for pod in pods_of(&self.server, name)
                 .iter()
@@ -187,7 +190,8 @@ impl Cluster {
         }
     }
 
-    /// A step is rolled out, and each that restarts with the one before it follows once, also if the operator is killed in the meantime.
+    /// A step is rolled out, and each that restarts with the one before it follows once, also if
+    /// the operator is killed in the meantime.
     pub fn step_by_step(&mut self) -> Result<(), String> {
         let policy = policy(&self.scene.policies()[0]);
         self.server

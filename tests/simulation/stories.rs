@@ -14,7 +14,8 @@ use crate::{
 const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
 const WEB: At = ("Deployment", "web");
 
-/// Somebody does something, the operator works until nothing is left to do, and what a user would see is told.
+/// Somebody does something, the operator works until nothing is left to do, and what a user would
+/// see is told.
 struct Story {
     cluster: Cluster,
     told: usize,
@@ -145,8 +146,8 @@ fn a_policy_that_goes_lets_go_of_what_it_holds() {
 
 #[test]
 fn a_hold_of_nothing_is_released_at_once() {
-    // A re-sync brings a tag, the mutating policies hold it, and a webhook that runs after them makes the pinned digest of it that was
-    // there before.
+    // A re-sync brings a tag, the mutating policies hold it, and a webhook that runs after them
+    // makes the pinned digest of it that was there before.
     let resync = |cluster: &mut Cluster| {
         cluster.server.control("Deployment", "web", |web| {
             let generation = web["metadata"]["generation"].as_i64().unwrap() + 1;

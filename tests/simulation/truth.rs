@@ -1,5 +1,5 @@
-//! What is really so, seen from outside: kept up by the simulation from what users do and what the server shows, and compared with the
-//! promises after every move.
+//! What is really so, seen from outside: kept up by the simulation from what users do and what the
+//! server shows, and compared with the promises after every move.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,7 +126,8 @@ impl Truth {
                 set["metadata"]["ownerReferences"][0]["name"] == name
                     && set["spec"]["replicas"] != 0
             });
-            // Paused when no ReplicaSet is to have pods, as amid a Recreate, a Deployment comes back at the one that was made last.
+            // Paused when no ReplicaSet is to have pods, as amid a Recreate, a Deployment comes
+            // back at the one that was made last.
             let own =
                 |set: &std::sync::Arc<Value>| set["metadata"]["ownerReferences"][0]["name"] == name;
             let last = server.list("ReplicaSet").into_iter().filter(own).max_by_key(|set| {
@@ -142,7 +143,8 @@ impl Truth {
                 pods.values().cloned().chain(known.settled.clone()).chain(under_way).collect();
             let change = (hold.unwrap_or_default().to_owned(), image(&object));
             known.hold = Some(HoldBegun { images, pods: pods.keys().cloned().collect(), change });
-            // What scaling takes, it may take later: of a StatefulSet those beyond the last ordinal, also while one below is missing.
+            // What scaling takes, it may take later: of a StatefulSet those beyond the last
+            // ordinal, also while one below is missing.
             let wanted = object["spec"]["replicas"].as_i64().unwrap();
             let end = wanted + object["spec"]["ordinals"]["start"].as_i64().unwrap_or_default();
             let beyond = |pod: &std::sync::Arc<Value>| kind == "StatefulSet" && ordinal(pod) >= end;
@@ -156,8 +158,9 @@ impl Truth {
             known.walks = None;
         }
         if let (Some(begun), Some(id)) = (&mut known.hold, hold) {
-            // At 0 replicas a StatefulSet's controller itself counts the newest revision as rolled out; no pod was ended for it.
-            // A Deployment that is scaled up again takes a ReplicaSet of its template, if there is one from before.
+            // At 0 replicas a StatefulSet's controller itself counts the newest revision as rolled
+            // out; no pod was ended for it. A Deployment that is scaled up again takes a ReplicaSet
+            // of its template, if there is one from before.
             let is_left = |set: &std::sync::Arc<Value>| {
                 set["metadata"]["ownerReferences"][0]["name"] == name
                     && image(set) == image(&object)

@@ -22,7 +22,8 @@ const NODES: [&str; 2] = ["node-a", "node-b"];
 const OWNER: Account =
     Account { user: "owner", manager: "kubectl-annotate", verbs: &["unprotect"] };
 
-/// Claims that are in no template of a StatefulSet: name, class and mode. What they are of, the seed says.
+/// Claims that are in no template of a StatefulSet: name, class and mode. What they are of, the
+/// seed says.
 fn claims(seed: u64) -> [(&'static str, &'static str, &'static str); 2] {
     let class = ["disk", "disk", "disk", "share", "local"][usize::try_from(seed % 5).unwrap()];
     [("data", class, "ReadWriteOnce"), ("single", "disk", "ReadWriteOncePod")]
@@ -287,7 +288,8 @@ impl Cluster {
             .collect()
     }
 
-    /// Everything that was deleted is made again, and may run: the data is found again, or it is said that it was not.
+    /// Everything that was deleted is made again, and may run: the data is found again, or it is
+    /// said that it was not.
     pub fn restore(&mut self) -> Result<(), String> {
         NODES.iter().for_each(|node| self.cordon(node, false));
         self.settle()?;
@@ -343,7 +345,8 @@ impl Cluster {
         self.settle()
     }
 
-    /// A claim that was created again with its binding has its volume, if that is kept. What stays Lost is deleted.
+    /// A claim that was created again with its binding has its volume, if that is kept. What stays
+    /// Lost is deleted.
     fn give_lost_claims_up(&mut self) -> Result<(), String> {
         let lost =
             self.server.list(CLAIM).into_iter().filter(|claim| claim["status"]["phase"] == "Lost");

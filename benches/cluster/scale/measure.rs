@@ -29,11 +29,13 @@ const SETTLE: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_secs(20);
 /// Changes that one workload reads, one after the other.
 const CHANGES: usize = 20;
-/// Writes whose cost is measured, and the time between two of them: so long that each is decided on by itself.
+/// Writes whose cost is measured, and the time between two of them: so long that each is decided on
+/// by itself.
 const EVENTS: usize = 200;
 const PACE: Duration = Duration::from_millis(40);
 
-/// Measures the operator over so many workloads, and what the API server or a bare client needs for the same.
+/// Measures the operator over so many workloads, and what the API server or a bare client needs for
+/// the same.
 pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
     eprintln!("measuring {size} workloads");
     let subject = Subject { client, layout, size };
@@ -267,7 +269,8 @@ fn api_server() -> u32 {
         .id()
 }
 
-/// How long it takes to list what the operator watches, in pages like its own, and to read none of it.
+/// How long it takes to list what the operator watches, in pages like its own, and to read none of
+/// it.
 async fn list_all(client: &Client) -> Duration {
     let begun = Instant::now();
     let kinds = [

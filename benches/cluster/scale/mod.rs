@@ -1,7 +1,8 @@
-//! What the operator costs as the cluster grows: in 500 namespaces of one team each, and in one crowded namespace.
+//! What the operator costs as the cluster grows: in 500 namespaces of one team each, and in one
+//! crowded namespace.
 //!
-//! The cluster is bare: no controllers and no nodes, so that the machine is the API server's and the operator's. What controllers would
-//! write of a workload is written once, by [`populate`].
+//! The cluster is bare: no controllers and no nodes, so that the machine is the API server's and
+//! the operator's. What controllers would write of a workload is written once, by [`populate`].
 
 mod measure;
 mod populate;

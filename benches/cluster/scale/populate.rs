@@ -1,4 +1,5 @@
-//! Makes what is measured: policies, config, workloads with the status that their controller would write, pods.
+//! Makes what is measured: policies, config, workloads with the status that their controller would
+//! write, pods.
 
 use std::ops::Range;
 
@@ -120,8 +121,8 @@ pub async fn workloads(client: &Client, layout: Layout, numbers: Range<usize>) {
     stream::iter(numbers).for_each_concurrent(CONCURRENT, make).await;
 }
 
-/// What the controller would say of a workload with so many pods. It has seen every generation that is to come, since nobody will say so
-/// again.
+/// What the controller would say of a workload with so many pods. It has seen every generation that
+/// is to come, since nobody will say so again.
 fn observed(pods: usize) -> Value {
     json!({"observedGeneration": 1_000_000, "replicas": pods, "updatedReplicas": pods, "readyReplicas": pods, "availableReplicas": pods})
 }

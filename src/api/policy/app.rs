@@ -20,7 +20,8 @@ pub struct AppGate {
     #[serde(default = "default_path")]
     #[schemars(length(min = 1, max = 256), pattern(PATH))]
     pub path: String,
-    /// The number or name of a port that the pods declare. If absent, the only port that the first container of the pod template declares.
+    /// The number or name of a port that the pods declare. If absent, the only port that the first
+    /// container of the pod template declares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "port_schema")]
     pub port: Option<Port>,
@@ -42,16 +43,20 @@ pub struct AppGate {
     /// Which answer means yes.
     #[serde(default)]
     pub open_when: OpenWhen,
-    /// Whether all pods must agree before the first is replaced, or each pod before it is replaced itself.
+    /// Whether all pods must agree before the first is replaced, or each pod before it is replaced
+    /// itself.
     #[serde(default)]
     pub scope: Scope,
-    /// What it means if a Ready pod gives no usable answer: the connection is refused, the request times out, or the answer is an error or has another form.
+    /// What it means if a Ready pod gives no usable answer: the connection is refused, the request
+    /// times out, or the answer is an error or has another form.
     #[serde(default)]
     pub when_unreachable: Otherwise,
-    /// What it means if every pod answers 404, 405 or 501, because the app does not implement the protocol.
+    /// What it means if every pod answers 404, 405 or 501, because the app does not implement the
+    /// protocol.
     #[serde(default)]
     pub when_missing: Otherwise,
-    /// If no pod has been Ready and none has answered for this long, the app is broken and the gate opens.
+    /// If no pod has been Ready and none has answered for this long, the app is broken and the gate
+    /// opens.
     #[serde(default = "default_broken_after")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("gates.app.brokenAfter: from 1s to 24h"))]
     pub broken_after: Period,
@@ -59,10 +64,12 @@ pub struct AppGate {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub headers: Vec<Header>,
-    /// How the pods' certificates are verified. Only with `scheme: HTTPS`. If absent, they are not verified.
+    /// How the pods' certificates are verified. Only with `scheme: HTTPS`. If absent, they are not
+    /// verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Asks the pods to take no new work before they are asked whether they may be terminated. If absent, they are not asked to.
+    /// Asks the pods to take no new work before they are asked whether they may be terminated. If
+    /// absent, they are not asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepare: Option<Prepare>,
 }
@@ -112,7 +119,8 @@ pub struct OpenWhen {
     #[serde(default = "default_status")]
     #[schemars(length(min = 1, max = 8), inner(range(min = 200, max = 599)), extend("x-kubernetes-list-type" = "set"))]
     pub status: Vec<u16>,
-    /// A JSON pointer (RFC 6901) into the answer, such as `/isUpgradeable`. If absent, the status code decides.
+    /// A JSON pointer (RFC 6901) into the answer, such as `/isUpgradeable`. If absent, the status
+    /// code decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), pattern("^(/([^/~]|~[01])*)+$"))]
     pub field: Option<String>,
@@ -152,7 +160,8 @@ pub enum Otherwise {
     Open,
 }
 
-/// A header. Its value is given here, or read from a Secret with the label `lockkeeper.dev/gate-credential: "true"`.
+/// A header. Its value is given here, or read from a Secret with the label
+/// `lockkeeper.dev/gate-credential: "true"`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(
     validation = Rule::new("has(self.value) != has(self.secretKeyRef)").message("gates.app.headers: each has exactly one of value and secretKeyRef"),
@@ -167,7 +176,8 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), pattern("^[ -~]*$"))]
     pub value: Option<String>,
-    /// The key of a Secret that holds the value. It is sent only to pods that `tls` verifies, unless the chart allows more.
+    /// The key of a Secret that holds the value. It is sent only to pods that `tls` verifies,
+    /// unless the chart allows more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
 }
@@ -188,7 +198,8 @@ pub struct KeyRef {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// The ConfigMap or Secret with the certificates of the authorities (CAs) that sign the pods' certificates.
+    /// The ConfigMap or Secret with the certificates of the authorities (CAs) that sign the pods'
+    /// certificates.
     pub ca_ref: CaRef,
     /// The name that the certificates are issued for. If absent, the pod's IP address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,11 +226,13 @@ pub struct CaRef {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Prepare {
-    /// The path for POST, which asks a pod to take no new work, and for DELETE, which withdraws that.
+    /// The path for POST, which asks a pod to take no new work, and for DELETE, which withdraws
+    /// that.
     #[serde(default = "default_prepare_path")]
     #[schemars(length(min = 1, max = 256), pattern(PATH))]
     pub path: String,
-    /// If the gate has not opened after this time, the pods may take work again for the same time. Then they are asked again.
+    /// If the gate has not opened after this time, the pods may take work again for the same time.
+    /// Then they are asked again.
     #[serde(default = "default_prepare_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("gates.app.prepare.timeout: from 1s to 24h"))]
     pub timeout: Period,

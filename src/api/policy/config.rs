@@ -28,7 +28,8 @@ pub struct ConfigSpec {
     #[serde(default = "default_settle_limit")]
     pub settle_limit: Period,
 
-    /// Config that the app reads although its pod template does not name it, for example through the API. A missing object counts as empty.
+    /// Config that the app reads although its pod template does not name it, for example through
+    /// the API. A missing object counts as empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub include: Vec<ConfigPattern>,
@@ -38,7 +39,8 @@ pub struct ConfigSpec {
     #[schemars(length(max = 64))]
     pub exclude: Vec<ConfigPattern>,
 
-    /// How many config rollouts one workload may have in a window of time. Further changes wait, and are reported.
+    /// How many config rollouts one workload may have in a window of time. Further changes wait,
+    /// and are reported.
     #[serde(default)]
     pub limit: Limit,
 }
@@ -86,7 +88,8 @@ impl fmt::Display for ConfigKind {
     }
 }
 
-/// ConfigMaps or Secrets by name, and optionally only some of their keys. `*` and `?` match as in a shell.
+/// ConfigMaps or Secrets by name, and optionally only some of their keys. `*` and `?` match as in a
+/// shell.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigPattern {

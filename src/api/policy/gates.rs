@@ -11,12 +11,14 @@ use crate::api::Period;
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct GatesSpec {
-    /// The changes that wait for windows, approval and the app. Mode Freeze, steps and limits apply to every change.
+    /// The changes that wait for windows, approval and the app. Mode Freeze, steps and limits apply
+    /// to every change.
     #[serde(default = "default_applies_to")]
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub applies_to: Vec<ChangeCause>,
 
-    /// When changes may be released: while at least one Allow window is open, and no Deny window is. Without Allow windows, any time outside of the Deny windows. If absent, any time.
+    /// When changes may be released: while at least one Allow window is open, and no Deny window
+    /// is. Without Allow windows, any time outside of the Deny windows. If absent, any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub windows: Vec<WindowSpec>,
@@ -56,7 +58,8 @@ pub struct WindowSpec {
     /// Whether changes may be released while the window is open.
     #[serde(default, rename = "type")]
     pub type_: WindowType,
-    /// When the window opens: five cron fields (minute, hour, day of month, month, day of week), such as `0 2 * * 1-5`.
+    /// When the window opens: five cron fields (minute, hour, day of month, month, day of week),
+    /// such as `0 2 * * 1-5`.
     #[schemars(length(min = 9, max = 128))]
     pub schedule: String,
     /// How long the window stays open.

@@ -28,8 +28,8 @@ pub use self::{
 
 /// How the selected workloads of this namespace are upgraded.
 ///
-/// Put the policy next to Deployments, StatefulSets and DaemonSets. A section that is absent is off. An empty section (`config: {}`)
-/// turns it on with its defaults.
+/// Put the policy next to Deployments, StatefulSets and DaemonSets. A section that is absent is
+/// off. An empty section (`config: {}`) turns it on with its defaults.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "lockkeeper.dev",
@@ -83,7 +83,8 @@ pub struct UpgradePolicySpec {
     #[serde(default)]
     pub include_owned: IncludeOwned,
 
-    /// If several policies select a workload, the one with the highest priority governs it. Among equals, the first by name does.
+    /// If several policies select a workload, the one with the highest priority governs it. Among
+    /// equals, the first by name does.
     #[serde(default)]
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: i32,
@@ -96,18 +97,22 @@ pub struct UpgradePolicySpec {
     #[serde(default)]
     pub when_ungoverned: WhenUngoverned,
 
-    /// Rolls workloads when the ConfigMaps and Secrets that they read change. If absent, config changes roll nothing.
+    /// Rolls workloads when the ConfigMaps and Secrets that they read change. If absent, config
+    /// changes roll nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigSpec>,
 
-    /// What a change waits for before the first pod is replaced. If absent, changes wait for nothing.
+    /// What a change waits for before the first pod is replaced. If absent, changes wait for
+    /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gates: Option<GatesSpec>,
 
-    /// In which order, and how many at a time, workloads are rolled, and when a rollout has failed. If absent, the defaults apply.
+    /// In which order, and how many at a time, workloads are rolled, and when a rollout has failed.
+    /// If absent, the defaults apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSpec>,
-    /// Protects the data of the workloads, and keeps rollouts from deadlocking on a volume. If absent, volumes are left alone.
+    /// Protects the data of the workloads, and keeps rollouts from deadlocking on a volume. If
+    /// absent, volumes are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<VolumesSpec>,
 }
@@ -118,8 +123,8 @@ impl UpgradePolicySpec {
         self.rollout.as_ref().map_or(rollout::DEFAULT_DEADLINE, |rollout| rollout.deadline.length())
     }
 
-    /// Whether template changes of its workloads must be held: some gate applies to them, or the policy freezes. A policy that observes
-    /// holds nothing.
+    /// Whether template changes of its workloads must be held: some gate applies to them, or the
+    /// policy freezes. A policy that observes holds nothing.
     pub fn needs_holds(&self) -> bool {
         match self.mode {
             Mode::Observe => false,
@@ -138,7 +143,8 @@ impl UpgradePolicySpec {
             })
     }
 
-    /// Whether such changes wait for something else than the app: also where there is no pod to ask.
+    /// Whether such changes wait for something else than the app: also where there is no pod to
+    /// ask.
     pub fn waits_without_pods(&self) -> bool {
         let timely = |gates: &GatesSpec| {
             let gates = GatesSpec { app: None, ..gates.clone() };
@@ -162,7 +168,8 @@ impl UpgradePolicySpec {
         gates.app.as_ref().filter(|_| causes.iter().any(|cause| gates.applies_to.contains(cause)))
     }
 
-    /// The quiet time before a release, and how long it may last at most: those of `config`, 2 s and 30 s without it.
+    /// The quiet time before a release, and how long it may last at most: those of `config`, 2 s
+    /// and 30 s without it.
     pub fn quiet(&self) -> (Duration, Duration) {
         match &self.config {
             Some(config) => (config.settle.length(), config.settle_limit.length()),
@@ -240,8 +247,8 @@ const LABEL_KEY: &str =
 
 const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 
-/// The upstream schema without the list and map bounds leaves the cost of the CEL rules unbounded, and the API server refuses that; nor does it
-/// say what a label may be.
+/// The upstream schema without the list and map bounds leaves the cost of the CEL rules unbounded,
+/// and the API server refuses that; nor does it say what a label may be.
 fn selector_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",

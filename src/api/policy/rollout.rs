@@ -25,12 +25,14 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_concurrent: Option<u32>,
-    /// The order of workloads. The workloads of a step may roll when those of all earlier steps are done. A workload belongs to the first step
-    /// that selects it, and to none if no step does. Later steps do not wait for a workload that its own spec stops (`paused`, a partition).
+    /// The order of workloads. The workloads of a step may roll when those of all earlier steps are
+    /// done. A workload belongs to the first step that selects it, and to none if no step does.
+    /// Later steps do not wait for a workload that its own spec stops (`paused`, a partition).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub steps: Vec<StepSpec>,
-    /// What the other workloads of the policy do after the rollout of one has failed. A fix of the failed workload does not wait.
+    /// What the other workloads of the policy do after the rollout of one has failed. A fix of the
+    /// failed workload does not wait.
     #[serde(default)]
     pub on_failure: OnFailure,
 }

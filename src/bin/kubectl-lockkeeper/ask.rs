@@ -1,4 +1,5 @@
-//! Asks the pods of a workload before anything is applied: as a pre-upgrade hook of a chart, or as a step of CI.
+//! Asks the pods of a workload before anything is applied: as a pre-upgrade hook of a chart, or as
+//! a step of CI.
 
 use std::{process::ExitCode, time::Duration};
 

@@ -44,7 +44,8 @@ pub async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tries the bypass without doing it: whether admission would take it. Who lacks the verb gets the refusal.
+/// Tries the bypass without doing it: whether admission would take it. Who lacks the verb gets the
+/// refusal.
 pub async fn in_force(
     cluster: &Cluster,
     workload: &Workload,

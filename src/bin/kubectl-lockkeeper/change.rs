@@ -39,7 +39,8 @@ pub enum Verdict {
 }
 
 impl Change {
-    /// The change that waits on a workload, provided it is the one that is named, if one is. `verb` is what is to be done with it.
+    /// The change that waits on a workload, provided it is the one that is named, if one is. `verb`
+    /// is what is to be done with it.
     pub fn find(
         cluster: &Cluster,
         workload: &Workload,
@@ -117,7 +118,8 @@ impl Change {
         Ok(lines.join("\n  ") + "\n")
     }
 
-    /// The policy that judges it, if one does. Without one no approval counts, and nothing but a bypass lets it through.
+    /// The policy that judges it, if one does. Without one no approval counts, and nothing but a
+    /// bypass lets it through.
     pub fn judge<'a>(&self, seen: &'a Seen, id: &WorkloadId) -> Option<&'a Policy> {
         let name = match governance(&seen.world).standings.get(id)? {
             Standing::Governed(policy, spec) if spec.needs_holds() || self.by.is_none() => {
@@ -157,8 +159,8 @@ impl Change {
         gates.into_iter().filter_map(closed).collect()
     }
 
-    /// Puts a mark with its id on the workload: a patch that is void if another change waits by then. The object that it made, and what
-    /// admission made of the mark.
+    /// Puts a mark with its id on the workload: a patch that is void if another change waits by
+    /// then. The object that it made, and what admission made of the mark.
     pub async fn put(
         &self,
         cluster: &Cluster,
@@ -179,7 +181,8 @@ impl Change {
         Ok((object, verdict))
     }
 
-    /// Takes a mark off that does not count, where one stands: the same again would be no news to admission.
+    /// Takes a mark off that does not count, where one stands: the same again would be no news to
+    /// admission.
     pub async fn take_off(
         &self,
         cluster: &Cluster,
@@ -194,8 +197,9 @@ impl Change {
         Ok(())
     }
 
-    /// Changes an annotation as long as this change waits: the object that it made, or none if another one waits by now. What names the
-    /// change is compared here: the API server's JSON Patch finds a string with `&`, `<` or `>`, as users' names have, unequal to itself.
+    /// Changes an annotation as long as this change waits: the object that it made, or none if
+    /// another one waits by now. What names the change is compared here: the API server's JSON
+    /// Patch finds a string with `&`, `<` or `>`, as users' names have, unequal to itself.
     async fn write(
         &self,
         cluster: &Cluster,

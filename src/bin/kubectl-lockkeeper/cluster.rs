@@ -34,7 +34,8 @@ pub use lockkeeper::core::hold::unmark::annotation;
 
 use crate::{connection::Connection, watching::Scope};
 
-/// The field manager of what the plugin writes. Not one that begins with `kubectl`: Flux undoes those.
+/// The field manager of what the plugin writes. Not one that begins with `kubectl`: Flux undoes
+/// those.
 pub const FIELD_MANAGER: &str = "lockkeeper-plugin";
 /// How often a write is tried whose object moves on in what does not matter to it.
 pub const ATTEMPTS: usize = 10;
@@ -257,7 +258,8 @@ impl Cluster {
             .collect())
     }
 
-    /// Sends a JSON patch: the object that it made, or none if a test in it failed. `what` says what it is for.
+    /// Sends a JSON patch: the object that it made, or none if a test in it failed. `what` says
+    /// what it is for.
     pub async fn patch(
         &self,
         workload: &WorkloadId,
@@ -288,8 +290,9 @@ impl Cluster {
         }
     }
 
-    /// Sends a JSON patch that is made of a workload as it was read, and void if its template or its hold changed in the meantime. Its status may
-    /// move on, and what the operator notes: a Deployment's generation counts that too.
+    /// Sends a JSON patch that is made of a workload as it was read, and void if its template or
+    /// its hold changed in the meantime. Its status may move on, and what the operator notes: a
+    /// Deployment's generation counts that too.
     pub async fn rewrite(
         &self,
         workload: &WorkloadId,
@@ -323,8 +326,9 @@ impl Cluster {
         )))
     }
 
-    /// Gives up the ownership of the fields that the plugin wrote on a workload, as nobody owns what admission sets: the next helm upgrade then meets no conflict.
-    /// Should it not succeed, that one says whose the field is.
+    /// Gives up the ownership of the fields that the plugin wrote on a workload, as nobody owns
+    /// what admission sets: the next helm upgrade then meets no conflict. Should it not succeed,
+    /// that one says whose the field is.
     pub async fn disown(
         &self,
         workload: &WorkloadId,
@@ -529,7 +533,8 @@ impl Seen {
         all.find(|one| one.kind == workload.kind && one.name == workload.name)
     }
 
-    /// Whether the status of a workload's policy may leave it out although it is not up to date: it names only so many.
+    /// Whether the status of a workload's policy may leave it out although it is not up to date: it
+    /// names only so many.
     pub fn is_cut(&self, workload: &Workload) -> bool {
         let policy =
             GovernanceMark::on(workload).and_then(|mark| self.world.policies.get(&mark.policy));
@@ -541,7 +546,8 @@ impl Seen {
         self.world.pods_by_workload().remove(&*workload.uid).unwrap_or_default()
     }
 
-    /// A workload as it may be judged, and the value of the revision label that pods of its newest template carry.
+    /// A workload as it may be judged, and the value of the revision label that pods of its newest
+    /// template carry.
     pub fn judged<'a>(&'a self, workload: &'a Workload) -> (Cow<'a, Workload>, Option<&'a str>) {
         let newest = self.world.newest_replica_sets().remove(&*workload.uid);
         progress::seen(

@@ -31,7 +31,8 @@ pub const PROGRAM: &str = "kubectl-lockkeeper";
 pub const VARIABLE: &str = "LOCKKEEPER_COMPLETE";
 /// Nobody waits longer for a list of names.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What kubectl's completion runs: the name of the program decides that it completes `kubectl lockkeeper`.
+/// What kubectl's completion runs: the name of the program decides that it completes `kubectl
+/// lockkeeper`.
 const FOR_KUBECTL: &str = "#!/bin/sh\n# kubectl_complete-lockkeeper: put it into the PATH, executable.\nexec kubectl-lockkeeper __complete -- \"$@\"\n";
 /// Tells kubectl's completion not to offer files.
 const NO_FILES: &str = ":4";
@@ -74,7 +75,8 @@ pub fn print(target: Target) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers kubectl: a candidate a line with what it is, and at the end whether files are to be offered besides.
+/// Answers kubectl: a candidate a line with what it is, and at the end whether files are to be
+/// offered besides.
 pub fn answer(mut command: clap::Command, words: Vec<OsString>) -> ExitCode {
     let files =
         words.iter().rev().nth(1).is_some_and(|word| {
@@ -155,7 +157,8 @@ fn candidates(current: &OsStr, mut names: Vec<String>) -> Vec<CompletionCandidat
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// Asks the cluster that the line names. Who cannot be asked in time has no names: a completion says nothing of failures.
+/// Asks the cluster that the line names. Who cannot be asked in time has no names: a completion
+/// says nothing of failures.
 fn look_up(ask: impl AsyncFnOnce(Cluster) -> Vec<String>) -> Vec<String> {
     let path = |flag: &str| on_line(&[flag]).map(PathBuf::from);
     let given = std::env::args().any(|word| word == "--insecure-skip-tls-verify");

@@ -4,8 +4,8 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use crate::cluster::Failure;
 
-/// Asks for the object's name on the terminal, after saying what would happen. Where nobody can be asked, `--yes` must have said it.
-/// `place` is the object as it is told to people.
+/// Asks for the object's name on the terminal, after saying what would happen. Where nobody can be
+/// asked, `--yes` must have said it. `place` is the object as it is told to people.
 pub fn confirm(name: &str, place: &str, what: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());

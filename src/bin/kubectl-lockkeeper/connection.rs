@@ -42,7 +42,8 @@ pub struct Connection {
     /// The server's name in its certificate, where that is not its address
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub tls_server_name: Option<String>,
-    /// Do not verify the server's certificate. Others on the network can then read and change what is sent
+    /// Do not verify the server's certificate. Others on the network can then read and change what
+    /// is sent
     #[arg(long, global = true, help_heading = "Cluster")]
     pub insecure_skip_tls_verify: bool,
     /// A file with the certificate of the authority that signs the server's certificate

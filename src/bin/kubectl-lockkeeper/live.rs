@@ -1,4 +1,5 @@
-//! A line that is rewritten in place on a terminal; elsewhere lines that are written when something changes, and once in a while.
+//! A line that is rewritten in place on a terminal; elsewhere lines that are written when something
+//! changes, and once in a while.
 
 use std::{
     io::{IsTerminal, Write},
@@ -8,12 +9,14 @@ use std::{
 use jiff::Timestamp;
 use lockkeeper::core::later;
 
-/// Elsewhere than on a terminal a line is repeated after so long, lest a CI system takes the silence for a hang.
+/// Elsewhere than on a terminal a line is repeated after so long, lest a CI system takes the
+/// silence for a hang.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Where nobody knows how wide a terminal is.
 const WIDTH: usize = 80;
 
-/// What is said on standard error while something is waited for. What it leaves on a terminal it clears away.
+/// What is said on standard error while something is waited for. What it leaves on a terminal it
+/// clears away.
 pub struct Live {
     terminal: bool,
     said: String,
@@ -31,8 +34,8 @@ impl Live {
         }
     }
 
-    /// Says how things stand. `passing` changes all the time and is no news, such as how long it takes already; `short` is for a terminal, in one
-    /// line.
+    /// Says how things stand. `passing` changes all the time and is no news, such as how long it
+    /// takes already; `short` is for a terminal, in one line.
     pub fn say(&mut self, what: &str, passing: &str, short: &str, now: Timestamp) {
         if self.terminal {
             let width =

@@ -1,4 +1,5 @@
-//! `kubectl lockkeeper`: shows what Lockkeeper holds, why, and until when; releases changes, or reverts them.
+//! `kubectl lockkeeper`: shows what Lockkeeper holds, why, and until when; releases changes, or
+//! reverts them.
 
 mod approve;
 mod ask;
@@ -34,7 +35,8 @@ use crate::{
     named::{ChangeArguments, WorkloadArgument},
 };
 
-/// Show what Lockkeeper holds and why, release or revert it, and wait until upgrades are really done.
+/// Show what Lockkeeper holds and why, release or revert it, and wait until upgrades are really
+/// done.
 #[derive(Parser)]
 #[command(
     name = "kubectl-lockkeeper",
@@ -83,10 +85,11 @@ Needs: the ClusterRole view. Without permission to read events, that section is 
     },
     /// Wait until an upgrade is really done. helm --wait does not wait for a held change
     ///
-    /// On a terminal, one line shows what holds the change, who made it, and since when it has been waiting. Elsewhere, a line is written when that
-    /// changes, and once a minute.
+    /// On a terminal, one line shows what holds the change, who made it, and since when it has been
+    /// waiting. Elsewhere, a line is written when that changes, and once a minute.
     ///
-    /// Exit codes: 0, rolled out and healthy; 1, failed; 2, timed out; 3, waiting for a person (an approval, say).
+    /// Exit codes: 0, rolled out and healthy; 1, failed; 2, timed out; 3, waiting for a person (an
+    /// approval, say).
     #[command(after_help = "Examples:
   helm upgrade web ./web -n shop && kubectl lockkeeper wait deployment/web -n shop
   kubectl lockkeeper wait --all -n shop --timeout 1h
@@ -107,13 +110,17 @@ Needs: view")]
     },
     /// Show what an apply would roll, hold, or put at risk
     ///
-    /// Reads files, folders, or the output of helm template or kustomize. Files are read as kubectl reads them. The API server judges them by dry runs,
-    /// so that defaults and admission do not count as changes. Without permission for dry runs, the files themselves are compared, and a note says so.
+    /// Reads files, folders, or the output of helm template or kustomize. Files are read as kubectl
+    /// reads them. The API server judges them by dry runs, so that defaults and admission do not
+    /// count as changes. Without permission for dry runs, the files themselves are compared, and a
+    /// note says so.
     ///
-    /// Objects that the files leave out stay as they are: nothing counts as deleted. Of ConfigMaps and Secrets, only the keys that change are named, and
-    /// the workloads that read them, never a value.
+    /// Objects that the files leave out stay as they are: nothing counts as deleted. Of ConfigMaps
+    /// and Secrets, only the keys that change are named, and the workloads that read them, never a
+    /// value.
     ///
-    /// Exit codes: 0; with --exit-code 10 if anything would roll, wait, start or be at risk; 1 if the plan could not be made.
+    /// Exit codes: 0; with --exit-code 10 if anything would roll, wait, start or be at risk; 1 if
+    /// the plan could not be made.
     #[command(after_help = "Examples:
   helm template web ./web -n shop | kubectl lockkeeper plan -n shop -f -
   kubectl kustomize overlays/production | kubectl lockkeeper plan -f -
@@ -128,7 +135,8 @@ Needs: view to compare; for the dry runs, permission to apply the files, and to 
     },
     /// Ask the pods whether they may be terminated, before anything is applied
     ///
-    /// For charts with hooks, which run before anything is held. It asks the pods directly, so it must run in the cluster's network.
+    /// For charts with hooks, which run before anything is held. It asks the pods directly, so it
+    /// must run in the cluster's network.
     ///
     /// Exit codes: 0, every pod that counts agrees, or there is no pod to ask; 2, not in time.
     #[command(after_help = "Examples:
@@ -145,10 +153,11 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
         #[arg(short, long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Approve the change that is waiting, and no other. It is released when the other gates are open
+    /// Approve the change that is waiting, and no other. It is released when the other gates are
+    /// open
     ///
-    /// Shows the change, and approves exactly that one. Needs the verb `approve` on upgradepolicies.lockkeeper.dev in the namespace, and permission
-    /// to patch the workload.
+    /// Shows the change, and approves exactly that one. Needs the verb `approve` on
+    /// upgradepolicies.lockkeeper.dev in the namespace, and permission to patch the workload.
     #[command(after_help = "Examples:
   kubectl lockkeeper approve deployment/web -n shop     # shows the change, and approves it
   kubectl lockkeeper approve deployment/web 7 -n shop   # this change or none
@@ -156,7 +165,8 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
     Approve {
         #[command(flatten)]
         change: Option<ChangeArguments>,
-        /// All changes of the namespace that are waiting for an approval. Shows them, and asks first
+        /// All changes of the namespace that are waiting for an approval. Shows them, and asks
+        /// first
         #[arg(long, conflicts_with = "words", required_unless_present = "words")]
         all: bool,
         /// With --all: do not ask
@@ -165,7 +175,8 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
     },
     /// Release the change that is waiting now, past every gate and freeze
     ///
-    /// Asks first. Needs the verb `bypass` on upgradepolicies.lockkeeper.dev in the namespace, and permission to patch the workload.
+    /// Asks first. Needs the verb `bypass` on upgradepolicies.lockkeeper.dev in the namespace, and
+    /// permission to patch the workload.
     #[command(after_help = "Examples:
   kubectl lockkeeper bypass deployment/web -n shop          # asks first
   kubectl lockkeeper bypass deployment/web 7 -n shop --yes  # in scripts: this change or none")]
@@ -176,18 +187,23 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
         #[arg(short, long)]
         yes: bool,
     },
-    /// Revert the pod template: to the one that the pods run while a change is held, otherwise to the previous revision
+    /// Revert the pod template: to the one that the pods run while a change is held, otherwise to
+    /// the previous revision
     ///
-    /// While a change is held, this reverts it. The template is again the one that the pods run, the operator releases it immediately, and no pod
-    /// terminates. (kubectl rollout undo refuses a Deployment that is held, because it is paused.) Otherwise the template is reverted to the previous
-    /// revision, as kubectl does it. Where a policy holds changes, that change is held too.
+    /// While a change is held, this reverts it. The template is again the one that the pods run,
+    /// the operator releases it immediately, and no pod terminates. (kubectl rollout undo refuses a
+    /// Deployment that is held, because it is paused.) Otherwise the template is reverted to the
+    /// previous revision, as kubectl does it. Where a policy holds changes, that change is held
+    /// too.
     ///
-    /// Config is not reverted, because it is in ConfigMaps and Secrets. Revisions that differ only in the annotation lockkeeper.dev/config-hash are
-    /// skipped, and the annotation stays as it is. To revert config, revert the ConfigMap. Revert also what declares the template (a chart, a
+    /// Config is not reverted, because it is in ConfigMaps and Secrets. Revisions that differ only
+    /// in the annotation lockkeeper.dev/config-hash are skipped, and the annotation stays as it is.
+    /// To revert config, revert the ConfigMap. Revert also what declares the template (a chart, a
     /// repository); otherwise the next upgrade applies the change again.
     ///
-    /// The fields that are rolled back are then owned by lockkeeper-plugin: a server-side apply reports them as conflicts until it is
-    /// forced. Reverting a held change leaves no owner behind.
+    /// The fields that are rolled back are then owned by lockkeeper-plugin: a server-side apply
+    /// reports them as conflicts until it is forced. Reverting a held change leaves no owner
+    /// behind.
     #[command(after_help = "Examples:
   kubectl lockkeeper undo deployment/web -n shop --dry-run        # what would change in the template
   kubectl lockkeeper undo deployment/web -n shop
@@ -206,9 +222,11 @@ Needs: the ClusterRole view, and permission to patch the workload")]
     },
     /// Release a held change whose policy is gone
     ///
-    /// For a change that stays held without a policy: `whenUngoverned: Keep`, or the policy was deleted with the CRD. While Lockkeeper's admission
-    /// policies are installed, this needs the verb `bypass`, because only a bypass ends a hold. Where they are gone too, it removes Lockkeeper's marks,
-    /// and restores `paused` or the partition as the manifest declares it. Asks first.
+    /// For a change that stays held without a policy: `whenUngoverned: Keep`, or the policy was
+    /// deleted with the CRD. While Lockkeeper's admission policies are installed, this needs the
+    /// verb `bypass`, because only a bypass ends a hold. Where they are gone too, it removes
+    /// Lockkeeper's marks, and restores `paused` or the partition as the manifest declares it. Asks
+    /// first.
     #[command(after_help = "Examples:
   kubectl lockkeeper release deployment/web -n shop")]
     Release {
@@ -220,12 +238,14 @@ Needs: the ClusterRole view, and permission to patch the workload")]
     },
     /// List the data that is retained: its state, whose it is, and what to do about it
     ///
-    /// Reads only the cluster's own objects, so it works when the operator, the policy, the release or the namespace is gone. Volumes of earlier
-    /// namespaces of the same name are listed too. A note names what you may not read.
+    /// Reads only the cluster's own objects, so it works when the operator, the policy, the release
+    /// or the namespace is gone. Volumes of earlier namespaces of the same name are listed too. A
+    /// note names what you may not read.
     ///
-    /// InUse: a pod uses it, or will. Idle: a workload without pods refers to it. Orphaned: nothing refers to the claim. Released: the claim is gone.
-    /// Shadowed: the claim of that name has a newer volume. Lost: the volume of the claim is gone. Terminating: the claim is being deleted while pods
-    /// use it.
+    /// InUse: a pod uses it, or will. Idle: a workload without pods refers to it. Orphaned: nothing
+    /// refers to the claim. Released: the claim is gone. Shadowed: the claim of that name has a
+    /// newer volume. Lost: the volume of the claim is gone. Terminating: the claim is being deleted
+    /// while pods use it.
     #[command(after_help = "Examples:
   kubectl lockkeeper volumes -n shop
   kubectl lockkeeper volumes -A -o wide
@@ -238,8 +258,9 @@ Needs: the ClusterRole view, and permission to patch the workload")]
     },
     /// Print the script that completes commands in a shell, or for kubectl
     ///
-    /// bash, zsh, fish, elvish and powershell complete kubectl-lockkeeper itself. With `kubectl`, it prints the program kubectl_complete-lockkeeper, which
-    /// kubectl's own completion runs. Names of workloads, namespaces and contexts are looked up.
+    /// bash, zsh, fish, elvish and powershell complete kubectl-lockkeeper itself. With `kubectl`,
+    /// it prints the program kubectl_complete-lockkeeper, which kubectl's own completion runs.
+    /// Names of workloads, namespaces and contexts are looked up.
     #[command(after_help = "Examples:
   source <(kubectl lockkeeper completion bash)
   kubectl lockkeeper completion fish > ~/.config/fish/completions/kubectl-lockkeeper.fish

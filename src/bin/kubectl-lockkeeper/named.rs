@@ -1,4 +1,5 @@
-//! Which workload a command is about, as people write it: `deployment/web`, `deployment web`, `deploy/web`, or `web`.
+//! Which workload a command is about, as people write it: `deployment/web`, `deployment web`,
+//! `deploy/web`, or `web`.
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -22,8 +23,8 @@ pub struct WorkloadArgument {
 /// Which change of which workload.
 #[derive(Args)]
 pub struct ChangeArguments {
-    /// The workload, such as deployment/web, and the id of the change. Another change that is waiting by then is refused. Without an id, it is the change
-    /// that is waiting now
+    /// The workload, such as deployment/web, and the id of the change. Another change that is
+    /// waiting by then is refused. Without an id, it is the change that is waiting now
     #[arg(value_names = ["KIND/NAME", "ID"], num_args = 1..=3, required = true, id = "words", add = ArgValueCompleter::new(completion::workloads))]
     words: Vec<String>,
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::{Output, cluster::Failure};
 
-/// Writes a text to standard output; colours only where somebody sees them. Nobody listening any more is no failure.
+/// Writes a text to standard output; colours only where somebody sees them. Nobody listening any
+/// more is no failure.
 pub fn print(text: &str) {
     // Names and words of others are in it.
     let seen: String = text.chars().filter(|c| !is_format(*c)).collect();

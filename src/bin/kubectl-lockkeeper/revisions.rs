@@ -19,7 +19,8 @@ const HASH_LABEL: &str = "pod-template-hash";
 /// A revision of a workload.
 #[derive(Debug, Clone)]
 pub struct Revision {
-    /// Its number, as `kubectl rollout history` shows it. The highest is the newest, also after an undo.
+    /// Its number, as `kubectl rollout history` shows it. The highest is the newest, also after an
+    /// undo.
     pub number: u64,
     /// What its pods carry as their revision's label.
     label: String,
@@ -68,7 +69,8 @@ pub async fn history(
     Ok(revisions)
 }
 
-/// The revision that the pods of a held workload run: with its template the operator lets the workload go as reverted.
+/// The revision that the pods of a held workload run: with its template the operator lets the
+/// workload go as reverted.
 pub fn settled<'a>(
     id: &WorkloadId,
     object: &Value,
@@ -88,7 +90,8 @@ pub fn settled<'a>(
     })
 }
 
-/// Whether all pods of a held workload are of its settled revision: it was not changed in the middle of another rollout.
+/// Whether all pods of a held workload are of its settled revision: it was not changed in the
+/// middle of another rollout.
 pub fn is_settled(id: &WorkloadId, object: &Value, revisions: &[Revision]) -> bool {
     match id.kind {
         WorkloadKind::Deployment => {
@@ -110,8 +113,8 @@ impl Revision {
         template_digest(&self.template) == template_digest(&object["spec"]["template"])
     }
 
-    /// Its template, to be written on the workload. The config-hash stays as it is there: the config itself does not go back, and an old hash
-    /// would say that it did.
+    /// Its template, to be written on the workload. The config-hash stays as it is there: the
+    /// config itself does not go back, and an old hash would say that it did.
     pub fn template_for(&self, object: &Value) -> Value {
         let mut template = self.template.clone();
         let Some(fields) = template.as_object_mut() else { return template };

@@ -1,4 +1,5 @@
-//! Colours, which `anstream` takes away again where nobody sees them: no terminal, `NO_COLOR`, `TERM=dumb`.
+//! Colours, which `anstream` takes away again where nobody sees them: no terminal, `NO_COLOR`,
+//! `TERM=dumb`.
 
 use anstyle::{AnsiColor, Style};
 

@@ -1,4 +1,5 @@
-//! Reverts a pod template, also where kubectl's own undo refuses because a hold pauses the Deployment.
+//! Reverts a pod template, also where kubectl's own undo refuses because a hold pauses the
+//! Deployment.
 
 use std::process::ExitCode;
 
@@ -56,7 +57,8 @@ pub async fn run(
         && settled(id, &object, &revisions)
             .is_some_and(|settled| settled.number == revision.number);
     let ends_nothing = withdrawn && held.is_some() && is_settled(id, &object, &revisions);
-    // What ends nothing leaves no trace. What rolls is the user's, as after kubectl's own undo, and its time is that of the rollout.
+    // What ends nothing leaves no trace. What rolls is the user's, as after kubectl's own undo, and
+    // its time is that of the rollout.
     if ends_nothing {
         cluster.disown(id, &what, written).await?;
     }

@@ -1,4 +1,5 @@
-//! Waits until upgrades are really done. `helm --wait` and `kubectl rollout status` report a held StatefulSet as done.
+//! Waits until upgrades are really done. `helm --wait` and `kubectl rollout status` report a held
+//! StatefulSet as done.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -35,7 +36,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// News that come together are looked at together.
 const TOGETHER: Duration = Duration::from_millis(200);
-/// What is done, the operator has this long to take note of and to say in a status; where it is config, after the quiet time.
+/// What is done, the operator has this long to take note of and to say in a status; where it is
+/// config, after the quiet time.
 const NOTICE: Duration = Duration::from_secs(2);
 
 /// Exit code after Ctrl-C, as shells have it.
@@ -94,7 +96,8 @@ async fn wait(
                 ..Look::default()
             },
             Some(Ok(seen)) => look(cluster, watching, seen, only)?,
-            // It was there a moment ago, and may be there again: a wait in CI should not have to begin again.
+            // It was there a moment ago, and may be there again: a wait in CI should not have to
+            // begin again.
             Some(Err(Failure::Api { what, why })) if known => {
                 Look { unseen: Some(format!("{what}: {why}; trying again")), ..Look::default() }
             }
@@ -104,7 +107,8 @@ async fn wait(
         let now = clock::now();
         done_since = done_since.filter(|_| look.is_done());
         if let Some((end, why)) = look.ended {
-            // The status may be of before what was done a moment ago: a freeze lifted, a rollout resumed.
+            // The status may be of before what was done a moment ago: a freeze lifted, a rollout
+            // resumed.
             if now < later(*ended_since.get_or_insert(now), NOTICE).min(deadline) {
                 next(&mut news).await;
                 continue;
@@ -178,7 +182,8 @@ impl Look {
         self.ended.is_none() && self.unseen.is_none() && self.waiting.is_empty()
     }
 
-    /// What is waited for, in words that change with what happens, and for a terminal with what passes as well; none if nothing is.
+    /// What is waited for, in words that change with what happens, and for a terminal with what
+    /// passes as well; none if nothing is.
     fn told(&self, all: bool, now: Timestamp) -> Option<(String, String)> {
         if let Some(unseen) = &self.unseen {
             return Some((unseen.clone(), unseen.clone()));
@@ -269,7 +274,8 @@ fn look(
     Ok(found)
 }
 
-/// How long after the last rollout another one may begin: the operator restarts a step when it has noted that the step before is done.
+/// How long after the last rollout another one may begin: the operator restarts a step when it has
+/// noted that the step before is done.
 fn may_follow(seen: &Seen, only: Option<&WorkloadId>) -> Duration {
     let steps = seen
         .policies
@@ -358,7 +364,8 @@ fn judge(
     match attention {
         Some(one) if one.phase == Phase::Failed => Ok(End::Failed),
         Some(one) if one.phase == Phase::Unsupported => Ok(End::Done),
-        // Its pods run old config, and nothing rolls them before somebody does, or has the policy do it.
+        // Its pods run old config, and nothing rolls them before somebody does, or has the policy
+        // do it.
         Some(one) if matches!(one.phase, Phase::WouldRoll | Phase::WouldHold) && !one.changed.is_empty() => Ok(End::Person),
         // Its template change was reported while it rolled, and nothing is left to do.
         Some(one) if one.phase == Phase::WouldHold => Ok(End::Done),
@@ -375,7 +382,8 @@ fn judge(
     }
 }
 
-/// Whether a held template waits for nobody, whatever was said of it: it was reverted, or its controller has yet to say whether it was.
+/// Whether a held template waits for nobody, whatever was said of it: it was reverted, or its
+/// controller has yet to say whether it was.
 fn passes(seen: &Seen, workload: &Workload) -> bool {
     let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
     let passes = || ends_nothing(&seen.world, workload, &sets).is_some();
@@ -413,7 +421,8 @@ mod tests {
 
     use super::*;
 
-    /// A Deployment whose pods are all of its newest template, with what stands on it, and what the policy's status says of it.
+    /// A Deployment whose pods are all of its newest template, with what stands on it, and what the
+    /// policy's status says of it.
     fn seen(marks: &Value, said: &Value) -> (Seen, Workload) {
         let deployment: Wire<Deployments> = serde_json::from_value(json!({
             "metadata": {"name": "web", "uid": "w", "generation": 2, "labels": {marks::GOVERNED: "true"}, "annotations": marks},

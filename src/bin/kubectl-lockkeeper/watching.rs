@@ -1,4 +1,5 @@
-//! A namespace that is kept up to date by one watch for each kind that matters. What may be listed and not watched is listed now and then.
+//! A namespace that is kept up to date by one watch for each kind that matters. What may be listed
+//! and not watched is listed now and then.
 
 use std::{
     cell::RefCell,
@@ -192,7 +193,8 @@ impl<'a> Watching<'a> {
         Some(self.objects()?.map(|objects| Seen::new(&self.cluster.namespace, objects)))
     }
 
-    /// The newest write of the ConfigMaps and Secrets that a workload reads by name; none before they were looked at. Their content is not read.
+    /// The newest write of the ConfigMaps and Secrets that a workload reads by name; none before
+    /// they were looked at. Their content is not read.
     pub fn newest_config_write(&self, workload: &Workload) -> Option<Option<Timestamp>> {
         let mut newest = None;
         let mut known = true;
@@ -240,8 +242,8 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// Watches the metadata of config that pods read. Who may not list it, may perhaps get what is read by its name; who may not do that either,
-    /// still may wait.
+    /// Watches the metadata of config that pods read. Who may not list it, may perhaps get what is
+    /// read by its name; who may not do that either, still may wait.
     async fn follow_config<T>(
         &self,
         kept: &Kept<PartialObjectMeta<T>>,
@@ -384,7 +386,8 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
         object.read().map_err(named).ok()
     }
 
-    /// What a broken watch means, and a pause before the kind is listed and watched again. The next pause, should that break at once.
+    /// What a broken watch means, and a pause before the kind is listed and watched again. The next
+    /// pause, should that break at once.
     async fn after(
         &self,
         error: watcher::Error,
@@ -463,8 +466,9 @@ mod tests {
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "as it is", "reason": "Reason"})
     }
 
-    /// An API server with one Deployment: what it answers to each list and each watch of Deployments, in turn. The last answer is repeated; a watch
-    /// that has nothing to say stays open.
+    /// An API server with one Deployment: what it answers to each list and each watch of
+    /// Deployments, in turn. The last answer is repeated; a watch that has nothing to say stays
+    /// open.
     fn server(
         lists: Vec<(u16, Value)>,
         watches: Vec<(u16, Vec<Value>)>,

@@ -86,7 +86,8 @@ struct Resting {
     wake: Option<Timestamp>,
 }
 
-/// Assesses every workload of a namespace, but for those at rest that none of the news concerns: these stand as they stood.
+/// Assesses every workload of a namespace, but for those at rest that none of the news concerns:
+/// these stand as they stood.
 pub fn assess_all<'a>(
     namespace: &'a Namespace,
     news: &News,
@@ -227,7 +228,8 @@ struct Stirring<'n, 'a> {
     memory: &'a Memory,
 }
 
-/// Thousands of workloads are at rest while one is not: what is done for each of them here is what a decision costs.
+/// Thousands of workloads are at rest while one is not: what is done for each of them here is what
+/// a decision costs.
 fn sort<'n, 'a>(
     namespace: &'n Namespace,
     governance: &Governance<'n>,
@@ -318,7 +320,8 @@ fn in_order<'n>(
     ids
 }
 
-/// What the pods of a workload read. A held template has no pods: until it is let through, what runs counts.
+/// What the pods of a workload read. A held template has no pods: until it is let through, what
+/// runs counts.
 fn reads<'a>(
     namespace: &Namespace,
     workload: &'a Workload,
@@ -383,7 +386,8 @@ impl Resting {
 }
 
 impl Assessments<'_> {
-    /// What the namespace has and wants of the cluster's slots. Rolls that were handed to the executor count as under way.
+    /// What the namespace has and wants of the cluster's slots. Rolls that were handed to the
+    /// executor count as under way.
     pub fn demand(&self, activities: &HashMap<Uid, Activity>) -> Demand {
         let mut demand = Demand::default();
         for (id, found) in &self.of {
@@ -517,7 +521,8 @@ fn held_since(workload: &Workload, found: &Assessment) -> Option<Timestamp> {
     workload.marks.get(marks::HOLD_SINCE)?.split(' ').find_map(|word| word.parse().ok())
 }
 
-/// Notes for how long a workload has been waiting, if it has for longest: for gates, or for something else with config that differs.
+/// Notes for how long a workload has been waiting, if it has for longest: for gates, or for
+/// something else with config that differs.
 fn note_age(
     workload: &Workload,
     found: &Assessment,

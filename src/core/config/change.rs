@@ -18,11 +18,14 @@ const CHANGED_LIMIT: usize = 16;
 /// What the comparison found.
 #[derive(Debug)]
 pub struct Comparison {
-    /// The record, with references adopted that it did not know and those dropped that are no longer read.
+    /// The record, with references adopted that it did not know and those dropped that are no
+    /// longer read.
     pub record: Record,
-    /// Every pod is known to have started with what is desired now: nothing is left to do, and the record may say so.
+    /// Every pod is known to have started with what is desired now: nothing is left to do, and the
+    /// record may say so.
     pub all_fresh: bool,
-    /// A rollout is needed: what pods were last asked to start with is not what is desired, or a pod started in between.
+    /// A rollout is needed: what pods were last asked to start with is not what is desired, or a
+    /// pod started in between.
     pub roll: Option<Cause>,
     /// Some pod may run on old config.
     pub stale: bool,
@@ -70,8 +73,8 @@ pub enum Cause {
     Previous,
 }
 
-/// Compares. `pods` are the workload's, those being deleted included; `current` is the value of the revision label that pods of the
-/// newest template carry.
+/// Compares. `pods` are the workload's, those being deleted included; `current` is the value of the
+/// revision label that pods of the newest template carry.
 pub fn compare(
     record: &Record,
     desired: &[(Reference, Desired)],
@@ -80,7 +83,8 @@ pub fn compare(
     current: Option<&str>,
 ) -> Comparison {
     let pods: Vec<_> = pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
-    // The pods are seen on another watch than the workload: none where there should be some is not yet an answer.
+    // The pods are seen on another watch than the workload: none where there should be some is not
+    // yet an answer.
     let seen = !pods.is_empty() || workload.rollout.current == 0;
     let unhurt =
         |desired: &Desired| seen && pods.iter().all(|pod| created_after(pod, &desired.changed));
@@ -116,7 +120,8 @@ pub fn compare(
             ours && (recorded.mixed || pods.iter().any(|pod| of_current(pod) && mixed(pod)));
         let differs = digest != recorded.target;
         let Recorded { target, baseline, unverified, mixed: known_mixed } = *recorded;
-        // What was seen only for a while is remembered: the next operator has not seen it. Pods that are not the target's go anyway.
+        // What was seen only for a while is remembered: the next operator has not seen it. Pods
+        // that are not the target's go anyway.
         let of_target = |pod: &Pod| pod.config_hash.as_deref() == record.hash.as_deref();
         let to_remember = ours
             && !differs
@@ -124,7 +129,8 @@ pub fn compare(
         if to_remember && let Some(recorded) = found.record.references.get_mut(&name) {
             recorded.mixed = true;
         }
-        // A change that nobody saw, and whose time is that of an earlier write: one that only removed a key shows none of its own.
+        // A change that nobody saw, and whose time is that of an earlier write: one that only
+        // removed a key shows none of its own.
         let untimed = differs
             && desired.changed.seen.is_none()
             && workload.noted.is_some_and(|noted| desired.changed.written <= noted);

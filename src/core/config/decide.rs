@@ -72,8 +72,8 @@ fn name_missing(missing: &[String], found: &mut Assessment) {
     }
 }
 
-/// Takes off what is written for config, where a policy does not ask for it. One that restarts with the step before it is rolled all the
-/// same.
+/// Takes off what is written for config, where a policy does not ask for it. One that restarts with
+/// the step before it is rolled all the same.
 pub fn forget(workload: &Workload, restarts: bool, found: &mut Assessment) {
     found.edits.remove(workload, marks::CONFIG);
     if !restarts {
@@ -166,7 +166,8 @@ pub fn assess(
     decide_roll(input, config, &reading, (progress, outcome), found);
 }
 
-/// Rolls a workload without config when the step before it was rolled out, if it restarts with that.
+/// Rolls a workload without config when the step before it was rolled out, if it restarts with
+/// that.
 pub fn follow_previous(
     input: &Input,
     progress: Progress,
@@ -250,7 +251,8 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
         }
         found.memory.reverted = None;
     }
-    // The pods are seen on another watch than the workload: none but some that end, where there should be others, is not yet an answer.
+    // The pods are seen on another watch than the workload: none but some that end, where there
+    // should be others, is not yet an answer.
     let seen =
         input.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
     let verified = |desired: &Desired| {
@@ -424,7 +426,8 @@ fn decide_roll(
             .spec
             .app_gate(&[ChangeCause::Config])
             .is_some_and(|gate| walk::is_walked(gate, input.workload));
-        // What stands of a walk before was for the change before: it would let pods through that were not asked about this one.
+        // What stands of a walk before was for the change before: it would let pods through that
+        // were not asked about this one.
         match turn.or_else(|| ordinals.step.filter(|_| walked).map(|_| ordinals.declared)) {
             Some(step) => {
                 let (since, id) = pending_change(input, reading);
@@ -446,7 +449,8 @@ fn decide_roll(
     );
 }
 
-/// Somebody's rollout is under way, and all its pods that there are have started with what is desired: those to come will too.
+/// Somebody's rollout is under way, and all its pods that there are have started with what is
+/// desired: those to come will too.
 fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
     let is_old = |pod: &Pod| is_old(input.workload, pod, input.current);
     let old = |pod: &&&Pod| is_old(pod) && pod.terminating.is_none();
@@ -457,7 +461,8 @@ fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
         && of_new.all(|pod| desired.iter().all(|(_, desired)| created_after(pod, &desired.changed)))
 }
 
-/// The gate that keeps a change of config alone waiting, if one does; then the change gets an id, by which it is approved.
+/// The gate that keeps a change of config alone waiting, if one does; then the change gets an id,
+/// by which it is approved.
 fn wait_for_gates(
     input: &Input,
     reading: &Reading,
@@ -521,8 +526,8 @@ fn ask_gates(
     gates::after_quiet(input.policy, input.spec, input.frozen, &change, input.now)
 }
 
-/// The change of config alone that waits, or begins to: since when, and its id. Another change is another time, also when an old content
-/// comes back.
+/// The change of config alone that waits, or begins to: since when, and its id. Another change is
+/// another time, also when an old content comes back.
 fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, String) {
     let marks = &input.workload.marks;
     let since = marks.get(marks::HOLD_SINCE).and_then(|time| time.parse().ok());
@@ -533,7 +538,8 @@ fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, String) {
     known.filter(stands).unwrap_or_else(|| (begun, change_id(input, reading, begun)))
 }
 
-/// Names a change of config: another content, or the same content at another time, is another change.
+/// Names a change of config: another content, or the same content at another time, is another
+/// change.
 fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> String {
     let sum = input
         .key
@@ -584,7 +590,8 @@ fn roll(
     Some(edits)
 }
 
-/// A config change goes along with a held template that is let through: the template's own references count from now on.
+/// A config change goes along with a held template that is let through: the template's own
+/// references count from now on.
 pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
     let (Some(config), workload) = (input.config(), input.workload) else { return };
     if config.on_change == OnChange::Report || !reading.comparison.missing.is_empty() {
@@ -599,8 +606,8 @@ pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
     found.edits.config_hash = Some(hash);
 }
 
-/// A template that is reverted takes along the config-hash of our rollout that is under way: the config that it was for is to be rolled
-/// again.
+/// A template that is reverted takes along the config-hash of our rollout that is under way: the
+/// config that it was for is to be rolled again.
 pub fn take_back(input: &Input, config_hash: Option<&str>, found: &mut Assessment) {
     let workload = input.workload;
     let known = found

@@ -47,7 +47,8 @@ pub struct Interval {
     pub to: Change,
 }
 
-/// Resolves a reference. What was never seen counts as absent since `watched`, the time from which on config was watched.
+/// Resolves a reference. What was never seen counts as absent since `watched`, the time from which
+/// on config was watched.
 pub fn resolve(
     reference: &Reference,
     namespace: &Namespace,
@@ -134,7 +135,8 @@ fn resolve_glob(
     }
 }
 
-/// The digest of what a reference reads of a content. An optional thing that is absent has one of its own.
+/// The digest of what a reference reads of a content. An optional thing that is absent has one of
+/// its own.
 fn digest(
     reference: &Reference,
     id: &ConfigId,

@@ -1,7 +1,8 @@
-//! Keyed digests. Without the key a digest tells nothing, not even to somebody who can guess the content.
+//! Keyed digests. Without the key a digest tells nothing, not even to somebody who can guess the
+//! content.
 //!
-//! Every digest is an HMAC-SHA256 over length-prefixed fields that begin with a domain, so that no two different inputs are digested
-//! alike by a shift of boundaries.
+//! Every digest is an HMAC-SHA256 over length-prefixed fields that begin with a domain, so that no
+//! two different inputs are digested alike by a shift of boundaries.
 
 use std::fmt;
 
@@ -40,7 +41,8 @@ impl Key {
         Sum::new(&self.mac, "value").field(bytes).digest()
     }
 
-    /// The digest of a value bound to its place, so that equal values in two places cannot be told to be equal.
+    /// The digest of a value bound to its place, so that equal values in two places cannot be told
+    /// to be equal.
     pub fn bound(
         &self,
         kind: ConfigKind,

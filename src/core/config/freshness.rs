@@ -12,7 +12,8 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// Created after the last write that changed the reference.
 ///
-/// By resourceVersion where the pod's creation was seen; else by the API server's clock, where an equal second counts as before.
+/// By resourceVersion where the pod's creation was seen; else by the API server's clock, where an
+/// equal second counts as before.
 pub fn created_after(pod: &Pod, change: &Change) -> bool {
     match pod.created_version {
         Some(created) => created > change.version,
@@ -20,7 +21,8 @@ pub fn created_after(pod: &Pod, change: &Change) -> bool {
     }
 }
 
-/// It, or a container of it, was started while the reference was seen to be something else, and that ended after `settled`.
+/// It, or a container of it, was started while the reference was seen to be something else, and
+/// that ended after `settled`.
 pub fn started_with_other(pod: &Pod, desired: &Desired, settled: u64) -> bool {
     let created_after_all =
         pod.created_version.is_some_and(|created| created > desired.changed.version);
@@ -40,8 +42,9 @@ fn started_in(pod: &Pod, interval: &Interval) -> bool {
     created || pod.started.iter().any(|started| between(*started, interval))
 }
 
-/// Whole seconds against the times at which the two writes were seen. A content that was found at the start was there all along, which
-/// says nothing of when a container read it: the pods of then were adopted with it.
+/// Whole seconds against the times at which the two writes were seen. A content that was found at
+/// the start was there all along, which says nothing of when a container read it: the pods of then
+/// were adopted with it.
 fn between(time: Timestamp, interval: &Interval) -> bool {
     let (Some(from), Some(to)) = (interval.from.seen, interval.to.seen) else { return false };
     let (second, slack) = (time.as_second(), CLOCK_SLACK.as_secs() as i64);

@@ -1,4 +1,5 @@
-//! Config: what a template reads, what it was when the pods started, and whether they must start again.
+//! Config: what a template reads, what it was when the pods started, and whether they must start
+//! again.
 
 pub mod change;
 pub mod decide;

@@ -1,5 +1,5 @@
-//! What a workload's pods were last asked to start with (the target), and what every one of them is known to have started with (the
-//! baseline): the annotation `lockkeeper.dev/config`.
+//! What a workload's pods were last asked to start with (the target), and what every one of them is
+//! known to have started with (the baseline): the annotation `lockkeeper.dev/config`.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,8 @@ pub struct Recorded {
     pub baseline: Digest,
     /// Adopted while there were pods of which nobody can say what they started with.
     pub unverified: bool,
-    /// A pod of the target started with content that was there only for a while, and was not replaced yet.
+    /// A pod of the target started with content that was there only for a while, and was not
+    /// replaced yet.
     pub mixed: bool,
 }
 
@@ -101,7 +102,8 @@ impl Record {
         Self::of(wire)
     }
 
-    /// The same for who does not have the key: its digests can be compared with one another, and with nothing else.
+    /// The same for who does not have the key: its digests can be compared with one another, and
+    /// with nothing else.
     ///
     /// # Errors
     /// Says why it is none.
@@ -170,7 +172,8 @@ impl Record {
         serde_json::to_string(&wire).unwrap_or_default()
     }
 
-    /// The record of a workload that has none: it takes what is there. `verified` tells whether every pod is known to have started with it.
+    /// The record of a workload that has none: it takes what is there. `verified` tells whether
+    /// every pod is known to have started with it.
     pub fn adopt(
         desired: &[(Reference, Desired)],
         hash: Option<String>,
@@ -198,7 +201,8 @@ impl Record {
         }
     }
 
-    /// This record with the references that it does not know adopted, and those that are no longer read dropped. Neither rolls anything.
+    /// This record with the references that it does not know adopted, and those that are no longer
+    /// read dropped. Neither rolls anything.
     #[must_use]
     pub fn reshaped(
         &self,
@@ -220,7 +224,8 @@ impl Record {
         record
     }
 
-    /// This record once every pod is known to have started with what is desired now. What is missing now keeps its place.
+    /// This record once every pod is known to have started with what is desired now. What is
+    /// missing now keeps its place.
     #[must_use]
     pub fn settled(&self, desired: &[(Reference, Desired)], hash: Option<String>) -> Self {
         let mut record = Self { hash, settled: self.settled.max(newest(desired)), ..self.clone() };
@@ -255,7 +260,8 @@ impl Record {
         record
     }
 
-    /// Whether the two say the same of what pods started with; when contents were settled is no difference worth a write.
+    /// Whether the two say the same of what pods started with; when contents were settled is no
+    /// difference worth a write.
     pub fn says_the_same(&self, other: &Self) -> bool {
         self.hash == other.hash && self.references == other.references
     }

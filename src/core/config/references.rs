@@ -1,4 +1,5 @@
-//! What a pod template reads, key by key, from its raw JSON: typed structs drop fields that they do not know.
+//! What a pod template reads, key by key, from its raw JSON: typed structs drop fields that they do
+//! not know.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +48,8 @@ pub enum Keys {
 
 /// What a record may take for each reference besides its name.
 const RECORDED_BYTES: usize = 80;
-/// So many bytes of a record may be about references. All annotations of an object may have 262,144.
+/// So many bytes of a record may be about references. All annotations of an object may have
+/// 262,144.
 const RECORD_BYTES: usize = 96 * 1024;
 
 impl Reference {
@@ -91,7 +93,8 @@ impl Reference {
     }
 }
 
-/// As status and records write it: `ConfigMap/app`, `ConfigMap/app[log.level]`, `Secret/licence[*.lic]`, `ConfigMap/app[* but *.tmp]`.
+/// As status and records write it: `ConfigMap/app`, `ConfigMap/app[log.level]`,
+/// `Secret/licence[*.lic]`, `ConfigMap/app[* but *.tmp]`.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind, self.name)?;
@@ -117,8 +120,9 @@ fn name_of(keys: &[String]) -> String {
     sum.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the containers of a pod template read: environment variables, and volumes that some container mounts. Sorted, each once; what is
-/// malformed is passed over, as the API server would not have stored it.
+/// What the containers of a pod template read: environment variables, and volumes that some
+/// container mounts. Sorted, each once; what is malformed is passed over, as the API server would
+/// not have stored it.
 pub fn of_template(template: &Value) -> Vec<Reference> {
     let spec = &template["spec"];
     let mut found = Vec::new();
@@ -207,8 +211,9 @@ fn merge(references: impl IntoIterator<Item = Reference>) -> Vec<Reference> {
     merged.into_values().collect()
 }
 
-/// The references that count for a workload under a policy: those of its template and `include`, less `exclude` and objects marked to be
-/// ignored. Those of the other workloads of its group, if any, come as `group`.
+/// The references that count for a workload under a policy: those of its template and `include`,
+/// less `exclude` and objects marked to be ignored. Those of the other workloads of its group, if
+/// any, come as `group`.
 pub fn effective(
     template: &[Reference],
     spec: &ConfigSpec,

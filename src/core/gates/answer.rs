@@ -54,7 +54,8 @@ impl Answer {
         }
     }
 
-    /// The same without words that must not be seen, such as the value of a header that the app repeats.
+    /// The same without words that must not be seen, such as the value of a header that the app
+    /// repeats.
     #[must_use]
     pub fn without(self, hidden: &[String]) -> Self {
         let blank = |words: String| {
@@ -76,7 +77,8 @@ pub fn is_missing(status: u16) -> bool {
     matches!(status, 404 | 405 | 501)
 }
 
-/// Reads an answer. A number in it equals another only if both are whole or both are not: 1 is not 1.0.
+/// Reads an answer. A number in it equals another only if both are whole or both are not: 1 is not
+/// 1.0.
 pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     let listed = open_when.status.contains(&status);
     // Its recursion is limited: a deeply nested answer is none.

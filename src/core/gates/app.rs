@@ -1,5 +1,6 @@
-//! The running pods are asked whether they may be ended. Asked are exactly those that the release would end, in rounds; the gate is open
-//! while every one that counts has said yes in the last rounds.
+//! The running pods are asked whether they may be ended. Asked are exactly those that the release
+//! would end, in rounds; the gate is open while every one that counts has said yes in the last
+//! rounds.
 
 use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
@@ -37,7 +38,8 @@ pub struct Question<'a> {
     pub broken: bool,
 }
 
-/// The gate as it is for a workload: the policy's, with what its annotation `lockkeeper.dev/app-gate` sets otherwise.
+/// The gate as it is for a workload: the policy's, with what its annotation
+/// `lockkeeper.dev/app-gate` sets otherwise.
 ///
 /// # Errors
 /// Says what is wrong with the annotation.
@@ -88,7 +90,8 @@ fn is_path(path: &str) -> bool {
         && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>\\^`{|}".contains(&byte))
 }
 
-/// Asks the pods, or says what they said. What is to be asked now is handed over with the assessment.
+/// Asks the pods, or says what they said. What is to be asked now is handed over with the
+/// assessment.
 pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Assessment) -> Gate {
     found.asked = true;
     found.memory.app.about(&question.change);
@@ -128,7 +131,8 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
     }
     let due = due(input, &gate, &pods, &found.memory.app);
     let calling = found.memory.app.calling.contains(&Errand::Ask);
-    // What was said counts for as long as it would until the next round, however long the round took.
+    // What was said counts for as long as it would until the next round, however long the round
+    // took.
     let fresh = found
         .memory
         .app
@@ -151,8 +155,8 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
     }
 }
 
-/// Pods come on another watch than their workload, and to a Deployment only by its ReplicaSets. As long as there are more than were seen,
-/// nobody can say whom a release would end.
+/// Pods come on another watch than their workload, and to a Deployment only by its ReplicaSets. As
+/// long as there are more than were seen, nobody can say whom a release would end.
 fn unseen(input: &Input) -> Option<Closed> {
     let (workload, current) = (input.workload, input.workload.rollout.current as usize);
     let behind = match workload.id.kind {
@@ -214,7 +218,8 @@ fn call(
     let visits: Vec<Visit> =
         asked.filter_map(|pod| place(pod, gate, input.templates()).ok()).collect();
     if visits.is_empty() {
-        // Nobody can be asked now: those that hang have their pause, the others' watch tells when they can.
+        // Nobody can be asked now: those that hang have their pause, the others' watch tells when
+        // they can.
         let next = pods
             .iter()
             .filter_map(|pod| heard(pod))
@@ -398,7 +403,8 @@ fn url(gate: &AppGate) -> String {
     format!("{}{port}{}", if gate.scheme == Scheme::Https { "https " } else { "" }, gate.path)
 }
 
-/// No pod counts: none is Ready, none answers. When that has been so for long enough, there is nobody left to ask.
+/// No pod counts: none is Ready, none answers. When that has been so for long enough, there is
+/// nobody left to ask.
 fn nobody_left(
     gate: &AppGate,
     question: &Question,
@@ -413,7 +419,8 @@ fn nobody_left(
         .unwrap_or(question.since);
     // Pods that are replaced again and again are always young.
     let since = said.nobody_since.map_or(since, |seen| since.min(seen));
-    // That a pod is not Ready is no silence: it may say no all the same, and one answer may be lost.
+    // That a pod is not Ready is no silence: it may say no all the same, and one answer may be
+    // lost.
     let silent = pods
         .iter()
         .filter(|pod| is_running(pod))
@@ -432,7 +439,8 @@ fn nobody_left(
     }
 }
 
-/// Since when a pod is not Ready. One that crashes again and again may have been so for a moment in between: then it counts from the change on.
+/// Since when a pod is not Ready. One that crashes again and again may have been so for a moment in
+/// between: then it counts from the change on.
 fn unready_since(pod: &Pod, question: &Question, gate: &AppGate, now: Timestamp) -> Timestamp {
     let moved = pod.ready_moved.unwrap_or(pod.created).max(pod.created);
     if crashes(pod, gate, now) { moved.min(question.since.max(pod.created)) } else { moved }
@@ -456,8 +464,8 @@ fn is_ready(pod: &Pod, gate: &AppGate, now: Timestamp) -> bool {
 /// Between checks of whether the gate works at all.
 const VERIFY_EVERY: Duration = Duration::from_secs(600);
 
-/// Asks one pod of a workload whether the gate is set up rightly, at adoption and every 10 minutes: what is wrong shows before the first
-/// upgrade is held.
+/// Asks one pod of a workload whether the gate is set up rightly, at adoption and every 10 minutes:
+/// what is wrong shows before the first upgrade is held.
 pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
     let gate = match for_workload(gate, input.workload) {
         Ok(gate) => gate,

@@ -20,7 +20,8 @@ fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.gates.as_ref().is_some_and(|gates| gates.approval != Approval::NotRequired)
 }
 
-/// Open when it is approved by somebody whose approval counts. Whether they may approve at all was decided in admission.
+/// Open when it is approved by somebody whose approval counts. Whether they may approve at all was
+/// decided in admission.
 fn ask(asked: &Asked) -> Gate {
     let change = asked.change;
     let approval = asked.spec.gates.as_ref().map_or(Approval::NotRequired, |gates| gates.approval);

@@ -1,4 +1,5 @@
-//! What is said between the operator and the pods of a workload: the calls that are to be made, and what came of them.
+//! What is said between the operator and the pods of a workload: the calls that are to be made, and
+//! what came of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,8 @@ pub struct Conversation {
     pub round: Option<(Timestamp, Timestamp)>,
     /// What its pods said in it.
     pub readings: BTreeMap<Uid, Reading>,
-    /// When each pod last said yes or no, whatever it was asked about and whatever became of it since.
+    /// When each pod last said yes or no, whatever it was asked about and whatever became of it
+    /// since.
     pub spoke: BTreeMap<Uid, Timestamp>,
     /// The pods that were asked to take no new work, and may still keep to it.
     pub prepared: BTreeMap<Uid, Prepared>,
@@ -197,8 +199,8 @@ pub fn place(pod: &Pod, gate: &AppGate, templates: Templates) -> Result<Visit, S
     })
 }
 
-/// `own` are the containers of the template: what admission added to the pod, a proxy say, is asked only by its number, or by a name that no
-/// container of the template has for a port.
+/// `own` are the containers of the template: what admission added to the pod, a proxy say, is asked
+/// only by its number, or by a name that no container of the template has for a port.
 fn port(declared: &[DeclaredPort], own: &[Box<str>], wanted: Option<&Port>) -> Result<u16, String> {
     let found = match wanted {
         Some(Port::Number(number)) => declared.iter().find(|port| port.number == *number),
@@ -262,7 +264,8 @@ impl Conversation {
                         .prepared
                         .get(&visit.pod)
                         .filter(|before| before.visit.restarts == visit.restarts);
-                    // It ends no earlier than reckoned from when we began to ask, and no later than from when we had the answer.
+                    // It ends no earlier than reckoned from when we began to ask, and no later than
+                    // from when we had the answer.
                     let agreed_until = match answer {
                         Answer::Yes => Some(later(begun, LEASE)),
                         _ => before.and_then(|before| before.agreed_until),
@@ -286,7 +289,8 @@ impl Conversation {
             }
             Errand::Withdraw => {
                 for (visit, answer) in answers {
-                    // What it was asked since then counts. One that cannot be reached finds the lease lapsed.
+                    // What it was asked since then counts. One that cannot be reached finds the
+                    // lease lapsed.
                     let lapsed = self
                         .prepared
                         .get(&visit.pod)

@@ -14,7 +14,8 @@ fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.mode == Mode::Freeze
 }
 
-/// Open unless the policy freezes, or its spec cannot be read: then nobody knows what it would let through.
+/// Open unless the policy freezes, or its spec cannot be read: then nobody knows what it would let
+/// through.
 fn ask(asked: &Asked) -> Gate {
     let change = asked.change;
     let bypass = command(change.namespace, change.workload, marks::BYPASS, change.id);

@@ -1,5 +1,5 @@
-//! What a change waits for. Each gate is a function of the policy, the change and the time; they are asked in order, and the next not
-//! before the one before is open. The last one asks the pods.
+//! What a change waits for. Each gate is a function of the policy, the change and the time; they
+//! are asked in order, and the next not before the one before is open. The last one asks the pods.
 
 pub mod answer;
 pub mod app;
@@ -100,7 +100,8 @@ pub struct Asked<'a> {
     pub now: Timestamp,
 }
 
-/// In this order they are asked, after the quiet time and before the turn of the workload and its pods.
+/// In this order they are asked, after the quiet time and before the turn of the workload and its
+/// pods.
 const IN_ORDER: &[TimelyGate] = &[freeze::GATE, windows::GATE, approval::GATE];
 
 /// The rank of the gate that waits for other workloads.
@@ -131,7 +132,8 @@ pub fn rank(reason: Reason) -> u8 {
     }
 }
 
-/// Whether it is worth telling that a gate with this reason is closed: it is not where all is well, and will be over in a moment.
+/// Whether it is worth telling that a gate with this reason is closed: it is not where all is well,
+/// and will be over in a moment.
 pub fn is_told(reason: Reason) -> bool {
     !matches!(reason, Reason::QuietTime | Reason::AskingPods)
 }
@@ -167,7 +169,8 @@ pub fn each(
         .collect()
 }
 
-/// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever the spec says.
+/// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever
+/// the spec says.
 pub fn ask(
     policy: &Policy,
     spec: &UpgradePolicySpec,

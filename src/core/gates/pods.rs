@@ -1,4 +1,5 @@
-//! The gates that are asked last: whether it is the workload's turn, and the pods that the change would end.
+//! The gates that are asked last: whether it is the workload's turn, and the pods that the change
+//! would end.
 
 use jiff::Timestamp;
 
@@ -54,7 +55,8 @@ pub fn from<'a>(
         .filter(move |pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest))
 }
 
-/// The pods that the release ends because its manifest asks for fewer; of a Deployment any of them may be.
+/// The pods that the release ends because its manifest asks for fewer; of a Deployment any of them
+/// may be.
 pub fn scaled_down<'a>(workload: &Workload, pods: &[&'a Pod]) -> Vec<&'a Pod> {
     let fewer = declared_replicas(workload);
     fewer.map_or_else(Vec::new, |fewer| from(workload, pods, fewer).collect())

@@ -1,5 +1,6 @@
-//! Pods are asked to take no new work, so that what they have comes to an end. They keep to it for a minute, and are asked again until they
-//! are gone; a crash of ours drains nobody for longer. On every way out they are told that they may take work again.
+//! Pods are asked to take no new work, so that what they have comes to an end. They keep to it for
+//! a minute, and are asked again until they are gone; a crash of ours drains nobody for longer. On
+//! every way out they are told that they may take work again.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -133,7 +134,8 @@ pub fn drain(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: 
     }
 }
 
-/// Tells pods that are no longer to be ended that they may take work again. Those that are gone are forgotten.
+/// Tells pods that are no longer to be ended that they may take work again. Those that are gone are
+/// forgotten.
 pub fn withdraw(
     namespace: &Namespace,
     (workload, uid, policy): (&WorkloadId, &Uid, &Uid),

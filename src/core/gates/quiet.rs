@@ -1,4 +1,5 @@
-//! A change waits until nothing else of its policy changes: helm writes one object after the other, and Deployments before StatefulSets.
+//! A change waits until nothing else of its policy changes: helm writes one object after the other,
+//! and Deployments before StatefulSets.
 
 use jiff::Timestamp;
 

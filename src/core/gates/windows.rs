@@ -1,4 +1,5 @@
-//! Maintenance windows: a change may go through while an Allow window is open and no Deny window is.
+//! Maintenance windows: a change may go through while an Allow window is open and no Deny window
+//! is.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -33,7 +34,8 @@ fn is_set(spec: &UpgradePolicySpec) -> bool {
 const HORIZON: Duration = Duration::from_secs(5 * 366 * 24 * 3600);
 /// The longest window, as the schema allows it: 31 days.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
-/// A judgement looks over so many edges of windows, a proof over more; what lies beyond stays unknown.
+/// A judgement looks over so many edges of windows, a proof over more; what lies beyond stays
+/// unknown.
 const STEPS: usize = 2_000;
 const STEPS_OF_PROOF: usize = 50_000;
 const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
@@ -52,14 +54,14 @@ pub struct Windows {
 pub enum Standing {
     /// They may.
     Open {
-        /// The first instant at which they may no longer; with very many short windows, one until which they may in any case.
-        /// None: they may for the next five years.
+        /// The first instant at which they may no longer; with very many short windows, one until
+        /// which they may in any case. None: they may for the next five years.
         until: Option<Timestamp>,
     },
     /// They may not.
     Closed {
-        /// The first instant at which they may; with very many short windows, one before which they may not: then ask again.
-        /// None: they may not for the next five years.
+        /// The first instant at which they may; with very many short windows, one before which they
+        /// may not: then ask again. None: they may not for the next five years.
         opens: Option<Timestamp>,
         /// Why not, in words.
         why: String,
@@ -85,14 +87,17 @@ type Span = (Timestamp, Timestamp);
 
 #[derive(Debug, Clone)]
 struct Window {
-    /// The days on which it starts, each as its midnight in UTC: cronexpr is asked for dates only, since it skips and doubles starts.
+    /// The days on which it starts, each as its midnight in UTC: cronexpr is asked for dates only,
+    /// since it skips and doubles starts.
     days: Crontab,
     /// When it starts on each of them, in minutes since midnight on the wall clock, ascending.
     minutes: Vec<i16>,
-    /// The same as first and last of those whose windows touch, which keeps schedules such as `* * * * *` short.
+    /// The same as first and last of those whose windows touch, which keeps schedules such as `* *
+    /// * * *` short.
     runs: Vec<(i16, i16)>,
-    /// Whether a start that the clocks give twice counts twice, as in Vixie's cron: if minute or hour is a wildcard. Otherwise a
-    /// schedule meant to be without a break, such as `0 * * * *` for 1h, would break for the hour that comes twice.
+    /// Whether a start that the clocks give twice counts twice, as in Vixie's cron: if minute or
+    /// hour is a wildcard. Otherwise a schedule meant to be without a break, such as `0 * * * *`
+    /// for 1h, would break for the hour that comes twice.
     twice: bool,
     duration: Duration,
     zone: TimeZone,
@@ -100,11 +105,13 @@ struct Window {
 }
 
 impl Windows {
-    /// Parses the windows of a spec. A duration is more than nothing and at most 31 days; a zone left out is UTC.
+    /// Parses the windows of a spec. A duration is more than nothing and at most 31 days; a zone
+    /// left out is UTC.
     ///
     /// # Errors
-    /// A sentence with the place, the value and what to write instead: if a schedule is not five cron fields or names a day that never
-    /// comes, if there is no such zone, or if a duration is out of range.
+    /// A sentence with the place, the value and what to write instead: if a schedule is not five
+    /// cron fields or names a day that never comes, if there is no such zone, or if a duration is
+    /// out of range.
     pub fn parse(specs: &[WindowSpec]) -> Result<Self, String> {
         let mut windows = Self::default();
         for (index, spec) in specs.iter().enumerate() {
@@ -118,7 +125,8 @@ impl Windows {
         Ok(windows)
     }
 
-    /// Whether changes may go through at this instant, and when that changes. Looks at most five years and 2000 edges ahead.
+    /// Whether changes may go through at this instant, and when that changes. Looks at most five
+    /// years and 2000 edges ahead.
     pub fn judge(&self, now: Timestamp) -> Standing {
         let mut sweep = Sweep::new(&self.allow, &self.deny, now);
         if let Some((window, _)) = covering(&mut sweep.deny, now) {
@@ -162,8 +170,9 @@ impl Windows {
         Standing::Closed { opens, why: format!("no window is open; {then}") }
     }
 
-    /// Whether it is certain that changes may not go through at any time in the five years from `now`, say because a Deny window is
-    /// always open when an Allow window is. False also if 50000 edges of windows are not enough to be certain.
+    /// Whether it is certain that changes may not go through at any time in the five years from
+    /// `now`, say because a Deny window is always open when an Allow window is. False also if 50000
+    /// edges of windows are not enough to be certain.
     pub fn never_opens(&self, now: Timestamp) -> bool {
         matches!(Sweep::new(&self.allow, &self.deny, now).opens(now, STEPS_OF_PROOF), Ends::Never)
     }
@@ -260,7 +269,8 @@ impl Window {
         spans
     }
 
-    /// When the wall clock shows this time: twice where it is set back, at the end of the gap where it is set forward.
+    /// When the wall clock shows this time: twice where it is set back, at the end of the gap where
+    /// it is set forward.
     fn place(&self, wall: DateTime) -> (Timestamp, Option<Timestamp>) {
         let (first, second) = match self.zone.to_ambiguous_timestamp(wall).offset() {
             AmbiguousOffset::Unambiguous { offset } => (offset.to_timestamp(wall), None),
@@ -349,7 +359,8 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// The first time from `time` on at which no Deny window is open and an Allow window is, if there are any.
+    /// The first time from `time` on at which no Deny window is open and an Allow window is, if
+    /// there are any.
     fn opens(&mut self, mut time: Timestamp, steps: usize) -> Ends {
         for _ in 0..steps {
             let next = match covering(&mut self.deny, time) {
@@ -386,7 +397,8 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Of the windows that are open at this time the last to close, and when that is, not counting later starts.
+/// Of the windows that are open at this time the last to close, and when that is, not counting
+/// later starts.
 fn covering<'a>(cursors: &mut [Cursor<'a>], time: Timestamp) -> Option<(&'a Window, Timestamp)> {
     let open = |cursor: &mut Cursor<'a>| {
         cursor.front(time).filter(|(start, _)| *start <= time).map(|(_, end)| (cursor.window, end))
@@ -399,7 +411,8 @@ fn next_start(cursors: &mut [Cursor], time: Timestamp) -> Option<Timestamp> {
     cursors.iter_mut().filter_map(|cursor| cursor.front(time)).map(|(start, _)| start).min()
 }
 
-/// The first day of the schedule after this one and not after `last`, which is before the year 9995.
+/// The first day of the schedule after this one and not after `last`, which is before the year
+/// 9995.
 fn next_day(days: &Crontab, mut after: Date, last: Date) -> Option<Date> {
     while after < last {
         // Asked a second before midnight, it need not go through all the minutes of a day.
@@ -475,7 +488,8 @@ mod tests {
         }
     }
 
-    /// Windows | a time at which it is closed | the changes from then on, the first of them an opening.
+    /// Windows | a time at which it is closed | the changes from then on, the first of them an
+    /// opening.
     const CHANGES: &str = "\
         A,30 2 * * *,1h,Europe/Zurich | 2026-03-28T12:00+01 | 2026-03-29T03:00+02 2026-03-29T04:00+02 2026-03-30T02:30+02
         A,30 2 * * *,1h,Europe/Zurich | 2027-03-27T12:00+01 | 2027-03-28T03:00+02 2027-03-28T04:00+02 2027-03-29T02:30+02
@@ -656,7 +670,8 @@ mod tests {
         field.split(',').flat_map(item).collect()
     }
 
-    /// For each of so many minutes from `from` on, whether the window is open: minute by minute on the wall clock.
+    /// For each of so many minutes from `from` on, whether the window is open: minute by minute on
+    /// the wall clock.
     fn minute_by_minute(
         &(_, minute, hour, day, weekday, duration, zone): &Drawn,
         from: Timestamp,
@@ -699,7 +714,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
-        /// Around a change of the clocks, against the oracle: what is told is so, and what is open and what is closed alternate.
+        /// Around a change of the clocks, against the oracle: what is told is so, and what is open
+        /// and what is closed alternate.
         #[test]
         fn tells_what_a_walk_by_minutes_finds(
             drawn in prop::collection::vec(drawn(), 1..4),

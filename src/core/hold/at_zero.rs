@@ -1,5 +1,6 @@
-//! Changes of workloads that have no pods. A paused Deployment that is scaled up starts what it ran last, so it can be held; a StatefulSet
-//! without pods forgets the revision that they ran, so it cannot.
+//! Changes of workloads that have no pods. A paused Deployment that is scaled up starts what it ran
+//! last, so it can be held; a StatefulSet without pods forgets the revision that they ran, so it
+//! cannot.
 
 use crate::{
     api::WorkloadKind,
@@ -18,8 +19,9 @@ pub fn is_asleep(workload: &Workload, pods: &[&Pod]) -> bool {
         && pods.iter().all(|pod| pod.finished)
 }
 
-/// Whether admission may hold a change that comes while a Deployment has no replicas: paused and scaled up, its controller takes the
-/// ReplicaSet that was created last. After an undo that is not the one that ran. None: it cannot be told now, or need not be.
+/// Whether admission may hold a change that comes while a Deployment has no replicas: paused and
+/// scaled up, its controller takes the ReplicaSet that was created last. After an undo that is not
+/// the one that ran. None: it cannot be told now, or need not be.
 pub fn holds(input: &Input) -> Option<bool> {
     let workload = input.workload;
     if workload.id.kind != WorkloadKind::Deployment
@@ -39,8 +41,9 @@ fn created_last<'a>(sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
     sets.iter().copied().max_by_key(|set| (set.created, set.name.clone()))
 }
 
-/// Whether a held StatefulSet was scaled to zero, and its controller counts the held revision as the one that ran. Pods of the one before
-/// are not left. What was let through before it was held again is a revert: it may have been done while nobody noted it.
+/// Whether a held StatefulSet was scaled to zero, and its controller counts the held revision as
+/// the one that ran. Pods of the one before are not left. What was let through before it was held
+/// again is a revert: it may have been done while nobody noted it.
 pub fn is_lost(input: &Input) -> bool {
     let (workload, state) = (input.workload, &input.workload.rollout);
     let Some(settled) =

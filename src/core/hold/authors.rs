@@ -1,9 +1,11 @@
-//! Who changed a held template since the revision that runs. The hold names the last of them; where they are several, admission keeps all
-//! in the mark `lockkeeper.dev/authors`, one escaped name after the other with a space between.
+//! Who changed a held template since the revision that runs. The hold names the last of them; where
+//! they are several, admission keeps all in the mark `lockkeeper.dev/authors`, one escaped name
+//! after the other with a space between.
 
 use std::fmt;
 
-/// In place of the names beyond the sixteenth. In a name every percent sign is `%25`, so no name is this one.
+/// In place of the names beyond the sixteenth. In a name every percent sign is `%25`, so no name is
+/// this one.
 const MORE: &str = "%more";
 /// So many names a sentence has room for; the status has all.
 const IN_WORDS: usize = 6;
@@ -52,7 +54,8 @@ impl Authors {
     }
 }
 
-/// A user's name in a sentence: quoted where it could be taken for several names, or for more of the sentence.
+/// A user's name in a sentence: quoted where it could be taken for several names, or for more of
+/// the sentence.
 pub fn in_words(name: &str) -> String {
     let plain =
         |one: char| !one.is_whitespace() && !one.is_control() && !matches!(one, ',' | ';' | '"');

@@ -1,4 +1,5 @@
-//! Whether admission does what it should: compares the admission policies that are installed with those that the chart installs.
+//! Whether admission does what it should: compares the admission policies that are installed with
+//! those that the chart installs.
 
 use std::collections::BTreeMap;
 
@@ -97,7 +98,8 @@ impl Enforcement {
         self.expected.contains_key(&(kind.to_owned(), name.to_owned()))
     }
 
-    /// Takes note that an object of ours cannot be read, and what is wrong with it; or that this is over.
+    /// Takes note that an object of ours cannot be read, and what is wrong with it; or that this is
+    /// over.
     pub fn observe_unread(&mut self, kind: &str, name: &str, flaw: Option<String>) {
         let id = (kind.to_owned(), name.to_owned());
         match flaw {
@@ -122,7 +124,8 @@ impl Enforcement {
         self.gap_of(Purpose::Holds, "template changes may roll without waiting")
     }
 
-    /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps the data all the same.
+    /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps
+    /// the data all the same.
     pub fn claims_gap(&self) -> Option<Gap> {
         if self.unavailable {
             return Some(unavailable(
@@ -135,7 +138,8 @@ impl Enforcement {
         )
     }
 
-    /// The first thing that lets a protected claim or namespace be deleted. ValidatingAdmissionPolicies refuse that, which every cluster has.
+    /// The first thing that lets a protected claim or namespace be deleted.
+    /// ValidatingAdmissionPolicies refuse that, which every cluster has.
     pub fn deletion_gap(&self) -> Option<Gap> {
         self.gap_of(
             Purpose::Deletion,
@@ -189,7 +193,8 @@ fn id(object: &Value) -> AdmissionId {
     (text(&object["kind"]), text(&object["metadata"]["name"]))
 }
 
-/// The first place in which an object is not as expected; what the API server fills in is no difference.
+/// The first place in which an object is not as expected; what the API server fills in is no
+/// difference.
 fn difference(path: &str, expected: &Value, installed: &Value) -> Option<String> {
     match (expected, installed) {
         (Value::Object(expected), Value::Object(installed)) => {

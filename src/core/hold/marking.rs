@@ -1,4 +1,5 @@
-//! The operator's marks: which policy governs a workload, and whether its template changes are held.
+//! The operator's marks: which policy governs a workload, and whether its template changes are
+//! held.
 
 use crate::{
     api::{Phase, WhenUngoverned, WorkloadKind, marks},
@@ -31,15 +32,17 @@ const OURS: [&str; 11] = [
 
 /// All annotations of an object may take so many bytes.
 pub const ANNOTATIONS_LIMIT: usize = 262_144;
-/// A hold takes at most about so many: its id and its author, what the manifest declares, and since when. The name of a service account may
-/// have 339 of them.
+/// A hold takes at most about so many: its id and its author, what the manifest declares, and since
+/// when. The name of a service account may have 339 of them.
 const HOLD_BYTES: usize = 512;
-/// A Deployment's annotations are copied to its ReplicaSet, which has so many bytes of its own: an update beyond the limit is refused, and with it
-/// every later one.
+/// A Deployment's annotations are copied to its ReplicaSet, which has so many bytes of its own: an
+/// update beyond the limit is refused, and with it every later one.
 const COPY_BYTES: usize = 128;
-/// What remains of reserved room that is given up. Nothing is ever removed from the copy on a ReplicaSet, but a changed value is copied.
+/// What remains of reserved room that is given up. Nothing is ever removed from the copy on a
+/// ReplicaSet, but a changed value is copied.
 const GIVEN_UP: &str = ".";
-/// Where less is left than this, room for a hold is reserved; where more than the other, it no longer is. In between it stays as it is.
+/// Where less is left than this, room for a hold is reserved; where more than the other, it no
+/// longer is. In between it stays as it is.
 const NEARLY_FULL: usize = 4096;
 const ROOMY: usize = 8192;
 
@@ -60,7 +63,8 @@ pub fn mark(input: &Input, found: &mut Assessment) {
         Some(room(workload)).filter(|room| holds && *room < HOLD_BYTES && !holds_back(workload));
     if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
         found.edits.governed = Some(true);
-        // Anybody could have written these while admission did not look: with our label they would count.
+        // Anybody could have written these while admission did not look: with our label they would
+        // count.
         found.edits.remove(workload, marks::PARTITION);
         found.edits.remove(workload, marks::VOLUME_ACCESS);
     }
@@ -97,8 +101,8 @@ fn room(workload: &Workload) -> usize {
     (ANNOTATIONS_LIMIT + reserved).saturating_sub(workload.annotation_bytes)
 }
 
-/// Reserves room for the marks of a hold where annotations are nearly full, so that others do not take it: admission must not be why the API
-/// server refuses a change. Our own marks come first.
+/// Reserves room for the marks of a hold where annotations are nearly full, so that others do not
+/// take it: admission must not be why the API server refuses a change. Our own marks come first.
 pub fn reserve(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let room = room(workload);
@@ -180,11 +184,13 @@ pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
     GovernanceMark::on(workload).map(|mark| mark.when_ungoverned).unwrap_or_default()
 }
 
-/// Ends a walk through the pods of a StatefulSet: those that are left go, or, to be kept, are held again.
+/// Ends a walk through the pods of a StatefulSet: those that are left go, or, to be kept, are held
+/// again.
 pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
     let ordinals = workload.rollout.ordinals;
     if keep && ordinals.step.is_some_and(|step| step > ordinals.declared) {
-        // The id of a hold is the generation of the write that brings it; the change is still its author's.
+        // The id of a hold is the generation of the write that brings it; the change is still its
+        // author's.
         let since = workload.marks.get(marks::HOLD_SINCE).map(String::as_str).unwrap_or_default();
         let mut words = since.splitn(3, ' ').skip(1);
         let (time, author) = (words.next().unwrap_or_default(), words.next().unwrap_or(OURSELVES));
@@ -197,7 +203,8 @@ pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
     found.edits.remove(workload, marks::PARTITION);
 }
 
-/// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what keeps it stays.
+/// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what
+/// keeps it stays.
 pub fn take_off(
     workload: &Workload,
     keep_hold: bool,
@@ -230,8 +237,8 @@ pub fn take_off(
     }
 }
 
-/// A policy that observes takes off what it put on when it governed; the record of config stays. So does a hold that stands: to observe is
-/// not to release.
+/// A policy that observes takes off what it put on when it governed; the record of config stays. So
+/// does a hold that stands: to observe is not to release.
 pub fn let_go(workload: &Workload, found: &mut Assessment) {
     let keep = holds_back(workload);
     let config = workload.marks.get(marks::CONFIG);

@@ -77,7 +77,8 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Whether nobody let the template at hand through that ends, or has ended, the pods of the one before.
+/// Whether nobody let the template at hand through that ends, or has ended, the pods of the one
+/// before.
 pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Cause> {
     let workload = input.workload;
     let passed = outcome.let_through(workload, input.key)
@@ -106,8 +107,8 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
         let cause = if input.enforced { Cause::ChangedAfterAdmission } else { Cause::NotEnforced };
         return is_later(input, &new).then_some(cause);
     }
-    // Nobody knows what was rolled out before. Where something was let through already, this is a revert amid that; and what began before the
-    // policy asked for holds is not missed.
+    // Nobody knows what was rolled out before. Where something was let through already, this is a
+    // revert amid that; and what began before the policy asked for holds is not missed.
     if outcome.change.is_some() {
         return None;
     }
@@ -121,8 +122,8 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
     })
 }
 
-/// Whether a change came once those of the marked workload were to be held: what began before is not missed. It is at least as old as the
-/// first pod of it, and as the newest write.
+/// Whether a change came once those of the marked workload were to be held: what began before is
+/// not missed. It is at least as old as the first pod of it, and as the newest write.
 fn is_later(input: &Input, new: &[&Pod]) -> bool {
     let written = input.workload.last_writer.as_ref().map(|writer| writer.time);
     let began = new.iter().map(|pod| pod.created).chain(written).min();
@@ -133,7 +134,8 @@ fn is_later(input: &Input, new: &[&Pod]) -> bool {
     began.is_none_or(|began| began > since)
 }
 
-/// Of a change whose rollout has ended already the pods of the one before, or found none: the workload was woken with it.
+/// Of a change whose rollout has ended already the pods of the one before, or found none: the
+/// workload was woken with it.
 fn without_old(
     input: &Input,
     outcome: &Outcome,
@@ -150,7 +152,8 @@ fn without_old(
     if new.is_empty() || !is_later(input, new) {
         return None;
     }
-    // A StatefulSet that is woken counts as done, because it takes the new revision for the one that ran.
+    // A StatefulSet that is woken counts as done, because it takes the new revision for the one
+    // that ran.
     let starts = workload.rollout.available < workload.rollout.wanted;
     match progress {
         Progress::Unobserved | Progress::Held(_) => None,

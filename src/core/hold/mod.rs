@@ -1,4 +1,5 @@
-//! Template changes that are held in admission: what waits, what lets it through, and the marks that make it so.
+//! Template changes that are held in admission: what waits, what lets it through, and the marks
+//! that make it so.
 
 pub mod at_zero;
 pub mod authors;

@@ -42,7 +42,8 @@ pub fn tell(input: &Input, progress: Progress, found: &mut Assessment) {
     }
 }
 
-/// The gate that would keep a change of the template waiting, by its reason or in words; none if all that can be asked are open.
+/// The gate that would keep a change of the template waiting, by its reason or in words; none if
+/// all that can be asked are open.
 fn would_wait_for(input: &Input) -> Option<&'static str> {
     let change = Change {
         namespace: input.namespace,

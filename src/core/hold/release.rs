@@ -124,7 +124,8 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         since,
         last_change: input.last_change.map_or(since, |last| last.max(since)),
     };
-    // Once its pods are being asked it has been quiet long enough: what changes elsewhere does not make them take work again.
+    // Once its pods are being asked it has been quiet long enough: what changes elsewhere does not
+    // make them take work again.
     let quiet = found.memory.app.change.split(' ').next() == Some(&hold.id);
     let ask = if quiet { gates::after_quiet } else { gates::ask };
     let gate = ask(input.policy, input.spec, input.frozen, &change, input.now);
@@ -142,7 +143,8 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             let mut outcome =
                 Outcome::on(workload).begun(template_change(workload, input.key), input.now);
             outcome.follow(input.previous, true);
-            // The release of one that is partitioned by its user beyond every ordinal changes no spec, and so no generation.
+            // The release of one that is partitioned by its user beyond every ordinal changes no
+            // spec, and so no generation.
             let changes_spec = workload.rollout.ordinals.declared < i32::MAX as u32;
             outcome.generation = changes_spec.then_some(workload.generation + 1);
             outcome.approved_by =
@@ -180,7 +182,8 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     }
 }
 
-/// The revision of the held template, if some pods are of it already. One that gets another config-hash on its way is none.
+/// The revision of the held template, if some pods are of it already. One that gets another
+/// config-hash on its way is none.
 fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str> {
     let (workload, template) = (input.workload, &input.workload.template);
     if config_goes {
@@ -198,8 +201,8 @@ fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str>
     }
 }
 
-/// A revert ends the pods of what was withdrawn, and those that its manifest asks for no longer: a Ready one of them that says no is waited
-/// for.
+/// A revert ends the pods of what was withdrawn, and those that its manifest asks for no longer: a
+/// Ready one of them that says no is waited for.
 fn ask_withdrawn(
     input: &Input,
     hold: &Hold,
@@ -260,7 +263,8 @@ pub fn stand_observed(input: &Input, hold: &Hold, found: &mut Assessment) {
     stand(input, hold, since, Reason::ObserveMode, &why, found);
 }
 
-/// There is nothing left to hold: the next pod is of the held revision in any case. So that is told, and what comes is followed.
+/// There is nothing left to hold: the next pod is of the held revision in any case. So that is
+/// told, and what comes is followed.
 fn lose(input: &Input, hold: &Hold, found: &mut Assessment) {
     let workload = input.workload;
     let outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
@@ -302,7 +306,8 @@ impl Passage {
     }
 }
 
-/// What is let through without asking any gate, also under Freeze and under any policy: what ends no pod that runs something else.
+/// What is let through without asking any gate, also under Freeze and under any policy: what ends
+/// no pod that runs something else.
 pub fn ends_nothing(
     namespace: &Namespace,
     workload: &Workload,
@@ -333,7 +338,8 @@ pub fn ends_nothing(
             (settled.template, &settled.config_hash, &settled.revision)
         }
     };
-    // Admission puts our newest config-hash back into whatever is applied; with it the template would be no pod's.
+    // Admission puts our newest config-hash back into whatever is applied; with it the template
+    // would be no pod's.
     let differs = hash.as_deref() != workload.template.config_hash.as_deref();
     let config_hash = differs.then(|| hash.as_deref().unwrap_or_default().to_owned());
     (template == workload.template.digest).then_some(Passage {
@@ -343,8 +349,9 @@ pub fn ends_nothing(
     })
 }
 
-/// The ReplicaSet whose template is the way back: the one that all pods are of, or, where they are mixed or broken, the one that was last
-/// rolled out. The operator may have been away when that was.
+/// The ReplicaSet whose template is the way back: the one that all pods are of, or, where they are
+/// mixed or broken, the one that was last rolled out. The operator may have been away when that
+/// was.
 fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
     let done = Outcome::on(workload).done;
     let broken = workload.rollout.available < workload.rollout.wanted;
@@ -396,7 +403,8 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
     volatile::recent(&mut found.memory.volatile, input.now);
 }
 
-/// Since when it is held: stamped with the id when that is first seen, so that each change is told once.
+/// Since when it is held: stamped with the id when that is first seen, so that each change is told
+/// once.
 fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     let workload = input.workload;
     let mark = workload
@@ -404,7 +412,8 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
         .get(marks::HOLD_SINCE)
         .filter(|_| !workload.marks.contains_key(marks::PENDING_CONFIG));
     let (id, since) = mark.and_then(|mark| mark.split_once(' ')).unzip();
-    // A time that is still to come was noted by a clock that was ahead: waiting for it could take hours.
+    // A time that is still to come was noted by a clock that was ahead: waiting for it could take
+    // hours.
     let known =
         since.and_then(|time| time.parse().ok()).filter(|time: &Timestamp| *time <= input.now);
     let since = known.unwrap_or(input.now);
@@ -431,7 +440,8 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
         }
     }
     found.edits.remove(workload, marks::PENDING_CONFIG);
-    // Until that is written it is remembered: the number that ran before may be back when the write arrives.
+    // Until that is written it is remembered: the number that ran before may be back when the write
+    // arrives.
     let known =
         workload.marks.get(marks::DECLARED_REPLICAS).map(|mark| (hold.id.clone(), mark.clone()));
     let remembered = known.is_some() && found.memory.scaled == known;
@@ -443,7 +453,8 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     since
 }
 
-/// That somebody has scaled is written before the release: with it, admission goes by what stands there already.
+/// That somebody has scaled is written before the release: with it, admission goes by what stands
+/// there already.
 pub fn note_scaled_first(found: &mut Assessment) {
     if found.memory.scaled.is_none() || !matches!(found.edits.purpose, Some(Purpose::Release(_))) {
         return;
@@ -575,7 +586,8 @@ fn tell_forgotten(input: &Input, found: &mut Assessment) {
     }
 }
 
-/// Follows a rollout that was let through, by us or by a bypass, or that should not have been; what is known of it now.
+/// Follows a rollout that was let through, by us or by a bypass, or that should not have been; what
+/// is known of it now.
 pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
     let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
     found.edits.remove(workload, marks::HOLD);
@@ -622,7 +634,8 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
             ),
         });
     }
-    // Where the controller says it itself, nobody else needs to. What is noted follows every rollout: a revert to it would be done at once.
+    // Where the controller says it itself, nobody else needs to. What is noted follows every
+    // rollout: a revert to it would be done at once.
     let noted = newest.done.is_some() || newest.left;
     let worth_it = input.spec.needs_holds()
         || newest.ended != outcome.ended

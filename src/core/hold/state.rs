@@ -38,17 +38,20 @@ impl Hold {
     }
 }
 
-/// The fewer replicas that come with the release of a held change. None once somebody has scaled since.
+/// The fewer replicas that come with the release of a held change. None once somebody has scaled
+/// since.
 pub fn declared_replicas(workload: &Workload) -> Option<u32> {
     Hold::on(workload)?;
     let (declared, running) = parse_replicas(workload.marks.get(marks::DECLARED_REPLICAS)?)?;
     (running == workload.rollout.wanted).then_some(declared)
 }
 
-/// In place of the number that ran, once somebody has scaled: no workload runs so many, so the release leaves what runs then.
+/// In place of the number that ran, once somebody has scaled: no workload runs so many, so the
+/// release leaves what runs then.
 const SCALED: u32 = i32::MAX as u32;
 
-/// The mark of fewer replicas, as it should be once another number runs than the one that they came to, or has run, as is `known`.
+/// The mark of fewer replicas, as it should be once another number runs than the one that they came
+/// to, or has run, as is `known`.
 pub fn scaled_since(workload: &Workload, known: bool) -> Option<String> {
     Hold::on(workload)?;
     let (declared, running) = parse_replicas(workload.marks.get(marks::DECLARED_REPLICAS)?)?;

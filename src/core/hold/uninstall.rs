@@ -1,5 +1,5 @@
-//! What is to be done with the workloads of a cluster from which Lockkeeper is uninstalled: none may be left frozen by marks that nobody
-//! takes off any more.
+//! What is to be done with the workloads of a cluster from which Lockkeeper is uninstalled: none
+//! may be left frozen by marks that nobody takes off any more.
 
 use std::fmt;
 
@@ -90,8 +90,9 @@ impl Governed {
         Some(Held { namespace: self.namespace().to_owned(), workload, id })
     }
 
-    /// The JSON patch after which nothing of ours acts on it, void if it was changed since it was read. What tells which config its pods
-    /// started with stays: the next policy goes on from that.
+    /// The JSON patch after which nothing of ours acts on it, void if it was changed since it was
+    /// read. What tells which config its pods started with stays: the next policy goes on from
+    /// that.
     pub fn let_go(&self) -> Value {
         let metadata = &self.object["metadata"];
         let mut patch = vec![

@@ -1,6 +1,8 @@
-//! A workload as it would be had we never been there: our marks go, and what its manifest declares comes back.
+//! A workload as it would be had we never been there: our marks go, and what its manifest declares
+//! comes back.
 //!
-//! The patch does by itself what admission does when the operator takes a mark off, so that it is right whether or not the policies stand.
+//! The patch does by itself what admission does when the operator takes a mark off, so that it is
+//! right whether or not the policies stand.
 
 use serde_json::{Value, json};
 
@@ -35,14 +37,15 @@ pub const OURS: [&str; 22] = [
     marks::AUTHORS,
     marks::RESERVED,
 ];
-/// What only tells what was: which config pods started with, and which rollouts there were. It holds nothing, and who governs next goes on
-/// from it.
+/// What only tells what was: which config pods started with, and which rollouts there were. It
+/// holds nothing, and who governs next goes on from it.
 pub const RECORDS: [&str; 3] = [marks::CONFIG, marks::ROLLOUT, marks::ROLLOUTS];
 /// The partition by which admission holds a StatefulSet.
 const HELD: u64 = i32::MAX as u64;
 
-/// The JSON patch that takes our marks off a workload, but for those that are spared, and restores what its manifest declares. The template
-/// stays as it is, our config-hash included: without it the pods would roll once more.
+/// The JSON patch that takes our marks off a workload, but for those that are spared, and restores
+/// what its manifest declares. The template stays as it is, our config-hash included: without it
+/// the pods would roll once more.
 pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value> {
     let goes = |mark: &&&str| !spared.contains(mark) && annotation(object, mark).is_some();
     let mut patch: Vec<_> = OURS
@@ -91,7 +94,8 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
     patch
 }
 
-/// The type of update strategy that a StatefulSet declares, where it is not RollingUpdate. Garbage is none.
+/// The type of update strategy that a StatefulSet declares, where it is not RollingUpdate. Garbage
+/// is none.
 fn declared_type(object: &Value) -> Option<&str> {
     let declared = annotation(object, marks::DECLARED_UPDATE_STRATEGY)?;
     let word =
@@ -112,7 +116,8 @@ fn declared_replicas(object: &Value) -> Option<u32> {
     (object["spec"]["replicas"].as_u64() == Some(running.into())).then_some(declared)
 }
 
-/// The strategy of a Deployment that admission made `Recreate`: `maxSurge|maxUnavailable` of what it declares. Garbage is none.
+/// The strategy of a Deployment that admission made `Recreate`: `maxSurge|maxUnavailable` of what
+/// it declares. Garbage is none.
 fn declared_strategy(object: &Value) -> Option<Value> {
     let ours = annotation(object, marks::VOLUME_ACCESS) == Some("exclusive")
         && object["spec"]["strategy"]["type"] == "Recreate";

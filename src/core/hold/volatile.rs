@@ -1,4 +1,5 @@
-//! Held templates that are changed again and again in nothing but annotations: each time voids every approval.
+//! Held templates that are changed again and again in nothing but annotations: each time voids
+//! every approval.
 
 use std::{collections::BTreeSet, time::Duration};
 

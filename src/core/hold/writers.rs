@@ -1,5 +1,6 @@
-//! Two who undo each other: they write the same two templates in turn, again and again, such as a bot that sets a newer image and a
-//! GitOps controller that sets it back. Told once, with both names, instead of one event for each change.
+//! Two who undo each other: they write the same two templates in turn, again and again, such as a
+//! bot that sets a newer image and a GitOps controller that sets it back. Told once, with both
+//! names, instead of one event for each change.
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +16,8 @@ use crate::core::{
     world::{Template, TemplateDigest},
 };
 
-/// So many changes in turn are no accident: who tries a change, reverts it and tries it again makes three, and nobody undoes that.
+/// So many changes in turn are no accident: who tries a change, reverts it and tries it again makes
+/// three, and nobody undoes that.
 const TIMES: usize = 4;
 /// They come within this time. It is over once one of the two has not written for so long.
 const WINDOW: Duration = Duration::from_secs(3600);

@@ -1,5 +1,6 @@
-//! Pods that a StatefulSet or DaemonSet lacks. A Deployment's condition says why its controller cannot create them; theirs say so only by
-//! events, which are not watched: they are looked for while pods are missing.
+//! Pods that a StatefulSet or DaemonSet lacks. A Deployment's condition says why its controller
+//! cannot create them; theirs say so only by events, which are not watched: they are looked for
+//! while pods are missing.
 
 use std::time::Duration;
 

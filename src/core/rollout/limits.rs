@@ -1,10 +1,12 @@
-//! How many config rollouts one workload may have in a window of time: the annotation `lockkeeper.dev/rollouts`.
+//! How many config rollouts one workload may have in a window of time: the annotation
+//! `lockkeeper.dev/rollouts`.
 
 use jiff::Timestamp;
 
 use crate::{api::Limit, core::later};
 
-/// The times of the config rollouts that the annotation tells of and that still count, oldest first. What is no time is passed over.
+/// The times of the config rollouts that the annotation tells of and that still count, oldest
+/// first. What is no time is passed over.
 pub fn within_window(mark: Option<&str>, limit: &Limit, now: Timestamp) -> Vec<Timestamp> {
     let seconds =
         mark.unwrap_or_default().split(',').filter_map(|word| word.trim().parse::<i64>().ok());

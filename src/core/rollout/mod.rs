@@ -1,5 +1,5 @@
-//! Rollouts: how far one is, how many a workload may have, how many the cluster may have at once, and in
-//! which order workloads and pods go.
+//! Rollouts: how far one is, how many a workload may have, how many the cluster may have at once,
+//! and in which order workloads and pods go.
 
 pub mod lack;
 pub mod limits;

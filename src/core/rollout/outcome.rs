@@ -1,4 +1,5 @@
-//! What became of the last rollout that we let through, and which revision was last rolled out: the annotation `lockkeeper.dev/rollout`.
+//! What became of the last rollout that we let through, and which revision was last rolled out: the
+//! annotation `lockkeeper.dev/rollout`.
 
 use std::collections::BTreeMap;
 
@@ -19,23 +20,27 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outcome {
-    /// The revision label's value of the pods of the last rollout that was done, no matter who began it.
+    /// The revision label's value of the pods of the last rollout that was done, no matter who
+    /// began it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<String>,
     /// When that was noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Timestamp>,
-    /// Since then another revision began, and pods moved: the one that was done is not done any longer, also when it comes back, before all
-    /// its pods run.
+    /// Since then another revision began, and pods moved: the one that was done is not done any
+    /// longer, also when it comes back, before all its pods run.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub left: bool,
-    /// The change that we let through last: its config-hash, or what [`template_change`] makes of its template.
+    /// The change that we let through last: its config-hash, or what [`template_change`] makes of
+    /// its template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
-    /// Of a change of config, the template that it came with, as [`template_change`] names it: config-hash stays in the template afterwards.
+    /// Of a change of config, the template that it came with, as [`template_change`] names it:
+    /// config-hash stays in the template afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// The generation of the write that let it through: the template of that generation is the change, whatever others' admission made of it.
+    /// The generation of the write that let it through: the template of that generation is the
+    /// change, whatever others' admission made of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
     /// What became of it.
@@ -50,12 +55,14 @@ pub struct Outcome {
     /// Whose bypass let it through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bypassed_by: Option<String>,
-    /// Of a workload that restarts with the step before it: by their uids, the rollouts of that step's workloads that it has followed.
+    /// Of a workload that restarts with the step before it: by their uids, the rollouts of that
+    /// step's workloads that it has followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
 }
 
-/// Rollouts of other workloads, by the beginning of the workload's uid: the revision, and when it was done.
+/// Rollouts of other workloads, by the beginning of the workload's uid: the revision, and when it
+/// was done.
 pub type Followed = BTreeMap<String, String>;
 
 /// What a workload restarts with.
@@ -135,7 +142,8 @@ impl Outcome {
         }
     }
 
-    /// Whether a workload of the step before was rolled out since this one followed it. One that it did not know is not missed.
+    /// Whether a workload of the step before was rolled out since this one followed it. One that it
+    /// did not know is not missed.
     pub fn has_missed(&self, previous: &Followed) -> bool {
         let followed = self.followed.iter().flatten();
         followed
@@ -143,7 +151,8 @@ impl Outcome {
             .any(|(uid, rollout)| previous.get(uid).is_some_and(|newest| newest != rollout))
     }
 
-    /// Whether pods of what was rolled out last are missing, on their way out, or replaced by others.
+    /// Whether pods of what was rolled out last are missing, on their way out, or replaced by
+    /// others.
     pub fn has_moved(&self, workload: &Workload, pods: &[&Pod]) -> bool {
         let Some(done) = self.done.as_deref() else { return false };
         let stays =
@@ -151,8 +160,8 @@ impl Outcome {
         pods.iter().filter(stays).count() < pods.len().max(workload.rollout.wanted as usize)
     }
 
-    /// Whether the pods at hand are those that ran when a rollout was last done, or when the next one began: whatever began since has
-    /// replaced none of them.
+    /// Whether the pods at hand are those that ran when a rollout was last done, or when the next
+    /// one began: whatever began since has replaced none of them.
     pub fn has_replaced_none(&self, workload: &Workload, pods: &[&Pod]) -> bool {
         let since = self.done_at.max(self.begun_at());
         !self.has_moved(workload, pods) && pods.iter().all(|pod| Some(pod.created) <= since)
@@ -169,7 +178,8 @@ impl Outcome {
         }
     }
 
-    /// What others' admission made of the template in the write that let it through is the change from now on.
+    /// What others' admission made of the template in the write that let it through is the change
+    /// from now on.
     pub fn settle(&mut self, workload: &Workload, key: &Key) {
         if self.generation != Some(workload.generation) {
             return;
@@ -198,7 +208,8 @@ impl Outcome {
             || self.generation == Some(workload.generation)
     }
 
-    /// As [`Outcome::is_of`], and nothing but the config came with a change of config: its config-hash stays in every template after it.
+    /// As [`Outcome::is_of`], and nothing but the config came with a change of config: its
+    /// config-hash stays in every template after it.
     pub fn let_through(&self, workload: &Workload, key: &Key) -> bool {
         let same = |template: &String| {
             *template == template_change(workload, key)

@@ -33,11 +33,11 @@ pub enum Progress {
     Held(UserHold),
 }
 
-/// A workload as it may be judged, and the value of the revision label that pods of its newest template carry. `newest` is the newest of
-/// its ReplicaSets, `sets` are all of them.
+/// A workload as it may be judged, and the value of the revision label that pods of its newest
+/// template carry. `newest` is the newest of its ReplicaSets, `sets` are all of them.
 ///
-/// ReplicaSets are seen on another watch than their Deployment: one whose newest is not there yet counts as not observed. And what its
-/// controller says of a rollout may be of the one before.
+/// ReplicaSets are seen on another watch than their Deployment: one whose newest is not there yet
+/// counts as not observed. And what its controller says of a rollout may be of the one before.
 pub fn seen<'a>(
     workload: &'a Workload,
     newest: Option<&'a ReplicaSet>,
@@ -62,14 +62,16 @@ pub fn seen<'a>(
     (Cow::Owned(judged), current)
 }
 
-/// Whether the controller says of the newest ReplicaSet that it is rolled out, and says so since another one was made.
+/// Whether the controller says of the newest ReplicaSet that it is rolled out, and says so since
+/// another one was made.
 fn is_completed(state: &RolloutState, newest: &ReplicaSet, sets: &[&ReplicaSet]) -> bool {
     let said = state.completed.as_ref().filter(|(name, _)| *name == newest.name);
     said.is_some_and(|(_, at)| sets.iter().all(|set| set.name == newest.name || set.created <= *at))
 }
 
-/// Whether the newest ReplicaSet of a Deployment is that of its template. With the strategy Recreate there is none before the old pods are
-/// gone. What the controller has made pods of is, although it may be written in another way (`1Gi` and `1024Mi`).
+/// Whether the newest ReplicaSet of a Deployment is that of its template. With the strategy
+/// Recreate there is none before the old pods are gone. What the controller has made pods of is,
+/// although it may be written in another way (`1Gi` and `1024Mi`).
 fn has_template(workload: &Workload, newest: &ReplicaSet) -> bool {
     let (state, template) = (&workload.rollout, &workload.template);
     let same = newest.template == template.digest
@@ -81,8 +83,9 @@ fn is_paused(workload: &Workload) -> bool {
     Hold::on(workload).is_some() || workload.rollout.held == Some(UserHold::Paused)
 }
 
-/// Whether a pod is of an older template than the newest. `current` is the value of the revision label that pods of the newest carry:
-/// before a Deployment has a ReplicaSet of its template, all its pods are old.
+/// Whether a pod is of an older template than the newest. `current` is the value of the revision
+/// label that pods of the newest carry: before a Deployment has a ReplicaSet of its template, all
+/// its pods are old.
 pub fn is_old(workload: &Workload, pod: &Pod, current: Option<&str>) -> bool {
     match current {
         Some(current) => pod.revision.as_deref() != Some(current),
@@ -100,8 +103,8 @@ fn awaits_replica_set(workload: &Workload, current: Option<&str>) -> bool {
     awaits && !is_paused(workload)
 }
 
-/// Judges the rollout of a workload, which is as [`seen`] has it. `current` is the value of the revision label that pods of the newest
-/// template carry.
+/// Judges the rollout of a workload, which is as [`seen`] has it. `current` is the value of the
+/// revision label that pods of the newest template carry.
 pub fn judge(
     workload: &Workload,
     pods: &[&Pod],
@@ -117,8 +120,8 @@ pub fn judge(
         return Progress::Unobserved;
     }
     let old = |pod: &&&Pod| is_old(workload, pod, current);
-    // A pod that does not end keeps nobody waiting where the new ones do not need what it holds. One that has finished holds nothing: soon
-    // after, only a finalizer keeps it.
+    // A pod that does not end keeps nobody waiting where the new ones do not need what it holds.
+    // One that has finished holds nothing: soon after, only a finalizer keeps it.
     let waited_for = |pod: &&&Pod| {
         old(pod) && !(is_overdue(pod, now) && (pod.finished || bears_old_pods(workload)))
     };
@@ -138,8 +141,9 @@ pub fn judge(
         _ => {}
     }
     let all_available = state.updated >= state.wanted && state.available >= state.wanted;
-    // A StatefulSet whose template was reverted counts as complete while pods of the withdrawn revision are still there (kubernetes#67250).
-    // A Deployment counts what the status of an old ReplicaSet counts, which may not have seen its newest pod yet.
+    // A StatefulSet whose template was reverted counts as complete while pods of the withdrawn
+    // revision are still there (kubernetes#67250). A Deployment counts what the status of an old
+    // ReplicaSet counts, which may not have seen its newest pod yet.
     let counts_pods = workload.id.kind != WorkloadKind::DaemonSet;
     let left_behind = counts_pods && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
     let none_old = state.current <= state.updated
@@ -179,8 +183,9 @@ fn bears_old_pods(workload: &Workload) -> bool {
         && workload.claims.named.is_empty()
 }
 
-/// Whether the revision at hand was rolled out before, as we noted, and nothing else began since that replaced a pod. Not every controller says so
-/// itself: those of DaemonSets, of Deployments without a progress deadline, and of those that are paused do not.
+/// Whether the revision at hand was rolled out before, as we noted, and nothing else began since
+/// that replaced a pod. Not every controller says so itself: those of DaemonSets, of Deployments
+/// without a progress deadline, and of those that are paused do not.
 fn was_done(outcome: &Outcome, workload: &Workload, pods: &[&Pod], current: Option<&str>) -> bool {
     let ended = || !outcome.left && (outcome.change.is_none() || outcome.ended == Ended::Done);
     current.is_some()

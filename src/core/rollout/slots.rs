@@ -1,4 +1,5 @@
-//! Over the whole cluster only so many config rollouts are under way at once; the slots are shared out fairly by namespace.
+//! Over the whole cluster only so many config rollouts are under way at once; the slots are shared
+//! out fairly by namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Of a namespace whose pods are not seen yet: the config rollouts that its workloads say are under way.
+    /// Of a namespace whose pods are not seen yet: the config rollouts that its workloads say are
+    /// under way.
     pub fn of_unread(namespace: &Namespace) -> Self {
         let under_way = |workload: &&Workload| {
             let outcome = Outcome::on(workload);
@@ -39,7 +41,8 @@ pub struct Candidate {
     pub broken: bool,
 }
 
-/// The workloads that may be rolled now: the broken ones first, then in turn from the namespace that has the fewest under way.
+/// The workloads that may be rolled now: the broken ones first, then in turn from the namespace
+/// that has the fewest under way.
 pub fn allot(demands: &BTreeMap<String, Demand>, max: usize) -> BTreeSet<Uid> {
     let taken: usize = demands.values().map(|demand| demand.under_way).sum();
     let mut free = max.saturating_sub(taken);

@@ -112,7 +112,8 @@ impl<'a> Order<'a> {
         self.places.get(workload).copied()
     }
 
-    /// What keeps a workload from its turn, if something does. Those of the steps before must have been assessed.
+    /// What keeps a workload from its turn, if something does. Those of the steps before must have
+    /// been assessed.
     pub fn waits(&self, workload: &WorkloadId) -> Option<Closed> {
         let rollout = self.spec.rollout.as_ref()?;
         let closed = |reason, message| Some(Closed { reason, message, ask_again: None });
@@ -207,7 +208,8 @@ impl<'a> Order<'a> {
         let Some(step) = self.place(id).filter(|_| !workload.deleting) else { return };
         let outcome = Outcome::on(workload);
         let at = outcome.done_at.map(|at| at.as_second().to_string()).unwrap_or_default();
-        // Until it is written down that it was rolled out, others would follow what was there before.
+        // Until it is written down that it was rolled out, others would follow what was there
+        // before.
         let written = outcome.done.as_deref() == current
             && !(outcome.begun_at().is_some() && outcome.is_of(workload, key));
         let uid = workload.uid.chars().take(UID_LENGTH).collect();

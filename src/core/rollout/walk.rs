@@ -1,5 +1,6 @@
-//! `scope: Pod`: the pods of a StatefulSet go one by one, the highest ordinal first, each asked before its turn. Admission sets the
-//! partition from our annotation `lockkeeper.dev/partition`; a partition counts from the first ordinal.
+//! `scope: Pod`: the pods of a StatefulSet go one by one, the highest ordinal first, each asked
+//! before its turn. Admission sets the partition from our annotation `lockkeeper.dev/partition`; a
+//! partition counts from the first ordinal.
 
 use crate::{
     api::{AppGate, HoldStatus, Mode, Phase, Scope, WhenUngoverned, WorkloadKind, marks},
@@ -104,7 +105,8 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let cause = outcome.cause(workload);
     let Some(gate) = input.spec.app_gate(&[cause]).filter(|gate| is_walked(gate, workload)) else {
         if !input.frozen {
-            // A change that still waits for gates has the rest judged by them; without a policy it is as was recorded.
+            // A change that still waits for gates has the rest judged by them; without a policy it
+            // is as was recorded.
             let keep = input.spec.needs_holds()
                 || marking::when_ungoverned(workload) == WhenUngoverned::Keep;
             marking::end_walk(workload, keep, found);
@@ -148,9 +150,10 @@ fn go(
     }
 }
 
-/// An old pod that is broken, below the pods whose turn it was: the controller renews none above it before it is Ready, and while its
-/// turn has not come it comes back as broken as it was. So it is its turn, and that of all old pods above it, which are asked with it; also
-/// those whose turn it was, if they are there still.
+/// An old pod that is broken, below the pods whose turn it was: the controller renews none above it
+/// before it is Ready, and while its turn has not come it comes back as broken as it was. So it is
+/// its turn, and that of all old pods above it, which are asked with it; also those whose turn it
+/// was, if they are there still.
 fn stuck<'a>(
     input: &Input<'a>,
     gate: &AppGate,
@@ -172,8 +175,9 @@ fn stuck<'a>(
     }
 }
 
-/// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it was for the whole change, and admission
-/// takes it off with the hold (`sameId` in statefulsets.yaml), so there is none to look at.
+/// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it
+/// was for the whole change, and admission takes it off with the hold (`sameId` in
+/// statefulsets.yaml), so there is none to look at.
 fn may_go(
     input: &Input,
     gate: &AppGate,

@@ -10,7 +10,8 @@ use crate::core::{
     world::{Pod, RolloutState, Workload},
 };
 
-/// A pod that is there for so long after its grace period does not end by itself: its node is lost, or a finalizer keeps it.
+/// A pod that is there for so long after its grace period does not end by itself: its node is lost,
+/// or a finalizer keeps it.
 const OVERDUE_AFTER: Duration = Duration::from_secs(30);
 
 /// When a pod that is being deleted counts as one that does not end.
@@ -28,7 +29,8 @@ pub fn counts(state: &RolloutState) -> String {
     format!("{} of {} pods updated, {} available", state.updated, state.wanted, state.available)
 }
 
-/// How far a rollout is, and what it waits for. `current` is the value of the revision label that pods of the newest template carry.
+/// How far a rollout is, and what it waits for. `current` is the value of the revision label that
+/// pods of the newest template carry.
 pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> String {
     let mut words = counts(&workload.rollout);
     if let Some(failure) = &workload.rollout.failure {

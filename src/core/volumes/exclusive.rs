@@ -1,5 +1,6 @@
-//! Claims that only one pod, or the pods of one node, may hold: a rollout that starts a new pod beside the old one waits for the volume
-//! while the old pod waits for the new one, indefinitely; or, where nothing checks, both write.
+//! Claims that only one pod, or the pods of one node, may hold: a rollout that starts a new pod
+//! beside the old one waits for the volume while the old pod waits for the new one, indefinitely;
+//! or, where nothing checks, both write.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,8 @@ use crate::{
 pub struct Exclusive {
     /// Admission shall make its strategy Recreate: why.
     pub recreate: Option<String>,
-    /// Something of the storage cannot be read, so that its claims may need Recreate although nothing here says so.
+    /// Something of the storage cannot be read, so that its claims may need Recreate although
+    /// nothing here says so.
     pub uncertain: bool,
     /// Its rollout is stuck on a volume.
     pub stuck: Option<Stuck>,

@@ -1,4 +1,5 @@
-//! Volumes whose claim is gone: they are found again, or it is said why not. Nothing is ever deleted.
+//! Volumes whose claim is gone: they are found again, or it is said why not. Nothing is ever
+//! deleted.
 
 use std::{
     cmp::Ordering,
@@ -28,7 +29,8 @@ pub(super) struct Leftover<'a> {
 }
 
 impl<'a> Leftover<'a> {
-    /// What is left of a claim of this namespace, or of an earlier one of its name; none if the volume is no such thing.
+    /// What is left of a claim of this namespace, or of an earlier one of its name; none if the
+    /// volume is no such thing.
     pub fn of(scene: &Scene, volume: &'a Volume) -> Option<Self> {
         let provenance =
             volume.provenance().or_else(|| unknown(volume)).filter(|_| is_left(volume))?;
@@ -89,7 +91,8 @@ pub fn judge(
     for (claim, candidates) in by_claim {
         let usage = usages.get(claim.as_str());
         match usage.map(|usage| usage.claim).filter(|claim| claim.bound || claim.lost) {
-            // It goes, and the volume that somebody chose for the next one of its name is free before that comes.
+            // It goes, and the volume that somebody chose for the next one of its name is free
+            // before that comes.
             Some(going) if going.deleting && candidates.iter().any(|one| is_chosen(scene, one)) => {
                 find_again(scene, &claim, &candidates, None, judged);
             }
@@ -102,7 +105,8 @@ pub fn judge(
     }
 }
 
-/// Of a volume whose provenance cannot be read: what its claimRef says. It is found again by nobody but who chooses it.
+/// Of a volume whose provenance cannot be read: what its claimRef says. It is found again by nobody
+/// but who chooses it.
 fn unknown(volume: &Volume) -> Option<Provenance> {
     let claim = volume.claim.as_ref()?;
     Some(Provenance {
@@ -118,7 +122,8 @@ fn unknown(volume: &Volume) -> Option<Provenance> {
     })
 }
 
-/// Somebody who may write volumes says that the data is not wanted. The volume stays as it is; only we say nothing of it any more.
+/// Somebody who may write volumes says that the data is not wanted. The volume stays as it is; only
+/// we say nothing of it any more.
 fn give_up(one: &Leftover, judged: &mut Judged) {
     let volume = one.volume;
     let mut patch = StoragePatch::new(
@@ -144,7 +149,8 @@ fn give_up(one: &Leftover, judged: &mut Judged) {
     judged.patch(patch, None);
 }
 
-/// Somebody removed the claimRef of a volume by hand: it is free for every claim, and its data may go to another one.
+/// Somebody removed the claimRef of a volume by hand: it is free for every claim, and its data may
+/// go to another one.
 fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
     count_released(one, judged);
     let Provenance { claim, policy, .. } = &one.provenance;
@@ -199,7 +205,8 @@ fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
     Notice { subject, uid: one.volume.uid.clone(), policy, event: Event::VolumeOrphaned, message }
 }
 
-/// Whether a volume comes from this very namespace, or somebody with the right to gives it that one's, or all of an earlier one's.
+/// Whether a volume comes from this very namespace, or somebody with the right to gives it that
+/// one's, or all of an earlier one's.
 pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
     let Some(object) = scene.object.filter(|object| !object.deleting) else { return false };
     let uid = &one.provenance.namespace_uid;
@@ -232,8 +239,9 @@ fn shadowed(
     judged: &mut Judged,
 ) {
     let has = claim.volume.as_deref().filter(|_| !claim.lost).and_then(|name| storage.volume(name));
-    // What was there before it holds the data; what is younger is what somebody has put aside. Times are in whole seconds. Of two volumes of one
-    // second, that of the earlier claim is older, unless the claim of today is younger than both: then somebody gave it its volume.
+    // What was there before it holds the data; what is younger is what somebody has put aside.
+    // Times are in whole seconds. Of two volumes of one second, that of the earlier claim is older,
+    // unless the claim of today is younger than both: then somebody gave it its volume.
     let older = |one: &&Leftover| {
         has.is_none_or(|has| match one.volume.created.cmp(&has.created) {
             Ordering::Equal => claim.created <= has.created,
@@ -335,7 +343,8 @@ pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
     }
 }
 
-/// The next claim of that name gets it. Whose uid it bears need not be known: a claim may have come and gone while nobody looked.
+/// The next claim of that name gets it. Whose uid it bears need not be known: a claim may have come
+/// and gone while nobody looked.
 fn free(one: &Leftover, judged: &mut Judged) {
     let Provenance { namespace, claim, .. } = &one.provenance;
     let of_gone =
@@ -356,7 +365,8 @@ fn waits(one: &Leftover) -> bool {
     one.volume.claim.as_ref().is_some_and(|claim| claim.uid.is_none())
 }
 
-/// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody else's. What others made free is theirs.
+/// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody
+/// else's. What others made free is theirs.
 pub(super) fn lock(one: &Leftover, judged: &mut Judged) {
     if waits(one)
         && one.volume.marks.contains_key(marks::FREED)

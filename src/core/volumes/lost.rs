@@ -1,5 +1,6 @@
-//! Claims that name a volume which is not theirs. A claim that is created again from an export carries the binding of the earlier claim: its
-//! volume names another uid, so that Kubernetes calls the claim Lost, although the data is there.
+//! Claims that name a volume which is not theirs. A claim that is created again from an export
+//! carries the binding of the earlier claim: its volume names another uid, so that Kubernetes calls
+//! the claim Lost, although the data is there.
 
 use super::{
     Danger, Judged,
@@ -26,7 +27,8 @@ fn returns(scene: &Scene, claim: &Claim, one: &Leftover) -> bool {
         && !one.volume.deleting
 }
 
-/// A Lost claim names one of the volumes that are left of the claims of its name: it gets that one, and no other.
+/// A Lost claim names one of the volumes that are left of the claims of its name: it gets that one,
+/// and no other.
 pub(super) fn give_back(
     scene: &Scene,
     claim: &Claim,
@@ -48,8 +50,9 @@ pub(super) fn is_named(claim: &Claim, one: &Leftover) -> bool {
     claim.volume.as_ref() == Some(&one.volume.name)
 }
 
-/// Kubernetes binds a claim whose binding is complete only to a volume with its very uid. Self-restraint allows us to write the uid of the
-/// claim in the provenance, into a volume that has none: so the old one goes first, and the new one is noted.
+/// Kubernetes binds a claim whose binding is complete only to a volume with its very uid.
+/// Self-restraint allows us to write the uid of the claim in the provenance, into a volume that has
+/// none: so the old one goes first, and the new one is noted.
 fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judged) {
     let volume = one.volume;
     let Some(reference) = &volume.claim else { return };

@@ -1,8 +1,9 @@
 //! No rollout deadlocks on a volume or mounts it twice, and no data is lost or forgotten.
 //!
-//! [`usage`] says who uses which claim, [`exclusive`] what that means for rollouts, [`protection`] keeps the data of claims whatever is
-//! deleted, and [`leftover`] and [`lost`] find it again. The volume is the shield: a reclaim policy of Retain survives everything, also an operator
-//! that is down.
+//! [`usage`] says who uses which claim, [`exclusive`] what that means for rollouts, [`protection`]
+//! keeps the data of claims whatever is deleted, and [`leftover`] and [`lost`] find it again. The
+//! volume is the shield: a reclaim policy of Retain survives everything, also an operator that is
+//! down.
 
 pub mod exclusive;
 pub mod leftover;
@@ -113,7 +114,8 @@ pub enum Danger {
     UnreadableObject(String),
     /// Several pods are to use a claim that one pod or node may hold.
     ExclusiveClaimShared(String),
-    /// A rollout would deadlock, or two pods would write to one volume, and the policy only reports that.
+    /// A rollout would deadlock, or two pods would write to one volume, and the policy only reports
+    /// that.
     ExclusiveClaim(String),
     /// Admission does not make the strategy Recreate.
     StrategyNotChanged(String),
@@ -232,7 +234,8 @@ impl Judged {
         }
     }
 
-    /// The policies that report what one of this name had retained: itself, or, if it is gone or no longer sees to volumes, all that do.
+    /// The policies that report what one of this name had retained: itself, or, if it is gone or no
+    /// longer sees to volumes, all that do.
     fn tellers(&self, policy: &str) -> Vec<String> {
         match self.seers.contains(policy) {
             true => vec![policy.to_owned()],
@@ -432,7 +435,8 @@ fn stand(
     );
 }
 
-/// While something cannot be read, nothing is written to it, no data loses its protection, and none is called orphaned.
+/// While something cannot be read, nothing is written to it, no data loses its protection, and none
+/// is called orphaned.
 fn heed_unread(namespace: &Namespace, storage: &Storage, judged: &mut Judged) {
     let all = || {
         namespace

@@ -1,4 +1,5 @@
-//! What keeps the data of claims: the volume's reclaim policy, labels that admission acts on, and how that is given up.
+//! What keeps the data of claims: the volume's reclaim policy, labels that admission acts on, and
+//! how that is given up.
 
 use std::collections::BTreeMap;
 
@@ -110,7 +111,8 @@ pub fn gives_up(claim: &Claim) -> bool {
     claim.volume.is_some() && claim.marks.get(marks::UNPROTECT) == claim.volume.as_ref()
 }
 
-/// Whether its StatefulSet scales away the pod of a claim, and said beforehand that the data goes with it.
+/// Whether its StatefulSet scales away the pod of a claim, and said beforehand that the data goes
+/// with it.
 fn lets_go(usage: &Usage) -> bool {
     usage.governed.is_some_and(|governed| governed.lets_go(usage.claim))
 }
@@ -241,7 +243,8 @@ fn retain_volume(usage: &Usage, volume: &Volume, provenance: &Provenance, judged
                 volume.name
             ),
         )),
-        // The field is the shield, so it is set again however often somebody else sets it back; each time is told.
+        // The field is the shield, so it is set again however often somebody else sets it back;
+        // each time is told.
         Some(_) if volume.retained && volume.reclaim_policy != RETAIN => Some((
             Event::VolumeProtected,
             format!(
@@ -258,8 +261,8 @@ fn retain_volume(usage: &Usage, volume: &Volume, provenance: &Provenance, judged
     );
 }
 
-/// Whether the deletion of a claim is to be refused. Where no policy says anything about it, what was said stands as long as the platform
-/// agrees.
+/// Whether the deletion of a claim is to be refused. Where no policy says anything about it, what
+/// was said stands as long as the platform agrees.
 fn denies(scene: &Scene, usage: &Usage, wanted: Protection, judged: &mut Judged) -> bool {
     let allowed = scene.object.is_some_and(|object| object.allows_deny);
     match usage.governed {
@@ -303,8 +306,8 @@ fn is_permitted(stand: &BTreeMap<String, String>, now: Timestamp) -> bool {
         .is_some_and(|until| until > now)
 }
 
-/// An admission policy or binding that is missing or was changed is reported before it does harm. Where the API is not served at all, each claim
-/// says what to put into its chart.
+/// An admission policy or binding that is missing or was changed is reported before it does harm.
+/// Where the API is not served at all, each claim says what to put into its chart.
 pub fn judge_admission(scene: &Scene, judged: &mut Judged) {
     let Some(gap) =
         scene.claims_gap.as_ref().filter(|gap| gap.reason != ConditionReason::AdmissionUnavailable)

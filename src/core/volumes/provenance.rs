@@ -1,10 +1,13 @@
-//! Whose data a volume holds: written on the volume, which outlives everything else, and on its claim.
+//! Whose data a volume holds: written on the volume, which outlives everything else, and on its
+//! claim.
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Period, Readopt};
 
-/// The annotation `lockkeeper.dev/provenance`, as JSON. A field that comes later needs a default: notes of today must be read then. That of the volume is what counts: those who may write claims are many.
+/// The annotation `lockkeeper.dev/provenance`, as JSON. A field that comes later needs a default:
+/// notes of today must be read then. That of the volume is what counts: those who may write claims
+/// are many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Provenance {

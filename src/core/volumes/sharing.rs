@@ -17,8 +17,8 @@ struct User {
     writes: bool,
 }
 
-/// An exclusive claim that several workloads, jobs or pods use. The sentence is the same whichever of them is judged, so that it is reported
-/// once.
+/// An exclusive claim that several workloads, jobs or pods use. The sentence is the same whichever
+/// of them is judged, so that it is reported once.
 pub fn users(namespace: &Namespace, claim: &ExclusiveClaim) -> Option<Danger> {
     let name = &claim.usage.claim.name;
     let all = all_users(namespace, claim.usage);
@@ -70,7 +70,8 @@ fn all_users(namespace: &Namespace, usage: &Usage) -> BTreeSet<User> {
     workloads.chain(cron_jobs).chain(pods.map(|name| User { name, writes: true })).collect()
 }
 
-/// Whether no container of a workload may write to a claim. What only pods of an earlier template use may be written to.
+/// Whether no container of a workload may write to a claim. What only pods of an earlier template
+/// use may be written to.
 fn reads_only(workload: &Workload, claim: &str) -> bool {
     let claims = &workload.claims;
     let is_of = |template: &String| {
@@ -83,7 +84,8 @@ fn reads_only(workload: &Workload, claim: &str) -> bool {
     claims.read_only.iter().any(|read| read == claim || is_of(read))
 }
 
-/// Who runs a pod that belongs to no workload and no CronJob: a Job, a ReplicaSet without a Deployment, or nobody.
+/// Who runs a pod that belongs to no workload and no CronJob: a Job, a ReplicaSet without a
+/// Deployment, or nobody.
 fn by_itself(namespace: &Namespace, usage: &Usage, pod: &Pod) -> Option<String> {
     if pod.terminating.is_some()
         || pod.controller.as_ref().is_some_and(|uid| namespace.replica_sets.contains_key(uid))

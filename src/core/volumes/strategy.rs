@@ -19,16 +19,16 @@ use crate::{
 
 const EXCLUSIVE: &str = "exclusive";
 
-/// Sets the mark where it ends no pod by itself, and takes it off where it is not needed. In the middle of a rollout it would end the
-/// old pods at once: see [`unblock`].
+/// Sets the mark where it ends no pod by itself, and takes it off where it is not needed. In the
+/// middle of a rollout it would end the old pods at once: see [`unblock`].
 pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let stands = workload.marks.contains_key(marks::VOLUME_ACCESS)
         && workload.labels.contains_key(marks::GOVERNED);
     let progress =
         progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
-    // In the middle of a rollout the other strategy would end the old pods at once, or start new ones beside them.
-    // A pod that has finished neither ends nor starts.
+    // In the middle of a rollout the other strategy would end the old pods at once, or start new
+    // ones beside them. A pod that has finished neither ends nor starts.
     let there = || input.pods.iter().filter(|pod| !pod.finished);
     let one_revision =
         || there().map(|pod| pod.revision.as_deref()).collect::<BTreeSet<_>>().len() <= 1;
@@ -53,7 +53,8 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     }
 }
 
-/// A rollout that is stuck on a volume goes on when the old pods are ended first; they are asked as for any change.
+/// A rollout that is stuck on a volume goes on when the old pods are ended first; they are asked as
+/// for any change.
 pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
     let OfWorkload { exclusive, .. } = input.volumes;
     if let (Some(stuck), Phase::Rolling | Phase::Failed) = (&exclusive.stuck, found.phase) {

@@ -15,7 +15,8 @@ use crate::{
 pub struct Usage<'a> {
     /// The claim.
     pub claim: &'a Claim,
-    /// Of the governed workloads that refer to it the one whose policy protects it most, with that policy.
+    /// Of the governed workloads that refer to it the one whose policy protects it most, with that
+    /// policy.
     pub governed: Option<Governed<'a>>,
     /// The workloads that refer to it, by their template or by the pods that they have.
     pub workloads: Vec<&'a Workload>,
@@ -39,8 +40,8 @@ pub struct Governed<'a> {
 }
 
 impl Governed<'_> {
-    /// How far the data of a claim is protected. A StatefulSet that has its claims deleted has consented to that and nothing else, unless
-    /// the policy says otherwise.
+    /// How far the data of a claim is protected. A StatefulSet that has its claims deleted has
+    /// consented to that and nothing else, unless the policy says otherwise.
     pub fn protection(&self, claim: &Claim) -> Protection {
         let workload = &self.workload.claims;
         let whole =
@@ -50,8 +51,8 @@ impl Governed<'_> {
         self.spec.protection.unwrap_or(default)
     }
 
-    /// Whether a claim goes with a pod that its StatefulSet scales away, as that says (`whenScaled: Delete`): the controller made the pod its
-    /// owner.
+    /// Whether a claim goes with a pod that its StatefulSet scales away, as that says (`whenScaled:
+    /// Delete`): the controller made the pod its owner.
     pub fn lets_go(&self, claim: &Claim) -> bool {
         let workload = &self.workload.claims;
         let of_template = !workload.templates.is_empty() && !workload.named.contains(&claim.name);
@@ -96,7 +97,8 @@ impl Usage<'_> {
     }
 }
 
-/// What a policy that acts says of volumes. One that observes protects nothing, and its volumes are judged all the same.
+/// What a policy that acts says of volumes. One that observes protects nothing, and its volumes are
+/// judged all the same.
 pub fn of_spec(spec: &UpgradePolicySpec) -> Option<&VolumesSpec> {
     spec.volumes.as_ref().filter(|_| spec.mode != Mode::Observe)
 }
@@ -117,7 +119,8 @@ pub fn of_namespace<'a>(
     };
     let seen_to = |standing: &Standing| matches!(standing, Standing::Governed(_, spec) if spec.volumes.is_some());
     let any = governance.standings.values().any(seen_to);
-    // Where no policy sees to volumes, only what is kept already matters, and claims of the names that volumes were left of.
+    // Where no policy sees to volumes, only what is kept already matters, and claims of the names
+    // that volumes were left of.
     let retained = || storage.of_namespace(&namespace.name).filter(|volume| volume.retained);
     let noted = retained().filter_map(|volume| volume.provenance().map(|of| of.claim));
     let names: BTreeSet<String> = noted
@@ -171,8 +174,8 @@ pub fn of_namespace<'a>(
     usages
 }
 
-/// The claims that a workload refers to, and whether a pod is wanted for each: those of its template and of the pods that it has, and of a
-/// StatefulSet those of all ordinals.
+/// The claims that a workload refers to, and whether a pod is wanted for each: those of its
+/// template and of the pods that it has, and of a StatefulSet those of all ordinals.
 pub fn claims_of<'a>(
     namespace: &'a Namespace,
     workload: &'a Workload,
@@ -198,7 +201,8 @@ pub fn claims_of<'a>(
     found.into_iter().collect()
 }
 
-/// The ordinal of the pod of a StatefulSet that a claim is for, by its name: `<template>-<set>-<ordinal>`.
+/// The ordinal of the pod of a StatefulSet that a claim is for, by its name:
+/// `<template>-<set>-<ordinal>`.
 fn ordinal(workload: &Workload, claim: &str) -> Option<u32> {
     workload.claims.templates.iter().find_map(|template| {
         let rest = claim.strip_prefix(template.as_str())?.strip_prefix('-')?;

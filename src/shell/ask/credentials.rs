@@ -1,4 +1,5 @@
-//! What is sent along with requests to pods, and how the pods are verified. It is read when it is needed, and not kept.
+//! What is sent along with requests to pods, and how the pods are verified. It is read when it is
+//! needed, and not kept.
 
 use hyper::{
     HeaderMap,
@@ -96,7 +97,8 @@ impl Credentials {
         })?;
         sent.set_sensitive(true);
         self.headers.append(name, sent);
-        // An app may repeat it without the word before it, such as Bearer, and never sees the blanks around it.
+        // An app may repeat it without the word before it, such as Bearer, and never sees the
+        // blanks around it.
         let value = value.trim();
         self.hidden.extend(
             value.split_once(char::is_whitespace).map(|(_, token)| token.trim().to_owned()),

@@ -1,4 +1,5 @@
-//! One request to a pod: a connection of its own, no redirects, no proxies, and bounds on everything that comes back.
+//! One request to a pod: a connection of its own, no redirects, no proxies, and bounds on
+//! everything that comes back.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -185,7 +186,8 @@ fn why_no_tls(error: &std::io::Error) -> String {
     }
 }
 
-/// Takes any certificate, even one that cannot be read: a signature by a key that nobody vouches for proves nothing.
+/// Takes any certificate, even one that cannot be read: a signature by a key that nobody vouches
+/// for proves nothing.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -1,4 +1,5 @@
-//! Talks to pods: asks whether they may be ended, asks them to take no new work, and tells them that they may again.
+//! Talks to pods: asks whether they may be ended, asks them to take no new work, and tells them
+//! that they may again.
 
 pub mod credentials;
 pub mod http;
@@ -37,8 +38,9 @@ use crate::{
 const CONCURRENT: usize = 64;
 /// Of these, for one policy.
 const CONCURRENT_OF_POLICY: usize = 8;
-/// A policy gets one more while it has fewer than this part of those that are free, and its first while any is free. So policies whose pods
-/// hang leave places to the others: each gets the less, the more they are, and it takes some twenty of them to fill all.
+/// A policy gets one more while it has fewer than this part of those that are free, and its first
+/// while any is free. So policies whose pods hang leave places to the others: each gets the less,
+/// the more they are, and it takes some twenty of them to fill all.
 const SHARE_OF_FREE: usize = 8;
 
 /// Which change is asked about.
@@ -54,8 +56,8 @@ pub struct Asker {
     of_policies: HashMap<Lane, Arc<Semaphore>>,
 }
 
-/// A policy, and whether its pods are asked or told something: what must be said in time does not wait behind pods that hang when they are
-/// asked.
+/// A policy, and whether its pods are asked or told something: what must be said in time does not
+/// wait behind pods that hang when they are asked.
 type Lane = (Uid, bool);
 
 /// The places of all requests: how many each lane has.

@@ -1,4 +1,5 @@
-//! What was seen, sorted by namespace: keeps the core's world up to date, and knows which namespaces must be looked at again.
+//! What was seen, sorted by namespace: keeps the core's world up to date, and knows which
+//! namespaces must be looked at again.
 
 mod storage;
 mod unread;
@@ -75,8 +76,8 @@ pub struct Effects {
 }
 
 impl Index {
-    /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed over: they are never governed. So are
-    /// those beyond `reach`.
+    /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed
+    /// over: they are never governed. So are those beyond `reach`.
     pub fn new(
         key: &'static Key,
         own_namespace: String,
@@ -131,7 +132,8 @@ impl Index {
         }
     }
 
-    /// The namespaces with policies, or with claims that are retained: whether those are used is read off their pods.
+    /// The namespaces with policies, or with claims that are retained: whether those are used is
+    /// read off their pods.
     pub fn with_interest(&self) -> BTreeSet<&str> {
         let of_interest = |namespace: &Namespace| {
             !namespace.policies.is_empty() || namespace.claims.values().any(|claim| claim.retained)
@@ -174,7 +176,8 @@ impl Index {
         self.readable.clear();
     }
 
-    /// Whether the news concerns its namespace; one that is gone, of which something may be left to clear, all news concerns.
+    /// Whether the news concerns its namespace; one that is gone, of which something may be left to
+    /// clear, all news concerns.
     pub fn concerns(&mut self, namespace: &str, news: &News) -> bool {
         let Some(seen) = self.namespaces.get(namespace) else { return true };
         !news.of_config_alone()
@@ -188,7 +191,8 @@ impl Index {
         std::mem::take(&mut self.news)
     }
 
-    /// A policy's status was written: it is compared with that from now on, however late the watch shows it.
+    /// A policy's status was written: it is compared with that from now on, however late the watch
+    /// shows it.
     pub fn wrote_status(
         &mut self,
         namespace: &str,

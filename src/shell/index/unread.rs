@@ -29,7 +29,8 @@ impl Index {
         })
     }
 
-    /// Takes note of an object that cannot be read. What was known of it stands, as long as it is the same object.
+    /// Takes note of an object that cannot be read. What was known of it stands, as long as it is
+    /// the same object.
     pub(super) fn skip(
         &mut self,
         plural: &'static str,

@@ -18,7 +18,8 @@ pub fn ended(status: &Value) -> Option<Timestamp> {
     time(&status["state"]["terminated"]["finishedAt"])
 }
 
-/// What keeps it from running, in a word. The kubelet says by turns that it cannot pull an image and that it waits before the next try.
+/// What keeps it from running, in a word. The kubelet says by turns that it cannot pull an image
+/// and that it waits before the next try.
 pub fn trouble(status: &Value) -> Option<&str> {
     match status["state"]["waiting"]["reason"].as_str()? {
         // These two only say that it is starting.
@@ -28,7 +29,8 @@ pub fn trouble(status: &Value) -> Option<&str> {
     }
 }
 
-/// How its process ended, if that was an error. The kubelet says `Unknown` after a reboot of the node: that is no error of the process.
+/// How its process ended, if that was an error. The kubelet says `Unknown` after a reboot of the
+/// node: that is no error of the process.
 fn error(end: &Value) -> Option<&Value> {
     let by_itself = !matches!(end["reason"].as_str(), Some("Unknown" | "ContainerStatusUnknown"));
     (by_itself && end["exitCode"].as_i64().is_some_and(|code| code != 0)).then_some(end)
@@ -48,8 +50,8 @@ pub fn crashed(status: &Value) -> Option<Timestamp> {
     ends.filter_map(|end| time(&end["finishedAt"])).max()
 }
 
-/// What keeps it from running, or made it end, in words. Of the kubelet's own messages only that is quoted which names what is missing: in
-/// others there may be what a variable holds.
+/// What keeps it from running, or made it end, in words. Of the kubelet's own messages only that is
+/// quoted which names what is missing: in others there may be what a variable holds.
 pub fn ails(status: &Value) -> Option<String> {
     let crash = last_error(status)
         .map(|end| how_it_ended(end, status["restartCount"].as_u64().unwrap_or_default()));

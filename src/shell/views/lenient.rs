@@ -1,6 +1,8 @@
-//! Objects as lists and watches take them: one that cannot be read does not keep the others of its kind from being read.
+//! Objects as lists and watches take them: one that cannot be read does not keep the others of its
+//! kind from being read.
 //!
-//! The text of each object is taken apart from the others first, and then read. Of one that cannot be read, what identifies it is read.
+//! The text of each object is taken apart from the others first, and then read. Of one that cannot
+//! be read, what identifies it is read.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -88,7 +90,8 @@ impl<T> Lenient<T> {
 }
 
 impl Unreadable {
-    /// The object as far as it can be read: what cannot is as if it were not there. None without what identifies it.
+    /// The object as far as it can be read: what cannot is as if it were not there. None without
+    /// what identifies it.
     pub fn rest<K: Watched>(&self) -> Option<Wire<K>> {
         let there = |field: &Option<String>| field.as_ref().is_some_and(|text| !text.is_empty());
         let ObjectMeta { name, uid, resource_version, .. } = &self.metadata;
@@ -123,7 +126,8 @@ impl<'de, T: FromText> Deserialize<'de> for Lenient<T> {
     }
 }
 
-/// Reads a raw value also where its text is not at hand: from an event of a watch that names the object before it says what happened to it.
+/// Reads a raw value also where its text is not at hand: from an event of a watch that names the
+/// object before it says what happened to it.
 struct OrBuffered<T>(T);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for OrBuffered<D> {

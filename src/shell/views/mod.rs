@@ -1,4 +1,5 @@
-//! The fields that are used of each kind, read straight from the wire, so that stores hold views and not objects.
+//! The fields that are used of each kind, read straight from the wire, so that stores hold views
+//! and not objects.
 
 pub mod containers;
 pub mod lenient;
@@ -144,7 +145,8 @@ workload_kind!(Deployments, "Deployment", "deployments", Deployment);
 workload_kind!(StatefulSets, "StatefulSet", "statefulsets", StatefulSet);
 workload_kind!(DaemonSets, "DaemonSet", "daemonsets", DaemonSet);
 
-/// `lockkeeper.dev/v1alpha1` UpgradePolicy. One that cannot be read is a policy all the same, with the reason in its place.
+/// `lockkeeper.dev/v1alpha1` UpgradePolicy. One that cannot be read is a policy all the same, with
+/// the reason in its place.
 #[derive(Clone, Debug)]
 pub struct Policies;
 
@@ -250,7 +252,8 @@ impl Watched for ControllerRevisions {
     }
 }
 
-/// `v1` Pod. The version of its creation is filled in by the index, which knows whether it was seen.
+/// `v1` Pod. The version of its creation is filled in by the index, which knows whether it was
+/// seen.
 #[derive(Clone, Debug)]
 pub struct Pods;
 
@@ -427,7 +430,8 @@ pub struct SecretBody {
     data: Digests<Base64>,
 }
 
-/// A ConfigMap or Secret as it is now. Its digests are bound to their place by [`ConfigView::bind`].
+/// A ConfigMap or Secret as it is now. Its digests are bound to their place by
+/// [`ConfigView::bind`].
 pub struct ConfigView {
     /// Kind and name.
     pub id: ConfigId,

@@ -1,4 +1,5 @@
-//! Alerts and dashboard: they ask for metrics that there are, with labels that these have, and each alert fires when it should.
+//! Alerts and dashboard: they ask for metrics that there are, with labels that these have, and each
+//! alert fires when it should.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -52,7 +53,8 @@ fn dashboard() -> Value {
     serde_json::from_str(dashboard["data"]["lockkeeper.json"].as_str().unwrap()).unwrap()
 }
 
-/// An expression as Grafana sends it where somebody has chosen one namespace and one policy, which need not be there.
+/// An expression as Grafana sends it where somebody has chosen one namespace and one policy, which
+/// need not be there.
 fn chosen(expression: &str, namespace: &str, policy: &str) -> String {
     let chosen = expression
         .replace("$__rate_interval", "5m")
@@ -263,7 +265,8 @@ fn trouble(alert: &str, metrics: &Metrics) {
     }
 }
 
-/// A cluster in which all goes as it should, something is held for an hour, and some conditions are not known yet.
+/// A cluster in which all goes as it should, something is held for an hour, and some conditions are
+/// not known yet.
 fn content() -> Metrics {
     let metrics = Metrics::default();
     metrics.leads(true);

@@ -1,5 +1,5 @@
-//! From the installation to the end: under restricted pod security, with `helm test`, an upgrade of the CRD, an uninstallation that is refused and one
-//! that releases, and the manifest for kubectl.
+//! From the installation to the end: under restricted pod security, with `helm test`, an upgrade of
+//! the CRD, an uninstallation that is refused and one that releases, and the manifest for kubectl.
 
 use std::{
     path::Path,
@@ -218,7 +218,8 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
         report.contains("not uninstalled") && report.contains("lockkeeper.dev/uninstall=Release"),
         "{report}"
     );
-    // Helm has noted that it is being uninstalled; as docs/install.md says, the last revision makes it deployed again.
+    // Helm has noted that it is being uninstalled; as docs/install.md says, the last revision makes
+    // it deployed again.
     let history: Value =
         serde_json::from_str(&helm(&["history", "lockkeeper", "-n", NAMESPACE, "-o", "json"]).text)
             .unwrap();
@@ -233,7 +234,8 @@ async fn uninstalling_is_refused_while_something_is_held_and_releases_when_told_
     let (kind, name) = &held[0];
     shop.approve(kind, name, "other:v2").await;
 
-    // With the operator stopped, and the word of its administrator: what is left goes, and nothing of ours acts on anything.
+    // With the operator stopped, and the word of its administrator: what is left goes, and nothing
+    // of ours acts on anything.
     operator.stop();
     uninstall_and_release();
     let report = said_by("uninstall");

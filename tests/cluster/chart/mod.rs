@@ -1,4 +1,5 @@
-//! The chart: what it renders, what the API server says to it, and its life from the installation to the end.
+//! The chart: what it renders, what the API server says to it, and its life from the installation
+//! to the end.
 
 mod alerts;
 mod life;

@@ -1,4 +1,5 @@
-//! As much of PromQL as the chart's alerts are written in, on one scrape: what a rule says of what `/metrics` serves.
+//! As much of PromQL as the chart's alerts are written in, on one scrape: what a rule says of what
+//! `/metrics` serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,7 +129,8 @@ fn fits(matcher: &Matcher, labels: &BTreeMap<String, String>) -> bool {
     }
 }
 
-/// Every selector in an expression, those under ranges included, and every label by which something is grouped.
+/// Every selector in an expression, those under ranges included, and every label by which something
+/// is grouped.
 pub fn selectors(expression: &Expr) -> (Vec<&VectorSelector>, Vec<&str>) {
     let (mut found, mut grouped, mut open) = (Vec::new(), Vec::new(), vec![expression]);
     while let Some(one) = open.pop() {

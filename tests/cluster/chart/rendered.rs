@@ -67,7 +67,8 @@ fn an_installation_for_some_namespaces_is_uninstalled_by_rights_in_these() {
 fn common_labels_and_annotations_are_on_every_object() {
     let _operator = operator();
     let [flag, file] = values("everything");
-    // Not all hooks are rendered without a cluster, and what this one does not serve is not rendered for it.
+    // Not all hooks are rendered without a cluster, and what this one does not serve is not
+    // rendered for it.
     let served = "serviceMonitor.enabled=false,prometheusRule.enabled=false";
     let mut objects = rendered(&[&flag, &file]);
     objects.extend(rendered(&["--dry-run=server", &flag, &file, "--set", served]));

@@ -190,7 +190,8 @@ async fn a_header_from_a_secret_goes_only_where_its_owner_agrees_and_the_pod_is_
         "the header authorization comes from a Secret, and is sent only to pods that are verified";
     let consent = "Secret gate does not bear the label lockkeeper.dev/gate-credential: \"true\"";
     let (bearer, sent) = (format!("Bearer {TOKEN}\n"), "No: you sent *** and ***");
-    // Whether the chart allows it to all, the Secret's namespace, name, label and key, and what is in it.
+    // Whether the chart allows it to all, the Secret's namespace, name, label and key, and what is
+    // in it.
     let rows = [
         ("verified", false, &verified, ["shop", "gate", "true", "header"], bearer.as_bytes(), sent),
         ("allowed", true, &plain, ["shop", "gate", "true", "header"], bearer.as_bytes(), sent),

@@ -25,7 +25,8 @@ use crate::{
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// The place of the API server among the programs of the control plane: after etcd, before those that talk to it.
+/// The place of the API server among the programs of the control plane: after etcd, before those
+/// that talk to it.
 const API_SERVER: usize = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
@@ -43,7 +44,8 @@ pub struct Options {
     pub nodes: usize,
     /// Executables by image, without the tag: containers of these images run as processes.
     pub programs: BTreeMap<String, PathBuf>,
-    /// Only etcd and the API server: objects stay as they were written. A benchmark of many needs no controllers that share its machine.
+    /// Only etcd and the API server: objects stay as they were written. A benchmark of many needs
+    /// no controllers that share its machine.
     pub bare: bool,
 }
 
@@ -51,7 +53,8 @@ pub struct Options {
 pub struct Cluster {
     programs: Programs,
     folder: TempDir,
-    /// etcd, the API server, the scheduler and the controller manager, as far as they have been started.
+    /// etcd, the API server, the scheduler and the controller manager, as far as they have been
+    /// started.
     control_plane: Vec<Program>,
     address: String,
     _agent: Agent,
@@ -142,8 +145,8 @@ impl Cluster {
         self.programs.folder()
     }
 
-    /// Where the logs of the control plane (`*.log`) and of the pods (`pods/NAMESPACE/NAME/CONTAINER.log`) are, and
-    /// the volumes (`volumes/NAME/`).
+    /// Where the logs of the control plane (`*.log`) and of the pods
+    /// (`pods/NAMESPACE/NAME/CONTAINER.log`) are, and the volumes (`volumes/NAME/`).
     pub fn logs(&self) -> &Path {
         self.folder.path()
     }
@@ -157,13 +160,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts again, with the ports and the data that it had, whatever of the control plane has ended.
+    /// Starts again, with the ports and the data that it had, whatever of the control plane has
+    /// ended.
     ///
     /// # Errors
     /// When a program cannot be started, or the API server does not become ready.
     pub async fn revive(&mut self) -> Result<(), Error> {
         self.control_plane.iter_mut().take(API_SERVER + 1).try_for_each(Program::revive)?;
-        // Those that talk to it give up when it is not there at their start; a kubelet would start them again and again.
+        // Those that talk to it give up when it is not there at their start; a kubelet would start
+        // them again and again.
         self.wait_for_api_server().await?;
         self.control_plane.iter_mut().try_for_each(Program::revive)
     }
@@ -241,7 +246,8 @@ impl Cluster {
     }
 }
 
-/// Ports that nobody listens on. None of those from which the system opens connections: it would take one away before its program starts.
+/// Ports that nobody listens on. None of those from which the system opens connections: it would
+/// take one away before its program starts.
 fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     // Clusters that start at the same time begin at different ones.
     let first =
@@ -360,7 +366,8 @@ fn manager_arguments(port: u16) -> Vec<String> {
         // At the default of 20 requests a second the controllers would be what tests wait for.
         "--kube-api-qps=500".to_owned(),
         "--kube-api-burst=1000".to_owned(),
-        // A volume that becomes available does not wake the claims that wait for it; only this does.
+        // A volume that becomes available does not wake the claims that wait for it; only this
+        // does.
         "--pvclaimbinder-sync-period=1s".to_owned(),
         // Loopback addresses are not allowed in endpoints.
         "--controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller".to_owned(),

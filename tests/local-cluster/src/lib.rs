@@ -1,5 +1,6 @@
-//! A real Kubernetes control plane on this machine, for Lockkeeper's tests and demo: etcd, API server, controller manager and scheduler,
-//! built once from Go modules, and a node agent that makes pods real. Everything listens on loopback addresses only.
+//! A real Kubernetes control plane on this machine, for Lockkeeper's tests and demo: etcd, API
+//! server, controller manager and scheduler, built once from Go modules, and a node agent that
+//! makes pods real. Everything listens on loopback addresses only.
 
 use std::time::Duration;
 

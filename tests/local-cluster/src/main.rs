@@ -135,7 +135,8 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Until `work` is done, or somebody tells us to stop; on SIGUSR1 restarts what has ended of the control plane.
+/// Until `work` is done, or somebody tells us to stop; on SIGUSR1 restarts what has ended of the
+/// control plane.
 async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(work);
     let (Ok(mut interrupt), Ok(mut terminate), Ok(mut revive)) = (

@@ -13,7 +13,8 @@ use crate::{Error, Trying};
 /// Lines of a log that an error quotes.
 const LOG_LINES: usize = 20;
 
-/// Notes the process of a running program as `NAME.pid` beside its log, so that a test can end or freeze it.
+/// Notes the process of a running program as `NAME.pid` beside its log, so that a test can end or
+/// freeze it.
 pub fn note(log: &Path, child: &Child) -> std::io::Result<()> {
     let Some(pid) = child.id() else { return Ok(()) };
     // Put in place at once: nobody reads half of it.
@@ -30,12 +31,14 @@ pub struct Program {
     child: Child,
 }
 
-/// A command that is killed when its owner dies, however that dies: `setpriv`, of Debian's essential util-linux, asks the kernel for it.
+/// A command that is killed when its owner dies, however that dies: `setpriv`, of Debian's
+/// essential util-linux, asks the kernel for it.
 pub fn bound_command(program: &Path) -> Command {
     bound(&[], program)
 }
 
-/// The same, for a program whose memory is limited to so many bytes: if it asks for more, it ends, as a container does at its limit.
+/// The same, for a program whose memory is limited to so many bytes: if it asks for more, it ends,
+/// as a container does at its limit.
 pub fn limited_command(program: &Path, memory: u64) -> Command {
     bound(&["prlimit", &format!("--data={memory}"), "--"], program)
 }
@@ -82,7 +85,8 @@ impl Program {
         Error::Program { program: name_of(&self.path), what: what.to_owned(), log: end }
     }
 
-    /// Ends it at once: the API server would linger for a minute on SIGTERM, and nothing of the cluster is kept.
+    /// Ends it at once: the API server would linger for a minute on SIGTERM, and nothing of the
+    /// cluster is kept.
     pub async fn kill(&mut self) {
         let _ = self.child.kill().await;
     }

@@ -17,7 +17,8 @@ const MODULES: [&str; 2] = ["controlplane", "tools"];
 #[derive(Debug, Clone)]
 pub struct Programs {
     folder: PathBuf,
-    /// Where etcd and kube-apiserver come from, if `KUBEBUILDER_ASSETS` names a folder that has them.
+    /// Where etcd and kube-apiserver come from, if `KUBEBUILDER_ASSETS` names a folder that has
+    /// them.
     assets: Option<PathBuf>,
 }
 

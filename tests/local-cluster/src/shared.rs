@@ -16,7 +16,8 @@ pub const BIN: &str = "LOCKKEEPER_TEST_BIN";
 /// The process that, on SIGUSR1, restarts what has ended of the control plane.
 pub const SUPERVISOR: &str = "LOCKKEEPER_TEST_SUPERVISOR";
 
-/// The cluster of this run: one that `local-cluster run` started around the tests, or an existing one that the environment names.
+/// The cluster of this run: one that `local-cluster run` started around the tests, or an existing
+/// one that the environment names.
 #[derive(Debug)]
 pub struct Shared {
     /// Its administrator's kubeconfig.
@@ -56,7 +57,8 @@ impl Process {
         self.0.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Ends it, as the kernel does when there is no memory left: without a word. It has ended when this returns.
+    /// Ends it, as the kernel does when there is no memory left: without a word. It has ended when
+    /// this returns.
     ///
     /// # Errors
     /// When it has ended already.
@@ -131,8 +133,8 @@ impl Shared {
         self.supervisor.and_then(|_| Process::noted(&folder.join(format!("{container}.pid"))))
     }
 
-    /// Ends programs of the control plane without a word; they have their ports and their data when they come back. None on a cluster that is
-    /// not ours.
+    /// Ends programs of the control plane without a word; they have their ports and their data when
+    /// they come back. None on a cluster that is not ours.
     ///
     /// # Errors
     /// When one has ended already.

@@ -1,5 +1,6 @@
-//! The twin of the chart's admission policies: what they make of a write, variable by variable under the names that they
-//! have there. Objects are as the API server stores them after a write: a map of labels or annotations that is empty is left off.
+//! The twin of the chart's admission policies: what they make of a write, variable by variable
+//! under the names that they have there. Objects are as the API server stores them after a write: a
+//! map of labels or annotations that is empty is left off.
 
 pub mod generate;
 mod mutation;
@@ -15,8 +16,8 @@ pub const OPERATOR: &str = "system:serviceaccount:lockkeeper-system:lockkeeper";
 /// The partition of a held StatefulSet.
 pub const HELD: i64 = 2_147_483_647;
 
-/// The cases that the twin and the policies are tried with, as JSON. In them `{{full}}` stands for an annotation that leaves 744 bytes for all
-/// others; of two bytes each are its letters.
+/// The cases that the twin and the policies are tried with, as JSON. In them `{{full}}` stands for
+/// an annotation that leaves 744 bytes for all others; of two bytes each are its letters.
 pub fn cases() -> String {
     include_str!("../cases/admission.json").replace("{{full}}", &"ä".repeat(130_700))
 }
@@ -28,9 +29,11 @@ pub enum Operation {
     Create,
     /// A change.
     Update,
-    /// A write of the status, by the subresource: what it changes of labels and annotations is kept too.
+    /// A write of the status, by the subresource: what it changes of labels and annotations is kept
+    /// too.
     Status,
-    /// A write of the finalizers in a namespace's spec, by the subresource: what it changes of labels and annotations is kept too.
+    /// A write of the finalizers in a namespace's spec, by the subresource: what it changes of
+    /// labels and annotations is kept too.
     Finalize,
     /// The end of an object.
     Delete,
@@ -39,18 +42,21 @@ pub enum Operation {
 /// A write before admission.
 #[derive(Debug, Clone, Copy)]
 pub struct Write<'a> {
-    /// Deployment, StatefulSet, DaemonSet, PersistentVolumeClaim, Namespace or PersistentVolume; of others no policy knows.
+    /// Deployment, StatefulSet, DaemonSet, PersistentVolumeClaim, Namespace or PersistentVolume; of
+    /// others no policy knows.
     pub kind: &'a str,
     /// What is done.
     pub operation: Operation,
     /// The object before; none when it is created.
     pub old: Option<&'a Value>,
-    /// The object as it is submitted, with defaults; of no account when it is deleted. That a permit lies at most 24 hours ahead is judged
-    /// by its managedFields, in which this very write must stand.
+    /// The object as it is submitted, with defaults; of no account when it is deleted. That a
+    /// permit lies at most 24 hours ahead is judged by its managedFields, in which this very write
+    /// must stand.
     pub new: &'a Value,
     /// Who writes.
     pub user: &'a str,
-    /// The verbs that they have on UpgradePolicies in the namespace; for a namespace, in the whole cluster.
+    /// The verbs that they have on UpgradePolicies in the namespace; for a namespace, in the whole
+    /// cluster.
     pub verbs: &'a [&'a str],
 }
 
@@ -142,7 +148,8 @@ impl Twin {
         if write.user == OPERATOR && (holdable || write.kind == "DaemonSet") {
             validation::restrain(write.kind, old, &object)?;
         }
-        // Validation selects again: a label that somebody else added is gone by now, and with it the policies that look for it.
+        // Validation selects again: a label that somebody else added is gone by now, and with it
+        // the policies that look for it.
         if !selects(&object) {
             return Ok(Admitted { object, warnings: Vec::new() });
         }

@@ -1,5 +1,5 @@
-//! An API server of one namespace and what is in none: objects, versions, generations, finalizers, owners, field managers, the watch log,
-//! and admission by the [`Twin`].
+//! An API server of one namespace and what is in none: objects, versions, generations, finalizers,
+//! owners, field managers, the watch log, and admission by the [`Twin`].
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -66,7 +66,8 @@ pub struct Server {
 /// The cluster's own controllers.
 const CONTROLLERS: &str = "kube-controller-manager";
 
-/// What is in no namespace. The last is no object of Kubernetes: the data itself, as the storage keeps it.
+/// What is in no namespace. The last is no object of Kubernetes: the data itself, as the storage
+/// keeps it.
 const CLUSTER_SCOPED: [&str; 7] = [
     "CSIDriver",
     "Namespace",
@@ -220,7 +221,8 @@ impl Server {
         self.write(account, kind, &name, &old, object)
     }
 
-    /// Applies a JSON patch; a failed test is [`Failure::Invalid`], as any other patch that cannot be applied.
+    /// Applies a JSON patch; a failed test is [`Failure::Invalid`], as any other patch that cannot
+    /// be applied.
     ///
     /// # Errors
     /// When there is no such object, or the patch cannot be applied, or is refused.
@@ -264,7 +266,8 @@ impl Server {
         Ok(self.store(kind, name, new))
     }
 
-    /// Deletes an object, and what it owns. A pod, a namespace and what has finalizers only begin to go.
+    /// Deletes an object, and what it owns. A pod, a namespace and what has finalizers only begin
+    /// to go.
     pub fn delete(&mut self, kind: &str, name: &str) {
         let Some(old) =
             self.get(kind, name).filter(|old| old["metadata"]["deletionTimestamp"].is_null())
@@ -330,7 +333,8 @@ impl Server {
         if new == *old {
             return;
         }
-        // The controller of a Deployment writes its annotation along with the status: that makes no generation.
+        // The controller of a Deployment writes its annotation along with the status: that makes no
+        // generation.
         let subresource =
             (kind == "Deployment" || new["status"] != old["status"]).then_some("status");
         if kind == "ReplicaSet" && new["spec"] != old["spec"] {

@@ -12,7 +12,8 @@ const USER: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
 const CLAIM: &str = "PersistentVolumeClaim";
 const VOLUME: &str = "PersistentVolume";
 
-/// Two nodes, a class of disks that are attached, one of disks that are not, and one of disks that stay on their node.
+/// Two nodes, a class of disks that are attached, one of disks that are not, and one of disks that
+/// stay on their node.
 fn new() -> Server {
     let mut server = Server::new("2026-11-20T09:00:00Z".parse().unwrap());
     server.create(USER, "Namespace", json!({"metadata": {"name": NAMESPACE}})).unwrap();

@@ -1,5 +1,6 @@
-//! What an apply makes of an object: whose fields count as applied, which of them the new manifest leaves out, and, where the API server
-//! may not be asked, the object as well as it can be told without.
+//! What an apply makes of an object: whose fields count as applied, which of them the new manifest
+//! leaves out, and, where the API server may not be asked, the object as well as it can be told
+//! without.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::cluster::FIELD_MANAGER;
 
-/// Those who apply manifests without server-side apply: what a newer manifest leaves out they take away.
+/// Those who apply manifests without server-side apply: what a newer manifest leaves out they take
+/// away.
 const APPLIERS: [&str; 6] = [
     "kubectl-client-side-apply",
     "helm",
@@ -20,7 +22,8 @@ const APPLIERS: [&str; 6] = [
 /// The keys by which the items of a list are told apart, in the order in which they are tried.
 const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "port", "key", "ip"];
 
-/// The field manager that applies an object by server-side apply: under its name a dry run shows also what is taken away.
+/// The field manager that applies an object by server-side apply: under its name a dry run shows
+/// also what is taken away.
 pub fn applier(live: &Value) -> Option<&str> {
     let entries = live["metadata"]["managedFields"].as_array().into_iter().flatten();
     let applied =
@@ -41,8 +44,9 @@ fn count(fields: &Value) -> usize {
     fields.as_object().map_or(0, |fields| fields.values().map(|inner| 1 + count(inner)).sum())
 }
 
-/// Takes out of an object, as a dry run of ours made it, what a user who applies it without server-side apply had declared under `place` and the
-/// manifest leaves out. Returns whether there was anything; what the API server fills in goes too, and is filled in again.
+/// Takes out of an object, as a dry run of ours made it, what a user who applies it without
+/// server-side apply had declared under `place` and the manifest leaves out. Returns whether there
+/// was anything; what the API server fills in goes too, and is filled in again.
 pub fn take_out(live: &Value, made: &mut Value, place: &[&str]) -> bool {
     let fields = |object: &Value, wanted: &dyn Fn(&Value) -> bool| {
         let mut all = Value::Null;
@@ -130,8 +134,8 @@ fn remove(object: &mut Value, old: &Value, kept: &Value) -> bool {
     removed
 }
 
-/// What is to be written to see what an update makes of it: the live object with the new spec, labels and annotations. What Lockkeeper and
-/// admission say on it stays theirs.
+/// What is to be written to see what an update makes of it: the live object with the new spec,
+/// labels and annotations. What Lockkeeper and admission say on it stays theirs.
 pub fn update_of(live: &Value, made: &Value, manifest: &Value) -> Value {
     let mut object = made.clone();
     let ours = |key: &str| key.starts_with(marks::PREFIX);

@@ -51,7 +51,8 @@ pub struct PlanArguments {
 /// Tells it.
 pub async fn run(cluster: &Cluster, arguments: &PlanArguments) -> Result<ExitCode, Failure> {
     let manifests = manifests::read(&arguments.filename, arguments.recursive)?;
-    // Contents are compared by digests, under a key of this run alone: nothing of a Secret is kept, shown or to be guessed.
+    // Contents are compared by digests, under a key of this run alone: nothing of a Secret is kept,
+    // shown or to be guessed.
     let key = set_key(Key::new(&rand::random::<[u8; 32]>()));
     let plan = plan(cluster, manifests, key).await?;
     match arguments.output {

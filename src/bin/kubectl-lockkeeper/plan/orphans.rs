@@ -1,5 +1,6 @@
-//! Pods that a new workload takes for its own, as after `kubectl delete --cascade=orphan`. A new workload is not held, so those that are of
-//! another template than its own end without being asked.
+//! Pods that a new workload takes for its own, as after `kubectl delete --cascade=orphan`. A new
+//! workload is not held, so those that are of another template than its own end without being
+//! asked.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The namespace as it is, and as the API server would make it of the manifests: asked by dry runs, or told without where that is not allowed.
+//! The namespace as it is, and as the API server would make it of the manifests: asked by dry runs,
+//! or told without where that is not allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +85,8 @@ impl Kind {
         }
     }
 
-    /// Where what a manifest leaves out is looked for, and whether the API server fills in what is missing there.
+    /// Where what a manifest leaves out is looked for, and whether the API server fills in what is
+    /// missing there.
     fn places(self) -> (&'static [&'static [&'static str]], bool) {
         match self {
             Self::Deployment | Self::StatefulSet | Self::DaemonSet => {
@@ -582,8 +584,8 @@ fn failed(kind: Kind, name: &str, error: kube::Error) -> Result<Tried, Failure> 
     }
 }
 
-/// Whether another way to apply may do what a dry run of a server-side apply cannot: some webhooks take no part in dry runs, and unknown fields and
-/// items of the same key are refused there only.
+/// Whether another way to apply may do what a dry run of a server-side apply cannot: some webhooks
+/// take no part in dry runs, and unknown fields and items of the same key are refused there only.
 fn is_about_the_way(message: &str) -> bool {
     ["does not support dry run", "field not declared in schema", "duplicate entries for key"]
         .iter()

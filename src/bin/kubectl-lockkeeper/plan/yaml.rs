@@ -1,5 +1,6 @@
-//! YAML as kubectl and helm read it: by the rules of YAML 1.1, as the Go library sigs.k8s.io/yaml does. `0400` is 256, `on` is true, and the key
-//! `on` is `"true"`. The libraries for Rust read numbers and booleans by YAML 1.2, so only the syntax is left to one.
+//! YAML as kubectl and helm read it: by the rules of YAML 1.1, as the Go library sigs.k8s.io/yaml
+//! does. `0400` is 256, `on` is true, and the key `on` is `"true"`. The libraries for Rust read
+//! numbers and booleans by YAML 1.2, so only the syntax is left to one.
 
 use std::collections::HashMap;
 
@@ -96,7 +97,8 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A key and its value. Of those that are the same, the last counts, whether they were written or merged.
+    /// A key and its value. Of those that are the same, the last counts, whether they were written
+    /// or merged.
     fn field(
         &mut self,
         key: Event<'a>,
@@ -227,7 +229,8 @@ fn integer(text: &str) -> Option<Number> {
     signed.map(Number::from).or_else(unsigned)
 }
 
-/// A decimal fraction. One that is whole has no point in JSON as Go writes it, and can be read as an integer.
+/// A decimal fraction. One that is whole has no point in JSON as Go writes it, and can be read as
+/// an integer.
 fn float(text: &str) -> Option<Number> {
     // Neither infinity nor NaN by name, which Rust reads too.
     let named =
@@ -244,7 +247,8 @@ mod tests {
 
     use super::*;
 
-    /// What the real kubectl makes of each is in the same table, and a test on a cluster compares them.
+    /// What the real kubectl makes of each is in the same table, and a test on a cluster compares
+    /// them.
     #[test]
     fn scalars_are_read_as_kubectl_reads_them() {
         let cases: Vec<Value> =

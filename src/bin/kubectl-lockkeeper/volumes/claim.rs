@@ -5,11 +5,13 @@ use serde_json::{Map, Value, json};
 
 use super::seen::View;
 
-/// What binds a claim to a volume, or was noted for the one that it had: never copied to another one.
+/// What binds a claim to a volume, or was noted for the one that it had: never copied to another
+/// one.
 const BINDING: [&str; 3] =
     ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
 
-/// A claim created from the manifest of an earlier one, for another volume. It asks for nothing that the volume cannot give.
+/// A claim created from the manifest of an earlier one, for another volume. It asks for nothing
+/// that the volume cannot give.
 pub fn again(old: &Value, view: &Claim, volume: &View) -> Value {
     let is_shield =
         |key: &str| view.shields.get(key).is_some_and(|shield| shield.manager.is_none());
@@ -114,7 +116,8 @@ mod tests {
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                 "metadata": {
                     "name": "data", "namespace": "shop", "labels": {"app": "web"},
-                    // What the chart itself declares stays; what admission put there, it puts there again.
+                    // What the chart itself declares stays; what admission put there, it puts there
+                    // again.
                     "annotations": {"meta.helm.sh/release-name": "web", "helm.sh/resource-policy": "keep"}
                 },
                 "spec": {"volumeName": "pv-old", "storageClassName": "fast", "accessModes": ["ReadWriteOnce"],

@@ -1,4 +1,5 @@
-//! All data that is kept, read off the cluster itself: policy, release, namespace and operator may be gone.
+//! All data that is kept, read off the cluster itself: policy, release, namespace and operator may
+//! be gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -112,7 +113,8 @@ fn lines(seen: &Seen, only: Option<&str>, now: Timestamp) -> Vec<Line> {
             lines.extend(line(seen, world, &kept));
         }
     }
-    // What nobody can place: a claim that may not be read, or a volume from which somebody has removed what it was for.
+    // What nobody can place: a claim that may not be read, or a volume from which somebody has
+    // removed what it was for.
     for volume in
         seen.storage.volumes().filter(|volume| volume.retained && !listed.contains(&volume.name))
     {

@@ -27,13 +27,15 @@ const TIMED_OUT: u8 = 2;
 pub enum Verb {
     /// Stop protecting a claim, or forget a released volume
     ///
-    /// Of a claim: its volume gets its original reclaim policy back, so that the next deletion of the claim deletes the data. Needs the verb
-    /// `unprotect` on upgradepolicies.lockkeeper.dev in the namespace. Waits until the operator has done this.
+    /// Of a claim: its volume gets its original reclaim policy back, so that the next deletion of
+    /// the claim deletes the data. Needs the verb `unprotect` on upgradepolicies.lockkeeper.dev in
+    /// the namespace. Waits until the operator has done this.
     ///
-    /// Of a released volume: Lockkeeper forgets whose data it holds. Its reclaim policy stays Retain, and nothing is deleted. Needs the right to
-    /// patch volumes.
+    /// Of a released volume: Lockkeeper forgets whose data it holds. Its reclaim policy stays
+    /// Retain, and nothing is deleted. Needs the right to patch volumes.
     ///
-    /// Exit code 0: done; 1: refused, or nothing to unprotect; 2: the operator has not done it in time.
+    /// Exit code 0: done; 1: refused, or nothing to unprotect; 2: the operator has not done it in
+    /// time.
     #[command(after_help = "Examples:
   kubectl lockkeeper volumes unprotect -n shop data-db-0         # asks first
   kubectl lockkeeper volumes unprotect -n shop data-db-0 --yes   # in scripts
@@ -51,14 +53,18 @@ pub enum Verb {
     },
     /// Give earlier data back: the next claim of that name gets the volume
     ///
-    /// From then on, a released volume waits for the next claim of its name, also in a namespace that was deleted and created again. If a claim of
-    /// that name already has a younger volume, that volume is kept, the claim is created again for the older one, and its pods start again. No
-    /// gate is asked about that. If the command is interrupted at any point, run it again: it continues.
+    /// From then on, a released volume waits for the next claim of its name, also in a namespace
+    /// that was deleted and created again. If a claim of that name already has a younger volume,
+    /// that volume is kept, the claim is created again for the older one, and its pods start again.
+    /// No gate is asked about that. If the command is interrupted at any point, run it again: it
+    /// continues.
     ///
-    /// Needs the right to patch volumes; with --from-namespace the verb `unprotect` on upgradepolicies.lockkeeper.dev in the whole cluster, because
-    /// somebody else may own the current namespace.
+    /// Needs the right to patch volumes; with --from-namespace the verb `unprotect` on
+    /// upgradepolicies.lockkeeper.dev in the whole cluster, because somebody else may own the
+    /// current namespace.
     ///
-    /// Exit code 0: done, or the volume waits for its claim; 1: refused; 2: not done in time; run it again.
+    /// Exit code 0: done, or the volume waits for its claim; 1: refused; 2: not done in time; run
+    /// it again.
     #[command(after_help = "Examples:
   kubectl lockkeeper volumes readopt pvc-3f0c                   # then install the chart again
   kubectl lockkeeper volumes readopt pvc-3f0c --create-claim    # nothing else creates the claim
@@ -71,11 +77,12 @@ pub enum Verb {
             conflicts_with = "from_namespace"
         )]
         volume: Option<String>,
-        /// All volumes of the earlier namespace with this uid; kubectl lockkeeper volumes -o wide shows it
+        /// All volumes of the earlier namespace with this uid; kubectl lockkeeper volumes -o wide
+        /// shows it
         #[arg(long, value_name = "UID")]
         from_namespace: Option<String>,
-        /// If there is no claim, create one with the size, class and modes of the volume. Not for claims of a chart: helm refuses to install over
-        /// what it did not create
+        /// If there is no claim, create one with the size, class and modes of the volume. Not for
+        /// claims of a chart: helm refuses to install over what it did not create
         #[arg(long)]
         create_claim: bool,
         /// Do not ask

@@ -66,8 +66,8 @@ impl Place {
         }
     }
 
-    /// Sends a merge patch: the object that it made, or none if it was written in the meantime or is another one, as its uid and resourceVersion in the
-    /// patch say.
+    /// Sends a merge patch: the object that it made, or none if it was written in the meantime or
+    /// is another one, as its uid and resourceVersion in the patch say.
     pub async fn merge(
         &self,
         cluster: &Cluster,
@@ -121,7 +121,8 @@ impl Place {
         }
     }
 
-    /// Gives up the ownership of the fields that the plugin wrote: the next helm upgrade then meets no conflict. If this fails, helm says who owns the field.
+    /// Gives up the ownership of the fields that the plugin wrote: the next helm upgrade then meets
+    /// no conflict. If this fails, helm says who owns the field.
     pub async fn disown(&self, cluster: &Cluster) -> Result<(), Failure> {
         for _ in 0..3 {
             let Some(object) = self.get(cluster).await? else { return Ok(()) };

@@ -145,7 +145,8 @@ fn none_of(name: &str, uid: &str, left: &[Leftover], unseen: &[String]) -> Failu
     ))
 }
 
-/// Which volumes become free, with their claims' names; and a line for each that says so, or why not.
+/// Which volumes become free, with their claims' names; and a line for each that says so, or why
+/// not.
 fn outlook<'a>(
     wanted: &[&Leftover],
     claim: impl Fn(&str) -> Option<&'a Claim>,

@@ -100,7 +100,8 @@ impl Seen {
         self.read_others(cluster).await
     }
 
-    /// Volumes without our label that matter all the same: those of retained claims, and of claims that have one in place of what is kept.
+    /// Volumes without our label that matter all the same: those of retained claims, and of claims
+    /// that have one in place of what is kept.
     async fn read_others(&mut self, cluster: &Cluster) -> Result<(), Failure> {
         let left: BTreeSet<(String, String)> = self
             .storage
@@ -208,7 +209,8 @@ impl Seen {
         }
     }
 
-    /// Those that can be read. What follows from the others is not known, as from those that one may not read.
+    /// Those that can be read. What follows from the others is not known, as from those that one
+    /// may not read.
     fn readable<T>(&mut self, what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
         let mut one = |object: Lenient<T>| {
             object.read().map_err(|unreadable| self.unseen.push(left_out(what, &unreadable))).ok()
@@ -229,7 +231,8 @@ impl Seen {
     }
 }
 
-/// The namespace and the claim whose data a volume holds: what the operator noted, else the claim that it is or was bound to.
+/// The namespace and the claim whose data a volume holds: what the operator noted, else the claim
+/// that it is or was bound to.
 pub fn origin(volume: &Volume) -> Option<(String, String)> {
     let noted = volume.provenance().map(|Provenance { namespace, claim, .. }| (namespace, claim));
     noted.or_else(|| {

@@ -254,7 +254,8 @@ async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCod
     ))
 }
 
-/// Takes what is ours off. If it waits for the next claim of its name, it no longer does: nobody wants that data.
+/// Takes what is ours off. If it waits for the next claim of its name, it no longer does: nobody
+/// wants that data.
 fn forget(volume: &Volume) -> Value {
     let mut patch = json!({"metadata": {
         "uid": &*volume.uid, "resourceVersion": volume.resource_version.to_string(), "labels": {marks::RETAINED: null},

@@ -77,7 +77,8 @@ pub fn waiting(workload: &Workload) -> Option<(String, Option<Authors>, &'static
     Some((id.to_owned(), None, &[ChangeCause::Template]))
 }
 
-/// Whether admission records who approves and bypasses, as far as the policy's status tells. Where it does not, neither counts.
+/// Whether admission records who approves and bypasses, as far as the policy's status tells. Where
+/// it does not, neither counts.
 pub fn records_approvals(policy: &Policy) -> bool {
     let mut conditions = policy.status.conditions.iter();
     conditions.all(|one| {

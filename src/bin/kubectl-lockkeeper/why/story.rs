@@ -373,7 +373,8 @@ impl Story {
     }
 }
 
-/// The gates that a change of the template would wait for if the policy enforced, as far as they are set.
+/// The gates that a change of the template would wait for if the policy enforced, as far as they
+/// are set.
 fn would_wait_for(policy: &Policy) -> Vec<&'static str> {
     let Ok(spec) = &policy.spec else { return Vec::new() };
     if !spec.would_hold() {
@@ -425,7 +426,8 @@ fn of_gate((asked, gate): (&TimelyGate, Gate)) -> Asked {
     }
 }
 
-/// The gates that only the operator can ask, as it has reported them: the turn of the workload, and its pods.
+/// The gates that only the operator can ask, as it has reported them: the turn of the workload, and
+/// its pods.
 fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>) -> Vec<Asked> {
     let rank = attention.map_or(0, |one| gates::rank(one.reason));
     let gate = |name, own: u8| match rank.cmp(&own) {
@@ -475,7 +477,8 @@ fn pods(
     now: Timestamp,
 ) -> Vec<PodStory> {
     let (judged, current) = seen.judged(workload);
-    // While a hold or its user pauses a Deployment, its newest ReplicaSet is of the template before.
+    // While a hold or its user pauses a Deployment, its newest ReplicaSet is of the template
+    // before.
     let set = seen.world.newest_replica_sets().remove(&*workload.uid);
     let paused = workload.rollout.held == Some(UserHold::Paused) || Hold::on(workload).is_some();
     let unmade = paused && set.is_some_and(|set| set.template != workload.template.digest);
@@ -493,7 +496,8 @@ fn pods(
             }
             () => Ends::Until(until),
         }),
-        // A pod that nothing probes is ready between any two crashes. How one ended that is being deleted is no trouble.
+        // A pod that nothing probes is ready between any two crashes. How one ended that is being
+        // deleted is no trouble.
         trouble: pod
             .ails
             .as_ref()

@@ -31,7 +31,8 @@ pub fn tell(story: &Story, all: bool, now: Timestamp) -> String {
         "What you can do",
         story.commands.iter().map(|one| format!("{:<width$}  {}", one.to, one.command)).collect(),
     );
-    // While a change is held, its pods are of the revision before; that some are of another one is worth a word.
+    // While a change is held, its pods are of the revision before; that some are of another one is
+    // worth a word.
     let revisions: BTreeSet<_> = story.pods.iter().map(|pod| &pod.revision).collect();
     let old = |one: &PodStory| {
         !one.newest

@@ -1,4 +1,5 @@
-//! Volumes on nodes. The controller manager decides what is attached where; the driver obeys, and each node tells what it uses.
+//! Volumes on nodes. The controller manager decides what is attached where; the driver obeys, and
+//! each node tells what it uses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +18,8 @@ use tokio::sync::Mutex;
 
 use super::{Shared, provision::persist, storage::is_ours};
 
-/// Attaches whatever it is asked to, at once, until it is stopped. Nothing needs to be done to detach.
+/// Attaches whatever it is asked to, at once, until it is stopped. Nothing needs to be done to
+/// detach.
 pub async fn follow(shared: Arc<Shared>) {
     let api: Api<VolumeAttachment> = Api::all(shared.client.clone());
     let mut changes = std::pin::pin!(
@@ -63,7 +65,8 @@ struct Users {
     mounted_by: BTreeSet<String>,
 }
 
-/// The volumes that nodes use. The controller manager detaches none of them, so a node tells before it mounts and after it unmounts.
+/// The volumes that nodes use. The controller manager detaches none of them, so a node tells before
+/// it mounts and after it unmounts.
 #[derive(Default)]
 pub struct InUse {
     nodes: Mutex<BTreeMap<String, BTreeMap<String, Users>>>,

@@ -46,7 +46,8 @@ pub async fn secret(client: &Client, namespace: &str, name: &str) -> Result<Keys
     }))
 }
 
-/// The keys, or what a pod is told when they are not there; an optional object that is absent has none.
+/// The keys, or what a pod is told when they are not there; an optional object that is absent has
+/// none.
 pub fn required(
     kind: &str,
     name: &str,

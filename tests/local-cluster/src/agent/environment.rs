@@ -107,7 +107,8 @@ fn project(
     Ok(files)
 }
 
-/// Puts what a container mounts under the root: the files of its config, and links to the folders of its claims.
+/// Puts what a container mounts under the root: the files of its config, and links to the folders
+/// of its claims.
 pub fn mount(
     container: &Container,
     volumes: &BTreeMap<String, Files>,
@@ -279,7 +280,8 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
     expanded + rest
 }
 
-/// A kubeconfig with a token of the pod's service account, bound to the pod; none if the pod wants none.
+/// A kubeconfig with a token of the pod's service account, bound to the pod; none if the pod wants
+/// none.
 pub async fn kubeconfig(
     shared: &Shared,
     pod: &Pod,

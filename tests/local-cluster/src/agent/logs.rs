@@ -1,4 +1,5 @@
-//! What the API server asks a kubelet for when somebody wants `kubectl logs`. A container has one log through all its restarts.
+//! What the API server asks a kubelet for when somebody wants `kubectl logs`. A container has one
+//! log through all its restarts.
 
 use std::{
     fs::File,
@@ -35,7 +36,8 @@ use crate::{Error, Trying};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const CHUNK: usize = 64 * 1024;
 
-/// Listens for the API server, which asks nobody whose certificate it is; and answers once it is polled. The port too.
+/// Listens for the API server, which asks nobody whose certificate it is; and answers once it is
+/// polled. The port too.
 ///
 /// # Errors
 /// When no port or no certificate can be had.

@@ -1,7 +1,7 @@
 //! The node agent: registers nodes and makes the pods that are scheduled to them real.
 //!
-//! A container whose image is known runs as a process on the pod's own loopback address; any other counts as running and ready at once.
-//! How near it is to a real node is in this package's README.
+//! A container whose image is known runs as a process on the pod's own loopback address; any other
+//! counts as running and ready at once. How near it is to a real node is in this package's README.
 
 mod attach;
 mod content;
@@ -78,7 +78,8 @@ pub(crate) struct Shared {
     next_address: AtomicU32,
 }
 
-/// 65,000 loopback addresses that no other cluster on this machine uses: it holds a port of the last of them.
+/// 65,000 loopback addresses that no other cluster on this machine uses: it holds a port of the
+/// last of them.
 struct Block {
     first: Ipv4Addr,
     _claim: TcpListener,

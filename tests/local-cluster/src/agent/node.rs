@@ -18,10 +18,12 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::Error;
 
-/// A node on which nothing is scheduled that does not tolerate its taint of this name: for tests that lose their node.
+/// A node on which nothing is scheduled that does not tolerate its taint of this name: for tests
+/// that lose their node.
 pub const SPARE: &str = "node-spare";
 const SPARE_TAINT: &str = "lockkeeper.dev/spare";
-/// On a node, any value: its kubelet is lost. Its pods run on, and nobody reports them, obeys what the API says, or renews its lease.
+/// On a node, any value: its kubelet is lost. Its pods run on, and nobody reports them, obeys what
+/// the API says, or renews its lease.
 const LOST: &str = "lockkeeper.dev/test-lost";
 
 const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -71,8 +73,8 @@ async fn report(client: &Client, name: &str, port: u16) -> Result<(), Error> {
     Ok(())
 }
 
-/// Renews the nodes' leases, until it is stopped: without it the node controller would call them lost. A node that was lost also reports again
-/// that it is ready.
+/// Renews the nodes' leases, until it is stopped: without it the node controller would call them
+/// lost. A node that was lost also reports again that it is ready.
 pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>, port: u16) {
     let (mut lost, mut were_lost) = (shared.lost.subscribe(), BTreeSet::new());
     loop {

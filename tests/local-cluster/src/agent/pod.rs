@@ -28,9 +28,11 @@ use crate::process::{bound_command, limited_command, note};
 const NEVER_READY: &str = "lockkeeper.dev/test-ready";
 /// Lets every container of the pod crash again and again.
 const CRASH: &str = "lockkeeper.dev/test-crash";
-/// How long (8s, 500ms) containers of images that are not known take to end. Without it they end at once.
+/// How long (8s, 500ms) containers of images that are not known take to end. Without it they end at
+/// once.
 const END_AFTER: &str = "lockkeeper.dev/test-end-after";
-/// Each new value is a reboot of the pod's node, as the pod sees it: its containers are gone, and it gets another sandbox and address.
+/// Each new value is a reboot of the pod's node, as the pod sees it: its containers are gone, and
+/// it gets another sandbox and address.
 const REBOOT: &str = "lockkeeper.dev/test-reboot";
 /// The kubelet evicts the pod: its containers end, and the pod stays in the API.
 const EVICT: &str = "lockkeeper.dev/test-evict";
@@ -49,7 +51,8 @@ struct Life {
     /// None before its sandbox stands.
     address: Option<String>,
     folder: PathBuf,
-    /// What its containers find as their file systems. A pod of the same name may come while this one is going.
+    /// What its containers find as their file systems. A pod of the same name may come while this
+    /// one is going.
     root: PathBuf,
     /// The folders of its claims, by the names of its volumes.
     claims: BTreeMap<String, PathBuf>,
@@ -234,7 +237,8 @@ impl Life {
         }
     }
 
-    /// Starts a container, and waits for it if it is an init container that ends. False if the pod is to end.
+    /// Starts a container, and waits for it if it is an init container that ends. False if the pod
+    /// is to end.
     async fn bring_up(&mut self, index: usize) -> bool {
         loop {
             if !self.start(index).await {
@@ -280,7 +284,8 @@ impl Life {
         }
     }
 
-    /// A container that has ended and is to be restarted, whose time has come. Whether it has to wait still, as one that crashes too often.
+    /// A container that has ended and is to be restarted, whose time has come. Whether it has to
+    /// wait still, as one that crashes too often.
     fn back_off(&mut self, index: usize) -> bool {
         let rest = self.runs[index].restart.take().unwrap_or_default();
         if rest.is_zero() {
@@ -379,7 +384,8 @@ impl Life {
             words.iter().flatten().map(|word| environment::expand(word, &variables)).collect()
         };
         let (command, arguments) = (expand(&container.command), expand(&container.args));
-        // A command names a program inside the image; the executable is the image here, so only its arguments count.
+        // A command names a program inside the image; the executable is the image here, so only its
+        // arguments count.
         let mut process = memory_limit(container)
             .map_or_else(|| bound_command(&program), |limit| limited_command(&program, limit));
         process
@@ -389,7 +395,8 @@ impl Life {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env(environment::POD_ROOT, &root)
-            // It has no network namespace either: what would listen on all addresses must listen on its own.
+            // It has no network namespace either: what would listen on all addresses must listen on
+            // its own.
             .env("POD_IP", address)
             .env("HOSTNAME", self.pod.metadata.name.as_deref().unwrap_or_default())
             .envs(kubeconfig.map(|path| ("KUBECONFIG", path)))
@@ -404,7 +411,8 @@ impl Life {
         self.shared.options.programs.get(repository(container)?).cloned()
     }
 
-    /// A container has ended. It is restarted at once the first time, and later each time it ends soon.
+    /// A container has ended. It is restarted at once the first time, and later each time it ends
+    /// soon.
     fn exited(&mut self, index: usize, code: i32) {
         let policy = self
             .pod
@@ -442,7 +450,8 @@ impl Life {
         self.happen(None).await
     }
 
-    /// One thing: the pod changes, a container ends, or something is due; until `end` at the latest.
+    /// One thing: the pod changes, a container ends, or something is due; until `end` at the
+    /// latest.
     async fn happen(&mut self, end: Option<Instant>) -> Option<Over> {
         let due = self.runs.iter().filter_map(|run| run.due).chain(end).min();
         let waits = self.runs.iter_mut().enumerate().map(|(index, run)| {
@@ -476,7 +485,8 @@ impl Life {
         None
     }
 
-    /// A container whose time has come: to be started again, to crash, or to be probed. Whether its status changed.
+    /// A container whose time has come: to be started again, to crash, or to be probed. Whether its
+    /// status changed.
     async fn see_to(&mut self, index: usize) -> bool {
         self.runs[index].due = None;
         if !matches!(self.states[index].state, State::Running(_)) {
@@ -527,8 +537,8 @@ impl Life {
         changed
     }
 
-    /// SIGTERM to all at once, SIGKILL at the end of the grace period. What still runs is probed and reported as before. False if the pod is
-    /// deleted by force in between.
+    /// SIGTERM to all at once, SIGKILL at the end of the grace period. What still runs is probed
+    /// and reported as before. False if the pod is deleted by force in between.
     async fn wind_down(&mut self) -> bool {
         self.ending = true;
         let begun = Instant::now();
@@ -604,7 +614,8 @@ impl Life {
         }
     }
 
-    /// The containers end, the pod is reported as Succeeded or Failed, and it is gone soon after; or it stays until somebody deletes it.
+    /// The containers end, the pod is reported as Succeeded or Failed, and it is gone soon after;
+    /// or it stays until somebody deletes it.
     async fn end(&mut self) {
         let deleted = self.leaving();
         if !self.wind_down().await {

@@ -1,4 +1,5 @@
-//! Makes a volume for each claim that the controller manager asks one for, and removes it when it is released, as external-provisioner does.
+//! Makes a volume for each claim that the controller manager asks one for, and removes it when it
+//! is released, as external-provisioner does.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -176,7 +177,8 @@ fn is_to_go(volume: &PersistentVolume) -> bool {
     is_made_here(volume) && phase(volume) == "Released" && deletes(volume) && !gone_already
 }
 
-/// The finalizer follows the reclaim policy of a bound volume: an object whose data is to stay may go alone.
+/// The finalizer follows the reclaim policy of a bound volume: an object whose data is to stay may
+/// go alone.
 async fn keep_finalizer(shared: &Shared, volume: &PersistentVolume) -> kube::Result<()> {
     if !is_made_here(volume)
         || phase(volume) != "Bound"
@@ -212,7 +214,8 @@ async fn set_finalizer(
     .map(drop)
 }
 
-/// Removes a volume and its data, as soon as it is on no node any more, and if it is still to go then.
+/// Removes a volume and its data, as soon as it is on no node any more, and if it is still to go
+/// then.
 async fn remove(shared: Arc<Shared>, name: String) {
     loop {
         match try_remove(&shared, &name).await {

@@ -40,8 +40,8 @@ impl Run {
         }
     }
 
-    /// It has ended after it ran for this long. The first restart comes at once; of later back-offs it is reported as terminated for the first
-    /// half, and as waiting for the second.
+    /// It has ended after it ran for this long. The first restart comes at once; of later back-offs
+    /// it is reported as terminated for the first half, and as waiting for the second.
     pub fn exited(&mut self, again: bool, ran: Duration) {
         (self.process, self.due, self.restart) = (None, None, None);
         if !again {

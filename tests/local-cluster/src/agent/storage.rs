@@ -1,6 +1,7 @@
 //! The storage classes of the cluster, and their drivers.
 //!
-//! A volume is a folder on this machine. The control plane does its own part as anywhere: it binds, schedules, and attaches.
+//! A volume is a folder on this machine. The control plane does its own part as anywhere: it binds,
+//! schedules, and attaches.
 
 use k8s_openapi::api::storage::v1::{CSIDriver, StorageClass};
 use kube::{

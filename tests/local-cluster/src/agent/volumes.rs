@@ -124,7 +124,8 @@ async fn bound_volume(
     })
 }
 
-/// Whether the volume is attached to the node, and not about to be detached: then the controller manager no longer reports it.
+/// Whether the volume is attached to the node, and not about to be detached: then the controller
+/// manager no longer reports it.
 async fn is_on_node(shared: &Shared, node: &str, volume: &str, unique: &str) -> Result<bool, Wait> {
     let nodes: Api<Node> = Api::all(shared.client.clone());
     let status = nodes.get(node).await?.status.unwrap_or_default();

@@ -1,8 +1,9 @@
 //! An app that speaks the upgrade protocol, and can be told to misbehave.
 //!
-//! It listens on `POD_IP` (or `ADDRESS`) and `PORT` (8080). It keeps lines in `DATA_FILE`, and in `DATA_FILE.journal` who had that open: a
-//! test sees there whether two had it at once. If it is ended with work in flight it logs `killed while busy`: the tests' oracle.
-//! With `END_AFTER` (8s, 500ms) it takes that long to end after SIGTERM, and answers until then.
+//! It listens on `POD_IP` (or `ADDRESS`) and `PORT` (8080). It keeps lines in `DATA_FILE`, and in
+//! `DATA_FILE.journal` who had that open: a test sees there whether two had it at once. If it is
+//! ended with work in flight it logs `killed while busy`: the tests' oracle. With `END_AFTER` (8s,
+//! 500ms) it takes that long to end after SIGTERM, and answers until then.
 
 use std::{
     collections::BTreeMap,
@@ -95,7 +96,8 @@ struct Switches {
     says: Option<(u16, String)>,
     /// Answers `/upgradeable` with so many bytes.
     long: usize,
-    /// Takes this many milliseconds to end after SIGTERM, instead of `END_AFTER`, and answers until then.
+    /// Takes this many milliseconds to end after SIGTERM, instead of `END_AFTER`, and answers until
+    /// then.
     ends_after: Option<u64>,
 }
 

@@ -1,5 +1,6 @@
-//! Writes made up from a seed, for the twin and a real API server alike: the marks of the old object are anybody's guess, its fields are
-//! valid. Nothing is left to defaulting that a policy looks at.
+//! Writes made up from a seed, for the twin and a real API server alike: the marks of the old
+//! object are anybody's guess, its fields are valid. Nothing is left to defaulting that a policy
+//! looks at.
 
 use serde_json::{Map, Value, json};
 
@@ -465,7 +466,8 @@ fn take(object: &mut Value, field: &str) {
     object.as_object_mut().and_then(|fields: &mut Map<_, _>| fields.remove(field));
 }
 
-/// Makes up writes of claims and namespaces, the same ones for the same seed. Of the old object's marks all can be brought about.
+/// Makes up writes of claims and namespaces, the same ones for the same seed. Of the old object's
+/// marks all can be brought about.
 pub fn storage_writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
     let mut dice = Dice(seed);
     (0..count).map(|index| storage(&mut dice, index)).collect()

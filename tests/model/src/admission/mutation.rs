@@ -1,4 +1,5 @@
-//! The mutating policies: deployments.yaml and statefulsets.yaml, which share most of their variables, and created.yaml.
+//! The mutating policies: deployments.yaml and statefulsets.yaml, which share most of their
+//! variables, and created.yaml.
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,8 @@ use super::{is_on_delete, is_strategy, is_type, key, labels, replicas, template_
 /// Whose a change is that another policy or webhook makes in a write of the operator's.
 const BESIDE: &str = "an admission policy or webhook";
 
-/// What is restored as it stood, of any workload. The rest of our marks is derived again in every write.
+/// What is restored as it stood, of any workload. The rest of our marks is derived again in every
+/// write.
 const OWNED: [&str; 9] = [
     "hold-changes",
     "hold-at-zero",
@@ -292,7 +294,8 @@ impl Variables<'_> {
         let held_before = self.held_before();
         let holdable = self.kind == Kind::Deployment
             || !(is_on_delete(self.old) && is_on_delete(self.write.new));
-        // Without replicas only where the operator has seen that a paused Deployment would start what ran last.
+        // Without replicas only where the operator has seen that a paused Deployment would start
+        // what ran last.
         let keeps_history = self.old["spec"]["revisionHistoryLimit"].as_i64().unwrap_or(10) > 0;
         let at_zero =
             self.kind == Kind::Deployment && self.known("hold-at-zero") == "true" && keeps_history;
@@ -327,8 +330,9 @@ impl Variables<'_> {
                 || self.write.new["spec"]["updateStrategy"]["type"] != "OnDelete")
     }
 
-    /// The room that the operator keeps for the marks of a hold, where a write does not need it. A ReplicaSet has a copy of its Deployment's
-    /// annotations, and some of its own; what is removed stays in the copy.
+    /// The room that the operator keeps for the marks of a hold, where a write does not need it. A
+    /// ReplicaSet has a copy of its Deployment's annotations, and some of its own; what is removed
+    /// stays in the copy.
     fn reserved(&self, needed: bool) -> String {
         let stands = if self.op { &self.na } else { &self.oa };
         let Some(known) = stands
@@ -408,7 +412,8 @@ impl Variables<'_> {
         }
     }
 
-    /// Whether the spec is to be held still; without [`Rule::Reassert`] only by the write that begins or renews the hold.
+    /// Whether the spec is to be held still; without [`Rule::Reassert`] only by the write that
+    /// begins or renews the hold.
     fn holds(&self, hold: &str) -> bool {
         !hold.is_empty()
             && (self.held_before().is_empty() || self.changed || !self.twin.forgets(Rule::Reassert))
@@ -655,7 +660,8 @@ fn put_partition(object: &mut Value, partition: i64) {
     object["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = json!(partition);
 }
 
-/// Gives back a RollingUpdate that was declared as "maxSurge|maxUnavailable"; one that was not is none.
+/// Gives back a RollingUpdate that was declared as "maxSurge|maxUnavailable"; one that was not is
+/// none.
 fn restore_strategy(object: &mut Value, declared: &str) {
     let Some((max_surge, max_unavailable)) = declared.split_once('|') else { return };
     let value =

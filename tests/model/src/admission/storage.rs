@@ -1,4 +1,5 @@
-//! Claims, namespaces and volumes: claims.yaml, deletion.yaml and, for storage, self-restraint.yaml.
+//! Claims, namespaces and volumes: claims.yaml, deletion.yaml and, for storage,
+//! self-restraint.yaml.
 
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
@@ -244,7 +245,8 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     let (na, oa) = (annotations(now), annotations(then));
     let (claim, volume) = (kind == "PersistentVolumeClaim", kind == "PersistentVolume");
     let namespace = kind == "Namespace";
-    // What another policy or webhook may add, if it says nothing of rights, tenants, or whose data it is.
+    // What another policy or webhook may add, if it says nothing of rights, tenants, or whose data
+    // it is.
     let plain = |key: &str, old: &Marks, new: &Marks| {
         let weighty = key.contains(".hnc.x-k8s.io/")
             || WEIGHTY.iter().any(|weighty| key.starts_with(weighty));

@@ -1,4 +1,5 @@
-//! The validating policies: rights.yaml, warnings.yaml and self-restraint.yaml, all for workloads. They see what mutation left.
+//! The validating policies: rights.yaml, warnings.yaml and self-restraint.yaml, all for workloads.
+//! They see what mutation left.
 
 use serde_json::{Value, json};
 
@@ -8,8 +9,8 @@ use super::{
     replicas, storage, template_differs, text,
 };
 
-/// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps the spec as it was, and the labels of a
-/// Deployment.
+/// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps
+/// the spec as it was, and the labels of a Deployment.
 pub(super) fn status(twin: &Twin, write: &Write, old: &Value) -> Result<Admitted, Refused> {
     let mut object = old.clone();
     let (ol, oa, na) = (labels(old), annotations(old), annotations(write.new));
@@ -78,7 +79,8 @@ pub(super) fn check_rights(
     Ok(())
 }
 
-/// What another policy or webhook may change of a workload, of a pod and of a container in a write of the operator's.
+/// What another policy or webhook may change of a workload, of a pod and of a container in a write
+/// of the operator's.
 const PLAIN_SPEC: [&str; 4] =
     ["template", "revisionHistoryLimit", "progressDeadlineSeconds", "minReadySeconds"];
 const PLAIN_POD: [&str; 15] = [
@@ -113,7 +115,8 @@ const WEIGHTY: [&str; 4] = [
     "seccomp.security.alpha.kubernetes.io/",
 ];
 
-/// What the operator's own account may change at most. The API server tells of the first rule that is broken only.
+/// What the operator's own account may change at most. The API server tells of the first rule that
+/// is broken only.
 pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
     let (na, oa) = (annotations(now), annotations(then));
     let of = |path: &str, keys: Vec<String>| {
@@ -227,7 +230,8 @@ fn gone(old: &Marks, new: &Marks) -> Vec<String> {
     old.keys().filter(|key| !new.contains_key(*key)).cloned().collect()
 }
 
-/// A label or annotation that the operator writes. The API server itself counts a DaemonSet's templates in an annotation.
+/// A label or annotation that the operator writes. The API server itself counts a DaemonSet's
+/// templates in an annotation.
 fn is_ours(key: &str) -> bool {
     key.starts_with("lockkeeper.dev/") || key == "deprecated.daemonset.template.generation"
 }

@@ -1,4 +1,5 @@
-//! The Deployment controller, with that of its ReplicaSets. It follows pkg/controller/deployment of Kubernetes 1.36 function by function.
+//! The Deployment controller, with that of its ReplicaSets. It follows pkg/controller/deployment of
+//! Kubernetes 1.36 function by function.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -187,7 +188,8 @@ impl<'a> Sync<'a> {
         self.object["status"]["conditions"].as_array().cloned().unwrap_or_default()
     }
 
-    /// The template's ReplicaSet is there: it is the newest revision, and gets the Deployment's annotations; also while paused.
+    /// The template's ReplicaSet is there: it is the newest revision, and gets the Deployment's
+    /// annotations; also while paused.
     fn found(&self, server: &mut Server) -> bool {
         let Some(new) = self.new else { return false };
         let of_set = &new["metadata"]["annotations"];
@@ -272,7 +274,8 @@ impl<'a> Sync<'a> {
         resized
     }
 
-    /// Notes on the ReplicaSet also what was wanted when it was scaled. Returns whether anything changed.
+    /// Notes on the ReplicaSet also what was wanted when it was scaled. Returns whether anything
+    /// changed.
     fn scale_noting(&self, server: &mut Server, set: &Value, replicas: i64) -> bool {
         let before = server.version();
         server.control("ReplicaSet", &name(set), |set| {
@@ -305,7 +308,8 @@ impl<'a> Sync<'a> {
         }
         let allowed = if self.wanted > 0 { self.wanted + self.surge } else { 0 };
         let add = allowed - self.total();
-        // Of the same size the newer one grows first, and the older one shrinks first. The sets are sorted by creation.
+        // Of the same size the newer one grows first, and the older one shrinks first. The sets are
+        // sorted by creation.
         if add > 0 {
             active.reverse();
         }
@@ -454,7 +458,8 @@ impl<'a> Sync<'a> {
             |field: &str| self.sets.iter().map(|set| count(&set["status"][field])).sum::<i64>();
         let (replicas, ready, available) =
             (sum("replicas"), sum("readyReplicas"), sum("availableReplicas"));
-        // The real one leaves off what is 0. Here it is left off only where it tells something: no ReplicaSet is that of the template.
+        // The real one leaves off what is 0. Here it is left off only where it tells something: no
+        // ReplicaSet is that of the template.
         let mut status = json!({
             "observedGeneration": self.object["metadata"]["generation"],
             "replicas": replicas, "readyReplicas": ready, "availableReplicas": available,
@@ -499,7 +504,8 @@ impl<'a> Sync<'a> {
         let late = |before: &Value| has_passed(server.now(), &before["lastUpdateTime"], deadline);
         if self.is_complete(status) {
             set_condition(conditions, ("Progressing", "True", "NewReplicaSetAvailable"), &now);
-            // It names the ReplicaSet that it is about, which with the strategy Recreate may be that of the rollout before.
+            // It names the ReplicaSet that it is about, which with the strategy Recreate may be
+            // that of the rollout before.
             let of = self.new.map_or_else(
                 || format!("Deployment \"{}\"", name(self.object)),
                 |new| format!("ReplicaSet \"{}\"", name(new)),

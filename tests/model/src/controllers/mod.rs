@@ -1,5 +1,6 @@
-//! The controllers of Deployments, StatefulSets and volumes, the scheduler and the kubelet. Each function makes one small effect, and says
-//! whether it did, so that a simulation can interleave them with everything else.
+//! The controllers of Deployments, StatefulSets and volumes, the scheduler and the kubelet. Each
+//! function makes one small effect, and says whether it did, so that a simulation can interleave
+//! them with everything else.
 
 mod deployment;
 mod kubelet;

@@ -1,4 +1,5 @@
-//! Where pods run: the scheduler, and which node has which volume. Without `Node` objects pods start wherever they are.
+//! Where pods run: the scheduler, and which node has which volume. Without `Node` objects pods
+//! start wherever they are.
 
 use std::{collections::BTreeSet, sync::Arc};
 

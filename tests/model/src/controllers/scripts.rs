@@ -1,5 +1,6 @@
-//! What users do to one workload, step by step, to be played on the model and on a real cluster: the states in which it settles must be the
-//! same. A real one is played in a namespace of its own with pods that are ready at once, but for those that are never.
+//! What users do to one workload, step by step, to be played on the model and on a real cluster:
+//! the states in which it settles must be the same. A real one is played in a namespace of its own
+//! with pods that are ready at once, but for those that are never.
 
 use std::time::Duration;
 
@@ -88,7 +89,8 @@ impl Settled {
             available: count(&status["availableReplicas"]),
             images,
             revisions,
-            // Whether the controller sees its new ReplicaSet and that one's first pod at once is a matter of luck.
+            // Whether the controller sees its new ReplicaSet and that one's first pod at once is a
+            // matter of luck.
             progressing: condition(workload, "Progressing").and_then(|progressing| {
                 Some(
                     progressing["reason"]
@@ -101,7 +103,8 @@ impl Settled {
     }
 }
 
-/// Pods in the order in which [`Write::Evict`] counts them: by image, ready ones first, then by ordinal or name.
+/// Pods in the order in which [`Write::Evict`] counts them: by image, ready ones first, then by
+/// ordinal or name.
 pub fn in_order<Pod: AsRef<Value>>(pods: &mut [Pod]) {
     pods.sort_by_cached_key(|pod| {
         let pod = pod.as_ref();
@@ -113,7 +116,8 @@ fn image(pod: &Value) -> &str {
     pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default()
 }
 
-/// Plays a script: after each write the state in which everything settles. Some seconds pass between writes, as they would.
+/// Plays a script: after each write the state in which everything settles. Some seconds pass
+/// between writes, as they would.
 pub fn run(script: &Script, server: &mut Server) -> Vec<Settled> {
     const USER: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
     let mut settled = Vec::with_capacity(script.writes.len());

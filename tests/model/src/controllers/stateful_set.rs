@@ -144,7 +144,8 @@ impl<'a> Run<'a> {
         true
     }
 
-    /// Creates the first claim of an ordinal that is missing. Returns whether it did, unless all are there: it waits for one that is going.
+    /// Creates the first claim of an ordinal that is missing. Returns whether it did, unless all
+    /// are there: it waits for one that is going.
     fn create_claim(&self, server: &mut Server, ordinal: i64) -> Option<bool> {
         for (template, claim_name) in self.claims(ordinal) {
             match server.get("PersistentVolumeClaim", &claim_name) {
@@ -227,7 +228,8 @@ impl<'a> Run<'a> {
                 {
                     return true;
                 }
-                // In order, and each only once the one before is ready (kubernetes#67250: also when its revision is withdrawn).
+                // In order, and each only once the one before is ready (kubernetes#67250: also when
+                // its revision is withdrawn).
                 Some(pod) if monotonic && !(is_staying(pod) && self.is_available(pod)) => {
                     return false;
                 }

@@ -1,6 +1,6 @@
-//! Volumes: the binder, the provisioner, the protection of claims that are in use, and the end of a namespace. It follows
-//! pkg/controller/volume/persistentvolume of Kubernetes 1.36. What a volume holds is the object `Disk` of its handle: code that looks for lost
-//! data looks there.
+//! Volumes: the binder, the provisioner, the protection of claims that are in use, and the end of a
+//! namespace. It follows pkg/controller/volume/persistentvolume of Kubernetes 1.36. What a volume
+//! holds is the object `Disk` of its handle: code that looks for lost data looks there.
 
 use std::sync::Arc;
 
@@ -202,7 +202,8 @@ fn bind(server: &mut Server, claim: &Value, volume: &Value) -> bool {
     true
 }
 
-/// A claim without a volume gets a new one from its class, when its pod has a node if the class waits for that.
+/// A claim without a volume gets a new one from its class, when its pod has a node if the class
+/// waits for that.
 fn provision(server: &mut Server, claim: &Value) -> bool {
     let Some(class) = claim["spec"]["storageClassName"]
         .as_str()

@@ -1,4 +1,5 @@
-//! What would come of an apply, by the rules by which the operator decides: the namespace as it is, and as it would be.
+//! What would come of an apply, by the rules by which the operator decides: the namespace as it is,
+//! and as it would be.
 
 mod config;
 mod risks;
@@ -53,7 +54,8 @@ pub struct Situation<'a> {
     pub workloads: &'a BTreeMap<WorkloadId, Touched>,
     /// The policies that the files have.
     pub policies: &'a BTreeSet<String>,
-    /// The ConfigMaps and Secrets that were looked at. What others hold does not change by it, or nobody can say.
+    /// The ConfigMaps and Secrets that were looked at. What others hold does not change by it, or
+    /// nobody can say.
     pub looked_at: &'a BTreeSet<ConfigId>,
     /// Why template changes are not held; none if they are, or nobody can say.
     pub gap: Option<&'a str>,
@@ -284,7 +286,8 @@ impl<'a> Judge<'a> {
         line
     }
 
-    /// Whose a workload would be, where that changes. `stays`: a held change of it stays held all the same.
+    /// Whose a workload would be, where that changes. `stays`: a held change of it stays held all
+    /// the same.
     fn standing(&self, workload: &Workload, stays: bool, line: &mut Line) {
         let name = |governance: &Governance| {
             say(governance.standings.get(&workload.id))

@@ -164,7 +164,8 @@ fn with_eyes_on_volumes(namespace: &Namespace) -> Namespace {
     namespace
 }
 
-/// Whether a value, as JSON, is the time of this hour: RFC 3339 and the like, Go's own form, or seconds or milliseconds since 1970.
+/// Whether a value, as JSON, is the time of this hour: RFC 3339 and the like, Go's own form, or
+/// seconds or milliseconds since 1970.
 fn is_now(value: &str, now: Timestamp) -> bool {
     let text = value.trim_matches('"');
     let near = |time: Timestamp| time.duration_since(now).abs().as_secs() < 3600;

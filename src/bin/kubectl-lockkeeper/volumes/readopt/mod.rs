@@ -1,5 +1,5 @@
-//! Gives a volume with earlier data back to the claim of its name. Each step follows from what is there, so a run that was interrupted goes on
-//! by doing it again.
+//! Gives a volume with earlier data back to the claim of its name. Each step follows from what is
+//! there, so a run that was interrupted goes on by doing it again.
 
 mod stage;
 mod words;
@@ -37,7 +37,8 @@ use crate::{
     confirm::confirm,
 };
 
-/// While a claim is on its way, its pods may not stand still for an operator that is down: after this the plugin frees the volume itself.
+/// While a claim is on its way, its pods may not stand still for an operator that is down: after
+/// this the plugin frees the volume itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How it is done.
@@ -215,7 +216,8 @@ impl Way<'_> {
             return Ok(());
         }
         self.replaced = Some(claim.uid.to_string());
-        // First free the volume, then end the pods: a claim that is created as soon as the old one is gone gets this volume.
+        // First free the volume, then end the pods: a claim that is created as soon as the old one
+        // is gone gets this volume.
         if !self.free(seen, true).await? {
             return Ok(());
         }
@@ -320,7 +322,8 @@ impl Way<'_> {
     /// The claim has the volume.
     async fn finish(&mut self, seen: &Seen) -> Result<ExitCode, Failure> {
         let (place, name) = (seen.claim_place(), seen.name());
-        // The operator may have noted the new claim by now, which makes a manifest that was kept history.
+        // The operator may have noted the new claim by now, which makes a manifest that was kept
+        // history.
         let saved: Option<Saved> = seen
             .volume
             .view
@@ -348,7 +351,8 @@ impl Way<'_> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The next claim of that name gets the chosen volume again, not the one that was put aside for it.
+    /// The next claim of that name gets the chosen volume again, not the one that was put aside for
+    /// it.
     async fn put_aside(&self, younger: &str, chosen: &str) -> Result<(), Failure> {
         let place = Place::volume(younger);
         for _ in 0..20 {
@@ -383,7 +387,8 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Notes on the volume that it is wanted, and the claim to be made for it; whether it was still what was seen.
+    /// Notes on the volume that it is wanted, and the claim to be made for it; whether it was still
+    /// what was seen.
     async fn ask(&mut self, seen: &Seen, saved: Option<&Saved>) -> Result<bool, Failure> {
         let volume = &seen.volume.view;
         let mut patch = json!({
@@ -399,8 +404,8 @@ impl Way<'_> {
         Ok(place.merge(self.cluster, &format!("give {place} back"), &patch, false).await?.is_some())
     }
 
-    /// Whether the volume may go to the next claim of its name. The operator sees to that; where pods stand still for it, the plugin does after a
-    /// while.
+    /// Whether the volume may go to the next claim of its name. The operator sees to that; where
+    /// pods stand still for it, the plugin does after a while.
     async fn free(&mut self, seen: &Seen, by_itself: bool) -> Result<bool, Failure> {
         if seen.is_free() || seen.volume.view.phase == VolumePhase::Bound {
             return Ok(true);

@@ -68,7 +68,8 @@ pub enum Stage {
 }
 
 impl Seen {
-    /// Reads it, or says why nothing can be given back. `named` is the namespace that the user named.
+    /// Reads it, or says why nothing can be given back. `named` is the namespace that the user
+    /// named.
     pub async fn read(cluster: &Cluster, named: Option<&str>, name: &str) -> Result<Self, Failure> {
         let name = name.strip_prefix("pv/").unwrap_or(name);
         let look = "kubectl lockkeeper volumes -A lists what is kept";
@@ -135,7 +136,8 @@ impl Seen {
         }
     }
 
-    /// What is to be kept on the volume while this claim, as it is and as we read it, is created again.
+    /// What is to be kept on the volume while this claim, as it is and as we read it, is created
+    /// again.
     pub fn to_save(&self, raw: &Value, claim: &Claim) -> Saved {
         Saved {
             of: self.provenance.claim_uid.clone(),
