@@ -70,8 +70,8 @@ fn describe(schema: &mut Value, documented: &Value, with_defaults: bool) {
     }
 }
 
-/// Each paragraph of a doc comment on one line: whoever shows it breaks lines at a width of their
-/// own.
+/// Each paragraph of a doc comment on one line. The client that shows it breaks lines at a width of
+/// its own.
 fn unwrapped(text: &str) -> String {
     let on_one_line =
         |paragraph: &str| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ");
