@@ -24,6 +24,7 @@ mod failover;
 mod foreign;
 mod held_config;
 mod hold;
+mod hold_trouble;
 mod node;
 mod operations;
 mod operator_down;

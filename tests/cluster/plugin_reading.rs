@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     plugin::{Person, ran},
-    support::{HOLDABLE, Shop, eventually, finish_work, operator, start_work},
+    support::{HOLDABLE, Shop, eventually, finish_work, named, operator, start_work},
 };
 
 fn parts(text: &str, parts: &[&str]) {
@@ -318,4 +318,68 @@ async fn kubectl_completes_the_commands_of_the_plugin() {
         parts(&script.out, &["kubectl-lockkeeper", "LOCKKEEPER_COMPLETE"]);
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
+    let _operator = operator();
+    let shop = Shop::gated("plugin").await;
+    let plugin = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-lockkeeper"))
+            .env("KUBECONFIG", &local_cluster::shared().kubeconfig)
+            .args(["-n", &shop.name])
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        )
+    };
+    for kind in HOLDABLE {
+        let name = &named("web", kind);
+        let place = format!("{}/{name}", kind.to_lowercase());
+        shop.guarded(kind, name).await;
+        assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
+        shop.kubectl(&["set", "image", &place, "app=other:v2"]);
+        let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let (code, text) = plugin(&["status"]);
+        assert!(
+            code == Some(0) && text.contains(&place) && text.contains("ApprovalRequired"),
+            "{text}"
+        );
+        let parts = [
+            "made by admin",
+            &format!("lockkeeper.dev/approve={id}"),
+            "approval",
+            "Events",
+            "UpgradeHeld",
+        ];
+        // Events are written in their own time.
+        let why = || async { plugin(&["why", &place]).1 };
+        eventually("why tells it all", why, |text| parts.iter().all(|part| text.contains(part)))
+            .await;
+        assert_eq!(plugin(&["wait", &place]).0, Some(3), "it waits for a person");
+        shop.annotate(kind, name, "approve", &id);
+        assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
+        assert_eq!(shop.images(name).await, ["other:v2", "other:v2"]);
+    }
+    let json: Value = serde_json::from_str(&plugin(&["status", "-o", "json"]).1).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+    assert_eq!(plugin(&["wait", "--all"]).0, Some(0));
+    let (code, text) = plugin(&["why", "deployment/nobody"]);
+    assert!(code == Some(1) && text.contains("there is no Deployment/nobody"), "{text}");
+    assert!(
+        plugin(&["why", "nonsense"])
+            .1
+            .contains("there is no Deployment, StatefulSet or DaemonSet nonsense")
+    );
+    assert!(plugin(&["why", "pod/web"]).1.contains("deployment/web, sts/db, web"));
 }
