@@ -4,9 +4,9 @@
 use lockkeeper::{api::WorkloadKind, core::decision::Event};
 use serde_json::json;
 
-use crate::{
-    pitfalls::{mark, spec},
-    world::World,
+use crate::world::{
+    World,
+    held::{mark, spec},
 };
 
 pub const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];

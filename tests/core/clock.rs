@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 use lockkeeper::api::WorkloadKind;
 use serde_json::json;
 
-use crate::{
-    pitfalls::{hold, mark, spec},
-    world::{World, env_key},
+use crate::world::{
+    World, env_key,
+    held::{hold, mark, spec},
 };
 
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);

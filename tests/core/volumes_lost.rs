@@ -7,10 +7,9 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    volumes::{shop, uses},
-    volumes_traps::{claim, refused, volume},
-    world::World,
+use crate::world::{
+    World,
+    volumes::{claim, refused, shop, uses, volume},
 };
 
 /// A claim that is created again from an export: another uid, the volume's name, and no mark of

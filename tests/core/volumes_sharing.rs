@@ -8,10 +8,9 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    volumes::{shop, uses},
-    volumes_traps::volume,
-    world::World,
+use crate::world::{
+    World,
+    volumes::{shop, uses, volume},
 };
 
 fn cron_job(name: &str, suspended: bool, reads: bool) -> CronJob {

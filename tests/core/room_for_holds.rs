@@ -1,123 +1,9 @@
-//! What other admission policies and webhooks do in our writes.
-
-use std::time::Duration;
+//! Room in the annotations for the marks of a hold: reserved while a change could be held.
 
 use lockkeeper::api::WorkloadKind;
-use lockkeeper::core::{
-    decision::{Event, Patch},
-    memory::{Activity, Trouble},
-    others::Additions,
-};
 use serde_json::json;
 
-use crate::pitfalls::spec;
-use crate::world::World;
-
-fn gated(kind: WorkloadKind) -> World {
-    let mut world = World::new().with_policy(json!({"gates": {"approval": "Required"}}));
-    world.workload(kind, "web", 2, spec());
-    world
-}
-
-fn troubled(world: &mut World, needs_hold: bool) {
-    let trouble = Trouble {
-        refused: true,
-        needs_hold,
-        message: "another policy changes a label".into(),
-        retry_at: world.now,
-    };
-    let uid = world.namespace.workloads[&world.id("web")].uid.clone();
-    world.activities.insert(uid, Activity { trouble: Some(trouble), ..Activity::default() });
-}
-
-fn annotation<'a>(patch: &'a Patch, mark: &str) -> Option<&'a str> {
-    patch
-        .annotations
-        .iter()
-        .find(|(key, _)| *key == format!("lockkeeper.dev/{mark}"))
-        .and_then(|(_, value)| value.as_deref())
-}
-
-#[test]
-fn a_write_that_others_would_make_a_rollout_of_is_made_with_a_hold() {
-    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
-        let mut world = gated(kind);
-        let first = world.decide().patches;
-        assert_eq!((first.len(), annotation(&first[0], "hold")), (1, None));
-        troubled(&mut world, true);
-        let patches = world.decide().patches;
-        let id = patches[0].generation + 1;
-        assert_eq!(
-            annotation(&patches[0], "hold"),
-            Some(&*format!("{id} by an admission policy or webhook")),
-            "{kind}"
-        );
-        assert_eq!(annotation(&patches[0], "hold-changes"), Some("true"));
-        assert!(annotation(&patches[0], "hold-since").unwrap().starts_with(&format!("{id} ")));
-        // Refused for another reason, it is the same write again.
-        troubled(&mut world, false);
-        assert_eq!(annotation(&world.decide().patches[0], "hold"), None);
-    }
-}
-
-#[test]
-fn a_workload_that_cannot_be_marked_names_the_field_where_its_author_looks() {
-    let mut world = gated(WorkloadKind::Deployment);
-    troubled(&mut world, false);
-    let decision = world.decide();
-    let (_, status) = &decision.statuses[0];
-    let enforced = status.conditions.iter().find(|one| one.type_ == "HoldsEnforced").unwrap();
-    assert_eq!(enforced.reason, "MarksMissing", "{}", enforced.message);
-    assert!(enforced.message.contains("another policy changes a label"), "{}", enforced.message);
-    assert!(
-        status.attention[0].message.contains("another policy changes a label"),
-        "{}",
-        status.attention[0].message
-    );
-}
-
-#[test]
-fn what_was_added_is_told_once_and_notes_that_would_roll_it_again_and_again_are_not_written() {
-    let mut world = gated(WorkloadKind::Deployment);
-    world.act();
-    let uid = world.namespace.workloads[&world.id("web")].uid.clone();
-    let field = "spec.template.metadata.annotations[stamp]".to_owned();
-    let mut additions = Additions::default();
-    additions.note(vec![field.clone()], world.now);
-    let with = |world: &mut World, additions: &Additions| {
-        world
-            .activities
-            .insert(uid.clone(), Activity { additions: additions.clone(), ..Activity::default() });
-    };
-    with(&mut world, &additions);
-    let told = |notices: &[lockkeeper::core::decision::Notice]| {
-        notices
-            .iter()
-            .filter(|notice| notice.event == Event::ChangedByOthers)
-            .map(|notice| notice.message.clone())
-            .collect::<Vec<_>>()
-    };
-    world.later(1);
-    let first = world.decide();
-    assert!(
-        told(&first.notices)[0].contains("spec.template.metadata.annotations[stamp]"),
-        "{:?}",
-        told(&first.notices)
-    );
-    world.memories.extend(first.memories);
-    assert_eq!(told(&world.decide().notices), Vec::<String>::new());
-    // Each note of ours is stamped: a third is the last for an hour.
-    additions.note(vec![field.clone()], world.now);
-    additions.note(vec![field], world.now);
-    with(&mut world, &additions);
-    world.edit("web", |web| {
-        web["metadata"]["annotations"]["lockkeeper.dev/bypassed-by"] = json!("x by y")
-    });
-    world.observe("web");
-    assert_eq!(world.decide().patches, Vec::new());
-    world.now = world.now.checked_add(Duration::from_secs(3601)).unwrap();
-    assert_eq!(world.decide().patches.len(), 1);
-}
+use crate::{webhooks::gated, world::World};
 
 #[test]
 fn annotations_that_leave_no_room_for_the_marks_of_a_hold_are_told_before_a_change_is_refused() {
@@ -188,6 +74,7 @@ fn reserved(world: &World) -> Option<usize> {
 
 /// With what remains when it is given up.
 const RESERVED: Option<usize> = Some(512 + 24);
+
 const GIVEN_UP: Option<usize> = Some(24);
 
 fn enforced(world: &World) -> String {
@@ -322,27 +209,4 @@ fn what_lockkeeper_notes_itself_comes_before_reserved_room() {
     );
     assert_ne!(reserved(&world), RESERVED);
     assert!(bytes(&world) <= 262_144, "{}", bytes(&world));
-}
-
-#[test]
-fn a_changed_key_of_an_object_with_hundreds_is_named() {
-    let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}}));
-    let keys: Vec<_> = (0..400).map(|number| format!("dashboard-{number}.json")).collect();
-    let data = |changed: &'static str| {
-        keys.iter()
-            .map(|key| (key.as_str(), if key == "dashboard-137.json" { changed } else { "same" }))
-            .collect::<Vec<_>>()
-    };
-    world.config_map("dashboards", &data("a"));
-    world.deployment("web", json!({"containers": [{"name": "app", "image": "v1", "envFrom": [{"configMapRef": {"name": "dashboards"}}]}]}));
-    world.act();
-    world.later(60).act();
-    world.config_map("dashboards", &data("b"));
-    world.later(1);
-    let decision = world.decide();
-    let named = decision
-        .notices
-        .iter()
-        .any(|notice| notice.message.contains("ConfigMap/dashboards[dashboard-137.json]"));
-    assert!(named, "{:?}", decision.notices);
 }

@@ -26,10 +26,7 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    volumes::shop,
-    world::{World, at},
-};
+use crate::world::{World, at, volumes::shop};
 
 /// What the API server writes for `9999-12-31T23:59:59-12:00`.
 const TOO_LATE: &str = "10000-01-01T11:59:59Z";

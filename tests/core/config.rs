@@ -400,3 +400,26 @@ fn pods_that_are_all_ending_do_not_say_what_those_after_them_started_with() {
         assert_eq!(ready.message.contains("Unverified"), ending, "{}", ready.message);
     }
 }
+
+#[test]
+fn a_changed_key_of_an_object_with_hundreds_is_named() {
+    let mut world = World::new().with_policy(json!({"config": {"settle": "0s"}}));
+    let keys: Vec<_> = (0..400).map(|number| format!("dashboard-{number}.json")).collect();
+    let data = |changed: &'static str| {
+        keys.iter()
+            .map(|key| (key.as_str(), if key == "dashboard-137.json" { changed } else { "same" }))
+            .collect::<Vec<_>>()
+    };
+    world.config_map("dashboards", &data("a"));
+    world.deployment("web", json!({"containers": [{"name": "app", "image": "v1", "envFrom": [{"configMapRef": {"name": "dashboards"}}]}]}));
+    world.act();
+    world.later(60).act();
+    world.config_map("dashboards", &data("b"));
+    world.later(1);
+    let decision = world.decide();
+    let named = decision
+        .notices
+        .iter()
+        .any(|notice| notice.message.contains("ConfigMap/dashboards[dashboard-137.json]"));
+    assert!(named, "{:?}", decision.notices);
+}

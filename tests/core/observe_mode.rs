@@ -9,7 +9,7 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-use crate::{volumes::shop, world::World};
+use crate::world::{World, volumes::shop};
 
 fn world(spec: &Value) -> World {
     let mut spec = spec.clone();
