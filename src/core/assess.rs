@@ -7,20 +7,23 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
+use crate::api::{
+    AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind,
+};
+use crate::core::{
     clock,
-    config::{self, digest::Key, references::Reference},
+    config::{self, references::Reference},
+    conversation::{Call, Errand, Templates, Visit},
     decision::{Event, Has, Patch, Purpose, Release},
-    gates::{
-        self, Closed,
-        conversation::{Call, Errand, Templates, Visit},
-    },
+    digest::Key,
+    gates::{self, Closed},
     governs::other_reloader,
     hold::{
         self, marking,
         state::{Hold, approved_by, bypassed_by},
     },
     memory::{Activity, Memory, SeenTemplate},
+    observed::{Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload},
     others,
     rollout::{
         self,
@@ -29,10 +32,6 @@ use super::{
         words,
     },
     volumes::{self, OfWorkload},
-    world::{Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload},
-};
-use crate::api::{
-    AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind,
 };
 
 /// What an assessment is made from.

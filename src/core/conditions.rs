@@ -5,8 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{gates, hold::enforced::Gap, later, volumes::Summary, whole_second, world::Policy};
 use crate::api::{Attention, ConditionReason, Phase, UpgradePolicyStatus, WorkloadCounts};
+use crate::core::{
+    gates, hold::enforced::Gap, later, observed::Policy, volumes::Summary, whole_second,
+};
 
 /// A status whose phases and reasons stay as they are is written at most this often.
 pub const QUIET: Duration = Duration::from_secs(30);

@@ -10,14 +10,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 use strum::{IntoStaticStr, VariantArray};
 
-use super::{
-    config::change::Cause,
-    gates::conversation::Call,
-    memory::Memory,
-    volumes::States,
-    world::{Uid, WorkloadId},
-};
 use crate::api::{Phase, Reason, UpgradePolicyStatus, marks};
+use crate::core::{
+    config::change::Cause,
+    conversation::Call,
+    memory::Memory,
+    observed::{Uid, WorkloadId},
+    volumes::States,
+};
 
 /// What is to be done in a namespace.
 #[derive(Debug, Default)]

@@ -6,13 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    gates::windows::Windows,
-    hold::marking::holds_back,
-    world::{Namespace, Policy, Workload, WorkloadId},
-};
 use crate::api::{
     IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, WorkloadKind, marks,
+};
+use crate::core::{
+    gates::windows::Windows,
+    hold::marking::holds_back,
+    observed::{Namespace, Policy, Workload, WorkloadId},
 };
 
 /// Whose a workload is.

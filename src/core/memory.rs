@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{
-    gates::conversation::Conversation,
+use crate::api::{HoldStatus, Phase, Reason};
+use crate::core::{
+    conversation::Conversation,
     hold::writers::Writers,
+    observed::{Template, TemplateDigest, Workload},
     others::Additions,
     rest::Rest,
-    world::{Template, TemplateDigest, Workload},
 };
-use crate::api::{HoldStatus, Phase, Reason};
 
 /// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it
 /// spares events and waits.

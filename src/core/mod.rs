@@ -1,7 +1,7 @@
 //! Everything that Lockkeeper decides, as synchronous functions of what was observed.
 //!
 //! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs`
-//! holds this. The way through: [`world`] is what was seen, [`memory`] what is remembered of it,
+//! holds this. The way through: [`observed`] is what was seen, [`memory`] what is remembered of it,
 //! [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none
 //! governs), [`assess`] judges one workload ([`config`] whether what it reads has changed, [`hold`]
 //! whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it
@@ -13,21 +13,22 @@ pub mod arrange;
 pub mod assess;
 pub mod conditions;
 pub mod config;
+pub mod conversation;
 pub mod decision;
+pub mod digest;
 pub mod gates;
 pub mod governs;
 pub mod hold;
 pub mod lease;
 pub mod memory;
+pub mod observed;
 pub mod others;
 pub mod reach;
 pub mod rest;
 pub mod rollout;
-pub mod storage;
 pub mod ungoverned;
 pub mod unread;
 pub mod volumes;
-pub mod world;
 
 use std::{borrow::Cow, time::Duration};
 

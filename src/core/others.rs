@@ -13,9 +13,9 @@ use crate::{
         decision::{Event, Notice, Purpose, StorageObject, Subject},
         hold::{marking, state::Hold},
         later,
+        observed::Uid,
         volumes::some_of,
         whole_second,
-        world::Uid,
     },
 };
 
@@ -229,7 +229,7 @@ mod tests {
         let warning = "Validation failed for ValidatingAdmissionPolicy 'change-is-held' with binding 'change-is-held': changed by another \
                        admission policy or webhook: metadata.labels[a], spec.template.spec.tolerations";
         let (mut additions, mut told) = (Additions::default(), Vec::new());
-        let subject = Subject::Workload(crate::core::world::WorkloadId {
+        let subject = Subject::Workload(crate::core::observed::WorkloadId {
             kind: crate::api::WorkloadKind::Deployment,
             name: "web".into(),
         });

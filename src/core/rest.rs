@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 use wildmatch::WildMatch;
 
-use super::{
+use crate::api::{ConfigKind, ConfigSpec, Phase, Reason, UpgradePolicySpec};
+use crate::core::{
     assess::Assessment,
     config::references::Reference,
     memory::Memory,
-    world::{ConfigId, Namespace, Pod, Uid, Workload},
+    observed::{ConfigId, Namespace, Pod, Uid, Workload},
 };
-use crate::api::{ConfigKind, ConfigSpec, Phase, Reason, UpgradePolicySpec};
 
 /// What has happened in a namespace since it was last decided on.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{
+use crate::api::{WhenUngoverned, marks};
+use crate::core::{
     assess::Assessment,
     decision::{Confirm, Event},
     gates::prepare,
@@ -16,10 +17,9 @@ use super::{
     },
     later,
     memory::{Activity, Memory},
+    observed::{Namespace, Uid, Workload},
     rollout::walk,
-    world::{Namespace, Uid, Workload},
 };
-use crate::api::{WhenUngoverned, marks};
 
 /// A workload that carries our marks is let go when no policy has selected it for so long.
 const STRAY_AFTER: Duration = Duration::from_secs(60);

@@ -7,16 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
+use crate::api::{Phase, Reason, UpgradePolicySpec};
+use crate::core::{
     assess::Assessment,
     config::references::Reference,
     decision::{Event, Notice, Subject},
     memory::Memory,
+    observed::{ConfigId, Namespace, Uid, Workload, WorkloadId, storage::Storage},
     rest::News,
-    storage::Storage,
-    world::{ConfigId, Namespace, Uid, Workload, WorkloadId},
 };
-use crate::api::{Phase, Reason, UpgradePolicySpec};
 
 /// Plural of the kind, namespace (empty for an object of the cluster) and name.
 pub type UnreadId = (&'static str, String, String);

@@ -15,7 +15,7 @@ use rand::TryRng;
 use serde::{Deserialize, Deserializer, de};
 
 use super::errors::{Error, within};
-use crate::core::config::digest::{Digest, KEY_LENGTH, Key};
+use crate::core::digest::{Digest, KEY_LENGTH, Key};
 
 /// The Secret in the operator's namespace that holds the digest key.
 pub const KEY_SECRET: &str = "lockkeeper-digest-key";

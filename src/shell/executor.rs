@@ -29,12 +29,12 @@ use super::{
 use crate::{
     api::{UpgradePolicy, UpgradePolicyStatus, WorkloadKind, crd, marks},
     core::{
+        conversation::Report,
         decision::{Notice, Patch, Purpose, Release, StorageObject, StoragePatch},
-        gates::conversation::Report,
         governs::selector,
         later,
         memory::{Activity, Trouble},
-        world::{Uid, WorkloadId},
+        observed::{Uid, WorkloadId},
     },
     workload::{quoted, without_random_names},
 };

@@ -25,10 +25,11 @@ use crate::{
     core::{
         arrange::{Surroundings, assess_all},
         conditions,
-        config::digest::Key,
         decision::{Census, Decision, Event, Notice, Patch, Purpose, Subject},
+        digest::Key,
         later,
         memory::Memory,
+        observed::Uid,
         others,
         rest::News,
         rollout::{
@@ -36,7 +37,6 @@ use crate::{
             slots::{self, Demand},
         },
         unread,
-        world::Uid,
     },
     telemetry::{health::Heartbeat, metrics::Metrics},
 };

@@ -17,7 +17,7 @@ use super::{
     streams::{Pending, Streams},
 };
 use crate::{
-    core::{config::digest::Key, hold::enforced::Enforcement, lease::Timing, reach::Feature},
+    core::{digest::Key, hold::enforced::Enforcement, lease::Timing, reach::Feature},
     settings::RunSettings,
     telemetry::{
         health::{self, Heartbeat},

@@ -38,9 +38,11 @@ use super::{
 use crate::{
     api::crd,
     core::{
+        observed::{
+            ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload,
+            storage::{Claim, CronJob, NamespaceObject, Volume},
+        },
         reach::{Feature, Reach},
-        storage::{Claim, CronJob, NamespaceObject, Volume},
-        world::{ControllerRevision, Pod, Policy, ReplicaSet, Uid, Workload},
     },
     telemetry::metrics::Metrics,
 };

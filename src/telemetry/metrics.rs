@@ -25,8 +25,8 @@ use crate::{
     api::{Phase, Reason, status::CONDITIONS},
     core::{
         config::change::Cause,
+        conversation::Errand,
         decision::{Census, Purpose},
-        gates::conversation::Errand,
         volumes::{State, States},
     },
     telemetry::process::Process,

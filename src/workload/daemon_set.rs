@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Kind, number, observed};
 use crate::{
     api::WorkloadKind,
-    core::world::{Ordinals, RolloutState, UserHold},
+    core::observed::{Ordinals, RolloutState, UserHold},
 };
 
 /// `apps/v1` DaemonSet.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Kind, declared, number, observed, quoted};
 use crate::{
     api::{WorkloadKind, marks},
-    core::world::{Ordinals, RolloutState, UserHold},
+    core::observed::{Ordinals, RolloutState, UserHold},
 };
 
 /// The controller's number for the newest revision, on Deployments and ReplicaSets.

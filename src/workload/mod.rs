@@ -21,9 +21,11 @@ use crate::{
     core::{
         config::references,
         hold::state as hold,
+        observed::{
+            RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer,
+            storage::ClaimsOfTemplate,
+        },
         rollout::outcome::Outcome,
-        storage::ClaimsOfTemplate,
-        world::{RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer},
     },
 };
 

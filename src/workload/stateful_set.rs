@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Kind, declared, number, observed};
 use crate::{
     api::{WorkloadKind, marks},
-    core::world::{Ordinals, RolloutState, UserHold},
+    core::observed::{Ordinals, RolloutState, UserHold},
 };
 
 /// The partition by which admission holds all pods.

@@ -4,11 +4,8 @@
 use lockkeeper::{
     api::{AppGate, WorkloadKind},
     core::{
-        gates::{
-            answer::Answer,
-            conversation::{Errand, Templates, place},
-        },
-        world::{DeclaredPort, Pod},
+        conversation::{Errand, Templates, answer::Answer, place},
+        observed::{DeclaredPort, Pod},
     },
 };
 use serde_json::{Value, json};
@@ -335,7 +332,7 @@ fn the_first_container_is_that_of_the_template_which_the_pod_was_made_from() {
     let gate: AppGate = serde_json::from_value(json!({})).unwrap();
     assert_eq!(place(&pod, &gate, templates).map(|visit| visit.address.port()), Ok(8080));
     let none = Pod {
-        reach: lockkeeper::core::world::Reach { ports: [].into(), ..pod.reach.clone() },
+        reach: lockkeeper::core::observed::Reach { ports: [].into(), ..pod.reach.clone() },
         ..pod
     };
     let why = place(&none, &gate, templates).unwrap_err();
@@ -346,7 +343,7 @@ fn the_first_container_is_that_of_the_template_which_the_pod_was_made_from() {
 fn what_a_pod_says_turns_no_text_around_and_hides_none() {
     let body = "{\"isUpgradeable\": false, \"reason\": \"\u{202e}txet\u{202c} a\u{200b}b \u{feff}処理中 🚀\u{1b}[31m\"}";
     let body = body.replace('\u{1b}', "\\u001b");
-    let answer = lockkeeper::core::gates::answer::read(
+    let answer = lockkeeper::core::conversation::answer::read(
         &lockkeeper::api::OpenWhen::default(),
         200,
         body.as_bytes(),

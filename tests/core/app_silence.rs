@@ -1,7 +1,7 @@
 //! The app gate and pods that do not answer: silent, crashed, going, or not seen yet. Silence is
 //! consent only where nothing is left that could say no.
 
-use lockkeeper::{api::WorkloadKind, core::gates::answer::Answer};
+use lockkeeper::{api::WorkloadKind, core::conversation::answer::Answer};
 use serde_json::json;
 
 use crate::world::{

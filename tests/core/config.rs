@@ -104,7 +104,7 @@ fn p4_a_change_while_the_operator_was_down_is_rolled_once() {
 fn p1_a_lost_digest_key_is_an_adoption_and_no_rollout() {
     let mut world = adopted(json!({"config": {}}));
     world.restart_operator();
-    world.key = lockkeeper::core::config::digest::Key::new(&[8; 32]);
+    world.key = lockkeeper::core::digest::Key::new(&[8; 32]);
     world.config_map("app", &[("a", "1"), ("b", "1")]);
     assert_eq!(settled(&mut world), [""; 0]);
     let ready = &world.namespace.policies["shop"].status.conditions[1];

@@ -7,7 +7,7 @@ use lockkeeper::{
         gates::{self, Change, Gate},
         governs::check_spec,
         hold::authors::Authors,
-        world::{Namespace, Policy, WorkloadId},
+        observed::{Namespace, Policy, WorkloadId},
     },
 };
 use serde_json::{Value, json};

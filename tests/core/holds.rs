@@ -4,9 +4,9 @@
 use lockkeeper::{
     api::{ConfigKind, WorkloadKind},
     core::{
+        conversation::{Errand, answer::Answer},
         decision::Event,
-        gates::{answer::Answer, conversation::Errand},
-        world::{Pod, Uid},
+        observed::{Pod, Uid},
     },
 };
 use serde_json::{Value, json};

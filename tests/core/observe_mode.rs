@@ -3,8 +3,8 @@
 use lockkeeper::{
     api::WorkloadKind,
     core::{
+        conversation::answer::Answer,
         decision::{Event, StorageObject},
-        gates::answer::Answer,
     },
 };
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use lockkeeper::{
     api::{ConfigKind, Period},
-    core::config::digest::Key,
+    core::digest::Key,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -88,7 +88,7 @@ proptest! {
         world.act();
         prop_assert_eq!(world.stands(), "UpToDate");
         for name in ["web", "db"] {
-            let id = lockkeeper::core::world::ConfigId { kind: ConfigKind::ConfigMap, name: if name == "web" { "app" } else { "extra" }.into() };
+            let id = lockkeeper::core::observed::ConfigId { kind: ConfigKind::ConfigMap, name: if name == "web" { "app" } else { "extra" }.into() };
             let written = world.namespace.config[&id].versions().last().unwrap().written;
             prop_assert!(world.pods(name).iter().all(|pod| pod.created >= written), "{name} has a pod from before the last write");
         }

@@ -4,8 +4,8 @@
 use lockkeeper::{
     api::ConfigKind,
     core::{
+        observed::ConfigId,
         rest::{News, Readable},
-        world::ConfigId,
     },
 };
 use serde_json::json;

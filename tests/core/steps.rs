@@ -1,6 +1,6 @@
 //! Workloads that roll in order: who waits for whom, and who is restarted with the step before.
 
-use lockkeeper::{api::WorkloadKind, core::config::digest::Key};
+use lockkeeper::{api::WorkloadKind, core::digest::Key};
 use serde_json::json;
 
 use crate::world::{

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use lockkeeper::{
     api::{ConditionReason, ConfigKind, Phase, Reason, WorkloadKind},
     core::{
-        config::digest::Key,
+        digest::Key,
         hold::enforced::Enforcement,
+        observed::{ConfigId, WorkloadId},
         reach::Reach,
         unread::{self, Concerns, Unread},
-        world::{ConfigId, WorkloadId},
     },
     shell::{
         digest,

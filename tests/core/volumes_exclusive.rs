@@ -4,8 +4,8 @@
 use lockkeeper::{
     api::{Phase, Reason, WorkloadKind},
     core::{
+        conversation::answer::Answer,
         decision::{Event, StorageObject},
-        gates::answer::Answer,
     },
 };
 use serde_json::{Value, json};

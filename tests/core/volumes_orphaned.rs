@@ -4,11 +4,11 @@
 use lockkeeper::{
     api::{Reason, WorkloadKind},
     core::{
-        config::digest::Key,
         decision::{Event, StorageObject},
+        digest::Key,
         hold::enforced::Enforcement,
+        observed::storage::CronJob,
         reach::Reach,
-        storage::CronJob,
     },
     shell::{
         digest,

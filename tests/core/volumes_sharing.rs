@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{storage::CronJob, volumes::States, world::Pod},
+    core::{
+        observed::{Pod, storage::CronJob},
+        volumes::States,
+    },
 };
 use serde_json::{Value, json};
 

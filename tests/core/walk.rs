@@ -3,7 +3,7 @@
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{gates::answer::Answer, world::ControllerRevision},
+    core::{conversation::answer::Answer, observed::ControllerRevision},
 };
 use serde_json::json;
 

@@ -16,11 +16,8 @@ use futures::future::join_all;
 use lockkeeper::{
     api::WorkloadKind,
     core::{
-        gates::{
-            answer::Answer,
-            conversation::{Call, Errand, Report, Visit},
-        },
-        world::WorkloadId,
+        conversation::{Call, Errand, Report, Visit, answer::Answer},
+        observed::WorkloadId,
     },
     shell::{
         ask::{Asker, credentials::Allowed},

@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use api_server::{ApiServer, Fault};
 use lockkeeper::{
-    core::{config::digest::Key, hold::enforced::Enforcement, reach::Reach},
+    core::{digest::Key, hold::enforced::Enforcement, reach::Reach},
     shell::{
         ask::{Asker, credentials::Allowed},
         digest,

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use lockkeeper::{
     api::AppGate,
-    core::gates::{
+    core::conversation::{
+        Errand, Visit,
         answer::{self, Answer},
-        conversation::{Errand, Visit},
     },
 };
 use model::server::Server;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use lockkeeper::core::{
+    conversation::Errand,
     decision::{Patch, Purpose, Release},
-    gates::conversation::Errand,
 };
 use model::{
     admission::Twin,

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{AppGate, ChangeCause, Mode, Otherwise, Scope, UpgradePolicySpec, marks},
     core::{
+        conversation::answer::Answer,
         decision::{Patch, Purpose, Release},
-        gates::answer::Answer,
     },
 };
 use model::server::Server;

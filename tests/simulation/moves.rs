@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockkeeper::core::gates::{answer::Answer, conversation::Errand};
+use lockkeeper::core::conversation::{Errand, answer::Answer};
 use model::{
     admission::Twin,
     controllers,

@@ -13,18 +13,15 @@ use lockkeeper::{
     api::Attention,
     core::{
         arrange::{Surroundings, assess_all},
-        config::digest::Key,
+        conversation::{Call, Errand, Report, answer::Answer},
         decision::{Decision, Event, Patch, Purpose, Release, StorageObject, StoragePatch},
-        gates::{
-            answer::Answer,
-            conversation::{Call, Errand, Report},
-        },
+        digest::Key,
         hold::enforced::Enforcement,
         memory::{Activity, Memory},
+        observed::Uid,
         reach::Reach,
         rest::News,
         rollout::slots,
-        world::Uid,
     },
     shell::{
         digest,

@@ -7,7 +7,7 @@ use lockkeeper::{
     core::{
         gates::approval,
         hold::state::approved_by,
-        world::{Workload, WorkloadId},
+        observed::{Workload, WorkloadId},
     },
 };
 

@@ -7,15 +7,18 @@ use hyper::Method;
 use lockkeeper::{
     api::{AppGate, PodAnswer},
     core::{
+        conversation::{
+            Call, Conversation, Errand, Report, Templates, Visit,
+            answer::{self, Answer},
+            place,
+        },
         gates::{
             Closed, Gate,
-            answer::{self, Answer},
             app::{self, Question},
-            conversation::{Call, Conversation, Errand, Report, Templates, Visit, place},
         },
         governs::{Standing, governance},
         later,
-        world::{Pod, Policy, Workload, WorkloadId},
+        observed::{Pod, Policy, Workload, WorkloadId},
     },
     shell::{
         ask::{

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use lockkeeper::{
     api::marks,
-    core::world::{Workload, WorkloadId},
+    core::observed::{Workload, WorkloadId},
 };
 use serde_json::Value;
 

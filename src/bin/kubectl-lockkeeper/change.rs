@@ -6,7 +6,7 @@ use lockkeeper::{
         gates::{Closed, Gate, TimelyGate, freeze},
         governs::{Standing, governance},
         hold::authors::Authors,
-        world::{Policy, Workload, WorkloadId},
+        observed::{Policy, Workload, WorkloadId},
     },
     shell::clock,
 };

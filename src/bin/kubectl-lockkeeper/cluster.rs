@@ -14,9 +14,9 @@ use lockkeeper::{
         decision,
         gates::windows::Windows,
         governs::{GovernanceMark, Standing, check_spec, governance},
+        observed::{Namespace, Pod, Policy, Workload, WorkloadId},
         plain,
         rollout::progress,
-        world::{Namespace, Pod, Policy, Workload, WorkloadId},
     },
     shell::{
         errors::{Error, with_causes},
@@ -443,7 +443,7 @@ pub struct Objects {
 
 fn views<K: Watched>(
     wires: Vec<Wire<K>>,
-) -> impl Iterator<Item = (lockkeeper::core::world::Uid, K::View)> {
+) -> impl Iterator<Item = (lockkeeper::core::observed::Uid, K::View)> {
     wires.into_iter().map(|wire| (uid(&wire.metadata), K::view(&wire.metadata, wire.body)))
 }
 

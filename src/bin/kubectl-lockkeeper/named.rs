@@ -3,7 +3,7 @@
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use lockkeeper::{api::WorkloadKind, core::world::WorkloadId};
+use lockkeeper::{api::WorkloadKind, core::observed::WorkloadId};
 
 use crate::{
     cluster::{Cluster, Failure, lower},

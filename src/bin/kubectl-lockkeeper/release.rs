@@ -6,7 +6,7 @@ use lockkeeper::{
     api::marks,
     core::{
         hold::{state::Hold, unmark::unmark},
-        world::WorkloadId,
+        observed::WorkloadId,
     },
 };
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockkeeper::{
     api::{WorkloadKind, marks},
-    core::{rollout::outcome::Outcome, world::WorkloadId},
+    core::{observed::WorkloadId, rollout::outcome::Outcome},
     workload::template_digest,
 };
 use serde_json::Value;

@@ -122,7 +122,7 @@ fn by_namespace(cluster: &Cluster, arguments: &StatusArguments, objects: Objects
 
 fn lines(all: Vec<Seen>) -> Vec<Line> {
     let of = |seen: &Seen| -> Vec<Line> {
-        let line = |(workload, policy): (&lockkeeper::core::world::Workload, String)| {
+        let line = |(workload, policy): (&lockkeeper::core::observed::Workload, String)| {
             let attention = seen.attention(&workload.id).cloned();
             let phase = attention.as_ref().map_or(Phase::UpToDate, |attention| attention.phase);
             Line {

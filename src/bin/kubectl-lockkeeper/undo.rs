@@ -7,7 +7,7 @@ use lockkeeper::{
     api::marks,
     core::{
         hold::state::{Hold, parse},
-        world::WorkloadId,
+        observed::WorkloadId,
     },
 };
 use serde_json::{Value, json};

@@ -14,11 +14,11 @@ use lockkeeper::{
             state::{Hold, approved_by},
         },
         later,
+        observed::{Workload, WorkloadId},
         rollout::{
             progress::{self, Progress},
             words,
         },
-        world::{Workload, WorkloadId},
     },
     shell::clock,
 };
@@ -414,7 +414,7 @@ fn waits_for_person(reason: Reason) -> bool {
 mod tests {
     use lockkeeper::{
         api::WorkloadKind,
-        core::world::Namespace,
+        core::observed::Namespace,
         shell::views::{Deployments, Watched, Wire},
     };
     use serde_json::{Value, json};

@@ -19,7 +19,7 @@ use kube::{
 };
 use lockkeeper::{
     api::{ConfigKind, UpgradePolicy, WorkloadKind},
-    core::world::{Workload, WorkloadId},
+    core::observed::{Workload, WorkloadId},
     shell::{
         clock,
         views::{

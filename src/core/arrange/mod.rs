@@ -9,13 +9,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
+use crate::api::{Phase, WorkloadKind, marks};
+use crate::core::{
     assess::{self, Assessment, Input},
-    config::{
-        digest::Key,
-        references::{self, Reference},
-    },
+    config::references::{self, Reference},
     decision::{Decision, Event, Notice, Patch, Subject},
+    digest::Key,
     governs::{Governance, Standing, freezing_spec, governance},
     hold::{
         enforced::{Enforcement, Gap},
@@ -23,6 +22,7 @@ use super::{
         state::Hold,
     },
     memory::{Activity, Memory},
+    observed::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage},
     rest::{News, Rest},
     rollout::{
         outcome::Previous,
@@ -30,13 +30,10 @@ use super::{
         slots::{Candidate, Demand},
         steps::Order,
     },
-    storage::Storage,
     ungoverned::{self, Ungoverned},
     unread,
     volumes::{self, Judged, OfWorkload},
-    world::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId},
 };
-use crate::api::{Phase, WorkloadKind, marks};
 
 /// What the decisions of a namespace need besides the namespace.
 pub struct Surroundings<'a> {

@@ -10,10 +10,10 @@ use crate::{
     core::{
         assess::Assessment,
         conditions,
-        gates::{answer::Answer, conversation::Conversation},
+        conversation::{Conversation, answer::Answer},
         governs::Standing,
+        observed::{Namespace, Policy, WorkloadId},
         plain, unread, whole_second,
-        world::{Namespace, Policy, WorkloadId},
     },
 };
 

@@ -10,7 +10,7 @@ use super::{
     record::{Record, Recorded},
     references::{Keys, Reference},
 };
-use crate::core::world::{Pod, Workload};
+use crate::core::observed::{Pod, Workload};
 
 /// At most so many changes are named.
 const CHANGED_LIMIT: usize = 16;

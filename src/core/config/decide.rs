@@ -23,6 +23,7 @@ use crate::{
         },
         hold::{authors::in_words, marking, release::asks_approval},
         later,
+        observed::{Pod, UserHold, Workload},
         rollout::{
             limits,
             outcome::{Ended, Outcome, Previous, template_change},
@@ -30,7 +31,6 @@ use crate::{
             walk::{self, Stage},
         },
         whole_second,
-        world::{Pod, UserHold, Workload},
     },
 };
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{
+use crate::core::observed::{ConfigEntry, ConfigId, Content, Namespace, Version};
+use crate::core::{
+    config::references::{Keys, Reference},
     digest::{Digest, Key},
-    references::{Keys, Reference},
 };
-use crate::core::world::{ConfigEntry, ConfigId, Content, Namespace, Version};
 
 /// A reference, resolved.
 #[derive(Debug, Clone)]

@@ -4,7 +4,6 @@
 pub mod change;
 pub mod decide;
 pub mod desired;
-pub mod digest;
 pub mod freshness;
 pub mod record;
 pub mod references;

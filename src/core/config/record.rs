@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    desired::Desired,
+use crate::core::{
+    config::{desired::Desired, references::Reference},
     digest::{Digest, Key},
-    references::Reference,
 };
 
 /// Keys whose digests are kept to name changes, in all records of a workload together.

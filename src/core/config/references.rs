@@ -11,7 +11,7 @@ use wildmatch::WildMatch;
 
 use crate::{
     api::{ConfigKind, ConfigPattern, ConfigSpec},
-    core::world::{ConfigId, Namespace},
+    core::observed::{ConfigId, Namespace},
 };
 
 /// Something that pods read.

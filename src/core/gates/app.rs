@@ -6,18 +6,16 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{
-    APP, Closed, Gate,
-    answer::Answer,
-    conversation::{Conversation, Errand, Templates, Visit, place},
-    prepare, rank,
+use crate::core::{
+    conversation::{Conversation, Errand, Templates, Visit, answer::Answer, place},
+    gates::{APP, Closed, Gate, prepare, rank},
 };
 use crate::{
     api::{AppGate, Otherwise, Port, Reason, Scheme, WorkloadKind, marks},
     core::{
         assess::{Assessment, Input},
         clock, later,
-        world::{Pod, Workload},
+        observed::{Pod, Workload},
     },
 };
 

@@ -1,10 +1,8 @@
 //! What a change waits for. Each gate is a function of the policy, the change and the time; they
 //! are asked in order, and the next not before the one before is open. The last one asks the pods.
 
-pub mod answer;
 pub mod app;
 pub mod approval;
-pub mod conversation;
 pub mod freeze;
 pub mod pods;
 pub mod prepare;
@@ -13,11 +11,11 @@ pub mod windows;
 
 use jiff::Timestamp;
 
-use super::{
-    hold::authors::Authors,
-    world::{Namespace, Policy, WorkloadId},
-};
 use crate::api::{ChangeCause, Reason, UpgradePolicySpec};
+use crate::core::{
+    hold::authors::Authors,
+    observed::{Namespace, Policy, WorkloadId},
+};
 
 /// A change that waits.
 #[derive(Debug)]

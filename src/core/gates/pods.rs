@@ -12,8 +12,8 @@ use crate::{
     core::{
         assess::{Assessment, Input},
         hold::state::declared_replicas,
+        observed::{Pod, UserHold, Workload},
         rollout::walk::{self, Turn},
-        world::{Pod, UserHold, Workload},
     },
 };
 

@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{
-    Closed,
+use crate::core::{
     conversation::{Call, Errand, Prepared, Visit, place},
+    gates::Closed,
 };
 use crate::{
     api::{AppGate, Otherwise, Reason},
@@ -17,7 +17,7 @@ use crate::{
         clock,
         decision::Event,
         later,
-        world::{Namespace, Pod, Uid, WorkloadId},
+        observed::{Namespace, Pod, Uid, WorkloadId},
     },
 };
 

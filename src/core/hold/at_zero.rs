@@ -7,8 +7,8 @@ use crate::{
     core::{
         assess::Input,
         hold::state::Hold,
+        observed::{Namespace, Pod, ReplicaSet, Workload},
         rollout::outcome::Outcome,
-        world::{Namespace, Pod, ReplicaSet, Workload},
     },
 };
 

@@ -11,7 +11,7 @@ use crate::{
             at_zero,
             state::{Hold, OURSELVES},
         },
-        world::{UserHold, Workload},
+        observed::{UserHold, Workload},
     },
 };
 

@@ -7,11 +7,11 @@ use crate::{
     api::WorkloadKind,
     core::{
         assess::Input,
+        observed::Pod,
         rollout::{
             outcome::Outcome,
             progress::{Progress, is_old},
         },
-        world::Pod,
     },
 };
 

@@ -27,12 +27,12 @@ use crate::{
         },
         later,
         memory::Restamp,
+        observed::{Namespace, Pod, ReplicaSet, Workload},
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::Progress,
         },
         whole_second,
-        world::{Namespace, Pod, ReplicaSet, Workload},
     },
 };
 

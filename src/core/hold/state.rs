@@ -3,7 +3,7 @@
 use super::authors::Authors;
 use crate::{
     api::marks,
-    core::world::{Namespace, Workload, WorkloadId},
+    core::observed::{Namespace, Workload, WorkloadId},
 };
 
 /// A template change that is held.

@@ -10,7 +10,7 @@ use crate::{
     core::{
         later,
         memory::{Restamp, SeenTemplate},
-        world::{Template, TemplateDigest},
+        observed::{Template, TemplateDigest},
     },
 };
 

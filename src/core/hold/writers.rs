@@ -13,7 +13,7 @@ use crate::core::{
     decision::Event,
     later,
     memory::SeenTemplate,
-    world::{Template, TemplateDigest},
+    observed::{Template, TemplateDigest},
 };
 
 /// So many changes in turn are no accident: who tries a change, reverts it and tries it again makes

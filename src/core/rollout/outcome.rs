@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{ChangeCause, marks},
     core::{
-        config::digest::Key,
+        digest::Key,
         hold::authors::in_words,
+        observed::{Pod, Workload},
         whole_second,
-        world::{Pod, Workload},
     },
 };
 

@@ -9,12 +9,12 @@ use crate::{
     core::{
         hold::state::Hold,
         later,
+        observed::{Pod, ReplicaSet, RolloutState, UserHold, Workload},
         rollout::{
             outcome::{Ended, Outcome},
             walk::{self, Stage},
             words::is_overdue,
         },
-        world::{Pod, ReplicaSet, RolloutState, UserHold, Workload},
     },
 };
 

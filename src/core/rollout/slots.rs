@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::outcome::{Ended, Outcome};
-use crate::core::world::{Namespace, Uid, Workload};
+use crate::core::observed::{Namespace, Uid, Workload};
 
 /// What a namespace has and wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,14 +13,14 @@ use crate::{
     api::{OnFailure, Phase, Reason, RestartWith, UpgradePolicySpec, marks},
     core::{
         assess::Assessment,
-        config::digest::Key,
         decision::{Purpose, Release},
+        digest::Key,
         gates::Closed,
         governs::selector,
         hold::state::Hold,
         memory::Activity,
+        observed::{Pod, Workload, WorkloadId},
         unread::{Concerns, Unread},
-        world::{Pod, Workload, WorkloadId},
     },
 };
 

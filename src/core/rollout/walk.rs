@@ -13,9 +13,9 @@ use crate::{
         },
         hold::{marking, state::declared_replicas},
         later,
+        observed::{Pod, Workload},
         rollout::outcome::{Ended, Outcome},
         whole_second,
-        world::{Pod, Workload},
     },
 };
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::progress::is_old;
 use crate::core::{
     clock, later,
-    world::{Pod, RolloutState, Workload},
+    observed::{Pod, RolloutState, Workload},
 };
 
 /// A pod that is there for so long after its grace period does not end by itself: its node is lost,

@@ -12,9 +12,11 @@ use super::{
 use crate::{
     api::{ExclusiveClaims, Mode, UpgradePolicySpec, WorkloadKind, marks},
     core::{
-        storage::{Access, Storage, Volume},
+        observed::{
+            Namespace, Pod, Workload,
+            storage::{Access, Storage, Volume},
+        },
         unread,
-        world::{Namespace, Pod, Workload},
     },
 };
 

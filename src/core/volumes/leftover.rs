@@ -16,7 +16,7 @@ use crate::{
     api::{Readopt, marks, policy::default_orphaned_after},
     core::{
         decision::{Event, Notice, StorageObject, StoragePatch, Subject},
-        storage::{Claim, ClaimReference, Storage, Volume, VolumePhase},
+        observed::storage::{Claim, ClaimReference, Storage, Volume, VolumePhase},
     },
 };
 

@@ -13,7 +13,7 @@ use crate::{
     api::{Readopt, marks},
     core::{
         decision::{Event, StorageObject, StoragePatch},
-        storage::{Claim, Storage},
+        observed::storage::{Claim, Storage},
     },
 };
 

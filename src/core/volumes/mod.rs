@@ -20,18 +20,20 @@ use jiff::Timestamp;
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 
 use self::{exclusive::Exclusive, protection::Scene, usage::Governed};
-use super::{
+use crate::api::{Reason, VolumeCounts};
+use crate::core::{
     decision::{Event, Notice, StorageObject, StoragePatch, Subject},
     gates::Closed,
     governs::{Governance, Standing, governance},
     hold::enforced::Enforcement,
     memory::Activity,
+    observed::{
+        Namespace, Policy, Uid, WorkloadId,
+        storage::{Claim, Storage, Volume},
+    },
     rollout::progress,
-    storage::{Claim, Storage, Volume},
     unread,
-    world::{Namespace, Policy, Uid, WorkloadId},
 };
-use crate::api::{Reason, VolumeCounts};
 
 /// Where kept data stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,8 +16,10 @@ use crate::{
     core::{
         decision::{Event, StorageObject, StoragePatch},
         hold::enforced::Gap,
-        storage::{Claim, NamespaceObject, Shield, Volume, VolumePhase},
-        world::Namespace,
+        observed::{
+            Namespace,
+            storage::{Claim, NamespaceObject, Shield, Volume, VolumePhase},
+        },
     },
 };
 

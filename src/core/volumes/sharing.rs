@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Danger, exclusive::ExclusiveClaim, usage::Usage};
-use crate::core::{
-    storage::Access,
-    world::{Namespace, Pod, Workload},
-};
+use crate::core::observed::{Namespace, Pod, Workload, storage::Access};
 
 /// Somebody who uses a claim.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

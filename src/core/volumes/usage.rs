@@ -6,8 +6,10 @@ use crate::{
     api::{Mode, Protection, UpgradePolicySpec, VolumesSpec},
     core::{
         governs::{Governance, Standing},
-        storage::{Claim, CronJob, Storage},
-        world::{Namespace, Pod, Policy, Workload},
+        observed::{
+            Namespace, Pod, Policy, Workload,
+            storage::{Claim, CronJob, Storage},
+        },
     },
 };
 

@@ -25,11 +25,11 @@ use super::{
 use crate::{
     api::AppGate,
     core::{
-        gates::{
+        conversation::{
+            Call, Errand, LEASE, Report, Visit,
             answer::{self, Answer},
-            conversation::{Call, Errand, LEASE, Report, Visit},
         },
-        world::Uid,
+        observed::Uid,
     },
     telemetry::metrics::Metrics,
 };

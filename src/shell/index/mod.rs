@@ -19,14 +19,13 @@ use super::{
 use crate::{
     api::UpgradePolicyStatus,
     core::{
-        config::digest::Key,
         decision::StorageObject,
+        digest::Key,
         hold::enforced::Enforcement,
+        observed::{ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid, storage::Storage},
         reach::Reach,
         rest::{News, Readable},
-        storage::Storage,
         unread::Unreadables,
-        world::{ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid},
     },
 };
 

@@ -4,10 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Listing;
 use crate::{
-    core::{
-        storage::Storage,
-        world::{Namespace, Uid},
-    },
+    core::observed::{Namespace, Uid, storage::Storage},
     shell::{streams::StreamId, views::storage::StorageView},
 };
 

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use super::{Effects, Index, Listing, admission_kind, storage::entry};
 use crate::{
     core::{
+        observed::Uid,
         rest::News,
         unread::{Concerns, Unread, UnreadId},
-        world::Uid,
     },
     shell::{
         streams::{Flawed, Object, StreamId, View},

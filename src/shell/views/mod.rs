@@ -17,16 +17,13 @@ use super::digest::{Base64, Digests, Text};
 use crate::{
     api::{ConfigKind, UpgradePolicySpec, WorkloadKind, marks},
     core::{
-        config::{
-            digest::{Digest, Key},
-            references::of_template,
-        },
+        config::references::of_template,
+        digest::{Digest, Key},
         gates::windows::Windows,
         governs::check_spec,
-        storage::ClaimsOfPod,
-        world::{
+        observed::{
             ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet,
-            Uid, Version, Workload, WorkloadId,
+            Uid, Version, Workload, WorkloadId, storage::ClaimsOfPod,
         },
     },
     workload::{

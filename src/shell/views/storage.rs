@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::{Raw, RawSpec, Watched, list, time};
 use crate::{
     api::{WorkloadKind, marks},
-    core::{
+    core::observed::{
+        WorkloadId,
         storage::{
             Access, Claim, ClaimReference, CronJob, NamespaceObject, Shield, Volume, VolumePhase,
             VolumeSource,
         },
-        world::WorkloadId,
     },
     workload::{claims_of_pod, created, read_only_claims, resource_version, uid},
 };

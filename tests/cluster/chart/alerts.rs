@@ -8,8 +8,8 @@ use lockkeeper::{
     api::{Phase, Reason, WorkloadKind, status::CONDITIONS},
     core::{
         config::change::Cause,
+        conversation::Errand,
         decision::{Census, PolicyCensus, Purpose},
-        gates::conversation::Errand,
         volumes::State,
     },
     telemetry::metrics::Metrics,

@@ -6,8 +6,7 @@ use lockkeeper::{
     api::WorkloadKind,
     core::{
         config::references,
-        storage::ClaimsOfPod,
-        world::{DeclaredPort, Pod, Reach, ReplicaSet, Uid, WorkloadId},
+        observed::{DeclaredPort, Pod, Reach, ReplicaSet, Uid, WorkloadId, storage::ClaimsOfPod},
     },
     workload,
 };

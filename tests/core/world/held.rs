@@ -1,6 +1,6 @@
 //! Changes that admission holds, and the pods of a workload whose changes are held.
 
-use lockkeeper::{api::WorkloadKind, core::world::Uid};
+use lockkeeper::{api::WorkloadKind, core::observed::Uid};
 use serde_json::json;
 
 use super::World;

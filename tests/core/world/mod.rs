@@ -11,14 +11,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lockkeeper::{
     api::{ConfigKind, UpgradePolicySpec, WorkloadKind},
     core::{
-        config::digest::Key,
+        conversation::{Errand, answer::Answer},
         decision::{Event, StorageObject},
-        gates::{answer::Answer, conversation::Errand},
+        digest::Key,
         governs::check_spec,
         hold::enforced::Enforcement,
         memory::{Activity, Memory},
-        storage::Storage,
-        world::{ConfigEntry, ConfigId, Namespace, Policy, Uid, Version, WorkloadId},
+        observed::{
+            ConfigEntry, ConfigId, Namespace, Policy, Uid, Version, WorkloadId, storage::Storage,
+        },
     },
     workload::{self, DaemonSet, Deployment, StatefulSet},
 };

@@ -4,14 +4,11 @@ use lockkeeper::{
     api::{Attention, WorkloadKind},
     core::{
         arrange::{Surroundings, assess_all},
+        conversation::{Errand, Report, answer::Answer},
         decision::{Decision, Notice, Purpose},
-        gates::{
-            answer::Answer,
-            conversation::{Errand, Report},
-        },
+        observed::{ConfigEntry, Version},
         rest::News,
         rollout::slots,
-        world::{ConfigEntry, Version},
     },
 };
 

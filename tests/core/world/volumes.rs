@@ -4,7 +4,7 @@ use lockkeeper::{
     api::WorkloadKind,
     core::{
         decision::{Event, StorageObject, StoragePatch},
-        world::Uid,
+        observed::Uid,
     },
     shell::{
         streams::{self, View},

@@ -14,7 +14,10 @@ use std::{
     process::ExitCode,
 };
 
-use lockkeeper::{core::config::digest::Key, shell::clock, shell::digest::set_key};
+use lockkeeper::{
+    core::digest::Key,
+    shell::{clock, digest::set_key},
+};
 
 use self::{
     judge::Situation,

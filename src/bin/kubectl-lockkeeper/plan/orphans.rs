@@ -9,7 +9,7 @@ use kube::core::SelectorExt;
 use lockkeeper::{
     core::{
         governs::selector,
-        world::{Namespace, Pod, WorkloadId},
+        observed::{Namespace, Pod, WorkloadId},
     },
     workload::template_digest,
 };

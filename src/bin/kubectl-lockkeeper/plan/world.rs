@@ -11,10 +11,10 @@ use kube::{
 use lockkeeper::{
     api::{ConditionReason, ConfigKind},
     core::{
-        config::{digest::Key, references::Reference},
+        config::references::Reference,
+        digest::Key,
         hold::state::Hold,
-        storage::Storage,
-        world::{ConfigEntry, ConfigId, Namespace, WorkloadId},
+        observed::{ConfigEntry, ConfigId, Namespace, WorkloadId, storage::Storage},
     },
     shell::{
         errors::with_causes,
@@ -472,7 +472,7 @@ impl Worlds {
         cluster: &Cluster,
         namespaced: bool,
         without: &str,
-    ) -> Result<Vec<(lockkeeper::core::world::Uid, K::View)>, Failure> {
+    ) -> Result<Vec<(lockkeeper::core::observed::Uid, K::View)>, Failure> {
         let api: Api<Lenient<Wire<K>>> = if namespaced {
             Api::namespaced(cluster.client.clone(), &cluster.namespace)
         } else {

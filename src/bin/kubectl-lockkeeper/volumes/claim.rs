@@ -1,6 +1,6 @@
 //! The claim that is created for a volume with earlier data.
 
-use lockkeeper::{api::marks, core::storage::Claim};
+use lockkeeper::{api::marks, core::observed::storage::Claim};
 use serde_json::{Map, Value, json};
 
 use super::seen::View;

@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        storage::{Volume, VolumePhase},
+        observed::{
+            Namespace,
+            storage::{Volume, VolumePhase},
+        },
         volumes::{Kept, State, provenance::Provenance, states},
-        world::Namespace,
     },
     shell::clock,
 };
@@ -370,7 +372,7 @@ fn and_more(count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper::core::storage::Storage;
+    use lockkeeper::core::observed::storage::Storage;
     use serde_json::{Value, json};
 
     use super::*;

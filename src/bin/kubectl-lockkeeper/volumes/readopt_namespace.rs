@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        storage::{Claim, Volume, VolumePhase},
+        observed::storage::{Claim, Volume, VolumePhase},
         volumes::{leftover::misfit, protection::is_left, provenance::Provenance},
     },
     shell::clock,

@@ -8,9 +8,11 @@ use kube::{Api, api::ListParams};
 use lockkeeper::{
     api::marks,
     core::{
-        storage::{Claim, NamespaceObject, Storage, Volume},
+        observed::{
+            Namespace, Workload,
+            storage::{Claim, NamespaceObject, Storage, Volume},
+        },
         volumes::provenance::Provenance,
-        world::{Namespace, Workload},
     },
     shell::{
         errors::with_causes,

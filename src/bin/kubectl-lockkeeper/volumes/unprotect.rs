@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use lockkeeper::{
     api::marks,
     core::{
-        storage::{Volume, VolumePhase},
+        observed::storage::{Volume, VolumePhase},
         volumes::protection::gives_up,
     },
     shell::clock,

@@ -14,8 +14,8 @@ use lockkeeper::{
             marking,
             state::{Hold, approved_by},
         },
+        observed::{Policy, Workload, WorkloadId},
         rollout::walk,
-        world::{Policy, Workload, WorkloadId},
     },
     shell::clock,
 };

@@ -7,7 +7,10 @@ use lockkeeper::{
     api::{Attention, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind, marks},
     core::{
         config::record::Record,
-        gates::{self, Closed, Gate, TimelyGate, approval, windows, windows::Standing},
+        gates::{
+            self, Closed, Gate, TimelyGate, approval,
+            windows::{self, Standing},
+        },
         governs::{GovernanceMark, governance},
         hold::{
             at_zero,
@@ -16,8 +19,8 @@ use lockkeeper::{
             state::{Hold, approved_by, command, replicas_wait},
         },
         later,
+        observed::{Pod, Policy, UserHold, Workload},
         rollout::{progress::is_old, words::is_overdue},
-        world::{Pod, Policy, UserHold, Workload},
     },
 };
 use serde::Serialize;

@@ -12,8 +12,8 @@ use lockkeeper::{
             references::{self, Reference},
         },
         governs::other_reloader,
+        observed::{ConfigEntry, Namespace, UserHold, Workload, WorkloadId},
         rollout::limits,
-        world::{ConfigEntry, Namespace, UserHold, Workload, WorkloadId},
     },
 };
 

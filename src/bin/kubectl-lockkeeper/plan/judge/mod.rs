@@ -18,15 +18,17 @@ use lockkeeper::{
     api::{ConditionReason, Mode, UpgradePolicySpec, WorkloadKind},
     core::{
         arrange::groups,
-        config::{digest::Key, references::Reference},
+        config::references::Reference,
+        digest::Key,
         governs::{Governance, Standing, freezing_spec, governance},
         hold::{
             marking,
             state::{Hold, declared_replicas},
         },
-        storage::Storage,
+        observed::{
+            ConfigId, Namespace, Pod, Policy, UserHold, Workload, WorkloadId, storage::Storage,
+        },
         volumes,
-        world::{ConfigId, Namespace, Pod, Policy, UserHold, Workload, WorkloadId},
     },
 };
 

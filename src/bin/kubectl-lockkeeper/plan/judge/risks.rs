@@ -13,8 +13,8 @@ use lockkeeper::{
         gates::windows::Windows,
         governs::{freezing_spec, governance},
         hold::enforced::Enforcement,
+        observed::{Namespace, Policy, Workload},
         volumes::{self, Danger, DangerReason},
-        world::{Namespace, Policy, Workload},
     },
 };
 

@@ -8,7 +8,7 @@ use lockkeeper::{
             release::ends_nothing,
             state::{Hold, declared_replicas},
         },
-        world::{UserHold, Workload},
+        observed::{UserHold, Workload},
     },
 };
 

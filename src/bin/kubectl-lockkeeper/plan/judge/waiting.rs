@@ -9,8 +9,8 @@ use lockkeeper::{
             state::{Hold, approved_by},
         },
         memory::Activity,
+        observed::{Policy, Workload, WorkloadId},
         rollout::steps::Order,
-        world::{Policy, Workload, WorkloadId},
     },
 };
 

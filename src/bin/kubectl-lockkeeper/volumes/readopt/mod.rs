@@ -13,7 +13,7 @@ use std::{
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        storage::{Claim, VolumePhase},
+        observed::storage::{Claim, VolumePhase},
         volumes::{
             protection::{RETAIN, gives_up},
             provenance::Provenance,

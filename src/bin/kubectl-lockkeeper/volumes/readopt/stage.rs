@@ -3,7 +3,7 @@
 use lockkeeper::{
     api::marks,
     core::{
-        storage::{Claim, NamespaceObject},
+        observed::storage::{Claim, NamespaceObject},
         volumes::{leftover::misfit, protection::RETAIN, provenance::Provenance},
     },
 };

@@ -1,7 +1,7 @@
 //! What is printed before anything is done.
 
 use lockkeeper::core::{
-    storage::{Claim, VolumePhase},
+    observed::storage::{Claim, VolumePhase},
     volumes::{leftover::misfit, provenance::Provenance},
 };
 

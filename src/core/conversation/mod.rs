@@ -1,6 +1,8 @@
 //! What is said between the operator and the pods of a workload: the calls that are to be made, and
 //! what came of them.
 
+pub mod answer;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -9,12 +11,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::answer::Answer;
+use self::answer::Answer;
 use crate::{
     api::{AppGate, Port},
     core::{
         later,
-        world::{DeclaredPort, Namespace, Pod, Uid, Workload, WorkloadId},
+        observed::{DeclaredPort, Namespace, Pod, Uid, Workload, WorkloadId},
     },
 };
 

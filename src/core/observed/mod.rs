@@ -1,5 +1,7 @@
 //! What was observed, as plain data. The shell keeps it up to date; the core only reads it.
 
+pub mod storage;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -9,13 +11,14 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    config::{digest::Digest, references::Reference},
+use crate::api::{ConfigKind, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
+use crate::core::{
+    config::references::Reference,
+    digest::Digest,
     gates::windows::Windows,
-    storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
+    observed::storage::{Claim, ClaimsOfPod, ClaimsOfTemplate, CronJob},
     unread::Unreadables,
 };
-use crate::api::{ConfigKind, Reason, UpgradePolicySpec, UpgradePolicyStatus, WorkloadKind};
 
 /// The uid of an object.
 pub type Uid = Arc<str>;

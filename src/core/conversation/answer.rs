@@ -132,7 +132,7 @@ pub fn limited(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::core::conversation::answer::*;
 
     fn status_only() -> OpenWhen {
         OpenWhen { status: vec![200, 204], field: None, equals: Value::Bool(true) }

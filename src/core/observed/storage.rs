@@ -9,8 +9,8 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::{unread::Unreadables, volumes::provenance::Provenance, world::Uid};
 use crate::api::marks;
+use crate::core::{observed::Uid, unread::Unreadables, volumes::provenance::Provenance};
 
 /// Who may use a volume at the same time, by the access modes of it or of its claim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
