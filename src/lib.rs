@@ -5,12 +5,13 @@
 //!                (watches)          (the world)      (the decision)    (hands it over)      (one request an action)
 //! ```
 //!
-//! Dependencies point one way: `api ← core ← workload ← shell ← main`. Whatever Lockkeeper decides
-//! is decided in [`core`], a synchronous function of what was observed; [`shell`] only observes and
-//! carries out. `tests/architecture.rs` holds this.
+//! Dependencies point one way: `api ← marks ← core ← workload ← shell ← main`. What Lockkeeper
+//! decides is decided in [`core`], a synchronous function of what was observed; [`shell`] only
+//! observes and carries out. `tests/architecture.rs` holds this.
 
 pub mod api;
 pub mod core;
+pub mod marks;
 pub mod settings;
 pub mod shell;
 pub mod telemetry;

@@ -44,9 +44,20 @@ fn nobody_knows_a_layer_above_their_own() {
         "SystemTime",
         "::now()",
     ];
-    let rules: [(&str, &[&str]); 3] = [
+    let rules: [(&str, &[&str]); 4] = [
         (
             "api",
+            &[
+                "crate::marks",
+                "crate::core",
+                "crate::workload",
+                "crate::shell",
+                "crate::telemetry",
+                "crate::settings",
+            ],
+        ),
+        (
+            "marks",
             &[
                 "crate::core",
                 "crate::workload",

@@ -11,5 +11,6 @@ mod metrics;
 #[allow(dead_code, reason = "shared with tests/cluster")]
 mod pages;
 mod reasons;
+mod registry;
 mod upgradeable;
 mod words;

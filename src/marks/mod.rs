@@ -1,0 +1,203 @@
+//! Every annotation and label of ours: read once when an object is seen, and written as the
+//! difference between what stands and what is wanted.
+//!
+//! [`registry`] lists them all.
+
+pub mod change;
+pub mod mark;
+pub mod registry;
+pub mod since;
+pub mod values;
+
+use std::borrow::Cow;
+
+use self::values::{
+    Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Strategy, True, UpdateStrategy, User,
+};
+pub use self::{
+    change::{About, ChangeId, NoId},
+    mark::{Field, Mark, Text},
+    since::Since,
+};
+use crate::api::marks;
+
+/// The annotations of ours that a workload carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Which policy governs it.
+    pub governance: Option<Box<str>>,
+    /// The digests of the config that its pods started with.
+    pub config: Option<Box<str>>,
+    /// What became of the last rollout.
+    pub rollout: Option<Box<str>>,
+    /// The times of its config rollouts.
+    pub rollouts: Mark<Rollouts>,
+    /// Its template changes are held.
+    pub hold_changes: Mark<True>,
+    /// They are held too while it has no replicas.
+    pub hold_at_zero: Mark<True>,
+    /// The change that is held.
+    pub hold: Mark<Held>,
+    /// Everybody who made it, where they are several.
+    pub authors: Option<Box<str>>,
+    /// Since when a change waits.
+    pub hold_since: Mark<Since>,
+    /// The id of a change of config alone that waits.
+    pub pending_config: Mark<ChangeId>,
+    /// What its manifest says of `spec.paused`.
+    pub declared_paused: Mark<bool>,
+    /// What its manifest says of its partition.
+    pub declared_partition: Mark<Partition>,
+    /// What its manifest says of its strategy.
+    pub declared_strategy: Mark<Strategy>,
+    /// What its manifest says of its update strategy.
+    pub declared_update_strategy: Mark<UpdateStrategy>,
+    /// The fewer replicas that wait for the release.
+    pub declared_replicas: Mark<Replicas>,
+    /// The change that is approved.
+    pub approve: Mark<ChangeId>,
+    /// Who approved it.
+    pub approved_by: Mark<User>,
+    /// The change that is let through past its gates.
+    pub bypass: Mark<ChangeId>,
+    /// Whose bypass let a change through.
+    pub bypassed_by: Mark<Bypassed>,
+    /// The partition down to which its pods go, one by one.
+    pub partition: Mark<Partition>,
+    /// Admission makes its strategy `Recreate`.
+    pub volume_access: Mark<Exclusive>,
+    /// Room for the marks of a hold.
+    pub reserved: Option<Box<str>>,
+    /// What of the app gate is different for it.
+    pub app_gate: Option<Box<str>>,
+    /// It is not governed.
+    pub ignore: Mark<True>,
+}
+
+/// What is to be done to an annotation: it is set to this text, or removed.
+pub type Edit = (&'static str, Option<String>);
+
+impl Marks {
+    /// Reads them from the annotations of a workload. Those of others are left out.
+    pub fn read<K: AsRef<str>, V: AsRef<str>>(all: impl IntoIterator<Item = (K, V)>) -> Self {
+        let mut found = Self::default();
+        for (key, text) in all {
+            if let Some(field) = found.field_mut(key.as_ref()) {
+                field.read(text.as_ref());
+            }
+        }
+        found
+    }
+
+    /// As they are written, by their keys. Garbage is left out.
+    pub fn write(&self) -> Vec<(&'static str, String)> {
+        let text = |key| Some((key, self.text(key)?.into_owned()));
+        keys().filter_map(text).collect()
+    }
+
+    /// Whether this annotation is there, be it garbage.
+    pub fn stands(&self, key: &str) -> bool {
+        self.field(key).is_some_and(Field::stands)
+    }
+
+    /// What this annotation says, as it is written.
+    pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
+        self.field(key)?.text()
+    }
+
+    /// How many bytes this annotation takes, its key aside.
+    pub fn size(&self, key: &str) -> usize {
+        self.field(key).map_or(0, Field::size)
+    }
+
+    /// Takes over what an annotation would say; none if it is to go.
+    pub fn set(&mut self, key: &str, text: Option<&str>) {
+        match (self.field_mut(key), text) {
+            (Some(field), Some(text)) => field.read(text),
+            (Some(field), None) => field.clear(),
+            (None, _) => {}
+        }
+    }
+
+    /// What is to be written so that these become those. What says the same stays as it is.
+    pub fn diff(&self, wanted: &Self) -> Vec<Edit> {
+        let edit = |key| {
+            let (now, then) = (self.field(key)?, wanted.field(key)?);
+            if now.stands() == then.stands() && now.text() == then.text() {
+                return None;
+            }
+            Some((key, then.text().map(Cow::into_owned)))
+        };
+        keys().filter_map(edit).collect()
+    }
+
+    fn field(&self, key: &str) -> Option<&dyn Field> {
+        Some(match key {
+            marks::GOVERNANCE => &self.governance,
+            marks::CONFIG => &self.config,
+            marks::ROLLOUT => &self.rollout,
+            marks::ROLLOUTS => &self.rollouts,
+            marks::HOLD_CHANGES => &self.hold_changes,
+            marks::HOLD_AT_ZERO => &self.hold_at_zero,
+            marks::HOLD => &self.hold,
+            marks::AUTHORS => &self.authors,
+            marks::HOLD_SINCE => &self.hold_since,
+            marks::PENDING_CONFIG => &self.pending_config,
+            marks::DECLARED_PAUSED => &self.declared_paused,
+            marks::DECLARED_PARTITION => &self.declared_partition,
+            marks::DECLARED_STRATEGY => &self.declared_strategy,
+            marks::DECLARED_UPDATE_STRATEGY => &self.declared_update_strategy,
+            marks::DECLARED_REPLICAS => &self.declared_replicas,
+            marks::APPROVE => &self.approve,
+            marks::APPROVED_BY => &self.approved_by,
+            marks::BYPASS => &self.bypass,
+            marks::BYPASSED_BY => &self.bypassed_by,
+            marks::PARTITION => &self.partition,
+            marks::VOLUME_ACCESS => &self.volume_access,
+            marks::RESERVED => &self.reserved,
+            marks::APP_GATE => &self.app_gate,
+            marks::IGNORE => &self.ignore,
+            _ => return None,
+        })
+    }
+
+    fn field_mut(&mut self, key: &str) -> Option<&mut dyn Field> {
+        Some(match key {
+            marks::GOVERNANCE => &mut self.governance,
+            marks::CONFIG => &mut self.config,
+            marks::ROLLOUT => &mut self.rollout,
+            marks::ROLLOUTS => &mut self.rollouts,
+            marks::HOLD_CHANGES => &mut self.hold_changes,
+            marks::HOLD_AT_ZERO => &mut self.hold_at_zero,
+            marks::HOLD => &mut self.hold,
+            marks::AUTHORS => &mut self.authors,
+            marks::HOLD_SINCE => &mut self.hold_since,
+            marks::PENDING_CONFIG => &mut self.pending_config,
+            marks::DECLARED_PAUSED => &mut self.declared_paused,
+            marks::DECLARED_PARTITION => &mut self.declared_partition,
+            marks::DECLARED_STRATEGY => &mut self.declared_strategy,
+            marks::DECLARED_UPDATE_STRATEGY => &mut self.declared_update_strategy,
+            marks::DECLARED_REPLICAS => &mut self.declared_replicas,
+            marks::APPROVE => &mut self.approve,
+            marks::APPROVED_BY => &mut self.approved_by,
+            marks::BYPASS => &mut self.bypass,
+            marks::BYPASSED_BY => &mut self.bypassed_by,
+            marks::PARTITION => &mut self.partition,
+            marks::VOLUME_ACCESS => &mut self.volume_access,
+            marks::RESERVED => &mut self.reserved,
+            marks::APP_GATE => &mut self.app_gate,
+            marks::IGNORE => &mut self.ignore,
+            _ => return None,
+        })
+    }
+}
+
+/// The keys of all annotations that a workload may carry.
+fn keys() -> impl Iterator<Item = &'static str> {
+    let of_workloads =
+        |row: &&registry::Row| row.place == registry::Place::Annotation && row.is_of_workload();
+    registry::REGISTRY.iter().filter(of_workloads).map(|row| row.key)
+}
+
+#[cfg(test)]
+mod tests;

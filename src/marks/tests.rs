@@ -1,0 +1,273 @@
+//! What is read is what was written, and garbage is what the admission policies take for none.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::{
+    About, ChangeId, Mark, Marks, Since, Text, keys,
+    values::{
+        Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Share, Strategy as Declared,
+        True, UpdateStrategy, User,
+    },
+};
+use crate::api::marks;
+
+fn id() -> impl Strategy<Value = ChangeId> {
+    prop_oneof![
+        (0..i64::MAX).prop_map(ChangeId::Template),
+        (0..i64::MAX).prop_map(ChangeId::Unblock),
+        "[0-9a-f]{1,8}".prop_map(|tag| ChangeId::Config(tag.into())),
+        "t-[0-9a-f]{16}".prop_map(|change| ChangeId::Rollout(change.into())),
+    ]
+}
+
+fn digits() -> impl Strategy<Value = ChangeId> {
+    prop_oneof![
+        (0..i64::MAX).prop_map(ChangeId::Template),
+        // No generation, but admission takes it for an id.
+        "0[0-9]{1,30}".prop_map(|text| ChangeId::Rollout(text.into())),
+    ]
+}
+
+fn user() -> impl Strategy<Value = Box<str>> {
+    "[a-z:%][a-z :%@]{0,20}".prop_map(Into::into)
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    (0..4_000_000_000_i64, 0..1_000_000_000_i32)
+        .prop_map(|(second, nano)| Timestamp::new(second, nano).unwrap())
+}
+
+fn since() -> impl Strategy<Value = Since> {
+    prop_oneof![
+        time().prop_map(Since::Config),
+        (id(), time(), proptest::option::of(user())).prop_map(|(id, at, author)| Since::Change {
+            id,
+            at: Some(at),
+            author
+        }),
+        id().prop_map(|id| Since::Change { id, at: None, author: None }),
+    ]
+}
+
+fn declared() -> impl Strategy<Value = Declared> {
+    let pods = || (0..999_999_999_u32).prop_map(Share::Pods);
+    let surge = prop_oneof![pods(), (0..999_999_999_u32).prop_map(Share::Percent)];
+    let unavailable = prop_oneof![pods(), (1..=100_u32).prop_map(Share::Percent)];
+    (surge, unavailable)
+        .prop_map(|(surge, unavailable)| Declared { surge, unavailable })
+        .prop_filter("something", |one| Declared::parse(&one.to_string()).is_some())
+}
+
+fn maybe<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Mark<T>> {
+    proptest::option::of(one).prop_map(Mark::from)
+}
+
+fn text() -> impl Strategy<Value = Option<Box<str>>> {
+    proptest::option::of("\\PC{0,20}".prop_map(Into::into))
+}
+
+fn any_marks() -> impl Strategy<Value = Marks> {
+    let partition = || maybe((0..=super::values::HELD).prop_map(Partition));
+    let seconds = prop::collection::vec(any::<i64>(), 1..4);
+    let held = (digits(), user()).prop_map(|(id, by)| Held { id, by });
+    let bypassed = (id(), user()).prop_map(|(id, by)| Bypassed { id, by });
+    let replicas = (0..1000_u32, 1..1000_u32)
+        .prop_map(|(declared, more)| Replicas { declared, running: declared + more });
+    let consent = (maybe(id()), maybe(user().prop_map(User)), maybe(id()), maybe(bypassed)).boxed();
+    let declares = (
+        maybe(any::<bool>()),
+        partition(),
+        maybe(declared()),
+        maybe("[A-Z][a-z]{0,5}".prop_map(|word| UpdateStrategy(word.into()))),
+        maybe(replicas),
+    );
+    let flags = (maybe(Just(True)), maybe(Just(True)), maybe(Just(Exclusive)), maybe(Just(True)));
+    let texts = (text(), text(), text(), text(), text(), text());
+    let waits = (
+        maybe(held),
+        maybe(since()),
+        maybe(id()),
+        partition(),
+        maybe(seconds.prop_map(|seconds| Rollouts(seconds.into()))),
+    );
+    (consent, declares.boxed(), flags, texts.boxed(), waits.boxed()).prop_map(
+        |(consent, declares, flags, texts, waits)| Marks {
+            governance: texts.0,
+            config: texts.1,
+            rollout: texts.2,
+            rollouts: waits.4,
+            hold_changes: flags.0,
+            hold_at_zero: flags.1,
+            hold: waits.0,
+            authors: texts.3,
+            hold_since: waits.1,
+            pending_config: waits.2,
+            declared_paused: declares.0,
+            declared_partition: declares.1,
+            declared_strategy: declares.2,
+            declared_update_strategy: declares.3,
+            declared_replicas: declares.4,
+            approve: consent.0,
+            approved_by: consent.1,
+            bypass: consent.2,
+            bypassed_by: consent.3,
+            partition: waits.3,
+            volume_access: flags.2,
+            reserved: texts.4,
+            app_gate: texts.5,
+            ignore: flags.3,
+        },
+    )
+}
+
+/// What an object carries after an edit.
+fn edited(marks: &Marks, edits: &[super::Edit]) -> Marks {
+    let mut all = marks.clone();
+    for (key, text) in edits {
+        all.set(key, text.as_deref());
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_is_what_was_written(marks in any_marks()) {
+        prop_assert_eq!(Marks::read(marks.write()), marks);
+    }
+
+    #[test]
+    fn the_difference_makes_one_the_other(now in any_marks(), then in any_marks()) {
+        let edits = now.diff(&then);
+        prop_assert_eq!(&edited(&now, &edits), &then);
+        prop_assert_eq!(then.diff(&then), vec![]);
+        for (key, text) in &edits {
+            prop_assert_ne!(&now.text(key).map(Cow::into_owned), text, "{}", key);
+        }
+    }
+
+    /// Whatever stands there: what nobody can read is there, says nothing, and can be removed.
+    #[test]
+    fn whatever_stands_can_be_read_and_removed(text in "\\PC{0,40}") {
+        let all = Marks::read(keys().map(|key| (key, text.as_str())));
+        for key in keys() {
+            prop_assert!(all.stands(key), "{}", key);
+        }
+        let gone: Vec<_> = all.diff(&Marks::default()).into_iter().map(|(key, _)| key).collect();
+        prop_assert_eq!(gone, keys().collect::<Vec<_>>());
+        // What says something says the same when it is read again.
+        prop_assert_eq!(Marks::read(all.write()).write(), all.write());
+    }
+
+    #[test]
+    fn an_id_is_written_as_it_was_read(text in "([0-9]{1,22}|c-[0-9a-zG]{0,8}|volume-[0-9]{0,3}|[a-z-]{1,9})") {
+        prop_assert_eq!(text.parse::<ChangeId>().unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn what_pods_are_asked_about_is_written_as_it_is_read(id in id(), step in proptest::option::of(0..100_u32)) {
+        let about = About { id, step };
+        prop_assert_eq!(about.to_string().parse(), Ok(about));
+    }
+}
+
+fn garbage(key: &str, text: &str) -> bool {
+    let marks = Marks::read([(key, text)]);
+    assert!(marks.stands(key), "{key}: {text}");
+    assert_eq!(marks.diff(&Marks::default()).len(), 1, "{key}: {text} can be removed");
+    marks.text(key).is_none()
+}
+
+/// The expressions are those of `charts/lockkeeper/admission`.
+#[test]
+fn garbage_is_what_admission_takes_for_none() {
+    for (key, known, none) in [
+        // ^[0-9]+ by .
+        (
+            marks::HOLD,
+            &["7 by ann", "007 by x", "7 by a by b"][..],
+            &["", "7", "7 by ", "x by ann", " by ann", "7  by ann", "-7 by ann", "7 by \n"][..],
+        ),
+        // ^[-0-9a-z]+ .
+        (
+            marks::HOLD_SINCE,
+            &["7 x", "7 2026-01-01T00:00:00Z ann b", "c-1a 2026-01-01T00:00:00Z"],
+            &["", "7", "7 ", "X 7", " 7"],
+        ),
+        // ^[0-9]{1,10}$, at most 2147483647
+        (
+            marks::PARTITION,
+            &["0", "0000000003", "2147483647"],
+            &["", "+3", "-1", "3 ", "2147483648", "00000000003", "x"],
+        ),
+        (marks::DECLARED_PARTITION, &["3"], &["2147483648"]),
+        // == 'true', == 'exclusive', ^(true|false)$
+        (marks::HOLD_CHANGES, &["true"], &["", "false", "True", "true "]),
+        (marks::HOLD_AT_ZERO, &["true"], &["1"]),
+        (marks::VOLUME_ACCESS, &["exclusive"], &["", "Exclusive"]),
+        (marks::DECLARED_PAUSED, &["true", "false"], &["", "yes"]),
+        // ^[0-9]{1,9}%?[|]([0-9]{1,9}|[0-9]{1,2}%|100%)$, not ^0+%?[|]0+%?$
+        (
+            marks::DECLARED_STRATEGY,
+            &["1|0", "25%|25%", "999%|100%", "0|1"],
+            &[
+                "0|0",
+                "0%|0",
+                "00%|000",
+                "1",
+                "1|",
+                "|1",
+                "1|101%",
+                "1|-1",
+                "1234567890|1",
+                "+1|1",
+                "1|1|1",
+            ],
+        ),
+        // ^[A-Z][A-Za-z]{0,30}$, not RollingUpdate
+        (
+            marks::DECLARED_UPDATE_STRATEGY,
+            &["Recreate", "OnDelete", "A"],
+            &["", "x", "No-type", "RollingUpdate", "Aaaaaaaaaabbbbbbbbbbccccccccccdd"],
+        ),
+        // ^(0|[1-9][0-9]{0,9}) of [1-9][0-9]{0,9}$, and fewer
+        (
+            marks::DECLARED_REPLICAS,
+            &["0 of 1", "2 of 2147483647"],
+            &["", "1", "1 of 1", "2 of 1", "01 of 2", "1 of +2", "-1 of 2", "1 of 2 of 3"],
+        ),
+        // != ''
+        (marks::PENDING_CONFIG, &["c-12345678", "x y"], &[""]),
+        (marks::APPROVE, &["7", "c-12345678"], &[""]),
+        (marks::APPROVED_BY, &["ann"], &[""]),
+    ] {
+        for text in known {
+            assert!(!garbage(key, text), "{key}: {text}");
+        }
+        for text in none {
+            assert!(garbage(key, text), "{key}: {text}");
+        }
+    }
+}
+
+#[test]
+fn since_when_a_change_waits_has_three_forms() {
+    let read = |text: &str| Since::parse(text).unwrap();
+    let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let of = |id: ChangeId, author: Option<&str>| Since::Change {
+        id,
+        at: Some(at),
+        author: author.map(Into::into),
+    };
+    assert_eq!(read("2026-01-01T00:00:00Z"), Since::Config(at));
+    assert_eq!(read("7 2026-01-01T00:00:00Z"), of(ChangeId::Template(7), None));
+    assert_eq!(read("7 2026-01-01T00:00:00Z ann b"), of(ChangeId::Template(7), Some("ann b")));
+    let config = ChangeId::Config("0a1b2c3d".into());
+    assert_eq!(read("c-0a1b2c3d 2026-01-01T00:00:00Z"), of(config, None));
+    let unknown = read("7 yesterday ann");
+    assert_eq!((unknown.id(), unknown.at()), (Some(&ChangeId::Template(7)), None));
+}
