@@ -7,7 +7,7 @@
 //!
 //! Dependencies point one way: `api ← marks ← core ← workload ← shell ← main`. What Lockkeeper
 //! decides is decided in [`core`], a synchronous function of what was observed; [`shell`] only
-//! observes and carries out. `tests/architecture.rs` holds this.
+//! observes and carries out. `tests/architecture/` holds this.
 
 pub mod api;
 pub mod core;

@@ -249,7 +249,7 @@ impl Reason {
 }
 
 /// Why a condition of a policy stands as it does. Those of `VolumesSafe` that are a danger are
-/// [`Danger`](crate::core::volumes::Danger)s.
+/// [`Danger`](crate::core::volumes::finding::Danger)s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum ConditionReason {
     /// `Ready`: the spec is acted on.

@@ -1,309 +1,29 @@
 //! One workload: where it stands, and what is to be done about it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use jiff::Timestamp;
-
-use crate::api::{
-    AppGate, ConfigSpec, HoldStatus, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind,
-};
-use crate::core::{
-    clock,
-    config::{self, references::Reference},
-    conversation::{Call, Errand, Templates, Visit},
-    decision::{Event, Has, Patch, Purpose, Release},
-    digest::Key,
-    gates::{self, Closed},
-    governs::other_reloader,
-    hold::{
-        self, marking,
-        state::{Hold, approved_by, bypassed_by},
+use crate::{
+    api::{Mode, Phase, Reason, WorkloadKind},
+    core::{
+        clock, config,
+        finding::{Assessment, Edits},
+        gates,
+        hold::{self, governance, marking, state::Hold},
+        memory::{SeenTemplate, template_changed_at},
+        notice::Event,
+        observed::{self, Pod},
+        others,
+        request::{Purpose, Release},
+        rollout::{
+            self,
+            outcome::{Ended, Outcome, Previous},
+            progress::{self, Progress},
+            words::{self, held_message},
+        },
+        subject::Input,
+        volumes,
     },
-    memory::{Activity, Memory, SeenTemplate},
-    observed::{Namespace, Pod, Policy, ReplicaSet, Uid, UserHold, Workload},
-    others,
-    rollout::{
-        self,
-        outcome::{Ended, Outcome, Previous},
-        progress::{self, Progress},
-        words,
-    },
-    volumes::{self, OfWorkload},
 };
-
-/// What an assessment is made from.
-pub struct Input<'a> {
-    /// The workload's namespace.
-    pub namespace: &'a Namespace,
-    /// The policy that governs or observes it.
-    pub policy: &'a Policy,
-    /// That policy's spec; of one that cannot be acted on, a spec that freezes.
-    pub spec: &'a UpgradePolicySpec,
-    /// The policy's own spec cannot be acted on: nothing passes, and what we wrote stays as it is.
-    pub frozen: bool,
-    /// The workload.
-    pub workload: &'a Workload,
-    /// Its pods, those being deleted included.
-    pub pods: &'a [&'a Pod],
-    /// Its ReplicaSets.
-    pub sets: &'a [&'a ReplicaSet],
-    /// The value of the revision label that pods of its newest template carry, if the controller
-    /// has got that far.
-    pub current: Option<&'a str>,
-    /// What the pods read: of a held workload those that run, not its template.
-    pub reads: &'a [Reference],
-    /// What the other workloads read that roll together with it.
-    pub group: &'a [Reference],
-    /// The digest key.
-    pub key: &'a Key,
-    /// Since when config is watched.
-    pub watched: Timestamp,
-    /// The uid of our CRD.
-    pub definition: Option<&'a str>,
-    /// The admission policies are in place.
-    pub enforced: bool,
-    /// When something of its policy changed last.
-    pub last_change: Option<Timestamp>,
-    /// What its volumes mean for it.
-    pub volumes: &'a OfWorkload,
-    /// What keeps it from its turn among the workloads of its policy.
-    pub waits: Option<&'a Closed>,
-    /// What it restarts with.
-    pub previous: &'a Previous,
-    /// What the executor is doing about it.
-    pub activity: &'a Activity,
-    /// What is remembered of it.
-    pub memory: &'a Memory,
-    /// Now.
-    pub now: Timestamp,
-}
-
-impl Input<'_> {
-    /// Where the templates of its pods are found.
-    pub fn templates(&self) -> Templates<'_> {
-        Templates { namespace: self.namespace, workload: self.workload }
-    }
-
-    /// What the policy asks for config, unless another reloader acts on the workload.
-    pub fn config(&self) -> Option<&ConfigSpec> {
-        self.spec
-            .config
-            .as_ref()
-            .filter(|_| other_reloader(self.namespace, self.workload).is_none())
-    }
-
-    /// Whether admission records who approves and bypasses. Where it does not, anybody could have
-    /// written these marks.
-    pub fn records_approvals(&self) -> bool {
-        self.enforced && self.workload.id.kind != WorkloadKind::DaemonSet
-    }
-
-    /// Who approved the change with this id.
-    pub fn approved_by(&self, id: &str) -> Option<&str> {
-        approved_by(self.workload, id).filter(|_| self.records_approvals())
-    }
-
-    /// The id of the change that a bypass let through, and whose it was.
-    pub fn bypassed_by(&self) -> Option<(&str, &str)> {
-        bypassed_by(self.workload).filter(|_| self.records_approvals())
-    }
-}
-
-/// Where a workload stands, and what is to be done about it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Assessment {
-    /// Its phase.
-    pub phase: Phase,
-    /// Why.
-    pub reason: Reason,
-    /// Why, in words.
-    pub message: String,
-    /// The change that waits for gates.
-    pub hold: Option<HoldStatus>,
-    /// What changed.
-    pub changed: Vec<String>,
-    /// Some pod may run on old config.
-    pub stale: bool,
-    /// References adopted of which nobody can say what the pods started with.
-    pub unverified: Vec<String>,
-    /// Admission should hold its changes, and it does not carry the marks yet.
-    pub unmarked: bool,
-    /// Its annotations are so full that the marks of a hold may not fit: so many bytes are left.
-    pub cramped: Option<usize>,
-    /// A config rollout of ours is under way and takes a slot.
-    pub takes_slot: bool,
-    /// No pod is ready.
-    pub broken: bool,
-    /// What is to be written.
-    pub edits: Edits,
-    /// What is to be written when there is a slot for it; in place of `edits`.
-    pub roll: Option<Edits>,
-    /// The gate that keeps a change waiting.
-    pub closed: Option<Reason>,
-    /// How long a gate that was closed before has kept a change waiting.
-    pub waited: Option<(Reason, Duration)>,
-    /// What is to be said to its pods.
-    pub calls: Vec<Call>,
-    /// Its controller's events are to be looked at, from this time on.
-    pub lookup: Option<Timestamp>,
-    /// Its pods are being asked about a change.
-    pub asked: bool,
-    /// Its pods that take no new work, or shall not.
-    pub draining: BTreeSet<Uid>,
-    /// One of its pods was asked whether the app gate works.
-    pub gate_asked: bool,
-    /// Why it does not.
-    pub unverified_gate: Option<String>,
-    /// What happened.
-    pub notices: Vec<(Event, String)>,
-    /// When to look again, even if nothing happens.
-    pub wake: Option<Timestamp>,
-    /// What to remember.
-    pub memory: Memory,
-}
-
-/// What is to be written on a workload, all in one request.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Edits {
-    /// Annotations to set, or to remove.
-    pub annotations: BTreeMap<&'static str, Option<String>>,
-    /// Whether the label of what is governed is to be set, or to be removed.
-    pub governed: Option<bool>,
-    /// The template's new config-hash; empty: it is removed.
-    pub config_hash: Option<String>,
-    /// What for; none: to take note of something.
-    pub purpose: Option<Purpose>,
-}
-
-impl Edits {
-    /// Sets an annotation, if it is another one now.
-    pub fn set(&mut self, workload: &Workload, mark: &'static str, value: String) {
-        match workload.marks.get(mark) {
-            Some(now) if *now == value => drop(self.annotations.remove(mark)),
-            _ => drop(self.annotations.insert(mark, Some(value))),
-        }
-    }
-
-    /// Removes an annotation, if it is there.
-    pub fn remove(&mut self, workload: &Workload, mark: &'static str) {
-        match workload.marks.contains_key(mark) {
-            true => drop(self.annotations.insert(mark, None)),
-            false => drop(self.annotations.remove(mark)),
-        }
-    }
-
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.annotations.is_empty() && self.governed.is_none() && self.config_hash.is_none()
-    }
-
-    /// The request.
-    pub fn patch(self, workload: &Workload) -> Patch {
-        Patch {
-            workload: workload.id.clone(),
-            uid: workload.uid.clone(),
-            resource_version: workload.resource_version,
-            generation: workload.generation,
-            annotations: self.annotations.into_iter().collect(),
-            governed: self.governed,
-            config_hash: self.config_hash,
-            has: Has {
-                annotations: workload.has_annotations,
-                labels: workload.has_labels,
-                template_annotations: workload.template.has_annotations,
-            },
-            purpose: self.purpose.unwrap_or(Purpose::Record),
-        }
-    }
-}
-
-impl Assessment {
-    /// Up to date, with nothing to do.
-    pub fn new(memory: Memory, pods: &[&Pod]) -> Self {
-        Self {
-            phase: Phase::UpToDate,
-            reason: Reason::UpToDate,
-            message: String::new(),
-            hold: None,
-            changed: Vec::new(),
-            stale: false,
-            unverified: Vec::new(),
-            unmarked: false,
-            cramped: None,
-            takes_slot: false,
-            broken: !pods.is_empty()
-                && !pods.iter().any(|pod| pod.ready && pod.terminating.is_none()),
-            edits: Edits::default(),
-            roll: None,
-            closed: None,
-            waited: None,
-            calls: Vec::new(),
-            lookup: None,
-            asked: false,
-            draining: BTreeSet::new(),
-            gate_asked: false,
-            unverified_gate: None,
-            notices: Vec::new(),
-            wake: None,
-            memory,
-        }
-    }
-
-    /// Sets where it stands.
-    pub fn stand(&mut self, phase: Phase, reason: Reason, message: impl Into<String>) {
-        (self.phase, self.reason, self.message) = (phase, reason, message.into());
-    }
-
-    /// Its config rollout begins. One that was refused before keeps saying so until it is accepted.
-    pub fn begin_roll(&mut self) {
-        if !matches!(self.reason, Reason::PatchRefused | Reason::PatchFailing) {
-            let message =
-                format!("{} changed; its pods are being replaced", self.changed.join(", "));
-            self.stand(Phase::Rolling, Reason::ConfigRollout, message);
-            (self.hold, self.memory.shown) = (None, None);
-            self.memory.last = Some((self.phase, self.reason));
-        }
-    }
-
-    /// Looks again at this time, or earlier.
-    pub fn wake_at(&mut self, time: Timestamp) {
-        self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
-    }
-
-    /// Has something said to pods, unless the same is being said.
-    pub fn call(
-        &mut self,
-        input: &Input,
-        errand: Errand,
-        change: &str,
-        gate: &AppGate,
-        visits: Vec<Visit>,
-    ) {
-        if self.memory.app.calling.insert(errand) {
-            let (workload, uid, policy) =
-                (input.workload.id.clone(), input.workload.uid.clone(), input.policy.uid.clone());
-            let (change, gate) = (change.to_owned(), gate.clone());
-            self.calls.push(Call { workload, uid, policy, change, errand, gate, visits });
-        }
-    }
-
-    /// What is being said to its pods stands, although nothing can be decided now.
-    pub fn go_on_talking(&mut self) {
-        self.asked = true;
-        self.draining.extend(self.memory.app.prepared.keys().cloned());
-    }
-
-    /// A gate keeps a change waiting.
-    pub fn wait_for(&mut self, closed: &Closed) {
-        self.closed = Some(closed.reason);
-        if let Some(time) = closed.ask_again {
-            self.wake_at(time);
-        }
-    }
-}
 
 /// Assesses one workload.
 pub fn assess(input: &Input) -> Assessment {
@@ -350,20 +70,6 @@ pub fn assess(input: &Input) -> Assessment {
     found.memory.said.clone_from(&found.message);
     found.memory.shown.clone_from(&found.hold);
     found
-}
-
-/// When the template of a workload was last seen to change. One that is held when it is first seen
-/// has just changed, for all we know.
-pub fn template_changed_at(
-    workload: &Workload,
-    memory: &Memory,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let changed = match &memory.template {
-        Some(seen) => seen.digest != workload.template.digest,
-        None => Hold::on(workload).is_some(),
-    };
-    if changed { Some(now) } else { memory.changed_at }
 }
 
 /// A workload that is not held.
@@ -413,7 +119,8 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     if input.spec.mode == Mode::Observe {
         hold::observed::tell(input, progress, found);
     }
-    if found.phase == Phase::UpToDate && input.spec.needs_holds() && !marking::holdable(workload) {
+    if found.phase == Phase::UpToDate && input.spec.needs_holds() && !governance::holdable(workload)
+    {
         let why = match workload.id.kind {
             WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
             _ => {
@@ -484,7 +191,7 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
     let wake = input
         .pods
         .iter()
-        .filter_map(|pod| words::overdue_at(pod))
+        .filter_map(|pod| observed::overdue_at(pod))
         .filter(|at| *at > input.now)
         .min();
     wake.into_iter().for_each(|at| found.wake_at(at));
@@ -572,21 +279,6 @@ fn stuck_behind(input: &Input, late: bool) -> Option<String> {
     ))
 }
 
-/// What a user's own hold means, in words.
-pub fn held_message(hold: UserHold, counts: &str) -> String {
-    match hold {
-        UserHold::Paused => {
-            format!("spec.paused is set; run kubectl rollout resume to continue ({counts})")
-        }
-        UserHold::OnDelete => format!(
-            "its update strategy is OnDelete: pods are replaced when you delete them ({counts})"
-        ),
-        UserHold::Partition(below) => {
-            format!("its partition keeps the {below} lowest ordinals on their revision ({counts})")
-        }
-    }
-}
-
 /// One request at a time, and after a failure only when its pause is over.
 fn heed_activity(input: &Input, found: &mut Assessment) {
     if input.activity.in_flight && found.roll.is_some() {
@@ -647,18 +339,4 @@ fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
         let change = outcome.change.clone().unwrap_or_default();
         gates::prepare::drain(input, &gate, &change, &pods, found);
     }
-}
-
-/// How a rollout that we let through has ended, if that is not written down yet.
-pub fn ended(outcome: &Outcome, progress: Progress) -> Option<Ended> {
-    match (progress, outcome.ended) {
-        (Progress::Done, Ended::Failed | Ended::UnderWay) => Some(Ended::Done),
-        (Progress::Failed(_), Ended::UnderWay) => Some(Ended::Failed),
-        _ => None,
-    }
-}
-
-/// `deployment/web`, as kubectl takes it.
-pub fn reference_of(workload: &Workload) -> String {
-    workload.id.to_string().to_lowercase()
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::api::{Attention, ConditionReason, Phase, UpgradePolicyStatus, WorkloadCounts};
-use crate::core::{
-    gates, hold::enforced::Gap, later, observed::Policy, volumes::Summary, whole_second,
+use crate::{
+    api::{Attention, ConditionReason, Phase, UpgradePolicyStatus, WorkloadCounts},
+    core::{
+        gates, hold::enforced::Gap, later, observed::Policy, volumes::finding::Summary,
+        whole_second,
+    },
 };
 
 /// A status whose phases and reasons stay as they are is written at most this often.

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
-use serde::{Deserialize, Serialize};
 
-use crate::api::{
-    IncludeOwned, Mode, Remark, UpgradePolicySpec, WhenUngoverned, WorkloadKind, marks,
-};
-use crate::core::{
-    gates::windows::Windows,
-    hold::marking::holds_back,
-    observed::{Namespace, Policy, Workload, WorkloadId},
+use crate::{
+    api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, marks},
+    core::{
+        hold::governance::{GovernanceMark, holds_back, other_reloader, selection},
+        observed::{Namespace, Policy, Workload, WorkloadId, policy::selector},
+    },
 };
 
 /// Whose a workload is.
@@ -52,67 +49,6 @@ impl<'a> Governance<'a> {
             .zip(self.standings.values())
             .map(|((id, workload), standing)| (id, workload, *standing))
     }
-}
-
-/// Which policy governs a workload, as the annotation `lockkeeper.dev/governance` records it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GovernanceMark {
-    /// Its name.
-    pub policy: String,
-    /// Its uid.
-    pub uid: String,
-    /// What becomes of a held change when it no longer governs the workload.
-    #[serde(default)]
-    pub when_ungoverned: WhenUngoverned,
-    /// A digest of what it selects.
-    #[serde(default)]
-    pub selection: String,
-    /// The uid of our CRD.
-    #[serde(default)]
-    pub definition: String,
-}
-
-impl GovernanceMark {
-    /// The mark of a policy.
-    pub fn of(policy: &Policy, spec: &UpgradePolicySpec, definition: &str) -> Self {
-        Self {
-            policy: policy.name.clone(),
-            uid: policy.uid.to_string(),
-            when_ungoverned: spec.when_ungoverned,
-            selection: selection(spec),
-            definition: definition.to_owned(),
-        }
-    }
-
-    /// The mark on a workload; what cannot be read is none.
-    pub fn on(workload: &Workload) -> Option<Self> {
-        serde_json::from_str(workload.marks.get(marks::GOVERNANCE)?).ok()
-    }
-
-    /// The annotation's text.
-    pub fn write(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-/// Digests what a policy selects. No secret: it only tells whether the selection was changed.
-fn selection(spec: &UpgradePolicySpec) -> String {
-    let text = serde_json::to_string(&(&spec.selector, &spec.kinds, spec.include_owned))
-        .unwrap_or_default();
-    <sha2::Sha256 as sha2::Digest>::digest(text.as_bytes())
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// Reads a policy's selector.
-///
-/// # Errors
-/// Says in a sentence why it selects nothing.
-pub fn selector(selector: &LabelSelector) -> Result<Selector, String> {
-    Selector::try_from(selector.clone()).map_err(|error| format!("spec.selector: {error}"))
 }
 
 /// Decides whose each workload is. Among the policies that select one, those that enforce come
@@ -230,47 +166,4 @@ fn left_out(
     }
     // It acts on config only: what holds the template, holds it all the same.
     other_reloader(namespace, workload).filter(|_| !spec.needs_holds())
-}
-
-/// Who else rolls a workload when its config changes, or has taken its place.
-pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<String> {
-    let other = Remark::OtherReloader;
-    if let Some(annotation) = &workload.reloader {
-        return Some(format!(
-            "{other}: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"
-        ));
-    }
-    let delegate = namespace.delegates.iter().find(|(_, target)| **target == workload.id);
-    delegate.map(|((kind, name), _)| format!("{other}: {kind}/{name} acts on it"))
-}
-
-/// What stands for a spec that cannot be acted on: it holds everything, and asks for nothing else.
-pub fn freezing_spec() -> UpgradePolicySpec {
-    UpgradePolicySpec {
-        selector: LabelSelector::default(),
-        kinds: vec![WorkloadKind::Deployment, WorkloadKind::StatefulSet],
-        include_owned: IncludeOwned::Never,
-        priority: 0,
-        mode: Mode::Freeze,
-        when_ungoverned: WhenUngoverned::Release,
-        config: None,
-        gates: None,
-        rollout: None,
-        volumes: None,
-    }
-}
-
-/// The spec of a policy as it may be acted on, and its windows.
-///
-/// # Errors
-/// Says in a sentence what is wrong with it.
-pub fn check_spec(spec: UpgradePolicySpec) -> Result<(UpgradePolicySpec, Windows), String> {
-    selector(&spec.selector)?;
-    for step in spec.rollout.as_ref().map_or(&[][..], |rollout| rollout.steps.as_slice()) {
-        selector(&step.selector)
-            .map_err(|error| format!("spec.rollout.steps[{}]: {error}", step.name))?;
-    }
-    let windows =
-        Windows::parse(spec.gates.as_ref().map_or(&[], |gates| gates.windows.as_slice()))?;
-    Ok((spec, windows))
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::{HoldStatus, Phase, Reason};
-use crate::core::{
-    conversation::Conversation,
-    hold::writers::Writers,
-    observed::{Template, TemplateDigest, Workload},
-    others::Additions,
-    rest::Rest,
+use crate::{
+    api::{HoldStatus, Phase, Reason},
+    core::{
+        additions::Additions,
+        conversation::Conversation,
+        hold::state::Hold,
+        observed::{Template, TemplateDigest, Workload},
+        writers::Writers,
+    },
 };
 
 /// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it
@@ -141,4 +143,31 @@ pub struct Trouble {
     pub message: String,
     /// Not to be tried again before this.
     pub retry_at: Timestamp,
+}
+
+/// When the template of a workload was last seen to change. One that is held when it is first seen
+/// has just changed, for all we know.
+pub fn template_changed_at(
+    workload: &Workload,
+    memory: &Memory,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let changed = match &memory.template {
+        Some(seen) => seen.digest != workload.template.digest,
+        None => Hold::on(workload).is_some(),
+    };
+    if changed { Some(now) } else { memory.changed_at }
+}
+
+/// All that is to be said of a workload at rest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rest {
+    pub(in crate::core) reason: Reason,
+    pub(in crate::core) stale: bool,
+    pub(in crate::core) unverified: Vec<String>,
+    pub(in crate::core) broken: bool,
+    /// The app gate of its policy was tried on it.
+    pub gate_asked: bool,
+    /// When it is to be judged again, whatever happens.
+    pub wake: Option<Timestamp>,
 }

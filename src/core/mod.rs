@@ -1,6 +1,6 @@
 //! Everything that Lockkeeper decides, as synchronous functions of what was observed.
 //!
-//! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture.rs`
+//! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture/`
 //! holds this. The way through: [`observed`] is what was seen, [`memory`] what is remembered of it,
 //! [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none
 //! governs), [`assess`] judges one workload ([`config`] whether what it reads has changed, [`hold`]
@@ -9,26 +9,33 @@
 //! [`unread`] what cannot be judged, [`rollout::slots`] shares out the cluster's rollouts, and
 //! [`arrange`] makes one [`Decision`](decision::Decision) of it.
 
+pub mod additions;
 pub mod arrange;
 pub mod assess;
+pub mod calendar;
 pub mod conditions;
 pub mod config;
 pub mod conversation;
 pub mod decision;
 pub mod digest;
+pub mod finding;
 pub mod gates;
 pub mod governs;
 pub mod hold;
 pub mod lease;
 pub mod memory;
+pub mod notice;
 pub mod observed;
 pub mod others;
 pub mod reach;
+pub mod request;
 pub mod rest;
 pub mod rollout;
+pub mod subject;
 pub mod ungoverned;
 pub mod unread;
 pub mod volumes;
+pub mod writers;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -73,4 +80,13 @@ pub fn is_format(c: char) -> bool {
 /// A time as messages give it: with its date and zone, since a message may be read days later.
 pub fn clock(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// The first of some names, and how many more there are.
+pub fn some_of(names: &[&str], most: usize) -> String {
+    let first = names.iter().take(most).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }

@@ -7,12 +7,13 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 use wildmatch::WildMatch;
 
-use crate::api::{ConfigKind, ConfigSpec, Phase, Reason, UpgradePolicySpec};
-use crate::core::{
-    assess::Assessment,
-    config::references::Reference,
-    memory::Memory,
-    observed::{ConfigId, Namespace, Pod, Uid, Workload},
+use crate::{
+    api::{ConfigKind, ConfigSpec, Phase, UpgradePolicySpec},
+    core::{
+        finding::Assessment,
+        memory::{Memory, Rest},
+        observed::{ConfigId, Namespace, Pod, Reference, Uid, Workload},
+    },
 };
 
 /// What has happened in a namespace since it was last decided on.
@@ -134,19 +135,6 @@ fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
         .include
         .iter()
         .any(|pattern| pattern.kind == id.kind && WildMatch::new(&pattern.name).matches(&id.name))
-}
-
-/// All that is to be said of a workload at rest.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rest {
-    reason: Reason,
-    stale: bool,
-    unverified: Vec<String>,
-    broken: bool,
-    /// The app gate of its policy was tried on it.
-    pub gate_asked: bool,
-    /// When it is to be judged again, whatever happens.
-    pub wake: Option<Timestamp>,
 }
 
 impl Rest {

@@ -4,21 +4,24 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::api::{WhenUngoverned, marks};
-use crate::core::{
-    assess::Assessment,
-    decision::{Confirm, Event},
-    gates::prepare,
-    governs::GovernanceMark,
-    hold::{
-        marking,
-        release::Passage,
-        state::{Hold, command},
+use crate::{
+    api::{WhenUngoverned, marks},
+    core::{
+        finding::Assessment,
+        gates::prepare,
+        hold::{
+            governance::{self, GovernanceMark},
+            marking,
+            release::Passage,
+            state::{Hold, command},
+        },
+        later,
+        memory::{Activity, Memory},
+        notice::Event,
+        observed::{Namespace, Uid, Workload},
+        request::Confirm,
+        rollout::turn,
     },
-    later,
-    memory::{Activity, Memory},
-    observed::{Namespace, Uid, Workload},
-    rollout::walk,
 };
 
 /// A workload that carries our marks is let go when no policy has selected it for so long.
@@ -46,7 +49,7 @@ pub struct Ungoverned<'a> {
 
 /// Whether anything of ours is on a workload, or on its pods.
 pub fn is_left(workload: &Workload, memory: &Memory) -> bool {
-    marking::is_ours(workload) || !memory.app.prepared.is_empty()
+    governance::is_ours(workload) || !memory.app.prepared.is_empty()
 }
 
 impl Ungoverned<'_> {
@@ -57,7 +60,7 @@ impl Ungoverned<'_> {
         }
         let mut found = Assessment::new(self.memory.clone(), &[]);
         let (namespace, workload, now) = (self.namespace, self.workload, self.now);
-        if marking::is_ours(workload) {
+        if governance::is_ours(workload) {
             self.let_go(&mut found);
         }
         found.memory.app.about_nothing();
@@ -84,8 +87,8 @@ impl Ungoverned<'_> {
         found.wake = (due > now).then_some(due);
         let hold = Hold::on(workload);
         let mark = GovernanceMark::on(workload);
-        let keep = marking::holds_back(workload)
-            && marking::when_ungoverned(workload) == WhenUngoverned::Keep;
+        let keep = governance::holds_back(workload)
+            && governance::when_ungoverned(workload) == WhenUngoverned::Keep;
         let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
         // With another CRD nobody decided that the policy goes.
         let lost = stray
@@ -97,12 +100,12 @@ impl Ungoverned<'_> {
             passage.take(workload, found);
         } else if due > now || activity.in_flight {
             // It is looked at again.
-        } else if lost && marking::holds_back(workload) {
+        } else if lost && governance::holds_back(workload) {
             if !memory.lost_told {
                 let id = hold
                     .as_ref()
                     .map(|hold| hold.id.as_str())
-                    .or_else(|| walk::change_id(workload))
+                    .or_else(|| turn::change_id(workload))
                     .unwrap_or_default();
                 let message = format!(
                     "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",

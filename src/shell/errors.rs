@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use kube::core::Status;
 
-use crate::core::others::Restrained;
+use crate::core::additions::Restrained;
 
 /// No answer is waited for longer than this; kube's client itself would wait indefinitely.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

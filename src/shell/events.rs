@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::{clock, errors::within};
 use crate::{
     core::{
-        decision::{Notice, StorageObject, Subject},
+        notice::{Notice, StorageObject, Subject},
         plain,
     },
     telemetry::metrics::Metrics,

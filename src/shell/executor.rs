@@ -30,11 +30,11 @@ use crate::{
     api::{UpgradePolicy, UpgradePolicyStatus, WorkloadKind, crd, marks},
     core::{
         conversation::Report,
-        decision::{Notice, Patch, Purpose, Release, StorageObject, StoragePatch},
-        governs::selector,
         later,
         memory::{Activity, Trouble},
-        observed::{Uid, WorkloadId},
+        notice::{Notice, StorageObject},
+        observed::{Uid, WorkloadId, policy::selector},
+        request::{Patch, Purpose, Release, StoragePatch},
     },
     workload::{quoted, without_random_names},
 };

@@ -25,12 +25,14 @@ use crate::{
     core::{
         arrange::{Surroundings, assess_all},
         conditions,
-        decision::{Census, Decision, Event, Notice, Patch, Purpose, Subject},
+        decision::{Census, Decision},
         digest::Key,
         later,
         memory::Memory,
+        notice::{Event, Notice, Subject},
         observed::Uid,
         others,
+        request::{Patch, Purpose},
         rest::News,
         rollout::{
             outcome::Outcome as RolloutOutcome,

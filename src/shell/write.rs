@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::{api::marks, core::others};
+use crate::{api::marks, core::additions};
 
 /// A write that was accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub async fn patch(
 fn added(warning: &str) -> Vec<String> {
     let text =
         warning.split_once('"').map_or("", |(_, text)| text.strip_suffix('"').unwrap_or(text));
-    others::added(&text.replace("\\\"", "\"").replace("\\\\", "\\"))
+    additions::added(&text.replace("\\\"", "\"").replace("\\\\", "\\"))
 }
 
 #[cfg(test)]

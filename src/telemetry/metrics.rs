@@ -24,10 +24,10 @@ use strum::VariantArray;
 use crate::{
     api::{Phase, Reason, status::CONDITIONS},
     core::{
-        config::change::Cause,
         conversation::Errand,
-        decision::{Census, Purpose},
-        volumes::{State, States},
+        decision::Census,
+        observed::storage::{State, States},
+        request::{Cause, Purpose},
     },
     telemetry::process::Process,
 };

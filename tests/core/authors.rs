@@ -1,7 +1,7 @@
 //! Who changed a held template, who let it through, and what an operator that is told to observe
 //! does with it.
 
-use lockkeeper::{api::WorkloadKind, core::decision::Event};
+use lockkeeper::{api::WorkloadKind, core::notice::Event};
 use serde_json::json;
 
 use crate::world::{

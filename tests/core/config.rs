@@ -358,8 +358,8 @@ fn a_policy_that_is_gone_lets_go_after_a_minute_and_only_while_the_crd_stands() 
     let decision = world.decide();
     assert_eq!(
         decision.patches[0].purpose,
-        lockkeeper::core::decision::Purpose::Forget {
-            confirm: Some(lockkeeper::core::decision::Confirm {
+        lockkeeper::core::request::Purpose::Forget {
+            confirm: Some(lockkeeper::core::request::Confirm {
                 definition: Some("crd".into()),
                 labels: [
                     ("app".into(), "web".into()),

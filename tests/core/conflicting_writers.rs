@@ -1,7 +1,7 @@
 //! Two who write the same two templates in turn: that is told once, in place of an event for each
 //! change.
 
-use lockkeeper::{api::WorkloadKind, core::decision::Event};
+use lockkeeper::{api::WorkloadKind, core::notice::Event};
 use serde_json::{Value, json};
 
 use crate::{

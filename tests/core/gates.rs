@@ -4,10 +4,12 @@ use jiff::{Timestamp, ToSpan};
 use lockkeeper::{
     api::{ChangeCause, Reason, WorkloadKind},
     core::{
-        gates::{self, Change, Gate},
-        governs::check_spec,
+        gates::{
+            self,
+            gate::{Change, Gate},
+        },
         hold::authors::Authors,
-        observed::{Namespace, Policy, WorkloadId},
+        observed::{Namespace, Policy, WorkloadId, policy::check_spec},
     },
 };
 use serde_json::{Value, json};

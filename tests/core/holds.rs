@@ -5,7 +5,7 @@ use lockkeeper::{
     api::{ConfigKind, WorkloadKind},
     core::{
         conversation::{Errand, answer::Answer},
-        decision::Event,
+        notice::Event,
         observed::{Pod, Uid},
     },
 };

@@ -4,7 +4,7 @@ use lockkeeper::{
     api::WorkloadKind,
     core::{
         conversation::answer::Answer,
-        decision::{Event, StorageObject},
+        notice::{Event, StorageObject},
     },
 };
 use serde_json::{Value, json};

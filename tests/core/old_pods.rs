@@ -1,6 +1,6 @@
 //! Old pods that a rollout waits for until they are gone.
 
-use lockkeeper::core::decision::Event;
+use lockkeeper::core::notice::Event;
 use serde_json::json;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{conditions::write_at, decision::Event},
+    core::{conditions::write_at, notice::Event},
 };
 use serde_json::{Value, json};
 

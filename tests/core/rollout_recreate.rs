@@ -1,7 +1,7 @@
 //! Rollouts of Deployments with the strategy Recreate: the controller says nothing new before the
 //! old pods are gone.
 
-use lockkeeper::core::decision::Event;
+use lockkeeper::core::notice::Event;
 use serde_json::{Value, json};
 
 use crate::world::{World, env_from};

@@ -8,9 +8,9 @@ use lockkeeper::{
     core::{
         digest::Key,
         hold::enforced::Enforcement,
-        observed::{ConfigId, WorkloadId},
+        observed::{Concerns, ConfigId, Unread, WorkloadId},
         reach::Reach,
-        unread::{self, Concerns, Unread},
+        unread,
     },
     shell::{
         digest,

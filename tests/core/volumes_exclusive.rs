@@ -5,7 +5,7 @@ use lockkeeper::{
     api::{Phase, Reason, WorkloadKind},
     core::{
         conversation::answer::Answer,
-        decision::{Event, StorageObject},
+        notice::{Event, StorageObject},
     },
 };
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::decision::{Event, StorageObject},
+    core::notice::{Event, StorageObject},
 };
 use serde_json::{Value, json};
 

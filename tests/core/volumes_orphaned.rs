@@ -4,9 +4,9 @@
 use lockkeeper::{
     api::{Reason, WorkloadKind},
     core::{
-        decision::{Event, StorageObject},
         digest::Key,
         hold::enforced::Enforcement,
+        notice::{Event, StorageObject},
         observed::storage::CronJob,
         reach::Reach,
     },

@@ -4,8 +4,8 @@
 use lockkeeper::{
     api::WorkloadKind,
     core::{
-        decision::{Event, StorageObject},
         hold::enforced::Enforcement,
+        notice::{Event, StorageObject},
     },
 };
 use serde_json::{Value, json};

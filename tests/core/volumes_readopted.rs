@@ -2,8 +2,8 @@
 //! another one, or none.
 
 use lockkeeper::core::{
-    decision::{Event, StorageObject},
-    volumes::State,
+    notice::{Event, StorageObject},
+    observed::storage::State,
 };
 use serde_json::json;
 

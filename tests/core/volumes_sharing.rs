@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{
-        observed::{Pod, storage::CronJob},
-        volumes::States,
+    core::observed::{
+        Pod,
+        storage::{CronJob, States},
     },
 };
 use serde_json::{Value, json};

@@ -5,9 +5,10 @@ use std::time::Duration;
 use lockkeeper::{
     api::WorkloadKind,
     core::{
-        decision::{Event, Patch},
+        additions::Additions,
         memory::{Activity, Trouble},
-        others::Additions,
+        notice::Event,
+        request::Patch,
     },
 };
 use serde_json::json;
@@ -91,7 +92,7 @@ fn what_was_added_is_told_once_and_notes_that_would_roll_it_again_and_again_are_
             .insert(uid.clone(), Activity { additions: additions.clone(), ..Activity::default() });
     };
     with(&mut world, &additions);
-    let told = |notices: &[lockkeeper::core::decision::Notice]| {
+    let told = |notices: &[lockkeeper::core::notice::Notice]| {
         notices
             .iter()
             .filter(|notice| notice.event == Event::ChangedByOthers)

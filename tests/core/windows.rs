@@ -3,7 +3,7 @@
 use jiff::{Timestamp, ToSpan, civil::date, tz::TimeZone};
 use lockkeeper::{
     api::WindowSpec,
-    core::gates::windows::{Standing, Windows},
+    core::calendar::{Standing, Windows},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

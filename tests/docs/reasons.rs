@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lockkeeper::{
     api::{ConditionReason, Phase, Reason, Remark},
-    core::{decision::Event, volumes::DangerReason},
+    core::{notice::Event, volumes::finding::DangerReason},
 };
 use strum::VariantArray;
 

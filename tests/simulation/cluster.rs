@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use lockkeeper::core::{
     conversation::Errand,
-    decision::{Patch, Purpose, Release},
+    request::{Patch, Purpose, Release},
 };
 use model::{
     admission::Twin,

@@ -10,7 +10,7 @@ use lockkeeper::{
     api::{AppGate, ChangeCause, Mode, Otherwise, Scope, UpgradePolicySpec, marks},
     core::{
         conversation::answer::Answer,
-        decision::{Patch, Purpose, Release},
+        request::{Patch, Purpose, Release},
     },
 };
 use model::server::Server;

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{OnFailure, UpgradePolicySpec},
     core::{
-        config::change::Cause,
-        decision::{Event, Patch, Purpose, Release},
+        notice::Event,
+        request::{Cause, Patch, Purpose, Release},
     },
 };
 use model::server::Server;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockkeeper::{api::marks, core::volumes::provenance::Provenance};
+use lockkeeper::{api::marks, core::observed::provenance::Provenance};
 use model::{
     controllers,
     server::{Account, NAMESPACE, Server},

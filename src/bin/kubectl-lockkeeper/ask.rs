@@ -13,8 +13,8 @@ use lockkeeper::{
             place,
         },
         gates::{
-            Closed, Gate,
             app::{self, Question},
+            gate::{Closed, Gate},
         },
         governs::{Standing, governance},
         later,

@@ -3,7 +3,10 @@
 use lockkeeper::{
     api::{ChangeCause, WorkloadKind, marks},
     core::{
-        gates::{Closed, Gate, TimelyGate, freeze},
+        gates::{
+            freeze,
+            gate::{Closed, Gate, TimelyGate},
+        },
         governs::{Standing, governance},
         hold::authors::Authors,
         observed::{Policy, Workload, WorkloadId},

@@ -11,11 +11,11 @@ use kube::{
 use lockkeeper::{
     api::{Attention, Mode, UpgradePolicy, marks, status::ATTENTION_LIMIT},
     core::{
-        decision,
-        gates::windows::Windows,
-        governs::{GovernanceMark, Standing, check_spec, governance},
-        observed::{Namespace, Pod, Policy, Workload, WorkloadId},
-        plain,
+        calendar::Windows,
+        governs::{Standing, governance},
+        hold::governance::GovernanceMark,
+        observed::{Namespace, Pod, Policy, Workload, WorkloadId, policy::check_spec},
+        plain, request,
         rollout::progress,
     },
     shell::{
@@ -419,7 +419,7 @@ pub fn controller(object: &Value) -> Option<&Value> {
 
 /// The JSON pointer of an annotation.
 pub fn pointer(annotation: &str) -> String {
-    decision::pointer("/metadata/annotations", annotation)
+    request::pointer("/metadata/annotations", annotation)
 }
 
 /// The objects of a namespace, or of all, as they were read.

@@ -8,8 +8,8 @@ use lockkeeper::{
     api::{Attention, Phase, Reason, RestartWith, UpgradePolicySpec, marks},
     core::{
         clock as time_of_day,
-        governs::GovernanceMark,
         hold::{
+            governance::GovernanceMark,
             release::ends_nothing,
             state::{Hold, approved_by},
         },

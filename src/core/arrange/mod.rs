@@ -9,30 +9,42 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::api::{Phase, WorkloadKind, marks};
-use crate::core::{
-    assess::{self, Assessment, Input},
-    config::references::{self, Reference},
-    decision::{Decision, Event, Notice, Patch, Subject},
-    digest::Key,
-    governs::{Governance, Standing, freezing_spec, governance},
-    hold::{
-        enforced::{Enforcement, Gap},
-        release::ends_nothing,
-        state::Hold,
+use crate::{
+    api::{Phase, WorkloadKind, marks},
+    core::{
+        assess,
+        config::references,
+        decision::Decision,
+        digest::Key,
+        finding::Assessment,
+        governs::{Governance, Standing, governance},
+        hold::{
+            enforced::{Enforcement, Gap},
+            release::ends_nothing,
+            state::Hold,
+        },
+        memory::{self, Activity, Memory, Rest},
+        notice::{Event, Notice, Subject},
+        observed::{
+            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId,
+            policy::freezing_spec, storage::Storage,
+        },
+        request::Patch,
+        rest::News,
+        rollout::{
+            outcome::Previous,
+            progress,
+            slots::{Candidate, Demand},
+            steps::Order,
+        },
+        subject::Input,
+        ungoverned::{self, Ungoverned},
+        unread,
+        volumes::{
+            self,
+            finding::{Judged, OfWorkload},
+        },
     },
-    memory::{Activity, Memory},
-    observed::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage},
-    rest::{News, Rest},
-    rollout::{
-        outcome::Previous,
-        progress,
-        slots::{Candidate, Demand},
-        steps::Order,
-    },
-    ungoverned::{self, Ungoverned},
-    unread,
-    volumes::{self, Judged, OfWorkload},
 };
 
 /// What the decisions of a namespace need besides the namespace.
@@ -247,7 +259,7 @@ fn sort<'n, 'a>(
             sorted.stirring.extend(ungoverned::is_left(workload, memory).then_some(stirring));
             continue;
         };
-        if let Some(changed) = assess::template_changed_at(workload, memory, around.now) {
+        if let Some(changed) = memory::template_changed_at(workload, memory, around.now) {
             let last = sorted.last_changes.entry(policy.name.as_str()).or_insert(changed);
             *last = changed.max(*last);
         }

@@ -1,6 +1,5 @@
 //! What a policy's status says.
 
-use super::Assessments;
 use crate::{
     api::{
         Attention, Phase, PodAnswer, Reason, UpgradePolicySpec, UpgradePolicyStatus,
@@ -8,9 +7,10 @@ use crate::{
         status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
     },
     core::{
-        assess::Assessment,
+        arrange::Assessments,
         conditions,
         conversation::{Conversation, answer::Answer},
+        finding::Assessment,
         governs::Standing,
         observed::{Namespace, Policy, WorkloadId},
         plain, unread, whole_second,

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{
-    desired::Desired,
-    freshness::{created_after, started_with_other},
-    record::{Record, Recorded},
-    references::{Keys, Reference},
+use crate::core::{
+    config::{
+        desired::Desired,
+        freshness::{created_after, started_with_other},
+        record::{Record, Recorded},
+    },
+    observed::{Keys, Pod, Reference, Workload},
+    request::Cause,
 };
-use crate::core::observed::{Pod, Workload};
 
 /// At most so many changes are named.
 const CHANGED_LIMIT: usize = 16;
@@ -58,19 +60,6 @@ impl Comparison {
         }
         words
     }
-}
-
-/// Why a workload is rolled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cause {
-    /// Something that it reads changed.
-    Config,
-    /// Something changed that another workload of its group reads.
-    Together,
-    /// A pod started with a content that was there only for a while.
-    MixedConfig,
-    /// The step before was rolled out, and this one restarts with it.
-    Previous,
 }
 
 /// Compares. `pods` are the workload's, those being deleted included; `current` is the value of the

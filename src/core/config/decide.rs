@@ -4,32 +4,37 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{
-    change::{self, Cause, Comparison},
-    desired::{self, Desired},
-    freshness::created_after,
-    record::Record,
-    references::{self, Reference},
-};
 use crate::{
     api::{ChangeCause, ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, marks},
     core::{
-        assess::{Assessment, Edits, Input, held_message, reference_of},
         clock,
-        decision::{Event, Purpose},
+        config::{
+            change::{self, Comparison},
+            desired::{self, Desired},
+            freshness::created_after,
+            record::Record,
+            references,
+        },
+        finding::{Assessment, Edits},
         gates::{
-            self, Change, Closed, Gate,
+            self,
+            approval::asks_approval,
+            gate::{Change, Closed, Gate},
             pods::{self, Passing},
         },
-        hold::{authors::in_words, marking, release::asks_approval},
+        hold::{authors::in_words, governance},
         later,
-        observed::{Pod, UserHold, Workload},
+        notice::Event,
+        observed::{Pod, Reference, UserHold, Workload, workload::reference_of},
+        request::{Cause, Purpose},
         rollout::{
             limits,
             outcome::{Ended, Outcome, Previous, template_change},
             progress::{Progress, is_old},
-            walk::{self, Stage},
+            turn::{self, Stage},
+            words::held_message,
         },
+        subject::Input,
         whole_second,
     },
 };
@@ -369,7 +374,7 @@ fn decide_roll(
         }
         _ => {}
     }
-    let stage = walk::stage(input.workload, input.pods, input.current);
+    let stage = turn::stage(input.workload, input.pods, input.current);
     if matches!(stage, Some(Stage::Next(_)))
         || (stage == Some(Stage::Renewing) && found.phase != Phase::Failed)
     {
@@ -425,7 +430,7 @@ fn decide_roll(
         let walked = input
             .spec
             .app_gate(&[ChangeCause::Config])
-            .is_some_and(|gate| walk::is_walked(gate, input.workload));
+            .is_some_and(|gate| turn::is_walked(gate, input.workload));
         // What stands of a walk before was for the change before: it would let pods through that
         // were not asked about this one.
         match turn.or_else(|| ordinals.step.filter(|_| walked).map(|_| ordinals.declared)) {
@@ -489,7 +494,7 @@ fn wait_for_gates(
     let at_once =
         closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG);
     // While pods go one by one, what is written down is for which change.
-    if at_once || marking::holds_back(workload) {
+    if at_once || governance::holds_back(workload) {
         return Some(closed);
     }
     found.hold = Some(HoldStatus {
@@ -643,16 +648,4 @@ pub fn missing_message(missing: &[String]) -> String {
         "{}; new pods could not start, so nothing is rolled until it exists",
         missing.join(", ")
     )
-}
-
-/// For events and metrics: a cause in words.
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Config => "config that it reads changed",
-            Self::Together => "config that a workload of its group reads changed",
-            Self::MixedConfig => "one of its pods started with config that existed only for a short time",
-            Self::Previous => "the previous step was rolled out, and this one restarts with it (restartWith: Previous)",
-        })
-    }
 }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::core::observed::{ConfigEntry, ConfigId, Content, Namespace, Version};
 use crate::core::{
-    config::references::{Keys, Reference},
     digest::{Digest, Key},
+    observed::{ConfigEntry, ConfigId, Content, Keys, Namespace, Reference, Version},
 };
 
 /// A reference, resolved.

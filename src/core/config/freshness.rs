@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::desired::{Change, Desired, Interval};
-use crate::core::observed::Pod;
+use crate::core::{
+    config::desired::{Change, Desired, Interval},
+    observed::Pod,
+};
 
 /// How far our clock and the nodes' may be apart for the start of a container to be placed.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);

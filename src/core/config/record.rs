@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    config::{desired::Desired, references::Reference},
+    config::desired::Desired,
     digest::{Digest, Key},
+    observed::Reference,
 };
 
 /// Keys whose digests are kept to name changes, in all records of a workload together.

@@ -11,10 +11,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::answer::Answer;
 use crate::{
     api::{AppGate, Port},
     core::{
+        conversation::answer::Answer,
         later,
         observed::{DeclaredPort, Namespace, Pod, Uid, Workload, WorkloadId},
     },

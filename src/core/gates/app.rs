@@ -6,16 +6,20 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::core::{
-    conversation::{Conversation, Errand, Templates, Visit, answer::Answer, place},
-    gates::{APP, Closed, Gate, prepare, rank},
-};
 use crate::{
     api::{AppGate, Otherwise, Port, Reason, Scheme, WorkloadKind, marks},
     core::{
-        assess::{Assessment, Input},
-        clock, later,
+        clock,
+        conversation::{Conversation, Errand, Templates, Visit, answer::Answer, place},
+        finding::Assessment,
+        gates::{
+            APP,
+            gate::{Closed, Gate},
+            prepare, rank,
+        },
+        later,
         observed::{Pod, Workload},
+        subject::Input,
     },
 };
 

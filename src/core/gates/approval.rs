@@ -1,9 +1,12 @@
 //! Somebody with the right to must approve each change, by its id.
 
-use super::{Asked, Gate, TimelyGate};
 use crate::{
-    api::{Approval, Reason, UpgradePolicySpec, WorkloadKind, marks},
-    core::hold::{authors::in_words, state::command},
+    api::{Approval, ChangeCause, Reason, UpgradePolicySpec, WorkloadKind, marks},
+    core::{
+        gates::gate::{Asked, Gate, TimelyGate},
+        hold::{authors::in_words, state::command},
+        subject::Input,
+    },
 };
 
 /// The gate.
@@ -69,4 +72,13 @@ fn ask(asked: &Asked) -> Gate {
         (Approval::Required, None, _) => format!("not approved yet: {how}"),
     };
     Gate::closed(Reason::ApprovalRequired, message, None)
+}
+
+/// Whether somebody has to approve a change that consists of this.
+pub fn asks_approval(input: &Input, causes: &[ChangeCause]) -> bool {
+    let gates = input.spec.gates.as_ref();
+    gates.is_some_and(|gates| {
+        gates.approval != Approval::NotRequired
+            && causes.iter().any(|cause| gates.applies_to.contains(cause))
+    })
 }

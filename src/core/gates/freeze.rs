@@ -1,9 +1,11 @@
 //! A policy that freezes lets nothing through but a revert.
 
-use super::{Asked, Gate, TimelyGate};
 use crate::{
     api::{Mode, Reason, UpgradePolicySpec, marks},
-    core::hold::state::command,
+    core::{
+        gates::gate::{Asked, Gate, TimelyGate},
+        hold::state::command,
+    },
 };
 
 /// The gate.

@@ -3,17 +3,21 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Closed, Gate,
-    app::{self, Question},
-};
 use crate::{
     api::{ChangeCause, WorkloadKind},
     core::{
-        assess::{Assessment, Input},
+        finding::Assessment,
+        gates::{
+            app::{self, Question},
+            gate::{Closed, Gate},
+        },
         hold::state::declared_replicas,
         observed::{Pod, UserHold, Workload},
-        rollout::walk::{self, Turn},
+        rollout::{
+            turn::{self, Turn},
+            walk,
+        },
+        subject::Input,
     },
 };
 
@@ -38,8 +42,8 @@ pub fn turn<'a>(
     spared: Option<&str>,
 ) -> Option<Turn<'a>> {
     let gate = input.spec.app_gate(causes)?;
-    walk::is_walked(gate, input.workload)
-        .then(|| walk::first(input.workload, input.pods, spared))?
+    turn::is_walked(gate, input.workload)
+        .then(|| turn::first(input.workload, input.pods, spared))?
 }
 
 /// The pods that a partition at this index does not keep as they are; all, if pods have no number.

@@ -6,18 +6,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::core::{
-    conversation::{Call, Errand, Prepared, Visit, place},
-    gates::Closed,
-};
 use crate::{
     api::{AppGate, Otherwise, Reason},
     core::{
-        assess::{Assessment, Input},
         clock,
-        decision::Event,
+        conversation::{Call, Errand, Prepared, Visit, place},
+        finding::Assessment,
+        gates::gate::Closed,
         later,
+        notice::Event,
         observed::{Namespace, Pod, Uid, WorkloadId},
+        subject::Input,
     },
 };
 

@@ -3,10 +3,13 @@
 
 use jiff::Timestamp;
 
-use super::{Change, Gate};
 use crate::{
     api::{Reason, UpgradePolicySpec},
-    core::{clock, later},
+    core::{
+        clock,
+        gates::gate::{Change, Gate},
+        later,
+    },
 };
 
 /// Open when the quiet time has passed since the last change, or its limit since the first.

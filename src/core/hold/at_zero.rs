@@ -5,10 +5,10 @@
 use crate::{
     api::WorkloadKind,
     core::{
-        assess::Input,
         hold::state::Hold,
         observed::{Namespace, Pod, ReplicaSet, Workload},
         rollout::outcome::Outcome,
+        subject::Input,
     },
 };
 

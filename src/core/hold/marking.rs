@@ -2,33 +2,20 @@
 //! held.
 
 use crate::{
-    api::{Phase, WhenUngoverned, WorkloadKind, marks},
+    api::{Phase, WorkloadKind, marks},
     core::{
-        assess::{Assessment, Edits, Input},
-        decision::{Confirm, Event, Purpose},
-        governs::GovernanceMark,
+        finding::{Assessment, Edits},
         hold::{
             at_zero,
+            governance::{GovernanceMark, OURS, holdable, holds_back, is_marked},
             state::{Hold, OURSELVES},
         },
-        observed::{UserHold, Workload},
+        notice::Event,
+        observed::Workload,
+        request::{Confirm, Purpose},
+        subject::Input,
     },
 };
-
-/// All that the operator may write on a workload besides the hold itself.
-const OURS: [&str; 11] = [
-    marks::CONFIG,
-    marks::GOVERNANCE,
-    marks::ROLLOUT,
-    marks::ROLLOUTS,
-    marks::PENDING_CONFIG,
-    marks::HOLD_SINCE,
-    marks::HOLD_CHANGES,
-    marks::HOLD_AT_ZERO,
-    marks::BYPASSED_BY,
-    marks::VOLUME_ACCESS,
-    marks::RESERVED,
-];
 
 /// All annotations of an object may take so many bytes.
 pub const ANNOTATIONS_LIMIT: usize = 262_144;
@@ -45,11 +32,6 @@ const GIVEN_UP: &str = ".";
 /// longer is. In between it stays as it is.
 const NEARLY_FULL: usize = 4096;
 const ROOMY: usize = 8192;
-
-/// Whether admission can hold the changes of a workload.
-pub fn holdable(workload: &Workload) -> bool {
-    workload.id.kind != WorkloadKind::DaemonSet && workload.rollout.held != Some(UserHold::OnDelete)
-}
 
 /// Puts the marks of a policy on a workload that it governs, where they are not as they should be.
 pub fn mark(input: &Input, found: &mut Assessment) {
@@ -159,29 +141,6 @@ fn give_up(workload: &Workload, is_copied_now: bool, edits: &mut Edits) {
         }
         _ => edits.remove(workload, marks::RESERVED),
     }
-}
-
-/// Whether admission holds the changes of a workload by its marks.
-pub fn is_marked(workload: &Workload) -> bool {
-    workload.labels.contains_key(marks::GOVERNED)
-        && workload.marks.get(marks::HOLD_CHANGES).is_some_and(|value| value == "true")
-}
-
-/// Whether a workload carries anything of ours.
-pub fn is_ours(workload: &Workload) -> bool {
-    workload.labels.contains_key(marks::GOVERNED)
-        || OURS.iter().any(|mark| workload.marks.contains_key(*mark))
-}
-
-/// Whether a change is held, or its pods go one by one and some are left.
-pub fn holds_back(workload: &Workload) -> bool {
-    let ordinals = workload.rollout.ordinals;
-    Hold::on(workload).is_some() || ordinals.step.is_some_and(|step| step > ordinals.declared)
-}
-
-/// What becomes of a hold when its workload is no longer governed, as it was recorded while it was.
-pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
-    GovernanceMark::on(workload).map(|mark| mark.when_ungoverned).unwrap_or_default()
 }
 
 /// Ends a walk through the pods of a StatefulSet: those that are left go, or, to be kept, are held

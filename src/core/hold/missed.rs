@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use super::{at_zero, marking};
 use crate::{
     api::WorkloadKind,
     core::{
-        assess::Input,
+        hold::{at_zero, governance},
         observed::Pod,
         rollout::{
             outcome::Outcome,
             progress::{Progress, is_old},
         },
+        subject::Input,
     },
 };
 
@@ -83,7 +83,7 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
     let workload = input.workload;
     let passed = outcome.let_through(workload, input.key)
         || (outcome.done.is_some() && outcome.done.as_deref() == input.current);
-    if passed || workload.deleting || !input.spec.needs_holds() || !marking::holdable(workload) {
+    if passed || workload.deleting || !input.spec.needs_holds() || !governance::holdable(workload) {
         return None;
     }
     if at_zero::is_asleep(workload, input.pods) {
@@ -91,7 +91,7 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
         let told = progress == Progress::Done
             && input.current.is_some()
             && outcome.done.is_some()
-            && marking::is_marked(workload)
+            && governance::is_marked(workload)
             && input.spec.waits_without_pods();
         return told.then_some(Cause::ScaledToZero);
     }
@@ -103,7 +103,7 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
     if !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         return None;
     }
-    if outcome.done.is_some() && marking::is_marked(workload) {
+    if outcome.done.is_some() && governance::is_marked(workload) {
         let cause = if input.enforced { Cause::ChangedAfterAdmission } else { Cause::NotEnforced };
         return is_later(input, &new).then_some(cause);
     }
@@ -145,7 +145,7 @@ fn without_old(
     let workload = input.workload;
     // Where only the app is asked, there is nobody who could say no to one that is woken.
     let known = outcome.done.is_some() && input.current.is_some();
-    if !known || !marking::is_marked(workload) || !input.spec.waits_without_pods() {
+    if !known || !governance::is_marked(workload) || !input.spec.waits_without_pods() {
         return None;
     }
     // What began before the policy asked for holds is not missed.

@@ -4,6 +4,7 @@
 pub mod at_zero;
 pub mod authors;
 pub mod enforced;
+pub mod governance;
 pub mod marking;
 pub mod missed;
 pub mod observed;

@@ -1,13 +1,17 @@
 //! What a policy that only observes says of a changed template: that it would have been held.
 
-use super::marking::holdable;
 use crate::{
     api::{ChangeCause, Phase, Reason},
     core::{
-        assess::{Assessment, Input},
-        decision::Event,
-        gates::{self, Change, Closed, Gate},
+        finding::Assessment,
+        gates::{
+            self,
+            gate::{Change, Closed, Gate},
+        },
+        hold::governance::holdable,
+        notice::Event,
         rollout::progress::Progress,
+        subject::Input,
     },
 };
 

@@ -4,34 +4,38 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{
-    at_zero,
-    authors::{Authors, in_words},
-    marking, missed,
-    state::{Hold, command, replicas_wait, scaled_since},
-    volatile,
-};
 use crate::{
     api::{
-        Approval, ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned,
-        WorkloadKind, marks,
+        ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind,
+        marks,
     },
     core::{
-        assess::{Assessment, Edits, Input, ended, reference_of},
         clock, config,
-        decision::{Event, Purpose, Release},
+        finding::{Assessment, Edits},
         gates::{
-            self, Change, Gate,
+            self,
             app::{self, Question},
+            approval::asks_approval,
+            gate::{Change, Gate},
             pods::{self, Passing},
+        },
+        hold::{
+            at_zero,
+            authors::{Authors, in_words},
+            governance, missed,
+            state::{Hold, command, replicas_wait, scaled_since},
+            volatile,
         },
         later,
         memory::Restamp,
-        observed::{Namespace, Pod, ReplicaSet, Workload},
+        notice::Event,
+        observed::{Namespace, Pod, ReplicaSet, Workload, workload::reference_of},
+        request::{Purpose, Release},
         rollout::{
             outcome::{Ended, Outcome, template_change},
-            progress::Progress,
+            progress::{Progress, ended},
         },
+        subject::Input,
         whole_second,
     },
 };
@@ -106,7 +110,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
         };
     }
     if !input.spec.needs_holds() {
-        return match marking::when_ungoverned(workload) {
+        return match governance::when_ungoverned(workload) {
             WhenUngoverned::Release => let_through(workload, Release::Ungoverned, found),
             WhenUngoverned::Keep => {
                 stand(input, hold, since, Reason::KeptUngoverned, &kept_message(input, hold), found)
@@ -492,15 +496,6 @@ fn stand(
         message += &note;
     }
     found.stand(Phase::Held, reason, message);
-}
-
-/// Whether somebody has to approve a change that consists of this.
-pub fn asks_approval(input: &Input, causes: &[ChangeCause]) -> bool {
-    let gates = input.spec.gates.as_ref();
-    gates.is_some_and(|gates| {
-        gates.approval != Approval::NotRequired
-            && causes.iter().any(|cause| gates.applies_to.contains(cause))
-    })
 }
 
 /// As the status names them.

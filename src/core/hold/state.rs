@@ -1,9 +1,11 @@
 //! What admission says on a workload: whether it is held, which change, and who let it through.
 
-use super::authors::Authors;
 use crate::{
     api::marks,
-    core::observed::{Namespace, Workload, WorkloadId},
+    core::{
+        hold::authors::Authors,
+        observed::{Namespace, Workload, WorkloadId},
+    },
 };
 
 /// A template change that is held.

@@ -5,11 +5,13 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{
-    state::{self, Hold},
-    unmark::{RECORDS, annotation, unmark},
+use crate::{
+    api::{WorkloadKind, marks},
+    core::hold::{
+        state::{self, Hold},
+        unmark::{RECORDS, annotation, unmark},
+    },
 };
-use crate::api::{WorkloadKind, marks};
 
 /// What becomes of changes that are held when Lockkeeper is uninstalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,9 @@
 
 use serde_json::{Value, json};
 
-use super::state;
 use crate::{
     api::{WorkloadKind, marks},
-    core::decision::pointer,
+    core::{hold::state, request::pointer},
 };
 
 /// What the operator and admission write on a workload. What users write, such as `ignore`, stays.

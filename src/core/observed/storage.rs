@@ -9,8 +9,10 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::api::marks;
-use crate::core::{observed::Uid, unread::Unreadables, volumes::provenance::Provenance};
+use crate::{
+    api::marks,
+    core::observed::{ids::Uid, provenance::Provenance, unread::Unreadables},
+};
 
 /// Who may use a volume at the same time, by the access modes of it or of its claim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -316,4 +318,52 @@ pub struct ClaimsOfPod {
     pub unschedulable: Option<Box<str>>,
     /// If it uses claims: its controller as `Kind/name`.
     pub owner: Option<Box<str>>,
+}
+
+/// Where kept data stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// A pod uses it, or is to.
+    InUse,
+    /// Somebody refers to it who runs no pod now, or did until a moment ago.
+    Idle,
+    /// Nobody refers to its claim.
+    Orphaned,
+    /// Its claim is gone.
+    Released,
+    /// The claim of that name has a younger volume.
+    Shadowed,
+    /// The volume of the claim is gone.
+    Lost,
+    /// Its claim is being deleted while pods use it.
+    Terminating,
+}
+
+/// How much there is in each state, and its bytes.
+pub type States = BTreeMap<State, (u64, u64)>;
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::InUse,
+        Self::Idle,
+        Self::Orphaned,
+        Self::Released,
+        Self::Shadowed,
+        Self::Lost,
+        Self::Terminating,
+    ];
+
+    /// As metrics and the plugin name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InUse => "InUse",
+            Self::Idle => "Idle",
+            Self::Orphaned => "Orphaned",
+            Self::Released => "Released",
+            Self::Shadowed => "Shadowed",
+            Self::Lost => "Lost",
+            Self::Terminating => "Terminating",
+        }
+    }
 }

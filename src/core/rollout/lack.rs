@@ -6,14 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::progress::Progress;
 use crate::{
     api::WorkloadKind,
-    core::{
-        assess::{Assessment, Input},
-        later,
-        memory::Lack,
-    },
+    core::{finding::Assessment, later, memory::Lack, rollout::progress::Progress, subject::Input},
 };
 
 /// A controller takes a moment to create pods.

@@ -7,5 +7,6 @@ pub mod outcome;
 pub mod progress;
 pub mod slots;
 pub mod steps;
+pub mod turn;
 pub mod walk;
 pub mod words;

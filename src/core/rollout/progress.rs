@@ -9,11 +9,10 @@ use crate::{
     core::{
         hold::state::Hold,
         later,
-        observed::{Pod, ReplicaSet, RolloutState, UserHold, Workload},
+        observed::{Pod, ReplicaSet, RolloutState, UserHold, Workload, is_overdue},
         rollout::{
             outcome::{Ended, Outcome},
-            walk::{self, Stage},
-            words::is_overdue,
+            turn::{self, Stage},
         },
     },
 };
@@ -162,7 +161,7 @@ pub fn judge(
         return Progress::Done;
     }
     // Where pods go one by one, the next may wait for its gates as long as it must.
-    if matches!(walk::stage(workload, pods, current), Some(Stage::Next(_) | Stage::Over)) {
+    if matches!(turn::stage(workload, pods, current), Some(Stage::Next(_) | Stage::Over)) {
         return Progress::UnderWay(Timestamp::MAX);
     }
     let of_new =
@@ -196,4 +195,13 @@ fn was_done(outcome: &Outcome, workload: &Workload, pods: &[&Pod], current: Opti
 fn beyond_partition_done(state: &RolloutState, ordinals: u32) -> bool {
     let free = state.wanted.saturating_sub(ordinals);
     state.updated < state.wanted && state.updated >= free && state.available >= state.wanted
+}
+
+/// How a rollout that we let through has ended, if that is not written down yet.
+pub fn ended(outcome: &Outcome, progress: Progress) -> Option<Ended> {
+    match (progress, outcome.ended) {
+        (Progress::Done, Ended::Failed | Ended::UnderWay) => Some(Ended::Done),
+        (Progress::Failed(_), Ended::UnderWay) => Some(Ended::Failed),
+        _ => None,
+    }
 }

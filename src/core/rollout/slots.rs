@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::outcome::{Ended, Outcome};
-use crate::core::observed::{Namespace, Uid, Workload};
+use crate::core::{
+    observed::{Namespace, Uid, Workload},
+    rollout::outcome::{Ended, Outcome},
+};
 
 /// What a namespace has and wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

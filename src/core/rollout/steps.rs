@@ -5,22 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 
-use super::{
-    outcome::{Ended, Followed, Outcome, Previous},
-    progress::{self, Progress},
-};
 use crate::{
     api::{OnFailure, Phase, Reason, RestartWith, UpgradePolicySpec, marks},
     core::{
-        assess::Assessment,
-        decision::{Purpose, Release},
         digest::Key,
-        gates::Closed,
-        governs::selector,
+        finding::Assessment,
+        gates::gate::Closed,
         hold::state::Hold,
         memory::Activity,
-        observed::{Pod, Workload, WorkloadId},
-        unread::{Concerns, Unread},
+        observed::{Concerns, Pod, Unread, Workload, WorkloadId, policy::selector},
+        request::{Purpose, Release},
+        rollout::{
+            outcome::{Ended, Followed, Outcome, Previous},
+            progress::{self, Progress},
+        },
     },
 };
 

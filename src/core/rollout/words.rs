@@ -1,28 +1,14 @@
 //! How far a rollout is, and what it waits for, in words.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::progress::is_old;
 use crate::core::{
-    clock, later,
-    observed::{Pod, RolloutState, Workload},
+    clock,
+    observed::{Pod, RolloutState, UserHold, Workload, is_overdue},
+    rollout::progress::is_old,
 };
-
-/// A pod that is there for so long after its grace period does not end by itself: its node is lost,
-/// or a finalizer keeps it.
-const OVERDUE_AFTER: Duration = Duration::from_secs(30);
-
-/// When a pod that is being deleted counts as one that does not end.
-pub fn overdue_at(pod: &Pod) -> Option<Timestamp> {
-    pod.terminating.map(|until| later(until, OVERDUE_AFTER))
-}
-
-/// Whether a pod should have ended by now, and has not.
-pub fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
-    overdue_at(pod).is_some_and(|at| at <= now)
-}
 
 /// How many pods are updated and available.
 pub fn counts(state: &RolloutState) -> String {
@@ -83,4 +69,19 @@ pub fn stuck(
     Some(format!(
         "old pod {name}{node}{others} should have terminated by {until}, and still exists. If its node is lost, delete the Node object. If you are sure that the pod no longer runs: kubectl delete pod -n {namespace} {name} --force"
     ))
+}
+
+/// What a user's own hold means, in words.
+pub fn held_message(hold: UserHold, counts: &str) -> String {
+    match hold {
+        UserHold::Paused => {
+            format!("spec.paused is set; run kubectl rollout resume to continue ({counts})")
+        }
+        UserHold::OnDelete => format!(
+            "its update strategy is OnDelete: pods are replaced when you delete them ({counts})"
+        ),
+        UserHold::Partition(below) => {
+            format!("its partition keeps the {below} lowest ordinals on their revision ({counts})")
+        }
+    }
 }

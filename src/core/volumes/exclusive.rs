@@ -4,99 +4,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Danger,
-    sharing::users,
-    usage::{Usage, claims_of},
-};
 use crate::{
     api::{ExclusiveClaims, Mode, UpgradePolicySpec, WorkloadKind, marks},
     core::{
         observed::{
             Namespace, Pod, Workload,
-            storage::{Access, Storage, Volume},
+            storage::{Access, Storage},
         },
         unread,
+        volumes::{
+            finding::{Danger, Exclusive, Stuck},
+            sharing::{ExclusiveClaim, users},
+            usage::{Usage, claims_of},
+        },
     },
 };
-
-/// What the claims of a workload mean for its rollouts.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Exclusive {
-    /// Admission shall make its strategy Recreate: why.
-    pub recreate: Option<String>,
-    /// Something of the storage cannot be read, so that its claims may need Recreate although
-    /// nothing here says so.
-    pub uncertain: bool,
-    /// Its rollout is stuck on a volume.
-    pub stuck: Option<Stuck>,
-    /// What is reported of it.
-    pub dangers: Vec<Danger>,
-    /// What is worth knowing, and no danger.
-    pub notes: Vec<String>,
-}
-
-/// A new pod waits for a volume that another has.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stuck {
-    /// Which, in words.
-    pub why: String,
-    /// Another pod than those that the rollout ends has it.
-    pub stranger: Option<String>,
-}
-
-/// A claim that not every pod may use.
-pub(super) struct ExclusiveClaim<'a> {
-    /// It, and who uses it.
-    pub usage: &'a Usage<'a>,
-    volume: Option<&'a Volume>,
-    /// How many may have it.
-    pub access: Access,
-    /// The node that all pods that use it run on.
-    node: Option<&'a str>,
-    /// It is attached to a node before its pods start.
-    pub attaches: bool,
-}
-
-impl ExclusiveClaim<'_> {
-    /// Two pods of a rollout would block each other.
-    pub fn deadlocks(&self) -> bool {
-        self.access == Access::OnePod || (self.attaches && self.node.is_none())
-    }
-
-    /// Two pods of a rollout would both write to it.
-    fn has_two_writers(&self, workload: &Workload) -> bool {
-        !self.deadlocks() && !workload.claims.read_only.contains(&self.usage.claim.name)
-    }
-
-    /// The access mode that limits it.
-    pub fn mode(&self) -> &'static str {
-        if self.access == Access::OnePod { "ReadWriteOncePod" } else { "ReadWriteOnce" }
-    }
-
-    /// Why two pods on it are a danger to each other.
-    fn reason(&self) -> String {
-        let (name, mode) = (&self.usage.claim.name, self.mode());
-        match (self.deadlocks(), self.node) {
-            (true, _) if self.access == Access::OnePod => {
-                format!("claim {name} is {mode}, so that only one pod can use it at a time")
-            }
-            (true, _) => format!(
-                "claim {name} is {mode}, so that only pods on one node can use it at a time"
-            ),
-            (false, Some(node)) => {
-                format!(
-                    "the volume of claim {name} ({mode}) is on node {node}, where the old and the new pod could write to it at the same time"
-                )
-            }
-            (false, None) => {
-                format!(
-                    "the volume of claim {name} ({mode}) is not attached to nodes, so that the old and the new pod could write to it at the same time"
-                )
-            }
-        }
-    }
-}
 
 /// Judges a workload that a policy governs.
 pub fn judge(

@@ -1,22 +1,19 @@
-//! Volumes whose claim is gone: they are found again, or it is said why not. Nothing is ever
-//! deleted.
+//! A volume whose claim is gone, or has another one.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-};
-
-use super::{
-    Danger, Judged, Kept, State, lost,
-    protection::{Scene, is_left},
-    provenance::Provenance,
-    usage::Usage,
-};
 use crate::{
     api::{Readopt, marks, policy::default_orphaned_after},
     core::{
-        decision::{Event, Notice, StorageObject, StoragePatch, Subject},
-        observed::storage::{Claim, ClaimReference, Storage, Volume, VolumePhase},
+        notice::StorageObject,
+        observed::{
+            provenance::Provenance,
+            storage::{State, Volume},
+        },
+        request::StoragePatch,
+        volumes::{
+            finding::{Judged, Kept},
+            protection::is_left,
+            scene::Scene,
+        },
     },
 };
 
@@ -38,70 +35,45 @@ impl<'a> Leftover<'a> {
     }
 }
 
-/// Judges what is left of the claims of a namespace.
-pub fn judge(
-    scene: &Scene,
-    storage: &Storage,
-    usages: &BTreeMap<&str, Usage>,
-    judged: &mut Judged,
-) {
-    let name = &*scene.namespace.name;
-    let named: BTreeSet<_> = usages
-        .values()
-        .filter(|usage| usage.claim.bound)
-        .filter_map(|usage| usage.claim.volume.as_deref())
-        .collect();
-    // What a claim names as its own is no leftover, whichever of the two was seen first.
-    let left = storage.of_namespace(name).filter(|volume| !named.contains(volume.name.as_str()));
-    let left = left.filter_map(|volume| Leftover::of(scene, volume));
-    let mut by_claim: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
-    let mut of_others = 0;
-    for one in left {
-        if one.volume.marks.get(marks::UNPROTECT) == Some(&one.volume.name) {
-            give_up(&one, judged);
-            continue;
-        }
-        if one.volume.deleting {
-            judged.danger(&one.provenance.policy, going(one.volume, &one.provenance.claim));
-        }
-        judged.standing.push(left_behind(scene, &one));
-        if is_ours(scene, &one) {
-            by_claim.entry(one.provenance.claim.clone()).or_default().push(one);
-        } else {
-            of_others += 1;
-            count_released(&one, judged);
-            lock(&one, judged);
-        }
-    }
-    for volume in
-        storage.of_namespace(name).filter(|volume| volume.retained && volume.claim.is_none())
+/// Whether a volume comes from this very namespace, or somebody with the right to gives it that
+/// one's, or all of an earlier one's.
+pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
+    let Some(object) = scene.object.filter(|object| !object.deleting) else { return false };
+    let uid = &one.provenance.namespace_uid;
+    **uid == *object.uid || object.marks.get(marks::READOPT) == Some(uid) || is_chosen(scene, one)
+}
+
+/// Whether somebody who may write volumes says that this namespace gets it.
+pub(super) fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
+    scene.object.is_some_and(|object| {
+        one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid)
+    })
+}
+
+pub(super) fn kept(one: &Leftover, state: State) -> Kept {
+    Kept { state, claim: None, volume: Some(one.volume.name.clone()) }
+}
+
+/// Counts a volume as released.
+pub(super) fn count_released(one: &Leftover, judged: &mut Judged) {
+    judged.count(&one.provenance.policy, kept(one, State::Released), one.volume.capacity);
+}
+
+/// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody
+/// else's. What others made free is theirs.
+pub(super) fn lock(one: &Leftover, judged: &mut Judged) {
+    if waits(one)
+        && one.volume.marks.contains_key(marks::FREED)
+        && !one.provenance.claim_uid.is_empty()
     {
-        if let Some(provenance) = volume.provenance().filter(|_| {
-            volume.phase == VolumePhase::Available && !named.contains(volume.name.as_str())
-        }) {
-            without_claim(scene, &Leftover { volume, provenance }, judged);
-        }
-    }
-    if of_others > 0 {
-        judged.note_all(format!(
-            "volumes of an earlier namespace {name} are kept: {of_others}. No claim gets them automatically, because somebody else may own the \
-             current namespace. kubectl lockkeeper volumes -n {name} lists them, with the command that gives them back"
-        ));
-    }
-    for (claim, candidates) in by_claim {
-        let usage = usages.get(claim.as_str());
-        match usage.map(|usage| usage.claim).filter(|claim| claim.bound || claim.lost) {
-            // It goes, and the volume that somebody chose for the next one of its name is free
-            // before that comes.
-            Some(going) if going.deleting && candidates.iter().any(|one| is_chosen(scene, one)) => {
-                find_again(scene, &claim, &candidates, None, judged);
-            }
-            Some(lost) if lost.lost && candidates.iter().any(|one| lost::is_named(lost, one)) => {
-                lost::give_back(scene, lost, &candidates, usage, judged);
-            }
-            Some(bound) => shadowed(scene, storage, bound, &candidates, usage, judged),
-            None => find_again(scene, &claim, &candidates, usage.map(|usage| usage.claim), judged),
-        }
+        let mut patch = StoragePatch::new(
+            StorageObject::Volume(one.volume.name.clone()),
+            &one.volume.uid,
+            one.volume.resource_version,
+        );
+        patch.claim_uid = Some(Some(one.provenance.claim_uid.clone()));
+        patch.annotate(&one.volume.marks, marks::FREED, None);
+        judged.patch(patch, None);
     }
 }
 
@@ -122,263 +94,6 @@ fn unknown(volume: &Volume) -> Option<Provenance> {
     })
 }
 
-/// Somebody who may write volumes says that the data is not wanted. The volume stays as it is; only
-/// we say nothing of it any more.
-fn give_up(one: &Leftover, judged: &mut Judged) {
-    let volume = one.volume;
-    let mut patch = StoragePatch::new(
-        StorageObject::Volume(volume.name.clone()),
-        &volume.uid,
-        volume.resource_version,
-    );
-    patch.label(true, marks::RETAINED, false);
-    for mark in [
-        marks::PROVENANCE,
-        marks::ORIGINAL_RECLAIM_POLICY,
-        marks::READOPT,
-        marks::READOPT_CLAIM,
-        marks::FREED,
-        marks::UNPROTECT,
-    ] {
-        patch.annotate(&volume.marks, mark, None);
-    }
-    // Nobody finds again what nobody wants.
-    patch.claim_uid = waits(one)
-        .then(|| Some(one.provenance.claim_uid.clone()))
-        .filter(|_| !one.provenance.claim_uid.is_empty());
-    judged.patch(patch, None);
-}
-
-/// Somebody removed the claimRef of a volume by hand: it is free for every claim, and its data may
-/// go to another one.
-fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
-    count_released(one, judged);
-    let Provenance { claim, policy, .. } = &one.provenance;
-    let (volume, namespace) = (&one.volume.name, &scene.namespace.name);
-    let message = format!(
-        "volume {volume} with the data of claim {claim} has no spec.claimRef, so that any claim that fits may get it. To keep it for claim {claim}: \
-         kubectl patch pv {volume} --type=merge -p '{{\"spec\":{{\"claimRef\":{{\"namespace\":\"{namespace}\",\"name\":\"{claim}\"}}}}}}'"
-    );
-    let subject = Subject::Storage(StorageObject::Volume(volume.clone()));
-    let of = scene
-        .namespace
-        .policies
-        .get(policy)
-        .map(|policy| (policy.name.clone(), policy.uid.clone()));
-    judged.standing.push(Notice {
-        subject,
-        uid: one.volume.uid.clone(),
-        policy: of,
-        event: Event::VolumeOrphaned,
-        message: message.clone(),
-    });
-    for teller in judged.tellers(policy) {
-        judged.of_policies.entry(teller).or_default().notes.insert(message.clone());
-    }
-}
-
-/// A volume is being deleted, with what is known of its data.
-pub fn going(volume: &Volume, claim: &str) -> Danger {
-    Danger::VolumeTerminating(format!(
-        "volume {} of claim {claim} is being deleted. The PersistentVolume goes with its claim, and its driver decides whether the data goes too. \
-         Save the data now",
-        volume.name
-    ))
-}
-
-/// That a volume is kept although its claim is gone.
-fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
-    let Provenance { claim, policy, workload, .. } = &one.provenance;
-    let policy = scene
-        .namespace
-        .policies
-        .get(policy)
-        .map(|policy| (policy.name.clone(), policy.uid.clone()));
-    let message = format!(
-        "claim {}/{claim}{} is gone; its data is kept on volume {}: kubectl lockkeeper volumes -n {}",
-        scene.namespace.name,
-        if workload.is_empty() { String::new() } else { format!(" of {workload}") },
-        one.volume.name,
-        scene.namespace.name
-    );
-    let subject = Subject::Storage(StorageObject::Volume(one.volume.name.clone()));
-    Notice { subject, uid: one.volume.uid.clone(), policy, event: Event::VolumeOrphaned, message }
-}
-
-/// Whether a volume comes from this very namespace, or somebody with the right to gives it that
-/// one's, or all of an earlier one's.
-pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
-    let Some(object) = scene.object.filter(|object| !object.deleting) else { return false };
-    let uid = &one.provenance.namespace_uid;
-    **uid == *object.uid || object.marks.get(marks::READOPT) == Some(uid) || is_chosen(scene, one)
-}
-
-/// Whether somebody who may write volumes says that this namespace gets it.
-pub(super) fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
-    scene.object.is_some_and(|object| {
-        one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid)
-    })
-}
-
-fn kept(one: &Leftover, state: State) -> Kept {
-    Kept { state, claim: None, volume: Some(one.volume.name.clone()) }
-}
-
-/// Counts a volume as released.
-pub(super) fn count_released(one: &Leftover, judged: &mut Judged) {
-    judged.count(&one.provenance.policy, kept(one, State::Released), one.volume.capacity);
-}
-
-/// The claim of that name has another volume, or has lost it.
-fn shadowed(
-    scene: &Scene,
-    storage: &Storage,
-    claim: &Claim,
-    candidates: &[Leftover],
-    usage: Option<&Usage>,
-    judged: &mut Judged,
-) {
-    let has = claim.volume.as_deref().filter(|_| !claim.lost).and_then(|name| storage.volume(name));
-    // What was there before it holds the data; what is younger is what somebody has put aside.
-    // Times are in whole seconds. Of two volumes of one second, that of the earlier claim is older,
-    // unless the claim of today is younger than both: then somebody gave it its volume.
-    let older = |one: &&Leftover| {
-        has.is_none_or(|has| match one.volume.created.cmp(&has.created) {
-            Ordering::Equal => claim.created <= has.created,
-            order => order == Ordering::Less,
-        })
-    };
-    let old = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since);
-    for one in candidates {
-        lock(one, judged);
-        let state = if old.is_some_and(|old| old.volume.name == one.volume.name) {
-            State::Shadowed
-        } else {
-            State::Released
-        };
-        judged.count(&one.provenance.policy, kept(one, state), one.volume.capacity);
-    }
-    let Some(old) = old else { return };
-    let message = format!(
-        "claim {} {} volume {}, but its earlier data is on volume {}{}. To give it that volume: kubectl lockkeeper volumes readopt -n {} {}. \
-         If the earlier data is not wanted: kubectl lockkeeper volumes unprotect {}",
-        claim.name,
-        if claim.lost { "has lost" } else { "is bound to" },
-        claim.volume.as_deref().unwrap_or("(none)"),
-        old.volume.name,
-        misfit(claim, old.volume).map_or_else(String::new, |why| format!(", which {why}")),
-        scene.namespace.name,
-        old.volume.name,
-        old.volume.name,
-    );
-    let policy = usage
-        .and_then(|usage| usage.governed)
-        .map_or_else(|| old.provenance.policy.clone(), |governed| governed.policy.name.clone());
-    judged.shadowed(&policy, usage.and_then(|usage| usage.governed), claim, message);
-}
-
-/// There is no claim of that name, or it has no volume yet.
-fn find_again(
-    scene: &Scene,
-    name: &str,
-    candidates: &[Leftover],
-    claim: Option<&Claim>,
-    judged: &mut Judged,
-) {
-    candidates.iter().for_each(|one| count_released(one, judged));
-    let mut wanted: Vec<_> = candidates.iter().filter(|one| is_chosen(scene, one)).collect();
-    if wanted.is_empty() {
-        wanted = candidates
-            .iter()
-            .filter(|one| one.provenance.readopt == Readopt::SameNamespace)
-            .collect();
-    }
-    wanted.retain(|one| !one.volume.deleting);
-    if let [one] = *wanted {
-        // The binder takes the first that it finds: no other may wait.
-        let others: Vec<_> = candidates
-            .iter()
-            .filter(|other| other.volume.name != one.volume.name && waits(other))
-            .collect();
-        others.iter().for_each(|other| lock(other, judged));
-        if let Some(why) = claim.and_then(|claim| misfit(claim, one.volume)) {
-            let message = format!(
-                "claim {name} waits, but volume {} with its data {why}. Change the claim to what the volume has, or run: kubectl lockkeeper volumes readopt -n {} {}",
-                one.volume.name, scene.namespace.name, one.volume.name
-            );
-            judged.danger(&one.provenance.policy, Danger::VolumeDoesNotFit(message));
-        }
-        // One that is just being given to the claim has its uid before it has another phase.
-        let is_given = claim.is_some_and(|claim| one.volume.is_of(&scene.namespace.name, claim));
-        if one.volume.phase == VolumePhase::Released && !is_given && others.is_empty() {
-            free(one, judged);
-        }
-        return;
-    }
-    wanted.iter().for_each(|one| lock(one, judged));
-    if let Some(first) = wanted.first() {
-        let names: Vec<_> = wanted.iter().map(|one| one.volume.name.as_str()).collect();
-        let message = format!(
-            "several volumes hold data of claim {name}: {}. None is given to the next claim. Choose one: kubectl lockkeeper volumes readopt -n {} VOLUME",
-            names.join(", "),
-            scene.namespace.name
-        );
-        judged.danger(&first.provenance.policy, Danger::SeveralVolumes(message));
-    }
-}
-
-/// Why a volume that waits for a claim would not be bound to it. Its class does not matter then.
-pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
-    match () {
-        () if volume.capacity < claim.requested => Some(format!(
-            "has {} bytes, less than the {} that the claim asks for",
-            volume.capacity, claim.requested
-        )),
-        () if !claim.modes.iter().all(|mode| volume.modes.contains(mode)) => Some(format!(
-            "has the access modes {}, and the claim asks for {}",
-            volume.modes.join(", "),
-            claim.modes.join(", ")
-        )),
-        () => None,
-    }
-}
-
-/// The next claim of that name gets it. Whose uid it bears need not be known: a claim may have come
-/// and gone while nobody looked.
-fn free(one: &Leftover, judged: &mut Judged) {
-    let Provenance { namespace, claim, .. } = &one.provenance;
-    let of_gone =
-        |of: &ClaimReference| of.namespace == *namespace && of.name == *claim && of.uid.is_some();
-    if one.volume.claim.as_ref().is_some_and(of_gone) {
-        let mut patch = StoragePatch::new(
-            StorageObject::Volume(one.volume.name.clone()),
-            &one.volume.uid,
-            one.volume.resource_version,
-        );
-        patch.claim_uid = Some(None);
-        patch.annotate(&one.volume.marks, marks::FREED, Some("true".to_owned()));
-        judged.patch(patch, None);
-    }
-}
-
-fn waits(one: &Leftover) -> bool {
+pub(super) fn waits(one: &Leftover) -> bool {
     one.volume.claim.as_ref().is_some_and(|claim| claim.uid.is_none())
-}
-
-/// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody
-/// else's. What others made free is theirs.
-pub(super) fn lock(one: &Leftover, judged: &mut Judged) {
-    if waits(one)
-        && one.volume.marks.contains_key(marks::FREED)
-        && !one.provenance.claim_uid.is_empty()
-    {
-        let mut patch = StoragePatch::new(
-            StorageObject::Volume(one.volume.name.clone()),
-            &one.volume.uid,
-            one.volume.resource_version,
-        );
-        patch.claim_uid = Some(Some(one.provenance.claim_uid.clone()));
-        patch.annotate(&one.volume.marks, marks::FREED, None);
-        judged.patch(patch, None);
-    }
 }

@@ -2,18 +2,18 @@
 //! carries the binding of the earlier claim: its volume names another uid, so that Kubernetes calls
 //! the claim Lost, although the data is there.
 
-use super::{
-    Danger, Judged,
-    leftover::{Leftover, count_released, is_chosen, is_ours, lock},
-    of_claim,
-    protection::Scene,
-    usage::Usage,
-};
 use crate::{
     api::{Readopt, marks},
     core::{
-        decision::{Event, StorageObject, StoragePatch},
+        notice::{Event, StorageObject},
         observed::storage::{Claim, Storage},
+        request::StoragePatch,
+        volumes::{
+            finding::{Danger, Judged, of_claim},
+            leftover::{Leftover, count_released, is_chosen, is_ours, lock},
+            scene::Scene,
+            usage::Usage,
+        },
     },
 };
 
@@ -81,7 +81,7 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
         }
         None => {}
     }
-    let provenance = super::provenance::Provenance {
+    let provenance = crate::core::observed::provenance::Provenance {
         claim_uid: claim.uid.to_string(),
         ..one.provenance.clone()
     };

@@ -6,39 +6,25 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::{
-    Danger, Judged, State, of_claim,
-    provenance::Provenance,
-    usage::{Governed, Usage, of_spec},
-};
 use crate::{
     api::{ConditionReason, Protection, marks, policy::default_orphaned_after},
     core::{
-        decision::{Event, StorageObject, StoragePatch},
-        hold::enforced::Gap,
+        notice::{Event, StorageObject},
         observed::{
-            Namespace,
-            storage::{Claim, NamespaceObject, Shield, Volume, VolumePhase},
+            provenance::Provenance,
+            storage::{Claim, Shield, State, Volume, VolumePhase},
+        },
+        request::StoragePatch,
+        volumes::{
+            finding::{Danger, Judged, of_claim},
+            scene::Scene,
+            usage::{Governed, Usage, of_spec},
         },
     },
 };
 
 /// The reclaim policy under which a volume outlives its claim.
 pub const RETAIN: &str = "Retain";
-
-/// What the claims of a namespace are judged by.
-pub struct Scene<'a> {
-    /// The namespace's name and contents.
-    pub namespace: &'a Namespace,
-    /// The namespace itself; none if it is gone.
-    pub object: Option<&'a NamespaceObject>,
-    /// Why admission does not refuse deletions where it is told to, if so.
-    pub deletion_gap: Option<Gap>,
-    /// Why admission does not put on claims what keeps other tools from deleting them, if so.
-    pub claims_gap: Option<Gap>,
-    /// Now.
-    pub now: Timestamp,
-}
 
 /// The protection of a claim. `volume` is the one that it is bound to.
 pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
@@ -384,7 +370,8 @@ pub fn judge_namespace(scene: &Scene, claims: &BTreeMap<&str, Usage>, judged: &m
     );
     let is = !protected.is_empty() && object.allows_deny;
     patch.label(object.protected, marks::PROTECTED, is);
-    let named = (is && !without_permit.is_empty()).then(|| super::some_of(&without_permit, 20));
+    let named =
+        (is && !without_permit.is_empty()).then(|| crate::core::some_of(&without_permit, 20));
     patch.annotate(&object.marks, marks::PROTECTED_CLAIMS, named);
     clear_permit(&object.marks, &mut patch, scene.now, judged);
     judged.patch(patch, None);

@@ -2,8 +2,66 @@
 
 use std::collections::BTreeSet;
 
-use super::{Danger, exclusive::ExclusiveClaim, usage::Usage};
-use crate::core::observed::{Namespace, Pod, Workload, storage::Access};
+use crate::core::{
+    observed::{
+        Namespace, Pod, Workload,
+        storage::{Access, Volume},
+    },
+    volumes::{finding::Danger, usage::Usage},
+};
+
+/// A claim that not every pod may use.
+pub(super) struct ExclusiveClaim<'a> {
+    /// It, and who uses it.
+    pub usage: &'a Usage<'a>,
+    pub volume: Option<&'a Volume>,
+    /// How many may have it.
+    pub access: Access,
+    /// The node that all pods that use it run on.
+    pub node: Option<&'a str>,
+    /// It is attached to a node before its pods start.
+    pub attaches: bool,
+}
+
+impl ExclusiveClaim<'_> {
+    /// Two pods of a rollout would block each other.
+    pub fn deadlocks(&self) -> bool {
+        self.access == Access::OnePod || (self.attaches && self.node.is_none())
+    }
+
+    /// Two pods of a rollout would both write to it.
+    pub fn has_two_writers(&self, workload: &Workload) -> bool {
+        !self.deadlocks() && !workload.claims.read_only.contains(&self.usage.claim.name)
+    }
+
+    /// The access mode that limits it.
+    pub fn mode(&self) -> &'static str {
+        if self.access == Access::OnePod { "ReadWriteOncePod" } else { "ReadWriteOnce" }
+    }
+
+    /// Why two pods on it are a danger to each other.
+    pub fn reason(&self) -> String {
+        let (name, mode) = (&self.usage.claim.name, self.mode());
+        match (self.deadlocks(), self.node) {
+            (true, _) if self.access == Access::OnePod => {
+                format!("claim {name} is {mode}, so that only one pod can use it at a time")
+            }
+            (true, _) => format!(
+                "claim {name} is {mode}, so that only pods on one node can use it at a time"
+            ),
+            (false, Some(node)) => {
+                format!(
+                    "the volume of claim {name} ({mode}) is on node {node}, where the old and the new pod could write to it at the same time"
+                )
+            }
+            (false, None) => {
+                format!(
+                    "the volume of claim {name} ({mode}) is not attached to nodes, so that the old and the new pod could write to it at the same time"
+                )
+            }
+        }
+    }
+}
 
 /// Somebody who uses a claim.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use super::{OfWorkload, exclusive::Stuck};
 use crate::{
     api::{ChangeCause, Mode, Phase, Reason, marks},
     core::{
-        assess::{Assessment, Input},
-        decision::{Event, Purpose},
+        finding::Assessment,
         gates::{
-            self, Change, Gate,
+            self,
+            gate::{Change, Gate},
             pods::{self, Passing},
         },
         hold::state::Hold,
+        notice::Event,
+        request::Purpose,
         rollout::progress::{self, Progress},
+        subject::Input,
+        volumes::finding::{OfWorkload, Stuck},
     },
 };
 

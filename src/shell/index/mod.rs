@@ -19,13 +19,14 @@ use super::{
 use crate::{
     api::UpgradePolicyStatus,
     core::{
-        decision::StorageObject,
         digest::Key,
         hold::enforced::Enforcement,
-        observed::{ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid, storage::Storage},
+        notice::StorageObject,
+        observed::{
+            ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid, Unreadables, storage::Storage,
+        },
         reach::Reach,
         rest::{News, Readable},
-        unread::Unreadables,
     },
 };
 

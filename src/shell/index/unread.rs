@@ -5,9 +5,8 @@ use jiff::Timestamp;
 use super::{Effects, Index, Listing, admission_kind, storage::entry};
 use crate::{
     core::{
-        observed::Uid,
+        observed::{Concerns, Uid, Unread, UnreadId},
         rest::News,
-        unread::{Concerns, Unread, UnreadId},
     },
     shell::{
         streams::{Flawed, Object, StreamId, View},

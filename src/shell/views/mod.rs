@@ -17,13 +17,12 @@ use super::digest::{Base64, Digests, Text};
 use crate::{
     api::{ConfigKind, UpgradePolicySpec, WorkloadKind, marks},
     core::{
+        calendar::Windows,
         config::references::of_template,
         digest::{Digest, Key},
-        gates::windows::Windows,
-        governs::check_spec,
         observed::{
             ConfigId, Content, ControllerRevision, DeclaredPort, Pod, Policy, Reach, ReplicaSet,
-            Uid, Version, Workload, WorkloadId, storage::ClaimsOfPod,
+            Uid, Version, Workload, WorkloadId, policy::check_spec, storage::ClaimsOfPod,
         },
     },
     workload::{

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{Phase, Reason, WorkloadKind, status::CONDITIONS},
     core::{
-        config::change::Cause,
         conversation::Errand,
-        decision::{Census, PolicyCensus, Purpose},
-        volumes::State,
+        decision::{Census, PolicyCensus},
+        observed::storage::State,
+        request::{Cause, Purpose},
     },
     telemetry::metrics::Metrics,
 };

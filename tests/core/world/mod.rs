@@ -12,13 +12,13 @@ use lockkeeper::{
     api::{ConfigKind, UpgradePolicySpec, WorkloadKind},
     core::{
         conversation::{Errand, answer::Answer},
-        decision::{Event, StorageObject},
         digest::Key,
-        governs::check_spec,
         hold::enforced::Enforcement,
         memory::{Activity, Memory},
+        notice::{Event, StorageObject},
         observed::{
-            ConfigEntry, ConfigId, Namespace, Policy, Uid, Version, WorkloadId, storage::Storage,
+            ConfigEntry, ConfigId, Namespace, Policy, Uid, Version, WorkloadId, policy::check_spec,
+            storage::Storage,
         },
     },
     workload::{self, DaemonSet, Deployment, StatefulSet},

@@ -5,8 +5,10 @@ use lockkeeper::{
     core::{
         arrange::{Surroundings, assess_all},
         conversation::{Errand, Report, answer::Answer},
-        decision::{Decision, Notice, Purpose},
+        decision::Decision,
+        notice::Notice,
         observed::{ConfigEntry, Version},
+        request::Purpose,
         rest::News,
         rollout::slots,
     },

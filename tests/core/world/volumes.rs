@@ -3,8 +3,9 @@
 use lockkeeper::{
     api::WorkloadKind,
     core::{
-        decision::{Event, StorageObject, StoragePatch},
+        notice::{Event, StorageObject},
         observed::Uid,
+        request::StoragePatch,
     },
     shell::{
         streams::{self, View},

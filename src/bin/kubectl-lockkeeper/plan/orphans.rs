@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::SelectorExt;
 use lockkeeper::{
-    core::{
-        governs::selector,
-        observed::{Namespace, Pod, WorkloadId},
-    },
+    core::observed::{Namespace, Pod, WorkloadId, policy::selector},
     workload::template_digest,
 };
 use serde_json::Value;

@@ -11,10 +11,9 @@ use kube::{
 use lockkeeper::{
     api::{ConditionReason, ConfigKind},
     core::{
-        config::references::Reference,
         digest::Key,
         hold::state::Hold,
-        observed::{ConfigEntry, ConfigId, Namespace, WorkloadId, storage::Storage},
+        observed::{ConfigEntry, ConfigId, Namespace, Reference, WorkloadId, storage::Storage},
     },
     shell::{
         errors::with_causes,

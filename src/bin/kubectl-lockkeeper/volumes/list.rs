@@ -13,9 +13,10 @@ use lockkeeper::{
     core::{
         observed::{
             Namespace,
-            storage::{Volume, VolumePhase},
+            provenance::Provenance,
+            storage::{State, Volume, VolumePhase},
         },
-        volumes::{Kept, State, provenance::Provenance, states},
+        volumes::{finding::Kept, states},
     },
     shell::clock,
 };

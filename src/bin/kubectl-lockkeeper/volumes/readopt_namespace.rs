@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, process::ExitCode};
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        observed::storage::{Claim, Volume, VolumePhase},
-        volumes::{leftover::misfit, protection::is_left, provenance::Provenance},
+        observed::{
+            provenance::Provenance,
+            storage::{Claim, Volume, VolumePhase},
+        },
+        volumes::{find_again::misfit, protection::is_left},
     },
     shell::clock,
 };

@@ -7,12 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, api::ListParams};
 use lockkeeper::{
     api::marks,
-    core::{
-        observed::{
-            Namespace, Workload,
-            storage::{Claim, NamespaceObject, Storage, Volume},
-        },
-        volumes::provenance::Provenance,
+    core::observed::{
+        Namespace, Workload,
+        provenance::Provenance,
+        storage::{Claim, NamespaceObject, Storage, Volume},
     },
     shell::{
         errors::with_causes,

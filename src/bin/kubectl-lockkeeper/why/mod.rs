@@ -8,14 +8,17 @@ use std::process::ExitCode;
 use lockkeeper::{
     api::{ChangeCause, UpgradePolicySpec, marks},
     core::{
-        gates::{self, Change, Gate, TimelyGate},
+        gates::{
+            self,
+            gate::{Change, Gate, TimelyGate},
+        },
         hold::{
             authors::Authors,
-            marking,
+            governance,
             state::{Hold, approved_by},
         },
         observed::{Policy, Workload, WorkloadId},
-        rollout::walk,
+        rollout::turn,
     },
     shell::clock,
 };
@@ -73,7 +76,7 @@ pub fn waiting(workload: &Workload) -> Option<(String, Option<Authors>, &'static
         return Some((id.clone(), None, &[ChangeCause::Config]));
     }
     // Pods go one by one, and some are left.
-    let id = walk::change_id(workload).filter(|_| marking::holds_back(workload))?;
+    let id = turn::change_id(workload).filter(|_| governance::holds_back(workload))?;
     Some((id.to_owned(), None, &[ChangeCause::Template]))
 }
 

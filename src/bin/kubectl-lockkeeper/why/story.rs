@@ -6,21 +6,23 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{Attention, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind, marks},
     core::{
+        calendar::Standing,
         config::record::Record,
         gates::{
-            self, Closed, Gate, TimelyGate, approval,
-            windows::{self, Standing},
+            self, approval,
+            gate::{Closed, Gate, TimelyGate},
+            windows,
         },
-        governs::{GovernanceMark, governance},
+        governs::governance,
         hold::{
             at_zero,
             authors::Authors,
-            marking,
+            governance::{self, GovernanceMark},
             state::{Hold, approved_by, command, replicas_wait},
         },
         later,
-        observed::{Pod, Policy, UserHold, Workload},
-        rollout::{progress::is_old, words::is_overdue},
+        observed::{Pod, Policy, UserHold, Workload, is_overdue},
+        rollout::progress::is_old,
     },
 };
 use serde::Serialize;
@@ -305,7 +307,7 @@ impl Story {
             reason: attention.map(|one| one.reason),
             since: attention.map(|one| one.since),
             message: attention.map(|one| one.message.clone()).unwrap_or_default(),
-            holds_changes: marking::is_marked(workload),
+            holds_changes: governance::is_marked(workload),
             not_enforced: condition.map(|condition| condition.message.clone()),
             changed: attention
                 .map(|one| one.changed.iter().filter(|what| *what != "template").cloned().collect())

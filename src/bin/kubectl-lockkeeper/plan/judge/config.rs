@@ -9,10 +9,10 @@ use lockkeeper::{
             change::{self, Comparison},
             desired::resolve,
             record::Record,
-            references::{self, Reference},
+            references,
         },
-        governs::other_reloader,
-        observed::{ConfigEntry, Namespace, UserHold, Workload, WorkloadId},
+        hold::governance::other_reloader,
+        observed::{ConfigEntry, Namespace, Reference, UserHold, Workload, WorkloadId},
         rollout::limits,
     },
 };

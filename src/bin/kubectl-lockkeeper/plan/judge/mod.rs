@@ -17,18 +17,18 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{ConditionReason, Mode, UpgradePolicySpec, WorkloadKind},
     core::{
+        self,
         arrange::groups,
-        config::references::Reference,
         digest::Key,
-        governs::{Governance, Standing, freezing_spec, governance},
+        governs::{Governance, Standing, governance},
         hold::{
-            marking,
+            governance,
             state::{Hold, declared_replicas},
         },
         observed::{
-            ConfigId, Namespace, Pod, Policy, UserHold, Workload, WorkloadId, storage::Storage,
+            ConfigId, Namespace, Pod, Policy, Reference, UserHold, Workload, WorkloadId,
+            policy::freezing_spec, storage::Storage,
         },
-        volumes,
     },
 };
 
@@ -199,7 +199,7 @@ impl<'a> Judge<'a> {
 
     /// What a policy means for the changes of a workload to come.
     fn later(&self, workload: &Workload, say: &Say) -> String {
-        match (say.spec.needs_holds(), marking::holdable(workload)) {
+        match (say.spec.needs_holds(), governance::holdable(workload)) {
             (true, true) => ", and holds its template changes".to_owned(),
             (true, false) => {
                 format!(", but cannot hold its template changes: {}", unholdable(workload))
@@ -406,5 +406,5 @@ fn count(number: usize, one: &str, many: &str) -> String {
 }
 
 fn some(names: &[String]) -> String {
-    volumes::some_of(&names.iter().map(String::as_str).collect::<Vec<_>>(), NAMED)
+    core::some_of(&names.iter().map(String::as_str).collect::<Vec<_>>(), NAMED)
 }

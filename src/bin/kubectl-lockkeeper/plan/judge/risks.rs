@@ -9,12 +9,15 @@ use lockkeeper::{
         UpgradePolicyStatus, VolumesSpec, policy::default_orphaned_after,
     },
     core::{
+        calendar::Windows,
         config::{desired::resolve, references},
-        gates::windows::Windows,
-        governs::{freezing_spec, governance},
+        governs::governance,
         hold::enforced::Enforcement,
-        observed::{Namespace, Policy, Workload},
-        volumes::{self, Danger, DangerReason},
+        observed::{Namespace, Policy, Workload, policy::freezing_spec},
+        volumes::{
+            self,
+            finding::{Danger, DangerReason},
+        },
     },
 };
 

@@ -4,7 +4,7 @@ use lockkeeper::{
     api::{ChangeCause, Mode, WhenUngoverned, WorkloadKind, marks},
     core::{
         hold::{
-            marking,
+            governance,
             release::ends_nothing,
             state::{Hold, declared_replicas},
         },
@@ -38,8 +38,8 @@ impl<'a> Judge<'a> {
         let old = Hold::on(before);
         let new = Hold::on(after).filter(|new| old.as_ref() != Some(new));
         let at_zero = before.marks.get(marks::HOLD_AT_ZERO).is_some_and(|value| value == "true");
-        let marked = marking::is_marked(before)
-            && marking::holdable(after)
+        let marked = governance::is_marked(before)
+            && governance::holdable(after)
             && (before.rollout.wanted > 0 || at_zero);
         let holds = match touched.by_server {
             true => new.is_some(),
@@ -101,7 +101,7 @@ impl<'a> Judge<'a> {
                 Some(_) => stays_held(say),
                 None => format!("{} Where the policy is applied first, it may roll out immediately instead.", stays_held(say)),
             }),
-            _ => match marking::when_ungoverned(before) {
+            _ => match governance::when_ungoverned(before) {
                 WhenUngoverned::Release => {
                     line.outcome = Outcome::Roll;
                     line.because.push("It is held for a moment, and released: with these files no policy holds it any longer.".to_owned());
@@ -129,7 +129,7 @@ impl<'a> Judge<'a> {
             () if !say.spec.needs_holds() => {
                 format!("Its policy {policy} has no gates for template changes.")
             }
-            () if !marking::holdable(after) => {
+            () if !governance::holdable(after) => {
                 format!("Its policy {policy} has gates, but {}.", unholdable(after))
             }
             () if before.rollout.wanted == 0 && !say.spec.waits_without_pods() => {
@@ -143,7 +143,7 @@ impl<'a> Judge<'a> {
             () if before.rollout.wanted == 0 => format!(
                 "Policy {policy} has gates, but without replicas it is not held: it starts the new template when it is scaled up (HoldMissed)."
             ),
-            () if !marking::is_marked(before) => format!(
+            () if !governance::is_marked(before) => format!(
                 "Policy {policy} holds it only after the operator has marked it. Apply the policy first, wait for its condition HoldsEnforced, and then apply \
                  the rest."
             ),
@@ -157,7 +157,7 @@ impl<'a> Judge<'a> {
     /// What a policy that only observes would do about a changed template.
     fn observed(&self, after: &Workload, say: &Say) -> String {
         let first = format!("Its policy {} only observes (mode: Observe).", say.policy.name);
-        if !say.spec.would_hold() || !marking::holdable(after) {
+        if !say.spec.would_hold() || !governance::holdable(after) {
             return first;
         }
         match self.waits(after, say, (&[ChangeCause::Template], None)).as_slice() {
@@ -188,7 +188,7 @@ impl<'a> Judge<'a> {
         let keeps =
             |say: &Option<&Say>| say.is_some_and(|say| say.spec.needs_holds() || observes(say));
         if keeps(&before_say.as_ref()) && !keeps(&say) {
-            match marking::when_ungoverned(before) {
+            match governance::when_ungoverned(before) {
                 WhenUngoverned::Release => {
                     line.outcome = Outcome::Roll;
                     line.because.push(format!("Its held change {} is released: no policy holds it any longer (whenUngoverned: Release).", hold.id));

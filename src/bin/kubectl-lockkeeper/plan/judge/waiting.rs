@@ -3,7 +3,10 @@
 use lockkeeper::{
     api::{Approval, ChangeCause, Mode, Reason, RestartWith, UpgradePolicySpec},
     core::{
-        gates::{self, Change, Closed, Gate},
+        gates::{
+            self,
+            gate::{Change, Closed, Gate},
+        },
         hold::{
             authors::Authors,
             state::{Hold, approved_by},

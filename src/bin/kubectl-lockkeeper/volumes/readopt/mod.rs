@@ -13,11 +13,11 @@ use std::{
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        observed::storage::{Claim, VolumePhase},
-        volumes::{
-            protection::{RETAIN, gives_up},
+        observed::{
             provenance::Provenance,
+            storage::{Claim, VolumePhase},
         },
+        volumes::protection::{RETAIN, gives_up},
     },
     shell::clock,
 };

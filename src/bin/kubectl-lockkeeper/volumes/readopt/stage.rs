@@ -3,8 +3,11 @@
 use lockkeeper::{
     api::marks,
     core::{
-        observed::storage::{Claim, NamespaceObject},
-        volumes::{leftover::misfit, protection::RETAIN, provenance::Provenance},
+        observed::{
+            provenance::Provenance,
+            storage::{Claim, NamespaceObject},
+        },
+        volumes::{find_again::misfit, protection::RETAIN},
     },
 };
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,11 @@
 //! What is printed before anything is done.
 
 use lockkeeper::core::{
-    observed::storage::{Claim, VolumePhase},
-    volumes::{leftover::misfit, provenance::Provenance},
+    observed::{
+        provenance::Provenance,
+        storage::{Claim, VolumePhase},
+    },
+    volumes::find_again::misfit,
 };
 
 use super::stage::Seen;

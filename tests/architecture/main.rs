@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod graph;
+
 use std::{
     fs,
     path::{Path, PathBuf},

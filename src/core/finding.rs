@@ -1,0 +1,214 @@
+//! Where a workload stands, and what is to be done about it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{AppGate, HoldStatus, Phase, Reason},
+    core::{
+        conversation::{Call, Errand, Visit},
+        gates::gate::Closed,
+        memory::Memory,
+        notice::Event,
+        observed::{Pod, Uid, Workload},
+        request::{Has, Patch, Purpose},
+        subject::Input,
+    },
+};
+
+/// Where a workload stands, and what is to be done about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assessment {
+    /// Its phase.
+    pub phase: Phase,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in words.
+    pub message: String,
+    /// The change that waits for gates.
+    pub hold: Option<HoldStatus>,
+    /// What changed.
+    pub changed: Vec<String>,
+    /// Some pod may run on old config.
+    pub stale: bool,
+    /// References adopted of which nobody can say what the pods started with.
+    pub unverified: Vec<String>,
+    /// Admission should hold its changes, and it does not carry the marks yet.
+    pub unmarked: bool,
+    /// Its annotations are so full that the marks of a hold may not fit: so many bytes are left.
+    pub cramped: Option<usize>,
+    /// A config rollout of ours is under way and takes a slot.
+    pub takes_slot: bool,
+    /// No pod is ready.
+    pub broken: bool,
+    /// What is to be written.
+    pub edits: Edits,
+    /// What is to be written when there is a slot for it; in place of `edits`.
+    pub roll: Option<Edits>,
+    /// The gate that keeps a change waiting.
+    pub closed: Option<Reason>,
+    /// How long a gate that was closed before has kept a change waiting.
+    pub waited: Option<(Reason, Duration)>,
+    /// What is to be said to its pods.
+    pub calls: Vec<Call>,
+    /// Its controller's events are to be looked at, from this time on.
+    pub lookup: Option<Timestamp>,
+    /// Its pods are being asked about a change.
+    pub asked: bool,
+    /// Its pods that take no new work, or shall not.
+    pub draining: BTreeSet<Uid>,
+    /// One of its pods was asked whether the app gate works.
+    pub gate_asked: bool,
+    /// Why it does not.
+    pub unverified_gate: Option<String>,
+    /// What happened.
+    pub notices: Vec<(Event, String)>,
+    /// When to look again, even if nothing happens.
+    pub wake: Option<Timestamp>,
+    /// What to remember.
+    pub memory: Memory,
+}
+
+/// What is to be written on a workload, all in one request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Edits {
+    /// Annotations to set, or to remove.
+    pub annotations: BTreeMap<&'static str, Option<String>>,
+    /// Whether the label of what is governed is to be set, or to be removed.
+    pub governed: Option<bool>,
+    /// The template's new config-hash; empty: it is removed.
+    pub config_hash: Option<String>,
+    /// What for; none: to take note of something.
+    pub purpose: Option<Purpose>,
+}
+
+impl Edits {
+    /// Sets an annotation, if it is another one now.
+    pub fn set(&mut self, workload: &Workload, mark: &'static str, value: String) {
+        match workload.marks.get(mark) {
+            Some(now) if *now == value => drop(self.annotations.remove(mark)),
+            _ => drop(self.annotations.insert(mark, Some(value))),
+        }
+    }
+
+    /// Removes an annotation, if it is there.
+    pub fn remove(&mut self, workload: &Workload, mark: &'static str) {
+        match workload.marks.contains_key(mark) {
+            true => drop(self.annotations.insert(mark, None)),
+            false => drop(self.annotations.remove(mark)),
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.annotations.is_empty() && self.governed.is_none() && self.config_hash.is_none()
+    }
+
+    /// The request.
+    pub fn patch(self, workload: &Workload) -> Patch {
+        Patch {
+            workload: workload.id.clone(),
+            uid: workload.uid.clone(),
+            resource_version: workload.resource_version,
+            generation: workload.generation,
+            annotations: self.annotations.into_iter().collect(),
+            governed: self.governed,
+            config_hash: self.config_hash,
+            has: Has {
+                annotations: workload.has_annotations,
+                labels: workload.has_labels,
+                template_annotations: workload.template.has_annotations,
+            },
+            purpose: self.purpose.unwrap_or(Purpose::Record),
+        }
+    }
+}
+
+impl Assessment {
+    /// Up to date, with nothing to do.
+    pub fn new(memory: Memory, pods: &[&Pod]) -> Self {
+        Self {
+            phase: Phase::UpToDate,
+            reason: Reason::UpToDate,
+            message: String::new(),
+            hold: None,
+            changed: Vec::new(),
+            stale: false,
+            unverified: Vec::new(),
+            unmarked: false,
+            cramped: None,
+            takes_slot: false,
+            broken: !pods.is_empty()
+                && !pods.iter().any(|pod| pod.ready && pod.terminating.is_none()),
+            edits: Edits::default(),
+            roll: None,
+            closed: None,
+            waited: None,
+            calls: Vec::new(),
+            lookup: None,
+            asked: false,
+            draining: BTreeSet::new(),
+            gate_asked: false,
+            unverified_gate: None,
+            notices: Vec::new(),
+            wake: None,
+            memory,
+        }
+    }
+
+    /// Sets where it stands.
+    pub fn stand(&mut self, phase: Phase, reason: Reason, message: impl Into<String>) {
+        (self.phase, self.reason, self.message) = (phase, reason, message.into());
+    }
+
+    /// Its config rollout begins. One that was refused before keeps saying so until it is accepted.
+    pub fn begin_roll(&mut self) {
+        if !matches!(self.reason, Reason::PatchRefused | Reason::PatchFailing) {
+            let message =
+                format!("{} changed; its pods are being replaced", self.changed.join(", "));
+            self.stand(Phase::Rolling, Reason::ConfigRollout, message);
+            (self.hold, self.memory.shown) = (None, None);
+            self.memory.last = Some((self.phase, self.reason));
+        }
+    }
+
+    /// Looks again at this time, or earlier.
+    pub fn wake_at(&mut self, time: Timestamp) {
+        self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
+    }
+
+    /// Has something said to pods, unless the same is being said.
+    pub fn call(
+        &mut self,
+        input: &Input,
+        errand: Errand,
+        change: &str,
+        gate: &AppGate,
+        visits: Vec<Visit>,
+    ) {
+        if self.memory.app.calling.insert(errand) {
+            let (workload, uid, policy) =
+                (input.workload.id.clone(), input.workload.uid.clone(), input.policy.uid.clone());
+            let (change, gate) = (change.to_owned(), gate.clone());
+            self.calls.push(Call { workload, uid, policy, change, errand, gate, visits });
+        }
+    }
+
+    /// What is being said to its pods stands, although nothing can be decided now.
+    pub fn go_on_talking(&mut self) {
+        self.asked = true;
+        self.draining.extend(self.memory.app.prepared.keys().cloned());
+    }
+
+    /// A gate keeps a change waiting.
+    pub fn wait_for(&mut self, closed: &Closed) {
+        self.closed = Some(closed.reason);
+        if let Some(time) = closed.ask_again {
+            self.wake_at(time);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The mark that says which policy governs a workload, and whether admission holds its changes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{Remark, UpgradePolicySpec, WhenUngoverned, WorkloadKind, marks},
+    core::{
+        hold::state::Hold,
+        observed::{Namespace, Policy, UserHold, Workload},
+    },
+};
+
+/// Which policy governs a workload, as the annotation `lockkeeper.dev/governance` records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GovernanceMark {
+    /// Its name.
+    pub policy: String,
+    /// Its uid.
+    pub uid: String,
+    /// What becomes of a held change when it no longer governs the workload.
+    #[serde(default)]
+    pub when_ungoverned: WhenUngoverned,
+    /// A digest of what it selects.
+    #[serde(default)]
+    pub selection: String,
+    /// The uid of our CRD.
+    #[serde(default)]
+    pub definition: String,
+}
+
+impl GovernanceMark {
+    /// The mark of a policy.
+    pub fn of(policy: &Policy, spec: &UpgradePolicySpec, definition: &str) -> Self {
+        Self {
+            policy: policy.name.clone(),
+            uid: policy.uid.to_string(),
+            when_ungoverned: spec.when_ungoverned,
+            selection: selection(spec),
+            definition: definition.to_owned(),
+        }
+    }
+
+    /// The mark on a workload; what cannot be read is none.
+    pub fn on(workload: &Workload) -> Option<Self> {
+        serde_json::from_str(workload.marks.get(marks::GOVERNANCE)?).ok()
+    }
+
+    /// The annotation's text.
+    pub fn write(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Digests what a policy selects. No secret: it only tells whether the selection was changed.
+pub(in crate::core) fn selection(spec: &UpgradePolicySpec) -> String {
+    let text = serde_json::to_string(&(&spec.selector, &spec.kinds, spec.include_owned))
+        .unwrap_or_default();
+    <sha2::Sha256 as sha2::Digest>::digest(text.as_bytes())
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Who else rolls a workload when its config changes, or has taken its place.
+pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<String> {
+    let other = Remark::OtherReloader;
+    if let Some(annotation) = &workload.reloader {
+        return Some(format!(
+            "{other}: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"
+        ));
+    }
+    let delegate = namespace.delegates.iter().find(|(_, target)| **target == workload.id);
+    delegate.map(|((kind, name), _)| format!("{other}: {kind}/{name} acts on it"))
+}
+
+/// All that the operator may write on a workload besides the hold itself.
+pub(in crate::core) const OURS: [&str; 11] = [
+    marks::CONFIG,
+    marks::GOVERNANCE,
+    marks::ROLLOUT,
+    marks::ROLLOUTS,
+    marks::PENDING_CONFIG,
+    marks::HOLD_SINCE,
+    marks::HOLD_CHANGES,
+    marks::HOLD_AT_ZERO,
+    marks::BYPASSED_BY,
+    marks::VOLUME_ACCESS,
+    marks::RESERVED,
+];
+
+/// Whether admission can hold the changes of a workload.
+pub fn holdable(workload: &Workload) -> bool {
+    workload.id.kind != WorkloadKind::DaemonSet && workload.rollout.held != Some(UserHold::OnDelete)
+}
+
+/// Whether admission holds the changes of a workload by its marks.
+pub fn is_marked(workload: &Workload) -> bool {
+    workload.labels.contains_key(marks::GOVERNED)
+        && workload.marks.get(marks::HOLD_CHANGES).is_some_and(|value| value == "true")
+}
+
+/// Whether a workload carries anything of ours.
+pub fn is_ours(workload: &Workload) -> bool {
+    workload.labels.contains_key(marks::GOVERNED)
+        || OURS.iter().any(|mark| workload.marks.contains_key(*mark))
+}
+
+/// Whether a change is held, or its pods go one by one and some are left.
+pub fn holds_back(workload: &Workload) -> bool {
+    let ordinals = workload.rollout.ordinals;
+    Hold::on(workload).is_some() || ordinals.step.is_some_and(|step| step > ordinals.declared)
+}
+
+/// What becomes of a hold when its workload is no longer governed, as it was recorded while it was.
+pub fn when_ungoverned(workload: &Workload) -> WhenUngoverned {
+    GovernanceMark::on(workload).map(|mark| mark.when_ungoverned).unwrap_or_default()
+}

@@ -1,0 +1,110 @@
+//! A namespace, with all that was observed in it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::core::observed::{
+    config_object::ConfigEntry,
+    ids::{ConfigId, Uid, WorkloadId},
+    pod::Pod,
+    policy::Policy,
+    revision::{ControllerRevision, ReplicaSet},
+    storage::{Claim, CronJob},
+    unread::Unreadables,
+    workload::Workload,
+};
+
+/// One namespace.
+#[derive(Debug, Default, Clone)]
+pub struct Namespace {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its policies by name.
+    pub policies: BTreeMap<String, Policy>,
+    /// Its workloads.
+    pub workloads: BTreeMap<WorkloadId, Workload>,
+    /// Its ReplicaSets by uid.
+    pub replica_sets: HashMap<Uid, ReplicaSet>,
+    /// The revisions of its StatefulSets by uid.
+    pub controller_revisions: HashMap<Uid, ControllerRevision>,
+    /// Its pods by uid.
+    pub pods: BTreeMap<Uid, Pod>,
+    /// Its ConfigMaps and Secrets, as digests, those deleted lately included.
+    pub config: BTreeMap<ConfigId, ConfigEntry>,
+    /// Deployments that an Argo Rollout or a Flagger Canary acts on, with its kind and name.
+    pub delegates: BTreeMap<(String, String), WorkloadId>,
+    /// Its claims by name.
+    pub claims: BTreeMap<String, Claim>,
+    /// Its CronJobs by uid.
+    pub cron_jobs: BTreeMap<Uid, CronJob>,
+    /// What each HorizontalPodAutoscaler scales, and up to how many pods, by its uid.
+    pub autoscalers: BTreeMap<Uid, (WorkloadId, u32)>,
+    /// Its objects that cannot be read. Where one was known before, what was known of it stands
+    /// above.
+    pub unread: Unreadables,
+}
+
+impl Namespace {
+    /// The pods of each workload by the workload's uid: those that it controls, or that a
+    /// ReplicaSet of its controls. One that has finished is among them only while it is being
+    /// deleted: its node still has its volumes mounted.
+    pub fn pods_by_workload(&self) -> HashMap<&str, Vec<&Pod>> {
+        let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
+        for pod in self.pods.values().filter(|pod| !pod.finished || pod.terminating.is_some()) {
+            let Some(controller) = pod.controller.as_ref() else { continue };
+            let workload =
+                self.replica_sets.get(controller).map_or(controller, |set| &set.deployment);
+            pods.entry(workload).or_default().push(pod);
+        }
+        pods
+    }
+
+    /// The containers of the template that this pod of the workload was made from: its first one
+    /// first, init containers last. What admission added to the pod is not among them. Empty where
+    /// the template is not known.
+    pub fn containers_of_template<'a>(
+        &'a self,
+        workload: &'a Workload,
+        pod: &Pod,
+    ) -> &'a [Box<str>] {
+        if let Some(set) = pod.controller.as_ref().and_then(|uid| self.replica_sets.get(uid)) {
+            return &set.containers;
+        }
+        let revisions =
+            self.controller_revisions.values().filter(|one| one.stateful_set == workload.uid);
+        let mut of_pod = revisions.filter(|one| pod.revision.as_deref() == Some(&*one.name));
+        of_pod.next().map_or(&*workload.template.containers, |one| &*one.containers)
+    }
+
+    /// The value of the revision label that the newest pods of each Deployment carry, by the
+    /// Deployment's uid.
+    pub fn newest_replica_sets(&self) -> HashMap<&str, &ReplicaSet> {
+        let mut newest: HashMap<&str, &ReplicaSet> = HashMap::new();
+        for set in self.replica_sets.values() {
+            let known = newest.entry(&set.deployment).or_insert(set);
+            if set.number > known.number {
+                *known = set;
+            }
+        }
+        newest
+    }
+
+    /// The ReplicaSets of each Deployment by the Deployment's uid.
+    pub fn sets_by_deployment(&self) -> HashMap<&str, Vec<&ReplicaSet>> {
+        let mut sets: HashMap<&str, Vec<&ReplicaSet>> = HashMap::new();
+        for set in self.replica_sets.values() {
+            sets.entry(&set.deployment).or_default().push(set);
+        }
+        sets
+    }
+
+    /// Whether there is nothing in it that matters.
+    pub fn is_empty(&self) -> bool {
+        let Self { policies, workloads, pods, config, claims, unread, .. } = self;
+        policies.is_empty()
+            && workloads.is_empty()
+            && pods.is_empty()
+            && config.is_empty()
+            && claims.is_empty()
+            && unread.is_empty()
+    }
+}

@@ -1,0 +1,306 @@
+//! Requests to the API server, each with its preconditions.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::marks,
+    core::{
+        notice::StorageObject,
+        observed::{Uid, WorkloadId},
+    },
+};
+
+/// A patch of one workload: annotations of our own, and the config-hash of its template. Does
+/// nothing if the workload is no longer the one that was decided on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patch {
+    /// Which workload.
+    pub workload: WorkloadId,
+    /// Its uid.
+    pub uid: Uid,
+    /// The version that was decided on.
+    pub resource_version: u64,
+    /// The generation that was decided on: a newer template must be judged again.
+    pub generation: i64,
+    /// Annotations to set, or to remove.
+    pub annotations: Vec<(&'static str, Option<String>)>,
+    /// Whether the label of what is governed is to be set, or to be removed.
+    pub governed: Option<bool>,
+    /// The new config-hash of the template, which rolls it; empty: it is removed.
+    pub config_hash: Option<String>,
+    /// Which of the maps that a patch may write to are there already.
+    pub has: Has,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// Which maps an object has: a JSON patch must make those that are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Has {
+    /// `metadata.annotations`.
+    pub annotations: bool,
+    /// `metadata.labels`.
+    pub labels: bool,
+    /// The pod template's annotations.
+    pub template_annotations: bool,
+}
+
+/// What a [`Patch`] is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// The first record of a workload.
+    Adopt,
+    /// What pods started with, the outcome of a rollout, or who governs.
+    Record,
+    /// A config rollout; with the time when the change was seen.
+    Roll(Cause, Option<Timestamp>),
+    /// A held change is let through.
+    Release(Release),
+    /// The next pod of a StatefulSet is let through.
+    Step,
+    /// A rollout that is stuck on a volume ends its old pods first.
+    Unblock,
+    /// The workload is no longer governed.
+    Forget {
+        /// What must be seen live first, where no policy selects it any more.
+        confirm: Option<Confirm>,
+    },
+}
+
+/// What must be so before a workload is let go that no policy selects any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirm {
+    /// Our CRD stands; where it is given, with this uid.
+    pub definition: Option<String>,
+    /// No policy of the namespace selects these labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Why a held change is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Release {
+    /// All gates are open.
+    GatesOpen,
+    /// The template is the one again that the pods run.
+    Reverted,
+    /// Scaled to zero, a StatefulSet forgot the revision that its pods ran: there is nothing left
+    /// to hold.
+    ScaledToZero,
+    /// The template is the one that was there before the hold: another webhook made it look
+    /// changed.
+    Unchanged,
+    /// Its policy holds nothing any more, or does not govern it any more.
+    Ungoverned,
+}
+
+impl Release {
+    /// The cause as metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatesOpen => "GatesOpen",
+            Self::Reverted => "Reverted",
+            Self::ScaledToZero => "ScaledToZero",
+            Self::Unchanged => "Unchanged",
+            Self::Ungoverned => "Ungoverned",
+        }
+    }
+}
+
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::GatesOpen => "all gates are open",
+            Self::Reverted => "its template was reverted to the one that its pods run",
+            Self::ScaledToZero => "it was scaled to zero, and its controller no longer knows the revision that ran before",
+            Self::Unchanged => "its template is the same as before",
+            Self::Ungoverned => "its policy no longer holds it",
+        })
+    }
+}
+
+impl Patch {
+    /// The JSON patch. Generation and uid are tested; and where the workload's annotation map must
+    /// be made first, the exact version, so that nobody else's annotation is lost. A failed test is
+    /// answered by the API server with 422 Invalid without causes.
+    pub fn json(&self) -> Value {
+        let mut operations = vec![
+            json!({"op": "test", "path": "/metadata/uid", "value": &*self.uid}),
+            json!({"op": "test", "path": "/metadata/generation", "value": self.generation}),
+        ];
+        if !self.has.annotations || (!self.has.labels && self.governed == Some(true)) {
+            operations.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": self.resource_version.to_string()}));
+        }
+        match self.governed {
+            Some(true) if !self.has.labels => {
+                operations.push(json!({"op": "add", "path": "/metadata/labels", "value": {marks::GOVERNED: "true"}}))
+            }
+            Some(true) => operations.push(json!({"op": "add", "path": pointer("/metadata/labels", marks::GOVERNED), "value": "true"})),
+            Some(false) => operations.push(json!({"op": "remove", "path": pointer("/metadata/labels", marks::GOVERNED)})),
+            None => {}
+        }
+        if !self.has.annotations && self.annotations.iter().any(|(_, value)| value.is_some()) {
+            operations.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+        }
+        for (key, value) in &self.annotations {
+            let path = pointer("/metadata/annotations", key);
+            operations.push(match value {
+                Some(value) => json!({"op": "add", "path": path, "value": value}),
+                None => json!({"op": "remove", "path": path}),
+            });
+        }
+        let template = "/spec/template/metadata/annotations";
+        if self.config_hash.as_deref() == Some("") {
+            operations.push(json!({"op": "remove", "path": pointer(template, marks::CONFIG_HASH)}));
+        } else if let Some(hash) = &self.config_hash {
+            if !self.has.template_annotations {
+                operations.push(json!({"op": "add", "path": template, "value": {}}));
+            }
+            operations.push(
+                json!({"op": "add", "path": pointer(template, marks::CONFIG_HASH), "value": hash}),
+            );
+        }
+        Value::Array(operations)
+    }
+}
+
+/// The JSON pointer of a key in a map of labels or annotations.
+pub fn pointer(map: &str, key: &str) -> String {
+    format!("{map}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// A patch of a claim, a volume or a namespace. Does nothing if the object is no longer the version
+/// that was decided on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoragePatch {
+    /// Which object.
+    pub object: StorageObject,
+    /// Its uid.
+    pub uid: Uid,
+    /// The version that was decided on.
+    pub resource_version: u64,
+    /// Labels to set to `"true"`, or to remove.
+    pub labels: BTreeMap<&'static str, bool>,
+    /// Annotations to set, or to remove.
+    pub annotations: BTreeMap<&'static str, Option<String>>,
+    /// A volume's new reclaim policy.
+    pub reclaim_policy: Option<String>,
+    /// The uid of the claim that a volume is for; none: it is for the next claim of that name.
+    pub claim_uid: Option<Option<String>>,
+    /// The owners that a claim keeps.
+    pub owners: Option<Vec<OwnerReference>>,
+}
+
+impl StoragePatch {
+    /// Changes nothing yet.
+    pub fn new(object: StorageObject, uid: &Uid, resource_version: u64) -> Self {
+        Self {
+            object,
+            uid: uid.clone(),
+            resource_version,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            reclaim_policy: None,
+            claim_uid: None,
+            owners: None,
+        }
+    }
+
+    /// Sets or removes a label, if that is not so already.
+    pub fn label(&mut self, stands: bool, label: &'static str, wanted: bool) {
+        if stands != wanted {
+            self.labels.insert(label, wanted);
+        }
+    }
+
+    /// Sets or removes an annotation, if that is not so already.
+    pub fn annotate(
+        &mut self,
+        stand: &BTreeMap<String, String>,
+        mark: &'static str,
+        wanted: Option<String>,
+    ) {
+        if stand.get(mark) != wanted.as_ref() {
+            self.annotations.insert(mark, wanted);
+        }
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            object: _,
+            uid: _,
+            resource_version: _,
+            labels,
+            annotations,
+            reclaim_policy,
+            claim_uid,
+            owners,
+        } = self;
+        labels.is_empty()
+            && annotations.is_empty()
+            && reclaim_policy.is_none()
+            && claim_uid.is_none()
+            && owners.is_none()
+    }
+
+    /// The merge patch. A resourceVersion in it that is not the object's is answered with a
+    /// conflict.
+    pub fn json(&self) -> Value {
+        let mut metadata =
+            json!({"uid": &*self.uid, "resourceVersion": self.resource_version.to_string()});
+        if !self.labels.is_empty() {
+            let labels = self
+                .labels
+                .iter()
+                .map(|(label, set)| ((*label).to_owned(), set.then_some("true").into()));
+            metadata["labels"] = labels.collect::<Map<_, _>>().into();
+        }
+        if !self.annotations.is_empty() {
+            let annotations = self
+                .annotations
+                .iter()
+                .map(|(mark, value)| ((*mark).to_owned(), value.clone().into()));
+            metadata["annotations"] = annotations.collect::<Map<_, _>>().into();
+        }
+        if let Some(owners) = &self.owners {
+            metadata["ownerReferences"] = json!(owners);
+        }
+        let mut body = json!({"metadata": metadata});
+        if let Some(policy) = &self.reclaim_policy {
+            body["spec"]["persistentVolumeReclaimPolicy"] = json!(policy);
+        }
+        if let Some(uid) = &self.claim_uid {
+            body["spec"]["claimRef"] = json!({"uid": uid, "resourceVersion": null});
+        }
+        body
+    }
+}
+
+/// Why a workload is rolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// Something that it reads changed.
+    Config,
+    /// Something changed that another workload of its group reads.
+    Together,
+    /// A pod started with a content that was there only for a while.
+    MixedConfig,
+    /// The step before was rolled out, and this one restarts with it.
+    Previous,
+}
+
+/// For events and metrics: a cause in words.
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Config => "config that it reads changed",
+            Self::Together => "config that a workload of its group reads changed",
+            Self::MixedConfig => "one of its pods started with config that existed only for a short time",
+            Self::Previous => "the previous step was rolled out, and this one restarts with it (restartWith: Previous)",
+        })
+    }
+}

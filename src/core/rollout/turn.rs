@@ -1,0 +1,94 @@
+//! Which pod of a StatefulSet is next.
+
+use crate::{
+    api::{AppGate, Scope, WorkloadKind, marks},
+    core::{
+        hold::state::declared_replicas,
+        observed::{Pod, Workload},
+    },
+};
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn<'a> {
+    /// The partition with which it is renewed.
+    pub step: u32,
+    /// The pod, if it is there.
+    pub pod: Option<&'a Pod>,
+}
+
+/// How far a walk is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stage<'a> {
+    /// The pods whose turn it was are not all new and Ready.
+    Renewing,
+    /// They are; this is the next.
+    Next(Turn<'a>),
+    /// There is none left.
+    Over,
+}
+
+/// Whether the pods of this workload go one by one.
+pub fn is_walked(gate: &AppGate, workload: &Workload) -> bool {
+    gate.scope == Scope::Pod && workload.id.kind == WorkloadKind::StatefulSet
+}
+
+/// Whose turn it is first, when pods of this revision are to stay as they are.
+pub fn first<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>) -> Option<Turn<'a>> {
+    // Those beyond the fewer that come with the release go all at once.
+    below(workload, pods, spared, declared_replicas(workload).unwrap_or(workload.rollout.wanted))
+}
+
+/// How far a walk is whose newest pods are of this revision.
+pub fn stage<'a>(
+    workload: &Workload,
+    pods: &[&'a Pod],
+    current: Option<&str>,
+) -> Option<Stage<'a>> {
+    let step = workload.rollout.ordinals.step?;
+    let is_new =
+        |pod: &Pod| pod.revision.as_deref() == current && pod.ready && pod.terminating.is_none();
+    // Those beyond the last are going; until they are gone they may be wanted again.
+    let wanted = workload.rollout.ordinals.start.saturating_add(workload.rollout.wanted);
+    let leaves = |pod: &&Pod| {
+        pod.terminating.is_none() && pod.ordinal().is_some_and(|ordinal| ordinal >= wanted)
+    };
+    if pods.iter().any(leaves) {
+        return Some(Stage::Renewing);
+    }
+    if (step..workload.rollout.wanted).any(|index| !at(workload, pods, index).is_some_and(is_new)) {
+        return Some(Stage::Renewing);
+    }
+    Some(
+        below(workload, pods, current, step.min(workload.rollout.wanted))
+            .map_or(Stage::Over, Stage::Next),
+    )
+}
+
+pub(in crate::core) fn below<'a>(
+    workload: &Workload,
+    pods: &[&'a Pod],
+    spared: Option<&str>,
+    end: u32,
+) -> Option<Turn<'a>> {
+    let is_spared = |pod: &Pod| spared.is_some() && pod.revision.as_deref() == spared;
+    let turns = (workload.rollout.ordinals.declared..end)
+        .rev()
+        .map(|step| Turn { step, pod: at(workload, pods, step) });
+    turns.into_iter().find(|turn| !turn.pod.is_some_and(is_spared))
+}
+
+pub(in crate::core) fn at<'a>(
+    workload: &Workload,
+    pods: &[&'a Pod],
+    index: u32,
+) -> Option<&'a Pod> {
+    let ordinal = workload.rollout.ordinals.start.checked_add(index);
+    pods.iter().copied().find(|pod| pod.ordinal() == ordinal)
+}
+
+/// The id of the change for which pods go one by one; it stays on the workload until the end.
+pub fn change_id(workload: &Workload) -> Option<&str> {
+    workload.rollout.ordinals.step?;
+    workload.marks.get(marks::HOLD_SINCE)?.split_once(' ').map(|(id, _)| id)
+}

@@ -1,0 +1,98 @@
+//! What one workload is judged by.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{ConfigSpec, UpgradePolicySpec, WorkloadKind},
+    core::{
+        conversation::Templates,
+        digest::Key,
+        gates::gate::Closed,
+        hold::{
+            governance::other_reloader,
+            state::{approved_by, bypassed_by},
+        },
+        memory::{Activity, Memory},
+        observed::{Namespace, Pod, Policy, Reference, ReplicaSet, Workload},
+        rollout::outcome::Previous,
+        volumes::finding::OfWorkload,
+    },
+};
+
+/// What an assessment is made from.
+pub struct Input<'a> {
+    /// The workload's namespace.
+    pub namespace: &'a Namespace,
+    /// The policy that governs or observes it.
+    pub policy: &'a Policy,
+    /// That policy's spec; of one that cannot be acted on, a spec that freezes.
+    pub spec: &'a UpgradePolicySpec,
+    /// The policy's own spec cannot be acted on: nothing passes, and what we wrote stays as it is.
+    pub frozen: bool,
+    /// The workload.
+    pub workload: &'a Workload,
+    /// Its pods, those being deleted included.
+    pub pods: &'a [&'a Pod],
+    /// Its ReplicaSets.
+    pub sets: &'a [&'a ReplicaSet],
+    /// The value of the revision label that pods of its newest template carry, if the controller
+    /// has got that far.
+    pub current: Option<&'a str>,
+    /// What the pods read: of a held workload those that run, not its template.
+    pub reads: &'a [Reference],
+    /// What the other workloads read that roll together with it.
+    pub group: &'a [Reference],
+    /// The digest key.
+    pub key: &'a Key,
+    /// Since when config is watched.
+    pub watched: Timestamp,
+    /// The uid of our CRD.
+    pub definition: Option<&'a str>,
+    /// The admission policies are in place.
+    pub enforced: bool,
+    /// When something of its policy changed last.
+    pub last_change: Option<Timestamp>,
+    /// What its volumes mean for it.
+    pub volumes: &'a OfWorkload,
+    /// What keeps it from its turn among the workloads of its policy.
+    pub waits: Option<&'a Closed>,
+    /// What it restarts with.
+    pub previous: &'a Previous,
+    /// What the executor is doing about it.
+    pub activity: &'a Activity,
+    /// What is remembered of it.
+    pub memory: &'a Memory,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Input<'_> {
+    /// Where the templates of its pods are found.
+    pub fn templates(&self) -> Templates<'_> {
+        Templates { namespace: self.namespace, workload: self.workload }
+    }
+
+    /// What the policy asks for config, unless another reloader acts on the workload.
+    pub fn config(&self) -> Option<&ConfigSpec> {
+        self.spec
+            .config
+            .as_ref()
+            .filter(|_| other_reloader(self.namespace, self.workload).is_none())
+    }
+
+    /// Whether admission records who approves and bypasses. Where it does not, anybody could have
+    /// written these marks.
+    pub fn records_approvals(&self) -> bool {
+        self.enforced && self.workload.id.kind != WorkloadKind::DaemonSet
+    }
+
+    /// Who approved the change with this id.
+    pub fn approved_by(&self, id: &str) -> Option<&str> {
+        approved_by(self.workload, id).filter(|_| self.records_approvals())
+    }
+
+    /// The id of the change that a bypass let through, and whose it was.
+    pub fn bypassed_by(&self) -> Option<(&str, &str)> {
+        bypassed_by(self.workload).filter(|_| self.records_approvals())
+    }
+}

@@ -1,0 +1,270 @@
+//! What was found of the storage of a namespace.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
+
+use crate::{
+    api::{Reason, VolumeCounts},
+    core::{
+        gates::gate::Closed,
+        notice::{Event, Notice, StorageObject, Subject},
+        observed::{
+            Policy, WorkloadId,
+            storage::{Claim, State, States},
+        },
+        request::StoragePatch,
+        volumes::usage::Governed,
+    },
+};
+
+/// Data that is kept, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it stands.
+    pub state: State,
+    /// Its claim, while there is one.
+    pub claim: Option<String>,
+    /// Its volume, as far as it is known.
+    pub volume: Option<String>,
+}
+
+/// Why data or a rollout is in danger, in words; the most urgent first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, EnumDiscriminants)]
+#[strum_discriminants(
+    name(DangerReason),
+    derive(IntoStaticStr, VariantArray),
+    doc = "In one word, what is in danger."
+)]
+pub enum Danger {
+    /// A claim is being deleted while pods use it.
+    ClaimTerminatingInUse(String),
+    /// A claim has another volume than the one with its data.
+    VolumeShadowed(String),
+    /// The volume of a claim is gone.
+    VolumeLost(String),
+    /// A volume with kept data is being deleted.
+    VolumeTerminating(String),
+    /// A volume could not be written to.
+    ProtectionFailing(String),
+    /// An object of storage cannot be read.
+    UnreadableObject(String),
+    /// Several pods are to use a claim that one pod or node may hold.
+    ExclusiveClaimShared(String),
+    /// A rollout would deadlock, or two pods would write to one volume, and the policy only reports
+    /// that.
+    ExclusiveClaim(String),
+    /// Admission does not make the strategy Recreate.
+    StrategyNotChanged(String),
+    /// A claim waits whose volume does not fit it.
+    VolumeDoesNotFit(String),
+    /// Several volumes hold the data of a claim.
+    SeveralVolumes(String),
+    /// The platform has not agreed to Deny.
+    DenyNotAllowed(String),
+    /// Another manager declares what keeps a claim otherwise.
+    ShieldIncomplete(String),
+    /// Another manager makes a Deployment the owner of a claim again and again.
+    ClaimOwned(String),
+}
+
+impl Danger {
+    /// What it says.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::ClaimTerminatingInUse(why)
+            | Self::VolumeShadowed(why)
+            | Self::VolumeLost(why)
+            | Self::VolumeTerminating(why)
+            | Self::ProtectionFailing(why)
+            | Self::UnreadableObject(why)
+            | Self::ExclusiveClaimShared(why)
+            | Self::ExclusiveClaim(why)
+            | Self::StrategyNotChanged(why)
+            | Self::VolumeDoesNotFit(why)
+            | Self::SeveralVolumes(why)
+            | Self::DenyNotAllowed(why)
+            | Self::ShieldIncomplete(why)
+            | Self::ClaimOwned(why) => why,
+        }
+    }
+}
+
+/// What a policy's status says of volumes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// The counts.
+    pub counts: VolumeCounts,
+    /// What is in danger.
+    pub dangers: BTreeSet<Danger>,
+    /// What is worth knowing.
+    pub notes: BTreeSet<String>,
+}
+
+impl Summary {
+    pub(super) fn count(&mut self, state: State, bytes: u64) {
+        let counts = &mut self.counts;
+        match state {
+            State::InUse | State::Terminating => counts.protected += 1,
+            State::Idle => {
+                (counts.protected, counts.idle) = (counts.protected + 1, counts.idle + 1)
+            }
+            State::Orphaned | State::Released => {
+                (counts.orphaned, counts.orphaned_bytes) =
+                    (counts.orphaned + 1, counts.orphaned_bytes.saturating_add(bytes));
+            }
+            State::Shadowed => counts.shadowed += 1,
+            State::Lost => counts.lost += 1,
+        }
+    }
+}
+
+/// What is to be done about the storage of a namespace, and what is to be said of it.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// What is to be written, with what its success means; one request an object.
+    pub patches: BTreeMap<StorageObject, (StoragePatch, Option<Notice>)>,
+    /// By the name of a policy.
+    pub of_policies: BTreeMap<String, Summary>,
+    /// By workload.
+    pub of_workloads: BTreeMap<WorkloadId, OfWorkload>,
+    /// How much there is in each state, and its bytes, by the policy that had it kept.
+    pub states: BTreeMap<String, States>,
+    /// The same one by one.
+    pub kept: Vec<Kept>,
+    /// What stands that is told once.
+    pub standing: Vec<Notice>,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+    pub(super) notes: BTreeSet<String>,
+    /// The policies of the namespace that see to volumes.
+    pub(super) seers: BTreeSet<String>,
+    /// By claim, why what would end its pods waits.
+    pub(super) in_danger: BTreeMap<String, Closed>,
+}
+
+/// What volumes mean for a workload.
+#[derive(Debug, Clone, Default)]
+pub struct OfWorkload {
+    /// What its exclusive claims mean for its rollouts.
+    pub exclusive: Exclusive,
+    /// Why nothing of ours may end its pods now.
+    pub danger: Option<Closed>,
+}
+
+impl Judged {
+    pub(super) fn patch(&mut self, patch: StoragePatch, notice: Option<Notice>) {
+        if patch.is_empty() {
+            return;
+        }
+        // What two rules want of one object goes in one request.
+        match self.patches.get_mut(&patch.object) {
+            Some((known, told)) => {
+                known.labels.extend(patch.labels);
+                known.annotations.extend(patch.annotations);
+                known.reclaim_policy = patch.reclaim_policy.or(known.reclaim_policy.take());
+                known.claim_uid = patch.claim_uid.or(known.claim_uid.take());
+                known.owners = patch.owners.or(known.owners.take());
+                *told = notice.or(told.take());
+            }
+            None => drop(self.patches.insert(patch.object.clone(), (patch, notice))),
+        }
+    }
+
+    /// The policies that report what one of this name had retained: itself, or, if it is gone or no
+    /// longer sees to volumes, all that do.
+    pub(super) fn tellers(&self, policy: &str) -> Vec<String> {
+        match self.seers.contains(policy) {
+            true => vec![policy.to_owned()],
+            false => self.seers.iter().cloned().collect(),
+        }
+    }
+
+    pub(super) fn danger(&mut self, policy: &str, danger: Danger) {
+        for teller in self.tellers(policy) {
+            self.of_policies.entry(teller).or_default().dangers.insert(danger.clone());
+        }
+    }
+
+    pub(super) fn note_all(&mut self, note: String) {
+        self.notes.insert(note);
+    }
+
+    pub(super) fn count(&mut self, policy: &str, kept: Kept, bytes: u64) {
+        let state = kept.state;
+        self.kept.push(kept);
+        let (count, total) =
+            self.states.entry(policy.to_owned()).or_default().entry(state).or_default();
+        (*count, *total) = (*count + 1, total.saturating_add(bytes));
+        for teller in self.tellers(policy) {
+            self.of_policies.entry(teller).or_default().count(state, bytes);
+        }
+    }
+
+    pub(super) fn shadowed(
+        &mut self,
+        policy: &str,
+        governed: Option<Governed>,
+        claim: &Claim,
+        message: String,
+    ) {
+        self.danger(policy, Danger::VolumeShadowed(message.clone()));
+        let closed =
+            Closed { reason: Reason::VolumeShadowed, message: message.clone(), ask_again: None };
+        // That it is going is the more urgent.
+        self.in_danger.entry(claim.name.clone()).or_insert(closed);
+        self.standing.push(of_claim(claim, governed, Event::VolumeShadowed, message));
+    }
+
+    pub(super) fn wake_at(&mut self, time: Timestamp) {
+        self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
+    }
+}
+
+impl Judged {
+    /// What the status of a policy says of volumes.
+    pub fn summary(&self, policy: &Policy) -> Summary {
+        let mut summary = self.of_policies.get(&policy.name).cloned().unwrap_or_default();
+        summary.notes.extend(self.notes.iter().cloned());
+        summary
+    }
+}
+
+/// A notice on a claim, where its author looks, and on the policy that governs it.
+pub(in crate::core) fn of_claim(
+    claim: &Claim,
+    governed: Option<Governed>,
+    event: Event,
+    message: String,
+) -> Notice {
+    let subject = Subject::Storage(StorageObject::Claim(claim.name.clone()));
+    let policy =
+        governed.map(|governed| (governed.policy.name.clone(), governed.policy.uid.clone()));
+    Notice { subject, uid: claim.uid.clone(), policy, event, message }
+}
+
+/// What the claims of a workload mean for its rollouts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Exclusive {
+    /// Admission shall make its strategy Recreate: why.
+    pub recreate: Option<String>,
+    /// Something of the storage cannot be read, so that its claims may need Recreate although
+    /// nothing here says so.
+    pub uncertain: bool,
+    /// Its rollout is stuck on a volume.
+    pub stuck: Option<Stuck>,
+    /// What is reported of it.
+    pub dangers: Vec<Danger>,
+    /// What is worth knowing, and no danger.
+    pub notes: Vec<String>,
+}
+
+/// A new pod waits for a volume that another has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stuck {
+    /// Which, in words.
+    pub why: String,
+    /// Another pod than those that the rollout ends has it.
+    pub stranger: Option<String>,
+}
