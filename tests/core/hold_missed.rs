@@ -2,7 +2,7 @@
 //! holds were asked for.
 
 use lockkeeper::api::WorkloadKind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     holds::{hold, is_held, scale, told, world},
@@ -169,11 +169,14 @@ fn a_workload_that_is_created_again_over_running_pods_is_told() {
     }
 }
 
+/// Only changes of the template wait for an approval.
+fn approval_of_templates() -> Value {
+    json!({"config": {}, "gates": {"approval": "Required", "appliesTo": ["Template"]}})
+}
+
 /// A workload whose config was rolled out once.
-fn with_config(kind: WorkloadKind) -> World {
-    let mut world = World::new().with_policy(
-        json!({"config": {}, "gates": {"approval": "Required", "appliesTo": ["Template"]}}),
-    );
+fn with_config(kind: WorkloadKind, policy: Value) -> World {
+    let mut world = World::new().with_policy(policy);
     world.config_map("app", &[("a", "1")]);
     world.workload(kind, "web", 2, env_from("app"));
     world.act();
@@ -189,7 +192,7 @@ fn with_config(kind: WorkloadKind) -> World {
 #[test]
 fn a_change_that_is_not_held_after_a_rollout_of_config_is_told() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
-        let mut world = with_config(kind);
+        let mut world = with_config(kind, approval_of_templates());
         let done = told(&world, "RolloutDone").len();
         world.edit("web", |web| {
             web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
@@ -212,7 +215,7 @@ fn a_change_that_is_not_held_after_a_rollout_of_config_is_told() {
 #[test]
 fn a_rollout_of_config_whose_template_a_webhook_changes_is_not_missed() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
-        let mut world = with_config(kind);
+        let mut world = with_config(kind, approval_of_templates());
         let done = told(&world, "RolloutDone").len();
         world.config_map("app", &[("a", "3")]);
         world.act();
@@ -341,16 +344,8 @@ fn a_rollout_that_began_before_the_workload_was_selected_is_not_missed() {
 fn a_rollout_that_began_before_holds_were_asked_for_is_not_missed() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
         for pods in [false, true] {
-            let mut world = World::new().with_policy(json!({"config": {}}));
-            world.config_map("app", &[("a", "1")]);
-            world.workload(kind, "web", 2, env_from("app"));
-            world.act();
-            world.later(60).config_map("app", &[("a", "2")]);
-            world.act();
-            assert_eq!(world.later(3).act(), ["web"]);
-            world.finish("web");
-            world.act();
-            world.later(60).edit("web", |web| {
+            let mut world = with_config(kind, json!({"config": {}}));
+            world.edit("web", |web| {
                 web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2")
             });
             if pods {
@@ -373,7 +368,7 @@ fn a_rollout_that_began_before_holds_were_asked_for_is_not_missed() {
 #[test]
 fn a_rollout_that_began_before_the_marks_stood_again_is_not_missed() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
-        let mut world = with_config(kind);
+        let mut world = with_config(kind, approval_of_templates());
         world.memories.clear();
         world.later(60).edit("web", |web| {
             let marks = web["metadata"]["annotations"].as_object_mut().unwrap();

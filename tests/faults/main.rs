@@ -75,10 +75,7 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
 
 /// A Deployment at 1 replica, rolled out, whose pod was there before.
 fn seed(server: &ApiServer) {
-    server.put(
-        "configmaps",
-        json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": "old"}}),
-    );
+    change(server, "old");
     server.put(
         "deployments",
         json!({"metadata": {"name": "web", "namespace": "shop", "annotations": {"deployment.kubernetes.io/revision": "1"}}, "spec": {"replicas": 1,
@@ -116,6 +113,15 @@ async fn adopted(server: &ApiServer) {
     until("adopted", || mark(server, "config").is_some()).await;
 }
 
+/// The operator, which has adopted the Deployment.
+async fn running() -> (ApiServer, watch::Sender<bool>) {
+    let server = ApiServer::new();
+    seed(&server);
+    let operator = operator(&server);
+    adopted(&server).await;
+    (server, operator)
+}
+
 fn mark(server: &ApiServer, name: &str) -> Option<String> {
     server.get("deployments", "web")["metadata"]["annotations"][format!("lockkeeper.dev/{name}")]
         .as_str()
@@ -128,11 +134,25 @@ fn hash(server: &ApiServer) -> Option<Value> {
         .cloned()
 }
 
+/// How many requests asked for a rollout.
+fn rolls(server: &ApiServer) -> usize {
+    server.patches("deployments").iter().filter(|patch| patch.contains("config-hash")).count()
+}
+
+/// What the policy's status says of this.
+fn condition(server: &ApiServer, kind: &str) -> Value {
+    let conditions = server.get("upgradepolicies", "shop")["status"]["conditions"].clone();
+    let mut all = conditions.as_array().cloned().unwrap_or_default().into_iter();
+    all.find(|one| one["type"] == kind).unwrap_or_default()
+}
+
+/// The ConfigMap that the Deployment reads.
+fn app(value: &str) -> Value {
+    json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": value}})
+}
+
 fn change(server: &ApiServer, value: &str) {
-    server.put(
-        "configmaps",
-        json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": value}}),
-    );
+    server.put("configmaps", app(value));
 }
 
 #[tokio::test]
@@ -144,22 +164,14 @@ async fn p5_conflicts_throttling_and_errors_end_in_one_rollout() {
         vec![Fault::Status(500), Fault::Status(503)],
         vec![Fault::Drop],
     ] {
-        let server = ApiServer::new();
-        seed(&server);
-        let _operator = operator(&server);
-        adopted(&server).await;
+        let (server, _operator) = running().await;
         let count = faults.len();
         server.fail_patches("deployments", faults.clone());
         change(&server, "new");
         until("rolled", || hash(&server).is_some()).await;
         assert_eq!(server.faults_left(), 0, "every fault was met");
-        let rolls = server
-            .patches("deployments")
-            .iter()
-            .filter(|patch| patch.contains("config-hash"))
-            .count();
         assert_eq!(
-            rolls,
+            rolls(&server),
             count + 1,
             "{faults:?}: one request a fault, and the one that is accepted"
         );
@@ -168,27 +180,19 @@ async fn p5_conflicts_throttling_and_errors_end_in_one_rollout() {
 
 #[tokio::test]
 async fn an_accepted_patch_whose_answer_is_lost_is_not_made_twice() {
-    let server = ApiServer::new();
-    seed(&server);
-    let _operator = operator(&server);
-    adopted(&server).await;
+    let (server, _operator) = running().await;
     server.fail_patches("deployments", vec![Fault::AcceptAndDrop]);
     change(&server, "new");
     until("rolled", || hash(&server).is_some()).await;
     let first = hash(&server);
     change(&server, "new, and a key nobody asked for");
     until("rolled again", || hash(&server) != first).await;
-    let rolls =
-        server.patches("deployments").iter().filter(|patch| patch.contains("config-hash")).count();
-    assert_eq!(rolls, 2);
+    assert_eq!(rolls(&server), 2);
 }
 
 #[tokio::test]
 async fn p4_what_changes_while_the_watches_are_lost_or_expired_is_found() {
-    let server = ApiServer::new();
-    seed(&server);
-    let _operator = operator(&server);
-    adopted(&server).await;
+    let (server, _operator) = running().await;
     server.blind(true);
     server.cut_watches();
     change(&server, "new");
@@ -199,16 +203,13 @@ async fn p4_what_changes_while_the_watches_are_lost_or_expired_is_found() {
 
 #[tokio::test]
 async fn p2_config_that_nobody_read_counts_from_when_somebody_reads_it() {
-    let server = ApiServer::new();
-    seed(&server);
+    let (server, _operator) = running().await;
     let other = |value: &str| {
         server.put(
             "configmaps",
             json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": value}}),
         )
     };
-    let _operator = operator(&server);
-    adopted(&server).await;
     // Seen to be read by nobody: what is written after it was seen before it.
     other("1");
     change(&server, "new");
@@ -237,13 +238,7 @@ async fn holds_enforced_tells_when_the_admission_policies_are_no_longer_served()
         json!({"metadata": {"name": "shop", "namespace": "shop"}, "spec": {"selector": {}, "gates": {"approval": "Required"}}}),
     );
     let _operator = operator(&server);
-    let reason = || {
-        let conditions = server.get("upgradepolicies", "shop")["status"]["conditions"].clone();
-        let mut all = conditions.as_array().cloned().unwrap_or_default().into_iter();
-        all.find(|one| one["type"] == "HoldsEnforced")
-            .map(|one| one["reason"].clone())
-            .unwrap_or_default()
-    };
+    let reason = || condition(&server, "HoldsEnforced")["reason"].clone();
     until("the policies are looked for", || reason() == "AdmissionPolicyMissing").await;
     let kinds = ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"];
     kinds.iter().for_each(|kind| server.serve(kind, false));
@@ -255,10 +250,7 @@ async fn holds_enforced_tells_when_the_admission_policies_are_no_longer_served()
 
 #[tokio::test]
 async fn p14_at_rest_nothing_is_written() {
-    let server = ApiServer::new();
-    seed(&server);
-    let _operator = operator(&server);
-    adopted(&server).await;
+    let (server, _operator) = running().await;
     let quiet = |server: &ApiServer| {
         server.get("upgradepolicies", "shop")["status"]["workloads"]["upToDate"] == 1
     };

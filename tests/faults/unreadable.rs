@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{ApiServer, adopted, change, hash, operator, seed, until};
+use super::{ApiServer, adopted, app, change, condition, hash, operator, running, seed, until};
 
 /// What an API server writes for `9999-12-31T23:59:59-12:00`.
 const TOO_LATE: &str = "10000-01-01T11:59:59Z";
@@ -21,10 +21,6 @@ fn broken(mut object: Value) -> Value {
 
 fn break_object(server: &ApiServer, plural: &str, name: &str) {
     server.put(plural, broken(server.get(plural, name)));
-}
-
-fn app(value: &str) -> Value {
-    json!({"metadata": {"name": "app", "namespace": "shop"}, "data": {"key": value}})
 }
 
 fn attention(server: &ApiServer) -> Value {
@@ -127,10 +123,7 @@ async fn what_cannot_be_read_from_the_beginning_stops_nothing_and_is_told_once_w
 
 #[tokio::test]
 async fn what_becomes_unreadable_is_left_as_it_is_until_it_can_be_read_again() {
-    let server = ApiServer::new();
-    seed(&server);
-    let _operator = operator(&server);
-    adopted(&server).await;
+    let (server, _operator) = running().await;
     server.put("configmaps", broken(app("new")));
     until("left alone", || is_left_alone(&server)).await;
     let message = attention(&server)["message"].to_string();
@@ -149,10 +142,7 @@ async fn what_becomes_unreadable_is_left_as_it_is_until_it_can_be_read_again() {
 
 #[tokio::test]
 async fn an_unreadable_object_that_is_deleted_is_gone() {
-    let server = ApiServer::new();
-    seed(&server);
-    let _operator = operator(&server);
-    adopted(&server).await;
+    let (server, _operator) = running().await;
     // A pod that was never known keeps its workload from being judged.
     let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "replicasets-web-1", "controller": true}]);
     server.put(
@@ -175,18 +165,9 @@ async fn an_unreadable_object_that_is_deleted_is_gone() {
 /// Its spec may say something else than what is known: nothing is done on that.
 #[tokio::test]
 async fn a_policy_that_cannot_be_read_is_not_acted_on() {
-    let server = ApiServer::new();
-    seed(&server);
-    let _operator = operator(&server);
-    adopted(&server).await;
+    let (server, _operator) = running().await;
     break_object(&server, "upgradepolicies", "shop");
-    let stalled = || {
-        let conditions = server.get("upgradepolicies", "shop")["status"]["conditions"].clone();
-        let mut all = conditions.as_array().cloned().unwrap_or_default().into_iter();
-        all.find(|one| one["type"] == "Stalled")
-            .map(|one| one["message"].to_string())
-            .unwrap_or_default()
-    };
+    let stalled = || condition(&server, "Stalled")["message"].to_string();
     until("it says so", || {
         stalled().contains("the policy cannot be read: metadata.managedFields[0].time")
     })
