@@ -17,14 +17,18 @@ use crate::{
     apps::Apps,
     consent::{Consent, governing, judge, text},
     election::{Candidate, Lease},
-    operator::{Fault, NOT_LEADING, Operator},
+    fault::Fault,
+    moves::Chance,
+    operator::{NOT_LEADING, Operator},
     order::{self, Order},
     scenes::{At, Scene, image_of_pod, manifest, policy},
+    seen::Seen,
     truth::{Known, Truth, hold, image, mark, waiting},
     volumes::{self, Kept},
 };
 
 pub const DEV: Account = Account { user: "dev", manager: "kubectl", verbs: &[] };
+
 pub const APPROVER: Account =
     Account { user: "approver", manager: "kubectl-annotate", verbs: &["approve"] };
 pub const ON_CALL: Account =
@@ -47,81 +51,6 @@ pub fn pods_of(server: &Server, name: &str) -> Vec<Arc<Value>> {
         pod["metadata"]["labels"]["app"] == name && pod["metadata"]["deletionTimestamp"].is_null()
     };
     server.list("Pod").into_iter().filter(is).collect()
-}
-
-/// How often what happened.
-#[derive(Debug, Default, Clone)]
-pub struct Seen {
-    pub holds: usize,
-    pub approved: usize,
-    /// Approvals by somebody who had changed the template.
-    pub approved_by_authors: usize,
-    pub reverted: usize,
-    pub bypassed: usize,
-    pub ungoverned: usize,
-    pub refused: usize,
-    pub conflicts: usize,
-    pub crashes: usize,
-    pub rollouts: usize,
-    /// Pods that said no when they were asked.
-    pub noes: usize,
-    /// Pods that took no new work.
-    pub drained: usize,
-    /// Changes let through because the pods agreed.
-    pub agreed: usize,
-    /// Pods that went one by one.
-    pub steps: usize,
-    /// Workloads that were rolled because the step before was.
-    pub followed: u64,
-    /// Terms that began of one of several operators.
-    pub terms: u64,
-    /// Writes to claims, volumes and namespaces.
-    pub stored: usize,
-    /// Rollouts that were stuck on a volume and let go on.
-    pub unblocked: usize,
-    /// Claims that got their data again.
-    pub found_again: usize,
-}
-
-impl Seen {
-    pub fn add(&mut self, other: &Self) {
-        self.holds += other.holds;
-        self.approved += other.approved;
-        self.approved_by_authors += other.approved_by_authors;
-        self.reverted += other.reverted;
-        self.bypassed += other.bypassed;
-        self.ungoverned += other.ungoverned;
-        self.refused += other.refused;
-        self.conflicts += other.conflicts;
-        self.crashes += other.crashes;
-        self.rollouts += other.rollouts;
-        self.noes += other.noes;
-        self.drained += other.drained;
-        self.agreed += other.agreed;
-        self.steps += other.steps;
-        self.followed += other.followed;
-        self.terms += other.terms;
-        self.stored += other.stored;
-        self.unblocked += other.unblocked;
-        self.found_again += other.found_again;
-    }
-}
-
-/// splitmix64.
-pub struct Chance(pub u64);
-
-impl Chance {
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-
-    pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[usize::try_from(self.below(all.len() as u64)).unwrap()]
-    }
 }
 
 /// A cluster with two workloads, a policy and the operator.

@@ -18,19 +18,24 @@ mod cluster;
 mod consent;
 mod crashes;
 mod election;
+mod fault;
 mod moves;
 mod operator;
 mod order;
+mod pods;
 mod rest;
 mod scenes;
+mod seen;
 mod stories;
 mod truth;
+mod users;
 mod volumes;
 
+use fault::Fault;
 use model::admission::{Rule, Twin};
 use moves::run;
-use operator::Fault;
 use scenes::Scene;
+use seen::Seen;
 
 const SEEDS: u64 = 300;
 const SEEDS_OF_APPS: u64 = 40;
@@ -43,8 +48,8 @@ const MOVES: usize = 200;
 const PARTS: u64 = 2;
 
 /// Runs seeds of a scene, and adds up what happened.
-fn play(scene: Scene, seeds: impl Iterator<Item = u64>) -> cluster::Seen {
-    let mut seen = cluster::Seen::default();
+fn play(scene: Scene, seeds: impl Iterator<Item = u64>) -> Seen {
+    let mut seen = Seen::default();
     for seed in seeds {
         match run(scene, seed, MOVES, Twin::default(), None, false) {
             Ok(of_one) => seen.add(&of_one),

@@ -4,9 +4,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::admission::{Operation, Twin, Write};
+
+mod controllers;
+mod stored;
+
+use stored::{strip, tidy, valid};
 
 /// The namespace.
 pub const NAMESPACE: &str = "shop";
@@ -63,9 +68,6 @@ pub struct Server {
     log: Vec<Event>,
 }
 
-/// The cluster's own controllers.
-const CONTROLLERS: &str = "kube-controller-manager";
-
 /// What is in no namespace. The last is no object of Kubernetes: the data itself, as the storage
 /// keeps it.
 const CLUSTER_SCOPED: [&str; 7] = [
@@ -82,17 +84,6 @@ const CLUSTER_SCOPED: [&str; 7] = [
 const PROTECTION: [(&str, &str); 2] = [
     ("PersistentVolume", "kubernetes.io/pv-protection"),
     ("PersistentVolumeClaim", "kubernetes.io/pvc-protection"),
-];
-
-/// What may be changed of a StatefulSet's spec.
-const MUTABLE: [&str; 7] = [
-    "replicas",
-    "template",
-    "updateStrategy",
-    "persistentVolumeClaimRetentionPolicy",
-    "ordinals",
-    "minReadySeconds",
-    "revisionHistoryLimit",
 ];
 
 impl Server {
@@ -295,117 +286,10 @@ impl Server {
         Ok(())
     }
 
-    /// Deletes all that is in the namespace.
-    pub(crate) fn empty(&mut self) {
-        let of_kind = |(kind, all): (&String, &BTreeMap<String, Arc<Value>>)| {
-            all.keys().map(|name| (kind.clone(), name.clone())).collect::<Vec<_>>()
-        };
-        let within =
-            self.objects.iter().filter(|(kind, _)| !CLUSTER_SCOPED.contains(&kind.as_str()));
-        within
-            .flat_map(of_kind)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .for_each(|(kind, name)| self.delete(&kind, &name));
-    }
-
-    /// Whether nothing is in the namespace any more.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.objects
-            .iter()
-            .all(|(kind, all)| CLUSTER_SCOPED.contains(&kind.as_str()) || all.is_empty())
-    }
-
     /// Nothing is made any more in a namespace that is being deleted.
     fn is_ending(&self, kind: &str) -> bool {
         let ends = |namespace: Arc<Value>| !namespace["metadata"]["deletionTimestamp"].is_null();
         !CLUSTER_SCOPED.contains(&kind) && self.get("Namespace", NAMESPACE).is_some_and(ends)
-    }
-
-    /// A write of the cluster's own controllers, with status and all; nothing if nothing changes.
-    pub fn control(&mut self, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
-        let Some(old) = self.get(kind, name) else { return };
-        let mut new = (*old).clone();
-        change(&mut new);
-        if kind.starts_with("PersistentVolume") {
-            strip(&mut new);
-        }
-        if new == *old {
-            return;
-        }
-        // The controller of a Deployment writes its annotation along with the status: that makes no
-        // generation.
-        let subresource =
-            (kind == "Deployment" || new["status"] != old["status"]).then_some("status");
-        if kind == "ReplicaSet" && new["spec"] != old["spec"] {
-            new["metadata"]["generation"] = next_generation(&old);
-        }
-        self.manage(if kind == "Pod" { "kubelet" } else { CONTROLLERS }, subresource, &mut new);
-        self.store(kind, name, new);
-    }
-
-    /// Creates an object for the cluster's own controllers; a name that is taken is taken.
-    pub fn control_create(&mut self, kind: &str, mut object: Value) {
-        let name = name(&object);
-        if self.get(kind, &name).is_some() || self.is_ending(kind) {
-            return;
-        }
-        self.born(kind, &mut object);
-        self.manage(CONTROLLERS, None, &mut object);
-        self.store(kind, &name, object);
-    }
-
-    /// Takes an object away at once.
-    pub fn remove(&mut self, kind: &str, name: &str) {
-        let Some(gone) = self.objects.get_mut(kind).and_then(|all| all.remove(name)) else {
-            return;
-        };
-        self.version += 1;
-        let mut object = (*gone).clone();
-        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.log.push(Event {
-            version: self.version,
-            kind: kind.to_owned(),
-            object: Arc::new(object),
-            deleted: true,
-        });
-        self.collect(&gone["metadata"]["uid"]);
-    }
-
-    /// The garbage collector: what was owned by one that is gone, and by nobody else, goes too.
-    fn collect(&mut self, uid: &Value) {
-        let owners = |object: &Value| {
-            object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default()
-        };
-        let owned = |object: &Value| owners(object).iter().any(|owner| owner["uid"] == *uid);
-        let all = self
-            .objects
-            .iter()
-            .flat_map(|(kind, all)| all.iter().map(move |(name, object)| (kind, name, object)));
-        let orphans: Vec<_> = all
-            .filter(|(.., object)| owned(object))
-            .map(|(kind, name, _)| (kind.clone(), name.clone()))
-            .collect();
-        for (kind, name) in orphans {
-            let Some(object) = self.get(&kind, &name) else { continue };
-            let is_there = |owner: &Value| {
-                owner["uid"] != *uid
-                    && self
-                        .objects
-                        .values()
-                        .flat_map(BTreeMap::values)
-                        .any(|one| one["metadata"]["uid"] == owner["uid"])
-            };
-            let others: Vec<_> = owners(&object).into_iter().filter(is_there).collect();
-            match kind.as_str() {
-                _ if !others.is_empty() => self.control(&kind, &name, |object| {
-                    object["metadata"]["ownerReferences"] = json!(others)
-                }),
-                // One that is on no node is gone at once.
-                "Pod" if object["spec"]["nodeName"].is_null() => self.remove(&kind, &name),
-                _ => self.delete(&kind, &name),
-            }
-        }
     }
 
     fn born(&mut self, kind: &str, object: &mut Value) {
@@ -549,125 +433,4 @@ fn fresh(old: &Value, new: &Value) -> Result<(), Failure> {
         new["metadata"][field].as_str().is_some_and(|named| old["metadata"][field] != named)
     };
     if other("resourceVersion") || other("uid") { Err(Failure::Conflict) } else { Ok(()) }
-}
-
-/// Null is absent, and so are labels and annotations that are none.
-fn strip(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            let none = |field: &str, value: &Value| {
-                matches!(field, "annotations" | "labels")
-                    && value.as_object().is_some_and(Map::is_empty)
-            };
-            map.values_mut().for_each(strip);
-            map.retain(|field, value| !value.is_null() && !none(field, value));
-        }
-        Value::Array(all) => all.iter_mut().for_each(strip),
-        _ => {}
-    }
-}
-
-/// The field as a map, made if it is absent.
-fn section<'a>(map: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
-    map.entry(field).or_insert_with(|| json!({})).as_object_mut()
-}
-
-fn default(map: &mut Map<String, Value>, field: &str, value: Value) {
-    map.entry(field).or_insert(value);
-}
-
-/// An object as it is stored: with defaults, and without what is empty.
-fn tidy(kind: &str, object: &mut Value) {
-    strip(object);
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.retain(|field, value| {
-            !matches!(field.as_str(), "labels" | "annotations")
-                || value.as_object().is_none_or(|map| !map.is_empty())
-        });
-    }
-    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    if !matches!(kind, "Deployment" | "StatefulSet") {
-        return;
-    }
-    default(spec, "replicas", json!(1));
-    default(spec, "revisionHistoryLimit", json!(10));
-    if kind == "Deployment" {
-        default(spec, "progressDeadlineSeconds", json!(600));
-        if spec.get("paused") == Some(&json!(false)) {
-            spec.remove("paused");
-        }
-        let Some(strategy) = section(spec, "strategy") else { return };
-        default(strategy, "type", json!("RollingUpdate"));
-        if strategy["type"] == "RollingUpdate"
-            && let Some(rolling) = section(strategy, "rollingUpdate")
-        {
-            default(rolling, "maxSurge", json!("25%"));
-            default(rolling, "maxUnavailable", json!("25%"));
-        }
-        return;
-    }
-    default(spec, "podManagementPolicy", json!("OrderedReady"));
-    default(
-        spec,
-        "persistentVolumeClaimRetentionPolicy",
-        json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
-    );
-    let Some(strategy) = section(spec, "updateStrategy") else { return };
-    if !strategy.contains_key("type") {
-        strategy.insert("type".to_owned(), json!("RollingUpdate"));
-        default(strategy, "rollingUpdate", json!({}));
-    }
-    if strategy["type"] == "RollingUpdate"
-        && let Some(rolling) = strategy.get_mut("rollingUpdate").and_then(Value::as_object_mut)
-    {
-        default(rolling, "partition", json!(0));
-    }
-}
-
-fn valid(kind: &str, old: Option<&Value>, new: &Value) -> Result<(), Failure> {
-    let invalid = |message: &str| Err(Failure::Invalid(message.to_owned()));
-    let (spec, was) = (&new["spec"], old.map(|old| &old["spec"]));
-    match kind {
-        "Deployment" => {
-            let strategy = &spec["strategy"];
-            if strategy["type"] == "Recreate" && !strategy["rollingUpdate"].is_null() {
-                return invalid(
-                    "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
-                );
-            }
-            let none = |field: &str| {
-                strategy["rollingUpdate"][field] == "0%" || strategy["rollingUpdate"][field] == 0
-            };
-            if none("maxSurge") && none("maxUnavailable") {
-                return invalid(
-                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: may not be 0 when `maxSurge` is 0",
-                );
-            }
-            if was.is_some_and(|was| was["selector"] != spec["selector"]) {
-                return invalid("spec.selector: field is immutable");
-            }
-        }
-        "StatefulSet" => {
-            let strategy = &spec["updateStrategy"];
-            if strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
-                return invalid(
-                    "spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'",
-                );
-            }
-            let (Some(was), Some(spec)) = (was.and_then(Value::as_object), spec.as_object()) else {
-                return Ok(());
-            };
-            let changed = |field: &&String| {
-                !MUTABLE.contains(&field.as_str()) && was.get(*field) != spec.get(*field)
-            };
-            if was.keys().chain(spec.keys()).any(|field| changed(&field)) {
-                return invalid(
-                    "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
-                     'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
-                );
-            }
-        }
-        _ => {}
-    }
-    Ok(())
 }
