@@ -10,7 +10,7 @@ use crate::world::{
 };
 
 #[test]
-fn p9_pods_that_never_ran_do_not_block_their_cure() {
+fn p9_pods_that_never_ran_do_not_block_their_fix() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
     for uid in pods_of(&world, "web") {
         let pod = world.namespace.pods.get_mut(&uid).unwrap();
@@ -187,7 +187,7 @@ fn pods_that_cannot_be_asked_open_if_the_policy_says_so() {
 /// A Failed pod stays for up to 15 minutes, again and again on a node that evicts, and counts in
 /// currentNumberScheduled.
 #[test]
-fn a_pod_that_has_ended_is_not_unseen() {
+fn a_finished_pod_is_not_waited_for_as_one_not_seen_yet() {
     for kind in [WorkloadKind::DaemonSet] {
         let mut world =
             World::new().with_policy(json!({"kinds": ["Deployment", "StatefulSet", "DaemonSet"], "config": {}, "gates": {"app": {}}}));
@@ -214,7 +214,7 @@ fn a_pod_that_has_ended_is_not_unseen() {
 /// Nor does one that has ended and is being deleted stand for two: it is among the pods that are
 /// seen.
 #[test]
-fn p8_a_pod_that_has_ended_and_is_going_does_not_stand_for_an_unseen_one() {
+fn p8_a_finished_pod_that_terminates_does_not_count_as_one_not_seen_yet() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::StatefulSet, 3);
     hold(&mut world, "web", "v2");
     let uids = pods_of(&world, "web");
@@ -239,7 +239,7 @@ fn p8_a_pod_that_has_ended_and_is_going_does_not_stand_for_an_unseen_one() {
 /// A Deployment's status.replicas does not count pods that are going: they must not stand for those
 /// that are not seen yet.
 #[test]
-fn p8_pods_that_are_going_do_not_stand_for_unseen_ones() {
+fn p8_terminating_pods_do_not_count_as_pods_not_seen_yet() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
     hold(&mut world, "web", "v2");
     world.act();

@@ -422,7 +422,7 @@ fn troubled(seed: u64, log: bool) -> Result<Election, String> {
 }
 
 #[test]
-fn never_do_two_act_and_after_the_trouble_one_always_does() {
+fn never_do_two_replicas_act_and_after_the_trouble_one_always_does() {
     let mut terms = 0;
     for seed in 0..500 {
         let election = troubled(seed, false).unwrap_or_else(|_| {
@@ -451,7 +451,7 @@ fn gap(seed: u64, happening: impl Fn(usize) -> Event) -> (usize, u64, usize) {
 }
 
 #[test]
-fn who_stops_is_replaced_within_two_seconds() {
+fn a_leader_that_ends_is_replaced_within_two_seconds() {
     for seed in 0..50 {
         let (_, gap, _) = gap(seed, Event::Stop);
         assert!(gap + TAKE_OVER <= 2000, "seed {seed}: {gap} ms");
@@ -459,7 +459,7 @@ fn who_stops_is_replaced_within_two_seconds() {
 }
 
 #[test]
-fn who_is_lost_is_replaced_within_fifteen_seconds() {
+fn a_leader_that_is_lost_is_replaced_within_fifteen_seconds() {
     for seed in 0..50 {
         let (_, gap, _) = gap(seed, Event::Lose);
         assert!(gap > 10_000 && gap + TAKE_OVER <= 15_000, "seed {seed}: {gap} ms");
@@ -468,7 +468,7 @@ fn who_is_lost_is_replaced_within_fifteen_seconds() {
 
 /// Within the time until the process is there again, and two requests.
 #[test]
-fn who_is_killed_and_starts_again_takes_its_own_lease_back_at_once() {
+fn a_leader_that_is_killed_and_starts_again_takes_its_own_lease_back_at_once() {
     for seed in 0..50 {
         let (leader, gap, next) = gap(seed, |leader| Event::Kill(leader, None));
         assert!(next == leader && gap < 3000 + 500, "seed {seed}: {gap} ms");
@@ -476,7 +476,7 @@ fn who_is_killed_and_starts_again_takes_its_own_lease_back_at_once() {
 }
 
 #[test]
-fn who_is_cut_off_has_stopped_well_before_another_acts() {
+fn a_leader_that_is_cut_off_has_stopped_well_before_another_acts() {
     for seed in 0..50 {
         let (leader, gap, next) = gap(seed, |leader| Event::Cut(leader, 60_000));
         assert!(next != leader && (4000..7800).contains(&gap), "seed {seed}: {gap} ms");

@@ -238,7 +238,7 @@ fn a_rollout_of_config_whose_template_a_webhook_changes_is_not_missed() {
 }
 
 #[test]
-fn one_that_is_woken_with_another_template_is_told() {
+fn a_workload_scaled_up_with_another_template_is_told() {
     for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
         for (policy, expected) in [
             (json!({"gates": {"approval": "Required"}}), 1),

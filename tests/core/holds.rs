@@ -76,7 +76,7 @@ fn number_pods(world: &mut World) {
 }
 
 #[test]
-fn the_number_that_waits_is_told() {
+fn the_declared_replicas_that_wait_are_told() {
     let mut world = world(WorkloadKind::Deployment, 4, json!({"gates": {"approval": "Required"}}));
     hold(&mut world, "v2", Some(1));
     let message = &world.attention().unwrap().message;
@@ -316,7 +316,7 @@ fn a_release_waits_until_it_is_noted_that_somebody_has_scaled() {
 /// An exported manifest carries deployment.kubernetes.io/revision; while a Deployment is paused
 /// with a new template nobody puts it right.
 #[test]
-fn a_revision_number_from_another_life_holds_nothing_indefinitely() {
+fn a_revision_number_from_an_exported_manifest_holds_nothing_indefinitely() {
     let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
     held::hold(&mut world, "web", "v2");
     world.edit("web", |web| {
@@ -338,7 +338,7 @@ fn a_revision_number_from_another_life_holds_nothing_indefinitely() {
 /// revisionHistoryLimit: 0: held and scaled to 0, the controller drops the old ReplicaSet. Scaled
 /// up again there are no pods until the release.
 #[test]
-fn p9_a_held_deployment_whose_replica_set_was_dropped_is_let_through() {
+fn p9_a_held_deployment_whose_replica_set_was_dropped_is_released() {
     for replicas in [0, 2] {
         let mut world = setup(json!({"gates": {"app": {}}}), WorkloadKind::Deployment, 2);
         held::hold(&mut world, "web", "v2");

@@ -71,7 +71,7 @@ pub fn leader(time: u64) -> Participant {
 }
 
 #[test]
-fn what_was_let_go_is_taken_at_once_and_renewed_every_two_seconds() {
+fn a_lease_that_was_let_go_is_taken_at_once_and_renewed_every_two_seconds() {
     let mut one = participant("a");
     look(&mut one, 1000, Record { transitions: 4, ..let_go(7) });
     let wanted = replace(&mut one, 1010);
@@ -91,7 +91,7 @@ fn what_was_let_go_is_taken_at_once_and_renewed_every_two_seconds() {
 }
 
 #[test]
-fn anothers_is_taken_once_it_was_seen_unchanged_for_fifteen_seconds() {
+fn the_lease_of_another_is_taken_once_it_was_seen_unchanged_for_fifteen_seconds() {
     let mut one = participant("a");
     for time in (0..14_000).step_by(2000) {
         look(&mut one, time, held(5, "b"));
@@ -112,7 +112,7 @@ fn anothers_is_taken_once_it_was_seen_unchanged_for_fifteen_seconds() {
 }
 
 #[test]
-fn what_an_earlier_process_of_the_same_container_wrote_is_taken_at_once_and_nothing_else() {
+fn only_the_lease_of_an_earlier_process_of_the_same_container_is_taken_at_once() {
     let identity = || Identity {
         process: "web-0_uid-1_b".to_owned(),
         container: Some("web-0_uid-1_".to_owned()),
@@ -167,7 +167,7 @@ fn a_lease_without_a_holder_that_nobody_let_go_is_waited_for_like_anothers() {
 
 /// If there was a Lease, its holder may still act.
 #[test]
-fn a_new_lease_is_nobodys_and_taken_later() {
+fn a_new_lease_has_no_holder_and_is_taken_later() {
     let mut one = participant("a");
     assert_eq!(step(&mut one, 0), Step::Look);
     one.answered(Answer::Absent, ms(0));
@@ -226,7 +226,7 @@ fn an_acquisition_whose_answer_was_lost_is_found_unless_it_is_too_old() {
 }
 
 #[test]
-fn who_sees_another_hold_it_stops_at_once() {
+fn a_leader_that_sees_another_holder_stops_at_once() {
     let mut one = leader(0);
     replace(&mut one, 2000);
     one.answered(Answer::Refused, ms(2010));
@@ -253,7 +253,7 @@ fn a_leader_whose_lease_is_deleted_or_erased_writes_it_again_while_it_acts() {
 }
 
 #[test]
-fn who_stops_stops_acting_first_and_lets_go() {
+fn a_leader_that_ends_stops_acting_before_it_lets_the_lease_go() {
     let mut one = leader(0);
     one.stop(ms(500));
     assert!(!one.may_act(ms(500)));
@@ -271,7 +271,7 @@ fn who_stops_stops_acting_first_and_lets_go() {
 }
 
 #[test]
-fn who_stops_with_a_renewal_unanswered_looks_first() {
+fn a_leader_that_ends_with_a_renewal_unanswered_looks_first() {
     let mut one = leader(0);
     let lost = replace(&mut one, 2000);
     one.stop(ms(2500));
@@ -288,7 +288,7 @@ fn who_stops_with_a_renewal_unanswered_looks_first() {
 }
 
 #[test]
-fn who_does_not_hold_it_just_ends() {
+fn a_replica_without_the_lease_just_ends() {
     let mut one = participant("a");
     look(&mut one, 0, held(1, "b"));
     assert!(matches!(step(&mut one, 0), Step::Rest(_)));

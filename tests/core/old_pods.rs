@@ -26,7 +26,7 @@ fn with_an_old_pod_that_goes(policy: serde_json::Value, spec: serde_json::Value)
 }
 
 #[test]
-fn what_is_waited_for_is_named() {
+fn a_rollout_names_the_old_pods_that_it_waits_for() {
     let mut world = with_an_old_pod_that_goes(json!({"config": {}}), env_from("app"));
     let until = lockkeeper::core::clock(world.now + std::time::Duration::from_secs(30));
     assert_eq!(world.stands(), "Rolling/ConfigRollout");

@@ -40,7 +40,7 @@ fn every_kind_is_followed_until_it_is_done() {
 }
 
 #[test]
-fn one_without_progress_for_the_deadline_has_failed_and_may_still_be_done_later() {
+fn a_rollout_without_progress_for_the_deadline_fails_and_may_still_finish_later() {
     let mut world = rolling(WorkloadKind::Deployment);
     world.start_pod("web");
     world.later(100).act();
@@ -142,7 +142,7 @@ fn a_rollout_that_was_done_does_not_fail_because_its_user_pauses_it() {
 }
 
 #[test]
-fn one_without_a_progress_deadline_whose_next_rollout_makes_no_progress_has_failed() {
+fn a_deployment_without_a_progress_deadline_fails_when_its_next_rollout_makes_no_progress() {
     let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "2m"}}));
     world.config_map("app", &[("a", "1")]);
     world.deployment("web", env_from("app"));

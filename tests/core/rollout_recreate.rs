@@ -25,7 +25,7 @@ fn stale(world: &World) -> bool {
 }
 
 #[test]
-fn one_that_recreates_is_under_way_while_its_old_pods_end() {
+fn a_recreating_rollout_is_under_way_while_its_old_pods_terminate() {
     let mut world = recreating();
     world.end_old_pods("db", 30);
     world.act();
@@ -49,7 +49,7 @@ fn one_that_recreates_is_under_way_while_its_old_pods_end() {
 }
 
 #[test]
-fn one_that_recreates_and_whose_new_pods_never_run_has_failed() {
+fn a_recreating_rollout_whose_new_pods_never_run_fails() {
     let mut world = recreating();
     world.end_old_pods("db", 30);
     world.act();
@@ -60,7 +60,7 @@ fn one_that_recreates_and_whose_new_pods_never_run_has_failed() {
 }
 
 #[test]
-fn one_that_recreates_and_goes_back_is_under_way_until_the_pods_of_before_run_again() {
+fn a_recreating_rollout_that_goes_back_is_under_way_until_the_earlier_pods_run_again() {
     let mut world = World::new().with_policy(json!({"config": {}, "rollout": {"deadline": "2m"}}));
     world.deployment("db", json!({"containers": [{"name": "app", "image": "v1"}]}));
     world.edit("db", |db| db["spec"]["strategy"] = json!({"type": "Recreate"}));
@@ -83,7 +83,7 @@ fn one_that_recreates_and_goes_back_is_under_way_until_the_pods_of_before_run_ag
 }
 
 #[test]
-fn what_was_once_done_is_under_way_when_it_comes_back_after_another_revision() {
+fn a_revision_that_was_done_once_is_under_way_when_it_comes_back_after_another() {
     let mut world = recreating();
     world.end_old_pods("db", 30);
     world.later(20).start_new_pods("db");

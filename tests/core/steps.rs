@@ -9,7 +9,7 @@ use crate::world::{
 };
 
 #[test]
-fn a_cure_in_a_later_step_does_not_wait_for_what_waits_for_it() {
+fn a_fix_in_a_later_step_does_not_wait_for_a_step_that_waits_for_it() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
     let mut world =
         World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
@@ -47,7 +47,7 @@ fn a_cure_in_a_later_step_does_not_wait_for_what_waits_for_it() {
 }
 
 #[test]
-fn what_failed_and_was_reverted_is_forgotten() {
+fn a_failure_that_was_reverted_keeps_no_step_waiting() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
     let mut world =
         World::new().with_policy(json!({"rollout": {"steps": [step("db"), step("web")]}}));
@@ -139,7 +139,7 @@ fn a_workload_that_is_being_deleted_keeps_no_step_waiting() {
 }
 
 #[test]
-fn the_next_step_waits_while_the_old_pods_of_one_that_recreates_end() {
+fn the_next_step_waits_while_the_old_pods_of_a_recreating_rollout_terminate() {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
     let mut world = World::new().with_policy(
         json!({"config": {"settle": "0s"}, "rollout": {"steps": [step("db"), step("web")]}}),
@@ -158,7 +158,7 @@ fn the_next_step_waits_while_the_old_pods_of_one_that_recreates_end() {
     assert_eq!(world.act(), ["web"]);
 }
 
-fn follow() -> World {
+fn web_follows_db() -> World {
     let policy = json!({"rollout": {"steps": [
         {"name": "db", "selector": {"matchLabels": {"tier": "db"}}},
         {"name": "web", "selector": {"matchLabels": {"app": "web"}}, "restartWith": "Previous"}]}});
@@ -178,7 +178,7 @@ fn follow() -> World {
 
 #[test]
 fn p1_a_lost_digest_key_restarts_nothing() {
-    let mut world = follow();
+    let mut world = web_follows_db();
     world.restart_operator();
     world.key = Key::new(&[8; 32]);
     world.act();
@@ -190,8 +190,8 @@ fn p1_a_lost_digest_key_restarts_nothing() {
 }
 
 #[test]
-fn a_workload_that_goes_restarts_nobody() {
-    let mut world = follow();
+fn a_workload_that_is_deleted_restarts_nobody() {
+    let mut world = web_follows_db();
     let id = world.id("db2");
     world.namespace.workloads.remove(&id);
     let mut rolled = vec![];
@@ -203,7 +203,7 @@ fn a_workload_that_goes_restarts_nobody() {
 
 #[test]
 fn a_paused_step_restarts_nobody_twice() {
-    let mut world = follow();
+    let mut world = web_follows_db();
     hold(&mut world, "db", "v2");
     world.act();
     world.later(40).act();
@@ -256,7 +256,7 @@ fn p14_a_restart_that_waits_writes_nothing_at_rest() {
 
 #[test]
 fn a_step_that_is_inserted_restarts_nobody() {
-    let mut world = follow();
+    let mut world = web_follows_db();
     world.workload(WorkloadKind::Deployment, "cache", 1, spec());
     world.act();
     world.later(60);
@@ -275,7 +275,7 @@ fn a_step_that_is_inserted_restarts_nobody() {
     assert!(rolled.is_empty(), "{rolled:?}");
 }
 
-fn second(policy: serde_json::Value, ended: &str, paused: bool) {
+fn db_restarts_nobody_again(policy: serde_json::Value, ended: &str, paused: bool) {
     let mut world = World::new().with_policy(policy);
     world.workload(WorkloadKind::Deployment, "db", 2, spec());
     world.edit("db", |db| db["metadata"]["labels"]["tier"] = json!("db"));
@@ -328,8 +328,8 @@ fn second(policy: serde_json::Value, ended: &str, paused: bool) {
 }
 
 #[test]
-fn what_has_failed_restarts_nobody() {
-    second(
+fn a_step_that_failed_restarts_nobody() {
+    db_restarts_nobody_again(
         json!({"rollout": {"onFailure": "Continue", "deadline": "2m", "steps": [
         {"name": "db", "selector": {"matchLabels": {"tier": "db"}}},
         {"name": "web", "selector": {"matchLabels": {"app": "web"}}, "restartWith": "Previous"}]}}),
@@ -339,8 +339,8 @@ fn what_has_failed_restarts_nobody() {
 }
 
 #[test]
-fn what_waits_for_its_user_restarts_nobody() {
-    second(
+fn a_step_that_its_user_paused_restarts_nobody() {
+    db_restarts_nobody_again(
         json!({"rollout": {"steps": [
         {"name": "db", "selector": {"matchLabels": {"tier": "db"}}},
         {"name": "web", "selector": {"matchLabels": {"app": "web"}}, "restartWith": "Previous"}]}}),
@@ -351,7 +351,7 @@ fn what_waits_for_its_user_restarts_nobody() {
 
 /// A rollout that failed before it terminated any pod, and was reverted, restarts no follower.
 #[test]
-fn what_failed_and_was_reverted_restarts_nothing() {
+fn a_failure_that_was_reverted_restarts_no_follower() {
     let policy = json!({"rollout": {"deadline": "2m", "steps": [
         {"name": "db", "selector": {"matchLabels": {"app": "db"}}},
         {"name": "web", "selector": {"matchLabels": {"app": "web"}}, "restartWith": "Previous"}]}});

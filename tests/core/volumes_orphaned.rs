@@ -74,7 +74,7 @@ fn a_claim_that_nothing_refers_to_is_orphaned_in_time_and_used_again_in_time() {
 
 /// By an event on the volume.
 #[test]
-fn a_released_volume_is_told() {
+fn a_released_volume_is_reported_by_an_event() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -144,7 +144,7 @@ fn a_namespace_of_which_only_volumes_are_left_is_judged_after_a_start() {
 }
 
 #[test]
-fn a_claim_that_is_going_while_it_is_used_is_the_last_warning_and_no_config_rollout_frees_it() {
+fn a_claim_that_is_deleted_while_it_is_used_is_reported_and_no_config_rollout_frees_it() {
     let mut world = World::new();
     world.policy("shop", json!({"config": {"settle": "1s"}, "volumes": {}}));
     world.claim("data", "ReadWriteMany");
@@ -170,7 +170,7 @@ fn a_claim_that_is_going_while_it_is_used_is_the_last_warning_and_no_config_roll
 }
 
 #[test]
-fn a_claim_that_is_going_counts_more_than_one_that_is_shadowed() {
+fn a_claim_that_is_being_deleted_counts_more_than_one_that_is_shadowed() {
     let mut world = World::new();
     world.policy("shop", json!({"config": {"settle": "1s"}, "volumes": {}}));
     world.claim("another", "ReadWriteMany");

@@ -222,7 +222,7 @@ fn a_stateful_set_has_consented_to_the_deletions_that_its_retention_policy_names
 /// The controller makes the pod that it scales away the owner of its claim. Which ordinals go is
 /// for it to say, also with `ordinals.start`.
 #[test]
-fn what_when_scaled_delete_takes_away_is_let_go_and_nothing_else() {
+fn only_claims_that_when_scaled_delete_removes_are_let_go() {
     for (protection, expected) in [(Value::Null, "Delete"), (json!("Retain"), "Retain")] {
         let mut world = World::new();
         world.policy("shop", json!({"volumes": {"protection": protection}}));
@@ -354,7 +354,7 @@ fn under_deny_claims_without_a_permit_are_named_on_their_namespace_until_it_is_p
 }
 
 #[test]
-fn what_another_manager_declares_is_left_and_said() {
+fn what_another_manager_declares_is_left_and_reported() {
     let mut world = shop("ReadWriteOnce", json!({}));
     let fields =
         json!({"f:metadata": {"f:annotations": {"f:argocd.argoproj.io/sync-options": {}}}});
@@ -400,7 +400,7 @@ fn p12_a_reclaim_policy_that_another_manager_sets_back_is_set_again_and_told() {
 /// An app's operator sets owner references each time it reconciles: two writes a round, without
 /// end, help nobody.
 #[test]
-fn what_another_manager_restores_again_and_again_is_left_and_said() {
+fn what_another_manager_restores_again_and_again_is_left_and_reported() {
     let mut world = shop("ReadWriteOnce", json!({}));
     let owned = json!({"metadata": {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "1", "controller": true}]}});
     for _ in 0..30 {

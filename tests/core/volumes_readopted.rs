@@ -40,7 +40,7 @@ fn p12_another_namespace_of_the_same_name_gets_nothing_unless_it_is_asked_for() 
 }
 
 #[test]
-fn p12_what_is_left_is_judged_by_the_claim_of_its_name_under_any_policy() {
+fn p12_a_released_volume_is_judged_by_the_claim_of_its_name_under_any_policy() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -84,7 +84,7 @@ fn p12_a_claim_that_came_and_went_while_nobody_looked_keeps_no_data_from_being_f
 }
 
 #[test]
-fn several_candidates_are_none_and_what_does_not_fit_is_said() {
+fn of_several_volumes_none_is_readopted_and_one_that_does_not_fit_is_reported() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -116,7 +116,7 @@ fn several_candidates_are_none_and_what_does_not_fit_is_said() {
 
 /// The binder gives a pre-bound volume whatever its class, but not with other access modes.
 #[test]
-fn what_does_not_fit_is_judged_as_the_binder_does() {
+fn whether_a_volume_fits_is_judged_as_the_binder_does() {
     for (class, mode, fits) in [("slow", "ReadWriteOnce", true), ("fast", "ReadWriteMany", false)] {
         let mut world = shop("ReadWriteOnce", json!({}));
         world.act();
@@ -134,7 +134,7 @@ fn what_does_not_fit_is_judged_as_the_binder_does() {
 
 /// The policy that had it retained may have another name by now.
 #[test]
-fn what_is_not_found_again_is_said_also_when_the_policy_has_another_name() {
+fn data_that_is_not_readopted_is_reported_also_by_a_policy_with_another_name() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -184,7 +184,7 @@ fn p12_a_kept_volume_whose_claim_reference_was_removed_by_hand_is_reported() {
 }
 
 #[test]
-fn p12_a_claim_with_a_younger_volume_is_said_and_holds_changes() {
+fn p12_a_claim_with_a_younger_volume_is_reported_and_holds_changes() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -264,7 +264,7 @@ fn p12_of_two_volumes_of_one_second_the_one_of_the_earlier_claim_is_older() {
 /// An app restored into a new volume is shadowed by the old one until somebody says that that one
 /// is not wanted.
 #[test]
-fn there_is_a_way_to_say_that_older_data_is_not_wanted() {
+fn older_data_that_is_given_up_shadows_no_newer_volume() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -282,7 +282,7 @@ fn there_is_a_way_to_say_that_older_data_is_not_wanted() {
 /// Two volumes that wait for one claim: the binder takes any. The one that somebody chose waits
 /// alone.
 #[test]
-fn what_is_chosen_is_the_only_one_that_waits() {
+fn the_volume_that_was_chosen_is_the_only_one_that_waits_for_the_claim() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");
@@ -306,7 +306,7 @@ fn what_is_chosen_is_the_only_one_that_waits() {
 
 /// Users who restore a backup make a volume free by hand: that is not undone.
 #[test]
-fn what_others_freed_is_not_locked() {
+fn a_volume_that_others_freed_is_not_locked() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     let object = world.namespace.claims.remove("data").unwrap();
@@ -333,7 +333,7 @@ fn what_others_freed_is_not_locked() {
 /// A volume that waits is locked when its namespace goes, and our own self-restraint lets that
 /// pass: or else a new namespace of that name would get the data.
 #[test]
-fn the_lock_is_admitted_by_our_own_self_restraint() {
+fn self_restraint_admits_the_lock_of_a_volume() {
     let mut world = shop("ReadWriteOnce", json!({}));
     world.act();
     world.lose_claim("data");

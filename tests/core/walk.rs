@@ -62,7 +62,7 @@ fn config_that_changes_during_a_walk_waits_for_its_end() {
 }
 
 #[test]
-fn p8_a_hold_of_nothing_is_something_in_the_middle_of_a_walk() {
+fn p8_a_hold_that_changes_nothing_is_kept_in_the_middle_of_a_walk() {
     let mut world = World::new().with_policy(json!({"gates": {"app": {"scope": "Pod"}}}));
     world.workload(WorkloadKind::StatefulSet, "web", 3, spec());
     number_pods(&mut world);
@@ -364,7 +364,7 @@ fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_again() {
 /// The controller of a StatefulSet renews nothing above a pod that is not Ready, and what is below
 /// the partition comes back as it was.
 #[test]
-fn p9_a_broken_pod_whose_turn_would_come_last_does_not_block_its_cure() {
+fn p9_a_broken_pod_whose_turn_would_come_last_does_not_block_its_fix() {
     for healthy in [false, true] {
         let mut world = World::new()
             .with_policy(json!({"gates": {"app": {"scope": "Pod", "brokenAfter": "20s"}}}));
