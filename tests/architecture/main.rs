@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod graph;
+mod length;
 
 use std::{
     fs,
