@@ -33,6 +33,7 @@ mod operator_down;
 mod pages;
 mod plugin;
 mod plugin_plan;
+mod plugin_plan_yaml;
 mod plugin_reading;
 mod prepare;
 mod progress;
