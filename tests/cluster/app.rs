@@ -8,7 +8,7 @@ use crate::support::{
 
 /// A policy that asks the pods every second.
 pub fn asks(more: Value) -> Value {
-    let mut app = json!({"period": "1s", "timeout": "500ms"});
+    let mut app = json!({"period": "1s", "timeout": "2s"});
     app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"kinds": HOLDABLE, "config": {"settle": "300ms", "settleLimit": "5s"}, "gates": {"app": app}})
 }
@@ -102,13 +102,18 @@ async fn p6_p8_fewer_replicas_in_a_held_write_end_no_pod_before_the_release() {
 #[tokio::test]
 async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_again() {
     let _operator = operator();
-    let shop = Shop::asking("asked-again", json!({"period": "6s", "successes": 4})).await;
+    let shop = Shop::asking("asked-again", json!({})).await;
+    let asks = |period: &str, successes: u32| {
+        let app = json!({"period": period, "successes": successes});
+        shop.patch("UpgradePolicy", "shop", json!({"spec": {"gates": {"app": app}}}))
+    };
     for kind in HOLDABLE {
         let name = &named("web", kind);
+        asks("6s", 10).await;
         shop.app(kind, name, 2).await;
         shop.upgrade(kind, name, "v2");
         shop.waits(kind, name, "AskingPods").await;
-        // Both have said yes in the first round by then; the fourth is far away.
+        // Both have said yes in the first round by then; the tenth is far away.
         shop.a_second_passes().await;
         let (gone, _) = shop.reachable(name).await[0].clone();
         let others: Vec<_> = shop.pods(name).await.into_iter().map(|(_, uid, _)| uid).collect();
@@ -124,6 +129,7 @@ async fn p8_a_pod_that_is_replaced_between_its_yes_and_the_release_is_asked_agai
         let took_work = || async { start_work(&address, 600.0) };
         eventually("it takes work", took_work, |took| *took).await;
         shop.waits_saying(kind, name, "AppGateClosed", &[&format!("{new} has answered no")]).await;
+        asks("1s", 1).await;
         finish_work(&address);
         shop.runs(kind, name, "v2", 2).await;
         shop.all_ended_idle(name).await;
@@ -217,7 +223,7 @@ async fn answers_that_are_none_hold_or_open_as_the_policy_says() {
 #[tokio::test]
 async fn p9_pods_that_are_never_ready_do_not_block_their_cure_and_those_that_say_no_do() {
     let _operator = operator();
-    let shop = Shop::asking("broken", json!({"brokenAfter": "4s"})).await;
+    let shop = Shop::asking("broken", json!({"brokenAfter": "10s"})).await;
     for kind in HOLDABLE {
         let name = &named("sick", kind);
         let mut manifest = shop.app_manifest(kind, name, 2, "v1");

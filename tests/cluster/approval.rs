@@ -10,8 +10,7 @@ use crate::support::{HOLDABLE, Said, Shop, eventually, kubectl, mark, operator};
 fn user(shop: &Shop, name: &str, roles: &[&str]) -> String {
     let binding = |role: &str| {
         let plain = name.to_lowercase().replace(|one: char| !one.is_ascii_alphanumeric(), "-");
-        let (bound, name) = (format!("a{plain}a-{role}"), format!("--user={name}"));
-        shop.kubectl(&["create", "rolebinding", &bound, &format!("--clusterrole={role}"), &name]);
+        shop.grant(name, &format!("a{plain}a-{role}"), role);
     };
     binding("admin");
     roles.iter().for_each(|role| binding(role));
@@ -39,6 +38,7 @@ async fn p16_approve_and_bypass_count_only_from_those_who_may_and_only_for_that_
         "--resource=deployments/status,statefulsets/status",
     ]);
     shop.kubectl(&["create", "rolebinding", "dev-status", "--role=status", "--user=dev"]);
+    shop.may("dev", "patch", "statefulsets.apps/status");
     let approver = user(&shop, "approver", &["lockkeeper-approver"]);
     let on_call = user(&shop, "oncall", &["lockkeeper-on-call"]);
     for kind in HOLDABLE {
@@ -284,7 +284,9 @@ async fn p16_the_operators_own_account_cannot_change_what_it_has_no_business_wit
         "--clusterrole=admin",
         "--serviceaccount=lockkeeper-system:lockkeeper",
     ]);
-    let account = "--as=system:serviceaccount:lockkeeper-system:lockkeeper";
+    let account = "system:serviceaccount:lockkeeper-system:lockkeeper";
+    shop.may(account, "create", "deployments.apps");
+    let account = &format!("--as={account}");
     for kind in HOLDABLE {
         let name = &format!("web-{}", kind.to_lowercase());
         shop.guarded(kind, name).await;

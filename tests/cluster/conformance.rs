@@ -197,6 +197,8 @@ impl Judges {
             "--role=status-writer",
             "--serviceaccount=lockkeeper-system:lockkeeper",
         ]);
+        shop.may(OPERATOR, "create", "deployments.apps");
+        shop.may(OPERATOR, "update", "statefulsets.apps/status");
         let clients = [(OPERATOR.to_owned(), client_of(OPERATOR).await)].into();
         Self { shop, clients, compared: 0, wrong: Vec::new() }
     }
@@ -235,6 +237,11 @@ impl Judges {
                     &format!("--role={account}"),
                     &format!("--user={account}"),
                 ]);
+            }
+            shop.may(&account, "update", "statefulsets.apps");
+            shop.may(&account, "update", "statefulsets.apps/status");
+            for verb in verbs {
+                shop.may(&account, verb, "upgradepolicies.lockkeeper.dev");
             }
             self.clients.insert(account.clone(), client_of(&account).await);
         }
@@ -450,7 +457,7 @@ async fn the_models_of_the_controllers_come_to_rest_where_the_real_ones_do() {
                 }
             };
             let mut seen = None;
-            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
             while std::time::Instant::now() < deadline && seen.as_ref() != Some(&expected) {
                 let workload = shop.get(script.kind, NAME).await;
                 let pods = raw(&shop, "Pod").await;

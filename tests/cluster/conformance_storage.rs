@@ -98,14 +98,15 @@ impl Judges {
                 &format!("--clusterrole={name}"),
                 &user,
             ]);
+            shop.may(&account, "patch", "persistentvolumes");
             if !verbs.is_empty() {
                 let role = &format!("{account}-verbs");
-                let verbs = format!("--verb={}", verbs.join(","));
+                let flag = format!("--verb={}", verbs.join(","));
                 shop.kubectl(&[
                     "create",
                     "clusterrole",
                     role,
-                    &verbs,
+                    &flag,
                     "--resource=upgradepolicies.lockkeeper.dev",
                 ]);
                 shop.kubectl(&[
@@ -115,6 +116,9 @@ impl Judges {
                     &format!("--clusterrole={role}"),
                     &user,
                 ]);
+                for verb in verbs {
+                    shop.may(&account, verb, "upgradepolicies.lockkeeper.dev");
+                }
             }
         }
         self.clients.insert(account.clone(), client_of(&account).await);

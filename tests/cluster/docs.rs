@@ -188,6 +188,8 @@ async fn argo_cd_would_see_what_is_held() {
     shop.deployment("web", json!({})).await;
     shop.workload("StatefulSet", "db", 2, json!({})).await;
     shop.adopted().await;
+    shop.marked("Deployment", "web").await;
+    shop.marked("StatefulSet", "db").await;
     eventually(
         "changes are held",
         || shop.get("UpgradePolicy", "shop"),
@@ -200,10 +202,10 @@ async fn argo_cd_would_see_what_is_held() {
         },
     )
     .await;
-    assert_eq!(
-        health("lockkeeper.dev_UpgradePolicy", &shop.get("UpgradePolicy", "shop").await).0,
-        "Healthy"
-    );
+    let policy = || async {
+        health("lockkeeper.dev_UpgradePolicy", &shop.get("UpgradePolicy", "shop").await).0
+    };
+    eventually("the policy is healthy", policy, |status| status == "Healthy").await;
     for (kind, name) in [("Deployment", "web"), ("StatefulSet", "db")] {
         let judged = health(&format!("apps_{kind}"), &shop.get(kind, name).await);
         assert_eq!(judged.0, "Healthy", "{judged:?}");

@@ -167,6 +167,8 @@ async fn whatever_adds_a_label(shop: &Shop, team: impl Future<Output = Team>) {
             |object| mark(object, "config").is_some(),
         )
         .await;
+        shop.done(kind, name).await;
+        shop.done(kind, &format!("new-{}", kind.to_lowercase())).await;
     }
     shop.a_second_passes().await;
     let _team = team.await;

@@ -77,7 +77,7 @@ async fn a_config_change_alone_waits_under_an_id_of_its_own() {
             &eventually(
                 "another id",
                 || shop.get(kind, name),
-                |object| pending(object).as_deref() != Some(&*first),
+                |object| pending(object).is_some_and(|id| id != first),
             )
             .await,
         )

@@ -181,21 +181,18 @@ async fn p6_a_hold_stays_through_whatever_else_is_written() {
 async fn p7_a_newer_change_is_judged_again_and_old_approvals_are_void() {
     let _operator = operator();
     let shop = Shop::gated("newer").await;
-    // So that an approval of A is not acted on before B is written.
-    shop.patch(
-        "UpgradePolicy",
-        "shop",
-        json!({"spec": {"gates": {"approval": "Required"}, "config": {"settle": "5s", "settleLimit": "60s"}}}),
-    )
-    .await;
+    let mode = |mode: &str| shop.patch("UpgradePolicy", "shop", json!({"spec": {"mode": mode}}));
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.guarded(kind, name).await;
         let image = |tag: &str| {
             shop.kubectl(&["set", "image", &format!("{kind}/{name}"), &format!("app=other:{tag}")])
         };
+        // So that an approval of A is not acted on before B is written.
+        mode("Freeze").await;
         image("a");
         let a = shop.is_held(kind, name).await;
+        shop.waits(kind, name, "Frozen").await;
         shop.annotate(kind, name, "approve", &a);
         assert_eq!(mark(&shop.get(kind, name).await, "approved-by").as_deref(), Some("admin"));
         image("b");
@@ -206,6 +203,7 @@ async fn p7_a_newer_change_is_judged_again_and_old_approvals_are_void() {
         assert!(again != a && again != b, "{a} {b} {again}");
         let object = shop.get(kind, name).await;
         assert_eq!((mark(&object, "approve"), mark(&object, "approved-by")), (None, None));
+        mode("Enforce").await;
         shop.waits(kind, name, "ApprovalRequired").await;
         // A stale approval is stripped, and lets nothing through.
         shop.annotate(kind, name, "approve", &a);

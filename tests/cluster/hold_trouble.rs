@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{HOLDABLE, Shop, eventually, mark, named, operator, operator_alone};
+use crate::support::{
+    HOLDABLE, Shop, admission_is_current, eventually, mark, named, operator, operator_alone,
+};
 
 #[tokio::test]
 async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_right() {
@@ -40,7 +42,7 @@ async fn p15_garbage_in_our_annotations_neither_holds_nor_releases_and_is_put_ri
                 .collect::<serde_json::Map<_, _>>()
                 .into()
         };
-        let intact = shop.get(kind, name).await["metadata"]["annotations"].clone();
+        let intact = shop.annotations_at_rest(kind, name).await;
         for value in ["", "{", "7 by admin", "-1", "c-00000000", "99999999999", "true"] {
             shop.patch(kind, name, json!({"metadata": {"annotations": garbage(value)}})).await;
             let after = shop.get(kind, name).await;
@@ -220,7 +222,7 @@ async fn a_change_that_slips_by_and_one_that_comes_again_and_again_are_said_excl
         "mutatingadmissionpolicybinding",
         "lockkeeper-deployments",
     ]);
-    shop.is_no_longer_held("web").await;
+    admission_is_current();
     let mut broken = shop.manifest("Deployment", "web", "v2");
     broken["spec"]["template"]["metadata"]["annotations"] =
         json!({"lockkeeper.dev/test-ready": "never"});
@@ -326,8 +328,8 @@ async fn a_change_is_held_and_approved_where_annotations_are_nearly_full() {
 
 /// Adds an annotation that leaves so many bytes for all others.
 async fn fill(shop: &Shop, kind: &str, name: &str, (annotation, room): (&str, usize)) {
-    let object = shop.get(kind, name).await;
-    let all = object["metadata"]["annotations"].as_object().unwrap();
+    let all = shop.annotations_at_rest(kind, name).await;
+    let all = all.as_object().unwrap();
     let taken: usize =
         all.iter().map(|(key, value)| key.len() + value.as_str().unwrap().len()).sum();
     let value = "x".repeat(262_144 - taken - annotation.len() - room);

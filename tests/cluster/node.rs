@@ -60,7 +60,7 @@ async fn seen(
         (items, list.metadata.resource_version.unwrap())
     };
     let mut changes =
-        pods.watch(&WatchParams::default().timeout(120), &version).await.unwrap().boxed();
+        pods.watch(&WatchParams::default().timeout(290), &version).await.unwrap().boxed();
     while !enough(&seen) {
         let Some(event) = changes.try_next().await.unwrap() else {
             panic!("nothing more comes after {seen:#?}")
@@ -99,7 +99,7 @@ async fn a_crash_is_reported_as_terminated_first_and_counts_when_the_container_r
 
 #[tokio::test]
 async fn a_deleted_pod_stays_ready_until_its_process_ends_and_is_then_reported_as_ended() {
-    let env = json!([{"name": "END_AFTER", "value": "2s"}]);
+    let env = json!([{"name": "END_AFTER", "value": "15s"}]);
     let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1});
     let container = json!({"name": "app", "image": "lockkeeper.dev/sample-app:v1", "env": env, "readinessProbe": probe});
     let shop = pod("node-ends", json!({"containers": [container]})).await;
@@ -133,7 +133,7 @@ async fn a_deleted_pod_stays_ready_until_its_process_ends_and_is_then_reported_a
     .await;
     assert!(going.iter().any(|pod| pod.starts_with("deleted Running True")), "{going:#?}");
     assert!(going.iter().any(|pod| pod == "deleted Succeeded False PodCompleted"), "{going:#?}");
-    shop.kubectl(&["wait", "--for=delete", "pod/one", "--timeout=60s"]);
+    shop.kubectl(&["wait", "--for=delete", "pod/one", "--timeout=290s"]);
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ pub struct SpareNode {
 pub async fn spare_node() -> SpareNode {
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;
-    kubectl(&["wait", "--for=condition=Ready", "node/node-spare", "--timeout=60s"]);
+    kubectl(&["wait", "--for=condition=Ready", "node/node-spare", "--timeout=290s"]);
     SpareNode { _turn: turn }
 }
 
@@ -230,7 +230,7 @@ async fn a_pod_on_a_lost_node_stays_terminating_until_the_node_is_back() {
     let mut spec = other_image();
     SpareNode::takes(&mut spec);
     let shop = pod("node-lost", spec).await;
-    shop.kubectl(&["wait", "--for=condition=Ready", "pod/one", "--timeout=60s"]);
+    shop.kubectl(&["wait", "--for=condition=Ready", "pod/one", "--timeout=290s"]);
     node.lose(&shop).await;
     shop.kubectl(&["delete", "pod", "one", "--wait=false"]);
     shop.a_second_passes().await;
@@ -241,7 +241,7 @@ async fn a_pod_on_a_lost_node_stays_terminating_until_the_node_is_back() {
         "{pod}"
     );
     node.recover();
-    shop.kubectl(&["wait", "--for=delete", "pod/one", "--timeout=60s"]);
+    shop.kubectl(&["wait", "--for=delete", "pod/one", "--timeout=290s"]);
 }
 
 #[tokio::test]
@@ -261,10 +261,10 @@ async fn an_image_that_does_not_exist_is_reported_by_two_reasons_in_turn_and_an_
     assert!(turns.contains_key(&back_off), "{states:#?}");
 
     let shop = pod("node-evicts", other_image()).await;
-    shop.kubectl(&["wait", "--for=condition=Ready", "pod/one", "--timeout=60s"]);
+    shop.kubectl(&["wait", "--for=condition=Ready", "pod/one", "--timeout=290s"]);
     shop.kubectl(&["annotate", "pod", "one", "lockkeeper.dev/test-evict=true"]);
     let phase = |pod: &Value| pod["status"]["phase"].as_str().unwrap_or_default().to_owned();
     seen(&shop, false, phase, |seen| seen.last().is_some_and(|phase| phase == "Succeeded")).await;
     assert!(shop.get("Pod", "one").await["metadata"]["deletionTimestamp"].is_null());
-    shop.kubectl(&["delete", "pod", "one", "--timeout=60s"]);
+    shop.kubectl(&["delete", "pod", "one", "--timeout=290s"]);
 }

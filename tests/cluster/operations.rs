@@ -7,8 +7,8 @@ use local_cluster::shared;
 use serde_json::{Value, json};
 
 use crate::support::{
-    HOLDABLE, Shop, address_of, env, eventually, http_get, kubectl, mark, named, operator_alone,
-    replicas, written,
+    HOLDABLE, Shop, address_of, env, eventually, holder, http_get, kubectl, kubectl_with, mark,
+    named, operator_alone, replicas, written,
 };
 
 /// The workload that waits for nothing.
@@ -189,16 +189,10 @@ async fn p1_p2_p6_the_api_server_is_gone_the_controllers_are_gone_and_etcd_hangs
     let writer = std::thread::spawn({
         let namespace = shop.name.clone();
         move || {
-            kubectl(&[
-                "patch",
-                "configmap",
-                FREE,
-                "-n",
-                &namespace,
-                "--type=merge",
-                "-p",
-                r#"{"data": {"key": "newest"}}"#,
-            ])
+            let newest = r#"{"data": {"key": "newest"}}"#;
+            let patch = ["patch", "configmap", FREE, "--type=merge", "-p", newest, "-n"];
+            // It may end with an error, and be stored all the same or not.
+            while !kubectl_with(&[&patch[..], &[&namespace]].concat(), "").success {}
         }
     });
     for _ in 0..3 {
@@ -227,7 +221,9 @@ async fn p1_p6_the_operators_namespace_is_deleted_with_workloads_held_exclusivel
     let alone = operator_alone();
     let scene = Scene::set("own-namespace").await;
     let shop = &scene.shop;
-    kubectl(&["delete", "namespace", "lockkeeper-system", "--timeout=120s"]);
+    let record = async |name: &str| mark(&shop.get("Deployment", name).await, "config");
+    let before = [record(FREE).await, record(PENDING).await];
+    kubectl(&["delete", "namespace", "lockkeeper-system", "--timeout=300s"]);
 
     // Nobody is there; what is held stays so, what changes is held, and an approval is recorded.
     scene.stands().await;
@@ -250,6 +246,11 @@ async fn p1_p6_the_operators_namespace_is_deleted_with_workloads_held_exclusivel
         let status = || async { shop.get("UpgradePolicy", policy).await["status"].clone() };
         eventually("it is said what nobody can know", status, unverified).await;
     }
+    // What changes before that is taken as it is too.
+    for (name, before) in [FREE, PENDING].into_iter().zip(&before) {
+        let again = |now: &Option<String>| now.is_some() && now != before;
+        eventually(&format!("{name} is adopted again"), || record(name), again).await;
+    }
     assert_eq!((shop.rollouts(FREE).await, shop.rollouts(PENDING).await), (0, 0));
     // Everything is as it was.
     shop.write(FREE, "key", "new").await;
@@ -265,19 +266,8 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_
     let shop = &scene.shop;
     // Both on one node.
     let other_node = Cordoned::new("node-2");
-    kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=0"]);
-    kubectl(&[
-        "wait",
-        "--for=delete",
-        "pod",
-        "-l",
-        "app.kubernetes.io/name=lockkeeper",
-        "-n",
-        "lockkeeper-system",
-        "--timeout=30s",
-    ]);
-    kubectl(&["scale", "deployment/lockkeeper", "-n", "lockkeeper-system", "--replicas=2"]);
-    alone.ready();
+    alone.stop();
+    alone.start();
     drop(other_node);
 
     // The leader is frozen for so long that another takes over and does what is to be done.
@@ -292,10 +282,16 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_
     // It looks first, and finds that another leads.
     eventually("it no longer acts", || async { leads(&address) }, |leads| *leads == Some(false))
         .await;
+    let another = holder();
+    let wrote = || async { written(&address) };
+    let wrote = eventually("it answers", wrote, |wrote| !wrote.is_empty()).await;
+    assert_eq!(wrote, before, "the frozen replica wrote something");
     shop.write(FREE, "key", "newer").await;
     shop.rolled(FREE, 2).await;
     shop.operator_has_acted().await;
-    assert_eq!(written(&address), before, "the frozen replica wrote something");
+    // On a machine that is too slow for the other to renew its Lease, it may lead again by now.
+    let now = written(&address);
+    assert!(now == before || holder() != another, "the frozen replica wrote something: {now:?}");
     scene.stands().await;
 
     // The node on which both run is drained: they come back on the other one.
@@ -307,7 +303,7 @@ async fn p1_p4_a_leader_that_was_frozen_acts_no_longer_and_a_drained_node_takes_
         "--delete-emptydir-data",
         "--force",
     ];
-    kubectl(&[&drain[..], &["--ignore-daemonsets", "--timeout=90s"]].concat());
+    kubectl(&[&drain[..], &["--ignore-daemonsets", "--timeout=180s"]].concat());
     scene.stands().await;
     scene.holds_the_first_write().await;
     shop.write(FREE, "key", "newest").await;
@@ -342,6 +338,9 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
         known
     };
     eventually("all are adopted", known, |known| *known == many.len()).await;
+    for name in &many {
+        shop.done("Deployment", name).await;
+    }
     shop.a_second_passes().await;
 
     let kill = || async {
@@ -374,7 +373,8 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
     }
 
     // With too little to start at all nothing takes the place of what runs.
-    let (_, address) = acting().await;
+    acting().await;
+    let before = replicas();
     kubectl(&[
         "set",
         "resources",
@@ -387,7 +387,8 @@ async fn p1_p4_p5_an_operator_without_memory_dies_again_and_again_and_everything
     let dies = "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}";
     let reasons = || async { kubectl(&["get", "pods", "-n", "lockkeeper-system", "-o", dies]) };
     eventually("the new one dies", reasons, |reasons| reasons.contains("CrashLoopBackOff")).await;
-    assert_eq!(leads(&address), Some(true), "the old one goes on");
+    let (pod, _) = acting().await;
+    assert!(before.contains(&pod), "an old one goes on: {pod} of {before:?}");
     kubectl(&["rollout", "undo", "deployment/lockkeeper", "-n", "lockkeeper-system"]);
     alone.ready();
     scene.shop.waits("Deployment", &named("held", "Deployment"), "ApprovalRequired").await;

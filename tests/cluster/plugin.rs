@@ -67,14 +67,7 @@ impl Person {
     /// Somebody with these ClusterRoles in the namespace, and no other right.
     pub fn with(shop: &Shop, name: &'static str, roles: &[&str]) -> Self {
         for role in roles {
-            let user = format!("--user={name}");
-            shop.kubectl(&[
-                "create",
-                "rolebinding",
-                &format!("{name}-{role}"),
-                &format!("--clusterrole={role}"),
-                &user,
-            ]);
+            shop.grant(name, &format!("{name}-{role}"), role);
         }
         let mut config = Kubeconfig::read_from(&shared().kubeconfig).unwrap();
         for user in &mut config.auth_infos {
@@ -203,6 +196,7 @@ async fn p7_p16_the_plugin_approves_the_change_that_waits_and_no_other() {
 
         // It is shown, approved, and what else it waits for is said.
         shop.patch("UpgradePolicy", "shop", json!({"spec": {"mode": "Freeze"}})).await;
+        shop.waits(kind, name, "Frozen").await;
         let said = approver.plugin(&shop, &["approve", place]);
         let shown = [
             &format!("Change {id} of {place} in namespace {}, made by dev", shop.name),
@@ -399,7 +393,7 @@ async fn p10_helm_meets_no_conflict_after_an_undo_of_a_held_change() {
         upgrade("v2");
         shop.waits(kind, &name, "ApprovalRequired").await;
         says(&plugin(&shop, &["undo", &place]), true, &["is reverted"]);
-        says(&plugin(&shop, &["wait", &place, "--timeout", "30s"]), true, &["done"]);
+        says(&plugin(&shop, &["wait", &place, "--timeout", "290s"]), true, &["done"]);
         shop.is_free(kind, &name).await;
         assert_eq!(shop.pods(&name).await, before);
         upgrade("v3");

@@ -295,6 +295,7 @@ async fn the_plugin_plans_a_change_of_the_policy_itself() {
 
     shop.apply(&gated);
     shop.marked("Deployment", "web").await;
+    shop.marked("StatefulSet", "db").await;
     shop.kubectl(&["set", "image", "deployment/web", "app=other:v2"]);
     let id = shop.waits("Deployment", "web", "ApprovalRequired").await["hold"]["id"]
         .as_str()

@@ -130,7 +130,7 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     let _operator = operator();
     let shop = Shop::open("plugin-says").await;
     let gates = json!({"app": {"period": "1s"}});
-    shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms"}, "gates": gates, "rollout": {"deadline": "5s"}})).await;
+    shop.policy(json!({"kinds": HOLDABLE, "config": {"settle": "300ms"}, "gates": gates})).await;
     shop.app("Deployment", "web", 1).await;
     let address = shop.reachable("web").await[0].1.clone();
     assert!(start_work(&address, 600.0), "its pod is busy");
@@ -148,7 +148,7 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     );
 
     // In CI: a line when something changes, and no code of a terminal.
-    let ran = plugin(&["wait", "deployment/web", "--timeout", "3s"]);
+    let ran = plugin(&["wait", "deployment/web", "--timeout", "10s"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     parts(
         &ran.err,
@@ -162,23 +162,24 @@ async fn the_plugin_says_what_the_pods_say_and_waits_for_them() {
     assert!(!ran.err.contains('\u{1b}') && !ran.err.contains('\r'), "{}", ran.err);
     assert!(ran.err.lines().count() < 6, "{}", ran.err);
 
-    let ran = plugin(&["ask", "deployment/web", "--timeout", "1s", "-o", "json"]);
+    let ran = plugin(&["ask", "deployment/web", "--timeout", "5s", "-o", "json"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     let asked: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&asked["open"], &asked["pods"][0]["answer"]), (&json!(false), &json!("No")));
 
     finish_work(&address);
-    let ran = plugin(&["ask", "deployment/web", "--timeout", "30s"]);
+    let ran = plugin(&["ask", "deployment/web", "--timeout", "90s"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert_eq!(plugin(&["wait", "--all", "--timeout", "60s"]).code, Some(0));
+    assert_eq!(plugin(&["wait", "--all", "--timeout", "290s"]).code, Some(0));
     shop.runs("Deployment", "web", "v2", 1).await;
+    shop.patch("UpgradePolicy", "shop", json!({"spec": {"rollout": {"deadline": "5s"}}})).await;
 
     // A rollout that fails.
     let mut broken = shop.app_manifest("Deployment", "web", 1, "v3");
     broken["spec"]["template"]["metadata"]["annotations"] =
         json!({"lockkeeper.dev/test-ready": "never"});
     shop.apply(&broken);
-    let ran = plugin(&["wait", "deployment/web", "--timeout", "90s"]);
+    let ran = plugin(&["wait", "deployment/web", "--timeout", "290s"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     parts(&ran.err, &["deployment/web failed"]);
     shop.stands("web", "Failed", "DeadlineExceeded").await;
@@ -208,7 +209,7 @@ async fn the_plugin_tells_what_a_policy_that_observes_would_do() {
     )
     .await;
     let plugin = |arguments: &[&str]| ran(&shop, &shared().kubeconfig, arguments, "");
-    assert_eq!(plugin(&["wait", "web", "--timeout", "60s"]).code, Some(0));
+    assert_eq!(plugin(&["wait", "web", "--timeout", "290s"]).code, Some(0));
     parts(&plugin(&["status"]).out, &["deployment/web", "shop", "UpToDate"]);
     let would = [
         "Policy shop only observes it (mode: Observe)",
@@ -232,7 +233,7 @@ async fn the_plugin_tells_what_a_policy_that_observes_would_do() {
         out.contains("WouldHold: the template changed; with mode: Enforce it would be held")
     })
     .await;
-    assert_eq!(plugin(&["wait", "web", "--timeout", "60s"]).code, Some(0));
+    assert_eq!(plugin(&["wait", "web", "--timeout", "290s"]).code, Some(0));
     // Config changes, and its pods keep the old one.
     shop.write("app", "key", "new").await;
     eventually(
@@ -241,7 +242,7 @@ async fn the_plugin_tells_what_a_policy_that_observes_would_do() {
         |out| out.contains("WouldRoll"),
     )
     .await;
-    let ran = plugin(&["wait", "--all", "--timeout", "60s"]);
+    let ran = plugin(&["wait", "--all", "--timeout", "290s"]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     parts(&ran.err, &["deployment/web is waiting for a person", "spec.mode is Observe"]);
 }
@@ -344,7 +345,7 @@ async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
         let name = &named("web", kind);
         let place = format!("{}/{name}", kind.to_lowercase());
         shop.guarded(kind, name).await;
-        assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
+        assert_eq!(plugin(&["wait", &place, "--timeout", "290s"]).0, Some(0));
         shop.kubectl(&["set", "image", &place, "app=other:v2"]);
         let id = shop.waits(kind, name, "ApprovalRequired").await["hold"]["id"]
             .as_str()
@@ -368,7 +369,7 @@ async fn the_plugin_tells_what_waits_and_why_and_waits_itself() {
             .await;
         assert_eq!(plugin(&["wait", &place]).0, Some(3), "it waits for a person");
         shop.annotate(kind, name, "approve", &id);
-        assert_eq!(plugin(&["wait", &place, "--timeout", "60s"]).0, Some(0));
+        assert_eq!(plugin(&["wait", &place, "--timeout", "290s"]).0, Some(0));
         assert_eq!(shop.images(name).await, ["other:v2", "other:v2"]);
     }
     let json: Value = serde_json::from_str(&plugin(&["status", "-o", "json"]).1).unwrap();

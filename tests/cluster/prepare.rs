@@ -140,7 +140,7 @@ async fn p8_pods_that_fail_readiness_while_they_take_no_new_work_are_held_until_
 #[tokio::test]
 async fn what_takes_too_long_is_given_up_for_a_while_and_tried_again() {
     let _operator = operator();
-    let shop = Shop::asking("timeout", json!({"prepare": {"timeout": "4s"}})).await;
+    let shop = Shop::asking("timeout", json!({"prepare": {"timeout": "15s"}})).await;
     for kind in HOLDABLE {
         let name = &named("web", kind);
         shop.app(kind, name, 1).await;

@@ -29,8 +29,8 @@ async fn a_deployment_that_recreates_is_done_when_its_new_pods_are_available() {
     let mut db = shop.manifest("Deployment", "db", "v1");
     db["spec"]["strategy"] = json!({"type": "Recreate"});
     db["spec"]["template"]["metadata"]["annotations"] =
-        json!({"lockkeeper.dev/test-end-after": "8s"});
-    db["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(30);
+        json!({"lockkeeper.dev/test-end-after": "25s"});
+    db["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(60);
     db["spec"]["template"]["spec"]["containers"][0]["env"] = env("KEY", "app", "key");
     shop.apply(&db);
     shop.adopted().await;
@@ -42,7 +42,7 @@ async fn a_deployment_that_recreates_is_done_when_its_new_pods_are_available() {
     assert_eq!(shop.rollouts("web").await, 0, "the next step waits");
     let events = shop.events("db").await;
     assert!(!events.iter().any(|(reason, _)| reason == "RolloutDone"), "{events:?}");
-    let said = plugin(&shop, &["wait", "deployment/db", "--timeout", "90s"]);
+    let said = plugin(&shop, &["wait", "deployment/db", "--timeout", "290s"]);
     assert!(said.success, "{said:?}");
     let pods = shop
         .api("Pod")

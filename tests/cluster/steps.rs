@@ -40,7 +40,7 @@ async fn the_database_goes_first_although_it_is_written_last() {
     let _operator = operator();
     let shop = Shop::open("order").await;
     let mut policy = stepped(json!({}));
-    policy["config"]["settle"] = json!("6s");
+    policy["config"] = json!({"settle": "20s", "settleLimit": "60s"});
     shop.policy(policy).await;
     let mut database = shop.tier("StatefulSet", "db", "database").await;
     let mut api = shop.tier("Deployment", "api", "api").await;
@@ -50,7 +50,7 @@ async fn the_database_goes_first_although_it_is_written_last() {
     image(&mut database);
     image(&mut api);
     shop.apply(&api);
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    shop.waits("Deployment", "api", "QuietTime").await;
     shop.apply(&database);
     let waits = |status: &Value| {
         let mut all = status["attention"].as_array().into_iter().flatten();
@@ -113,6 +113,8 @@ async fn an_old_pod_on_a_lost_node_is_named_and_stops_no_other_workload() {
     let mut manifest = shop.manifest("Deployment", "store", "v1");
     manifest["metadata"]["labels"]["tier"] = json!("database");
     SpareNode::takes(&mut manifest["spec"]["template"]["spec"]);
+    // Its old pod is overdue half a minute after that, and until then the next step waits.
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(30);
     shop.apply(&manifest);
     shop.marked("Deployment", "store").await;
     shop.tier("Deployment", "api", "api").await;
@@ -187,7 +189,9 @@ async fn what_restarts_with_the_step_before_comes_up_after_it_once() {
     let shop = Shop::open("restarts-with").await;
     let mut policy = stepped(json!({}));
     policy["rollout"]["steps"][1]["restartWith"] = json!("Previous");
-    policy["config"]["limit"] = json!({"max": 100, "window": "1h"});
+    // Long enough for both writes of an upgrade, also on a machine that is busy.
+    policy["config"] =
+        json!({"settle": "10s", "settleLimit": "60s", "limit": {"max": 100, "window": "1h"}});
     shop.policy(policy).await;
     shop.config_map("app", &[("key", "1")]).await;
     shop.tier("StatefulSet", "db", "database").await;
@@ -207,8 +211,12 @@ async fn what_restarts_with_the_step_before_comes_up_after_it_once() {
     shop.up_to_date().await;
 
     // Both at once, as one helm upgrade would: once each, in order.
-    shop.kubectl(&["set", "image", "deployment/identity", "app=other:v3"]);
-    shop.kubectl(&["set", "image", "statefulset/db", "app=other:v3"]);
+    let container = json!({"name": "app", "image": "other:v3"});
+    let v3 = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+    for (kind, name) in [("Deployment", "identity"), ("StatefulSet", "db")] {
+        let patch = kube::api::Patch::Strategic(&v3);
+        shop.api(kind).patch(name, &Default::default(), &patch).await.unwrap();
+    }
     shop.all_run("StatefulSet", "db", "other:v3", 2).await;
     shop.all_run("Deployment", "identity", "other:v3", 2).await;
     shop.up_to_date().await;

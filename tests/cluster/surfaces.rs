@@ -197,7 +197,7 @@ async fn kubectl_get_tells_the_story() {
     assert_eq!(row[..8], ["shop", "Enforce", "1", "1", "0", "0", "0", "True"]);
     shop.write("app", "key", "new").await;
     shop.rolled("web", 1).await;
-    kubectl(&["wait", "--for=condition=UpToDate", "up/shop", "-n", &shop.name, "--timeout=30s"]);
+    kubectl(&["wait", "--for=condition=UpToDate", "up/shop", "-n", &shop.name, "--timeout=290s"]);
     let events = || async { kubectl(&["events", "-n", &shop.name, "--for", "deployment/web"]) };
     let all = |events: &String| {
         ["ConfigChanged", "ConfigRollout", "RolloutDone"]

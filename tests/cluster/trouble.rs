@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     plugin::plugin,
     support::{
-        Shop, env, eventually, http_get, kubectl, operator, operator_address, operator_alone,
+        Shop, env, eventually, kubectl, mark, metrics, operator, operator_address, operator_alone,
         written,
     },
 };
@@ -53,6 +53,7 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
     refuse(&policy);
     // Takes connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
     let port = silent.local_addr().unwrap().port();
     apply(
         &json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": policy}, "webhooks": [{
@@ -82,13 +83,22 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
     )
     .await;
 
+    let mut taken = Vec::new();
+    let asked = || {
+        let tried = ["annotate", "deployment/hanging", "x=y", "--overwrite", "--dry-run=server"];
+        shop.run("kubectl", &[&tried[..], &["--request-timeout=2s"]].concat(), None);
+        taken.extend(silent.accept());
+        let connections = taken.len();
+        async move { connections }
+    };
+    eventually("the webhook is in force", asked, |connections| *connections > 0).await;
+
     shop.write("app", "key", "new").await;
     for name in names.iter().filter(|name| name.starts_with("web")) {
         shop.rolled(name, 1).await;
     }
     assert_eq!((shop.rollouts("refused").await, shop.rollouts("hanging").await), (0, 0));
     shop.stands_saying("refused", "Waiting", "PatchRefused", &["no change on a Friday"]).await;
-    let metrics = || async { http_get(&operator_address().await, "/metrics").unwrap_or_default() };
     let counted = |metrics: &String| {
         metrics.contains(r#"lockkeeper_actions_total{action="Roll",outcome="Refused"}"#)
     };
@@ -102,7 +112,7 @@ async fn p5_a_workload_that_is_refused_or_hangs_delays_no_other_and_is_tried_unt
         &policy,
         "--ignore-not-found",
     ]);
-    drop(silent);
+    drop((silent, taken));
     for name in ["refused", "hanging"] {
         shop.rolled(name, 1).await;
         shop.all_read(name, "KEY", "new").await;
@@ -188,6 +198,13 @@ async fn p15_garbage_in_our_annotations_is_adopted_again_and_rolls_nothing() {
         .await;
     }
     shop.operator_has_acted().await;
+    // What is written before a workload is adopted again is taken as it is, and rolls nothing.
+    for name in ["config", "governance", "rollouts", "rollout"] {
+        let adopted = |object: &Value| {
+            mark(object, "config").is_some() && !object.to_string().contains("[garbage")
+        };
+        eventually("it is adopted again", || shop.get("Deployment", name), adopted).await;
+    }
     shop.write("app", "key", "new").await;
     for name in ["config", "governance", "rollouts", "rollout"] {
         shop.rolled(name, 1).await;
@@ -221,7 +238,7 @@ async fn p11_no_byte_of_a_secret_is_seen_anywhere_and_large_ones_are_digested() 
         serde_json::to_string(&events).unwrap(),
         shop.get("Deployment", "web").await.to_string(),
         shop.get("UpgradePolicy", "shop").await.to_string(),
-        http_get(&operator_address().await, "/metrics").unwrap(),
+        metrics().await,
         log,
     ];
     use base64::Engine;
@@ -295,20 +312,15 @@ async fn p14_at_rest_the_operator_writes_nothing_exclusively() {
     shop.adopted().await;
     shop.operator_has_acted().await;
     shop.up_to_date().await;
-    let writes = || async {
-        let written = written(&operator_address().await);
-        assert!(!written.is_empty(), "the operator answers");
-        written
-    };
     // Statuses whose wording changed are written after half a minute; two equal readings in a row,
-    // that far apart, are rest.
-    let mut before = writes().await;
+    // that far apart, are rest. None at all is an operator that has not answered.
+    let mut before = Vec::new();
     let rested = || async {
         tokio::time::sleep(std::time::Duration::from_secs(20)).await;
-        writes().await
+        written(&operator_address().await)
     };
-    eventually("two equal readings", rested, |now| {
-        let same = *now == before;
+    shop.patiently("two equal readings", rested, |now| {
+        let same = !now.is_empty() && *now == before;
         before.clone_from(now);
         same
     })
@@ -377,13 +389,12 @@ async fn one_object_that_cannot_be_read_is_reported_and_stops_no_other() {
     shop.write("owns", "key", "new").await;
     shop.rolled("web", 1).await;
     assert_eq!(shop.rollouts("owns").await, 0, "it is left as it is");
-    let metrics = http_get(&operator_address().await, "/metrics").unwrap();
-    for kind in ["ConfigMap", "ReplicaSet"] {
-        assert!(
-            metrics.contains(&format!("lockkeeper_unreadable_objects{{kind=\"{kind}\"}} 1")),
-            "{metrics}"
-        );
-    }
+    let counted = |metrics: &String| {
+        ["ConfigMap", "ReplicaSet"].iter().all(|kind| {
+            metrics.contains(&format!("lockkeeper_unreadable_objects{{kind=\"{kind}\"}} 1"))
+        })
+    };
+    eventually("both are counted", metrics, counted).await;
     let said = plugin(&shop, &["why", "deployment/owns"]).text;
     assert!(
         said.contains(&format!(

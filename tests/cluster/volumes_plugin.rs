@@ -234,7 +234,7 @@ async fn p12_the_plugin_puts_a_shadowed_volume_right_however_often_it_is_interru
     let said = loop {
         let said = readopt(&["--yes", "--timeout", "1ms"]);
         runs += 1;
-        if said.success || runs == 60 {
+        if said.success || runs == 300 {
             break said;
         }
         assert!(said.text.contains("repeat the command to continue"), "{}", said.text);

@@ -64,8 +64,11 @@ async fn p7_p9_a_newer_template_holds_all_again_and_the_way_back_is_open() {
     shop.upgrade(SET, "db", "v2");
     shop.so_far("db", "v2", 1).await;
     shop.stands("db", "Rolling", "AppGateClosed").await;
-    let (_, newest) = shop.reachable("db").await[2].clone();
-    assert!(start_work(&newest, 600.0));
+    let newest = || async {
+        let (_, address) = shop.reachable("db").await.get(2)?.clone();
+        start_work(&address, 600.0).then_some(address)
+    };
+    let newest = eventually("db-2 takes work", newest, Option::is_some).await.unwrap();
     shop.upgrade(SET, "db", "v3");
     shop.waits_saying(SET, "db", "AppGateClosed", &["MixedRevisions", "db-2 has answered no"])
         .await;
@@ -149,9 +152,12 @@ async fn p2_a_config_change_goes_pod_by_pod_too() {
     assert!(start_work(&address, 600.0));
     shop.write("app", "key", "2").await;
     shop.stands("db", "Rolling", "AppGateClosed").await;
-    let mut read = shop.reads("db", "KEY").await;
-    read.sort();
-    assert_eq!(read, ["1", "2"]);
+    let read = || async {
+        let mut read = shop.reads("db", "KEY").await;
+        read.sort();
+        read
+    };
+    eventually("one pod is new", read, |read| *read == ["1", "2"]).await;
     finish_work(&address);
     shop.all_read("db", "KEY", "2").await;
     shop.rolled("db", 1).await;

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{CHART, documents, helm, manifest, run};
 use crate::support::{
-    HOLDABLE, OperatorAlone, Said, Shop, eventually, kubectl, mark, operator_alone,
+    HOLDABLE, OperatorAlone, Said, Shop, admission_is_current, eventually, kubectl, mark,
+    operator_alone,
 };
 
 const NAMESPACE: &str = "lockkeeper-system";
@@ -65,14 +66,10 @@ fn knows_priority() -> bool {
 
 /// The definition of a version that did not have a field yet.
 fn make_definition_old() {
-    let mut old = definition();
-    let fields =
-        old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-            .as_object_mut()
-            .unwrap();
-    fields.remove("priority").unwrap();
-    let said = run("kubectl", &["replace", "-f", "-"], &old.to_string());
-    assert!(said.success && !knows_priority(), "{}", said.text);
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/priority";
+    let patch = json!([{"op": "remove", "path": field}]).to_string();
+    kubectl(&["patch", "crd", DEFINITION, "--type=json", "-p", &patch]);
+    assert!(!knows_priority());
 }
 
 /// One held workload of each kind; their names and ids.
@@ -122,33 +119,23 @@ async fn helm_test_says_what_works_and_what_fails_under_restricted_pod_security_
 
     // The same program, if something is wrong.
     let check = |seconds: &str| lockkeeper(&["check", "--timeout", seconds]);
+    let fails_by = |words: &str| {
+        let failed = check("1");
+        assert!(!failed.success && failed.text.contains(words), "{}", failed.text);
+    };
     kubectl(&["delete", "validatingadmissionpolicybinding", "lockkeeper-self-restraint-workloads"]);
-    let failed = check("1");
-    assert!(
-        !failed.success
-            && failed.text.contains("FAILED  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed"),
-        "{}",
-        failed.text
+    fails_by(
+        "FAILED  ValidatingAdmissionPolicyBinding lockkeeper-self-restraint-workloads is not installed",
     );
     operator.set(&[]);
     make_definition_old();
-    let failed = check("1");
-    assert!(
-        !failed.success && failed.text.contains("is of another version than this program"),
-        "{}",
-        failed.text
-    );
+    fails_by("is of another version than this program");
     let applied = lockkeeper(&["crd", "--apply"]);
     assert!(applied.success && knows_priority(), "{}", applied.text);
     operator.stop();
-    let failed = check("1");
-    assert!(
-        !failed.success && failed.text.contains("FAILED  no replica of the operator leads"),
-        "{}",
-        failed.text
-    );
+    fails_by("FAILED  no replica of the operator leads");
     operator.start();
-    let well = check("30");
+    let well = check("150");
     assert!(well.success, "{}", well.text);
     kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce-"]);
 }
@@ -165,11 +152,11 @@ async fn an_upgrade_brings_the_crd_along_also_where_it_was_left_or_lost_exclusiv
     make_definition_old();
     operator.set(&[]);
     assert!(knows_priority(), "helm upgrade");
-    // Its rights went with it.
-    assert!(
-        !exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"])
-            && !exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE])
-    );
+    let left = || async {
+        exists(&["clusterrole,clusterrolebinding", "lockkeeper-crd"])
+            || exists(&["job,serviceaccount", "lockkeeper-crd", "-n", NAMESPACE])
+    };
+    eventually("its rights go with it", left, |left| !left).await;
 
     make_definition_old();
     operator.set(&["crds.upgrade=false"]);
@@ -415,6 +402,7 @@ async fn the_manifest_for_kubectl_installs_what_holds_and_releases_exclusively()
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/install.yaml");
     kubectl(&["apply", "--server-side", "--force-conflicts", "-f", path]);
     operator.ready();
+    admission_is_current();
     let shop = Shop::gated("kubectl-install").await;
     for (kind, name) in hold_one_of_each(&shop).await {
         shop.approve(kind, &name, "other:v2").await;

@@ -6,32 +6,18 @@ mod life;
 mod promql;
 mod rendered;
 
-use std::process::Command;
-
 use local_cluster::shared;
 use serde_json::Value;
 
-use crate::support::Said;
+use crate::support::{Said, said_with};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper");
 
 /// Runs a program against the cluster, with something on its standard input.
 fn run(program: &str, arguments: &[&str], input: &str) -> Said {
-    use std::io::Write;
-    let mut command: Command = shared().command(program);
-    command.args(arguments).stdin(std::process::Stdio::piped());
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Said { success: output.status.success(), text }
+    let mut command = shared().command(program);
+    command.args(arguments);
+    said_with(command, input)
 }
 
 fn helm(arguments: &[&str]) -> Said {

@@ -3,7 +3,10 @@
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::{Shop, eventually, mark, says_all, workloads::workload};
+use super::{
+    Shop, eventually, mark, says_all,
+    workloads::{is_done, workload},
+};
 
 impl Shop {
     pub async fn status(&self) -> Value {
@@ -14,12 +17,12 @@ impl Shop {
     pub async fn adopted(&self) {
         for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
             eventually(
-                "every workload is adopted",
+                "every workload is adopted and rolled out",
                 || async {
                     let all = self.api(kind).list(&ListParams::default()).await.unwrap().items;
-                    all.into_iter()
-                        .filter(|one| mark(&serde_json::to_value(one).unwrap(), "config").is_none())
-                        .map(|one| one.metadata.name)
+                    let all = all.into_iter().map(|one| serde_json::to_value(one).unwrap());
+                    all.filter(|one| mark(one, "config").is_none() || !is_done(kind, one))
+                        .map(|one| one["metadata"]["name"].clone())
                         .collect::<Vec<_>>()
                 },
                 Vec::is_empty,
@@ -149,51 +152,46 @@ impl Shop {
         hold.split(' ').next().unwrap().to_owned()
     }
 
-    /// Waits until nothing of a hold is left on a workload.
-    pub async fn is_free(&self, kind: &str, name: &str) {
-        let object = eventually(
-            "it is free",
-            || self.get(kind, name),
-            |object| mark(object, "hold-since").is_none(),
-        )
-        .await;
-        for left in [
-            "hold",
-            "hold-since",
-            "declared-paused",
-            "declared-partition",
-            "declared-update-strategy",
-            "approve",
-            "approved-by",
-            "bypass",
-            "bypassed-by",
-        ] {
-            assert_eq!(mark(&object, left), None, "{kind} {name}");
-        }
-        assert_ne!(object["spec"]["paused"], true, "{name}");
-        assert_eq!(
-            object["spec"]["updateStrategy"]["rollingUpdate"]["partition"].as_i64().unwrap_or(0),
-            0,
-            "{name}"
-        );
+    /// The annotations of a workload once nobody writes them any more.
+    pub async fn annotations_at_rest(&self, kind: &str, name: &str) -> Value {
+        let mut before = Value::Null;
+        let now = || async {
+            self.a_second_passes().await;
+            self.get(kind, name).await["metadata"]["annotations"].clone()
+        };
+        let same = |now: &Value| std::mem::replace(&mut before, now.clone()) == *now;
+        eventually(&format!("nobody writes annotations of {kind} {name}"), now, same).await
     }
 
-    /// Waits until admission, without its policies, would let a change of a Deployment through: the
-    /// API server goes by them for a moment yet.
-    pub async fn is_no_longer_held(&self, name: &str) {
-        let set_image = [
-            "set",
-            "image",
-            &format!("deployment/{name}"),
-            "app=other:tried",
-            "--dry-run=server",
-            "-o",
-            "json",
-        ];
-        let tried = || async { self.run("kubectl", &set_image, None) };
-        eventually("nothing is held", tried, |tried| {
-            tried.success && !tried.text.contains("lockkeeper.dev/hold\"")
-        })
+    /// Waits until nothing of a hold is left on a workload.
+    pub async fn is_free(&self, kind: &str, name: &str) {
+        let left = |object: &Value| -> Vec<String> {
+            let marks = [
+                "hold",
+                "hold-since",
+                "declared-paused",
+                "declared-partition",
+                "declared-update-strategy",
+                "approve",
+                "approved-by",
+                "bypass",
+                "bypassed-by",
+            ];
+            let marks = marks.into_iter().filter(|name| mark(object, name).is_some());
+            let spec = &object["spec"];
+            let partition = &spec["updateStrategy"]["rollingUpdate"]["partition"];
+            let fields = [
+                ("spec.paused", spec["paused"] == true),
+                ("partition", partition.as_i64().unwrap_or(0) != 0),
+            ];
+            let fields = fields.into_iter().filter(|(_, set)| *set).map(|(field, _)| field);
+            marks.chain(fields).map(str::to_owned).collect()
+        };
+        eventually(
+            &format!("nothing of a hold is left on {kind} {name}"),
+            || async { left(&self.get(kind, name).await) },
+            Vec::is_empty,
+        )
         .await;
     }
 

@@ -8,7 +8,7 @@ mod workloads;
 
 use std::{
     fmt::Debug,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -23,20 +23,45 @@ use serde_json::{Value, json};
 pub use self::{
     http::{finish_work, http, http_get, start_work, switch},
     operator::{
-        OperatorAlone, address_of, holder, leader, operator, operator_address, operator_alone,
-        replicas, written,
+        OperatorAlone, address_of, admission_is_current, holder, leader, metrics, operator,
+        operator_address, operator_alone, replicas, written,
     },
     shop::Shop,
 };
 
 /// No condition is waited for longer than this.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs kubectl; its output. It must succeed.
 pub fn kubectl(arguments: &[&str]) -> String {
     let mut command = shared().command("kubectl");
     command.args(arguments);
     run(command)
+}
+
+/// Runs kubectl with something on its standard input; all that it said.
+pub fn kubectl_with(arguments: &[&str], input: &str) -> Said {
+    let mut command = shared().command("kubectl");
+    command.args(arguments);
+    said_with(command, input)
+}
+
+/// Runs a program with something on its standard input; all that it said.
+pub fn said_with(mut command: Command, input: &str) -> Said {
+    use std::io::Write;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // One that does not read it may have ended.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Said { success: output.status.success(), text }
 }
 
 fn run(mut command: Command) -> String {
@@ -72,6 +97,23 @@ pub async fn eventually<T: Debug, F: Future<Output = T>>(
         }
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; last seen: {seen:#?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The same for what blocks.
+fn eventually_now<T: Debug>(
+    what: &str,
+    mut look: impl FnMut() -> T,
+    mut holds: impl FnMut(&T) -> bool,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = look();
+        if holds(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; last seen: {seen:#?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

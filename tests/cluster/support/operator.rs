@@ -3,8 +3,9 @@
 use std::sync::{Once, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use local_cluster::shared;
+use serde_json::json;
 
-use super::{eventually, http_get, kubectl, run};
+use super::{eventually, eventually_now, http_get, kubectl, kubectl_with, run};
 
 /// Tests that need the operator to go on hold it for reading; those that stop it, for writing.
 static OPERATOR: RwLock<()> = RwLock::new(());
@@ -47,7 +48,7 @@ impl OperatorAlone {
             "app.kubernetes.io/name=lockkeeper",
             "-n",
             "lockkeeper-system",
-            "--timeout=30s",
+            "--timeout=180s",
         ]);
     }
 
@@ -151,6 +152,60 @@ fn helm(values: &[&str]) {
     }
     run(command);
     ready();
+    admission_is_current();
+}
+
+/// Waits until the API server judges writes by the admission policies as they are now. It acts on a
+/// change of them some time after it: up to a second, and later on a busy machine. It takes all of
+/// them up together, so this adds one of each sort and waits until both act.
+pub fn admission_is_current() {
+    let name = format!("tick-{:x}", rand::random::<u64>());
+    let constraints = json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+        "operations": ["CREATE"], "resources": ["configmaps"]}]});
+    let conditions =
+        json!([{"name": "tick", "expression": format!("object.metadata.name == '{name}'")}]);
+    let label = format!("Object{{metadata: Object.metadata{{labels: {{'tick': '{name}'}}}}}}");
+    let mutating = json!({
+        "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+        "matchConstraints": constraints, "matchConditions": conditions,
+        "mutations": [
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": label}}]});
+    let unlabelled = "!('tick' in object.metadata.?labels.orValue({}))";
+    let validating = json!({
+        "failurePolicy": "Fail", "matchConstraints": constraints, "matchConditions": conditions,
+        "validations": [{"expression": unlabelled, "message": format!("{name} acts")}]});
+    let mut added = Vec::new();
+    for (sort, spec) in [("Mutating", mutating), ("Validating", validating)] {
+        let mut binding = json!({"policyName": name});
+        if sort == "Validating" {
+            binding["validationActions"] = json!(["Deny"]);
+        }
+        for (kind, spec) in [("Policy", spec), ("PolicyBinding", binding)] {
+            added.push(json!({"apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": format!("{sort}Admission{kind}"), "metadata": {"name": name}, "spec": spec}));
+        }
+    }
+    let _removed_at_the_end = Ticks(&name);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": added});
+    let said = kubectl_with(&["create", "-f", "-"], &list.to_string());
+    assert!(said.success, "{}", said.text);
+    let tried = ["create", "configmap", &name, "-n", "default", "--dry-run=server"];
+    eventually_now(
+        "the API server acts on the admission policies",
+        || kubectl_with(&tried, "").text,
+        |text| text.contains(&format!("{name} acts")),
+    );
+}
+
+/// The admission policies by which the time is told when the others are in force.
+struct Ticks<'a>(&'a str);
+
+impl Drop for Ticks<'_> {
+    fn drop(&mut self) {
+        let kinds = "mutatingadmissionpolicybinding,validatingadmissionpolicybinding,\
+                     mutatingadmissionpolicy,validatingadmissionpolicy";
+        kubectl_with(&["delete", kinds, self.0, "--ignore-not-found"], "");
+    }
 }
 
 fn ready() {
@@ -160,14 +215,25 @@ fn ready() {
         "deployment/lockkeeper",
         "-n",
         "lockkeeper-system",
-        "--timeout=60s",
+        "--timeout=180s",
     ]);
 }
 
-/// The names of the operator's pods.
+/// What kubectl reads; empty if it fails, as it does while the API server is not there yet.
+fn read(arguments: &[&str]) -> String {
+    let output = shared().command("kubectl").args(arguments).output().unwrap();
+    if output.status.success() {
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    } else {
+        String::new()
+    }
+}
+
+/// The names of the operator's pods that are not going.
 pub fn replicas() -> Vec<String> {
-    let names = "jsonpath={.items[*].metadata.name}";
-    let names = kubectl(&[
+    let names = "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}\
+                 {{.metadata.name}} {{end}}{{end}}";
+    let names = read(&[
         "get",
         "pods",
         "-n",
@@ -188,7 +254,7 @@ pub fn leader() -> String {
 /// The process that acts, by the Lease; empty when it was let go.
 pub fn holder() -> String {
     let holder = "jsonpath={.spec.holderIdentity}";
-    kubectl(&[
+    read(&[
         "get",
         "lease",
         "lockkeeper",
@@ -202,7 +268,7 @@ pub fn holder() -> String {
 
 /// The address of a pod of the operator's; empty if it has none, or is gone.
 pub fn address_of(pod: &str) -> String {
-    kubectl(&[
+    read(&[
         "get",
         "pod",
         pod,
@@ -218,6 +284,14 @@ pub fn address_of(pod: &str) -> String {
 pub async fn operator_address() -> String {
     let acting = || async { Some(leader()).filter(|leader| replicas().contains(leader)) };
     address_of(&eventually("a replica acts", acting, Option::is_some).await.unwrap_or_default())
+}
+
+/// What the replica that acts answers to a request for its metrics.
+pub async fn metrics() -> String {
+    let asked = || async { http_get(&operator_address().await, "/metrics") };
+    eventually("the replica that acts tells its metrics", asked, Option::is_some)
+        .await
+        .unwrap_or_default()
 }
 
 /// What a replica has written or tried to write, by its own account.

@@ -13,7 +13,10 @@ use kube::{
 use local_cluster::shared;
 use serde_json::{Value, json};
 
-use super::{HOLDABLE, PATIENCE, Said, client, eventually, resource, workloads::workload};
+use super::{
+    HOLDABLE, PATIENCE, Said, client, eventually, eventually_now, resource, said_with,
+    workloads::workload,
+};
 
 /// A namespace for one test.
 pub struct Shop {
@@ -125,26 +128,32 @@ impl Shop {
 
     /// Runs kubectl or helm in this namespace; all that it said.
     pub fn run(&self, program: &str, arguments: &[&str], input: Option<&Value>) -> Said {
-        use std::io::Write;
         let mut command = shared().command(program);
         command.args(["-n", &self.name]).args(arguments);
-        command
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        if let Some(input) = input {
-            stdin.write_all(input.to_string().as_bytes()).unwrap();
-        }
-        drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        let text = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Said { success: output.status.success(), text }
+        said_with(command, &input.map(Value::to_string).unwrap_or_default())
+    }
+
+    /// Waits until the API server lets a user do this here: it learns of a binding a moment after it
+    /// is there.
+    pub fn may(&self, user: &str, verb: &str, resource: &str) {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let (user, subresource) = (format!("--as={user}"), format!("--subresource={subresource}"));
+        let asked = ["auth", "can-i", verb, resource, &user, &subresource];
+        let may = || self.run("kubectl", &asked, None);
+        eventually_now(&format!("{verb} {resource} {user}"), may, |may| may.success);
+    }
+
+    /// Gives a user a ClusterRole in this namespace, and waits until it counts.
+    pub fn grant(&self, user: &str, binding: &str, role: &str) {
+        let (role_flag, user_flag) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        self.kubectl(&["create", "rolebinding", binding, &role_flag, &user_flag]);
+        let verb = match role {
+            "lockkeeper-approver" => "approve",
+            "lockkeeper-on-call" => "bypass",
+            "lockkeeper-unprotect" => "unprotect",
+            _ => return self.may(user, "get", "deployments.apps"),
+        };
+        self.may(user, verb, "upgradepolicies.lockkeeper.dev");
     }
 
     /// Runs kubectl in this namespace; it must succeed.

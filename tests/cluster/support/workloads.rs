@@ -46,16 +46,7 @@ impl Shop {
 
     /// Waits until a workload's controller has done all that it is asked for, and all pods run.
     pub async fn done(&self, kind: &str, name: &str) {
-        let done = |object: &Value| {
-            let (spec, status) = (&object["spec"], &object["status"]);
-            let wanted = spec["replicas"].as_u64().unwrap_or(1);
-            status["observedGeneration"] == object["metadata"]["generation"]
-                && status["replicas"].as_u64().unwrap_or(0) == wanted
-                && status["availableReplicas"].as_u64().unwrap_or(0) == wanted
-                && (kind != "Deployment"
-                    || status["updatedReplicas"].as_u64().unwrap_or(0) == wanted)
-                && (kind != "StatefulSet" || status["updateRevision"] == status["currentRevision"])
-        };
+        let done = |object: &Value| is_done(kind, object);
         eventually(&format!("{kind} {name} is done"), || self.get(kind, name), done).await;
     }
 
@@ -236,6 +227,23 @@ impl Shop {
         .await;
         assert_eq!(self.rollouts(name).await, times, "rollouts of {name}");
     }
+}
+
+/// Whether its controller has done all that a workload asks for, and all pods run.
+pub fn is_done(kind: &str, object: &Value) -> bool {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let count = |field: &str| status[field].as_u64().unwrap_or(0);
+    let pods = if kind == "DaemonSet" {
+        let wanted = count("desiredNumberScheduled");
+        count("updatedNumberScheduled") == wanted && count("numberAvailable") == wanted
+    } else {
+        let wanted = spec["replicas"].as_u64().unwrap_or(1);
+        count("replicas") == wanted
+            && count("availableReplicas") == wanted
+            && (kind != "Deployment" || count("updatedReplicas") == wanted)
+            && (kind != "StatefulSet" || status["updateRevision"] == status["currentRevision"])
+    };
+    pods && status["observedGeneration"] == object["metadata"]["generation"]
 }
 
 pub fn workload(kind: &str, name: &str, replicas: u32, mut pod: Value) -> Value {
