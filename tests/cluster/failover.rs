@@ -1,6 +1,7 @@
 //! Two replicas: one acts, the other stands by with warm stores.
 
 use jiff::{SignedDuration, Timestamp};
+use local_cluster::shared;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -81,9 +82,12 @@ async fn p1_and_p4_who_fails_over_rolls_nothing_and_applies_once_what_changed_in
     // Lost with its pod, and config changes before another acts.
     let (first, second) = pair().await;
     assert!(!is_leader(&second), "one acts");
+    let process = shared().container("lockkeeper-system", &second, "lockkeeper");
+    let frozen = process.as_ref().map(|process| process.freeze().unwrap());
     alone.lose_one(&first);
     shop.write("changed", "key", "new").await;
     assert_ne!(leader(), second, "nobody acted when it was written");
+    drop(frozen);
     another_acts(&first).await;
     for name in ["changed", "database"] {
         shop.rolled(name, 1).await;

@@ -5,7 +5,7 @@ use std::sync::{Once, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use local_cluster::shared;
 use serde_json::json;
 
-use super::{eventually, eventually_now, http_get, kubectl, kubectl_with, run};
+use super::{Said, eventually, eventually_now, http_get, kubectl, kubectl_with, run, said_with};
 
 /// Tests that need the operator to go on hold it for reading; those that stop it, for writing.
 static OPERATOR: RwLock<()> = RwLock::new(());
@@ -135,8 +135,7 @@ fn helm(values: &[&str]) {
         run(command);
     }
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/lockkeeper");
-    let mut command = shared().command("helm");
-    command.args([
+    let mut arguments = vec![
         "upgrade",
         "--install",
         "lockkeeper",
@@ -145,12 +144,19 @@ fn helm(values: &[&str]) {
         "lockkeeper-system",
         "--create-namespace",
         "--force-conflicts",
-    ]);
-    command.args(["--set", "settings.logLevel=info\\,lockkeeper=debug"]);
-    for value in values {
-        command.args(["--set", value]);
-    }
-    run(command);
+        "--set",
+        "settings.logLevel=info\\,lockkeeper=debug",
+    ];
+    values.iter().for_each(|value| arguments.extend(["--set", value]));
+    let upgrade = || {
+        let mut command = shared().command("helm");
+        command.args(&arguments);
+        said_with(command, "")
+    };
+    // An API server that is busy may not answer in time.
+    let busy = |said: &Said| !said.success && said.text.contains("Timeout: request did not");
+    let said = eventually_now("the API server has time for helm", upgrade, |said| !busy(said));
+    assert!(said.success, "helm {arguments:?}: {}", said.text);
     ready();
     admission_is_current();
 }
