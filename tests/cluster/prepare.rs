@@ -186,6 +186,8 @@ async fn p8_when_the_operator_dies_pods_take_work_again_exclusively() {
     for kind in HOLDABLE {
         drained(&shop, &named("web", kind)).await;
     }
+    // Nobody is to be asked for the rest of the run.
+    shop.delete("UpgradePolicy", "shop").await;
 }
 
 /// Work comes at random; an upgrade after the other. With prepare no pod is ended that has any.
