@@ -7,7 +7,7 @@ const LONGEST: usize = 550;
 
 /// Those that still are, with the most lines that they may have. None is added; one that is split
 /// is taken off.
-const STILL_LONGER: [(&str, usize); 15] = [
+const STILL_LONGER: [(&str, usize); 14] = [
     ("src/bin/kubectl-lockkeeper/cluster.rs", 590),
     ("src/bin/kubectl-lockkeeper/plan/judge/tests.rs", 735),
     ("src/bin/kubectl-lockkeeper/plan/world.rs", 713),
