@@ -89,7 +89,7 @@ pub struct Edits {
 impl Edits {
     /// Sets an annotation, if it is another one now.
     pub fn set(&mut self, workload: &Workload, mark: &'static str, value: String) {
-        match workload.marks.get(mark) {
+        match workload.marks.text(mark) {
             Some(now) if *now == value => drop(self.annotations.remove(mark)),
             _ => drop(self.annotations.insert(mark, Some(value))),
         }
@@ -97,7 +97,7 @@ impl Edits {
 
     /// Removes an annotation, if it is there.
     pub fn remove(&mut self, workload: &Workload, mark: &'static str) {
-        match workload.marks.contains_key(mark) {
+        match workload.marks.stands(mark) {
             true => drop(self.annotations.insert(mark, None)),
             false => drop(self.annotations.remove(mark)),
         }

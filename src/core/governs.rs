@@ -145,7 +145,7 @@ fn keeps(workload: &Workload, spec: &UpgradePolicySpec, mark: &GovernanceMark) -
 }
 
 fn ignored(workload: &Workload) -> bool {
-    workload.marks.get(marks::IGNORE).is_some_and(|value| value == "true")
+    workload.marks.ignore.get().is_some()
 }
 
 fn left_out(

@@ -14,6 +14,7 @@ use crate::{
         subject::Input,
         whole_second,
     },
+    marks::{ChangeId, Since, values::Held},
 };
 
 /// What to tell of what others changed in a write of an object of storage, where it is not known
@@ -61,11 +62,14 @@ pub fn heed(input: &Input, found: &mut Assessment) {
 /// Holds the workload in the write that is made anyway: what others change in it is a change of
 /// theirs.
 fn hold(input: &Input, found: &mut Assessment) {
-    let (workload, id) = (input.workload, input.workload.generation + 1);
+    let workload = input.workload;
+    let id = ChangeId::Template(workload.generation + 1);
     if workload.rollout.ordinals.step.is_some() {
         marking::end_walk(workload, true, found);
         found.edits.purpose = None;
     }
-    found.edits.set(workload, marks::HOLD, format!("{id} by {AUTHOR}"));
-    found.edits.set(workload, marks::HOLD_SINCE, format!("{id} {}", whole_second(input.now)));
+    let held = Held { id: id.clone(), by: AUTHOR.into() };
+    found.edits.set(workload, marks::HOLD, held.to_string());
+    let since = Since::of(id, whole_second(input.now));
+    found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
 }

@@ -17,6 +17,7 @@ use crate::{
         rollout::outcome::Previous,
         volumes::finding::OfWorkload,
     },
+    marks::values::Bypassed,
 };
 
 /// What an assessment is made from.
@@ -91,8 +92,8 @@ impl Input<'_> {
         approved_by(self.workload, id).filter(|_| self.records_approvals())
     }
 
-    /// The id of the change that a bypass let through, and whose it was.
-    pub fn bypassed_by(&self) -> Option<(&str, &str)> {
+    /// The bypass that let a change through.
+    pub fn bypassed_by(&self) -> Option<&Bypassed> {
         bypassed_by(self.workload).filter(|_| self.records_approvals())
     }
 }

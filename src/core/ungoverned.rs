@@ -104,12 +104,12 @@ impl Ungoverned<'_> {
             if !memory.lost_told {
                 let id = hold
                     .as_ref()
-                    .map(|hold| hold.id.as_str())
-                    .or_else(|| turn::change_id(workload))
+                    .map(|hold| hold.id.clone())
+                    .or_else(|| turn::change_id(workload).map(ToString::to_string))
                     .unwrap_or_default();
                 let message = format!(
                     "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",
-                    command(namespace, &workload.id, marks::BYPASS, id)
+                    command(namespace, &workload.id, marks::BYPASS, &id)
                 );
                 found.notices.push((Event::PolicyLost, message));
                 found.memory.lost_told = true;

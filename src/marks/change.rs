@@ -21,6 +21,22 @@ pub enum ChangeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoId;
 
+impl ChangeId {
+    /// Whether this text is the id.
+    pub fn is(&self, text: &str) -> bool {
+        text.parse::<Self>().is_ok_and(|id| id == *self)
+    }
+
+    /// Whether a held change of a template has such an id: digits.
+    pub fn is_of_template(&self) -> bool {
+        match self {
+            Self::Template(_) => true,
+            Self::Rollout(text) => text.bytes().all(|one| one.is_ascii_digit()),
+            Self::Config(_) | Self::Unblock(_) => false,
+        }
+    }
+}
+
 const CONFIG: &str = "c-";
 const UNBLOCK: &str = "volume-";
 

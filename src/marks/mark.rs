@@ -22,6 +22,11 @@ impl<T> Mark<T> {
             Self::Absent | Self::Garbage(_) => None,
         }
     }
+
+    /// Whether it is there, be it garbage.
+    pub fn stands(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
 }
 
 impl<T> From<Option<T>> for Mark<T> {
@@ -61,7 +66,7 @@ impl<T: Text> Field for Mark<T> {
     }
 
     fn stands(&self) -> bool {
-        !matches!(self, Self::Absent)
+        self.stands()
     }
 
     fn text(&self) -> Option<Cow<'_, str>> {

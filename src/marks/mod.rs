@@ -11,6 +11,8 @@ pub mod values;
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use self::values::{
     Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Strategy, True, UpdateStrategy, User,
 };
@@ -87,6 +89,12 @@ impl Marks {
             }
         }
         found
+    }
+
+    /// Reads them from the annotations of a workload as it is.
+    pub fn of(object: &Value) -> Self {
+        let all = object["metadata"]["annotations"].as_object();
+        Self::read(all.into_iter().flatten().filter_map(|(key, text)| Some((key, text.as_str()?))))
     }
 
     /// As they are written, by their keys. Garbage is left out.

@@ -25,6 +25,11 @@ pub enum Since {
 }
 
 impl Since {
+    /// Of a change that waits since then.
+    pub fn of(id: ChangeId, at: Timestamp) -> Self {
+        Self::Change { id, at: Some(at), author: None }
+    }
+
     /// Since when it waits.
     pub fn at(&self) -> Option<Timestamp> {
         match self {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::{ChangeId, mark::Text};
 
 /// The partition by which admission holds all pods of a StatefulSet, and the highest there is.
@@ -249,6 +251,13 @@ impl Text for Strategy {
 /// left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollouts(pub Box<[i64]>);
+
+impl Rollouts {
+    /// When they were.
+    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
+        self.0.iter().filter_map(|second| Timestamp::from_second(*second).ok())
+    }
+}
 
 impl fmt::Display for Rollouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use super::{Kind, number, observed};
 use crate::{
     api::WorkloadKind,
     core::observed::{Ordinals, RolloutState, UserHold},
+    marks::Marks,
 };
 
 /// `apps/v1` DaemonSet.
@@ -18,7 +19,12 @@ const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 impl Kind for DaemonSet {
     const KIND: WorkloadKind = WorkloadKind::DaemonSet;
 
-    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
+    fn rollout(
+        meta: &ObjectMeta,
+        _: &Marks,
+        (spec, status): (&Value, &Value),
+        moved: Timestamp,
+    ) -> RolloutState {
         RolloutState {
             observed: observed(meta, status),
             wanted: number(&status["desiredNumberScheduled"]),

@@ -2,10 +2,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::{Kind, declared, number, observed, quoted};
+use super::{Kind, is_governed, number, observed, quoted};
 use crate::{
-    api::{WorkloadKind, marks},
+    api::WorkloadKind,
     core::observed::{Ordinals, RolloutState, UserHold},
+    marks::Marks,
 };
 
 /// The controller's number for the newest revision, on Deployments and ReplicaSets.
@@ -20,7 +21,12 @@ impl Kind for Deployment {
     /// The condition Progressing keeps the reason NewReplicaSetAvailable once a rollout is
     /// complete, whatever becomes of its pods later. With the strategy Recreate it keeps it into
     /// the next rollout as well, which then names another ReplicaSet.
-    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
+    fn rollout(
+        meta: &ObjectMeta,
+        marks: &Marks,
+        (spec, status): (&Value, &Value),
+        moved: Timestamp,
+    ) -> RolloutState {
         let find = |kind: &str| {
             status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
         };
@@ -40,9 +46,12 @@ impl Kind for Deployment {
             complete,
             min_ready: number(&spec["minReadySeconds"]),
             failure: failure.and_then(|condition| Some(quoted(condition["message"].as_str()?))),
-            held: declared(meta, marks::DECLARED_PAUSED, false)
-                .map_or(spec["paused"] == true, |declared| declared == "true")
-                .then_some(UserHold::Paused),
+            // While it is held, admission notes what its manifest asks for.
+            held: match is_governed(meta) && marks.hold.get().is_some() {
+                true => marks.declared_paused.get() == Some(&true),
+                false => spec["paused"] == true,
+            }
+            .then_some(UserHold::Paused),
             revision: None,
             settled: None,
             number: meta.annotations.as_ref().and_then(|all| all.get(REVISION)?.parse().ok()),

@@ -20,13 +20,13 @@ use crate::{
     api::{WorkloadKind, marks},
     core::{
         config::references,
-        hold::state as hold,
         observed::{
             RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer,
             storage::ClaimsOfTemplate,
         },
         rollout::outcome::Outcome,
     },
+    marks::Marks,
 };
 
 /// A kind of workload.
@@ -34,14 +34,20 @@ pub trait Kind {
     /// Which.
     const KIND: WorkloadKind;
 
-    /// How far its rollout is. `moved` is when somebody last wrote it.
-    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState;
+    /// How far its rollout is, by its spec and its status. `moved` is when somebody last wrote it.
+    fn rollout(
+        meta: &ObjectMeta,
+        marks: &Marks,
+        object: (&Value, &Value),
+        moved: Timestamp,
+    ) -> RolloutState;
 }
 
 /// Reads a workload.
 pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workload {
     let blank = BTreeMap::new();
     let annotations = meta.annotations.as_ref().unwrap_or(&blank);
+    let ours = Marks::read(annotations);
     let template = &spec["template"];
     let template_annotations = template["metadata"]["annotations"].as_object();
     let created = created(meta);
@@ -49,10 +55,8 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
     let last_writer = newest_writer(entries);
     // Of our own writes only the rollouts that we begin or let through: that we take note of
     // something is no progress.
-    let rolled = annotations
-        .get(marks::ROLLOUTS)
-        .and_then(|times| Timestamp::from_second(times.rsplit(',').next()?.parse().ok()?).ok());
-    let begun = annotations.get(marks::ROLLOUT).and_then(|text| Outcome::parse(text).begun_at());
+    let rolled = ours.rollouts.get().and_then(|rollouts| rollouts.times().last());
+    let begun = ours.rollout.as_deref().and_then(|text| Outcome::parse(text).begun_at());
     let moved = [Some(created), rolled, begun, last_writer.as_ref().map(|writer| writer.time)]
         .into_iter()
         .flatten()
@@ -66,11 +70,8 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
         created,
         deleting: meta.deletion_timestamp.is_some(),
         labels: meta.labels.clone().unwrap_or_default(),
-        marks: annotations
-            .iter()
-            .filter(|(key, _)| key.starts_with(marks::PREFIX))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
+        rollout: K::rollout(meta, &ours, (spec, status), moved),
+        marks: Arc::new(ours),
         annotation_bytes: annotations.iter().map(|(key, value)| key.len() + value.len()).sum(),
         has_annotations: meta.annotations.is_some(),
         has_labels: meta.labels.is_some(),
@@ -95,7 +96,6 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             images: images(template),
         },
         claims: claims(spec),
-        rollout: K::rollout(meta, spec, status, moved),
     }
 }
 
@@ -227,12 +227,10 @@ fn digest(bytes: &[u8]) -> TemplateDigest {
     TemplateDigest(first)
 }
 
-/// What a manifest asks for while we hold or walk, as admission noted it; none if we do neither.
-fn declared<'a>(meta: &'a ObjectMeta, mark: &str, walking: bool) -> Option<&'a str> {
-    let annotations = meta.annotations.as_ref()?;
-    let governed = meta.labels.as_ref()?.contains_key(marks::GOVERNED);
-    let held = annotations.get(marks::HOLD).is_some_and(|hold| hold::parse(hold).is_some());
-    (governed && (held || walking)).then(|| annotations.get(mark).map_or("", String::as_str))
+/// Whether admission looks after it. What stands on one without our label was not made by
+/// admission.
+fn is_governed(meta: &ObjectMeta) -> bool {
+    meta.labels.as_ref().is_some_and(|labels| labels.contains_key(marks::GOVERNED))
 }
 
 /// The config-hash of a pod template.

@@ -2,14 +2,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::{Kind, declared, number, observed};
+use super::{Kind, is_governed, number, observed};
 use crate::{
-    api::{WorkloadKind, marks},
+    api::WorkloadKind,
     core::observed::{Ordinals, RolloutState, UserHold},
+    marks::Marks,
 };
-
-/// The partition by which admission holds all pods.
-pub const HELD: u32 = 2_147_483_647;
 
 /// `apps/v1` StatefulSet.
 pub struct StatefulSet;
@@ -19,16 +17,21 @@ impl Kind for StatefulSet {
 
     /// `updatedReplicas` counts nothing once the update is complete on some versions, so equal
     /// revisions count as all updated.
-    fn rollout(meta: &ObjectMeta, spec: &Value, status: &Value, moved: Timestamp) -> RolloutState {
+    fn rollout(
+        meta: &ObjectMeta,
+        marks: &Marks,
+        (spec, status): (&Value, &Value),
+        moved: Timestamp,
+    ) -> RolloutState {
         let revision = status["updateRevision"].as_str();
         let complete = revision.is_some() && revision == status["currentRevision"].as_str();
         let current = number(&status["replicas"]);
         let strategy = &spec["updateStrategy"];
-        let partition = match declared(meta, marks::DECLARED_PARTITION, step(meta).is_some()) {
-            Some(declared) => {
-                declared.parse().ok().filter(|declared| *declared <= HELD).unwrap_or(0)
-            }
-            None => number(&strategy["rollingUpdate"]["partition"]),
+        let step = marks.partition.get().filter(|_| is_governed(meta)).map(|step| step.0);
+        // While it is held or its pods go one by one, admission notes what its manifest asks for.
+        let partition = match is_governed(meta) && (marks.hold.get().is_some() || step.is_some()) {
+            true => marks.declared_partition.get().map_or(0, |declared| declared.0),
+            false => number(&strategy["rollingUpdate"]["partition"]),
         };
         RolloutState {
             observed: observed(meta, status),
@@ -50,16 +53,9 @@ impl Kind for StatefulSet {
             ordinals: Ordinals {
                 start: number(&spec["ordinals"]["start"]),
                 declared: partition,
-                step: step(meta),
+                step,
             },
             moved,
         }
     }
-}
-
-/// How far our walk through the pods is; garbage is none, as in admission.
-fn step(meta: &ObjectMeta) -> Option<u32> {
-    meta.labels.as_ref()?.get(marks::GOVERNED)?;
-    let step = meta.annotations.as_ref()?.get(marks::PARTITION)?;
-    step.parse().ok().filter(|step| *step <= HELD)
 }

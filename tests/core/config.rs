@@ -302,11 +302,7 @@ fn observe_reports_and_enforce_then_rolls_what_differs() {
     world.config_map("app", &[("a", "2")]);
     assert_eq!(settled(&mut world), [""; 0]);
     assert_eq!(world.stands(), "WouldRoll/ObserveMode");
-    assert!(
-        !world.namespace.workloads[&world.id("web")]
-            .marks
-            .contains_key("lockkeeper.dev/governance")
-    );
+    assert!(!world.namespace.workloads[&world.id("web")].marks.stands("lockkeeper.dev/governance"));
     world.policy("shop", json!({"config": {}}));
     world.later(5);
     assert_eq!(world.act(), ["web"]);
@@ -336,15 +332,13 @@ fn marks_that_a_manager_takes_away_twice_are_not_restored() {
         world.observe("web");
         world.act();
         let restored =
-            world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config");
+            world.namespace.workloads[&world.id("web")].marks.stands("lockkeeper.dev/config");
         assert_eq!(restored, round < 1, "round {round}");
     }
     assert_eq!(world.stands(), "Waiting/MarksReverted");
     assert!(world.attention().unwrap().message.contains("kubectl"));
     assert_eq!(world.later(3700).act(), [""; 0]);
-    assert!(
-        world.namespace.workloads[&world.id("web")].marks.contains_key("lockkeeper.dev/config")
-    );
+    assert!(world.namespace.workloads[&world.id("web")].marks.stands("lockkeeper.dev/config"));
 }
 
 #[test]

@@ -7,9 +7,9 @@ use crate::world::{World, env_from};
 fn governor(world: &World, name: &str) -> String {
     world.namespace.workloads[&world.id(name)]
         .marks
-        .get("lockkeeper.dev/governance")
-        .cloned()
+        .text("lockkeeper.dev/governance")
         .unwrap_or_default()
+        .into_owned()
 }
 
 #[test]

@@ -4,8 +4,10 @@
 use std::{collections::BTreeSet, fs};
 
 use lockkeeper::{
-    api::{WorkloadKind, marks::PREFIX},
-    core::hold::unmark,
+    api::{
+        WorkloadKind,
+        marks::{self, PREFIX},
+    },
     marks::registry::{self, Guard, On, Place, REGISTRY, Row, Writer},
 };
 
@@ -113,10 +115,14 @@ fn admission_asks_for_a_verb_where_the_registry_says_so() {
 
 #[test]
 fn what_is_taken_off_at_the_end_is_what_the_registry_says() {
-    let taken_off = Keys::from(unmark::OURS.map(str::to_owned));
-    assert_eq!(taken_off, keys(registry::of_workloads()));
-    let records: Keys = registry::records().map(str::to_owned).collect();
-    assert_eq!(Keys::from(unmark::RECORDS.map(str::to_owned)), records);
+    let taken_off = |keep_hold| -> BTreeSet<_> { registry::taken_off(keep_hold).collect() };
+    let kept: Vec<_> = taken_off(false).difference(&taken_off(true)).copied().collect();
+    assert_eq!(kept, [marks::GOVERNANCE, marks::HOLD_SINCE], "what says whose a hold is");
+    let records: Vec<_> = registry::records().collect();
+    assert_eq!(records, [marks::CONFIG, marks::ROLLOUT, marks::ROLLOUTS]);
+    for user in [marks::IGNORE, marks::APP_GATE] {
+        assert!(registry::of_workloads().all(|row| row.key != user), "{user} is its user's");
+    }
 }
 
 /// A row of docs/marks.md: by whom it is, what carries it, its marks with whether each is a label,

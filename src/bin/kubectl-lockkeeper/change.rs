@@ -11,6 +11,7 @@ use lockkeeper::{
         hold::authors::Authors,
         observed::{Policy, Workload, WorkloadId},
     },
+    marks::Marks,
     shell::clock,
 };
 use serde_json::{Value, json};
@@ -192,7 +193,7 @@ impl Change {
         workload: &Workload,
         mark: &str,
     ) -> Result<(), Failure> {
-        if workload.marks.get(mark) == Some(&self.id) {
+        if workload.marks.text(mark).as_deref() == Some(&*self.id) {
             let what = format!("take {mark} off {}", lower(&workload.id));
             let operation = json!({"op": "remove", "path": pointer(mark)});
             self.write(cluster, workload, &what, &operation, false).await?;
@@ -214,7 +215,7 @@ impl Change {
         let mark = self.named_by();
         for _ in 0..ATTEMPTS {
             let object = cluster.get(&workload.id).await?;
-            if annotation(&object, mark) != workload.marks.get(mark).map(String::as_str) {
+            if Marks::of(&object).text(mark) != workload.marks.text(mark) {
                 break;
             }
             let version = &object["metadata"]["resourceVersion"];

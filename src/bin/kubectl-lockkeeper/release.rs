@@ -22,7 +22,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
     let seen = cluster.read_even_uninstalled().await?;
     let workload = seen.workload(id)?;
     let place = lower(id);
-    if ![marks::HOLD, marks::PARTITION].iter().any(|mark| workload.marks.contains_key(*mark)) {
+    if !workload.marks.hold.stands() && !workload.marks.partition.stands() {
         return Err(Failure::No(format!(
             "no template change of {place} in namespace {} is held, so there is nothing to release. To see its state: {}",
             cluster.namespace,

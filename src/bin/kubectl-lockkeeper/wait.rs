@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Phase, Reason, RestartWith, UpgradePolicySpec, marks},
+    api::{Attention, Phase, Reason, RestartWith, UpgradePolicySpec},
     core::{
         clock as time_of_day,
         hold::{
@@ -319,7 +319,7 @@ fn judge(
     let attention = seen.attention(&workload.id);
     if let Some(id) = Hold::on(workload)
         .map(|hold| hold.id)
-        .or_else(|| workload.marks.get(marks::PENDING_CONFIG).cloned())
+        .or_else(|| workload.marks.pending_config.get().map(ToString::to_string))
     {
         // The operator may have judged another change than this one, or before it was approved.
         let judged = |one: &&Attention| {
@@ -418,6 +418,8 @@ mod tests {
         shell::views::{Deployments, Watched, Wire},
     };
     use serde_json::{Value, json};
+
+    use lockkeeper::api::marks;
 
     use super::*;
 

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    api::{Phase, WorkloadKind, marks},
+    api::{Phase, WorkloadKind},
     core::{
         assess,
         config::references,
@@ -526,8 +526,7 @@ impl Assessments<'_> {
 /// Since when gates keep a change of a workload waiting.
 fn held_since(workload: &Workload, found: &Assessment) -> Option<Timestamp> {
     found.hold.as_ref()?;
-    // `<id> <time> <author>`, or for config alone the time.
-    workload.marks.get(marks::HOLD_SINCE)?.split(' ').find_map(|word| word.parse().ok())
+    workload.marks.hold_since.get()?.at()
 }
 
 /// Notes for how long a workload has been waiting, if it has for longest: for gates, or for

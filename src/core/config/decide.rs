@@ -37,6 +37,7 @@ use crate::{
         subject::Input,
         whole_second,
     },
+    marks::{ChangeId, Since, values::Bypassed},
 };
 
 /// How long a manager that took our marks away is left alone.
@@ -92,11 +93,7 @@ pub fn forget(workload: &Workload, restarts: bool, found: &mut Assessment) {
 pub fn read(input: &Input, config: &ConfigSpec, found: &mut Assessment) -> Option<Reading> {
     let workload = input.workload;
     let desired = resolve(input, config, input.reads);
-    let record = match Record::parse(
-        workload.marks.get(marks::CONFIG).map(String::as_str),
-        &workload.uid,
-        input.key,
-    ) {
+    let record = match Record::parse(workload.marks.config.as_deref(), &workload.uid, input.key) {
         Ok(record) => record,
         Err(_) => {
             adopt(input, &desired, found);
@@ -400,11 +397,8 @@ fn decide_roll(
             format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
         return found.stand(Phase::Settling, Reason::ConfigChanged, message);
     }
-    let times = limits::within_window(
-        input.workload.marks.get(marks::ROLLOUTS).map(String::as_str),
-        &config.limit,
-        input.now,
-    );
+    let times =
+        limits::within_window(input.workload.marks.rollouts.get(), &config.limit, input.now);
     if let Some(next) = limits::next_allowed(&times, &config.limit) {
         found.wake_at(next);
         let message = format!(
@@ -438,11 +432,8 @@ fn decide_roll(
                 let (since, id) = pending_change(input, reading);
                 roll.set(input.workload, marks::PARTITION, step.to_string());
                 // The change that the pods go for, one by one.
-                roll.set(
-                    input.workload,
-                    marks::HOLD_SINCE,
-                    format!("{id} {}", whole_second(since)),
-                );
+                let since = Since::of(id, whole_second(since));
+                roll.set(input.workload, marks::HOLD_SINCE, since.to_string());
             }
             None => roll.remove(input.workload, marks::PARTITION),
         }
@@ -476,13 +467,14 @@ fn wait_for_gates(
 ) -> Option<Closed> {
     let workload = input.workload;
     let (since, id) = pending_change(input, reading);
-    if let Some((_, by)) = input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
+    if let Some(Bypassed { by, .. }) = input.bypassed_by().filter(|bypass| bypass.id == id) {
         found.notices.push((
             Event::HoldBypassed,
             format!("{} released the config change {id} past its gates", in_words(by)),
         ));
         return None;
     }
+    let id = id.to_string();
     let approved = input.approved_by(&id);
     let gate = ask_gates(input, &id, approved, (since, last)).and(|| {
         let passing =
@@ -491,8 +483,7 @@ fn wait_for_gates(
     });
     let Gate::Closed(closed) = gate else { return None };
     // If they agree at once, nothing needs to be written down.
-    let at_once =
-        closed.reason == Reason::AskingPods && !workload.marks.contains_key(marks::PENDING_CONFIG);
+    let at_once = closed.reason == Reason::AskingPods && !workload.marks.pending_config.stands();
     // While pods go one by one, what is written down is for which change.
     if at_once || governance::holds_back(workload) {
         return Some(closed);
@@ -505,7 +496,7 @@ fn wait_for_gates(
         approved_by: approved.unwrap_or_default().to_owned(),
     });
     found.edits.set(workload, marks::PENDING_CONFIG, id);
-    found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
+    found.edits.set(workload, marks::HOLD_SINCE, Since::Config(since).to_string());
     Some(closed)
 }
 
@@ -533,11 +524,14 @@ fn ask_gates(
 
 /// The change of config alone that waits, or begins to: since when, and its id. Another change is
 /// another time, also when an old content comes back.
-fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, String) {
+fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, ChangeId) {
     let marks = &input.workload.marks;
-    let since = marks.get(marks::HOLD_SINCE).and_then(|time| time.parse().ok());
+    let since = match marks.hold_since.get() {
+        Some(Since::Config(since)) => Some(*since),
+        Some(Since::Change { .. }) | None => None,
+    };
     let known = since.map(|since| (since, change_id(input, reading, since)));
-    let stands = |(_, id): &(Timestamp, String)| marks.get(marks::PENDING_CONFIG) == Some(id);
+    let stands = |(_, id): &(Timestamp, ChangeId)| marks.pending_config.get() == Some(id);
     // The same as long as it is asked about, also before anything is written down.
     let begun = input.memory.differs_since.unwrap_or(input.now);
     known.filter(stands).unwrap_or_else(|| (begun, change_id(input, reading, begun)))
@@ -545,7 +539,7 @@ fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, String) {
 
 /// Names a change of config: another content, or the same content at another time, is another
 /// change.
-fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> String {
+fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> ChangeId {
     let sum = input
         .key
         .sum("pending-config")
@@ -555,7 +549,7 @@ fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> String {
         Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
         Err(_) => sum,
     });
-    format!("c-{}", sum.digest().short())
+    ChangeId::Config(sum.digest().short().into())
 }
 
 /// The edits that roll, in addition to those that are to be made anyway.
@@ -573,17 +567,18 @@ fn roll(
         let record = reading.comparison.record.targeted(&reading.desired, hash.clone());
         edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
     }
-    edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now));
+    edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now).to_string());
     let mut begun = outcome.begun(hash.clone(), input.now);
     (begun.template, begun.generation) =
         (Some(template_change(workload, input.key)), Some(workload.generation + 1));
     begun.follow(input.previous, true);
     let (_, id) = pending_change(input, reading);
-    match input.bypassed_by().filter(|(bypassed, _)| *bypassed == id) {
-        Some((_, by)) => begun.bypassed_by = Some(by.to_owned()),
+    match input.bypassed_by().filter(|bypass| bypass.id == id) {
+        Some(Bypassed { by, .. }) => begun.bypassed_by = Some(by.to_string()),
         None => {
             let asked = asks_approval(input, &[ChangeCause::Config]);
-            begun.approved_by = input.approved_by(&id).filter(|_| asked).map(str::to_owned);
+            begun.approved_by =
+                input.approved_by(&id.to_string()).filter(|_| asked).map(str::to_owned);
         }
     }
     edits.set(workload, marks::ROLLOUT, begun.write());
@@ -619,8 +614,8 @@ pub fn take_back(input: &Input, config_hash: Option<&str>, found: &mut Assessmen
         .edits
         .annotations
         .get(marks::CONFIG)
-        .map_or_else(|| workload.marks.get(marks::CONFIG), Option::as_ref);
-    let record = Record::parse(known.map(String::as_str), &workload.uid, input.key).ok();
+        .map_or_else(|| workload.marks.config.as_deref(), Option::as_deref);
+    let record = Record::parse(known, &workload.uid, input.key).ok();
     let ours =
         |record: &Record| record.hash.is_some() && record.hash == workload.template.config_hash;
     if let (Some(hash), Some(record)) = (config_hash, record.filter(ours)) {

@@ -49,7 +49,7 @@ pub fn for_workload<'a>(
     gate: &'a AppGate,
     workload: &Workload,
 ) -> Result<Cow<'a, AppGate>, String> {
-    let Some(text) = workload.marks.get(marks::APP_GATE) else { return Ok(Cow::Borrowed(gate)) };
+    let Some(text) = workload.marks.app_gate.as_deref() else { return Ok(Cow::Borrowed(gate)) };
     let mut own = gate.clone();
     let wrong = |what: String| {
         format!(

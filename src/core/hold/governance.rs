@@ -8,6 +8,7 @@ use crate::{
         hold::state::Hold,
         observed::{Namespace, Policy, UserHold, Workload},
     },
+    marks::registry,
 };
 
 /// Which policy governs a workload, as the annotation `lockkeeper.dev/governance` records it.
@@ -43,7 +44,7 @@ impl GovernanceMark {
 
     /// The mark on a workload; what cannot be read is none.
     pub fn on(workload: &Workload) -> Option<Self> {
-        serde_json::from_str(workload.marks.get(marks::GOVERNANCE)?).ok()
+        serde_json::from_str(workload.marks.governance.as_deref()?).ok()
     }
 
     /// The annotation's text.
@@ -75,21 +76,6 @@ pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<Stri
     delegate.map(|((kind, name), _)| format!("{other}: {kind}/{name} acts on it"))
 }
 
-/// All that the operator may write on a workload besides the hold itself.
-pub(in crate::core) const OURS: [&str; 11] = [
-    marks::CONFIG,
-    marks::GOVERNANCE,
-    marks::ROLLOUT,
-    marks::ROLLOUTS,
-    marks::PENDING_CONFIG,
-    marks::HOLD_SINCE,
-    marks::HOLD_CHANGES,
-    marks::HOLD_AT_ZERO,
-    marks::BYPASSED_BY,
-    marks::VOLUME_ACCESS,
-    marks::RESERVED,
-];
-
 /// Whether admission can hold the changes of a workload.
 pub fn holdable(workload: &Workload) -> bool {
     workload.id.kind != WorkloadKind::DaemonSet && workload.rollout.held != Some(UserHold::OnDelete)
@@ -97,14 +83,13 @@ pub fn holdable(workload: &Workload) -> bool {
 
 /// Whether admission holds the changes of a workload by its marks.
 pub fn is_marked(workload: &Workload) -> bool {
-    workload.labels.contains_key(marks::GOVERNED)
-        && workload.marks.get(marks::HOLD_CHANGES).is_some_and(|value| value == "true")
+    workload.labels.contains_key(marks::GOVERNED) && workload.marks.hold_changes.get().is_some()
 }
 
 /// Whether a workload carries anything of ours.
 pub fn is_ours(workload: &Workload) -> bool {
     workload.labels.contains_key(marks::GOVERNED)
-        || OURS.iter().any(|mark| workload.marks.contains_key(*mark))
+        || registry::taken_off(false).any(|mark| workload.marks.stands(mark))
 }
 
 /// Whether a change is held, or its pods go one by one and some are left.

@@ -7,7 +7,7 @@ use crate::{
         finding::{Assessment, Edits},
         hold::{
             at_zero,
-            governance::{GovernanceMark, OURS, holdable, holds_back, is_marked},
+            governance::{GovernanceMark, holdable, holds_back, is_marked},
             state::{Hold, OURSELVES},
         },
         notice::Event,
@@ -15,6 +15,7 @@ use crate::{
         request::{Confirm, Purpose},
         subject::Input,
     },
+    marks::{ChangeId, Since, registry, values::Held},
 };
 
 /// All annotations of an object may take so many bytes.
@@ -79,7 +80,7 @@ pub fn mark(input: &Input, found: &mut Assessment) {
 /// What is left for other annotations, without what is reserved.
 fn room(workload: &Workload) -> usize {
     let reserved =
-        workload.marks.get(marks::RESERVED).map_or(0, |value| marks::RESERVED.len() + value.len());
+        workload.marks.reserved.as_deref().map_or(0, |text| marks::RESERVED.len() + text.len());
     (ANNOTATIONS_LIMIT + reserved).saturating_sub(workload.annotation_bytes)
 }
 
@@ -88,7 +89,7 @@ fn room(workload: &Workload) -> usize {
 pub fn reserve(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let room = room(workload);
-    let reserved = workload.marks.get(marks::RESERVED).is_some_and(|value| value != GIVEN_UP);
+    let reserved = workload.marks.reserved.as_deref().is_some_and(|text| text != GIVEN_UP);
     let holds = input.spec.needs_holds() && holdable(workload);
     let (remains, copied) = match is_copied(workload) {
         true => (marks::RESERVED.len() + GIVEN_UP.len(), COPY_BYTES),
@@ -119,7 +120,8 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
         let after =
             edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
                 let size = |value: &String| mark.len() + value.len();
-                let before = workload.marks.get(*mark).map_or(0, size);
+                let stands = workload.marks.stands(mark);
+                let before = if stands { mark.len() + workload.marks.size(mark) } else { 0 };
                 (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
             });
         let reserves = || edits.annotations.get(marks::RESERVED).is_some_and(Option::is_some);
@@ -135,7 +137,7 @@ fn is_copied(workload: &Workload) -> bool {
 
 /// Gives up reserved room. A ReplicaSet gives up its copy first.
 fn give_up(workload: &Workload, is_copied_now: bool, edits: &mut Edits) {
-    match workload.marks.get(marks::RESERVED) {
+    match workload.marks.reserved.as_deref() {
         Some(value) if is_copied(workload) && !(is_copied_now && value == GIVEN_UP) => {
             edits.set(workload, marks::RESERVED, GIVEN_UP.to_owned());
         }
@@ -150,12 +152,15 @@ pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
     if keep && ordinals.step.is_some_and(|step| step > ordinals.declared) {
         // The id of a hold is the generation of the write that brings it; the change is still its
         // author's.
-        let since = workload.marks.get(marks::HOLD_SINCE).map(String::as_str).unwrap_or_default();
-        let mut words = since.splitn(3, ' ').skip(1);
-        let (time, author) = (words.next().unwrap_or_default(), words.next().unwrap_or(OURSELVES));
-        let id = workload.generation + 1;
-        found.edits.set(workload, marks::HOLD, format!("{id} by {author}"));
-        found.edits.set(workload, marks::HOLD_SINCE, format!("{id} {time}"));
+        let (at, author) = match workload.marks.hold_since.get() {
+            Some(Since::Change { at, author, .. }) => (*at, author.as_deref()),
+            Some(Since::Config(_)) | None => (None, None),
+        };
+        let id = ChangeId::Template(workload.generation + 1);
+        let held = Held { id: id.clone(), by: author.unwrap_or(OURSELVES).into() };
+        let since = Since::Change { id, at, author: None };
+        found.edits.set(workload, marks::HOLD, held.to_string());
+        found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
     } else {
         found.edits.remove(workload, marks::HOLD_SINCE);
     }
@@ -173,8 +178,7 @@ pub fn take_off(
     if workload.deleting {
         return;
     }
-    let kept: &[&str] = if keep_hold { &[marks::GOVERNANCE, marks::HOLD_SINCE] } else { &[] };
-    for mark in OURS.into_iter().filter(|mark| !kept.contains(mark)) {
+    for mark in registry::taken_off(keep_hold) {
         found.edits.remove(workload, mark);
     }
     if workload.rollout.ordinals.step.is_some() {
@@ -200,9 +204,9 @@ pub fn take_off(
 /// does a hold that stands: to observe is not to release.
 pub fn let_go(workload: &Workload, found: &mut Assessment) {
     let keep = holds_back(workload);
-    let config = workload.marks.get(marks::CONFIG);
+    let config = workload.marks.config.is_some();
     take_off(workload, keep, None, found);
-    if config.is_some() {
+    if config {
         found.edits.annotations.remove(marks::CONFIG);
         found.edits.annotations.remove(marks::ROLLOUTS);
     }

@@ -38,6 +38,7 @@ use crate::{
         subject::Input,
         whole_second,
     },
+    marks::{Since, values::Bypassed},
 };
 
 /// Assesses a workload whose template is held.
@@ -167,11 +168,13 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             }
             if let Some(turn) = pods::turn(input, causes, spared) {
                 // Its id and its author go with the walk.
-                found.edits.set(
-                    workload,
-                    marks::HOLD_SINCE,
-                    format!("{} {} {}", hold.id, whole_second(since), hold.by),
-                );
+                let mark = hold.id.parse().map(|id| Since::Change {
+                    id,
+                    at: Some(whole_second(since)),
+                    author: Some(hold.by.as_str().into()),
+                });
+                let mark = mark.map(|since| since.to_string()).unwrap_or_default();
+                found.edits.set(workload, marks::HOLD_SINCE, mark);
                 found.edits.set(workload, marks::PARTITION, turn.step.to_string());
             }
         }
@@ -379,11 +382,8 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
             // Nothing may have happened in between that was not seen.
             let next = before.is_some_and(|before| (before.generation + 1).to_string() == hold.id);
             // What we hold again ourselves is written down as such in the same write.
-            let ours = input
-                .workload
-                .marks
-                .get(marks::HOLD_SINCE)
-                .is_some_and(|since| since.split(' ').next() == Some(&hold.id));
+            let stamped = input.workload.marks.hold_since.get().and_then(Since::id);
+            let ours = stamped.is_some_and(|id| id.is(&hold.id));
             found.memory.hold_of_nothing = same && next && !ours;
         }
         Some(id) if *id != hold.id => {
@@ -411,22 +411,19 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
 /// once.
 fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     let workload = input.workload;
-    let mark = workload
-        .marks
-        .get(marks::HOLD_SINCE)
-        .filter(|_| !workload.marks.contains_key(marks::PENDING_CONFIG));
-    let (id, since) = mark.and_then(|mark| mark.split_once(' ')).unzip();
+    // One that names an author is of the change before, for which pods went one by one.
+    let stamped = match workload.marks.hold_since.get() {
+        Some(Since::Change { id, at: Some(at), author: None }) => Some((id, *at)),
+        _ => None,
+    };
     // A time that is still to come was noted by a clock that was ahead: waiting for it could take
     // hours.
     let known =
-        since.and_then(|time| time.parse().ok()).filter(|time: &Timestamp| *time <= input.now);
-    let since = known.unwrap_or(input.now);
-    if known.is_none() || id != Some(&hold.id) {
-        found.edits.set(
-            workload,
-            marks::HOLD_SINCE,
-            format!("{} {}", hold.id, whole_second(since)),
-        );
+        stamped.filter(|(_, at)| *at <= input.now && !workload.marks.pending_config.stands());
+    let since = known.map_or(input.now, |(_, at)| at);
+    if !known.is_some_and(|(id, _)| id.is(&hold.id)) {
+        let mark = hold.id.parse().map(|id| Since::of(id, whole_second(since)).to_string());
+        found.edits.set(workload, marks::HOLD_SINCE, mark.unwrap_or_default());
         let again = if known.is_some() {
             "changed again, so approvals of the previous change are void: "
         } else {
@@ -447,7 +444,7 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     // Until that is written it is remembered: the number that ran before may be back when the write
     // arrives.
     let known =
-        workload.marks.get(marks::DECLARED_REPLICAS).map(|mark| (hold.id.clone(), mark.clone()));
+        workload.marks.declared_replicas.get().map(|mark| (hold.id.clone(), mark.to_string()));
     let remembered = known.is_some() && found.memory.scaled == known;
     let noted = scaled_since(workload, remembered);
     found.memory.scaled = known.filter(|_| noted.is_some());
@@ -586,23 +583,20 @@ fn tell_forgotten(input: &Input, found: &mut Assessment) {
 pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
     let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
     found.edits.remove(workload, marks::HOLD);
-    if !workload.marks.contains_key(marks::PENDING_CONFIG)
-        && workload.rollout.ordinals.step.is_none()
-    {
+    if !workload.marks.pending_config.stands() && workload.rollout.ordinals.step.is_none() {
         found.edits.remove(workload, marks::HOLD_SINCE);
     }
     let mut newest = outcome.clone();
     newest.settle(workload, input.key);
-    if let Some((id, by)) = input.bypassed_by() {
+    if let Some(Bypassed { id, by }) = input.bypassed_by() {
         // That of a config change goes with the rollout that it lets through.
-        let of_config =
-            workload.marks.get(marks::PENDING_CONFIG).is_some_and(|pending| pending == id);
+        let of_config = workload.marks.pending_config.get() == Some(id);
         if !of_config {
             found.edits.remove(workload, marks::BYPASSED_BY);
         }
-        if id.bytes().all(|byte| byte.is_ascii_digit()) {
+        if id.is_of_template() {
             newest = newest.begun(template_change(workload, input.key), input.now);
-            newest.bypassed_by = Some(by.to_owned());
+            newest.bypassed_by = Some(by.to_string());
         }
         if !of_config {
             found.notices.push((

@@ -6,6 +6,10 @@ use crate::{
         hold::authors::Authors,
         observed::{Namespace, Workload, WorkloadId},
     },
+    marks::{
+        Text,
+        values::{Bypassed, Held, Replicas},
+    },
 };
 
 /// A template change that is held.
@@ -24,18 +28,21 @@ pub const OURSELVES: &str = "lockkeeper";
 
 /// Reads `<id> by <user>`; garbage is none, as in admission.
 pub fn parse(mark: &str) -> Option<Hold> {
-    let (id, by) = mark.split_once(" by ")?;
-    let whole = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) && !by.is_empty();
-    whole.then(|| Hold { id: id.to_owned(), by: by.to_owned(), authors: Authors::only(by) })
+    Held::parse(mark).as_ref().map(Hold::from)
+}
+
+impl From<&Held> for Hold {
+    fn from(held: &Held) -> Self {
+        Self { id: held.id.to_string(), by: held.by.to_string(), authors: Authors::only(&held.by) }
+    }
 }
 
 impl Hold {
     /// The hold on a workload. What stands on one without our label was not made by admission.
     pub fn on(workload: &Workload) -> Option<Self> {
         workload.labels.get(marks::GOVERNED)?;
-        let mut hold = parse(workload.marks.get(marks::HOLD)?)?;
-        hold.authors =
-            Authors::parse(workload.marks.get(marks::AUTHORS).map(String::as_str), &hold.by);
+        let mut hold = Self::from(workload.marks.hold.get()?);
+        hold.authors = Authors::parse(workload.marks.authors.as_deref(), &hold.by);
         Some(hold)
     }
 }
@@ -44,21 +51,18 @@ impl Hold {
 /// since.
 pub fn declared_replicas(workload: &Workload) -> Option<u32> {
     Hold::on(workload)?;
-    let (declared, running) = parse_replicas(workload.marks.get(marks::DECLARED_REPLICAS)?)?;
+    let Replicas { declared, running } = *workload.marks.declared_replicas.get()?;
     (running == workload.rollout.wanted).then_some(declared)
 }
-
-/// In place of the number that ran, once somebody has scaled: no workload runs so many, so the
-/// release leaves what runs then.
-const SCALED: u32 = i32::MAX as u32;
 
 /// The mark of fewer replicas, as it should be once another number runs than the one that they came
 /// to, or has run, as is `known`.
 pub fn scaled_since(workload: &Workload, known: bool) -> Option<String> {
     Hold::on(workload)?;
-    let (declared, running) = parse_replicas(workload.marks.get(marks::DECLARED_REPLICAS)?)?;
-    ((known || running != workload.rollout.wanted) && running != SCALED)
-        .then(|| format!("{declared} of {SCALED}"))
+    let Replicas { declared, running } = *workload.marks.declared_replicas.get()?;
+    let scaled = Replicas { declared, running: Replicas::SCALED };
+    ((known || running != workload.rollout.wanted) && running != scaled.running)
+        .then(|| scaled.to_string())
 }
 
 /// That fewer replicas wait too.
@@ -71,23 +75,15 @@ pub fn replicas_wait(workload: &Workload) -> Option<String> {
     ))
 }
 
-/// Reads `<declared> of <running>`; garbage is none, as in admission.
-pub fn parse_replicas(mark: &str) -> Option<(u32, u32)> {
-    let (declared, running) = mark.split_once(" of ")?;
-    let numbers = (declared.parse().ok()?, running.parse().ok()?);
-    (numbers.0 < numbers.1).then_some(numbers)
-}
-
 /// Who approved the change with this id. Admission lets only those approve who may.
 pub fn approved_by<'a>(workload: &'a Workload, id: &str) -> Option<&'a str> {
-    let approve = workload.marks.get(marks::APPROVE)?;
-    let by = workload.marks.get(marks::APPROVED_BY)?;
-    (approve == id && !by.is_empty()).then_some(by)
+    let by = workload.marks.approved_by.get()?;
+    workload.marks.approve.get()?.is(id).then_some(&by.0)
 }
 
-/// A bypass that let a change through: its id, and whose it was.
-pub fn bypassed_by(workload: &Workload) -> Option<(&str, &str)> {
-    workload.marks.get(marks::BYPASSED_BY)?.split_once(" by ")
+/// The bypass that let a change through.
+pub fn bypassed_by(workload: &Workload) -> Option<&Bypassed> {
+    workload.marks.bypassed_by.get()
 }
 
 /// The command that approves or bypasses a change.

@@ -6,11 +6,9 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{WorkloadKind, marks},
-    core::hold::{
-        state::{self, Hold},
-        unmark::{RECORDS, annotation, unmark},
-    },
+    api::WorkloadKind,
+    core::hold::unmark::unmark,
+    marks::{Marks, Since, registry},
 };
 
 /// What becomes of changes that are held when Lockkeeper is uninstalled.
@@ -75,17 +73,14 @@ impl Governed {
 
     /// What is held on it, a walk through its pods that is not at its end included.
     pub fn held(&self) -> Option<Held> {
-        let mark = |key: &str| annotation(&self.object, key);
-        let hold = mark(marks::HOLD).and_then(state::parse).map(|Hold { id, .. }| id);
-        let number = |text: &str| text.parse::<u32>().ok();
-        let declared = mark(marks::DECLARED_PARTITION).and_then(number).unwrap_or_default();
+        let marks = Marks::of(&self.object);
+        let hold = marks.hold.get().map(|hold| hold.id.to_string());
+        let declared = marks.declared_partition.get().map_or(0, |declared| declared.0);
         let walks = self.kind == WorkloadKind::StatefulSet
-            && mark(marks::PARTITION).and_then(number).is_some_and(|step| step > declared);
+            && marks.partition.get().is_some_and(|step| step.0 > declared);
         let walked = || {
-            mark(marks::HOLD_SINCE)
-                .and_then(|since| since.split(' ').next())
-                .unwrap_or("unknown")
-                .to_owned()
+            let since = marks.hold_since.get();
+            since.and_then(Since::id).map_or_else(|| "unknown".to_owned(), ToString::to_string)
         };
         let id = hold.or_else(|| walks.then(walked))?;
         let workload = format!("{}/{}", self.kind.to_string().to_lowercase(), self.name());
@@ -101,7 +96,7 @@ impl Governed {
             json!({"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}),
             json!({"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}),
         ];
-        patch.extend(unmark(self.kind, &self.object, &RECORDS));
+        patch.extend(unmark(self.kind, &self.object, &registry::records().collect::<Vec<_>>()));
         Value::Array(patch)
     }
 }
@@ -121,6 +116,7 @@ pub fn in_the_way(all: &[Governed], what: HeldWorkloads) -> Vec<Held> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::marks;
 
     fn governed(kind: WorkloadKind, name: &str, annotations: Value) -> Governed {
         let metadata = json!({"namespace": "shop", "name": name, "uid": "u", "resourceVersion": "7", "annotations": annotations,

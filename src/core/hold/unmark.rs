@@ -8,49 +8,21 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{WorkloadKind, marks},
-    core::{hold::state, request::pointer},
+    core::request::pointer,
+    marks::{
+        Marks, registry,
+        values::{HELD, Share, Strategy},
+    },
 };
-
-/// What the operator and admission write on a workload. What users write, such as `ignore`, stays.
-pub const OURS: [&str; 22] = [
-    marks::GOVERNANCE,
-    marks::CONFIG,
-    marks::ROLLOUT,
-    marks::ROLLOUTS,
-    marks::HOLD_CHANGES,
-    marks::HOLD_AT_ZERO,
-    marks::HOLD,
-    marks::HOLD_SINCE,
-    marks::DECLARED_PAUSED,
-    marks::DECLARED_PARTITION,
-    marks::DECLARED_STRATEGY,
-    marks::DECLARED_UPDATE_STRATEGY,
-    marks::DECLARED_REPLICAS,
-    marks::PARTITION,
-    marks::VOLUME_ACCESS,
-    marks::PENDING_CONFIG,
-    marks::APPROVE,
-    marks::APPROVED_BY,
-    marks::BYPASS,
-    marks::BYPASSED_BY,
-    marks::AUTHORS,
-    marks::RESERVED,
-];
-/// What only tells what was: which config pods started with, and which rollouts there were. It
-/// holds nothing, and who governs next goes on from it.
-pub const RECORDS: [&str; 3] = [marks::CONFIG, marks::ROLLOUT, marks::ROLLOUTS];
-/// The partition by which admission holds a StatefulSet.
-const HELD: u64 = i32::MAX as u64;
 
 /// The JSON patch that takes our marks off a workload, but for those that are spared, and restores
 /// what its manifest declares. The template stays as it is, our config-hash included: without it
 /// the pods would roll once more.
 pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value> {
-    let goes = |mark: &&&str| !spared.contains(mark) && annotation(object, mark).is_some();
-    let mut patch: Vec<_> = OURS
-        .iter()
-        .filter(goes)
-        .map(|mark| json!({"op": "remove", "path": pointer("/metadata/annotations", mark)}))
+    let ours = Marks::of(object);
+    let mut patch: Vec<_> = registry::of_workloads()
+        .filter(|row| !spared.contains(&row.key) && ours.stands(row.key))
+        .map(|row| json!({"op": "remove", "path": pointer("/metadata/annotations", row.key)}))
         .collect();
     if !object["metadata"]["labels"][marks::GOVERNED].is_null() {
         patch.push(json!({"op": "remove", "path": pointer("/metadata/labels", marks::GOVERNED)}));
@@ -58,81 +30,58 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
     let spec = &object["spec"];
     let partition =
         spec["updateStrategy"]["rollingUpdate"]["partition"].as_u64().unwrap_or_default();
-    let step = annotation(object, marks::PARTITION).and_then(|step| step.parse().ok());
+    let step = ours.partition.get().map(|step| u64::from(step.0));
+    let is_held = ours.hold.stands();
     // What somebody has set otherwise since admission went is their word.
     match kind {
         WorkloadKind::Deployment
-            if spec["paused"] == true
-                && is_held(object)
-                && annotation(object, marks::DECLARED_PAUSED) != Some("true") =>
+            if spec["paused"] == true && is_held && ours.declared_paused.get() != Some(&true) =>
         {
             patch.push(json!({"op": "remove", "path": "/spec/paused"}));
         }
         WorkloadKind::StatefulSet
-            if (is_held(object) && partition == HELD) || step == Some(partition) =>
+            if (is_held && partition == u64::from(HELD)) || step == Some(partition) =>
         {
-            patch.push(match declared_type(object) {
-                Some(declared) => json!({"op": "replace", "path": "/spec/updateStrategy", "value": {"type": declared}}),
+            patch.push(match ours.declared_update_strategy.get() {
+                Some(declared) => json!({"op": "replace", "path": "/spec/updateStrategy", "value": {"type": &*declared.0}}),
                 None => {
-                    let declared: u64 =
-                        annotation(object, marks::DECLARED_PARTITION).and_then(|text| text.parse().ok()).unwrap_or_default();
-                    json!({"op": "replace", "path": "/spec/updateStrategy/rollingUpdate/partition", "value": declared.min(HELD)})
+                    let declared = ours.declared_partition.get().map_or(0, |declared| declared.0);
+                    json!({"op": "replace", "path": "/spec/updateStrategy/rollingUpdate/partition", "value": declared})
                 }
             });
         }
         _ => {}
     }
     patch.extend(
-        declared_replicas(object)
+        declared_replicas(object, &ours)
             .map(|replicas| json!({"op": "replace", "path": "/spec/replicas", "value": replicas})),
     );
     patch.extend(
-        declared_strategy(object)
+        declared_strategy(object, &ours)
             .map(|strategy| json!({"op": "replace", "path": "/spec/strategy", "value": strategy})),
     );
     patch
 }
 
-/// The type of update strategy that a StatefulSet declares, where it is not RollingUpdate. Garbage
-/// is none.
-fn declared_type(object: &Value) -> Option<&str> {
-    let declared = annotation(object, marks::DECLARED_UPDATE_STRATEGY)?;
-    let word =
-        declared.len() <= 31 && declared.starts_with(|first: char| first.is_ascii_uppercase());
-    (word && declared != "RollingUpdate" && declared.bytes().all(|byte| byte.is_ascii_alphabetic()))
-        .then_some(declared)
-}
-
-fn is_held(object: &Value) -> bool {
-    annotation(object, marks::HOLD).is_some()
-}
-
 /// The fewer replicas that came with the held change, unless somebody has scaled since.
-fn declared_replicas(object: &Value) -> Option<u32> {
-    let (declared, running) = annotation(object, marks::DECLARED_REPLICAS)
-        .filter(|_| is_held(object))
-        .and_then(state::parse_replicas)?;
-    (object["spec"]["replicas"].as_u64() == Some(running.into())).then_some(declared)
+fn declared_replicas(object: &Value, ours: &Marks) -> Option<u32> {
+    let waits = ours.declared_replicas.get().filter(|_| ours.hold.stands())?;
+    let runs = object["spec"]["replicas"].as_u64();
+    (runs == Some(waits.running.into())).then_some(waits.declared)
 }
 
-/// The strategy of a Deployment that admission made `Recreate`: `maxSurge|maxUnavailable` of what
-/// it declares. Garbage is none.
-fn declared_strategy(object: &Value) -> Option<Value> {
-    let ours = annotation(object, marks::VOLUME_ACCESS) == Some("exclusive")
-        && object["spec"]["strategy"]["type"] == "Recreate";
-    let (surge, unavailable) =
-        annotation(object, marks::DECLARED_STRATEGY).filter(|_| ours)?.split_once('|')?;
-    let (surge, unavailable) = (limit(surge)?, limit(unavailable)?);
-    let nothing = |value: &Value| *value == json!(0) || *value == json!("0%");
-    let usable = !(nothing(&surge) && nothing(&unavailable));
-    usable.then(|| json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}))
-}
-
-fn limit(text: &str) -> Option<Value> {
-    match text.strip_suffix('%') {
-        Some(percent) => percent.parse::<u32>().ok().map(|percent| json!(format!("{percent}%"))),
-        None => text.parse::<u32>().ok().map(|count| json!(count)),
-    }
+/// The strategy of a Deployment that admission made `Recreate`, as its manifest declares it.
+fn declared_strategy(object: &Value, ours: &Marks) -> Option<Value> {
+    let exclusive =
+        ours.volume_access.get().is_some() && object["spec"]["strategy"]["type"] == "Recreate";
+    let Strategy { surge, unavailable } = *ours.declared_strategy.get().filter(|_| exclusive)?;
+    let value = |share: Share| match share {
+        Share::Pods(pods) => json!(pods),
+        Share::Percent(_) => json!(share.to_string()),
+    };
+    Some(
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": value(surge), "maxUnavailable": value(unavailable)}}),
+    )
 }
 
 /// An annotation of an object as it is.
@@ -154,7 +103,7 @@ mod tests {
 
     fn held(declared: (&str, &str), spec: Value) -> Value {
         let mut annotations: serde_json::Map<_, _> =
-            OURS.map(|mark| (mark.to_owned(), json!("x"))).into_iter().collect();
+            registry::of_workloads().map(|row| (row.key.to_owned(), json!("x"))).collect();
         annotations.insert(declared.0.to_owned(), json!(declared.1));
         annotations.insert(marks::IGNORE.to_owned(), json!("true"));
         annotations.insert("mine".to_owned(), json!("1"));
@@ -250,7 +199,7 @@ mod tests {
         let left = unmarked(
             WorkloadKind::Deployment,
             held((marks::DECLARED_PAUSED, "false"), json!({"paused": true})),
-            &RECORDS,
+            &registry::records().collect::<Vec<_>>(),
         );
         let marks_left: Vec<_> = left["metadata"]["annotations"]
             .as_object()

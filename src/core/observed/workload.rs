@@ -11,6 +11,7 @@ use crate::{
         reference::Reference,
         storage::ClaimsOfTemplate,
     },
+    marks::Marks,
 };
 
 /// A Deployment, StatefulSet or DaemonSet.
@@ -31,7 +32,7 @@ pub struct Workload {
     /// Its labels, for selectors.
     pub labels: BTreeMap<String, String>,
     /// Its annotations under `lockkeeper.dev/`.
-    pub marks: BTreeMap<String, String>,
+    pub marks: Arc<Marks>,
     /// What all its annotations take, in bytes.
     pub annotation_bytes: usize,
     /// Whether it has any annotation at all: a JSON patch must know.

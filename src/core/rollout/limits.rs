@@ -3,15 +3,14 @@
 
 use jiff::Timestamp;
 
-use crate::{api::Limit, core::later};
+use crate::{api::Limit, core::later, marks::values::Rollouts};
 
 /// The times of the config rollouts that the annotation tells of and that still count, oldest
 /// first. What is no time is passed over.
-pub fn within_window(mark: Option<&str>, limit: &Limit, now: Timestamp) -> Vec<Timestamp> {
-    let seconds =
-        mark.unwrap_or_default().split(',').filter_map(|word| word.trim().parse::<i64>().ok());
-    let mut times: Vec<_> = seconds
-        .filter_map(|second| Timestamp::from_second(second).ok())
+pub fn within_window(mark: Option<&Rollouts>, limit: &Limit, now: Timestamp) -> Vec<Timestamp> {
+    let mut times: Vec<_> = mark
+        .into_iter()
+        .flat_map(Rollouts::times)
         .filter(|&time| {
             later(time, limit.window.length()) > now && time <= later(now, limit.window.length())
         })
@@ -27,8 +26,6 @@ pub fn next_allowed(times: &[Timestamp], limit: &Limit) -> Option<Timestamp> {
 }
 
 /// The annotation with one more rollout.
-pub fn with_rollout(times: &[Timestamp], now: Timestamp) -> String {
-    let seconds: Vec<_> =
-        times.iter().chain([&now]).map(|time| time.as_second().to_string()).collect();
-    seconds.join(",")
+pub fn with_rollout(times: &[Timestamp], now: Timestamp) -> Rollouts {
+    Rollouts(times.iter().chain([&now]).map(|time| time.as_second()).collect())
 }

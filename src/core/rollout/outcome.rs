@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{ChangeCause, marks},
+    api::ChangeCause,
     core::{
         digest::Key,
         hold::authors::in_words,
@@ -97,7 +97,7 @@ impl Ended {
 impl Outcome {
     /// What the annotation on a workload says.
     pub fn on(workload: &Workload) -> Self {
-        workload.marks.get(marks::ROLLOUT).map(|text| Self::parse(text)).unwrap_or_default()
+        workload.marks.rollout.as_deref().map(Self::parse).unwrap_or_default()
     }
 
     /// What a text says; what cannot be read says nothing.

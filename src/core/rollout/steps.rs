@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 
 use crate::{
-    api::{OnFailure, Phase, Reason, RestartWith, UpgradePolicySpec, marks},
+    api::{OnFailure, Phase, Reason, RestartWith, UpgradePolicySpec},
     core::{
         digest::Key,
         finding::Assessment,
@@ -101,7 +101,7 @@ impl<'a> Order<'a> {
             matches!(progress, Progress::Failed(_))
         };
         if fails {
-            self.failed.insert(id, held || workload.marks.contains_key(marks::PENDING_CONFIG));
+            self.failed.insert(id, held || workload.marks.pending_config.stands());
         }
     }
 

@@ -1,11 +1,12 @@
 //! Which pod of a StatefulSet is next.
 
 use crate::{
-    api::{AppGate, Scope, WorkloadKind, marks},
+    api::{AppGate, Scope, WorkloadKind},
     core::{
         hold::state::declared_replicas,
         observed::{Pod, Workload},
     },
+    marks::ChangeId,
 };
 
 /// Whose turn it is.
@@ -88,7 +89,7 @@ pub(in crate::core) fn at<'a>(
 }
 
 /// The id of the change for which pods go one by one; it stays on the workload until the end.
-pub fn change_id(workload: &Workload) -> Option<&str> {
+pub fn change_id(workload: &Workload) -> Option<&ChangeId> {
     workload.rollout.ordinals.step?;
-    workload.marks.get(marks::HOLD_SINCE)?.split_once(' ').map(|(id, _)| id)
+    workload.marks.hold_since.get()?.id()
 }

@@ -115,7 +115,8 @@ fn may_go(
     found: &mut Assessment,
 ) -> Gate {
     let since = outcome.at.unwrap_or(input.now);
-    let id = change_id(input.workload).or(outcome.change.as_deref()).unwrap_or_default();
+    let id = change_id(input.workload).map(ToString::to_string);
+    let id = &id.or_else(|| outcome.change.clone()).unwrap_or_default();
     let change = Change {
         namespace: input.namespace,
         workload: &input.workload.id,
@@ -159,7 +160,7 @@ fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
         );
         found.stand(Phase::Rolling, closed.reason, message);
         found.hold = change_id(input.workload).map(|id| HoldStatus {
-            id: id.to_owned(),
+            id: id.to_string(),
             by: String::new(),
             authors: Vec::new(),
             cause: vec![Outcome::on(input.workload).cause(input.workload)],

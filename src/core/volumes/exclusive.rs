@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    api::{ExclusiveClaims, Mode, UpgradePolicySpec, WorkloadKind, marks},
+    api::{ExclusiveClaims, Mode, UpgradePolicySpec, WorkloadKind},
     core::{
         observed::{
             Namespace, Pod, Workload,
@@ -63,7 +63,7 @@ pub fn judge(
         return found;
     }
     found.stuck = claims.iter().find_map(|claim| stuck(claim, pods, current));
-    let marked = workload.marks.contains_key(marks::VOLUME_ACCESS);
+    let marked = workload.marks.volume_access.stands();
     let recreates = workload.claims.recreates && !marked;
     let deadlocks = claims.iter().find(|claim| claim.deadlocks());
     let two_writers = claims.iter().find(|claim| claim.has_two_writers(workload));

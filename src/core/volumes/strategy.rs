@@ -26,8 +26,8 @@ const EXCLUSIVE: &str = "exclusive";
 /// middle of a rollout it would end the old pods at once: see [`unblock`].
 pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
-    let stands = workload.marks.contains_key(marks::VOLUME_ACCESS)
-        && workload.labels.contains_key(marks::GOVERNED);
+    let stands =
+        workload.marks.volume_access.stands() && workload.labels.contains_key(marks::GOVERNED);
     let progress =
         progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
     // In the middle of a rollout the other strategy would end the old pods at once, or start new
@@ -67,7 +67,7 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
             format!("{}. {}", stuck.why, cure(input, stuck)),
         );
     }
-    let stands = input.workload.marks.contains_key(marks::VOLUME_ACCESS)
+    let stands = input.workload.marks.volume_access.stands()
         && input.workload.labels.contains_key(marks::GOVERNED);
     let acts = !input.frozen && input.spec.mode != Mode::Observe;
     let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && acts) else { return };

@@ -6,7 +6,7 @@ mod words;
 use std::process::ExitCode;
 
 use lockkeeper::{
-    api::{ChangeCause, UpgradePolicySpec, marks},
+    api::{ChangeCause, UpgradePolicySpec},
     core::{
         gates::{
             self,
@@ -72,12 +72,12 @@ pub fn waiting(workload: &Workload) -> Option<(String, Option<Authors>, &'static
     if let Some(hold) = Hold::on(workload) {
         return Some((hold.id, Some(hold.authors), &[ChangeCause::Template]));
     }
-    if let Some(id) = workload.marks.get(marks::PENDING_CONFIG) {
-        return Some((id.clone(), None, &[ChangeCause::Config]));
+    if let Some(id) = workload.marks.pending_config.get() {
+        return Some((id.to_string(), None, &[ChangeCause::Config]));
     }
     // Pods go one by one, and some are left.
     let id = turn::change_id(workload).filter(|_| governance::holds_back(workload))?;
-    Some((id.to_owned(), None, &[ChangeCause::Template]))
+    Some((id.to_string(), None, &[ChangeCause::Template]))
 }
 
 /// Whether admission records who approves and bypasses, as far as the policy's status tells. Where

@@ -408,8 +408,7 @@ fn notes(seen: &Seen, workload: &Workload) -> Vec<String> {
 
 /// Since when a change waits.
 pub fn since(workload: &Workload) -> Option<Timestamp> {
-    let mark = workload.marks.get(marks::HOLD_SINCE)?;
-    mark.split(' ').find_map(|word| word.parse().ok())
+    workload.marks.hold_since.get()?.at()
 }
 
 fn left_out(seen: &Seen, workload: &Workload) -> Option<String> {
@@ -521,8 +520,7 @@ fn pods(
 
 /// What it reads, as the operator has it written down.
 fn reads(workload: &Workload, attention: Option<&Attention>) -> Vec<Read> {
-    let record =
-        Record::without_key(workload.marks.get(marks::CONFIG).map(String::as_str), &workload.uid);
+    let record = Record::without_key(workload.marks.config.as_deref(), &workload.uid);
     let changed = attention.map_or(&[][..], |one| &one.changed);
     let Ok(record) = record else {
         let all = workload.template.references.iter();

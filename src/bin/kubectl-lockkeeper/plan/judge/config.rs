@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use lockkeeper::{
-    api::{ChangeCause, ConfigSpec, Mode, OnChange, marks},
+    api::{ChangeCause, ConfigSpec, Mode, OnChange},
     core::{
         config::{
             change::{self, Comparison},
@@ -85,11 +85,8 @@ impl<'a> Judge<'a> {
             return;
         }
         line.waits_for = self.waits(workload, say, (&[ChangeCause::Config], None));
-        let times = limits::within_window(
-            workload.marks.get(marks::ROLLOUTS).map(String::as_str),
-            &config.limit,
-            self.now.now,
-        );
+        let times =
+            limits::within_window(workload.marks.rollouts.get(), &config.limit, self.now.now);
         if let Some(next) = limits::next_allowed(&times, &config.limit) {
             let message = format!(
                 "{} config rollouts within {}, as many as its policy allows; the next is possible at {next}",

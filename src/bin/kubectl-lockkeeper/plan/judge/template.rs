@@ -1,7 +1,9 @@
 //! A changed pod template: held, rolled at once, or reverted.
 
+use std::sync::Arc;
+
 use lockkeeper::{
-    api::{ChangeCause, Mode, WhenUngoverned, WorkloadKind, marks},
+    api::{ChangeCause, Mode, WhenUngoverned, WorkloadKind},
     core::{
         hold::{
             governance,
@@ -22,7 +24,7 @@ impl<'a> Judge<'a> {
         // As it will be once its controller has seen it.
         settled.rollout.observed = true;
         settled.rollout.revision = None;
-        settled.marks.remove(marks::CONFIG);
+        Arc::make_mut(&mut settled.marks).config = None;
         let sets = self.now.before.sets_by_deployment().remove(&*after.uid).unwrap_or_default();
         after.rollout.wanted > 0 && ends_nothing(self.now.before, &settled, &sets).is_some()
     }
@@ -37,7 +39,7 @@ impl<'a> Judge<'a> {
     ) {
         let old = Hold::on(before);
         let new = Hold::on(after).filter(|new| old.as_ref() != Some(new));
-        let at_zero = before.marks.get(marks::HOLD_AT_ZERO).is_some_and(|value| value == "true");
+        let at_zero = before.marks.hold_at_zero.get().is_some();
         let marked = governance::is_marked(before)
             && governance::holdable(after)
             && (before.rollout.wanted > 0 || at_zero);
