@@ -29,7 +29,7 @@ use crate::{
 pub fn assess(input: &Input) -> Assessment {
     let mut found = Assessment::new(input.memory.clone(), input.pods);
     found.memory.differs_since = None;
-    if input.spec.mode == Mode::Observe {
+    if input.ruling.observes() {
         marking::let_go(input.workload, &mut found);
     } else if !input.workload.deleting {
         marking::mark(input, &mut found);
@@ -37,11 +37,11 @@ pub fn assess(input: &Input) -> Assessment {
     let hold = Hold::on(input.workload).filter(|_| !input.workload.deleting);
     found.memory.hold = hold.as_ref().map(|hold| hold.id.clone());
     hold::writers::note(input, hold.as_ref(), &mut found);
-    if input.spec.mode != Mode::Observe && !input.frozen && !input.workload.deleting {
+    if !input.ruling.observes() && !input.ruling.is_unreadable() && !input.workload.deleting {
         volumes::strategy::mark(input, &mut found);
     }
     match &hold {
-        Some(hold) if input.spec.mode == Mode::Observe => {
+        Some(hold) if input.ruling.observes() => {
             hold::release::stand_observed(input, hold, &mut found)
         }
         Some(hold) => hold::release::assess(input, hold, &mut found),
@@ -77,11 +77,16 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     found.memory.hold_of_nothing = false;
     (found.memory.broken_since, found.memory.broken_told) = (None, false);
-    let progress =
-        progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
+    let progress = progress::judge(
+        workload,
+        input.pods,
+        input.current,
+        input.ruling.spec().deadline(),
+        input.now,
+    );
     stand_by_progress(input, progress, found);
     found.lookup = rollout::lack::assess(input, progress, found);
-    let outcome = match input.spec.mode {
+    let outcome = match input.ruling.spec().mode {
         Mode::Observe => Outcome::on(workload),
         Mode::Enforce | Mode::Freeze => hold::release::follow(input, progress, found),
     };
@@ -89,7 +94,7 @@ fn assess_free(input: &Input, found: &mut Assessment) {
         Some(config) if !workload.deleting => {
             config::decide::assess(input, config, progress, &outcome, found)
         }
-        _ if input.frozen => {}
+        _ if input.ruling.is_unreadable() => {}
         _ => {
             config::decide::forget(workload, *input.previous != Previous::Nothing, found);
             config::decide::follow_previous(input, progress, &outcome, found);
@@ -116,10 +121,12 @@ fn assess_free(input: &Input, found: &mut Assessment) {
     {
         found.message = format!("{}. {conflict}", found.message);
     }
-    if input.spec.mode == Mode::Observe {
+    if input.ruling.observes() {
         hold::observed::tell(input, progress, found);
     }
-    if found.phase == Phase::UpToDate && input.spec.needs_holds() && !governance::holdable(workload)
+    if found.phase == Phase::UpToDate
+        && input.ruling.spec().needs_holds()
+        && !governance::holdable(workload)
     {
         let why = match workload.id.kind {
             WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
@@ -136,7 +143,7 @@ fn assess_free(input: &Input, found: &mut Assessment) {
 /// What was said about a change that no longer waits is void, and pods that are no longer to be
 /// ended may work.
 fn tidy_conversation(input: &Input, found: &mut Assessment) {
-    if let Some(gate) = input.spec.gates.as_ref().and_then(|gates| gates.app.as_ref())
+    if let Some(gate) = input.ruling.spec().gates.as_ref().and_then(|gates| gates.app.as_ref())
         && !input.workload.deleting
     {
         gates::app::verify(input, gate, found);
@@ -147,7 +154,7 @@ fn tidy_conversation(input: &Input, found: &mut Assessment) {
     let there: BTreeSet<_> = input.pods.iter().map(|pod| &*pod.uid).collect();
     found.memory.app.keep_only(&there);
     let draining = std::mem::take(&mut found.draining);
-    let whose = (&input.workload.id, &input.workload.uid, &input.policy.uid);
+    let whose = (&input.workload.id, &input.workload.uid, &input.ruling.policy().uid);
     gates::prepare::withdraw(input.namespace, whose, &draining, input.now, found);
     found.draining = draining;
 }
@@ -321,10 +328,11 @@ fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
         && outcome.ended != Ended::Done
         && outcome.is_of(workload, input.key);
     let gate = input
-        .spec
+        .ruling
+        .spec()
         .app_gate(&[outcome.cause(workload)])
         .filter(|gate| gate.prepare.is_some() && ours);
-    let Some(gate) = gate.filter(|_| input.spec.mode != Mode::Observe && !workload.deleting) else {
+    let Some(gate) = gate.filter(|_| !input.ruling.observes() && !workload.deleting) else {
         return;
     };
     let Ok(gate) = gates::app::for_workload(gate, workload) else { return };

@@ -191,8 +191,11 @@ impl Assessment {
         visits: Vec<Visit>,
     ) {
         if self.memory.app.calling.insert(errand) {
-            let (workload, uid, policy) =
-                (input.workload.id.clone(), input.workload.uid.clone(), input.policy.uid.clone());
+            let (workload, uid, policy) = (
+                input.workload.id.clone(),
+                input.workload.uid.clone(),
+                input.ruling.policy().uid.clone(),
+            );
             let (change, gate) = (change.to_owned(), gate.clone());
             self.calls.push(Call { workload, uid, policy, change, errand, gate, visits });
         }

@@ -1,6 +1,6 @@
 //! Which policy governs which workload.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use kube::core::{Selector, SelectorExt};
 
@@ -8,7 +8,10 @@ use crate::{
     api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, marks},
     core::{
         hold::governance::{GovernanceMark, holds_back, other_reloader, selection},
-        observed::{Namespace, Policy, Workload, WorkloadId, policy::selector},
+        observed::{
+            Namespace, Policy, Workload, WorkloadId,
+            policy::{freezing_spec, selector},
+        },
     },
 };
 
@@ -26,6 +29,73 @@ pub enum Standing<'a> {
     Unselected,
 }
 
+/// What a policy lets happen to a workload.
+#[derive(Debug, Clone, Copy)]
+pub enum Ruling<'a> {
+    /// Its changes wait for the gates, and are released when these are open.
+    Enforce(&'a Policy, &'a UpgradePolicySpec),
+    /// Nothing is released but a revert.
+    Freeze(&'a Policy, &'a UpgradePolicySpec),
+    /// What would happen is reported, and nothing is done.
+    Observe(&'a Policy, &'a UpgradePolicySpec),
+    /// Nobody knows what the policy asks for: nothing is released but a revert, and what Lockkeeper
+    /// wrote stays as it is.
+    Unreadable(&'a Policy),
+}
+
+/// Stands for a spec that cannot be read.
+static FREEZING: LazyLock<UpgradePolicySpec> = LazyLock::new(freezing_spec);
+
+impl<'a> Ruling<'a> {
+    /// That of a policy with this spec.
+    pub fn of(policy: &'a Policy, spec: &'a UpgradePolicySpec) -> Self {
+        match spec.mode {
+            Mode::Enforce => Self::Enforce(policy, spec),
+            Mode::Freeze => Self::Freeze(policy, spec),
+            Mode::Observe => Self::Observe(policy, spec),
+        }
+    }
+
+    /// The policy.
+    pub fn policy(self) -> &'a Policy {
+        match self {
+            Self::Enforce(policy, _)
+            | Self::Freeze(policy, _)
+            | Self::Observe(policy, _)
+            | Self::Unreadable(policy) => policy,
+        }
+    }
+
+    /// Its spec. Of one that cannot be read, a spec that freezes and asks for nothing else.
+    pub fn spec(self) -> &'a UpgradePolicySpec {
+        match self {
+            Self::Enforce(_, spec) | Self::Freeze(_, spec) | Self::Observe(_, spec) => spec,
+            Self::Unreadable(_) => &FREEZING,
+        }
+    }
+
+    /// Whether the policy only reports what would happen.
+    pub fn observes(self) -> bool {
+        matches!(self, Self::Observe(..))
+    }
+
+    /// Whether the spec cannot be read.
+    pub fn is_unreadable(self) -> bool {
+        matches!(self, Self::Unreadable(_))
+    }
+}
+
+impl<'a> Standing<'a> {
+    /// What its policy lets happen to it, if one governs it.
+    pub fn ruling(self) -> Option<Ruling<'a>> {
+        match self {
+            Self::Governed(policy, spec) => Some(Ruling::of(policy, spec)),
+            Self::Frozen(policy) => Some(Ruling::Unreadable(policy)),
+            Self::LeftOut | Self::Unselected => None,
+        }
+    }
+}
+
 /// The policies' view of a namespace.
 #[derive(Debug, Default)]
 pub struct Governance<'a> {
@@ -36,6 +106,11 @@ pub struct Governance<'a> {
 }
 
 impl<'a> Governance<'a> {
+    /// What its policy lets happen to a workload, if one governs it.
+    pub fn ruling(&self, workload: &WorkloadId) -> Option<Ruling<'a>> {
+        self.standings.get(workload)?.ruling()
+    }
+
     /// Each workload of the namespace that this is about, with its standing.
     pub fn each(
         &self,

@@ -54,7 +54,11 @@ pub fn heed(input: &Input, found: &mut Assessment) {
         Some(Purpose::Roll(..) | Purpose::Release(_) | Purpose::Forget { .. })
     );
     let needs_hold = input.activity.trouble.as_ref().is_some_and(|trouble| trouble.needs_hold);
-    if needs_hold && !goes && input.spec.needs_holds() && governance::holdable(input.workload) {
+    if needs_hold
+        && !goes
+        && input.ruling.spec().needs_holds()
+        && governance::holdable(input.workload)
+    {
         hold(input, found);
     }
 }

@@ -3,17 +3,18 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{ConfigSpec, UpgradePolicySpec, WorkloadKind},
+    api::{ConfigSpec, WorkloadKind},
     core::{
         conversation::Templates,
         digest::Key,
         gates::gate::Closed,
+        governs::Ruling,
         hold::{
             governance::other_reloader,
             state::{approved_by, bypassed_by},
         },
         memory::{Activity, Memory},
-        observed::{Namespace, Pod, Policy, Reference, ReplicaSet, Workload},
+        observed::{Namespace, Pod, Reference, ReplicaSet, Workload},
         rollout::outcome::Previous,
         volumes::finding::OfWorkload,
     },
@@ -24,12 +25,8 @@ use crate::{
 pub struct Input<'a> {
     /// The workload's namespace.
     pub namespace: &'a Namespace,
-    /// The policy that governs or observes it.
-    pub policy: &'a Policy,
-    /// That policy's spec; of one that cannot be acted on, a spec that freezes.
-    pub spec: &'a UpgradePolicySpec,
-    /// The policy's own spec cannot be acted on: nothing passes, and what we wrote stays as it is.
-    pub frozen: bool,
+    /// What its policy lets happen to it.
+    pub ruling: Ruling<'a>,
     /// The workload.
     pub workload: &'a Workload,
     /// Its pods, those being deleted included.
@@ -75,7 +72,8 @@ impl Input<'_> {
 
     /// What the policy asks for config, unless another reloader acts on the workload.
     pub fn config(&self) -> Option<&ConfigSpec> {
-        self.spec
+        self.ruling
+            .spec()
             .config
             .as_ref()
             .filter(|_| other_reloader(self.namespace, self.workload).is_none())

@@ -25,7 +25,7 @@ pub enum Since {
 }
 
 impl Since {
-    /// Of a change that waits since then.
+    /// Of a change that has been waiting since then.
     pub fn of(id: ChangeId, at: Timestamp) -> Self {
         Self::Change { id, at: Some(at), author: None }
     }

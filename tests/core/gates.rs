@@ -8,6 +8,7 @@ use lockkeeper::{
             self,
             gate::{Change, Gate},
         },
+        governs::Ruling,
         hold::authors::Authors,
         observed::{Namespace, Policy, WorkloadId, policy::check_spec},
     },
@@ -74,7 +75,7 @@ impl Case {
             since: self.since,
             last_change: self.last_change,
         };
-        gates::ask(&policy, policy.spec.as_ref().unwrap(), false, &change, at(0))
+        gates::ask(Ruling::of(&policy, policy.spec.as_ref().unwrap()), &change, at(0))
     }
 
     fn closed(&self) -> (Reason, String, Option<Timestamp>) {

@@ -1,4 +1,4 @@
-//! What befalls pods, and what they and the operator say to each other.
+//! What happens to pods, and what they and the operator say to each other.
 
 use std::time::Duration;
 

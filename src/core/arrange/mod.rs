@@ -26,8 +26,7 @@ use crate::{
         memory::{self, Activity, Memory, Rest},
         notice::{Event, Notice, Subject},
         observed::{
-            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId,
-            policy::freezing_spec, storage::Storage,
+            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage,
         },
         request::Patch,
         rest::News,
@@ -103,7 +102,7 @@ pub fn assess_all<'a>(
     around: &Surroundings<'a>,
 ) -> Assessments<'a> {
     let governance = governance(namespace);
-    let (idle, blank, freezing) = (Activity::default(), Memory::default(), freezing_spec());
+    let (idle, blank) = (Activity::default(), Memory::default());
     let Sorted { mut of, resting, stirring, last_changes } =
         sort(namespace, &governance, news, around, &blank);
     let (pods, newest, sets) = (
@@ -149,15 +148,14 @@ pub fn assess_all<'a>(
     for one in sequence.into_iter().filter_map(|id| seen.get(id)) {
         let SeenWorkload { standing, real, workload, pods, sets, current, memory, activity } = one;
         let id = &real.id;
-        let (policy, spec, frozen) = match standing {
-            Standing::Governed(policy, spec) => (*policy, *spec, false),
-            Standing::Frozen(policy) => (*policy, &freezing, true),
-            _ if unread::of_workload(namespace, real).is_some() => continue,
-            other => {
+        let ruling = match standing.ruling() {
+            Some(ruling) => ruling,
+            None if unread::of_workload(namespace, real).is_some() => continue,
+            None => {
                 let ungoverned = Ungoverned {
                     namespace,
                     workload: real,
-                    stray: matches!(other, Standing::Unselected),
+                    stray: matches!(standing, Standing::Unselected),
                     nothing_to_lose: ends_nothing(namespace, workload, sets),
                     activity,
                     memory,
@@ -168,7 +166,8 @@ pub fn assess_all<'a>(
                 continue;
             }
         };
-        let order = orders.get_mut(policy.name.as_str()).filter(|_| !frozen);
+        let policy = ruling.policy();
+        let order = orders.get_mut(policy.name.as_str()).filter(|_| !ruling.is_unreadable());
         let waits = order.as_ref().and_then(|order| order.waits(id));
         let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
         let reads = reads(namespace, real, sets, pods);
@@ -176,9 +175,7 @@ pub fn assess_all<'a>(
             Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
         let mut found = assess::assess(&Input {
             namespace,
-            policy,
-            spec,
-            frozen,
+            ruling,
             workload,
             pods,
             sets,
@@ -197,10 +194,11 @@ pub fn assess_all<'a>(
             memory: &before,
             now: around.now,
         });
-        if let Some(unread) = unread::of_governed(namespace, real, spec, &reads) {
+        if let Some(unread) = unread::of_governed(namespace, real, ruling.spec(), &reads) {
             found = unread::leave(found, &before, real, unread);
         }
-        found.memory.rest = Rest::of(&found, real, spec, &before).filter(|_| !frozen);
+        found.memory.rest =
+            Rest::of(&found, real, ruling.spec(), &before).filter(|_| !ruling.is_unreadable());
         if let Some(order) = order {
             order.note(id, workload, &found, *current, around.key);
         }

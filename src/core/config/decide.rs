@@ -330,8 +330,8 @@ fn decide_roll(
         );
     }
     let report = config.on_change == OnChange::Report && comparison.roll != Some(Cause::Previous);
-    if input.spec.mode == Mode::Observe || report {
-        let (reason, why) = match input.spec.mode {
+    if input.ruling.observes() || report {
+        let (reason, why) = match input.ruling.spec().mode {
             Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
             Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
         };
@@ -340,8 +340,11 @@ fn decide_roll(
                 format!("{changed}; it would wait ({}), but {why}", closed.reason.as_str());
             return found.stand(Phase::WouldHold, reason, message);
         }
-        let asked =
-            input.spec.app_gate(&[ChangeCause::Config]).map_or("", |_| " when its pods agree");
+        let asked = input
+            .ruling
+            .spec()
+            .app_gate(&[ChangeCause::Config])
+            .map_or("", |_| " when its pods agree");
         return found.stand(
             Phase::WouldRoll,
             reason,
@@ -422,7 +425,8 @@ fn decide_roll(
         let ordinals = input.workload.rollout.ordinals;
         let turn = pods::turn(input, &[ChangeCause::Config], None).map(|turn| turn.step);
         let walked = input
-            .spec
+            .ruling
+            .spec()
             .app_gate(&[ChangeCause::Config])
             .is_some_and(|gate| turn::is_walked(gate, input.workload));
         // What stands of a walk before was for the change before: it would let pods through that
@@ -519,7 +523,7 @@ fn ask_gates(
         since,
         last_change,
     };
-    gates::after_quiet(input.policy, input.spec, input.frozen, &change, input.now)
+    gates::after_quiet(input.ruling, &change, input.now)
 }
 
 /// The change of config alone that waits, or begins to: since when, and its id. Another change is

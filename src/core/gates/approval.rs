@@ -27,7 +27,8 @@ fn is_set(spec: &UpgradePolicySpec) -> bool {
 /// decided in admission.
 fn ask(asked: &Asked) -> Gate {
     let change = asked.change;
-    let approval = asked.spec.gates.as_ref().map_or(Approval::NotRequired, |gates| gates.approval);
+    let approval =
+        asked.ruling.spec().gates.as_ref().map_or(Approval::NotRequired, |gates| gates.approval);
     if approval != Approval::NotRequired && !change.recorded {
         // The status says Unsupported of a DaemonSet: nobody can record an approval of its config.
         if change.workload.kind == WorkloadKind::DaemonSet {
@@ -76,7 +77,7 @@ fn ask(asked: &Asked) -> Gate {
 
 /// Whether somebody has to approve a change that consists of this.
 pub fn asks_approval(input: &Input, causes: &[ChangeCause]) -> bool {
-    let gates = input.spec.gates.as_ref();
+    let gates = input.ruling.spec().gates.as_ref();
     gates.is_some_and(|gates| {
         gates.approval != Approval::NotRequired
             && causes.iter().any(|cause| gates.applies_to.contains(cause))

@@ -21,13 +21,13 @@ fn is_set(spec: &UpgradePolicySpec) -> bool {
 fn ask(asked: &Asked) -> Gate {
     let change = asked.change;
     let bypass = command(change.namespace, change.workload, marks::BYPASS, change.id);
-    if asked.frozen {
+    if asked.ruling.is_unreadable() {
         let message = format!(
             "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready. Or, with the verb bypass: {bypass}"
         );
         return Gate::closed(Reason::Frozen, message, None);
     }
-    match asked.spec.mode {
+    match asked.ruling.spec().mode {
         Mode::Freeze => {
             let message = format!(
                 "its policy has mode: Freeze, so only a revert is released until the mode is Enforce again. Or, with the verb bypass: {bypass}"

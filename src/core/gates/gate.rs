@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use crate::{
     api::{ChangeCause, Reason, UpgradePolicySpec},
     core::{
+        governs::Ruling,
         hold::authors::Authors,
-        observed::{Namespace, Policy, WorkloadId},
+        observed::{Namespace, WorkloadId},
     },
 };
 
@@ -79,12 +80,8 @@ pub struct TimelyGate {
 
 /// What such a gate looks at.
 pub struct Asked<'a> {
-    /// The policy.
-    pub policy: &'a Policy,
-    /// Its spec; of one that cannot be acted on, a spec that freezes.
-    pub spec: &'a UpgradePolicySpec,
-    /// The policy's own spec cannot be acted on.
-    pub frozen: bool,
+    /// What the policy lets happen to the workload.
+    pub ruling: Ruling<'a>,
     /// The change.
     pub change: &'a Change<'a>,
     /// Now.

@@ -13,10 +13,10 @@ pub mod windows;
 use jiff::Timestamp;
 
 use crate::{
-    api::{Reason, UpgradePolicySpec},
+    api::Reason,
     core::{
         gates::gate::{Asked, Change, Gate, TimelyGate},
-        observed::Policy,
+        governs::Ruling,
     },
 };
 
@@ -64,18 +64,12 @@ pub fn in_order() -> &'static [TimelyGate] {
 }
 
 /// The same, each asked by itself.
-pub fn each(
-    policy: &Policy,
-    spec: &UpgradePolicySpec,
-    frozen: bool,
-    change: &Change,
-    now: Timestamp,
-) -> Vec<(&'static TimelyGate, Gate)> {
-    let applies = spec
-        .gates
-        .as_ref()
-        .is_some_and(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause)));
-    let asked = Asked { policy, spec, frozen, change, now };
+pub fn each(ruling: Ruling, change: &Change, now: Timestamp) -> Vec<(&'static TimelyGate, Gate)> {
+    let applies =
+        ruling.spec().gates.as_ref().is_some_and(|gates| {
+            change.causes.iter().any(|cause| gates.applies_to.contains(cause))
+        });
+    let asked = Asked { ruling, change, now };
     IN_ORDER
         .iter()
         .filter(|gate| gate.always || applies)
@@ -83,27 +77,14 @@ pub fn each(
         .collect()
 }
 
-/// Asks the gates of a policy in order; the first that is closed answers. `frozen` freezes whatever
-/// the spec says.
-pub fn ask(
-    policy: &Policy,
-    spec: &UpgradePolicySpec,
-    frozen: bool,
-    change: &Change,
-    now: Timestamp,
-) -> Gate {
-    quiet::ask(spec, change, now).and(|| after_quiet(policy, spec, frozen, change, now))
+/// Asks the gates of a policy in order; the first that is closed answers.
+pub fn ask(ruling: Ruling, change: &Change, now: Timestamp) -> Gate {
+    quiet::ask(ruling.spec(), change, now).and(|| after_quiet(ruling, change, now))
 }
 
 /// The same for a change that was quiet long enough already.
-pub fn after_quiet(
-    policy: &Policy,
-    spec: &UpgradePolicySpec,
-    frozen: bool,
-    change: &Change,
-    now: Timestamp,
-) -> Gate {
-    each(policy, spec, frozen, change, now)
+pub fn after_quiet(ruling: Ruling, change: &Change, now: Timestamp) -> Gate {
+    each(ruling, change, now)
         .into_iter()
         .map(|(_, gate)| gate)
         .find(|gate| *gate != Gate::Open)

@@ -41,7 +41,7 @@ pub fn turn<'a>(
     causes: &[ChangeCause],
     spared: Option<&str>,
 ) -> Option<Turn<'a>> {
-    let gate = input.spec.app_gate(causes)?;
+    let gate = input.ruling.spec().app_gate(causes)?;
     turn::is_walked(gate, input.workload)
         .then(|| turn::first(input.workload, input.pods, spared))?
 }
@@ -74,7 +74,7 @@ pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
     if let Some(closed) = input.waits {
         return Gate::Closed(closed.clone());
     }
-    let Some(gate) = input.spec.app_gate(change.causes) else { return Gate::Open };
+    let Some(gate) = input.ruling.spec().app_gate(change.causes) else { return Gate::Open };
     if let Some(hold @ UserHold::Paused) = input.workload.rollout.held {
         let message =
             "its manifest says paused: true, so its pods are asked when that is removed".to_owned();

@@ -24,7 +24,7 @@ fn is_set(spec: &UpgradePolicySpec) -> bool {
 }
 
 fn ask(asked: &Asked) -> Gate {
-    match asked.policy.windows.judge(asked.now) {
+    match asked.ruling.policy().windows.judge(asked.now) {
         Standing::Open { .. } => Gate::Open,
         Standing::Closed { opens, why } => Gate::closed(Reason::WindowClosed, why, opens),
     }

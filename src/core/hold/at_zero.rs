@@ -34,7 +34,7 @@ pub fn holds(input: &Input) -> Option<bool> {
         return None;
     }
     let newest = created_last(input.sets).map(|set| &*set.revision);
-    Some(input.spec.waits_without_pods() && newest == input.current)
+    Some(input.ruling.spec().waits_without_pods() && newest == input.current)
 }
 
 fn created_last<'a>(sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {

@@ -37,7 +37,7 @@ const ROOMY: usize = 8192;
 /// Puts the marks of a policy on a workload that it governs, where they are not as they should be.
 pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
-    let holds = input.spec.needs_holds() && holdable(workload);
+    let holds = input.ruling.spec().needs_holds() && holdable(workload);
     found.unmarked = holds && !is_marked(workload);
     if found.unmarked {
         found.memory.unmarked_at = Some(input.now);
@@ -63,15 +63,15 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     }
     let stands = GovernanceMark::on(workload);
     // What becomes of a hold is what was recorded before its policy let go of it.
-    let letting_go = holds_back(workload) && !input.spec.needs_holds() && stands.is_some();
-    if input.frozen || letting_go {
+    let letting_go = holds_back(workload) && !input.ruling.spec().needs_holds() && stands.is_some();
+    if input.ruling.is_unreadable() || letting_go {
         return;
     }
     let definition = input
         .definition
         .or(stands.as_ref().map(|mark| mark.definition.as_str()))
         .unwrap_or_default();
-    let wanted = GovernanceMark::of(input.policy, input.spec, definition);
+    let wanted = GovernanceMark::of(input.ruling.policy(), input.ruling.spec(), definition);
     if stands.as_ref() != Some(&wanted) {
         found.edits.set(workload, marks::GOVERNANCE, wanted.write());
     }
@@ -90,7 +90,7 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let room = room(workload);
     let reserved = workload.marks.reserved.as_deref().is_some_and(|text| text != GIVEN_UP);
-    let holds = input.spec.needs_holds() && holdable(workload);
+    let holds = input.ruling.spec().needs_holds() && holdable(workload);
     let (remains, copied) = match is_copied(workload) {
         true => (marks::RESERVED.len() + GIVEN_UP.len(), COPY_BYTES),
         false => (0, 0),
@@ -99,7 +99,7 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
     // The controller copies annotations before it says that it has seen them.
     let is_copied_now = up_to_date && workload.rollout.observed;
     let rests = up_to_date && !holds_back(workload);
-    if !input.frozen && (rests || !holds) {
+    if !input.ruling.is_unreadable() && (rests || !holds) {
         match holds
             && (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL })
                 .contains(&room)

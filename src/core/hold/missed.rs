@@ -83,7 +83,11 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
     let workload = input.workload;
     let passed = outcome.let_through(workload, input.key)
         || (outcome.done.is_some() && outcome.done.as_deref() == input.current);
-    if passed || workload.deleting || !input.spec.needs_holds() || !governance::holdable(workload) {
+    if passed
+        || workload.deleting
+        || !input.ruling.spec().needs_holds()
+        || !governance::holdable(workload)
+    {
         return None;
     }
     if at_zero::is_asleep(workload, input.pods) {
@@ -92,7 +96,7 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
             && input.current.is_some()
             && outcome.done.is_some()
             && governance::is_marked(workload)
-            && input.spec.waits_without_pods();
+            && input.ruling.spec().waits_without_pods();
         return told.then_some(Cause::ScaledToZero);
     }
     let (old, new): (Vec<&Pod>, Vec<&Pod>) =
@@ -115,7 +119,7 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
     let began = new.iter().map(|pod| pod.created).min()?;
     // A later write may have brought the label by which the policy selects it.
     let selected_later = workload.last_writer.as_ref().is_some_and(|writer| writer.time > began);
-    (began > input.policy.written && !selected_later).then_some(match () {
+    (began > input.ruling.policy().written && !selected_later).then_some(match () {
         () if !input.enforced => Cause::NotEnforced,
         () if old.iter().any(|pod| pod.created < workload.created) => Cause::CreatedOverPods,
         () => Cause::NotMarked,
@@ -127,10 +131,9 @@ pub fn find(input: &Input, outcome: &Outcome, progress: Progress) -> Option<Caus
 fn is_later(input: &Input, new: &[&Pod]) -> bool {
     let written = input.workload.last_writer.as_ref().map(|writer| writer.time);
     let began = new.iter().map(|pod| pod.created).chain(written).min();
-    let since = input
-        .memory
-        .unmarked_at
-        .map_or(input.policy.written, |unmarked| unmarked.max(input.policy.written));
+    let since = input.memory.unmarked_at.map_or(input.ruling.policy().written, |unmarked| {
+        unmarked.max(input.ruling.policy().written)
+    });
     began.is_none_or(|began| began > since)
 }
 
@@ -145,7 +148,7 @@ fn without_old(
     let workload = input.workload;
     // Where only the app is asked, there is nobody who could say no to one that is woken.
     let known = outcome.done.is_some() && input.current.is_some();
-    if !known || !governance::is_marked(workload) || !input.spec.waits_without_pods() {
+    if !known || !governance::is_marked(workload) || !input.ruling.spec().waits_without_pods() {
         return None;
     }
     // What began before the policy asked for holds is not missed.

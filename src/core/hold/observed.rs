@@ -20,7 +20,8 @@ pub fn tell(input: &Input, progress: Progress, found: &mut Assessment) {
     let workload = input.workload;
     let changed =
         input.memory.template.as_ref().is_some_and(|seen| seen.digest != workload.template.digest);
-    let would = || input.spec.would_hold() && holdable(workload) && workload.rollout.wanted > 0;
+    let would =
+        || input.ruling.spec().would_hold() && holdable(workload) && workload.rollout.wanted > 0;
     found.memory.would_hold =
         (changed && would()) || (input.memory.would_hold && progress != Progress::Done);
     if !found.memory.would_hold {
@@ -60,12 +61,13 @@ fn would_wait_for(input: &Input) -> Option<&'static str> {
         since: input.now,
         last_change: input.now,
     };
-    let asked = gates::each(input.policy, input.spec, false, &change, input.now);
+    let asked = gates::each(input.ruling, &change, input.now);
     let closed = asked.into_iter().find_map(|(_, gate)| match gate {
         Gate::Open => None,
         Gate::Closed(Closed { reason, .. }) => Some(reason.as_str()),
     });
     let turn = || input.waits.map(|closed| closed.reason.as_str());
-    let pods = || input.spec.app_gate(&[ChangeCause::Template]).map(|_| "until its pods agree");
+    let pods =
+        || input.ruling.spec().app_gate(&[ChangeCause::Template]).map(|_| "until its pods agree");
     closed.or_else(turn).or_else(pods)
 }

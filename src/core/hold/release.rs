@@ -48,7 +48,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     let since = stamp(input, hold, found);
     let reading = match input.config() {
         Some(config) => config::decide::read(input, config, found),
-        None if input.frozen => None,
+        None if input.ruling.is_unreadable() => None,
         None => {
             config::decide::forget(workload, false, found);
             None
@@ -110,7 +110,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             }
         };
     }
-    if !input.spec.needs_holds() {
+    if !input.ruling.spec().needs_holds() {
         return match governance::when_ungoverned(workload) {
             WhenUngoverned::Release => let_through(workload, Release::Ungoverned, found),
             WhenUngoverned::Keep => {
@@ -133,7 +133,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     // make them take work again.
     let quiet = found.memory.app.change.split(' ').next() == Some(&hold.id);
     let ask = if quiet { gates::after_quiet } else { gates::ask };
-    let gate = ask(input.policy, input.spec, input.frozen, &change, input.now);
+    let gate = ask(input.ruling, &change, input.now);
     let spared = of_held_revision(input, config_goes);
     let passing = Passing { id: &hold.id, since, causes, spared, broken: !missing.is_empty() };
     match gate.and(|| pods::ask(input, &passing, found)) {
@@ -218,7 +218,8 @@ fn ask_withdrawn(
     found: &mut Assessment,
 ) -> Gate {
     let Some(gate) = input
-        .spec
+        .ruling
+        .spec()
         .app_gate(&[ChangeCause::Template])
         .filter(|_| passage.release == Release::Reverted)
     else {
@@ -626,7 +627,7 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     // Where the controller says it itself, nobody else needs to. What is noted follows every
     // rollout: a revert to it would be done at once.
     let noted = newest.done.is_some() || newest.left;
-    let worth_it = input.spec.needs_holds()
+    let worth_it = input.ruling.spec().needs_holds()
         || newest.ended != outcome.ended
         || noted
         || !workload.rollout.complete;

@@ -135,7 +135,7 @@ mod tests {
             );
             assert_eq!(object, free(deployment(then)), "{declared} {now:?}");
         }
-        let set = |partition: u64| json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}});
+        let set = |partition: u32| json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}});
         for (declared, now, then) in
             [("0", HELD, 0), ("2", HELD, 2), ("garbage", HELD, 0), ("2", 1, 1)]
         {

@@ -3,7 +3,7 @@
 //! partition counts from the first ordinal.
 
 use crate::{
-    api::{AppGate, HoldStatus, Mode, Phase, WhenUngoverned, marks},
+    api::{AppGate, HoldStatus, Phase, WhenUngoverned, marks},
     core::{
         finding::Assessment,
         gates::{
@@ -28,16 +28,18 @@ use crate::{
 pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     let workload = input.workload;
     let ordinals = workload.rollout.ordinals;
-    if ordinals.step.is_none() || workload.deleting || input.spec.mode == Mode::Observe {
+    if ordinals.step.is_none() || workload.deleting || input.ruling.observes() {
         return;
     }
     // The gate may ask about config alone, which nothing holds.
     let cause = outcome.cause(workload);
-    let Some(gate) = input.spec.app_gate(&[cause]).filter(|gate| is_walked(gate, workload)) else {
-        if !input.frozen {
+    let Some(gate) =
+        input.ruling.spec().app_gate(&[cause]).filter(|gate| is_walked(gate, workload))
+    else {
+        if !input.ruling.is_unreadable() {
             // A change that still waits for gates has the rest judged by them; without a policy it
             // is as was recorded.
-            let keep = input.spec.needs_holds()
+            let keep = input.ruling.spec().needs_holds()
                 || governance::when_ungoverned(workload) == WhenUngoverned::Keep;
             marking::end_walk(workload, keep, found);
         }
@@ -128,7 +130,7 @@ fn may_go(
         since,
         last_change: since,
     };
-    let before = gates::each(input.policy, input.spec, input.frozen, &change, input.now);
+    let before = gates::each(input.ruling, &change, input.now);
     let mut asked_again = before.into_iter().filter(|(gate, _)| !gate.once).map(|(_, gate)| gate);
     if let Some(closed) = asked_again.find(|gate| *gate != Gate::Open) {
         return closed;

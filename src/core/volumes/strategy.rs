@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    api::{ChangeCause, Mode, Phase, Reason, marks},
+    api::{ChangeCause, Phase, Reason, marks},
     core::{
         finding::Assessment,
         gates::{
@@ -28,8 +28,13 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     let workload = input.workload;
     let stands =
         workload.marks.volume_access.stands() && workload.labels.contains_key(marks::GOVERNED);
-    let progress =
-        progress::judge(workload, input.pods, input.current, input.spec.deadline(), input.now);
+    let progress = progress::judge(
+        workload,
+        input.pods,
+        input.current,
+        input.ruling.spec().deadline(),
+        input.now,
+    );
     // In the middle of a rollout the other strategy would end the old pods at once, or start new
     // ones beside them. A pod that has finished neither ends nor starts.
     let there = || input.pods.iter().filter(|pod| !pod.finished);
@@ -69,7 +74,7 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
     }
     let stands = input.workload.marks.volume_access.stands()
         && input.workload.labels.contains_key(marks::GOVERNED);
-    let acts = !input.frozen && input.spec.mode != Mode::Observe;
+    let acts = !input.ruling.is_unreadable() && !input.ruling.observes();
     let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && acts) else { return };
     // One that is under way and not stuck may well be done without that.
     let helps = exclusive.stuck.as_ref().is_some_and(|stuck| stuck.stranger.is_none());
@@ -97,7 +102,7 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
         since,
         last_change: since,
     };
-    let timely = gates::each(input.policy, input.spec, input.frozen, &change, input.now);
+    let timely = gates::each(input.ruling, &change, input.now);
     let closed = timely
         .into_iter()
         .filter(|(gate, _)| !gate.once)
@@ -134,7 +139,7 @@ fn cure(input: &Input, stuck: &Stuck) -> String {
                 "The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod {pod}"
             )
         }
-        (None, Some(_)) if input.spec.mode == Mode::Observe => {
+        (None, Some(_)) if input.ruling.observes() => {
             "spec.mode is Observe, so declare strategy.type: Recreate".to_owned()
         }
         (None, Some(_)) => {

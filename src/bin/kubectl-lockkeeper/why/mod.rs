@@ -12,6 +12,7 @@ use lockkeeper::{
             self,
             gate::{Change, Gate, TimelyGate},
         },
+        governs::Ruling,
         hold::{
             authors::Authors,
             governance,
@@ -111,5 +112,5 @@ pub fn ask(
         since: now,
         last_change: now,
     };
-    gates::each(policy, spec, false, &change, now)
+    gates::each(Ruling::of(policy, spec), &change, now)
 }

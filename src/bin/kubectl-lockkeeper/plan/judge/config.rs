@@ -11,13 +11,14 @@ use lockkeeper::{
             record::Record,
             references,
         },
+        governs::Ruling,
         hold::governance::other_reloader,
         observed::{ConfigEntry, Namespace, Reference, UserHold, Workload, WorkloadId},
         rollout::limits,
     },
 };
 
-use super::{Judge, Say, say, some};
+use super::{Judge, some};
 use crate::plan::outcome::{Line, Outcome, Wait};
 
 impl<'a> Judge<'a> {
@@ -26,17 +27,18 @@ impl<'a> Judge<'a> {
         &self,
         before: &Workload,
         after: &Workload,
-        say: Option<&Say>,
+        ruling: Option<&Ruling>,
     ) -> Option<Comparison> {
         // Of a held one, what its pods read counts; that is what it read before.
         if other_reloader(self.now.after, after).is_some() {
             return None;
         }
-        let asked = say.and_then(|say| say.spec.config.as_ref());
+        let asked = ruling.and_then(|ruling| ruling.spec().config.as_ref());
         let (config, group) = match asked {
             Some(config) => (
                 Cow::Borrowed(config),
-                say.and_then(|say| self.groups.get(say.policy.name.as_str()))
+                ruling
+                    .and_then(|ruling| self.groups.get(ruling.policy().name.as_str()))
                     .map_or(&[][..], Vec::as_slice),
             ),
             None => (Cow::Owned(ConfigSpec::default()), &[][..]),
@@ -62,16 +64,16 @@ impl<'a> Judge<'a> {
     pub(super) fn config(
         &self,
         workload: &Workload,
-        say: Option<&Say<'a>>,
+        ruling: Option<&Ruling<'a>>,
         found: &Comparison,
         line: &mut Line,
     ) {
         line.changed.clone_from(&found.changed);
-        let asked = say.and_then(|say| Some((say, say.spec.config.as_ref()?)));
-        let Some((say, config)) = asked else {
+        let asked = ruling.and_then(|ruling| Some((ruling, ruling.spec().config.as_ref()?)));
+        let Some((ruling, config)) = asked else {
             line.outcome = Outcome::NotRolled;
-            line.because.push(match say {
-                Some(say) => format!("Its policy {} has no spec.config: its pods keep the old config until they restart.", say.policy.name),
+            line.because.push(match ruling {
+                Some(ruling) => format!("Its policy {} has no spec.config: its pods keep the old config until they restart.", ruling.policy().name),
                 None => "No policy rolls it for config: its pods keep the old config until they restart.".to_owned(),
             });
             return;
@@ -84,7 +86,7 @@ impl<'a> Judge<'a> {
             });
             return;
         }
-        line.waits_for = self.waits(workload, say, (&[ChangeCause::Config], None));
+        line.waits_for = self.waits(workload, ruling, (&[ChangeCause::Config], None));
         let times =
             limits::within_window(workload.marks.rollouts.get(), &config.limit, self.now.now);
         if let Some(next) = limits::next_allowed(&times, &config.limit) {
@@ -95,7 +97,7 @@ impl<'a> Judge<'a> {
             );
             line.waits_for.push(Wait { gate: "limit", message });
         }
-        line.outcome = match (say.spec.mode, config.on_change) {
+        line.outcome = match (ruling.spec().mode, config.on_change) {
             (Mode::Observe, _) | (_, OnChange::Report) => Outcome::Report,
             _ if matches!(workload.rollout.held, Some(UserHold::Paused | UserHold::OnDelete)) => {
                 Outcome::WaitsForUser
@@ -104,7 +106,7 @@ impl<'a> Judge<'a> {
             _ => Outcome::ConfigHold,
         };
         line.because.push(match line.outcome {
-            Outcome::Report => format!("Its policy {} only reports it.", say.policy.name),
+            Outcome::Report => format!("Its policy {} only reports it.", ruling.policy().name),
             Outcome::WaitsForUser => "Its manifest holds its pods (paused, or OnDelete): new pods start with the new config.".to_owned(),
             _ => format!("One rollout, when nothing has changed for {}.", config.settle),
         });
@@ -122,8 +124,8 @@ impl<'a> Judge<'a> {
                 reference.names(id) && changed.iter().any(|key| reference.reads(key))
             };
             let included = |workload: &WorkloadId| {
-                let say = say(self.after.standings.get(workload));
-                let config = say.as_ref().and_then(|say| say.spec.config.as_ref());
+                let ruling = self.after.ruling(workload);
+                let config = ruling.as_ref().and_then(|ruling| ruling.spec().config.as_ref());
                 config.is_some_and(|config| {
                     references::effective(&[], config, &[], self.now.after).iter().any(reads)
                 })

@@ -8,26 +8,22 @@ mod template;
 mod tests;
 mod waiting;
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{ConditionReason, Mode, UpgradePolicySpec, WorkloadKind},
+    api::{ConditionReason, WorkloadKind},
     core::{
         self,
         arrange::groups,
         digest::Key,
-        governs::{Governance, Standing, governance},
+        governs::{Governance, Ruling, governance},
         hold::{
             governance,
             state::{Hold, declared_replicas},
         },
         observed::{
-            ConfigId, Namespace, Pod, Policy, Reference, UserHold, Workload, WorkloadId,
-            policy::freezing_spec, storage::Storage,
+            ConfigId, Namespace, Pod, Reference, UserHold, Workload, WorkloadId, storage::Storage,
         },
     },
 };
@@ -97,13 +93,6 @@ pub fn judge(situation: &Situation) -> Plan {
     plan
 }
 
-/// The policy that has a say over a workload.
-struct Say<'a> {
-    policy: &'a Policy,
-    spec: Cow<'a, UpgradePolicySpec>,
-    frozen: bool,
-}
-
 struct Judge<'a> {
     now: &'a Situation<'a>,
     before: Governance<'a>,
@@ -154,17 +143,17 @@ impl<'a> Judge<'a> {
             ),
         });
         line.because.extend(self.takes_over(workload));
-        let say = say(self.after.standings.get(&workload.id));
-        line.policy = say.as_ref().map(|say| say.policy.name.clone());
-        line.because.push(match &say {
+        let ruling = self.after.ruling(&workload.id);
+        line.policy = ruling.as_ref().map(|ruling| ruling.policy().name.clone());
+        line.because.push(match &ruling {
             None => self.ungoverned(workload, "later changes"),
-            Some(say) => format!(
+            Some(ruling) => format!(
                 "From then on policy {} governs it{}.",
-                say.policy.name,
-                self.later(workload, say)
+                ruling.policy().name,
+                self.later(workload, ruling)
             ),
         });
-        self.missing(workload, say.as_ref(), risks);
+        self.missing(workload, ruling.as_ref(), risks);
         line
     }
 
@@ -198,13 +187,13 @@ impl<'a> Judge<'a> {
     }
 
     /// What a policy means for the changes of a workload to come.
-    fn later(&self, workload: &Workload, say: &Say) -> String {
-        match (say.spec.needs_holds(), governance::holdable(workload)) {
+    fn later(&self, workload: &Workload, ruling: &Ruling) -> String {
+        match (ruling.spec().needs_holds(), governance::holdable(workload)) {
             (true, true) => ", and holds its template changes".to_owned(),
             (true, false) => {
                 format!(", but cannot hold its template changes: {}", unholdable(workload))
             }
-            (false, _) if say.spec.mode == Mode::Observe => ", which only observes".to_owned(),
+            (false, _) if ruling.observes() => ", which only observes".to_owned(),
             (false, _) => ", and holds no template change".to_owned(),
         }
     }
@@ -226,8 +215,8 @@ impl<'a> Judge<'a> {
     /// A workload that is there.
     fn existing(&self, before: &Workload, after: &Workload, risks: &mut Vec<Risk>) -> Line {
         let mut line = self.line(lower(&after.id), Outcome::Unchanged);
-        let say = say(self.after.standings.get(&after.id));
-        line.policy = say.as_ref().map(|say| say.policy.name.clone());
+        let ruling = self.after.ruling(&after.id);
+        line.policy = ruling.as_ref().map(|ruling| ruling.policy().name.clone());
         let changes = before.template.digest != after.template.digest;
         let empty = Touched::default();
         let touched = self.now.workloads.get(&after.id).unwrap_or(&empty);
@@ -235,7 +224,7 @@ impl<'a> Judge<'a> {
             line.changed = named_changes(&touched.differences);
             self.volatile(after, &touched.differences, risks);
         }
-        self.newly_missing(before, after, say.as_ref(), risks);
+        self.newly_missing(before, after, ruling.as_ref(), risks);
         let held = Hold::on(before);
         if changes && self.goes_back(after) {
             line.outcome = Outcome::Withdraw;
@@ -256,11 +245,11 @@ impl<'a> Judge<'a> {
                 line.because.push(format!("Its replicas go from {runs} to {number} with it."));
             }
         } else if changes {
-            self.template(before, after, (say.as_ref(), touched), &mut line);
+            self.template(before, after, (ruling.as_ref(), touched), &mut line);
         } else if let Some(hold) = &held {
-            self.still_held(before, hold, say.as_ref(), &mut line);
+            self.still_held(before, hold, ruling.as_ref(), &mut line);
         }
-        let compared = self.compare(before, after, say.as_ref());
+        let compared = self.compare(before, after, ruling.as_ref());
         let config = compared.filter(|one| one.roll.is_some());
         match config {
             Some(config) if changes || held.is_some() => {
@@ -272,7 +261,7 @@ impl<'a> Judge<'a> {
                     config.changed.join(", ")
                 ));
             }
-            Some(config) => self.config(after, say.as_ref(), &config, &mut line),
+            Some(config) => self.config(after, ruling.as_ref(), &config, &mut line),
             None if !changes && before.rollout.wanted != after.rollout.wanted => {
                 line.outcome = Outcome::Scale;
                 line.because.push(format!(
@@ -292,13 +281,16 @@ impl<'a> Judge<'a> {
     /// the same.
     fn standing(&self, workload: &Workload, stays: bool, line: &mut Line) {
         let name = |governance: &Governance| {
-            say(governance.standings.get(&workload.id))
-                .map(|say| (say.policy.name.clone(), say.spec.needs_holds()))
+            governance
+                .ruling(&workload.id)
+                .map(|ruling| (ruling.policy().name.clone(), ruling.spec().needs_holds()))
         };
         let (outcome, message) = match (name(&self.before), name(&self.after)) {
             (None, Some((policy, _))) => {
-                let later = say(self.after.standings.get(&workload.id))
-                    .map_or(String::new(), |say| self.later(workload, &say));
+                let later = self
+                    .after
+                    .ruling(&workload.id)
+                    .map_or(String::new(), |ruling| self.later(workload, &ruling));
                 (
                     Outcome::Governed,
                     format!(
@@ -359,7 +351,7 @@ impl<'a> Judge<'a> {
         }
         let of = |governance: &Governance<'a>| -> BTreeSet<&'a WorkloadId> {
             let all = governance.standings.iter().filter(|(_, standing)| {
-                say(Some(*standing)).is_some_and(|say| say.policy.name == name)
+                standing.ruling().is_some_and(|ruling| ruling.policy().name == name)
             });
             all.map(|(id, _)| *id).collect()
         };
@@ -379,18 +371,6 @@ impl<'a> Judge<'a> {
             line.because.push(format!("No longer governed: {}.", names(less)));
         }
         line
-    }
-}
-
-fn say<'a>(standing: Option<&Standing<'a>>) -> Option<Say<'a>> {
-    match standing? {
-        Standing::Governed(policy, spec) => {
-            Some(Say { policy, spec: Cow::Borrowed(spec), frozen: false })
-        }
-        Standing::Frozen(policy) => {
-            Some(Say { policy, spec: Cow::Owned(freezing_spec()), frozen: true })
-        }
-        Standing::LeftOut | Standing::Unselected => None,
     }
 }
 

@@ -11,7 +11,7 @@ use lockkeeper::{
     core::{
         calendar::Windows,
         config::{desired::resolve, references},
-        governs::governance,
+        governs::{Ruling, governance},
         hold::enforced::Enforcement,
         observed::{Namespace, Policy, Workload, policy::freezing_spec},
         volumes::{
@@ -21,13 +21,18 @@ use lockkeeper::{
     },
 };
 
-use super::{Judge, Say, some};
+use super::{Judge, some};
 use crate::{cluster::lower, plan::outcome::Risk, revisions::Difference};
 
 impl Judge<'_> {
     /// What its template reads and is not there.
-    pub(super) fn missing(&self, workload: &Workload, say: Option<&Say>, risks: &mut Vec<Risk>) {
-        let missing = self.absent(workload, say, self.now.after);
+    pub(super) fn missing(
+        &self,
+        workload: &Workload,
+        ruling: Option<&Ruling>,
+        risks: &mut Vec<Risk>,
+    ) {
+        let missing = self.absent(workload, ruling, self.now.after);
         if !missing.is_empty() {
             risks.push(self.risk(
                 Reason::ConfigMissing.as_str(),
@@ -45,12 +50,12 @@ impl Judge<'_> {
         &self,
         before: &Workload,
         after: &Workload,
-        say: Option<&Say>,
+        ruling: Option<&Ruling>,
         risks: &mut Vec<Risk>,
     ) {
-        let known = self.absent(before, say, self.now.before);
+        let known = self.absent(before, ruling, self.now.before);
         let missing: Vec<_> = self
-            .absent(after, say, self.now.after)
+            .absent(after, ruling, self.now.after)
             .into_iter()
             .filter(|what| !known.contains(what))
             .collect();
@@ -69,11 +74,11 @@ impl Judge<'_> {
     pub(super) fn absent(
         &self,
         workload: &Workload,
-        say: Option<&Say>,
+        ruling: Option<&Ruling>,
         namespace: &Namespace,
     ) -> Vec<String> {
         let blank = ConfigSpec::default();
-        let config = say.and_then(|say| say.spec.config.as_ref()).unwrap_or(&blank);
+        let config = ruling.and_then(|ruling| ruling.spec().config.as_ref()).unwrap_or(&blank);
         let all = references::effective(&workload.template.references, config, &[], namespace);
         let known = all.iter().filter(|reference| self.knows(reference));
         known

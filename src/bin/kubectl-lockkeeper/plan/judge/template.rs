@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use lockkeeper::{
-    api::{ChangeCause, Mode, WhenUngoverned, WorkloadKind},
+    api::{ChangeCause, WhenUngoverned, WorkloadKind},
     core::{
+        governs::Ruling,
         hold::{
             governance,
             release::ends_nothing,
@@ -14,7 +15,7 @@ use lockkeeper::{
     },
 };
 
-use super::{Judge, Say, Touched, count, say as who_says, unholdable};
+use super::{Judge, Touched, count, unholdable};
 use crate::plan::outcome::{Line, Outcome};
 
 impl<'a> Judge<'a> {
@@ -34,7 +35,7 @@ impl<'a> Judge<'a> {
         &self,
         before: &Workload,
         after: &Workload,
-        (say, touched): (Option<&Say<'a>>, &Touched),
+        (ruling, touched): (Option<&Ruling<'a>>, &Touched),
         line: &mut Line,
     ) {
         let old = Hold::on(before);
@@ -56,7 +57,7 @@ impl<'a> Judge<'a> {
         let pods = self.pods(after).len();
         if !holds {
             line.outcome = Outcome::Roll;
-            line.because.push(self.not_held(before, after, say));
+            line.because.push(self.not_held(before, after, ruling));
             match after.rollout.held {
                 Some(UserHold::Paused) => {
                     line.outcome = Outcome::WaitsForUser;
@@ -80,9 +81,9 @@ impl<'a> Judge<'a> {
             return;
         }
         line.outcome = Outcome::Hold;
-        match say {
-            Some(say) if say.spec.needs_holds() => {
-                line.waits_for = self.waits(after, say, (&[ChangeCause::Template], new.as_ref()));
+        match ruling {
+            Some(ruling) if ruling.spec().needs_holds() => {
+                line.waits_for = self.waits(after, ruling, (&[ChangeCause::Template], new.as_ref()));
                 let stay = match pods {
                     1 => "Its pod keeps running".to_owned(),
                     pods => format!("Its {pods} pods keep running"),
@@ -99,9 +100,9 @@ impl<'a> Judge<'a> {
                     None => format!("{stay} until then{then}."),
                 });
             }
-            Some(say) if say.spec.mode == Mode::Observe => line.because.push(match Hold::on(before) {
-                Some(_) => stays_held(say),
-                None => format!("{} Where the policy is applied first, it may roll out immediately instead.", stays_held(say)),
+            Some(ruling) if ruling.observes() => line.because.push(match Hold::on(before) {
+                Some(_) => stays_held(ruling),
+                None => format!("{} Where the policy is applied first, it may roll out immediately instead.", stays_held(ruling)),
             }),
             _ => match governance::when_ungoverned(before) {
                 WhenUngoverned::Release => {
@@ -122,19 +123,19 @@ impl<'a> Judge<'a> {
         &self,
         before: &Workload,
         after: &Workload,
-        say: Option<&Say>,
+        ruling: Option<&Ruling>,
     ) -> String {
-        let Some(say) = say else { return self.ungoverned(after, "its changes") };
-        let policy = &say.policy.name;
+        let Some(ruling) = ruling else { return self.ungoverned(after, "its changes") };
+        let policy = &ruling.policy().name;
         match () {
-            () if say.spec.mode == Mode::Observe => self.observed(after, say),
-            () if !say.spec.needs_holds() => {
+            () if ruling.observes() => self.observed(after, ruling),
+            () if !ruling.spec().needs_holds() => {
                 format!("Its policy {policy} has no gates for template changes.")
             }
             () if !governance::holdable(after) => {
                 format!("Its policy {policy} has gates, but {}.", unholdable(after))
             }
-            () if before.rollout.wanted == 0 && !say.spec.waits_without_pods() => {
+            () if before.rollout.wanted == 0 && !ruling.spec().waits_without_pods() => {
                 "It has no pods, so there is nobody to ask.".to_owned()
             }
             () if before.rollout.wanted == 0 && after.id.kind == WorkloadKind::StatefulSet => {
@@ -157,12 +158,12 @@ impl<'a> Judge<'a> {
     }
 
     /// What a policy that only observes would do about a changed template.
-    fn observed(&self, after: &Workload, say: &Say) -> String {
-        let first = format!("Its policy {} only observes (mode: Observe).", say.policy.name);
-        if !say.spec.would_hold() || !governance::holdable(after) {
+    fn observed(&self, after: &Workload, ruling: &Ruling) -> String {
+        let first = format!("Its policy {} only observes (mode: Observe).", ruling.policy().name);
+        if !ruling.spec().would_hold() || !governance::holdable(after) {
             return first;
         }
-        match self.waits(after, say, (&[ChangeCause::Template], None)).as_slice() {
+        match self.waits(after, ruling, (&[ChangeCause::Template], None)).as_slice() {
             [] => format!(
                 "{first} With mode: Enforce it would be held for a moment: no gate that can be checked now is closed."
             ),
@@ -181,15 +182,16 @@ impl<'a> Judge<'a> {
         &self,
         before: &Workload,
         hold: &Hold,
-        say: Option<&Say<'a>>,
+        ruling: Option<&Ruling<'a>>,
         line: &mut Line,
     ) {
-        let before_say = who_says(self.before.standings.get(&before.id));
-        let observes = |say: &Say| say.spec.mode == Mode::Observe;
+        let before_say = self.before.ruling(&before.id);
+        let observes = |ruling: &Ruling| ruling.observes();
         // A policy that observes holds nothing new, and releases nothing.
-        let keeps =
-            |say: &Option<&Say>| say.is_some_and(|say| say.spec.needs_holds() || observes(say));
-        if keeps(&before_say.as_ref()) && !keeps(&say) {
+        let keeps = |ruling: &Option<&Ruling>| {
+            ruling.is_some_and(|ruling| ruling.spec().needs_holds() || observes(ruling))
+        };
+        if keeps(&before_say.as_ref()) && !keeps(&ruling) {
             match governance::when_ungoverned(before) {
                 WhenUngoverned::Release => {
                     line.outcome = Outcome::Roll;
@@ -202,19 +204,21 @@ impl<'a> Judge<'a> {
             }
             return;
         }
-        let (Some(before_say), Some(say)) = (&before_say, say) else { return };
-        if observes(say) {
+        let (Some(before_say), Some(ruling)) = (&before_say, ruling) else { return };
+        if observes(ruling) {
             if !observes(before_say) {
                 line.because.push(format!(
                     "Its change {} is held already. {}",
                     hold.id,
-                    stays_held(say)
+                    stays_held(ruling)
                 ));
             }
             return;
         }
-        let waits = |say: &Say<'a>| self.waits(before, say, (&[ChangeCause::Template], Some(hold)));
-        let (old, new) = (waits(before_say), waits(say));
+        let waits = |ruling: &Ruling<'a>| {
+            self.waits(before, ruling, (&[ChangeCause::Template], Some(hold)))
+        };
+        let (old, new) = (waits(before_say), waits(ruling));
         if (observes(before_say) || !old.is_empty()) && new.is_empty() {
             line.outcome = Outcome::Roll;
             line.because.push(format!(
@@ -226,9 +230,9 @@ impl<'a> Judge<'a> {
 }
 
 /// What becomes of a held change under a policy that only observes.
-fn stays_held(say: &Say) -> String {
+fn stays_held(ruling: &Ruling) -> String {
     format!(
         "It stays held: policy {} would only observe (mode: Observe), which asks no gate and releases nothing.",
-        say.policy.name
+        ruling.policy().name
     )
 }

@@ -7,6 +7,7 @@ use lockkeeper::{
             self,
             gate::{Change, Closed, Gate},
         },
+        governs::Ruling,
         hold::{
             authors::Authors,
             state::{Hold, approved_by},
@@ -17,7 +18,7 @@ use lockkeeper::{
     },
 };
 
-use super::{Judge, Say, count, say, some};
+use super::{Judge, count, some};
 use crate::{
     cluster::lower,
     plan::outcome::{Line, Outcome, Wait},
@@ -28,7 +29,7 @@ impl<'a> Judge<'a> {
     pub(super) fn waits(
         &self,
         workload: &Workload,
-        say: &Say<'_>,
+        ruling: &Ruling<'_>,
         (causes, hold): (&[ChangeCause], Option<&Hold>),
     ) -> Vec<Wait> {
         let (id, authors) = hold.map_or(("", None), |hold| (&*hold.id, Some(&hold.authors)));
@@ -43,16 +44,16 @@ impl<'a> Judge<'a> {
             since: self.now.now,
             last_change: self.now.now,
         };
-        let asked = gates::each(say.policy, &say.spec, say.frozen, &change, self.now.now);
+        let asked = gates::each(*ruling, &change, self.now.now);
         let closed = asked.into_iter().filter_map(|(gate, answer)| match answer {
             Gate::Open => None,
             Gate::Closed(closed) => {
-                Some(Wait { gate: gate.name, message: in_words(&closed, say, authors) })
+                Some(Wait { gate: gate.name, message: in_words(&closed, ruling, authors) })
             }
         });
         let mut waits: Vec<_> = closed.collect();
-        waits.extend(self.turn(workload, say));
-        if let Some(gate) = say.spec.app_gate(causes) {
+        waits.extend(self.turn(workload, ruling));
+        if let Some(gate) = ruling.spec().app_gate(causes) {
             let message = match self.pods(workload).len() {
                 0 => return waits,
                 pods => format!(
@@ -67,9 +68,9 @@ impl<'a> Judge<'a> {
     }
 
     /// What keeps it from its turn, as far as that can be told.
-    pub(super) fn turn(&self, workload: &Workload, say: &Say<'_>) -> Option<Wait> {
-        let rollout = say.spec.rollout.as_ref()?;
-        let order = self.order(say.policy, &say.spec);
+    pub(super) fn turn(&self, workload: &Workload, ruling: &Ruling<'_>) -> Option<Wait> {
+        let rollout = ruling.spec().rollout.as_ref()?;
+        let order = self.order(ruling.policy(), ruling.spec());
         let place = order.place(&workload.id)?;
         let changes = |id: &&WorkloadId| {
             let before = self.now.before.workloads.get(*id);
@@ -97,7 +98,7 @@ impl<'a> Judge<'a> {
     pub(super) fn order<'b>(&'b self, policy: &Policy, spec: &'b UpgradePolicySpec) -> Order<'b> {
         let mut order = Order::new(spec);
         for (id, workload) in &self.now.after.workloads {
-            if say(self.after.standings.get(id)).is_some_and(|of| of.policy.name == policy.name) {
+            if self.after.ruling(id).is_some_and(|of| of.policy().name == policy.name) {
                 order.see(
                     id,
                     workload,
@@ -154,9 +155,12 @@ impl<'a> Judge<'a> {
 }
 
 /// What opens a gate, before there is a change that it could be opened for.
-fn in_words(closed: &Closed, say: &Say, authors: Option<&Authors>) -> String {
-    let from_other =
-        say.spec.gates.as_ref().is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
+fn in_words(closed: &Closed, ruling: &Ruling, authors: Option<&Authors>) -> String {
+    let from_other = ruling
+        .spec()
+        .gates
+        .as_ref()
+        .is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
     match (closed.reason, authors) {
         (Reason::ApprovalRequired, Some(authors)) if from_other => {
             format!("a user other than {authors} (verb approve) has to approve it")
@@ -164,7 +168,7 @@ fn in_words(closed: &Closed, say: &Say, authors: Option<&Authors>) -> String {
         (Reason::ApprovalRequired, _) => {
             "a user with the verb approve has to approve it".to_owned()
         }
-        (Reason::Frozen, _) if say.frozen => {
+        (Reason::Frozen, _) if ruling.is_unreadable() => {
             "the spec of its policy is invalid, so only a revert is released".to_owned()
         }
         (Reason::Frozen, _) => "its policy freezes: only a revert is released".to_owned(),
