@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+    api::{DynamicObject, ListParams},
 };
 use serde_json::Value;
 
@@ -24,12 +24,6 @@ use crate::{api::crd, core::hold::enforced::Enforcement, settings::CheckSettings
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const ADMISSION: [&str; 4] = [
-    MutatingPolicies::KIND,
-    MutatingBindings::KIND,
-    ValidatingPolicies::KIND,
-    ValidatingBindings::KIND,
-];
 
 /// Checks until everything works, or the time is over. Returns what was found.
 ///
@@ -131,12 +125,13 @@ async fn leader(
 
 async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
     let mut enforcement = Enforcement::new(namespace);
-    for kind in ADMISSION {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
-            "admissionregistration.k8s.io",
-            "v1",
-            kind,
-        ));
+    for resource in [
+        MutatingPolicies::resource(),
+        MutatingBindings::resource(),
+        ValidatingPolicies::resource(),
+        ValidatingBindings::resource(),
+    ] {
+        let kind = &resource.kind;
         match within(
             Api::<DynamicObject>::all_with(client.clone(), &resource).list(&ListParams::default()),
         )

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{clock, errors::within};
 use crate::{
+    api::WorkloadKind,
     core::{
         notice::{Notice, StorageObject, Subject},
         plain,
@@ -102,7 +103,9 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
         reference
     });
     let subject = match &notice.subject {
-        Subject::Workload(id) => reference("apps/v1", id.kind.to_string(), &id.name, uid),
+        Subject::Workload(id) => {
+            reference(WorkloadKind::API_VERSION, id.kind.to_string(), &id.name, uid)
+        }
         Subject::Storage(StorageObject::Claim(name)) => {
             reference("v1", "PersistentVolumeClaim".to_owned(), name, uid)
         }

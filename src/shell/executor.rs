@@ -13,7 +13,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, Patch as Body, PatchParams},
-    core::{ApiResource, GroupVersionKind, SelectorExt},
+    core::SelectorExt,
 };
 use rand::RngExt;
 use serde_json::json;
@@ -23,7 +23,11 @@ use super::{
     clock::{self, shifted},
     errors::{Class, Error, within},
     lease::Term,
-    views::lenient::Lenient,
+    views::{
+        Watched,
+        lenient::Lenient,
+        storage::{Claims, Namespaces, Volumes},
+    },
     write::{self, Written},
 };
 use crate::{
@@ -473,11 +477,7 @@ async fn send(
         confirm_definition(client, confirm.definition.as_deref()).await?;
         confirm_unselected(client, namespace, patch.workload.kind, &confirm.labels).await?;
     }
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
-        "apps",
-        "v1",
-        &patch.workload.kind.to_string(),
-    ));
+    let kind = patch.workload.kind.resource();
     let workloads: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
     let body: json_patch::Patch =
         serde_json::from_value(patch.json()).map_err(kube::Error::SerdeError)?;
@@ -491,15 +491,14 @@ async fn send_storage(
     namespace: &str,
     patch: &StoragePatch,
 ) -> Result<Written, Error> {
-    let kind = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let (objects, name): (Api<DynamicObject>, _) = match &patch.object {
         StorageObject::Claim(name) => {
-            (Api::namespaced_with(client.clone(), namespace, &kind("PersistentVolumeClaim")), name)
+            (Api::namespaced_with(client.clone(), namespace, &Claims::resource()), name)
         }
-        StorageObject::Volume(name) => {
-            (Api::all_with(client.clone(), &kind("PersistentVolume")), name)
+        StorageObject::Volume(name) => (Api::all_with(client.clone(), &Volumes::resource()), name),
+        StorageObject::Namespace(name) => {
+            (Api::all_with(client.clone(), &Namespaces::resource()), name)
         }
-        StorageObject::Namespace(name) => (Api::all_with(client.clone(), &kind("Namespace")), name),
     };
     leads(term)?;
     within(write::patch(client, &objects, name, &Body::Merge(patch.json()))).await

@@ -18,7 +18,7 @@ use super::{
     executor::{Completion, Executor, Outcome},
     index::Index,
     lease::Term,
-    streams::{Sighting, Step, Streams},
+    streams::{Sighting, Streams, of_interest},
 };
 use crate::{
     api::marks,
@@ -252,21 +252,14 @@ impl Reconciler {
     }
 
     fn see(&mut self, sighting: Sighting) {
-        let Sighting { stream, step } = sighting;
-        if !self.streams.runs(&stream) {
+        if !self.streams.runs(&sighting.stream) {
             return;
         }
-        let settles = match step {
-            Step::Complete | Step::NotServed => self.streams.completed(&stream),
-            Step::Unreadable => {
-                self.streams.unreadable(&stream);
-                true
-            }
-            _ => false,
-        };
-        let mut effects = self.index.apply(&stream, step, clock::now());
+        let now = clock::now();
+        let settles = sighting.list.is_some_and(|list| self.streams.note(&sighting.stream, list));
+        let mut effects = sighting.take_in(&mut self.index, now);
         if settles && self.watched_since.is_none() && self.streams.cluster_ready() {
-            self.watched_since = Some(clock::now());
+            self.watched_since = Some(now);
             self.index.tell_all();
         }
         if let Some((uid, version)) = effects.object_seen.take() {
@@ -279,7 +272,9 @@ impl Reconciler {
         if effects.interest_changed {
             self.metrics.set_policies(self.index.policies());
             for gone in self.streams.follow(&self.index.with_interest()) {
-                self.index.forget_pods(&gone, &mut effects);
+                for watch in of_interest() {
+                    watch.forget(&mut self.index, &gone, now, &mut effects);
+                }
                 self.index.tell(&gone, News::whole());
             }
         }

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use tokio::{
@@ -297,7 +297,7 @@ impl Uninstall {
         let api = Api::<DynamicObject>::namespaced_with(
             self.client.clone(),
             one.namespace(),
-            &resource(one.kind),
+            &one.kind.resource(),
         );
         match within(api.patch(one.name(), &parameters(), &Patch::<()>::Json(patch))).await {
             Err(error) if error.class() == Class::Gone => Ok(()),
@@ -318,9 +318,9 @@ impl Uninstall {
         } else {
             &self.settings.watch_namespaces
         };
-        for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {
+        for kind in WorkloadKind::ALL {
             for namespace in namespaces {
-                let resource = resource(kind);
+                let resource = kind.resource();
                 let api: Api<DynamicObject> = match namespace.as_str() {
                     "" => Api::all_with(self.client.clone(), &resource),
                     one => Api::namespaced_with(self.client.clone(), one, &resource),
@@ -351,10 +351,6 @@ impl Uninstall {
 
 fn failed(what: &str, error: &Error) -> UninstallError {
     UninstallError::Failed { what: what.to_owned(), why: error.sentence() }
-}
-
-fn resource(kind: WorkloadKind) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &kind.to_string()))
 }
 
 fn parameters() -> PatchParams {

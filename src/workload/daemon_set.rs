@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// `apps/v1` DaemonSet.
+#[derive(Clone, Debug)]
 pub struct DaemonSet;
 
 /// The API server counts a DaemonSet's templates here, and its controller labels the pods with the

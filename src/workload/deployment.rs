@@ -13,6 +13,7 @@ use crate::{
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// `apps/v1` Deployment.
+#[derive(Clone, Debug)]
 pub struct Deployment;
 
 impl Kind for Deployment {

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A kind of workload.
-pub trait Kind {
+pub trait Kind: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// Which.
     const KIND: WorkloadKind;
 

@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// `apps/v1` StatefulSet.
+#[derive(Clone, Debug)]
 pub struct StatefulSet;
 
 impl Kind for StatefulSet {

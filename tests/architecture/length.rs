@@ -7,7 +7,7 @@ const LONGEST: usize = 550;
 
 /// Those that still are, with the most lines that they may have. None is added; one that is split
 /// is taken off.
-const STILL_LONGER: [(&str, usize); 14] = [
+const STILL_LONGER: [(&str, usize); 11] = [
     ("src/bin/kubectl-lockkeeper/cluster.rs", 590),
     ("src/bin/kubectl-lockkeeper/plan/judge/tests.rs", 735),
     ("src/bin/kubectl-lockkeeper/plan/world.rs", 713),
@@ -17,10 +17,7 @@ const STILL_LONGER: [(&str, usize); 14] = [
     ("src/core/config/decide.rs", 651),
     ("src/core/hold/release.rs", 672),
     ("src/shell/executor.rs", 569),
-    ("src/shell/index/mod.rs", 645),
     ("src/shell/reconcile.rs", 630),
-    ("src/shell/streams.rs", 567),
-    ("src/shell/views/mod.rs", 624),
     ("tests/cluster/plugin.rs", 587),
 ];
 

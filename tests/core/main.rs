@@ -14,6 +14,7 @@ mod gates;
 mod governs;
 mod hold_missed;
 mod holds;
+mod index;
 mod lease;
 mod observe_mode;
 mod old_pods;

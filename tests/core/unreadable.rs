@@ -14,8 +14,8 @@ use lockkeeper::{
     },
     shell::{
         digest,
-        index::{Effects, Index},
-        streams::{self, Object, Step, StreamId, View},
+        index::{Effects, Index, Indexed},
+        streams::{self, Object, Step},
         views::{
             ConfigMaps, Deployments, MutatingBindings, MutatingPolicies, Pods, Policies,
             ReplicaSets, Secrets, ValidatingBindings, ValidatingPolicies, Watched, Wire,
@@ -31,10 +31,7 @@ use crate::world::{World, at, volumes::shop};
 /// What the API server writes for `9999-12-31T23:59:59-12:00`.
 const TOO_LATE: &str = "10000-01-01T11:59:59Z";
 
-fn object<K: Watched>(raw: &Value) -> Object
-where
-    View: From<K::View>,
-{
+fn object<K: Watched>(raw: &Value) -> Object<K> {
     let text = raw.to_string();
     streams::lenient::<K>(serde_json::from_str::<Lenient<Wire<K>>>(&text).unwrap()).unwrap()
 }
@@ -49,14 +46,11 @@ fn index() -> Index {
     )
 }
 
-fn watch<K: Watched>(index: &mut Index, step: Step) -> Effects {
-    index.apply(&StreamId { kind: K::PLURAL, namespace: None }, step, at(0))
+fn watch<K: Indexed>(index: &mut Index, step: Step<K>) -> Effects {
+    index.apply(None, step, at(0))
 }
 
-fn list<K: Watched>(index: &mut Index, objects: &[Value])
-where
-    View: From<K::View>,
-{
+fn list<K: Indexed>(index: &mut Index, objects: &[Value]) {
     watch::<K>(index, Step::Restarted);
     for raw in objects {
         watch::<K>(index, Step::Listed(object::<K>(raw)));
@@ -80,10 +74,7 @@ fn broken(object: &Value) -> Value {
 
 /// Lists an object, makes it unreadable and readable again, and deletes it while it is unreadable;
 /// `known` says whether the index knows it.
-fn lives<K: Watched>(raw: &Value, known: impl Fn(&Index) -> bool)
-where
-    View: From<K::View>,
-{
+fn lives<K: Indexed>(raw: &Value, known: impl Fn(&Index) -> bool) {
     let kind = K::KIND;
     let mut index = index();
     list::<K>(&mut index, std::slice::from_ref(raw));
@@ -265,7 +256,7 @@ fn no_value_is_told() {
             "metadata.annotations.a is a number that Lockkeeper cannot use there",
         ),
     ] {
-        let flaw = object::<Secrets>(&raw).flawed.unwrap().flaw.sentence;
+        let flaw = object::<Secrets>(&raw).flaw.unwrap().sentence;
         assert_eq!(flaw, expected);
         let one = Unread {
             api_version: "v1".into(),
@@ -284,7 +275,7 @@ fn no_value_is_told() {
         );
     }
     // Elsewhere the time is quoted.
-    let flaw = object::<Pods>(&broken(&named("one", json!({})))).flawed.unwrap().flaw.sentence;
+    let flaw = object::<Pods>(&broken(&named("one", json!({})))).flaw.unwrap().sentence;
     assert!(flaw.contains(TOO_LATE), "{flaw}");
 }
 

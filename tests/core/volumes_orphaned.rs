@@ -13,7 +13,7 @@ use lockkeeper::{
     shell::{
         digest,
         index::Index,
-        streams::{self, Step, StreamId},
+        streams::{self, Step},
         views::{Wire, storage::Volumes},
     },
 };
@@ -125,16 +125,10 @@ fn a_namespace_of_which_only_volumes_are_left_is_judged_after_a_start() {
     let key = digest::set_key(Key::new(&[7; 32]));
     let mut index =
         Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
-    let stream = StreamId { kind: "persistentvolumes", namespace: None };
-    index.apply(&stream, Step::Restarted, world.now);
-    index.apply(
-        &stream,
-        Step::Listed(streams::object::<Volumes>(
-            serde_json::from_value::<Wire<Volumes>>(raw).unwrap(),
-        )),
-        world.now,
-    );
-    index.apply(&stream, Step::Complete, world.now);
+    let volume = streams::object(serde_json::from_value::<Wire<Volumes>>(raw).unwrap());
+    for step in [Step::Restarted, Step::Listed(volume), Step::Complete] {
+        index.apply(None, step, world.now);
+    }
     assert_eq!(index.storage().of_namespace("shop").count(), 1);
     assert!(index.take_news().contains_key("shop"));
     assert!(

@@ -27,8 +27,8 @@ use lockkeeper::{
     },
     shell::{
         digest,
-        index::Index,
-        streams::{Object, Step, StreamId, object},
+        index::{Effects, Index, Indexed},
+        streams::{Step, object},
         views::{
             ConfigMaps, ControllerRevisions, Definitions, Deployments, Pods, Policies, ReplicaSets,
             StatefulSets,
@@ -51,19 +51,50 @@ use crate::{
 /// So many of the kinds are not of storage.
 pub const WITHOUT_STORAGE: usize = 7;
 
-pub const KINDS: [(&str, &str, bool); 11] = [
-    ("UpgradePolicy", "upgradepolicies", false),
-    ("Deployment", "deployments", false),
-    ("StatefulSet", "statefulsets", false),
-    ("ConfigMap", "configmaps", false),
-    ("ReplicaSet", "replicasets", true),
-    ("ControllerRevision", "controllerrevisions", true),
-    ("Pod", "pods", true),
-    ("PersistentVolumeClaim", "persistentvolumeclaims", false),
-    ("PersistentVolume", "persistentvolumes", false),
-    ("Namespace", "namespaces", false),
-    ("CSIDriver", "csidrivers", false),
+/// What the watch of a kind shows.
+pub enum Shows {
+    Restarted,
+    Listed(Value),
+    Complete,
+    Applied(Value),
+    Deleted(Value),
+}
+
+/// A watch: takes what it shows to the index.
+type Watch = fn(&mut Index, Shows, Timestamp) -> Effects;
+
+pub const KINDS: [(&str, Watch); 11] = [
+    ("UpgradePolicy", everywhere::<Policies>),
+    ("Deployment", everywhere::<Deployments>),
+    ("StatefulSet", everywhere::<StatefulSets>),
+    ("ConfigMap", everywhere::<ConfigMaps>),
+    ("ReplicaSet", here::<ReplicaSets>),
+    ("ControllerRevision", here::<ControllerRevisions>),
+    ("Pod", here::<Pods>),
+    ("PersistentVolumeClaim", everywhere::<Claims>),
+    ("PersistentVolume", everywhere::<Volumes>),
+    ("Namespace", everywhere::<Namespaces>),
+    ("CSIDriver", everywhere::<Drivers>),
 ];
+
+fn everywhere<K: Indexed>(index: &mut Index, shows: Shows, now: Timestamp) -> Effects {
+    index.apply(None, step::<K>(shows), now)
+}
+
+fn here<K: Indexed>(index: &mut Index, shows: Shows, now: Timestamp) -> Effects {
+    index.apply(Some(NAMESPACE), step::<K>(shows), now)
+}
+
+fn step<K: Indexed>(shows: Shows) -> Step<K> {
+    let read = |value| object::<K>(serde_json::from_value(value).unwrap());
+    match shows {
+        Shows::Restarted => Step::Restarted,
+        Shows::Listed(value) => Step::Listed(read(value)),
+        Shows::Complete => Step::Complete,
+        Shows::Applied(value) => Step::Applied(read(value)),
+        Shows::Deleted(value) => Step::Deleted(read(value)),
+    }
+}
 
 /// The uid of our CRD.
 pub const DEFINITION: &str = "uid-crd";
@@ -134,29 +165,6 @@ pub const ACCOUNT: Account = Account { user: OPERATOR, manager: "lockkeeper", ve
 /// Why a request is not sent.
 pub const NOT_LEADING: &str = "another leads";
 
-fn stream(plural: &'static str, namespaced: bool) -> StreamId {
-    StreamId { kind: plural, namespace: namespaced.then(|| NAMESPACE.to_owned()) }
-}
-
-fn seen(kind: &str, value: Value) -> Object {
-    match kind {
-        "UpgradePolicy" => object::<Policies>(serde_json::from_value(value).unwrap()),
-        "Deployment" => object::<Deployments>(serde_json::from_value(value).unwrap()),
-        "StatefulSet" => object::<StatefulSets>(serde_json::from_value(value).unwrap()),
-        "ConfigMap" => object::<ConfigMaps>(serde_json::from_value(value).unwrap()),
-        "ReplicaSet" => object::<ReplicaSets>(serde_json::from_value(value).unwrap()),
-        "ControllerRevision" => {
-            object::<ControllerRevisions>(serde_json::from_value(value).unwrap())
-        }
-        "Pod" => object::<Pods>(serde_json::from_value(value).unwrap()),
-        "PersistentVolumeClaim" => object::<Claims>(serde_json::from_value(value).unwrap()),
-        "PersistentVolume" => object::<Volumes>(serde_json::from_value(value).unwrap()),
-        "Namespace" => object::<Namespaces>(serde_json::from_value(value).unwrap()),
-        "CSIDriver" => object::<Drivers>(serde_json::from_value(value).unwrap()),
-        _ => object::<Definitions>(serde_json::from_value(value).unwrap()),
-    }
-}
-
 fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
@@ -186,27 +194,18 @@ impl Operator {
         let mut index =
             Index::new(key, "lockkeeper-system".into(), Reach::default(), Enforcement::default());
         let (mut cursors, mut shown, mut taken_up) = (BTreeMap::new(), Shown::new(), Shown::new());
-        for (kind, plural, namespaced) in KINDS {
-            let stream = stream(plural, namespaced);
-            index.apply(&stream, Step::Restarted, server.now());
+        for (kind, watch) in KINDS {
+            watch(&mut index, Shows::Restarted, server.now());
             for one in server.list(kind) {
-                index.apply(
-                    &stream,
-                    Step::Listed(seen(kind, as_read(fault, kind, &one))),
-                    server.now(),
-                );
+                watch(&mut index, Shows::Listed(as_read(fault, kind, &one)), server.now());
                 note(&mut taken_up, kind, &one);
                 shown.insert((kind, name(&one)), one);
             }
-            index.apply(&stream, Step::Complete, server.now());
+            watch(&mut index, Shows::Complete, server.now());
             cursors.insert(kind, server.version());
         }
         let definition = json!({"metadata": {"name": "crd", "uid": DEFINITION}, "status": {"conditions": [{"type": "Established", "status": "True"}]}});
-        index.apply(
-            &stream("customresourcedefinitions", false),
-            Step::Applied(seen("CRD", definition)),
-            server.now(),
-        );
+        everywhere::<Definitions>(&mut index, Shows::Applied(definition), server.now());
         Self {
             index,
             key,
@@ -265,7 +264,7 @@ impl Operator {
 
     /// The watch of a kind shows its next event. Returns whether there was one.
     pub fn deliver(&mut self, server: &Server, kind: &str) -> bool {
-        let (kind, plural, namespaced) = *KINDS.iter().find(|(one, ..)| *one == kind).unwrap();
+        let (kind, watch) = *KINDS.iter().find(|(one, _)| *one == kind).unwrap();
         let cursor = self.cursors[kind];
         let log = server.log();
         let from = log.partition_point(|event| event.version <= cursor);
@@ -280,9 +279,9 @@ impl Operator {
                 self.shown.insert((kind, name(&event.object)), event.object.clone());
             }
         }
-        let object = seen(kind, as_read(self.fault, kind, &event.object));
-        let step = if event.deleted { Step::Deleted(object) } else { Step::Applied(object) };
-        let effects = self.index.apply(&stream(plural, namespaced), step, server.now());
+        let object = as_read(self.fault, kind, &event.object);
+        let shows = if event.deleted { Shows::Deleted(object) } else { Shows::Applied(object) };
+        let effects = watch(&mut self.index, shows, server.now());
         self.cursors.insert(kind, event.version);
         if let Some((uid, version)) = effects.object_seen
             && self.awaited.get(&uid).is_some_and(|awaited| *awaited <= version)

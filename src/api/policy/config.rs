@@ -79,12 +79,27 @@ pub enum ConfigKind {
     Secret,
 }
 
-impl fmt::Display for ConfigKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ConfigKind {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
-        })
+        }
+    }
+
+    /// Its plural, as it stands in the paths of the API.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
+        }
+    }
+}
+
+impl fmt::Display for ConfigKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

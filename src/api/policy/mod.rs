@@ -9,7 +9,7 @@ mod volumes;
 use std::{fmt, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, core::ApiResource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -196,13 +196,49 @@ pub enum WorkloadKind {
     DaemonSet,
 }
 
-impl fmt::Display for WorkloadKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl WorkloadKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+    /// The API group of all of them.
+    pub const GROUP: &'static str = "apps";
+    /// The version of all of them.
+    pub const VERSION: &'static str = "v1";
+    /// The API version of all of them: group and version.
+    pub const API_VERSION: &'static str = "apps/v1";
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
-        })
+        }
+    }
+
+    /// Its plural, as it stands in the paths of the API.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+            Self::DaemonSet => "daemonsets",
+        }
+    }
+
+    /// As clients of objects of any kind want it.
+    pub fn resource(self) -> ApiResource {
+        ApiResource {
+            group: Self::GROUP.to_owned(),
+            version: Self::VERSION.to_owned(),
+            api_version: Self::API_VERSION.to_owned(),
+            kind: self.as_str().to_owned(),
+            plural: self.plural().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for WorkloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

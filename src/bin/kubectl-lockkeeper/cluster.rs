@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, Patch, PatchParams},
-    core::{ApiResource, DynamicResourceScope, GroupVersionKind, NamespaceResourceScope},
+    core::{ApiResource, GroupVersionKind, NamespaceResourceScope},
 };
 use lockkeeper::{
-    api::{Attention, Mode, UpgradePolicy, marks, status::ATTENTION_LIMIT},
+    api::{Attention, Mode, UpgradePolicy, WorkloadKind, marks, status::ATTENTION_LIMIT},
     core::{
         calendar::Windows,
         governs::{Standing, governance},
@@ -233,29 +233,29 @@ impl Cluster {
 
     /// A workload as it is, with all that this program knows nothing of.
     pub async fn get(&self, workload: &WorkloadId) -> Result<Value, Failure> {
-        let object = self.apps(&workload.kind.to_string()).get_opt(&workload.name).await;
+        let object = self.workloads(workload.kind).get_opt(&workload.name).await;
         let object = object.map_err(|error| failure(&lower(workload), &error))?;
         let not_found =
             || Failure::NotFound { workload: workload.clone(), namespace: self.namespace.clone() };
         Ok(json!(object.ok_or_else(not_found)?))
     }
 
-    /// The objects of a kind of `apps/v1` that a workload controls, as they are.
-    pub async fn controlled(&self, kind: &str, workload: &Value) -> Result<Vec<Value>, Failure> {
+    /// The objects of a kind that a workload controls, as they are.
+    pub async fn controlled<K: Watched>(&self, workload: &Value) -> Result<Vec<Value>, Failure> {
         let uid = &workload["metadata"]["uid"];
-        let mut all = self.objects(kind).await?;
+        let mut all = self.objects::<K>().await?;
         all.retain(|object| controller(object).is_some_and(|owner| owner["uid"] == *uid));
         Ok(all)
     }
 
-    /// The objects of a kind of `apps/v1` in the namespace, as they are.
-    pub async fn objects(&self, kind: &str) -> Result<Vec<Value>, Failure> {
-        let all = self.apps_of::<Lenient<DynamicObject>>(kind).list(&ListParams::default()).await;
-        let all = all.map_err(|error| failure(&format!("{kind}s"), &error))?;
-        Ok(readable(&format!("{kind}s"), all.items)
-            .into_iter()
-            .map(|object| json!(object))
-            .collect())
+    /// The objects of a kind in the namespace, as they are.
+    pub async fn objects<K: Watched>(&self) -> Result<Vec<Value>, Failure> {
+        let api: Api<Lenient<DynamicObject>> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &K::resource());
+        let kinds = format!("{}s", K::KIND);
+        let all =
+            api.list(&ListParams::default()).await.map_err(|error| failure(&kinds, &error))?;
+        Ok(readable(&kinds, all.items).into_iter().map(|object| json!(object)).collect())
     }
 
     /// Sends a JSON patch: the object that it made, or none if a test in it failed. `what` says
@@ -276,7 +276,7 @@ impl Cluster {
             ..PatchParams::default()
         };
         match self
-            .apps(&workload.kind.to_string())
+            .workloads(workload.kind)
             .patch(&workload.name, &parameters, &Patch::<()>::Json(patch))
             .await
         {
@@ -353,19 +353,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn apps(&self, kind: &str) -> Api<DynamicObject> {
-        self.apps_of(kind)
-    }
-
-    fn apps_of<T: kube::Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
-        &self,
-        kind: &str,
-    ) -> Api<T> {
-        Api::namespaced_with(
-            self.client.clone(),
-            &self.namespace,
-            &ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind)),
-        )
+    fn workloads(&self, kind: WorkloadKind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
     }
 }
 

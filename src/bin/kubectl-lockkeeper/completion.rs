@@ -16,7 +16,10 @@ use kube::{
     Api,
     api::{DynamicObject, ListParams},
     config::Kubeconfig,
-    core::{ApiResource, GroupVersionKind},
+};
+use lockkeeper::{
+    api::WorkloadKind,
+    shell::views::{Watched, storage::Namespaces},
 };
 
 use crate::{
@@ -102,32 +105,30 @@ pub fn answer(mut command: clap::Command, words: Vec<OsString>) -> ExitCode {
 
 /// The workloads of the namespace on the line, as `kind/name`.
 pub fn workloads(current: &OsStr) -> Vec<CompletionCandidate> {
-    let list =
-        look_up(async |cluster| {
-            let mut names = Vec::new();
-            for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
-                let kinds = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", kind));
-                let api: Api<DynamicObject> =
-                    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kinds);
-                let all = api
-                    .list_metadata(&ListParams::default())
-                    .await
-                    .map(|all| all.items)
-                    .unwrap_or_default();
-                names.extend(all.into_iter().filter_map(|one| {
-                    Some(format!("{}/{}", kind.to_lowercase(), one.metadata.name?))
-                }));
-            }
-            names
-        });
+    let list = look_up(async |cluster| {
+        let mut names = Vec::new();
+        for kind in WorkloadKind::ALL {
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.resource());
+            let all = api
+                .list_metadata(&ListParams::default())
+                .await
+                .map(|all| all.items)
+                .unwrap_or_default();
+            names.extend(all.into_iter().filter_map(|one| {
+                Some(format!("{}/{}", kind.as_str().to_lowercase(), one.metadata.name?))
+            }));
+        }
+        names
+    });
     candidates(current, list)
 }
 
 /// The namespaces.
 pub fn namespaces(current: &OsStr) -> Vec<CompletionCandidate> {
     let list = look_up(async |cluster| {
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
-        let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &kind);
+        let api: Api<DynamicObject> =
+            Api::all_with(cluster.client.clone(), &Namespaces::resource());
         let all = api
             .list_metadata(&ListParams::default())
             .await

@@ -108,9 +108,8 @@ impl Named {
             Self::Workload(id) => return Ok(id),
             Self::Bare(name) => name,
         };
-        let kinds = [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet];
         let mut found = Vec::new();
-        for id in kinds.map(|kind| WorkloadId { kind, name: name.clone() }) {
+        for id in WorkloadKind::ALL.map(|kind| WorkloadId { kind, name: name.clone() }) {
             match cluster.get(&id).await {
                 Ok(_) => found.push(id),
                 Err(Failure::NotFound { .. }) => {}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lockkeeper::{
     api::{WorkloadKind, marks},
     core::{observed::WorkloadId, rollout::outcome::Outcome},
+    shell::views::{ControllerRevisions, ReplicaSets},
     workload::template_digest,
 };
 use serde_json::Value;
@@ -38,7 +39,7 @@ pub async fn history(
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut revisions: Vec<_> = match id.kind {
         WorkloadKind::Deployment => {
-            let sets = cluster.controlled("ReplicaSet", object).await?;
+            let sets = cluster.controlled::<ReplicaSets>(object).await?;
             let number = |set: &Value| {
                 annotation(set, "deployment.kubernetes.io/revision")
                     .and_then(|number| number.parse().ok())
@@ -54,7 +55,7 @@ pub async fn history(
                 .collect()
         }
         WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
-            let all = cluster.controlled("ControllerRevision", object).await?;
+            let all = cluster.controlled::<ControllerRevisions>(object).await?;
             all.iter()
                 .map(|one| Revision {
                     number: one["revision"].as_u64().unwrap_or_default(),

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use kube::{
     Api,
     api::{DynamicObject, ListParams},
-    core::{ApiResource, GroupVersionKind},
 };
-use lockkeeper::shell::errors::with_causes;
+use lockkeeper::{api::WorkloadKind, shell::errors::with_causes};
 use serde::Serialize;
 
 use crate::{
@@ -71,8 +70,8 @@ async fn read(cluster: &Cluster, versions: &mut Versions) {
         Ok(info) => versions.server = Some(info.git_version),
         Err(error) => versions.server_unknown = Some(with_causes(&error)),
     }
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"));
-    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &kind);
+    let api: Api<DynamicObject> =
+        Api::all_with(cluster.client.clone(), &WorkloadKind::Deployment.resource());
     match api.list(&ListParams::default().labels(OPERATOR)).await {
         Ok(all) => versions.operators = all.items.iter().map(operator).collect(),
         Err(error) => versions.operator_unknown = Some(with_causes(&error)),

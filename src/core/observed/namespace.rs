@@ -97,14 +97,30 @@ impl Namespace {
         sets
     }
 
-    /// Whether there is nothing in it that matters.
+    /// Whether nothing is known of it but perhaps revisions without pods.
     pub fn is_empty(&self) -> bool {
-        let Self { policies, workloads, pods, config, claims, unread, .. } = self;
+        let Self {
+            name: _,
+            policies,
+            workloads,
+            replica_sets: _,
+            controller_revisions: _,
+            pods,
+            config,
+            delegates,
+            claims,
+            cron_jobs,
+            autoscalers,
+            unread,
+        } = self;
         policies.is_empty()
             && workloads.is_empty()
             && pods.is_empty()
             && config.is_empty()
+            && delegates.is_empty()
             && claims.is_empty()
+            && cron_jobs.is_empty()
+            && autoscalers.is_empty()
             && unread.is_empty()
     }
 }

@@ -269,7 +269,8 @@ impl Storage {
     }
 }
 
-fn concerns(volume: &Volume) -> BTreeSet<String> {
+/// The namespaces that a volume concerns: that of its claim, and that from which it comes.
+pub fn concerns(volume: &Volume) -> BTreeSet<String> {
     let of = volume.claim.as_ref().map(|claim| claim.namespace.clone());
     of.into_iter().chain(volume.provenance().map(|provenance| provenance.namespace)).collect()
 }

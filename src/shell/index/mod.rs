@@ -1,37 +1,35 @@
 //! What was seen, sorted by namespace: keeps the core's world up to date, and knows which
 //! namespaces must be looked at again.
 
+mod admission;
+mod config;
+mod delegates;
+mod kinds;
+mod pods;
+mod policies;
 mod storage;
 mod unread;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::storage::{Place, entry};
-use super::{
-    streams::{Object, Step, StreamId, View},
-    views::{
-        DefinitionView, Watched,
-        storage::{Claims, StorageView},
-    },
-};
+pub use self::kinds::{InNamespace, Indexed, Listing, Seen, Sight};
+use super::streams::{Object, Step, StreamId};
 use crate::{
     api::UpgradePolicyStatus,
     core::{
         digest::Key,
         hold::enforced::Enforcement,
         notice::StorageObject,
-        observed::{
-            ConfigEntry, ConfigId, Namespace, Pod, Policy, Uid, Unreadables, storage::Storage,
-        },
+        observed::Unreadables,
+        observed::storage::Storage,
+        observed::{Namespace, Uid},
         reach::Reach,
         rest::{News, Readable},
     },
 };
-
-/// At most so many deleted ConfigMaps and Secrets are remembered in a namespace.
-const TOMBSTONES: usize = 200;
 
 /// All namespaces, as far as anything of interest is in them.
 pub struct Index {
@@ -53,13 +51,6 @@ pub struct Index {
     storage: Storage,
     /// What cannot be read.
     unread: Unreadables,
-}
-
-/// What a list names so far. An object of a name that another one had before is another object.
-#[derive(Default)]
-struct Listing {
-    names: HashSet<(String, String)>,
-    uids: HashSet<Uid>,
 }
 
 /// What a step changed besides the world.
@@ -168,6 +159,11 @@ impl Index {
         self.news.entry(namespace.to_owned()).or_default().add(news);
     }
 
+    /// The same of each of these namespaces.
+    fn tell_each(&mut self, namespaces: &BTreeSet<String>, news: fn() -> News) {
+        namespaces.iter().for_each(|namespace| self.tell(namespace, news()));
+    }
+
     /// Anything may have happened anywhere.
     pub fn tell_all(&mut self) {
         // Also to those that are gone, of which something may be left to clear.
@@ -209,65 +205,75 @@ impl Index {
         }
     }
 
-    /// Forgets what only the watches of a namespace tell.
-    pub fn forget_pods(&mut self, name: &str, effects: &mut Effects) {
-        if let Some(namespace) = self.namespaces.get_mut(name) {
-            namespace.pods.clear();
-            namespace.replica_sets.clear();
-            namespace.controller_revisions.clear();
-        }
-        self.live
-            .retain(|stream| !stream.is_of_interest() || stream.namespace.as_deref() != Some(name));
-        let of_interest = |plural| StreamId { kind: plural, namespace: None }.is_of_interest();
-        self.drop_unread(effects, |(plural, namespace, _)| {
-            namespace == name && of_interest(plural)
-        });
+    /// Forgets what the watch of a kind told of a namespace in which it no longer runs.
+    pub fn forget<K: Indexed>(&mut self, namespace: &str, now: Timestamp, effects: &mut Effects) {
+        let (only, nothing) = (Some(namespace), Listing::default());
+        K::retain(self, only, &nothing, now, effects);
+        self.retain_unread::<K>(only, &nothing, effects);
+        self.live.remove(&StreamId::of::<K>(only));
     }
 
-    /// Takes in what a watch saw at this time.
-    pub fn apply(&mut self, stream: &StreamId, step: Step, now: Timestamp) -> Effects {
+    /// Takes in what the watch of a kind, in one namespace or everywhere, saw at this time.
+    pub fn apply<K: Indexed>(
+        &mut self,
+        namespace: Option<&str>,
+        step: Step<K>,
+        now: Timestamp,
+    ) -> Effects {
         let mut effects = Effects::default();
+        let stream = StreamId::of::<K>(namespace);
         match step {
             Step::Restarted => {
-                self.live.remove(stream);
-                self.listing.insert(stream.clone(), Listing::default());
+                self.live.remove(&stream);
+                self.listing.insert(stream, Listing::default());
             }
             Step::Listed(object) => {
-                if let Some(listing) = self.listing.get_mut(stream) {
-                    listing.names.insert((object.namespace.clone(), object.name.clone()));
-                    listing.uids.insert(object.uid.clone());
+                if let Some(listing) = self.listing.get_mut(&stream) {
+                    listing.add(&object);
                 }
-                // After a watch was lost, a content that differs now was changed in the meantime.
-                self.take_in(stream.kind, object, false, now, &mut effects);
+                self.take_in(object, Sight { now, live: false }, &mut effects);
             }
             Step::Unreadable => {}
-            Step::NotServed => {
-                if admission_kind(stream.kind).is_some()
-                    && !std::mem::replace(&mut self.enforcement.unavailable, true)
-                {
-                    self.tell_all();
-                }
-            }
-            Step::Complete => {
-                let listed = self.listing.remove(stream).unwrap_or_default();
-                self.drop_unlisted(stream, &listed, now, &mut effects);
-                self.drop_unlisted_unread(stream, &listed, &mut effects);
-                self.live.insert(stream.clone());
-                match &stream.namespace {
-                    Some(namespace) => self.tell(namespace, News::whole()),
-                    None => self.tell_all(),
-                }
-            }
+            Step::NotServed => K::not_served(self),
+            Step::Complete => self.complete::<K>(stream, now, &mut effects),
             Step::Applied(object) => {
-                let live = self.live.contains(stream);
-                self.take_in(stream.kind, object, live, now, &mut effects);
+                let live = self.live.contains(&stream);
+                self.take_in(object, Sight { now, live }, &mut effects);
             }
             Step::Deleted(object) => {
-                self.is_read(stream.kind, &object, &mut effects);
-                self.remove(&object, now, &mut effects);
+                self.is_read(&object, &mut effects);
+                K::remove(self, &object, now, &mut effects);
             }
         }
         effects
+    }
+
+    fn take_in<K: Indexed>(&mut self, mut object: Object<K>, sight: Sight, effects: &mut Effects) {
+        self.newest = self.newest.max(object.resource_version);
+        if self.passed_over(&object.namespace) {
+            return;
+        }
+        effects.object_seen = Some((object.uid.clone(), object.resource_version));
+        match object.flaw.take() {
+            Some(flaw) => self.skip(object, flaw, sight, effects),
+            None => {
+                self.is_read(&object, effects);
+                K::insert(self, object, sight, effects);
+            }
+        }
+    }
+
+    /// A list is complete: what it does not name is gone.
+    fn complete<K: Indexed>(&mut self, stream: StreamId, now: Timestamp, effects: &mut Effects) {
+        let listing = self.listing.remove(&stream).unwrap_or_default();
+        let only = stream.namespace();
+        K::retain(self, only, &listing, now, effects);
+        self.retain_unread::<K>(only, &listing, effects);
+        match only {
+            Some(namespace) => self.tell(namespace, News::whole()),
+            None => self.tell_all(),
+        }
+        self.live.insert(stream);
     }
 
     fn passed_over(&self, namespace: &str) -> bool {
@@ -275,371 +281,10 @@ impl Index {
             || namespace == self.own_namespace
             || !namespace.is_empty() && !self.reach.covers(namespace)
     }
-
-    fn take_in(
-        &mut self,
-        plural: &'static str,
-        mut object: Object,
-        live: bool,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        match object.flawed.take() {
-            Some(flawed) => self.skip(plural, object, *flawed, now, effects),
-            None => {
-                self.is_read(plural, &object, effects);
-                self.insert(object, live, now, effects);
-            }
-        }
-    }
-
-    fn insert(&mut self, object: Object, live: bool, now: Timestamp, effects: &mut Effects) {
-        let object = match object.view {
-            View::Definition(DefinitionView(uid)) => {
-                if std::mem::replace(&mut self.definition, uid.clone()) != uid {
-                    self.tell_all();
-                }
-                return;
-            }
-            View::Admission(admission) => {
-                if self.enforcement.observe(admission.kind, &object.name, Some(admission.spec)) {
-                    self.tell_all();
-                }
-                return;
-            }
-            _ => object,
-        };
-        self.newest = self.newest.max(object.resource_version);
-        if self.passed_over(&object.namespace) {
-            return;
-        }
-        let object = match object.view {
-            View::Storage(view) => {
-                if view.namespaces().iter().any(|namespace| !self.reach.covers(namespace)) {
-                    return self.remove(
-                        &Object { view: View::Storage(view), ..object },
-                        now,
-                        effects,
-                    );
-                }
-                effects.object_seen = Some((object.uid.clone(), object.resource_version));
-                if let StorageView::Claim(claim) = &view {
-                    let before = self
-                        .namespaces
-                        .get(&object.namespace)
-                        .and_then(|one| one.claims.get(&object.name));
-                    effects.interest_changed =
-                        before.is_some_and(|before| before.retained) != claim.retained;
-                }
-                let place =
-                    Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
-                let concerned =
-                    storage::insert(&mut self.storage, &mut self.namespaces, place, view);
-                return concerned.iter().for_each(|namespace| self.tell(namespace, News::whole()));
-            }
-            _ => object,
-        };
-        let namespace = entry(&mut self.namespaces, &object.namespace);
-        let news = match object.view {
-            View::Policy(mut policy) => {
-                if let Ok(spec) = &mut policy.spec {
-                    policy.switched_off = self.reach.limit(spec);
-                }
-                if policy.spec.is_ok() && policy.windows.never_opens(now) {
-                    policy.spec =
-                        Err("spec.gates.windows: within the next 5 years no change could go through, because the Deny windows cover \
-                                       every Allow window; change one of them"
-                            .to_owned());
-                }
-                let same = |before: &Policy| {
-                    before.uid == policy.uid
-                        && before.generation == policy.generation
-                        && before.spec == policy.spec
-                };
-                let only_status = namespace.policies.get(&object.name).is_some_and(same);
-                effects.interest_changed |=
-                    namespace.policies.insert(object.name, *policy).is_none();
-                Some(if only_status { News::due() } else { News::whole() })
-            }
-            View::Workload(workload) => {
-                effects.object_seen = Some((object.uid.clone(), object.resource_version));
-                let before = namespace.workloads.insert(workload.id.clone(), *workload);
-                effects
-                    .gone
-                    .extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
-                Some(News::of_workloads([object.uid]))
-            }
-            View::ReplicaSet(Some(set)) => {
-                let before = namespace.replica_sets.insert(object.uid, set.clone());
-                (before.as_ref() != Some(&set)).then(|| {
-                    let owners =
-                        before.map(|before| before.deployment).into_iter().chain([set.deployment]);
-                    News::of_workloads(owners)
-                })
-            }
-            View::ControllerRevision(Some(revision)) => {
-                let before = namespace.controller_revisions.insert(object.uid, revision.clone());
-                (before.as_ref() != Some(&revision)).then(|| {
-                    let owners = before
-                        .map(|before| before.stateful_set)
-                        .into_iter()
-                        .chain([revision.stateful_set]);
-                    News::of_workloads(owners)
-                })
-            }
-            View::ReplicaSet(None)
-            | View::ControllerRevision(None)
-            | View::Definition(_)
-            | View::Admission(_)
-            | View::Storage(_) => None,
-            View::Pod(mut pod) => {
-                pod.created_version = match namespace.pods.get(&object.uid) {
-                    Some(known) => known.created_version,
-                    None => live.then_some(object.resource_version),
-                };
-                let before = namespace.pods.insert(object.uid, (*pod).clone());
-                (before.as_ref() != Some(&pod))
-                    .then(|| of_pods(namespace, before.iter().chain([&*pod])))
-            }
-            View::Config(view) => {
-                let ignored = view.ignored;
-                let id = view.id.clone();
-                let changed = match namespace.config.get_mut(&id) {
-                    Some(entry) => {
-                        let mut version = view.bind(&object.namespace, self.key, Some(now));
-                        // A write that only removes a key moves no time that the object would show.
-                        if entry
-                            .versions()
-                            .last()
-                            .is_some_and(|last| version.written <= last.written)
-                        {
-                            version.written = now;
-                        }
-                        let changed = entry.observe(version);
-                        std::mem::replace(&mut entry.ignored, ignored) != ignored || changed
-                    }
-                    None => {
-                        let seen = live.then_some(now);
-                        let entry =
-                            ConfigEntry::new(view.bind(&object.namespace, self.key, seen), ignored);
-                        namespace.config.insert(id.clone(), entry);
-                        true
-                    }
-                };
-                changed.then(|| News::of_config(id))
-            }
-            View::Delegate((delegate, Some(workload))) => {
-                let before = namespace.delegates.insert(delegate, workload.clone());
-                (before != Some(workload)).then(News::whole)
-            }
-            View::Delegate((delegate, None)) => {
-                namespace.delegates.remove(&delegate).map(|_| News::whole())
-            }
-        };
-        if let Some(news) = news {
-            self.tell(&object.namespace, news);
-        }
-    }
-
-    fn remove(&mut self, object: &Object, now: Timestamp, effects: &mut Effects) {
-        match &object.view {
-            View::Definition(_) => {
-                self.definition = None;
-                return self.tell_all();
-            }
-            View::Admission(admission) => {
-                self.enforcement.observe(admission.kind, &object.name, None);
-                return self.tell_all();
-            }
-            View::Storage(view) => {
-                effects.gone.push(object.uid.clone());
-                let claims =
-                    self.namespaces.get(&object.namespace).map(|namespace| &namespace.claims);
-                let retained = claims
-                    .and_then(|claims| claims.get(&object.name))
-                    .is_some_and(|claim| claim.retained);
-                effects.interest_changed |= matches!(view, StorageView::Claim(_)) && retained;
-                let place =
-                    Place { namespace: &object.namespace, name: &object.name, uid: &object.uid };
-                let concerned =
-                    storage::remove(&mut self.storage, &mut self.namespaces, place, view);
-                return concerned.iter().for_each(|namespace| self.tell(namespace, News::whole()));
-            }
-            _ => {}
-        }
-        let Some(namespace) = self.namespaces.get_mut(&object.namespace) else { return };
-        let news = match &object.view {
-            View::Policy(_) => {
-                effects.interest_changed |= namespace.policies.remove(&object.name).is_some();
-                News::whole()
-            }
-            View::Workload(workload) => {
-                if let Some(gone) = namespace.workloads.remove(&workload.id) {
-                    effects.gone.push(gone.uid);
-                }
-                News::due()
-            }
-            View::ReplicaSet(_) => News::of_workloads(
-                namespace.replica_sets.remove(&object.uid).map(|set| set.deployment),
-            ),
-            View::ControllerRevision(_) => News::of_workloads(
-                namespace
-                    .controller_revisions
-                    .remove(&object.uid)
-                    .map(|revision| revision.stateful_set),
-            ),
-            View::Definition(_) | View::Admission(_) | View::Storage(_) => News::due(),
-            View::Pod(_) => {
-                let gone = namespace.pods.remove(&object.uid);
-                of_pods(namespace, gone.iter())
-            }
-            View::Config(view) => {
-                let version = view.deleted(now);
-                match namespace.config.get_mut(&view.id) {
-                    Some(entry) => drop(entry.observe(version)),
-                    None => drop(
-                        namespace.config.insert(view.id.clone(), ConfigEntry::new(version, false)),
-                    ),
-                }
-                bury(namespace);
-                News::of_config(view.id.clone())
-            }
-            View::Delegate((delegate, _)) => {
-                namespace.delegates.remove(delegate);
-                News::whole()
-            }
-        };
-        if namespace.is_empty() && self.storage.of_namespace(&object.namespace).next().is_none() {
-            self.namespaces.remove(&object.namespace);
-            return self.tell(&object.namespace, News::whole());
-        }
-        self.tell(&object.namespace, news);
-    }
-
-    /// What a complete list no longer names is gone.
-    fn drop_unlisted(
-        &mut self,
-        stream: &StreamId,
-        listed: &Listing,
-        now: Timestamp,
-        effects: &mut Effects,
-    ) {
-        if stream.kind == "customresourcedefinitions" {
-            self.definition.take_if(|_| listed.names.is_empty());
-            return;
-        }
-        if let Some(kind) = admission_kind(stream.kind) {
-            if stream.kind == "mutatingadmissionpolicies" {
-                self.enforcement.unavailable = false;
-            }
-            return self
-                .enforcement
-                .keep_only(kind, |name| listed.names.contains(&(String::new(), name.to_owned())));
-        }
-        if storage::drop_unlisted(&mut self.storage, &mut self.namespaces, stream, listed) {
-            effects.interest_changed |= stream.kind == Claims::PLURAL;
-            return;
-        }
-        for (name, namespace) in &mut self.namespaces {
-            if stream.namespace.as_ref().is_some_and(|only| only != name) {
-                continue;
-            }
-            let there = |object: &str| listed.names.contains(&(name.clone(), object.to_owned()));
-            match stream.kind {
-                "upgradepolicies" => {
-                    let before = namespace.policies.len();
-                    namespace.policies.retain(|policy, _| there(policy));
-                    effects.interest_changed |= namespace.policies.len() != before;
-                }
-                "deployments" | "statefulsets" | "daemonsets" => {
-                    namespace.workloads.retain(|id, workload| {
-                        let of_stream = plural_is(&id.kind.to_string(), stream.kind);
-                        let keep = !of_stream || there(&id.name);
-                        if !keep {
-                            effects.gone.push(workload.uid.clone());
-                        }
-                        keep
-                    })
-                }
-                "pods" => namespace.pods.retain(|uid, _| listed.uids.contains(uid)),
-                "configmaps" | "secrets" => {
-                    unlist_config(namespace, stream, there, (self.newest, now))
-                }
-                "controllerrevisions" => {
-                    namespace.controller_revisions.retain(|uid, _| listed.uids.contains(uid))
-                }
-                "replicasets" => namespace.replica_sets.retain(|uid, _| listed.uids.contains(uid)),
-                // The delegates.
-                _ => namespace
-                    .delegates
-                    .retain(|(kind, delegate), _| !plural_is(kind, stream.kind) || there(delegate)),
-            }
-        }
-    }
 }
 
-/// The kind of an admission stream.
-fn admission_kind(plural: &str) -> Option<&'static str> {
-    match plural {
-        "mutatingadmissionpolicies" => Some("MutatingAdmissionPolicy"),
-        "mutatingadmissionpolicybindings" => Some("MutatingAdmissionPolicyBinding"),
-        "validatingadmissionpolicies" => Some("ValidatingAdmissionPolicy"),
-        "validatingadmissionpolicybindings" => Some("ValidatingAdmissionPolicyBinding"),
-        _ => None,
-    }
-}
-
-fn plural_is(kind: &str, plural: &str) -> bool {
-    let singular = plural
-        .strip_suffix("ies")
-        .map_or_else(|| plural.trim_end_matches('s').to_owned(), |stem| format!("{stem}y"));
-    kind.eq_ignore_ascii_case(&singular)
-}
-
-fn unlist_config(
-    namespace: &mut Namespace,
-    stream: &StreamId,
-    there: impl Fn(&str) -> bool,
-    (newest, now): (u64, Timestamp),
-) {
-    for (id, entry) in &mut namespace.config {
-        if !plural_is(&id.kind.to_string(), stream.kind)
-            || there(&id.name)
-            || entry.content().is_none()
-        {
-            continue;
-        }
-        let Some(mut gone) = entry.versions().last().cloned() else { continue };
-        gone.content = None;
-        // Nobody saw when it went: before everything that is seen from now on.
-        gone.resource_version = newest;
-        (gone.written, gone.seen) = (now, Some(now));
-        entry.observe(gone);
-    }
-    bury(namespace);
-}
-
-/// News of the workloads to which these pods belong.
-fn of_pods<'a>(namespace: &Namespace, pods: impl Iterator<Item = &'a Pod>) -> News {
-    let controllers = pods.filter_map(|pod| pod.controller.as_ref());
-    News::of_workloads(
-        controllers
-            .map(|uid| namespace.replica_sets.get(uid).map_or(uid, |set| &set.deployment).clone()),
-    )
-}
-
-/// Forgets the oldest of too many deleted objects.
-fn bury(namespace: &mut Namespace) {
-    let dead = |entry: &ConfigEntry| entry.content().is_none();
-    while namespace.config.values().filter(|entry| dead(entry)).count() > TOMBSTONES {
-        let age = |entry: &ConfigEntry| entry.versions().last().map(|version| version.written);
-        let oldest: Option<ConfigId> = namespace
-            .config
-            .iter()
-            .filter(|(_, entry)| dead(entry))
-            .min_by_key(|(_, entry)| age(entry))
-            .map(|(id, _)| id.clone());
-        let Some(oldest) = oldest else { return };
-        namespace.config.remove(&oldest);
-    }
+/// A namespace of which something is known.
+fn entry<'a>(namespaces: &'a mut HashMap<String, Namespace>, name: &str) -> &'a mut Namespace {
+    let empty = || Namespace { name: name.into(), ..Namespace::default() };
+    namespaces.entry(name.to_owned()).or_insert_with(empty)
 }

@@ -1,141 +1,264 @@
-//! The part of the index that keeps what concerns storage.
+//! What concerns storage.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use super::Listing;
+use jiff::Timestamp;
+
+use super::{Effects, InNamespace, Index, Indexed, Listing, Seen, Sight, entry};
 use crate::{
-    core::observed::{Namespace, Uid, storage::Storage},
-    shell::{streams::StreamId, views::storage::StorageView},
+    core::{
+        observed::Concerns,
+        observed::storage::concerns,
+        observed::{Namespace, Uid},
+        rest::News,
+    },
+    shell::{
+        streams::Object,
+        views::storage::{Autoscalers, Claims, CronJobs, Drivers, Namespaces, Volumes},
+    },
 };
 
-/// Where an object is, and which one it is.
-pub struct Place<'a> {
-    /// Its namespace; empty for an object of the cluster.
-    pub namespace: &'a str,
-    /// Its name.
-    pub name: &'a str,
-    /// Its uid.
-    pub uid: &'a Uid,
+fn here<K: crate::shell::views::Watched>(object: &Object<K>) -> Concerns {
+    Concerns::Storage([object.namespace.clone()].into())
 }
 
-/// Takes in an object as it is now. Returns the namespaces to look at again.
-pub fn insert(
-    storage: &mut Storage,
-    namespaces: &mut HashMap<String, Namespace>,
-    place: Place,
-    view: StorageView,
-) -> BTreeSet<String> {
-    let here = || BTreeSet::from([place.namespace.to_owned()]);
-    match view {
-        StorageView::Claim(claim) => {
-            let changed = entry(namespaces, place.namespace)
-                .claims
-                .insert(claim.name.clone(), (*claim).clone())
-                .as_ref()
-                != Some(&*claim);
-            if changed { here() } else { BTreeSet::new() }
+impl InNamespace for Claims {
+    fn insert(
+        namespace: &mut Namespace,
+        object: Object<Self>,
+        _seen: Seen,
+        effects: &mut Effects,
+    ) -> Option<News> {
+        let claim = object.view;
+        let before = namespace.claims.insert(object.name, claim.clone());
+        let retained = before.as_ref().is_some_and(|before| before.retained);
+        effects.interest_changed |= retained != claim.retained;
+        (before != Some(claim)).then(News::whole)
+    }
+
+    fn remove(
+        namespace: &mut Namespace,
+        object: &Object<Self>,
+        _now: Timestamp,
+        effects: &mut Effects,
+    ) -> News {
+        effects.gone.push(object.uid.clone());
+        let gone = namespace.claims.remove(&object.name);
+        effects.interest_changed |= gone.is_some_and(|claim| claim.retained);
+        News::whole()
+    }
+
+    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, effects: &mut Effects) {
+        let Namespace { name, claims, .. } = namespace;
+        for (_, claim) in claims.extract_if(.., |claim, _| !listing.names(name, claim)) {
+            effects.interest_changed |= claim.retained;
+            effects.gone.push(claim.uid);
         }
-        StorageView::CronJob(job) => {
-            entry(namespaces, place.namespace).cron_jobs.insert(place.uid.clone(), job);
-            here()
-        }
-        StorageView::Autoscaler(Some(target)) => {
-            let changed = entry(namespaces, place.namespace)
-                .autoscalers
-                .insert(place.uid.clone(), target.clone())
-                .as_ref()
-                != Some(&target);
-            if changed { here() } else { BTreeSet::new() }
-        }
-        StorageView::Autoscaler(None) => {
-            entry(namespaces, place.namespace).autoscalers.remove(place.uid);
-            here()
-        }
-        StorageView::Volume(volume) => {
-            // Data that is kept is counted also when nothing else is left of its namespace.
-            if let Some(provenance) = volume.provenance() {
-                entry(namespaces, &provenance.namespace);
-            }
-            storage.insert(*volume)
-        }
-        StorageView::Namespace(namespace) => {
-            let name = namespace.name.clone();
-            storage.namespaces.insert(name.clone(), *namespace);
-            [name].into()
-        }
-        StorageView::Driver(attaches) => {
-            match storage.drivers.insert(place.name.to_owned(), attaches) {
-                Some(before) if before == attaches => BTreeSet::new(),
-                _ => namespaces.keys().cloned().collect(),
-            }
-        }
+    }
+
+    fn known<'a>(namespace: &'a Namespace, object: &Object<Self>) -> Option<&'a Uid> {
+        Some(&namespace.claims.get(&object.name)?.uid)
+    }
+
+    fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
+        here(object)
     }
 }
 
-/// A namespace of which something is known.
-pub fn entry<'a>(namespaces: &'a mut HashMap<String, Namespace>, name: &str) -> &'a mut Namespace {
-    let empty = || Namespace { name: name.into(), ..Namespace::default() };
-    namespaces.entry(name.to_owned()).or_insert_with(empty)
+impl InNamespace for CronJobs {
+    fn insert(
+        namespace: &mut Namespace,
+        object: Object<Self>,
+        _seen: Seen,
+        _effects: &mut Effects,
+    ) -> Option<News> {
+        let before = namespace.cron_jobs.insert(object.uid, object.view.clone());
+        (before != Some(object.view)).then(News::whole)
+    }
+
+    fn remove(
+        namespace: &mut Namespace,
+        object: &Object<Self>,
+        _now: Timestamp,
+        _effects: &mut Effects,
+    ) -> News {
+        namespace.cron_jobs.remove(&object.uid);
+        News::whole()
+    }
+
+    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, _effects: &mut Effects) {
+        namespace.cron_jobs.retain(|uid, _| listing.has(uid));
+    }
+
+    fn known<'a>(_namespace: &'a Namespace, _object: &Object<Self>) -> Option<&'a Uid> {
+        None
+    }
+
+    fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
+        here(object)
+    }
 }
 
-/// An object is gone. Returns the namespaces to look at again.
-pub fn remove(
-    storage: &mut Storage,
-    namespaces: &mut HashMap<String, Namespace>,
-    place: Place,
-    view: &StorageView,
-) -> BTreeSet<String> {
-    match view {
-        StorageView::Volume(volume) => return storage.remove(&volume.name),
-        StorageView::Namespace(_) => drop(storage.namespaces.remove(place.name)),
-        StorageView::Driver(_) => drop(storage.drivers.remove(place.name)),
-        StorageView::Claim(_) | StorageView::CronJob(_) | StorageView::Autoscaler(_) => {
-            if let Some(namespace) = namespaces.get_mut(place.namespace) {
-                match view {
-                    StorageView::CronJob(_) => drop(namespace.cron_jobs.remove(place.uid)),
-                    StorageView::Autoscaler(_) => drop(namespace.autoscalers.remove(place.uid)),
-                    _ => drop(namespace.claims.remove(place.name)),
-                }
-            }
-        }
+impl InNamespace for Autoscalers {
+    fn insert(
+        namespace: &mut Namespace,
+        object: Object<Self>,
+        _seen: Seen,
+        _effects: &mut Effects,
+    ) -> Option<News> {
+        let before = match object.view.clone() {
+            Some(target) => namespace.autoscalers.insert(object.uid, target),
+            None => namespace.autoscalers.remove(&object.uid),
+        };
+        (before != object.view).then(News::whole)
     }
-    let name = if place.namespace.is_empty() { place.name } else { place.namespace };
-    [name.to_owned()].into()
+
+    fn remove(
+        namespace: &mut Namespace,
+        object: &Object<Self>,
+        _now: Timestamp,
+        _effects: &mut Effects,
+    ) -> News {
+        namespace.autoscalers.remove(&object.uid);
+        News::whole()
+    }
+
+    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, _effects: &mut Effects) {
+        namespace.autoscalers.retain(|uid, _| listing.has(uid));
+    }
+
+    fn known<'a>(_namespace: &'a Namespace, _object: &Object<Self>) -> Option<&'a Uid> {
+        None
+    }
+
+    fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
+        here(object)
+    }
 }
 
-/// What a complete list no longer names is gone. Returns whether the stream is one of storage.
-pub fn drop_unlisted(
-    storage: &mut Storage,
-    namespaces: &mut HashMap<String, Namespace>,
-    stream: &StreamId,
-    listed: &Listing,
-) -> bool {
-    let there = |namespace: &str, name: &str| {
-        listed.names.contains(&(namespace.to_owned(), name.to_owned()))
-    };
-    // One namespace, or all.
-    let of_stream =
-        |namespace: &str| stream.namespace.as_ref().is_none_or(|only| only == namespace);
-    let here = namespaces.values_mut().filter(|one| of_stream(&one.name));
-    match stream.kind {
-        "persistentvolumes" => {
-            let gone: Vec<_> = storage
-                .volumes()
-                .map(|volume| volume.name.clone())
-                .filter(|name| !there("", name))
-                .collect();
-            gone.iter().for_each(|name| drop(storage.remove(name)));
+impl Indexed for Volumes {
+    fn insert(index: &mut Index, object: Object<Self>, sight: Sight, effects: &mut Effects) {
+        if Self::is_foreign(index, &object) {
+            return Self::remove(index, &object, sight.now, effects);
         }
-        "namespaces" => storage.namespaces.retain(|name, _| !of_stream(name) || there("", name)),
-        "csidrivers" => storage.drivers.retain(|name, _| there("", name)),
-        "persistentvolumeclaims" => here.for_each(|Namespace { name, claims, .. }| {
-            claims.retain(|claim, _| there(name, claim))
-        }),
-        "cronjobs" => here.for_each(|one| one.cron_jobs.retain(|uid, _| listed.uids.contains(uid))),
-        "horizontalpodautoscalers" => {
-            here.for_each(|one| one.autoscalers.retain(|uid, _| listed.uids.contains(uid)))
+        // Data that is kept is counted also when nothing else is left of its namespace.
+        if let Some(provenance) = object.view.provenance() {
+            entry(&mut index.namespaces, &provenance.namespace);
         }
-        _ => return false,
+        let concerned = index.storage.insert(object.view);
+        index.tell_each(&concerned, News::whole);
     }
-    true
+
+    fn remove(index: &mut Index, object: &Object<Self>, _now: Timestamp, effects: &mut Effects) {
+        effects.gone.push(object.uid.clone());
+        let concerned = index.storage.remove(&object.name);
+        index.tell_each(&concerned, News::whole);
+    }
+
+    fn retain(
+        index: &mut Index,
+        _only: Option<&str>,
+        listing: &Listing,
+        _now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let gone: Vec<_> = index
+            .storage
+            .volumes()
+            .filter(|volume| !listing.names("", &volume.name))
+            .map(|volume| (volume.name.clone(), volume.uid.clone()))
+            .collect();
+        for (name, uid) in gone {
+            index.storage.remove(&name);
+            effects.gone.push(uid);
+        }
+    }
+
+    fn known<'a>(index: &'a Index, object: &Object<Self>) -> Option<&'a Uid> {
+        Some(&index.storage.volume(&object.name)?.uid)
+    }
+
+    fn concerns(object: &Object<Self>, path: &str) -> Concerns {
+        match concerns(&object.view) {
+            of if of.is_empty() && !path.starts_with("spec") => Concerns::Nobody,
+            of => Concerns::Storage(of),
+        }
+    }
+
+    /// One of a namespace that is out of reach.
+    fn is_foreign(index: &Index, object: &Object<Self>) -> bool {
+        concerns(&object.view).iter().any(|namespace| !index.reach.covers(namespace))
+    }
+}
+
+impl Indexed for Namespaces {
+    fn insert(index: &mut Index, object: Object<Self>, _sight: Sight, _effects: &mut Effects) {
+        index.storage.namespaces.insert(object.name.clone(), object.view);
+        index.tell(&object.name, News::whole());
+    }
+
+    fn remove(index: &mut Index, object: &Object<Self>, _now: Timestamp, effects: &mut Effects) {
+        effects.gone.push(object.uid.clone());
+        index.storage.namespaces.remove(&object.name);
+        index.tell(&object.name, News::whole());
+    }
+
+    fn retain(
+        index: &mut Index,
+        only: Option<&str>,
+        listing: &Listing,
+        _now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let unlisted =
+            |name: &str| only.is_none_or(|only| only == name) && !listing.names("", name);
+        let gone = index.storage.namespaces.extract_if(.., |name, _| unlisted(name));
+        effects.gone.extend(gone.map(|(_, namespace)| namespace.uid));
+    }
+
+    fn known<'a>(index: &'a Index, object: &Object<Self>) -> Option<&'a Uid> {
+        Some(&index.storage.namespaces.get(&object.name)?.uid)
+    }
+
+    fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
+        Concerns::Storage([object.name.clone()].into())
+    }
+
+    fn is_foreign(index: &Index, object: &Object<Self>) -> bool {
+        index.passed_over(&object.name)
+    }
+}
+
+impl Indexed for Drivers {
+    fn insert(index: &mut Index, object: Object<Self>, _sight: Sight, _effects: &mut Effects) {
+        let attaches = object.view;
+        if index.storage.drivers.insert(object.name, attaches) != Some(attaches) {
+            index.tell_all();
+        }
+    }
+
+    fn remove(index: &mut Index, object: &Object<Self>, _now: Timestamp, _effects: &mut Effects) {
+        if index.storage.drivers.remove(&object.name).is_some() {
+            index.tell_all();
+        }
+    }
+
+    fn retain(
+        index: &mut Index,
+        _only: Option<&str>,
+        listing: &Listing,
+        _now: Timestamp,
+        _effects: &mut Effects,
+    ) {
+        index.storage.drivers.retain(|name, _| listing.names("", name));
+    }
+
+    fn known<'a>(_index: &'a Index, _object: &Object<Self>) -> Option<&'a Uid> {
+        None
+    }
+
+    /// What is known of any volume may be wrong.
+    fn concerns(_object: &Object<Self>, _path: &str) -> Concerns {
+        Concerns::Storage(BTreeSet::new())
+    }
 }

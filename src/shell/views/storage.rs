@@ -1,6 +1,6 @@
 //! The fields that are used of the kinds that have to do with storage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
@@ -136,10 +136,7 @@ impl Watched for Namespaces {
     }
 }
 
-/// Whether a CSI driver attaches volumes to nodes, by its name.
-pub struct DriverView(pub bool);
-
-/// `storage.k8s.io/v1` CSIDriver.
+/// `storage.k8s.io/v1` CSIDriver. What is kept of one is whether it attaches volumes to nodes.
 #[derive(Clone, Debug)]
 pub struct Drivers;
 
@@ -149,10 +146,10 @@ impl Watched for Drivers {
     const KIND: &'static str = "CSIDriver";
     const PLURAL: &'static str = "csidrivers";
     type Body = RawSpec;
-    type View = DriverView;
+    type View = bool;
 
-    fn view(_: &ObjectMeta, body: RawSpec) -> DriverView {
-        DriverView(body.spec["attachRequired"].as_bool().unwrap_or(true))
+    fn view(_: &ObjectMeta, body: RawSpec) -> bool {
+        body.spec["attachRequired"].as_bool().unwrap_or(true)
     }
 }
 
@@ -179,10 +176,8 @@ impl Watched for CronJobs {
     }
 }
 
-/// What an autoscaler scales, and up to how many pods; none if it is not a kind that we know.
-pub struct AutoscalerView(pub Option<(WorkloadId, u32)>);
-
-/// `autoscaling/v2` HorizontalPodAutoscaler.
+/// `autoscaling/v2` HorizontalPodAutoscaler. What is kept of one is what it scales, and up to how
+/// many pods; none if that is not a kind that we know.
 #[derive(Clone, Debug)]
 pub struct Autoscalers;
 
@@ -192,9 +187,9 @@ impl Watched for Autoscalers {
     const KIND: &'static str = "HorizontalPodAutoscaler";
     const PLURAL: &'static str = "horizontalpodautoscalers";
     type Body = RawSpec;
-    type View = AutoscalerView;
+    type View = Option<(WorkloadId, u32)>;
 
-    fn view(_: &ObjectMeta, body: RawSpec) -> AutoscalerView {
+    fn view(_: &ObjectMeta, body: RawSpec) -> Option<(WorkloadId, u32)> {
         let target = &body.spec["scaleTargetRef"];
         let kind = match target["kind"].as_str() {
             Some("Deployment") => Some(WorkloadKind::Deployment),
@@ -205,9 +200,7 @@ impl Watched for Autoscalers {
             .as_u64()
             .and_then(|most| u32::try_from(most).ok())
             .unwrap_or_default();
-        AutoscalerView(
-            kind.zip(text(&target["name"])).map(|(kind, name)| (WorkloadId { kind, name }, most)),
-        )
+        kind.zip(text(&target["name"])).map(|(kind, name)| (WorkloadId { kind, name }, most))
     }
 }
 
@@ -301,32 +294,4 @@ fn bytes(quantity: &Value) -> u64 {
 )]
 fn whole(number: f64) -> u64 {
     number as u64
-}
-
-impl StorageView {
-    /// The namespaces that an object of the cluster belongs to.
-    pub fn namespaces(&self) -> BTreeSet<String> {
-        let Self::Volume(volume) = self else { return BTreeSet::new() };
-        let claimed = volume.claim.as_ref().map(|claim| claim.namespace.clone());
-        claimed
-            .into_iter()
-            .chain(volume.provenance().map(|provenance| provenance.namespace))
-            .collect()
-    }
-}
-
-/// What is kept of an object that concerns storage.
-pub enum StorageView {
-    /// Of a claim.
-    Claim(Box<Claim>),
-    /// Of a volume.
-    Volume(Box<Volume>),
-    /// Of a namespace.
-    Namespace(Box<NamespaceObject>),
-    /// Of a CSI driver.
-    Driver(bool),
-    /// Of a CronJob.
-    CronJob(CronJob),
-    /// Of an autoscaler.
-    Autoscaler(Option<(WorkloadId, u32)>),
 }

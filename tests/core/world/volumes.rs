@@ -8,10 +8,10 @@ use lockkeeper::{
         request::StoragePatch,
     },
     shell::{
-        streams::{self, View},
+        streams,
         views::{
             Watched, Wire,
-            storage::{Claims, Namespaces, StorageView, Volumes},
+            storage::{Claims, Namespaces, Volumes},
         },
     },
 };
@@ -29,17 +29,14 @@ impl World {
         let raw = self.storage_objects.get_mut(object).unwrap();
         raw["metadata"]["resourceVersion"] = json!(version.to_string());
         let raw = raw.clone();
-        match (object, view(object, raw)) {
-            (StorageObject::Claim(name), StorageView::Claim(claim)) => {
-                drop(self.namespace.claims.insert(name.clone(), *claim))
+        match object {
+            StorageObject::Claim(name) => {
+                drop(self.namespace.claims.insert(name.clone(), view::<Claims>(raw)))
             }
-            (StorageObject::Volume(_), StorageView::Volume(volume)) => {
-                drop(self.storage.insert(*volume))
+            StorageObject::Volume(_) => drop(self.storage.insert(view::<Volumes>(raw))),
+            StorageObject::Namespace(name) => {
+                drop(self.storage.namespaces.insert(name.clone(), view::<Namespaces>(raw)))
             }
-            (StorageObject::Namespace(name), StorageView::Namespace(one)) => {
-                drop(self.storage.namespaces.insert(name.clone(), *one))
-            }
-            _ => unreachable!(),
         }
     }
 
@@ -170,21 +167,8 @@ impl World {
     }
 }
 
-pub fn view(object: &StorageObject, raw: Value) -> StorageView {
-    fn of<K: Watched>(raw: Value) -> StorageView
-    where
-        View: From<K::View>,
-    {
-        match streams::object(serde_json::from_value::<Wire<K>>(raw).unwrap()).view {
-            View::Storage(view) => view,
-            _ => unreachable!(),
-        }
-    }
-    match object {
-        StorageObject::Claim(_) => of::<Claims>(raw),
-        StorageObject::Volume(_) => of::<Volumes>(raw),
-        StorageObject::Namespace(_) => of::<Namespaces>(raw),
-    }
+fn view<K: Watched>(raw: Value) -> K::View {
+    streams::object(serde_json::from_value::<Wire<K>>(raw).unwrap()).view
 }
 
 pub fn merge(to: &mut Value, patch: &Value) {

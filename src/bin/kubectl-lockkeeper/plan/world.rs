@@ -18,7 +18,8 @@ use lockkeeper::{
     shell::{
         errors::with_causes,
         views::{
-            ConfigMaps, DaemonSets, Deployments, Policies, Secrets, StatefulSets, Watched, Wire,
+            ConfigMaps, DaemonSets, Deployments, Policies, ReplicaSets, Secrets, StatefulSets,
+            Watched, Wire,
             lenient::Lenient,
             storage::{Autoscalers, Claims, Drivers, Namespaces, Volumes},
         },
@@ -262,7 +263,7 @@ impl Worlds {
     /// What a Deployment that is not there yet takes over.
     async fn orphans(&mut self, cluster: &Cluster, made: &Value) -> Result<Orphans, Failure> {
         if self.replica_sets.is_none() {
-            self.replica_sets = Some(cluster.objects("ReplicaSet").await?);
+            self.replica_sets = Some(cluster.objects::<ReplicaSets>().await?);
         }
         Ok(of_deployment(made, self.replica_sets.as_deref().unwrap_or_default()))
     }
@@ -314,7 +315,7 @@ impl Worlds {
                 );
                 self.after
                     .autoscalers
-                    .extend(Autoscalers::view(&wire.metadata, wire.body).0.map(|view| (key, view)));
+                    .extend(Autoscalers::view(&wire.metadata, wire.body).map(|view| (key, view)));
             }
             Kind::Namespace => {}
         }
@@ -419,7 +420,7 @@ impl Worlds {
             .list::<Autoscalers>(cluster, true, "it is not known how far workloads scale")
             .await?
         {
-            self.before.autoscalers.extend(scaled.0.map(|scaled| (uid, scaled)));
+            self.before.autoscalers.extend(scaled.map(|scaled| (uid, scaled)));
         }
         let volumes: Api<Lenient<Wire<Volumes>>> = Api::all(cluster.client.clone());
         let names: BTreeSet<String> =
@@ -448,10 +449,8 @@ impl Worlds {
             // Who may not read them takes all to attach.
             if let Ok(all) = drivers.list(&ListParams::default()).await {
                 let of = |wire: Wire<Drivers>| {
-                    (
-                        wire.metadata.name.clone().unwrap_or_default(),
-                        Drivers::view(&wire.metadata, wire.body).0,
-                    )
+                    let attaches = Drivers::view(&wire.metadata, wire.body);
+                    (wire.metadata.name.unwrap_or_default(), attaches)
                 };
                 self.storage
                     .drivers

@@ -3,9 +3,15 @@
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{ApiResource, GroupVersionKind},
+    core::ApiResource,
 };
-use lockkeeper::shell::errors::with_causes;
+use lockkeeper::shell::{
+    errors::with_causes,
+    views::{
+        Pods, ReplicaSets, Watched,
+        storage::{Claims, Namespaces, Volumes},
+    },
+};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, FIELD_MANAGER, Failure};
@@ -13,7 +19,7 @@ use crate::cluster::{Cluster, FIELD_MANAGER, Failure};
 /// An object that is read and written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    kind: &'static str,
+    resource: ApiResource,
     namespace: Option<String>,
     /// Its name.
     pub name: String,
@@ -23,7 +29,7 @@ impl Place {
     /// A claim.
     pub fn claim(namespace: &str, name: &str) -> Self {
         Self {
-            kind: "PersistentVolumeClaim",
+            resource: Claims::resource(),
             namespace: Some(namespace.to_owned()),
             name: name.to_owned(),
         }
@@ -31,30 +37,38 @@ impl Place {
 
     /// A volume.
     pub fn volume(name: &str) -> Self {
-        Self { kind: "PersistentVolume", namespace: None, name: name.to_owned() }
+        Self { resource: Volumes::resource(), namespace: None, name: name.to_owned() }
     }
 
     /// A namespace.
     pub fn namespace(name: &str) -> Self {
-        Self { kind: "Namespace", namespace: None, name: name.to_owned() }
+        Self { resource: Namespaces::resource(), namespace: None, name: name.to_owned() }
     }
 
     /// A pod.
     pub fn pod(namespace: &str, name: &str) -> Self {
-        Self { kind: "Pod", namespace: Some(namespace.to_owned()), name: name.to_owned() }
+        Self {
+            resource: Pods::resource(),
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        }
     }
 
     /// A ReplicaSet.
     pub fn replica_set(namespace: &str, name: &str) -> Self {
-        Self { kind: "ReplicaSet", namespace: Some(namespace.to_owned()), name: name.to_owned() }
+        Self {
+            resource: ReplicaSets::resource(),
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        }
     }
 
     fn api(&self, cluster: &Cluster) -> Api<DynamicObject> {
-        let group = if self.kind == "ReplicaSet" { "apps" } else { "" };
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", self.kind));
         match &self.namespace {
-            Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &resource),
-            None => Api::all_with(cluster.client.clone(), &resource),
+            Some(namespace) => {
+                Api::namespaced_with(cluster.client.clone(), namespace, &self.resource)
+            }
+            None => Api::all_with(cluster.client.clone(), &self.resource),
         }
     }
 
@@ -155,7 +169,7 @@ impl Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = match self.kind {
+        let kind = match &*self.resource.kind {
             "PersistentVolumeClaim" => "claim",
             "PersistentVolume" => "volume",
             "Namespace" => "namespace",

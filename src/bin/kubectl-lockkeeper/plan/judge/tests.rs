@@ -624,7 +624,7 @@ fn exclusive_claims_are_at_risk_whether_or_not_a_policy_sees_to_them() {
             let scaler = json!({"metadata": {"name": "files"}, "spec": {"maxReplicas": most, "scaleTargetRef": {"kind": "Deployment", "name": "files"}}});
             case.after
                 .autoscalers
-                .insert("h".into(), view::<Autoscalers>(&scaler).unwrap().0.unwrap());
+                .insert("h".into(), view::<Autoscalers>(&scaler).unwrap().unwrap());
         }
         let plan = case.plan();
         assert_eq!(

@@ -1,0 +1,61 @@
+//! Pods.
+
+use jiff::Timestamp;
+
+use super::{Effects, InNamespace, Listing, Seen, workloads::of_controller};
+use crate::{
+    core::{
+        observed::Concerns,
+        observed::{Namespace, Pod, Uid},
+        rest::News,
+    },
+    shell::{streams::Object, views::Pods},
+};
+
+impl InNamespace for Pods {
+    fn insert(
+        namespace: &mut Namespace,
+        object: Object<Self>,
+        seen: Seen,
+        _effects: &mut Effects,
+    ) -> Option<News> {
+        let mut pod = object.view;
+        pod.created_version = match namespace.pods.get(&object.uid) {
+            Some(known) => known.created_version,
+            None => seen.live.then_some(object.resource_version),
+        };
+        let before = namespace.pods.insert(object.uid, pod.clone());
+        (before.as_ref() != Some(&pod)).then(|| of_pods(namespace, before.iter().chain([&pod])))
+    }
+
+    fn remove(
+        namespace: &mut Namespace,
+        object: &Object<Self>,
+        _now: Timestamp,
+        _effects: &mut Effects,
+    ) -> News {
+        let gone = namespace.pods.remove(&object.uid);
+        of_pods(namespace, gone.iter())
+    }
+
+    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, _effects: &mut Effects) {
+        namespace.pods.retain(|uid, _| listing.has(uid));
+    }
+
+    fn known<'a>(_namespace: &'a Namespace, _object: &Object<Self>) -> Option<&'a Uid> {
+        None
+    }
+
+    fn concerns(object: &Object<Self>, path: &str) -> Concerns {
+        of_controller(object.view.controller.as_ref(), path)
+    }
+}
+
+/// News of the workloads to which these pods belong.
+fn of_pods<'a>(namespace: &Namespace, pods: impl Iterator<Item = &'a Pod>) -> News {
+    let controllers = pods.filter_map(|pod| pod.controller.as_ref());
+    News::of_workloads(
+        controllers
+            .map(|uid| namespace.replica_sets.get(uid).map_or(uid, |set| &set.deployment).clone()),
+    )
+}
