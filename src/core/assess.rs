@@ -184,7 +184,7 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
             );
         let next = found.closed.is_some_and(|closed| gates::rank(closed) > gates::rank(reason));
         if gates::is_told(reason) && (goes || next) {
-            found.notices.push((Event::GateOpen, format!("no longer closed: {}", reason.as_str())));
+            found.notices.push((Event::GateOpen, format!("{} no longer applies", reason.as_str())));
         }
     }
 }

@@ -76,7 +76,7 @@ impl Writers {
             fields => fields.join(", "),
         };
         let cure = match one {
-            By::User(_) => "Until then approve and bypass neither change: the next one undoes it",
+            By::User(_) => "Until then do not approve or bypass: the other one undoes each change",
             By::Manager(_) => "Until then each change is another rollout",
         };
         Some(format!(

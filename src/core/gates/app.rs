@@ -358,9 +358,11 @@ fn verdict(
     // A revert waits only for pods that say no.
     let holds = |otherwise: Otherwise| otherwise == Otherwise::Hold && !question.reverts;
     if let Some((name, why)) = silent.first().filter(|_| holds(gate.when_unreachable)) {
-        let others = silent.len() - 1;
-        let others =
-            if others > 0 { format!(", and {others} more pods give none") } else { String::new() };
+        let others = match silent.len() - 1 {
+            0 => String::new(),
+            1 => ", and from 1 more pod".to_owned(),
+            others => format!(", and from {others} more pods"),
+        };
         let message = format!(
             "no usable answer from {name}: {why}{others}; {agree}; {again} at {} (whenUnreachable: Hold)",
             url(gate)

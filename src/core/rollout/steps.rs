@@ -140,7 +140,7 @@ impl<'a> Order<'a> {
             let name = rollout.steps.get(*step).map_or("", |step| step.name.as_str());
             return closed(
                 Reason::StepWaits,
-                format!("it waits for step {name}, where {who} is not done: {why}"),
+                format!("it waits for step {name}: {who} is not done ({why})"),
             );
         }
         if let Some(unread) = self
@@ -241,9 +241,9 @@ impl<'a> Order<'a> {
         }
         if begins || !waits_for_nobody {
             let why = match (begins, found.phase) {
-                (true, _) => "it begins now".to_owned(),
+                (true, _) => "its rollout is about to begin".to_owned(),
                 (_, Phase::UpToDate) => "its completion is being recorded".to_owned(),
-                (_, phase) => format!("{phase} ({})", found.reason.as_str()),
+                (_, phase) => format!("{phase}, {}", found.reason.as_str()),
             };
             self.unsettled.entry(step).or_insert((id, why));
         }
