@@ -9,7 +9,10 @@ pub mod registry;
 pub mod since;
 pub mod values;
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use serde_json::Value;
 
@@ -79,7 +82,20 @@ pub struct Marks {
 /// What is to be done to an annotation: it is set to this text, or removed.
 pub type Edit = (&'static str, Option<String>);
 
+/// Those of a workload that has none.
+static NONE: LazyLock<Arc<Marks>> = LazyLock::new(Arc::default);
+
 impl Marks {
+    /// Shares the memory of those that are none: most workloads of a cluster may have none.
+    pub fn shared(self) -> Arc<Self> {
+        if self.are_none() { NONE.clone() } else { Arc::new(self) }
+    }
+
+    /// Whether there are none at all, not even garbage.
+    pub fn are_none(&self) -> bool {
+        *self == **NONE
+    }
+
     /// Reads them from the annotations of a workload. Those of others are left out.
     pub fn read<K: AsRef<str>, V: AsRef<str>>(all: impl IntoIterator<Item = (K, V)>) -> Self {
         let mut found = Self::default();

@@ -77,7 +77,7 @@ impl Text for Since {
         }
         let (at, author) = rest.split_once(' ').map_or((rest, None), |(at, by)| (at, Some(by)));
         let at = at.parse().ok();
-        let author = author.filter(|author| at.is_some() && !author.is_empty()).map(Into::into);
+        let author = author.filter(|author| !author.is_empty()).map(Into::into);
         Some(Self::Change { id: ChangeId::from_str(id).ok()?, at, author })
     }
 }

@@ -71,7 +71,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
         deleting: meta.deletion_timestamp.is_some(),
         labels: meta.labels.clone().unwrap_or_default(),
         rollout: K::rollout(meta, &ours, (spec, status), moved),
-        marks: Arc::new(ours),
+        marks: ours.shared(),
         annotation_bytes: annotations.iter().map(|(key, value)| key.len() + value.len()).sum(),
         has_annotations: meta.annotations.is_some(),
         has_labels: meta.labels.is_some(),

@@ -118,6 +118,33 @@ fn what_is_taken_off_at_the_end_is_what_the_registry_says() {
     let taken_off = |keep_hold| -> BTreeSet<_> { registry::taken_off(keep_hold).collect() };
     let kept: Vec<_> = taken_off(false).difference(&taken_off(true)).copied().collect();
     assert_eq!(kept, [marks::GOVERNANCE, marks::HOLD_SINCE], "what says whose a hold is");
+    let goes = [
+        marks::CONFIG,
+        marks::ROLLOUT,
+        marks::ROLLOUTS,
+        marks::PENDING_CONFIG,
+        marks::HOLD_CHANGES,
+        marks::HOLD_AT_ZERO,
+        marks::BYPASSED_BY,
+        marks::VOLUME_ACCESS,
+        marks::RESERVED,
+    ];
+    assert_eq!(taken_off(true), goes.into(), "what the operator takes off when it lets go");
+    let with_the_hold = [
+        marks::HOLD,
+        marks::AUTHORS,
+        marks::DECLARED_PAUSED,
+        marks::DECLARED_PARTITION,
+        marks::DECLARED_STRATEGY,
+        marks::DECLARED_UPDATE_STRATEGY,
+        marks::DECLARED_REPLICAS,
+        marks::PARTITION,
+        marks::APPROVE,
+        marks::APPROVED_BY,
+        marks::BYPASS,
+    ];
+    let all: BTreeSet<_> = taken_off(false).into_iter().chain(with_the_hold).collect();
+    assert_eq!(registry::of_workloads().map(|row| row.key).collect::<BTreeSet<_>>(), all);
     let records: Vec<_> = registry::records().collect();
     assert_eq!(records, [marks::CONFIG, marks::ROLLOUT, marks::ROLLOUTS]);
     for user in [marks::IGNORE, marks::APP_GATE] {

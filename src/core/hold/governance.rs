@@ -89,7 +89,8 @@ pub fn is_marked(workload: &Workload) -> bool {
 /// Whether a workload carries anything of ours.
 pub fn is_ours(workload: &Workload) -> bool {
     workload.labels.contains_key(marks::GOVERNED)
-        || registry::taken_off(false).any(|mark| workload.marks.stands(mark))
+        || (!workload.marks.are_none()
+            && registry::taken_off(false).any(|mark| workload.marks.stands(mark)))
 }
 
 /// Whether a change is held, or its pods go one by one and some are left.

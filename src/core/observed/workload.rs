@@ -31,7 +31,7 @@ pub struct Workload {
     pub deleting: bool,
     /// Its labels, for selectors.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations under `lockkeeper.dev/`.
+    /// Its annotations of ours.
     pub marks: Arc<Marks>,
     /// What all its annotations take, in bytes.
     pub annotation_bytes: usize,
