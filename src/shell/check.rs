@@ -144,7 +144,7 @@ async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
                 }
             }
             Err(error) if error.class() == Class::Gone && kind.starts_with("Mutating") => {
-                enforcement.unavailable = true
+                enforcement.observe_served(kind, false);
             }
             Err(error) => return Err(format!("{kind} cannot be read: {}", error.sentence())),
         }
@@ -152,7 +152,7 @@ async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
     if let Some(gap) = enforcement.deletion_gap() {
         return Err(gap.message);
     }
-    if enforcement.unavailable {
+    if enforcement.is_unavailable() {
         return Ok("the admission policies that this API server can have are in place; it cannot hold templates, for it does not serve \
                    MutatingAdmissionPolicy v1 (Kubernetes 1.36)"
             .to_owned());

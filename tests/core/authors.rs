@@ -205,7 +205,7 @@ fn a_change_of_config_that_waits_keeps_its_id_in_the_status_until_our_own_write_
 fn where_admission_records_no_approval_of_config_none_is_recommended_and_none_counts() {
     let mut world = World::new()
         .with_policy(json!({"config": {"settle": "1s"}, "gates": {"approval": "Required"}}));
-    world.enforcement.unavailable = true;
+    world.enforcement.observe_served("MutatingAdmissionPolicy", false);
     world.config_map("app", &[("key", "old")]);
     world.deployment("web", crate::world::env_key("app", "key"));
     world.act();

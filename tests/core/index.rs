@@ -132,6 +132,26 @@ fn objects_that_a_list_no_longer_names_are_gone() {
     assert_eq!(list::<Volumes>(&mut index, vec![]).gone, ["uid-pv".into()]);
 }
 
+/// One that was deleted and created again while its watch was lost is another one.
+#[test]
+fn an_object_that_a_list_names_with_another_uid_is_gone() {
+    let mut index = index();
+    let of_cluster = json!({"metadata": {"namespace": null}});
+    let again = |rest: &Value| {
+        let mut rest = rest.clone();
+        json_patch::merge(&mut rest, &json!({"metadata": {"uid": "again"}}));
+        rest
+    };
+    list::<Claims>(&mut index, vec![named("data", &json!({}))]);
+    list::<Volumes>(&mut index, vec![named("pv", &of_cluster)]);
+    show::<Claims>(&mut index, Step::Restarted);
+    let claims = show::<Claims>(&mut index, Step::Listed(named("data", &again(&json!({})))));
+    assert_eq!(claims.gone, ["uid-data".into()]);
+    show::<Volumes>(&mut index, Step::Restarted);
+    let volumes = show::<Volumes>(&mut index, Step::Listed(named("pv", &again(&of_cluster))));
+    assert_eq!(volumes.gone, ["uid-pv".into()]);
+}
+
 #[test]
 fn a_namespace_that_is_of_no_interest_any_longer_loses_what_only_its_own_watches_tell() {
     let mut index = index();

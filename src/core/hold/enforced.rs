@@ -1,7 +1,7 @@
 //! Whether admission does what it should: compares the admission policies that are installed with
 //! those that the chart installs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -52,8 +52,9 @@ pub struct Enforcement {
     installed: BTreeMap<AdmissionId, Value>,
     /// Those of ours that cannot be read, with what is wrong with them.
     unread: BTreeMap<AdmissionId, String>,
-    /// The API server does not serve MutatingAdmissionPolicy v1.
-    pub unavailable: bool,
+    /// The kinds that the API server does not serve: MutatingAdmissionPolicy v1, before Kubernetes
+    /// 1.36.
+    unserved: BTreeSet<String>,
 }
 
 /// Why something is not enforced.
@@ -78,7 +79,12 @@ impl Enforcement {
                 expected.insert(id(&object), (purpose, object["spec"].clone()));
             }
         }
-        Self { expected, installed: BTreeMap::new(), unread: BTreeMap::new(), unavailable: false }
+        Self {
+            expected,
+            installed: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            unserved: BTreeSet::new(),
+        }
     }
 
     /// Takes note of an object; of no interest are those that are not ours.
@@ -108,6 +114,19 @@ impl Enforcement {
         }
     }
 
+    /// Takes note of whether the API server serves a kind. Returns whether that is new.
+    pub fn observe_served(&mut self, kind: &str, served: bool) -> bool {
+        match served {
+            true => self.unserved.remove(kind),
+            false => self.unserved.insert(kind.to_owned()),
+        }
+    }
+
+    /// Whether the API server lacks a kind, so that it cannot hold templates.
+    pub fn is_unavailable(&self) -> bool {
+        !self.unserved.is_empty()
+    }
+
     /// Forgets the objects of a kind that are not among `names`.
     pub fn keep_only(&mut self, kind: &str, listed: impl Fn(&str) -> bool) {
         self.installed.retain(|(of, name), _| of != kind || listed(name));
@@ -115,7 +134,7 @@ impl Enforcement {
 
     /// The first thing that keeps holds from being enforced.
     pub fn gap(&self) -> Option<Gap> {
-        if self.unavailable {
+        if self.is_unavailable() {
             return Some(unavailable(
                 "template changes roll out immediately, without waiting for any gate. Config changes still wait. Upgrade the cluster, then run \
                  helm upgrade for Lockkeeper",
@@ -127,7 +146,7 @@ impl Enforcement {
     /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps
     /// the data all the same.
     pub fn claims_gap(&self) -> Option<Gap> {
-        if self.unavailable {
+        if self.is_unavailable() {
             return Some(unavailable(
                 "nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes",
             ));
@@ -297,7 +316,8 @@ mod tests {
     #[test]
     fn deletion_is_refused_also_where_mutating_policies_are_not_served() {
         let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
-        old.unavailable = true;
+        old.observe_served("MutatingAdmissionPolicy", false);
+        old.observe_served("MutatingAdmissionPolicyBinding", false);
         assert_eq!(
             gaps(&old),
             [
@@ -306,5 +326,16 @@ mod tests {
                 None
             ]
         );
+    }
+
+    /// While a control plane is upgraded, one server may know a kind that another does not.
+    #[test]
+    fn they_are_unavailable_until_each_kind_is_served() {
+        let mut enforcement = installed(|_, spec| Some(spec));
+        assert!(enforcement.observe_served("MutatingAdmissionPolicyBinding", false));
+        assert!(!enforcement.observe_served("MutatingAdmissionPolicy", true));
+        assert!(enforcement.is_unavailable());
+        assert!(enforcement.observe_served("MutatingAdmissionPolicyBinding", true));
+        assert!(!enforcement.is_unavailable());
     }
 }

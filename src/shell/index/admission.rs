@@ -10,7 +10,7 @@ use crate::{
     },
     shell::{
         streams::Object,
-        views::{Admission, AdmissionKind, Definitions, MutatingPolicies, Watched},
+        views::{Admission, AdmissionKind, Definitions},
     },
 };
 
@@ -68,9 +68,7 @@ impl<A: AdmissionKind> Indexed for Admission<A> {
         _now: Timestamp,
         _effects: &mut Effects,
     ) {
-        if A::KIND == MutatingPolicies::KIND {
-            index.enforcement.unavailable = false;
-        }
+        index.enforcement.observe_served(A::KIND, true);
         index.enforcement.keep_only(A::KIND, |name| listing.names("", name));
     }
 
@@ -97,7 +95,7 @@ impl<A: AdmissionKind> Indexed for Admission<A> {
     }
 
     fn not_served(index: &mut Index) {
-        if !std::mem::replace(&mut index.enforcement.unavailable, true) {
+        if index.enforcement.observe_served(A::KIND, false) {
             index.tell_all();
         }
     }

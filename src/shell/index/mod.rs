@@ -66,6 +66,13 @@ pub struct Effects {
     pub unread_changed: bool,
 }
 
+impl Effects {
+    /// An object of this name is gone if it had another uid.
+    fn replaced(&mut self, before: Option<&Uid>, now: &Uid) {
+        self.gone.extend(before.filter(|before| *before != now).cloned());
+    }
+}
+
 impl Index {
     /// Nothing seen yet. Objects of `kube-system` and of the operator's own namespace are passed
     /// over: they are never governed. So are those beyond `reach`.

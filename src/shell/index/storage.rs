@@ -31,6 +31,7 @@ impl InNamespace for Claims {
     ) -> Option<News> {
         let claim = object.view;
         let before = namespace.claims.insert(object.name, claim.clone());
+        effects.replaced(before.as_ref().map(|before| &before.uid), &claim.uid);
         let retained = before.as_ref().is_some_and(|before| before.retained);
         effects.interest_changed |= retained != claim.retained;
         (before != Some(claim)).then(News::whole)
@@ -42,8 +43,9 @@ impl InNamespace for Claims {
         _now: Timestamp,
         effects: &mut Effects,
     ) -> News {
-        effects.gone.push(object.uid.clone());
         let gone = namespace.claims.remove(&object.name);
+        effects.replaced(gone.as_ref().map(|claim| &claim.uid), &object.uid);
+        effects.gone.push(object.uid.clone());
         effects.interest_changed |= gone.is_some_and(|claim| claim.retained);
         News::whole()
     }
@@ -145,11 +147,15 @@ impl Indexed for Volumes {
         if let Some(provenance) = object.view.provenance() {
             entry(&mut index.namespaces, &provenance.namespace);
         }
+        let before = index.storage.volume(&object.name).map(|before| &before.uid);
+        effects.replaced(before, &object.uid);
         let concerned = index.storage.insert(object.view);
         index.tell_each(&concerned, News::whole);
     }
 
     fn remove(index: &mut Index, object: &Object<Self>, _now: Timestamp, effects: &mut Effects) {
+        let known = index.storage.volume(&object.name).map(|known| &known.uid);
+        effects.replaced(known, &object.uid);
         effects.gone.push(object.uid.clone());
         let concerned = index.storage.remove(&object.name);
         index.tell_each(&concerned, News::whole);
@@ -192,14 +198,16 @@ impl Indexed for Volumes {
 }
 
 impl Indexed for Namespaces {
-    fn insert(index: &mut Index, object: Object<Self>, _sight: Sight, _effects: &mut Effects) {
-        index.storage.namespaces.insert(object.name.clone(), object.view);
+    fn insert(index: &mut Index, object: Object<Self>, _sight: Sight, effects: &mut Effects) {
+        let before = index.storage.namespaces.insert(object.name.clone(), object.view);
+        effects.replaced(before.as_ref().map(|before| &before.uid), &object.uid);
         index.tell(&object.name, News::whole());
     }
 
     fn remove(index: &mut Index, object: &Object<Self>, _now: Timestamp, effects: &mut Effects) {
+        let gone = index.storage.namespaces.remove(&object.name);
+        effects.replaced(gone.as_ref().map(|gone| &gone.uid), &object.uid);
         effects.gone.push(object.uid.clone());
-        index.storage.namespaces.remove(&object.name);
         index.tell(&object.name, News::whole());
     }
 
