@@ -365,14 +365,17 @@ pub fn lower(workload: &WorkloadId) -> String {
 
 /// Those of a list that can be read. The others are named on standard error.
 pub fn readable<T>(what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
-    let one = |object: Lenient<T>| {
-        object.read().map_err(|unreadable| eprintln!("{}", left_out(what, &unreadable))).ok()
-    };
-    all.into_iter().filter_map(one).collect()
+    let tell = |warning: String| eprintln!("{warning}");
+    all.into_iter().filter_map(|object| read(what, object, tell)).collect()
+}
+
+/// An object, if it can be read; if not, `tell` has the warning about it.
+pub fn read<T>(what: &str, object: Lenient<T>, tell: impl FnOnce(String)) -> Option<T> {
+    object.read().map_err(|unreadable| tell(left_out(what, &unreadable))).ok()
 }
 
 /// The warning about an object that cannot be read.
-pub fn left_out(what: &str, unreadable: &Unreadable) -> String {
+fn left_out(what: &str, unreadable: &Unreadable) -> String {
     let meta = &unreadable.metadata;
     let name = meta.name.as_deref().unwrap_or("one without a name");
     let place = meta

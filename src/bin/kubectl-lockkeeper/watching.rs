@@ -25,14 +25,14 @@ use lockkeeper::{
         views::{
             ControllerRevisions, DaemonSets, Deployments, Pods, ReplicaSets, StatefulSets, Watched,
             Wire,
-            lenient::{FromText, Lenient, Unreadable},
+            lenient::{FromText, Lenient},
         },
     },
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::cluster::{Cluster, Failure, Objects, Seen, failure, left_out};
+use crate::cluster::{Cluster, Failure, Objects, Seen, failure, read};
 
 /// Pause after a watch broke, doubled each time until it is the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -377,13 +377,11 @@ impl<T: ResourceExt<DynamicType = ()>> Kept<T> {
 
     /// An object; one that cannot be read is named on standard error, once.
     fn read(&self, object: Lenient<T>) -> Option<T> {
-        let named = |unreadable: Box<Unreadable>| {
-            let sentence = left_out(self.what, &unreadable);
-            if self.named.borrow_mut().insert(sentence.clone()) {
-                eprintln!("{sentence}");
+        read(self.what, object, |warning| {
+            if self.named.borrow_mut().insert(warning.clone()) {
+                eprintln!("{warning}");
             }
-        };
-        object.read().map_err(named).ok()
+        })
     }
 
     /// What a broken watch means, and a pause before the kind is listed and watched again. The next

@@ -9,7 +9,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use lockkeeper::{
-    api::{ConditionReason, ConfigKind},
+    api::{ConditionReason, ConfigKind, WorkloadKind},
     core::{
         digest::Key,
         hold::state::Hold,
@@ -58,9 +58,9 @@ impl Kind {
     pub fn of(object: &Value) -> Option<Self> {
         let group = object["apiVersion"].as_str()?.split_once('/').map_or("", |(group, _)| group);
         Some(match (group, object["kind"].as_str()?) {
-            ("apps", "Deployment") => Self::Deployment,
-            ("apps", "StatefulSet") => Self::StatefulSet,
-            ("apps", "DaemonSet") => Self::DaemonSet,
+            (WorkloadKind::GROUP, "Deployment") => Self::Deployment,
+            (WorkloadKind::GROUP, "StatefulSet") => Self::StatefulSet,
+            (WorkloadKind::GROUP, "DaemonSet") => Self::DaemonSet,
             ("", "ConfigMap") => Self::ConfigMap,
             ("", "Secret") => Self::Secret,
             ("", "PersistentVolumeClaim") => Self::Claim,
@@ -73,15 +73,15 @@ impl Kind {
 
     fn plural(self) -> &'static str {
         match self {
-            Self::Deployment => "deployments",
-            Self::StatefulSet => "statefulsets",
-            Self::DaemonSet => "daemonsets",
-            Self::ConfigMap => "configmaps",
-            Self::Secret => "secrets",
-            Self::Claim => "persistentvolumeclaims",
-            Self::Policy => "upgradepolicies",
-            Self::Autoscaler => "horizontalpodautoscalers",
-            Self::Namespace => "namespaces",
+            Self::Deployment => Deployments::PLURAL,
+            Self::StatefulSet => StatefulSets::PLURAL,
+            Self::DaemonSet => DaemonSets::PLURAL,
+            Self::ConfigMap => ConfigMaps::PLURAL,
+            Self::Secret => Secrets::PLURAL,
+            Self::Claim => Claims::PLURAL,
+            Self::Policy => Policies::PLURAL,
+            Self::Autoscaler => Autoscalers::PLURAL,
+            Self::Namespace => Namespaces::PLURAL,
         }
     }
 

@@ -24,7 +24,7 @@ use lockkeeper::{
 };
 use serde_json::Value;
 
-use crate::cluster::{Cluster, Failure, left_out, wire};
+use crate::cluster::{Cluster, Failure, read, wire};
 
 const PAGE: u32 = 500;
 
@@ -212,9 +212,7 @@ impl Seen {
     /// Those that can be read. What follows from the others is not known, as from those that one
     /// may not read.
     fn readable<T>(&mut self, what: &str, all: Vec<Lenient<T>>) -> Vec<T> {
-        let mut one = |object: Lenient<T>| {
-            object.read().map_err(|unreadable| self.unseen.push(left_out(what, &unreadable))).ok()
-        };
+        let mut one = |object| read(what, object, |warning| self.unseen.push(warning));
         all.into_iter().filter_map(&mut one).collect()
     }
 
