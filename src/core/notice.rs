@@ -28,21 +28,9 @@ pub enum Subject {
         api_version: String,
         /// Its kind.
         kind: &'static str,
-        /// Its namespace; empty for an object of the cluster.
-        namespace: String,
         /// Its name.
         name: String,
     },
-}
-
-impl Subject {
-    /// The namespace of one that names it.
-    pub fn namespace(&self) -> &str {
-        match self {
-            Self::Object { namespace, .. } => namespace,
-            Self::Workload(_) | Self::Storage(_) => "",
-        }
-    }
 }
 
 impl std::fmt::Display for Subject {

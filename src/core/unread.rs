@@ -33,7 +33,6 @@ impl Unread {
             subject: Subject::Object {
                 api_version: self.api_version.clone(),
                 kind: self.kind,
-                namespace: self.namespace.clone(),
                 name: self.name.clone(),
             },
             uid: self.uid.clone(),
@@ -128,15 +127,16 @@ pub fn of_storage<'a>(
         .filter(|one| one.concerns_storage_of(&namespace.name))
 }
 
-/// What is to be told of those that stand, each once while it stands. `told` is what was.
+/// What is to be told of those that stand, each once while it stands, and in which namespace; for an
+/// object of the cluster that is empty. `told` is what was.
 pub fn news<'a>(
     standing: impl Iterator<Item = &'a Unread>,
     told: &mut BTreeSet<(Uid, String)>,
-) -> Vec<Notice> {
+) -> Vec<(String, Notice)> {
     let standing: Vec<_> = standing.collect();
     let now: BTreeSet<_> = standing.iter().map(|one| (one.uid.clone(), one.flaw.clone())).collect();
     let new = standing.iter().filter(|one| !told.contains(&(one.uid.clone(), one.flaw.clone())));
-    let notices = new.map(|one| one.notice()).collect();
+    let notices = new.map(|one| (one.namespace.clone(), one.notice())).collect();
     *told = now;
     notices
 }

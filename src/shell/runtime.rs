@@ -9,11 +9,11 @@ use super::{
     ask::{Asker, credentials::Allowed},
     digest,
     errors::{Class, Error, with_causes},
-    events::Events,
     executor::Executor,
     index::Index,
     lease::{self, Leadership, Term},
-    reconcile::Reconciler,
+    notify::Notices,
+    reconcile::{Parts, Reconciler},
     streams::{Pending, Streams},
 };
 use crate::{
@@ -106,8 +106,7 @@ async fn reconcile(
 ) {
     let (seen, mut sightings) = mpsc::channel(SIGHTINGS);
     let (done, mut completions) = mpsc::unbounded_channel();
-    let (events, writer) =
-        Events::start(client.clone(), metrics.clone(), settings.pod_name.clone());
+    let notices = Notices::start(client.clone(), metrics.clone(), settings.pod_name.clone());
     let warm = pending.clone();
     let reach = settings.reach();
     let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);
@@ -129,16 +128,18 @@ async fn reconcile(
     let leading = tokio::spawn(lead_when_warm(leadership, warm, told, stopped_acting));
     let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), allowed);
     let executor = Executor::new(client, done, term.clone());
-    let mut reconciler = Reconciler::new(
+    let mut reconciler = Reconciler::new(Parts {
         key,
-        settings.max_config_rollouts,
+        max_config_rollouts: settings.max_config_rollouts,
         index,
         streams,
-        (executor, asker, term),
-        events,
+        executor,
+        asker,
+        term,
+        notices,
         metrics,
-    );
-    reconciler.heartbeat = heartbeat;
+        heartbeat,
+    });
     reconciler.run(&mut sightings, &mut completions, &mut stop).await;
     // What was sent is waited for, so that its outcome is told; what was not is found again at the
     // next start.
@@ -146,7 +147,7 @@ async fn reconcile(
     // Now another replica may act.
     let _ = let_go.send(true);
     let _ = leading.await;
-    reconciler.events.finish(writer).await;
+    reconciler.end().await;
 }
 
 /// A replica that has not seen the cluster yet leaves the Lease to one that has.

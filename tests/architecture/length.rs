@@ -7,17 +7,15 @@ const LONGEST: usize = 550;
 
 /// Those that still are, with the most lines that they may have. None is added; one that is split
 /// is taken off.
-const STILL_LONGER: [(&str, usize); 11] = [
-    ("src/bin/kubectl-lockkeeper/cluster.rs", 590),
+const STILL_LONGER: [(&str, usize); 9] = [
+    ("src/bin/kubectl-lockkeeper/cluster.rs", 582),
     ("src/bin/kubectl-lockkeeper/plan/judge/tests.rs", 735),
-    ("src/bin/kubectl-lockkeeper/plan/world.rs", 713),
-    ("src/bin/kubectl-lockkeeper/watching.rs", 666),
+    ("src/bin/kubectl-lockkeeper/plan/world.rs", 712),
+    ("src/bin/kubectl-lockkeeper/watching.rs", 664),
     ("src/bin/kubectl-lockkeeper/why/story.rs", 610),
     ("src/core/arrange/mod.rs", 554),
     ("src/core/config/decide.rs", 651),
     ("src/core/hold/release.rs", 672),
-    ("src/shell/executor.rs", 569),
-    ("src/shell/reconcile.rs", 630),
     ("tests/cluster/plugin.rs", 587),
 ];
 

@@ -22,14 +22,14 @@ use lockkeeper::{
     shell::{
         ask::{Asker, credentials::Allowed},
         digest,
-        events::Events,
         executor::Executor,
         index::Index,
         lease::Term,
-        reconcile::Reconciler,
+        notify::Notices,
+        reconcile::{Parts, Reconciler},
         streams::{Pending, Streams},
     },
-    telemetry::metrics::Metrics,
+    telemetry::{health::Heartbeat, metrics::Metrics},
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -40,7 +40,7 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
     let (client, metrics) = (server.client(), Arc::new(Metrics::default()));
     let (seen, mut sightings) = mpsc::channel(1024);
     let (done, mut completions) = mpsc::unbounded_channel();
-    let (events, _) = Events::start(client.clone(), metrics.clone(), "lockkeeper-0".to_owned());
+    let notices = Notices::start(client.clone(), metrics.clone(), "lockkeeper-0".to_owned());
     let streams = Streams::start(
         client.clone(),
         &Reach::default(),
@@ -64,8 +64,18 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
         Allowed { read: true, insecure: false },
     );
     let executor = Executor::new(client, done, term.clone());
-    let mut reconciler =
-        Reconciler::new(key, 100, index, streams, (executor, asker, term), events, metrics);
+    let mut reconciler = Reconciler::new(Parts {
+        key,
+        max_config_rollouts: 100,
+        index,
+        streams,
+        executor,
+        asker,
+        term,
+        notices,
+        metrics,
+        heartbeat: Heartbeat::default(),
+    });
     let (stop, mut stopped) = watch::channel(false);
     tokio::spawn(
         async move { reconciler.run(&mut sightings, &mut completions, &mut stopped).await },

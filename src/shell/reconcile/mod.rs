@@ -1,6 +1,9 @@
 //! The main loop: take in what was seen, let the core decide, hand over what is to be done. It
 //! never waits for an action.
 
+mod completed;
+mod hand_over;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -13,31 +16,23 @@ use tokio::sync::{mpsc, watch};
 use super::{
     ask::Asker,
     clock::{self, Pace, shifted},
-    errors::{Class, Error},
-    events::Events,
-    executor::{Completion, Executor, Outcome},
+    executor::{Completion, Executor},
     index::Index,
     lease::Term,
+    notify::Notices,
     streams::{Sighting, Streams, of_interest},
 };
 use crate::{
-    api::marks,
     core::{
         arrange::{Surroundings, assess_all},
-        conditions,
         decision::{Census, Decision},
         digest::Key,
         later,
         memory::Memory,
-        notice::{Event, Notice, Subject},
+        notice::Event,
         observed::Uid,
-        others,
-        request::{Patch, Purpose},
         rest::News,
-        rollout::{
-            outcome::Outcome as RolloutOutcome,
-            slots::{self, Demand},
-        },
+        rollout::slots::{self, Demand},
         unread,
     },
     telemetry::{health::Heartbeat, metrics::Metrics},
@@ -56,7 +51,7 @@ const TAKE_OVER: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// What the loop works with.
-pub struct Reconciler {
+pub struct Parts {
     /// The digest key.
     pub key: &'static Key,
     /// At most so many config rollouts of ours are under way in the cluster.
@@ -69,12 +64,27 @@ pub struct Reconciler {
     pub executor: Executor,
     /// Talks to pods.
     pub asker: Asker,
-    /// Where events go.
-    pub events: Events,
+    /// Whether this replica leads.
+    pub term: watch::Receiver<Term>,
+    /// Where what happens is told.
+    pub notices: Notices,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Told that the loop comes round.
     pub heartbeat: Heartbeat,
+}
+
+/// The loop.
+pub struct Reconciler {
+    key: &'static Key,
+    max_config_rollouts: usize,
+    index: Index,
+    streams: Streams,
+    executor: Executor,
+    asker: Asker,
+    notices: Notices,
+    metrics: Arc<Metrics>,
+    heartbeat: Heartbeat,
     memories: HashMap<Uid, Memory>,
     /// By namespace, what stands there of volumes and was told.
     told: HashMap<String, BTreeSet<(Uid, Event)>>,
@@ -99,15 +109,19 @@ pub struct Reconciler {
 
 impl Reconciler {
     /// A loop that has seen nothing yet.
-    pub fn new(
-        key: &'static Key,
-        max_config_rollouts: usize,
-        index: Index,
-        streams: Streams,
-        (executor, asker, term): (Executor, Asker, watch::Receiver<Term>),
-        events: Events,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            key,
+            max_config_rollouts,
+            index,
+            streams,
+            executor,
+            asker,
+            term,
+            notices,
+            metrics,
+            heartbeat,
+        } = parts;
         Self {
             key,
             max_config_rollouts,
@@ -115,9 +129,9 @@ impl Reconciler {
             streams,
             executor,
             asker,
-            events,
+            notices,
             metrics,
-            heartbeat: Heartbeat::default(),
+            heartbeat,
             memories: HashMap::new(),
             told: HashMap::new(),
             unread_told: BTreeSet::new(),
@@ -237,6 +251,11 @@ impl Reconciler {
         }
     }
 
+    /// Tells what is still to be told.
+    pub async fn end(self) {
+        self.notices.finish().await;
+    }
+
     fn pause(&self) -> Duration {
         let now = clock::now();
         let until =
@@ -284,124 +303,13 @@ impl Reconciler {
         self.unread_changed |= effects.unread_changed || effects.interest_changed;
     }
 
-    fn complete(&mut self, completion: Completion) {
-        let Completion { namespace, uid, outcome } = completion;
-        match outcome {
-            Outcome::Patch(patch, notices, result) => {
-                self.metrics.patched(&patch.purpose, outcome_of(&result));
-                match &result {
-                    Ok(_) => self.accepted(&namespace, &patch, notices),
-                    Err(error) if error.is_obsolete() => {
-                        tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, error = %error.sentence(), "decided on an older version; looking again");
-                    }
-                    Err(error) => {
-                        tracing::warn!(namespace, workload = %patch.workload, purpose = ?patch.purpose, error = %error.sentence(), "a patch failed; it is tried again");
-                    }
-                }
-                let workload = self
-                    .index
-                    .namespace(&namespace)
-                    .and_then(|namespace| namespace.workloads.get(&patch.workload));
-                let seen = workload
-                    .filter(|workload| workload.uid == uid)
-                    .map_or(0, |workload| workload.resource_version);
-                self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
-            }
-            Outcome::Storage(patch, notice, result) => {
-                self.metrics.storage_patched(outcome_of(&result));
-                match &result {
-                    Ok(written) => {
-                        let known = self
-                            .executor
-                            .activities()
-                            .get(&uid)
-                            .map(|activity| activity.additions.clone())
-                            .unwrap_or_default();
-                        let added = others::of_storage(&patch.object, &uid, known, &written.added);
-                        notice
-                            .into_iter()
-                            .chain(added)
-                            .for_each(|notice| self.events.tell(&namespace, notice));
-                    }
-                    Err(error) if error.is_obsolete() => {
-                        tracing::debug!(namespace, object = ?patch.object, error = %error.sentence(), "decided on an older version; looking again");
-                    }
-                    Err(error) => {
-                        tracing::warn!(namespace, object = ?patch.object, error = %error.sentence(), "a patch failed; it is tried again");
-                    }
-                }
-                let seen = self.index.version_of(&namespace, &patch.object).unwrap_or_default();
-                self.executor.patch_ended(&uid, patch.resource_version, seen, &result);
-            }
-            Outcome::Heard(report) => {
-                if let Some(memory) = self.memories.get_mut(&uid) {
-                    memory.app.hear(&report);
-                }
-            }
-            Outcome::Found(why) => {
-                self.executor.looked_up(&uid);
-                if let Some(lack) =
-                    self.memories.get_mut(&uid).and_then(|memory| memory.lack.as_mut())
-                    && why.is_some()
-                {
-                    lack.why = why;
-                }
-            }
-            Outcome::Status(name, status, result) => {
-                if result.is_ok() {
-                    self.index.wrote_status(&namespace, &name, &uid, *status);
-                }
-                self.metrics.status_written(outcome_of(&result));
-                match &result {
-                    Err(error) if error.is_obsolete() => {
-                        tracing::debug!(namespace, policy = name, error = %error.sentence(), "its status is of an older time; looking again");
-                    }
-                    Err(error) => {
-                        tracing::warn!(namespace, policy = name, error = %error.sentence(), "the status of a policy could not be written; it is tried again");
-                    }
-                    Ok(()) => {}
-                }
-                if let Some(retry) = self.executor.status_ended(&uid, &result) {
-                    self.wake_at(&namespace, retry);
-                }
-            }
-        }
-        self.index.tell(&namespace, News::of_workloads([uid]));
-    }
-
-    fn accepted(&self, namespace: &str, patch: &Patch, notices: Vec<Notice>) {
-        match &patch.purpose {
-            &Purpose::Roll(cause, seen) => {
-                let after = seen
-                    .and_then(|seen| Duration::try_from(clock::now().duration_since(seen)).ok());
-                self.metrics.rolled(cause, after);
-            }
-            Purpose::Adopt => {
-                tracing::info!(namespace, workload = %patch.workload, "adopted: its config is taken as it is, nothing is rolled")
-            }
-            Purpose::Forget { .. } => {
-                tracing::info!(namespace, workload = %patch.workload, "let go: no policy governs it any longer, and the annotations are removed")
-            }
-            Purpose::Release(release) => {
-                self.metrics.released(release.as_str());
-                tracing::info!(namespace, workload = %patch.workload, cause = release.as_str(), "released: the held change rolls out");
-            }
-            Purpose::Record | Purpose::Step | Purpose::Unblock => {}
-        }
-        for notice in notices {
-            if notice.event == Event::HoldBypassed {
-                self.metrics.released("Bypassed");
-            }
-            self.events.tell(namespace, notice);
-        }
-    }
-
     /// Tells of objects that cannot be read, on these.
     fn tell_unread(&mut self) {
         if std::mem::take(&mut self.unread_changed) {
-            for notice in unread::news(self.index.unread_of_interest(), &mut self.unread_told) {
-                let namespace = notice.subject.namespace().to_owned();
-                self.events.tell(&namespace, notice);
+            for (namespace, notice) in
+                unread::news(self.index.unread_of_interest(), &mut self.unread_told)
+            {
+                self.notices.tell(&namespace, notice);
             }
         }
     }
@@ -532,94 +440,5 @@ impl Reconciler {
             }
         }
         decisions
-    }
-
-    fn hand_over(&mut self, namespace: &str, mut decision: Decision) {
-        self.memories.extend(decision.memories);
-        self.metrics.set_namespace(namespace, decision.census);
-        self.metrics.set_volumes(namespace, decision.volumes);
-        self.told.insert(namespace.to_owned(), decision.told);
-        decision.waited.into_iter().for_each(|(reason, time)| self.metrics.waited(reason, time));
-        decision.suppressed.into_iter().for_each(|reason| self.metrics.suppressed(reason));
-        if let Some(wake) = decision.wake {
-            self.wake_at(namespace, wake);
-        }
-        for patch in decision.patches {
-            let carried =
-                |notice: &Notice| notice.uid == patch.uid && notice.event.comes_with_patch();
-            let mut notices: Vec<_> =
-                decision.notices.extract_if(.., |notice| carried(notice)).collect();
-            notices.extend(begun(&patch, decision.rolled.get(&patch.uid)));
-            tracing::debug!(namespace, workload = %patch.workload, purpose = ?patch.purpose, "patching");
-            self.executor.patch(namespace, patch, notices);
-        }
-        for (patch, notice) in decision.storage {
-            tracing::debug!(namespace, object = ?patch.object, "patching");
-            self.executor.storage(namespace, patch, notice);
-        }
-        for (workload, uid, since) in decision.lookups {
-            self.executor.look_up(namespace, (workload, uid), since);
-        }
-        for call in decision.calls {
-            self.asker.call(namespace, call);
-        }
-        for notice in decision.notices {
-            self.events.tell(namespace, notice);
-        }
-        for (name, status) in decision.statuses {
-            let Some(policy) =
-                self.index.namespace(namespace).and_then(|namespace| namespace.policies.get(&name))
-            else {
-                continue;
-            };
-            let (last_write, retry_at, busy) = self.executor.status_times(&policy.uid);
-            let now = clock::now();
-            match conditions::write_at(&policy.status, &status, last_write, now)
-                .map(|time| retry_at.map_or(time, |retry| retry.max(time)))
-            {
-                Some(time) if time <= now && !busy => {
-                    let uid = policy.uid.clone();
-                    self.executor.status(namespace, name, uid, status);
-                }
-                Some(time) if time > now => self.wake_at(namespace, time),
-                _ => {}
-            }
-        }
-    }
-}
-
-fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Option<Notice> {
-    let (&Purpose::Roll(cause, _), Some((policy, what))) = (&patch.purpose, rolled) else {
-        return None;
-    };
-    let begun = patch
-        .annotations
-        .iter()
-        .find(|(mark, _)| *mark == marks::ROLLOUT)
-        .and_then(|(_, value)| value.as_deref());
-    let consent = begun
-        .map(|begun| RolloutOutcome::parse(begun).consent())
-        .filter(|consent| !consent.is_empty());
-    Some(Notice {
-        subject: Subject::Workload(patch.workload.clone()),
-        uid: patch.uid.clone(),
-        policy: policy.clone(),
-        event: Event::ConfigRollout,
-        message: format!(
-            "rolling, because {cause} ({what}){}",
-            consent.map_or_else(String::new, |consent| format!("; {consent}"))
-        ),
-    })
-}
-
-fn outcome_of<T>(result: &Result<T, Error>) -> &'static str {
-    let Err(error) = result else { return "Accepted" };
-    match error.class() {
-        Class::Conflict if matches!(error, Error::NotLeading | Error::Late) => "NotSent",
-        Class::Conflict => "Conflict",
-        Class::Gone => "Gone",
-        Class::Throttled(_) => "Throttled",
-        Class::Transient => "Unanswered",
-        Class::Refused => "Refused",
     }
 }

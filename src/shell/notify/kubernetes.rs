@@ -14,13 +14,13 @@ use kube::{Api, Client, api::PostParams};
 use rand::RngExt;
 use tokio::sync::mpsc;
 
-use super::{clock, errors::within};
 use crate::{
     api::WorkloadKind,
     core::{
         notice::{Notice, StorageObject, Subject},
         plain,
     },
+    shell::{clock, errors::within},
     telemetry::metrics::Metrics,
 };
 
@@ -32,15 +32,13 @@ const NOTE_LIMIT: usize = 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Takes events and writes them in its own time.
-#[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<(String, Notice, Timestamp)>,
     metrics: Arc<Metrics>,
 }
 
 impl Events {
-    /// Starts the writer.
-    /// Events say that this replica wrote them: its pod's name.
+    /// Starts the writer. Events say that this replica wrote them: its pod's name.
     pub fn start(
         client: Client,
         metrics: Arc<Metrics>,
@@ -69,14 +67,8 @@ impl Events {
         (Self { queue, metrics }, task)
     }
 
-    /// Writes an event, on the workload and on its policy, and logs it.
+    /// Writes an event, on the workload and on its policy.
     pub fn tell(&self, namespace: &str, notice: Notice) {
-        let policy = notice.policy.as_ref().map_or("", |(name, _)| name);
-        if notice.event.is_warning() {
-            tracing::warn!(namespace, about = %notice.subject, policy, event = notice.event.reason(), "{}", notice.message);
-        } else {
-            tracing::info!(namespace, about = %notice.subject, policy, event = notice.event.reason(), "{}", notice.message);
-        }
         if self.queue.try_send((namespace.to_owned(), notice, clock::now())).is_err() {
             self.metrics.event_lost();
         }
@@ -115,7 +107,7 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
         Subject::Storage(StorageObject::Namespace(name)) => {
             of_cluster(reference("v1", "Namespace".to_owned(), name, uid))
         }
-        Subject::Object { api_version, kind, namespace, name } => {
+        Subject::Object { api_version, kind, name } => {
             let subject = reference(api_version, (*kind).to_owned(), name, uid);
             if namespace.is_empty() { of_cluster(subject) } else { subject }
         }
