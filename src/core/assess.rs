@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    api::{Mode, Phase, Reason, WorkloadKind},
+    api::{Mode, Phase, Reason},
     core::{
         clock, config,
         finding::{Assessment, Edits},
@@ -128,9 +128,9 @@ fn assess_free(input: &Input, found: &mut Assessment) {
         && input.ruling.spec().needs_holds()
         && !governance::holdable(workload)
     {
-        let why = match workload.id.kind {
-            WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
-            _ => {
+        let why = match workload.id.kind.can_be_held() {
+            false => "a DaemonSet cannot be held",
+            true => {
                 "with the update strategy OnDelete any eviction starts the newest template, so it cannot be held"
             }
         };
@@ -266,7 +266,7 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
 /// it will not replace (kubernetes#67250): the pod, and the cure. Before the deadline only a pod
 /// that says why it cannot run counts.
 fn stuck_behind(input: &Input, late: bool) -> Option<String> {
-    let current = input.current.filter(|_| input.workload.id.kind == WorkloadKind::StatefulSet)?;
+    let current = input.current.filter(|_| input.workload.id.kind.has_ordinals())?;
     let broken = |pod: &&&Pod| {
         pod.revision.as_deref() != Some(current)
             && !pod.ready

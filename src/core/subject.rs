@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{ConfigSpec, WorkloadKind},
+    api::ConfigSpec,
     core::{
         conversation::Templates,
         digest::Key,
@@ -82,7 +82,7 @@ impl Input<'_> {
     /// Whether admission records who approves and bypasses. Where it does not, anybody could have
     /// written these marks.
     pub fn records_approvals(&self) -> bool {
-        self.enforced && self.workload.id.kind != WorkloadKind::DaemonSet
+        self.enforced && self.workload.id.kind.can_be_held()
     }
 
     /// Who approved the change with this id.

@@ -85,6 +85,22 @@ fn nobody_knows_a_layer_above_their_own() {
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
 
+/// A kind that is added answers the questions of `capabilities`, and the compiler asks them. Where a
+/// file compares kinds, it would pass over the new one.
+#[test]
+fn the_core_compares_kinds_of_workloads_in_one_file() {
+    let may = ["observed/kind.rs", "observed/policy.rs"];
+    let mut found = Vec::new();
+    for (path, text) in
+        sources("core").iter().filter(|(path, _)| !may.iter().any(|one| path.ends_with(one)))
+    {
+        let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
+        let compares = |line: &&str| code(line).contains("WorkloadKind::");
+        found.extend(lines.filter(compares).map(|line| format!("{}: {line}", path.display())));
+    }
+    assert!(found.is_empty(), "ask WorkloadKind::capabilities instead:\n{}", found.join("\n"));
+}
+
 #[test]
 fn the_crd_is_the_one_that_the_types_generate() {
     let committed =

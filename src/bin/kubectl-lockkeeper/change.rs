@@ -1,7 +1,7 @@
 //! The change of a workload that waits, and the mark by which a person lets it through.
 
 use lockkeeper::{
-    api::{ChangeCause, WorkloadKind, marks},
+    api::{ChangeCause, marks},
     core::{
         gates::{
             freeze,
@@ -52,7 +52,7 @@ impl Change {
         verb: &str,
     ) -> Result<Self, Failure> {
         let (place, look) = (lower(&workload.id), cluster.command("why", &workload.id));
-        if workload.id.kind == WorkloadKind::DaemonSet {
+        if !workload.id.kind.can_be_held() {
             return Err(Failure::No(format!(
                 "cannot {verb} {place}: the template of a DaemonSet is never held, and approvals of its config are not recorded. Change its policy. To see which: \
                  {look}"

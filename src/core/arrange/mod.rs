@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    api::{Phase, WorkloadKind},
+    api::Phase,
     core::{
         assess,
         config::references,
@@ -26,7 +26,8 @@ use crate::{
         memory::{self, Activity, Memory, Rest},
         notice::{Event, Notice, Subject},
         observed::{
-            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage,
+            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId, kind::RevisionsIn,
+            storage::Storage,
         },
         request::Patch,
         rest::News,
@@ -327,8 +328,7 @@ fn in_order<'n>(
     ids
 }
 
-/// What the pods of a workload read. A held template has no pods: until it is let through, what
-/// runs counts.
+/// What the pods of a workload read. Of a held one what runs counts: its template has no pods.
 fn reads<'a>(
     namespace: &Namespace,
     workload: &'a Workload,
@@ -339,8 +339,8 @@ fn reads<'a>(
     if Hold::on(workload).is_none() {
         return template;
     }
-    let running: BTreeSet<_> = match workload.id.kind {
-        WorkloadKind::StatefulSet => {
+    let running: BTreeSet<_> = match workload.id.kind.revisions() {
+        RevisionsIn::ControllerRevisions => {
             let settled = workload.rollout.settled.as_deref();
             let runs = |name: &str| {
                 settled == Some(name)
@@ -351,20 +351,23 @@ fn reads<'a>(
                 .filter(|revision| revision.stateful_set == workload.uid && runs(&revision.name));
             of_pods.flat_map(|revision| revision.references.iter().cloned()).collect()
         }
-        _ => sets
+        RevisionsIn::ReplicaSets | RevisionsIn::Generations => sets
             .iter()
             .filter(|set| set.replicas > 0)
             .flat_map(|set| set.references.iter().cloned())
             .collect(),
     };
-    let seen = match workload.id.kind {
-        WorkloadKind::StatefulSet => workload.rollout.settled.as_ref().is_some_and(|settled| {
-            namespace
-                .controller_revisions
-                .values()
-                .any(|revision| revision.stateful_set == workload.uid && revision.name == *settled)
-        }),
-        _ => sets.iter().any(|set| set.replicas > 0),
+    let seen = match workload.id.kind.revisions() {
+        RevisionsIn::ControllerRevisions => {
+            workload.rollout.settled.as_ref().is_some_and(|settled| {
+                namespace.controller_revisions.values().any(|revision| {
+                    revision.stateful_set == workload.uid && revision.name == *settled
+                })
+            })
+        }
+        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
+            sets.iter().any(|set| set.replicas > 0)
+        }
     };
     if seen { Cow::Owned(running.into_iter().collect()) } else { template }
 }

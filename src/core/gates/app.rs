@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    api::{AppGate, Otherwise, Port, Reason, Scheme, WorkloadKind, marks},
+    api::{AppGate, Otherwise, Port, Reason, Scheme, marks},
     core::{
         clock,
         conversation::{Conversation, Errand, Templates, Visit, answer::Answer, place},
@@ -161,21 +161,17 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
 /// long as there are more than were seen, nobody can say whom a release would end.
 fn unseen(input: &Input) -> Option<Closed> {
     let (workload, current) = (input.workload, input.workload.rollout.current as usize);
-    let behind = match workload.id.kind {
-        // Its status does not count those that are going.
-        WorkloadKind::Deployment => {
-            input.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current
-        }
-        // Theirs does, and also those that have ended and stay for a while.
-        _ if input.pods.len() < current => {
-            let ended = |pod: &&Pod| {
-                pod.finished
-                    && pod.terminating.is_none()
-                    && pod.controller.as_ref() == Some(&workload.uid)
-            };
-            input.pods.len() + input.namespace.pods.values().filter(ended).count() < current
-        }
-        _ => false,
+    let behind = if workload.id.kind.capabilities().counts_terminating {
+        // And those that have ended and stay for a while.
+        let ended = |pod: &&Pod| {
+            pod.finished
+                && pod.terminating.is_none()
+                && pod.controller.as_ref() == Some(&workload.uid)
+        };
+        input.pods.len() < current
+            && input.pods.len() + input.namespace.pods.values().filter(ended).count() < current
+    } else {
+        input.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current
     };
     // It is told once that the gate is closed, not each time that a pod appears.
     let told = input.memory.gate.map(|(reason, _)| reason).filter(|reason| rank(*reason) == APP);

@@ -1,7 +1,7 @@
 //! Somebody with the right to must approve each change, by its id.
 
 use crate::{
-    api::{Approval, ChangeCause, Reason, UpgradePolicySpec, WorkloadKind, marks},
+    api::{Approval, ChangeCause, Reason, UpgradePolicySpec, marks},
     core::{
         gates::gate::{Asked, Gate, TimelyGate},
         hold::{authors::in_words, state::command},
@@ -31,7 +31,7 @@ fn ask(asked: &Asked) -> Gate {
         asked.ruling.spec().gates.as_ref().map_or(Approval::NotRequired, |gates| gates.approval);
     if approval != Approval::NotRequired && !change.recorded {
         // The status says Unsupported of a DaemonSet: nobody can record an approval of its config.
-        if change.workload.kind == WorkloadKind::DaemonSet {
+        if !change.workload.kind.can_be_held() {
             return Gate::Open;
         }
         let message =

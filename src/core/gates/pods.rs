@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{ChangeCause, WorkloadKind},
+    api::ChangeCause,
     core::{
         finding::Assessment,
         gates::{
@@ -53,7 +53,7 @@ pub fn from<'a>(
     index: u32,
 ) -> impl Iterator<Item = &'a Pod> {
     let lowest = workload.rollout.ordinals.start.saturating_add(index);
-    let of_set = workload.id.kind == WorkloadKind::StatefulSet;
+    let of_set = workload.id.kind.has_ordinals();
     pods.iter()
         .copied()
         .filter(move |pod| !of_set || pod.ordinal().is_none_or(|ordinal| ordinal >= lowest))

@@ -2,14 +2,11 @@
 //! last, so it can be held; a StatefulSet without pods forgets the revision that they ran, so it
 //! cannot.
 
-use crate::{
-    api::WorkloadKind,
-    core::{
-        hold::state::Hold,
-        observed::{Namespace, Pod, ReplicaSet, Workload},
-        rollout::outcome::Outcome,
-        subject::Input,
-    },
+use crate::core::{
+    hold::state::Hold,
+    observed::{Namespace, Pod, ReplicaSet, Workload},
+    rollout::outcome::Outcome,
+    subject::Input,
 };
 
 /// Whether a workload has no pods and wants none. Of one that has finished nothing runs.
@@ -24,7 +21,7 @@ pub fn is_asleep(workload: &Workload, pods: &[&Pod]) -> bool {
 /// the one that ran. None: it cannot be told now, or need not be.
 pub fn holds(input: &Input) -> Option<bool> {
     let workload = input.workload;
-    if workload.id.kind != WorkloadKind::Deployment
+    if !workload.id.kind.has_replica_sets()
         || workload.rollout.wanted > 0
         || Hold::on(workload).is_some()
     {
@@ -47,7 +44,7 @@ fn created_last<'a>(sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
 pub fn is_lost(input: &Input) -> bool {
     let (workload, state) = (input.workload, &input.workload.rollout);
     let Some(settled) =
-        state.settled.as_deref().filter(|_| workload.id.kind == WorkloadKind::StatefulSet)
+        state.settled.as_deref().filter(|_| workload.id.kind.has_controller_revisions())
     else {
         return false;
     };
@@ -61,7 +58,7 @@ pub fn is_lost(input: &Input) -> bool {
 
 /// What a held Deployment starts when it is scaled up, where that is not what it ran last.
 pub fn note(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) -> Option<String> {
-    if workload.id.kind != WorkloadKind::Deployment {
+    if !workload.id.kind.has_replica_sets() {
         return None;
     }
     let of_held = |set: &&&ReplicaSet| {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Remark, UpgradePolicySpec, WhenUngoverned, WorkloadKind, marks},
+    api::{Remark, UpgradePolicySpec, WhenUngoverned, marks},
     core::{
         hold::state::Hold,
         observed::{Namespace, Policy, UserHold, Workload},
@@ -78,7 +78,7 @@ pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<Stri
 
 /// Whether admission can hold the changes of a workload.
 pub fn holdable(workload: &Workload) -> bool {
-    workload.id.kind != WorkloadKind::DaemonSet && workload.rollout.held != Some(UserHold::OnDelete)
+    workload.id.kind.can_be_held() && workload.rollout.held != Some(UserHold::OnDelete)
 }
 
 /// Whether admission holds the changes of a workload by its marks.

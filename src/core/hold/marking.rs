@@ -2,7 +2,7 @@
 //! held.
 
 use crate::{
-    api::{Phase, WorkloadKind, marks},
+    api::{Phase, marks},
     core::{
         finding::{Assessment, Edits},
         hold::{
@@ -132,7 +132,7 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
 }
 
 fn is_copied(workload: &Workload) -> bool {
-    workload.id.kind == WorkloadKind::Deployment
+    workload.id.kind.has_replica_sets()
 }
 
 /// Gives up reserved room. A ReplicaSet gives up its copy first.

@@ -5,10 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    api::{
-        ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, WorkloadKind,
-        marks,
-    },
+    api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, marks},
     core::{
         clock, config,
         finding::{Assessment, Edits},
@@ -29,7 +26,9 @@ use crate::{
         later,
         memory::Restamp,
         notice::Event,
-        observed::{Namespace, Pod, ReplicaSet, Workload, workload::reference_of},
+        observed::{
+            Namespace, Pod, ReplicaSet, Workload, kind::RevisionsIn, workload::reference_of,
+        },
         request::{Purpose, Release},
         rollout::{
             outcome::{Ended, Outcome, template_change},
@@ -196,9 +195,9 @@ fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str>
     if config_goes {
         return None;
     }
-    match workload.id.kind {
-        WorkloadKind::StatefulSet => input.current.filter(|_| workload.rollout.observed),
-        _ => {
+    match workload.id.kind.revisions() {
+        RevisionsIn::ControllerRevisions => input.current.filter(|_| workload.rollout.observed),
+        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
             let same = |set: &&&ReplicaSet| {
                 set.template == template.digest
                     && set.config_hash.as_deref() == template.config_hash.as_deref()
@@ -325,8 +324,8 @@ pub fn ends_nothing(
     if !state.observed {
         return None;
     }
-    let (template, hash, revision) = match workload.id.kind {
-        WorkloadKind::StatefulSet => {
+    let (template, hash, revision) = match workload.id.kind.revisions() {
+        RevisionsIn::ControllerRevisions => {
             if state.revision.is_some() && state.revision == state.settled {
                 return Some(Passage {
                     release: Release::Reverted,
@@ -341,7 +340,7 @@ pub fn ends_nothing(
             let settled = own.find(|revision| Some(&revision.name) == state.settled.as_ref())?;
             (settled.template, &settled.config_hash, &settled.name)
         }
-        _ => {
+        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
             let settled = settled_set(workload, sets)?;
             (settled.template, &settled.config_hash, &settled.revision)
         }
@@ -512,8 +511,8 @@ fn kept_message(input: &Input, hold: &Hold) -> String {
 fn mid_rollout(input: &Input) -> Option<String> {
     let workload = input.workload;
     let there = |pod: &&&Pod| pod.terminating.is_none();
-    match workload.id.kind {
-        WorkloadKind::StatefulSet => {
+    match workload.id.kind.revisions() {
+        RevisionsIn::ControllerRevisions => {
             let settled = workload.rollout.settled.as_deref()?;
             let newer: Vec<_> = input
                 .pods
@@ -531,7 +530,7 @@ fn mid_rollout(input: &Input) -> Option<String> {
                 )
             })
         }
-        _ => {
+        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
             let mut revisions: Vec<_> =
                 input.pods.iter().filter(there).filter_map(|pod| pod.revision.as_deref()).collect();
             revisions.sort_unstable();

@@ -76,8 +76,8 @@ impl Governed {
         let marks = Marks::of(&self.object);
         let hold = marks.hold.get().map(|hold| hold.id.to_string());
         let declared = marks.declared_partition.get().map_or(0, |declared| declared.0);
-        let walks = self.kind == WorkloadKind::StatefulSet
-            && marks.partition.get().is_some_and(|step| step.0 > declared);
+        let walks =
+            self.kind.has_ordinals() && marks.partition.get().is_some_and(|step| step.0 > declared);
         let walked = || {
             let since = marks.hold_since.get();
             since.and_then(Since::id).map_or_else(|| "unknown".to_owned(), ToString::to_string)

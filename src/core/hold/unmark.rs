@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{WorkloadKind, marks},
-    core::request::pointer,
+    core::{observed::kind::HeldBy, request::pointer},
     marks::{
         Marks, registry,
         values::{HELD, Share, Strategy},
@@ -33,13 +33,13 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
     let step = ours.partition.get().map(|step| u64::from(step.0));
     let is_held = ours.hold.stands();
     // What somebody has set otherwise since admission went is their word.
-    match kind {
-        WorkloadKind::Deployment
+    match kind.capabilities().held_by {
+        Some(HeldBy::Paused)
             if spec["paused"] == true && is_held && ours.declared_paused.get() != Some(&true) =>
         {
             patch.push(json!({"op": "remove", "path": "/spec/paused"}));
         }
-        WorkloadKind::StatefulSet
+        Some(HeldBy::Partition)
             if (is_held && partition == u64::from(HELD)) || step == Some(partition) =>
         {
             patch.push(match ours.declared_update_strategy.get() {
@@ -50,7 +50,7 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
                 }
             });
         }
-        _ => {}
+        Some(HeldBy::Paused | HeldBy::Partition) | None => {}
     }
     patch.extend(
         declared_replicas(object, &ours)

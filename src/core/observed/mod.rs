@@ -2,6 +2,7 @@
 
 pub mod config_object;
 pub mod ids;
+pub mod kind;
 pub mod namespace;
 pub mod pod;
 pub mod policy;

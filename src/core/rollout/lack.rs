@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{
-    api::WorkloadKind,
-    core::{finding::Assessment, later, memory::Lack, rollout::progress::Progress, subject::Input},
+use crate::core::{
+    finding::Assessment, later, memory::Lack, rollout::progress::Progress, subject::Input,
 };
 
 /// A controller takes a moment to create pods.
@@ -21,8 +20,8 @@ pub fn assess(input: &Input, progress: Progress, found: &mut Assessment) -> Opti
     let workload = input.workload;
     // Those that are ending are in the way of new ones, until they have finished.
     let there = input.pods.iter().filter(|pod| !pod.finished).count();
-    let lacks =
-        workload.id.kind != WorkloadKind::Deployment && there < workload.rollout.wanted as usize;
+    let lacks = !workload.id.kind.capabilities().says_why_pods_lack
+        && there < workload.rollout.wanted as usize;
     if !lacks || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         found.memory.lack = None;
         return None;

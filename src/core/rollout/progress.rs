@@ -4,16 +4,13 @@ use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::{
-    api::WorkloadKind,
-    core::{
-        hold::state::Hold,
-        later,
-        observed::{Pod, ReplicaSet, RolloutState, UserHold, Workload, is_overdue},
-        rollout::{
-            outcome::{Ended, Outcome},
-            turn::{self, Stage},
-        },
+use crate::core::{
+    hold::state::Hold,
+    later,
+    observed::{Pod, ReplicaSet, RolloutState, UserHold, Workload, is_overdue},
+    rollout::{
+        outcome::{Ended, Outcome},
+        turn::{self, Stage},
     },
 };
 
@@ -42,7 +39,7 @@ pub fn seen<'a>(
     newest: Option<&'a ReplicaSet>,
     sets: &[&ReplicaSet],
 ) -> (Cow<'a, Workload>, Option<&'a str>) {
-    if workload.id.kind != WorkloadKind::Deployment {
+    if !workload.id.kind.has_replica_sets() {
         return (Cow::Borrowed(workload), workload.rollout.revision.as_deref());
     }
     let state = &workload.rollout;
@@ -95,7 +92,7 @@ pub fn is_old(workload: &Workload, pod: &Pod, current: Option<&str>) -> bool {
 /// Whether a Deployment has no ReplicaSet of its template yet, and will get one.
 fn awaits_replica_set(workload: &Workload, current: Option<&str>) -> bool {
     let state = &workload.rollout;
-    let awaits = workload.id.kind == WorkloadKind::Deployment
+    let awaits = workload.id.kind.has_replica_sets()
         && current.is_none()
         && state.observed
         && state.updated == 0;
@@ -143,7 +140,7 @@ pub fn judge(
     // A StatefulSet whose template was reverted counts as complete while pods of the withdrawn
     // revision are still there (kubernetes#67250). A Deployment counts what the status of an old
     // ReplicaSet counts, which may not have seen its newest pod yet.
-    let counts_pods = workload.id.kind != WorkloadKind::DaemonSet;
+    let counts_pods = workload.id.kind.capabilities().overlooks_old_pods;
     let left_behind = counts_pods && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
     let none_old = state.current <= state.updated
         && leaving.is_none()
@@ -154,7 +151,7 @@ pub fn judge(
         let outcome = Outcome::on(workload);
         // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
         let complete =
-            state.complete && !(workload.id.kind == WorkloadKind::StatefulSet && outcome.left);
+            state.complete && !(workload.id.kind.has_controller_revisions() && outcome.left);
         complete || was_done(&outcome, workload, pods, current)
     };
     if none_old && (all_available || noted_as_done()) {
@@ -177,7 +174,7 @@ pub fn judge(
 
 /// Whether new pods and old ones may run at the same time, whatever happens.
 fn bears_old_pods(workload: &Workload) -> bool {
-    workload.id.kind == WorkloadKind::Deployment
+    workload.id.kind.capabilities().surges
         && !workload.claims.recreates
         && workload.claims.named.is_empty()
 }

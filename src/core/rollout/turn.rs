@@ -1,7 +1,7 @@
 //! Which pod of a StatefulSet is next.
 
 use crate::{
-    api::{AppGate, Scope, WorkloadKind},
+    api::{AppGate, Scope},
     core::{
         hold::state::declared_replicas,
         observed::{Pod, Workload},
@@ -31,7 +31,7 @@ pub enum Stage<'a> {
 
 /// Whether the pods of this workload go one by one.
 pub fn is_walked(gate: &AppGate, workload: &Workload) -> bool {
-    gate.scope == Scope::Pod && workload.id.kind == WorkloadKind::StatefulSet
+    gate.scope == Scope::Pod && workload.id.kind.has_ordinals()
 }
 
 /// Whose turn it is first, when pods of this revision are to stay as they are.

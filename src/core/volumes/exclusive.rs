@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    api::{ExclusiveClaims, Mode, UpgradePolicySpec, WorkloadKind},
+    api::{ExclusiveClaims, Mode, UpgradePolicySpec},
     core::{
         observed::{
             Namespace, Pod, Workload,
@@ -59,7 +59,7 @@ pub fn judge(
         ExclusiveClaims::WhenDeadlock => found.notes.extend(written),
         _ => found.dangers.extend(written.map(Danger::ExclusiveClaimShared)),
     }
-    if workload.id.kind != WorkloadKind::Deployment || several {
+    if !workload.id.kind.capabilities().surges || several {
         return found;
     }
     found.stuck = claims.iter().find_map(|claim| stuck(claim, pods, current));

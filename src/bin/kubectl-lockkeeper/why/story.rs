@@ -4,7 +4,7 @@ use std::{cmp::Ordering, time::Duration};
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Mode, Phase, Reason, UpgradePolicySpec, WorkloadKind, marks},
+    api::{Attention, Mode, Phase, Reason, UpgradePolicySpec, marks},
     core::{
         calendar::Standing,
         config::record::Record,
@@ -396,7 +396,7 @@ fn notes(seen: &Seen, workload: &Workload) -> Vec<String> {
         return Vec::new();
     }
     let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
-    let forgets = workload.id.kind == WorkloadKind::StatefulSet && workload.rollout.wanted > 0;
+    let forgets = workload.id.kind.has_controller_revisions() && workload.rollout.wanted > 0;
     let zero = forgets.then(|| {
         "Do not scale it to zero now: a StatefulSet without pods forgets which revision ran, and would start this change".to_owned()
     });

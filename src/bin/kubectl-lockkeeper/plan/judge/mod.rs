@@ -133,7 +133,7 @@ impl<'a> Judge<'a> {
     fn created(&self, workload: &Workload, risks: &mut Vec<Risk>) -> Line {
         let mut line = self.line(lower(&workload.id), Outcome::Create);
         line.because.push(match workload.rollout.wanted {
-            _ if workload.id.kind == WorkloadKind::DaemonSet => {
+            _ if !workload.id.kind.can_be_held() => {
                 "Its pods start at once: a new workload is not held.".to_owned()
             }
             0 => "It has no pods.".to_owned(),
@@ -375,9 +375,9 @@ impl<'a> Judge<'a> {
 }
 
 fn unholdable(workload: &Workload) -> &'static str {
-    match workload.id.kind {
-        WorkloadKind::DaemonSet => "a DaemonSet cannot be held",
-        _ => "with the update strategy OnDelete, any eviction starts the newest template",
+    match workload.id.kind.can_be_held() {
+        false => "a DaemonSet cannot be held",
+        true => "with the update strategy OnDelete, any eviction starts the newest template",
     }
 }
 

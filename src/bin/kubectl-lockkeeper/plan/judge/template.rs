@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockkeeper::{
-    api::{ChangeCause, WhenUngoverned, WorkloadKind},
+    api::{ChangeCause, WhenUngoverned},
     core::{
         governs::Ruling,
         hold::{
@@ -138,7 +138,7 @@ impl<'a> Judge<'a> {
             () if before.rollout.wanted == 0 && !ruling.spec().waits_without_pods() => {
                 "It has no pods, so there is nobody to ask.".to_owned()
             }
-            () if before.rollout.wanted == 0 && after.id.kind == WorkloadKind::StatefulSet => {
+            () if before.rollout.wanted == 0 && after.id.kind.has_controller_revisions() => {
                 format!(
                     "Policy {policy} has gates, but a StatefulSet without replicas cannot be held: it starts the new template when it is scaled up (HoldMissed)."
                 )
