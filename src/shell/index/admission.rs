@@ -4,10 +4,7 @@ use jiff::Timestamp;
 
 use super::{Effects, Index, Indexed, Listing, Sight};
 use crate::{
-    core::{
-        observed::Uid,
-        observed::{Concerns, Unread, UnreadId},
-    },
+    core::observed::{Concerns, Uid, Unread, UnreadId},
     shell::{
         streams::Object,
         views::{Admission, AdmissionKind, Definitions},

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use super::{Effects, InNamespace, Listing, Seen};
 use crate::{
     core::{
-        observed::Concerns,
-        observed::{ConfigEntry, ConfigId, Namespace, Uid},
+        observed::{Concerns, ConfigEntry, ConfigId, Namespace, Uid},
         rest::News,
     },
     shell::{

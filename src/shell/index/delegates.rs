@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use super::{Effects, InNamespace, Listing, Seen};
 use crate::{
     core::{
-        observed::Concerns,
-        observed::{Namespace, Uid},
+        observed::{Concerns, Namespace, Uid},
         rest::News,
     },
     shell::{

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use super::{Effects, InNamespace, Listing, Seen, workloads::of_controller};
 use crate::{
     core::{
-        observed::Concerns,
-        observed::{Namespace, Pod, Uid},
+        observed::{Concerns, Namespace, Pod, Uid},
         rest::News,
     },
     shell::{streams::Object, views::Pods},

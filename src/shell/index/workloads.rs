@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use super::{Effects, InNamespace, Listing, Seen};
 use crate::{
     core::{
-        observed::Concerns,
-        observed::{Namespace, Uid},
+        observed::{Concerns, Namespace, Uid},
         rest::News,
     },
     shell::{
@@ -25,7 +24,7 @@ impl<K: Kind> InNamespace for Workloads<K> {
     ) -> Option<News> {
         let workload = object.view;
         let before = namespace.workloads.insert(workload.id.clone(), workload);
-        effects.gone.extend(before.map(|before| before.uid).filter(|uid| *uid != object.uid));
+        effects.replaced(before.as_ref().map(|before| &before.uid), &object.uid);
         Some(News::of_workloads([object.uid]))
     }
 
