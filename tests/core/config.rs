@@ -88,6 +88,17 @@ fn p2_changed_and_changed_back_with_a_pod_started_in_between_is_one() {
 }
 
 #[test]
+fn p2_changed_and_changed_back_in_the_second_after_a_pod_had_started_is_none() {
+    let mut world = adopted(json!({"config": {}}));
+    world.later(60).start_pod("web");
+    world.config_map("app", &[("a", "2")]);
+    world.act();
+    world.config_map("app", &[("a", "1")]);
+    assert_eq!(settled(&mut world), [""; 0], "its start was reported before the first change");
+    assert_eq!(world.stands(), "UpToDate");
+}
+
+#[test]
 fn p4_a_change_while_the_operator_was_down_is_rolled_once() {
     let mut world = adopted(json!({"config": {}}));
     world.config_map("app", &[("a", "2")]);

@@ -41,7 +41,9 @@ fn started_in(pod: &Pod, interval: &Interval) -> bool {
         Some(created) => created > interval.from.version && created < interval.to.version,
         None => between(pod.created, interval),
     };
-    created || pod.started.iter().any(|started| between(*started, interval))
+    // Containers that are reported as started read what was there before that report.
+    let started_before = pod.started_version.is_some_and(|version| version < interval.from.version);
+    created || !started_before && pod.started.iter().any(|started| between(*started, interval))
 }
 
 /// Whole seconds against the times at which the two writes were seen. A content that was found at

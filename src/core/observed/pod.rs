@@ -38,6 +38,8 @@ pub struct Pod {
     pub revision: Option<Box<str>>,
     /// When its containers that run now were started, in whole seconds.
     pub started: Box<[Timestamp]>,
+    /// The lowest resourceVersion of the pod that was seen with these starts: they precede it.
+    pub started_version: Option<u64>,
     /// What keeps a container from running, such as `CrashLoopBackOff`.
     pub trouble: Option<Box<str>>,
     /// The same in words, and what made a container end that runs again: `Error (exit 3), restarted

@@ -19,9 +19,15 @@ impl InNamespace for Pods {
         _effects: &mut Effects,
     ) -> Option<News> {
         let mut pod = object.view;
-        pod.created_version = match namespace.pods.get(&object.uid) {
+        let version = object.resource_version;
+        let known = namespace.pods.get(&object.uid);
+        pod.created_version = match known {
             Some(known) => known.created_version,
-            None => seen.live.then_some(object.resource_version),
+            None => seen.live.then_some(version),
+        };
+        pod.started_version = match known {
+            Some(known) if known.started == pod.started => known.started_version,
+            _ => Some(version),
         };
         let before = namespace.pods.insert(object.uid, pod.clone());
         (before.as_ref() != Some(&pod)).then(|| of_pods(namespace, before.iter().chain([&pod])))

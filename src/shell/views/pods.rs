@@ -14,8 +14,8 @@ use crate::{
     workload::{controller, created, uid},
 };
 
-/// `v1` Pod. The version of its creation is filled in by the index, which knows whether it was
-/// seen.
+/// `v1` Pod. The index fills in the versions of its creation and of its starts: it knows what was
+/// seen before.
 #[derive(Clone, Debug)]
 pub struct Pods;
 
@@ -65,6 +65,7 @@ impl Watched for Pods {
             started: containers()
                 .filter_map(|one| time(&one["state"]["running"]["startedAt"]))
                 .collect(),
+            started_version: None,
             trouble: containers().find_map(containers::trouble).map(Into::into),
             ails: containers().find_map(containers::ails).map(Into::into),
             reach: Reach {

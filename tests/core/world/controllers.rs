@@ -104,6 +104,7 @@ impl World {
             config_hash: hash.map(Into::into),
             revision: Some(revision.as_str().into()),
             started: [self.now].into(),
+            started_version: Some(version),
             trouble: None,
             ails: None,
             reach: Reach {

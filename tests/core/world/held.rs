@@ -89,6 +89,7 @@ pub fn renew(world: &mut World, n: usize, ready: bool) {
     (pod.revision, pod.created, pod.ready_moved, pod.ready) = (revision, now, Some(now), ready);
     world.version += 1;
     pod.created_version = Some(world.version);
+    pod.started_version = Some(world.version);
     world.namespace.pods.insert(pod.uid.clone(), pod);
     world.observe("web");
 }

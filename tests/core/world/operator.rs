@@ -23,6 +23,7 @@ impl World {
         self.activities.clear();
         for pod in self.namespace.pods.values_mut() {
             pod.created_version = None;
+            pod.started_version = None;
         }
         for (_, entry) in self.namespace.config.iter_mut() {
             let last = Version { seen: None, ..entry.versions().last().unwrap().clone() };
