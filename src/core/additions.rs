@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::core::{later, notice::Subject, some_of};
+use crate::core::{later, notice::Regarding, some_of};
 
 /// Whose a template change is that another policy or webhook makes in a write of ours. Admission
 /// writes the same.
@@ -104,7 +104,7 @@ impl Additions {
     }
 
     /// What is to be told of fields that were not told yet.
-    pub fn tell(&self, told: &mut Vec<String>, subject: &Subject) -> Option<String> {
+    pub fn tell(&self, told: &mut Vec<String>, regarding: &Regarding) -> Option<String> {
         let new: Vec<_> =
             self.fields.keys().filter(|field| !told.contains(field)).cloned().collect();
         if new.is_empty() {
@@ -118,7 +118,7 @@ impl Additions {
             false => "",
         };
         let message = format!(
-            "another admission policy or webhook changed {} in Lockkeeper's write of {subject}; it is accepted{so}",
+            "another admission policy or webhook changed {} in Lockkeeper's write of {regarding}; it is accepted{so}",
             some_of(&names, NAMED)
         );
         told.extend(new);
@@ -162,18 +162,18 @@ mod tests {
         let warning = "Validation failed for ValidatingAdmissionPolicy 'change-is-held' with binding 'change-is-held': changed by another \
                        admission policy or webhook: metadata.labels[a], spec.template.spec.tolerations";
         let (mut additions, mut told) = (Additions::default(), Vec::new());
-        let subject = Subject::Workload(crate::core::observed::WorkloadId {
+        let regarding = Regarding::Workload(crate::core::observed::WorkloadId {
             kind: crate::api::WorkloadKind::Deployment,
             name: "web".into(),
         });
         additions.note(added(warning), now);
-        let message = additions.tell(&mut told, &subject).unwrap();
+        let message = additions.tell(&mut told, &regarding).unwrap();
         assert!(
             message.contains("changed metadata.labels[a], spec.template.spec.tolerations in Lockkeeper's write of Deployment/web"),
             "{message}"
         );
         additions.note(added(warning), now);
-        assert_eq!(additions.tell(&mut told, &subject), None);
+        assert_eq!(additions.tell(&mut told, &regarding), None);
         assert!(!additions.stamp_templates(now));
         additions.note(added(warning), now);
         assert!(additions.stamp_templates(now));

@@ -20,51 +20,54 @@ use crate::{
             progress::{self, Progress},
             words::{self, held_message},
         },
-        subject::Input,
+        subject::Subject,
         volumes,
     },
 };
 
 /// Assesses one workload.
-pub fn assess(input: &Input) -> Assessment {
-    let mut found = Assessment::new(input.memory.clone(), input.pods);
+pub fn assess(subject: &Subject) -> Assessment {
+    let mut found = Assessment::new(subject.memory.clone(), subject.pods);
     found.memory.differs_since = None;
-    if input.ruling.observes() {
-        marking::let_go(input.workload, &mut found);
-    } else if !input.workload.deleting {
-        marking::mark(input, &mut found);
+    if subject.ruling.observes() {
+        marking::let_go(subject.workload, &mut found);
+    } else if !subject.workload.deleting {
+        marking::mark(subject, &mut found);
     }
-    let hold = Hold::on(input.workload).filter(|_| !input.workload.deleting);
+    let hold = Hold::on(subject.workload).filter(|_| !subject.workload.deleting);
     found.memory.hold = hold.as_ref().map(|hold| hold.id.clone());
-    hold::writers::note(input, hold.as_ref(), &mut found);
-    if !input.ruling.observes() && !input.ruling.is_unreadable() && !input.workload.deleting {
-        volumes::strategy::mark(input, &mut found);
+    hold::writers::note(subject, hold.as_ref(), &mut found);
+    if !subject.ruling.observes() && !subject.ruling.is_unreadable() && !subject.workload.deleting {
+        volumes::strategy::mark(subject, &mut found);
     }
     match &hold {
-        Some(hold) if input.ruling.observes() => {
-            hold::release::stand_observed(input, hold, &mut found)
+        Some(hold) if subject.ruling.observes() => {
+            hold::release::stand_observed(subject, hold, &mut found)
         }
-        Some(hold) => hold::release::assess(input, hold, &mut found),
-        None => assess_free(input, &mut found),
+        Some(hold) => hold::release::assess(subject, hold, &mut found),
+        None => assess_free(subject, &mut found),
     }
     match &hold {
         Some(_) => hold::release::note_scaled_first(&mut found),
         None => found.memory.scaled = None,
     }
-    if input.workload.deleting {
+    if subject.workload.deleting {
         (found.edits, found.roll) = (Edits::default(), None);
     }
-    tidy_conversation(input, &mut found);
-    found.memory.changed_at =
-        found.memory.changed_at.max(template_changed_at(input.workload, input.memory, input.now));
-    found.memory.template = Some(SeenTemplate::of(input.workload));
-    tell_of_gates(input, &mut found);
-    if !input.workload.deleting {
-        marking::reserve(input, &mut found);
+    tidy_conversation(subject, &mut found);
+    found.memory.changed_at = found.memory.changed_at.max(template_changed_at(
+        subject.workload,
+        subject.memory,
+        subject.now(),
+    ));
+    found.memory.template = Some(SeenTemplate::of(subject.workload));
+    tell_of_gates(subject, &mut found);
+    if !subject.workload.deleting {
+        marking::reserve(subject, &mut found);
     }
-    others::heed(input, &mut found);
+    others::heed(subject, &mut found);
     if !found.edits.is_empty() || found.roll.is_some() {
-        heed_activity(input, &mut found);
+        heed_activity(subject, &mut found);
     }
     found.memory.last = Some((found.phase, found.reason));
     found.memory.said.clone_from(&found.message);
@@ -73,43 +76,40 @@ pub fn assess(input: &Input) -> Assessment {
 }
 
 /// A workload that is not held.
-fn assess_free(input: &Input, found: &mut Assessment) {
-    let workload = input.workload;
+fn assess_free(subject: &Subject, found: &mut Assessment) {
+    let workload = subject.workload;
     found.memory.hold_of_nothing = false;
     (found.memory.broken_since, found.memory.broken_told) = (None, false);
-    let progress = progress::judge(
-        workload,
-        input.pods,
-        input.current,
-        input.ruling.spec().deadline(),
-        input.now,
-    );
-    stand_by_progress(input, progress, found);
-    found.lookup = rollout::lack::assess(input, progress, found);
-    let outcome = match input.ruling.spec().mode {
+    stand_by_progress(subject, found);
+    found.lookup = rollout::lack::assess(subject, found);
+    let outcome = match subject.ruling.spec().mode {
         Mode::Observe => Outcome::on(workload),
-        Mode::Enforce | Mode::Freeze => hold::release::follow(input, progress, found),
+        Mode::Enforce | Mode::Freeze => hold::release::follow(subject, found),
     };
-    match input.config() {
+    match subject.config() {
         Some(config) if !workload.deleting => {
-            config::decide::assess(input, config, progress, &outcome, found)
+            config::decide::assess(subject, config, &outcome, found)
         }
-        _ if input.ruling.is_unreadable() => {}
+        _ if subject.ruling.is_unreadable() => {}
         _ => {
-            config::decide::forget(workload, *input.previous != Previous::Nothing, found);
-            config::decide::follow_previous(input, progress, &outcome, found);
+            config::decide::forget(
+                workload,
+                *subject.siblings.previous != Previous::Nothing,
+                found,
+            );
+            config::decide::follow_previous(subject, &outcome, found);
         }
     }
     if found.roll.is_none() && !found.asked {
-        rollout::walk::assess(input, &outcome, found);
-        volumes::strategy::unblock(input, progress, found);
+        rollout::walk::assess(subject, &outcome, found);
+        volumes::strategy::unblock(subject, found);
     }
-    if matches!(progress, Progress::UnderWay(_) | Progress::Unobserved) {
-        keep_drained(input, &outcome, found);
+    if matches!(subject.progress, Progress::UnderWay(_) | Progress::Unobserved) {
+        keep_drained(subject, &outcome, found);
     }
     if matches!(found.phase, Phase::Rolling | Phase::Failed)
         && outcome.ended != Ended::Done
-        && outcome.is_of(workload, input.key)
+        && outcome.is_of(workload, subject.key())
     {
         let consent = outcome.consent();
         if !consent.is_empty() {
@@ -117,15 +117,15 @@ fn assess_free(input: &Input, found: &mut Assessment) {
         }
     }
     if matches!(found.phase, Phase::Rolling | Phase::Failed)
-        && let Some(conflict) = found.memory.writers.message(input.now)
+        && let Some(conflict) = found.memory.writers.message(subject.now())
     {
         found.message = format!("{}. {conflict}", found.message);
     }
-    if input.ruling.observes() {
-        hold::observed::tell(input, progress, found);
+    if subject.ruling.observes() {
+        hold::observed::tell(subject, found);
     }
     if found.phase == Phase::UpToDate
-        && input.ruling.spec().needs_holds()
+        && subject.ruling.spec().needs_holds()
         && !governance::holdable(workload)
     {
         let why = match workload.id.kind.can_be_held() {
@@ -142,41 +142,43 @@ fn assess_free(input: &Input, found: &mut Assessment) {
 
 /// What was said about a change that no longer waits is void, and pods that are no longer to be
 /// ended may work.
-fn tidy_conversation(input: &Input, found: &mut Assessment) {
-    if let Some(gate) = input.ruling.spec().gates.as_ref().and_then(|gates| gates.app.as_ref())
-        && !input.workload.deleting
+fn tidy_conversation(subject: &Subject, found: &mut Assessment) {
+    if let Some(gate) = subject.ruling.spec().gates.as_ref().and_then(|gates| gates.app.as_ref())
+        && !subject.workload.deleting
     {
-        gates::app::verify(input, gate, found);
+        gates::app::verify(subject, gate, found);
     }
     if !found.asked {
         found.memory.app.about_nothing();
     }
-    let there: BTreeSet<_> = input.pods.iter().map(|pod| &*pod.uid).collect();
+    let there: BTreeSet<_> = subject.pods.iter().map(|pod| &*pod.uid).collect();
     found.memory.app.keep_only(&there);
     let draining = std::mem::take(&mut found.draining);
-    let whose = (&input.workload.id, &input.workload.uid, &input.ruling.policy().uid);
-    gates::prepare::withdraw(input.namespace, whose, &draining, input.now, found);
+    let whose = (&subject.workload.id, &subject.workload.uid, &subject.ruling.policy().uid);
+    gates::prepare::withdraw(subject.namespace(), whose, &draining, subject.now(), found);
     found.draining = draining;
 }
 
 /// Events and durations of gates, where they changed since the last time.
-fn tell_of_gates(input: &Input, found: &mut Assessment) {
-    let before = input.memory.gate;
+fn tell_of_gates(subject: &Subject, found: &mut Assessment) {
+    let before = subject.memory.gate;
     let stays = before.map(|(reason, _)| reason) == found.closed;
     let news = found.closed.is_some_and(gates::is_told) && (!stays || found.memory.writers.untold);
     // While two undo each other, that is told in its place; and what is left of it when they have
     // stopped.
-    found.memory.writers.untold = news && found.memory.writers.conflict(input.now);
+    found.memory.writers.untold = news && found.memory.writers.conflict(subject.now());
     if news && !found.memory.writers.untold {
         found.notices.push((Event::GateClosed, found.message.clone()));
     }
     found.memory.gate = match found.closed {
         Some(_) if stays => before,
-        closed => closed.map(|reason| (reason, input.now)),
+        closed => closed.map(|reason| (reason, subject.now())),
     };
     if let Some((reason, since)) = before.filter(|_| !stays) {
-        found.waited =
-            Some((reason, Duration::try_from(input.now.duration_since(since)).unwrap_or_default()));
+        found.waited = Some((
+            reason,
+            Duration::try_from(subject.now().duration_since(since)).unwrap_or_default(),
+        ));
         let goes = found.roll.is_some()
             || matches!(
                 found.edits.purpose,
@@ -189,20 +191,26 @@ fn tell_of_gates(input: &Input, found: &mut Assessment) {
     }
 }
 
-fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) {
-    let state = &input.workload.rollout;
-    let under_way = || words::under_way(input.workload, input.pods, input.current);
+fn stand_by_progress(subject: &Subject, found: &mut Assessment) {
+    let state = &subject.workload.rollout;
+    let under_way = || words::under_way(subject.workload, subject.pods, subject.revisions.newest);
     let overdue = || {
-        words::stuck(input.workload, &input.namespace.name, input.pods, input.current, input.now)
+        words::stuck(
+            subject.workload,
+            &subject.namespace().name,
+            subject.pods,
+            subject.revisions.newest,
+            subject.now(),
+        )
     };
-    let wake = input
+    let wake = subject
         .pods
         .iter()
         .filter_map(|pod| observed::overdue_at(pod))
-        .filter(|at| *at > input.now)
+        .filter(|at| *at > subject.now())
         .min();
     wake.into_iter().for_each(|at| found.wake_at(at));
-    match progress {
+    match subject.progress {
         Progress::Done => {
             if let Some(stuck) = overdue() {
                 found.stand(
@@ -212,12 +220,12 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
                 );
             }
         }
-        Progress::Unobserved => match input.memory.last {
+        Progress::Unobserved => match subject.memory.last {
             Some((Phase::UpToDate, reason)) => found.stand(Phase::UpToDate, reason, ""),
             Some((Phase::Rolling, reason)) => found.stand(Phase::Rolling, reason, under_way()),
             // A write of our own annotations raises a Deployment's generation too.
             Some((phase, reason)) if !matches!(phase, Phase::Held | Phase::Failed) => {
-                found.stand(phase, reason, input.memory.said.as_str())
+                found.stand(phase, reason, subject.memory.said.as_str())
             }
             _ => found.stand(Phase::Rolling, Reason::RolloutUnderWay, under_way()),
         },
@@ -231,11 +239,11 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
                     format!("{}; {stuck}", words::counts(state)),
                 );
             }
-            if let Some(stuck) = stuck_behind(input, false) {
+            if let Some(stuck) = stuck_behind(subject, false) {
                 found.stand(Phase::Rolling, Reason::StuckBehindPod, stuck);
             }
         }
-        Progress::Failed(since) => match (stuck_behind(input, true), overdue()) {
+        Progress::Failed(since) => match (stuck_behind(subject, true), overdue()) {
             (Some(stuck), _) => found.stand(Phase::Failed, Reason::StuckBehindPod, stuck),
             (None, Some(stuck)) => found.stand(
                 Phase::Failed,
@@ -265,15 +273,15 @@ fn stand_by_progress(input: &Input, progress: Progress, found: &mut Assessment) 
 /// A StatefulSet whose controller waits for a broken pod of another revision than the newest, which
 /// it will not replace (kubernetes#67250): the pod, and the cure. Before the deadline only a pod
 /// that says why it cannot run counts.
-fn stuck_behind(input: &Input, late: bool) -> Option<String> {
-    let current = input.current.filter(|_| input.workload.id.kind.has_ordinals())?;
+fn stuck_behind(subject: &Subject, late: bool) -> Option<String> {
+    let current = subject.revisions.newest.filter(|_| subject.workload.id.kind.has_ordinals())?;
     let broken = |pod: &&&Pod| {
         pod.revision.as_deref() != Some(current)
             && !pod.ready
             && pod.terminating.is_none()
             && (late || pod.trouble.is_some())
     };
-    let pod = input.pods.iter().find(broken)?;
+    let pod = subject.pods.iter().find(broken)?;
     let trouble = pod
         .ails
         .as_ref()
@@ -287,11 +295,11 @@ fn stuck_behind(input: &Input, late: bool) -> Option<String> {
 }
 
 /// One request at a time, and after a failure only when its pause is over.
-fn heed_activity(input: &Input, found: &mut Assessment) {
-    if input.activity.in_flight && found.roll.is_some() {
+fn heed_activity(subject: &Subject, found: &mut Assessment) {
+    if subject.activity.in_flight && found.roll.is_some() {
         found.begin_roll();
     }
-    if let Some(trouble) = &input.activity.trouble {
+    if let Some(trouble) = &subject.activity.trouble {
         let (reason, word) = match trouble.refused {
             true => (Reason::PatchRefused, "refused"),
             false => (Reason::PatchFailing, "not answered"),
@@ -306,13 +314,13 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
             Phase::Held => found.stand(Phase::Held, reason, message),
             _ => found.stand(Phase::Waiting, reason, message),
         }
-        if trouble.retry_at > input.now {
+        if trouble.retry_at > subject.now() {
             found.wake_at(trouble.retry_at);
             found.edits = Edits::default();
             found.roll = None;
         }
     }
-    if input.activity.in_flight {
+    if subject.activity.in_flight {
         found.edits = Edits::default();
         found.roll = None;
     }
@@ -321,18 +329,18 @@ fn heed_activity(input: &Input, found: &mut Assessment) {
 /// Pods take no new work until they are gone, also after what ends them was let through. Where that
 /// makes no progress any more, they are the ones that are left to work; if it goes on, they are
 /// asked again.
-fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
-    let (workload, state) = (input.workload, &input.workload.rollout);
+fn keep_drained(subject: &Subject, outcome: &Outcome, found: &mut Assessment) {
+    let (workload, state) = (subject.workload, &subject.workload.rollout);
     // Written down as failed, it may go on all the same.
     let ours = outcome.change.is_some()
         && outcome.ended != Ended::Done
-        && outcome.is_of(workload, input.key);
-    let gate = input
+        && outcome.is_of(workload, subject.key());
+    let gate = subject
         .ruling
         .spec()
         .app_gate(&[outcome.cause(workload)])
         .filter(|gate| gate.prepare.is_some() && ours);
-    let Some(gate) = gate.filter(|_| !input.ruling.observes() && !workload.deleting) else {
+    let Some(gate) = gate.filter(|_| !subject.ruling.observes() && !workload.deleting) else {
         return;
     };
     let Ok(gate) = gates::app::for_workload(gate, workload) else { return };
@@ -340,11 +348,11 @@ fn keep_drained(input: &Input, outcome: &Outcome, found: &mut Assessment) {
         return found.go_on_talking();
     }
     let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared);
-    let old = gates::pods::from(workload, input.pods, lowest)
-        .filter(|pod| progress::is_old(workload, pod, input.current));
+    let old = gates::pods::from(workload, subject.pods, lowest)
+        .filter(|pod| progress::is_old(workload, pod, subject.revisions.newest));
     let pods: Vec<_> = old.collect();
     if !pods.is_empty() {
         let change = outcome.change.clone().unwrap_or_default();
-        gates::prepare::drain(input, &gate, &change, &pods, found);
+        gates::prepare::drain(subject, &gate, &change, &pods, found);
     }
 }

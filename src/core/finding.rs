@@ -16,7 +16,7 @@ use crate::{
         notice::Event,
         observed::{Pod, Uid, Workload},
         request::{Has, Patch, Purpose},
-        subject::Input,
+        subject::Subject,
     },
 };
 
@@ -184,7 +184,7 @@ impl Assessment {
     /// Has something said to pods, unless the same is being said.
     pub fn call(
         &mut self,
-        input: &Input,
+        subject: &Subject,
         errand: Errand,
         change: &str,
         gate: &AppGate,
@@ -192,9 +192,9 @@ impl Assessment {
     ) {
         if self.memory.app.calling.insert(errand) {
             let (workload, uid, policy) = (
-                input.workload.id.clone(),
-                input.workload.uid.clone(),
-                input.ruling.policy().uid.clone(),
+                subject.workload.id.clone(),
+                subject.workload.uid.clone(),
+                subject.ruling.policy().uid.clone(),
             );
             let (change, gate) = (change.to_owned(), gate.clone());
             self.calls.push(Call { workload, uid, policy, change, errand, gate, visits });

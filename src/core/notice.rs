@@ -17,7 +17,7 @@ pub enum StorageObject {
 
 /// What a notice is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
+pub enum Regarding {
     /// A workload.
     Workload(WorkloadId),
     /// An object of storage.
@@ -33,7 +33,7 @@ pub enum Subject {
     },
 }
 
-impl std::fmt::Display for Subject {
+impl std::fmt::Display for Regarding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Workload(id) => id.fmt(f),
@@ -49,7 +49,7 @@ impl std::fmt::Display for Subject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// What it is about.
-    pub subject: Subject,
+    pub regarding: Regarding,
     /// Its uid.
     pub uid: Uid,
     /// The policy that governs it, with its uid.

@@ -8,10 +8,10 @@ use crate::{
         additions::{AUTHOR, Additions},
         finding::{Assessment, Edits},
         hold::{governance, marking, state::Hold},
-        notice::{Event, Notice, StorageObject, Subject},
+        notice::{Event, Notice, Regarding, StorageObject},
         observed::Uid,
         request::Purpose,
-        subject::Input,
+        subject::Subject,
         whole_second,
     },
     marks::{ChangeId, Since, values::Held},
@@ -25,27 +25,34 @@ pub fn of_storage(
     known: Additions,
     added: &[String],
 ) -> Option<Notice> {
-    let (mut told, subject) =
-        (known.fields.into_keys().collect(), Subject::Storage(object.clone()));
+    let (mut told, regarding) =
+        (known.fields.into_keys().collect(), Regarding::Storage(object.clone()));
     let now =
         Additions { fields: added.iter().map(|field| (field.clone(), 1)).collect(), last: None };
-    let message = now.tell(&mut told, &subject)?;
-    Some(Notice { subject, uid: uid.clone(), policy: None, event: Event::ChangedByOthers, message })
+    let message = now.tell(&mut told, &regarding)?;
+    Some(Notice {
+        regarding,
+        uid: uid.clone(),
+        policy: None,
+        event: Event::ChangedByOthers,
+        message,
+    })
 }
 
 /// What follows from what others did in our last writes of a workload.
-pub fn heed(input: &Input, found: &mut Assessment) {
-    let subject = Subject::Workload(input.workload.id.clone());
-    if let Some(message) = input.activity.additions.tell(&mut found.memory.additions_told, &subject)
+pub fn heed(subject: &Subject, found: &mut Assessment) {
+    let regarding = Regarding::Workload(subject.workload.id.clone());
+    if let Some(message) =
+        subject.activity.additions.tell(&mut found.memory.additions_told, &regarding)
     {
         found.notices.push((Event::ChangedByOthers, message));
     }
-    if found.edits.is_empty() || found.roll.is_some() || Hold::on(input.workload).is_some() {
+    if found.edits.is_empty() || found.roll.is_some() || Hold::on(subject.workload).is_some() {
         return;
     }
     let only_notes = found.edits.purpose.as_ref().is_none_or(|purpose| *purpose == Purpose::Record);
     // Each of our notes would be another rollout.
-    if only_notes && !found.unmarked && input.activity.additions.stamp_templates(input.now) {
+    if only_notes && !found.unmarked && subject.activity.additions.stamp_templates(subject.now()) {
         found.edits = Edits::default();
         return;
     }
@@ -53,20 +60,20 @@ pub fn heed(input: &Input, found: &mut Assessment) {
         found.edits.purpose,
         Some(Purpose::Roll(..) | Purpose::Release(_) | Purpose::Forget { .. })
     );
-    let needs_hold = input.activity.trouble.as_ref().is_some_and(|trouble| trouble.needs_hold);
+    let needs_hold = subject.activity.trouble.as_ref().is_some_and(|trouble| trouble.needs_hold);
     if needs_hold
         && !goes
-        && input.ruling.spec().needs_holds()
-        && governance::holdable(input.workload)
+        && subject.ruling.spec().needs_holds()
+        && governance::holdable(subject.workload)
     {
-        hold(input, found);
+        hold(subject, found);
     }
 }
 
 /// Holds the workload in the write that is made anyway: what others change in it is a change of
 /// theirs.
-fn hold(input: &Input, found: &mut Assessment) {
-    let workload = input.workload;
+fn hold(subject: &Subject, found: &mut Assessment) {
+    let workload = subject.workload;
     let id = ChangeId::Template(workload.generation + 1);
     if workload.rollout.ordinals.step.is_some() {
         marking::end_walk(workload, true, found);
@@ -74,6 +81,6 @@ fn hold(input: &Input, found: &mut Assessment) {
     }
     let held = Held { id: id.clone(), by: AUTHOR.into() };
     found.edits.set(workload, marks::HOLD, held.to_string());
-    let since = Since::of(id, whole_second(input.now));
+    let since = Since::of(id, whole_second(subject.now()));
     found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
 }

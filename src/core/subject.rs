@@ -1,4 +1,4 @@
-//! What one workload is judged by.
+//! One workload with everything that it is judged by.
 
 use jiff::Timestamp;
 
@@ -14,60 +14,86 @@ use crate::{
             state::{approved_by, bypassed_by},
         },
         memory::{Activity, Memory},
-        observed::{Namespace, Pod, Reference, ReplicaSet, Workload},
-        rollout::outcome::Previous,
+        observed::{Namespace, Pod, Reference, Workload},
+        rollout::{outcome::Previous, progress::Progress, revisions::Revisions},
         volumes::finding::OfWorkload,
     },
     marks::values::Bypassed,
 };
 
-/// What an assessment is made from.
-pub struct Input<'a> {
-    /// The workload's namespace.
+/// What holds for every workload of a namespace.
+pub struct Around<'a> {
+    /// The namespace.
     pub namespace: &'a Namespace,
-    /// What its policy lets happen to it.
-    pub ruling: Ruling<'a>,
-    /// The workload.
-    pub workload: &'a Workload,
-    /// Its pods, those being deleted included.
-    pub pods: &'a [&'a Pod],
-    /// Its ReplicaSets.
-    pub sets: &'a [&'a ReplicaSet],
-    /// The value of the revision label that pods of its newest template carry, if the controller
-    /// has got that far.
-    pub current: Option<&'a str>,
-    /// What the pods read: of a held workload those that run, not its template.
-    pub reads: &'a [Reference],
-    /// What the other workloads read that roll together with it.
-    pub group: &'a [Reference],
     /// The digest key.
     pub key: &'a Key,
     /// Since when config is watched.
     pub watched: Timestamp,
-    /// The uid of our CRD.
+    /// The uid of our CRD, while it stands.
     pub definition: Option<&'a str>,
     /// The admission policies are in place.
     pub enforced: bool,
-    /// When something of its policy changed last.
-    pub last_change: Option<Timestamp>,
-    /// What its volumes mean for it.
-    pub volumes: &'a OfWorkload,
-    /// What keeps it from its turn among the workloads of its policy.
-    pub waits: Option<&'a Closed>,
-    /// What it restarts with.
-    pub previous: &'a Previous,
-    /// What the executor is doing about it.
-    pub activity: &'a Activity,
-    /// What is remembered of it.
-    pub memory: &'a Memory,
     /// Now.
     pub now: Timestamp,
 }
 
-impl Input<'_> {
+/// What the other workloads of its policy mean for a workload.
+pub struct Siblings<'a> {
+    /// When the template of one of them, or its own, changed last.
+    pub last_change: Option<Timestamp>,
+    /// What those read that roll together with it.
+    pub group: &'a [Reference],
+    /// What keeps it from its turn.
+    pub waits: Option<&'a Closed>,
+    /// What it restarts with.
+    pub previous: &'a Previous,
+}
+
+/// One workload, and what is known of it.
+pub struct Subject<'a> {
+    /// What holds for its namespace.
+    pub around: &'a Around<'a>,
+    /// What its policy lets happen to it.
+    pub ruling: Ruling<'a>,
+    /// The workload, as it may be judged: see [`crate::core::rollout::progress::seen`].
+    pub workload: &'a Workload,
+    /// Its pods, those being deleted included.
+    pub pods: &'a [&'a Pod],
+    /// What its pods were made from.
+    pub revisions: Revisions<'a>,
+    /// What its pods read: of a held workload those that run, not its template.
+    pub reads: &'a [Reference],
+    /// How far its rollout is.
+    pub progress: Progress,
+    /// What the other workloads of its policy mean for it.
+    pub siblings: Siblings<'a>,
+    /// What its volumes mean for it.
+    pub volumes: &'a OfWorkload,
+    /// What the executor is doing about it.
+    pub activity: &'a Activity,
+    /// What is remembered of it.
+    pub memory: &'a Memory,
+}
+
+impl<'a> Subject<'a> {
+    /// Its namespace.
+    pub fn namespace(&self) -> &'a Namespace {
+        self.around.namespace
+    }
+
+    /// The digest key.
+    pub fn key(&self) -> &'a Key {
+        self.around.key
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.around.now
+    }
+
     /// Where the templates of its pods are found.
-    pub fn templates(&self) -> Templates<'_> {
-        Templates { namespace: self.namespace, workload: self.workload }
+    pub fn templates(&self) -> Templates<'a> {
+        Templates { namespace: self.namespace(), workload: self.workload }
     }
 
     /// What the policy asks for config, unless another reloader acts on the workload.
@@ -76,22 +102,22 @@ impl Input<'_> {
             .spec()
             .config
             .as_ref()
-            .filter(|_| other_reloader(self.namespace, self.workload).is_none())
+            .filter(|_| other_reloader(self.namespace(), self.workload).is_none())
     }
 
     /// Whether admission records who approves and bypasses. Where it does not, anybody could have
     /// written these marks.
     pub fn records_approvals(&self) -> bool {
-        self.enforced && self.workload.id.kind.can_be_held()
+        self.around.enforced && self.workload.id.kind.can_be_held()
     }
 
     /// Who approved the change with this id.
-    pub fn approved_by(&self, id: &str) -> Option<&str> {
+    pub fn approved_by(&self, id: &str) -> Option<&'a str> {
         approved_by(self.workload, id).filter(|_| self.records_approvals())
     }
 
     /// The bypass that let a change through.
-    pub fn bypassed_by(&self) -> Option<&Bypassed> {
+    pub fn bypassed_by(&self) -> Option<&'a Bypassed> {
         bypassed_by(self.workload).filter(|_| self.records_approvals())
     }
 }

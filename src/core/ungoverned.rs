@@ -12,7 +12,7 @@ use crate::{
         hold::{
             governance::{self, GovernanceMark},
             marking,
-            release::Passage,
+            release::take_revert,
             state::{Hold, command},
         },
         later,
@@ -20,7 +20,7 @@ use crate::{
         notice::Event,
         observed::{Namespace, Uid, Workload},
         request::Confirm,
-        rollout::turn,
+        rollout::{revisions::Revert, turn},
     },
 };
 
@@ -36,7 +36,7 @@ pub struct Ungoverned<'a> {
     /// No policy selects it, which may be so for a moment only: somebody replaces his.
     pub stray: bool,
     /// How its held template passes, if no pod ends by that.
-    pub nothing_to_lose: Option<Passage>,
+    pub nothing_to_lose: Option<Revert>,
     /// What the executor is doing about it.
     pub activity: &'a Activity,
     /// What is remembered of it.
@@ -94,10 +94,10 @@ impl Ungoverned<'_> {
         let lost = stray
             && recorded.is_some()
             && definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
-        if let Some(passage) =
+        if let Some(revert) =
             nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now)
         {
-            passage.take(workload, found);
+            take_revert(revert, workload, found);
         } else if due > now || activity.in_flight {
             // It is looked at again.
         } else if lost && governance::holds_back(workload) {

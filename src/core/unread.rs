@@ -12,7 +12,7 @@ use crate::{
     core::{
         finding::Assessment,
         memory::Memory,
-        notice::{Event, Notice, Subject},
+        notice::{Event, Notice, Regarding},
         observed::{
             Concerns, Namespace, Reference, Uid, Unread, Workload, WorkloadId, storage::Storage,
         },
@@ -30,7 +30,7 @@ impl Unread {
     /// What is told of it where its author looks.
     pub fn notice(&self) -> Notice {
         Notice {
-            subject: Subject::Object {
+            regarding: Regarding::Object {
                 api_version: self.api_version.clone(),
                 kind: self.kind,
                 name: self.name.clone(),

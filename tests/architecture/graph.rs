@@ -39,6 +39,7 @@ const FLOORS: [&[&str]; 6] = [
         "rollout/limits",
         "rollout/outcome",
         "rollout/progress",
+        "rollout/revisions",
         "rollout/slots",
         "rollout/turn",
         "rollout/words",

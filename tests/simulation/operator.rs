@@ -346,7 +346,7 @@ impl Operator {
             self.talks.push(Talk { call, begun: now, answers });
         }
         for notice in decision.notices {
-            self.told.push((notice.subject.to_string(), notice.event, notice.message));
+            self.told.push((notice.regarding.to_string(), notice.event, notice.message));
         }
         let new = !decision.patches.is_empty() || !decision.storage.is_empty();
         for (patch, _) in decision.storage {

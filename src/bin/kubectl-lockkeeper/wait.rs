@@ -10,13 +10,13 @@ use lockkeeper::{
         clock as time_of_day,
         hold::{
             governance::GovernanceMark,
-            release::ends_nothing,
             state::{Hold, approved_by},
         },
         later,
         observed::{Workload, WorkloadId},
         rollout::{
             progress::{self, Progress},
+            revisions::Revisions,
             words,
         },
     },
@@ -386,7 +386,7 @@ fn judge(
 /// controller has yet to say whether it was.
 fn passes(seen: &Seen, workload: &Workload) -> bool {
     let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
-    let passes = || ends_nothing(&seen.world, workload, &sets).is_some();
+    let passes = || Revisions::of(&seen.world, workload, &sets, None).revert().is_some();
     Hold::on(workload).is_some() && (!workload.rollout.observed || passes())
 }
 

@@ -17,27 +17,23 @@ use crate::{
         decision::Decision,
         digest::Key,
         finding::Assessment,
-        governs::{Governance, Standing, governance},
-        hold::{
-            enforced::{Enforcement, Gap},
-            release::ends_nothing,
-            state::Hold,
-        },
+        governs::{Governance, Ruling, Standing, governance},
+        hold::enforced::{Enforcement, Gap},
         memory::{self, Activity, Memory, Rest},
-        notice::{Event, Notice, Subject},
+        notice::{Event, Notice, Regarding},
         observed::{
-            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId, kind::RevisionsIn,
-            storage::Storage,
+            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage,
         },
         request::Patch,
         rest::News,
         rollout::{
             outcome::Previous,
-            progress,
+            progress::{self, Progress},
+            revisions::Revisions,
             slots::{Candidate, Demand},
             steps::Order,
         },
-        subject::Input,
+        subject::{self, Siblings, Subject},
         ungoverned::{self, Ungoverned},
         unread,
         volumes::{
@@ -113,6 +109,14 @@ pub fn assess_all<'a>(
     );
     let groups = groups(namespace, &governance);
     let gap = around.enforcement.gap();
+    let of_namespace = subject::Around {
+        namespace,
+        key: around.key,
+        watched: around.watched,
+        definition: around.definition,
+        enforced: gap.is_none(),
+        now: around.now,
+    };
     let volumes = volumes::judge(
         namespace,
         &governance,
@@ -131,33 +135,41 @@ pub fn assess_all<'a>(
         if let Some(why) = memory.lack.as_ref().and_then(|lack| lack.why.clone()) {
             judged.to_mut().rollout.failure = Some(why);
         }
+        let pods = pods.get(uid).map_or(&[][..], Vec::as_slice);
+        let ruling = standing.ruling();
+        let progress = ruling.map(|ruling| {
+            progress::judge(&judged, pods, current, ruling.spec().deadline(), around.now)
+        });
         SeenWorkload {
             standing,
+            ruling,
             real: workload,
             workload: judged,
-            pods: pods.get(uid).map_or(&[][..], Vec::as_slice),
+            pods,
             sets,
             current,
+            progress,
             memory,
             activity: around.activities.get(&workload.uid).unwrap_or(&idle),
         }
     };
     let seen: BTreeMap<_, _> =
         stirring.into_iter().map(|one| (&one.workload.id, with_its_own(one))).collect();
-    let mut orders = orders(namespace, &seen, around.now);
+    let mut orders = orders(namespace, &seen);
     let sequence = in_order(&seen, &orders);
     for one in sequence.into_iter().filter_map(|id| seen.get(id)) {
-        let SeenWorkload { standing, real, workload, pods, sets, current, memory, activity } = one;
+        let SeenWorkload { standing, real, workload, pods, memory, activity, .. } = one;
         let id = &real.id;
-        let ruling = match standing.ruling() {
-            Some(ruling) => ruling,
+        let revisions = Revisions::of(namespace, workload, one.sets, one.current);
+        let (ruling, progress) = match one.ruling.zip(one.progress) {
+            Some(governed) => governed,
             None if unread::of_workload(namespace, real).is_some() => continue,
             None => {
                 let ungoverned = Ungoverned {
                     namespace,
                     workload: real,
                     stray: matches!(standing, Standing::Unselected),
-                    nothing_to_lose: ends_nothing(namespace, workload, sets),
+                    nothing_to_lose: revisions.revert(),
                     activity,
                     memory,
                     definition: around.definition,
@@ -171,29 +183,26 @@ pub fn assess_all<'a>(
         let order = orders.get_mut(policy.name.as_str()).filter(|_| !ruling.is_unreadable());
         let waits = order.as_ref().and_then(|order| order.waits(id));
         let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
-        let reads = reads(namespace, real, sets, pods);
+        let reads = revisions.reads(pods);
         let before =
             Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
-        let mut found = assess::assess(&Input {
-            namespace,
+        let mut found = assess::assess(&Subject {
+            around: &of_namespace,
             ruling,
             workload,
             pods,
-            sets,
-            current: *current,
+            revisions,
             reads: &reads,
-            group: groups.get(policy.name.as_str()).map_or(&[], Vec::as_slice),
-            key: around.key,
-            watched: around.watched,
-            definition: around.definition,
-            enforced: gap.is_none(),
-            last_change: last_changes.get(policy.name.as_str()).copied(),
+            progress,
+            siblings: Siblings {
+                last_change: last_changes.get(policy.name.as_str()).copied(),
+                group: groups.get(policy.name.as_str()).map_or(&[], Vec::as_slice),
+                waits: waits.as_ref(),
+                previous: &previous,
+            },
             volumes: volumes.of_workloads.get(id).unwrap_or(&no_volumes),
-            waits: waits.as_ref(),
-            previous: &previous,
             activity,
             memory: &before,
-            now: around.now,
         });
         if let Some(unread) = unread::of_governed(namespace, real, ruling.spec(), &reads) {
             found = unread::leave(found, &before, real, unread);
@@ -201,7 +210,7 @@ pub fn assess_all<'a>(
         found.memory.rest =
             Rest::of(&found, real, ruling.spec(), &before).filter(|_| !ruling.is_unreadable());
         if let Some(order) = order {
-            order.note(id, workload, &found, *current, around.key);
+            order.note(id, workload, &found, one.current, around.key);
         }
         of.insert(id, found);
     }
@@ -280,12 +289,16 @@ fn sort<'n, 'a>(
 /// A workload with what belongs to it.
 struct SeenWorkload<'n, 'a> {
     standing: Standing<'n>,
+    /// What its policy lets happen to it, if one governs it.
+    ruling: Option<Ruling<'n>>,
     real: &'n Workload,
     /// As it may be judged: see [`progress::seen`].
     workload: Cow<'n, Workload>,
     pods: &'a [&'n Pod],
     sets: &'a [&'n ReplicaSet],
     current: Option<&'n str>,
+    /// How far its rollout is, if a policy governs it.
+    progress: Option<Progress>,
     memory: &'a Memory,
     activity: &'a Activity,
 }
@@ -294,14 +307,16 @@ struct SeenWorkload<'n, 'a> {
 fn orders<'n>(
     namespace: &Namespace,
     seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>,
-    now: Timestamp,
 ) -> BTreeMap<&'n str, Order<'n>> {
     let mut orders: BTreeMap<&str, Order> = BTreeMap::new();
     for (id, one) in seen {
-        let Standing::Governed(policy, spec) = one.standing else { continue };
+        let (Standing::Governed(policy, spec), Some(progress)) = (one.standing, one.progress)
+        else {
+            continue;
+        };
         if spec.rollout.is_some() {
             let order = orders.entry(policy.name.as_str()).or_insert_with(|| Order::new(spec));
-            order.see(id, &one.workload, (one.pods, one.current), one.activity, now);
+            order.see(id, &one.workload, progress, one.activity);
         }
     }
     for unread in unread::unknown_workloads(namespace) {
@@ -326,50 +341,6 @@ fn in_order<'n>(
         ids.sort_by_cached_key(|id| (place(id), *id));
     }
     ids
-}
-
-/// What the pods of a workload read. Of a held one what runs counts: its template has no pods.
-fn reads<'a>(
-    namespace: &Namespace,
-    workload: &'a Workload,
-    sets: &[&ReplicaSet],
-    pods: &[&Pod],
-) -> Cow<'a, [Reference]> {
-    let template = Cow::Borrowed(&*workload.template.references);
-    if Hold::on(workload).is_none() {
-        return template;
-    }
-    let running: BTreeSet<_> = match workload.id.kind.revisions() {
-        RevisionsIn::ControllerRevisions => {
-            let settled = workload.rollout.settled.as_deref();
-            let runs = |name: &str| {
-                settled == Some(name)
-                    || pods.iter().any(|pod| pod.revision.as_deref() == Some(name))
-            };
-            let revisions = namespace.controller_revisions.values();
-            let of_pods = revisions
-                .filter(|revision| revision.stateful_set == workload.uid && runs(&revision.name));
-            of_pods.flat_map(|revision| revision.references.iter().cloned()).collect()
-        }
-        RevisionsIn::ReplicaSets | RevisionsIn::Generations => sets
-            .iter()
-            .filter(|set| set.replicas > 0)
-            .flat_map(|set| set.references.iter().cloned())
-            .collect(),
-    };
-    let seen = match workload.id.kind.revisions() {
-        RevisionsIn::ControllerRevisions => {
-            workload.rollout.settled.as_ref().is_some_and(|settled| {
-                namespace.controller_revisions.values().any(|revision| {
-                    revision.stateful_set == workload.uid && revision.name == *settled
-                })
-            })
-        }
-        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
-            sets.iter().any(|set| set.replicas > 0)
-        }
-    };
-    if seen { Cow::Owned(running.into_iter().collect()) } else { template }
 }
 
 /// What the workloads of each policy read whose workloads roll together.
@@ -469,7 +440,7 @@ impl Assessments<'_> {
                 );
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
-                subject: Subject::Workload((*id).clone()),
+                regarding: Regarding::Workload((*id).clone()),
                 uid: workload.uid.clone(),
                 policy: policy.clone(),
                 event,

@@ -12,6 +12,7 @@ use crate::{
             change::{self, Comparison},
             desired::{self, Desired},
             freshness::created_after,
+            pending,
             record::Record,
             references,
         },
@@ -34,10 +35,10 @@ use crate::{
             turn::{self, Stage},
             words::held_message,
         },
-        subject::Input,
+        subject::Subject,
         whole_second,
     },
-    marks::{ChangeId, Since, values::Bypassed},
+    marks::{Since, values::Bypassed},
 };
 
 /// How long a manager that took our marks away is left alone.
@@ -90,18 +91,20 @@ pub fn forget(workload: &Workload, restarts: bool, found: &mut Assessment) {
 }
 
 /// Reads and compares; a workload without a record is adopted instead.
-pub fn read(input: &Input, config: &ConfigSpec, found: &mut Assessment) -> Option<Reading> {
-    let workload = input.workload;
-    let desired = resolve(input, config, input.reads);
-    let record = match Record::parse(workload.marks.config.as_deref(), &workload.uid, input.key) {
+pub fn read(subject: &Subject, config: &ConfigSpec, found: &mut Assessment) -> Option<Reading> {
+    let workload = subject.workload;
+    let desired = resolve(subject, config, subject.reads);
+    let record = match Record::parse(workload.marks.config.as_deref(), &workload.uid, subject.key())
+    {
         Ok(record) => record,
         Err(_) => {
-            adopt(input, &desired, found);
+            adopt(subject, &desired, found);
             return None;
         }
     };
     found.memory.had_record = true;
-    let comparison = change::compare(&record, &desired, workload, input.pods, input.current);
+    let comparison =
+        change::compare(&record, &desired, workload, subject.pods, subject.revisions.newest);
     found.stale = comparison.stale;
     found.unverified.clone_from(&comparison.unverified);
     found.changed = if comparison.stale { comparison.changed.clone() } else { Vec::new() };
@@ -114,26 +117,30 @@ pub fn read(input: &Input, config: &ConfigSpec, found: &mut Assessment) -> Optio
     Some(Reading { desired, record, comparison })
 }
 
-fn resolve(input: &Input, config: &ConfigSpec, reads: &[Reference]) -> Vec<(Reference, Desired)> {
-    let references = references::effective(reads, config, input.group, input.namespace);
+fn resolve(
+    subject: &Subject,
+    config: &ConfigSpec,
+    reads: &[Reference],
+) -> Vec<(Reference, Desired)> {
+    let references =
+        references::effective(reads, config, subject.siblings.group, subject.namespace());
     let resolve = |reference: Reference| {
-        let desired = desired::resolve(&reference, input.namespace, input.key, input.watched);
+        let desired = desired::resolve(
+            &reference,
+            subject.namespace(),
+            subject.key(),
+            subject.around.watched,
+        );
         (reference, desired)
     };
     references.into_iter().map(resolve).collect()
 }
 
 /// Assesses the config of a workload that is not held.
-pub fn assess(
-    input: &Input,
-    config: &ConfigSpec,
-    progress: Progress,
-    outcome: &Outcome,
-    found: &mut Assessment,
-) {
-    let workload = input.workload;
-    let Some(mut reading) = read(input, config, found) else { return };
-    restart(input, outcome, &mut reading, found);
+pub fn assess(subject: &Subject, config: &ConfigSpec, outcome: &Outcome, found: &mut Assessment) {
+    let workload = subject.workload;
+    let Some(mut reading) = read(subject, config, found) else { return };
+    restart(subject, outcome, &mut reading, found);
     let Reading { record, comparison, .. } = &reading;
     name_missing(&comparison.missing, found);
     let ours = record.hash.is_some() && record.hash == workload.template.config_hash;
@@ -141,13 +148,13 @@ pub fn assess(
         && outcome.change == record.hash
         && outcome.ended != Ended::UnderWay;
     found.takes_slot =
-        ours && !ended && matches!(progress, Progress::UnderWay(_) | Progress::Unobserved);
+        ours && !ended && matches!(subject.progress, Progress::UnderWay(_) | Progress::Unobserved);
     if found.takes_slot && found.phase == Phase::Rolling && found.reason == Reason::RolloutUnderWay
     {
         found.reason = Reason::ConfigRollout;
     }
     if comparison.roll != Some(Cause::Previous) {
-        keep_baseline(input, &reading, found);
+        keep_baseline(subject, &reading, found);
     }
     if comparison.roll.is_none() {
         withdraw(workload, found);
@@ -163,31 +170,29 @@ pub fn assess(
         return;
     }
     if comparison.roll.is_none() {
-        return stale_without_roll(input, &reading, ours, found);
+        return stale_without_roll(subject, &reading, ours, found);
     }
-    decide_roll(input, config, &reading, (progress, outcome), found);
+    decide_roll(subject, config, &reading, outcome, found);
 }
 
 /// Rolls a workload without config when the step before it was rolled out, if it restarts with
 /// that.
-pub fn follow_previous(
-    input: &Input,
-    progress: Progress,
-    outcome: &Outcome,
-    found: &mut Assessment,
-) {
+pub fn follow_previous(subject: &Subject, outcome: &Outcome, found: &mut Assessment) {
     let mut reading = Reading::none();
-    restart(input, outcome, &mut reading, found);
-    if reading.comparison.roll.is_some() && !input.workload.deleting {
-        decide_roll(input, &ConfigSpec::default(), &reading, (progress, outcome), found);
-    } else if matches!(input.previous, Previous::Done(_)) && input.workload.rollout.observed {
-        withdraw(input.workload, found);
+    restart(subject, outcome, &mut reading, found);
+    if reading.comparison.roll.is_some() && !subject.workload.deleting {
+        decide_roll(subject, &ConfigSpec::default(), &reading, outcome, found);
+    } else if matches!(subject.siblings.previous, Previous::Done(_))
+        && subject.workload.rollout.observed
+    {
+        withdraw(subject.workload, found);
     }
 }
 
 /// The step before was rolled out since this one last followed it.
-fn restart(input: &Input, outcome: &Outcome, reading: &mut Reading, found: &mut Assessment) {
-    let missed = matches!(input.previous, Previous::Done(newest) if outcome.has_missed(newest));
+fn restart(subject: &Subject, outcome: &Outcome, reading: &mut Reading, found: &mut Assessment) {
+    let missed =
+        matches!(subject.siblings.previous, Previous::Done(newest) if outcome.has_missed(newest));
     if reading.comparison.roll.is_none() && missed {
         reading.comparison.roll = Some(Cause::Previous);
         reading.comparison.all_fresh = false;
@@ -206,44 +211,43 @@ fn withdraw(workload: &Workload, found: &mut Assessment) {
 }
 
 /// Writes what is newly known of what the pods started with.
-pub fn keep_baseline(input: &Input, reading: &Reading, found: &mut Assessment) {
-    let (comparison, workload) = (&reading.comparison, input.workload);
+pub fn keep_baseline(subject: &Subject, reading: &Reading, found: &mut Assessment) {
+    let (comparison, workload) = (&reading.comparison, subject.workload);
     let newest = match comparison.all_fresh {
         true => comparison.record.settled(&reading.desired, workload.template.config_hash.clone()),
         false => comparison.record.clone(),
     };
     if !newest.says_the_same(&reading.record) {
-        found.edits.set(workload, marks::CONFIG, newest.write(&workload.uid, input.key));
+        found.edits.set(workload, marks::CONFIG, newest.write(&workload.uid, subject.key()));
     }
 }
 
 /// A workload without a record takes what is there.
-fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment) {
-    let workload = input.workload;
-    if input.memory.had_record {
+fn adopt(subject: &Subject, desired: &[(Reference, Desired)], found: &mut Assessment) {
+    let workload = subject.workload;
+    if subject.memory.had_record {
         found.memory.had_record = false;
         let manager = workload
             .last_writer
             .as_ref()
             .map_or_else(|| "somebody".to_owned(), |writer| writer.manager.clone());
-        let before =
-            input.memory.reverted.as_ref().filter(|(who, _, last)| {
-                *who == manager && later(*last, REVERTED_PAUSE) > input.now
-            });
+        let before = subject.memory.reverted.as_ref().filter(|(who, _, last)| {
+            *who == manager && later(*last, REVERTED_PAUSE) > subject.now()
+        });
         found.memory.reverted =
-            Some((manager, before.map_or(1, |(_, times, _)| times + 1), input.now));
+            Some((manager, before.map_or(1, |(_, times, _)| times + 1), subject.now()));
     }
     if let Some((manager, times, last)) =
         found.memory.reverted.clone().filter(|(_, times, _)| *times >= 2)
     {
         let until = later(last, REVERTED_PAUSE);
-        if until > input.now {
+        if until > subject.now() {
             let message = format!(
                 "{manager} removed Lockkeeper's annotations {times} times, so no config change rolls this workload until {}. Configure it to leave annotations under {} alone (Argo CD: no Replace=true for this workload)",
                 clock(until),
                 marks::PREFIX
             );
-            if input.memory.last != Some((Phase::Waiting, Reason::MarksReverted)) {
+            if subject.memory.last != Some((Phase::Waiting, Reason::MarksReverted)) {
                 found.notices.push((Event::MarksReverted, message.clone()));
             }
             found.stand(Phase::Waiting, Reason::MarksReverted, message);
@@ -256,9 +260,9 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
     // The pods are seen on another watch than the workload: none but some that end, where there
     // should be others, is not yet an answer.
     let seen =
-        input.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
+        subject.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
     let verified = |desired: &Desired| {
-        seen && input
+        seen && subject
             .pods
             .iter()
             .all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed))
@@ -270,7 +274,7 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
         .filter(|(_, recorded)| recorded.unverified)
         .map(|(name, _)| name.clone())
         .collect();
-    found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+    found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, subject.key()));
     found.edits.purpose = Some(Purpose::Adopt);
     let mut missing: Vec<String> = Vec::new();
     for what in desired
@@ -288,13 +292,13 @@ fn adopt(input: &Input, desired: &[(Reference, Desired)], found: &mut Assessment
     name_missing(&missing, found);
 }
 
-fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut Assessment) {
+fn stale_without_roll(subject: &Subject, reading: &Reading, ours: bool, found: &mut Assessment) {
     let Reading { record, comparison, .. } = reading;
     if comparison.stale && !ours && record.hash.is_some() && found.phase == Phase::UpToDate {
         let what = comparison.changed.join(", ");
         let message = format!(
             "a user undid the rollout for {what}, so pods may run on old config. Lockkeeper leaves this alone. Change the config back, or restart the pods: kubectl rollout restart {}",
-            reference_of(input.workload)
+            reference_of(subject.workload)
         );
         found.stand(Phase::Waiting, Reason::RolledBack, message);
     } else if comparison.stale && found.phase == Phase::UpToDate {
@@ -305,17 +309,17 @@ fn stale_without_roll(input: &Input, reading: &Reading, ours: bool, found: &mut 
 }
 
 fn decide_roll(
-    input: &Input,
+    subject: &Subject,
     config: &ConfigSpec,
     reading: &Reading,
-    (progress, outcome): (Progress, &Outcome),
+    outcome: &Outcome,
     found: &mut Assessment,
 ) {
     let Reading { desired, comparison, .. } = reading;
     let what = comparison.changed.join(", ");
     let changed = comparison.what_changed();
-    let first = input.memory.differs_since.unwrap_or(input.now);
-    if input.memory.differs_since.is_none() {
+    let first = subject.memory.differs_since.unwrap_or(subject.now());
+    if subject.memory.differs_since.is_none() {
         found.notices.push((
             Event::ConfigChanged,
             format!("{what} changed, and the workload has not been rolled for it yet"),
@@ -330,17 +334,17 @@ fn decide_roll(
         );
     }
     let report = config.on_change == OnChange::Report && comparison.roll != Some(Cause::Previous);
-    if input.ruling.observes() || report {
-        let (reason, why) = match input.ruling.spec().mode {
+    if subject.ruling.observes() || report {
+        let (reason, why) = match subject.ruling.spec().mode {
             Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
             Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
         };
-        if let Gate::Closed(closed) = ask_gates(input, "", None, (first, first)) {
+        if let Gate::Closed(closed) = ask_gates(subject, "", None, (first, first)) {
             let message =
                 format!("{changed}; it would wait ({}), but {why}", closed.reason.as_str());
             return found.stand(Phase::WouldHold, reason, message);
         }
-        let asked = input
+        let asked = subject
             .ruling
             .spec()
             .app_gate(&[ChangeCause::Config])
@@ -351,15 +355,15 @@ fn decide_roll(
             format!("{changed}; it would be rolled{asked}, but {why}"),
         );
     }
-    match progress {
+    match subject.progress {
         Progress::Unobserved => {
             // Nothing is known of the gates that was not known before.
             found.go_on_talking();
-            found.closed = input.memory.gate.map(|(reason, _)| reason);
-            found.hold.clone_from(&input.memory.shown);
+            found.closed = subject.memory.gate.map(|(reason, _)| reason);
+            found.hold.clone_from(&subject.memory.shown);
             return;
         }
-        Progress::UnderWay(_) | Progress::Failed(_) if covered(input, desired) => {
+        Progress::UnderWay(_) | Progress::Failed(_) if covered(subject, desired) => {
             if found.phase != Phase::Failed {
                 found.stand(
                     Phase::Rolling,
@@ -374,7 +378,7 @@ fn decide_roll(
         }
         _ => {}
     }
-    let stage = turn::stage(input.workload, input.pods, input.current);
+    let stage = turn::stage(subject.workload, subject.pods, subject.revisions.newest);
     if matches!(stage, Some(Stage::Next(_)))
         || (stage == Some(Stage::Renewing) && found.phase != Phase::Failed)
     {
@@ -384,7 +388,7 @@ fn decide_roll(
         );
         return found.stand(Phase::Rolling, Reason::CoveredByRollout, message);
     }
-    if let Some(hold @ (UserHold::Paused | UserHold::OnDelete)) = input.workload.rollout.held {
+    if let Some(hold @ (UserHold::Paused | UserHold::OnDelete)) = subject.workload.rollout.held {
         let message =
             format!("{changed}; {}", held_message(hold, "its next pods start with the new config"));
         return found.stand(Phase::WaitsForUser, hold.reason(), message);
@@ -393,15 +397,15 @@ fn decide_roll(
     let quiet_from = comparison.last_seen.map_or(first, |seen| seen.max(first));
     let due =
         later(quiet_from, config.settle.length()).min(later(first, config.settle_limit.length()));
-    if due > input.now {
+    if due > subject.now() {
         found.wake_at(due);
-        found.closed = input.memory.gate.map(|(reason, _)| reason);
+        found.closed = subject.memory.gate.map(|(reason, _)| reason);
         let message =
             format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
         return found.stand(Phase::Settling, Reason::ConfigChanged, message);
     }
     let times =
-        limits::within_window(input.workload.marks.rollouts.get(), &config.limit, input.now);
+        limits::within_window(subject.workload.marks.rollouts.get(), &config.limit, subject.now());
     if let Some(next) = limits::next_allowed(&times, &config.limit) {
         found.wake_at(next);
         let message = format!(
@@ -410,36 +414,36 @@ fn decide_roll(
             config.limit.window,
             clock(next)
         );
-        if input.memory.last.map(|(phase, _)| phase) != Some(Phase::Limited) {
+        if subject.memory.last.map(|(phase, _)| phase) != Some(Phase::Limited) {
             found.notices.push((Event::RolloutLimited, message.clone()));
         }
         return found.stand(Phase::Limited, Reason::LimitReached, message);
     }
-    if let Some(closed) = wait_for_gates(input, reading, quiet_from, found) {
+    if let Some(closed) = wait_for_gates(subject, reading, quiet_from, found) {
         let message = format!("{changed}; {}", closed.message);
         found.stand(Phase::Waiting, closed.reason, message);
         return found.wait_for(&closed);
     }
-    found.roll = roll(input, reading, &times, outcome, &found.edits);
+    found.roll = roll(subject, reading, &times, outcome, &found.edits);
     if let Some(roll) = &mut found.roll {
-        let ordinals = input.workload.rollout.ordinals;
-        let turn = pods::turn(input, &[ChangeCause::Config], None).map(|turn| turn.step);
-        let walked = input
+        let ordinals = subject.workload.rollout.ordinals;
+        let turn = pods::turn(subject, &[ChangeCause::Config], None).map(|turn| turn.step);
+        let walked = subject
             .ruling
             .spec()
             .app_gate(&[ChangeCause::Config])
-            .is_some_and(|gate| turn::is_walked(gate, input.workload));
+            .is_some_and(|gate| turn::is_walked(gate, subject.workload));
         // What stands of a walk before was for the change before: it would let pods through that
         // were not asked about this one.
         match turn.or_else(|| ordinals.step.filter(|_| walked).map(|_| ordinals.declared)) {
             Some(step) => {
-                let (since, id) = pending_change(input, reading);
-                roll.set(input.workload, marks::PARTITION, step.to_string());
+                let (since, id) = pending::change(subject, &reading.desired);
+                roll.set(subject.workload, marks::PARTITION, step.to_string());
                 // The change that the pods go for, one by one.
                 let since = Since::of(id, whole_second(since));
-                roll.set(input.workload, marks::HOLD_SINCE, since.to_string());
+                roll.set(subject.workload, marks::HOLD_SINCE, since.to_string());
             }
-            None => roll.remove(input.workload, marks::PARTITION),
+            None => roll.remove(subject.workload, marks::PARTITION),
         }
     }
     found.stand(
@@ -451,12 +455,12 @@ fn decide_roll(
 
 /// Somebody's rollout is under way, and all its pods that there are have started with what is
 /// desired: those to come will too.
-fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
-    let is_old = |pod: &Pod| is_old(input.workload, pod, input.current);
+fn covered(subject: &Subject, desired: &[(Reference, Desired)]) -> bool {
+    let is_old = |pod: &Pod| is_old(subject.workload, pod, subject.revisions.newest);
     let old = |pod: &&&Pod| is_old(pod) && pod.terminating.is_none();
-    let to_come = input.pods.iter().any(|pod| old(&pod))
-        || input.workload.rollout.updated < input.workload.rollout.wanted;
-    let mut of_new = input.pods.iter().filter(|pod| !old(pod) && pod.terminating.is_none());
+    let to_come = subject.pods.iter().any(|pod| old(&pod))
+        || subject.workload.rollout.updated < subject.workload.rollout.wanted;
+    let mut of_new = subject.pods.iter().filter(|pod| !old(pod) && pod.terminating.is_none());
     to_come
         && of_new.all(|pod| desired.iter().all(|(_, desired)| created_after(pod, &desired.changed)))
 }
@@ -464,14 +468,14 @@ fn covered(input: &Input, desired: &[(Reference, Desired)]) -> bool {
 /// The gate that keeps a change of config alone waiting, if one does; then the change gets an id,
 /// by which it is approved.
 fn wait_for_gates(
-    input: &Input,
+    subject: &Subject,
     reading: &Reading,
     last: Timestamp,
     found: &mut Assessment,
 ) -> Option<Closed> {
-    let workload = input.workload;
-    let (since, id) = pending_change(input, reading);
-    if let Some(Bypassed { by, .. }) = input.bypassed_by().filter(|bypass| bypass.id == id) {
+    let workload = subject.workload;
+    let (since, id) = pending::change(subject, &reading.desired);
+    if let Some(Bypassed { by, .. }) = subject.bypassed_by().filter(|bypass| bypass.id == id) {
         found.notices.push((
             Event::HoldBypassed,
             format!("{} released the config change {id} past its gates", in_words(by)),
@@ -479,11 +483,11 @@ fn wait_for_gates(
         return None;
     }
     let id = id.to_string();
-    let approved = input.approved_by(&id);
-    let gate = ask_gates(input, &id, approved, (since, last)).and(|| {
+    let approved = subject.approved_by(&id);
+    let gate = ask_gates(subject, &id, approved, (since, last)).and(|| {
         let passing =
             Passing { id: &id, since, causes: &[ChangeCause::Config], spared: None, broken: false };
-        pods::ask(input, &passing, found)
+        pods::ask(subject, &passing, found)
     });
     let Gate::Closed(closed) = gate else { return None };
     // If they agree at once, nothing needs to be written down.
@@ -505,16 +509,16 @@ fn wait_for_gates(
 }
 
 fn ask_gates(
-    input: &Input,
+    subject: &Subject,
     id: &str,
     approved_by: Option<&str>,
     (since, last_change): (Timestamp, Timestamp),
 ) -> Gate {
-    let (workload, causes) = (&input.workload.id, &[ChangeCause::Config]);
-    let recorded = input.records_approvals();
+    let (workload, causes) = (&subject.workload.id, &[ChangeCause::Config]);
+    let recorded = subject.records_approvals();
     let change = Change {
         recorded,
-        namespace: input.namespace,
+        namespace: subject.namespace(),
         workload,
         causes,
         id,
@@ -523,66 +527,36 @@ fn ask_gates(
         since,
         last_change,
     };
-    gates::after_quiet(input.ruling, &change, input.now)
-}
-
-/// The change of config alone that waits, or begins to: since when, and its id. Another change is
-/// another time, also when an old content comes back.
-fn pending_change(input: &Input, reading: &Reading) -> (Timestamp, ChangeId) {
-    let marks = &input.workload.marks;
-    let since = match marks.hold_since.get() {
-        Some(Since::Config(since)) => Some(*since),
-        Some(Since::Change { .. }) | None => None,
-    };
-    let known = since.map(|since| (since, change_id(input, reading, since)));
-    let stands = |(_, id): &(Timestamp, ChangeId)| marks.pending_config.get() == Some(id);
-    // The same as long as it is asked about, also before anything is written down.
-    let begun = input.memory.differs_since.unwrap_or(input.now);
-    known.filter(stands).unwrap_or_else(|| (begun, change_id(input, reading, begun)))
-}
-
-/// Names a change of config: another content, or the same content at another time, is another
-/// change.
-fn change_id(input: &Input, reading: &Reading, since: Timestamp) -> ChangeId {
-    let sum = input
-        .key
-        .sum("pending-config")
-        .field(input.workload.uid.as_bytes())
-        .field(since.to_string().as_bytes());
-    let sum = reading.desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
-        Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
-        Err(_) => sum,
-    });
-    ChangeId::Config(sum.digest().short().into())
+    gates::after_quiet(subject.ruling, &change, subject.now())
 }
 
 /// The edits that roll, in addition to those that are to be made anyway.
 fn roll(
-    input: &Input,
+    subject: &Subject,
     reading: &Reading,
     times: &[Timestamp],
     outcome: &Outcome,
     edits: &Edits,
 ) -> Option<Edits> {
-    let (workload, cause) = (input.workload, reading.comparison.roll?);
+    let (workload, cause) = (subject.workload, reading.comparison.roll?);
     let mut edits = edits.clone();
-    let hash = config_hash(input, &reading.desired);
-    if input.config().is_some() {
+    let hash = pending::config_hash(subject, &reading.desired);
+    if subject.config().is_some() {
         let record = reading.comparison.record.targeted(&reading.desired, hash.clone());
-        edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+        edits.set(workload, marks::CONFIG, record.write(&workload.uid, subject.key()));
     }
-    edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, input.now).to_string());
-    let mut begun = outcome.begun(hash.clone(), input.now);
+    edits.set(workload, marks::ROLLOUTS, limits::with_rollout(times, subject.now()).to_string());
+    let mut begun = outcome.begun(hash.clone(), subject.now());
     (begun.template, begun.generation) =
-        (Some(template_change(workload, input.key)), Some(workload.generation + 1));
-    begun.follow(input.previous, true);
-    let (_, id) = pending_change(input, reading);
-    match input.bypassed_by().filter(|bypass| bypass.id == id) {
+        (Some(template_change(workload, subject.key())), Some(workload.generation + 1));
+    begun.follow(subject.siblings.previous, true);
+    let (_, id) = pending::change(subject, &reading.desired);
+    match subject.bypassed_by().filter(|bypass| bypass.id == id) {
         Some(Bypassed { by, .. }) => begun.bypassed_by = Some(by.to_string()),
         None => {
-            let asked = asks_approval(input, &[ChangeCause::Config]);
+            let asked = asks_approval(subject, &[ChangeCause::Config]);
             begun.approved_by =
-                input.approved_by(&id.to_string()).filter(|_| asked).map(str::to_owned);
+                subject.approved_by(&id.to_string()).filter(|_| asked).map(str::to_owned);
         }
     }
     edits.set(workload, marks::ROLLOUT, begun.write());
@@ -596,49 +570,39 @@ fn roll(
 
 /// A config change goes along with a held template that is let through: the template's own
 /// references count from now on.
-pub fn carry(input: &Input, reading: &Reading, found: &mut Assessment) {
-    let (Some(config), workload) = (input.config(), input.workload) else { return };
+pub fn carry(subject: &Subject, reading: &Reading, found: &mut Assessment) {
+    let (Some(config), workload) = (subject.config(), subject.workload) else { return };
     if config.on_change == OnChange::Report || !reading.comparison.missing.is_empty() {
         return;
     }
-    let desired = resolve(input, config, &workload.template.references);
-    let hash = config_hash(input, &desired);
+    let desired = resolve(subject, config, &workload.template.references);
+    let hash = pending::config_hash(subject, &desired);
     // What only the new template reads, only new pods read.
     let record =
         reading.comparison.record.reshaped(&desired, |_| true).targeted(&desired, hash.clone());
-    found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, input.key));
+    found.edits.set(workload, marks::CONFIG, record.write(&workload.uid, subject.key()));
     found.edits.config_hash = Some(hash);
 }
 
 /// A template that is reverted takes along the config-hash of our rollout that is under way: the
 /// config that it was for is to be rolled again.
-pub fn take_back(input: &Input, config_hash: Option<&str>, found: &mut Assessment) {
-    let workload = input.workload;
+pub fn take_back(subject: &Subject, config_hash: Option<&str>, found: &mut Assessment) {
+    let workload = subject.workload;
     let known = found
         .edits
         .annotations
         .get(marks::CONFIG)
         .map_or_else(|| workload.marks.config.as_deref(), Option::as_deref);
-    let record = Record::parse(known, &workload.uid, input.key).ok();
+    let record = Record::parse(known, &workload.uid, subject.key()).ok();
     let ours =
         |record: &Record| record.hash.is_some() && record.hash == workload.template.config_hash;
     if let (Some(hash), Some(record)) = (config_hash, record.filter(ours)) {
         found.edits.set(
             workload,
             marks::CONFIG,
-            record.withdrawn(hash).write(&workload.uid, input.key),
+            record.withdrawn(hash).write(&workload.uid, subject.key()),
         );
     }
-}
-
-fn config_hash(input: &Input, desired: &[(Reference, Desired)]) -> String {
-    let (uid, generation) = (&input.workload.uid, input.workload.generation);
-    let sum = input.key.sum("config-hash").field(uid.as_bytes()).field(&generation.to_be_bytes());
-    let sum = desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
-        Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
-        Err(_) => sum,
-    });
-    sum.digest().to_string().chars().take(16).collect()
 }
 
 /// What is missing, in words.

@@ -5,5 +5,6 @@ pub mod change;
 pub mod decide;
 pub mod desired;
 pub mod freshness;
+pub mod pending;
 pub mod record;
 pub mod references;

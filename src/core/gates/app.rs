@@ -19,7 +19,7 @@ use crate::{
         },
         later,
         observed::{Pod, Workload},
-        subject::Input,
+        subject::Subject,
     },
 };
 
@@ -94,14 +94,14 @@ fn is_path(path: &str) -> bool {
 
 /// Asks the pods, or says what they said. What is to be asked now is handed over with the
 /// assessment.
-pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Assessment) -> Gate {
+pub fn ask(subject: &Subject, gate: &AppGate, question: &Question, found: &mut Assessment) -> Gate {
     found.asked = true;
     found.memory.app.about(&question.change);
-    let gate = match for_workload(gate, input.workload) {
+    let gate = match for_workload(gate, subject.workload) {
         Ok(gate) => gate,
         Err(wrong) => return Gate::closed(Reason::AppGateInvalid, wrong, None),
     };
-    if let Some(closed) = unseen(input) {
+    if let Some(closed) = unseen(subject) {
         found.go_on_talking();
         return Gate::Closed(closed);
     }
@@ -114,24 +114,26 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
     let unprepared = if question.reverts {
         None
     } else {
-        prepare::ask(input, &gate, &question.change, &pods, found)
+        prepare::ask(subject, &gate, &question.change, &pods, found)
     };
     if let Some(closed) = unprepared {
         return Gate::Closed(closed);
     }
-    let nobody = tally(&gate, question, (&pods, input.templates()), &found.memory.app, input.now)
-        .counts_nobody();
+    let nobody =
+        tally(&gate, question, (&pods, subject.templates()), &found.memory.app, subject.now())
+            .counts_nobody();
     found.memory.app.nobody_since =
-        nobody.then(|| found.memory.app.nobody_since.unwrap_or(input.now));
-    let verdict = judge(&gate, question, (&pods, input.templates()), &found.memory.app, input.now);
-    if !pods.iter().any(|pod| pod.reach.running && place(pod, &gate, input.templates()).is_ok()) {
+        nobody.then(|| found.memory.app.nobody_since.unwrap_or(subject.now()));
+    let verdict =
+        judge(&gate, question, (&pods, subject.templates()), &found.memory.app, subject.now());
+    if !pods.iter().any(|pod| pod.reach.running && place(pod, &gate, subject.templates()).is_ok()) {
         // Nobody can be asked, so there is no round to wait for.
         if let Gate::Closed(Closed { ask_again: Some(time), .. }) = &verdict {
             found.wake_at(*time);
         }
         return verdict;
     }
-    let due = due(input, &gate, &pods, &found.memory.app);
+    let due = due(subject, &gate, &pods, &found.memory.app);
     let calling = found.memory.app.calling.contains(&Errand::Ask);
     // What was said counts for as long as it would until the next round, however long the round
     // took.
@@ -139,11 +141,11 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
         .memory
         .app
         .round
-        .is_some_and(|(_, ended)| later(ended, gate.period.length()) > input.now);
+        .is_some_and(|(_, ended)| later(ended, gate.period.length()) > subject.now());
     match verdict {
         Gate::Open if fresh && due.is_some() && !calling => Gate::Open,
         Gate::Open => {
-            call(input, &gate, &question.change, &pods, due, found);
+            call(subject, &gate, &question.change, &pods, due, found);
             Gate::closed(
                 Reason::AskingPods,
                 "asking its pods whether they may be terminated".to_owned(),
@@ -151,7 +153,7 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
             )
         }
         closed @ Gate::Closed(_) => {
-            call(input, &gate, &question.change, &pods, due, found);
+            call(subject, &gate, &question.change, &pods, due, found);
             closed
         }
     }
@@ -159,8 +161,8 @@ pub fn ask(input: &Input, gate: &AppGate, question: &Question, found: &mut Asses
 
 /// Pods come on another watch than their workload, and to a Deployment only by its ReplicaSets. As
 /// long as there are more than were seen, nobody can say whom a release would end.
-fn unseen(input: &Input) -> Option<Closed> {
-    let (workload, current) = (input.workload, input.workload.rollout.current as usize);
+fn unseen(subject: &Subject) -> Option<Closed> {
+    let (workload, current) = (subject.workload, subject.workload.rollout.current as usize);
     let behind = if workload.id.kind.capabilities().counts_terminating {
         // And those that have ended and stay for a while.
         let ended = |pod: &&Pod| {
@@ -168,13 +170,14 @@ fn unseen(input: &Input) -> Option<Closed> {
                 && pod.terminating.is_none()
                 && pod.controller.as_ref() == Some(&workload.uid)
         };
-        input.pods.len() < current
-            && input.pods.len() + input.namespace.pods.values().filter(ended).count() < current
+        subject.pods.len() < current
+            && subject.pods.len() + subject.namespace().pods.values().filter(ended).count()
+                < current
     } else {
-        input.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current
+        subject.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current
     };
     // It is told once that the gate is closed, not each time that a pod appears.
-    let told = input.memory.gate.map(|(reason, _)| reason).filter(|reason| rank(*reason) == APP);
+    let told = subject.memory.gate.map(|(reason, _)| reason).filter(|reason| rank(*reason) == APP);
     let closed = || Closed {
         reason: told.unwrap_or(Reason::AskingPods),
         message: "not all of its pods are seen yet".to_owned(),
@@ -184,37 +187,37 @@ fn unseen(input: &Input) -> Option<Closed> {
 }
 
 /// When the next round is due; none: at once.
-fn due(input: &Input, gate: &AppGate, pods: &[&Pod], said: &Conversation) -> Option<Timestamp> {
+fn due(subject: &Subject, gate: &AppGate, pods: &[&Pod], said: &Conversation) -> Option<Timestamp> {
     let (begun, ended) = said.round?;
     let known = |pod: &&&Pod| {
         said.readings.get(&pod.uid).is_some_and(|reading| reading.restarts == pod.restarts)
     };
     let unknown = |pod: &&Pod| {
-        pod.reach.running && !known(&pod) && place(pod, gate, input.templates()).is_ok()
+        pod.reach.running && !known(&pod) && place(pod, gate, subject.templates()).is_ok()
     };
     (!pods.iter().any(unknown)).then(|| later(begun, gate.period.length()).max(ended))
 }
 
 /// Begins a round, if it is time for one.
 fn call(
-    input: &Input,
+    subject: &Subject,
     gate: &AppGate,
     change: &str,
     pods: &[&Pod],
     due: Option<Timestamp>,
     found: &mut Assessment,
 ) {
-    if let Some(due) = due.filter(|due| *due > input.now) {
+    if let Some(due) = due.filter(|due| *due > subject.now()) {
         return found.wake_at(due);
     }
     let app = &found.memory.app;
     let heard =
         |pod: &Pod| app.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
     let asked = pods.iter().filter(|pod| {
-        pod.reach.running && heard(pod).is_none_or(|reading| reading.not_before <= input.now)
+        pod.reach.running && heard(pod).is_none_or(|reading| reading.not_before <= subject.now())
     });
     let visits: Vec<Visit> =
-        asked.filter_map(|pod| place(pod, gate, input.templates()).ok()).collect();
+        asked.filter_map(|pod| place(pod, gate, subject.templates()).ok()).collect();
     if visits.is_empty() {
         // Nobody can be asked now: those that hang have their pause, the others' watch tells when
         // they can.
@@ -222,11 +225,11 @@ fn call(
             .iter()
             .filter_map(|pod| heard(pod))
             .map(|reading| reading.not_before)
-            .filter(|time| *time > input.now)
+            .filter(|time| *time > subject.now())
             .min();
         return next.into_iter().for_each(|time| found.wake_at(time));
     }
-    found.call(input, Errand::Ask, change, gate, visits);
+    found.call(subject, Errand::Ask, change, gate, visits);
 }
 
 /// What the pods said, taken together. How old it is, is not looked at.
@@ -466,8 +469,8 @@ const VERIFY_EVERY: Duration = Duration::from_secs(600);
 
 /// Asks one pod of a workload whether the gate is set up rightly, at adoption and every 10 minutes:
 /// what is wrong shows before the first upgrade is held.
-pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
-    let gate = match for_workload(gate, input.workload) {
+pub fn verify(subject: &Subject, gate: &AppGate, found: &mut Assessment) {
+    let gate = match for_workload(gate, subject.workload) {
         Ok(gate) => gate,
         Err(wrong) => {
             found.unverified_gate = Some(wrong);
@@ -475,7 +478,10 @@ pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
         }
     };
     let candidates = || {
-        input.pods.iter().filter(|pod| pod.ready && pod.reach.running && pod.terminating.is_none())
+        subject
+            .pods
+            .iter()
+            .filter(|pod| pod.ready && pod.reach.running && pod.terminating.is_none())
     };
     if candidates().next().is_none() {
         return;
@@ -486,14 +492,14 @@ pub fn verify(input: &Input, gate: &AppGate, found: &mut Assessment) {
         .app
         .verified
         .as_ref()
-        .map(|verified| later(verified.at, VERIFY_EVERY + spread(input.workload)));
+        .map(|verified| later(verified.at, VERIFY_EVERY + spread(subject.workload)));
     match due {
-        Some(due) if due > input.now => found.wake_at(due),
-        _ => match candidates().find_map(|pod| place(pod, &gate, input.templates()).ok()) {
-            Some(visit) => found.call(input, Errand::Verify, "verify", &gate, vec![visit]),
+        Some(due) if due > subject.now() => found.wake_at(due),
+        _ => match candidates().find_map(|pod| place(pod, &gate, subject.templates()).ok()) {
+            Some(visit) => found.call(subject, Errand::Verify, "verify", &gate, vec![visit]),
             None => {
                 found.unverified_gate = candidates().find_map(|pod| {
-                    Some(format!("{}: {}", pod.name, place(pod, &gate, input.templates()).err()?))
+                    Some(format!("{}: {}", pod.name, place(pod, &gate, subject.templates()).err()?))
                 })
             }
         },

@@ -5,7 +5,7 @@ use crate::{
     core::{
         gates::gate::{Asked, Gate, TimelyGate},
         hold::{authors::in_words, state::command},
-        subject::Input,
+        subject::Subject,
     },
 };
 
@@ -76,8 +76,8 @@ fn ask(asked: &Asked) -> Gate {
 }
 
 /// Whether somebody has to approve a change that consists of this.
-pub fn asks_approval(input: &Input, causes: &[ChangeCause]) -> bool {
-    let gates = input.ruling.spec().gates.as_ref();
+pub fn asks_approval(subject: &Subject, causes: &[ChangeCause]) -> bool {
+    let gates = subject.ruling.spec().gates.as_ref();
     gates.is_some_and(|gates| {
         gates.approval != Approval::NotRequired
             && causes.iter().any(|cause| gates.applies_to.contains(cause))

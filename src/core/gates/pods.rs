@@ -17,7 +17,7 @@ use crate::{
             turn::{self, Turn},
             walk,
         },
-        subject::Input,
+        subject::Subject,
     },
 };
 
@@ -37,13 +37,13 @@ pub struct Passing<'a> {
 
 /// Whose turn it is first, where pods go one by one.
 pub fn turn<'a>(
-    input: &Input<'a>,
+    subject: &Subject<'a>,
     causes: &[ChangeCause],
     spared: Option<&str>,
 ) -> Option<Turn<'a>> {
-    let gate = input.ruling.spec().app_gate(causes)?;
-    turn::is_walked(gate, input.workload)
-        .then(|| turn::first(input.workload, input.pods, spared))?
+    let gate = subject.ruling.spec().app_gate(causes)?;
+    turn::is_walked(gate, subject.workload)
+        .then(|| turn::first(subject.workload, subject.pods, spared))?
 }
 
 /// The pods that a partition at this index does not keep as they are; all, if pods have no number.
@@ -67,27 +67,28 @@ pub fn scaled_down<'a>(workload: &Workload, pods: &[&'a Pod]) -> Vec<&'a Pod> {
 }
 
 /// Asks the steps before, and then the pods that the change would end.
-pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
-    if let Some(closed) = &input.volumes.danger {
+pub fn ask(subject: &Subject, change: &Passing, found: &mut Assessment) -> Gate {
+    if let Some(closed) = &subject.volumes.danger {
         return Gate::Closed(closed.clone());
     }
-    if let Some(closed) = input.waits {
+    if let Some(closed) = subject.siblings.waits {
         return Gate::Closed(closed.clone());
     }
-    let Some(gate) = input.ruling.spec().app_gate(change.causes) else { return Gate::Open };
-    if let Some(hold @ UserHold::Paused) = input.workload.rollout.held {
+    let Some(gate) = subject.ruling.spec().app_gate(change.causes) else { return Gate::Open };
+    if let Some(hold @ UserHold::Paused) = subject.workload.rollout.held {
         let message =
             "its manifest says paused: true, so its pods are asked when that is removed".to_owned();
         return Gate::Closed(Closed { reason: hold.reason(), message, ask_again: None });
     }
-    let scaled = scaled_down(input.workload, input.pods);
-    let mut question = match turn(input, change.causes, change.spared) {
+    let scaled = scaled_down(subject.workload, subject.pods);
+    let mut question = match turn(subject, change.causes, change.spared) {
         Some(turn) => walk::question(change.id, change.since, turn),
         None => {
             let is_spared =
                 |pod: &&Pod| change.spared.is_some() && pod.revision.as_deref() == change.spared;
-            let pods = from(input.workload, input.pods, input.workload.rollout.ordinals.declared)
-                .filter(|pod| !is_spared(pod));
+            let pods =
+                from(subject.workload, subject.pods, subject.workload.rollout.ordinals.declared)
+                    .filter(|pod| !is_spared(pod));
             Question {
                 change: change.id.to_owned(),
                 since: change.since,
@@ -102,5 +103,5 @@ pub fn ask(input: &Input, change: &Passing, found: &mut Assessment) -> Gate {
         .filter(|pod| !question.pods.iter().any(|asked| asked.uid == pod.uid))
         .collect();
     question.pods.extend(others);
-    app::ask(input, gate, &Question { broken: change.broken, ..question }, found)
+    app::ask(subject, gate, &Question { broken: change.broken, ..question }, found)
 }

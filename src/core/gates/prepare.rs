@@ -16,7 +16,7 @@ use crate::{
         later,
         notice::Event,
         observed::{Namespace, Pod, Uid, WorkloadId},
-        subject::Input,
+        subject::Subject,
     },
 };
 
@@ -27,14 +27,14 @@ const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Asks the pods that a change would end to take no new work; says what that waits for.
 pub fn ask(
-    input: &Input,
+    subject: &Subject,
     gate: &AppGate,
     change: &str,
     pods: &[&Pod],
     found: &mut Assessment,
 ) -> Option<Closed> {
     let prepare = gate.prepare.as_ref()?;
-    let now = input.now;
+    let now = subject.now();
     if let Some(until) = found.memory.app.respite.filter(|until| *until > now) {
         let message = format!(
             "its pods were asked to take no new work for {}, and were not idle in that time; they may work until {}, then it is tried again",
@@ -64,11 +64,11 @@ pub fn ask(
         return Some(Closed { reason: Reason::PrepareTimedOut, message, ask_again: Some(until) });
     }
     found.wake_at(end);
-    drain(input, gate, change, pods, found);
+    drain(subject, gate, change, pods, found);
     // Only when none takes new work is it worth asking whether they are done with what they have.
     let mut refused = None;
     for pod in pods.iter().filter(|pod| pod.reach.running) {
-        let Ok(visit) = place(pod, gate, input.templates()) else { continue };
+        let Ok(visit) = place(pod, gate, subject.templates()) else { continue };
         let known = found
             .memory
             .app
@@ -103,13 +103,19 @@ pub fn ask(
 }
 
 /// Asks these pods to take no new work, or to go on so.
-pub fn drain(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: &mut Assessment) {
+pub fn drain(
+    subject: &Subject,
+    gate: &AppGate,
+    change: &str,
+    pods: &[&Pod],
+    found: &mut Assessment,
+) {
     if gate.prepare.is_none() {
         return;
     }
     let mut visits = Vec::new();
     for pod in pods.iter().filter(|pod| pod.reach.running && pod.terminating.is_none()) {
-        let Ok(visit) = place(pod, gate, input.templates()) else { continue };
+        let Ok(visit) = place(pod, gate, subject.templates()) else { continue };
         found.draining.insert(pod.uid.clone());
         let known = found
             .memory
@@ -117,11 +123,11 @@ pub fn drain(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: 
             .prepared
             .get(&pod.uid)
             .filter(|one| one.visit.restarts == visit.restarts);
-        let due = known.map_or(input.now, |one| {
+        let due = known.map_or(subject.now(), |one| {
             later(one.tried, if one.refused.is_some() { RETRY_EVERY } else { RENEW_EVERY })
         });
         match due {
-            due if due <= input.now => visits.push(visit),
+            due if due <= subject.now() => visits.push(visit),
             due => found.wake_at(due),
         }
     }
@@ -129,7 +135,7 @@ pub fn drain(input: &Input, gate: &AppGate, change: &str, pods: &[&Pod], found: 
         // The same change as before, also when it is known by another name by now.
         let known = visits.iter().find_map(|visit| found.memory.app.prepared.get(&visit.pod));
         let change = known.map_or_else(|| change.to_owned(), |one| one.change.clone());
-        found.call(input, Errand::Prepare, &change, gate, visits);
+        found.call(subject, Errand::Prepare, &change, gate, visits);
     }
 }
 

@@ -4,9 +4,9 @@
 
 use crate::core::{
     hold::state::Hold,
-    observed::{Namespace, Pod, ReplicaSet, Workload},
-    rollout::outcome::Outcome,
-    subject::Input,
+    observed::{Namespace, Pod, Workload},
+    rollout::{outcome::Outcome, revisions::Revisions},
+    subject::Subject,
 };
 
 /// Whether a workload has no pods and wants none. Of one that has finished nothing runs.
@@ -19,30 +19,26 @@ pub fn is_asleep(workload: &Workload, pods: &[&Pod]) -> bool {
 /// Whether admission may hold a change that comes while a Deployment has no replicas: paused and
 /// scaled up, its controller takes the ReplicaSet that was created last. After an undo that is not
 /// the one that ran. None: it cannot be told now, or need not be.
-pub fn holds(input: &Input) -> Option<bool> {
-    let workload = input.workload;
+pub fn holds(subject: &Subject) -> Option<bool> {
+    let workload = subject.workload;
     if !workload.id.kind.has_replica_sets()
         || workload.rollout.wanted > 0
         || Hold::on(workload).is_some()
     {
         return None;
     }
-    if !workload.rollout.observed || input.current.is_none() {
+    if !workload.rollout.observed || subject.revisions.newest.is_none() {
         return None;
     }
-    let newest = created_last(input.sets).map(|set| &*set.revision);
-    Some(input.ruling.spec().waits_without_pods() && newest == input.current)
-}
-
-fn created_last<'a>(sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
-    sets.iter().copied().max_by_key(|set| (set.created, set.name.clone()))
+    let newest = subject.revisions.created_last().map(|set| &*set.revision);
+    Some(subject.ruling.spec().waits_without_pods() && newest == subject.revisions.newest)
 }
 
 /// Whether a held StatefulSet was scaled to zero, and its controller counts the held revision as
 /// the one that ran. Pods of the one before are not left. What was let through before it was held
 /// again is a revert: it may have been done while nobody noted it.
-pub fn is_lost(input: &Input) -> bool {
-    let (workload, state) = (input.workload, &input.workload.rollout);
+pub fn is_lost(subject: &Subject) -> bool {
+    let (workload, state) = (subject.workload, &subject.workload.rollout);
     let Some(settled) =
         state.settled.as_deref().filter(|_| workload.id.kind.has_controller_revisions())
     else {
@@ -52,26 +48,21 @@ pub fn is_lost(input: &Input) -> bool {
     state.observed
         && state.revision.as_deref() == Some(settled)
         && outcome.done.as_deref().is_some_and(|ran| ran != settled)
-        && !outcome.let_through(workload, input.key)
-        && input.pods.iter().all(|pod| pod.revision.as_deref() == Some(settled))
+        && !outcome.let_through(workload, subject.key())
+        && subject.pods.iter().all(|pod| pod.revision.as_deref() == Some(settled))
 }
 
 /// What a held Deployment starts when it is scaled up, where that is not what it ran last.
-pub fn note(namespace: &Namespace, workload: &Workload, sets: &[&ReplicaSet]) -> Option<String> {
-    if !workload.id.kind.has_replica_sets() {
-        return None;
-    }
-    let of_held = |set: &&&ReplicaSet| {
-        set.template == workload.template.digest
-            && set.config_hash.as_deref() == workload.template.config_hash.as_deref()
-    };
+pub fn note(namespace: &Namespace, workload: &Workload, revisions: &Revisions) -> Option<String> {
+    revisions.replica_sets()?;
+    let of_held = revisions.set_of_template();
     let asleep = workload.rollout.wanted == 0;
     let ran = Outcome::on(workload).done;
-    match sets.iter().find(of_held).copied().or_else(|| created_last(sets)) {
+    match of_held.or_else(|| revisions.created_last()) {
         None => Some(
             "The ReplicaSet of the revision that ran last is gone (revisionHistoryLimit: 0). If you scale it up, it has no pods until the release".to_owned(),
         ),
-        Some(set) if asleep && of_held(&&set) => Some(format!(
+        Some(set) if asleep && of_held.is_some() => Some(format!(
             "If you scale it up, it starts the held change, because the older ReplicaSet {} has that template. To prevent this: kubectl delete \
              replicaset -n {} {}",
             set.name, namespace.name, set.name

@@ -13,7 +13,7 @@ use crate::{
         notice::Event,
         observed::Workload,
         request::{Confirm, Purpose},
-        subject::Input,
+        subject::Subject,
     },
     marks::{ChangeId, Since, registry, values::Held},
 };
@@ -35,12 +35,12 @@ const NEARLY_FULL: usize = 4096;
 const ROOMY: usize = 8192;
 
 /// Puts the marks of a policy on a workload that it governs, where they are not as they should be.
-pub fn mark(input: &Input, found: &mut Assessment) {
-    let workload = input.workload;
-    let holds = input.ruling.spec().needs_holds() && holdable(workload);
+pub fn mark(subject: &Subject, found: &mut Assessment) {
+    let workload = subject.workload;
+    let holds = subject.ruling.spec().needs_holds() && holdable(workload);
     found.unmarked = holds && !is_marked(workload);
     if found.unmarked {
-        found.memory.unmarked_at = Some(input.now);
+        found.memory.unmarked_at = Some(subject.now());
     }
     found.cramped =
         Some(room(workload)).filter(|room| holds && *room < HOLD_BYTES && !holds_back(workload));
@@ -55,7 +55,7 @@ pub fn mark(input: &Input, found: &mut Assessment) {
         true => found.edits.set(workload, marks::HOLD_CHANGES, "true".to_owned()),
         false => found.edits.remove(workload, marks::HOLD_CHANGES),
     }
-    match at_zero::holds(input) {
+    match at_zero::holds(subject) {
         Some(true) if holds => found.edits.set(workload, marks::HOLD_AT_ZERO, "true".to_owned()),
         Some(false) => found.edits.remove(workload, marks::HOLD_AT_ZERO),
         _ if !holds => found.edits.remove(workload, marks::HOLD_AT_ZERO),
@@ -63,15 +63,17 @@ pub fn mark(input: &Input, found: &mut Assessment) {
     }
     let stands = GovernanceMark::on(workload);
     // What becomes of a hold is what was recorded before its policy let go of it.
-    let letting_go = holds_back(workload) && !input.ruling.spec().needs_holds() && stands.is_some();
-    if input.ruling.is_unreadable() || letting_go {
+    let letting_go =
+        holds_back(workload) && !subject.ruling.spec().needs_holds() && stands.is_some();
+    if subject.ruling.is_unreadable() || letting_go {
         return;
     }
-    let definition = input
+    let definition = subject
+        .around
         .definition
         .or(stands.as_ref().map(|mark| mark.definition.as_str()))
         .unwrap_or_default();
-    let wanted = GovernanceMark::of(input.ruling.policy(), input.ruling.spec(), definition);
+    let wanted = GovernanceMark::of(subject.ruling.policy(), subject.ruling.spec(), definition);
     if stands.as_ref() != Some(&wanted) {
         found.edits.set(workload, marks::GOVERNANCE, wanted.write());
     }
@@ -86,11 +88,11 @@ fn room(workload: &Workload) -> usize {
 
 /// Reserves room for the marks of a hold where annotations are nearly full, so that others do not
 /// take it: admission must not be why the API server refuses a change. Our own marks come first.
-pub fn reserve(input: &Input, found: &mut Assessment) {
-    let workload = input.workload;
+pub fn reserve(subject: &Subject, found: &mut Assessment) {
+    let workload = subject.workload;
     let room = room(workload);
     let reserved = workload.marks.reserved.as_deref().is_some_and(|text| text != GIVEN_UP);
-    let holds = input.ruling.spec().needs_holds() && holdable(workload);
+    let holds = subject.ruling.spec().needs_holds() && holdable(workload);
     let (remains, copied) = match is_copied(workload) {
         true => (marks::RESERVED.len() + GIVEN_UP.len(), COPY_BYTES),
         false => (0, 0),
@@ -99,7 +101,7 @@ pub fn reserve(input: &Input, found: &mut Assessment) {
     // The controller copies annotations before it says that it has seen them.
     let is_copied_now = up_to_date && workload.rollout.observed;
     let rests = up_to_date && !holds_back(workload);
-    if !input.ruling.is_unreadable() && (rests || !holds) {
+    if !subject.ruling.is_unreadable() && (rests || !holds) {
         match holds
             && (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL })
                 .contains(&room)

@@ -11,23 +11,26 @@ use crate::{
         hold::governance::holdable,
         notice::Event,
         rollout::progress::Progress,
-        subject::Input,
+        subject::Subject,
     },
 };
 
 /// Says it while the rollout of the change is under way, and by an event once.
-pub fn tell(input: &Input, progress: Progress, found: &mut Assessment) {
-    let workload = input.workload;
-    let changed =
-        input.memory.template.as_ref().is_some_and(|seen| seen.digest != workload.template.digest);
+pub fn tell(subject: &Subject, found: &mut Assessment) {
+    let workload = subject.workload;
+    let changed = subject
+        .memory
+        .template
+        .as_ref()
+        .is_some_and(|seen| seen.digest != workload.template.digest);
     let would =
-        || input.ruling.spec().would_hold() && holdable(workload) && workload.rollout.wanted > 0;
+        || subject.ruling.spec().would_hold() && holdable(workload) && workload.rollout.wanted > 0;
     found.memory.would_hold =
-        (changed && would()) || (input.memory.would_hold && progress != Progress::Done);
+        (changed && would()) || (subject.memory.would_hold && subject.progress != Progress::Done);
     if !found.memory.would_hold {
         return;
     }
-    let Some(gate) = would_wait_for(input) else {
+    let Some(gate) = would_wait_for(subject) else {
         found.memory.would_hold = false;
         return;
     };
@@ -49,25 +52,25 @@ pub fn tell(input: &Input, progress: Progress, found: &mut Assessment) {
 
 /// The gate that would keep a change of the template waiting, by its reason or in words; none if
 /// all that can be asked are open.
-fn would_wait_for(input: &Input) -> Option<&'static str> {
+fn would_wait_for(subject: &Subject) -> Option<&'static str> {
     let change = Change {
-        namespace: input.namespace,
-        workload: &input.workload.id,
+        namespace: subject.namespace(),
+        workload: &subject.workload.id,
         causes: &[ChangeCause::Template],
         id: "",
         authors: None,
         recorded: true,
         approved_by: None,
-        since: input.now,
-        last_change: input.now,
+        since: subject.now(),
+        last_change: subject.now(),
     };
-    let asked = gates::each(input.ruling, &change, input.now);
+    let asked = gates::each(subject.ruling, &change, subject.now());
     let closed = asked.into_iter().find_map(|(_, gate)| match gate {
         Gate::Open => None,
         Gate::Closed(Closed { reason, .. }) => Some(reason.as_str()),
     });
-    let turn = || input.waits.map(|closed| closed.reason.as_str());
+    let turn = || subject.siblings.waits.map(|closed| closed.reason.as_str());
     let pods =
-        || input.ruling.spec().app_gate(&[ChangeCause::Template]).map(|_| "until its pods agree");
+        || subject.ruling.spec().app_gate(&[ChangeCause::Template]).map(|_| "until its pods agree");
     closed.or_else(turn).or_else(pods)
 }

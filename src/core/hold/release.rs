@@ -26,35 +26,34 @@ use crate::{
         later,
         memory::Restamp,
         notice::Event,
-        observed::{
-            Namespace, Pod, ReplicaSet, Workload, kind::RevisionsIn, workload::reference_of,
-        },
+        observed::{Pod, Workload, workload::reference_of},
         request::{Purpose, Release},
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::{Progress, ended},
+            revisions::{Mixed, Revert},
         },
-        subject::Input,
+        subject::Subject,
         whole_second,
     },
     marks::{Since, values::Bypassed},
 };
 
 /// Assesses a workload whose template is held.
-pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
-    let workload = input.workload;
-    note_change(input, hold, found);
-    let since = stamp(input, hold, found);
-    let reading = match input.config() {
-        Some(config) => config::decide::read(input, config, found),
-        None if input.ruling.is_unreadable() => None,
+pub fn assess(subject: &Subject, hold: &Hold, found: &mut Assessment) {
+    let workload = subject.workload;
+    note_change(subject, hold, found);
+    let since = stamp(subject, hold, found);
+    let reading = match subject.config() {
+        Some(config) => config::decide::read(subject, config, found),
+        None if subject.ruling.is_unreadable() => None,
         None => {
             config::decide::forget(workload, false, found);
             None
         }
     };
     if let Some(reading) = &reading {
-        config::decide::keep_baseline(input, reading, found);
+        config::decide::keep_baseline(subject, reading, found);
     }
     let missing =
         reading.as_ref().map(|reading| reading.comparison.missing.clone()).unwrap_or_default();
@@ -62,13 +61,13 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     // Reported only, or what cannot be had, does not go along.
     let config_goes = config_waits
         && missing.is_empty()
-        && input.config().is_some_and(|config| config.on_change == OnChange::Rollout);
+        && subject.config().is_some_and(|config| config.on_change == OnChange::Rollout);
     let causes: &[_] = if config_waits {
         &[ChangeCause::Template, ChangeCause::Config]
     } else {
         &[ChangeCause::Template]
     };
-    let approved = input.approved_by(&hold.id);
+    let approved = subject.approved_by(&hold.id);
     found.hold = Some(HoldStatus {
         id: hold.id.clone(),
         by: hold.by.clone(),
@@ -80,25 +79,25 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
 
     // Where pods go one by one, some of them are still of the template before.
     if found.memory.hold_of_nothing
-        && pods::turn(input, causes, of_held_revision(input, config_goes)).is_none()
+        && pods::turn(subject, causes, of_held_revision(subject, config_goes)).is_none()
     {
         return let_through(workload, Release::Unchanged, found);
     }
-    if at_zero::is_lost(input) {
-        return lose(input, hold, found);
+    if at_zero::is_lost(subject) {
+        return lose(subject, hold, found);
     }
-    if let Some(passage) = ends_nothing(input.namespace, workload, input.sets) {
-        return match ask_withdrawn(input, hold, since, &passage, found) {
+    if let Some(revert) = subject.revisions.revert() {
+        return match ask_withdrawn(subject, hold, since, &revert, found) {
             Gate::Open => {
-                config::decide::take_back(input, passage.config_hash.as_deref(), found);
-                passage.take(workload, found);
-                if found.memory.writers.conflict(input.now) {
+                config::decide::take_back(subject, revert.config_hash.as_deref(), found);
+                take_revert(revert, workload, found);
+                if found.memory.writers.conflict(subject.now()) {
                     found.notices.retain(|(event, _)| *event != Event::UpgradeReleased);
                 }
             }
             Gate::Closed(closed) => {
                 stand(
-                    input,
+                    subject,
                     hold,
                     since,
                     closed.reason,
@@ -109,50 +108,55 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
             }
         };
     }
-    if !input.ruling.spec().needs_holds() {
+    if !subject.ruling.spec().needs_holds() {
         return match governance::when_ungoverned(workload) {
             WhenUngoverned::Release => let_through(workload, Release::Ungoverned, found),
-            WhenUngoverned::Keep => {
-                stand(input, hold, since, Reason::KeptUngoverned, &kept_message(input, hold), found)
-            }
+            WhenUngoverned::Keep => stand(
+                subject,
+                hold,
+                since,
+                Reason::KeptUngoverned,
+                &kept_message(subject, hold),
+                found,
+            ),
         };
     }
     let change = Change {
-        recorded: input.records_approvals(),
-        namespace: input.namespace,
+        recorded: subject.records_approvals(),
+        namespace: subject.namespace(),
         workload: &workload.id,
         causes,
         id: &hold.id,
         authors: Some(&hold.authors),
         approved_by: approved,
         since,
-        last_change: input.last_change.map_or(since, |last| last.max(since)),
+        last_change: subject.siblings.last_change.map_or(since, |last| last.max(since)),
     };
     // Once its pods are being asked it has been quiet long enough: what changes elsewhere does not
     // make them take work again.
     let quiet = found.memory.app.change.split(' ').next() == Some(&hold.id);
     let ask = if quiet { gates::after_quiet } else { gates::ask };
-    let gate = ask(input.ruling, &change, input.now);
-    let spared = of_held_revision(input, config_goes);
+    let gate = ask(subject.ruling, &change, subject.now());
+    let spared = of_held_revision(subject, config_goes);
     let passing = Passing { id: &hold.id, since, causes, spared, broken: !missing.is_empty() };
-    match gate.and(|| pods::ask(input, &passing, found)) {
+    match gate.and(|| pods::ask(subject, &passing, found)) {
         Gate::Closed(closed) => {
-            stand(input, hold, since, closed.reason, &closed.message, found);
+            stand(subject, hold, since, closed.reason, &closed.message, found);
             found.wait_for(&closed);
         }
         Gate::Open => {
             if let Some(reading) = reading.filter(|_| config_goes) {
-                config::decide::carry(input, &reading, found);
+                config::decide::carry(subject, &reading, found);
             }
-            let mut outcome =
-                Outcome::on(workload).begun(template_change(workload, input.key), input.now);
-            outcome.follow(input.previous, true);
+            let mut outcome = Outcome::on(workload)
+                .begun(template_change(workload, subject.key()), subject.now());
+            outcome.follow(subject.siblings.previous, true);
             // The release of one that is partitioned by its user beyond every ordinal changes no
             // spec, and so no generation.
             let changes_spec = workload.rollout.ordinals.declared < i32::MAX as u32;
             outcome.generation = changes_spec.then_some(workload.generation + 1);
             outcome.approved_by =
-                approved.filter(|_| asks_approval(input, causes)).map(str::to_owned);
+                approved.filter(|_| asks_approval(subject, causes)).map(str::to_owned);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
             if let Some((_, message)) =
@@ -165,7 +169,7 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
                     outcome.consent()
                 );
             }
-            if let Some(turn) = pods::turn(input, causes, spared) {
+            if let Some(turn) = pods::turn(subject, causes, spared) {
                 // Its id and its author go with the walk.
                 let mark = hold.id.parse().map(|id| Since::Change {
                     id,
@@ -180,54 +184,37 @@ pub fn assess(input: &Input, hold: &Hold, found: &mut Assessment) {
     }
     if missing.is_empty() {
         found.memory.broken_since = None;
-        if found.phase == Phase::Held && input.sets.is_empty() && !found.memory.broken_told {
-            tell_forgotten(input, found);
+        let forgotten = subject.revisions.replica_sets().is_some_and(<[_]>::is_empty);
+        if found.phase == Phase::Held && forgotten && !found.memory.broken_told {
+            tell_forgotten(subject, found);
         }
     } else {
-        tell_broken(input, &missing, found);
+        tell_broken(subject, &missing, found);
     }
 }
 
 /// The revision of the held template, if some pods are of it already. One that gets another
 /// config-hash on its way is none.
-fn of_held_revision<'a>(input: &Input<'a>, config_goes: bool) -> Option<&'a str> {
-    let (workload, template) = (input.workload, &input.workload.template);
-    if config_goes {
-        return None;
-    }
-    match workload.id.kind.revisions() {
-        RevisionsIn::ControllerRevisions => input.current.filter(|_| workload.rollout.observed),
-        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
-            let same = |set: &&&ReplicaSet| {
-                set.template == template.digest
-                    && set.config_hash.as_deref() == template.config_hash.as_deref()
-            };
-            input.sets.iter().find(same).map(|set| &*set.revision)
-        }
-    }
+fn of_held_revision<'a>(subject: &Subject<'a>, config_goes: bool) -> Option<&'a str> {
+    subject.revisions.of_template().filter(|_| !config_goes)
 }
 
 /// A revert ends the pods of what was withdrawn, and those that its manifest asks for no longer: a
 /// Ready one of them that says no is waited for.
 fn ask_withdrawn(
-    input: &Input,
+    subject: &Subject,
     hold: &Hold,
     since: Timestamp,
-    passage: &Passage,
+    revert: &Revert,
     found: &mut Assessment,
 ) -> Gate {
-    let Some(gate) = input
-        .ruling
-        .spec()
-        .app_gate(&[ChangeCause::Template])
-        .filter(|_| passage.release == Release::Reverted)
-    else {
+    let Some(gate) = subject.ruling.spec().app_gate(&[ChangeCause::Template]) else {
         return Gate::Open;
     };
-    let scaled = pods::scaled_down(input.workload, input.pods);
-    let withdrawn = |pod: &Pod| pod.revision.as_deref() != passage.revision.as_deref();
+    let scaled = pods::scaled_down(subject.workload, subject.pods);
+    let withdrawn = |pod: &Pod| pod.revision.as_deref() != revert.revision.as_deref();
     let ends = |pod: &&&Pod| withdrawn(pod) || scaled.iter().any(|other| other.uid == pod.uid);
-    let pods = input
+    let pods = subject
         .pods
         .iter()
         .filter(|pod| pod.ready && pod.terminating.is_none())
@@ -235,7 +222,7 @@ fn ask_withdrawn(
         .copied()
         .collect();
     app::ask(
-        input,
+        subject,
         gate,
         &Question { change: hold.id.clone(), since, pods, reverts: true, broken: false },
         found,
@@ -243,15 +230,15 @@ fn ask_withdrawn(
 }
 
 /// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
-pub fn stand_observed(input: &Input, hold: &Hold, found: &mut Assessment) {
-    if at_zero::is_lost(input) {
-        return lose(input, hold, found);
+pub fn stand_observed(subject: &Subject, hold: &Hold, found: &mut Assessment) {
+    if at_zero::is_lost(subject) {
+        return lose(subject, hold, found);
     }
-    if let Some(passage) = ends_nothing(input.namespace, input.workload, input.sets) {
-        config::decide::take_back(input, passage.config_hash.as_deref(), found);
-        return passage.take(input.workload, found);
+    if let Some(revert) = subject.revisions.revert() {
+        config::decide::take_back(subject, revert.config_hash.as_deref(), found);
+        return take_revert(revert, subject.workload, found);
     }
-    let approved_by = input.approved_by(&hold.id).unwrap_or_default().to_owned();
+    let approved_by = subject.approved_by(&hold.id).unwrap_or_default().to_owned();
     found.hold = Some(HoldStatus {
         id: hold.id.clone(),
         by: hold.by.clone(),
@@ -259,22 +246,23 @@ pub fn stand_observed(input: &Input, hold: &Hold, found: &mut Assessment) {
         cause: vec![ChangeCause::Template],
         approved_by,
     });
-    let since = stamp(input, hold, found);
-    let id = &input.workload.id;
+    let since = stamp(subject, hold, found);
+    let id = &subject.workload.id;
     let why = format!(
         "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change: kubectl lockkeeper undo -n {} {}. Or, with the verb bypass: {}",
-        input.namespace.name,
-        reference_of(input.workload),
-        command(input.namespace, id, marks::BYPASS, &hold.id)
+        subject.namespace().name,
+        reference_of(subject.workload),
+        command(subject.namespace(), id, marks::BYPASS, &hold.id)
     );
-    stand(input, hold, since, Reason::ObserveMode, &why, found);
+    stand(subject, hold, since, Reason::ObserveMode, &why, found);
 }
 
 /// There is nothing left to hold: the next pod is of the held revision in any case. So that is
 /// told, and what comes is followed.
-fn lose(input: &Input, hold: &Hold, found: &mut Assessment) {
-    let workload = input.workload;
-    let outcome = Outcome::on(workload).begun(template_change(workload, input.key), input.now);
+fn lose(subject: &Subject, hold: &Hold, found: &mut Assessment) {
+    let workload = subject.workload;
+    let outcome =
+        Outcome::on(workload).begun(template_change(workload, subject.key()), subject.now());
     found.edits.set(workload, marks::ROLLOUT, outcome.write());
     let_through(workload, Release::ScaledToZero, found);
     let message = format!(
@@ -295,94 +283,23 @@ pub fn let_through(workload: &Workload, release: Release, found: &mut Assessment
     found.notices.push((Event::UpgradeReleased, format!("the held change is released: {release}")));
 }
 
-/// What may pass without being asked about.
-#[derive(Debug, Clone)]
-pub struct Passage {
-    release: Release,
-    /// The revision whose pods stay as they are.
-    revision: Option<Box<str>>,
-    /// The config-hash that the pods have: with it the template is really theirs. None: as it is.
-    config_hash: Option<String>,
-}
-
-impl Passage {
-    /// Takes the hold off.
-    pub fn take(self, workload: &Workload, found: &mut Assessment) {
-        found.edits.config_hash = self.config_hash;
-        let_through(workload, self.release, found);
-    }
-}
-
-/// What is let through without asking any gate, also under Freeze and under any policy: what ends
-/// no pod that runs something else.
-pub fn ends_nothing(
-    namespace: &Namespace,
-    workload: &Workload,
-    sets: &[&ReplicaSet],
-) -> Option<Passage> {
-    let state = &workload.rollout;
-    if !state.observed {
-        return None;
-    }
-    let (template, hash, revision) = match workload.id.kind.revisions() {
-        RevisionsIn::ControllerRevisions => {
-            if state.revision.is_some() && state.revision == state.settled {
-                return Some(Passage {
-                    release: Release::Reverted,
-                    revision: state.settled.clone(),
-                    config_hash: None,
-                });
-            }
-            let mut own = namespace
-                .controller_revisions
-                .values()
-                .filter(|revision| revision.stateful_set == workload.uid);
-            let settled = own.find(|revision| Some(&revision.name) == state.settled.as_ref())?;
-            (settled.template, &settled.config_hash, &settled.name)
-        }
-        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
-            let settled = settled_set(workload, sets)?;
-            (settled.template, &settled.config_hash, &settled.revision)
-        }
-    };
-    // Admission puts our newest config-hash back into whatever is applied; with it the template
-    // would be no pod's.
-    let differs = hash.as_deref() != workload.template.config_hash.as_deref();
-    let config_hash = differs.then(|| hash.as_deref().unwrap_or_default().to_owned());
-    (template == workload.template.digest).then_some(Passage {
-        release: Release::Reverted,
-        revision: Some(revision.clone()),
-        config_hash,
-    })
-}
-
-/// The ReplicaSet whose template is the way back: the one that all pods are of, or, where they are
-/// mixed or broken, the one that was last rolled out. The operator may have been away when that
-/// was.
-fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
-    let done = Outcome::on(workload).done;
-    let broken = workload.rollout.available < workload.rollout.wanted;
-    let recorded = sets.iter().find(|set| {
-        done.as_deref() == Some(&*set.revision)
-            && (set.replicas > 0 || broken || workload.rollout.wanted == 0)
-    });
-    let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
-    let only = with_pods.next().filter(|_| with_pods.next().is_none());
-    let is_back = |set: &&&ReplicaSet| set.template == workload.template.digest;
-    only.filter(is_back).or(recorded).copied()
+/// Takes the hold off a template that is the one again that its pods run.
+pub fn take_revert(revert: Revert, workload: &Workload, found: &mut Assessment) {
+    found.edits.config_hash = revert.config_hash;
+    let_through(workload, Release::Reverted, found);
 }
 
 /// Takes note of which change it is, and of how it differs from the one before.
-fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
-    let template = &input.workload.template;
-    let before = input.memory.template.as_ref();
+fn note_change(subject: &Subject, hold: &Hold, found: &mut Assessment) {
+    let template = &subject.workload.template;
+    let before = subject.memory.template.as_ref();
     let same = before.is_some_and(|before| before.digest == template.digest);
-    match &input.memory.hold {
+    match &subject.memory.hold {
         None => {
             // Nothing may have happened in between that was not seen.
             let next = before.is_some_and(|before| (before.generation + 1).to_string() == hold.id);
             // What we hold again ourselves is written down as such in the same write.
-            let stamped = input.workload.marks.hold_since.get().and_then(Since::id);
+            let stamped = subject.workload.marks.hold_since.get().and_then(Since::id);
             let ours = stamped.is_some_and(|id| id.is(&hold.id));
             found.memory.hold_of_nothing = same && next && !ours;
         }
@@ -392,11 +309,11 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
                 before.and_then(|before| volatile::changed_annotations(before, template))
             {
                 let manager =
-                    input.workload.last_writer.as_ref().map(|writer| in_words(&writer.manager));
+                    subject.workload.last_writer.as_ref().map(|writer| in_words(&writer.manager));
                 let manager = manager
                     .map_or_else(String::new, |manager| format!(" (field manager {manager})"));
                 found.memory.volatile.push(Restamp {
-                    at: input.now,
+                    at: subject.now(),
                     keys,
                     writer: format!("{}{manager}", in_words(&hold.by)),
                 });
@@ -404,13 +321,13 @@ fn note_change(input: &Input, hold: &Hold, found: &mut Assessment) {
         }
         Some(_) => {}
     }
-    volatile::recent(&mut found.memory.volatile, input.now);
+    volatile::recent(&mut found.memory.volatile, subject.now());
 }
 
 /// Since when it is held: stamped with the id when that is first seen, so that each change is told
 /// once.
-fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
-    let workload = input.workload;
+fn stamp(subject: &Subject, hold: &Hold, found: &mut Assessment) -> Timestamp {
+    let workload = subject.workload;
     // One that names an author is of the change before, for which pods went one by one.
     let stamped = match workload.marks.hold_since.get() {
         Some(Since::Change { id, at: Some(at), author: None }) => Some((id, *at)),
@@ -419,8 +336,8 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
     // A time that is still to come was noted by a clock that was ahead: waiting for it could take
     // hours.
     let known =
-        stamped.filter(|(_, at)| *at <= input.now && !workload.marks.pending_config.stands());
-    let since = known.map_or(input.now, |(_, at)| at);
+        stamped.filter(|(_, at)| *at <= subject.now() && !workload.marks.pending_config.stands());
+    let since = known.map_or(subject.now(), |(_, at)| at);
     if !known.is_some_and(|(id, _)| id.is(&hold.id)) {
         let mark = hold.id.parse().map(|id| Since::of(id, whole_second(since)).to_string());
         found.edits.set(workload, marks::HOLD_SINCE, mark.unwrap_or_default());
@@ -436,7 +353,7 @@ fn stamp(input: &Input, hold: &Hold, found: &mut Assessment) -> Timestamp {
             replicas_wait(workload).map_or_else(String::new, |wait| format!(". {wait}"))
         );
         // That two undo each other is told in its place.
-        if !found.memory.writers.conflict(input.now) {
+        if !found.memory.writers.conflict(subject.now()) {
             found.notices.push((Event::UpgradeHeld, message));
         }
     }
@@ -470,7 +387,7 @@ pub fn note_scaled_first(found: &mut Assessment) {
 }
 
 fn stand(
-    input: &Input,
+    subject: &Subject,
     hold: &Hold,
     since: Timestamp,
     reason: Reason,
@@ -478,12 +395,12 @@ fn stand(
     found: &mut Assessment,
 ) {
     let mut message = format!("changed by {}, held since {}: {why}", hold.authors, clock(since));
-    let conflict = found.memory.writers.message(input.now);
-    found.memory.writers.until(input.now).into_iter().for_each(|until| found.wake_at(until));
+    let conflict = found.memory.writers.message(subject.now());
+    found.memory.writers.until(subject.now()).into_iter().for_each(|until| found.wake_at(until));
     for note in [
-        replicas_wait(input.workload),
-        at_zero::note(input.namespace, input.workload, input.sets),
-        mid_rollout(input),
+        replicas_wait(subject.workload),
+        at_zero::note(subject.namespace(), subject.workload, &subject.revisions),
+        mid_rollout(subject),
         conflict.or_else(|| volatile::message(&found.memory.volatile)),
     ]
     .into_iter()
@@ -500,76 +417,57 @@ fn named(authors: &Authors) -> Vec<String> {
     authors.names().iter().take(HoldStatus::AUTHORS_LIMIT).cloned().collect()
 }
 
-fn kept_message(input: &Input, hold: &Hold) -> String {
+fn kept_message(subject: &Subject, hold: &Hold) -> String {
     format!(
         "its policy no longer holds changes, and has whenUngoverned: Keep. With the verb bypass: {}",
-        command(input.namespace, &input.workload.id, marks::BYPASS, &hold.id)
+        command(subject.namespace(), &subject.workload.id, marks::BYPASS, &hold.id)
     )
 }
 
 /// A hold in the middle of another rollout leaves its pods mixed.
-fn mid_rollout(input: &Input) -> Option<String> {
-    let workload = input.workload;
-    let there = |pod: &&&Pod| pod.terminating.is_none();
-    match workload.id.kind.revisions() {
-        RevisionsIn::ControllerRevisions => {
-            let settled = workload.rollout.settled.as_deref()?;
-            let newer: Vec<_> = input
-                .pods
-                .iter()
-                .filter(there)
-                .filter(|pod| pod.revision.as_deref() != Some(settled))
-                .map(|pod| &*pod.name)
-                .collect();
-            (!newer.is_empty()).then(|| {
-                format!(
-                    "{}, {}: the previous rollout was not complete. If these pods die, they come back with an older revision: {}",
-                    Remark::HeldMidRollout,
-                    Remark::MixedRevisions,
-                    newer.join(", ")
-                )
-            })
+fn mid_rollout(subject: &Subject) -> Option<String> {
+    let remark = Remark::HeldMidRollout;
+    Some(match subject.revisions.mixed(subject.pods)? {
+        Mixed::Newer(pods) => format!(
+            "{remark}, {}: the previous rollout was not complete. If these pods die, they come back with an older revision: {}",
+            Remark::MixedRevisions,
+            pods.join(", ")
+        ),
+        Mixed::Revisions(many) => {
+            format!(
+                "{remark}: the previous rollout was not complete. Pods of {many} revisions stay until the release"
+            )
         }
-        RevisionsIn::ReplicaSets | RevisionsIn::Generations => {
-            let mut revisions: Vec<_> =
-                input.pods.iter().filter(there).filter_map(|pod| pod.revision.as_deref()).collect();
-            revisions.sort_unstable();
-            revisions.dedup();
-            (revisions.len() > 1).then(|| {
-                let (remark, many) = (Remark::HeldMidRollout, revisions.len());
-                format!("{remark}: the previous rollout was not complete. Pods of {many} revisions stay until the release")
-            })
-        }
-    }
+    })
 }
 
 /// What is missing for so long is told.
 const BROKEN_AFTER: Duration = Duration::from_secs(5);
 
 /// What the running pods read is missing: they cannot start again, and the hold keeps the cure out.
-fn tell_broken(input: &Input, missing: &[String], found: &mut Assessment) {
+fn tell_broken(subject: &Subject, missing: &[String], found: &mut Assessment) {
     let what = format!(
         "{}: {}, which the running pods need to start again. Restore it, or release the held change",
         Event::RunningRevisionBroken.reason(),
         missing.join(", ")
     );
     // With its namespace, what it reads may be deleted a moment before it is.
-    let due = later(*found.memory.broken_since.get_or_insert(input.now), BROKEN_AFTER);
-    if due > input.now {
+    let due = later(*found.memory.broken_since.get_or_insert(subject.now()), BROKEN_AFTER);
+    if due > subject.now() {
         found.wake_at(due);
     } else if !found.memory.broken_told {
         found.memory.broken_told = true;
         found.notices.push((
             Event::RunningRevisionBroken,
-            format!("{} of {}", what, reference_of(input.workload)),
+            format!("{} of {}", what, reference_of(subject.workload)),
         ));
     }
     found.message = format!("{what}. {}", found.message);
 }
 
 /// The ReplicaSet of what a held Deployment ran is gone.
-fn tell_forgotten(input: &Input, found: &mut Assessment) {
-    if let Some(note) = at_zero::note(input.namespace, input.workload, input.sets) {
+fn tell_forgotten(subject: &Subject, found: &mut Assessment) {
+    if let Some(note) = at_zero::note(subject.namespace(), subject.workload, &subject.revisions) {
         found.memory.broken_told = true;
         found.notices.push((
             Event::RunningRevisionBroken,
@@ -580,22 +478,22 @@ fn tell_forgotten(input: &Input, found: &mut Assessment) {
 
 /// Follows a rollout that was let through, by us or by a bypass, or that should not have been; what
 /// is known of it now.
-pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outcome {
-    let (workload, outcome) = (input.workload, &Outcome::on(input.workload));
+pub fn follow(subject: &Subject, found: &mut Assessment) -> Outcome {
+    let (workload, outcome) = (subject.workload, &Outcome::on(subject.workload));
     found.edits.remove(workload, marks::HOLD);
     if !workload.marks.pending_config.stands() && workload.rollout.ordinals.step.is_none() {
         found.edits.remove(workload, marks::HOLD_SINCE);
     }
     let mut newest = outcome.clone();
-    newest.settle(workload, input.key);
-    if let Some(Bypassed { id, by }) = input.bypassed_by() {
+    newest.settle(workload, subject.key());
+    if let Some(Bypassed { id, by }) = subject.bypassed_by() {
         // That of a config change goes with the rollout that it lets through.
         let of_config = workload.marks.pending_config.get() == Some(id);
         if !of_config {
             found.edits.remove(workload, marks::BYPASSED_BY);
         }
         if id.is_of_template() {
-            newest = newest.begun(template_change(workload, input.key), input.now);
+            newest = newest.begun(template_change(workload, subject.key()), subject.now());
             newest.bypassed_by = Some(by.to_string());
         }
         if !of_config {
@@ -604,14 +502,15 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
                 format!("{} released the held change {id} past its gates", in_words(by)),
             ));
         }
-    } else if let Some(cause) = missed::find(input, outcome, progress) {
-        newest = newest.begun(template_change(workload, input.key), input.now);
+    } else if let Some(cause) = missed::find(subject, outcome) {
+        newest = newest.begun(template_change(workload, subject.key()), subject.now());
         found.notices.push((Event::HoldMissed, cause.message(workload.id.kind)));
     }
-    if newest.is_of(workload, input.key)
-        && let Some(now) = ended(&newest, progress)
+    if newest.is_of(workload, subject.key())
+        && let Some(now) = ended(&newest, subject.progress)
     {
-        (newest.ended, newest.at, newest.generation) = (now, Some(whole_second(input.now)), None);
+        (newest.ended, newest.at, newest.generation) =
+            (now, Some(whole_second(subject.now())), None);
         found.notices.push(match now {
             Ended::Failed => (Event::RolloutFailed, found.message.clone()),
             _ if found.reason == Reason::StuckTerminating => {
@@ -626,23 +525,23 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     // Where the controller says it itself, nobody else needs to. What is noted follows every
     // rollout: a revert to it would be done at once.
     let noted = newest.done.is_some() || newest.left;
-    let worth_it = input.ruling.spec().needs_holds()
+    let worth_it = subject.ruling.spec().needs_holds()
         || newest.ended != outcome.ended
         || noted
         || !workload.rollout.complete;
-    if progress == Progress::Done
+    if subject.progress == Progress::Done
         && worth_it
-        && input.current.is_some()
-        && newest.done.as_deref() != input.current
+        && subject.revisions.newest.is_some()
+        && newest.done.as_deref() != subject.revisions.newest
     {
         (newest.done, newest.done_at) =
-            (input.current.map(str::to_owned), Some(whole_second(input.now)));
+            (subject.revisions.newest.map(str::to_owned), Some(whole_second(subject.now())));
     }
-    let is_done = newest.done.as_deref() == input.current;
-    match progress {
+    let is_done = newest.done.as_deref() == subject.revisions.newest;
+    match subject.progress {
         Progress::Done if is_done => newest.left = false,
         Progress::UnderWay(_) | Progress::Failed(_) | Progress::Held(_)
-            if newest.has_moved(workload, input.pods) =>
+            if newest.has_moved(workload, subject.pods) =>
         {
             newest.left |= !is_done
         }
@@ -650,10 +549,10 @@ pub fn follow(input: &Input, progress: Progress, found: &mut Assessment) -> Outc
     }
     // What was rolled out before it was known to follow is taken as followed.
     let begins = newest.change != outcome.change;
-    newest.follow(input.previous, begins);
-    if progress == Progress::Done
+    newest.follow(subject.siblings.previous, begins);
+    if subject.progress == Progress::Done
         && newest.ended != Ended::Done
-        && !newest.is_of(workload, input.key)
+        && !newest.is_of(workload, subject.key())
     {
         // Somebody reverted to what ran before: that which failed is gone.
         (newest.change, newest.template, newest.ended, newest.at) =

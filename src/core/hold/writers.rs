@@ -8,17 +8,17 @@ use crate::core::{
     memory::SeenTemplate,
     notice::Event,
     observed::Template,
-    subject::Input,
+    subject::Subject,
     writers::{By, Write},
 };
 
 /// Takes note of who changed the template, and tells if two undo each other.
-pub fn note(input: &Input, hold: Option<&Hold>, found: &mut Assessment) {
-    let (template, before) = (&input.workload.template, input.memory.template.as_ref());
+pub fn note(subject: &Subject, hold: Option<&Hold>, found: &mut Assessment) {
+    let (template, before) = (&subject.workload.template, subject.memory.template.as_ref());
     let by = match hold {
-        Some(hold) if input.memory.hold.as_ref() != Some(&hold.id) => By::User(hold.by.clone()),
+        Some(hold) if subject.memory.hold.as_ref() != Some(&hold.id) => By::User(hold.by.clone()),
         None if before.is_some_and(|before| before.digest != template.digest) => {
-            match &input.workload.template_writer {
+            match &subject.workload.template_writer {
                 Some(manager) => By::Manager(person(manager).to_owned()),
                 None => return,
             }
@@ -26,9 +26,9 @@ pub fn note(input: &Input, hold: Option<&Hold>, found: &mut Assessment) {
         _ => return,
     };
     let fields = before.map(|before| differences(before, template)).unwrap_or_default();
-    let write = Write { at: input.now, by, template: template.digest };
+    let write = Write { at: subject.now(), by, template: template.digest };
     if found.memory.writers.note(write, fields)
-        && let Some(message) = found.memory.writers.message(input.now)
+        && let Some(message) = found.memory.writers.message(subject.now())
     {
         found.notices.push((Event::ConflictingWriters, message));
     }

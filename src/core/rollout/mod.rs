@@ -5,6 +5,7 @@ pub mod lack;
 pub mod limits;
 pub mod outcome;
 pub mod progress;
+pub mod revisions;
 pub mod slots;
 pub mod steps;
 pub mod turn;

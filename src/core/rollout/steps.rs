@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 
 use crate::{
@@ -13,11 +12,11 @@ use crate::{
         gates::gate::Closed,
         hold::state::Hold,
         memory::Activity,
-        observed::{Concerns, Pod, Unread, Workload, WorkloadId, policy::selector},
+        observed::{Concerns, Unread, Workload, WorkloadId, policy::selector},
         request::{Purpose, Release},
         rollout::{
             outcome::{Ended, Followed, Outcome, Previous},
-            progress::{self, Progress},
+            progress::Progress,
         },
     },
 };
@@ -74,9 +73,8 @@ impl<'a> Order<'a> {
         &mut self,
         id: &'a WorkloadId,
         workload: &Workload,
-        (pods, current): (&[&Pod], Option<&str>),
+        progress: Progress,
         activity: &Activity,
-        now: Timestamp,
     ) {
         if let Some(step) =
             self.selectors.iter().position(|selector| selector.matches(&workload.labels))
@@ -85,7 +83,6 @@ impl<'a> Order<'a> {
         }
         let held = Hold::on(workload).is_some();
         let outcome = Outcome::on(workload);
-        let progress = progress::judge(workload, pods, current, self.spec.deadline(), now);
         let rolls = match progress {
             Progress::UnderWay(_) => true,
             // Our own note of it tells that it was let through, until the controller has seen it.

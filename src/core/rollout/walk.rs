@@ -19,27 +19,27 @@ use crate::{
             outcome::{Ended, Outcome},
             turn::{Stage, Turn, at, change_id, is_walked, stage},
         },
-        subject::Input,
+        subject::Subject,
         whole_second,
     },
 };
 
 /// Goes a step further, if it is time, or says what that waits for.
-pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
-    let workload = input.workload;
+pub fn assess(subject: &Subject, outcome: &Outcome, found: &mut Assessment) {
+    let workload = subject.workload;
     let ordinals = workload.rollout.ordinals;
-    if ordinals.step.is_none() || workload.deleting || input.ruling.observes() {
+    if ordinals.step.is_none() || workload.deleting || subject.ruling.observes() {
         return;
     }
     // The gate may ask about config alone, which nothing holds.
     let cause = outcome.cause(workload);
     let Some(gate) =
-        input.ruling.spec().app_gate(&[cause]).filter(|gate| is_walked(gate, workload))
+        subject.ruling.spec().app_gate(&[cause]).filter(|gate| is_walked(gate, workload))
     else {
-        if !input.ruling.is_unreadable() {
+        if !subject.ruling.is_unreadable() {
             // A change that still waits for gates has the rest judged by them; without a policy it
             // is as was recorded.
-            let keep = input.ruling.spec().needs_holds()
+            let keep = subject.ruling.spec().needs_holds()
                 || governance::when_ungoverned(workload) == WhenUngoverned::Keep;
             marking::end_walk(workload, keep, found);
         }
@@ -48,14 +48,14 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
     if !workload.rollout.observed {
         return found.go_on_talking();
     }
-    match stage(workload, input.pods, input.current) {
+    match stage(workload, subject.pods, subject.revisions.newest) {
         Some(Stage::Next(turn)) => {
             let pods: Vec<_> = turn.pod.into_iter().collect();
-            go(input, gate, (outcome, turn, &pods), found);
+            go(subject, gate, (outcome, turn, &pods), found);
         }
         Some(Stage::Renewing) => {
-            if let Some((turn, pods)) = stuck(input, gate, found) {
-                go(input, gate, (outcome, turn, &pods), found);
+            if let Some((turn, pods)) = stuck(subject, gate, found) {
+                go(subject, gate, (outcome, turn, &pods), found);
             }
         }
         // As long as the manifest asks for a partition, what is below goes only when we let it.
@@ -65,20 +65,20 @@ pub fn assess(input: &Input, outcome: &Outcome, found: &mut Assessment) {
 }
 
 fn go(
-    input: &Input,
+    subject: &Subject,
     gate: &AppGate,
     (outcome, turn, pods): (&Outcome, Turn, &[&Pod]),
     found: &mut Assessment,
 ) {
-    match may_go(input, gate, (outcome, turn, pods), found) {
+    match may_go(subject, gate, (outcome, turn, pods), found) {
         Gate::Open => {
             let mut newest = outcome.clone();
-            (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(input.now)));
-            found.edits.set(input.workload, marks::PARTITION, turn.step.to_string());
-            found.edits.set(input.workload, marks::ROLLOUT, newest.write());
+            (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(subject.now())));
+            found.edits.set(subject.workload, marks::PARTITION, turn.step.to_string());
+            found.edits.set(subject.workload, marks::ROLLOUT, newest.write());
             found.edits.purpose = Some(Purpose::Step);
         }
-        Gate::Closed(closed) => wait(input, turn, &closed, found),
+        Gate::Closed(closed) => wait(subject, turn, &closed, found),
     }
 }
 
@@ -87,19 +87,21 @@ fn go(
 /// its turn, and that of all old pods above it, which are asked with it; also those whose turn it
 /// was, if they are there still.
 fn stuck<'a>(
-    input: &Input<'a>,
+    subject: &Subject<'a>,
     gate: &AppGate,
     found: &mut Assessment,
 ) -> Option<(Turn<'a>, Vec<&'a Pod>)> {
-    let ordinals = input.workload.rollout.ordinals;
-    let is_old = |pod: &&Pod| pod.revision.as_deref() != input.current && pod.terminating.is_none();
-    let old = |index: u32| at(input.workload, input.pods, index).filter(is_old);
-    let wanted = input.workload.rollout.wanted;
+    let ordinals = subject.workload.rollout.ordinals;
+    let is_old = |pod: &&Pod| {
+        pod.revision.as_deref() != subject.revisions.newest && pod.terminating.is_none()
+    };
+    let old = |index: u32| at(subject.workload, subject.pods, index).filter(is_old);
+    let wanted = subject.workload.rollout.wanted;
     let mut below = ordinals.declared..ordinals.step?.min(wanted);
     let step = below.find(|index| old(*index).is_some_and(|pod| !pod.ready))?;
     let pod = old(step)?;
     match later(pod.ready_moved.unwrap_or(pod.created), gate.broken_after.length()) {
-        due if due > input.now => {
+        due if due > subject.now() => {
             found.wake_at(due);
             None
         }
@@ -111,18 +113,18 @@ fn stuck<'a>(
 /// was for the whole change, and admission takes it off with the hold (`sameId` in
 /// statefulsets.yaml), so there is none to look at.
 fn may_go(
-    input: &Input,
+    subject: &Subject,
     gate: &AppGate,
     (outcome, turn, pods): (&Outcome, Turn, &[&Pod]),
     found: &mut Assessment,
 ) -> Gate {
-    let since = outcome.at.unwrap_or(input.now);
-    let id = change_id(input.workload).map(ToString::to_string);
+    let since = outcome.at.unwrap_or(subject.now());
+    let id = change_id(subject.workload).map(ToString::to_string);
     let id = &id.or_else(|| outcome.change.clone()).unwrap_or_default();
     let change = Change {
-        namespace: input.namespace,
-        workload: &input.workload.id,
-        causes: &[outcome.cause(input.workload)],
+        namespace: subject.namespace(),
+        workload: &subject.workload.id,
+        causes: &[outcome.cause(subject.workload)],
         id,
         authors: None,
         recorded: true,
@@ -130,12 +132,12 @@ fn may_go(
         since,
         last_change: since,
     };
-    let before = gates::each(input.ruling, &change, input.now);
+    let before = gates::each(subject.ruling, &change, subject.now());
     let mut asked_again = before.into_iter().filter(|(gate, _)| !gate.once).map(|(_, gate)| gate);
     if let Some(closed) = asked_again.find(|gate| *gate != Gate::Open) {
         return closed;
     }
-    app::ask(input, gate, &Question { pods: pods.to_vec(), ..question(id, since, turn) }, found)
+    app::ask(subject, gate, &Question { pods: pods.to_vec(), ..question(id, since, turn) }, found)
 }
 
 /// What the pod is asked whose turn it is.
@@ -149,8 +151,8 @@ pub fn question<'a>(id: &str, since: jiff::Timestamp, turn: Turn<'a>) -> Questio
     }
 }
 
-fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
-    let state = &input.workload.rollout;
+fn wait(subject: &Subject, turn: Turn, closed: &Closed, found: &mut Assessment) {
+    let state = &subject.workload.rollout;
     let name = turn.pod.map_or_else(
         || format!("ordinal {}", turn.step + state.ordinals.start),
         |pod| pod.name.to_string(),
@@ -161,12 +163,12 @@ fn wait(input: &Input, turn: Turn, closed: &Closed, found: &mut Assessment) {
             state.updated, state.wanted, closed.message
         );
         found.stand(Phase::Rolling, closed.reason, message);
-        found.hold = change_id(input.workload).map(|id| HoldStatus {
+        found.hold = change_id(subject.workload).map(|id| HoldStatus {
             id: id.to_string(),
             by: String::new(),
             authors: Vec::new(),
-            cause: vec![Outcome::on(input.workload).cause(input.workload)],
-            approved_by: Outcome::on(input.workload).approved_by.unwrap_or_default(),
+            cause: vec![Outcome::on(subject.workload).cause(subject.workload)],
+            approved_by: Outcome::on(subject.workload).approved_by.unwrap_or_default(),
         });
     }
     found.wait_for(closed);

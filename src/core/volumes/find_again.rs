@@ -9,7 +9,7 @@ use std::{
 use crate::{
     api::{Readopt, marks},
     core::{
-        notice::{Event, Notice, StorageObject, Subject},
+        notice::{Event, Notice, Regarding, StorageObject},
         observed::{
             provenance::Provenance,
             storage::{Claim, ClaimReference, State, Storage, Volume, VolumePhase},
@@ -129,14 +129,14 @@ fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
         "volume {volume} with the data of claim {claim} has no spec.claimRef, so that any claim that fits may get it. To keep it for claim {claim}: \
          kubectl patch pv {volume} --type=merge -p '{{\"spec\":{{\"claimRef\":{{\"namespace\":\"{namespace}\",\"name\":\"{claim}\"}}}}}}'"
     );
-    let subject = Subject::Storage(StorageObject::Volume(volume.clone()));
+    let regarding = Regarding::Storage(StorageObject::Volume(volume.clone()));
     let of = scene
         .namespace
         .policies
         .get(policy)
         .map(|policy| (policy.name.clone(), policy.uid.clone()));
     judged.standing.push(Notice {
-        subject,
+        regarding,
         uid: one.volume.uid.clone(),
         policy: of,
         event: Event::VolumeOrphaned,
@@ -171,8 +171,8 @@ fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
         one.volume.name,
         scene.namespace.name
     );
-    let subject = Subject::Storage(StorageObject::Volume(one.volume.name.clone()));
-    Notice { subject, uid: one.volume.uid.clone(), policy, event: Event::VolumeOrphaned, message }
+    let regarding = Regarding::Storage(StorageObject::Volume(one.volume.name.clone()));
+    Notice { regarding, uid: one.volume.uid.clone(), policy, event: Event::VolumeOrphaned, message }
 }
 
 /// The claim of that name has another volume, or has lost it.

@@ -9,7 +9,7 @@ use crate::{
     api::{Reason, VolumeCounts},
     core::{
         gates::gate::Closed,
-        notice::{Event, Notice, StorageObject, Subject},
+        notice::{Event, Notice, Regarding, StorageObject},
         observed::{
             Policy, WorkloadId,
             storage::{Claim, State, States},
@@ -238,10 +238,10 @@ pub(in crate::core) fn of_claim(
     event: Event,
     message: String,
 ) -> Notice {
-    let subject = Subject::Storage(StorageObject::Claim(claim.name.clone()));
+    let regarding = Regarding::Storage(StorageObject::Claim(claim.name.clone()));
     let policy =
         governed.map(|governed| (governed.policy.name.clone(), governed.policy.uid.clone()));
-    Notice { subject, uid: claim.uid.clone(), policy, event, message }
+    Notice { regarding, uid: claim.uid.clone(), policy, event, message }
 }
 
 /// What the claims of a workload mean for its rollouts.

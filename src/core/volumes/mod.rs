@@ -27,7 +27,7 @@ use crate::{
         governs::{Governance, Standing, governance},
         hold::enforced::Enforcement,
         memory::Activity,
-        notice::{Event, Notice, Subject},
+        notice::{Event, Notice, Regarding},
         observed::{
             Namespace, Policy, Uid,
             provenance::Provenance,
@@ -237,11 +237,11 @@ fn heed_activities(around: &Surroundings, judged: &mut Judged) {
     });
     judged.patches = patches;
     if let Some((object, why)) = first {
-        let subject = Subject::Storage(object);
+        let regarding = Regarding::Storage(object);
         let others =
             if troubled > 1 { format!(" and {} more", troubled - 1) } else { String::new() };
         let message = format!(
-            "{subject}{others} could not be written: {why}. Lockkeeper tries again, at least every 5 minutes"
+            "{regarding}{others} could not be written: {why}. Lockkeeper tries again, at least every 5 minutes"
         );
         judged.danger("", Danger::ProtectionFailing(message));
     }

@@ -14,8 +14,8 @@ use crate::{
         hold::state::Hold,
         notice::Event,
         request::Purpose,
-        rollout::progress::{self, Progress},
-        subject::Input,
+        rollout::progress::Progress,
+        subject::Subject,
         volumes::finding::{OfWorkload, Stuck},
     },
 };
@@ -24,30 +24,23 @@ const EXCLUSIVE: &str = "exclusive";
 
 /// Sets the mark where it ends no pod by itself, and takes it off where it is not needed. In the
 /// middle of a rollout it would end the old pods at once: see [`unblock`].
-pub fn mark(input: &Input, found: &mut Assessment) {
-    let workload = input.workload;
+pub fn mark(subject: &Subject, found: &mut Assessment) {
+    let workload = subject.workload;
     let stands =
         workload.marks.volume_access.stands() && workload.labels.contains_key(marks::GOVERNED);
-    let progress = progress::judge(
-        workload,
-        input.pods,
-        input.current,
-        input.ruling.spec().deadline(),
-        input.now,
-    );
     // In the middle of a rollout the other strategy would end the old pods at once, or start new
     // ones beside them. A pod that has finished neither ends nor starts.
-    let there = || input.pods.iter().filter(|pod| !pod.finished);
+    let there = || subject.pods.iter().filter(|pod| !pod.finished);
     let one_revision =
         || there().map(|pod| pod.revision.as_deref()).collect::<BTreeSet<_>>().len() <= 1;
-    let rests = match progress {
+    let rests = match subject.progress {
         Progress::Done => true,
         Progress::Held(_) => one_revision(),
         _ => Hold::on(workload).is_some() && one_revision(),
     };
-    match &input.volumes.exclusive.recreate {
+    match &subject.volumes.exclusive.recreate {
         None if stands
-            && !input.volumes.exclusive.uncertain
+            && !subject.volumes.exclusive.uncertain
             && (rests || there().next().is_none()) =>
         {
             found.edits.remove(workload, marks::VOLUME_ACCESS);
@@ -56,61 +49,61 @@ pub fn mark(input: &Input, found: &mut Assessment) {
                     .to_owned();
             found.notices.push((Event::StrategyChanged, message));
         }
-        Some(why) if !stands && rests => set(input, why, found),
+        Some(why) if !stands && rests => set(subject, why, found),
         _ => {}
     }
 }
 
 /// A rollout that is stuck on a volume goes on when the old pods are ended first; they are asked as
 /// for any change.
-pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
-    let OfWorkload { exclusive, .. } = input.volumes;
+pub fn unblock(subject: &Subject, found: &mut Assessment) {
+    let OfWorkload { exclusive, .. } = subject.volumes;
     if let (Some(stuck), Phase::Rolling | Phase::Failed) = (&exclusive.stuck, found.phase) {
         found.stand(
             found.phase,
             Reason::StuckOnVolume,
-            format!("{}. {}", stuck.why, cure(input, stuck)),
+            format!("{}. {}", stuck.why, cure(subject, stuck)),
         );
     }
-    let stands = input.workload.marks.volume_access.stands()
-        && input.workload.labels.contains_key(marks::GOVERNED);
-    let acts = !input.ruling.is_unreadable() && !input.ruling.observes();
+    let stands = subject.workload.marks.volume_access.stands()
+        && subject.workload.labels.contains_key(marks::GOVERNED);
+    let acts = !subject.ruling.is_unreadable() && !subject.ruling.observes();
     let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && acts) else { return };
     // One that is under way and not stuck may well be done without that.
     let helps = exclusive.stuck.as_ref().is_some_and(|stuck| stuck.stranger.is_none());
-    if !helps || !matches!(progress, Progress::UnderWay(_) | Progress::Failed(_)) {
+    if !helps || !matches!(subject.progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         return;
     }
-    let id = format!("volume-{}", input.workload.generation);
-    let since = input.workload.rollout.moved;
+    let id = format!("volume-{}", subject.workload.generation);
+    let since = subject.workload.rollout.moved;
     let passing = Passing {
         id: &id,
         since,
         causes: &[ChangeCause::Template],
-        spared: input.current,
+        spared: subject.revisions.newest,
         broken: false,
     };
     // Who changed it was asked for before it began.
     let change = Change {
-        namespace: input.namespace,
-        workload: &input.workload.id,
+        namespace: subject.namespace(),
+        workload: &subject.workload.id,
         causes: passing.causes,
         id: &id,
         authors: None,
-        recorded: input.records_approvals(),
+        recorded: subject.records_approvals(),
         approved_by: None,
         since,
         last_change: since,
     };
-    let timely = gates::each(input.ruling, &change, input.now);
+    let timely = gates::each(subject.ruling, &change, subject.now());
     let closed = timely
         .into_iter()
         .filter(|(gate, _)| !gate.once)
         .map(|(_, gate)| gate)
         .find(|gate| *gate != Gate::Open);
-    match closed.unwrap_or(Gate::Open).and(|| pods::ask(input, &passing, found)) {
+    match closed.unwrap_or(Gate::Open).and(|| pods::ask(subject, &passing, found)) {
         Gate::Open => {
-            set(input, why, found);
+            set(subject, why, found);
             found.edits.purpose = Some(Purpose::Unblock);
         }
         Gate::Closed(closed) => {
@@ -124,22 +117,22 @@ pub fn unblock(input: &Input, progress: Progress, found: &mut Assessment) {
     }
 }
 
-fn set(input: &Input, why: &str, found: &mut Assessment) {
-    found.edits.set(input.workload, marks::VOLUME_ACCESS, EXCLUSIVE.to_owned());
+fn set(subject: &Subject, why: &str, found: &mut Assessment) {
+    found.edits.set(subject.workload, marks::VOLUME_ACCESS, EXCLUSIVE.to_owned());
     let message = format!(
         "its strategy is Recreate from now on, because {why}. A new pod starts after the old one has terminated"
     );
     found.notices.push((Event::StrategyChanged, message));
 }
 
-fn cure(input: &Input, stuck: &Stuck) -> String {
-    match (&stuck.stranger, &input.volumes.exclusive.recreate) {
+fn cure(subject: &Subject, stuck: &Stuck) -> String {
+    match (&stuck.stranger, &subject.volumes.exclusive.recreate) {
         (Some(pod), _) => {
             format!(
                 "The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod {pod}"
             )
         }
-        (None, Some(_)) if input.ruling.observes() => {
+        (None, Some(_)) if subject.ruling.observes() => {
             "spec.mode is Observe, so declare strategy.type: Recreate".to_owned()
         }
         (None, Some(_)) => {

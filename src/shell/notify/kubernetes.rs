@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::{
     api::WorkloadKind,
     core::{
-        notice::{Notice, StorageObject, Subject},
+        notice::{Notice, Regarding, StorageObject},
         plain,
     },
     shell::{clock, errors::within},
@@ -94,28 +94,28 @@ fn regarding(namespace: &str, notice: &Notice) -> Vec<ObjectReference> {
         reference.namespace = None;
         reference
     });
-    let subject = match &notice.subject {
-        Subject::Workload(id) => {
+    let regarding = match &notice.regarding {
+        Regarding::Workload(id) => {
             reference(WorkloadKind::API_VERSION, id.kind.to_string(), &id.name, uid)
         }
-        Subject::Storage(StorageObject::Claim(name)) => {
+        Regarding::Storage(StorageObject::Claim(name)) => {
             reference("v1", "PersistentVolumeClaim".to_owned(), name, uid)
         }
-        Subject::Storage(StorageObject::Volume(name)) => {
+        Regarding::Storage(StorageObject::Volume(name)) => {
             of_cluster(reference("v1", "PersistentVolume".to_owned(), name, uid))
         }
-        Subject::Storage(StorageObject::Namespace(name)) => {
+        Regarding::Storage(StorageObject::Namespace(name)) => {
             of_cluster(reference("v1", "Namespace".to_owned(), name, uid))
         }
-        Subject::Object { api_version, kind, name } => {
-            let subject = reference(api_version, (*kind).to_owned(), name, uid);
-            if namespace.is_empty() { of_cluster(subject) } else { subject }
+        Regarding::Object { api_version, kind, name } => {
+            let regarding = reference(api_version, (*kind).to_owned(), name, uid);
+            if namespace.is_empty() { of_cluster(regarding) } else { regarding }
         }
     };
     let policy = notice.policy.iter().map(|(name, uid)| {
         reference("lockkeeper.dev/v1alpha1", "UpgradePolicy".to_owned(), name, uid)
     });
-    std::iter::once(subject).chain(policy).collect()
+    std::iter::once(regarding).chain(policy).collect()
 }
 
 fn event(
@@ -127,7 +127,7 @@ fn event(
     let on_policy = regarding.kind.as_deref() == Some("UpgradePolicy");
     let message = plain(&notice.message);
     let mut note =
-        if on_policy { format!("{}: {message}", notice.subject) } else { message.into_owned() };
+        if on_policy { format!("{}: {message}", notice.regarding) } else { message.into_owned() };
     if note.len() > NOTE_LIMIT {
         let end =
             (0..=NOTE_LIMIT - 4).rev().find(|&end| note.is_char_boundary(end)).unwrap_or_default();

@@ -6,8 +6,8 @@ use crate::core::notice::Notice;
 pub fn tell(namespace: &str, notice: &Notice) {
     let policy = notice.policy.as_ref().map_or("", |(name, _)| name);
     if notice.event.is_warning() {
-        tracing::warn!(namespace, about = %notice.subject, policy, event = notice.event.reason(), "{}", notice.message);
+        tracing::warn!(namespace, about = %notice.regarding, policy, event = notice.event.reason(), "{}", notice.message);
     } else {
-        tracing::info!(namespace, about = %notice.subject, policy, event = notice.event.reason(), "{}", notice.message);
+        tracing::info!(namespace, about = %notice.regarding, policy, event = notice.event.reason(), "{}", notice.message);
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     core::{
         conditions,
         decision::Decision,
-        notice::{Event, Notice, Subject},
+        notice::{Event, Notice, Regarding},
         observed::Uid,
         request::{Patch, Purpose},
         rollout::outcome::Outcome as RolloutOutcome,
@@ -83,7 +83,7 @@ fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Opt
         .map(|begun| RolloutOutcome::parse(begun).consent())
         .filter(|consent| !consent.is_empty());
     Some(Notice {
-        subject: Subject::Workload(patch.workload.clone()),
+        regarding: Regarding::Workload(patch.workload.clone()),
         uid: patch.uid.clone(),
         policy: policy.clone(),
         event: Event::ConfigRollout,

@@ -65,7 +65,7 @@ impl World {
             self.memories.extend(decision.memories);
             self.standing.insert(self.namespace.name.to_string(), decision.told);
             let about = |notice: &Notice| {
-                (notice.event, notice.subject.to_string(), notice.message.clone())
+                (notice.event, notice.regarding.to_string(), notice.message.clone())
             };
             self.told.extend(decision.notices.iter().map(about));
             self.looked.extend(decision.lookups.into_iter().map(|(workload, ..)| workload.name));

@@ -22,7 +22,7 @@ use lockkeeper::{
         },
         later,
         observed::{Pod, Policy, UserHold, Workload, is_overdue},
-        rollout::progress::is_old,
+        rollout::{progress::is_old, revisions::Revisions},
     },
 };
 use serde::Serialize;
@@ -400,7 +400,8 @@ fn notes(seen: &Seen, workload: &Workload) -> Vec<String> {
     let zero = forgets.then(|| {
         "Do not scale it to zero now: a StatefulSet without pods forgets which revision ran, and would start this change".to_owned()
     });
-    [replicas_wait(workload), at_zero::note(&seen.world, workload, &sets), zero]
+    let revisions = Revisions::of(&seen.world, workload, &sets, None);
+    [replicas_wait(workload), at_zero::note(&seen.world, workload, &revisions), zero]
         .into_iter()
         .flatten()
         .collect()

@@ -8,10 +8,10 @@ use lockkeeper::{
         governs::Ruling,
         hold::{
             governance,
-            release::ends_nothing,
             state::{Hold, declared_replicas},
         },
         observed::{UserHold, Workload},
+        rollout::revisions::Revisions,
     },
 };
 
@@ -27,7 +27,8 @@ impl<'a> Judge<'a> {
         settled.rollout.revision = None;
         Arc::make_mut(&mut settled.marks).config = None;
         let sets = self.now.before.sets_by_deployment().remove(&*after.uid).unwrap_or_default();
-        after.rollout.wanted > 0 && ends_nothing(self.now.before, &settled, &sets).is_some()
+        let revisions = Revisions::of(self.now.before, &settled, &sets, None);
+        after.rollout.wanted > 0 && revisions.revert().is_some()
     }
 
     /// A changed template.

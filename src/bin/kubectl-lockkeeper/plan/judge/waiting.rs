@@ -14,7 +14,7 @@ use lockkeeper::{
         },
         memory::Activity,
         observed::{Policy, Workload, WorkloadId},
-        rollout::steps::Order,
+        rollout::{progress, steps::Order},
     },
 };
 
@@ -99,13 +99,9 @@ impl<'a> Judge<'a> {
         let mut order = Order::new(spec);
         for (id, workload) in &self.now.after.workloads {
             if self.after.ruling(id).is_some_and(|of| of.policy().name == policy.name) {
-                order.see(
-                    id,
-                    workload,
-                    (self.pods(workload), None),
-                    &Activity::default(),
-                    self.now.now,
-                );
+                let (pods, now) = (self.pods(workload), self.now.now);
+                let progress = progress::judge(workload, pods, None, spec.deadline(), now);
+                order.see(id, workload, progress, &Activity::default());
             }
         }
         order

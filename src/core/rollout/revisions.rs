@@ -1,0 +1,213 @@
+//! What the pods of a workload were made from, wherever the controller of its kind keeps that.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
+
+use crate::core::{
+    hold::state::Hold,
+    observed::{
+        ControllerRevision, Namespace, Pod, Reference, ReplicaSet, Uid, Workload, kind::RevisionsIn,
+    },
+    rollout::outcome::Outcome,
+};
+
+/// The revisions of one workload.
+#[derive(Clone, Copy)]
+pub struct Revisions<'a> {
+    workload: &'a Workload,
+    /// The value of the revision label that pods of its newest template carry, if the controller
+    /// has got that far.
+    pub newest: Option<&'a str>,
+    kept: Kept<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Kept<'a> {
+    ReplicaSets(&'a [&'a ReplicaSet]),
+    ControllerRevisions(&'a HashMap<Uid, ControllerRevision>),
+    Generations,
+}
+
+/// How a template is the one again that its pods run.
+#[derive(Debug, Clone)]
+pub struct Revert {
+    /// The revision whose pods stay as they are.
+    pub revision: Option<Box<str>>,
+    /// The config-hash that these pods have: only with it the template is theirs. `None`: it has
+    /// that already.
+    pub config_hash: Option<String>,
+}
+
+/// Pods that are not all of one revision.
+pub enum Mixed<'a> {
+    /// These pods are not of the revision that the controller starts a lost pod with.
+    Newer(Vec<&'a str>),
+    /// They are of so many revisions.
+    Revisions(usize),
+}
+
+impl<'a> Revisions<'a> {
+    /// Those of a workload, with its ReplicaSets and with the revision of its newest pods.
+    pub fn of(
+        namespace: &'a Namespace,
+        workload: &'a Workload,
+        sets: &'a [&'a ReplicaSet],
+        newest: Option<&'a str>,
+    ) -> Self {
+        let kept = match workload.id.kind.revisions() {
+            RevisionsIn::ReplicaSets => Kept::ReplicaSets(sets),
+            RevisionsIn::ControllerRevisions => {
+                Kept::ControllerRevisions(&namespace.controller_revisions)
+            }
+            RevisionsIn::Generations => Kept::Generations,
+        };
+        Self { workload, newest, kept }
+    }
+
+    /// Its ReplicaSets, if its kind has any.
+    pub fn replica_sets(&self) -> Option<&'a [&'a ReplicaSet]> {
+        match self.kept {
+            Kept::ReplicaSets(sets) => Some(sets),
+            Kept::ControllerRevisions(_) | Kept::Generations => None,
+        }
+    }
+
+    /// Whether the template is the one again that its pods run: then no gate is asked, also under
+    /// Freeze and under any policy, for its rollout ends no pod that runs something else.
+    pub fn revert(&self) -> Option<Revert> {
+        let (workload, state) = (self.workload, &self.workload.rollout);
+        if !state.observed {
+            return None;
+        }
+        let (template, hash, revision) = match self.kept {
+            Kept::ReplicaSets(sets) => {
+                let settled = settled_set(workload, sets)?;
+                (settled.template, &settled.config_hash, &settled.revision)
+            }
+            Kept::ControllerRevisions(all) => {
+                if state.revision.is_some() && state.revision == state.settled {
+                    return Some(Revert { revision: state.settled.clone(), config_hash: None });
+                }
+                let settled = self.settled_revision(all)?;
+                (settled.template, &settled.config_hash, &settled.name)
+            }
+            Kept::Generations => return None,
+        };
+        // Admission puts our newest config-hash back into whatever is applied; with it the template
+        // would be no pod's.
+        let differs = hash.as_deref() != workload.template.config_hash.as_deref();
+        let config_hash = differs.then(|| hash.as_deref().unwrap_or_default().to_owned());
+        (template == workload.template.digest)
+            .then(|| Revert { revision: Some(revision.clone()), config_hash })
+    }
+
+    /// The revision of the template at hand, also of one that is held, if the controller has made
+    /// one of it.
+    pub fn of_template(&self) -> Option<&'a str> {
+        match self.kept {
+            Kept::ReplicaSets(_) => self.set_of_template().map(|set| &*set.revision),
+            Kept::ControllerRevisions(_) => self.newest.filter(|_| self.workload.rollout.observed),
+            Kept::Generations => None,
+        }
+    }
+
+    /// The ReplicaSet that its template would start, if there is one already.
+    pub fn set_of_template(&self) -> Option<&'a ReplicaSet> {
+        let template = &self.workload.template;
+        let is_of_template = |set: &&ReplicaSet| {
+            set.template == template.digest
+                && set.config_hash.as_deref() == template.config_hash.as_deref()
+        };
+        self.replica_sets()?.iter().copied().find(is_of_template)
+    }
+
+    /// The ReplicaSet that was created last: a paused Deployment that is scaled up from zero starts
+    /// it.
+    pub fn created_last(&self) -> Option<&'a ReplicaSet> {
+        self.replica_sets()?.iter().copied().max_by_key(|set| (set.created, set.name.clone()))
+    }
+
+    /// What its pods read. Of a held workload what runs counts: its template has no pods.
+    pub fn reads(&self, pods: &[&Pod]) -> Cow<'a, [Reference]> {
+        let held = Hold::on(self.workload).is_some();
+        let running = held.then(|| self.running_reads(pods)).flatten();
+        running.map_or(Cow::Borrowed(&*self.workload.template.references), Cow::Owned)
+    }
+
+    /// What its running pods read; none if nobody knows what these were made from.
+    fn running_reads(&self, pods: &[&Pod]) -> Option<Vec<Reference>> {
+        let references: BTreeSet<_> = match self.kept {
+            Kept::ReplicaSets(sets) => {
+                let mut with_pods = sets.iter().filter(|set| set.replicas > 0).peekable();
+                with_pods.peek()?;
+                with_pods.flat_map(|set| set.references.iter().cloned()).collect()
+            }
+            Kept::ControllerRevisions(all) => {
+                let settled = self.settled_revision(all)?;
+                let runs = |revision: &&ControllerRevision| {
+                    revision.name == settled.name
+                        || pods.iter().any(|pod| pod.revision.as_ref() == Some(&revision.name))
+                };
+                let running = self.own(all).filter(runs);
+                running.flat_map(|revision| revision.references.iter().cloned()).collect()
+            }
+            Kept::Generations => return None,
+        };
+        Some(references.into_iter().collect())
+    }
+
+    /// How the pods of a held workload differ, if they do: the rollout before was not complete.
+    pub fn mixed<'p>(&self, pods: &[&'p Pod]) -> Option<Mixed<'p>> {
+        let there = pods.iter().filter(|pod| pod.terminating.is_none());
+        match self.kept {
+            Kept::ControllerRevisions(_) => {
+                let settled = self.workload.rollout.settled.as_deref()?;
+                let newer: Vec<_> = there
+                    .filter(|pod| pod.revision.as_deref() != Some(settled))
+                    .map(|pod| &*pod.name)
+                    .collect();
+                (!newer.is_empty()).then_some(Mixed::Newer(newer))
+            }
+            Kept::ReplicaSets(_) | Kept::Generations => {
+                let revisions: BTreeSet<_> =
+                    there.filter_map(|pod| pod.revision.as_deref()).collect();
+                (revisions.len() > 1).then_some(Mixed::Revisions(revisions.len()))
+            }
+        }
+    }
+
+    fn own(
+        &self,
+        all: &'a HashMap<Uid, ControllerRevision>,
+    ) -> impl Iterator<Item = &'a ControllerRevision> {
+        let uid = &self.workload.uid;
+        all.values().filter(move |revision| revision.stateful_set == *uid)
+    }
+
+    /// The one with which a StatefulSet's controller starts a lost pod.
+    fn settled_revision(
+        &self,
+        all: &'a HashMap<Uid, ControllerRevision>,
+    ) -> Option<&'a ControllerRevision> {
+        let settled = self.workload.rollout.settled.as_ref()?;
+        self.own(all).find(|revision| revision.name == *settled)
+    }
+}
+
+/// The ReplicaSet to whose template a revert returns: the one that all pods are of, or, where they
+/// are mixed or broken, the one that was last rolled out. The operator may have been away when that
+/// was.
+fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
+    let done = Outcome::on(workload).done;
+    let broken = workload.rollout.available < workload.rollout.wanted;
+    let recorded = sets.iter().find(|set| {
+        done.as_deref() == Some(&*set.revision)
+            && (set.replicas > 0 || broken || workload.rollout.wanted == 0)
+    });
+    let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
+    let only = with_pods.next().filter(|_| with_pods.next().is_none());
+    let is_back = |set: &&&ReplicaSet| set.template == workload.template.digest;
+    only.filter(is_back).or(recorded).copied()
+}
