@@ -93,3 +93,9 @@ book: $(MDBOOK)/bin/mdbook ## Build the pages as a site with search, and check i
 lint: ## Formatting and clippy, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# SHOW=closures prints the places of one of them.
+SHOW ?=
+.PHONY: shape
+shape: ## Numbers that say how well the code can be followed, their limits and targets
+	@SHOW=$(SHOW) cargo test --quiet --test architecture no_number_gets_worse -- --nocapture

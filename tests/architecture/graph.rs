@@ -58,19 +58,27 @@ const FLOORS: [&[&str]; 6] = [
     &["arrange"],
 ];
 
-type Segments = Vec<String>;
+pub type Segments = Vec<String>;
 
 /// The paths in a file that lead to modules of the crate, each from the crate's root.
-struct Paths<'a> {
+pub struct Paths<'a> {
     module: Segments,
     modules: &'a BTreeSet<Segments>,
-    imports: BTreeMap<String, Segments>,
+    pub imports: BTreeMap<String, Segments>,
     found: BTreeSet<Segments>,
 }
 
-impl Paths<'_> {
+impl<'a> Paths<'a> {
+    /// Those of this file, which is this module.
+    pub fn of(module: Segments, modules: &'a BTreeSet<Segments>, file: &syn::File) -> Self {
+        let (imports, found) = (BTreeMap::new(), BTreeSet::new());
+        let mut paths = Self { module, modules, imports, found };
+        paths.visit_file(file);
+        paths
+    }
+
     /// The path from the root of the crate; none for what is no part of it, as far as is known.
-    fn absolute(&self, path: &[String]) -> Option<Segments> {
+    pub fn absolute(&self, path: &[String]) -> Option<Segments> {
         let (first, rest) = path.split_first()?;
         let mut base = match first.as_str() {
             "crate" => Vec::new(),
@@ -122,8 +130,7 @@ impl Paths<'_> {
 
 impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
-        let is_test = |attribute: &syn::Attribute| attribute.path().is_ident("cfg");
-        if !module.attrs.iter().any(is_test) {
+        if !is_test(module) {
             visit::visit_item_mod(self, module);
         }
     }
@@ -144,8 +151,13 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 }
 
+/// Whether a module is built for tests only.
+pub fn is_test(module: &syn::ItemMod) -> bool {
+    module.attrs.iter().any(|attribute| attribute.path().is_ident("cfg"))
+}
+
 /// The module of a file: `src/core/gates/mod.rs` is `core::gates`.
-fn module_of(path: &Path) -> Segments {
+pub fn module_of(path: &Path) -> Segments {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let relative = path.strip_prefix(source).unwrap().with_extension("");
     let mut segments: Segments =
@@ -164,9 +176,7 @@ fn graph() -> BTreeMap<String, BTreeSet<String>> {
     for (path, text) in &files {
         assert!(fs::exists(path).unwrap());
         let module = module_of(path);
-        let (imports, found) = (BTreeMap::new(), BTreeSet::new());
-        let mut paths = Paths { module: module.clone(), modules: &modules, imports, found };
-        paths.visit_file(&syn::parse_file(text).unwrap());
+        let paths = Paths::of(module.clone(), &modules, &syn::parse_file(text).unwrap());
         let file_of = |path: &Segments| {
             let lengths = (1..path.len()).rev();
             let mut modules_above = lengths.map(|length| path[..length].to_vec());

@@ -4,6 +4,7 @@
 
 mod graph;
 mod length;
+mod shape;
 
 use std::{
     fs,

@@ -1,0 +1,16 @@
+//! The numbers that may not get worse. Change a line when the test asks for it; to raise one is a
+//! decision, which the commit explains.
+
+/// By measure, the most that there may be.
+pub const LIMITS: [(&str, usize); 10] = [
+    ("returns", 62),
+    ("mut-arguments", 101),
+    ("wide-structs", 10),
+    ("mark-lookups", 52),
+    ("kind-mentions", 32),
+    ("kind-files", 8),
+    ("closures", 123),
+    ("widest-line", 389),
+    ("largest-file", 712),
+    ("core-lines", 15_600),
+];
