@@ -3,14 +3,14 @@
 
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 10] = [
-    ("returns", 62),
-    ("mut-arguments", 101),
-    ("wide-structs", 10),
+    ("returns", 71),
+    ("mut-arguments", 102),
+    ("wide-structs", 9),
     ("mark-lookups", 52),
     ("kind-mentions", 32),
     ("kind-files", 8),
-    ("closures", 123),
+    ("closures", 121),
     ("widest-line", 389),
     ("largest-file", 712),
-    ("core-lines", 15_600),
+    ("core-lines", 15_800),
 ];
