@@ -7,7 +7,11 @@ use crate::{
     core::{
         clock, config,
         finding::{Assessment, Edits},
-        gates,
+        gates::{
+            self,
+            app::{prepare, whom},
+            blocker::GateName,
+        },
         hold::{self, governance, marking, state::Hold},
         memory::{SeenTemplate, template_changed_at},
         notice::Event,
@@ -23,6 +27,7 @@ use crate::{
         subject::Subject,
         volumes,
     },
+    marks::{About, ChangeId},
 };
 
 /// Assesses one workload.
@@ -100,7 +105,7 @@ fn assess_free(subject: &Subject, found: &mut Assessment) {
             config::decide::follow_previous(subject, &outcome, found);
         }
     }
-    if found.roll.is_none() && !found.asked {
+    if found.roll.is_none() && !found.talk.asks {
         rollout::walk::assess(subject, &outcome, found);
         volumes::strategy::unblock(subject, found);
     }
@@ -146,17 +151,18 @@ fn tidy_conversation(subject: &Subject, found: &mut Assessment) {
     if let Some(gate) = subject.ruling.spec().gates.as_ref().and_then(|gates| gates.app.as_ref())
         && !subject.workload.deleting
     {
-        gates::app::verify(subject, gate, found);
+        let verified = gates::app::verify::verify(subject, gate, &mut found.talk);
+        (found.gate_asked, found.unverified_gate) = (verified.asked, verified.trouble);
     }
-    if !found.asked {
-        found.memory.app.about_nothing();
+    if !found.talk.asks {
+        found.talk.conversation.turn_to(None);
     }
     let there: BTreeSet<_> = subject.pods.iter().map(|pod| &*pod.uid).collect();
-    found.memory.app.keep_only(&there);
-    let draining = std::mem::take(&mut found.draining);
+    found.talk.conversation.keep_only(&there);
     let whose = (&subject.workload.id, &subject.workload.uid, &subject.ruling.policy().uid);
-    gates::prepare::withdraw(subject.namespace(), whose, &draining, subject.now(), found);
-    found.draining = draining;
+    prepare::withdraw(subject.namespace(), whose, subject.now(), &mut found.talk);
+    found.hear_talk();
+    found.memory.app = found.talk.conversation.clone();
 }
 
 /// Events and durations of gates, where they changed since the last time.
@@ -184,10 +190,19 @@ fn tell_of_gates(subject: &Subject, found: &mut Assessment) {
                 found.edits.purpose,
                 Some(Purpose::Release(Release::GatesOpen) | Purpose::Step)
             );
-        let next = found.closed.is_some_and(|closed| gates::rank(closed) > gates::rank(reason));
+        let next = found.closed.is_some_and(|closed| is_after(closed, reason));
         if gates::is_told(reason) && (goes || next) {
             found.notices.push((Event::GateOpen, format!("{} no longer applies", reason.as_str())));
         }
+    }
+}
+
+/// Whether the gate that this reason closes is asked after the one that the other closes. What is
+/// no gate's comes after all.
+fn is_after(closed: Reason, other: Reason) -> bool {
+    match (GateName::of(closed), GateName::of(other)) {
+        (Some(closed), Some(other)) => closed > other,
+        (closed, other) => closed.is_none() && other.is_some(),
     }
 }
 
@@ -345,14 +360,15 @@ fn keep_drained(subject: &Subject, outcome: &Outcome, found: &mut Assessment) {
     };
     let Ok(gate) = gates::app::for_workload(gate, workload) else { return };
     if !state.observed {
-        return found.go_on_talking();
+        return found.talk.go_on();
     }
     let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared);
-    let old = gates::pods::from(workload, subject.pods, lowest)
+    let old = whom::from(workload, subject.pods, lowest)
         .filter(|pod| progress::is_old(workload, pod, subject.revisions.newest));
     let pods: Vec<_> = old.collect();
     if !pods.is_empty() {
-        let change = outcome.change.clone().unwrap_or_default();
-        gates::prepare::drain(subject, &gate, &change, &pods, found);
+        let id = outcome.change.as_ref().and_then(|change| change.parse::<ChangeId>().ok());
+        let about = id.map(About::from);
+        prepare::drain(subject, &gate, about.as_ref(), &pods, &mut found.talk);
     }
 }

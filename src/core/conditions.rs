@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::{
     api::{Attention, ConditionReason, Phase, UpgradePolicyStatus, WorkloadCounts},
     core::{
-        gates, hold::enforced::Gap, later, observed::Policy, volumes::finding::Summary,
-        whole_second,
+        gates::blocker::GateName, hold::enforced::Gap, later, observed::Policy,
+        volumes::finding::Summary, whole_second,
     },
 };
 
@@ -280,7 +280,7 @@ pub fn write_at(
     let of_rollouts = |status: &UpgradePolicyStatus| {
         let rolls = |one: &&Attention| {
             matches!(one.phase, Phase::Rolling | Phase::Failed)
-                && gates::rank(one.reason) > gates::APP
+                && GateName::of(one.reason).is_none()
         };
         status.attention.iter().filter(rolls).map(|one| one.message.clone()).collect::<Vec<_>>()
     };

@@ -1,22 +1,17 @@
 //! Where a workload stands, and what is to be done about it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
-    api::{AppGate, HoldStatus, Phase, Reason},
+    api::{HoldStatus, Phase, Reason},
     core::{
-        conversation::{Call, Errand, Visit},
-        gates::gate::Closed,
+        gates::{blocker::Blocker, gate::Answer, talk::Talk},
         memory::Memory,
         notice::Event,
-        observed::{Pod, Uid, Workload},
+        observed::{Pod, Workload},
         request::{Has, Patch, Purpose},
-        subject::Subject,
     },
 };
 
@@ -53,14 +48,10 @@ pub struct Assessment {
     pub closed: Option<Reason>,
     /// How long a gate that was closed before has kept a change waiting.
     pub waited: Option<(Reason, Duration)>,
-    /// What is to be said to its pods.
-    pub calls: Vec<Call>,
     /// Its controller's events are to be looked at, from this time on.
     pub lookup: Option<Timestamp>,
-    /// Its pods are being asked about a change.
-    pub asked: bool,
-    /// Its pods that take no new work, or shall not.
-    pub draining: BTreeSet<Uid>,
+    /// What is said to its pods.
+    pub talk: Talk,
     /// One of its pods was asked whether the app gate works.
     pub gate_asked: bool,
     /// Why it does not.
@@ -148,10 +139,8 @@ impl Assessment {
             roll: None,
             closed: None,
             waited: None,
-            calls: Vec::new(),
             lookup: None,
-            asked: false,
-            draining: BTreeSet::new(),
+            talk: Talk::of(memory.app.clone()),
             gate_asked: false,
             unverified_gate: None,
             notices: Vec::new(),
@@ -181,37 +170,22 @@ impl Assessment {
         self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
     }
 
-    /// Has something said to pods, unless the same is being said.
-    pub fn call(
-        &mut self,
-        subject: &Subject,
-        errand: Errand,
-        change: &str,
-        gate: &AppGate,
-        visits: Vec<Visit>,
-    ) {
-        if self.memory.app.calling.insert(errand) {
-            let (workload, uid, policy) = (
-                subject.workload.id.clone(),
-                subject.workload.uid.clone(),
-                subject.ruling.policy().uid.clone(),
-            );
-            let (change, gate) = (change.to_owned(), gate.clone());
-            self.calls.push(Call { workload, uid, policy, change, errand, gate, visits });
+    /// Takes in what gates answered: what is said to the pods, and what keeps the change waiting.
+    pub fn hear(&mut self, answer: Answer) -> Option<Blocker> {
+        if let Some(talk) = answer.talk {
+            self.talk = *talk;
+            self.hear_talk();
         }
+        if let Some(blocker) = &answer.blocker {
+            self.closed = Some(blocker.reason());
+            blocker.ask_again().into_iter().for_each(|time| self.wake_at(time));
+        }
+        answer.blocker
     }
 
-    /// What is being said to its pods stands, although nothing can be decided now.
-    pub fn go_on_talking(&mut self) {
-        self.asked = true;
-        self.draining.extend(self.memory.app.prepared.keys().cloned());
-    }
-
-    /// A gate keeps a change waiting.
-    pub fn wait_for(&mut self, closed: &Closed) {
-        self.closed = Some(closed.reason);
-        if let Some(time) = closed.ask_again {
-            self.wake_at(time);
-        }
+    /// Takes in what happened while pods were asked, and when to look again at what they say.
+    pub fn hear_talk(&mut self) {
+        self.notices.append(&mut self.talk.notices);
+        self.talk.wake.take().into_iter().for_each(|time| self.wake_at(time));
     }
 }

@@ -14,6 +14,7 @@ use crate::{
         observed::{Template, TemplateDigest, Workload},
         writers::Writers,
     },
+    marks::ChangeId,
 };
 
 /// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it
@@ -42,10 +43,10 @@ pub struct Memory {
     /// was not to be held.
     pub unmarked_at: Option<Timestamp>,
     /// The hold that was last seen.
-    pub hold: Option<String>,
+    pub hold: Option<ChangeId>,
     /// Somebody scaled while fewer replicas waited: the id of the hold, and what the mark said that
     /// is to say so.
-    pub scaled: Option<(String, String)>,
+    pub scaled: Option<(ChangeId, String)>,
     /// Of the hold at hand: its template is the same as before it.
     pub hold_of_nothing: bool,
     /// When a held template was changed again in nothing but annotations, within the last hour, and

@@ -7,7 +7,7 @@ use crate::{
     core::{
         conversation::Templates,
         digest::Key,
-        gates::gate::Closed,
+        gates::blocker::Blocker,
         governs::Ruling,
         hold::{
             governance::other_reloader,
@@ -18,7 +18,7 @@ use crate::{
         rollout::{outcome::Previous, progress::Progress, revisions::Revisions},
         volumes::finding::OfWorkload,
     },
-    marks::values::Bypassed,
+    marks::{ChangeId, values::Bypassed},
 };
 
 /// What holds for every workload of a namespace.
@@ -44,7 +44,7 @@ pub struct Siblings<'a> {
     /// What those read that roll together with it.
     pub group: &'a [Reference],
     /// What keeps it from its turn.
-    pub waits: Option<&'a Closed>,
+    pub waits: Option<&'a Blocker>,
     /// What it restarts with.
     pub previous: &'a Previous,
 }
@@ -73,6 +73,62 @@ pub struct Subject<'a> {
     pub activity: &'a Activity,
     /// What is remembered of it.
     pub memory: &'a Memory,
+}
+
+/// In place of what only the operator knows of a workload, for those who look at it from outside.
+pub struct Unknown {
+    key: Key,
+    volumes: OfWorkload,
+    activity: Activity,
+    memory: Memory,
+}
+
+impl Default for Unknown {
+    fn default() -> Self {
+        // No digest of it is compared with one that the operator made.
+        let (key, volumes) = (Key::new(&[0; 32]), OfWorkload::default());
+        Self { key, volumes, activity: Activity::default(), memory: Memory::default() }
+    }
+}
+
+impl Unknown {
+    /// What holds for a namespace.
+    pub fn around<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        enforced: bool,
+        now: Timestamp,
+    ) -> Around<'a> {
+        Around { namespace, key: &self.key, watched: now, definition: None, enforced, now }
+    }
+
+    /// A workload as those gates need it that ask for nothing but the policy, the change and the
+    /// time.
+    pub fn subject<'a>(
+        &'a self,
+        around: &'a Around<'a>,
+        ruling: Ruling<'a>,
+        workload: &'a Workload,
+    ) -> Subject<'a> {
+        Subject {
+            around,
+            ruling,
+            workload,
+            pods: &[],
+            revisions: Revisions::of(around.namespace, workload, &[], None),
+            reads: &[],
+            progress: Progress::Unobserved,
+            siblings: Siblings {
+                last_change: None,
+                group: &[],
+                waits: None,
+                previous: &Previous::Nothing,
+            },
+            volumes: &self.volumes,
+            activity: &self.activity,
+            memory: &self.memory,
+        }
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -112,7 +168,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Who approved the change with this id.
-    pub fn approved_by(&self, id: &str) -> Option<&'a str> {
+    pub fn approved_by(&self, id: &ChangeId) -> Option<&'a str> {
         approved_by(self.workload, id).filter(|_| self.records_approvals())
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of a workload that no policy governs: it is let go of.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::{
     api::{WhenUngoverned, marks},
     core::{
         finding::Assessment,
-        gates::prepare,
+        gates::app::prepare,
         hold::{
             governance::{self, GovernanceMark},
             marking,
@@ -63,15 +63,12 @@ impl Ungoverned<'_> {
         if governance::is_ours(workload) {
             self.let_go(&mut found);
         }
-        found.memory.app.about_nothing();
+        found.talk.conversation.turn_to(None);
         let policy: Uid = "".into();
-        prepare::withdraw(
-            namespace,
-            (&workload.id, &workload.uid, &policy),
-            &BTreeSet::new(),
-            now,
-            &mut found,
-        );
+        let whose = (&workload.id, &workload.uid, &policy);
+        prepare::withdraw(namespace, whose, now, &mut found.talk);
+        found.hear_talk();
+        found.memory.app = found.talk.conversation.clone();
         Some(found)
     }
 
@@ -102,11 +99,9 @@ impl Ungoverned<'_> {
             // It is looked at again.
         } else if lost && governance::holds_back(workload) {
             if !memory.lost_told {
-                let id = hold
-                    .as_ref()
-                    .map(|hold| hold.id.clone())
-                    .or_else(|| turn::change_id(workload).map(ToString::to_string))
-                    .unwrap_or_default();
+                let held = hold.as_ref().map(|hold| &hold.id);
+                let id = held.or_else(|| turn::change_id(workload));
+                let id = id.map(ToString::to_string).unwrap_or_default();
                 let message = format!(
                     "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",
                     command(namespace, &workload.id, marks::BYPASS, &id)

@@ -11,6 +11,7 @@ use crate::{
     api::{Phase, Reason, UpgradePolicySpec},
     core::{
         finding::Assessment,
+        gates::talk::Talk,
         memory::Memory,
         notice::{Event, Notice, Regarding},
         observed::{
@@ -153,7 +154,7 @@ pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unre
         cramped,
         takes_slot,
         broken,
-        asked,
+        talk: Talk { asks, .. },
         gate_asked,
         unverified_gate,
         ..
@@ -167,11 +168,11 @@ pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unre
         cramped,
         takes_slot,
         broken,
-        asked,
         gate_asked,
         unverified_gate,
         ..blank
     };
+    left.talk.asks = asks;
     let message = format!(
         "{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing",
         workload.id

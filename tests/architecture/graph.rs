@@ -26,7 +26,8 @@ const FLOORS: [&[&str]; 6] = [
         "config/references",
         "conversation",
         "decision",
-        "gates/gate",
+        "gates/blocker",
+        "gates/words",
         "governs",
         "hold/authors",
         "hold/enforced",
@@ -49,7 +50,7 @@ const FLOORS: [&[&str]; 6] = [
         "writers",
     ],
     // One workload with all of that, and what is found of it.
-    &["finding", "subject"],
+    &["finding", "gates/change", "gates/gate", "gates/talk", "subject"],
     // The rules.
     &["conditions", "config", "gates", "hold", "others", "rest", "rollout", "unread", "volumes"],
     // A whole workload.

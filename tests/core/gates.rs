@@ -6,16 +6,18 @@ use lockkeeper::{
     core::{
         gates::{
             self,
-            gate::{Change, Gate},
+            change::{Change, Consent, Kind},
         },
         governs::Ruling,
         hold::authors::Authors,
-        observed::{Namespace, Policy, WorkloadId, policy::check_spec},
+        observed::{Policy, Workload, policy::check_spec},
+        subject::Unknown,
     },
+    marks::ChangeId,
 };
 use serde_json::{Value, json};
 
-use crate::world::at;
+use crate::world::{World, at};
 
 fn policy(mut spec: Value) -> Policy {
     spec["selector"] = json!({});
@@ -58,35 +60,42 @@ fn case(spec: Value) -> Case {
 }
 
 impl Case {
-    fn ask(&self) -> Gate {
-        let (policy, namespace) =
-            (policy(self.spec.clone()), Namespace { name: "shop".into(), ..Namespace::default() });
-        let workload = WorkloadId { kind: self.kind, name: "web".into() };
+    fn ask(&self) -> Option<(Reason, String, Option<Timestamp>)> {
+        let policy = policy(self.spec.clone());
+        let mut world = World::new();
+        world.deployment("web", json!({}));
+        let mut workload = Workload::clone(&world.namespace.workloads[&world.id("web")]);
+        workload.id.kind = self.kind;
+        let unknown = Unknown::default();
+        let around = unknown.around(&world.namespace, self.recorded, at(0));
+        let spec = policy.spec.as_ref().unwrap();
+        let subject = unknown.subject(&around, Ruling::of(&policy, spec), &workload);
         let authors =
             self.by.map(|mark| Authors::parse(Some(mark), mark.split(' ').next().unwrap()));
         let change = Change {
-            namespace: &namespace,
-            workload: &workload,
+            kind: authors.as_ref().map_or(Kind::Config, Kind::Hold),
+            id: Some(ChangeId::Template(7)),
             causes: self.causes,
-            id: "7",
-            authors: authors.as_ref(),
-            recorded: self.recorded,
-            approved_by: self.approved_by,
+            consent: match self.approved_by {
+                _ if !self.recorded => Consent::Unrecorded,
+                Some(user) => Consent::By(user),
+                None => Consent::Missing,
+            },
             since: self.since,
             last_change: self.last_change,
+            spares: None,
+            broken: false,
         };
-        gates::ask(Ruling::of(&policy, policy.spec.as_ref().unwrap()), &change, at(0))
+        let blocker = gates::ask(&subject, &change).blocker?;
+        Some((blocker.reason(), change.why(&subject, &blocker), blocker.ask_again()))
     }
 
     fn closed(&self) -> (Reason, String, Option<Timestamp>) {
-        match self.ask() {
-            Gate::Closed(closed) => (closed.reason, closed.message, closed.ask_again),
-            Gate::Open => panic!("open"),
-        }
+        self.ask().expect("a gate is closed")
     }
 
     fn is_open(&self) -> bool {
-        self.ask() == Gate::Open
+        self.ask().is_none()
     }
 }
 

@@ -197,7 +197,10 @@ fn a_claim_that_is_being_deleted_counts_more_than_one_that_is_shadowed() {
     };
     let governance = lockkeeper::core::governs::governance(&world.namespace);
     let judged = lockkeeper::core::volumes::judge(&world.namespace, &governance, &around);
-    assert_eq!(judged.of_workloads[&id].danger.as_ref().unwrap().reason, Reason::ClaimTerminating);
+    assert_eq!(
+        judged.of_workloads[&id].danger.as_ref().unwrap().reason(),
+        Reason::ClaimTerminating
+    );
 }
 
 /// Its record goes with its claim, and with it whose data it is.

@@ -19,6 +19,7 @@ use lockkeeper::{
         conversation::{Call, Errand, Report, Visit, answer::Answer},
         observed::WorkloadId,
     },
+    marks::About,
     shell::{
         ask::{Asker, credentials::Allowed},
         executor::{Completion, Outcome},
@@ -175,7 +176,8 @@ impl Operator {
             workload: WorkloadId { kind: WorkloadKind::Deployment, name: "web".into() },
             uid: "web".into(),
             policy: policy.into(),
-            change: format!("{policy} web-2"),
+            about: (errand != Errand::Verify)
+                .then(|| About { id: policy.parse().unwrap(), step: Some(2) }),
             errand,
             gate: serde_json::from_value(gate.clone()).unwrap(),
             visits: vec![visit; pods],

@@ -108,7 +108,7 @@ pub struct Talk {
 
 /// What a pod said last when it was asked whether it may be ended.
 pub struct Heard {
-    /// The change that it was asked about.
+    /// The change that it was asked about, with the step after a space.
     pub change: String,
     pub answer: Answer,
     /// So many times in a row it said yes.
@@ -450,16 +450,15 @@ impl Operator {
         let mut answers: Vec<_> = answers.into_iter().flatten().collect();
         let Some(memory) = self.memories.get_mut(&call.uid) else { return };
         if call.errand == Errand::Ask {
+            let change = call.about.as_ref().map(ToString::to_string).unwrap_or_default();
             for (visit, answer) in call.visits.iter().zip(&answers) {
-                let before =
-                    self.heard.get(&visit.pod).filter(|before| before.change == call.change);
+                let before = self.heard.get(&visit.pod).filter(|before| before.change == change);
                 let yes = if *answer == Answer::Yes {
                     before.map_or(0, |before| before.yes) + 1
                 } else {
                     0
                 };
-                let heard =
-                    Heard { change: call.change.clone(), answer: answer.clone(), yes, at: now };
+                let heard = Heard { change: change.clone(), answer: answer.clone(), yes, at: now };
                 self.heard.insert(visit.pod.clone(), heard);
             }
         }

@@ -107,7 +107,9 @@ impl Cluster {
         let Some(next) = talk.answers.iter().position(Option::is_none) else {
             let what = format!(
                 "{:?} of {} about {:?}",
-                talk.call.errand, talk.call.workload, talk.call.change
+                talk.call.errand,
+                talk.call.workload,
+                talk.call.about.as_ref().map(ToString::to_string).unwrap_or_default()
             );
             self.operator.hear(index, now);
             return self.say(|| format!("the operator hears the end of {what}"));

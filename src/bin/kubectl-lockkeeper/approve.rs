@@ -5,7 +5,7 @@ use std::{io::Write, process::ExitCode};
 use lockkeeper::{
     api::marks,
     core::{
-        gates::approval,
+        gates::blocker::GateName,
         hold::state::approved_by,
         observed::{Workload, WorkloadId},
     },
@@ -73,7 +73,7 @@ fn wanting(cluster: &Cluster, seen: &Seen, workload: &Workload) -> Option<Change
     change
         .closed_gates(seen, workload, policy)
         .iter()
-        .any(|(gate, _)| *gate == approval::GATE.name)
+        .any(|(gate, _)| *gate == GateName::Approval)
         .then_some(change)
 }
 
@@ -107,7 +107,7 @@ async fn approve(
     let counts = !change
         .closed_gates(seen, workload, policy)
         .iter()
-        .any(|(gate, _)| *gate == approval::GATE.name);
+        .any(|(gate, _)| *gate == GateName::Approval);
     match approved_by(workload, &change.id) {
         Some(by) if counts => println!("It is already approved, by {by}."),
         _ => {
@@ -142,7 +142,7 @@ async fn still_waits(cluster: &Cluster, id: &WorkloadId, change: &Change) -> Res
         _ => Vec::new(),
     };
     for (gate, message) in &closed {
-        println!("It is still waiting for {gate}: {message}");
+        println!("It is still waiting for {}: {message}", gate.as_str());
     }
     if closed.is_empty() {
         println!(

@@ -13,8 +13,9 @@ use lockkeeper::{
             place,
         },
         gates::{
-            app::{self, Question},
-            gate::{Closed, Gate},
+            app::{self, Question, tally},
+            blocker::Blocker,
+            words::Waiting,
         },
         governs::{Standing, governance},
         later,
@@ -37,8 +38,6 @@ use crate::{
     output,
 };
 
-/// What the pods are told that they are asked about.
-const CHANGE: &str = "ask";
 /// Gate closed until the end of the time.
 const TIMED_OUT: u8 = 2;
 
@@ -79,7 +78,6 @@ async fn ask_until(
     let begun = clock::now();
     let deadline = later(begun, timeout);
     let mut said = Conversation::default();
-    said.about(CHANGE);
     let nobody =
         |message: String| Asked { workload: lower(id), open: true, message, pods: Vec::new() };
     loop {
@@ -105,7 +103,7 @@ async fn ask_until(
         let round = ask(cluster, (policy, &gate), &pods, templates).await?;
         said.hear(&round);
         let question = Question {
-            change: CHANGE.to_owned(),
+            about: None,
             since: begun,
             pods: pods.clone(),
             reverts: false,
@@ -118,11 +116,11 @@ async fn ask_until(
             pods: answers(&pods, &said),
         };
         let now = clock::now();
-        let Gate::Closed(Closed { message, .. }) =
-            app::judge(&gate, &question, (&pods, templates), &said, now)
-        else {
+        let Some(blocker) = tally::judge(&gate, &question, (&pods, templates), &said, now) else {
             return Ok(asked(true, format!("every pod of {id} that counts says yes")));
         };
+        let waiting = Waiting { namespace: &seen.world, workload: id, id: None };
+        let message = waiting.why(&Blocker::App(blocker));
         let passed = length(begun, now);
         live.say(&message, &format!("[{passed}] "), &message, now);
         if now >= deadline {
@@ -199,7 +197,7 @@ async fn ask(
         workload: workload.id.clone(),
         uid: workload.uid.clone(),
         policy: policy.uid.clone(),
-        change: CHANGE.to_owned(),
+        about: None,
         errand: Errand::Ask,
         gate: gate.clone(),
         visits,

@@ -3,15 +3,12 @@
 use lockkeeper::{
     api::{ChangeCause, marks},
     core::{
-        gates::{
-            freeze,
-            gate::{Closed, Gate, TimelyGate},
-        },
+        gates::blocker::GateName,
         governs::{Standing, governance},
         hold::authors::Authors,
         observed::{Policy, Workload, WorkloadId},
     },
-    marks::Marks,
+    marks::{ChangeId, Marks},
     shell::clock,
 };
 use serde_json::{Value, json};
@@ -26,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Change {
     /// What approves it.
-    pub id: String,
+    pub id: ChangeId,
     by: Option<Authors>,
     causes: &'static [ChangeCause],
 }
@@ -73,7 +70,7 @@ impl Change {
             )));
         }
         match named {
-            Some(named) if named != change.id => Err(Failure::No(format!(
+            Some(named) if !change.id.is(named) => Err(Failure::No(format!(
                 "change {named} of {place} is not the one that is waiting: that is {}{}. Nothing was changed. Look at it before you {verb} it: {look}",
                 change.id,
                 change.by.as_ref().map_or_else(String::new, |by| format!(", made by {by}"))
@@ -141,26 +138,16 @@ impl Change {
         seen: &Seen,
         workload: &Workload,
         policy: &Policy,
-    ) -> Vec<(&'static str, String)> {
+    ) -> Vec<(GateName, String)> {
         let Ok(spec) = &policy.spec else {
             return vec![(
-                freeze::GATE.name,
+                GateName::Freeze,
                 "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready".to_owned(),
             )];
         };
-        let gates = why::ask(
-            seen,
-            workload,
-            policy,
-            spec,
-            (&self.id, self.by.as_ref(), self.causes),
-            clock::now(),
-        );
-        let closed = |(asked, gate): (&TimelyGate, Gate)| match gate {
-            Gate::Open => None,
-            Gate::Closed(Closed { message, .. }) => Some((asked.name, message)),
-        };
-        gates.into_iter().filter_map(closed).collect()
+        let change = (&self.id, self.by.as_ref(), self.causes);
+        let gates = why::ask(seen, workload, (policy, spec), change, clock::now());
+        gates.into_iter().filter_map(|(gate, why)| Some((gate, why?))).collect()
     }
 
     /// Puts a mark with its id on the workload: a patch that is void if another change waits by
@@ -178,10 +165,10 @@ impl Change {
             self.id,
             lower(&workload.id)
         );
-        let operation = json!({"op": "add", "path": pointer(mark), "value": self.id});
+        let operation = json!({"op": "add", "path": pointer(mark), "value": self.id.to_string()});
         let object =
             self.write(cluster, workload, &what, &operation, dry_run).await?.unwrap_or_default();
-        let verdict = verdict(&object, mark, &self.id);
+        let verdict = verdict(&object, mark, &self.id.to_string());
         Ok((object, verdict))
     }
 
@@ -193,7 +180,7 @@ impl Change {
         workload: &Workload,
         mark: &str,
     ) -> Result<(), Failure> {
-        if workload.marks.text(mark).as_deref() == Some(&*self.id) {
+        if workload.marks.text(mark).as_deref() == Some(&*self.id.to_string()) {
             let what = format!("take {mark} off {}", lower(&workload.id));
             let operation = json!({"op": "remove", "path": pointer(mark)});
             self.write(cluster, workload, &what, &operation, false).await?;

@@ -264,7 +264,8 @@ fn look(
             Ok(_) => found.done += 1,
             Err(why) => found.waiting.push(Waiting {
                 workload: workload.id.clone(),
-                change: waiting(workload).map(|(id, by, _)| (id, by.map(|by| by.to_string()))),
+                change: waiting(workload)
+                    .map(|(id, by, _)| (id.to_string(), by.map(|by| by.to_string()))),
                 since: since(workload),
                 reason: seen.attention(&workload.id).map(|one| one.reason),
                 why: why_held(&why).to_owned(),
@@ -319,13 +320,14 @@ fn judge(
     let attention = seen.attention(&workload.id);
     if let Some(id) = Hold::on(workload)
         .map(|hold| hold.id)
-        .or_else(|| workload.marks.pending_config.get().map(ToString::to_string))
+        .or_else(|| workload.marks.pending_config.get().cloned())
     {
         // The operator may have judged another change than this one, or before it was approved.
         let judged = |one: &&Attention| {
             let hold = one.hold.as_ref();
             hold.is_some_and(|hold| {
-                hold.id == id && hold.approved_by.is_empty() == approved_by(workload, &id).is_none()
+                id.is(&hold.id)
+                    && hold.approved_by.is_empty() == approved_by(workload, &id).is_none()
             })
         };
         return match attention.filter(judged) {

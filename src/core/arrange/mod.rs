@@ -17,6 +17,7 @@ use crate::{
         decision::Decision,
         digest::Key,
         finding::Assessment,
+        gates::blocker::Blocker,
         governs::{Governance, Ruling, Standing, governance},
         hold::enforced::{Enforcement, Gap},
         memory::{self, Activity, Memory, Rest},
@@ -181,7 +182,7 @@ pub fn assess_all<'a>(
         };
         let policy = ruling.policy();
         let order = orders.get_mut(policy.name.as_str()).filter(|_| !ruling.is_unreadable());
-        let waits = order.as_ref().and_then(|order| order.waits(id));
+        let waits = order.as_ref().and_then(|order| order.waits(id)).map(Blocker::Turn);
         let previous = order.as_ref().map_or(Previous::Nothing, |order| order.previous(id));
         let reads = revisions.reads(pods);
         let before =
@@ -407,7 +408,7 @@ impl Assessments<'_> {
             } else if !edits.is_empty() {
                 decision.patches.push(edits.patch(workload));
             }
-            decision.calls.append(&mut found.calls);
+            decision.calls.append(&mut found.talk.calls);
             decision
                 .lookups
                 .extend(found.lookup.map(|since| ((*id).clone(), workload.uid.clone(), since)));

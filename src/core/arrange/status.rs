@@ -130,8 +130,8 @@ impl Assessments<'_> {
             message: plain(&found.message).into_owned(),
             hold: found.hold.clone(),
             changed: found.changed.clone(),
-            answers: if found.asked {
-                answers(self.namespace, &found.memory.app)
+            answers: if found.talk.asks {
+                answers(self.namespace, &found.talk.conversation)
             } else {
                 Vec::new()
             },

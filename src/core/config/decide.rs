@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    api::{ChangeCause, ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, marks},
+    api::{ConfigSpec, HoldStatus, Mode, OnChange, Phase, Reason, marks},
     core::{
         clock,
         config::{
-            change::{self, Comparison},
+            change::{Comparison, compare},
             desired::{self, Desired},
             freshness::created_after,
             pending,
@@ -19,9 +19,10 @@ use crate::{
         finding::{Assessment, Edits},
         gates::{
             self,
+            app::whom,
             approval::asks_approval,
-            gate::{Change, Closed, Gate},
-            pods::{self, Passing},
+            blocker::GateName,
+            change::{CONFIG, Change},
         },
         hold::{authors::in_words, governance},
         later,
@@ -103,8 +104,7 @@ pub fn read(subject: &Subject, config: &ConfigSpec, found: &mut Assessment) -> O
         }
     };
     found.memory.had_record = true;
-    let comparison =
-        change::compare(&record, &desired, workload, subject.pods, subject.revisions.newest);
+    let comparison = compare(&record, &desired, workload, subject.pods, subject.revisions.newest);
     found.stale = comparison.stale;
     found.unverified.clone_from(&comparison.unverified);
     found.changed = if comparison.stale { comparison.changed.clone() } else { Vec::new() };
@@ -339,16 +339,17 @@ fn decide_roll(
             Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
             Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
         };
-        if let Gate::Closed(closed) = ask_gates(subject, "", None, (first, first)) {
-            let message =
-                format!("{changed}; it would wait ({}), but {why}", closed.reason.as_str());
+        let (since, id) = pending::change(subject, &reading.desired);
+        let change = Change::of_config(subject, &id, since);
+        let is_timely = |gate: GateName| gate < GateName::Volumes;
+        let blocked =
+            gates::each(subject, &change, is_timely).find_map(|(_, answer)| answer.blocker);
+        if let Some(blocker) = blocked {
+            let waits_for = blocker.reason();
+            let message = format!("{changed}; it would wait ({}), but {why}", waits_for.as_str());
             return found.stand(Phase::WouldHold, reason, message);
         }
-        let asked = subject
-            .ruling
-            .spec()
-            .app_gate(&[ChangeCause::Config])
-            .map_or("", |_| " when its pods agree");
+        let asked = subject.ruling.spec().app_gate(CONFIG).map_or("", |_| " when its pods agree");
         return found.stand(
             Phase::WouldRoll,
             reason,
@@ -358,7 +359,7 @@ fn decide_roll(
     match subject.progress {
         Progress::Unobserved => {
             // Nothing is known of the gates that was not known before.
-            found.go_on_talking();
+            found.talk.go_on();
             found.closed = subject.memory.gate.map(|(reason, _)| reason);
             found.hold.clone_from(&subject.memory.shown);
             return;
@@ -419,19 +420,17 @@ fn decide_roll(
         }
         return found.stand(Phase::Limited, Reason::LimitReached, message);
     }
-    if let Some(closed) = wait_for_gates(subject, reading, quiet_from, found) {
-        let message = format!("{changed}; {}", closed.message);
-        found.stand(Phase::Waiting, closed.reason, message);
-        return found.wait_for(&closed);
+    if let Some((reason, why)) = wait_for_gates(subject, reading, quiet_from, found) {
+        return found.stand(Phase::Waiting, reason, format!("{changed}; {why}"));
     }
     found.roll = roll(subject, reading, &times, outcome, &found.edits);
     if let Some(roll) = &mut found.roll {
         let ordinals = subject.workload.rollout.ordinals;
-        let turn = pods::turn(subject, &[ChangeCause::Config], None).map(|turn| turn.step);
+        let turn = whom::turn(subject, CONFIG, None).map(|turn| turn.step);
         let walked = subject
             .ruling
             .spec()
-            .app_gate(&[ChangeCause::Config])
+            .app_gate(CONFIG)
             .is_some_and(|gate| turn::is_walked(gate, subject.workload));
         // What stands of a walk before was for the change before: it would let pods through that
         // were not asked about this one.
@@ -472,7 +471,7 @@ fn wait_for_gates(
     reading: &Reading,
     last: Timestamp,
     found: &mut Assessment,
-) -> Option<Closed> {
+) -> Option<(Reason, String)> {
     let workload = subject.workload;
     let (since, id) = pending::change(subject, &reading.desired);
     if let Some(Bypassed { by, .. }) = subject.bypassed_by().filter(|bypass| bypass.id == id) {
@@ -482,52 +481,25 @@ fn wait_for_gates(
         ));
         return None;
     }
-    let id = id.to_string();
-    let approved = subject.approved_by(&id);
-    let gate = ask_gates(subject, &id, approved, (since, last)).and(|| {
-        let passing =
-            Passing { id: &id, since, causes: &[ChangeCause::Config], spared: None, broken: false };
-        pods::ask(subject, &passing, found)
-    });
-    let Gate::Closed(closed) = gate else { return None };
+    let change = Change { last_change: last, ..Change::of_config(subject, &id, since) };
+    let blocker = found.hear(gates::ask(subject, &change))?;
+    let waits = Some((blocker.reason(), change.why(subject, &blocker)));
     // If they agree at once, nothing needs to be written down.
-    let at_once = closed.reason == Reason::AskingPods && !workload.marks.pending_config.stands();
+    let at_once = blocker.reason() == Reason::AskingPods && !workload.marks.pending_config.stands();
     // While pods go one by one, what is written down is for which change.
     if at_once || governance::holds_back(workload) {
-        return Some(closed);
+        return waits;
     }
     found.hold = Some(HoldStatus {
-        id: id.clone(),
+        id: id.to_string(),
         by: String::new(),
         authors: Vec::new(),
-        cause: vec![ChangeCause::Config],
-        approved_by: approved.unwrap_or_default().to_owned(),
+        cause: change.causes.to_vec(),
+        approved_by: change.consent.by().unwrap_or_default().to_owned(),
     });
-    found.edits.set(workload, marks::PENDING_CONFIG, id);
+    found.edits.set(workload, marks::PENDING_CONFIG, id.to_string());
     found.edits.set(workload, marks::HOLD_SINCE, Since::Config(since).to_string());
-    Some(closed)
-}
-
-fn ask_gates(
-    subject: &Subject,
-    id: &str,
-    approved_by: Option<&str>,
-    (since, last_change): (Timestamp, Timestamp),
-) -> Gate {
-    let (workload, causes) = (&subject.workload.id, &[ChangeCause::Config]);
-    let recorded = subject.records_approvals();
-    let change = Change {
-        recorded,
-        namespace: subject.namespace(),
-        workload,
-        causes,
-        id,
-        authors: None,
-        approved_by,
-        since,
-        last_change,
-    };
-    gates::after_quiet(subject.ruling, &change, subject.now())
+    waits
 }
 
 /// The edits that roll, in addition to those that are to be made anyway.
@@ -554,9 +526,8 @@ fn roll(
     match subject.bypassed_by().filter(|bypass| bypass.id == id) {
         Some(Bypassed { by, .. }) => begun.bypassed_by = Some(by.to_string()),
         None => {
-            let asked = asks_approval(subject, &[ChangeCause::Config]);
-            begun.approved_by =
-                subject.approved_by(&id.to_string()).filter(|_| asked).map(str::to_owned);
+            let asked = asks_approval(subject, CONFIG);
+            begun.approved_by = subject.approved_by(&id).filter(|_| asked).map(str::to_owned);
         }
     }
     edits.set(workload, marks::ROLLOUT, begun.write());

@@ -18,6 +18,7 @@ use crate::{
         later,
         observed::{DeclaredPort, Namespace, Pod, Uid, Workload, WorkloadId},
     },
+    marks::About,
 };
 
 /// How long a pod that was asked to take no new work keeps to it, unless it is asked again.
@@ -26,8 +27,8 @@ pub const LEASE: Duration = Duration::from_secs(60);
 /// What is remembered of a workload's pods. Losing it means asking again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conversation {
-    /// The change that its pods are being asked about.
-    pub change: String,
+    /// What its pods are being asked about.
+    pub about: Option<About>,
     /// When the last round began and ended.
     pub round: Option<(Timestamp, Timestamp)>,
     /// What its pods said in it.
@@ -91,7 +92,7 @@ pub struct Prepared {
     /// How.
     pub gate: AppGate,
     /// The change because of which.
-    pub change: String,
+    pub about: Option<About>,
     /// Until when it keeps to it, as it agreed to.
     pub agreed_until: Option<Timestamp>,
     /// Until when it may keep to it, though we have no answer.
@@ -136,8 +137,8 @@ pub struct Call {
     pub uid: Uid,
     /// The uid of its policy, for fairness.
     pub policy: Uid,
-    /// The change that they are about.
-    pub change: String,
+    /// What they are about, if it is a change.
+    pub about: Option<About>,
     /// What for.
     pub errand: Errand,
     /// How.
@@ -235,15 +236,31 @@ fn port(declared: &[DeclaredPort], own: &[Box<str>], wanted: Option<&Port>) -> R
 }
 
 impl Conversation {
+    /// What was said about another change is void.
+    pub fn turn_to(&mut self, about: Option<&About>) {
+        if self.about.as_ref() != about {
+            self.about = about.cloned();
+            (self.round, self.preparing_since, self.respite, self.nobody_since) =
+                (None, None, None, None);
+            self.readings.clear();
+        }
+    }
+
+    /// Forgets pods that are gone.
+    pub fn keep_only(&mut self, there: &BTreeSet<&str>) {
+        self.spoke.retain(|pod, _| there.contains(&**pod));
+        self.readings.retain(|pod, _| there.contains(&**pod));
+    }
+
     /// Takes in what came of a call.
     pub fn hear(&mut self, report: &Report) {
-        let Call { errand, change, gate, visits, .. } = &report.call;
+        let Call { errand, about, gate, visits, .. } = &report.call;
         self.calling.remove(errand);
         // The clock may have been set back in between.
         let begun = report.begun.min(report.ended);
         let answers = visits.iter().zip(&report.answers);
         match errand {
-            Errand::Ask if *change == self.change => {
+            Errand::Ask if *about == self.about => {
                 self.round = Some((begun, report.ended));
                 for (visit, answer) in answers {
                     if answer.is_usable() {
@@ -280,7 +297,7 @@ impl Conversation {
                     let one = Prepared {
                         visit,
                         gate,
-                        change: change.clone(),
+                        about: about.clone(),
                         agreed_until,
                         until,
                         tried,

@@ -1,39 +1,28 @@
 //! A policy that freezes lets nothing through but a revert.
 
 use crate::{
-    api::{Mode, Reason, UpgradePolicySpec, marks},
+    api::{Mode, UpgradePolicySpec},
     core::{
-        gates::gate::{Asked, Gate, TimelyGate},
-        hold::state::command,
+        gates::{
+            blocker::{Blocker, GateName},
+            change::Change,
+            gate::{Answer, Gate},
+        },
+        subject::Subject,
     },
 };
 
-/// The gate.
-pub const GATE: TimelyGate =
-    TimelyGate { name: "freeze", reason: Reason::Frozen, always: true, once: false, is_set, ask };
+/// The gate. `gates.appliesTo` says nothing of it.
+pub const GATE: Gate = Gate { name: GateName::Freeze, is_set, applies: |_, _| true, ask };
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.mode == Mode::Freeze
 }
 
-/// Open unless the policy freezes, or its spec cannot be read: then nobody knows what it would let
-/// through.
-fn ask(asked: &Asked) -> Gate {
-    let change = asked.change;
-    let bypass = command(change.namespace, change.workload, marks::BYPASS, change.id);
-    if asked.ruling.is_unreadable() {
-        let message = format!(
-            "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready. Or, with the verb bypass: {bypass}"
-        );
-        return Gate::closed(Reason::Frozen, message, None);
+/// Open unless the policy freezes, or its spec cannot be read.
+fn ask(subject: &Subject, _change: &Change) -> Answer {
+    if subject.ruling.is_unreadable() {
+        return Answer::closed(Blocker::PolicyUnreadable);
     }
-    match asked.ruling.spec().mode {
-        Mode::Freeze => {
-            let message = format!(
-                "its policy has mode: Freeze, so only a revert is released until the mode is Enforce again. Or, with the verb bypass: {bypass}"
-            );
-            Gate::closed(Reason::Frozen, message, None)
-        }
-        Mode::Enforce | Mode::Observe => Gate::Open,
-    }
+    is_set(subject.ruling.spec()).then_some(Blocker::Frozen).into()
 }

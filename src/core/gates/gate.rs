@@ -1,95 +1,58 @@
-//! What a gate is asked, and what it answers.
-
-use jiff::Timestamp;
+//! The shape of a gate.
 
 use crate::{
-    api::{ChangeCause, Reason, UpgradePolicySpec},
+    api::UpgradePolicySpec,
     core::{
-        governs::Ruling,
-        hold::authors::Authors,
-        observed::{Namespace, WorkloadId},
+        gates::{
+            blocker::{Blocker, GateName},
+            change::Change,
+            talk::Talk,
+        },
+        subject::Subject,
     },
 };
 
-/// A change that waits.
-#[derive(Debug)]
-pub struct Change<'a> {
-    /// The namespace.
-    pub namespace: &'a Namespace,
-    /// The workload it is about.
-    pub workload: &'a WorkloadId,
-    /// What it consists of.
-    pub causes: &'a [ChangeCause],
-    /// What approves it.
-    pub id: &'a str,
-    /// Who changed the template since the revision that runs; none for config alone.
-    pub authors: Option<&'a Authors>,
-    /// Whether admission records who approves.
-    pub recorded: bool,
-    /// Who approved it.
-    pub approved_by: Option<&'a str>,
-    /// Since when it waits.
-    pub since: Timestamp,
-    /// When something of its policy changed last.
-    pub last_change: Timestamp,
-}
-
-/// A gate's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gate {
-    /// It lets the change through.
-    Open,
-    /// It does not.
-    Closed(Closed),
-}
-
-/// Why not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    /// In one word.
-    pub reason: Reason,
-    /// In words, with what would open it.
-    pub message: String,
-    /// When to ask again, if nothing happens before.
-    pub ask_again: Option<Timestamp>,
-}
-
-impl Gate {
-    /// If it is open, the next one.
-    #[must_use]
-    pub fn and(self, next: impl FnOnce() -> Self) -> Self {
-        if self == Self::Open { next() } else { self }
-    }
-}
-
-/// A gate that needs nothing but the policy, the change and the time.
-pub struct TimelyGate {
+/// A gate.
+pub struct Gate {
     /// Its name.
-    pub name: &'static str,
-    /// What it says when it is closed.
-    pub reason: Reason,
-    /// Whether it is asked about every change, whatever `gates.appliesTo` says.
-    pub always: bool,
-    /// Whether it is asked once about the whole change, and not again before each of its pods.
-    pub once: bool,
-    /// Whether a policy sets it; one that is not set is open.
+    pub name: GateName,
+    /// Whether the author of a policy asks for it.
     pub is_set: fn(&UpgradePolicySpec) -> bool,
+    /// Whether this change has to pass it.
+    pub applies: fn(&Subject, &Change) -> bool,
     /// Asks it.
-    pub ask: fn(&Asked) -> Gate,
+    pub ask: fn(&Subject, &Change) -> Answer,
 }
 
-/// What such a gate looks at.
-pub struct Asked<'a> {
-    /// What the policy lets happen to the workload.
-    pub ruling: Ruling<'a>,
-    /// The change.
-    pub change: &'a Change<'a>,
-    /// Now.
-    pub now: Timestamp,
+/// What gates answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// Why the change has to wait; none: it need not.
+    pub blocker: Option<Blocker>,
+    /// What is said to the pods, if they are asked.
+    pub talk: Option<Box<Talk>>,
 }
 
-impl Gate {
-    pub(super) fn closed(reason: Reason, message: String, ask_again: Option<Timestamp>) -> Self {
-        Self::Closed(Closed { reason, message, ask_again })
+impl Answer {
+    /// The change may go.
+    pub fn open() -> Self {
+        Self::default()
     }
+
+    /// It has to wait.
+    pub fn closed(blocker: Blocker) -> Self {
+        Self { blocker: Some(blocker), talk: None }
+    }
+}
+
+impl From<Option<Blocker>> for Answer {
+    fn from(blocker: Option<Blocker>) -> Self {
+        Self { blocker, talk: None }
+    }
+}
+
+/// Whether `gates.appliesTo` names what the change consists of.
+pub fn applies_to(subject: &Subject, change: &Change) -> bool {
+    let gates = subject.ruling.spec().gates.as_ref();
+    gates.is_some_and(|gates| change.causes.iter().any(|cause| gates.applies_to.contains(cause)))
 }

@@ -2,30 +2,28 @@
 //! is.
 
 use crate::{
-    api::{Reason, UpgradePolicySpec},
+    api::UpgradePolicySpec,
     core::{
         calendar::Standing,
-        gates::gate::{Asked, Gate, TimelyGate},
+        gates::{
+            blocker::{Blocker, GateName},
+            change::Change,
+            gate::{Answer, Gate, applies_to},
+        },
+        subject::Subject,
     },
 };
 
 /// The gate.
-pub const GATE: TimelyGate = TimelyGate {
-    name: "windows",
-    reason: Reason::WindowClosed,
-    always: false,
-    once: false,
-    is_set,
-    ask,
-};
+pub const GATE: Gate = Gate { name: GateName::Windows, is_set, applies: applies_to, ask };
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.gates.as_ref().is_some_and(|gates| !gates.windows.is_empty())
 }
 
-fn ask(asked: &Asked) -> Gate {
-    match asked.ruling.policy().windows.judge(asked.now) {
-        Standing::Open { .. } => Gate::Open,
-        Standing::Closed { opens, why } => Gate::closed(Reason::WindowClosed, why, opens),
+fn ask(subject: &Subject, _change: &Change) -> Answer {
+    match subject.ruling.policy().windows.judge(subject.now()) {
+        Standing::Open { .. } => Answer::open(),
+        Standing::Closed { opens, why } => Answer::closed(Blocker::Window { why, opens }),
     }
 }

@@ -1,12 +1,13 @@
 //! What a policy that only observes says of a changed template: that it would have been held.
 
 use crate::{
-    api::{ChangeCause, Phase, Reason},
+    api::{Phase, Reason},
     core::{
         finding::Assessment,
         gates::{
             self,
-            gate::{Change, Closed, Gate},
+            blocker::GateName,
+            change::{Change, TEMPLATE},
         },
         hold::governance::holdable,
         notice::Event,
@@ -53,24 +54,10 @@ pub fn tell(subject: &Subject, found: &mut Assessment) {
 /// The gate that would keep a change of the template waiting, by its reason or in words; none if
 /// all that can be asked are open.
 fn would_wait_for(subject: &Subject) -> Option<&'static str> {
-    let change = Change {
-        namespace: subject.namespace(),
-        workload: &subject.workload.id,
-        causes: &[ChangeCause::Template],
-        id: "",
-        authors: None,
-        recorded: true,
-        approved_by: None,
-        since: subject.now(),
-        last_change: subject.now(),
-    };
-    let asked = gates::each(subject.ruling, &change, subject.now());
-    let closed = asked.into_iter().find_map(|(_, gate)| match gate {
-        Gate::Open => None,
-        Gate::Closed(Closed { reason, .. }) => Some(reason.as_str()),
-    });
-    let turn = || subject.siblings.waits.map(|closed| closed.reason.as_str());
-    let pods =
-        || subject.ruling.spec().app_gate(&[ChangeCause::Template]).map(|_| "until its pods agree");
-    closed.or_else(turn).or_else(pods)
+    let change = Change::that_would_be_held(subject.now());
+    let is_asked = |gate: GateName| gate < GateName::App;
+    let closed = gates::each(subject, &change, is_asked)
+        .find_map(|(_, answer)| Some(answer.blocker?.reason().as_str()));
+    let asks = subject.ruling.spec().app_gate(TEMPLATE).is_some();
+    closed.or(asks.then_some("until its pods agree"))
 }

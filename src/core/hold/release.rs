@@ -5,20 +5,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    api::{ChangeCause, HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, marks},
+    api::{HoldStatus, OnChange, Phase, Reason, Remark, WhenUngoverned, marks},
     core::{
         clock, config,
         finding::{Assessment, Edits},
         gates::{
             self,
-            app::{self, Question},
+            app::{self, Question, whom},
             approval::asks_approval,
-            gate::{Change, Gate},
-            pods::{self, Passing},
+            change::{BOTH, Change, TEMPLATE},
+            gate::Answer,
         },
         hold::{
             at_zero,
-            authors::{Authors, in_words},
+            authors::in_words,
             governance, missed,
             state::{Hold, command, replicas_wait, scaled_since},
             volatile,
@@ -36,7 +36,7 @@ use crate::{
         subject::Subject,
         whole_second,
     },
-    marks::{Since, values::Bypassed},
+    marks::{ChangeId, Since, values::Bypassed},
 };
 
 /// Assesses a workload whose template is held.
@@ -62,51 +62,37 @@ pub fn assess(subject: &Subject, hold: &Hold, found: &mut Assessment) {
     let config_goes = config_waits
         && missing.is_empty()
         && subject.config().is_some_and(|config| config.on_change == OnChange::Rollout);
-    let causes: &[_] = if config_waits {
-        &[ChangeCause::Template, ChangeCause::Config]
-    } else {
-        &[ChangeCause::Template]
-    };
-    let approved = subject.approved_by(&hold.id);
-    found.hold = Some(HoldStatus {
-        id: hold.id.clone(),
-        by: hold.by.clone(),
-        authors: named(&hold.authors),
-        cause: causes.to_vec(),
-        approved_by: approved.unwrap_or_default().to_owned(),
-    });
+    let causes = if config_waits { BOTH } else { TEMPLATE };
+    let mut change = Change::of_hold(subject, hold, causes, since);
+    change.spares = of_held_revision(subject, config_goes);
+    change.broken = !missing.is_empty();
+    found.hold = Some(status(hold, &change));
     found.changed.push("template".to_owned());
 
     // Where pods go one by one, some of them are still of the template before.
-    if found.memory.hold_of_nothing
-        && pods::turn(subject, causes, of_held_revision(subject, config_goes)).is_none()
-    {
+    if found.memory.hold_of_nothing && whom::turn(subject, causes, change.spares).is_none() {
         return let_through(workload, Release::Unchanged, found);
     }
     if at_zero::is_lost(subject) {
         return lose(subject, hold, found);
     }
     if let Some(revert) = subject.revisions.revert() {
-        return match ask_withdrawn(subject, hold, since, &revert, found) {
-            Gate::Open => {
+        let answer = ask_withdrawn(subject, &change, &revert);
+        match found.hear(answer) {
+            None => {
                 config::decide::take_back(subject, revert.config_hash.as_deref(), found);
                 take_revert(revert, workload, found);
                 if found.memory.writers.conflict(subject.now()) {
                     found.notices.retain(|(event, _)| *event != Event::UpgradeReleased);
                 }
             }
-            Gate::Closed(closed) => {
-                stand(
-                    subject,
-                    hold,
-                    since,
-                    closed.reason,
-                    &format!("its template was reverted, and {}", closed.message),
-                    found,
-                );
-                found.wait_for(&closed);
+            Some(blocker) => {
+                let why =
+                    format!("its template was reverted, and {}", change.why(subject, &blocker));
+                stand(subject, hold, since, blocker.reason(), &why, found);
             }
-        };
+        }
+        return;
     }
     if !subject.ruling.spec().needs_holds() {
         return match governance::when_ungoverned(workload) {
@@ -121,30 +107,11 @@ pub fn assess(subject: &Subject, hold: &Hold, found: &mut Assessment) {
             ),
         };
     }
-    let change = Change {
-        recorded: subject.records_approvals(),
-        namespace: subject.namespace(),
-        workload: &workload.id,
-        causes,
-        id: &hold.id,
-        authors: Some(&hold.authors),
-        approved_by: approved,
-        since,
-        last_change: subject.siblings.last_change.map_or(since, |last| last.max(since)),
-    };
-    // Once its pods are being asked it has been quiet long enough: what changes elsewhere does not
-    // make them take work again.
-    let quiet = found.memory.app.change.split(' ').next() == Some(&hold.id);
-    let ask = if quiet { gates::after_quiet } else { gates::ask };
-    let gate = ask(subject.ruling, &change, subject.now());
-    let spared = of_held_revision(subject, config_goes);
-    let passing = Passing { id: &hold.id, since, causes, spared, broken: !missing.is_empty() };
-    match gate.and(|| pods::ask(subject, &passing, found)) {
-        Gate::Closed(closed) => {
-            stand(subject, hold, since, closed.reason, &closed.message, found);
-            found.wait_for(&closed);
+    match found.hear(gates::ask(subject, &change)) {
+        Some(blocker) => {
+            stand(subject, hold, since, blocker.reason(), &change.why(subject, &blocker), found);
         }
-        Gate::Open => {
+        None => {
             if let Some(reading) = reading.filter(|_| config_goes) {
                 config::decide::carry(subject, &reading, found);
             }
@@ -155,8 +122,8 @@ pub fn assess(subject: &Subject, hold: &Hold, found: &mut Assessment) {
             // spec, and so no generation.
             let changes_spec = workload.rollout.ordinals.declared < i32::MAX as u32;
             outcome.generation = changes_spec.then_some(workload.generation + 1);
-            outcome.approved_by =
-                approved.filter(|_| asks_approval(subject, causes)).map(str::to_owned);
+            let approver = change.consent.by().filter(|_| asks_approval(subject, causes));
+            outcome.approved_by = approver.map(str::to_owned);
             found.edits.set(workload, marks::ROLLOUT, outcome.write());
             let_through(workload, Release::GatesOpen, found);
             if let Some((_, message)) =
@@ -169,15 +136,14 @@ pub fn assess(subject: &Subject, hold: &Hold, found: &mut Assessment) {
                     outcome.consent()
                 );
             }
-            if let Some(turn) = pods::turn(subject, causes, spared) {
+            if let Some(turn) = whom::turn(subject, causes, change.spares) {
                 // Its id and its author go with the walk.
-                let mark = hold.id.parse().map(|id| Since::Change {
-                    id,
+                let mark = Since::Change {
+                    id: hold.id.clone(),
                     at: Some(whole_second(since)),
                     author: Some(hold.by.as_str().into()),
-                });
-                let mark = mark.map(|since| since.to_string()).unwrap_or_default();
-                found.edits.set(workload, marks::HOLD_SINCE, mark);
+                };
+                found.edits.set(workload, marks::HOLD_SINCE, mark.to_string());
                 found.edits.set(workload, marks::PARTITION, turn.step.to_string());
             }
         }
@@ -201,32 +167,31 @@ fn of_held_revision<'a>(subject: &Subject<'a>, config_goes: bool) -> Option<&'a 
 
 /// A revert ends the pods of what was withdrawn, and those that its manifest asks for no longer: a
 /// Ready one of them that says no is waited for.
-fn ask_withdrawn(
-    subject: &Subject,
-    hold: &Hold,
-    since: Timestamp,
-    revert: &Revert,
-    found: &mut Assessment,
-) -> Gate {
-    let Some(gate) = subject.ruling.spec().app_gate(&[ChangeCause::Template]) else {
-        return Gate::Open;
-    };
-    let scaled = pods::scaled_down(subject.workload, subject.pods);
+fn ask_withdrawn(subject: &Subject, change: &Change, revert: &Revert) -> Answer {
+    let Some(gate) = subject.ruling.spec().app_gate(TEMPLATE) else { return Answer::open() };
+    let scaled = whom::scaled_down(subject.workload, subject.pods);
     let withdrawn = |pod: &Pod| pod.revision.as_deref() != revert.revision.as_deref();
-    let ends = |pod: &&&Pod| withdrawn(pod) || scaled.iter().any(|other| other.uid == pod.uid);
-    let pods = subject
-        .pods
-        .iter()
-        .filter(|pod| pod.ready && pod.terminating.is_none())
-        .filter(ends)
-        .copied()
-        .collect();
-    app::ask(
-        subject,
-        gate,
-        &Question { change: hold.id.clone(), since, pods, reverts: true, broken: false },
-        found,
-    )
+    let ends = |pod: &&Pod| withdrawn(pod) || scaled.iter().any(|other| other.uid == pod.uid);
+    let there = subject.pods.iter().copied().filter(|pod| pod.ready && pod.terminating.is_none());
+    let question = Question {
+        about: change.about(None),
+        since: change.since,
+        pods: there.filter(ends).collect(),
+        reverts: true,
+        broken: false,
+    };
+    app::ask_about(subject, gate, &question)
+}
+
+/// The change as the status shows it.
+fn status(hold: &Hold, change: &Change) -> HoldStatus {
+    HoldStatus {
+        id: hold.id.to_string(),
+        by: hold.by.clone(),
+        authors: hold.authors.names().iter().take(HoldStatus::AUTHORS_LIMIT).cloned().collect(),
+        cause: change.causes.to_vec(),
+        approved_by: change.consent.by().unwrap_or_default().to_owned(),
+    }
 }
 
 /// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
@@ -238,15 +203,8 @@ pub fn stand_observed(subject: &Subject, hold: &Hold, found: &mut Assessment) {
         config::decide::take_back(subject, revert.config_hash.as_deref(), found);
         return take_revert(revert, subject.workload, found);
     }
-    let approved_by = subject.approved_by(&hold.id).unwrap_or_default().to_owned();
-    found.hold = Some(HoldStatus {
-        id: hold.id.clone(),
-        by: hold.by.clone(),
-        authors: named(&hold.authors),
-        cause: vec![ChangeCause::Template],
-        approved_by,
-    });
     let since = stamp(subject, hold, found);
+    found.hold = Some(status(hold, &Change::of_hold(subject, hold, TEMPLATE, since)));
     let id = &subject.workload.id;
     let why = format!(
         "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change: kubectl lockkeeper undo -n {} {}. Or, with the verb bypass: {}",
@@ -297,10 +255,11 @@ fn note_change(subject: &Subject, hold: &Hold, found: &mut Assessment) {
     match &subject.memory.hold {
         None => {
             // Nothing may have happened in between that was not seen.
-            let next = before.is_some_and(|before| (before.generation + 1).to_string() == hold.id);
+            let next =
+                before.is_some_and(|before| ChangeId::Template(before.generation + 1) == hold.id);
             // What we hold again ourselves is written down as such in the same write.
             let stamped = subject.workload.marks.hold_since.get().and_then(Since::id);
-            let ours = stamped.is_some_and(|id| id.is(&hold.id));
+            let ours = stamped == Some(&hold.id);
             found.memory.hold_of_nothing = same && next && !ours;
         }
         Some(id) if *id != hold.id => {
@@ -338,9 +297,9 @@ fn stamp(subject: &Subject, hold: &Hold, found: &mut Assessment) -> Timestamp {
     let known =
         stamped.filter(|(_, at)| *at <= subject.now() && !workload.marks.pending_config.stands());
     let since = known.map_or(subject.now(), |(_, at)| at);
-    if !known.is_some_and(|(id, _)| id.is(&hold.id)) {
-        let mark = hold.id.parse().map(|id| Since::of(id, whole_second(since)).to_string());
-        found.edits.set(workload, marks::HOLD_SINCE, mark.unwrap_or_default());
+    if known.is_none_or(|(id, _)| *id != hold.id) {
+        let mark = Since::of(hold.id.clone(), whole_second(since));
+        found.edits.set(workload, marks::HOLD_SINCE, mark.to_string());
         let again = if known.is_some() {
             "changed again, so approvals of the previous change are void: "
         } else {
@@ -410,11 +369,6 @@ fn stand(
         message += &note;
     }
     found.stand(Phase::Held, reason, message);
-}
-
-/// As the status names them.
-fn named(authors: &Authors) -> Vec<String> {
-    authors.names().iter().take(HoldStatus::AUTHORS_LIMIT).cloned().collect()
 }
 
 fn kept_message(subject: &Subject, hold: &Hold) -> String {

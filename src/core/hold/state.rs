@@ -1,5 +1,7 @@
 //! What admission says on a workload: whether it is held, which change, and who let it through.
 
+use std::fmt::Display;
+
 use crate::{
     api::marks,
     core::{
@@ -7,7 +9,7 @@ use crate::{
         observed::{Namespace, Workload, WorkloadId},
     },
     marks::{
-        Text,
+        ChangeId, Text,
         values::{Bypassed, Held, Replicas},
     },
 };
@@ -16,7 +18,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// The generation of the held write; what approves or bypasses the change.
-    pub id: String,
+    pub id: ChangeId,
     /// Who made the change last.
     pub by: String,
     /// Everybody who changed the template since the revision that runs.
@@ -33,7 +35,7 @@ pub fn parse(mark: &str) -> Option<Hold> {
 
 impl From<&Held> for Hold {
     fn from(held: &Held) -> Self {
-        Self { id: held.id.to_string(), by: held.by.to_string(), authors: Authors::only(&held.by) }
+        Self { id: held.id.clone(), by: held.by.to_string(), authors: Authors::only(&held.by) }
     }
 }
 
@@ -76,9 +78,9 @@ pub fn replicas_wait(workload: &Workload) -> Option<String> {
 }
 
 /// Who approved the change with this id. Admission lets only those approve who may.
-pub fn approved_by<'a>(workload: &'a Workload, id: &str) -> Option<&'a str> {
+pub fn approved_by<'a>(workload: &'a Workload, id: &ChangeId) -> Option<&'a str> {
     let by = workload.marks.approved_by.get()?;
-    workload.marks.approve.get()?.is(id).then_some(&by.0)
+    (workload.marks.approve.get()? == id).then_some(&by.0)
 }
 
 /// The bypass that let a change through.
@@ -87,7 +89,12 @@ pub fn bypassed_by(workload: &Workload) -> Option<&Bypassed> {
 }
 
 /// The command that approves or bypasses a change.
-pub fn command(namespace: &Namespace, workload: &WorkloadId, mark: &str, id: &str) -> String {
+pub fn command(
+    namespace: &Namespace,
+    workload: &WorkloadId,
+    mark: &str,
+    id: impl Display,
+) -> String {
     format!(
         "kubectl annotate -n {} {} {mark}={id} --overwrite",
         namespace.name,

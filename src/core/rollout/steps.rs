@@ -9,7 +9,7 @@ use crate::{
     core::{
         digest::Key,
         finding::Assessment,
-        gates::gate::Closed,
+        gates::blocker::{Turn, Unsettled},
         hold::state::Hold,
         memory::Activity,
         observed::{Concerns, Unread, Workload, WorkloadId, policy::selector},
@@ -33,7 +33,7 @@ pub struct Order<'a> {
     /// Those that have failed, and whether a change that may be their cure waits.
     failed: BTreeMap<&'a WorkloadId, bool>,
     /// By step, who is not done, and why.
-    unsettled: BTreeMap<usize, (&'a WorkloadId, String)>,
+    unsettled: BTreeMap<usize, (&'a WorkloadId, Unsettled)>,
     /// By step, what was rolled out last.
     done: BTreeMap<usize, Followed>,
     /// Steps of which not everything is done, and written down as such.
@@ -109,63 +109,37 @@ impl<'a> Order<'a> {
 
     /// What keeps a workload from its turn, if something does. Those of the steps before must have
     /// been assessed.
-    pub fn waits(&self, workload: &WorkloadId) -> Option<Closed> {
+    pub fn waits(&self, workload: &WorkloadId) -> Option<Turn> {
         let rollout = self.spec.rollout.as_ref()?;
-        let closed = |reason, message| Some(Closed { reason, message, ask_again: None });
-        // One whose cure waits for this one's turn stops it not.
         let place = self.place(workload);
-        let waits_for_us =
-            |other: &WorkloadId, cure: bool| cure && place.is_some() && self.place(other) > place;
-        let failed = self
-            .failed
-            .iter()
-            .filter(|(other, cure)| **other != workload && !waits_for_us(other, **cure));
-        let others_failed: Vec<_> = failed.map(|(other, _)| other.to_string()).collect();
-        if !others_failed.is_empty()
-            && rollout.on_failure == OnFailure::Pause
-            && !self.failed.contains_key(workload)
-        {
-            let who = others_failed.join(", ");
-            let message = format!(
-                "the rollout of {who} has failed, so no other begins until that is fixed (rollout.onFailure: Pause)"
-            );
-            return closed(Reason::OtherFailed, message);
+        if rollout.on_failure == OnFailure::Pause && !self.failed.contains_key(workload) {
+            // One whose cure waits for this one's turn stops it not.
+            let waits_for_us = |(other, cure): &(&&WorkloadId, &bool)| {
+                **cure && place.is_some() && self.place(other) > place
+            };
+            let failed = self.failed.iter().filter(|one| !waits_for_us(one));
+            let others: Vec<_> = failed.map(|(other, _)| (*other).clone()).collect();
+            if !others.is_empty() {
+                return Some(Turn::OthersFailed(others));
+            }
         }
         if let Some((step, (who, why))) =
             place.and_then(|place| self.unsettled.range(..place).next())
         {
-            let name = rollout.steps.get(*step).map_or("", |step| step.name.as_str());
-            return closed(
-                Reason::StepWaits,
-                format!("it waits for step {name}: {who} is not done ({why})"),
-            );
+            let step = rollout.steps.get(*step).map_or_else(String::new, |step| step.name.clone());
+            return Some(Turn::StepWaits { step, workload: (*who).clone(), why: *why });
         }
         if let Some(unread) = self
             .unknown
             .as_ref()
             .filter(|_| rollout.max_concurrent.is_some() || place.is_some_and(|place| place > 0))
         {
-            let message = format!(
-                "{unread}. Until it can be read, nobody knows whether it belongs to this policy and is done"
-            );
-            return closed(Reason::UnreadableObject, message);
+            return Some(Turn::Unreadable(unread.clone()));
         }
         let max = rollout.max_concurrent?;
-        let others: Vec<_> = self
-            .under_way
-            .iter()
-            .filter(|other| **other != workload)
-            .map(ToString::to_string)
-            .collect();
-        if others.len() < max as usize {
-            return None;
-        }
-        let message = format!(
-            "{} workloads are rolling, as many as rollout.maxConcurrent allows: {}",
-            others.len(),
-            others.join(", ")
-        );
-        closed(Reason::MaxConcurrent, message)
+        let others = self.under_way.iter().filter(|other| **other != workload);
+        let others: Vec<_> = others.map(|other| (*other).clone()).collect();
+        (others.len() >= max as usize).then_some(Turn::MaxConcurrent(others))
     }
 
     /// What the step before has rolled out last, for a workload that restarts with it.
@@ -238,9 +212,9 @@ impl<'a> Order<'a> {
         }
         if begins || !waits_for_nobody {
             let why = match (begins, found.phase) {
-                (true, _) => "its rollout is about to begin".to_owned(),
-                (_, Phase::UpToDate) => "its completion is being recorded".to_owned(),
-                (_, phase) => format!("{phase}, {}", found.reason.as_str()),
+                (true, _) => Unsettled::Begins,
+                (_, Phase::UpToDate) => Unsettled::Unrecorded,
+                (_, phase) => Unsettled::Stands(phase, found.reason),
             };
             self.unsettled.entry(step).or_insert((id, why));
         }

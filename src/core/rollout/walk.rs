@@ -3,14 +3,10 @@
 //! partition counts from the first ordinal.
 
 use crate::{
-    api::{AppGate, HoldStatus, Phase, WhenUngoverned, marks},
+    api::{AppGate, HoldStatus, Phase, Reason, WhenUngoverned, marks},
     core::{
         finding::Assessment,
-        gates::{
-            self,
-            app::{self, Question},
-            gate::{Change, Closed, Gate},
-        },
+        gates::{self, change::Change},
         hold::{governance, marking},
         later,
         observed::Pod,
@@ -46,16 +42,15 @@ pub fn assess(subject: &Subject, outcome: &Outcome, found: &mut Assessment) {
         return;
     };
     if !workload.rollout.observed {
-        return found.go_on_talking();
+        return found.talk.go_on();
     }
     match stage(workload, subject.pods, subject.revisions.newest) {
         Some(Stage::Next(turn)) => {
-            let pods: Vec<_> = turn.pod.into_iter().collect();
-            go(subject, gate, (outcome, turn, &pods), found);
+            go(subject, outcome, turn, turn.pod.into_iter().collect(), found);
         }
         Some(Stage::Renewing) => {
             if let Some((turn, pods)) = stuck(subject, gate, found) {
-                go(subject, gate, (outcome, turn, &pods), found);
+                go(subject, outcome, turn, pods, found);
             }
         }
         // As long as the manifest asks for a partition, what is below goes only when we let it.
@@ -64,21 +59,22 @@ pub fn assess(subject: &Subject, outcome: &Outcome, found: &mut Assessment) {
     }
 }
 
-fn go(
-    subject: &Subject,
-    gate: &AppGate,
-    (outcome, turn, pods): (&Outcome, Turn, &[&Pod]),
-    found: &mut Assessment,
-) {
-    match may_go(subject, gate, (outcome, turn, pods), found) {
-        Gate::Open => {
+/// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it
+/// was for the whole change, and admission takes it off with the hold (`sameId` in
+/// statefulsets.yaml), so there is none to look at.
+fn go(subject: &Subject, outcome: &Outcome, turn: Turn, pods: Vec<&Pod>, found: &mut Assessment) {
+    let change = Change::of_step(subject, outcome, turn, pods);
+    match found.hear(gates::ask(subject, &change)) {
+        None => {
             let mut newest = outcome.clone();
             (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(subject.now())));
             found.edits.set(subject.workload, marks::PARTITION, turn.step.to_string());
             found.edits.set(subject.workload, marks::ROLLOUT, newest.write());
             found.edits.purpose = Some(Purpose::Step);
         }
-        Gate::Closed(closed) => wait(subject, turn, &closed, found),
+        Some(blocker) => {
+            wait(subject, turn, blocker.reason(), &change.why(subject, &blocker), found)
+        }
     }
 }
 
@@ -109,49 +105,7 @@ fn stuck<'a>(
     }
 }
 
-/// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it
-/// was for the whole change, and admission takes it off with the hold (`sameId` in
-/// statefulsets.yaml), so there is none to look at.
-fn may_go(
-    subject: &Subject,
-    gate: &AppGate,
-    (outcome, turn, pods): (&Outcome, Turn, &[&Pod]),
-    found: &mut Assessment,
-) -> Gate {
-    let since = outcome.at.unwrap_or(subject.now());
-    let id = change_id(subject.workload).map(ToString::to_string);
-    let id = &id.or_else(|| outcome.change.clone()).unwrap_or_default();
-    let change = Change {
-        namespace: subject.namespace(),
-        workload: &subject.workload.id,
-        causes: &[outcome.cause(subject.workload)],
-        id,
-        authors: None,
-        recorded: true,
-        approved_by: None,
-        since,
-        last_change: since,
-    };
-    let before = gates::each(subject.ruling, &change, subject.now());
-    let mut asked_again = before.into_iter().filter(|(gate, _)| !gate.once).map(|(_, gate)| gate);
-    if let Some(closed) = asked_again.find(|gate| *gate != Gate::Open) {
-        return closed;
-    }
-    app::ask(subject, gate, &Question { pods: pods.to_vec(), ..question(id, since, turn) }, found)
-}
-
-/// What the pod is asked whose turn it is.
-pub fn question<'a>(id: &str, since: jiff::Timestamp, turn: Turn<'a>) -> Question<'a> {
-    Question {
-        change: format!("{id} {}", turn.step),
-        since,
-        pods: turn.pod.into_iter().collect(),
-        reverts: false,
-        broken: false,
-    }
-}
-
-fn wait(subject: &Subject, turn: Turn, closed: &Closed, found: &mut Assessment) {
+fn wait(subject: &Subject, turn: Turn, reason: Reason, why: &str, found: &mut Assessment) {
     let state = &subject.workload.rollout;
     let name = turn.pod.map_or_else(
         || format!("ordinal {}", turn.step + state.ordinals.start),
@@ -159,10 +113,10 @@ fn wait(subject: &Subject, turn: Turn, closed: &Closed, found: &mut Assessment) 
     );
     if found.phase != Phase::Failed {
         let message = format!(
-            "pod by pod, {} of {} updated; the next is {name}: {}",
-            state.updated, state.wanted, closed.message
+            "pod by pod, {} of {} updated; the next is {name}: {why}",
+            state.updated, state.wanted
         );
-        found.stand(Phase::Rolling, closed.reason, message);
+        found.stand(Phase::Rolling, reason, message);
         found.hold = change_id(subject.workload).map(|id| HoldStatus {
             id: id.to_string(),
             by: String::new(),
@@ -171,5 +125,4 @@ fn wait(subject: &Subject, turn: Turn, closed: &Closed, found: &mut Assessment) 
             approved_by: Outcome::on(subject.workload).approved_by.unwrap_or_default(),
         });
     }
-    found.wait_for(closed);
 }

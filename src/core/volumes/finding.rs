@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 
 use crate::{
-    api::{Reason, VolumeCounts},
+    api::VolumeCounts,
     core::{
-        gates::gate::Closed,
+        gates::blocker::Blocker,
         notice::{Event, Notice, Regarding, StorageObject},
         observed::{
             Policy, WorkloadId,
@@ -141,7 +141,7 @@ pub struct Judged {
     /// The policies of the namespace that see to volumes.
     pub(super) seers: BTreeSet<String>,
     /// By claim, why what would end its pods waits.
-    pub(super) in_danger: BTreeMap<String, Closed>,
+    pub(super) in_danger: BTreeMap<String, Blocker>,
 }
 
 /// What volumes mean for a workload.
@@ -150,7 +150,7 @@ pub struct OfWorkload {
     /// What its exclusive claims mean for its rollouts.
     pub exclusive: Exclusive,
     /// Why nothing of ours may end its pods now.
-    pub danger: Option<Closed>,
+    pub danger: Option<Blocker>,
 }
 
 impl Judged {
@@ -210,10 +210,9 @@ impl Judged {
         message: String,
     ) {
         self.danger(policy, Danger::VolumeShadowed(message.clone()));
-        let closed =
-            Closed { reason: Reason::VolumeShadowed, message: message.clone(), ask_again: None };
         // That it is going is the more urgent.
-        self.in_danger.entry(claim.name.clone()).or_insert(closed);
+        let shadowed = Blocker::VolumeShadowed(message.clone());
+        self.in_danger.entry(claim.name.clone()).or_insert(shadowed);
         self.standing.push(of_claim(claim, governed, Event::VolumeShadowed, message));
     }
 

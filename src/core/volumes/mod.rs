@@ -20,26 +20,23 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use crate::{
-    api::Reason,
-    core::{
-        gates::gate::Closed,
-        governs::{Governance, Standing, governance},
-        hold::enforced::Enforcement,
-        memory::Activity,
-        notice::{Event, Notice, Regarding},
-        observed::{
-            Namespace, Policy, Uid,
-            provenance::Provenance,
-            storage::{State, Storage, Volume},
-        },
-        rollout::progress,
-        some_of, unread,
-        volumes::{
-            finding::{Danger, Judged, Kept, OfWorkload, of_claim},
-            scene::Scene,
-            usage::Governed,
-        },
+use crate::core::{
+    gates::blocker::Blocker,
+    governs::{Governance, Standing, governance},
+    hold::enforced::Enforcement,
+    memory::Activity,
+    notice::{Event, Notice, Regarding},
+    observed::{
+        Namespace, Policy, Uid,
+        provenance::Provenance,
+        storage::{State, Storage, Volume},
+    },
+    rollout::progress,
+    some_of, unread,
+    volumes::{
+        finding::{Danger, Judged, Kept, OfWorkload, of_claim},
+        scene::Scene,
+        usage::Governed,
     },
 };
 
@@ -135,13 +132,10 @@ fn judge_workloads(
                 .is_some_and(|usage| usage.workloads.iter().any(|user| user.id == **id))
         };
         let of_its_own =
-            judged.in_danger.iter().filter(|(claim, _)| uses(claim)).map(|(_, closed)| closed);
-        let counts =
-            |closed: &&Closed| closed.reason == Reason::ClaimTerminating || spec.needs_holds();
-        let danger = of_its_own
-            .filter(counts)
-            .max_by_key(|closed| closed.reason == Reason::ClaimTerminating)
-            .cloned();
+            judged.in_danger.iter().filter(|(claim, _)| uses(claim)).map(|(_, danger)| danger);
+        let goes = |danger: &&Blocker| matches!(danger, Blocker::ClaimTerminating(_));
+        let counts = |danger: &&Blocker| goes(danger) || spec.needs_holds();
+        let danger = of_its_own.filter(counts).max_by_key(goes).cloned();
         judged.of_workloads.insert((*id).clone(), OfWorkload { exclusive, danger });
     }
 }
@@ -170,9 +164,8 @@ fn stand(
             claim.volume.as_deref().unwrap_or("(none)")
         );
         judged.danger(&policy, Danger::ClaimTerminatingInUse(message.clone()));
-        let closed =
-            Closed { reason: Reason::ClaimTerminating, message: message.clone(), ask_again: None };
-        judged.in_danger.insert(claim.name.clone(), closed);
+        let terminating = Blocker::ClaimTerminating(message.clone());
+        judged.in_danger.insert(claim.name.clone(), terminating);
         judged.standing.push(of_claim(claim, used.governed, Event::ClaimTerminatingInUse, message));
     } else if state == State::Lost {
         judged.danger(&policy, Danger::VolumeLost(lost::message(scene, storage, claim)));

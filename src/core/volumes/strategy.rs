@@ -3,14 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    api::{ChangeCause, Phase, Reason, marks},
+    api::{Phase, Reason, marks},
     core::{
         finding::Assessment,
-        gates::{
-            self,
-            gate::{Change, Gate},
-            pods::{self, Passing},
-        },
+        gates::{self, change::Change},
         hold::state::Hold,
         notice::Event,
         request::Purpose,
@@ -74,45 +70,16 @@ pub fn unblock(subject: &Subject, found: &mut Assessment) {
     if !helps || !matches!(subject.progress, Progress::UnderWay(_) | Progress::Failed(_)) {
         return;
     }
-    let id = format!("volume-{}", subject.workload.generation);
-    let since = subject.workload.rollout.moved;
-    let passing = Passing {
-        id: &id,
-        since,
-        causes: &[ChangeCause::Template],
-        spared: subject.revisions.newest,
-        broken: false,
-    };
     // Who changed it was asked for before it began.
-    let change = Change {
-        namespace: subject.namespace(),
-        workload: &subject.workload.id,
-        causes: passing.causes,
-        id: &id,
-        authors: None,
-        recorded: subject.records_approvals(),
-        approved_by: None,
-        since,
-        last_change: since,
-    };
-    let timely = gates::each(subject.ruling, &change, subject.now());
-    let closed = timely
-        .into_iter()
-        .filter(|(gate, _)| !gate.once)
-        .map(|(_, gate)| gate)
-        .find(|gate| *gate != Gate::Open);
-    match closed.unwrap_or(Gate::Open).and(|| pods::ask(subject, &passing, found)) {
-        Gate::Open => {
+    let change = Change::of_unblocking(subject);
+    match found.hear(gates::ask(subject, &change)) {
+        None => {
             set(subject, why, found);
             found.edits.purpose = Some(Purpose::Unblock);
         }
-        Gate::Closed(closed) => {
-            found.stand(
-                found.phase,
-                Reason::StuckOnVolume,
-                format!("{}; {}", found.message, closed.message),
-            );
-            found.wait_for(&closed);
+        Some(blocker) => {
+            let message = format!("{}; {}", found.message, change.why(subject, &blocker));
+            found.stand(found.phase, Reason::StuckOnVolume, message);
         }
     }
 }

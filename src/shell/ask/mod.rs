@@ -180,9 +180,8 @@ async fn visit_one(credentials: &Credentials, call: &Call, visit: &Visit) -> Ans
     let gate = &call.gate;
     let Some((method, path)) = how(gate, call.errand) else { return Answer::Yes };
     let mut headers = credentials.headers.clone();
-    // Where pods go one by one, whose turn it is comes after the id.
-    let id = call.change.split(' ').next().filter(|_| call.errand != Errand::Verify);
-    if let Some(id) = id.and_then(|id| HeaderValue::from_str(id).ok()) {
+    let id = call.about.as_ref().map(|about| about.id.to_string());
+    if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id).ok()) {
         headers.insert(HOLD_HEADER, id);
     }
     if call.errand == Errand::Prepare {

@@ -3,8 +3,8 @@
 
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 10] = [
-    ("returns", 71),
-    ("mut-arguments", 102),
+    ("returns", 98),
+    ("mut-arguments", 95),
     ("wide-structs", 9),
     ("mark-lookups", 52),
     ("kind-mentions", 32),
@@ -12,5 +12,5 @@ pub const LIMITS: [(&str, usize); 10] = [
     ("closures", 121),
     ("widest-line", 389),
     ("largest-file", 712),
-    ("core-lines", 15_800),
+    ("core-lines", 16_261),
 ];

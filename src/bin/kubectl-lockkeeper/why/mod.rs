@@ -10,7 +10,8 @@ use lockkeeper::{
     core::{
         gates::{
             self,
-            gate::{Change, Gate, TimelyGate},
+            blocker::{Blocker, GateName},
+            change::{CONFIG, Change, Consent, Kind, TEMPLATE},
         },
         governs::Ruling,
         hold::{
@@ -20,7 +21,9 @@ use lockkeeper::{
         },
         observed::{Policy, Workload, WorkloadId},
         rollout::turn,
+        subject::Unknown,
     },
+    marks::ChangeId,
     shell::clock,
 };
 
@@ -69,16 +72,16 @@ async fn changed_template(cluster: &Cluster, workload: &Workload) -> Result<Vec<
 }
 
 /// The change that waits: its id, who made it, and what it consists of.
-pub fn waiting(workload: &Workload) -> Option<(String, Option<Authors>, &'static [ChangeCause])> {
+pub fn waiting(workload: &Workload) -> Option<(ChangeId, Option<Authors>, &'static [ChangeCause])> {
     if let Some(hold) = Hold::on(workload) {
-        return Some((hold.id, Some(hold.authors), &[ChangeCause::Template]));
+        return Some((hold.id, Some(hold.authors), TEMPLATE));
     }
     if let Some(id) = workload.marks.pending_config.get() {
-        return Some((id.to_string(), None, &[ChangeCause::Config]));
+        return Some((id.clone(), None, CONFIG));
     }
     // Pods go one by one, and some are left.
     let id = turn::change_id(workload).filter(|_| governance::holds_back(workload))?;
-    Some((id.to_string(), None, &[ChangeCause::Template]))
+    Some((id.clone(), None, TEMPLATE))
 }
 
 /// Whether admission records who approves and bypasses, as far as the policy's status tells. Where
@@ -92,25 +95,39 @@ pub fn records_approvals(policy: &Policy) -> bool {
     })
 }
 
-/// Asks those gates that need nothing but the policy, the change and the time.
+/// Asks those gates that need nothing but the policy, the change and the time: each with why it is
+/// closed, if it is.
 pub fn ask(
     seen: &Seen,
     workload: &Workload,
-    policy: &Policy,
-    spec: &UpgradePolicySpec,
-    (id, authors, causes): (&str, Option<&Authors>, &[ChangeCause]),
+    (policy, spec): (&Policy, &UpgradePolicySpec),
+    (id, authors, causes): (&ChangeId, Option<&Authors>, &'static [ChangeCause]),
     now: jiff::Timestamp,
-) -> Vec<(&'static TimelyGate, Gate)> {
+) -> Vec<(GateName, Option<String>)> {
+    let unknown = Unknown::default();
+    let around = unknown.around(&seen.world, records_approvals(policy), now);
+    let subject = unknown.subject(&around, Ruling::of(policy, spec), workload);
+    let kind = match (authors, causes) {
+        (Some(authors), _) => Kind::Hold(authors),
+        (None, CONFIG) => Kind::Config,
+        (None, _) => Kind::Step(0, Vec::new()),
+    };
+    let consent = match approved_by(workload, id) {
+        _ if !around.enforced => Consent::Unrecorded,
+        Some(user) => Consent::By(user),
+        None => Consent::Missing,
+    };
     let change = Change {
-        namespace: &seen.world,
-        workload: &workload.id,
+        kind,
+        id: Some(id.clone()),
         causes,
-        id,
-        authors,
-        recorded: records_approvals(policy),
-        approved_by: approved_by(workload, id),
+        consent,
         since: now,
         last_change: now,
+        spares: None,
+        broken: false,
     };
-    gates::each(Ruling::of(policy, spec), &change, now)
+    let answers = gates::each(&subject, &change, GateName::is_timely);
+    let why = |blocker: &Blocker| change.why(&subject, blocker);
+    answers.map(|(gate, answer)| (gate, answer.blocker.as_ref().map(why))).collect()
 }

@@ -1,6 +1,6 @@
 //! What is known of a workload, put together.
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lockkeeper::{
@@ -8,11 +8,7 @@ use lockkeeper::{
     core::{
         calendar::Standing,
         config::record::Record,
-        gates::{
-            self, approval,
-            gate::{Closed, Gate, TimelyGate},
-            windows,
-        },
+        gates::{self, blocker::GateName},
         governs::governance,
         hold::{
             at_zero,
@@ -340,24 +336,30 @@ impl Story {
                 .filter(|_| observer.is_none())
                 .and_then(|policy| Some((policy, policy.spec.as_ref().ok()?)));
             if let Some((policy, spec)) = judge {
-                let asked = ask(seen, workload, policy, spec, (&change, by.as_ref(), causes), now);
+                let change = (&change, by.as_ref(), causes);
+                let asked = ask(seen, workload, (policy, spec), change, now);
                 // One that the policy does not set is open, and not worth a word.
-                let told = asked
-                    .into_iter()
-                    .filter(|(gate, answer)| *answer != Gate::Open || (gate.is_set)(spec));
+                let told =
+                    asked.into_iter().filter(|(gate, why)| why.is_some() || gate.is_set(spec));
                 story.gates = told.map(of_gate).collect();
                 if let Some(windows) = story
                     .gates
                     .iter_mut()
-                    .find(|gate| gate.name == windows::GATE.name && gate.open == Some(true))
+                    .find(|gate| gate.name == GateName::Windows.as_str() && gate.open == Some(true))
                     && let Standing::Open { until: Some(until) } = policy.windows.judge(now)
                 {
                     windows.message = format!("until {}", until.strftime("%Y-%m-%d %H:%M UTC"));
                 }
                 story.gates.extend(asked_by_the_operator(spec, attention));
             }
-            story.commands =
-                advice(cluster, seen, workload, (&change, by.is_some()), &story.gates, policy);
+            story.commands = advice(
+                cluster,
+                seen,
+                workload,
+                (&change.to_string(), by.is_some()),
+                &story.gates,
+                policy,
+            );
             if let Some(policy) = observer {
                 let command = enforce(&seen.world.name, &policy.name);
                 story
@@ -369,7 +371,7 @@ impl Story {
                 since: since(workload),
                 held: Hold::on(workload).is_some(),
                 notes: notes(seen, workload),
-                id: change,
+                id: change.to_string(),
                 by: by.as_ref().map(Authors::to_string),
                 authors: by.map(|by| by.names().to_vec()).unwrap_or_default(),
             });
@@ -385,9 +387,8 @@ fn would_wait_for(policy: &Policy) -> Vec<&'static str> {
     if !spec.would_hold() {
         return Vec::new();
     }
-    let (in_order, asks) = asked_by_operator(spec);
-    let timely = gates::in_order().iter().filter(|gate| (gate.is_set)(spec)).map(|gate| gate.name);
-    timely.chain(in_order.then_some("steps")).chain(asks.then_some("app")).collect()
+    let set = gates::IN_ORDER.iter().map(|gate| gate.name).filter(|gate| gate.is_set(spec));
+    set.map(GateName::as_str).collect()
 }
 
 /// What a release brings besides the template, and what scaling means for a held change.
@@ -423,41 +424,31 @@ fn left_out(seen: &Seen, workload: &Workload) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn of_gate((asked, gate): (&TimelyGate, Gate)) -> Asked {
-    let name = asked.name;
-    match gate {
-        Gate::Open => Asked { name, open: Some(true), message: String::new() },
-        Gate::Closed(Closed { message, .. }) => Asked { name, open: Some(false), message },
-    }
+fn of_gate((gate, why): (GateName, Option<String>)) -> Asked {
+    Asked { name: gate.as_str(), open: Some(why.is_none()), message: why.unwrap_or_default() }
 }
 
-/// The gates that only the operator can ask, as it has reported them: the turn of the workload, and
-/// its pods.
+/// The gates that only the operator can ask, as it has reported them.
 fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>) -> Vec<Asked> {
-    let rank = attention.map_or(0, |one| gates::rank(one.reason));
-    let gate = |name, own: u8| match rank.cmp(&own) {
-        Ordering::Less => Asked { name, open: None, message: String::new() },
-        Ordering::Equal => Asked {
-            name,
-            open: Some(false),
-            message: attention.map(|one| why_held(&one.message).to_owned()).unwrap_or_default(),
-        },
-        Ordering::Greater => Asked { name, open: Some(true), message: String::new() },
-    };
-    let (in_order, asks) = asked_by_operator(spec);
-    let mut found = Vec::new();
-    found.extend(in_order.then(|| gate("steps", gates::STEPS)));
-    found.extend(asks.then(|| gate("app", gates::APP)));
-    found
-}
-
-/// Whether workloads take turns, and whether pods are asked.
-fn asked_by_operator(spec: &UpgradePolicySpec) -> (bool, bool) {
-    let in_order = spec
-        .rollout
-        .as_ref()
-        .is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty());
-    (in_order, spec.gates.as_ref().is_some_and(|gates| gates.app.is_some()))
+    let closed = attention.map(|one| GateName::of(one.reason));
+    let told = gates::IN_ORDER.iter().map(|gate| gate.name).filter(|gate| {
+        !gate.is_timely()
+            && *gate != GateName::Quiet
+            && (gate.is_set(spec) || closed == Some(Some(*gate)))
+    });
+    let asked = told.map(|gate| {
+        let open = match closed {
+            None => None,
+            Some(Some(closed)) if closed < gate => None,
+            Some(Some(closed)) => Some(closed > gate),
+            // It waits for something else by now.
+            Some(None) => Some(true),
+        };
+        let message = attention.filter(|_| open == Some(false));
+        let message = message.map(|one| why_held(&one.message).to_owned()).unwrap_or_default();
+        Asked { name: gate.as_str(), open, message }
+    });
+    asked.collect()
 }
 
 /// A message without what else is told of a held change: by whom, and since when.
@@ -562,8 +553,9 @@ fn advice(
     let id = &workload.id;
     let mut commands = Vec::new();
     let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });
-    let unapproved =
-        gates.iter().any(|gate| gate.name == approval::GATE.name && gate.open == Some(false));
+    let unapproved = gates
+        .iter()
+        .any(|gate| gate.name == GateName::Approval.as_str() && gate.open == Some(false));
     let recorded = policy.is_none_or(records_approvals);
     if unapproved && recorded {
         say("approve it (verb approve)", format!("{} {change}", cluster.command("approve", id)));

@@ -1,20 +1,19 @@
 //! What a change would wait for, and whose turn it is.
 
 use lockkeeper::{
-    api::{Approval, ChangeCause, Mode, Reason, RestartWith, UpgradePolicySpec},
+    api::{ChangeCause, Mode, RestartWith, UpgradePolicySpec},
     core::{
         gates::{
             self,
-            gate::{Change, Closed, Gate},
+            blocker::{Approval, Blocker, GateName},
+            change::Change,
         },
         governs::Ruling,
-        hold::{
-            authors::Authors,
-            state::{Hold, approved_by},
-        },
+        hold::state::Hold,
         memory::Activity,
         observed::{Policy, Workload, WorkloadId},
         rollout::{progress, steps::Order},
+        subject::{Subject, Unknown},
     },
 };
 
@@ -30,26 +29,20 @@ impl<'a> Judge<'a> {
         &self,
         workload: &Workload,
         ruling: &Ruling<'_>,
-        (causes, hold): (&[ChangeCause], Option<&Hold>),
+        (causes, hold): (&'static [ChangeCause], Option<&Hold>),
     ) -> Vec<Wait> {
-        let (id, authors) = hold.map_or(("", None), |hold| (&*hold.id, Some(&hold.authors)));
-        let change = Change {
-            namespace: self.now.after,
-            workload: &workload.id,
-            causes,
-            id,
-            authors,
-            recorded: true,
-            approved_by: hold.and_then(|hold| approved_by(workload, &hold.id)),
-            since: self.now.now,
-            last_change: self.now.now,
+        let unknown = Unknown::default();
+        let around = unknown.around(self.now.after, true, self.now.now);
+        let subject = unknown.subject(&around, *ruling, workload);
+        let mut change = match hold {
+            Some(hold) => Change::of_hold(&subject, hold, causes, self.now.now),
+            None => Change::that_would_be_held(self.now.now),
         };
-        let asked = gates::each(*ruling, &change, self.now.now);
-        let closed = asked.into_iter().filter_map(|(gate, answer)| match answer {
-            Gate::Open => None,
-            Gate::Closed(closed) => {
-                Some(Wait { gate: gate.name, message: in_words(&closed, ruling, authors) })
-            }
+        change.causes = causes;
+        let asked = gates::each(&subject, &change, GateName::is_timely);
+        let closed = asked.filter_map(|(gate, answer)| {
+            let message = in_words(&answer.blocker?, &change, &subject);
+            Some(Wait { gate: gate.as_str(), message })
         });
         let mut waits: Vec<_> = closed.collect();
         waits.extend(self.turn(workload, ruling));
@@ -151,23 +144,18 @@ impl<'a> Judge<'a> {
 }
 
 /// What opens a gate, before there is a change that it could be opened for.
-fn in_words(closed: &Closed, ruling: &Ruling, authors: Option<&Authors>) -> String {
-    let from_other = ruling
-        .spec()
-        .gates
-        .as_ref()
-        .is_some_and(|gates| gates.approval == Approval::RequiredFromOther);
-    match (closed.reason, authors) {
-        (Reason::ApprovalRequired, Some(authors)) if from_other => {
+fn in_words(blocker: &Blocker, change: &Change, subject: &Subject) -> String {
+    match blocker {
+        Blocker::Approval(
+            Approval::MissingFromOther(Some(authors)) | Approval::ByAuthor { authors, .. },
+        ) => {
             format!("a user other than {authors} (verb approve) has to approve it")
         }
-        (Reason::ApprovalRequired, _) => {
-            "a user with the verb approve has to approve it".to_owned()
-        }
-        (Reason::Frozen, _) if ruling.is_unreadable() => {
+        Blocker::Approval(_) => "a user with the verb approve has to approve it".to_owned(),
+        Blocker::PolicyUnreadable => {
             "the spec of its policy is invalid, so only a revert is released".to_owned()
         }
-        (Reason::Frozen, _) => "its policy freezes: only a revert is released".to_owned(),
-        _ => closed.message.clone(),
+        Blocker::Frozen => "its policy freezes: only a revert is released".to_owned(),
+        other => change.why(subject, other),
     }
 }

@@ -7,108 +7,86 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    api::{AppGate, Otherwise, Reason},
+    api::{AppGate, Otherwise},
     core::{
-        clock,
         conversation::{Call, Errand, Prepared, Visit, place},
-        finding::Assessment,
-        gates::gate::Closed,
+        gates::{blocker::Prepare as Blocked, talk::Talk, words},
         later,
         notice::Event,
         observed::{Namespace, Pod, Uid, WorkloadId},
         subject::Subject,
     },
+    marks::About,
 };
 
 /// Between one time and the next that a pod is asked.
 const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// After it did not agree.
-const RETRY_EVERY: Duration = Duration::from_secs(5);
+const RETRY_EVERY: Duration = Blocked::RETRY_EVERY;
 
 /// Asks the pods that a change would end to take no new work; says what that waits for.
 pub fn ask(
     subject: &Subject,
     gate: &AppGate,
-    change: &str,
+    about: Option<&About>,
     pods: &[&Pod],
-    found: &mut Assessment,
-) -> Option<Closed> {
+    talk: &mut Talk,
+) -> Option<Blocked> {
     let prepare = gate.prepare.as_ref()?;
-    let now = subject.now();
-    if let Some(until) = found.memory.app.respite.filter(|until| *until > now) {
-        let message = format!(
-            "its pods were asked to take no new work for {}, and were not idle in that time; they may work until {}, then it is tried again",
-            prepare.timeout,
-            clock(until)
-        );
-        return Some(Closed { reason: Reason::PrepareTimedOut, message, ask_again: Some(until) });
+    let (now, timeout) = (subject.now(), &prepare.timeout);
+    if let Some(until) = talk.conversation.respite.filter(|until| *until > now) {
+        return Some(Blocked::Respite { timeout: timeout.clone(), until });
     }
-    let since = match (found.memory.app.preparing_since, found.memory.app.respite) {
+    let since = match (talk.conversation.preparing_since, talk.conversation.respite) {
         (Some(since), None) => since,
         _ => now,
     };
-    (found.memory.app.preparing_since, found.memory.app.respite) = (Some(since), None);
-    let end = later(since, prepare.timeout.length());
+    (talk.conversation.preparing_since, talk.conversation.respite) = (Some(since), None);
+    let end = later(since, timeout.length());
     if end <= now {
-        let until = later(now, prepare.timeout.length());
-        found.memory.app.respite = Some(until);
+        let until = later(now, timeout.length());
+        talk.conversation.respite = Some(until);
         // What was said before it no longer counts.
-        found.memory.app.round = None;
-        found.memory.app.readings.clear();
-        let message = format!(
-            "its pods were not idle within {} (prepare.timeout); they may take work until {}",
-            prepare.timeout,
-            clock(until)
-        );
-        found.notices.push((Event::PrepareTimedOut, message.clone()));
-        return Some(Closed { reason: Reason::PrepareTimedOut, message, ask_again: Some(until) });
+        talk.conversation.round = None;
+        talk.conversation.readings.clear();
+        let blocked = Blocked::TimedOut { timeout: timeout.clone(), until };
+        talk.notices.push((Event::PrepareTimedOut, words::of_prepare(&blocked)));
+        return Some(blocked);
     }
-    found.wake_at(end);
-    drain(subject, gate, change, pods, found);
+    talk.wake_at(end);
+    drain(subject, gate, about, pods, talk);
     // Only when none takes new work is it worth asking whether they are done with what they have.
     let mut refused = None;
     for pod in pods.iter().filter(|pod| pod.reach.running) {
         let Ok(visit) = place(pod, gate, subject.templates()) else { continue };
-        let known = found
-            .memory
-            .app
-            .prepared
-            .get(&pod.uid)
-            .filter(|one| one.visit.restarts == visit.restarts);
-        match known {
-            None => {
-                let message = "asking its pods to take no new work".to_owned();
-                return Some(Closed { reason: Reason::AskingPods, message, ask_again: None });
-            }
+        let known = talk.conversation.prepared.get(&pod.uid);
+        match known.filter(|one| one.visit.restarts == visit.restarts) {
+            None => return Some(Blocked::Asking),
             Some(one)
                 if one.agreed_until.is_none_or(|until| until <= now)
                     && pod.ready
                     && gate.when_unreachable == Otherwise::Hold =>
             {
-                refused = refused.or(Some((
-                    &pod.name,
-                    one.refused.clone().unwrap_or_else(|| "its time ran out".to_owned()),
-                )));
+                refused = refused.or_else(|| Some((pod, one.refused.clone())));
             }
             Some(_) => {}
         }
     }
-    let (name, why) = refused?;
-    let message = format!(
-        "{name} does not stop taking new work (POST {}): {why}; it is asked again every {} s (whenUnreachable: Hold)",
-        prepare.path,
-        RETRY_EVERY.as_secs()
-    );
-    Some(Closed { reason: Reason::AppUnreachable, message, ask_again: None })
+    let (pod, why) = refused?;
+    Some(Blocked::Refused {
+        pod: pod.name.to_string(),
+        why: why.unwrap_or_else(|| "its time ran out".to_owned()),
+        path: prepare.path.clone(),
+    })
 }
 
 /// Asks these pods to take no new work, or to go on so.
 pub fn drain(
     subject: &Subject,
     gate: &AppGate,
-    change: &str,
+    about: Option<&About>,
     pods: &[&Pod],
-    found: &mut Assessment,
+    talk: &mut Talk,
 ) {
     if gate.prepare.is_none() {
         return;
@@ -116,26 +94,22 @@ pub fn drain(
     let mut visits = Vec::new();
     for pod in pods.iter().filter(|pod| pod.reach.running && pod.terminating.is_none()) {
         let Ok(visit) = place(pod, gate, subject.templates()) else { continue };
-        found.draining.insert(pod.uid.clone());
-        let known = found
-            .memory
-            .app
-            .prepared
-            .get(&pod.uid)
-            .filter(|one| one.visit.restarts == visit.restarts);
+        talk.draining.insert(pod.uid.clone());
+        let known = talk.conversation.prepared.get(&pod.uid);
+        let known = known.filter(|one| one.visit.restarts == visit.restarts);
         let due = known.map_or(subject.now(), |one| {
             later(one.tried, if one.refused.is_some() { RETRY_EVERY } else { RENEW_EVERY })
         });
         match due {
             due if due <= subject.now() => visits.push(visit),
-            due => found.wake_at(due),
+            due => talk.wake_at(due),
         }
     }
-    if !visits.is_empty() && !found.memory.app.calling.contains(&Errand::Withdraw) {
+    if !visits.is_empty() && !talk.conversation.calling.contains(&Errand::Withdraw) {
         // The same change as before, also when it is known by another name by now.
-        let known = visits.iter().find_map(|visit| found.memory.app.prepared.get(&visit.pod));
-        let change = known.map_or_else(|| change.to_owned(), |one| one.change.clone());
-        found.call(subject, Errand::Prepare, &change, gate, visits);
+        let known = visits.iter().find_map(|visit| talk.conversation.prepared.get(&visit.pod));
+        let about = known.map_or_else(|| about.cloned(), |one| one.about.clone());
+        talk.call(subject, Errand::Prepare, about, gate, visits);
     }
 }
 
@@ -144,11 +118,10 @@ pub fn drain(
 pub fn withdraw(
     namespace: &Namespace,
     (workload, uid, policy): (&WorkloadId, &Uid, &Uid),
-    draining: &BTreeSet<Uid>,
     now: Timestamp,
-    found: &mut Assessment,
+    talk: &mut Talk,
 ) {
-    let app = &mut found.memory.app;
+    let Talk { conversation: app, draining, .. } = talk;
     // Without a policy its pods are not watched.
     let watched = !namespace.policies.is_empty();
     app.prepared.retain(|pod, one| {
@@ -168,35 +141,33 @@ pub fn withdraw(
     let told_before = |one: &Prepared| app.withdrawn.contains(&one.visit.pod);
     let due = |one: &Prepared| !told_before(one) || again(one) <= now;
     let mut visits: Vec<Visit> = Vec::new();
-    let mut told: Option<(AppGate, String)> = None;
+    let mut told: Option<(AppGate, Option<About>)> = None;
     let mut wake = None;
     for (_, one) in app.prepared.iter().filter(spared) {
         if !due(one) {
             wake = [wake, Some(again(one))].into_iter().flatten().min();
-        } else if told
-            .as_ref()
-            .is_none_or(|(gate, change)| *gate == one.gate && *change == one.change)
+        } else if told.as_ref().is_none_or(|(gate, about)| *gate == one.gate && *about == one.about)
         {
-            told = Some((one.gate.clone(), one.change.clone()));
+            told = Some((one.gate.clone(), one.about.clone()));
             visits.push(one.visit.clone());
         }
     }
     let prepared: BTreeSet<_> = app.prepared.keys().cloned().collect();
     app.withdrawn.retain(|pod| prepared.contains(pod) && !draining.contains(pod));
     app.withdrawn.extend(visits.iter().map(|visit| visit.pod.clone()));
-    if let Some((gate, change)) = told {
+    if let Some((gate, about)) = told {
         app.calling.insert(Errand::Withdraw);
-        found.calls.push(Call {
+        talk.calls.push(Call {
             workload: workload.clone(),
             uid: uid.clone(),
             policy: policy.clone(),
-            change,
+            about,
             errand: Errand::Withdraw,
             gate,
             visits,
         });
     }
     if let Some(wake) = wake {
-        found.wake_at(wake);
+        talk.wake_at(wake);
     }
 }

@@ -1,0 +1,351 @@
+//! Why a gate keeps a change waiting, as data. The words are made in [`super::words`].
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{Period, Phase, Reason},
+    core::{hold::authors::Authors, observed::WorkloadId},
+};
+
+/// The gates, in the order in which they are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GateName {
+    /// Nothing else of its policy changes.
+    Quiet,
+    /// The policy does not freeze.
+    Freeze,
+    /// A window is open.
+    Windows,
+    /// Somebody who may has approved it.
+    Approval,
+    /// Its volumes are not in danger.
+    Volumes,
+    /// It is its turn among the workloads of its policy.
+    Steps,
+    /// Its pods agree.
+    App,
+}
+
+impl GateName {
+    /// As the plugin names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Freeze => "freeze",
+            Self::Windows => "windows",
+            Self::Approval => "approval",
+            Self::Volumes => "volumes",
+            Self::Steps => "steps",
+            Self::App => "app",
+        }
+    }
+
+    /// The gate that a status reports as closed by this reason; none if it is no gate's.
+    pub const fn of(reason: Reason) -> Option<Self> {
+        Some(match reason {
+            Reason::QuietTime => Self::Quiet,
+            Reason::Frozen => Self::Freeze,
+            Reason::WindowClosed => Self::Windows,
+            Reason::ApprovalRequired => Self::Approval,
+            Reason::ClaimTerminating | Reason::VolumeShadowed => Self::Volumes,
+            Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => Self::Steps,
+            Reason::AskingPods
+            | Reason::AppGateClosed
+            | Reason::AppUnreachable
+            | Reason::AppMissing
+            | Reason::AppGateInvalid
+            | Reason::PrepareTimedOut => Self::App,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a gate keeps a change waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocker {
+    /// Something else of its policy changed a moment ago.
+    Quiet {
+        /// It is quiet then.
+        until: Timestamp,
+    },
+    /// Its policy freezes.
+    Frozen,
+    /// The spec of its policy cannot be read, so nobody knows what it would let through.
+    PolicyUnreadable,
+    /// No Allow window is open, or a Deny window is.
+    Window {
+        /// Which, in words.
+        why: String,
+        /// When it may be another answer; none: not for the next five years.
+        opens: Option<Timestamp>,
+    },
+    /// Somebody has to approve it.
+    Approval(Approval),
+    /// A claim that it uses is being deleted, in words.
+    ClaimTerminating(String),
+    /// A volume that it needs lies idle while it would get an empty one, in words.
+    VolumeShadowed(String),
+    /// It is not its turn among the workloads of its policy.
+    Turn(Turn),
+    /// Its pods do not agree.
+    App(App),
+}
+
+/// Why a change is not approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Approval {
+    /// Admission records no approval now, so none counts.
+    NotRecorded,
+    /// Nobody has approved it.
+    Missing,
+    /// Nobody but its authors may not approve it: none of the others has. The author of a change of
+    /// config is not known.
+    MissingFromOther(Option<Authors>),
+    /// One of its authors approved it.
+    ByAuthor {
+        /// Who.
+        approver: String,
+        /// All of them.
+        authors: Authors,
+    },
+    /// It has more authors than admission records, so anybody may be one.
+    TooManyAuthors(Authors),
+}
+
+/// Why it is not the turn of a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// The rollouts of these have failed (`onFailure: Pause`).
+    OthersFailed(Vec<WorkloadId>),
+    /// A workload of an earlier step is not done.
+    StepWaits {
+        /// The step.
+        step: String,
+        /// The workload.
+        workload: WorkloadId,
+        /// Why it is not.
+        why: Unsettled,
+    },
+    /// An object cannot be read that may be a workload of an earlier step, or one that rolls.
+    Unreadable(String),
+    /// As many roll as `maxConcurrent` allows.
+    MaxConcurrent(Vec<WorkloadId>),
+}
+
+/// Why a workload is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsettled {
+    /// Its rollout begins with this decision.
+    Begins,
+    /// It is done, and that is not written down yet.
+    Unrecorded,
+    /// It stands there.
+    Stands(Phase, Reason),
+}
+
+/// Why pods do not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum App {
+    /// Its manifest pauses the Deployment: its pods are asked when it does not.
+    Paused,
+    /// The annotation that sets the gate for the workload is wrong, in words.
+    Invalid(String),
+    /// Not all of its pods are seen yet. What was told before stays so.
+    Unseen(Option<Reason>),
+    /// They are being asked.
+    Asking,
+    /// Some say no.
+    No {
+        /// The first of them.
+        named: Vec<No>,
+        /// How many more there are.
+        others: usize,
+        /// What the others say.
+        tally: Tallied,
+    },
+    /// A pod cannot be asked.
+    NotAsked {
+        /// The pod.
+        pod: String,
+        /// Why, in words.
+        why: String,
+        /// What the others say.
+        tally: Tallied,
+    },
+    /// A pod gives no answer that could be used.
+    Silent {
+        /// The pod.
+        pod: String,
+        /// Why, in words.
+        why: String,
+        /// How many more there are.
+        others: usize,
+        /// What the others say.
+        tally: Tallied,
+        /// Where they are asked.
+        url: String,
+    },
+    /// No pod has the endpoint.
+    Missing {
+        /// The HTTP status that they answer.
+        status: u16,
+        /// Where they are asked.
+        url: String,
+        /// They are asked again after this long.
+        period: Period,
+    },
+    /// Some have not been asked yet.
+    Unheard {
+        /// How many.
+        unheard: usize,
+        /// Of so many.
+        pods: usize,
+    },
+    /// Some have not said yes often enough.
+    TooFew {
+        /// How many.
+        few: usize,
+        /// Of so many.
+        pods: usize,
+        /// So many times in a row.
+        successes: u32,
+        /// They are asked again after this long.
+        period: Period,
+    },
+    /// No pod is Ready, and none answers.
+    NobodyLeft {
+        /// Then it is released.
+        until: Timestamp,
+        /// After this long.
+        broken_after: Period,
+    },
+    /// They do not stop taking new work.
+    Prepare(Prepare),
+}
+
+/// A pod that says no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct No {
+    /// Its name.
+    pub pod: String,
+    /// Its words.
+    pub words: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How many pods agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tallied {
+    /// So many.
+    pub yes: usize,
+    /// Of so many.
+    pub pods: usize,
+    /// They are asked again after this long.
+    pub period: Period,
+}
+
+/// Why pods are not asked yet whether they are done with their work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepare {
+    /// They are being asked to take no new work.
+    Asking,
+    /// They were not idle in time, and may take work again.
+    TimedOut {
+        /// In this time.
+        timeout: Period,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// The same, a while ago.
+    Respite {
+        /// In this time.
+        timeout: Period,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// A pod does not.
+    Refused {
+        /// The pod.
+        pod: String,
+        /// Why, in words.
+        why: String,
+        /// The path of the request.
+        path: String,
+    },
+}
+
+impl Prepare {
+    /// A pod that refused is asked again after this long.
+    pub const RETRY_EVERY: Duration = Duration::from_secs(5);
+}
+
+impl Blocker {
+    /// The gate.
+    pub const fn gate(&self) -> GateName {
+        match self {
+            Self::Quiet { .. } => GateName::Quiet,
+            Self::Frozen | Self::PolicyUnreadable => GateName::Freeze,
+            Self::Window { .. } => GateName::Windows,
+            Self::Approval(_) => GateName::Approval,
+            Self::ClaimTerminating(_) | Self::VolumeShadowed(_) => GateName::Volumes,
+            Self::Turn(_) => GateName::Steps,
+            Self::App(_) => GateName::App,
+        }
+    }
+
+    /// As the status reports it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Quiet { .. } => Reason::QuietTime,
+            Self::Frozen | Self::PolicyUnreadable => Reason::Frozen,
+            Self::Window { .. } => Reason::WindowClosed,
+            Self::Approval(_) => Reason::ApprovalRequired,
+            Self::ClaimTerminating(_) => Reason::ClaimTerminating,
+            Self::VolumeShadowed(_) => Reason::VolumeShadowed,
+            Self::Turn(Turn::OthersFailed(_)) => Reason::OtherFailed,
+            Self::Turn(Turn::StepWaits { .. }) => Reason::StepWaits,
+            Self::Turn(Turn::Unreadable(_)) => Reason::UnreadableObject,
+            Self::Turn(Turn::MaxConcurrent(_)) => Reason::MaxConcurrent,
+            Self::App(app) => app.reason(),
+        }
+    }
+
+    /// When to ask again, if nothing happens before.
+    pub fn ask_again(&self) -> Option<Timestamp> {
+        match self {
+            Self::Quiet { until }
+            | Self::App(
+                App::NobodyLeft { until, .. }
+                | App::Prepare(Prepare::TimedOut { until, .. } | Prepare::Respite { until, .. }),
+            ) => Some(*until),
+            Self::Window { opens, .. } => *opens,
+            _ => None,
+        }
+    }
+}
+
+impl App {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Paused => Reason::Paused,
+            Self::Invalid(_) => Reason::AppGateInvalid,
+            Self::Unseen(told) => told.unwrap_or(Reason::AskingPods),
+            Self::Asking
+            | Self::Unheard { .. }
+            | Self::TooFew { .. }
+            | Self::Prepare(Prepare::Asking) => Reason::AskingPods,
+            Self::No { .. } => Reason::AppGateClosed,
+            Self::NotAsked { .. }
+            | Self::Silent { .. }
+            | Self::NobodyLeft { .. }
+            | Self::Prepare(Prepare::Refused { .. }) => Reason::AppUnreachable,
+            Self::Missing { .. } => Reason::AppMissing,
+            Self::Prepare(Prepare::TimedOut { .. } | Prepare::Respite { .. }) => {
+                Reason::PrepareTimedOut
+            }
+        }
+    }
+}

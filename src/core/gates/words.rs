@@ -1,0 +1,194 @@
+//! The sentences that tell why a gate keeps a change waiting, and what would open it.
+
+use crate::{
+    api::marks,
+    core::{
+        clock,
+        gates::blocker::{App, Approval, Blocker, No, Prepare, Tallied, Turn, Unsettled},
+        hold::{authors::in_words, state::command},
+        observed::{Namespace, WorkloadId},
+    },
+    marks::ChangeId,
+};
+
+/// The change that a blocker keeps waiting, for the commands that release it.
+#[derive(Clone, Copy)]
+pub struct Waiting<'a> {
+    /// The namespace.
+    pub namespace: &'a Namespace,
+    /// The workload.
+    pub workload: &'a WorkloadId,
+    /// The change; none before it has an id.
+    pub id: Option<&'a ChangeId>,
+}
+
+impl Waiting<'_> {
+    fn command(&self, mark: &str) -> String {
+        let id = self.id.map(ToString::to_string).unwrap_or_default();
+        command(self.namespace, self.workload, mark, id)
+    }
+
+    /// Why the change waits, and what to do about it.
+    pub fn why(&self, blocker: &Blocker) -> String {
+        match blocker {
+            Blocker::Quiet { until } => {
+                format!("waiting until nothing else changes; continues at {}", clock(*until))
+            }
+            Blocker::Frozen => format!(
+                "its policy has mode: Freeze, so only a revert is released until the mode is Enforce again. Or, with the verb bypass: {}",
+                self.command(marks::BYPASS)
+            ),
+            Blocker::PolicyUnreadable => format!(
+                "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready. Or, with the verb bypass: {}",
+                self.command(marks::BYPASS)
+            ),
+            Blocker::Window { why, .. } => why.clone(),
+            Blocker::Approval(missing) => self.approval(missing),
+            Blocker::ClaimTerminating(message) | Blocker::VolumeShadowed(message) => {
+                message.clone()
+            }
+            Blocker::Turn(turn) => of_turn(turn),
+            Blocker::App(app) => of_app(app),
+        }
+    }
+
+    fn approval(&self, missing: &Approval) -> String {
+        let how = self.command(marks::APPROVE);
+        match missing {
+            Approval::NotRecorded => {
+                "it needs an approval, and admission records none now, so neither an approval nor a bypass counts: the condition HoldsEnforced of \
+                 its policy says why. Fix that, or remove spec.gates.approval from the policy"
+                    .to_owned()
+            }
+            Approval::Missing => format!("not approved yet: {how}"),
+            Approval::MissingFromOther(Some(authors)) => {
+                format!("not approved yet; a user other than {authors} can approve it: {how}")
+            }
+            Approval::MissingFromOther(None) => format!(
+                "not approved yet (the author of a config change is not known, so any user with the verb approve can approve it): {how}"
+            ),
+            Approval::ByAuthor { approver, authors } => {
+                let whose = match authors.names().len() {
+                    1 => "who made the change".to_owned(),
+                    _ => format!("who is one of those who made the change ({authors})"),
+                };
+                let id = self.id.map(ToString::to_string).unwrap_or_default();
+                format!(
+                    "approved by {}, {whose}. Another user must approve it. First remove this approval: {}; then: {how}",
+                    in_words(approver),
+                    how.replace(&format!("={id} --overwrite"), "-")
+                )
+            }
+            Approval::TooManyAuthors(authors) => format!(
+                "too many users made this change to record all of them ({authors}), so no approval can count as another user's. Revert it. Or, with the verb bypass: {}",
+                self.command(marks::BYPASS)
+            ),
+        }
+    }
+}
+
+fn of_turn(turn: &Turn) -> String {
+    let names =
+        |all: &[WorkloadId]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match turn {
+        Turn::OthersFailed(others) => format!(
+            "the rollout of {} has failed, so no other begins until that is fixed (rollout.onFailure: Pause)",
+            names(others)
+        ),
+        Turn::StepWaits { step, workload, why } => {
+            format!("it waits for step {step}: {workload} is not done ({})", of_unsettled(*why))
+        }
+        Turn::Unreadable(unread) => format!(
+            "{unread}. Until it can be read, nobody knows whether it belongs to this policy and is done"
+        ),
+        Turn::MaxConcurrent(others) => format!(
+            "{} workloads are rolling, as many as rollout.maxConcurrent allows: {}",
+            others.len(),
+            names(others)
+        ),
+    }
+}
+
+fn of_unsettled(why: Unsettled) -> String {
+    match why {
+        Unsettled::Begins => "its rollout is about to begin".to_owned(),
+        Unsettled::Unrecorded => "its completion is being recorded".to_owned(),
+        Unsettled::Stands(phase, reason) => format!("{phase}, {}", reason.as_str()),
+    }
+}
+
+fn of_app(app: &App) -> String {
+    match app {
+        App::Paused => {
+            "its manifest says paused: true, so its pods are asked when that is removed".to_owned()
+        }
+        App::Invalid(wrong) => wrong.clone(),
+        App::Unseen(_) => "not all of its pods are seen yet".to_owned(),
+        App::Asking => "asking its pods whether they may be terminated".to_owned(),
+        App::No { named, others, tally } => {
+            let named: Vec<_> = named.iter().map(says_no).collect();
+            let others = match others {
+                0 => String::new(),
+                others => format!(", and {others} more say no"),
+            };
+            format!("{}{others}; {}", named.join(", "), of_tally(tally))
+        }
+        App::NotAsked { pod, why, tally } => {
+            format!("{pod} cannot be asked: {why}; {}", of_tally(tally))
+        }
+        App::Silent { pod, why, others, tally, url } => {
+            let others = match others {
+                0 => String::new(),
+                1 => ", and from 1 more pod".to_owned(),
+                others => format!(", and from {others} more pods"),
+            };
+            format!(
+                "no usable answer from {pod}: {why}{others}; {} at {url} (whenUnreachable: Hold)",
+                of_tally(tally)
+            )
+        }
+        App::Missing { status, url, period } => format!(
+            "its pods do not have the endpoint: each answers {status} at {url}. Add the endpoint to the app, or set gates.app.whenMissing: Open; \
+             asked again every {period}"
+        ),
+        App::Unheard { unheard, pods } => {
+            format!("asking {unheard} of {pods} pods whether they may be ended")
+        }
+        App::TooFew { few, pods, successes, period } => format!(
+            "{few} of {pods} pods have not answered yes {successes} times in a row yet; asked again every {period}"
+        ),
+        App::NobodyLeft { until, broken_after } => format!(
+            "no pod is Ready and none answers; if this continues until {}, the change is released (brokenAfter: {broken_after})",
+            clock(*until)
+        ),
+        App::Prepare(prepare) => of_prepare(prepare),
+    }
+}
+
+fn says_no(No { pod, words, since }: &No) -> String {
+    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+    format!("{pod} has answered no since {}{words}", clock(*since))
+}
+
+fn of_tally(Tallied { yes, pods, period }: &Tallied) -> String {
+    format!("{yes} of {pods} pods say yes; asked again every {period}")
+}
+
+/// That pods were not idle in time, as the event tells it and then the gate.
+pub(in crate::core) fn of_prepare(prepare: &Prepare) -> String {
+    match prepare {
+        Prepare::Asking => "asking its pods to take no new work".to_owned(),
+        Prepare::TimedOut { timeout, until } => format!(
+            "its pods were not idle within {timeout} (prepare.timeout); they may take work until {}",
+            clock(*until)
+        ),
+        Prepare::Respite { timeout, until } => format!(
+            "its pods were asked to take no new work for {timeout}, and were not idle in that time; they may work until {}, then it is tried again",
+            clock(*until)
+        ),
+        Prepare::Refused { pod, why, path } => format!(
+            "{pod} does not stop taking new work (POST {path}): {why}; it is asked again every {} s (whenUnreachable: Hold)",
+            Prepare::RETRY_EVERY.as_secs()
+        ),
+    }
+}
