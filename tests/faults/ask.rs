@@ -1,5 +1,6 @@
 //! What the operator sends to pods, and what it hears from those that misbehave.
 
+mod connections;
 mod credentials;
 
 use std::{

@@ -1,6 +1,7 @@
 //! Talks to pods: asks whether they may be ended, asks them to take no new work, and tells them
 //! that they may again.
 
+mod connections;
 pub mod credentials;
 pub mod http;
 
@@ -14,8 +15,9 @@ use kube::Client;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::{
+    connections::{Connections, Line, Peer},
     credentials::{Allowed, Credentials},
-    http::{Channel, Silence},
+    http::{Reply, Silence, To},
 };
 use super::{
     clock,
@@ -54,6 +56,7 @@ pub struct Asker {
     done: mpsc::UnboundedSender<Completion>,
     all: Arc<Places>,
     of_policies: HashMap<Lane, Arc<Semaphore>>,
+    connections: Connections,
 }
 
 /// A policy, and whether its pods are asked or told something: what must be said in time does not
@@ -115,7 +118,13 @@ impl Asker {
         allowed: Allowed,
     ) -> Self {
         let context = Arc::new(Context { client, term, metrics, allowed });
-        Self { context, done, all: Arc::default(), of_policies: HashMap::new() }
+        Self {
+            context,
+            done,
+            all: Arc::default(),
+            of_policies: HashMap::new(),
+            connections: Connections::default(),
+        }
     }
 
     /// Makes a call. What comes of it is told in any case.
@@ -127,22 +136,38 @@ impl Asker {
             .entry(lane.clone())
             .or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_OF_POLICY)));
         let places = (of_policy.clone(), self.all.clone(), lane);
+        let line = self.connections.line(&call);
         let (context, done, namespace) =
             (self.context.clone(), self.done.clone(), namespace.to_owned());
         tokio::spawn(async move {
             let uid = call.uid.clone();
-            let report = talk(&context, places, &namespace, call).await;
+            let report = talk(&context, places, (&namespace, line), call).await;
             // Nobody listens any more when the operator stops.
             let _ =
                 done.send(Completion { namespace, uid, outcome: Outcome::Heard(Box::new(report)) });
         });
+    }
+
+    /// Closes the connections to the pods of a workload: no change of it waits any longer.
+    pub fn hang_up(&mut self, workload: &Uid) {
+        self.connections.close(workload);
+    }
+
+    /// Closes all connections.
+    pub fn hang_up_all(&mut self) {
+        self.connections.close_all();
+    }
+
+    /// Closes connections that nobody has used for long.
+    pub fn tidy(&mut self) {
+        self.connections.tidy();
     }
 }
 
 async fn talk(
     context: &Context,
     (of_policy, all, lane): (Arc<Semaphore>, Arc<Places>, Lane),
-    namespace: &str,
+    (namespace, line): (&str, Option<Arc<Line>>),
     call: Call,
 ) -> Report {
     let begun = clock::now();
@@ -162,7 +187,8 @@ async fn talk(
                 let answer = match answer {
                     Some(answer) => answer,
                     None => {
-                        visit_one(&credentials, &call, visit).await.without(&credentials.hidden)
+                        let answer = visit_one(&credentials, &call, visit, line.as_deref()).await;
+                        answer.without(&credentials.hidden)
                     }
                 };
                 context.metrics.asked(call.errand, answer.as_str());
@@ -176,7 +202,12 @@ async fn talk(
     Report { call, begun, ended: clock::now(), answers }
 }
 
-async fn visit_one(credentials: &Credentials, call: &Call, visit: &Visit) -> Answer {
+async fn visit_one(
+    credentials: &Credentials,
+    call: &Call,
+    visit: &Visit,
+    line: Option<&Line>,
+) -> Answer {
     let gate = &call.gate;
     let Some((method, path)) = how(gate, call.errand) else { return Answer::Yes };
     let mut headers = credentials.headers.clone();
@@ -187,24 +218,9 @@ async fn visit_one(credentials: &Credentials, call: &Call, visit: &Visit) -> Ans
     if call.errand == Errand::Prepare {
         headers.insert(TTL_HEADER, HeaderValue::from(LEASE.as_secs()));
     }
-    ask(
-        &credentials.channel,
-        gate,
-        (method, visit, path),
-        &headers,
-        matches!(call.errand, Errand::Ask | Errand::Verify),
-    )
-    .await
-}
-
-async fn ask(
-    channel: &Channel,
-    gate: &AppGate,
-    (method, visit, path): (Method, &Visit, &str),
-    headers: &HeaderMap,
-    asks: bool,
-) -> Answer {
-    match http::send(channel, (method, visit.address, path), headers, gate.timeout.length()).await {
+    let to = (method, visit.address, path);
+    let asks = matches!(call.errand, Errand::Ask | Errand::Verify);
+    match send(credentials, gate, (to, visit), &headers, line).await {
         Ok(reply) if asks => answer::read(&gate.open_when, reply.status.as_u16(), &reply.body),
         Ok(reply) if reply.status.is_success() => Answer::Yes,
         Ok(reply) if answer::is_missing(reply.status.as_u16()) => {
@@ -218,6 +234,25 @@ async fn ask(
             Answer::Unusable(format!("no answer from {}: {why}", visit.address))
         }
     }
+}
+
+/// Makes the request of a visit, and keeps the connection where that is worth it.
+async fn send(
+    credentials: &Credentials,
+    gate: &AppGate,
+    (to, visit): (To<'_>, &Visit),
+    headers: &HeaderMap,
+    line: Option<&Line>,
+) -> Result<Reply, Silence> {
+    let (channel, timeout) = (&credentials.channel, gate.timeout.length());
+    let Some(line) = line else { return http::send(channel, to, headers, timeout).await };
+    let peer = Peer::of(visit, channel);
+    let kept = line.take(&peer);
+    let (reply, connection) = http::send_on(kept, channel, to, headers, timeout).await?;
+    if !connection.is_closed() {
+        line.put(peer, connection);
+    }
+    Ok(reply)
 }
 
 fn how(gate: &AppGate, errand: Errand) -> Option<(Method, &str)> {

@@ -16,7 +16,12 @@ use crate::{
 
 impl Reconciler {
     pub(super) fn hand_over(&mut self, namespace: &str, mut decision: Decision) {
-        self.memories.extend(decision.memories);
+        for (uid, memory) in decision.memories {
+            if memory.app.about.is_none() {
+                self.asker.hang_up(&uid);
+            }
+            self.memories.insert(uid, memory);
+        }
         self.metrics.set_namespace(namespace, decision.census);
         self.metrics.set_volumes(namespace, decision.volumes);
         self.told.insert(namespace.to_owned(), decision.told);

@@ -179,6 +179,7 @@ impl Reconciler {
                 self.clock_was_set(by);
             }
             self.wake_due();
+            self.asker.tidy();
             if self.may_decide() {
                 self.tell_unread();
                 self.decide();
@@ -196,6 +197,7 @@ impl Reconciler {
                 self.memories.clear();
                 self.told.clear();
                 self.demands.clear();
+                self.asker.hang_up_all();
                 self.metrics.leads(false);
             }
             self.resume_at = None;
@@ -212,6 +214,7 @@ impl Reconciler {
                 self.unread_told.clear();
                 self.unread_changed = true;
                 self.demands.clear();
+                self.asker.hang_up_all();
                 self.metrics.leads(true);
                 self.index.tell_all();
                 later(now, TAKE_OVER)
@@ -287,6 +290,7 @@ impl Reconciler {
         for uid in std::mem::take(&mut effects.gone) {
             self.memories.remove(&uid);
             self.executor.forget(&uid);
+            self.asker.hang_up(&uid);
         }
         if effects.interest_changed {
             self.metrics.set_policies(self.index.policies());

@@ -7,6 +7,7 @@ use k8s_openapi::ByteString;
 use lockkeeper::core::conversation::Errand;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio_rustls::rustls::{
     ALL_VERSIONS, ServerConfig, SupportedProtocolVersion,
     crypto::ring,
@@ -174,6 +175,29 @@ async fn pods_are_verified_by_the_given_authority_and_name_or_not_at_all() {
         (name, said, expected)
     }));
     compare(said.await);
+}
+
+#[tokio::test]
+async fn a_connection_is_not_kept_beyond_what_verified_it() {
+    let (ours, others) = (Authority::new("ours"), Authority::new("others"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tls = ours.server("127.0.0.1", 2090, ALL_VERSIONS);
+    // It keeps the connection, and answers only the first request on each.
+    let pod = Pod::start(listener, Some(tls), yes(), Then::Hold);
+    let mut operator = Operator::new(false);
+    let tls = json!({"caRef": {"kind": "ConfigMap", "name": "app-ca"}});
+    let gate = json!({"scheme": "HTTPS", "tls": tls, "timeout": "10s"});
+    let mut rows = Vec::new();
+    for (name, authority, expected) in
+        [("its own", &ours, "Yes"), ("another", &others, "UnknownIssuer")]
+    {
+        operator.server.put(
+            "configmaps",
+            json!({"metadata": {"name": "app-ca", "namespace": "shop"}, "data": {"ca.crt": authority.pem}}),
+        );
+        rows.push((name, operator.ask(&gate, pod.address).await, expected));
+    }
+    compare(rows);
 }
 
 const TOKEN: &str = "s3cret-t0ken";
