@@ -8,7 +8,7 @@ use model::{admission::Twin, controllers};
 use crate::{
     cluster::Cluster,
     fault::Fault,
-    operator::{KINDS, WITHOUT_STORAGE},
+    operator::{CHOSEN, KINDS, WITHOUT_STORAGE},
     scenes::Scene,
     seen::Seen,
 };
@@ -66,7 +66,7 @@ impl Cluster {
             }
             46..=66 => {
                 let kinds = if self.scene == Scene::Volumes {
-                    &KINDS[..]
+                    &KINDS[..CHOSEN]
                 } else {
                     &KINDS[..WITHOUT_STORAGE]
                 };

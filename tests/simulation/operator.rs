@@ -18,7 +18,7 @@ use lockkeeper::{
         digest::Key,
         hold::enforced::Enforcement,
         memory::{Activity, Memory},
-        notice::{Event, StorageObject},
+        notice::{Event, Notice, StorageObject},
         observed::Uid,
         reach::Reach,
         request::{Patch, Purpose, Release, StoragePatch},
@@ -28,10 +28,10 @@ use lockkeeper::{
     shell::{
         digest,
         index::{Effects, Index, Indexed},
-        streams::{Step, object},
+        streams::{Step, lenient, object},
         views::{
             ConfigMaps, ControllerRevisions, Definitions, Deployments, Pods, Policies, ReplicaSets,
-            StatefulSets,
+            Secrets, StatefulSets,
             storage::{Claims, Drivers, Namespaces, Volumes},
         },
     },
@@ -40,6 +40,7 @@ use model::{
     admission::OPERATOR,
     server::{Account, Failure, NAMESPACE, Server},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,6 +51,9 @@ use crate::{
 
 /// So many of the kinds are not of storage.
 pub const WITHOUT_STORAGE: usize = 7;
+
+/// So many of the kinds are in what seeds choose from.
+pub const CHOSEN: usize = 11;
 
 /// What the watch of a kind shows.
 pub enum Shows {
@@ -63,7 +67,7 @@ pub enum Shows {
 /// A watch: takes what it shows to the index.
 type Watch = fn(&mut Index, Shows, Timestamp) -> Effects;
 
-pub const KINDS: [(&str, Watch); 11] = [
+pub const KINDS: [(&str, Watch); 12] = [
     ("UpgradePolicy", everywhere::<Policies>),
     ("Deployment", everywhere::<Deployments>),
     ("StatefulSet", everywhere::<StatefulSets>),
@@ -75,6 +79,7 @@ pub const KINDS: [(&str, Watch); 11] = [
     ("PersistentVolume", everywhere::<Volumes>),
     ("Namespace", everywhere::<Namespaces>),
     ("CSIDriver", everywhere::<Drivers>),
+    ("Secret", everywhere::<Secrets>),
 ];
 
 fn everywhere<K: Indexed>(index: &mut Index, shows: Shows, now: Timestamp) -> Effects {
@@ -86,7 +91,11 @@ fn here<K: Indexed>(index: &mut Index, shows: Shows, now: Timestamp) -> Effects 
 }
 
 fn step<K: Indexed>(shows: Shows) -> Step<K> {
-    let read = |value| object::<K>(serde_json::from_value(value).unwrap());
+    // As the watches read it, but the text is made only of what cannot be read without.
+    let read = |value: Value| match Deserialize::deserialize(&value) {
+        Ok(wire) => object::<K>(wire),
+        Err(_) => lenient::<K>(serde_json::from_str(&value.to_string()).unwrap()).unwrap(),
+    };
     match shows {
         Shows::Restarted => Step::Restarted,
         Shows::Listed(value) => Step::Listed(read(value)),
@@ -135,6 +144,8 @@ pub struct Operator {
     pub outbox: Vec<Patch>,
     /// Requests about storage.
     pub stores: Vec<StoragePatch>,
+    /// What the success of some of them means, by the object's uid.
+    on_success: HashMap<Uid, Notice>,
     /// What was found of each request when it was decided on, by the workload's uid.
     pub judged: HashMap<Uid, Judgement>,
     pub talks: Vec<Talk>,
@@ -148,6 +159,8 @@ pub struct Operator {
     /// What the status of the policy says of workloads that are not simply up to date.
     pub attention: Vec<Attention>,
     pub conditions: Vec<Condition>,
+    /// The conditions of each policy, by its name.
+    pub conditions_of: BTreeMap<String, Vec<Condition>>,
     /// What stands and was told.
     stands: HashMap<String, BTreeSet<(Uid, Event)>>,
     fault: Option<Fault>,
@@ -218,6 +231,7 @@ impl Operator {
             taken_up,
             outbox: Vec::new(),
             stores: Vec::new(),
+            on_success: HashMap::new(),
             judged: HashMap::new(),
             talks: Vec::new(),
             heard: BTreeMap::new(),
@@ -226,6 +240,7 @@ impl Operator {
             told: Vec::new(),
             attention: Vec::new(),
             conditions: Vec::new(),
+            conditions_of: BTreeMap::new(),
             stands: HashMap::new(),
             fault,
             candidate: None,
@@ -337,7 +352,8 @@ impl Operator {
         self.wake = decision.wake;
         self.stands.insert(NAMESPACE.to_owned(), decision.told);
         (self.attention, self.conditions) = (Vec::new(), Vec::new());
-        for (_, status) in decision.statuses {
+        for (policy, status) in decision.statuses {
+            self.conditions_of.insert(policy, status.conditions.clone());
             self.attention.extend(status.attention);
             self.conditions.extend(status.conditions);
         }
@@ -345,12 +361,11 @@ impl Operator {
             let answers = vec![None; call.visits.len()];
             self.talks.push(Talk { call, begun: now, answers });
         }
-        for notice in decision.notices {
-            self.told.push((notice.regarding.to_string(), notice.event, notice.message));
-        }
+        decision.notices.into_iter().for_each(|notice| self.tell(notice));
         let new = !decision.patches.is_empty() || !decision.storage.is_empty();
-        for (patch, _) in decision.storage {
+        for (patch, notice) in decision.storage {
             if self.fault != Some(Fault::FindsNothing) || patch.claim_uid.is_none() {
+                self.on_success.extend(notice.map(|notice| (patch.uid.clone(), notice)));
                 self.activities
                     .insert(patch.uid.clone(), Activity { in_flight: true, ..Activity::default() });
                 self.stores.push(patch);
@@ -428,6 +443,8 @@ impl Operator {
         let result =
             server.update(ACCOUNT, kind, name, |object| json_patch::merge(object, &patch.json()));
         let shown = self.index.version_of(NAMESPACE, &patch.object).unwrap_or_default();
+        let notice = self.on_success.remove(&patch.uid);
+        notice.filter(|_| result.is_ok()).into_iter().for_each(|notice| self.tell(notice));
         match &result {
             Ok(object) => {
                 let version: u64 =
@@ -440,6 +457,10 @@ impl Operator {
             Err(_) => drop(self.activities.remove(&patch.uid)),
         }
         (patch, result.map(drop))
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.told.push((notice.regarding.to_string(), notice.event, notice.message));
     }
 
     /// What came of a call is heard, or what the fault makes of it. Nobody listens for a workload

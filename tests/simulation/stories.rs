@@ -1,14 +1,17 @@
 //! Golden stories: what people do, and what the operator then says and does, in words. They are
 //! read by people: `LOCKKEEPER_STORIES=write cargo test --test simulation stories` writes them.
 
-use std::{path::Path, time::Duration};
+mod around;
 
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use lockkeeper::api::marks;
 use model::{admission::Twin, server::Account};
 use serde_json::json;
 
 use crate::{
     cluster::{APPROVER, Cluster, ON_CALL, pods_of},
-    scenes::{At, Scene, policy},
+    scenes::{At, Scene, claim_name, policy},
     truth::{hold, image, mark, pods},
 };
 
@@ -22,7 +25,11 @@ struct Story {
     cluster: Cluster,
     /// The workloads that it is about.
     about: &'static [At],
+    /// The kinds of other objects that it is about.
+    and: &'static [&'static str],
     told: usize,
+    /// By policy, its conditions as they were last told.
+    conditions: BTreeMap<String, BTreeMap<String, String>>,
     text: String,
 }
 
@@ -35,17 +42,31 @@ impl Story {
     /// Under the first policy of a scene.
     fn of(scene: Scene, about: &'static [At]) -> Self {
         let cluster = Cluster::new(scene, 0, Twin::default(), None, false);
-        let mut story = Self { cluster, about, told: 0, text: String::new() };
-        story.rest();
-        story.told = story.cluster.operator.told.len();
+        let (and, conditions, text) = (&[][..], BTreeMap::new(), String::new());
+        let mut story = Self { cluster, about, and, told: 0, conditions, text };
+        story.begin();
         story
+    }
+
+    /// What was so far is no part of it.
+    fn begin(&mut self) {
+        self.rest();
+        self.told = self.cluster.operator.told.len();
+        self.tell_conditions();
+        self.text.clear();
+    }
+
+    /// It is about objects of these kinds too.
+    fn and(mut self, kinds: &'static [&'static str]) -> Self {
+        self.and = kinds;
+        self.begin();
+        self
     }
 
     /// Under this policy, which stands for a while before anything happens.
     fn under(mut self, gates: &serde_json::Value) -> Self {
         edit_policy(&mut self.cluster, gates);
-        self.rest();
-        self.told = self.cluster.operator.told.len();
+        self.begin();
         self
     }
 
@@ -53,28 +74,91 @@ impl Story {
         act(&mut self.cluster);
         self.rest();
         self.text += &format!("{what}\n");
-        // One that has just started has told nothing yet.
-        let told = self.told.min(self.cluster.operator.told.len());
-        for (workload, event, message) in &self.cluster.operator.told[told..] {
-            let is_about = |(kind, name): &&At| *workload == format!("{kind}/{name}");
-            if let Some((_, name)) = self.about.iter().find(is_about) {
-                let who = if self.about.len() > 1 { format!("{name}: ") } else { String::new() };
-                self.text += &format!("    {who}{}: {message}\n", event.reason());
-            }
+        self.tell_events();
+        for &at in self.about {
+            self.tell_workload(at);
         }
-        self.told = self.cluster.operator.told.len();
-        for &(kind, name) in self.about {
-            let object = self.cluster.server.get(kind, name).unwrap();
-            let running: Vec<_> = pods(&self.cluster.server, name).into_values().collect();
-            let held =
-                hold(&object).map_or_else(|| "free".to_owned(), |id| format!("held, id {id}"));
-            self.text += &format!(
-                "  {name} asks for {}, runs {}, is {held}\n",
-                image(&object),
-                running.join(" ")
-            );
+        if self.and.contains(&"PersistentVolumeClaim") {
+            self.tell_volumes();
+        }
+        if self.and.contains(&"UpgradePolicy") {
+            self.tell_attention();
+            self.tell_conditions();
         }
         self
+    }
+
+    fn tell_events(&mut self) {
+        // One that has just started has told nothing yet.
+        let told = self.told.min(self.cluster.operator.told.len());
+        for (object, event, message) in &self.cluster.operator.told[told..] {
+            let (kind, name) = object.split_once('/').unwrap();
+            let who = match self.about.iter().find(|at| **at == (kind, name)) {
+                Some(_) if self.about.len() > 1 => format!("{name}: "),
+                Some(_) => String::new(),
+                None if self.and.contains(&kind) => format!("{object}: "),
+                None => continue,
+            };
+            self.text += &format!("    {who}{}: {message}\n", event.reason());
+        }
+        self.told = self.cluster.operator.told.len();
+    }
+
+    fn tell_workload(&mut self, (kind, name): At) {
+        let Some(object) = self.cluster.server.get(kind, name) else {
+            self.text += &format!("  {name} is gone\n");
+            return;
+        };
+        let running: Vec<_> = pods(&self.cluster.server, name).into_values().collect();
+        let held = hold(&object).map_or_else(|| "free".to_owned(), |id| format!("held, id {id}"));
+        self.text += &format!(
+            "  {name} asks for {}, runs {}, is {held}\n",
+            image(&object),
+            running.join(" ")
+        );
+    }
+
+    /// The volumes of the claims that Deployments name.
+    fn tell_volumes(&mut self) {
+        let claims: Vec<_> = self.about.iter().map(|(_, name)| claim_name(name)).collect();
+        for volume in self.cluster.server.list("PersistentVolume") {
+            let claim = volume["spec"]["claimRef"]["name"].as_str().unwrap_or_default();
+            if !claims.contains(&claim) {
+                continue;
+            }
+            let kept = match volume["metadata"]["labels"][marks::RETAINED] == "true" {
+                true => "kept",
+                false => "not kept",
+            };
+            let (name, phase) = (&volume["metadata"]["name"], &volume["status"]["phase"]);
+            let (name, phase) = (name.as_str().unwrap(), phase.as_str().unwrap_or_default());
+            self.text += &format!("  volume {name} is {phase} for claim {claim}, {kept}\n");
+        }
+    }
+
+    /// What the status of policies says of the workloads.
+    fn tell_attention(&mut self) {
+        for one in &self.cluster.operator.attention {
+            let kind = one.kind.to_string();
+            if self.about.contains(&(kind.as_str(), one.name.as_str())) {
+                let (phase, reason) = (one.phase, one.reason.as_str());
+                self.text += &format!("  {} is {phase:?}, {reason}: {}\n", one.name, one.message);
+            }
+        }
+    }
+
+    /// What has changed of the conditions of policies.
+    fn tell_conditions(&mut self) {
+        let now = &self.cluster.operator.conditions_of;
+        for (policy, conditions) in now {
+            let before = self.conditions.entry(policy.clone()).or_default();
+            for one in conditions {
+                let says = format!("{} {}: {}", one.status, one.reason, one.message);
+                if before.insert(one.type_.clone(), says.clone()).as_ref() != Some(&says) {
+                    self.text += &format!("  policy {policy}: {} is {says}\n", one.type_);
+                }
+            }
+        }
     }
 
     fn rest(&mut self) {
