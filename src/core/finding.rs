@@ -64,10 +64,28 @@ pub struct Assessment {
     pub memory: Memory,
 }
 
+/// Where a workload stands, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Its phase.
+    pub phase: Phase,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// Why, in words.
+    pub message: String,
+}
+
+impl Verdict {
+    /// Where it stands, and why.
+    pub fn new(phase: Phase, reason: Reason, message: impl Into<String>) -> Self {
+        Self { phase, reason, message: message.into() }
+    }
+}
+
 /// What is to be written on a workload, all in one request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Edits {
-    /// Annotations to set, or to remove.
+    /// The annotations that it is to carry, or not to.
     pub annotations: BTreeMap<&'static str, Option<String>>,
     /// Whether the label of what is governed is to be set, or to be removed.
     pub governed: Option<bool>,
@@ -78,20 +96,36 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// Sets an annotation, if it is another one now.
-    pub fn set(&mut self, workload: &Workload, mark: &'static str, value: String) {
-        match workload.marks.text(mark) {
-            Some(now) if *now == value => drop(self.annotations.remove(mark)),
-            _ => drop(self.annotations.insert(mark, Some(value))),
+    /// Sets an annotation.
+    pub fn set(&mut self, mark: &'static str, value: impl Into<String>) {
+        self.annotations.insert(mark, Some(value.into()));
+    }
+
+    /// Removes an annotation.
+    pub fn clear(&mut self, mark: &'static str) {
+        self.annotations.insert(mark, None);
+    }
+
+    /// These and then those: where both say something, the later ones count.
+    #[must_use]
+    pub fn then(mut self, later: Self) -> Self {
+        self.annotations.extend(later.annotations);
+        Self {
+            annotations: self.annotations,
+            governed: later.governed.or(self.governed),
+            config_hash: later.config_hash.or(self.config_hash),
+            purpose: later.purpose.or(self.purpose),
         }
     }
 
-    /// Removes an annotation, if it is there.
-    pub fn remove(&mut self, workload: &Workload, mark: &'static str) {
-        match workload.marks.stands(mark) {
-            true => drop(self.annotations.insert(mark, None)),
-            false => drop(self.annotations.remove(mark)),
-        }
+    /// Without what is so already on the workload.
+    #[must_use]
+    pub fn that_differ(mut self, workload: &Workload) -> Self {
+        self.annotations.retain(|mark, wanted| match wanted {
+            Some(value) => workload.marks.text(mark).as_deref() != Some(value),
+            None => workload.marks.stands(mark),
+        });
+        self
     }
 
     /// Whether there is nothing to write.
@@ -150,8 +184,18 @@ impl Assessment {
     }
 
     /// Sets where it stands.
-    pub fn stand(&mut self, phase: Phase, reason: Reason, message: impl Into<String>) {
-        (self.phase, self.reason, self.message) = (phase, reason, message.into());
+    pub fn stand(&mut self, verdict: Verdict) {
+        (self.phase, self.reason, self.message) = (verdict.phase, verdict.reason, verdict.message);
+    }
+
+    /// Asks for more to be written.
+    pub fn write(&mut self, edits: Edits) {
+        self.edits = std::mem::take(&mut self.edits).then(edits);
+    }
+
+    /// Tells that something happened.
+    pub fn tell(&mut self, event: Event, message: impl Into<String>) {
+        self.notices.push((event, message.into()));
     }
 
     /// Its config rollout begins. One that was refused before keeps saying so until it is accepted.
@@ -159,7 +203,7 @@ impl Assessment {
         if !matches!(self.reason, Reason::PatchRefused | Reason::PatchFailing) {
             let message =
                 format!("{} changed; its pods are being replaced", self.changed.join(", "));
-            self.stand(Phase::Rolling, Reason::ConfigRollout, message);
+            self.stand(Verdict::new(Phase::Rolling, Reason::ConfigRollout, message));
             (self.hold, self.memory.shown) = (None, None);
             self.memory.last = Some((self.phase, self.reason));
         }

@@ -2,8 +2,8 @@
 //!
 //! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture/`
 //! holds this. The way through: [`observed`] is what was seen, [`memory`] what is remembered of it,
-//! [`governs`] says which policy governs each workload ([`ungoverned`] lets go of what none
-//! governs), [`assess`] judges one workload ([`config`] whether what it reads has changed, [`hold`]
+//! [`governs`] says which policy governs each workload ([`plan::ungoverned`] lets go of what none
+//! governs), [`plan`] judges one workload ([`config`] whether what it reads has changed, [`hold`]
 //! whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it
 //! that no data is lost and no rollout stuck on it, [`rest`] knows what need not be judged again,
 //! [`unread`] what cannot be judged, [`rollout::slots`] shares out the cluster's rollouts, and
@@ -11,7 +11,6 @@
 
 pub mod additions;
 pub mod arrange;
-pub mod assess;
 pub mod calendar;
 pub mod conditions;
 pub mod config;
@@ -27,12 +26,12 @@ pub mod memory;
 pub mod notice;
 pub mod observed;
 pub mod others;
+pub mod plan;
 pub mod reach;
 pub mod request;
 pub mod rest;
 pub mod rollout;
 pub mod subject;
-pub mod ungoverned;
 pub mod unread;
 pub mod volumes;
 pub mod writers;

@@ -6,7 +6,7 @@ use crate::{
     api::marks,
     core::{
         additions::{AUTHOR, Additions},
-        finding::{Assessment, Edits},
+        finding::Edits,
         hold::{governance, marking, state::Hold},
         notice::{Event, Notice, Regarding, StorageObject},
         observed::Uid,
@@ -39,48 +39,40 @@ pub fn of_storage(
     })
 }
 
-/// What follows from what others did in our last writes of a workload.
-pub fn heed(subject: &Subject, found: &mut Assessment) {
-    let regarding = Regarding::Workload(subject.workload.id.clone());
-    if let Some(message) =
-        subject.activity.additions.tell(&mut found.memory.additions_told, &regarding)
-    {
-        found.notices.push((Event::ChangedByOthers, message));
+/// What follows from what others did in our last writes of a workload: what is written instead.
+/// `unmarked`: its changes are not held yet.
+pub fn heed(subject: &Subject, edits: Edits, unmarked: bool) -> Edits {
+    if edits.is_empty() || Hold::on(subject.workload).is_some() {
+        return edits;
     }
-    if found.edits.is_empty() || found.roll.is_some() || Hold::on(subject.workload).is_some() {
-        return;
-    }
-    let only_notes = found.edits.purpose.as_ref().is_none_or(|purpose| *purpose == Purpose::Record);
+    let only_notes = edits.purpose.as_ref().is_none_or(|purpose| *purpose == Purpose::Record);
     // Each of our notes would be another rollout.
-    if only_notes && !found.unmarked && subject.activity.additions.stamp_templates(subject.now()) {
-        found.edits = Edits::default();
-        return;
+    if only_notes && !unmarked && subject.activity.additions.stamp_templates(subject.now()) {
+        return Edits::default();
     }
     let goes = matches!(
-        found.edits.purpose,
+        edits.purpose,
         Some(Purpose::Roll(..) | Purpose::Release(_) | Purpose::Forget { .. })
     );
     let needs_hold = subject.activity.trouble.as_ref().is_some_and(|trouble| trouble.needs_hold);
-    if needs_hold
+    let holds = needs_hold
         && !goes
         && subject.ruling.spec().needs_holds()
-        && governance::holdable(subject.workload)
-    {
-        hold(subject, found);
-    }
+        && governance::holdable(subject.workload);
+    if holds { with_hold(subject, edits) } else { edits }
 }
 
 /// Holds the workload in the write that is made anyway: what others change in it is a change of
 /// theirs.
-fn hold(subject: &Subject, found: &mut Assessment) {
+fn with_hold(subject: &Subject, mut edits: Edits) -> Edits {
     let workload = subject.workload;
     let id = ChangeId::Template(workload.generation + 1);
     if workload.rollout.ordinals.step.is_some() {
-        marking::end_walk(workload, true, found);
-        found.edits.purpose = None;
+        edits = edits.then(marking::end_walk(workload, true));
+        edits.purpose = None;
     }
     let held = Held { id: id.clone(), by: AUTHOR.into() };
-    found.edits.set(workload, marks::HOLD, held.to_string());
-    let since = Since::of(id, whole_second(subject.now()));
-    found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
+    edits.set(marks::HOLD, held.to_string());
+    edits.set(marks::HOLD_SINCE, Since::of(id, whole_second(subject.now())).to_string());
+    edits.that_differ(workload)
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use crate::{
     api::{Phase, Reason, UpgradePolicySpec},
     core::{
-        finding::Assessment,
+        finding::{Assessment, Verdict},
         gates::talk::Talk,
         memory::Memory,
         notice::{Event, Notice, Regarding},
@@ -177,7 +177,7 @@ pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unre
         "{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing",
         workload.id
     );
-    left.stand(phase, Reason::UnreadableObject, message);
+    left.stand(Verdict::new(phase, Reason::UnreadableObject, message));
     left.memory.last = Some((left.phase, left.reason));
     left.memory.said.clone_from(&left.message);
     left

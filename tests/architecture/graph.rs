@@ -54,7 +54,7 @@ const FLOORS: [&[&str]; 6] = [
     // The rules.
     &["conditions", "config", "gates", "hold", "others", "rest", "rollout", "unread", "volumes"],
     // A whole workload.
-    &["assess", "ungoverned"],
+    &["plan"],
     // A whole namespace.
     &["arrange"],
 ];
@@ -189,7 +189,7 @@ fn graph() -> BTreeMap<String, BTreeSet<String>> {
         below.remove(&module);
         graph.insert(name(&module), below.iter().map(|module| name(module)).collect());
     }
-    assert!(graph["assess"].contains("config/decide"), "paths are found");
+    assert!(graph["plan/config"].contains("config/roll"), "paths are found");
     graph
 }
 

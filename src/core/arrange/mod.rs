@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use crate::{
     api::Phase,
     core::{
-        assess,
         config::references,
         decision::Decision,
         digest::Key,
@@ -25,6 +24,10 @@ use crate::{
         observed::{
             Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage,
         },
+        plan::{
+            plan,
+            ungoverned::{self, Ungoverned},
+        },
         request::Patch,
         rest::News,
         rollout::{
@@ -35,7 +38,6 @@ use crate::{
             steps::Order,
         },
         subject::{self, Siblings, Subject},
-        ungoverned::{self, Ungoverned},
         unread,
         volumes::{
             self,
@@ -187,7 +189,7 @@ pub fn assess_all<'a>(
         let reads = revisions.reads(pods);
         let before =
             Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
-        let mut found = assess::assess(&Subject {
+        let mut found = plan(&Subject {
             around: &of_namespace,
             ruling,
             workload,

@@ -2,9 +2,10 @@
 //! again.
 
 pub mod change;
-pub mod decide;
 pub mod desired;
+pub mod find;
 pub mod freshness;
 pub mod pending;
 pub mod record;
 pub mod references;
+pub mod roll;

@@ -2,15 +2,14 @@
 //! held.
 
 use crate::{
-    api::{Phase, marks},
+    api::marks,
     core::{
-        finding::{Assessment, Edits},
+        finding::Edits,
         hold::{
             at_zero,
             governance::{GovernanceMark, holdable, holds_back, is_marked},
             state::{Hold, OURSELVES},
         },
-        notice::Event,
         observed::Workload,
         request::{Confirm, Purpose},
         subject::Subject,
@@ -34,49 +33,63 @@ const GIVEN_UP: &str = ".";
 const NEARLY_FULL: usize = 4096;
 const ROOMY: usize = 8192;
 
+/// The marks of a policy on a workload that it governs.
+#[derive(Default)]
+pub struct Marking {
+    /// The marks.
+    pub edits: Edits,
+    /// Admission should hold its changes, and it does not carry the marks yet.
+    pub unmarked: bool,
+    /// Its annotations are so full that the marks of a hold may not fit: so many bytes are left.
+    pub cramped: Option<usize>,
+}
+
 /// Puts the marks of a policy on a workload that it governs, where they are not as they should be.
-pub fn mark(subject: &Subject, found: &mut Assessment) {
-    let workload = subject.workload;
+pub fn mark(subject: &Subject) -> Marking {
+    let (workload, mut edits) = (subject.workload, Edits::default());
     let holds = subject.ruling.spec().needs_holds() && holdable(workload);
-    found.unmarked = holds && !is_marked(workload);
-    if found.unmarked {
-        found.memory.unmarked_at = Some(subject.now());
-    }
-    found.cramped =
-        Some(room(workload)).filter(|room| holds && *room < HOLD_BYTES && !holds_back(workload));
     if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
-        found.edits.governed = Some(true);
+        edits.governed = Some(true);
         // Anybody could have written these while admission did not look: with our label they would
         // count.
-        found.edits.remove(workload, marks::PARTITION);
-        found.edits.remove(workload, marks::VOLUME_ACCESS);
+        edits.clear(marks::PARTITION);
+        edits.clear(marks::VOLUME_ACCESS);
     }
     match holds {
-        true => found.edits.set(workload, marks::HOLD_CHANGES, "true".to_owned()),
-        false => found.edits.remove(workload, marks::HOLD_CHANGES),
+        true => edits.set(marks::HOLD_CHANGES, "true"),
+        false => edits.clear(marks::HOLD_CHANGES),
     }
     match at_zero::holds(subject) {
-        Some(true) if holds => found.edits.set(workload, marks::HOLD_AT_ZERO, "true".to_owned()),
-        Some(false) => found.edits.remove(workload, marks::HOLD_AT_ZERO),
-        _ if !holds => found.edits.remove(workload, marks::HOLD_AT_ZERO),
+        Some(true) if holds => edits.set(marks::HOLD_AT_ZERO, "true"),
+        Some(false) => edits.clear(marks::HOLD_AT_ZERO),
+        _ if !holds => edits.clear(marks::HOLD_AT_ZERO),
         _ => {}
     }
+    if let Some(governance) = governance_mark(subject) {
+        edits.set(marks::GOVERNANCE, governance);
+    }
+    let cramped = holds && room(workload) < HOLD_BYTES && !holds_back(workload);
+    Marking {
+        edits,
+        unmarked: holds && !is_marked(workload),
+        cramped: cramped.then(|| room(workload)),
+    }
+}
+
+/// What is to be recorded of who governs the workload; none if what stands there is to stay.
+fn governance_mark(subject: &Subject) -> Option<String> {
+    let workload = subject.workload;
     let stands = GovernanceMark::on(workload);
     // What becomes of a hold is what was recorded before its policy let go of it.
     let letting_go =
         holds_back(workload) && !subject.ruling.spec().needs_holds() && stands.is_some();
     if subject.ruling.is_unreadable() || letting_go {
-        return;
+        return None;
     }
-    let definition = subject
-        .around
-        .definition
-        .or(stands.as_ref().map(|mark| mark.definition.as_str()))
-        .unwrap_or_default();
+    let recorded = stands.as_ref().map(|mark| mark.definition.as_str());
+    let definition = subject.around.definition.or(recorded).unwrap_or_default();
     let wanted = GovernanceMark::of(subject.ruling.policy(), subject.ruling.spec(), definition);
-    if stands.as_ref() != Some(&wanted) {
-        found.edits.set(workload, marks::GOVERNANCE, wanted.write());
-    }
+    (stands.as_ref() != Some(&wanted)).then(|| wanted.write())
 }
 
 /// What is left for other annotations, without what is reserved.
@@ -87,50 +100,55 @@ fn room(workload: &Workload) -> usize {
 }
 
 /// Reserves room for the marks of a hold where annotations are nearly full, so that others do not
-/// take it: admission must not be why the API server refuses a change. Our own marks come first.
-pub fn reserve(subject: &Subject, found: &mut Assessment) {
-    let workload = subject.workload;
-    let room = room(workload);
-    let reserved = workload.marks.reserved.as_deref().is_some_and(|text| text != GIVEN_UP);
+/// take it: admission must not be why the API server refuses a change. `up_to_date`: nothing rolls,
+/// and nothing waits.
+pub fn reserve(subject: &Subject, up_to_date: bool) -> Edits {
+    let (workload, mut edits) = (subject.workload, Edits::default());
     let holds = subject.ruling.spec().needs_holds() && holdable(workload);
-    let (remains, copied) = match is_copied(workload) {
-        true => (marks::RESERVED.len() + GIVEN_UP.len(), COPY_BYTES),
-        false => (0, 0),
-    };
-    let up_to_date = found.phase == Phase::UpToDate;
-    // The controller copies annotations before it says that it has seen them.
-    let is_copied_now = up_to_date && workload.rollout.observed;
     let rests = up_to_date && !holds_back(workload);
-    if !subject.ruling.is_unreadable() && (rests || !holds) {
-        match holds
-            && (HOLD_BYTES + remains + copied..if reserved { ROOMY } else { NEARLY_FULL })
-                .contains(&room)
-        {
-            true => found.edits.set(
-                workload,
-                marks::RESERVED,
-                ".".repeat(HOLD_BYTES + remains - marks::RESERVED.len()),
-            ),
-            false => give_up(workload, is_copied_now, &mut found.edits),
-        }
+    if subject.ruling.is_unreadable() || (holds && !rests) {
+        return edits;
     }
-    for edits in [Some(&mut found.edits), found.roll.as_mut()]
-        .into_iter()
-        .flatten()
-        .filter(|edits| !edits.is_empty())
-    {
-        let after =
-            edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
-                let size = |value: &String| mark.len() + value.len();
-                let stands = workload.marks.stands(mark);
-                let before = if stands { mark.len() + workload.marks.size(mark) } else { 0 };
-                (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
-            });
-        let reserves = || edits.annotations.get(marks::RESERVED).is_some_and(Option::is_some);
-        if after + copied > ANNOTATIONS_LIMIT && (reserved || reserves()) {
-            give_up(workload, false, edits);
-        }
+    let remains = match is_copied(workload) {
+        true => marks::RESERVED.len() + GIVEN_UP.len(),
+        false => 0,
+    };
+    let least = HOLD_BYTES + remains + copied(workload);
+    let most = if has_reserved(workload) { ROOMY } else { NEARLY_FULL };
+    if holds && (least..most).contains(&room(workload)) {
+        edits.set(marks::RESERVED, ".".repeat(HOLD_BYTES + remains - marks::RESERVED.len()));
+        return edits;
     }
+    // The controller copies annotations before it says that it has seen them.
+    give_up(workload, up_to_date && workload.rollout.observed)
+}
+
+/// These edits, without the room that is reserved if it is needed for them: our own marks come
+/// first.
+pub fn within_room(workload: &Workload, edits: Edits) -> Edits {
+    if edits.is_empty() {
+        return edits;
+    }
+    let after = edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
+        let size = |value: &String| mark.len() + value.len();
+        let stands = workload.marks.stands(mark);
+        let before = if stands { mark.len() + workload.marks.size(mark) } else { 0 };
+        (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
+    });
+    let reserves = edits.annotations.get(marks::RESERVED).is_some_and(Option::is_some);
+    let full = after + copied(workload) > ANNOTATIONS_LIMIT;
+    if full && (has_reserved(workload) || reserves) {
+        return edits.then(give_up(workload, false)).that_differ(workload);
+    }
+    edits
+}
+
+fn has_reserved(workload: &Workload) -> bool {
+    workload.marks.reserved.as_deref().is_some_and(|text| text != GIVEN_UP)
+}
+
+fn copied(workload: &Workload) -> usize {
+    if is_copied(workload) { COPY_BYTES } else { 0 }
 }
 
 fn is_copied(workload: &Workload) -> bool {
@@ -138,19 +156,21 @@ fn is_copied(workload: &Workload) -> bool {
 }
 
 /// Gives up reserved room. A ReplicaSet gives up its copy first.
-fn give_up(workload: &Workload, is_copied_now: bool, edits: &mut Edits) {
+fn give_up(workload: &Workload, is_copied_now: bool) -> Edits {
+    let mut edits = Edits::default();
     match workload.marks.reserved.as_deref() {
         Some(value) if is_copied(workload) && !(is_copied_now && value == GIVEN_UP) => {
-            edits.set(workload, marks::RESERVED, GIVEN_UP.to_owned());
+            edits.set(marks::RESERVED, GIVEN_UP);
         }
-        _ => edits.remove(workload, marks::RESERVED),
+        _ => edits.clear(marks::RESERVED),
     }
+    edits
 }
 
 /// Ends a walk through the pods of a StatefulSet: those that are left go, or, to be kept, are held
 /// again.
-pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
-    let ordinals = workload.rollout.ordinals;
+pub fn end_walk(workload: &Workload, keep: bool) -> Edits {
+    let (ordinals, mut edits) = (workload.rollout.ordinals, Edits::default());
     if keep && ordinals.step.is_some_and(|step| step > ordinals.declared) {
         // The id of a hold is the generation of the write that brings it; the change is still its
         // author's.
@@ -161,58 +181,61 @@ pub fn end_walk(workload: &Workload, keep: bool, found: &mut Assessment) {
         let id = ChangeId::Template(workload.generation + 1);
         let held = Held { id: id.clone(), by: author.unwrap_or(OURSELVES).into() };
         let since = Since::Change { id, at, author: None };
-        found.edits.set(workload, marks::HOLD, held.to_string());
-        found.edits.set(workload, marks::HOLD_SINCE, since.to_string());
+        edits.set(marks::HOLD, held.to_string());
+        edits.set(marks::HOLD_SINCE, since.to_string());
     } else {
-        found.edits.remove(workload, marks::HOLD_SINCE);
+        edits.clear(marks::HOLD_SINCE);
     }
-    found.edits.remove(workload, marks::PARTITION);
+    edits.clear(marks::PARTITION);
+    edits
+}
+
+/// The end of everything of ours on a workload.
+#[derive(Default)]
+pub struct TakenOff {
+    /// What is to be written.
+    pub edits: Edits,
+    /// That a held change is released, in words.
+    pub released: Option<String>,
 }
 
 /// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what
 /// keeps it stays.
-pub fn take_off(
-    workload: &Workload,
-    keep_hold: bool,
-    confirm: Option<Confirm>,
-    found: &mut Assessment,
-) {
+pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>) -> TakenOff {
     if workload.deleting {
-        return;
+        return TakenOff::default();
     }
-    for mark in registry::taken_off(keep_hold) {
-        found.edits.remove(workload, mark);
-    }
+    let (mut edits, mut released) = (Edits::default(), None);
+    registry::taken_off(keep_hold).for_each(|mark| edits.clear(mark));
     if workload.rollout.ordinals.step.is_some() {
-        end_walk(workload, keep_hold, found);
+        edits = edits.then(end_walk(workload, keep_hold));
     }
     if !keep_hold {
-        if let Some(hold) = Hold::on(workload) {
-            let message =
-                format!("the held change {} is released: no policy holds it any longer", hold.id);
-            found.notices.push((Event::UpgradeReleased, message));
-        }
-        found.edits.remove(workload, marks::HOLD);
+        released = Hold::on(workload).map(|hold| {
+            format!("the held change {} is released: no policy holds it any longer", hold.id)
+        });
+        edits.clear(marks::HOLD);
         if workload.labels.contains_key(marks::GOVERNED) {
-            found.edits.governed = Some(false);
+            edits.governed = Some(false);
         }
     }
-    if !found.edits.is_empty() {
-        found.edits.purpose = Some(Purpose::Forget { confirm });
+    let mut edits = edits.that_differ(workload);
+    if !edits.is_empty() {
+        edits.purpose = Some(Purpose::Forget { confirm });
     }
+    TakenOff { edits, released }
 }
 
 /// A policy that observes takes off what it put on when it governed; the record of config stays. So
 /// does a hold that stands: to observe is not to release.
-pub fn let_go(workload: &Workload, found: &mut Assessment) {
-    let keep = holds_back(workload);
-    let config = workload.marks.config.is_some();
-    take_off(workload, keep, None, found);
-    if config {
-        found.edits.annotations.remove(marks::CONFIG);
-        found.edits.annotations.remove(marks::ROLLOUTS);
+pub fn let_go(workload: &Workload) -> TakenOff {
+    let mut off = take_off(workload, holds_back(workload), None);
+    if workload.marks.config.is_some() {
+        off.edits.annotations.remove(marks::CONFIG);
+        off.edits.annotations.remove(marks::ROLLOUTS);
     }
-    if found.edits.is_empty() {
-        found.edits.purpose = None;
+    if off.edits.is_empty() {
+        off.edits.purpose = None;
     }
+    off
 }

@@ -3,6 +3,7 @@
 
 pub mod at_zero;
 pub mod authors;
+pub mod change;
 pub mod enforced;
 pub mod governance;
 pub mod marking;

@@ -1,54 +1,40 @@
 //! What a policy that only observes says of a changed template: that it would have been held.
 
-use crate::{
-    api::{Phase, Reason},
-    core::{
-        finding::Assessment,
-        gates::{
-            self,
-            blocker::GateName,
-            change::{Change, TEMPLATE},
-        },
-        hold::governance::holdable,
-        notice::Event,
-        rollout::progress::Progress,
-        subject::Subject,
+use crate::core::{
+    gates::{
+        self,
+        blocker::GateName,
+        change::{Change, TEMPLATE},
     },
+    hold::governance::holdable,
+    rollout::progress::Progress,
+    subject::Subject,
 };
 
-/// Says it while the rollout of the change is under way, and by an event once.
-pub fn tell(subject: &Subject, found: &mut Assessment) {
-    let workload = subject.workload;
-    let changed = subject
-        .memory
-        .template
-        .as_ref()
-        .is_some_and(|seen| seen.digest != workload.template.digest);
+/// That a change of the template would have been held.
+pub struct WouldHold {
+    /// It changed just now, which is told once.
+    pub changed: bool,
+    /// In words.
+    pub message: String,
+}
+
+/// Whether a rollout is under way that would have been held.
+pub fn would_hold(subject: &Subject) -> Option<WouldHold> {
+    let (workload, memory) = (subject.workload, subject.memory);
+    let changed =
+        memory.template.as_ref().is_some_and(|seen| seen.digest != workload.template.digest);
     let would =
         || subject.ruling.spec().would_hold() && holdable(workload) && workload.rollout.wanted > 0;
-    found.memory.would_hold =
-        (changed && would()) || (subject.memory.would_hold && subject.progress != Progress::Done);
-    if !found.memory.would_hold {
-        return;
+    let rolls = memory.would_hold && subject.progress != Progress::Done;
+    if !(rolls || changed && would()) {
+        return None;
     }
-    let Some(gate) = would_wait_for(subject) else {
-        found.memory.would_hold = false;
-        return;
-    };
-    let state = &workload.rollout;
+    let gate = would_wait_for(subject)?;
     let message = format!(
         "the template changed; with mode: Enforce it would be held ({gate}), but spec.mode is Observe"
     );
-    if changed {
-        found.notices.push((Event::WouldHold, message.clone()));
-    }
-    if found.phase != Phase::Failed {
-        let counts = format!(
-            "{} of {} pods updated, {} available",
-            state.updated, state.wanted, state.available
-        );
-        found.stand(Phase::WouldHold, Reason::ObserveMode, format!("{message}; {counts}"));
-    }
+    Some(WouldHold { changed, message })
 }
 
 /// The gate that would keep a change of the template waiting, by its reason or in words; none if

@@ -3,35 +3,29 @@
 //! names, instead of one event for each change.
 
 use crate::core::{
-    finding::Assessment,
     hold::{state::Hold, volatile::differing},
     memory::SeenTemplate,
-    notice::Event,
     observed::Template,
     subject::Subject,
-    writers::{By, Write},
+    writers::{By, Write, Writers},
 };
 
-/// Takes note of who changed the template, and tells if two undo each other.
-pub fn note(subject: &Subject, hold: Option<&Hold>, found: &mut Assessment) {
+/// Who changed the template lately, and what to tell if two undo each other since this change; none
+/// if nobody has changed it.
+pub fn note(subject: &Subject, hold: Option<&Hold>) -> Option<(Writers, Option<String>)> {
     let (template, before) = (&subject.workload.template, subject.memory.template.as_ref());
     let by = match hold {
         Some(hold) if subject.memory.hold.as_ref() != Some(&hold.id) => By::User(hold.by.clone()),
         None if before.is_some_and(|before| before.digest != template.digest) => {
-            match &subject.workload.template_writer {
-                Some(manager) => By::Manager(person(manager).to_owned()),
-                None => return,
-            }
+            By::Manager(person(subject.workload.template_writer.as_ref()?).to_owned())
         }
-        _ => return,
+        _ => return None,
     };
     let fields = before.map(|before| differences(before, template)).unwrap_or_default();
     let write = Write { at: subject.now(), by, template: template.digest };
-    if found.memory.writers.note(write, fields)
-        && let Some(message) = found.memory.writers.message(subject.now())
-    {
-        found.notices.push((Event::ConflictingWriters, message));
-    }
+    let mut writers = subject.memory.writers.clone();
+    let told = writers.note(write, fields).then(|| writers.message(subject.now())).flatten();
+    Some((writers, told))
 }
 
 /// One person uses several commands of kubectl, each with a field manager of its own.

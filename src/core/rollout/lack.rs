@@ -6,35 +6,44 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::core::{
-    finding::Assessment, later, memory::Lack, rollout::progress::Progress, subject::Subject,
-};
+use crate::core::{later, memory::Lack, rollout::progress::Progress, subject::Subject};
 
 /// A controller takes a moment to create pods.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between looks.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Takes note of pods that are missing. Returns since when, if it is time to look for the reason.
-pub fn assess(subject: &Subject, found: &mut Assessment) -> Option<Timestamp> {
+/// Pods that are missing.
+#[derive(Default)]
+pub struct Lacking {
+    /// What to remember; none: no pods are missing, or not for that.
+    pub lack: Option<Lack>,
+    /// Since when, if it is time to look for the reason.
+    pub look_up: Option<Timestamp>,
+    /// When it is time for the next look.
+    pub wake: Option<Timestamp>,
+}
+
+/// Takes note of pods that are missing.
+pub fn find(subject: &Subject) -> Lacking {
     let workload = subject.workload;
     // Those that are ending are in the way of new ones, until they have finished.
     let there = subject.pods.iter().filter(|pod| !pod.finished).count();
     let lacks = !workload.id.kind.capabilities().says_why_pods_lack
         && there < workload.rollout.wanted as usize;
     if !lacks || !matches!(subject.progress, Progress::UnderWay(_) | Progress::Failed(_)) {
-        found.memory.lack = None;
-        return None;
+        return Lacking::default();
     }
-    let lack =
-        found.memory.lack.get_or_insert(Lack { since: subject.now(), looked: None, why: None });
+    let now = subject.now();
+    let known = subject.memory.lack.clone();
+    let lack = known.unwrap_or(Lack { since: now, looked: None, why: None });
     let due = lack.looked.map_or(later(lack.since, PATIENCE), |looked| later(looked, LOOK_EVERY));
-    if due > subject.now() {
-        found.wake_at(due);
-        return None;
+    if due > now {
+        return Lacking { lack: Some(lack), look_up: None, wake: Some(due) };
     }
-    lack.looked = Some(subject.now());
-    let since = lack.since;
-    found.wake_at(later(subject.now(), LOOK_EVERY));
-    Some(since)
+    Lacking {
+        look_up: Some(lack.since),
+        lack: Some(Lack { looked: Some(now), ..lack }),
+        wake: Some(later(now, LOOK_EVERY)),
+    }
 }

@@ -2,14 +2,16 @@
 //! before its turn. Admission sets the partition from our annotation `lockkeeper.dev/partition`; a
 //! partition counts from the first ordinal.
 
+use jiff::Timestamp;
+
 use crate::{
-    api::{AppGate, HoldStatus, Phase, Reason, WhenUngoverned, marks},
+    api::{AppGate, HoldStatus, WhenUngoverned, marks},
     core::{
-        finding::Assessment,
-        gates::{self, change::Change},
-        hold::{governance, marking},
+        finding::Edits,
+        gates::{self, change::Change, gate::Answer},
+        hold::governance,
         later,
-        observed::Pod,
+        observed::{Pod, Workload},
         request::Purpose,
         rollout::{
             outcome::{Ended, Outcome},
@@ -20,73 +22,104 @@ use crate::{
     },
 };
 
-/// Goes a step further, if it is time, or says what that waits for.
-pub fn assess(subject: &Subject, outcome: &Outcome, found: &mut Assessment) {
-    let workload = subject.workload;
-    let ordinals = workload.rollout.ordinals;
+/// How a rollout that goes pod by pod goes on.
+pub enum Walk<'a> {
+    /// It does not, or not yet.
+    Stays,
+    /// Nothing can be decided before the controller has seen the newest generation.
+    Unobserved,
+    /// It is looked at again then.
+    Waits(Timestamp),
+    /// It is over; what is left of it is held again, or not.
+    Ends {
+        /// Whether it is.
+        keep: bool,
+    },
+    /// It is the turn of the next pod, if the gates are open.
+    Next(Box<Step<'a>>),
+}
+
+/// The next step of a rollout that goes pod by pod.
+pub struct Step<'a> {
+    /// Whose turn it is.
+    pub turn: Turn<'a>,
+    /// The step, as a change.
+    pub change: Change<'a>,
+    /// What its gates say.
+    pub answer: Answer,
+}
+
+/// Whether it is time to go a step further.
+pub fn next<'a>(subject: &Subject<'a>, outcome: &Outcome) -> Walk<'a> {
+    let (workload, ordinals) = (subject.workload, subject.workload.rollout.ordinals);
     if ordinals.step.is_none() || workload.deleting || subject.ruling.observes() {
-        return;
+        return Walk::Stays;
     }
     // The gate may ask about config alone, which nothing holds.
-    let cause = outcome.cause(workload);
-    let Some(gate) =
-        subject.ruling.spec().app_gate(&[cause]).filter(|gate| is_walked(gate, workload))
-    else {
-        if !subject.ruling.is_unreadable() {
-            // A change that still waits for gates has the rest judged by them; without a policy it
-            // is as was recorded.
-            let keep = subject.ruling.spec().needs_holds()
-                || governance::when_ungoverned(workload) == WhenUngoverned::Keep;
-            marking::end_walk(workload, keep, found);
+    let spec = subject.ruling.spec();
+    let gate = spec.app_gate(&[outcome.cause(workload)]);
+    let Some(gate) = gate.filter(|gate| is_walked(gate, workload)) else {
+        if subject.ruling.is_unreadable() {
+            return Walk::Stays;
         }
-        return;
+        // A change that still waits for gates has the rest judged by them; without a policy it is
+        // as was recorded.
+        let keep =
+            spec.needs_holds() || governance::when_ungoverned(workload) == WhenUngoverned::Keep;
+        return Walk::Ends { keep };
     };
     if !workload.rollout.observed {
-        return found.talk.go_on();
+        return Walk::Unobserved;
     }
     match stage(workload, subject.pods, subject.revisions.newest) {
-        Some(Stage::Next(turn)) => {
-            go(subject, outcome, turn, turn.pod.into_iter().collect(), found);
-        }
-        Some(Stage::Renewing) => {
-            if let Some((turn, pods)) = stuck(subject, gate, found) {
-                go(subject, outcome, turn, pods, found);
-            }
-        }
+        Some(Stage::Next(turn)) => ask(subject, outcome, turn, turn.pod.into_iter().collect()),
+        Some(Stage::Renewing) => match stuck(subject, gate) {
+            Some(Stuck::Pods(turn, pods)) => ask(subject, outcome, turn, pods),
+            Some(Stuck::Until(due)) => Walk::Waits(due),
+            None => Walk::Stays,
+        },
         // As long as the manifest asks for a partition, what is below goes only when we let it.
-        Some(Stage::Over) if ordinals.declared == 0 => marking::end_walk(workload, false, found),
-        _ => {}
+        Some(Stage::Over) if ordinals.declared == 0 => Walk::Ends { keep: false },
+        Some(Stage::Over) | None => Walk::Stays,
     }
 }
 
 /// Freeze and windows are asked again before each pod, then the pod itself. Not the approval: it
 /// was for the whole change, and admission takes it off with the hold (`sameId` in
 /// statefulsets.yaml), so there is none to look at.
-fn go(subject: &Subject, outcome: &Outcome, turn: Turn, pods: Vec<&Pod>, found: &mut Assessment) {
+fn ask<'a>(
+    subject: &Subject<'a>,
+    outcome: &Outcome,
+    turn: Turn<'a>,
+    pods: Vec<&'a Pod>,
+) -> Walk<'a> {
     let change = Change::of_step(subject, outcome, turn, pods);
-    match found.hear(gates::ask(subject, &change)) {
-        None => {
-            let mut newest = outcome.clone();
-            (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(subject.now())));
-            found.edits.set(subject.workload, marks::PARTITION, turn.step.to_string());
-            found.edits.set(subject.workload, marks::ROLLOUT, newest.write());
-            found.edits.purpose = Some(Purpose::Step);
-        }
-        Some(blocker) => {
-            wait(subject, turn, blocker.reason(), &change.why(subject, &blocker), found)
-        }
-    }
+    let answer = gates::ask(subject, &change);
+    Walk::Next(Box::new(Step { turn, change, answer }))
+}
+
+/// What is written for the next step.
+pub fn step(outcome: &Outcome, turn: Turn, now: Timestamp) -> Edits {
+    let mut newest = outcome.clone();
+    (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(now)));
+    let mut edits = Edits { purpose: Some(Purpose::Step), ..Edits::default() };
+    edits.set(marks::PARTITION, turn.step.to_string());
+    edits.set(marks::ROLLOUT, newest.write());
+    edits
+}
+
+enum Stuck<'a> {
+    /// It is the turn of these.
+    Pods(Turn<'a>, Vec<&'a Pod>),
+    /// Then it counts as stuck.
+    Until(Timestamp),
 }
 
 /// An old pod that is broken, below the pods whose turn it was: the controller renews none above it
 /// before it is Ready, and while its turn has not come it comes back as broken as it was. So it is
 /// its turn, and that of all old pods above it, which are asked with it; also those whose turn it
 /// was, if they are there still.
-fn stuck<'a>(
-    subject: &Subject<'a>,
-    gate: &AppGate,
-    found: &mut Assessment,
-) -> Option<(Turn<'a>, Vec<&'a Pod>)> {
+fn stuck<'a>(subject: &Subject<'a>, gate: &AppGate) -> Option<Stuck<'a>> {
     let ordinals = subject.workload.rollout.ordinals;
     let is_old = |pod: &&Pod| {
         pod.revision.as_deref() != subject.revisions.newest && pod.terminating.is_none()
@@ -96,33 +129,33 @@ fn stuck<'a>(
     let mut below = ordinals.declared..ordinals.step?.min(wanted);
     let step = below.find(|index| old(*index).is_some_and(|pod| !pod.ready))?;
     let pod = old(step)?;
-    match later(pod.ready_moved.unwrap_or(pod.created), gate.broken_after.length()) {
-        due if due > subject.now() => {
-            found.wake_at(due);
-            None
-        }
-        _ => Some((Turn { step, pod: Some(pod) }, (step..wanted).filter_map(old).collect())),
+    let due = later(pod.ready_moved.unwrap_or(pod.created), gate.broken_after.length());
+    if due > subject.now() {
+        return Some(Stuck::Until(due));
     }
+    let pods = (step..wanted).filter_map(old).collect();
+    Some(Stuck::Pods(Turn { step, pod: Some(pod) }, pods))
 }
 
-fn wait(subject: &Subject, turn: Turn, reason: Reason, why: &str, found: &mut Assessment) {
-    let state = &subject.workload.rollout;
+/// What the next step waits for, in words.
+pub fn waits(workload: &Workload, turn: Turn, why: &str) -> String {
+    let state = &workload.rollout;
     let name = turn.pod.map_or_else(
         || format!("ordinal {}", turn.step + state.ordinals.start),
         |pod| pod.name.to_string(),
     );
-    if found.phase != Phase::Failed {
-        let message = format!(
-            "pod by pod, {} of {} updated; the next is {name}: {why}",
-            state.updated, state.wanted
-        );
-        found.stand(Phase::Rolling, reason, message);
-        found.hold = change_id(subject.workload).map(|id| HoldStatus {
-            id: id.to_string(),
-            by: String::new(),
-            authors: Vec::new(),
-            cause: vec![Outcome::on(subject.workload).cause(subject.workload)],
-            approved_by: Outcome::on(subject.workload).approved_by.unwrap_or_default(),
-        });
-    }
+    format!("pod by pod, {} of {} updated; the next is {name}: {why}", state.updated, state.wanted)
+}
+
+/// The change whose steps wait, as the status shows it.
+pub fn status(workload: &Workload) -> Option<HoldStatus> {
+    let outcome = Outcome::on(workload);
+    let id = change_id(workload)?;
+    Some(HoldStatus {
+        id: id.to_string(),
+        by: String::new(),
+        authors: Vec::new(),
+        cause: vec![outcome.cause(workload)],
+        approved_by: outcome.approved_by.clone().unwrap_or_default(),
+    })
 }

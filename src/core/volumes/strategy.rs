@@ -3,27 +3,57 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    api::{Phase, Reason, marks},
+    api::marks,
     core::{
-        finding::Assessment,
-        gates::{self, change::Change},
+        finding::Edits,
+        gates::{self, change::Change, gate::Answer},
         hold::state::Hold,
-        notice::Event,
-        request::Purpose,
+        observed::Workload,
         rollout::progress::Progress,
         subject::Subject,
-        volumes::finding::{OfWorkload, Stuck},
+        volumes::finding::Stuck,
     },
 };
 
 const EXCLUSIVE: &str = "exclusive";
 
+/// Another strategy for a Deployment.
+pub enum NewStrategy {
+    /// `Recreate`, for this reason.
+    Recreate(String),
+    /// What its manifest declares.
+    Declared,
+}
+
+impl NewStrategy {
+    /// The mark.
+    pub fn edits(&self) -> Edits {
+        let mut edits = Edits::default();
+        match self {
+            Self::Recreate(_) => edits.set(marks::VOLUME_ACCESS, EXCLUSIVE),
+            Self::Declared => edits.clear(marks::VOLUME_ACCESS),
+        }
+        edits
+    }
+
+    /// What to tell of it.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Recreate(why) => format!(
+                "its strategy is Recreate from now on, because {why}. A new pod starts after the old one has terminated"
+            ),
+            Self::Declared => {
+                "its strategy is the declared one again, because none of its claims needs Recreate, or its policy no longer asks for it"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 /// Sets the mark where it ends no pod by itself, and takes it off where it is not needed. In the
 /// middle of a rollout it would end the old pods at once: see [`unblock`].
-pub fn mark(subject: &Subject, found: &mut Assessment) {
-    let workload = subject.workload;
-    let stands =
-        workload.marks.volume_access.stands() && workload.labels.contains_key(marks::GOVERNED);
+pub fn mark(subject: &Subject) -> Option<NewStrategy> {
+    let (workload, exclusive) = (subject.workload, &subject.volumes.exclusive);
     // In the middle of a rollout the other strategy would end the old pods at once, or start new
     // ones beside them. A pod that has finished neither ends nor starts.
     let there = || subject.pods.iter().filter(|pod| !pod.finished);
@@ -34,62 +64,49 @@ pub fn mark(subject: &Subject, found: &mut Assessment) {
         Progress::Held(_) => one_revision(),
         _ => Hold::on(workload).is_some() && one_revision(),
     };
-    match &subject.volumes.exclusive.recreate {
-        None if stands
-            && !subject.volumes.exclusive.uncertain
-            && (rests || there().next().is_none()) =>
-        {
-            found.edits.remove(workload, marks::VOLUME_ACCESS);
-            let message =
-                "its strategy is the declared one again, because none of its claims needs Recreate, or its policy no longer asks for it"
-                    .to_owned();
-            found.notices.push((Event::StrategyChanged, message));
+    match &exclusive.recreate {
+        None if stands(workload) && !exclusive.uncertain && (rests || there().next().is_none()) => {
+            Some(NewStrategy::Declared)
         }
-        Some(why) if !stands && rests => set(subject, why, found),
-        _ => {}
+        Some(why) if !stands(workload) && rests => Some(NewStrategy::Recreate(why.clone())),
+        _ => None,
     }
 }
 
-/// A rollout that is stuck on a volume goes on when the old pods are ended first; they are asked as
-/// for any change.
-pub fn unblock(subject: &Subject, found: &mut Assessment) {
-    let OfWorkload { exclusive, .. } = subject.volumes;
-    if let (Some(stuck), Phase::Rolling | Phase::Failed) = (&exclusive.stuck, found.phase) {
-        found.stand(
-            found.phase,
-            Reason::StuckOnVolume,
-            format!("{}. {}", stuck.why, cure(subject, stuck)),
-        );
-    }
-    let stands = subject.workload.marks.volume_access.stands()
-        && subject.workload.labels.contains_key(marks::GOVERNED);
+fn stands(workload: &Workload) -> bool {
+    workload.marks.volume_access.stands() && workload.labels.contains_key(marks::GOVERNED)
+}
+
+/// That a rollout is stuck on a volume, and what cures it, in words.
+pub fn stuck(subject: &Subject) -> Option<String> {
+    let stuck = subject.volumes.exclusive.stuck.as_ref()?;
+    Some(format!("{}. {}", stuck.why, cure(subject, stuck)))
+}
+
+/// The end of the old pods of a rollout that is stuck on a volume, where that makes it go on: they
+/// are asked as for any change.
+pub struct Unblocking<'a> {
+    /// The change that they are asked about.
+    pub change: Change<'a>,
+    /// What its gates say.
+    pub answer: Answer,
+    /// What is written when they are open.
+    pub strategy: NewStrategy,
+}
+
+/// Asks whether the old pods of a rollout that is stuck on a volume may end first.
+pub fn unblock<'a>(subject: &Subject<'a>) -> Option<Unblocking<'a>> {
+    let exclusive = &subject.volumes.exclusive;
     let acts = !subject.ruling.is_unreadable() && !subject.ruling.observes();
-    let Some(why) = exclusive.recreate.as_ref().filter(|_| !stands && acts) else { return };
+    let why = exclusive.recreate.as_ref().filter(|_| !stands(subject.workload) && acts)?;
     // One that is under way and not stuck may well be done without that.
     let helps = exclusive.stuck.as_ref().is_some_and(|stuck| stuck.stranger.is_none());
     if !helps || !matches!(subject.progress, Progress::UnderWay(_) | Progress::Failed(_)) {
-        return;
+        return None;
     }
-    // Who changed it was asked for before it began.
     let change = Change::of_unblocking(subject);
-    match found.hear(gates::ask(subject, &change)) {
-        None => {
-            set(subject, why, found);
-            found.edits.purpose = Some(Purpose::Unblock);
-        }
-        Some(blocker) => {
-            let message = format!("{}; {}", found.message, change.why(subject, &blocker));
-            found.stand(found.phase, Reason::StuckOnVolume, message);
-        }
-    }
-}
-
-fn set(subject: &Subject, why: &str, found: &mut Assessment) {
-    found.edits.set(subject.workload, marks::VOLUME_ACCESS, EXCLUSIVE.to_owned());
-    let message = format!(
-        "its strategy is Recreate from now on, because {why}. A new pod starts after the old one has terminated"
-    );
-    found.notices.push((Event::StrategyChanged, message));
+    let answer = gates::ask(subject, &change);
+    Some(Unblocking { change, answer, strategy: NewStrategy::Recreate(why.clone()) })
 }
 
 fn cure(subject: &Subject, stuck: &Stuck) -> String {

@@ -81,10 +81,13 @@ pub fn measures() -> Vec<Measure> {
 fn returns(core: &[File]) -> Measure {
     let visits = walk::visits(core);
     let mut seen = BTreeSet::new();
-    let returns = visits.iter().filter(|file| !seen.insert(file.as_str()));
+    // What composes calls one rule after the other: there it comes back by design.
+    let rules = visits.iter().filter(|file| !file.starts_with("plan"));
+    let returns = rules.filter(|file| !seen.insert(file.as_str()));
     let returns = returns.count();
     assert!(seen.len() > 5, "the trip is found: {visits:?}");
-    let what = "how often a workload, judged by `assess`, comes back to a file that it has left";
+    let what =
+        "how often a workload, judged by `plan`, comes back to a file of rules that it has left";
     Measure { now: returns, ..Measure::count("returns", 12, what, visits) }
 }
 

@@ -8,7 +8,7 @@ use super::File;
 use crate::graph::{Paths, Segments, is_test};
 
 /// The function where the trip begins. Its first argument is what is followed.
-const START: [&str; 3] = ["core", "assess", "assess"];
+const START: [&str; 3] = ["core", "plan", "plan"];
 
 /// A function that takes what is followed.
 struct Function<'a> {
@@ -345,9 +345,9 @@ fn a_trip_is_followed_through_paths_methods_and_tables() {
     let files = [
         file("subject", "pub struct Input { now: u8 } impl Input { fn due(&self) -> bool { crate::core::gates::ask(self) } }"),
         file(
-            "assess",
+            "plan",
             "use crate::core::{hold::{self, Held}, subject::Input};
-             pub fn assess(input: &Input) { hold::find(input); other(input); Held { input }.name(); input.due(); other(3); }
+             pub fn plan(input: &Input) { hold::find(input); other(input); Held { input }.name(); input.due(); other(3); }
              fn other(input: &Input) { if input.now > 3 { hold::find(input) } }",
         ),
         file(
@@ -359,9 +359,7 @@ fn a_trip_is_followed_through_paths_methods_and_tables() {
         file("rules", "pub const ALL: [Rule; 1] = [first]; fn first(input: &crate::core::subject::Input) {}"),
         file("gates", "pub fn ask(input: &super::subject::Input) -> bool { input.now > 3 } #[cfg(test)] mod tests { fn f(){} }"),
     ];
-    let trip = [
-        "assess", "hold", "rules", "hold", "assess", "hold", "assess", "hold", "assess", "gates",
-        "assess",
-    ];
+    let trip =
+        ["plan", "hold", "rules", "hold", "plan", "hold", "plan", "hold", "plan", "gates", "plan"];
     assert_eq!(visits(&files), trip);
 }

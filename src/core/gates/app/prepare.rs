@@ -10,13 +10,22 @@ use crate::{
     api::{AppGate, Otherwise},
     core::{
         conversation::{Call, Errand, Prepared, Visit, place},
-        gates::{blocker::Prepare as Blocked, talk::Talk, words},
+        gates::{
+            app::{for_workload::for_workload, whom},
+            blocker::Prepare as Blocked,
+            talk::Talk,
+            words,
+        },
         later,
         notice::Event,
         observed::{Namespace, Pod, Uid, WorkloadId},
+        rollout::{
+            outcome::{Ended, Outcome},
+            progress::is_old,
+        },
         subject::Subject,
     },
-    marks::About,
+    marks::{About, ChangeId},
 };
 
 /// Between one time and the next that a pod is asked.
@@ -111,6 +120,35 @@ pub fn drain(
         let about = known.map_or_else(|| about.cloned(), |one| one.about.clone());
         talk.call(subject, Errand::Prepare, about, gate, visits);
     }
+}
+
+/// Pods take no new work until they are gone, also after what ends them was let through. Where that
+/// makes no progress any more, they are the ones that are left to work; if it goes on, they are
+/// asked again.
+pub fn keep_drained(subject: &Subject, outcome: &Outcome, mut talk: Talk) -> Talk {
+    let (workload, state) = (subject.workload, &subject.workload.rollout);
+    // Written down as failed, it may go on all the same.
+    let ours = outcome.change.is_some()
+        && outcome.ended != Ended::Done
+        && outcome.is_of(workload, subject.key());
+    let acts = !subject.ruling.observes() && !workload.deleting;
+    let gate = subject.ruling.spec().app_gate(&[outcome.cause(workload)]);
+    let Some(gate) = gate.filter(|gate| gate.prepare.is_some() && ours && acts) else {
+        return talk;
+    };
+    let Ok(gate) = for_workload(gate, workload) else { return talk };
+    if !state.observed {
+        talk.go_on();
+        return talk;
+    }
+    let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared);
+    let pods = whom::from(workload, subject.pods, lowest);
+    let old: Vec<_> = pods.filter(|pod| is_old(workload, pod, subject.revisions.newest)).collect();
+    if !old.is_empty() {
+        let id = outcome.change.as_ref().and_then(|change| change.parse::<ChangeId>().ok());
+        drain(subject, &gate, id.map(About::from).as_ref(), &old, &mut talk);
+    }
+    talk
 }
 
 /// Tells pods that are no longer to be ended that they may take work again. Those that are gone are

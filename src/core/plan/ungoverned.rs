@@ -12,13 +12,13 @@ use crate::{
         hold::{
             governance::{self, GovernanceMark},
             marking,
-            release::take_revert,
             state::{Hold, command},
         },
         later,
         memory::{Activity, Memory},
         notice::Event,
         observed::{Namespace, Uid, Workload},
+        plan::held,
         request::Confirm,
         rollout::{revisions::Revert, turn},
     },
@@ -58,10 +58,10 @@ impl Ungoverned<'_> {
         if !is_left(self.workload, self.memory) {
             return None;
         }
-        let mut found = Assessment::new(self.memory.clone(), &[]);
         let (namespace, workload, now) = (self.namespace, self.workload, self.now);
+        let mut found = Assessment::new(self.memory.clone(), &[]);
         if governance::is_ours(workload) {
-            self.let_go(&mut found);
+            found = self.let_go(found);
         }
         found.talk.conversation.turn_to(None);
         let policy: Uid = "".into();
@@ -69,10 +69,11 @@ impl Ungoverned<'_> {
         prepare::withdraw(namespace, whose, now, &mut found.talk);
         found.hear_talk();
         found.memory.app = found.talk.conversation.clone();
+        found.edits = std::mem::take(&mut found.edits).that_differ(workload);
         Some(found)
     }
 
-    fn let_go(self, found: &mut Assessment) {
+    fn let_go(self, mut found: Assessment) -> Assessment {
         let Self { namespace, workload, stray, nothing_to_lose, activity, memory, definition, now } =
             self;
         found.memory.had_record = false;
@@ -94,7 +95,7 @@ impl Ungoverned<'_> {
         if let Some(revert) =
             nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now)
         {
-            take_revert(revert, workload, found);
+            return held::of_revert(&revert, found);
         } else if due > now || activity.in_flight {
             // It is looked at again.
         } else if lost && governance::holds_back(workload) {
@@ -106,7 +107,7 @@ impl Ungoverned<'_> {
                     "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",
                     command(namespace, &workload.id, marks::BYPASS, &id)
                 );
-                found.notices.push((Event::PolicyLost, message));
+                found.tell(Event::PolicyLost, message);
                 found.memory.lost_told = true;
             }
         } else {
@@ -114,7 +115,11 @@ impl Ungoverned<'_> {
                 definition: if lost { definition.map(str::to_owned) } else { recorded },
                 labels: workload.labels.clone(),
             });
-            marking::take_off(workload, keep, confirm, found);
+            let off = marking::take_off(workload, keep, confirm);
+            found.write(off.edits);
+            let released = off.released.into_iter();
+            released.for_each(|message| found.tell(Event::UpgradeReleased, message));
         }
+        found
     }
 }

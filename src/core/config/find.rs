@@ -1,0 +1,208 @@
+//! What the pods of a workload read, compared with what they started with.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{ConfigSpec, marks},
+    core::{
+        config::{
+            change::{Comparison, compare},
+            desired::{self, Desired},
+            freshness::created_after,
+            record::Record,
+            references,
+        },
+        finding::Edits,
+        later,
+        memory::Memory,
+        observed::{Reference, Workload},
+        request::{Cause, Purpose},
+        rollout::outcome::{Outcome, Previous},
+        subject::Subject,
+    },
+};
+
+/// How long a manager that took our marks away is left alone.
+const REVERTED_PAUSE: Duration = Duration::from_secs(3600);
+
+/// What is found of the config that a workload reads.
+pub enum Found {
+    /// It has no record, and takes what is there.
+    Adopted(Adoption),
+    /// Somebody removes its record again and again, so it gets none.
+    Fought(Fought),
+    /// Its record, compared with what is there.
+    Read(Reading),
+}
+
+/// A workload without a record takes what is there.
+pub struct Adoption {
+    record: Record,
+    /// References of which nobody can say what the pods started with.
+    pub unverified: Vec<String>,
+    /// What its pods need, and is not there.
+    pub missing: Vec<String>,
+}
+
+/// Somebody removes our marks.
+pub struct Fought {
+    /// Its field manager.
+    pub manager: String,
+    /// How often.
+    pub times: u32,
+    /// No record is written until then.
+    pub until: Timestamp,
+}
+
+/// What the pods read, compared with what they started with.
+pub struct Reading {
+    /// What each reference is now.
+    pub desired: Vec<(Reference, Desired)>,
+    /// What was recorded.
+    pub record: Record,
+    /// How the two differ.
+    pub comparison: Comparison,
+}
+
+/// Who removed a record, how often, and when last.
+type Reverted = Option<(String, u32, Timestamp)>;
+
+/// Reads and compares, and remembers who removes records.
+pub fn find(subject: &Subject, config: &ConfigSpec) -> (Found, Reverted) {
+    let workload = subject.workload;
+    let desired = resolve(subject, config, subject.reads);
+    let text = workload.marks.config.as_deref();
+    if let Ok(record) = Record::parse(text, &workload.uid, subject.key()) {
+        let newest = subject.revisions.newest;
+        let comparison = compare(&record, &desired, workload, subject.pods, newest);
+        let read = Found::Read(Reading { desired, record, comparison });
+        return (read, subject.memory.reverted.clone());
+    }
+    let reverted = reverted(subject);
+    if let Some((manager, times, last)) = reverted.as_ref().filter(|(_, times, _)| *times >= 2) {
+        let (manager, times, until) = (manager.clone(), *times, later(*last, REVERTED_PAUSE));
+        if until > subject.now() {
+            return (Found::Fought(Fought { manager, times, until }), reverted);
+        }
+        return (Found::Adopted(adopt(subject, &desired)), None);
+    }
+    (Found::Adopted(adopt(subject, &desired)), reverted)
+}
+
+fn reverted(subject: &Subject) -> Reverted {
+    let Memory { had_record, reverted, .. } = subject.memory;
+    if !had_record {
+        return reverted.clone();
+    }
+    let writer = subject.workload.last_writer.as_ref();
+    let manager = writer.map_or_else(|| "somebody".to_owned(), |writer| writer.manager.clone());
+    let again = reverted
+        .as_ref()
+        .filter(|(who, _, last)| *who == manager && later(*last, REVERTED_PAUSE) > subject.now());
+    Some((manager, again.map_or(1, |(_, times, _)| times + 1), subject.now()))
+}
+
+fn adopt(subject: &Subject, desired: &[(Reference, Desired)]) -> Adoption {
+    let workload = subject.workload;
+    // The pods are seen on another watch than the workload: none but some that end, where there
+    // should be others, is not yet an answer.
+    let seen =
+        subject.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
+    let verified = |desired: &Desired| {
+        seen && subject
+            .pods
+            .iter()
+            .all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed))
+    };
+    let record = Record::adopt(desired, workload.template.config_hash.clone(), verified);
+    let unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified);
+    let unverified = unverified.map(|(name, _)| name.clone()).collect();
+    let mut missing: Vec<String> = Vec::new();
+    let own = desired.iter().filter(|(reference, _)| reference.own);
+    for what in own.filter_map(|(_, desired)| desired.digest.as_ref().err()) {
+        if !missing.contains(what) {
+            missing.push(what.clone());
+        }
+    }
+    Adoption { record, unverified, missing }
+}
+
+/// What each of these references is now.
+pub fn resolve(
+    subject: &Subject,
+    config: &ConfigSpec,
+    reads: &[Reference],
+) -> Vec<(Reference, Desired)> {
+    let (namespace, group) = (subject.namespace(), subject.siblings.group);
+    let resolve = |reference: Reference| {
+        let watched = subject.around.watched;
+        let desired = desired::resolve(&reference, namespace, subject.key(), watched);
+        (reference, desired)
+    };
+    references::effective(reads, config, group, namespace).into_iter().map(resolve).collect()
+}
+
+impl Adoption {
+    /// The first record.
+    pub fn edits(&self, subject: &Subject) -> Edits {
+        let mut edits = Edits { purpose: Some(Purpose::Adopt), ..Edits::default() };
+        edits.set(marks::CONFIG, self.record.write(&subject.workload.uid, subject.key()));
+        edits
+    }
+}
+
+impl Reading {
+    /// That of a workload whose config is not looked at.
+    pub fn none() -> Self {
+        let comparison = Comparison {
+            record: Record::default(),
+            all_fresh: true,
+            roll: None,
+            stale: false,
+            missing: Vec::new(),
+            behind: BTreeSet::new(),
+            changed: Vec::new(),
+            last_seen: None,
+            unverified: Vec::new(),
+        };
+        Self { desired: Vec::new(), record: Record::default(), comparison }
+    }
+
+    /// The same, rolled if the step before was rolled out since this workload last followed it.
+    #[must_use]
+    pub fn with_restart(mut self, subject: &Subject, outcome: &Outcome) -> Self {
+        let missed = matches!(subject.siblings.previous, Previous::Done(newest) if outcome.has_missed(newest));
+        if self.comparison.roll.is_none() && missed {
+            self.comparison.roll = Some(Cause::Previous);
+            self.comparison.all_fresh = false;
+            self.comparison.changed.push("the previous step".to_owned());
+        }
+        self
+    }
+
+    /// Whether it is rolled for nothing but the step before.
+    pub fn is_restart(&self) -> bool {
+        self.comparison.roll == Some(Cause::Previous)
+    }
+
+    /// The template is still the one that we rolled last.
+    pub fn is_ours(&self, workload: &Workload) -> bool {
+        self.record.hash.is_some() && self.record.hash == workload.template.config_hash
+    }
+
+    /// What is newly known of what the pods started with.
+    pub fn baseline(&self, subject: &Subject) -> Edits {
+        let (comparison, workload) = (&self.comparison, subject.workload);
+        let newest = match comparison.all_fresh {
+            true => comparison.record.settled(&self.desired, workload.template.config_hash.clone()),
+            false => comparison.record.clone(),
+        };
+        let mut edits = Edits::default();
+        if !newest.says_the_same(&self.record) {
+            edits.set(marks::CONFIG, newest.write(&workload.uid, subject.key()));
+        }
+        edits
+    }
+}

@@ -1,0 +1,80 @@
+//! What is told of gates, and what is said to pods that nothing is asked of any longer.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    api::Reason,
+    core::{
+        finding::Assessment,
+        gates::{
+            self,
+            app::{prepare, verify::verify},
+            blocker::GateName,
+        },
+        notice::Event,
+        request::{Purpose, Release},
+        subject::Subject,
+    },
+};
+
+/// What was said about a change that no longer waits is void, and pods that are no longer to be
+/// ended may work.
+pub fn settle(subject: &Subject, mut found: Assessment) -> Assessment {
+    let gates = subject.ruling.spec().gates.as_ref();
+    if let Some(gate) = gates.and_then(|gates| gates.app.as_ref())
+        && !subject.workload.deleting
+    {
+        let verified = verify(subject, gate, &mut found.talk);
+        (found.gate_asked, found.unverified_gate) = (verified.asked, verified.trouble);
+    }
+    if !found.talk.asks {
+        found.talk.conversation.turn_to(None);
+    }
+    let there: BTreeSet<_> = subject.pods.iter().map(|pod| &*pod.uid).collect();
+    found.talk.conversation.keep_only(&there);
+    let whose = (&subject.workload.id, &subject.workload.uid, &subject.ruling.policy().uid);
+    prepare::withdraw(subject.namespace(), whose, subject.now(), &mut found.talk);
+    found.hear_talk();
+    found.memory.app = found.talk.conversation.clone();
+    found
+}
+
+/// Events and durations of gates, where they changed since the last time.
+pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
+    let before = subject.memory.gate;
+    let stays = before.map(|(reason, _)| reason) == found.closed;
+    let news = found.closed.is_some_and(gates::is_told) && (!stays || found.memory.writers.untold);
+    // While two undo each other, that is told in its place; and what is left of it when they have
+    // stopped.
+    found.memory.writers.untold = news && found.memory.writers.conflict(subject.now());
+    if news && !found.memory.writers.untold {
+        let message = found.message.clone();
+        found.tell(Event::GateClosed, message);
+    }
+    found.memory.gate = match found.closed {
+        Some(_) if stays => before,
+        closed => closed.map(|reason| (reason, subject.now())),
+    };
+    if let Some((reason, since)) = before.filter(|_| !stays) {
+        let waited = Duration::try_from(subject.now().duration_since(since)).unwrap_or_default();
+        found.waited = Some((reason, waited));
+        let released = Some(Purpose::Release(Release::GatesOpen));
+        let goes = found.roll.is_some()
+            || found.edits.purpose == released
+            || found.edits.purpose == Some(Purpose::Step);
+        let next = found.closed.is_some_and(|closed| is_after(closed, reason));
+        if gates::is_told(reason) && (goes || next) {
+            found.tell(Event::GateOpen, format!("{} no longer applies", reason.as_str()));
+        }
+    }
+    found
+}
+
+/// Whether the gate that this reason closes is asked after the one that the other closes. What is
+/// no gate's comes after all.
+fn is_after(closed: Reason, other: Reason) -> bool {
+    match (GateName::of(closed), GateName::of(other)) {
+        (Some(closed), Some(other)) => closed > other,
+        (closed, other) => closed.is_none() && other.is_some(),
+    }
+}

@@ -1,0 +1,92 @@
+//! Where a workload stands by its rollout alone.
+
+use crate::{
+    api::{Phase, Reason},
+    core::{
+        clock,
+        finding::Verdict,
+        observed::Pod,
+        rollout::{
+            progress::Progress,
+            words::{self, held_message},
+        },
+        subject::Subject,
+    },
+};
+
+/// Where a workload stands by its rollout alone; none: it is up to date.
+pub fn verdict(subject: &Subject) -> Option<Verdict> {
+    let (state, newest) = (&subject.workload.rollout, subject.revisions.newest);
+    let under_way = || words::under_way(subject.workload, subject.pods, newest);
+    let namespace = &subject.namespace().name;
+    let overdue = || words::stuck(subject.workload, namespace, subject.pods, newest, subject.now());
+    Some(match subject.progress {
+        Progress::Done => {
+            let message = format!("{}. All new pods are available", overdue()?);
+            Verdict::new(Phase::WaitsForUser, Reason::StuckTerminating, message)
+        }
+        Progress::Unobserved => match subject.memory.last {
+            Some((Phase::UpToDate, reason)) => Verdict::new(Phase::UpToDate, reason, ""),
+            Some((Phase::Rolling, reason)) => Verdict::new(Phase::Rolling, reason, under_way()),
+            // A write of our own annotations raises a Deployment's generation too.
+            Some((phase, reason)) if !matches!(phase, Phase::Held | Phase::Failed) => {
+                Verdict::new(phase, reason, subject.memory.said.as_str())
+            }
+            _ => Verdict::new(Phase::Rolling, Reason::RolloutUnderWay, under_way()),
+        },
+        Progress::UnderWay(_) => match (stuck_behind(subject, false), overdue()) {
+            (Some(stuck), _) => Verdict::new(Phase::Rolling, Reason::StuckBehindPod, stuck),
+            (None, Some(stuck)) => {
+                let message = format!("{}; {stuck}", words::counts(state));
+                Verdict::new(Phase::Rolling, Reason::StuckTerminating, message)
+            }
+            (None, None) => Verdict::new(Phase::Rolling, Reason::RolloutUnderWay, under_way()),
+        },
+        Progress::Failed(since) => match (stuck_behind(subject, true), overdue()) {
+            (Some(stuck), _) => Verdict::new(Phase::Failed, Reason::StuckBehindPod, stuck),
+            (None, Some(stuck)) => {
+                let message = format!("{}; {stuck}", words::counts(state));
+                Verdict::new(Phase::Failed, Reason::StuckTerminating, message)
+            }
+            (None, None) => {
+                let cure = match state.failure {
+                    Some(_) => "It continues automatically when pods can be created",
+                    None => {
+                        "It continues automatically if the pods become ready; otherwise fix the template or the config"
+                    }
+                };
+                let message =
+                    format!("no progress since {}: {}. {cure}", clock(since), under_way());
+                Verdict::new(Phase::Failed, Reason::DeadlineExceeded, message)
+            }
+        },
+        Progress::Held(hold) => {
+            let message = held_message(hold, &words::counts(state));
+            Verdict::new(Phase::WaitsForUser, hold.reason(), message)
+        }
+    })
+}
+
+/// A StatefulSet whose controller waits for a broken pod of another revision than the newest, which
+/// it will not replace (kubernetes#67250): the pod, and the cure. Before the deadline only a pod
+/// that says why it cannot run counts.
+fn stuck_behind(subject: &Subject, late: bool) -> Option<String> {
+    let current = subject.revisions.newest.filter(|_| subject.workload.id.kind.has_ordinals())?;
+    let broken = |pod: &&&Pod| {
+        pod.revision.as_deref() != Some(current)
+            && !pod.ready
+            && pod.terminating.is_none()
+            && (late || pod.trouble.is_some())
+    };
+    let pod = subject.pods.iter().find(broken)?;
+    let trouble = pod
+        .ails
+        .as_ref()
+        .or(pod.trouble.as_ref())
+        .map_or_else(String::new, |trouble| format!(" ({trouble})"));
+    Some(format!(
+        "the StatefulSet controller waits for pod {}{trouble}, which is of an older revision and not ready, and does not replace it \
+         (kubernetes#67250). Delete it: kubectl delete pod {}",
+        pod.name, pod.name
+    ))
+}
