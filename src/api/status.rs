@@ -324,6 +324,18 @@ pub struct Attention {
     pub reason: Reason,
     /// The reason in a sentence, with what to do about it.
     pub message: String,
+    /// The gate that keeps the change waiting, if one does: quiet, freeze, windows, approval,
+    /// volumes, steps or app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
+    /// When the workload continues, or its gate is checked again, if time alone decides that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>")]
+    pub until: Option<Timestamp>,
+    /// The command to run, if there is one that approves or bypasses the change, or fixes the
+    /// workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// The change that waits, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldStatus>,
@@ -368,6 +380,9 @@ pub struct HoldStatus {
     /// known.
     #[serde(default)]
     pub by: String,
+    /// Why it waits, in a sentence, without who made it and without commands.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
     /// Everybody who changed the template since the revision that runs, at most 16. With `approval:
     /// RequiredFromOther` none of them may approve it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

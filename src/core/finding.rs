@@ -5,13 +5,18 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    api::{HoldStatus, Phase, Reason},
+    api::{Phase, Reason},
     core::{
-        gates::{blocker::Blocker, gate::Answer, talk::Talk},
-        memory::Memory,
+        gates::{
+            change::{Blocked, Change},
+            gate::Answer,
+            talk::Talk,
+        },
+        memory::{Memory, Shown},
         notice::Event,
         observed::{Pod, Workload},
         request::{Has, Patch, Purpose},
+        subject::Subject,
     },
 };
 
@@ -24,8 +29,8 @@ pub struct Assessment {
     pub reason: Reason,
     /// Why, in words.
     pub message: String,
-    /// The change that waits for gates.
-    pub hold: Option<HoldStatus>,
+    /// What the status shows of a change that waits.
+    pub shown: Shown,
     /// What changed.
     pub changed: Vec<String>,
     /// Some pod may run on old config.
@@ -73,12 +78,20 @@ pub struct Verdict {
     pub reason: Reason,
     /// Why, in words.
     pub message: String,
+    /// The command that fixes it.
+    pub command: Option<String>,
 }
 
 impl Verdict {
     /// Where it stands, and why.
     pub fn new(phase: Phase, reason: Reason, message: impl Into<String>) -> Self {
-        Self { phase, reason, message: message.into() }
+        Self { phase, reason, message: message.into(), command: None }
+    }
+
+    /// The same, with the command that fixes it.
+    #[must_use]
+    pub fn with_command(self, command: String) -> Self {
+        Self { command: Some(command), ..self }
     }
 }
 
@@ -160,7 +173,7 @@ impl Assessment {
             phase: Phase::UpToDate,
             reason: Reason::UpToDate,
             message: String::new(),
-            hold: None,
+            shown: Shown::default(),
             changed: Vec::new(),
             stale: false,
             unverified: Vec::new(),
@@ -186,6 +199,9 @@ impl Assessment {
     /// Sets where it stands.
     pub fn stand(&mut self, verdict: Verdict) {
         (self.phase, self.reason, self.message) = (verdict.phase, verdict.reason, verdict.message);
+        if verdict.command.is_some() {
+            self.shown.command = verdict.command;
+        }
     }
 
     /// Asks for more to be written.
@@ -204,7 +220,7 @@ impl Assessment {
             let message =
                 format!("{} changed; its pods are being replaced", self.changed.join(", "));
             self.stand(Verdict::new(Phase::Rolling, Reason::ConfigRollout, message));
-            (self.hold, self.memory.shown) = (None, None);
+            (self.shown, self.memory.shown) = Default::default();
             self.memory.last = Some((self.phase, self.reason));
         }
     }
@@ -214,17 +230,19 @@ impl Assessment {
         self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
     }
 
-    /// Takes in what gates answered: what is said to the pods, and what keeps the change waiting.
-    pub fn hear(&mut self, answer: Answer) -> Option<Blocker> {
+    /// Takes in what the gates answered about a change: what is said to the pods, and what keeps the
+    /// change waiting.
+    pub fn hear(&mut self, subject: &Subject, change: &Change, answer: Answer) -> Option<Blocked> {
         if let Some(talk) = answer.talk {
             self.talk = *talk;
             self.hear_talk();
         }
-        if let Some(blocker) = &answer.blocker {
-            self.closed = Some(blocker.reason());
-            blocker.ask_again().into_iter().for_each(|time| self.wake_at(time));
-        }
-        answer.blocker
+        let blocked = change.blocked_by(subject, &answer.blocker?);
+        self.closed = Some(blocked.reason);
+        blocked.until.into_iter().for_each(|time| self.wake_at(time));
+        (self.shown.gate, self.shown.until) = (Some(blocked.gate), blocked.until);
+        self.shown.command.clone_from(&blocked.command);
+        Some(blocked)
     }
 
     /// Takes in what happened while pods were asked, and when to look again at what they say.

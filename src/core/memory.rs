@@ -10,6 +10,7 @@ use crate::{
     core::{
         additions::Additions,
         conversation::Conversation,
+        gates::blocker::GateName,
         hold::state::Hold,
         observed::{Template, TemplateDigest, Workload},
         writers::Writers,
@@ -31,8 +32,8 @@ pub struct Memory {
     pub last: Option<(Phase, Reason)>,
     /// What was said of that.
     pub said: String,
-    /// The change that was shown as waiting.
-    pub shown: Option<HoldStatus>,
+    /// What was shown of a change that waits.
+    pub shown: Shown,
     /// Since when it carries marks although no policy selects it.
     pub stray_since: Option<Timestamp>,
     /// Its template when it was last seen.
@@ -72,6 +73,19 @@ pub struct Memory {
     pub lack: Option<Lack>,
     /// Where it was at rest, and is until something happens.
     pub rest: Option<Rest>,
+}
+
+/// What the status shows of what waits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shown {
+    /// The change.
+    pub hold: Option<HoldStatus>,
+    /// The gate that keeps it waiting.
+    pub gate: Option<GateName>,
+    /// When it goes on, as far as time alone decides that.
+    pub until: Option<Timestamp>,
+    /// The command that a person can run about it.
+    pub command: Option<String>,
 }
 
 /// Pods that a controller has not created.

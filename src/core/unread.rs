@@ -12,7 +12,7 @@ use crate::{
     core::{
         finding::{Assessment, Verdict},
         gates::talk::Talk,
-        memory::Memory,
+        memory::{Memory, Shown},
         notice::{Event, Notice, Regarding},
         observed::{
             Concerns, Namespace, Reference, Uid, Unread, Workload, WorkloadId, storage::Storage,
@@ -147,7 +147,7 @@ pub fn news<'a>(
 pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unread) -> Assessment {
     let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };
     let Assessment {
-        hold,
+        shown: Shown { hold, .. },
         changed,
         stale,
         unmarked,
@@ -161,7 +161,7 @@ pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unre
     } = found;
     let blank = Assessment::new(before.clone(), &[]);
     let mut left = Assessment {
-        hold,
+        shown: Shown { hold, ..Shown::default() },
         changed,
         stale,
         unmarked,

@@ -4,6 +4,7 @@
 
 mod app;
 mod app_silence;
+mod attention;
 mod authors;
 mod census;
 mod clock;

@@ -500,7 +500,7 @@ impl Assessments<'_> {
 
 /// Since when gates keep a change of a workload waiting.
 fn held_since(workload: &Workload, found: &Assessment) -> Option<Timestamp> {
-    found.hold.as_ref()?;
+    found.shown.hold.as_ref()?;
     workload.marks.hold_since.get()?.at()
 }
 
@@ -515,7 +515,7 @@ fn note_age(
         *oldest = oldest.iter().copied().chain(since).min()
     };
     match found.phase {
-        _ if found.hold.is_some() => earlier(hold, held_since(workload, found)),
+        _ if found.shown.hold.is_some() => earlier(hold, held_since(workload, found)),
         Phase::Settling | Phase::Waiting | Phase::Limited => {
             earlier(difference, found.memory.differs_since)
         }

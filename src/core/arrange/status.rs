@@ -128,7 +128,10 @@ impl Assessments<'_> {
                 .map_or(whole_second(self.now), |before| before.since),
             reason: found.reason,
             message: plain(&found.message).into_owned(),
-            hold: found.hold.clone(),
+            gate: found.shown.gate.map(|gate| gate.as_str().to_owned()),
+            until: found.shown.until.map(whole_second),
+            command: found.shown.command.clone(),
+            hold: found.shown.hold.clone(),
             changed: found.changed.clone(),
             answers: if found.talk.asks {
                 answers(self.namespace, &found.talk.conversation)

@@ -18,12 +18,13 @@ use crate::{
             app::whom,
             approval::asks_approval,
             blocker::{Blocker, GateName},
-            change::{CONFIG, Change},
+            change::{Blocked, CONFIG, Change},
             gate::Answer,
         },
         hold::governance,
         later,
         observed::{Pod, Reference, UserHold, Workload},
+        plain,
         request::Purpose,
         rollout::{
             limits,
@@ -158,10 +159,9 @@ fn covered(subject: &Subject, desired: &[(Reference, Desired)]) -> bool {
 pub fn waiting(
     workload: &Workload,
     change: &Change,
-    blocker: &Blocker,
+    blocked: &Blocked,
 ) -> Option<(Edits, HoldStatus)> {
-    let asking = blocker.reason() == Reason::AskingPods;
-    let at_once = asking && !workload.marks.pending_config.stands();
+    let at_once = blocked.reason == Reason::AskingPods && !workload.marks.pending_config.stands();
     if at_once || governance::holds_back(workload) {
         return None;
     }
@@ -172,6 +172,7 @@ pub fn waiting(
     let status = HoldStatus {
         id,
         by: String::new(),
+        message: plain(&blocked.sentence).into_owned(),
         authors: Vec::new(),
         cause: change.causes.to_vec(),
         approved_by: change.consent.by().unwrap_or_default().to_owned(),

@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::ChangeCause,
+    api::{ChangeCause, Reason},
     core::{
-        gates::{blocker::Blocker, words::Waiting},
+        gates::{
+            blocker::{Blocker, GateName},
+            words::{Waiting, sentence},
+        },
         hold::{authors::Authors, state::Hold},
         observed::Pod,
         rollout::{
@@ -60,6 +63,23 @@ pub enum Kind<'a> {
     Unblock,
     /// A change of the template that would be held, if its policy did more than observe.
     WouldHold,
+}
+
+/// What is told of a gate that keeps a change waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// The gate.
+    pub gate: GateName,
+    /// As the status reports it.
+    pub reason: Reason,
+    /// Why, in words.
+    pub sentence: String,
+    /// The same, and the command that a person can run about it.
+    pub why: String,
+    /// When the gate is asked again, if nothing happens before.
+    pub until: Option<Timestamp>,
+    /// The command.
+    pub command: Option<String>,
 }
 
 /// Who approved a change.
@@ -175,10 +195,28 @@ impl<'a> Change<'a> {
         Some(About { id: self.id.clone()?, step })
     }
 
-    /// Why this keeps it waiting, in words.
-    pub fn why(&self, subject: &Subject, blocker: &Blocker) -> String {
+    /// Where it waits.
+    pub fn waiting<'b>(&'b self, subject: &Subject<'b>) -> Waiting<'b> {
         let (namespace, workload) = (subject.namespace(), &subject.workload.id);
-        Waiting { namespace, workload, id: self.id.as_ref() }.why(blocker)
+        Waiting { namespace, workload, id: self.id.as_ref() }
+    }
+
+    /// Why this keeps it waiting, and the command that a person can run about it.
+    pub fn why(&self, subject: &Subject, blocker: &Blocker) -> String {
+        self.waiting(subject).why(blocker)
+    }
+
+    /// What is told of this blocker.
+    pub fn blocked_by(&self, subject: &Subject, blocker: &Blocker) -> Blocked {
+        let waiting = self.waiting(subject);
+        Blocked {
+            gate: blocker.gate(),
+            reason: blocker.reason(),
+            sentence: sentence(blocker),
+            why: waiting.why(blocker),
+            until: blocker.ask_again(),
+            command: waiting.cure_command(blocker),
+        }
     }
 }
 

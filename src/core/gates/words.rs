@@ -22,68 +22,124 @@ pub struct Waiting<'a> {
     pub id: Option<&'a ChangeId>,
 }
 
+/// What a person can do about a blocker.
+enum Cure {
+    /// This approves the change.
+    Approve(String),
+    /// The approval that stands is to be removed first, and then given by somebody else.
+    ApproveAgain {
+        /// Removes it.
+        remove: String,
+        /// Gives it.
+        approve: String,
+    },
+    /// This releases the change past its gates.
+    Bypass(String),
+}
+
 impl Waiting<'_> {
     fn command(&self, mark: &str) -> String {
         let id = self.id.map(ToString::to_string).unwrap_or_default();
         command(self.namespace, self.workload, mark, id)
     }
 
-    /// Why the change waits, and what to do about it.
+    /// Why the change waits, and the command that a person can run about it.
     pub fn why(&self, blocker: &Blocker) -> String {
-        match blocker {
-            Blocker::Quiet { until } => {
-                format!("waiting until nothing else changes; continues at {}", clock(*until))
+        let sentence = sentence(blocker);
+        match self.cure(blocker) {
+            None => sentence,
+            Some(Cure::Approve(approve)) => format!("{sentence}: {approve}"),
+            Some(Cure::ApproveAgain { remove, approve }) => {
+                format!("{sentence}. First remove this approval: {remove}; then: {approve}")
             }
-            Blocker::Frozen => format!(
-                "its policy has mode: Freeze, so only a revert is released until the mode is Enforce again. Or, with the verb bypass: {}",
-                self.command(marks::BYPASS)
-            ),
-            Blocker::PolicyUnreadable => format!(
-                "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready. Or, with the verb bypass: {}",
-                self.command(marks::BYPASS)
-            ),
-            Blocker::Window { why, .. } => why.clone(),
-            Blocker::Approval(missing) => self.approval(missing),
-            Blocker::ClaimTerminating(message) | Blocker::VolumeShadowed(message) => {
-                message.clone()
-            }
-            Blocker::Turn(turn) => of_turn(turn),
-            Blocker::App(app) => of_app(app),
+            Some(Cure::Bypass(bypass)) => format!("{sentence}. Or, with the verb bypass: {bypass}"),
         }
     }
 
-    fn approval(&self, missing: &Approval) -> String {
-        let how = self.command(marks::APPROVE);
-        match missing {
-            Approval::NotRecorded => {
-                "it needs an approval, and admission records none now, so neither an approval nor a bypass counts: the condition HoldsEnforced of \
-                 its policy says why. Fix that, or remove spec.gates.approval from the policy"
-                    .to_owned()
+    /// The command that a person can run about it.
+    pub fn cure_command(&self, blocker: &Blocker) -> Option<String> {
+        Some(match self.cure(blocker)? {
+            Cure::Approve(command) | Cure::Bypass(command) => command,
+            Cure::ApproveAgain { remove, approve } => format!("{remove} && {approve}"),
+        })
+    }
+
+    fn cure(&self, blocker: &Blocker) -> Option<Cure> {
+        match blocker {
+            Blocker::Frozen | Blocker::PolicyUnreadable => {
+                Some(Cure::Bypass(self.command(marks::BYPASS)))
             }
-            Approval::Missing => format!("not approved yet: {how}"),
-            Approval::MissingFromOther(Some(authors)) => {
-                format!("not approved yet; a user other than {authors} can approve it: {how}")
-            }
-            Approval::MissingFromOther(None) => format!(
-                "not approved yet (the author of a config change is not known, so any user with the verb approve can approve it): {how}"
-            ),
-            Approval::ByAuthor { approver, authors } => {
-                let whose = match authors.names().len() {
-                    1 => "who made the change".to_owned(),
-                    _ => format!("who is one of those who made the change ({authors})"),
-                };
-                let id = self.id.map(ToString::to_string).unwrap_or_default();
-                format!(
-                    "approved by {}, {whose}. Another user must approve it. First remove this approval: {}; then: {how}",
-                    in_words(approver),
-                    how.replace(&format!("={id} --overwrite"), "-")
-                )
-            }
-            Approval::TooManyAuthors(authors) => format!(
-                "too many users made this change to record all of them ({authors}), so no approval can count as another user's. Revert it. Or, with the verb bypass: {}",
-                self.command(marks::BYPASS)
-            ),
+            Blocker::Approval(approval) => match approval {
+                Approval::NotRecorded => None,
+                Approval::Missing | Approval::MissingFromOther(_) => {
+                    Some(Cure::Approve(self.command(marks::APPROVE)))
+                }
+                Approval::ByAuthor { .. } => {
+                    let approve = self.command(marks::APPROVE);
+                    let id = self.id.map(ToString::to_string).unwrap_or_default();
+                    let remove = approve.replace(&format!("={id} --overwrite"), "-");
+                    Some(Cure::ApproveAgain { remove, approve })
+                }
+                Approval::TooManyAuthors(_) => Some(Cure::Bypass(self.command(marks::BYPASS))),
+            },
+            Blocker::Quiet { .. }
+            | Blocker::Window { .. }
+            | Blocker::ClaimTerminating(_)
+            | Blocker::VolumeShadowed(_)
+            | Blocker::Turn(_)
+            | Blocker::App(_) => None,
         }
+    }
+}
+
+/// Why a change waits.
+pub fn sentence(blocker: &Blocker) -> String {
+    match blocker {
+        Blocker::Quiet { until } => {
+            format!("waiting until nothing else changes; continues at {}", clock(*until))
+        }
+        Blocker::Frozen => {
+            "its policy has mode: Freeze, so only a revert is released until the mode is Enforce again"
+                .to_owned()
+        }
+        Blocker::PolicyUnreadable => {
+            "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready"
+                .to_owned()
+        }
+        Blocker::Window { why, .. } => why.clone(),
+        Blocker::Approval(approval) => of_approval(approval),
+        Blocker::ClaimTerminating(message) | Blocker::VolumeShadowed(message) => message.clone(),
+        Blocker::Turn(turn) => of_turn(turn),
+        Blocker::App(app) => of_app(app),
+    }
+}
+
+fn of_approval(approval: &Approval) -> String {
+    match approval {
+        Approval::NotRecorded => {
+            "it needs an approval, and admission records none now, so neither an approval nor a bypass counts: the condition HoldsEnforced of \
+             its policy says why. Fix that, or remove spec.gates.approval from the policy"
+                .to_owned()
+        }
+        Approval::Missing => "not approved yet".to_owned(),
+        Approval::MissingFromOther(Some(authors)) => {
+            format!("not approved yet; a user other than {authors} can approve it")
+        }
+        Approval::MissingFromOther(None) => {
+            "not approved yet (the author of a config change is not known, so any user with the verb approve can approve it)"
+                .to_owned()
+        }
+        Approval::ByAuthor { approver, authors } => {
+            let whose = match authors.names().len() {
+                1 => "who made the change".to_owned(),
+                _ => format!("who is one of those who made the change ({authors})"),
+            };
+            let approver = in_words(approver);
+            format!("approved by {approver}, {whose}. Another user must approve it")
+        }
+        Approval::TooManyAuthors(authors) => format!(
+            "too many users made this change to record all of them ({authors}), so no approval can count as another user's. Revert it"
+        ),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
             self,
             app::{self, Question, whom},
             approval::asks_approval,
-            change::{Change, TEMPLATE},
+            change::{Blocked, Change, TEMPLATE},
             gate::Answer,
         },
         hold::{
@@ -92,6 +92,7 @@ pub fn status(hold: &Hold, change: &Change) -> HoldStatus {
     HoldStatus {
         id: hold.id.to_string(),
         by: hold.by.clone(),
+        message: String::new(),
         authors: hold.authors.names().iter().take(HoldStatus::AUTHORS_LIMIT).cloned().collect(),
         cause: change.causes.to_vec(),
         approved_by: change.consent.by().unwrap_or_default().to_owned(),
@@ -159,35 +160,69 @@ pub fn scaled_first(edits: &Edits) -> Option<Edits> {
     Some(Edits { annotations, ..Edits::default() })
 }
 
-/// Why a change is held, with what else there is to know of it.
-pub fn why(subject: &Subject, hold: &Hold, since: Timestamp, why: &str, memory: &Memory) -> String {
+/// Why a held change waits, in words.
+pub struct Why {
+    /// Why.
+    pub sentence: String,
+    /// The same, and what a person can do about it.
+    pub with_cure: String,
+}
+
+/// What the status tells of a held change: of the workload, and of the change itself, without who
+/// made it, without commands, and without what scaling means for it.
+pub fn told(
+    subject: &Subject,
+    hold: &Hold,
+    since: Timestamp,
+    why: &Why,
+    memory: &Memory,
+) -> (String, String) {
     let conflict = memory.writers.message(subject.now());
-    let notes = [
+    let of_scaling = [
         replicas_wait(subject.workload),
         at_zero::note(subject.namespace(), subject.workload, &subject.revisions),
-        mid_rollout(subject),
-        conflict.or_else(|| volatile::message(&memory.volatile)),
     ];
-    let first = format!("changed by {}, held since {}: {why}", hold.authors, clock(since));
-    notes.into_iter().flatten().fold(first, |message, note| message + ". " + &note)
+    let of_change =
+        [mid_rollout(subject), conflict.or_else(|| volatile::message(&memory.volatile))];
+    let first =
+        format!("changed by {}, held since {}: {}", hold.authors, clock(since), why.with_cure);
+    let notes = of_scaling.iter().chain(&of_change).flatten();
+    (with_notes(first, notes), with_notes(why.sentence.clone(), of_change.iter().flatten()))
 }
 
-/// That a policy that observes neither asks gates nor releases, in words.
-pub fn of_observed(subject: &Subject, hold: &Hold) -> String {
-    format!(
-        "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change: kubectl lockkeeper undo -n {} {}. Or, with the verb bypass: {}",
+fn with_notes<'a>(message: String, notes: impl Iterator<Item = &'a String>) -> String {
+    notes.fold(message, |message, note| message + ". " + note)
+}
+
+impl Why {
+    /// That pods of a withdrawn template do not agree.
+    pub fn of_revert(blocked: &Blocked) -> Self {
+        let Blocked { sentence, why, .. } = blocked;
+        Self {
+            sentence: format!("its template was reverted, and {sentence}"),
+            with_cure: format!("its template was reverted, and {why}"),
+        }
+    }
+}
+
+/// That a policy that observes neither asks gates nor releases, and how to bypass it.
+pub fn of_observed(subject: &Subject, hold: &Hold) -> (Why, String) {
+    let sentence = format!(
+        "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change: kubectl lockkeeper undo -n {} {}",
         subject.namespace().name,
-        reference_of(subject.workload),
-        bypass(subject, hold)
-    )
+        reference_of(subject.workload)
+    );
+    let bypass = bypass(subject, hold);
+    let with_cure = format!("{sentence}. Or, with the verb bypass: {bypass}");
+    (Why { sentence, with_cure }, bypass)
 }
 
-/// That a policy that holds no changes keeps this one, in words.
-pub fn of_kept(subject: &Subject, hold: &Hold) -> String {
-    format!(
-        "its policy no longer holds changes, and has whenUngoverned: Keep. With the verb bypass: {}",
-        bypass(subject, hold)
-    )
+/// That a policy that holds no changes keeps this one, and how to bypass it.
+pub fn of_kept(subject: &Subject, hold: &Hold) -> (Why, String) {
+    let sentence = "its policy no longer holds changes, and has whenUngoverned: Keep".to_owned();
+    let bypass = bypass(subject, hold);
+    let with_cure = format!("{sentence}. With the verb bypass: {bypass}");
+    (Why { sentence, with_cure }, bypass)
 }
 
 fn bypass(subject: &Subject, hold: &Hold) -> String {

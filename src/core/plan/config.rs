@@ -180,16 +180,17 @@ fn compared(
     if !comparison.stale || found.phase != Phase::UpToDate {
         return with_missing(&comparison.missing, found);
     }
-    found.stand(if reading.record.hash.is_some() && !reading.is_ours(workload) {
+    let verdict = if reading.record.hash.is_some() && !reading.is_ours(workload) {
+        let restart = format!("kubectl rollout restart {}", reference_of(workload));
         let message = format!(
-            "a user undid the rollout for {}, so pods may run on old config. Lockkeeper leaves this alone. Change the config back, or restart the pods: kubectl rollout restart {}",
-            comparison.changed.join(", "),
-            reference_of(workload)
+            "a user undid the rollout for {}, so pods may run on old config. Lockkeeper leaves this alone. Change the config back, or restart the pods: {restart}",
+            comparison.changed.join(", ")
         );
-        Verdict::new(Phase::Waiting, Reason::RolledBack, message)
+        Verdict::new(Phase::Waiting, Reason::RolledBack, message).with_command(restart)
     } else {
         Verdict::new(Phase::Rolling, Reason::ConfigRollout, "pods are being replaced")
-    });
+    };
+    found.stand(verdict);
     found
 }
 
@@ -237,7 +238,7 @@ fn differs(
         Next::Unobserved => {
             found.talk.go_on();
             found.closed = gate;
-            found.hold.clone_from(&subject.memory.shown);
+            found.shown.clone_from(&subject.memory.shown);
         }
         Next::Covered if failed => {}
         Next::Covered => {
@@ -261,6 +262,7 @@ fn differs(
         }
         Next::Settling(due) => {
             found.wake_at(due);
+            found.shown.until = Some(due);
             found.closed = gate;
             let message =
                 format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
@@ -281,6 +283,7 @@ fn limited(
     mut found: Assessment,
 ) -> Assessment {
     found.wake_at(until);
+    found.shown.until = Some(until);
     let message = format!(
         "{changed}, but it had {times} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
         config.limit.window,
@@ -304,12 +307,13 @@ fn is_due(subject: &Subject, changed: &str, due: Due, mut found: Assessment) -> 
         );
         found.tell(Event::HoldBypassed, message);
     }
-    if let Some(blocker) = found.hear(answer) {
-        let message = format!("{changed}; {}", change.why(subject, &blocker));
-        found.stand(Verdict::new(Phase::Waiting, blocker.reason(), message));
-        if let Some((edits, status)) = roll::waiting(subject.workload, &change, &blocker) {
+    if let Some(blocked) = found.hear(subject, &change, answer) {
+        let message = format!("{changed}; {}", blocked.why);
+        found.stand(Verdict::new(Phase::Waiting, blocked.reason, message));
+        let waiting = roll::waiting(subject.workload, &change, &blocked);
+        if let Some((edits, status)) = waiting {
             found.write(edits);
-            found.hold = Some(status);
+            found.shown.hold = Some(status);
         }
         return found;
     }

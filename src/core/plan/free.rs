@@ -76,12 +76,12 @@ fn walked(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> Assess
         Walk::Unobserved => found.talk.go_on(),
         Walk::Waits(until) => found.wake_at(until),
         Walk::Ends { keep } => found.write(marking::end_walk(workload, keep)),
-        Walk::Next(step) => match found.hear(step.answer) {
+        Walk::Next(step) => match found.hear(subject, &step.change, step.answer) {
             None => found.write(walk::step(outcome, step.turn, subject.now())),
-            Some(blocker) if found.phase != Phase::Failed => {
-                let why = walk::waits(workload, step.turn, &step.change.why(subject, &blocker));
-                found.stand(Verdict::new(Phase::Rolling, blocker.reason(), why));
-                found.hold = walk::status(workload);
+            Some(blocked) if found.phase != Phase::Failed => {
+                let why = walk::waits(workload, step.turn, &blocked.why);
+                found.stand(Verdict::new(Phase::Rolling, blocked.reason, why));
+                found.shown.hold = walk::status(workload, &blocked.sentence);
             }
             Some(_) => {}
         },
@@ -99,14 +99,14 @@ fn unblocked(subject: &Subject, mut found: Assessment) -> Assessment {
     let Some(strategy::Unblocking { change, answer, strategy }) = strategy::unblock(subject) else {
         return found;
     };
-    match found.hear(answer) {
+    match found.hear(subject, &change, answer) {
         None => {
             found.write(strategy.edits());
             found.edits.purpose = Some(Purpose::Unblock);
             found.tell(Event::StrategyChanged, strategy.message());
         }
-        Some(blocker) => {
-            let message = format!("{}; {}", found.message, change.why(subject, &blocker));
+        Some(blocked) => {
+            let message = format!("{}; {}", found.message, blocked.why);
             found.stand(Verdict::new(found.phase, Reason::StuckOnVolume, message));
         }
     }

@@ -7,18 +7,16 @@ use crate::{
     core::{
         config::roll,
         finding::{Assessment, Verdict},
-        gates::{
-            blocker::Blocker,
-            change::{BOTH, Change, TEMPLATE},
-        },
+        gates::change::{BOTH, Blocked, Change, TEMPLATE},
         hold::{
             at_zero, change,
-            release::{self, Next},
+            release::{self, Next, Why},
             state::Hold,
         },
         later,
         notice::Event,
         observed::workload::reference_of,
+        plain,
         plan::config,
         request::Release,
         rollout::revisions::Revert,
@@ -37,9 +35,10 @@ pub fn observe(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessm
     let stamp;
     (stamp, found) = stamped(subject, hold, found);
     let change = Change::of_hold(subject, hold, TEMPLATE, stamp.since);
-    found.hold = Some(release::status(hold, &change));
-    let why = release::of_observed(subject, hold);
-    scaled_first(held(subject, hold, &stamp, (Reason::ObserveMode, &why), found))
+    found.shown.hold = Some(release::status(hold, &change));
+    let (why, bypass) = release::of_observed(subject, hold);
+    found.shown.command = Some(bypass);
+    scaled_first(held(subject, hold, &stamp, (Reason::ObserveMode, why), found))
 }
 
 /// A held template: whether it may go.
@@ -63,12 +62,12 @@ pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment
         broken: !missing.is_empty(),
         ..Change::of_hold(subject, hold, causes, stamp.since)
     };
-    found.hold = Some(release::status(hold, &change));
+    found.shown.hold = Some(release::status(hold, &change));
     found.changed.push("template".to_owned());
     let found = match release::next(subject, &change, noted.of_nothing) {
         Next::Released(release) => released(release, found),
         Next::Lost => lose(subject, hold, found),
-        Next::Reverted(revert, answer) => match found.hear(answer) {
+        Next::Reverted(revert, answer) => match found.hear(subject, &change, answer) {
             None => {
                 let mut found = revert_to(subject, &revert, found);
                 if found.memory.writers.conflict(subject.now()) {
@@ -76,24 +75,24 @@ pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment
                 }
                 found
             }
-            Some(blocker) => {
-                let why = change.why(subject, &blocker);
-                let why = format!("its template was reverted, and {why}");
-                held(subject, hold, &stamp, (blocker.reason(), &why), found)
+            Some(blocked) => {
+                let why = Why::of_revert(&blocked);
+                held(subject, hold, &stamp, (blocked.reason, why), found)
             }
         },
         Next::Kept => {
-            let why = release::of_kept(subject, hold);
-            held(subject, hold, &stamp, (Reason::KeptUngoverned, &why), found)
+            let (why, bypass) = release::of_kept(subject, hold);
+            found.shown.command = Some(bypass);
+            held(subject, hold, &stamp, (Reason::KeptUngoverned, why), found)
         }
         Next::Asked(answer) => {
-            let blocker = found.hear(answer);
-            if blocker.is_none()
+            let blocked = found.hear(subject, &change, answer);
+            if blocked.is_none()
                 && let (Some(config), Some(reading)) = (goes_along, &reading)
             {
                 found.write(roll::carried(subject, config, reading));
             }
-            let found = asked(subject, hold, (&change, &stamp), blocker, found);
+            let found = asked(subject, hold, (&change, &stamp), blocked, found);
             with_what_runs(subject, missing, found)
         }
     };
@@ -105,12 +104,11 @@ fn asked(
     subject: &Subject,
     hold: &Hold,
     (change, stamp): (&Change, &change::Stamp),
-    blocker: Option<Blocker>,
+    blocked: Option<Blocked>,
     mut found: Assessment,
 ) -> Assessment {
-    if let Some(blocker) = blocker {
-        let why = change.why(subject, &blocker);
-        return held(subject, hold, stamp, (blocker.reason(), &why), found);
+    if let Some(Blocked { reason, sentence, why: with_cure, .. }) = blocked {
+        return held(subject, hold, stamp, (reason, Why { sentence, with_cure }), found);
     }
     let (edits, outcome) = release::passed(subject, hold, change);
     found = released(Release::GatesOpen, found);
@@ -140,10 +138,13 @@ fn held(
     subject: &Subject,
     hold: &Hold,
     stamp: &change::Stamp,
-    (reason, why): (Reason, &str),
+    (reason, why): (Reason, Why),
     mut found: Assessment,
 ) -> Assessment {
-    let message = release::why(subject, hold, stamp.since, why, &found.memory);
+    let (message, of_change) = release::told(subject, hold, stamp.since, &why, &found.memory);
+    if let Some(hold) = &mut found.shown.hold {
+        hold.message = plain(&of_change).into_owned();
+    }
     let until = found.memory.writers.until(subject.now());
     until.into_iter().for_each(|until| found.wake_at(until));
     found.stand(Verdict::new(Phase::Held, reason, message));

@@ -66,7 +66,7 @@ pub fn plan(subject: &Subject) -> Assessment {
     let mut found = requests::make(subject, found);
     found.memory.last = Some((found.phase, found.reason));
     found.memory.said.clone_from(&found.message);
-    found.memory.shown.clone_from(&found.hold);
+    found.memory.shown.clone_from(&found.shown);
     found
 }
 

@@ -34,16 +34,16 @@ pub fn verdict(subject: &Subject) -> Option<Verdict> {
             }
             _ => Verdict::new(Phase::Rolling, Reason::RolloutUnderWay, under_way()),
         },
-        Progress::UnderWay(_) => match (stuck_behind(subject, false), overdue()) {
-            (Some(stuck), _) => Verdict::new(Phase::Rolling, Reason::StuckBehindPod, stuck),
+        Progress::UnderWay(_) => match (stuck_behind(subject, Phase::Rolling), overdue()) {
+            (Some(stuck), _) => stuck,
             (None, Some(stuck)) => {
                 let message = format!("{}; {stuck}", words::counts(state));
                 Verdict::new(Phase::Rolling, Reason::StuckTerminating, message)
             }
             (None, None) => Verdict::new(Phase::Rolling, Reason::RolloutUnderWay, under_way()),
         },
-        Progress::Failed(since) => match (stuck_behind(subject, true), overdue()) {
-            (Some(stuck), _) => Verdict::new(Phase::Failed, Reason::StuckBehindPod, stuck),
+        Progress::Failed(since) => match (stuck_behind(subject, Phase::Failed), overdue()) {
+            (Some(stuck), _) => stuck,
             (None, Some(stuck)) => {
                 let message = format!("{}; {stuck}", words::counts(state));
                 Verdict::new(Phase::Failed, Reason::StuckTerminating, message)
@@ -67,26 +67,30 @@ pub fn verdict(subject: &Subject) -> Option<Verdict> {
     })
 }
 
-/// A StatefulSet whose controller waits for a broken pod of another revision than the newest, which
-/// it will not replace (kubernetes#67250): the pod, and the cure. Before the deadline only a pod
-/// that says why it cannot run counts.
-fn stuck_behind(subject: &Subject, late: bool) -> Option<String> {
-    let current = subject.revisions.newest.filter(|_| subject.workload.id.kind.has_ordinals())?;
-    let broken = |pod: &&&Pod| {
-        pod.revision.as_deref() != Some(current)
+/// A pod for which a StatefulSet's controller waits, because it is broken and of another revision
+/// than the newest: it does not replace it (kubernetes#67250). Before the deadline only a pod that
+/// says why it cannot run counts.
+fn in_the_way<'a>(subject: &Subject<'a>, late: bool) -> Option<&'a Pod> {
+    let newest = subject.revisions.newest.filter(|_| subject.workload.id.kind.has_ordinals())?;
+    let broken = |pod: &&Pod| {
+        pod.revision.as_deref() != Some(newest)
             && !pod.ready
             && pod.terminating.is_none()
             && (late || pod.trouble.is_some())
     };
-    let pod = subject.pods.iter().find(broken)?;
-    let trouble = pod
-        .ails
-        .as_ref()
-        .or(pod.trouble.as_ref())
-        .map_or_else(String::new, |trouble| format!(" ({trouble})"));
-    Some(format!(
+    subject.pods.iter().copied().find(broken)
+}
+
+/// That a pod is in the way of the rollout, if one is.
+fn stuck_behind(subject: &Subject, phase: Phase) -> Option<Verdict> {
+    let pod = in_the_way(subject, phase == Phase::Failed)?;
+    let trouble = pod.ails.as_ref().or(pod.trouble.as_ref());
+    let trouble = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
+    let delete = format!("kubectl delete pod {}", pod.name);
+    let message = format!(
         "the StatefulSet controller waits for pod {}{trouble}, which is of an older revision and not ready, and does not replace it \
-         (kubernetes#67250). Delete it: kubectl delete pod {}",
-        pod.name, pod.name
-    ))
+         (kubernetes#67250). Delete it: {delete}",
+        pod.name
+    );
+    Some(Verdict::new(phase, Reason::StuckBehindPod, message).with_command(delete))
 }

@@ -12,6 +12,7 @@ use crate::{
         hold::governance,
         later,
         observed::{Pod, Workload},
+        plain,
         request::Purpose,
         rollout::{
             outcome::{Ended, Outcome},
@@ -148,12 +149,13 @@ pub fn waits(workload: &Workload, turn: Turn, why: &str) -> String {
 }
 
 /// The change whose steps wait, as the status shows it.
-pub fn status(workload: &Workload) -> Option<HoldStatus> {
+pub fn status(workload: &Workload, why: &str) -> Option<HoldStatus> {
     let outcome = Outcome::on(workload);
     let id = change_id(workload)?;
     Some(HoldStatus {
         id: id.to_string(),
         by: String::new(),
+        message: plain(why).into_owned(),
         authors: Vec::new(),
         cause: vec![outcome.cause(workload)],
         approved_by: outcome.approved_by.clone().unwrap_or_default(),

@@ -3,7 +3,7 @@
 
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 10] = [
-    ("returns", 73),
+    ("returns", 75),
     ("mut-arguments", 46),
     ("wide-structs", 9),
     ("mark-lookups", 51),
@@ -12,5 +12,5 @@ pub const LIMITS: [(&str, usize); 10] = [
     ("closures", 120),
     ("widest-line", 389),
     ("largest-file", 712),
-    ("core-lines", 16_955),
+    ("core-lines", 17_131),
 ];
