@@ -43,7 +43,7 @@ async fn p8_one_pod_of_three_that_says_no_holds_all_and_is_named_and_when_all_sa
         shop.upgrade(kind, name, "v2");
         let says = [
             &*format!("{busy} has answered no since"),
-            "1 pieces of work are in flight",
+            "1 piece of work is in flight",
             "2 of 3 pods say yes",
         ];
         let entry = shop.waits_saying(kind, name, "AppGateClosed", &says).await;

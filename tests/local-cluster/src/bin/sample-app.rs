@@ -245,8 +245,11 @@ async fn upgradeable(State(shared): State<Shared>) -> Response {
     }
     let in_flight = facts(&shared).in_flight();
     let idle = in_flight == 0 || switches.lying;
-    let reason =
-        if idle { "idle".to_owned() } else { format!("{in_flight} pieces of work are in flight") };
+    let reason = match in_flight {
+        _ if idle => "idle".to_owned(),
+        1 => "1 piece of work is in flight".to_owned(),
+        several => format!("{several} pieces of work are in flight"),
+    };
     Json(json!({"isUpgradeable": idle, "reason": reason, "inFlight": in_flight})).into_response()
 }
 
