@@ -7,10 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{Attention, ConditionReason, Phase, UpgradePolicyStatus, WorkloadCounts},
-    core::{
-        gates::blocker::GateName, hold::enforced::Gap, later, observed::Policy,
-        volumes::finding::Summary, whole_second,
-    },
+    core::{hold::enforced::Gap, later, observed::Policy, volumes::finding::Summary, whole_second},
 };
 
 /// A status whose phases and reasons stay as they are is written at most this often.
@@ -266,8 +263,12 @@ pub fn write_at(
             .iter()
             .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
             .collect();
-        let attention: Vec<_> =
-            status.attention.iter().map(|a| (a.kind, a.name.clone(), a.phase, a.reason)).collect();
+        let of_entry = |one: &Attention| {
+            let hold = one.hold.as_ref().map(|hold| hold.id.clone());
+            let for_programs = (one.gate.clone(), one.until, one.command.clone(), hold);
+            (one.kind, one.name.clone(), one.phase, one.reason, for_programs)
+        };
+        let attention: Vec<_> = status.attention.iter().map(of_entry).collect();
         (
             status.observed_generation,
             status.workloads.clone(),
@@ -279,8 +280,7 @@ pub fn write_at(
     // What pods answer changes with each round; what becomes of a rollout does not.
     let of_rollouts = |status: &UpgradePolicyStatus| {
         let rolls = |one: &&Attention| {
-            matches!(one.phase, Phase::Rolling | Phase::Failed)
-                && GateName::of(one.reason).is_none()
+            matches!(one.phase, Phase::Rolling | Phase::Failed) && one.gate.is_none()
         };
         status.attention.iter().filter(rolls).map(|one| one.message.clone()).collect::<Vec<_>>()
     };

@@ -8,6 +8,7 @@ use crate::{
     api::{Phase, Reason},
     core::{
         gates::{
+            blocker::Closed,
             change::{Blocked, Change},
             gate::Answer,
             talk::Talk,
@@ -50,7 +51,7 @@ pub struct Assessment {
     /// What is to be written when there is a slot for it; in place of `edits`.
     pub roll: Option<Edits>,
     /// The gate that keeps a change waiting.
-    pub closed: Option<Reason>,
+    pub closed: Option<Closed>,
     /// How long a gate that was closed before has kept a change waiting.
     pub waited: Option<(Reason, Duration)>,
     /// Its controller's events are to be looked at, from this time on.
@@ -196,12 +197,18 @@ impl Assessment {
         }
     }
 
-    /// Sets where it stands.
+    /// Sets where it stands. What was shown of another reason to wait goes with that.
     pub fn stand(&mut self, verdict: Verdict) {
         (self.phase, self.reason, self.message) = (verdict.phase, verdict.reason, verdict.message);
-        if verdict.command.is_some() {
-            self.shown.command = verdict.command;
-        }
+        (self.shown.gate, self.shown.until) = (None, None);
+        self.shown.command = verdict.command;
+    }
+
+    /// The same where a gate keeps a change waiting; `message` tells of it.
+    pub fn stand_before(&mut self, phase: Phase, blocked: &Blocked, message: impl Into<String>) {
+        self.stand(Verdict::new(phase, blocked.reason, message));
+        self.shown.command.clone_from(&blocked.command);
+        (self.shown.gate, self.shown.until) = (Some(blocked.gate), blocked.until);
     }
 
     /// Asks for more to be written.
@@ -238,10 +245,8 @@ impl Assessment {
             self.hear_talk();
         }
         let blocked = change.blocked_by(subject, &answer.blocker?);
-        self.closed = Some(blocked.reason);
+        self.closed = Some(Closed { gate: blocked.gate, reason: blocked.reason });
         blocked.until.into_iter().for_each(|time| self.wake_at(time));
-        (self.shown.gate, self.shown.until) = (Some(blocked.gate), blocked.until);
-        self.shown.command.clone_from(&blocked.command);
         Some(blocked)
     }
 

@@ -10,7 +10,7 @@ use crate::{
     core::{
         additions::Additions,
         conversation::Conversation,
-        gates::blocker::GateName,
+        gates::blocker::{Closed, GateName},
         hold::state::Hold,
         observed::{Template, TemplateDigest, Workload},
         writers::Writers,
@@ -58,7 +58,7 @@ pub struct Memory {
     /// Its policy only observes, and its template changed: without that it would have been held.
     pub would_hold: bool,
     /// The gate that keeps a change waiting, and since when.
-    pub gate: Option<(Reason, Timestamp)>,
+    pub gate: Option<(Closed, Timestamp)>,
     /// Since when what it runs cannot start again.
     pub broken_since: Option<Timestamp>,
     /// It was said that what it runs cannot start again.

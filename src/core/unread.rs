@@ -17,6 +17,7 @@ use crate::{
         observed::{
             Concerns, Namespace, Reference, Uid, Unread, Workload, WorkloadId, storage::Storage,
         },
+        plain,
         rest::News,
     },
 };
@@ -177,6 +178,9 @@ pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unre
         "{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing",
         workload.id
     );
+    if let Some(hold) = &mut left.shown.hold {
+        hold.message = plain(&message).into_owned();
+    }
     left.stand(Verdict::new(phase, Reason::UnreadableObject, message));
     left.memory.last = Some((left.phase, left.reason));
     left.memory.said.clone_from(&left.message);

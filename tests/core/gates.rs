@@ -229,3 +229,10 @@ fn the_first_gate_that_is_closed_answers() {
     assert!(message.contains("Deny"), "{message}");
     assert!(ask_again.is_none_or(|time| time > at(0) + 1.second()));
 }
+
+/// By their order, a status tells which gates are open before the one that is closed.
+#[test]
+fn gates_are_ordered_as_they_are_asked() {
+    let names: Vec<_> = gates::IN_ORDER.iter().map(|gate| gate.name).collect();
+    assert!(names.is_sorted(), "{names:?}");
+}

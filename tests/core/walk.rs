@@ -3,7 +3,7 @@
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{conversation::answer::Answer, observed::ControllerRevision},
+    core::{conversation::answer::Answer, notice::Event, observed::ControllerRevision},
 };
 use serde_json::json;
 
@@ -94,6 +94,29 @@ fn walking(policy: serde_json::Value) -> World {
     world.later(3).act();
     assert_eq!(mark(&world, "web", "partition").as_deref(), Some("2"));
     world
+}
+
+/// The next pod waits for the same answer as before, also while the controller has not seen the
+/// newest write.
+#[test]
+fn a_walk_that_waits_keeps_its_gate_until_our_own_write_is_observed() {
+    let mut world = walking(json!({"gates": {"app": {"scope": "Pod"}}}));
+    renew(&mut world, 2, true);
+    world.later(5).act();
+    world.later(5).act();
+    let before = world.attention().unwrap().clone();
+    assert_eq!((before.gate.as_deref(), before.hold.is_some()), (Some("app"), true));
+    let told =
+        |world: &World| world.told.iter().filter(|(event, ..)| *event == Event::GateClosed).count();
+    let closed = told(&world);
+    world.edit("web", |web| web["spec"]["minReadySeconds"] = json!(1));
+    world.act();
+    let now = world.attention().unwrap();
+    assert_eq!((&now.gate, &now.hold), (&before.gate, &before.hold));
+    world.observe("web");
+    world.later(5).act();
+    assert_eq!(world.attention().unwrap().gate.as_deref(), Some("app"));
+    assert_eq!(told(&world), closed, "that the gate is closed is told once");
 }
 
 #[test]

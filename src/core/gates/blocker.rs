@@ -62,6 +62,15 @@ impl GateName {
     }
 }
 
+/// A gate that is closed, and why in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// The gate.
+    pub gate: GateName,
+    /// Why.
+    pub reason: Reason,
+}
+
 /// Why a gate keeps a change waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocker {
@@ -85,7 +94,7 @@ pub enum Blocker {
     Approval(Approval),
     /// A claim that it uses is being deleted, in words.
     ClaimTerminating(String),
-    /// A volume that it needs lies idle while it would get an empty one, in words.
+    /// A volume with its data exists, but the claim is bound to another one, in words.
     VolumeShadowed(String),
     /// It is not its turn among the workloads of its policy.
     Turn(Turn),
@@ -100,7 +109,7 @@ pub enum Approval {
     NotRecorded,
     /// Nobody has approved it.
     Missing,
-    /// Nobody but its authors may not approve it: none of the others has. The author of a change of
+    /// Only a user who is not an author can approve it, and none has. The author of a change of
     /// config is not known.
     MissingFromOther(Option<Authors>),
     /// One of its authors approved it.

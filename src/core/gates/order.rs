@@ -40,8 +40,14 @@ impl GateName {
 
 /// Asks the gates in order; the first that is closed answers.
 pub fn ask(subject: &Subject, change: &Change) -> Answer {
-    let answers = each(subject, change, |_| true);
-    answers.map(|(_, answer)| answer).find(|answer| *answer != Answer::open()).unwrap_or_default()
+    let mut open = Answer::open();
+    for (_, answer) in each(subject, change, |_| true) {
+        if answer.blocker.is_some() {
+            return answer;
+        }
+        open.talk = open.talk.or(answer.talk);
+    }
+    open
 }
 
 /// The gates of these names that apply, each asked by itself.

@@ -207,13 +207,15 @@ impl Why {
 
 /// That a policy that observes neither asks gates nor releases, and how to bypass it.
 pub fn of_observed(subject: &Subject, hold: &Hold) -> (Why, String) {
-    let sentence = format!(
-        "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change: kubectl lockkeeper undo -n {} {}",
+    let sentence =
+        "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change"
+        .to_owned();
+    let bypass = bypass(subject, hold);
+    let with_cure = format!(
+        "{sentence}: kubectl lockkeeper undo -n {} {}. Or, with the verb bypass: {bypass}",
         subject.namespace().name,
         reference_of(subject.workload)
     );
-    let bypass = bypass(subject, hold);
-    let with_cure = format!("{sentence}. Or, with the verb bypass: {bypass}");
     (Why { sentence, with_cure }, bypass)
 }
 

@@ -11,7 +11,7 @@ use crate::{
             roll::{self, Due, Next},
         },
         finding::{Assessment, Verdict},
-        hold::authors::in_words,
+        hold::{authors::in_words, state::Hold},
         notice::Event,
         observed::workload::reference_of,
         rollout::{
@@ -122,11 +122,15 @@ fn left_alone(subject: &Subject, fought: &Fought, mut found: Assessment) -> Asse
         clock(*until),
         marks::PREFIX
     );
-    if subject.memory.last != Some((Phase::Waiting, Reason::MarksReverted)) {
+    let known = subject.memory.reverted.as_ref();
+    if known.is_none_or(|(_, known, _)| known != times) {
         found.tell(Event::MarksReverted, message.as_str());
     }
     found.stand(Verdict::new(Phase::Waiting, Reason::MarksReverted, message));
-    found.edits = Default::default();
+    // What is held keeps the marks of its hold.
+    if Hold::on(subject.workload).is_none() {
+        found.edits = Default::default();
+    }
     found.wake_at(*until);
     found
 }
@@ -181,7 +185,11 @@ fn compared(
         return with_missing(&comparison.missing, found);
     }
     let verdict = if reading.record.hash.is_some() && !reading.is_ours(workload) {
-        let restart = format!("kubectl rollout restart {}", reference_of(workload));
+        let restart = format!(
+            "kubectl rollout restart -n {} {}",
+            subject.namespace().name,
+            reference_of(workload)
+        );
         let message = format!(
             "a user undid the rollout for {}, so pods may run on old config. Lockkeeper leaves this alone. Change the config back, or restart the pods: {restart}",
             comparison.changed.join(", ")
@@ -211,7 +219,7 @@ fn differs(
     let since = subject.memory.differs_since.unwrap_or(subject.now());
     found.memory.differs_since = Some(since);
     let failed = found.phase == Phase::Failed;
-    let gate = subject.memory.gate.map(|(reason, _)| reason);
+    let gate = subject.memory.gate.map(|(closed, _)| closed);
     match roll::next(subject, config, reading, outcome, (since, failed)) {
         Next::Missing => found.stand(is_missing(&comparison.missing)),
         Next::Reported { blocker, asks } => {
@@ -262,11 +270,11 @@ fn differs(
         }
         Next::Settling(due) => {
             found.wake_at(due);
-            found.shown.until = Some(due);
             found.closed = gate;
             let message =
                 format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
             found.stand(Verdict::new(Phase::Settling, Reason::ConfigChanged, message));
+            found.shown.until = Some(due);
         }
         Next::Limited { times, until } => {
             found = limited(subject, config, (&changed, times, until), found);
@@ -283,7 +291,6 @@ fn limited(
     mut found: Assessment,
 ) -> Assessment {
     found.wake_at(until);
-    found.shown.until = Some(until);
     let message = format!(
         "{changed}, but it had {times} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
         config.limit.window,
@@ -293,6 +300,7 @@ fn limited(
         found.tell(Event::RolloutLimited, message.as_str());
     }
     found.stand(Verdict::new(Phase::Limited, Reason::LimitReached, message));
+    found.shown.until = Some(until);
     found
 }
 
@@ -308,8 +316,7 @@ fn is_due(subject: &Subject, changed: &str, due: Due, mut found: Assessment) -> 
         found.tell(Event::HoldBypassed, message);
     }
     if let Some(blocked) = found.hear(subject, &change, answer) {
-        let message = format!("{changed}; {}", blocked.why);
-        found.stand(Verdict::new(Phase::Waiting, blocked.reason, message));
+        found.stand_before(Phase::Waiting, &blocked, format!("{changed}; {}", blocked.why));
         let waiting = roll::waiting(subject.workload, &change, &blocked);
         if let Some((edits, status)) = waiting {
             found.write(edits);

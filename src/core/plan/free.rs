@@ -73,14 +73,22 @@ fn walked(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> Assess
     let workload = subject.workload;
     match walk::next(subject, outcome) {
         Walk::Stays => {}
-        Walk::Unobserved => found.talk.go_on(),
+        Walk::Unobserved => {
+            found.talk.go_on();
+            // Nothing is known of the gate that was not known before.
+            let waits = subject.memory.gate.filter(|(closed, _)| closed.reason == found.reason);
+            if let Some((closed, _)) = waits {
+                found.closed = Some(closed);
+                found.shown.clone_from(&subject.memory.shown);
+            }
+        }
         Walk::Waits(until) => found.wake_at(until),
         Walk::Ends { keep } => found.write(marking::end_walk(workload, keep)),
         Walk::Next(step) => match found.hear(subject, &step.change, step.answer) {
             None => found.write(walk::step(outcome, step.turn, subject.now())),
             Some(blocked) if found.phase != Phase::Failed => {
                 let why = walk::waits(workload, step.turn, &blocked.why);
-                found.stand(Verdict::new(Phase::Rolling, blocked.reason, why));
+                found.stand_before(Phase::Rolling, &blocked, why);
                 found.shown.hold = walk::status(workload, &blocked.sentence);
             }
             Some(_) => {}
@@ -107,7 +115,8 @@ fn unblocked(subject: &Subject, mut found: Assessment) -> Assessment {
         }
         Some(blocked) => {
             let message = format!("{}; {}", found.message, blocked.why);
-            found.stand(Verdict::new(found.phase, Reason::StuckOnVolume, message));
+            found.stand_before(found.phase, &blocked, message);
+            found.reason = Reason::StuckOnVolume;
         }
     }
     found

@@ -2,19 +2,16 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::{
-    api::Reason,
-    core::{
-        finding::Assessment,
-        gates::{
-            self,
-            app::{prepare, verify::verify},
-            blocker::GateName,
-        },
-        notice::Event,
-        request::{Purpose, Release},
-        subject::Subject,
+use crate::core::{
+    finding::Assessment,
+    gates::{
+        self,
+        app::{prepare, verify::verify},
+        blocker::Closed,
     },
+    notice::Event,
+    request::{Purpose, Release},
+    subject::Subject,
 };
 
 /// What was said about a change that no longer waits is void, and pods that are no longer to be
@@ -42,8 +39,9 @@ pub fn settle(subject: &Subject, mut found: Assessment) -> Assessment {
 /// Events and durations of gates, where they changed since the last time.
 pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
     let before = subject.memory.gate;
-    let stays = before.map(|(reason, _)| reason) == found.closed;
-    let news = found.closed.is_some_and(gates::is_told) && (!stays || found.memory.writers.untold);
+    let stays = before.map(|(closed, _)| closed) == found.closed;
+    let news = found.closed.is_some_and(|closed| gates::is_told(closed.reason))
+        && (!stays || found.memory.writers.untold);
     // While two undo each other, that is told in its place; and what is left of it when they have
     // stopped.
     found.memory.writers.untold = news && found.memory.writers.conflict(subject.now());
@@ -53,28 +51,19 @@ pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
     }
     found.memory.gate = match found.closed {
         Some(_) if stays => before,
-        closed => closed.map(|reason| (reason, subject.now())),
+        closed => closed.map(|closed| (closed, subject.now())),
     };
-    if let Some((reason, since)) = before.filter(|_| !stays) {
+    if let Some((Closed { gate, reason }, since)) = before.filter(|_| !stays) {
         let waited = Duration::try_from(subject.now().duration_since(since)).unwrap_or_default();
         found.waited = Some((reason, waited));
         let released = Some(Purpose::Release(Release::GatesOpen));
         let goes = found.roll.is_some()
             || found.edits.purpose == released
             || found.edits.purpose == Some(Purpose::Step);
-        let next = found.closed.is_some_and(|closed| is_after(closed, reason));
+        let next = found.closed.is_some_and(|closed| closed.gate > gate);
         if gates::is_told(reason) && (goes || next) {
             found.tell(Event::GateOpen, format!("{} no longer applies", reason.as_str()));
         }
     }
     found
-}
-
-/// Whether the gate that this reason closes is asked after the one that the other closes. What is
-/// no gate's comes after all.
-fn is_after(closed: Reason, other: Reason) -> bool {
-    match (GateName::of(closed), GateName::of(other)) {
-        (Some(closed), Some(other)) => closed > other,
-        (closed, other) => closed.is_none() && other.is_some(),
-    }
 }

@@ -14,6 +14,7 @@ use crate::{
             state::Hold,
         },
         later,
+        memory::Restamp,
         notice::Event,
         observed::workload::reference_of,
         plain,
@@ -26,25 +27,27 @@ use crate::{
 
 /// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
 pub fn observe(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment {
+    (found.memory.hold_of_nothing, found.memory.volatile) = noted(subject, hold);
+    let stamp;
+    (stamp, found) = stamped(subject, hold, found);
     if at_zero::is_lost(subject) {
         return scaled_first(lose(subject, hold, found));
     }
     if let Some(revert) = subject.revisions.revert() {
         return scaled_first(revert_to(subject, &revert, found));
     }
-    let stamp;
-    (stamp, found) = stamped(subject, hold, found);
     let change = Change::of_hold(subject, hold, TEMPLATE, stamp.since);
     found.shown.hold = Some(release::status(hold, &change));
     let (why, bypass) = release::of_observed(subject, hold);
+    let mut found = held(subject, hold, &stamp, (Reason::ObserveMode, why), found);
     found.shown.command = Some(bypass);
-    scaled_first(held(subject, hold, &stamp, (Reason::ObserveMode, why), found))
+    scaled_first(found)
 }
 
 /// A held template: whether it may go.
 pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment {
-    let noted = change::note(subject, hold);
-    (found.memory.hold_of_nothing, found.memory.volatile) = (noted.of_nothing, noted.volatile);
+    (found.memory.hold_of_nothing, found.memory.volatile) = noted(subject, hold);
+    let of_nothing = found.memory.hold_of_nothing;
     let stamp;
     (stamp, found) = stamped(subject, hold, found);
     let reading;
@@ -64,7 +67,7 @@ pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment
     };
     found.shown.hold = Some(release::status(hold, &change));
     found.changed.push("template".to_owned());
-    let found = match release::next(subject, &change, noted.of_nothing) {
+    let found = match release::next(subject, &change, of_nothing) {
         Next::Released(release) => released(release, found),
         Next::Lost => lose(subject, hold, found),
         Next::Reverted(revert, answer) => match found.hear(subject, &change, answer) {
@@ -76,14 +79,14 @@ pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment
                 found
             }
             Some(blocked) => {
-                let why = Why::of_revert(&blocked);
-                held(subject, hold, &stamp, (blocked.reason, why), found)
+                blocked_held(subject, hold, &stamp, (&blocked, Why::of_revert(&blocked)), found)
             }
         },
         Next::Kept => {
             let (why, bypass) = release::of_kept(subject, hold);
+            let mut found = held(subject, hold, &stamp, (Reason::KeptUngoverned, why), found);
             found.shown.command = Some(bypass);
-            held(subject, hold, &stamp, (Reason::KeptUngoverned, why), found)
+            found
         }
         Next::Asked(answer) => {
             let blocked = found.hear(subject, &change, answer);
@@ -107,8 +110,9 @@ fn asked(
     blocked: Option<Blocked>,
     mut found: Assessment,
 ) -> Assessment {
-    if let Some(Blocked { reason, sentence, why: with_cure, .. }) = blocked {
-        return held(subject, hold, stamp, (reason, Why { sentence, with_cure }), found);
+    if let Some(blocked) = blocked {
+        let why = Why { sentence: blocked.sentence.clone(), with_cure: blocked.why.clone() };
+        return blocked_held(subject, hold, stamp, (&blocked, why), found);
     }
     let (edits, outcome) = release::passed(subject, hold, change);
     found = released(Release::GatesOpen, found);
@@ -149,6 +153,27 @@ fn held(
     until.into_iter().for_each(|until| found.wake_at(until));
     found.stand(Verdict::new(Phase::Held, reason, message));
     found
+}
+
+/// The same where a gate keeps it waiting.
+fn blocked_held(
+    subject: &Subject,
+    hold: &Hold,
+    stamp: &change::Stamp,
+    (blocked, why): (&Blocked, Why),
+    found: Assessment,
+) -> Assessment {
+    let mut found = held(subject, hold, stamp, (blocked.reason, why), found);
+    let message = std::mem::take(&mut found.message);
+    found.stand_before(Phase::Held, blocked, message);
+    found
+}
+
+/// Whether the template is the same as before it was held, and its changes in nothing but
+/// annotations.
+fn noted(subject: &Subject, hold: &Hold) -> (bool, Vec<Restamp>) {
+    let noted = change::note(subject, hold);
+    (noted.of_nothing, noted.volatile)
 }
 
 fn released(release: Release, mut found: Assessment) -> Assessment {

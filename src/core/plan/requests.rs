@@ -7,7 +7,7 @@ use crate::{
         finding::{Assessment, Verdict},
         hold::marking,
         notice::{Event, Regarding},
-        others,
+        others, plain,
         subject::Subject,
     },
 };
@@ -54,11 +54,13 @@ fn heed_activity(subject: &Subject, mut found: Assessment) -> Assessment {
             "the patch of this workload was {word}: {}. Lockkeeper retries at least every 5 minutes",
             trouble.message
         );
-        match found.phase {
-            _ if trouble.needs_hold => {}
-            Phase::Failed => {}
-            Phase::Held => found.stand(Verdict::new(Phase::Held, reason, message)),
-            _ => found.stand(Verdict::new(Phase::Waiting, reason, message)),
+        if !trouble.needs_hold && found.phase != Phase::Failed {
+            let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };
+            if let Some(hold) = &mut found.shown.hold {
+                hold.message = plain(&message).into_owned();
+            }
+            found.stand(Verdict::new(phase, reason, message));
+            found.shown.until = Some(trouble.retry_at);
         }
         if trouble.retry_at > subject.now() {
             found.wake_at(trouble.retry_at);

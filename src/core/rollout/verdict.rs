@@ -86,7 +86,7 @@ fn stuck_behind(subject: &Subject, phase: Phase) -> Option<Verdict> {
     let pod = in_the_way(subject, phase == Phase::Failed)?;
     let trouble = pod.ails.as_ref().or(pod.trouble.as_ref());
     let trouble = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
-    let delete = format!("kubectl delete pod {}", pod.name);
+    let delete = format!("kubectl delete pod -n {} {}", subject.namespace().name, pod.name);
     let message = format!(
         "the StatefulSet controller waits for pod {}{trouble}, which is of an older revision and not ready, and does not replace it \
          (kubernetes#67250). Delete it: {delete}",

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Maximum number of connections kept at once. The others are closed after each answer.
-const MOST: usize = 4096;
+const MOST: usize = 512;
 /// A connection that was not used for this long is closed.
 const IDLE: Duration = Duration::from_secs(120);
 /// Pods that are asked less often have no connection kept.

@@ -26,7 +26,9 @@ impl InNamespace for Pods {
             None => seen.live.then_some(version),
         };
         pod.started_version = match known {
-            Some(known) if known.started == pod.started => known.started_version,
+            Some(known) if known.started == pod.started && known.restarts == pod.restarts => {
+                known.started_version
+            }
             _ => Some(version),
         };
         let before = namespace.pods.insert(object.uid, pod.clone());

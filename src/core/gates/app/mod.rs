@@ -116,9 +116,8 @@ fn unseen(subject: &Subject) -> Option<App> {
         subject.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current
     };
     // It is told once that the gate is closed, not each time that a pod appears.
-    let told = subject.memory.gate.map(|(reason, _)| reason);
-    let told = told.filter(|reason| GateName::of(*reason) == Some(GateName::App));
-    behind.then_some(App::Unseen(told))
+    let told = subject.memory.gate.filter(|(closed, _)| closed.gate == GateName::App);
+    behind.then_some(App::Unseen(told.map(|(closed, _)| closed.reason)))
 }
 
 /// When the next round is due; none: at once.
