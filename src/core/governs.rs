@@ -130,7 +130,7 @@ impl<'a> Governance<'a> {
 /// before those that observe, then the higher priority, then the first name. A held workload stays
 /// with the policy that holds it, whatever its own labels become, as long as that policy stands and
 /// selects what it selected then.
-pub fn governance(namespace: &Namespace) -> Governance<'_> {
+pub fn governance<'a>(namespace: &'a Namespace) -> Governance<'a> {
     let mut policies: Vec<_> = namespace
         .policies
         .values()
@@ -145,7 +145,7 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
 
     let mut governance = Governance::default();
     let mut standings = Vec::with_capacity(namespace.workloads.len());
-    let judge_of = |workload: &Workload| {
+    let judge_of = |workload: &'a Workload| {
         let mark = GovernanceMark::on(workload)?;
         let judge = namespace.policies.values().find(|policy| *policy.uid == *mark.uid);
         Some((mark, judge))
@@ -202,7 +202,7 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
                 // One that only observes keeps what it held when it did more, but from nobody who
                 // governs it.
                 (Ok(spec), other @ Standing::Governed(..)) if spec.mode == Mode::Observe => other,
-                (Ok(spec), _) if keeps(workload, spec, &mark) => Standing::Governed(policy, spec),
+                (Ok(spec), _) if keeps(workload, spec, mark) => Standing::Governed(policy, spec),
                 (_, Standing::Unselected) => Standing::LeftOut,
                 (_, other) => other,
             };
@@ -216,7 +216,7 @@ pub fn governance(namespace: &Namespace) -> Governance<'_> {
 /// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes
 /// the right to bypass.
 fn keeps(workload: &Workload, spec: &UpgradePolicySpec, mark: &GovernanceMark) -> bool {
-    holds_back(workload) && !ignored(workload) && selection(spec) == mark.selection
+    holds_back(workload) && !ignored(workload) && *selection(spec) == *mark.selection
 }
 
 fn ignored(workload: &Workload) -> bool {

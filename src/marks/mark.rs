@@ -41,6 +41,12 @@ pub trait Text: Sized + fmt::Display {
     fn parse(text: &str) -> Option<Self>;
 }
 
+impl<T: Text> Text for Box<T> {
+    fn parse(text: &str) -> Option<Self> {
+        T::parse(text).map(Self::new)
+    }
+}
+
 /// A field of [`Marks`](super::Marks), whatever it says.
 pub trait Field {
     /// Takes over what stands on an object.

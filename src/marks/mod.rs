@@ -4,7 +4,9 @@
 //! [`registry`] lists them all.
 
 pub mod change;
+pub mod governance;
 pub mod mark;
+pub mod outcome;
 pub mod registry;
 pub mod since;
 pub mod values;
@@ -21,7 +23,9 @@ use self::values::{
 };
 pub use self::{
     change::{About, ChangeId, NoId},
+    governance::GovernanceMark,
     mark::{Field, Mark, Text},
+    outcome::Outcome,
     since::Since,
 };
 use crate::api::marks;
@@ -30,11 +34,11 @@ use crate::api::marks;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     /// Which policy governs it.
-    pub governance: Option<Box<str>>,
+    pub governance: Mark<Box<GovernanceMark>>,
     /// The digests of the config that its pods started with.
     pub config: Option<Box<str>>,
     /// What became of the last rollout.
-    pub rollout: Option<Box<str>>,
+    pub rollout: Mark<Box<Outcome>>,
     /// The times of its config rollouts.
     pub rollouts: Mark<Rollouts>,
     /// Its template changes are held.
@@ -94,6 +98,11 @@ impl Marks {
     /// Whether there are none at all, not even garbage.
     pub fn are_none(&self) -> bool {
         *self == **NONE
+    }
+
+    /// What became of the last rollout; nothing, where that is not noted.
+    pub fn outcome(&self) -> &Outcome {
+        self.rollout.get().map_or(&outcome::NOTHING, |outcome| &**outcome)
     }
 
     /// Reads them from the annotations of a workload. Those of others are left out.

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    About, ChangeId, Mark, Marks, Since, Text, keys,
+    About, ChangeId, GovernanceMark, Mark, Marks, Outcome, Since, Text, keys,
+    outcome::Ended,
     values::{
         Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Share, Strategy as Declared,
         True, UpdateStrategy, User,
     },
 };
-use crate::api::marks;
+use crate::api::{WhenUngoverned, marks};
 
 fn id() -> impl Strategy<Value = ChangeId> {
     prop_oneof![
@@ -63,6 +64,45 @@ fn declared() -> impl Strategy<Value = Declared> {
         .prop_filter("something", |one| Declared::parse(&one.to_string()).is_some())
 }
 
+fn words() -> impl Strategy<Value = Box<str>> {
+    "\\PC{0,20}".prop_map(Into::into)
+}
+
+fn governance() -> impl Strategy<Value = Box<GovernanceMark>> {
+    let keep = prop_oneof![Just(WhenUngoverned::Keep), Just(WhenUngoverned::Release)];
+    (words(), words(), keep, words(), words()).prop_map(
+        |(policy, uid, when_ungoverned, selection, definition)| {
+            Box::new(GovernanceMark { policy, uid, when_ungoverned, selection, definition })
+        },
+    )
+}
+
+fn outcome() -> impl Strategy<Value = Box<Outcome>> {
+    use proptest::option::of;
+    let ended = prop_oneof![Just(Ended::UnderWay), Just(Ended::Done), Just(Ended::Failed)];
+    let followed = prop::collection::btree_map("[0-9a-f]{8}", "\\PC{0,20}", 0..3);
+    let change = (of(words()), of(words()), of(any::<i64>()), ended, of(time()));
+    let before = (of(words()), of(time()), any::<bool>(), of(followed));
+    (before, change, (of(words()), of(words()))).prop_map(|(before, change, consent)| {
+        let (done, done_at, left, followed) = before;
+        let (change, template, generation, ended, at) = change;
+        let (approved_by, bypassed_by) = consent;
+        Box::new(Outcome {
+            done,
+            done_at,
+            left,
+            change,
+            template,
+            generation,
+            ended,
+            at,
+            approved_by,
+            bypassed_by,
+            followed,
+        })
+    })
+}
+
 fn maybe<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Mark<T>> {
     proptest::option::of(one).prop_map(Mark::from)
 }
@@ -87,7 +127,8 @@ fn any_marks() -> impl Strategy<Value = Marks> {
         maybe(replicas),
     );
     let flags = (maybe(Just(True)), maybe(Just(True)), maybe(Just(Exclusive)), maybe(Just(True)));
-    let texts = (text(), text(), text(), text(), text(), text());
+    let texts = (text(), text(), text(), text());
+    let objects = (maybe(governance()), maybe(outcome()));
     let waits = (
         maybe(held),
         maybe(since()),
@@ -95,16 +136,17 @@ fn any_marks() -> impl Strategy<Value = Marks> {
         partition(),
         maybe(seconds.prop_map(|seconds| Rollouts(seconds.into()))),
     );
-    (consent, declares.boxed(), flags, texts.boxed(), waits.boxed()).prop_map(
-        |(consent, declares, flags, texts, waits)| Marks {
-            governance: texts.0,
-            config: texts.1,
-            rollout: texts.2,
+    let texts = (texts.boxed(), objects.boxed());
+    (consent, declares.boxed(), flags, texts, waits.boxed()).prop_map(
+        |(consent, declares, flags, (texts, objects), waits)| Marks {
+            governance: objects.0,
+            config: texts.0,
+            rollout: objects.1,
             rollouts: waits.4,
             hold_changes: flags.0,
             hold_at_zero: flags.1,
             hold: waits.0,
-            authors: texts.3,
+            authors: texts.1,
             hold_since: waits.1,
             pending_config: waits.2,
             declared_paused: declares.0,
@@ -118,8 +160,8 @@ fn any_marks() -> impl Strategy<Value = Marks> {
             bypassed_by: consent.3,
             partition: waits.3,
             volume_access: flags.2,
-            reserved: texts.4,
-            app_gate: texts.5,
+            reserved: texts.2,
+            app_gate: texts.3,
             ignore: flags.3,
         },
     )
@@ -244,6 +286,17 @@ fn garbage_is_what_admission_takes_for_none() {
         (marks::PENDING_CONFIG, &["c-12345678", "x y"], &[""]),
         (marks::APPROVE, &["7", "c-12345678"], &[""]),
         (marks::APPROVED_BY, &["ann"], &[""]),
+        // The operator's own notes. A field that is not known is passed over.
+        (
+            marks::GOVERNANCE,
+            &[r#"{"policy":"p","uid":"u"}"#, r#"{"policy":"p","uid":"u","more":1}"#],
+            &["", "p", "{}", r#"{"policy":"p"}"#, r#"{"policy":1,"uid":"u"}"#],
+        ),
+        (
+            marks::ROLLOUT,
+            &["{}", r#"{"done":"a","more":1}"#],
+            &["", "done", r#"{"done":1}"#, r#"{"at":"yesterday"}"#, r#"{"ended":"Later"}"#],
+        ),
     ] {
         for text in known {
             assert!(!garbage(key, text), "{key}: {text}");

@@ -24,7 +24,6 @@ use crate::{
             RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer,
             storage::ClaimsOfTemplate,
         },
-        rollout::outcome::Outcome,
     },
     marks::Marks,
 };
@@ -56,7 +55,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
     // Of our own writes only the rollouts that we begin or let through: that we take note of
     // something is no progress.
     let rolled = ours.rollouts.get().and_then(|rollouts| rollouts.times().last());
-    let begun = ours.rollout.as_deref().and_then(|text| Outcome::parse(text).begun_at());
+    let begun = ours.outcome().begun_at();
     let moved = [Some(created), rolled, begun, last_writer.as_ref().map(|writer| writer.time)]
         .into_iter()
         .flatten()

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lockkeeper::{
     api::{WorkloadKind, marks},
-    core::{observed::WorkloadId, rollout::outcome::Outcome},
+    core::observed::WorkloadId,
+    marks::Marks,
     shell::views::{ControllerRevisions, ReplicaSets},
     workload::template_digest,
 };
@@ -86,8 +87,9 @@ pub fn settled<'a>(
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
     // Of several, the one that was last rolled out.
     only.or_else(|| {
-        let outcome: Outcome = serde_json::from_str(annotation(object, marks::ROLLOUT)?).ok()?;
-        revisions.iter().find(|revision| outcome.done.as_deref() == Some(&*revision.label))
+        let ours = Marks::of(object);
+        let done = ours.outcome().done.as_deref()?;
+        revisions.iter().find(|revision| *revision.label == *done)
     })
 }
 

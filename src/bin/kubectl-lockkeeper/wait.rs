@@ -341,7 +341,7 @@ fn judge(
     }
     // What the cluster says of itself counts, not what the operator had seen when it last wrote.
     let marked =
-        GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&mark.policy));
+        GovernanceMark::on(workload).and_then(|mark| seen.world.policies.get(&*mark.policy));
     let spec =
         marked.or_else(|| seen.observer(workload)).and_then(|policy| policy.spec.as_ref().ok());
     let deadline = spec.map_or(Duration::MAX, UpgradePolicySpec::deadline);

@@ -199,16 +199,16 @@ fn roll(
     edits.set(marks::ROLLOUTS, limits::with_rollout(times, subject.now()).to_string());
     let mut begun = outcome.begun(hash.clone(), subject.now());
     (begun.template, begun.generation) =
-        (Some(template_change(workload, subject.key())), Some(workload.generation + 1));
+        (Some(template_change(workload, subject.key()).into()), Some(workload.generation + 1));
     begun.follow(subject.siblings.previous, true);
     match bypass {
-        Some(Bypassed { by, .. }) => begun.bypassed_by = Some(by.to_string()),
+        Some(Bypassed { by, .. }) => begun.bypassed_by = Some(by.clone()),
         None => {
             let approver = change.consent.by().filter(|_| asks_approval(subject, CONFIG));
-            begun.approved_by = approver.map(str::to_owned);
+            begun.approved_by = approver.map(Into::into);
         }
     }
-    edits.set(marks::ROLLOUT, begun.write());
+    edits.set(marks::ROLLOUT, begun.to_string());
     edits.clear(marks::PENDING_CONFIG);
     edits.clear(marks::HOLD_SINCE);
     edits.clear(marks::BYPASSED_BY);
@@ -286,7 +286,7 @@ pub fn withdrawn(workload: &Workload) -> Edits {
 /// Whether a rollout of ours is under way, and takes a slot.
 pub fn takes_slot(subject: &Subject, reading: &Reading, outcome: &Outcome) -> bool {
     let ended = outcome.change.is_some()
-        && outcome.change == reading.record.hash
+        && outcome.change.as_deref() == reading.record.hash.as_deref()
         && outcome.ended != Ended::UnderWay;
     reading.is_ours(subject.workload)
         && !ended

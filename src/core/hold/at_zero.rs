@@ -57,7 +57,7 @@ pub fn note(namespace: &Namespace, workload: &Workload, revisions: &Revisions) -
     revisions.replica_sets()?;
     let of_held = revisions.set_of_template();
     let asleep = workload.rollout.wanted == 0;
-    let ran = Outcome::on(workload).done;
+    let ran = Outcome::on(workload).done.as_deref();
     match of_held.or_else(|| revisions.created_last()) {
         None => Some(
             "The ReplicaSet of the revision that ran last is gone (revisionHistoryLimit: 0). If you scale it up, it has no pods until the release".to_owned(),
@@ -67,7 +67,7 @@ pub fn note(namespace: &Namespace, workload: &Workload, revisions: &Revisions) -
              replicaset -n {} {}",
             set.name, namespace.name, set.name
         )),
-        Some(set) if asleep && ran.as_deref().is_some_and(|ran| ran != &*set.revision) => Some(format!(
+        Some(set) if asleep && ran.is_some_and(|ran| ran != &*set.revision) => Some(format!(
             "If you scale it up, it does not start the revision that ran last, but ReplicaSet {}, which was created later. To prevent this: kubectl delete replicaset -n {} {}",
             set.name, namespace.name, set.name
         )),

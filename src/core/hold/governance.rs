@@ -1,7 +1,6 @@
 //! The mark that says which policy governs a workload, and whether admission holds its changes.
 
-use serde::{Deserialize, Serialize};
-
+pub use crate::marks::GovernanceMark;
 use crate::{
     api::{Remark, UpgradePolicySpec, WhenUngoverned, marks},
     core::{
@@ -11,45 +10,21 @@ use crate::{
     marks::registry,
 };
 
-/// Which policy governs a workload, as the annotation `lockkeeper.dev/governance` records it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GovernanceMark {
-    /// Its name.
-    pub policy: String,
-    /// Its uid.
-    pub uid: String,
-    /// What becomes of a held change when it no longer governs the workload.
-    #[serde(default)]
-    pub when_ungoverned: WhenUngoverned,
-    /// A digest of what it selects.
-    #[serde(default)]
-    pub selection: String,
-    /// The uid of our CRD.
-    #[serde(default)]
-    pub definition: String,
-}
-
 impl GovernanceMark {
     /// The mark of a policy.
     pub fn of(policy: &Policy, spec: &UpgradePolicySpec, definition: &str) -> Self {
         Self {
-            policy: policy.name.clone(),
-            uid: policy.uid.to_string(),
+            policy: policy.name.as_str().into(),
+            uid: policy.uid.as_ref().into(),
             when_ungoverned: spec.when_ungoverned,
-            selection: selection(spec),
-            definition: definition.to_owned(),
+            selection: selection(spec).into(),
+            definition: definition.into(),
         }
     }
 
     /// The mark on a workload; what cannot be read is none.
-    pub fn on(workload: &Workload) -> Option<Self> {
-        serde_json::from_str(workload.marks.governance.as_deref()?).ok()
-    }
-
-    /// The annotation's text.
-    pub fn write(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+    pub fn on(workload: &Workload) -> Option<&Self> {
+        workload.marks.governance.get().map(|mark| &**mark)
     }
 }
 

@@ -86,10 +86,10 @@ fn governance_mark(subject: &Subject) -> Option<String> {
     if subject.ruling.is_unreadable() || letting_go {
         return None;
     }
-    let recorded = stands.as_ref().map(|mark| mark.definition.as_str());
+    let recorded = stands.map(|mark| &*mark.definition);
     let definition = subject.around.definition.or(recorded).unwrap_or_default();
     let wanted = GovernanceMark::of(subject.ruling.policy(), subject.ruling.spec(), definition);
-    (stands.as_ref() != Some(&wanted)).then(|| wanted.write())
+    (stands != Some(&wanted)).then(|| wanted.to_string())
 }
 
 /// What is left for other annotations, without what is reserved.

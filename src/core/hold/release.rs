@@ -124,9 +124,9 @@ pub fn passed(subject: &Subject, hold: &Hold, change: &Change) -> (Edits, Outcom
     let changes_spec = workload.rollout.ordinals.declared < i32::MAX as u32;
     outcome.generation = changes_spec.then_some(workload.generation + 1);
     let approver = change.consent.by().filter(|_| asks_approval(subject, change.causes));
-    outcome.approved_by = approver.map(str::to_owned);
+    outcome.approved_by = approver.map(Into::into);
     let mut edits = released(Release::GatesOpen);
-    edits.set(marks::ROLLOUT, outcome.write());
+    edits.set(marks::ROLLOUT, outcome.to_string());
     if let Some(turn) = whom::turn(subject, change.causes, change.spares) {
         // Its id and its author go with the walk.
         let mark = Since::Change {
@@ -145,7 +145,7 @@ pub fn lost(subject: &Subject) -> Edits {
     let workload = subject.workload;
     let change = template_change(workload, subject.key());
     let mut edits = released(Release::ScaledToZero);
-    edits.set(marks::ROLLOUT, Outcome::on(workload).begun(change, subject.now()).write());
+    edits.set(marks::ROLLOUT, Outcome::on(workload).begun(change, subject.now()).to_string());
     edits
 }
 

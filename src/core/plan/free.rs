@@ -58,7 +58,7 @@ fn by_progress(subject: &Subject, mut found: Assessment) -> Assessment {
 
 fn followed(subject: &Subject, mut found: Assessment) -> (Outcome, Assessment) {
     match subject.ruling.spec().mode {
-        Mode::Observe => (Outcome::on(subject.workload), found),
+        Mode::Observe => (Outcome::on(subject.workload).clone(), found),
         Mode::Enforce | Mode::Freeze => {
             let verdict = Verdict::new(found.phase, found.reason, found.message.as_str());
             let mut followed = follow(subject, &verdict);

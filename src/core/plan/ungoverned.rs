@@ -87,11 +87,10 @@ impl Ungoverned<'_> {
         let mark = GovernanceMark::on(workload);
         let keep = governance::holds_back(workload)
             && governance::when_ungoverned(workload) == WhenUngoverned::Keep;
-        let recorded = mark.map(|mark| mark.definition).filter(|uid| !uid.is_empty());
+        let recorded = mark.map(|mark| &*mark.definition).filter(|uid| !uid.is_empty());
         // With another CRD nobody decided that the policy goes.
-        let lost = stray
-            && recorded.is_some()
-            && definition.is_some_and(|uid| recorded.as_deref() != Some(uid));
+        let lost =
+            stray && recorded.is_some() && definition.is_some_and(|uid| recorded != Some(uid));
         if let Some(revert) =
             nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now)
         {
@@ -112,7 +111,7 @@ impl Ungoverned<'_> {
             }
         } else {
             let confirm = stray.then(|| Confirm {
-                definition: if lost { definition.map(str::to_owned) } else { recorded },
+                definition: if lost { definition } else { recorded }.map(str::to_owned),
                 labels: workload.labels.clone(),
             });
             let off = marking::take_off(workload, keep, confirm);

@@ -29,7 +29,7 @@ pub struct Followed {
 
 /// Follows the rollout at hand. `verdict`: how far it is.
 pub fn follow(subject: &Subject, verdict: &Verdict) -> Followed {
-    let (workload, outcome) = (subject.workload, &Outcome::on(subject.workload));
+    let (workload, outcome) = (subject.workload, Outcome::on(subject.workload));
     let (mut edits, mut notices) = (Edits::default(), Vec::new());
     edits.clear(marks::HOLD);
     if !workload.marks.pending_config.stands() && workload.rollout.ordinals.step.is_none() {
@@ -42,7 +42,7 @@ pub fn follow(subject: &Subject, verdict: &Verdict) -> Followed {
         let of_config = workload.marks.pending_config.get() == Some(id);
         if id.is_of_template() {
             newest = newest.begun(template_change(workload, subject.key()), subject.now());
-            newest.bypassed_by = Some(by.to_string());
+            newest.bypassed_by = Some(by.clone());
         }
         if !of_config {
             edits.clear(marks::BYPASSED_BY);
@@ -73,7 +73,7 @@ pub fn follow(subject: &Subject, verdict: &Verdict) -> Followed {
         && newest.done.as_deref() != subject.revisions.newest
     {
         (newest.done, newest.done_at) =
-            (subject.revisions.newest.map(str::to_owned), Some(whole_second(subject.now())));
+            (subject.revisions.newest.map(Into::into), Some(whole_second(subject.now())));
     }
     let is_done = newest.done.as_deref() == subject.revisions.newest;
     match subject.progress {
@@ -97,7 +97,7 @@ pub fn follow(subject: &Subject, verdict: &Verdict) -> Followed {
             (None, None, Ended::UnderWay, None);
     }
     if newest != *outcome {
-        edits.set(marks::ROLLOUT, newest.write());
+        edits.set(marks::ROLLOUT, newest.to_string());
     }
     Followed { outcome: newest, edits, notices }
 }

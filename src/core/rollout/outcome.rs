@@ -1,11 +1,8 @@
-//! What became of the last rollout that we let through, and which revision was last rolled out: the
-//! annotation `lockkeeper.dev/rollout`.
-
-use std::collections::BTreeMap;
+//! What became of the last rollout that we let through, compared with what is seen now.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+pub use crate::marks::outcome::{Ended, Followed, Outcome};
 use crate::{
     api::ChangeCause,
     core::{
@@ -15,55 +12,6 @@ use crate::{
         whole_second,
     },
 };
-
-/// The annotation; what cannot be read is as if it said nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Outcome {
-    /// The revision label's value of the pods of the last rollout that was done, no matter who
-    /// began it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub done: Option<String>,
-    /// When that was noted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub done_at: Option<Timestamp>,
-    /// Since then another revision began, and pods moved: the one that was done is not done any
-    /// longer, also when it comes back, before all its pods run.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub left: bool,
-    /// The change that we let through last: its config-hash, or what [`template_change`] makes of
-    /// its template.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub change: Option<String>,
-    /// Of a change of config, the template that it came with, as [`template_change`] names it:
-    /// config-hash stays in the template afterwards.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
-    /// The generation of the write that let it through: the template of that generation is the
-    /// change, whatever others' admission made of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generation: Option<i64>,
-    /// What became of it.
-    #[serde(skip_serializing_if = "Ended::is_open")]
-    pub ended: Ended,
-    /// When.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<Timestamp>,
-    /// Who approved that change, if somebody had to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approved_by: Option<String>,
-    /// Whose bypass let it through.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bypassed_by: Option<String>,
-    /// Of a workload that restarts with the step before it: by their uids, the rollouts of that
-    /// step's workloads that it has followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub followed: Option<Followed>,
-}
-
-/// Rollouts of other workloads, by the beginning of the workload's uid: the revision, and when it
-/// was done.
-pub type Followed = BTreeMap<String, String>;
 
 /// What a workload restarts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,43 +24,10 @@ pub enum Previous {
     Done(Followed),
 }
 
-/// What became of a rollout.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ended {
-    /// Nothing yet.
-    #[default]
-    UnderWay,
-    /// All pods are of its template and available.
-    Done,
-    /// No progress within the deadline. It may still be done.
-    Failed,
-}
-
-impl Ended {
-    fn is_open(&self) -> bool {
-        *self == Self::UnderWay
-    }
-}
-
 impl Outcome {
     /// What the annotation on a workload says.
-    pub fn on(workload: &Workload) -> Self {
-        workload.marks.rollout.as_deref().map(Self::parse).unwrap_or_default()
-    }
-
-    /// What a text says; what cannot be read says nothing.
-    pub fn parse(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_default()
-    }
-
-    /// When the rollout under way began, or last went a step further.
-    pub fn begun_at(&self) -> Option<Timestamp> {
-        self.at.filter(|_| self.ended == Ended::UnderWay)
-    }
-
-    /// The annotation's text.
-    pub fn write(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+    pub fn on(workload: &Workload) -> &Self {
+        workload.marks.outcome()
     }
 
     /// The same with a rollout that begins.
@@ -122,7 +37,7 @@ impl Outcome {
             done: self.done.clone(),
             done_at: self.done_at,
             left: true,
-            change: Some(change),
+            change: Some(change.into()),
             template: None,
             generation: None,
             ended: Ended::UnderWay,
@@ -184,7 +99,7 @@ impl Outcome {
         if self.generation != Some(workload.generation) {
             return;
         }
-        let now = Some(template_change(workload, key));
+        let now = Some(template_change(workload, key).into());
         let known = if self.template.is_some() { &mut self.template } else { &mut self.change };
         if *known != now {
             (*known, self.generation) = (now, None);
@@ -193,7 +108,7 @@ impl Outcome {
 
     /// What the rollout that began last was for.
     pub fn cause(&self, workload: &Workload) -> ChangeCause {
-        if self.change == workload.template.config_hash {
+        if self.change.as_deref() == workload.template.config_hash.as_deref() {
             ChangeCause::Config
         } else {
             ChangeCause::Template
@@ -202,17 +117,17 @@ impl Outcome {
 
     /// Whether the template at hand is the one that we let through.
     pub fn is_of(&self, workload: &Workload, key: &Key) -> bool {
-        let Some(change) = &self.change else { return false };
-        Some(change) == workload.template.config_hash.as_ref()
-            || *change == template_change(workload, key)
+        let Some(change) = self.change.as_deref() else { return false };
+        Some(change) == workload.template.config_hash.as_deref()
+            || *change == *template_change(workload, key)
             || self.generation == Some(workload.generation)
     }
 
     /// As [`Outcome::is_of`], and nothing but the config came with a change of config: its
     /// config-hash stays in every template after it.
     pub fn let_through(&self, workload: &Workload, key: &Key) -> bool {
-        let same = |template: &String| {
-            *template == template_change(workload, key)
+        let same = |template: &Box<str>| {
+            **template == *template_change(workload, key)
                 || self.generation == Some(workload.generation)
         };
         self.is_of(workload, key) && self.template.as_ref().is_none_or(same)

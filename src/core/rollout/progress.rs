@@ -152,7 +152,7 @@ pub fn judge(
         // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
         let complete =
             state.complete && !(workload.id.kind.has_controller_revisions() && outcome.left);
-        complete || was_done(&outcome, workload, pods, current)
+        complete || was_done(outcome, workload, pods, current)
     };
     if none_old && (all_available || noted_as_done()) {
         return Progress::Done;

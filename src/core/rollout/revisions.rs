@@ -200,11 +200,10 @@ impl<'a> Revisions<'a> {
 /// are mixed or broken, the one that was last rolled out. The operator may have been away when that
 /// was.
 fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a ReplicaSet> {
-    let done = Outcome::on(workload).done;
+    let done = Outcome::on(workload).done.as_deref();
     let broken = workload.rollout.available < workload.rollout.wanted;
     let recorded = sets.iter().find(|set| {
-        done.as_deref() == Some(&*set.revision)
-            && (set.replicas > 0 || broken || workload.rollout.wanted == 0)
+        done == Some(&*set.revision) && (set.replicas > 0 || broken || workload.rollout.wanted == 0)
     });
     let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());

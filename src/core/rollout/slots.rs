@@ -25,7 +25,7 @@ impl Demand {
             let outcome = Outcome::on(workload);
             outcome.ended == Ended::UnderWay
                 && outcome.change.is_some()
-                && outcome.change == workload.template.config_hash
+                && outcome.change.as_deref() == workload.template.config_hash.as_deref()
         };
         Self {
             under_way: namespace.workloads.values().filter(under_way).count(),

@@ -184,7 +184,7 @@ impl<'a> Order<'a> {
         let uid = workload.uid.chars().take(UID_LENGTH).collect();
         self.done.entry(step).or_default().insert(
             uid,
-            format!("{} {at}", outcome.done.unwrap_or_default()).trim_end().to_owned(),
+            format!("{} {at}", outcome.done.as_deref().unwrap_or_default()).trim_end().to_owned(),
         );
         let waits_for_nobody = match found.phase {
             Phase::UpToDate | Phase::Unsupported => written,

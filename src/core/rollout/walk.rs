@@ -105,7 +105,7 @@ pub fn step(outcome: &Outcome, turn: Turn, now: Timestamp) -> Edits {
     (newest.ended, newest.at) = (Ended::UnderWay, Some(whole_second(now)));
     let mut edits = Edits { purpose: Some(Purpose::Step), ..Edits::default() };
     edits.set(marks::PARTITION, turn.step.to_string());
-    edits.set(marks::ROLLOUT, newest.write());
+    edits.set(marks::ROLLOUT, newest.to_string());
     edits
 }
 
@@ -158,6 +158,6 @@ pub fn status(workload: &Workload, why: &str) -> Option<HoldStatus> {
         message: plain(why).into_owned(),
         authors: Vec::new(),
         cause: vec![outcome.cause(workload)],
-        approved_by: outcome.approved_by.clone().unwrap_or_default(),
+        approved_by: outcome.approved_by.as_deref().unwrap_or_default().to_owned(),
     })
 }

@@ -2,15 +2,15 @@
 
 use super::Reconciler;
 use crate::{
-    api::{UpgradePolicyStatus, marks},
+    api::UpgradePolicyStatus,
     core::{
         conditions,
         decision::Decision,
         notice::{Event, Notice, Regarding},
         observed::Uid,
         request::{Patch, Purpose},
-        rollout::outcome::Outcome as RolloutOutcome,
     },
+    marks::Marks,
     shell::clock,
 };
 
@@ -79,22 +79,16 @@ fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Opt
     let (&Purpose::Roll(cause, _), Some((policy, what))) = (&patch.purpose, rolled) else {
         return None;
     };
-    let begun = patch
-        .annotations
-        .iter()
-        .find(|(mark, _)| *mark == marks::ROLLOUT)
-        .and_then(|(_, value)| value.as_deref());
-    let consent = begun
-        .map(|begun| RolloutOutcome::parse(begun).consent())
-        .filter(|consent| !consent.is_empty());
+    let written = patch.annotations.iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
+    let consent = match Marks::read(written).outcome().consent() {
+        consent if consent.is_empty() => consent,
+        consent => format!("; {consent}"),
+    };
     Some(Notice {
         regarding: Regarding::Workload(patch.workload.clone()),
         uid: patch.uid.clone(),
         policy: policy.clone(),
         event: Event::ConfigRollout,
-        message: format!(
-            "rolling, because {cause} ({what}){}",
-            consent.map_or_else(String::new, |consent| format!("; {consent}"))
-        ),
+        message: format!("rolling, because {cause} ({what}){consent}"),
     })
 }
