@@ -90,10 +90,15 @@ pub struct Readable {
 impl Readable {
     /// That of a namespace as it is now; nothing where no policy asks.
     pub fn of(namespace: &Namespace) -> Self {
-        let mut readable = Self::default();
-        if namespace.policies.is_empty() {
-            return readable;
+        match namespace.policies.is_empty() {
+            true => Self::default(),
+            false => Self::of_workloads(namespace),
         }
+    }
+
+    /// What the workloads of a namespace may read, be they governed or not.
+    pub fn of_workloads(namespace: &Namespace) -> Self {
+        let mut readable = Self::default();
         let specs = namespace
             .policies
             .values()
@@ -120,7 +125,8 @@ impl Readable {
         readable
     }
 
-    fn names(&self, id: &ConfigId) -> bool {
+    /// Whether this object is among it.
+    pub fn names(&self, id: &ConfigId) -> bool {
         self.names.contains(id)
             || self.patterns.iter().any(|(kind, name)| *kind == id.kind && name.matches(&id.name))
     }

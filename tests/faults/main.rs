@@ -18,11 +18,12 @@ use std::{sync::Arc, time::Duration};
 
 use api_server::{ApiServer, Fault};
 use lockkeeper::{
-    core::{digest::Key, hold::enforced::Enforcement, reach::Reach},
+    api::UpgradePolicyStatus,
+    core::{digest::Key, hold::enforced::Enforcement, observed::Uid, reach::Reach},
     shell::{
         ask::{Asker, credentials::Allowed},
         digest,
-        executor::Executor,
+        executor::{Executor, Outcome},
         index::Index,
         lease::Term,
         notify::Notices,
@@ -283,4 +284,48 @@ async fn p14_at_rest_nothing_is_written() {
         since <= before + 4,
         "{since} writes, {before} before: one rollout, its status, and nothing for the rest"
     );
+}
+
+/// What the watch of a namespace saw before it was ended is late: the next watch of that name begins
+/// with a list of its own.
+#[tokio::test]
+async fn what_an_ended_watch_saw_does_not_count_for_the_next_one() {
+    let server = ApiServer::new();
+    seed(&server);
+    let (seen, mut sightings) = mpsc::channel(1024);
+    let (reach, metrics) = (Reach::default(), Arc::new(Metrics::default()));
+    let mut streams = Streams::start(server.client(), &reach, seen, metrics, Pending::default());
+    let shop = [("shop")].into();
+    streams.follow(&shop);
+    let mut of_pods = async || loop {
+        let sighting = sightings.recv().await.unwrap();
+        if sighting.stream.to_string() == "pods in shop" {
+            return sighting;
+        }
+    };
+    let first = of_pods().await;
+    assert!(streams.counts(&first));
+    streams.follow(&[].into());
+    assert!(!streams.counts(&first), "it no longer runs");
+    streams.follow(&shop);
+    assert!(!streams.counts(&first), "another one of that name runs");
+    while !streams.counts(&of_pods().await) {}
+}
+
+#[tokio::test]
+async fn the_status_of_a_policy_that_is_gone_is_forgotten() {
+    let server = ApiServer::new();
+    seed(&server);
+    let (done, mut completions) = mpsc::unbounded_channel();
+    let (_leads, term) = watch::channel(Term::undisputed(Duration::from_secs(3600)));
+    let mut executor = Executor::new(server.client(), done, term);
+    let uid: Uid = "upgradepolicies-shop".into();
+    executor.status("shop", "shop".to_owned(), uid.clone(), UpgradePolicyStatus::default());
+    let Outcome::Status(_, _, result) = completions.recv().await.unwrap().outcome else {
+        panic!("a status was written");
+    };
+    executor.status_ended(&uid, &result);
+    assert!(result.is_ok() && executor.status_times(&uid).0.is_some(), "{result:?}");
+    executor.forget(&uid);
+    assert_eq!(executor.status_times(&uid), (None, None, false));
 }

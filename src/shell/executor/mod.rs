@@ -436,6 +436,7 @@ impl Executor {
     pub fn forget(&mut self, uid: &Uid) {
         self.slots.remove(uid);
         self.activities.remove(uid);
+        self.statuses.remove(uid);
     }
 
     fn free(&mut self, uid: &Uid) {

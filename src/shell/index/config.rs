@@ -1,12 +1,15 @@
 //! ConfigMaps and Secrets, with the contents that they had while they were watched.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Effects, InNamespace, Listing, Seen};
 use crate::{
     core::{
-        observed::{Concerns, ConfigEntry, ConfigId, Namespace, Uid},
-        rest::News,
+        later,
+        observed::{Concerns, ConfigEntry, Namespace, Uid},
+        rest::{News, Readable},
     },
     shell::{
         streams::Object,
@@ -16,6 +19,9 @@ use crate::{
 
 /// At most so many deleted ConfigMaps and Secrets are remembered in a namespace.
 const TOMBSTONES: usize = 200;
+/// One that nothing reads is remembered for this long: a workload that reads it may be seen only
+/// later, for it comes on another watch.
+pub const REMEMBERED: Duration = Duration::from_secs(600);
 
 impl<B: ConfigBody> InNamespace for Configs<B> {
     fn insert(
@@ -90,18 +96,58 @@ fn observe(entry: &mut ConfigEntry, view: ConfigView, namespace: &str, seen: See
     std::mem::replace(&mut entry.ignored, ignored) != ignored || changed
 }
 
-/// Forgets the oldest of too many deleted objects.
+/// Whether it was deleted.
+fn is_deleted(entry: &ConfigEntry) -> bool {
+    entry.content().is_none()
+}
+
+/// When that was seen; of one that still exists, when it was last changed.
+fn seen_at(entry: &ConfigEntry) -> Option<Timestamp> {
+    entry.versions().last().map(|version| version.seen.unwrap_or(version.written))
+}
+
+/// Forgets the oldest of too many deleted objects, those first that nothing reads.
 fn bury(namespace: &mut Namespace) {
-    let dead = |entry: &ConfigEntry| entry.content().is_none();
-    while namespace.config.values().filter(|entry| dead(entry)).count() > TOMBSTONES {
-        let age = |entry: &ConfigEntry| entry.versions().last().map(|version| version.written);
-        let oldest: Option<ConfigId> = namespace
-            .config
-            .iter()
-            .filter(|(_, entry)| dead(entry))
-            .min_by_key(|(_, entry)| age(entry))
-            .map(|(id, _)| id.clone());
-        let Some(oldest) = oldest else { return };
-        namespace.config.remove(&oldest);
+    let deleted =
+        |namespace: &Namespace| namespace.config.values().filter(|e| is_deleted(e)).count();
+    if deleted(namespace) <= TOMBSTONES {
+        return;
     }
+    let read = Readable::of_workloads(namespace);
+    let of = |namespace: &Namespace, is_read: bool| {
+        let all = namespace.config.iter().filter(|(_, entry)| is_deleted(entry));
+        let mut of: Vec<_> = all
+            .filter(|(id, _)| read.names(id) == is_read)
+            .map(|(id, entry)| (seen_at(entry), id.clone()))
+            .collect();
+        of.sort();
+        of
+    };
+    // More than one at a time: what is read is looked for seldom.
+    let spare = deleted(namespace) - TOMBSTONES / 2;
+    for (_, id) in of(namespace, false).into_iter().take(spare) {
+        namespace.config.remove(&id);
+    }
+    let spare = deleted(namespace).saturating_sub(TOMBSTONES);
+    for (_, id) in of(namespace, true).into_iter().take(spare) {
+        namespace.config.remove(&id);
+    }
+}
+
+/// Forgets what was deleted some time ago and what nothing reads: no pod can have started with it.
+/// What is read is still known: pods from before its deletion are older than what it is now. Returns
+/// whether anything was forgotten.
+pub fn forget_deleted(namespace: &mut Namespace, now: Timestamp) -> bool {
+    let is_old = |entry: &ConfigEntry| {
+        is_deleted(entry) && seen_at(entry).is_none_or(|seen| later(seen, REMEMBERED) <= now)
+    };
+    // What a policy that cannot be read asks for nobody knows.
+    let is_unread = namespace.policies.values().any(|policy| policy.spec.is_err());
+    if is_unread || !namespace.config.values().any(is_old) {
+        return false;
+    }
+    let read = Readable::of_workloads(namespace);
+    let before = namespace.config.len();
+    namespace.config.retain(|id, entry| !is_old(entry) || read.names(id));
+    namespace.config.len() != before
 }

@@ -171,12 +171,9 @@ impl<K: InNamespace> Indexed for K {
     fn remove(index: &mut Index, object: &Object<K>, now: Timestamp, effects: &mut Effects) {
         let place = &object.namespace;
         let Some(namespace) = index.namespaces.get_mut(place) else { return };
-        let mut news = K::remove(namespace, object, now, effects);
-        if namespace.is_empty() && index.storage.of_namespace(place).next().is_none() {
-            index.namespaces.remove(place);
-            news = News::whole();
-        }
+        let news = K::remove(namespace, object, now, effects);
         index.tell(place, news);
+        index.drop_if_empty(place);
     }
 
     fn retain(

@@ -2,6 +2,7 @@
 //! namespaces must be looked at again.
 
 mod admission;
+mod by_uid;
 mod config;
 mod delegates;
 mod kinds;
@@ -22,6 +23,7 @@ use crate::{
     core::{
         digest::Key,
         hold::enforced::Enforcement,
+        later,
         notice::StorageObject,
         observed::Unreadables,
         observed::storage::Storage,
@@ -51,6 +53,8 @@ pub struct Index {
     storage: Storage,
     /// What cannot be read.
     unread: Unreadables,
+    /// When deleted ConfigMaps and Secrets were last looked through.
+    looked_through: Option<Timestamp>,
 }
 
 /// What a step changed besides the world.
@@ -96,6 +100,7 @@ impl Index {
             enforcement,
             storage: Storage::default(),
             unread: Unreadables::new(),
+            looked_through: None,
         }
     }
 
@@ -110,6 +115,23 @@ impl Index {
             .values_mut()
             .flat_map(|namespace| namespace.config.values_mut())
             .for_each(|entry| entry.clock_was_set(by));
+        self.looked_through = None;
+    }
+
+    /// Forgets ConfigMaps and Secrets that were deleted some time ago and that nothing reads. All
+    /// workloads must have been listed.
+    pub fn forget_deleted_config(&mut self, now: Timestamp) {
+        if self.looked_through.is_some_and(|last| now < later(last, config::REMEMBERED)) {
+            return;
+        }
+        self.looked_through = Some(now);
+        let mut of_nothing = Vec::new();
+        for (name, namespace) in &mut self.namespaces {
+            if config::forget_deleted(namespace, now) && namespace.is_empty() {
+                of_nothing.push(name.clone());
+            }
+        }
+        of_nothing.iter().for_each(|name| self.drop_if_empty(name));
     }
 
     /// The storage of the cluster.
@@ -267,6 +289,18 @@ impl Index {
                 self.is_read(&object, effects);
                 K::insert(self, object, sight, effects);
             }
+        }
+    }
+
+    /// Forgets a namespace of which nothing is known any longer. One that bears a mark of ours is
+    /// still judged, or nobody would take the mark off.
+    fn drop_if_empty(&mut self, name: &str) {
+        let Some(namespace) = self.namespaces.get(name) else { return };
+        let object = self.storage.namespaces.get(name);
+        let is_marked = object.is_some_and(|object| object.protected);
+        if namespace.is_empty() && !is_marked && self.storage.of_namespace(name).next().is_none() {
+            self.namespaces.remove(name);
+            self.tell(name, News::whole());
         }
     }
 

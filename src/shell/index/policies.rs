@@ -34,7 +34,9 @@ impl InNamespace for Policies {
                 && before.spec == policy.spec
         };
         let only_status = namespace.policies.get(&object.name).is_some_and(same);
-        effects.interest_changed |= namespace.policies.insert(object.name, policy).is_none();
+        let before = namespace.policies.insert(object.name, policy);
+        effects.interest_changed |= before.is_none();
+        effects.replaced(before.as_ref().map(|before| &before.uid), &object.uid);
         Some(if only_status { News::due() } else { News::whole() })
     }
 
@@ -44,15 +46,18 @@ impl InNamespace for Policies {
         _now: Timestamp,
         effects: &mut Effects,
     ) -> News {
-        effects.interest_changed |= namespace.policies.remove(&object.name).is_some();
+        let gone = namespace.policies.remove(&object.name);
+        effects.interest_changed |= gone.is_some();
+        effects.gone.extend(gone.map(|gone| gone.uid));
         News::whole()
     }
 
     fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, effects: &mut Effects) {
         let Namespace { name, policies, .. } = namespace;
-        let before = policies.len();
-        policies.retain(|policy, _| listing.names(name, policy));
-        effects.interest_changed |= policies.len() != before;
+        for (_, gone) in policies.extract_if(.., |policy, _| !listing.names(name, policy)) {
+            effects.interest_changed = true;
+            effects.gone.push(gone.uid);
+        }
     }
 
     fn known<'a>(namespace: &'a Namespace, object: &Object<Self>) -> Option<&'a Uid> {

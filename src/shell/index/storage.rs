@@ -14,11 +14,12 @@ use crate::{
     },
     shell::{
         streams::Object,
-        views::storage::{Autoscalers, Claims, CronJobs, Drivers, Namespaces, Volumes},
+        views::storage::{Claims, Drivers, Namespaces, Volumes},
     },
 };
 
-fn here<K: crate::shell::views::Watched>(object: &Object<K>) -> Concerns {
+/// It concerns the storage of its namespace.
+pub fn here<K: crate::shell::views::Watched>(object: &Object<K>) -> Concerns {
     Concerns::Storage([object.namespace.clone()].into())
 }
 
@@ -60,77 +61,6 @@ impl InNamespace for Claims {
 
     fn known<'a>(namespace: &'a Namespace, object: &Object<Self>) -> Option<&'a Uid> {
         Some(&namespace.claims.get(&object.name)?.uid)
-    }
-
-    fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
-        here(object)
-    }
-}
-
-impl InNamespace for CronJobs {
-    fn insert(
-        namespace: &mut Namespace,
-        object: Object<Self>,
-        _seen: Seen,
-        _effects: &mut Effects,
-    ) -> Option<News> {
-        let before = namespace.cron_jobs.insert(object.uid, object.view.clone());
-        (before != Some(object.view)).then(News::whole)
-    }
-
-    fn remove(
-        namespace: &mut Namespace,
-        object: &Object<Self>,
-        _now: Timestamp,
-        _effects: &mut Effects,
-    ) -> News {
-        namespace.cron_jobs.remove(&object.uid);
-        News::whole()
-    }
-
-    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, _effects: &mut Effects) {
-        namespace.cron_jobs.retain(|uid, _| listing.has(uid));
-    }
-
-    fn known<'a>(_namespace: &'a Namespace, _object: &Object<Self>) -> Option<&'a Uid> {
-        None
-    }
-
-    fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
-        here(object)
-    }
-}
-
-impl InNamespace for Autoscalers {
-    fn insert(
-        namespace: &mut Namespace,
-        object: Object<Self>,
-        _seen: Seen,
-        _effects: &mut Effects,
-    ) -> Option<News> {
-        let before = match object.view.clone() {
-            Some(target) => namespace.autoscalers.insert(object.uid, target),
-            None => namespace.autoscalers.remove(&object.uid),
-        };
-        (before != object.view).then(News::whole)
-    }
-
-    fn remove(
-        namespace: &mut Namespace,
-        object: &Object<Self>,
-        _now: Timestamp,
-        _effects: &mut Effects,
-    ) -> News {
-        namespace.autoscalers.remove(&object.uid);
-        News::whole()
-    }
-
-    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, _effects: &mut Effects) {
-        namespace.autoscalers.retain(|uid, _| listing.has(uid));
-    }
-
-    fn known<'a>(_namespace: &'a Namespace, _object: &Object<Self>) -> Option<&'a Uid> {
-        None
     }
 
     fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
@@ -199,9 +129,14 @@ impl Indexed for Volumes {
 
 impl Indexed for Namespaces {
     fn insert(index: &mut Index, object: Object<Self>, _sight: Sight, effects: &mut Effects) {
+        // It is judged also when nothing is in it.
+        if object.view.protected && !index.passed_over(&object.name) {
+            entry(&mut index.namespaces, &object.name);
+        }
         let before = index.storage.namespaces.insert(object.name.clone(), object.view);
         effects.replaced(before.as_ref().map(|before| &before.uid), &object.uid);
         index.tell(&object.name, News::whole());
+        index.drop_if_empty(&object.name);
     }
 
     fn remove(index: &mut Index, object: &Object<Self>, _now: Timestamp, effects: &mut Effects) {
@@ -209,6 +144,7 @@ impl Indexed for Namespaces {
         effects.replaced(gone.as_ref().map(|gone| &gone.uid), &object.uid);
         effects.gone.push(object.uid.clone());
         index.tell(&object.name, News::whole());
+        index.drop_if_empty(&object.name);
     }
 
     fn retain(

@@ -1,4 +1,4 @@
-//! Workloads and their revisions.
+//! Workloads.
 
 use jiff::Timestamp;
 
@@ -8,10 +8,7 @@ use crate::{
         observed::{Concerns, Namespace, Uid},
         rest::News,
     },
-    shell::{
-        streams::Object,
-        views::{ControllerRevisions, ReplicaSets, Workloads},
-    },
+    shell::{streams::Object, views::Workloads},
     workload::Kind,
 };
 
@@ -53,82 +50,6 @@ impl<K: Kind> InNamespace for Workloads<K> {
 
     fn concerns(object: &Object<Self>, _path: &str) -> Concerns {
         Concerns::Workload(object.view.id.clone())
-    }
-}
-
-impl InNamespace for ReplicaSets {
-    fn insert(
-        namespace: &mut Namespace,
-        object: Object<Self>,
-        _seen: Seen,
-        _effects: &mut Effects,
-    ) -> Option<News> {
-        let set = object.view?;
-        let before = namespace.replica_sets.insert(object.uid, set.clone());
-        (before.as_ref() != Some(&set)).then(|| {
-            let before = before.map(|before| before.deployment);
-            News::of_workloads(before.into_iter().chain([set.deployment]))
-        })
-    }
-
-    fn remove(
-        namespace: &mut Namespace,
-        object: &Object<Self>,
-        _now: Timestamp,
-        _effects: &mut Effects,
-    ) -> News {
-        let gone = namespace.replica_sets.remove(&object.uid);
-        News::of_workloads(gone.map(|set| set.deployment))
-    }
-
-    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, _effects: &mut Effects) {
-        namespace.replica_sets.retain(|uid, _| listing.has(uid));
-    }
-
-    fn known<'a>(_namespace: &'a Namespace, _object: &Object<Self>) -> Option<&'a Uid> {
-        None
-    }
-
-    fn concerns(object: &Object<Self>, path: &str) -> Concerns {
-        of_controller(object.view.as_ref().map(|set| &set.deployment), path)
-    }
-}
-
-impl InNamespace for ControllerRevisions {
-    fn insert(
-        namespace: &mut Namespace,
-        object: Object<Self>,
-        _seen: Seen,
-        _effects: &mut Effects,
-    ) -> Option<News> {
-        let revision = object.view?;
-        let before = namespace.controller_revisions.insert(object.uid, revision.clone());
-        (before.as_ref() != Some(&revision)).then(|| {
-            let before = before.map(|before| before.stateful_set);
-            News::of_workloads(before.into_iter().chain([revision.stateful_set]))
-        })
-    }
-
-    fn remove(
-        namespace: &mut Namespace,
-        object: &Object<Self>,
-        _now: Timestamp,
-        _effects: &mut Effects,
-    ) -> News {
-        let gone = namespace.controller_revisions.remove(&object.uid);
-        News::of_workloads(gone.map(|revision| revision.stateful_set))
-    }
-
-    fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, _effects: &mut Effects) {
-        namespace.controller_revisions.retain(|uid, _| listing.has(uid));
-    }
-
-    fn known<'a>(_namespace: &'a Namespace, _object: &Object<Self>) -> Option<&'a Uid> {
-        None
-    }
-
-    fn concerns(object: &Object<Self>, path: &str) -> Concerns {
-        of_controller(object.view.as_ref().map(|revision| &revision.stateful_set), path)
     }
 }
 

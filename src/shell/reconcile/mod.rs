@@ -180,6 +180,9 @@ impl Reconciler {
             }
             self.wake_due();
             self.asker.tidy();
+            if self.watched_since.is_some() {
+                self.index.forget_deleted_config(clock::now());
+            }
             if self.may_decide() {
                 self.tell_unread();
                 self.decide();
@@ -274,7 +277,7 @@ impl Reconciler {
     }
 
     fn see(&mut self, sighting: Sighting) {
-        if !self.streams.runs(&sighting.stream) {
+        if !self.streams.counts(&sighting) {
             return;
         }
         let now = clock::now();

@@ -28,6 +28,8 @@ use crate::{core::reach::Reach, telemetry::metrics::Metrics};
 pub struct Sighting {
     /// Which watch.
     pub stream: StreamId,
+    /// Which one, of several that ran one after the other.
+    serial: u64,
     /// What became of its list, if that is what it saw.
     pub list: Option<List>,
     take_in: Box<TakeIn>,
@@ -46,7 +48,7 @@ pub enum List {
 }
 
 impl Sighting {
-    fn new<K: Indexed>(stream: StreamId, step: Step<K>) -> Self {
+    fn new<K: Indexed>(stream: StreamId, serial: u64, step: Step<K>) -> Self {
         let list = match &step {
             Step::Complete | Step::NotServed => Some(List::Complete),
             Step::Unreadable => Some(List::Unreadable),
@@ -54,7 +56,7 @@ impl Sighting {
         };
         let namespace = stream.namespace().map(str::to_owned);
         let take_in = move |index: &mut Index, now| index.apply(namespace.as_deref(), step, now);
-        Self { stream, list, take_in: Box::new(take_in) }
+        Self { stream, serial, list, take_in: Box::new(take_in) }
     }
 
     /// Lets the index take it in.
@@ -77,6 +79,7 @@ enum Progress {
 }
 
 struct Running {
+    serial: u64,
     place: Place,
     progress: Progress,
     task: AbortHandle,
@@ -89,6 +92,8 @@ pub struct Streams {
     metrics: Arc<Metrics>,
     pending: Pending,
     running: HashMap<StreamId, Running>,
+    /// How many were started so far.
+    started: u64,
     /// The namespaces of interest, whose pods and revisions are watched.
     followed: BTreeSet<String>,
     /// How many watches of a namespace have no list yet.
@@ -111,6 +116,7 @@ impl Streams {
             metrics,
             pending,
             running: HashMap::new(),
+            started: 0,
             followed: BTreeSet::new(),
             unread: BTreeMap::new(),
         };
@@ -204,9 +210,11 @@ impl Streams {
         }
     }
 
-    /// Whether a watch is one that still runs.
-    pub fn runs(&self, stream: &StreamId) -> bool {
-        self.running.contains_key(stream)
+    /// Whether a sighting is of a watch that still runs. What one saw that was ended does not count
+    /// for the next one of its name.
+    pub fn counts(&self, sighting: &Sighting) -> bool {
+        let running = self.running.get(&sighting.stream);
+        running.is_some_and(|running| running.serial == sighting.serial)
     }
 
     /// Whether the watches that were started first have their lists.
@@ -248,17 +256,20 @@ impl Streams {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
+        self.started += 1;
+        let serial = self.started;
         let watching = Watching::<K> {
             api,
             config: watch.config(namespace),
             stream: stream.clone(),
+            serial,
             seen: self.seen.clone(),
             metrics: self.metrics.clone(),
             awaited: watch.awaited,
         };
         let progress = if watch.awaited { Progress::Awaited } else { Progress::NotAwaited };
         let task = tokio::spawn(watching.run()).abort_handle();
-        self.running.insert(stream, Running { place: watch.place, progress, task });
+        self.running.insert(stream, Running { serial, place: watch.place, progress, task });
     }
 }
 

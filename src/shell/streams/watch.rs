@@ -36,6 +36,8 @@ pub struct Watching<K: Indexed> {
     pub config: watcher::Config,
     /// Its name.
     pub stream: StreamId,
+    /// Its number: others of its name may have run before.
+    pub serial: u64,
     /// Where it tells what it saw.
     pub seen: mpsc::Sender<Sighting>,
     /// The metrics.
@@ -89,7 +91,8 @@ impl<K: Indexed> Watching<K> {
                 },
                 Told::Ended => return,
             };
-            if self.seen.send(Sighting::new(self.stream.clone(), step)).await.is_err() {
+            let sighting = Sighting::new(self.stream.clone(), self.serial, step);
+            if self.seen.send(sighting).await.is_err() {
                 return;
             }
         }

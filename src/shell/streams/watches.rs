@@ -68,6 +68,8 @@ pub enum Place {
 /// A kind that is watched, where, and when.
 #[derive(Clone, Copy)]
 pub struct Watch {
+    /// The plural of its kind.
+    pub plural: &'static str,
     /// Where.
     pub place: Place,
     /// Whether nothing is decided before its list is complete.
@@ -89,6 +91,7 @@ enum Only {
 impl Watch {
     const fn of<K: Indexed>(place: Place) -> Self {
         Self {
+            plural: K::PLURAL,
             place,
             awaited: true,
             feature: None,

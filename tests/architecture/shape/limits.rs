@@ -12,5 +12,5 @@ pub const LIMITS: [(&str, usize); 10] = [
     ("closures", 121),
     ("widest-line", 389),
     ("largest-file", 712),
-    ("core-lines", 17_190),
+    ("core-lines", 17_300),
 ];
