@@ -59,6 +59,8 @@ pub struct Memory {
     pub would_hold: bool,
     /// The gate that keeps a change waiting, and since when.
     pub gate: Option<(Closed, Timestamp)>,
+    /// Who approved the change that waits, but may not: they made it.
+    pub own_approval: Option<String>,
     /// Since when what it runs cannot start again.
     pub broken_since: Option<Timestamp>,
     /// It was said that what it runs cannot start again.

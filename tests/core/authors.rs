@@ -92,6 +92,28 @@ fn an_author_before_the_last_writer_does_not_count_as_somebody_else() {
     }
 }
 
+/// The event before gave a command that changes nothing any longer: the annotation is there.
+#[test]
+fn an_approval_that_does_not_count_is_told_with_what_to_do() {
+    for kind in KINDS {
+        let mut world = setup(json!({"gates": {"approval": "RequiredFromOther"}}), kind);
+        image(&mut world, "dev", "v2");
+        world.act();
+        world.later(5).act();
+        let closed = told(&world, Event::GateClosed).len();
+        let held = id(&world);
+        set(&mut world, &[("approve", &*held), ("approved-by", "dev")]);
+        world.later(5).act();
+        world.later(5).act();
+        let told_then = told(&world, Event::GateClosed);
+        assert_eq!(told_then.len(), closed + 1, "once: {told_then:?}");
+        let message = told_then[closed];
+        assert!(message.contains("approved by dev, who made the change"), "{message}");
+        let first = message.find("lockkeeper.dev/approve-").unwrap();
+        assert!(first < message.find(&format!("lockkeeper.dev/approve={held}")).unwrap());
+    }
+}
+
 #[test]
 fn who_approved_is_named_when_it_is_released_and_while_it_rolls() {
     for kind in KINDS {

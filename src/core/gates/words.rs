@@ -50,7 +50,9 @@ impl Waiting<'_> {
             None => sentence,
             Some(Cure::Approve(approve)) => format!("{sentence}: {approve}"),
             Some(Cure::ApproveAgain { remove, approve }) => {
-                format!("{sentence}. First remove this approval: {remove}; then: {approve}")
+                format!(
+                    "{sentence}. The same annotation again changes nothing, so first remove this approval: {remove}; then: {approve}"
+                )
             }
             Some(Cure::Bypass(bypass)) => format!("{sentence}. Or, with the verb bypass: {bypass}"),
         }

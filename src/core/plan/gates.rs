@@ -2,16 +2,19 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::core::{
-    finding::Assessment,
-    gates::{
-        self,
-        app::{prepare, verify::verify},
-        blocker::Closed,
+use crate::{
+    api::Reason,
+    core::{
+        finding::Assessment,
+        gates::{
+            self,
+            app::{prepare, verify::verify},
+            blocker::Closed,
+        },
+        notice::Event,
+        request::{Purpose, Release},
+        subject::Subject,
     },
-    notice::Event,
-    request::{Purpose, Release},
-    subject::Subject,
 };
 
 /// What was said about a change that no longer waits is void, and pods that are no longer to be
@@ -40,8 +43,12 @@ pub fn settle(subject: &Subject, mut found: Assessment) -> Assessment {
 pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
     let before = subject.memory.gate;
     let stays = before.map(|(closed, _)| closed) == found.closed;
+    found.memory.own_approval = own_approval(subject, &found);
+    // The command of the event before would change nothing now.
+    let approved = found.memory.own_approval.is_some()
+        && found.memory.own_approval != subject.memory.own_approval;
     let news = found.closed.is_some_and(|closed| gates::is_told(closed.reason))
-        && (!stays || found.memory.writers.untold);
+        && (!stays || approved || found.memory.writers.untold);
     // While two undo each other, that is told in its place; and what is left of it when they have
     // stopped.
     found.memory.writers.untold = news && found.memory.writers.conflict(subject.now());
@@ -66,4 +73,11 @@ pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
         }
     }
     found
+}
+
+/// Who approved a change that waits for an approval all the same.
+fn own_approval(subject: &Subject, found: &Assessment) -> Option<String> {
+    let by = subject.workload.marks.approved_by.get()?;
+    let waits = found.closed.is_some_and(|closed| closed.reason == Reason::ApprovalRequired);
+    (waits && subject.records_approvals()).then(|| by.0.to_string())
 }

@@ -3,15 +3,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use lockkeeper::{
-    api::WorkloadKind,
+    api::{WorkloadKind, marks},
     core::hold::uninstall::{Governed, HeldWorkloads, in_the_way},
     shell::uninstall::UninstallError,
 };
 use serde_json::{Value, json};
 
-use super::{DB, DEV, Story, WEB, edit_policy};
+use super::{DB, DEV, Story, WEB, edit_policy, id};
 use crate::{
-    cluster::{Cluster, pods_of},
+    cluster::{APPROVER, Cluster, ON_CALL, pods_of},
     election::Candidate,
     operator::ACCOUNT,
     scenes::{Scene, manifest, policy},
@@ -173,4 +173,27 @@ fn an_uninstall_names_what_is_held() {
         })
         .then("dev sets v2", |cluster| cluster.set_image(WEB, "v2"))
         .is("an_uninstall_names_what_is_held");
+}
+
+#[test]
+fn who_made_a_change_does_not_approve_it() {
+    let approve = |who| {
+        move |cluster: &mut Cluster| {
+            let id = id(cluster, WEB);
+            cluster.annotate(who, WEB, "approve", &id).unwrap();
+        }
+    };
+    Story::of(Scene::FourEyes, &[WEB])
+        .then("the approver sets v1", |cluster| cluster.set_image_as(APPROVER, WEB, "v1"))
+        .then("the approver approves", approve(APPROVER))
+        .then("on-call approves, with the same annotation", approve(ON_CALL))
+        .then("on-call removes the annotation, and approves", |cluster| {
+            let remove = |web: &mut Value| {
+                let annotations = web["metadata"]["annotations"].as_object_mut().unwrap();
+                annotations.remove(marks::APPROVE).unwrap();
+            };
+            cluster.write(ON_CALL, WEB, remove).unwrap();
+            approve(ON_CALL)(cluster);
+        })
+        .is("who_made_a_change_does_not_approve_it");
 }
