@@ -9,10 +9,10 @@ use strum::{Display, IntoStaticStr, VariantArray};
 
 use super::{ChangeCause, WorkloadKind};
 
-/// At most so many workloads are listed in [`UpgradePolicyStatus::attention`].
+/// Maximum number of workloads listed in [`UpgradePolicyStatus::attention`].
 pub const ATTENTION_LIMIT: usize = 50;
 
-/// At most so many pods are listed in [`Attention::answers`].
+/// Maximum number of pods listed in [`Attention::answers`].
 pub const ANSWERS_LIMIT: usize = 10;
 
 /// The types of [`UpgradePolicyStatus::conditions`].
@@ -398,6 +398,6 @@ pub struct HoldStatus {
 }
 
 impl HoldStatus {
-    /// So many authors are named.
+    /// Maximum number of authors that are named.
     pub const AUTHORS_LIMIT: usize = 16;
 }

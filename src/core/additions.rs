@@ -10,14 +10,14 @@ use crate::core::{later, notice::Regarding, some_of};
 /// writes the same.
 pub const AUTHOR: &str = "an admission policy or webhook";
 
-/// At most so many fields are named.
+/// Maximum number of fields that are named.
 const NAMED: usize = 5;
 /// A template that is changed so often in our own writes, within [`WINDOW`] of each other, is
 /// changed by each of them.
 const TIMES: u32 = 3;
 pub(in crate::core) const WINDOW: Duration = Duration::from_secs(3600);
 
-/// Why self-restraint refused a write of ours: somebody else's admission changed these fields in
+/// Why self-restraint refused a write of ours: another admission policy changed these fields in
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restrained {

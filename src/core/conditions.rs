@@ -16,7 +16,7 @@ pub const QUIET: Duration = Duration::from_secs(30);
 /// The same where it says something new of a rollout: how many pods are updated, what it waits for.
 const OF_ROLLOUTS: Duration = Duration::from_secs(1);
 
-/// At most so many bytes of a condition's message; the API allows 32 KiB.
+/// Maximum size of a condition's message in bytes; the API allows 32 KiB.
 const MESSAGE_LIMIT: usize = 1024;
 
 /// The conditions of a policy that is `Ready`.

@@ -29,7 +29,7 @@ pub struct Decision {
     pub rolled: BTreeMap<Uid, (Option<(String, Uid)>, String)>,
     /// The status of each policy, by its name.
     pub statuses: Vec<(String, UpgradePolicyStatus)>,
-    /// What is to be said to pods.
+    /// The requests to pods.
     pub calls: Vec<Call>,
     /// Workloads whose controller says only by events why it cannot create pods, and since when
     /// these are missing.
@@ -40,7 +40,7 @@ pub struct Decision {
     pub waited: Vec<(Reason, Duration)>,
     /// What to remember of each workload.
     pub memories: Vec<(Uid, Memory)>,
-    /// Why config rollouts that are needed were not begun, each said once.
+    /// Why config rollouts that are needed were not begun, each named once.
     pub suppressed: Vec<Reason>,
     /// What metrics count.
     pub census: Census,

@@ -1,4 +1,4 @@
-//! Keyed digests. Without the key a digest tells nothing, not even to somebody who can guess the
+//! Keyed digests. Without the key a digest tells nothing, not even to a reader who can guess the
 //! content.
 //!
 //! Every digest is an HMAC-SHA256 over length-prefixed fields that begin with a domain, so that no

@@ -36,11 +36,11 @@ pub struct Assessment {
     pub changed: Vec<String>,
     /// Some pod may run on old config.
     pub stale: bool,
-    /// References adopted of which nobody can say what the pods started with.
+    /// References adopted while it was not known what the pods started with.
     pub unverified: Vec<String>,
     /// Admission should hold its changes, and it does not carry the marks yet.
     pub unmarked: bool,
-    /// Its annotations are so full that the marks of a hold may not fit: so many bytes are left.
+    /// Its annotations are so full that the marks of a hold may not fit: this many bytes are left.
     pub cramped: Option<usize>,
     /// A config rollout of ours is under way and takes a slot.
     pub takes_slot: bool,
@@ -237,8 +237,8 @@ impl Assessment {
         self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
     }
 
-    /// Takes in what the gates answered about a change: what is said to the pods, and what keeps the
-    /// change waiting.
+    /// Takes in what the gates answered about a change: what is said to the pods, and what keeps
+    /// the change waiting.
     pub fn hear(&mut self, subject: &Subject, change: &Change, answer: Answer) -> Option<Blocked> {
         if let Some(talk) = answer.talk {
             self.talk = *talk;

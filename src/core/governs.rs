@@ -38,8 +38,8 @@ pub enum Ruling<'a> {
     Freeze(&'a Policy, &'a UpgradePolicySpec),
     /// What would happen is reported, and nothing is done.
     Observe(&'a Policy, &'a UpgradePolicySpec),
-    /// Nobody knows what the policy asks for: nothing is released but a revert, and what Lockkeeper
-    /// wrote stays as it is.
+    /// It is not known what the policy asks for: nothing is released but a revert, and what
+    /// Lockkeeper wrote stays as it is.
     Unreadable(&'a Policy),
 }
 

@@ -33,10 +33,10 @@ const LET_GO: i32 = 1;
 /// The spans of an election, each by the participant's own monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// For so long a Lease must have been seen unchanged before it is taken from its holder. The
+    /// How long a Lease must have been seen unchanged before it is taken from its holder. The
     /// API knows whole seconds of it.
     pub lease: Duration,
-    /// For so long after a renewal was sent its sender may act. The distance to `lease` is what
+    /// How long after a renewal was sent its sender may act. The distance to `lease` is what
     /// clocks may differ in their rates.
     pub deadline: Duration,
     /// Between two renewals or two tries.
@@ -62,7 +62,7 @@ impl Default for Timing {
     }
 }
 
-/// What a Lease says. What it lacks is empty; one without a spec is one that nobody holds.
+/// What a Lease says. What it lacks is empty; one without a spec has no holder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// `metadata.resourceVersion`; another one with each write, no matter who made it and of what.
@@ -106,7 +106,7 @@ impl Identity {
 
 impl Record {
     /// Its last holder says that it has stopped. A holder that is merely missing says nothing:
-    /// somebody may have erased it.
+    /// it may have been erased.
     fn is_let_go(&self) -> bool {
         self.holder.is_empty() && self.seconds == Some(LET_GO)
     }
@@ -146,7 +146,7 @@ struct Sight {
     record: Record,
     /// When it was first seen as it is now.
     since: Duration,
-    /// Written by us, and by nobody since.
+    /// Last written by us.
     ours: bool,
 }
 
@@ -312,7 +312,7 @@ impl Participant {
         sight.ours || self.may_act(now)
     }
 
-    /// Its holder is dead, and nobody has held it since.
+    /// Its holder is dead, and it has had no holder since.
     fn outlived(&self, record: &Record) -> bool {
         record.written_by_holder && self.identity.succeeds(&record.holder)
     }

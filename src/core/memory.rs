@@ -30,7 +30,7 @@ pub struct Memory {
     pub reverted: Option<(String, u32, Timestamp)>,
     /// Where it stood.
     pub last: Option<(Phase, Reason)>,
-    /// What was said of that.
+    /// The message about that.
     pub said: String,
     /// What was shown of a change that waits.
     pub shown: Shown,
@@ -45,7 +45,7 @@ pub struct Memory {
     pub unmarked_at: Option<Timestamp>,
     /// The hold that was last seen.
     pub hold: Option<ChangeId>,
-    /// Somebody scaled while fewer replicas waited: the id of the hold, and what the mark said that
+    /// A user scaled while fewer replicas waited: the id of the hold, and what the mark said that
     /// is to say so.
     pub scaled: Option<(ChangeId, String)>,
     /// Of the hold at hand: its template is the same as before it.
@@ -63,13 +63,13 @@ pub struct Memory {
     pub own_approval: Option<String>,
     /// Since when what it runs cannot start again.
     pub broken_since: Option<Timestamp>,
-    /// It was said that what it runs cannot start again.
+    /// It was reported that what it runs cannot start again.
     pub broken_told: bool,
-    /// It was said that its policy went with the CRD.
+    /// It was reported that its policy went with the CRD.
     pub lost_told: bool,
     /// Of what others' admission changed in our writes, what was told.
     pub additions_told: Vec<String>,
-    /// What its pods said.
+    /// What its pods answered.
     pub app: Conversation,
     /// Pods that its controller has not created.
     pub lack: Option<Lack>,
@@ -154,9 +154,9 @@ pub struct Activity {
 pub struct Trouble {
     /// Refused by the API server (admission, RBAC, quota), as against unanswered.
     pub refused: bool,
-    /// Somebody else's admission changed the template in it: it is accepted with a hold.
+    /// Another admission policy changed the template in it: it is accepted with a hold.
     pub needs_hold: bool,
-    /// What was said, in a sentence.
+    /// The answer, in a sentence.
     pub message: String,
     /// Not to be tried again before this.
     pub retry_at: Timestamp,
@@ -176,7 +176,7 @@ pub fn template_changed_at(
     if changed { Some(now) } else { memory.changed_at }
 }
 
-/// All that is to be said of a workload at rest.
+/// All that is reported of a workload at rest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rest {
     pub(in crate::core) reason: Reason,

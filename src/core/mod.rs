@@ -50,7 +50,7 @@ pub fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// Somebody else's words as they may stand in a message, an event or on a terminal: a control
+/// Words that are not ours as they may stand in a message, an event or on a terminal: a control
 /// character becomes a space, and characters that are not seen but turn, join or hide the text
 /// around them are left out.
 pub fn plain(words: &str) -> Cow<'_, str> {

@@ -31,7 +31,7 @@ impl Feature {
         }
     }
 
-    /// What to tell somebody whose policy asks for it where it is off.
+    /// What to tell a user whose policy asks for it where it is off.
     pub fn is_off(self) -> String {
         let name = self.as_str();
         format!(

@@ -106,7 +106,7 @@ pub fn of_governed<'a>(
     of_workload(namespace, workload).or_else(read)
 }
 
-/// The workloads of a namespace that were never known: nobody can say whose they are.
+/// The workloads of a namespace that were never known: it is not known which policy governs them.
 pub fn unknown_workloads(namespace: &Namespace) -> impl Iterator<Item = &Unread> {
     namespace.unread.values().filter(|one| {
         let is = |id: &WorkloadId| {
@@ -129,8 +129,8 @@ pub fn of_storage<'a>(
         .filter(|one| one.concerns_storage_of(&namespace.name))
 }
 
-/// What is to be told of those that stand, each once while it stands, and in which namespace; for an
-/// object of the cluster that is empty. `told` is what was.
+/// What is to be told of those that stand, each once while it stands, and in which namespace; for
+/// an object of the cluster that is empty. `told` is what was.
 pub fn news<'a>(
     standing: impl Iterator<Item = &'a Unread>,
     told: &mut BTreeSet<(Uid, String)>,
@@ -143,7 +143,7 @@ pub fn news<'a>(
     notices
 }
 
-/// What remains to be said of a workload of which something cannot be read: it is left as it is.
+/// The report on a workload of which something cannot be read: it is left as it is.
 /// What was remembered of it stands.
 pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unread) -> Assessment {
     let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };

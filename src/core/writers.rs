@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use crate::core::{clock, hold::authors::in_words, later, notice::Event, observed::TemplateDigest};
 
-/// So many changes in turn are no accident: who tries a change, reverts it and tries it again makes
-/// three, and nobody undoes that.
+/// This many changes in turn are no accident: who tries a change, reverts it and tries it again
+/// makes three, and nobody undoes that.
 const TIMES: usize = 4;
-/// They come within this time. It is over once one of the two has not written for so long.
+/// They come within this time. It is over once one of the two has not written for this long.
 const WINDOW: Duration = Duration::from_secs(3600);
 
 /// The last changes of a template, and whether two writers make them in turn.

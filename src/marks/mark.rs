@@ -1,4 +1,4 @@
-//! One mark of an object: absent, known, or garbage that somebody wrote.
+//! One mark of an object: absent, known, or garbage.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,7 +10,7 @@ pub enum Mark<T> {
     Absent,
     /// It is there, and says this.
     Known(T),
-    /// It is there and takes so many bytes, but nobody can read it.
+    /// It is there and takes this many bytes, but cannot be read.
     Garbage(u32),
 }
 

@@ -120,14 +120,14 @@ impl Text for Bypassed {
 /// `<declared> of <running>`: fewer replicas that wait for the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replicas {
-    /// So many the manifest asks for.
+    /// How many the manifest asks for.
     pub declared: u32,
-    /// So many ran when it did, or [`Replicas::SCALED`].
+    /// How many ran when it did, or [`Replicas::SCALED`].
     pub running: u32,
 }
 
 impl Replicas {
-    /// In place of the number that ran, once somebody has scaled: no workload runs so many.
+    /// Replaces the number that ran, once a user has scaled: no workload runs that many.
     pub const SCALED: u32 = i32::MAX as u32;
 }
 
@@ -188,9 +188,9 @@ impl Text for UpdateStrategy {
 /// A number of pods, or a share of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// So many pods.
+    /// A number of pods.
     Pods(u32),
-    /// So many of a hundred.
+    /// A percentage.
     Percent(u32),
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 /// The wall clock may go otherwise than the monotonic one by so much between two looks, or be
-/// corrected by so much, and nobody minds.
+/// corrected by this much, and that does no harm.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Now.
@@ -25,7 +25,7 @@ pub fn shifted(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.saturating_add(by).unwrap_or(time)
 }
 
-/// Notices when somebody sets the node's clock: what was noted by it before cannot be compared with
+/// Notices when the node's clock is set: what was noted by it before cannot be compared with
 /// it any more.
 #[derive(Debug)]
 pub struct Pace {

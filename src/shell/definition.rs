@@ -16,7 +16,7 @@ use super::{
 };
 use crate::api::{crd, marks};
 
-/// So long the API server may take to serve what was written.
+/// Timeout for the API server to serve what was written.
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -9,7 +9,7 @@ use crate::core::additions::Restrained;
 /// No answer is waited for longer than this; kube's client itself would wait indefinitely.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// At most so many characters of somebody else's message are passed on.
+/// Maximum number of characters passed on of a message that is not ours.
 const MESSAGE_LIMIT: usize = 300;
 
 /// A request that failed.
@@ -37,7 +37,7 @@ pub enum Error {
         "this replica of the operator no longer leads; what it was about to do is left to the one that does"
     )]
     NotLeading,
-    /// It had to wait for others, and would be sent on what pods said too long ago.
+    /// It had to wait for other requests, and the pods' answers have become too old.
     #[error("it had to wait too long for other requests; it is decided again")]
     Late,
     /// A policy selects the workload that was to be let go.
@@ -58,7 +58,7 @@ pub enum Class {
     Throttled(Option<Duration>),
     /// Worth another try, with growing pauses.
     Transient,
-    /// Refused: tried again slowly, and said.
+    /// Refused: tried again slowly, and reported.
     Refused,
 }
 
@@ -86,7 +86,8 @@ impl Error {
         }
     }
 
-    /// Whether what was decided on is no longer there: somebody was quicker, and nothing is wrong.
+    /// Whether what was decided on is no longer there: another writer was quicker, and nothing is
+    /// wrong.
     pub fn is_obsolete(&self) -> bool {
         matches!(self.class(), Class::Conflict | Class::Gone)
     }
@@ -120,7 +121,7 @@ impl Error {
     }
 }
 
-/// An error and what caused it, each said once.
+/// An error and its causes, each named once.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

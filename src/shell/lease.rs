@@ -25,14 +25,14 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Term {
     /// How many times this process has become leader; 0 before the first. Another number means that
-    /// somebody else may have led between.
+    /// another process may have led between.
     pub number: u64,
     /// The end of it, by the monotonic clock, unless it is renewed; nothing when it has ended.
     pub until: Option<Instant>,
 }
 
 impl Term {
-    /// One that nobody else can take, for as long as this; for tests, which have no Lease.
+    /// One that no other process can take, for this long; for tests, which have no Lease.
     pub fn undisputed(time: Duration) -> Self {
         Self { number: 1, until: clock::moment().checked_add(time) }
     }
@@ -59,7 +59,7 @@ pub fn identity(pod: &str, uid: &str) -> Identity {
 
 /// A candidature for a Lease.
 pub struct Leadership {
-    /// Must not try again by itself: its answer would be about the last try only, and an earlier
+    /// Must not retry: its answer would be about the last try only, and an earlier
     /// one may have been done.
     pub client: Client,
     /// Where the Lease is: the operator's own namespace.

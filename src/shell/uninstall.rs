@@ -41,9 +41,9 @@ const AT_ONCE: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Objects in a page of a list.
 const PAGE_SIZE: u32 = 100;
-/// So often the operator is started again, if that fails.
+/// How often starting the operator again is tried.
 const TRIES: usize = 5;
-/// So many workloads are named.
+/// Maximum number of workloads that are named.
 const NAMED: usize = 20;
 
 /// Why it is not done.
@@ -74,7 +74,7 @@ pub enum UninstallError {
     Failed {
         /// What for.
         what: String,
-        /// What the API server said.
+        /// What the API server answered.
         why: String,
     },
     /// Besides, the operator could not be started again.
@@ -161,7 +161,7 @@ struct Uninstall {
 }
 
 impl Uninstall {
-    /// The administrator may have said on the Deployment what becomes of held changes.
+    /// An annotation on the Deployment may say what becomes of held changes.
     async fn heeding_the_annotation(mut self) -> Result<Self, UninstallError> {
         let found = match within(self.operator().get(OPERATOR)).await {
             Err(error) if error.class() == Class::Gone => None,
@@ -198,7 +198,7 @@ impl Uninstall {
         UninstallError::Late { seconds: self.settings.timeout, waiting }
     }
 
-    /// Lets the operator have so many replicas; how many it had. None without a Deployment.
+    /// Scales the operator; returns how many replicas it had. None without a Deployment.
     async fn scale(&self, replicas: i32) -> Result<Option<i32>, UninstallError> {
         let deployments = self.operator();
         let failed = |error: &Error| {
@@ -218,7 +218,7 @@ impl Uninstall {
         Ok(before)
     }
 
-    /// Once nobody else acts, takes what acts off every workload.
+    /// Once no operator acts, removes every mark that acts.
     async fn let_all_go(&self) -> Result<String, UninstallError> {
         let (told, mut term) = watch::channel(Term::default());
         let (let_go, stop) = watch::channel(false);

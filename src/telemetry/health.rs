@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use super::metrics::Metrics;
 use crate::shell::{clock, streams::Pending};
 
-/// A main loop that has not come round for so many seconds is not alive.
+/// Seconds after which a main loop that has not come round counts as dead.
 const STALLED_SECONDS: u64 = 60;
 
 /// When the main loop last came round, by the monotonic clock: a change of the other clock must
@@ -67,7 +67,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     // In a pod the address is the pod's; kubectl port-forward comes by the loopback one. There may
-    // be somebody else there.
+    // be another process there.
     let loopback = if address.is_ipv4() {
         IpAddr::from(Ipv4Addr::LOCALHOST)
     } else {

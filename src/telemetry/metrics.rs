@@ -302,7 +302,7 @@ impl Metrics {
     /// # Errors
     /// When a metric cannot be written, which would be a defect.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
-        // Summed up when somebody looks, and not at every decision.
+        // Summed up when metrics are requested, not at every decision.
         self.show_namespaces();
         self.show_policies();
         self.show_volumes();
@@ -443,7 +443,7 @@ impl Metrics {
         }
     }
 
-    /// A config rollout was begun, so long after the change was seen.
+    /// A config rollout began, this long after its change was seen.
     pub fn rolled(&self, cause: Cause, after: Option<Duration>) {
         let cause = match cause {
             Cause::Config => "Config",
@@ -467,7 +467,7 @@ impl Metrics {
         self.releases.get_or_create(&CauseLabel { cause }).inc();
     }
 
-    /// A gate has kept a change waiting for so long.
+    /// A gate has kept a change waiting for this long.
     pub fn waited(&self, reason: Reason, time: Duration) {
         self.held_seconds
             .get_or_create(&ReasonLabel { reason: reason.as_str() })

@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
 
-/// Reads it each time that somebody asks for metrics.
+/// Reads it each time that metrics are requested.
 #[derive(Debug)]
 pub struct Process;
 

@@ -33,7 +33,7 @@ pub trait Kind: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// Which.
     const KIND: WorkloadKind;
 
-    /// How far its rollout is, by its spec and its status. `moved` is when somebody last wrote it.
+    /// How far its rollout is, by its spec and its status. `moved` is when it was last written.
     fn rollout(
         meta: &ObjectMeta,
         marks: &Marks,
@@ -153,8 +153,8 @@ pub fn read_only_claims(pod: &Value, templates: &Value) -> Vec<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let containers: Vec<Value> =
         ["initContainers", "containers"].iter().flat_map(|kind| list(&pod[*kind])).collect();
-    // What no container mounts is taken to be written to: somebody else may mount it when the pod
-    // is created.
+    // What no container mounts is taken to be written to: a container that is added may mount it
+    // when the pod is created.
     let writes = |volume: &Value| {
         let of_volume = |one: &Value| one["name"] == volume["name"];
         let all = |kind: &str| {
@@ -252,7 +252,7 @@ pub fn created(meta: &ObjectMeta) -> Timestamp {
     meta.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
-/// When somebody last wrote it, status aside, in whole seconds.
+/// When it was last written, status aside, in whole seconds.
 pub fn written(meta: &ObjectMeta) -> Timestamp {
     let entries = meta
         .managed_fields
@@ -274,7 +274,7 @@ pub fn controller(
         .find(|owner| owner.controller == Some(true))
 }
 
-/// The newest write of somebody else, status aside.
+/// The newest write by another manager, status aside.
 fn newest_writer(entries: &[ManagedFieldsEntry]) -> Option<Writer> {
     let others = entries.iter().filter(|entry| {
         entry.subresource.is_none() && entry.manager.as_deref() != Some(marks::FIELD_MANAGER)
@@ -331,7 +331,7 @@ fn observed(meta: &ObjectMeta, status: &Value) -> bool {
 /// So much of another controller's message is quoted.
 const QUOTED: usize = 300;
 
-/// What somebody else says, in one line.
+/// What others write, in one line.
 pub fn quoted(message: &str) -> Box<str> {
     let mut words: String = message.split_whitespace().collect::<Vec<_>>().join(" ");
     words.retain(|letter| !letter.is_control());

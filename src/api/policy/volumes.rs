@@ -73,7 +73,7 @@ pub enum Readopt {
     Never,
 }
 
-/// When a claim that nothing refers to counts as orphaned, if nobody says otherwise.
+/// Default for the time after which a claim that nothing refers to counts as orphaned.
 pub fn default_orphaned_after() -> Period {
     Period::known("10m", Duration::from_secs(600))
 }

@@ -111,7 +111,8 @@ async fn approve(
     match approved_by(workload, &change.id) {
         Some(by) if counts => println!("It is already approved, by {by}."),
         _ => {
-            // An author's own, where another user's is required, or one whose user nobody recorded.
+            // An author's own, where another user's is required, or one whose user was not
+            // recorded.
             change.take_off(cluster, workload, marks::APPROVE).await?;
             match change.put(cluster, workload, marks::APPROVE, false).await?.1 {
                 Verdict::Counts(by) => println!("Approved. The approval is recorded for {by}."),

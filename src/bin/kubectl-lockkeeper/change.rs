@@ -33,7 +33,7 @@ pub struct Change {
 pub enum Verdict {
     /// It counts, as this user's.
     Counts(String),
-    /// Nobody looked at it: the admission policies are not there.
+    /// It was not checked: the admission policies are not there.
     Unseen,
     /// It was taken off: the change that it names is not the one that waits.
     Stale,

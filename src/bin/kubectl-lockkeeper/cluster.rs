@@ -51,7 +51,7 @@ pub enum Failure {
     Api {
         /// What was asked for.
         what: String,
-        /// What it said.
+        /// What it answered.
         why: String,
     },
     /// There is no such workload.
@@ -526,7 +526,7 @@ impl Seen {
     }
 
     /// Whether the status of a workload's policy may leave it out although it is not up to date: it
-    /// names only so many.
+    /// names only some of them.
     pub fn is_cut(&self, workload: &Workload) -> bool {
         let policy =
             GovernanceMark::on(workload).and_then(|mark| self.world.policies.get(&*mark.policy));

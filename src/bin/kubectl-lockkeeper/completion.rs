@@ -32,7 +32,7 @@ use crate::{
 pub const PROGRAM: &str = "kubectl-lockkeeper";
 /// The variable by which the shells' scripts ask for an answer.
 pub const VARIABLE: &str = "LOCKKEEPER_COMPLETE";
-/// Nobody waits longer for a list of names.
+/// Timeout for a list of names.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What kubectl's completion runs: the name of the program decides that it completes `kubectl
 /// lockkeeper`.

@@ -12,11 +12,11 @@ use lockkeeper::core::later;
 /// Elsewhere than on a terminal a line is repeated after so long, lest a CI system takes the
 /// silence for a hang.
 const HEARTBEAT: Duration = Duration::from_secs(60);
-/// Where nobody knows how wide a terminal is.
+/// The width of a terminal, where it is not known.
 const WIDTH: usize = 80;
 
-/// What is said on standard error while something is waited for. What it leaves on a terminal it
-/// clears away.
+/// The progress shown on standard error while something is waited for. What it leaves on a terminal
+/// it clears away.
 pub struct Live {
     terminal: bool,
     said: String,
@@ -24,7 +24,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Nothing said yet.
+    /// Nothing shown yet.
     pub fn new() -> Self {
         let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         Self {
@@ -54,7 +54,7 @@ impl Live {
         what != self.said || now >= self.next
     }
 
-    /// Clears the line away, before something is said that stays.
+    /// Clears the line before something is printed that stays.
     pub fn clear(&mut self) {
         if self.terminal && !std::mem::take(&mut self.said).is_empty() {
             let _ = write!(std::io::stderr(), "\r\x1b[2K");

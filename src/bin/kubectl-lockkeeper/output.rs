@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{Output, cluster::Failure};
 
-/// Writes a text to standard output; colours only where somebody sees them. Nobody listening any
+/// Writes a text to standard output; colours only on a terminal. Nobody listening any
 /// more is no failure.
 pub fn print(text: &str) {
     // Names and words of others are in it.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Failure, annotation};
 
-/// At most so many differences are listed.
+/// Maximum number of differences that are listed.
 const LISTED: usize = 20;
 /// What a ReplicaSet's controller adds to a template.
 const HASH_LABEL: &str = "pod-template-hash";

@@ -42,7 +42,7 @@ struct Operator {
     image: String,
 }
 
-/// Prints them. What cannot be read is said, and no failure.
+/// Prints them. What cannot be read is reported, and is not a failure.
 pub async fn run(cluster: Result<Cluster, Failure>, format: Output) -> Result<ExitCode, Failure> {
     let mut versions = Versions {
         client: env!("CARGO_PKG_VERSION"),

@@ -63,7 +63,7 @@ pub async fn run(
     tokio::select! {
         end = wait(cluster, &watching, only, timeout, &mut live) => end,
         never = watching.run() => match never {},
-        // The line is cleared away also when somebody has waited long enough.
+        // The line is cleared also after the timeout.
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
     }
 }

@@ -84,11 +84,11 @@ pub struct Assessments<'a> {
     now: Timestamp,
 }
 
-/// Workloads at rest of which there is nothing to be said but how many they are.
+/// Workloads at rest that are only counted.
 #[derive(Default)]
 struct Resting {
     workloads: u32,
-    /// Those whose app gate nobody has tried yet.
+    /// Those whose app gate was never tried.
     unasked: usize,
     /// When the first of them is to be looked at again.
     wake: Option<Timestamp>,
@@ -234,7 +234,7 @@ pub fn assess_all<'a>(
 
 /// The workloads of a namespace: those that stand as they stood, and those to be assessed.
 struct Sorted<'n, 'a> {
-    /// What is known again of those at rest of which something is to be said.
+    /// What is known of those at rest that are reported.
     of: BTreeMap<&'n WorkloadId, Assessment>,
     resting: BTreeMap<&'n str, Resting>,
     stirring: Vec<Stirring<'n, 'a>>,

@@ -142,7 +142,7 @@ impl Assessments<'_> {
     }
 }
 
-/// What the pods said that are there, those first that say no.
+/// The answers of the pods that are there, those that say no first.
 fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
     let mut answers: Vec<_> = said
         .readings

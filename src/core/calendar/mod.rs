@@ -18,8 +18,8 @@ use crate::{
 const HORIZON: Duration = Duration::from_secs(5 * 366 * 24 * 3600);
 /// The longest window, as the schema allows it: 31 days.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
-/// A judgement looks over so many edges of windows, a proof over more; what lies beyond stays
-/// unknown.
+/// Maximum number of edges of windows that a judgement looks at; a proof looks at more; what lies
+/// beyond stays unknown.
 const STEPS: usize = 2_000;
 const STEPS_OF_PROOF: usize = 50_000;
 const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
@@ -412,7 +412,7 @@ fn cron(fields: &str) -> Result<Crontab, String> {
     cronexpr::parse_crontab_with(fields, options).map_err(|error| reason(error.to_string()))
 }
 
-/// The minutes of the first so many hours of 1970 at which it starts.
+/// The minutes at which it starts, of the first hours of 1970.
 fn starts(schedule: &Crontab, hours: i16) -> Vec<i16> {
     let next = |after: i64| {
         schedule

@@ -14,7 +14,7 @@ use crate::core::{
     request::Cause,
 };
 
-/// At most so many changes are named.
+/// Maximum number of changes that are named.
 const CHANGED_LIMIT: usize = 16;
 
 /// What the comparison found.
@@ -39,11 +39,11 @@ pub struct Comparison {
     pub changed: Vec<String>,
     /// The newest change that was seen, for the quiet time.
     pub last_seen: Option<Timestamp>,
-    /// References adopted while there were pods of which nobody can say what they started with.
+    /// References adopted while it was not known what some pods started with.
     pub unverified: Vec<String>,
 }
 
-/// At most so many pods are named.
+/// Maximum number of pods that are named.
 const PODS_LIMIT: usize = 5;
 
 impl Comparison {
@@ -118,7 +118,7 @@ pub fn compare(
         if to_remember && let Some(recorded) = found.record.references.get_mut(&name) {
             recorded.mixed = true;
         }
-        // A change that nobody saw, and whose time is that of an earlier write: one that only
+        // A change that was not seen, and whose time is that of an earlier write: one that only
         // removed a key shows none of its own.
         let untimed = differs
             && desired.changed.seen.is_none()

@@ -118,7 +118,7 @@ fn resolve_glob(
             sum = sum.field(id.name.as_bytes()).field(&digest.0);
         }
         if one.changed.version > changed.version {
-            // What went while nobody looked has left no trace: nothing before that is known.
+            // What went while it was not watched has left no trace: nothing before that is known.
             changed = Change { written: one.changed.written.max(watched), ..one.changed };
         }
         others.extend(one.others);

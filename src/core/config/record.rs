@@ -38,7 +38,7 @@ pub struct Recorded {
     pub target: Digest,
     /// What every running pod is known to have started with.
     pub baseline: Digest,
-    /// Adopted while there were pods of which nobody can say what they started with.
+    /// Adopted while it was not known what some pods started with.
     pub unverified: bool,
     /// A pod of the target started with content that was there only for a while, and was not
     /// replaced yet.

@@ -13,8 +13,8 @@ use crate::{
 
 /// What a record may take for each reference besides its name.
 const RECORDED_BYTES: usize = 80;
-/// So many bytes of a record may be about references. All annotations of an object may have
-/// 262,144.
+/// Maximum number of bytes of a record that are about references. All annotations of an object may
+/// have 262,144.
 const RECORD_BYTES: usize = 96 * 1024;
 
 /// What the containers of a pod template read: environment variables, and volumes that some

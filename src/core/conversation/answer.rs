@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use crate::{api::OpenWhen, core::plain};
 
-/// At most so many characters of an app's own words are passed on.
+/// Maximum number of characters passed on of an app's own words.
 const WORDS_LIMIT: usize = 200;
 
 /// These say nothing of the app's state: who asks, how long it took, how often.
 const NOT_THE_APPS: [u16; 4] = [401, 403, 408, 429];
 
-/// What a pod said.
+/// What a pod answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// It may be ended.
@@ -120,7 +120,7 @@ pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     }
 }
 
-/// Somebody else's words, fit for a message: plain, and not too long.
+/// Words that are not ours, fit for a message: plain, and not too long.
 pub fn limited(words: &str) -> String {
     let words = plain(words);
     let mut limited: String = words.trim().chars().take(WORDS_LIMIT).collect();

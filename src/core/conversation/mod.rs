@@ -31,7 +31,7 @@ pub struct Conversation {
     pub about: Option<About>,
     /// When the last round began and ended.
     pub round: Option<(Timestamp, Timestamp)>,
-    /// What its pods said in it.
+    /// What its pods answered in it.
     pub readings: BTreeMap<Uid, Reading>,
     /// When each pod last said yes or no, whatever it was asked about and whatever became of it
     /// since.
@@ -52,22 +52,22 @@ pub struct Conversation {
     pub calling: BTreeSet<Errand>,
 }
 
-/// What a pod said.
+/// What a pod answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// How often its containers had been started again: after another time it is to be asked again.
     pub restarts: u32,
-    /// What it said last.
+    /// What it answered last.
     pub answer: Answer,
     /// Since when it says so, in a word.
     pub since: Timestamp,
-    /// In so many rounds in a row it said yes.
+    /// In how many rounds in a row it answered yes.
     pub yes: u32,
-    /// So many times in a row it gave no answer in time.
+    /// How many times in a row it gave no answer in time.
     pub hung: u32,
     /// One that hangs is asked less often: not before this.
     pub not_before: Timestamp,
-    /// Since when it has said neither yes nor no.
+    /// Since when it has answered neither yes nor no.
     pub silent_since: Option<Timestamp>,
 }
 
@@ -236,7 +236,7 @@ fn port(declared: &[DeclaredPort], own: &[Box<str>], wanted: Option<&Port>) -> R
 }
 
 impl Conversation {
-    /// What was said about another change is void.
+    /// Answers about another change are void.
     pub fn turn_to(&mut self, about: Option<&About>) {
         if self.about.as_ref() != about {
             self.about = about.cloned();

@@ -36,7 +36,7 @@ pub fn holds(subject: &Subject) -> Option<bool> {
 
 /// Whether a held StatefulSet was scaled to zero, and its controller counts the held revision as
 /// the one that ran. Pods of the one before are not left. What was let through before it was held
-/// again is a revert: it may have been done while nobody noted it.
+/// again is a revert: it may have been done without being noted.
 pub fn is_lost(subject: &Subject) -> bool {
     let (workload, state) = (subject.workload, &subject.workload.rollout);
     let Some(settled) =

@@ -7,7 +7,7 @@ use std::fmt;
 /// In place of the names beyond the sixteenth. In a name every percent sign is `%25`, so no name is
 /// this one.
 const MORE: &str = "%more";
-/// So many names a sentence has room for; the status has all.
+/// Maximum number of names in a sentence; the status has all.
 const IN_WORDS: usize = 6;
 
 /// The users who changed a held template.
@@ -128,7 +128,7 @@ mod tests {
         let many = Authors::parse(Some("dev bot %more"), "bot");
         assert!(many.are_too_many());
         assert_eq!(many.names(), ["dev", "bot"]);
-        // Somebody of that name.
+        // A user of that name.
         assert!(!Authors::parse(Some("dev %25more"), "dev").are_too_many());
     }
 }

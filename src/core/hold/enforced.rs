@@ -15,7 +15,7 @@ const FILES: [&str; 5] = [
     include_str!("../../../charts/lockkeeper/admission/rights.yaml"),
     include_str!("../../../charts/lockkeeper/admission/self-restraint.yaml"),
 ];
-/// The warnings hold nothing, but without them nobody is told.
+/// The warnings hold nothing, but without them no user is told.
 const WARNINGS: &str = include_str!("../../../charts/lockkeeper/admission/warnings.yaml");
 /// What keeps Helm, Argo CD and Flux off retained claims, and the operator's notes on them.
 const CLAIMS: &str = include_str!("../../../charts/lockkeeper/admission/claims.yaml");

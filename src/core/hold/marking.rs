@@ -17,7 +17,7 @@ use crate::{
     marks::{ChangeId, Since, registry, values::Held},
 };
 
-/// All annotations of an object may take so many bytes.
+/// Maximum number of bytes of all annotations of an object.
 pub const ANNOTATIONS_LIMIT: usize = 262_144;
 /// A hold takes at most about so many: its id and its author, what the manifest declares, and since
 /// when. The name of a service account may have 339 of them.

@@ -91,7 +91,7 @@ pub fn find(subject: &Subject, outcome: &Outcome) -> Option<Cause> {
         return None;
     }
     if at_zero::is_asleep(workload, subject.pods) {
-        // Where only the app is asked, there is nobody who could say no.
+        // Where only the app is asked, there is no pod that could say no.
         let told = subject.progress == Progress::Done
             && subject.revisions.newest.is_some()
             && outcome.done.is_some()
@@ -115,8 +115,8 @@ pub fn find(subject: &Subject, outcome: &Outcome) -> Option<Cause> {
             if subject.around.enforced { Cause::ChangedAfterAdmission } else { Cause::NotEnforced };
         return is_later(subject, &new).then_some(cause);
     }
-    // Nobody knows what was rolled out before. Where something was let through already, this is a
-    // revert amid that; and what began before the policy asked for holds is not missed.
+    // It is not known what was rolled out before. Where something was let through already, this is
+    // a revert amid that; and what began before the policy asked for holds is not missed.
     if outcome.change.is_some() {
         return None;
     }
@@ -145,7 +145,7 @@ fn is_later(subject: &Subject, new: &[&Pod]) -> bool {
 /// workload was woken with it.
 fn without_old(subject: &Subject, outcome: &Outcome, new: &[&Pod]) -> Option<Cause> {
     let workload = subject.workload;
-    // Where only the app is asked, there is nobody who could say no to one that is woken.
+    // Where only the app is asked, there is no pod that could say no to one that is woken.
     let known = outcome.done.is_some() && subject.revisions.newest.is_some();
     if !known || !governance::is_marked(workload) || !subject.ruling.spec().waits_without_pods() {
         return None;

@@ -25,7 +25,7 @@ pub struct Hold {
     pub authors: Authors,
 }
 
-/// Whose a change is of which nobody knows the author.
+/// Stands for the author of a change, where that is not known.
 pub const OURSELVES: &str = "lockkeeper";
 
 /// Reads `<id> by <user>`; garbage is none, as in admission.
@@ -49,7 +49,7 @@ impl Hold {
     }
 }
 
-/// The fewer replicas that come with the release of a held change. None once somebody has scaled
+/// The fewer replicas that come with the release of a held change. None once a user has scaled
 /// since.
 pub fn declared_replicas(workload: &Workload) -> Option<u32> {
     Hold::on(workload)?;

@@ -1,5 +1,5 @@
 //! What is to be done with the workloads of a cluster from which Lockkeeper is uninstalled: none
-//! may be left frozen by marks that nobody takes off any more.
+//! may be left frozen by marks that nothing removes any longer.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! A workload as it would be had we never been there: our marks go, and what its manifest declares
 //! comes back.
 //!
-//! The patch does by itself what admission does when the operator takes a mark off, so that it is
+//! The patch itself does what admission does when the operator removes a mark, so that it is
 //! right whether or not the policies stand.
 
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
         spec["updateStrategy"]["rollingUpdate"]["partition"].as_u64().unwrap_or_default();
     let step = ours.partition.get().map(|step| u64::from(step.0));
     let is_held = ours.hold.stands();
-    // What somebody has set otherwise since admission went is their word.
+    // What a user has set otherwise since admission went stays.
     match kind.capabilities().held_by {
         Some(HeldBy::Paused)
             if spec["paused"] == true && is_held && ours.declared_paused.get() != Some(&true) =>
@@ -63,7 +63,7 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
     patch
 }
 
-/// The fewer replicas that came with the held change, unless somebody has scaled since.
+/// The fewer replicas that came with the held change, unless a user has scaled since.
 fn declared_replicas(object: &Value, ours: &Marks) -> Option<u32> {
     let waits = ours.declared_replicas.get().filter(|_| ours.hold.stands())?;
     let runs = object["spec"]["replicas"].as_u64();

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// So many changes within [`WINDOW`] are no accident.
+/// This many changes within [`WINDOW`] are no accident.
 const TIMES: usize = 3;
 const WINDOW: Duration = Duration::from_secs(3600);
 

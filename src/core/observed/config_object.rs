@@ -9,7 +9,7 @@ use crate::core::digest::Digest;
 /// The digests of an object's values by key, sorted by key. The values themselves are never kept.
 pub type Content = Arc<[(Box<str>, Digest)]>;
 
-/// At most so many contents of one object are remembered.
+/// Maximum number of contents that are remembered of one object.
 const VERSIONS: usize = 8;
 
 /// A ConfigMap or Secret: the contents it had while it was watched, the last one being the present

@@ -89,7 +89,7 @@ pub struct DeclaredPort {
     pub of_first: bool,
 }
 
-/// A pod that is there for so long after its grace period does not end by itself: its node is lost,
+/// A pod that is there this long after its grace period does not end on its own: its node is lost,
 /// or a finalizer keeps it.
 const OVERDUE_AFTER: Duration = Duration::from_secs(30);
 

@@ -20,7 +20,7 @@ pub struct Policy {
     pub uid: Uid,
     /// The generation of its spec.
     pub generation: i64,
-    /// When somebody last wrote it, in whole seconds.
+    /// When it was last written, in whole seconds.
     pub written: Timestamp,
     /// Its spec, or in words why it is none.
     pub spec: Result<UpgradePolicySpec, String>,

@@ -13,7 +13,7 @@ use crate::api::{Period, Readopt};
 pub struct Provenance {
     /// The claim's namespace.
     pub namespace: String,
-    /// That namespace's uid: one that was created later under the same name may be somebody else's.
+    /// That namespace's uid: one that was created later under the same name may have another owner.
     pub namespace_uid: String,
     /// The claim's name.
     pub claim: String,

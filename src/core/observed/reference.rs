@@ -34,7 +34,7 @@ pub enum Keys {
     One(String),
     /// Those that match.
     Matching(String),
-    /// These, sorted: where so many are read one by one that their names do not fit into a record.
+    /// These, sorted: where too many are read one by one for their names to fit into a record.
     Several(Vec<String>),
 }
 

@@ -326,9 +326,9 @@ pub struct ClaimsOfPod {
 pub enum State {
     /// A pod uses it, or is to.
     InUse,
-    /// Somebody refers to it who runs no pod now, or did until a moment ago.
+    /// What refers to it runs no pod now, or did until a moment ago.
     Idle,
-    /// Nobody refers to its claim.
+    /// Nothing refers to its claim.
     Orphaned,
     /// Its claim is gone.
     Released,

@@ -36,7 +36,7 @@ pub enum Concerns {
     Workload(WorkloadId),
     /// The workload that has this uid, or whose ReplicaSet has it.
     ControlledBy(Uid),
-    /// Every workload of the namespace, because nobody can tell whose it is.
+    /// Every workload of the namespace, because its owner is not known.
     AnyWorkload,
     /// The workloads that read this ConfigMap or Secret.
     Readers(ConfigId),

@@ -114,7 +114,7 @@ pub struct RolloutState {
     /// The controller itself says that the newest template is rolled out, whatever became of the
     /// pods afterwards.
     pub complete: bool,
-    /// The ReplicaSet that a Deployment's controller says this of, and when it said so. It may be
+    /// The ReplicaSet that a Deployment's controller reports this of, and when it did. It may be
     /// that of the rollout before.
     pub completed: Option<(Box<str>, Timestamp)>,
     /// For how long a pod must be ready before it counts as available, in seconds.

@@ -1,4 +1,4 @@
-//! What is told of gates, and what is said to pods that nothing is asked of any longer.
+//! What is told of gates, and what is sent to pods that are no longer asked.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// What was said about a change that no longer waits is void, and pods that are no longer to be
+/// Answers about a change that no longer waits are void, and pods that are no longer to be
 /// ended may work.
 pub fn settle(subject: &Subject, mut found: Assessment) -> Assessment {
     let gates = subject.ruling.spec().gates.as_ref();

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// A workload that carries our marks is let go when no policy has selected it for so long.
+/// A workload that carries our marks is released when no policy has selected it for this long.
 const STRAY_AFTER: Duration = Duration::from_secs(60);
 
 /// A workload that no policy governs, and what is known of it.
@@ -33,7 +33,7 @@ pub struct Ungoverned<'a> {
     pub namespace: &'a Namespace,
     /// The workload.
     pub workload: &'a Workload,
-    /// No policy selects it, which may be so for a moment only: somebody replaces his.
+    /// No policy selects it, perhaps only for a moment, while a policy is replaced.
     pub stray: bool,
     /// How its held template passes, if no pod ends by that.
     pub nothing_to_lose: Option<Revert>,

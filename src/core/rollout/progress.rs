@@ -17,7 +17,7 @@ use crate::core::{
 /// How far a rollout is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// The kind's controller has not seen the newest generation; nothing can be said yet.
+    /// The kind's controller has not seen the newest generation; nothing is known yet.
     Unobserved,
     /// All pods are of the newest template and available, and the old ones are gone.
     Done,
@@ -116,7 +116,7 @@ pub fn judge(
         return Progress::Unobserved;
     }
     let old = |pod: &&&Pod| is_old(workload, pod, current);
-    // A pod that does not end keeps nobody waiting where the new ones do not need what it holds.
+    // A pod that does not end delays nothing where the new ones do not need what it holds.
     // One that has finished holds nothing: soon after, only a finalizer keeps it.
     let waited_for = |pod: &&&Pod| {
         old(pod) && !(is_overdue(pod, now) && (pod.finished || bears_old_pods(workload)))

@@ -1,5 +1,5 @@
-//! Over the whole cluster only so many config rollouts are under way at once; the slots are shared
-//! out fairly by namespace.
+//! The number of config rollouts that are under way at once in the cluster is limited; the slots
+//! are shared out fairly by namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -190,7 +190,7 @@ impl<'a> Order<'a> {
             Phase::UpToDate | Phase::Unsupported => written,
             Phase::WaitsForUser if found.reason == Reason::StuckTerminating => written,
             Phase::WaitsForUser | Phase::WouldRoll | Phase::WouldHold => true,
-            // Left alone by somebody's decision.
+            // Left alone by a user's decision.
             Phase::Waiting => matches!(found.reason, Reason::RolledBack | Reason::MarksReverted),
             Phase::Failed => self
                 .spec

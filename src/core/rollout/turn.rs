@@ -9,7 +9,7 @@ use crate::{
     marks::ChangeId,
 };
 
-/// Whose turn it is.
+/// Which pod is next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Turn<'a> {
     /// The partition with which it is renewed.
@@ -21,7 +21,7 @@ pub struct Turn<'a> {
 /// How far a walk is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Stage<'a> {
-    /// The pods whose turn it was are not all new and Ready.
+    /// Not all pods that were released are new and Ready.
     Renewing,
     /// They are; this is the next.
     Next(Turn<'a>),
@@ -34,7 +34,7 @@ pub fn is_walked(gate: &AppGate, workload: &Workload) -> bool {
     gate.scope == Scope::Pod && workload.id.kind.has_ordinals()
 }
 
-/// Whose turn it is first, when pods of this revision are to stay as they are.
+/// Which pod is first, when pods of this revision are to stay as they are.
 pub fn first<'a>(workload: &Workload, pods: &[&'a Pod], spared: Option<&str>) -> Option<Turn<'a>> {
     // Those beyond the fewer that come with the release go all at once.
     below(workload, pods, spared, declared_replicas(workload).unwrap_or(workload.rollout.wanted))

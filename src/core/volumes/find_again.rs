@@ -1,5 +1,5 @@
-//! Volumes whose claim is gone: they are found again, or it is said why not. Nothing is ever
-//! deleted.
+//! Volumes whose claim is gone: they are readopted, or the reason why not is reported. Nothing is
+//! ever deleted.
 
 use std::{
     cmp::Ordering,
@@ -78,7 +78,7 @@ pub fn judge(
     for (claim, candidates) in by_claim {
         let usage = usages.get(claim.as_str());
         match usage.map(|usage| usage.claim).filter(|claim| claim.bound || claim.lost) {
-            // It goes, and the volume that somebody chose for the next one of its name is free
+            // It goes, and the volume that a user chose for the next one of its name is free
             // before that comes.
             Some(going) if going.deleting && candidates.iter().any(|one| is_chosen(scene, one)) => {
                 find_again(scene, &claim, &candidates, None, judged);
@@ -92,7 +92,7 @@ pub fn judge(
     }
 }
 
-/// Somebody who may write volumes says that the data is not wanted. The volume stays as it is; only
+/// A user who may write volumes marks the data as not wanted. The volume stays as it is; only
 /// we say nothing of it any more.
 fn give_up(one: &Leftover, judged: &mut Judged) {
     let volume = one.volume;
@@ -112,14 +112,14 @@ fn give_up(one: &Leftover, judged: &mut Judged) {
     ] {
         patch.annotate(&volume.marks, mark, None);
     }
-    // Nobody finds again what nobody wants.
+    // What is not wanted is not readopted.
     patch.claim_uid = waits(one)
         .then(|| Some(one.provenance.claim_uid.clone()))
         .filter(|_| !one.provenance.claim_uid.is_empty());
     judged.patch(patch, None);
 }
 
-/// Somebody removed the claimRef of a volume by hand: it is free for every claim, and its data may
+/// A user removed the claimRef of a volume by hand: it is free for every claim, and its data may
 /// go to another one.
 fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
     count_released(one, judged);
@@ -185,9 +185,9 @@ fn shadowed(
     judged: &mut Judged,
 ) {
     let has = claim.volume.as_deref().filter(|_| !claim.lost).and_then(|name| storage.volume(name));
-    // What was there before it holds the data; what is younger is what somebody has put aside.
+    // What was there before it holds the data; what is younger was put aside.
     // Times are in whole seconds. Of two volumes of one second, that of the earlier claim is older,
-    // unless the claim of today is younger than both: then somebody gave it its volume.
+    // unless the claim of today is younger than both: then a user gave it its volume.
     let older = |one: &&Leftover| {
         has.is_none_or(|has| match one.volume.created.cmp(&has.created) {
             Ordering::Equal => claim.created <= has.created,

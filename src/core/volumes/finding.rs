@@ -120,7 +120,7 @@ impl Summary {
     }
 }
 
-/// What is to be done about the storage of a namespace, and what is to be said of it.
+/// What is to be done about the storage of a namespace, and what is to be reported.
 #[derive(Debug, Default)]
 pub struct Judged {
     /// What is to be written, with what its success means; one request an object.

@@ -35,7 +35,7 @@ impl<'a> Leftover<'a> {
     }
 }
 
-/// Whether a volume comes from this very namespace, or somebody with the right to gives it that
+/// Whether a volume comes from this very namespace, or a user with the right to gives it that
 /// one's, or all of an earlier one's.
 pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
     let Some(object) = scene.object.filter(|object| !object.deleting) else { return false };
@@ -43,7 +43,7 @@ pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
     **uid == *object.uid || object.marks.get(marks::READOPT) == Some(uid) || is_chosen(scene, one)
 }
 
-/// Whether somebody who may write volumes says that this namespace gets it.
+/// Whether a user who may write volumes gives it to this namespace.
 pub(super) fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
     scene.object.is_some_and(|object| {
         one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid)

@@ -94,13 +94,13 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     judged.patch(patch, None);
 }
 
-/// Whether somebody with the right to said that the data need not be kept.
+/// Whether a user with the right to has given the data up.
 pub fn gives_up(claim: &Claim) -> bool {
     claim.volume.is_some() && claim.marks.get(marks::UNPROTECT) == claim.volume.as_ref()
 }
 
-/// Whether its StatefulSet scales away the pod of a claim, and said beforehand that the data goes
-/// with it.
+/// Whether its StatefulSet scales away the pod of a claim, and declared beforehand that the data
+/// goes with it.
 fn lets_go(usage: &Usage) -> bool {
     usage.governed.is_some_and(|governed| governed.lets_go(usage.claim))
 }
@@ -231,7 +231,7 @@ fn retain_volume(usage: &Usage, volume: &Volume, provenance: &Provenance, judged
                 volume.name
             ),
         )),
-        // The field is the shield, so it is set again however often somebody else sets it back;
+        // The field is the shield, so it is set again however often another manager changes it;
         // each time is told.
         Some(_) if volume.retained && volume.reclaim_policy != RETAIN => Some((
             Event::VolumeProtected,
@@ -272,7 +272,7 @@ fn denies(scene: &Scene, usage: &Usage, wanted: Protection, judged: &mut Judged)
     }
 }
 
-/// A permit that has expired, or that nobody can read, is cleared.
+/// A permit that has expired or cannot be read is cleared.
 fn clear_permit(
     stand: &BTreeMap<String, String>,
     patch: &mut StoragePatch,
@@ -439,7 +439,7 @@ pub fn state(
     Some(State::Orphaned)
 }
 
-/// Whether a volume waits for the next claim of its name, or for somebody who wants its data.
+/// Whether a volume waits for the next claim of its name, or for a user who wants its data.
 pub fn is_left(volume: &Volume) -> bool {
     let waits = volume.phase == VolumePhase::Available
         && volume.claim.as_ref().is_some_and(|claim| claim.uid.is_none());

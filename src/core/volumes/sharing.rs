@@ -63,7 +63,7 @@ impl ExclusiveClaim<'_> {
     }
 }
 
-/// Somebody who uses a claim.
+/// A user of a claim.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct User {
     /// As `Kind/name`.
@@ -78,7 +78,7 @@ pub fn users(namespace: &Namespace, claim: &ExclusiveClaim) -> Option<Danger> {
     let name = &claim.usage.claim.name;
     let all = all_users(namespace, claim.usage);
     let together = !claim.deadlocks();
-    // Where nothing stops them, those who only read harm nobody.
+    // Where nothing stops them, pods that only read do no harm.
     let counted = all.iter().filter(|user| user.writes || !together);
     let names: Vec<_> = counted.map(|user| user.name.as_str()).collect();
     let (last, [_, ..]) = names.split_last()? else { return None };
@@ -140,7 +140,7 @@ fn reads_only(workload: &Workload, claim: &str) -> bool {
 }
 
 /// Who runs a pod that belongs to no workload and no CronJob: a Job, a ReplicaSet without a
-/// Deployment, or nobody.
+/// Deployment, or nothing.
 fn by_itself(namespace: &Namespace, usage: &Usage, pod: &Pod) -> Option<String> {
     if pod.terminating.is_some()
         || pod.controller.as_ref().is_some_and(|uid| namespace.replica_sets.contains_key(uid))

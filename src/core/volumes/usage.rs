@@ -88,7 +88,7 @@ impl Governed<'_> {
 }
 
 impl Usage<'_> {
-    /// Whether somebody uses it, or will as soon as it can be had.
+    /// Whether it is in use, or will be as soon as it can be.
     pub fn in_use(&self) -> bool {
         !self.pods.is_empty() || self.wanted
     }

@@ -258,7 +258,7 @@ impl Connection {
         Ok(Self { sender, _driver: driver })
     }
 
-    /// Whether the pod has closed it, or said that it will.
+    /// Whether the pod has closed it, or announced that it will.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }

@@ -57,7 +57,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// After a conflict.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
-/// At most so many events of one workload are read.
+/// Maximum number of events that are read of one workload.
 const EVENTS: u32 = 50;
 /// An event so much older than the lack of pods tells of it.
 const EVENT_SLACK: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ pub enum Outcome {
     Patch(Box<Patch>, Vec<Notice>, Result<Written, Error>),
     /// A patch of an object of storage.
     Storage(Box<StoragePatch>, Option<Notice>, Result<Written, Error>),
-    /// What pods said.
+    /// What pods answered.
     Heard(Box<Report>),
     /// Why a controller cannot create pods, if its events tell.
     Found(Option<Box<str>>),
@@ -128,7 +128,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Nothing under way. `client` must not try again by itself: that is done here, where it is
+    /// Nothing under way. `client` must not retry: that is done here, where it is
     /// seen. Nothing is sent outside of `term`.
     pub fn new(
         client: Client,
@@ -460,7 +460,7 @@ fn begins(patch: &Patch) -> bool {
     )
 }
 
-/// The pause after so many failures in a row.
+/// The pause after this many failures in a row.
 fn pause(failures: u32) -> Duration {
     jittered(FIRST_PAUSE.saturating_mul(1 << failures.min(9)).min(LONGEST_PAUSE))
 }

@@ -1,5 +1,4 @@
-//! Kinds of which only the controllers, or what they are about, matter: kept by uid, each with its own
-//! part of a namespace.
+//! Kinds that are kept by uid, each in its own part of a namespace.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// At most so many deleted ConfigMaps and Secrets are remembered in a namespace.
+/// Maximum number of deleted ConfigMaps and Secrets that are remembered in a namespace.
 const TOMBSTONES: usize = 200;
 /// One that nothing reads is remembered for this long: a workload that reads it may be seen only
 /// later, for it comes on another watch.
@@ -66,7 +66,7 @@ impl<B: ConfigBody> InNamespace for Configs<B> {
         for (_, entry) in unlisted.filter(|(_, entry)| entry.content().is_some()) {
             let Some(mut gone) = entry.versions().last().cloned() else { continue };
             gone.content = None;
-            // Nobody saw when it went: before everything that is seen from now on.
+            // Its deletion was not seen: it came before everything that is seen from now on.
             gone.resource_version = seen.newest;
             (gone.written, gone.seen) = (seen.now, Some(seen.now));
             entry.observe(gone);
@@ -135,13 +135,13 @@ fn bury(namespace: &mut Namespace) {
 }
 
 /// Forgets what was deleted some time ago and what nothing reads: no pod can have started with it.
-/// What is read is still known: pods from before its deletion are older than what it is now. Returns
-/// whether anything was forgotten.
+/// What is read is still known: pods from before its deletion are older than what it is now.
+/// Returns whether anything was forgotten.
 pub fn forget_deleted(namespace: &mut Namespace, now: Timestamp) -> bool {
     let is_old = |entry: &ConfigEntry| {
         is_deleted(entry) && seen_at(entry).is_none_or(|seen| later(seen, REMEMBERED) <= now)
     };
-    // What a policy that cannot be read asks for nobody knows.
+    // What a policy that cannot be read asks for is not known.
     let is_unread = namespace.policies.values().any(|policy| policy.spec.is_err());
     if is_unread || !namespace.config.values().any(is_old) {
         return false;

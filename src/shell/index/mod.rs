@@ -293,7 +293,7 @@ impl Index {
     }
 
     /// Forgets a namespace of which nothing is known any longer. One that bears a mark of ours is
-    /// still judged, or nobody would take the mark off.
+    /// still judged, or the mark would stay.
     fn drop_if_empty(&mut self, name: &str) {
         let Some(namespace) = self.namespaces.get(name) else { return };
         let object = self.storage.namespaces.get(name);

@@ -40,7 +40,7 @@ use crate::{
 
 /// The loop comes round at least this often.
 const IDLE: Duration = Duration::from_secs(10);
-/// So many sightings are taken in before deciding, if so many wait.
+/// Maximum number of sightings that are taken in before deciding.
 const BATCH: usize = 4096;
 /// A namespace on which something happens all the time is decided on so seldom that deciding takes
 /// at most one part in this many.
@@ -54,7 +54,7 @@ const LONGEST_REST: Duration = Duration::from_millis(500);
 pub struct Parts {
     /// The digest key.
     pub key: &'static Key,
-    /// At most so many config rollouts of ours are under way in the cluster.
+    /// Maximum number of our config rollouts that are under way in the cluster.
     pub max_config_rollouts: usize,
     /// What was seen.
     pub index: Index,

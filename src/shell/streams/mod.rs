@@ -68,7 +68,7 @@ impl Sighting {
 /// How far the list of a watch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// Nobody waits for it.
+    /// Nothing waits for it.
     NotAwaited,
     /// It is not complete yet.
     Awaited,
@@ -184,7 +184,7 @@ impl Streams {
         }
     }
 
-    /// A watch cannot have its list. Nobody but its namespace waits for it any more.
+    /// A watch cannot have its list. Only its namespace still waits for it.
     fn unreadable(&mut self, stream: &StreamId) {
         self.pending.remove(&stream.to_string());
         if let Some(running) = self.running.get_mut(stream)

@@ -78,8 +78,8 @@ pub struct Object<K: Watched> {
     pub flaw: Option<Flaw>,
 }
 
-/// What is kept of an object on the wire that may be one that cannot be read; none if nobody can
-/// tell which one it is.
+/// What is kept of an object on the wire that may be one that cannot be read; none if it cannot be
+/// identified.
 pub fn lenient<K: Watched>(read: Lenient<Wire<K>>) -> Option<Object<K>> {
     match read.read() {
         Ok(wire) => Some(object(wire)),

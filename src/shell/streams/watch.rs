@@ -53,7 +53,7 @@ enum Told<K: Indexed> {
     Step(Step<K>),
     /// Something that it told is lost: only a new list tells what.
     Lost(&'static str, Option<watcher::Error>),
-    /// It goes on by itself.
+    /// It continues on its own.
     Failed(watcher::Error),
     Ended,
 }
@@ -67,7 +67,7 @@ struct Failing {
 }
 
 impl<K: Indexed> Watching<K> {
-    /// Watches, until nobody listens.
+    /// Watches until the receiver is gone.
     pub async fn run(self) {
         let mut events = self.open();
         let mut failing = Failing::default();
@@ -111,7 +111,7 @@ impl<K: Indexed> Watching<K> {
         }
     }
 
-    /// A failure of a watch that nobody waits for is none. What is to be told of others.
+    /// A failure of a watch that is not awaited does not count. Returns what to tell of others.
     fn fails(&self, failing: &mut Failing, error: &watcher::Error) -> Option<Step<K>> {
         if !self.awaited {
             return None;
@@ -172,7 +172,7 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
 }
 
-/// What a watch saw; none if it is about an object of which nobody can tell which one it is.
+/// What a watch saw; none if its object cannot be identified.
 fn step<K: Indexed>(event: Event<Lenient<Wire<K>>>) -> Option<Step<K>> {
     Some(match event {
         Event::Init => Step::Restarted,

@@ -44,7 +44,7 @@ pub const WATCHES: [Watch; 22] = [
     Watch::of::<CronJobs>(Place::Reach).needs(Feature::Volumes),
     Watch::of::<Autoscalers>(Place::Reach).needs(Feature::Volumes),
     Watch::of::<Namespaces>(Place::Namespaces).needs(Feature::Volumes),
-    // Nobody waits for these two: most clusters do not serve them.
+    // Nothing waits for these two: most clusters do not serve them.
     Watch::of::<Rollouts>(Place::Reach).optional(),
     Watch::of::<Canaries>(Place::Reach).optional(),
     Watch::of::<ReplicaSets>(Place::Interest),

@@ -19,7 +19,7 @@ use serde_path_to_error::{Path, Segment};
 use super::{Watched, Wire};
 use crate::api::UpgradePolicy;
 
-/// At most so many characters of a time are quoted.
+/// Maximum number of characters quoted of a time.
 const QUOTED: usize = 40;
 
 /// A type that is read from the text of one object.
@@ -267,7 +267,7 @@ fn is_time(segments: &[&Segment]) -> bool {
     matches!(segments.last(), Some(Segment::Map { key }) if key == "time" || key.ends_with("Timestamp"))
 }
 
-/// The fields of the metadata that can be read, each by itself.
+/// The fields of the metadata that can be read, each on its own.
 fn readable_metadata(text: &str) -> ObjectMeta {
     #[derive(Deserialize)]
     struct Fields {

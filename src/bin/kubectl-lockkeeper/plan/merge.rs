@@ -66,7 +66,7 @@ pub fn take_out(live: &Value, made: &mut Value, place: &[&str]) -> bool {
     let old = fields(live, &|entry| {
         entry["operation"] == "Update" && APPLIERS.contains(&&*manager(entry))
     });
-    // What somebody else owns as well stays.
+    // What another manager owns as well stays.
     let kept = fields(made, &|entry| {
         !(entry["operation"] == "Update" && APPLIERS.contains(&&*manager(entry)))
     });

@@ -69,7 +69,7 @@ enum Whereabouts {
     Same,
     /// There is none of this name.
     Gone,
-    /// There is another one of this name, perhaps somebody else's.
+    /// There is another one of this name, perhaps of another owner.
     CreatedAgain,
     /// It may not be read.
     Unknown,
@@ -258,7 +258,7 @@ fn table(lines: &[Line], wide: bool) -> Table {
     table
 }
 
-/// What to do about what needs somebody, a line each, and what it all costs.
+/// What a user has to do, a line each, and what it all costs.
 fn advice(lines: &[Line]) -> Vec<String> {
     let of = |state: State| {
         lines.iter().filter(move |line| line.state == state.as_str()).collect::<Vec<_>>()

@@ -126,7 +126,7 @@ impl Seen {
                         self.storage.insert(Volumes::view(&wire.metadata, wire.body));
                     }
                 }
-                // Said of the list already.
+                // Reported for the list already.
                 Err(kube::Error::Api(status)) if status.code == 403 => break,
                 Err(error) => {
                     return Err(Failure::Api {

@@ -249,7 +249,7 @@ async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCod
         raw = place.get(cluster).await?.ok_or(Failure::Gone)?;
     }
     Err(Failure::No(
-        "somebody else changes the volume all the time. Nothing was changed; repeat the command"
+        "the volume is changed by another writer all the time. Nothing was changed; repeat the command"
             .to_owned(),
     ))
 }

@@ -37,7 +37,7 @@ use crate::{
     revisions::{Difference, named_changes},
 };
 
-/// At most so many names stand in a sentence.
+/// Maximum number of names in a sentence.
 const NAMED: usize = 5;
 
 /// A namespace as it is, and as it would be.

@@ -181,7 +181,7 @@ impl Way<'_> {
             return Ok(true);
         };
         let volume = volume.view;
-        // What somebody gave up is not labelled again, or the operator would give it up again.
+        // What a user gave up is not labelled again, or the operator would give it up again.
         let wanted = !gives_up(claim);
         if volume.reclaim_policy == RETAIN && (volume.retained || !wanted) {
             return Ok(true);
@@ -265,7 +265,7 @@ impl Way<'_> {
     }
 
     async fn create(&mut self, place: &Place, claim: Value) -> Result<(), Failure> {
-        // Should somebody have been faster, the next look says what they made.
+        // If another client was faster, the next look shows what it made.
         place.create(self.cluster, &format!("create {place}"), claim).await?;
         self.say(&format!("{place} waits for its volume"));
         Ok(())
