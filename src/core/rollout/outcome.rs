@@ -48,7 +48,7 @@ impl Outcome {
         }
     }
 
-    /// Who let the change through that began last, in words; empty if nobody had to.
+    /// Who released the change that began last, in words; empty if no user had to.
     pub fn consent(&self) -> String {
         match (&self.bypassed_by, &self.approved_by) {
             (Some(by), _) => format!("released past its gates by {}", in_words(by)),
