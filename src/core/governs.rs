@@ -1,6 +1,6 @@
 //! Which policy governs which workload.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
 use kube::core::{Selector, SelectorExt};
 
@@ -101,14 +101,53 @@ impl<'a> Standing<'a> {
 pub struct Governance<'a> {
     /// Each workload's standing.
     pub standings: BTreeMap<&'a WorkloadId, Standing<'a>>,
-    /// By policy, the workloads that it selects and does not govern, each with the reason in words.
-    pub left_out: BTreeMap<&'a str, Vec<String>>,
+    /// By policy, the workloads that it selects and does not govern, or not for everything.
+    pub left_out: BTreeMap<&'a str, Vec<LeftOut<'a>>>,
+}
+
+/// A workload that a policy selects and does not govern, or not for everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut<'a> {
+    /// Which.
+    pub workload: &'a WorkloadId,
+    /// Why.
+    pub why: Why<'a>,
+}
+
+/// Why a policy does not govern a workload that it selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why<'a> {
+    /// This policy governs it.
+    Governed(&'a str),
+    /// It is ignored, has an owner, or another reloader acts on it; in words.
+    Itself(String),
+    /// It is governed, but nothing is done for its config; in words.
+    ForConfig(String),
+}
+
+impl fmt::Display for LeftOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.workload, &self.why) {
+            (id, Why::Governed(policy)) => write!(f, "{id} is governed by policy {policy}"),
+            (id, Why::Itself(why)) => write!(f, "{id}: {why}"),
+            (id, Why::ForConfig(why)) => write!(f, "{id}, for config: {why}"),
+        }
+    }
 }
 
 impl<'a> Governance<'a> {
     /// What its policy lets happen to a workload, if one governs it.
     pub fn ruling(&self, workload: &WorkloadId) -> Option<Ruling<'a>> {
         self.standings.get(workload)?.ruling()
+    }
+
+    /// What of a workload itself keeps the policies that select it from governing it; in words.
+    pub fn why_left_out(&self, workload: &WorkloadId) -> Option<&str> {
+        let all = self.left_out.values().flatten().filter(|out| out.workload == workload);
+        all.into_iter().find_map(|out| match &out.why {
+            Why::Itself(why) => Some(why.as_str()),
+            Why::Governed(_) | Why::ForConfig(_) => None,
+        })
     }
 
     /// Each workload of the namespace that this is about, with its standing.
@@ -165,28 +204,24 @@ pub fn governance<'a>(namespace: &'a Namespace) -> Governance<'a> {
         let mut standing = Standing::Unselected;
         for (policy, spec, _) in policies.iter().filter(selects) {
             let out = match standing {
-                Standing::Governed(other, _) => {
-                    Some(format!("{id} is governed by policy {}", other.name))
-                }
-                _ => left_out(namespace, workload, spec).map(|reason| format!("{id}: {reason}")),
+                Standing::Governed(other, _) => Some(Why::Governed(&other.name)),
+                _ => left_out(namespace, workload, spec).map(Why::Itself),
             };
             match out {
-                Some(reason) => {
-                    governance.left_out.entry(&policy.name).or_default().push(reason);
+                Some(why) => {
+                    let out = LeftOut { workload: id, why };
+                    governance.left_out.entry(&policy.name).or_default().push(out);
                     if matches!(standing, Standing::Unselected) {
                         standing = Standing::LeftOut;
                     }
                 }
                 None => {
                     standing = Standing::Governed(policy, spec);
-                    if let Some(reason) =
+                    if let Some(why) =
                         other_reloader(namespace, workload).filter(|_| spec.config.is_some())
                     {
-                        governance
-                            .left_out
-                            .entry(&policy.name)
-                            .or_default()
-                            .push(format!("{id}, for config: {reason}"));
+                        let out = LeftOut { workload: id, why: Why::ForConfig(why) };
+                        governance.left_out.entry(&policy.name).or_default().push(out);
                     }
                 }
             }

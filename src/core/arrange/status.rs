@@ -11,7 +11,7 @@ use crate::{
         conditions,
         conversation::{Conversation, answer::Answer},
         finding::Assessment,
-        governs::Standing,
+        governs::{LeftOut, Standing},
         observed::{Namespace, Policy, WorkloadId},
         plain, unread, whole_second,
     },
@@ -65,8 +65,8 @@ impl Assessments<'_> {
             key(a).cmp(&key(b))
         });
         status.attention.truncate(ATTENTION_LIMIT);
-        let mut left_out =
-            self.governance.left_out.get(policy.name.as_str()).cloned().unwrap_or_default();
+        let left_out = self.governance.left_out.get(policy.name.as_str());
+        let mut left_out: Vec<_> = left_out.into_iter().flatten().map(LeftOut::to_string).collect();
         left_out.extend(
             unread::unknown_workloads(self.namespace)
                 .map(|one| format!("{one} (whether this policy selects it is not known)")),

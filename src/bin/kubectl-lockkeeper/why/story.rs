@@ -295,7 +295,7 @@ impl Story {
             policy: mark.or(observer.map(|policy| policy.name.as_str())).map(str::to_owned),
             observed: observer.is_some(),
             would_wait_for: observer.map(would_wait_for).unwrap_or_default(),
-            left_out: left_out(seen, workload),
+            left_out: governance(&seen.world).why_left_out(id).map(str::to_owned),
             phase: mark
                 .or(observer.map(|policy| policy.name.as_str()))
                 .map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
@@ -410,17 +410,6 @@ fn notes(seen: &Seen, workload: &Workload) -> Vec<String> {
 /// Since when a change waits.
 pub fn since(workload: &Workload) -> Option<Timestamp> {
     workload.marks.hold_since.get()?.at()
-}
-
-fn left_out(seen: &Seen, workload: &Workload) -> Option<String> {
-    let governance = governance(&seen.world);
-    let prefix = format!("{}: ", workload.id);
-    governance
-        .left_out
-        .values()
-        .flatten()
-        .find_map(|why| why.strip_prefix(&prefix))
-        .map(str::to_owned)
 }
 
 fn of_gate((gate, why): (GateName, Option<String>)) -> Asked {

@@ -200,9 +200,7 @@ impl<'a> Judge<'a> {
 
     /// Why no policy governs a workload, and what becomes of its changes then.
     fn ungoverned(&self, workload: &Workload, changes: &str) -> String {
-        let mut reasons = self.after.left_out.values().flatten();
-        let why = reasons.find_map(|reason| reason.strip_prefix(&format!("{}: ", workload.id)));
-        match why {
+        match self.after.why_left_out(&workload.id) {
             Some(why) => {
                 format!("No policy governs it ({why}), so {changes} roll out immediately.")
             }
