@@ -246,6 +246,52 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// Whether it stays so until a person acts: time, other workloads and pods do not end it.
+    pub fn waits_for_person(self) -> bool {
+        match self {
+            Self::ApprovalRequired
+            | Self::Frozen
+            | Self::OtherFailed
+            | Self::AppMissing
+            | Self::AppGateInvalid
+            | Self::KeptUngoverned
+            | Self::ObserveMode
+            | Self::Paused
+            | Self::Partitioned
+            | Self::OnDelete
+            | Self::ConfigMissing
+            | Self::RolledBack
+            | Self::MarksReverted
+            | Self::StuckTerminating => true,
+            Self::UpToDate
+            | Self::RolloutUnderWay
+            | Self::ConfigRollout
+            | Self::CoveredByRollout
+            | Self::DeadlineExceeded
+            | Self::LimitReached
+            | Self::ConfigChanged
+            | Self::WaitingForSlot
+            | Self::PatchRefused
+            | Self::PatchFailing
+            | Self::ReportOnly
+            | Self::QuietTime
+            | Self::WindowClosed
+            | Self::Releasing
+            | Self::StepWaits
+            | Self::MaxConcurrent
+            | Self::AskingPods
+            | Self::AppGateClosed
+            | Self::AppUnreachable
+            | Self::PrepareTimedOut
+            | Self::StuckBehindPod
+            | Self::StuckOnVolume
+            | Self::ClaimTerminating
+            | Self::VolumeShadowed
+            | Self::GatesUnsupported
+            | Self::UnreadableObject => false,
+        }
+    }
 }
 
 /// Why a condition of a policy stands as it does. Those of `VolumesSafe` that are a danger are

@@ -16,10 +16,15 @@ use crate::{
         memory::{Memory, Shown},
         notice::Event,
         observed::{Pod, Workload},
-        request::{Has, Patch, Purpose},
+        request::{Has, Patch, Purpose, Release},
         subject::Subject,
     },
 };
+
+/// What changed, where it is the template; it is named last.
+pub const TEMPLATE: &str = "template";
+/// What changed, where it is the step that a workload restarts with.
+pub const PREVIOUS: &str = "the previous step";
 
 /// Where a workload stands, and what is to be done about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,6 +199,34 @@ impl Assessment {
             notices: Vec::new(),
             wake: None,
             memory,
+        }
+    }
+
+    /// Why a held change is let through with what is to be written, if it is.
+    pub fn releases(&self) -> Option<Release> {
+        match &self.edits.purpose {
+            Some(Purpose::Release(release)) => Some(*release),
+            // The label goes with the hold.
+            Some(Purpose::Forget { .. }) if self.edits.governed == Some(false) => {
+                Some(Release::Ungoverned)
+            }
+            Some(
+                Purpose::Adopt
+                | Purpose::Record
+                | Purpose::Roll(..)
+                | Purpose::Step
+                | Purpose::Unblock
+                | Purpose::Forget { .. },
+            )
+            | None => None,
+        }
+    }
+
+    /// What changed of the config that its pods read.
+    pub fn changed_config(&self) -> &[String] {
+        match self.changed.split_last() {
+            Some((last, config)) if [TEMPLATE, PREVIOUS].contains(&last.as_str()) => config,
+            _ => &self.changed,
         }
     }
 

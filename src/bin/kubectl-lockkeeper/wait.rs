@@ -334,7 +334,7 @@ fn judge(
             _ if passes(seen, workload) => {
                 Err("held; the operator releases it immediately if it is the template that the pods run".to_owned())
             }
-            Some(one) if waits_for_person(one.reason) => Ok(End::Person),
+            Some(one) if one.reason.waits_for_person() => Ok(End::Person),
             Some(one) => Err(one.message.clone()),
             None => Err("held; the operator has not judged the change yet".to_owned()),
         };
@@ -375,7 +375,7 @@ fn judge(
         Some(one) if one.hold.is_some() && matches!(one.phase, Phase::Held | Phase::Waiting) => {
             Err("the change was released or reverted; the operator has not reported yet what follows".to_owned())
         }
-        Some(one) if waits_for_person(one.reason) => Ok(End::Person),
+        Some(one) if one.reason.waits_for_person() => Ok(End::Person),
         Some(one) => Err(one.message.clone()),
         None if seen.is_cut(workload) => {
             Err("the status of its policy lists other workloads only, because too many are not up to date".to_owned())
@@ -390,26 +390,6 @@ fn passes(seen: &Seen, workload: &Workload) -> bool {
     let sets = seen.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default();
     let passes = || Revisions::of(&seen.world, workload, &sets, None).revert().is_some();
     Hold::on(workload).is_some() && (!workload.rollout.observed || passes())
-}
-
-fn waits_for_person(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::ApprovalRequired
-            | Reason::Frozen
-            | Reason::OtherFailed
-            | Reason::AppMissing
-            | Reason::AppGateInvalid
-            | Reason::KeptUngoverned
-            | Reason::ObserveMode
-            | Reason::Paused
-            | Reason::Partitioned
-            | Reason::OnDelete
-            | Reason::ConfigMissing
-            | Reason::RolledBack
-            | Reason::MarksReverted
-            | Reason::StuckTerminating
-    )
 }
 
 #[cfg(test)]

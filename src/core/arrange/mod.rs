@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::{
     api::Phase,
     core::{
-        config::references,
+        config::together::groups,
         decision::Decision,
         digest::Key,
         finding::Assessment,
@@ -21,9 +21,7 @@ use crate::{
         hold::enforced::{Enforcement, Gap},
         memory::{self, Activity, Memory, Rest},
         notice::{Event, Notice, Regarding},
-        observed::{
-            Namespace, Pod, Reference, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage,
-        },
+        observed::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage},
         plan::{
             plan,
             ungoverned::{self, Ungoverned},
@@ -100,6 +98,16 @@ pub fn assess_all<'a>(
     namespace: &'a Namespace,
     news: &News,
     around: &Surroundings<'a>,
+) -> Assessments<'a> {
+    assess_each(namespace, news, around, |_, _| {})
+}
+
+/// The same, and shows what each governed workload was judged by, and what was found.
+pub fn assess_each<'a>(
+    namespace: &'a Namespace,
+    news: &News,
+    around: &Surroundings<'a>,
+    mut see: impl FnMut(&Subject, &Assessment),
 ) -> Assessments<'a> {
     let governance = governance(namespace);
     let (idle, blank) = (Activity::default(), Memory::default());
@@ -189,7 +197,7 @@ pub fn assess_all<'a>(
         let reads = revisions.reads(pods);
         let before =
             Memory { stray_since: None, lost_told: false, rest: None, ..(*memory).clone() };
-        let mut found = plan(&Subject {
+        let subject = Subject {
             around: &of_namespace,
             ruling,
             workload,
@@ -206,7 +214,9 @@ pub fn assess_all<'a>(
             volumes: volumes.of_workloads.get(id).unwrap_or(&no_volumes),
             activity,
             memory: &before,
-        });
+        };
+        let mut found = plan(&subject);
+        see(&subject, &found);
         if let Some(unread) = unread::of_governed(namespace, real, ruling.spec(), &reads) {
             found = unread::leave(found, &before, real, unread);
         }
@@ -346,21 +356,6 @@ fn in_order<'n>(
     ids
 }
 
-/// What the workloads of each policy read whose workloads roll together.
-pub fn groups<'a>(
-    namespace: &'a Namespace,
-    governance: &Governance<'a>,
-) -> BTreeMap<&'a str, Vec<Reference>> {
-    let mut groups: BTreeMap<&str, BTreeSet<Reference>> = BTreeMap::new();
-    for (_, workload, standing) in governance.each(namespace) {
-        let Standing::Governed(policy, spec) = standing else { continue };
-        let (Some(config), true) = (&spec.config, spec.together()) else { continue };
-        let read = references::effective(&workload.template.references, config, &[], namespace);
-        groups.entry(&policy.name).or_default().extend(read);
-    }
-    groups.into_iter().map(|(name, references)| (name, references.into_iter().collect())).collect()
-}
-
 impl Resting {
     fn count(&mut self, rest: &Rest) {
         self.workloads += 1;
@@ -370,6 +365,11 @@ impl Resting {
 }
 
 impl Assessments<'_> {
+    /// What was found of a workload; none of one at rest, or that is none of ours.
+    pub fn of(&self, workload: &WorkloadId) -> Option<&Assessment> {
+        self.of.get(workload)
+    }
+
     /// What the namespace has and wants of the cluster's slots. Rolls that were handed to the
     /// executor count as under way.
     pub fn demand(&self, activities: &HashMap<Uid, Activity>) -> Demand {

@@ -14,7 +14,7 @@ use crate::{
             record::Record,
             references,
         },
-        finding::Edits,
+        finding::{self, Edits},
         later,
         memory::Memory,
         observed::{Reference, Workload},
@@ -177,7 +177,7 @@ impl Reading {
         if self.comparison.roll.is_none() && missed {
             self.comparison.roll = Some(Cause::Previous);
             self.comparison.all_fresh = false;
-            self.comparison.changed.push("the previous step".to_owned());
+            self.comparison.changed.push(finding::PREVIOUS.to_owned());
         }
         self
     }

@@ -9,3 +9,4 @@ pub mod pending;
 pub mod record;
 pub mod references;
 pub mod roll;
+pub mod together;

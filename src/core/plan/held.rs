@@ -6,7 +6,7 @@ use crate::{
     api::{OnChange, Phase, Reason, marks},
     core::{
         config::roll,
-        finding::{Assessment, Verdict},
+        finding::{self, Assessment, Verdict},
         gates::change::{BOTH, Blocked, Change, TEMPLATE},
         hold::{
             at_zero, change,
@@ -66,7 +66,7 @@ pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment
         ..Change::of_hold(subject, hold, causes, stamp.since)
     };
     found.shown.hold = Some(release::status(hold, &change));
-    found.changed.push("template".to_owned());
+    found.changed.push(finding::TEMPLATE.to_owned());
     let found = match release::next(subject, &change, of_nothing) {
         Next::Released(release) => released(release, found),
         Next::Lost => lose(subject, hold, found),

@@ -1,5 +1,6 @@
 //! Shows before an apply what would roll, be held or be put at risk.
 
+mod forecast;
 mod judge;
 mod manifests;
 mod merge;

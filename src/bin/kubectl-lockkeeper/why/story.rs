@@ -8,6 +8,7 @@ use lockkeeper::{
     core::{
         calendar::Standing,
         config::record::Record,
+        finding,
         gates::{self, blocker::GateName},
         governs::governance,
         hold::{
@@ -305,7 +306,9 @@ impl Story {
             holds_changes: governance::is_marked(workload),
             not_enforced: condition.map(|condition| condition.message.clone()),
             changed: attention
-                .map(|one| one.changed.iter().filter(|what| *what != "template").cloned().collect())
+                .map(|one| {
+                    one.changed.iter().filter(|what| *what != finding::TEMPLATE).cloned().collect()
+                })
                 .unwrap_or_default(),
             rollout: Counts {
                 wanted: state.wanted,

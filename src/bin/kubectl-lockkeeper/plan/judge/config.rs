@@ -1,76 +1,32 @@
 //! What changes of the config that workloads read.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use lockkeeper::{
-    api::{ChangeCause, ConfigSpec, Mode, OnChange},
+    api::{Phase, Reason},
     core::{
-        config::{
-            change::{self, Comparison},
-            desired::resolve,
-            record::Record,
-            references,
-        },
+        config::references,
         governs::Ruling,
-        hold::governance::other_reloader,
-        observed::{ConfigEntry, Namespace, Reference, UserHold, Workload, WorkloadId},
-        rollout::limits,
+        observed::{ConfigEntry, Reference, Workload, WorkloadId},
     },
 };
 
 use super::{Judge, some};
 use crate::plan::outcome::{Line, Outcome, Wait};
 
-impl<'a> Judge<'a> {
-    /// What changed of the config that a workload reads.
-    pub(super) fn compare(
-        &self,
-        before: &Workload,
-        after: &Workload,
-        ruling: Option<&Ruling>,
-    ) -> Option<Comparison> {
-        // Of a held one, what its pods read counts; that is what it read before.
-        if other_reloader(self.now.after, after).is_some() {
-            return None;
-        }
-        let asked = ruling.and_then(|ruling| ruling.spec().config.as_ref());
-        let (config, group) = match asked {
-            Some(config) => (
-                Cow::Borrowed(config),
-                ruling
-                    .and_then(|ruling| self.groups.get(ruling.policy().name.as_str()))
-                    .map_or(&[][..], Vec::as_slice),
-            ),
-            None => (Cow::Owned(ConfigSpec::default()), &[][..]),
-        };
-        let references =
-            references::effective(&before.template.references, &config, group, self.now.after);
-        let known: Vec<_> =
-            references.into_iter().filter(|reference| self.knows(reference)).collect();
-        let desired = |namespace: &Namespace| -> Vec<_> {
-            let resolved = known.iter().map(|reference| {
-                (reference.clone(), resolve(reference, namespace, self.now.key, self.now.now))
-            });
-            resolved.collect()
-        };
-        let record =
-            Record::adopt(&desired(self.now.before), after.template.config_hash.clone(), |_| true);
-        let mut running = after.clone();
-        running.template.references = before.template.references.clone();
-        Some(change::compare(&record, &desired(self.now.after), &running, self.pods(after), None))
-    }
-
+impl Judge<'_> {
     /// A change of config alone.
     pub(super) fn config(
         &self,
         workload: &Workload,
-        ruling: Option<&Ruling<'a>>,
-        found: &Comparison,
+        ruling: Option<&Ruling>,
+        changed: &[String],
         line: &mut Line,
     ) {
-        line.changed.clone_from(&found.changed);
+        line.changed = changed.to_vec();
         let asked = ruling.and_then(|ruling| Some((ruling, ruling.spec().config.as_ref()?)));
-        let Some((ruling, config)) = asked else {
+        let verdict = self.forecast.after(&workload.id);
+        let (Some((ruling, config)), Some(verdict)) = (asked, verdict) else {
             line.outcome = Outcome::NotRolled;
             line.because.push(match ruling {
                 Some(ruling) => format!("Its policy {} has no spec.config: its pods keep the old config until they restart.", ruling.policy().name),
@@ -78,38 +34,38 @@ impl<'a> Judge<'a> {
             });
             return;
         };
-        if !found.missing.is_empty() {
-            line.outcome = Outcome::ConfigHold;
-            line.waits_for.push(Wait {
-                gate: "config",
-                message: format!("{}: new pods could not start", found.missing.join(", ")),
-            });
-            return;
-        }
-        line.waits_for = self.waits(workload, ruling, (&[ChangeCause::Config], None));
-        let times =
-            limits::within_window(workload.marks.rollouts.get(), &config.limit, self.now.now);
-        if let Some(next) = limits::next_allowed(&times, &config.limit) {
-            let message = format!(
-                "{} config rollouts within {}, as many as its policy allows; the next is possible at {next}",
-                times.len(),
-                config.limit.window
-            );
-            line.waits_for.push(Wait { gate: "limit", message });
-        }
-        line.outcome = match (ruling.spec().mode, config.on_change) {
-            (Mode::Observe, _) | (_, OnChange::Report) => Outcome::Report,
-            _ if matches!(workload.rollout.held, Some(UserHold::Paused | UserHold::OnDelete)) => {
-                Outcome::WaitsForUser
-            }
-            _ if line.waits_for.is_empty() => Outcome::ConfigRoll,
-            _ => Outcome::ConfigHold,
+        let found = &verdict.found;
+        line.waits_for = self.waits(workload);
+        let own = match found.reason {
+            Reason::ConfigMissing => Some("config"),
+            Reason::LimitReached => Some("limit"),
+            _ => None,
         };
-        line.because.push(match line.outcome {
-            Outcome::Report => format!("Its policy {} only reports it.", ruling.policy().name),
-            Outcome::WaitsForUser => "Its manifest holds its pods (paused, or OnDelete): new pods start with the new config.".to_owned(),
-            _ => format!("One rollout, when nothing has changed for {}.", config.settle),
-        });
+        let message = found.message.clone();
+        line.waits_for.extend(own.map(|gate| Wait { gate, message }));
+        let (outcome, because) = match (found.phase, found.reason) {
+            (Phase::WouldRoll | Phase::WouldHold, _) => (
+                Outcome::Report,
+                format!("Its policy {} only reports it.", ruling.policy().name),
+            ),
+            (Phase::WaitsForUser, _) => (
+                Outcome::WaitsForUser,
+                "Its manifest holds its pods (paused, or OnDelete): new pods start with the new config."
+                    .to_owned(),
+            ),
+            // A rollout is under way.
+            (_, Reason::CoveredByRollout) => (Outcome::ConfigHold, format!("{}.", found.message)),
+            (_, Reason::ConfigMissing) => (Outcome::ConfigHold, String::new()),
+            _ => {
+                let rolls = found.roll.is_some() && line.waits_for.is_empty();
+                let outcome = if rolls { Outcome::ConfigRoll } else { Outcome::ConfigHold };
+                let when =
+                    format!("One rollout, when nothing has changed for {}.", config.settle);
+                (outcome, when)
+            }
+        };
+        line.outcome = outcome;
+        line.because.extend(Some(because).filter(|because| !because.is_empty()));
     }
 
     /// ConfigMaps and Secrets whose changes no workload would notice.
@@ -152,10 +108,6 @@ impl<'a> Judge<'a> {
             lines.push(line);
         }
         lines
-    }
-
-    pub(super) fn knows(&self, reference: &Reference) -> bool {
-        reference.is_glob() || self.now.looked_at.iter().any(|id| reference.names(id))
     }
 }
 

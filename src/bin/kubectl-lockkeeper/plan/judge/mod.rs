@@ -1,5 +1,5 @@
-//! What would come of an apply, by the rules by which the operator decides: the namespace as it is,
-//! and as it would be.
+//! What would come of an apply: the difference between what the operator decides about the
+//! namespace as it is, and as it would be.
 
 mod config;
 mod risks;
@@ -15,20 +15,18 @@ use lockkeeper::{
     api::{ConditionReason, WorkloadKind},
     core::{
         self,
-        arrange::groups,
         digest::Key,
         governs::{Governance, Ruling, governance},
-        hold::{
-            governance,
-            state::{Hold, declared_replicas},
-        },
+        hold::{governance, state::Hold},
         observed::{
             ConfigId, Namespace, Pod, Reference, UserHold, Workload, WorkloadId, storage::Storage,
         },
+        request::Release,
     },
 };
 
 use super::{
+    forecast::{Fate, Forecast},
     orphans::{Orphans, of_stateful_set},
     outcome::{Line, Outcome, Plan, Risk},
 };
@@ -61,6 +59,13 @@ pub struct Situation<'a> {
     pub key: &'a Key,
     /// Now.
     pub now: Timestamp,
+}
+
+impl Situation<'_> {
+    /// Whether what a reference names was looked at.
+    pub fn knows(&self, reference: &Reference) -> bool {
+        reference.is_glob() || self.looked_at.iter().any(|id| reference.names(id))
+    }
 }
 
 /// A workload that the files have.
@@ -97,15 +102,15 @@ struct Judge<'a> {
     now: &'a Situation<'a>,
     before: Governance<'a>,
     after: Governance<'a>,
-    groups: BTreeMap<&'a str, Vec<Reference>>,
+    forecast: Forecast,
     pods: HashMap<&'a str, Vec<&'a Pod>>,
 }
 
 impl<'a> Judge<'a> {
     fn new(now: &'a Situation<'a>) -> Self {
         let (before, after) = (governance(now.before), governance(now.after));
-        let groups = groups(now.after, &after);
-        Self { now, before, after, groups, pods: now.before.pods_by_workload() }
+        let (forecast, pods) = (Forecast::new(now), now.before.pods_by_workload());
+        Self { now, before, after, forecast, pods }
     }
 
     fn line(&self, object: String, outcome: Outcome) -> Line {
@@ -215,7 +220,8 @@ impl<'a> Judge<'a> {
         let mut line = self.line(lower(&after.id), Outcome::Unchanged);
         let ruling = self.after.ruling(&after.id);
         line.policy = ruling.as_ref().map(|ruling| ruling.policy().name.clone());
-        let changes = before.template.digest != after.template.digest;
+        let fate = self.forecast.fate(&after.id);
+        let changes = fate != Fate::Same;
         let empty = Touched::default();
         let touched = self.now.workloads.get(&after.id).unwrap_or(&empty);
         if changes {
@@ -224,43 +230,24 @@ impl<'a> Judge<'a> {
         }
         self.newly_missing(before, after, ruling.as_ref(), risks);
         let held = Hold::on(before);
-        if changes && self.goes_back(after) {
-            line.outcome = Outcome::Withdraw;
-            let revisions: BTreeSet<_> =
-                self.pods(after).iter().map(|pod| pod.revision.as_deref()).collect();
-            let (number, runs) =
-                (declared_replicas(after).unwrap_or(after.rollout.wanted), before.rollout.wanted);
-            let ends = match () {
-                () if revisions.len() > 1 => "pods that are already newer terminate",
-                () if number < runs => "no pod is replaced",
-                () => "no pod terminates",
-            };
-            line.because.push(match &held {
-                Some(hold) => format!("The held change {} is reverted: this is the template that its pods run, and {ends}.", hold.id),
-                None => format!("This is the template that was rolled out before: {ends}."),
-            });
-            if number != runs {
-                line.because.push(format!("Its replicas go from {runs} to {number} with it."));
+        let verdict = self.forecast.after(&after.id);
+        let releases = verdict.and_then(|verdict| verdict.found.releases());
+        match (fate, releases) {
+            (Fate::Reverted, _) | (Fate::Held, Some(Release::Reverted | Release::Unchanged)) => {
+                self.reverts(before, after, &mut line);
             }
-        } else if changes {
-            self.template(before, after, (ruling.as_ref(), touched), &mut line);
-        } else if let Some(hold) = &held {
-            self.still_held(before, hold, ruling.as_ref(), &mut line);
-        }
-        let compared = self.compare(before, after, ruling.as_ref());
-        let config = compared.filter(|one| one.roll.is_some());
-        match config {
-            Some(config) if changes || held.is_some() => {
-                if line.outcome == Outcome::Unchanged {
-                    line.outcome = Outcome::ConfigHold;
+            (Fate::Held, _) => {
+                self.held(before, after, (ruling.as_ref(), touched), &mut line);
+            }
+            (Fate::Rolls, _) => self.rolls(before, after, ruling.as_ref(), &mut line),
+            (Fate::Same, _) => {
+                if let Some(hold) = &held {
+                    self.still_held(before, hold, ruling.as_ref(), &mut line);
                 }
-                line.because.push(format!(
-                    "Config that it reads changes too ({}), and is part of the same rollout.",
-                    config.changed.join(", ")
-                ));
             }
-            Some(config) => self.config(after, ruling.as_ref(), &config, &mut line),
-            None if !changes && before.rollout.wanted != after.rollout.wanted => {
+        }
+        match self.forecast.changed_config(after, ruling.as_ref()) {
+            [] if !changes && before.rollout.wanted != after.rollout.wanted => {
                 line.outcome = Outcome::Scale;
                 line.because.push(format!(
                     "From {} to {}.",
@@ -268,7 +255,17 @@ impl<'a> Judge<'a> {
                     count(after.rollout.wanted as usize, "pod", "pods")
                 ));
             }
-            None => {}
+            [] => {}
+            config if changes || held.is_some() => {
+                if line.outcome == Outcome::Unchanged {
+                    line.outcome = Outcome::ConfigHold;
+                }
+                line.because.push(format!(
+                    "Config that it reads changes too ({}), and is part of the same rollout.",
+                    config.join(", ")
+                ));
+            }
+            config => self.config(after, ruling.as_ref(), config, &mut line),
         }
         let stays = held.is_some() && !changes && line.outcome != Outcome::Roll;
         self.standing(after, stays, &mut line);

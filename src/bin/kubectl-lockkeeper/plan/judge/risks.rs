@@ -6,14 +6,13 @@ use jiff::Timestamp;
 use lockkeeper::{
     api::{
         ConfigSpec, ExclusiveClaims, Mode, Protection, Readopt, Reason, Remark, UpgradePolicySpec,
-        UpgradePolicyStatus, VolumesSpec, policy::default_orphaned_after,
+        VolumesSpec, policy::default_orphaned_after,
     },
     core::{
-        calendar::Windows,
         config::{desired::resolve, references},
         governs::{Ruling, governance},
         hold::enforced::Enforcement,
-        observed::{Namespace, Policy, Workload, policy::freezing_spec},
+        observed::{Namespace, Workload, policy::freezing_spec},
         volumes::{
             self,
             finding::{Danger, DangerReason},
@@ -22,7 +21,11 @@ use lockkeeper::{
 };
 
 use super::{Judge, some};
-use crate::{cluster::lower, plan::outcome::Risk, revisions::Difference};
+use crate::{
+    cluster::lower,
+    plan::{forecast::nobodys, outcome::Risk},
+    revisions::Difference,
+};
 
 impl Judge<'_> {
     /// What its template reads and is not there.
@@ -80,7 +83,7 @@ impl Judge<'_> {
         let blank = ConfigSpec::default();
         let config = ruling.and_then(|ruling| ruling.spec().config.as_ref()).unwrap_or(&blank);
         let all = references::effective(&workload.template.references, config, &[], namespace);
-        let known = all.iter().filter(|reference| self.knows(reference));
+        let known = all.iter().filter(|reference| self.now.knows(reference));
         known
             .filter_map(|reference| {
                 resolve(reference, namespace, self.now.key, self.now.now).digest.err()
@@ -156,19 +159,8 @@ fn with_eyes_on_volumes(namespace: &Namespace) -> Namespace {
         volumes: Some(report),
         ..freezing_spec()
     };
-    // No policy can have this name.
-    let name = String::new();
-    let nobodys = Policy {
-        name: name.clone(),
-        uid: "".into(),
-        generation: 0,
-        written: Timestamp::UNIX_EPOCH,
-        spec: Ok(spec),
-        switched_off: Vec::new(),
-        windows: Windows::default(),
-        status: UpgradePolicyStatus::default(),
-    };
-    namespace.policies.insert(name, nobodys);
+    let nobodys = nobodys(spec);
+    namespace.policies.insert(nobodys.name.clone(), nobodys);
     namespace
 }
 

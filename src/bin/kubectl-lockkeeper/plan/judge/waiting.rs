@@ -1,23 +1,15 @@
 //! What a change would wait for, and whose turn it is.
 
 use lockkeeper::{
-    api::{ChangeCause, Mode, RestartWith, UpgradePolicySpec},
+    api::{Mode, RestartWith, UpgradePolicySpec},
     core::{
-        gates::{
-            self,
-            blocker::{Approval, Blocker, GateName},
-            change::Change,
-        },
-        governs::Ruling,
-        hold::state::Hold,
         memory::Activity,
-        observed::{Policy, Workload, WorkloadId},
+        observed::{Policy, Workload},
         rollout::{progress, steps::Order},
-        subject::{Subject, Unknown},
     },
 };
 
-use super::{Judge, count, some};
+use super::{Judge, some};
 use crate::{
     cluster::lower,
     plan::outcome::{Line, Outcome, Wait},
@@ -25,66 +17,8 @@ use crate::{
 
 impl<'a> Judge<'a> {
     /// What a change would wait for.
-    pub(super) fn waits(
-        &self,
-        workload: &Workload,
-        ruling: &Ruling<'_>,
-        (causes, hold): (&'static [ChangeCause], Option<&Hold>),
-    ) -> Vec<Wait> {
-        let unknown = Unknown::default();
-        let around = unknown.around(self.now.after, true, self.now.now);
-        let subject = unknown.subject(&around, *ruling, workload);
-        let mut change = match hold {
-            Some(hold) => Change::of_hold(&subject, hold, causes, self.now.now),
-            None => Change::that_would_be_held(self.now.now),
-        };
-        change.causes = causes;
-        let asked = gates::each(&subject, &change, GateName::is_timely);
-        let closed = asked.filter_map(|(gate, answer)| {
-            let message = in_words(&answer.blocker?, &change, &subject);
-            Some(Wait { gate: gate.as_str(), message })
-        });
-        let mut waits: Vec<_> = closed.collect();
-        waits.extend(self.turn(workload, ruling));
-        if let Some(gate) = ruling.spec().app_gate(causes) {
-            let message = match self.pods(workload).len() {
-                0 => return waits,
-                pods => format!(
-                    "{} to answer yes to GET {}",
-                    count(pods, "pod has", "pods have"),
-                    gate.path
-                ),
-            };
-            waits.push(Wait { gate: "app", message });
-        }
-        waits
-    }
-
-    /// What keeps it from its turn, as far as that can be told.
-    pub(super) fn turn(&self, workload: &Workload, ruling: &Ruling<'_>) -> Option<Wait> {
-        let rollout = ruling.spec().rollout.as_ref()?;
-        let order = self.order(ruling.policy(), ruling.spec());
-        let place = order.place(&workload.id)?;
-        let changes = |id: &&WorkloadId| {
-            let before = self.now.before.workloads.get(*id);
-            before.is_some_and(|before| {
-                before.template.digest != self.now.after.workloads[*id].template.digest
-                    || Hold::on(before).is_some()
-            })
-        };
-        let earlier: Vec<_> = self
-            .now
-            .after
-            .workloads
-            .keys()
-            .filter(|id| order.place(id).is_some_and(|other| other < place))
-            .collect();
-        let first: Vec<_> = earlier.iter().copied().filter(changes).map(lower).collect();
-        let step = rollout.steps.get(place)?;
-        (!first.is_empty()).then(|| Wait {
-            gate: "steps",
-            message: format!("step {} comes after {}", step.name, some(&first)),
-        })
+    pub(super) fn waits(&self, workload: &Workload) -> Vec<Wait> {
+        self.forecast.after(&workload.id).map_or_else(Vec::new, |verdict| verdict.waits.clone())
     }
 
     /// The workloads of a policy in their order.
@@ -140,22 +74,5 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-    }
-}
-
-/// What opens a gate, before there is a change that it could be opened for.
-fn in_words(blocker: &Blocker, change: &Change, subject: &Subject) -> String {
-    match blocker {
-        Blocker::Approval(
-            Approval::MissingFromOther(Some(authors)) | Approval::ByAuthor { authors, .. },
-        ) => {
-            format!("a user other than {authors} (verb approve) has to approve it")
-        }
-        Blocker::Approval(_) => "a user with the verb approve has to approve it".to_owned(),
-        Blocker::PolicyUnreadable => {
-            "the spec of its policy is invalid, so only a revert is released".to_owned()
-        }
-        Blocker::Frozen => "its policy freezes: only a revert is released".to_owned(),
-        other => change.why(subject, other),
     }
 }
