@@ -230,6 +230,11 @@ impl Assessment {
         }
     }
 
+    /// Whether it is to restart because the step before it was rolled out.
+    pub fn restarts_with_previous(&self) -> bool {
+        self.changed.last().is_some_and(|last| last == PREVIOUS)
+    }
+
     /// Sets where it stands. What was shown of another reason to wait goes with that.
     pub fn stand(&mut self, verdict: Verdict) {
         (self.phase, self.reason, self.message) = (verdict.phase, verdict.reason, verdict.message);

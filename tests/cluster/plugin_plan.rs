@@ -437,7 +437,7 @@ async fn the_plugin_plans_in_which_order_workloads_go() {
         "its turn is first"
     );
     let api = outcome(&found, "deployment/api", "ConfigHold");
-    assert!(api["because"].to_string().contains("restarts with step db"), "{api:#}");
+    assert!(api["because"].to_string().contains("restarts with the step before it"), "{api:#}");
     let web = outcome(&found, "deployment/web", "Hold");
     assert!(
         web["waitsFor"][0]["message"]

@@ -1,5 +1,6 @@
 //! The whole story of one workload.
 
+mod gather;
 mod story;
 mod words;
 
@@ -27,8 +28,8 @@ use lockkeeper::{
     shell::clock,
 };
 
+pub use self::gather::{enforce, since, why_held};
 use self::story::Story;
-pub use self::story::{enforce, since, why_held};
 use crate::{
     Output,
     cluster::{Cluster, Failure, Seen},

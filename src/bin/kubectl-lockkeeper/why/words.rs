@@ -8,7 +8,10 @@ use lockkeeper::{
     core::clock,
 };
 
-use super::story::{Asked, Compared, Ends, PodStory, Story, why_held};
+use super::{
+    story::{Asked, Compared, Ends, PodStory, Story},
+    why_held,
+};
 use crate::{live::length, style};
 
 /// Tells a story. `all` has also what is in order.

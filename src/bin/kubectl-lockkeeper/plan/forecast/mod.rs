@@ -5,7 +5,7 @@ pub mod unheld;
 mod waits;
 mod worlds;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lockkeeper::core::{
     arrange::{Surroundings, assess_each},
@@ -28,27 +28,39 @@ pub struct Verdict {
     pub waits: Vec<Wait>,
 }
 
+/// So often the operator may have to note something before it has nothing left to note.
+const NOTES: usize = 4;
+
 /// What the operator decides.
 pub struct Forecast {
     before: BTreeMap<WorkloadId, Verdict>,
     after: BTreeMap<WorkloadId, Verdict>,
     /// The same as after, where every workload is rolled for config as well.
     config: BTreeMap<WorkloadId, Verdict>,
-    fates: BTreeMap<WorkloadId, Fate>,
+    world: World,
 }
 
 impl Forecast {
     /// Decides about both worlds.
     pub fn new(now: &Situation) -> Self {
-        let records = worlds::records(now);
-        let after = worlds::after(now, &records);
-        let config = after.with_eyes_on_config();
-        Self {
-            before: decide(&worlds::before(now, &records), now),
-            config: decide(&config, now),
-            after: decide(&after, now),
-            fates: after.fates,
-        }
+        let records = worlds::records(now, now.before);
+        let mut noted = worlds::before(now, &records);
+        let before = decide(&noted, now);
+        note_all(&mut noted, now);
+        let world = worlds::after(now, &records, &noted);
+        let config = decide(&world.with_eyes_on_config(), now);
+        Self { before, config, after: decide(&world, now), world }
+    }
+
+    /// The workloads that begin to restart with a step before theirs once the rollouts of these are
+    /// done.
+    pub fn restarts(&self, done: &BTreeSet<WorkloadId>, now: &Situation) -> BTreeSet<WorkloadId> {
+        let verdicts = decide(&self.world.once_done(done, now), now);
+        let restarts = |(id, verdict): (WorkloadId, Verdict)| {
+            let acts = !matches!(verdict.found.phase, Phase::WouldRoll | Phase::WouldHold);
+            (acts && verdict.found.restarts_with_previous()).then_some(id)
+        };
+        verdicts.into_iter().filter_map(restarts).collect()
     }
 
     /// What is decided about a workload as things are.
@@ -63,7 +75,7 @@ impl Forecast {
 
     /// What becomes of its template.
     pub fn fate(&self, workload: &WorkloadId) -> Fate {
-        self.fates.get(workload).copied().unwrap_or(Fate::Same)
+        self.world.fates.get(workload).copied().unwrap_or(Fate::Same)
     }
 
     /// What changes of the config that it reads, whether or not its policy asks for that.
@@ -71,6 +83,17 @@ impl Forecast {
         let asked = ruling.is_some_and(|ruling| ruling.spec().config.is_some());
         let verdicts = if asked { &self.after } else { &self.config };
         verdicts.get(&workload.id).map_or(&[], |verdict| verdict.found.changed_config())
+    }
+}
+
+/// Until the operator has noted all that it notes.
+fn note_all(world: &mut World, now: &Situation) {
+    for _ in 0..NOTES {
+        let verdicts = decide(world, now);
+        let noted = verdicts.iter().filter(|(id, verdict)| world.note(id, &verdict.found)).count();
+        if noted == 0 {
+            break;
+        }
     }
 }
 

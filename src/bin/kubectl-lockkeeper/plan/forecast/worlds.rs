@@ -16,14 +16,16 @@ use lockkeeper::{
     core::{
         calendar::Windows,
         config::{desired::resolve, record::Record, references, together::groups},
+        finding::Assessment,
         governs::governance,
         hold::state::Hold,
         memory::{Memory, SeenTemplate},
         observed::{
-            ConfigEntry, Namespace, Policy, Reference, Uid, Version, Workload, WorkloadId,
-            policy::freezing_spec,
+            ConfigEntry, Namespace, Policy, Reference, ReplicaSet, Uid, Version, Workload,
+            WorkloadId, policy::freezing_spec,
         },
-        rollout::revisions::Revisions,
+        request::Purpose,
+        rollout::{outcome::Outcome, revisions::Revisions},
     },
     marks::{ChangeId, Since, values::Held},
 };
@@ -37,6 +39,9 @@ const QUIET: Duration = Duration::from_secs(7 * 24 * 3600);
 const YOU: &str = "you";
 /// The revision of pods that are not there yet.
 const TO_COME: &str = "to come";
+
+/// The revision of pods whose rollout is done.
+const DONE: &str = "done";
 
 /// What becomes of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +69,9 @@ pub struct World {
 /// What the pods of each workload started with, as the operator has it written down.
 pub type Records = BTreeMap<WorkloadId, String>;
 
-/// What is to be written down of the workloads that are there. The operator's own record is made
-/// with a key that nobody else has.
-pub fn records(now: &Situation) -> Records {
+/// What is to be written down of the workloads that are there, with the content that config has in
+/// a namespace. The operator's own record is made with a key that nobody else has.
+pub fn records(now: &Situation, content: &Namespace) -> Records {
     let after = governance(now.after);
     let groups = groups(now.after, &after);
     let blank = ConfigSpec::default();
@@ -83,7 +88,7 @@ pub fn records(now: &Situation) -> Records {
         );
         let known = read.into_iter().filter(|reference| now.knows(reference));
         let desired: Vec<_> =
-            known.map(|one| (one.clone(), resolve(&one, now.before, now.key, now.now))).collect();
+            known.map(|one| (one.clone(), resolve(&one, content, now.key, now.now))).collect();
         let becomes = now.after.workloads.get(id).unwrap_or(workload);
         let record = Record::adopt(&desired, becomes.template.config_hash.clone(), |_| true);
         (id.clone(), record.write(&workload.uid, now.key))
@@ -109,7 +114,9 @@ pub fn before(now: &Situation, records: &Records) -> World {
 }
 
 /// The namespace as it would be.
-pub fn after(now: &Situation, records: &Records) -> World {
+///
+/// What the operator has noted of rollouts in `noted` stays.
+pub fn after(now: &Situation, records: &Records, noted: &World) -> World {
     // An apply brings neither pods nor revisions.
     let Namespace { replica_sets, controller_revisions, pods, .. } = now.before.clone();
     let mut namespace = Namespace { replica_sets, controller_revisions, pods, ..now.after.clone() };
@@ -117,9 +124,12 @@ pub fn after(now: &Situation, records: &Records) -> World {
     for (id, workload) in &mut namespace.workloads {
         let Some(before) = now.before.workloads.get(id) else { continue };
         let fate = fate(now, before, workload);
+        let known = noted.namespace.workloads.get(id).map(|known| &known.marks.rollout);
+        Arc::make_mut(&mut workload.marks).rollout = known.cloned().flatten();
         let state = &mut workload.rollout;
         match fate {
-            Fate::Same => state.observed = before.rollout.observed,
+            // Only of a held one it matters what its controller has seen.
+            Fate::Same => state.observed = before.rollout.observed || Hold::on(before).is_none(),
             Fate::Held => {
                 hold(before, workload);
                 workload.rollout.observed = true;
@@ -234,6 +244,45 @@ impl World {
         Self { namespace, memories, fates: BTreeMap::new() }
     }
 
+    /// Writes down what the operator notes of a workload without being asked.
+    pub fn note(&mut self, workload: &WorkloadId, found: &Assessment) -> bool {
+        let Some(workload) = self.namespace.workloads.get_mut(workload) else { return false };
+        let notes = matches!(found.edits.purpose, None | Some(Purpose::Record | Purpose::Adopt));
+        let marks = Arc::make_mut(&mut workload.marks);
+        let before = marks.clone();
+        for (mark, text) in found.edits.annotations.iter().filter(|_| notes) {
+            marks.set(mark, text.as_deref());
+        }
+        *marks != before
+    }
+
+    /// The same once the rollouts of these workloads are done.
+    pub fn once_done(&self, done: &BTreeSet<WorkloadId>, now: &Situation) -> Self {
+        let mut namespace = self.namespace.clone();
+        let records = records(now, now.after);
+        let there = self.namespace.pods_by_workload();
+        for (id, workload) in &mut namespace.workloads {
+            if !done.contains(id) {
+                continue;
+            }
+            let pods = there.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
+            for pod in pods.iter().filter_map(|pod| namespace.pods.get_mut(&pod.uid)) {
+                pod.revision = Some(DONE.into());
+            }
+            for set in namespace.replica_sets.values_mut() {
+                if set.deployment == workload.uid {
+                    set.replicas = 0;
+                }
+            }
+            if id.kind.has_replica_sets() {
+                let set = newest_set(workload, now.now);
+                namespace.replica_sets.insert(set.name.as_ref().into(), set);
+            }
+            is_done(workload, records.get(id), now.now);
+        }
+        Self { namespace, memories: self.memories.clone(), fates: BTreeMap::new() }
+    }
+
     /// The same where every workload is looked at for config: by its policy if that does not ask
     /// for it, or by one that only reports.
     pub fn with_eyes_on_config(&self) -> Self {
@@ -263,6 +312,45 @@ impl World {
             Arc::make_mut(&mut workload.marks).ignore = None.into();
         }
         Self { namespace, memories: self.memories.clone(), fates: self.fates.clone() }
+    }
+}
+
+/// The ReplicaSet that a Deployment has once its rollout is done.
+fn newest_set(workload: &Workload, now: Timestamp) -> ReplicaSet {
+    let template = &workload.template;
+    ReplicaSet {
+        name: format!("{DONE} {}", workload.uid).into(),
+        created: now,
+        deployment: workload.uid.clone(),
+        revision: DONE.into(),
+        number: u64::MAX,
+        replicas: workload.rollout.wanted,
+        template: template.digest,
+        config_hash: template.config_hash.as_deref().map(Into::into),
+        references: template.references.clone(),
+        containers: template.containers.clone(),
+    }
+}
+
+/// What stands on a workload once its rollout is done, and its controller says of it.
+fn is_done(workload: &mut Workload, record: Option<&String>, now: Timestamp) {
+    let outcome = Outcome::on(workload);
+    let outcome = Outcome {
+        done: Some(DONE.to_owned()),
+        done_at: Some(now),
+        followed: outcome.followed,
+        ..Outcome::default()
+    };
+    let marks = Arc::make_mut(&mut workload.marks);
+    (marks.hold, marks.hold_since, marks.pending_config) = (None.into(), None.into(), None.into());
+    marks.rollout = Some(outcome.write().into());
+    marks.config = record.map(|record| record.as_str().into());
+    let state = &mut workload.rollout;
+    (state.updated, state.current, state.available) = (state.wanted, state.wanted, state.wanted);
+    (state.observed, state.complete, state.completed) = (true, false, None);
+    (state.number, state.failure, state.ordinals.step) = (None, None, None);
+    if !workload.id.kind.has_replica_sets() {
+        (state.revision, state.settled) = (Some(DONE.into()), Some(DONE.into()));
     }
 }
 
