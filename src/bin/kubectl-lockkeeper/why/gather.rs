@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Mode, Phase, Reason, UpgradePolicySpec, marks},
+    api::{Attention, Mode, Phase, UpgradePolicySpec, marks},
     core::{
         calendar::Standing,
         config::record::Record,

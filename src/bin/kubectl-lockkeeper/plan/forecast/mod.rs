@@ -7,13 +7,16 @@ mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lockkeeper::core::{
-    arrange::{Surroundings, assess_each},
-    finding::Assessment,
-    governs::Ruling,
-    hold::enforced::Enforcement,
-    observed::{Workload, WorkloadId},
-    rest::News,
+use lockkeeper::{
+    api::Phase,
+    core::{
+        arrange::{Surroundings, assess_each},
+        finding::Assessment,
+        governs::Ruling,
+        hold::enforced::Enforcement,
+        observed::{Workload, WorkloadId},
+        rest::News,
+    },
 };
 
 use self::worlds::World;

@@ -266,8 +266,10 @@ impl World {
                 continue;
             }
             let pods = there.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
-            for pod in pods.iter().filter_map(|pod| namespace.pods.get_mut(&pod.uid)) {
-                pod.revision = Some(DONE.into());
+            for pod in pods {
+                namespace.pods.entry(pod.uid.clone()).and_modify(|pod| {
+                    pod.revision = Some(DONE.into());
+                });
             }
             for set in namespace.replica_sets.values_mut() {
                 if set.deployment == workload.uid {

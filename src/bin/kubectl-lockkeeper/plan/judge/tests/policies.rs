@@ -50,6 +50,14 @@ fn a_policy_that_changes_says_whose_the_workloads_are() {
             "Its held change 4 is released",
         ),
         (
+            "ends while a change is held",
+            &held_web,
+            Some(gated()),
+            json!({"selector": {"matchLabels": {"app": "other"}}}),
+            Outcome::Roll,
+            "Its held change 4 is released: no policy holds it any longer",
+        ),
+        (
             "asks for less",
             &held_web,
             Some(gated()),

@@ -5,7 +5,7 @@ use super::*;
 fn web_and_its_steps(mode: &str) -> Case {
     let step = |name: &str, restart: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}, "restartWith": restart});
     let policy = json!({"selector": {}, "mode": mode, "config": {}, "rollout": {"steps": [
-        step("db", "Never"), step("api", "Previous"), step("web", "Previous")]}});
+        step("db", "Nothing"), step("api", "Previous"), step("web", "Previous")]}});
     let of = |name: &str| marked(workload("Deployment", name, "v1"));
     Case::new().policy(policy).workload(&of("db")).workload(&of("api")).workload(&of("web"))
 }
