@@ -187,4 +187,25 @@ pub struct Rest {
     pub gate_asked: bool,
     /// When it is to be judged again, whatever happens.
     pub wake: Option<Timestamp>,
+    /// What more is to be said of one that is not up to date, but waits for something.
+    pub(in crate::core) waiting: Option<Arc<Waiting>>,
+}
+
+/// What is to be said of a workload that waits for something to happen.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::core) struct Waiting {
+    pub phase: Phase,
+    pub message: String,
+    pub shown: Shown,
+    pub changed: Vec<String>,
+    pub unmarked: bool,
+    pub cramped: Option<usize>,
+    pub takes_slot: bool,
+    pub closed: Option<Reason>,
+    pub asks: bool,
+    pub unverified_gate: Option<String>,
+    /// When something of its policy had changed last.
+    pub last_change: Option<Timestamp>,
+    /// When it was judged.
+    pub judged: Timestamp,
 }

@@ -2,7 +2,11 @@
 //! comes: so an event costs what it concerns, and not what there is. The simulation compares each
 //! decision with one that is made from scratch.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use wildmatch::WildMatch;
@@ -10,8 +14,9 @@ use wildmatch::WildMatch;
 use crate::{
     api::{ConfigKind, ConfigSpec, Phase, UpgradePolicySpec},
     core::{
-        finding::Assessment,
-        memory::{Memory, Rest},
+        finding::{Assessment, Edits},
+        later,
+        memory::{Memory, Rest, Waiting},
         observed::{ConfigId, Namespace, Pod, Reference, Uid, Workload},
     },
 };
@@ -143,24 +148,26 @@ fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
         .any(|pattern| pattern.kind == id.kind && WildMatch::new(&pattern.name).matches(&id.name))
 }
 
+/// One that waits for something is judged again after this time with the next decision, though
+/// nothing happened to it: not everything that time changes in what is said of it has a time of its
+/// own.
+const JUDGED_EVERY: Duration = Duration::from_secs(10);
+
 impl Rest {
     /// That of an assessment that asks for nothing, tells nothing and remembers nothing new; none
     /// if it is not such a one, or may be another one because of other workloads. `before` is what
-    /// was remembered.
+    /// was remembered, `last_change` when something of its policy changed last.
     pub fn of(
         found: &Assessment,
         workload: &Workload,
         spec: &UpgradePolicySpec,
         before: &Memory,
+        (last_change, now): (Option<Timestamp>, Timestamp),
     ) -> Option<Self> {
         let alone = spec.rollout.is_none()
             && workload.claims.named.is_empty()
             && workload.claims.templates.is_empty();
-        if !alone
-            || found.phase != Phase::UpToDate
-            || found.memory != *before
-            || before.differs_since.is_some()
-        {
+        if !alone || found.memory != *before {
             return None;
         }
         let rest = Self {
@@ -170,8 +177,13 @@ impl Rest {
             broken: found.broken,
             gate_asked: found.gate_asked,
             wake: found.wake,
+            waiting: None,
         };
-        (rest.clone().assessment(before) == *found).then_some(rest)
+        if found.phase == Phase::UpToDate && before.differs_since.is_none() {
+            return (rest.clone().assessment(before) == *found).then_some(rest);
+        }
+        let waiting = Some(Arc::new(Waiting::of(found, last_change, now)?));
+        Some(Self { waiting, ..rest })
     }
 
     /// The rest in which a workload was and still is.
@@ -179,21 +191,31 @@ impl Rest {
         memory: &'a Memory,
         workload: &Workload,
         spec: &UpgradePolicySpec,
-        news: &News,
+        (news, last_change): (&News, Option<Timestamp>),
         now: Timestamp,
     ) -> Option<&'a Self> {
         let rest = memory.rest.as_ref()?;
-        (rest.wake.is_none_or(|wake| wake > now) && !news.concerns(workload, spec)).then_some(rest)
+        let same = match &rest.waiting {
+            None => true,
+            // The pods of one that is held read something else than its template.
+            Some(waiting) => {
+                waiting.last_change == last_change
+                    && later(waiting.judged, JUDGED_EVERY) > now
+                    && (waiting.shown.hold.is_none() || news.config.is_empty())
+            }
+        };
+        (same && rest.wake.is_none_or(|wake| wake > now) && !news.concerns(workload, spec))
+            .then_some(rest)
     }
 
     /// Whether it need only be counted.
     pub fn is_plain(&self) -> bool {
-        !self.stale && self.unverified.is_empty()
+        self.waiting.is_none() && !self.stale && self.unverified.is_empty()
     }
 
-    /// The assessment that it stands for; `memory` is what is remembered.
-    pub fn assessment(self, memory: &Memory) -> Assessment {
-        let Self { reason, stale, unverified, broken, gate_asked, wake } = self;
+    /// The assessment that one stands for that is up to date; `memory` is what is remembered.
+    fn assessment(self, memory: &Memory) -> Assessment {
+        let Self { reason, stale, unverified, broken, gate_asked, wake, waiting: _ } = self;
         let pods: &[&Pod] = &[];
         Assessment {
             reason,
@@ -204,5 +226,55 @@ impl Rest {
             wake,
             ..Assessment::new(memory.clone(), pods)
         }
+    }
+}
+
+impl Waiting {
+    /// None where anything is to be written, told or asked.
+    fn of(found: &Assessment, last_change: Option<Timestamp>, judged: Timestamp) -> Option<Self> {
+        let Assessment {
+            phase,
+            message,
+            shown,
+            changed,
+            unmarked,
+            cramped,
+            takes_slot,
+            edits,
+            roll,
+            closed,
+            waited,
+            lookup,
+            talk,
+            unverified_gate,
+            notices,
+            // These are said of each that is at rest.
+            reason: _,
+            stale: _,
+            unverified: _,
+            broken: _,
+            gate_asked: _,
+            wake: _,
+            memory: _,
+        } = found;
+        let asks_for_nothing = *edits == Edits::default()
+            && roll.is_none()
+            && lookup.is_none()
+            && talk.calls.is_empty();
+        let tells_nothing = waited.is_none() && notices.is_empty() && talk.notices.is_empty();
+        (asks_for_nothing && tells_nothing).then(|| Self {
+            phase: *phase,
+            message: message.clone(),
+            shown: shown.clone(),
+            changed: changed.clone(),
+            unmarked: *unmarked,
+            cramped: *cramped,
+            takes_slot: *takes_slot,
+            closed: *closed,
+            asks: talk.asks,
+            unverified_gate: unverified_gate.clone(),
+            last_change,
+            judged,
+        })
     }
 }

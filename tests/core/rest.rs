@@ -10,7 +10,10 @@ use lockkeeper::{
 };
 use serde_json::json;
 
-use crate::world::{World, env_from, env_key};
+use crate::world::{
+    World, env_from, env_key,
+    held::{hold, spec},
+};
 
 fn map(name: &str) -> News {
     News::of_config(ConfigId { kind: ConfigKind::ConfigMap, name: name.into() })
@@ -58,6 +61,59 @@ fn what_is_at_rest_is_counted_all_the_same() {
     let decision = world.decide_on(&News::due());
     assert_eq!(decision.statuses[0].1, world.decide_on(&News::whole()).statuses[0].1);
     assert_eq!(decision.statuses[0].1.workloads.up_to_date, 2);
+}
+
+/// Two Deployments of which each has a change that waits for an approval.
+fn waiting() -> World {
+    let mut world =
+        World::new().with_policy(json!({"config": {}, "gates": {"approval": "Required"}}));
+    for name in ["web", "db"] {
+        world.deployment(name, spec());
+    }
+    world.act();
+    world.later(60).act();
+    for name in ["web", "db"] {
+        hold(&mut world, name, "v2");
+    }
+    for _ in 0..3 {
+        world.later(60).act();
+    }
+    assert_eq!(world.stands(), "Held/ApprovalRequired");
+    world
+}
+
+fn approve(world: &mut World, name: &str) {
+    world.edit(name, |one| {
+        let annotations = &mut one["metadata"]["annotations"];
+        let hold = annotations["lockkeeper.dev/hold"].as_str().unwrap();
+        annotations["lockkeeper.dev/approve"] = json!(hold.split(' ').next().unwrap());
+        annotations["lockkeeper.dev/approved-by"] = json!("ann");
+    });
+}
+
+#[test]
+fn a_change_that_waits_is_judged_again_only_when_something_concerns_it() {
+    let mut world = waiting();
+    assert_eq!(resting(&world), 2);
+    approve(&mut world, "web");
+    assert_eq!(patched(&mut world, &News::due()), [""; 0], "nothing was told of it");
+    assert_eq!(patched(&mut world, &News::of_workloads(["uid-db".into()])), [""; 0]);
+    assert_eq!(patched(&mut world, &News::of_workloads(["uid-web".into()])), ["web"]);
+    // Its pods may read what its template no longer reads.
+    assert_eq!(patched(&mut world, &map("any")), ["web"]);
+    assert_eq!(patched(&mut world, &News::whole()), ["web"]);
+    world.later(10);
+    assert_eq!(patched(&mut world, &News::due()), ["web"], "it was not looked at for long");
+}
+
+#[test]
+fn what_is_said_of_a_change_that_waits_stands() {
+    let mut world = waiting();
+    let (due, whole) = (world.decide_on(&News::due()), world.decide_on(&News::whole()));
+    assert_eq!((&due.statuses, &due.census), (&whole.statuses, &whole.census));
+    assert_eq!((due.wake, due.memories.len()), (whole.wake, 0));
+    assert_eq!(due.statuses[0].1.workloads.waiting_for_gates, 2);
+    assert_eq!(due.statuses[0].1.attention.len(), 2);
 }
 
 #[test]

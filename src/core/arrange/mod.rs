@@ -1,10 +1,13 @@
 //! A namespace as a whole: assesses its workloads, counts them, and makes the decision.
 
+mod census;
+mod stand;
 mod status;
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::LazyLock,
 };
 
 use jiff::Timestamp;
@@ -71,7 +74,9 @@ pub struct Assessments<'a> {
     namespace: &'a Namespace,
     governance: Governance<'a>,
     of: BTreeMap<&'a WorkloadId, Assessment>,
-    /// By policy, those at rest that are not among them.
+    /// Those at rest of which something is to be said, with what is remembered of them.
+    still: BTreeMap<&'a WorkloadId, (&'a Rest, &'a Memory)>,
+    /// By policy, those at rest that are only counted.
     resting: BTreeMap<&'a str, Resting>,
     gap: Option<Gap>,
     /// By policy, the steps that select nothing.
@@ -110,9 +115,10 @@ pub fn assess_each<'a>(
     mut see: impl FnMut(&Subject, &Assessment),
 ) -> Assessments<'a> {
     let governance = governance(namespace);
-    let (idle, blank) = (Activity::default(), Memory::default());
-    let Sorted { mut of, resting, stirring, last_changes } =
-        sort(namespace, &governance, news, around, &blank);
+    let idle = Activity::default();
+    let Sorted { still, resting, stirring, last_changes } =
+        sort(namespace, &governance, news, around);
+    let mut of = BTreeMap::new();
     let (pods, newest, sets) = (
         namespace.pods_by_workload(),
         namespace.newest_replica_sets(),
@@ -220,8 +226,10 @@ pub fn assess_each<'a>(
         if let Some(unread) = unread::of_governed(namespace, real, ruling.spec(), &reads) {
             found = unread::leave(found, &before, real, unread);
         }
+        let last_change = last_changes.get(policy.name.as_str()).copied();
         found.memory.rest =
-            Rest::of(&found, real, ruling.spec(), &before).filter(|_| !ruling.is_unreadable());
+            Rest::of(&found, real, ruling.spec(), &before, (last_change, around.now))
+                .filter(|_| !ruling.is_unreadable());
         if let Some(order) = order {
             order.note(id, workload, &found, one.current, around.key);
         }
@@ -233,6 +241,7 @@ pub fn assess_each<'a>(
         namespace,
         governance,
         of,
+        still,
         resting,
         gap,
         empty_steps,
@@ -244,8 +253,8 @@ pub fn assess_each<'a>(
 
 /// The workloads of a namespace: those that stand as they stood, and those to be assessed.
 struct Sorted<'n, 'a> {
-    /// What is known of those at rest that are reported.
-    of: BTreeMap<&'n WorkloadId, Assessment>,
+    /// Those at rest of which something is to be said.
+    still: BTreeMap<&'n WorkloadId, (&'a Rest, &'a Memory)>,
     resting: BTreeMap<&'n str, Resting>,
     stirring: Vec<Stirring<'n, 'a>>,
     /// By policy, when the template of one of its workloads last changed.
@@ -258,6 +267,9 @@ struct Stirring<'n, 'a> {
     memory: &'a Memory,
 }
 
+/// What is remembered of a workload that is seen for the first time.
+static BLANK: LazyLock<Memory> = LazyLock::new(Memory::default);
+
 /// Thousands of workloads are at rest while one is not: what is done for each of them here is what
 /// a decision costs.
 fn sort<'n, 'a>(
@@ -265,16 +277,16 @@ fn sort<'n, 'a>(
     governance: &Governance<'n>,
     news: &News,
     around: &Surroundings<'a>,
-    blank: &'a Memory,
 ) -> Sorted<'n, 'a> {
     let mut sorted = Sorted {
-        of: BTreeMap::new(),
+        still: BTreeMap::new(),
         resting: BTreeMap::new(),
         stirring: Vec::new(),
         last_changes: BTreeMap::new(),
     };
+    let mut governed = Vec::with_capacity(namespace.workloads.len());
     for (id, workload, standing) in governance.each(namespace) {
-        let memory = around.memories.get(&workload.uid).unwrap_or(blank);
+        let memory = around.memories.get(&workload.uid).unwrap_or(&BLANK);
         let stirring = Stirring { workload, standing, memory };
         let (Standing::Governed(policy, _) | Standing::Frozen(policy)) = standing else {
             sorted.stirring.extend(ungoverned::is_left(workload, memory).then_some(stirring));
@@ -284,16 +296,23 @@ fn sort<'n, 'a>(
             let last = sorted.last_changes.entry(policy.name.as_str()).or_insert(changed);
             *last = changed.max(*last);
         }
+        governed.push((id, policy, stirring));
+    }
+    for (id, policy, one) in governed {
+        let Stirring { workload, standing, memory } = &one;
+        let last_change = sorted.last_changes.get(policy.name.as_str()).copied();
         let still = match standing {
-            Standing::Governed(_, spec) => Rest::still(memory, workload, spec, news, around.now),
+            Standing::Governed(_, spec) => {
+                Rest::still(memory, workload, spec, (news, last_change), around.now)
+            }
             _ => None,
         };
         match still {
             Some(rest) if rest.is_plain() => {
                 sorted.resting.entry(policy.name.as_str()).or_default().count(rest)
             }
-            Some(rest) => drop(sorted.of.insert(id, rest.clone().assessment(memory))),
-            None => sorted.stirring.push(stirring),
+            Some(rest) => drop(sorted.still.insert(id, (rest, memory))),
+            None => sorted.stirring.push(one),
         }
     }
     sorted
@@ -384,14 +403,22 @@ impl Assessments<'_> {
                 demand.under_way += 1;
             }
         }
+        let takes_slot = |(id, (rest, memory)): &(&&WorkloadId, &(&Rest, &Memory))| {
+            let in_flight = || {
+                let workload = self.namespace.workloads.get(**id)?;
+                Some(activities.get(&workload.uid)?.in_flight)
+            };
+            rest.waiting.as_ref().is_some_and(|waiting| waiting.takes_slot)
+                || (memory.differs_since.is_some() && in_flight() == Some(true))
+        };
+        demand.under_way += self.still.iter().filter(takes_slot).count();
         demand
     }
 
     /// The decision, given which workloads have a slot.
     pub fn arrange(mut self, granted: &BTreeSet<Uid>, memories: &HashMap<Uid, Memory>) -> Decision {
         let mut decision = Decision::default();
-        let blank = Memory::default();
-        let memory_of = |workload: &Workload| memories.get(&workload.uid).unwrap_or(&blank);
+        let memory_of = |workload: &Workload| memories.get(&workload.uid).unwrap_or(&BLANK);
         for (id, found) in &mut self.of {
             let Some(workload) = self.namespace.workloads.get(*id) else { continue };
             let policy = match self.governance.standings.get(*id) {
@@ -422,25 +449,8 @@ impl Assessments<'_> {
             {
                 decision.suppressed.push(found.reason);
             }
-            decision.census.stale += usize::from(found.stale);
             if memories.get(&workload.uid) != Some(&found.memory) {
                 decision.memories.push((workload.uid.clone(), found.memory.clone()));
-            }
-            decision.wake = decision.wake.into_iter().chain(found.wake).min();
-            if let Some((name, _)) = &policy {
-                *decision.census.phases.entry(found.phase).or_default() += 1;
-                note_age(
-                    workload,
-                    found,
-                    (&mut decision.census.oldest_hold, &mut decision.census.oldest_difference),
-                );
-                let of_policy = decision.census.policies.entry(name.clone()).or_default();
-                *of_policy.phases.entry(found.phase).or_default() += 1;
-                note_age(
-                    workload,
-                    found,
-                    (&mut of_policy.oldest_hold, &mut of_policy.oldest_difference),
-                );
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
                 regarding: Regarding::Workload((*id).clone()),
@@ -450,6 +460,14 @@ impl Assessments<'_> {
                 message,
             }));
         }
+        let stands = self.stands();
+        for (id, stand) in &stands {
+            self.count(id, stand, &mut decision);
+        }
+        let policies = self.namespace.policies.values();
+        let statuses = policies.map(|policy| (policy.name.clone(), self.status(policy, &stands)));
+        let statuses: Vec<_> = statuses.collect();
+        drop(stands);
         for (name, Resting { workloads, wake, .. }) in &self.resting {
             *decision.census.phases.entry(Phase::UpToDate).or_default() += *workloads as usize;
             let of_policy = decision.census.policies.entry((*name).to_owned()).or_default();
@@ -461,12 +479,7 @@ impl Assessments<'_> {
         decision.notices.retain(|notice| {
             !notice.event.comes_with_patch() || carries(&decision.patches, notice)
         });
-        decision.statuses = self
-            .namespace
-            .policies
-            .values()
-            .map(|policy| (policy.name.clone(), self.status(policy)))
-            .collect();
+        decision.statuses = statuses;
         for (name, status) in &decision.statuses {
             let of_policy = decision.census.policies.entry(name.clone()).or_default();
             for condition in &status.conditions {
@@ -495,31 +508,6 @@ impl Assessments<'_> {
             self.volumes.standing.iter().map(|notice| (notice.uid.clone(), notice.event)).collect();
         decision.volumes = std::mem::take(&mut self.volumes.states);
         decision.wake = decision.wake.into_iter().chain(self.volumes.wake).min();
-    }
-}
-
-/// Since when gates keep a change of a workload waiting.
-fn held_since(workload: &Workload, found: &Assessment) -> Option<Timestamp> {
-    found.shown.hold.as_ref()?;
-    workload.marks.hold_since.get()?.at()
-}
-
-/// Notes for how long a workload has been waiting, if it has for longest: for gates, or for
-/// something else with config that differs.
-fn note_age(
-    workload: &Workload,
-    found: &Assessment,
-    (hold, difference): (&mut Option<Timestamp>, &mut Option<Timestamp>),
-) {
-    let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| {
-        *oldest = oldest.iter().copied().chain(since).min()
-    };
-    match found.phase {
-        _ if found.shown.hold.is_some() => earlier(hold, held_since(workload, found)),
-        Phase::Settling | Phase::Waiting | Phase::Limited => {
-            earlier(difference, found.memory.differs_since)
-        }
-        _ => {}
     }
 }
 

@@ -1,5 +1,9 @@
 //! What a policy's status says.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
 use crate::{
     api::{
         Attention, Phase, PodAnswer, Reason, UpgradePolicySpec, UpgradePolicyStatus,
@@ -7,10 +11,9 @@ use crate::{
         status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
     },
     core::{
-        arrange::Assessments,
+        arrange::{Assessments, stand::Stand},
         conditions,
         conversation::{Conversation, answer::Answer},
-        finding::Assessment,
         governs::{LeftOut, Standing},
         observed::{Namespace, Policy, WorkloadId},
         plain, unread, whole_second,
@@ -19,7 +22,11 @@ use crate::{
 
 impl Assessments<'_> {
     /// The status of a policy, which the assessments of its workloads make.
-    pub(super) fn status(&self, policy: &Policy) -> UpgradePolicyStatus {
+    pub(super) fn status(
+        &self,
+        policy: &Policy,
+        stands: &BTreeMap<&WorkloadId, Stand>,
+    ) -> UpgradePolicyStatus {
         let mut status = UpgradePolicyStatus {
             observed_generation: policy.generation,
             ..UpgradePolicyStatus::default()
@@ -31,7 +38,8 @@ impl Assessments<'_> {
             count(&mut status.workloads, Phase::UpToDate, resting.workloads);
             unasked = resting.unasked;
         }
-        for (id, found) in &self.of {
+        let mut attention = Vec::new();
+        for (id, found) in stands {
             let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
             if !self.governance.standings.get(*id).is_some_and(governs) {
                 continue;
@@ -52,19 +60,23 @@ impl Assessments<'_> {
             broken_gates.extend(found.unverified_gate.iter().map(|why| format!("{id}: {why}")));
             unasked += usize::from(!found.gate_asked && found.unverified_gate.is_none());
             if found.phase != Phase::UpToDate {
-                status.attention.push(self.attention(policy, id, found));
+                attention.push((self.since(policy, id, found), *id, found));
             }
         }
-        status.attention.sort_by(|a, b| {
-            let rank = |phase: Phase| match phase {
+        // Thousands may wait, and only the first are shown.
+        attention.sort_by_key(|(since, id, found)| {
+            let rank = match found.phase {
                 Phase::Failed => 0,
                 Phase::Held => 1,
                 _ => 2,
             };
-            let key = |one: &Attention| (rank(one.phase), one.since, one.kind, one.name.clone());
-            key(a).cmp(&key(b))
+            (rank, *since, id.kind, &id.name)
         });
-        status.attention.truncate(ATTENTION_LIMIT);
+        attention.truncate(ATTENTION_LIMIT);
+        status.attention = attention
+            .into_iter()
+            .map(|(since, id, found)| self.attention(since, id, found))
+            .collect();
         let left_out = self.governance.left_out.get(policy.name.as_str());
         let mut left_out: Vec<_> = left_out.into_iter().flatten().map(LeftOut::to_string).collect();
         left_out.extend(
@@ -109,32 +121,33 @@ impl Assessments<'_> {
         status
     }
 
-    fn attention(&self, policy: &Policy, id: &WorkloadId, found: &Assessment) -> Attention {
+    /// Since when a workload stands where it does, in whole seconds.
+    fn since(&self, policy: &Policy, id: &WorkloadId, found: &Stand) -> Timestamp {
         let same = |before: &&Attention| {
             before.kind == id.kind
                 && before.name == id.name
                 && before.phase == found.phase
                 && before.reason == found.reason
         };
+        let before = policy.status.attention.iter().find(same);
+        before.map_or(whole_second(self.now), |before| before.since)
+    }
+
+    fn attention(&self, since: Timestamp, id: &WorkloadId, found: &Stand) -> Attention {
         Attention {
             kind: id.kind,
             name: id.name.clone(),
             phase: found.phase,
-            since: policy
-                .status
-                .attention
-                .iter()
-                .find(same)
-                .map_or(whole_second(self.now), |before| before.since),
+            since,
             reason: found.reason,
-            message: plain(&found.message).into_owned(),
+            message: plain(found.message).into_owned(),
             gate: found.shown.gate.map(|gate| gate.as_str().to_owned()),
             until: found.shown.until.map(whole_second),
             command: found.shown.command.clone(),
             hold: found.shown.hold.clone(),
-            changed: found.changed.clone(),
-            answers: if found.talk.asks {
-                answers(self.namespace, &found.talk.conversation)
+            changed: found.changed.to_vec(),
+            answers: if found.asks {
+                answers(self.namespace, &found.memory.app)
             } else {
                 Vec::new()
             },
@@ -170,7 +183,7 @@ fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
 }
 
 /// Whether a change of template or config waits for a gate.
-fn waits_for_gates(found: &Assessment) -> bool {
+fn waits_for_gates(found: &Stand) -> bool {
     found.phase == Phase::Held || (found.phase == Phase::Waiting && found.closed.is_some())
 }
 

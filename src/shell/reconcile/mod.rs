@@ -47,6 +47,9 @@ const BATCH: usize = 4096;
 const SHARE: u32 = 5;
 /// A replica that begins to lead lets its watches show it what the one before it did last.
 const TAKE_OVER: Duration = Duration::from_millis(500);
+/// What happens within this time after a decision on a namespace is decided on together: a rollout is
+/// many small events.
+const SHORTEST_REST: Duration = Duration::from_millis(50);
 /// But at least this often.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
@@ -373,7 +376,7 @@ impl Reconciler {
             let decisions = self.decisions(&ready, watched);
             let now = clock::now();
             let cost = Duration::try_from(now.duration_since(begun)).unwrap_or_default();
-            let rest = later(now, (cost * (SHARE - 1)).min(LONGEST_REST));
+            let rest = later(now, (cost * (SHARE - 1)).clamp(SHORTEST_REST, LONGEST_REST));
             for (namespace, decision) in decisions {
                 self.hand_over(&namespace, decision);
                 self.rests.insert(namespace, rest);
