@@ -201,7 +201,7 @@ pub(in crate::core) struct Waiting {
     pub unmarked: bool,
     pub cramped: Option<usize>,
     pub takes_slot: bool,
-    pub closed: Option<Reason>,
+    pub closed: Option<Closed>,
     pub asks: bool,
     pub unverified_gate: Option<String>,
     /// When something of its policy had changed last.

@@ -6,6 +6,7 @@ use crate::{
     api::{Phase, Reason},
     core::{
         finding::Assessment,
+        gates::blocker::Closed,
         memory::{Memory, Rest, Shown, Waiting},
     },
 };
@@ -24,7 +25,7 @@ pub(super) struct Stand<'a> {
     pub unverified: &'a [String],
     pub unmarked: bool,
     pub cramped: Option<usize>,
-    pub closed: Option<Reason>,
+    pub closed: Option<Closed>,
     pub asks: bool,
     pub gate_asked: bool,
     pub unverified_gate: Option<&'a str>,

@@ -102,9 +102,9 @@ impl Seen {
     pub fn governed(&self) -> Vec<(&Workload, String)> {
         let governance = governance(&self.world);
         let of = |workload: &Workload| match governance.standings.get(&workload.id) {
-            _ if workload.labels.contains_key(marks::GOVERNED) => Some(
-                GovernanceMark::on(workload).map_or_else(|| "-".to_owned(), |mark| mark.policy),
-            ),
+            _ if workload.labels.contains_key(marks::GOVERNED) => {
+                Some(GovernanceMark::on(workload).map_or("-", |mark| &mark.policy).to_owned())
+            }
             Some(Standing::Governed(policy, spec)) if spec.mode == Mode::Observe => {
                 Some(policy.name.clone())
             }
@@ -141,7 +141,7 @@ impl Seen {
     /// names only so many.
     pub fn is_cut(&self, workload: &Workload) -> bool {
         let policy =
-            GovernanceMark::on(workload).and_then(|mark| self.world.policies.get(&mark.policy));
+            GovernanceMark::on(workload).and_then(|mark| self.world.policies.get(&*mark.policy));
         policy.is_some_and(|policy| policy.status.attention.len() == ATTENTION_LIMIT)
     }
 

@@ -40,9 +40,9 @@ impl Story {
         now: Timestamp,
     ) -> Self {
         let id = &workload.id;
-        let mark = GovernanceMark::on(workload).map(|mark| mark.policy);
+        let mark = GovernanceMark::on(workload).map(|mark| &*mark.policy);
         let observer = seen.observer(workload).filter(|_| mark.is_none());
-        let policy = mark.as_ref().map_or(observer, |name| seen.world.policies.get(name));
+        let policy = mark.map_or(observer, |name| seen.world.policies.get(name));
         // A hold that stood before its policy began to observe keeps its marks.
         let observer = observer.or(policy
             .filter(|policy| policy.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Observe)));
@@ -59,13 +59,12 @@ impl Story {
             workload: lower(id),
             namespace: cluster.namespace.clone(),
             policy_gone: mark.is_some() && policy.is_none(),
-            policy: mark.clone().or_else(|| observer.map(|policy| policy.name.clone())),
+            policy: mark.or(observer.map(|policy| policy.name.as_str())).map(str::to_owned),
             observed: observer.is_some(),
             would_wait_for: observer.map(would_wait_for).unwrap_or_default(),
             left_out: governance(&seen.world).why_left_out(id).map(str::to_owned),
             phase: mark
-                .as_ref()
-                .or(observer.map(|policy| &policy.name))
+                .or(observer.map(|policy| policy.name.as_str()))
                 .map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
             reason: attention.map(|one| one.reason),
             since: attention.map(|one| one.since),

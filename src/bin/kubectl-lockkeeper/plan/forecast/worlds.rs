@@ -125,7 +125,7 @@ pub fn after(now: &Situation, records: &Records, noted: &World) -> World {
         let Some(before) = now.before.workloads.get(id) else { continue };
         let fate = fate(now, before, workload);
         let known = noted.namespace.workloads.get(id).map(|known| &known.marks.rollout);
-        Arc::make_mut(&mut workload.marks).rollout = known.cloned().flatten();
+        Arc::make_mut(&mut workload.marks).rollout = known.cloned().unwrap_or_default();
         let state = &mut workload.rollout;
         match fate {
             // Only of a held one it matters what its controller has seen.
@@ -336,16 +336,11 @@ fn newest_set(workload: &Workload, now: Timestamp) -> ReplicaSet {
 
 /// What stands on a workload once its rollout is done, and its controller says of it.
 fn is_done(workload: &mut Workload, record: Option<&String>, now: Timestamp) {
-    let outcome = Outcome::on(workload);
-    let outcome = Outcome {
-        done: Some(DONE.to_owned()),
-        done_at: Some(now),
-        followed: outcome.followed,
-        ..Outcome::default()
-    };
+    // It has followed whatever it restarts with.
+    let outcome = Outcome { done: Some(DONE.into()), done_at: Some(now), ..Outcome::default() };
     let marks = Arc::make_mut(&mut workload.marks);
     (marks.hold, marks.hold_since, marks.pending_config) = (None.into(), None.into(), None.into());
-    marks.rollout = Some(outcome.write().into());
+    marks.rollout = Some(Box::new(outcome)).into();
     marks.config = record.map(|record| record.as_str().into());
     let state = &mut workload.rollout;
     (state.updated, state.current, state.available) = (state.wanted, state.wanted, state.wanted);
