@@ -31,6 +31,7 @@ fn files(folder: &str) -> Vec<File> {
         .into_iter()
         .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"))
         .filter(|(path, _)| !path.ends_with("tests.rs"))
+        .filter(|(path, _)| !path.parent().is_some_and(|folder| folder.ends_with("tests")))
         .map(|(path, text)| {
             let module = module_of(&path);
             let above = usize::from(folder == "core");
