@@ -77,7 +77,7 @@ pub const RETAINED: &str = "lockkeeper.dev/retained";
 /// its deletion.
 pub const PROTECTED: &str = "lockkeeper.dev/protected";
 /// On a retained claim and its volume, by the operator: whose data it is, see
-/// [`Provenance`](crate::core::observed::provenance::Provenance).
+/// [`Provenance`](crate::marks::provenance::Provenance).
 pub const PROVENANCE: &str = "lockkeeper.dev/provenance";
 /// On a retained volume, by the operator: its reclaim policy before it was retained.
 pub const ORIGINAL_RECLAIM_POLICY: &str = "lockkeeper.dev/original-reclaim-policy";

@@ -19,6 +19,7 @@ use crate::{
         request::{Has, Patch, Purpose, Release},
         subject::Subject,
     },
+    marks::MarkSet,
 };
 
 /// What changed, where it is the template; it is named last.

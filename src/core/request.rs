@@ -12,6 +12,7 @@ use crate::{
         notice::StorageObject,
         observed::{Uid, WorkloadId},
     },
+    marks::{MarkSet, StorageMarks},
 };
 
 /// A patch of one workload: annotations of our own, and the config-hash of its template. Does
@@ -216,16 +217,9 @@ impl StoragePatch {
         }
     }
 
-    /// Sets or removes an annotation, if that is not so already.
-    pub fn annotate(
-        &mut self,
-        stand: &BTreeMap<String, String>,
-        mark: &'static str,
-        wanted: Option<String>,
-    ) {
-        if stand.get(mark) != wanted.as_ref() {
-            self.annotations.insert(mark, wanted);
-        }
+    /// Writes what makes these marks those.
+    pub fn write(&mut self, now: &StorageMarks, wanted: &StorageMarks) {
+        self.annotations.extend(now.diff(wanted));
     }
 
     /// Whether there is nothing to write.

@@ -1,6 +1,6 @@
 //! One mark of an object: absent, known, or garbage.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// What an annotation says. Garbage says nothing, but it is there: to remove it is an edit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +29,14 @@ impl<T> Mark<T> {
     }
 }
 
+impl<T: Text> Mark<T> {
+    /// What a text says.
+    pub fn parse(text: &str) -> Self {
+        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        T::parse(text).map_or(Self::Garbage(size), Self::Known)
+    }
+}
+
 impl<T> From<Option<T>> for Mark<T> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Absent, Self::Known)
@@ -47,7 +55,13 @@ impl<T: Text> Text for Box<T> {
     }
 }
 
-/// A field of [`Marks`](super::Marks), whatever it says.
+impl<T: Text> Text for Arc<T> {
+    fn parse(text: &str) -> Option<Self> {
+        T::parse(text).map(Self::new)
+    }
+}
+
+/// A field of a [`MarkSet`](super::MarkSet), whatever it says.
 pub trait Field {
     /// Takes over what stands on an object.
     fn read(&mut self, text: &str);
@@ -63,8 +77,7 @@ pub trait Field {
 
 impl<T: Text> Field for Mark<T> {
     fn read(&mut self, text: &str) {
-        let size = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        *self = T::parse(text).map_or(Self::Garbage(size), Self::Known);
+        *self = Self::parse(text);
     }
 
     fn clear(&mut self) {

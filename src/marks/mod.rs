@@ -5,18 +5,17 @@
 
 pub mod change;
 pub mod governance;
+pub mod labels;
 pub mod mark;
 pub mod outcome;
+pub mod provenance;
 pub mod registry;
+pub mod set;
 pub mod since;
+pub mod storage;
 pub mod values;
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, LazyLock},
-};
-
-use serde_json::Value;
+use std::sync::{Arc, LazyLock};
 
 use self::values::{
     Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Strategy, True, UpdateStrategy, User,
@@ -24,9 +23,13 @@ use self::values::{
 pub use self::{
     change::{About, ChangeId, NoId},
     governance::GovernanceMark,
+    labels::{is_governed, is_true},
     mark::{Field, Mark, Text},
     outcome::Outcome,
+    provenance::Provenance,
+    set::{Edit, MarkSet},
     since::Since,
+    storage::{SavedClaim, StorageMarks},
 };
 use crate::api::marks;
 
@@ -83,9 +86,6 @@ pub struct Marks {
     pub ignore: Mark<True>,
 }
 
-/// What is to be done to an annotation: it is set to this text, or removed.
-pub type Edit = (&'static str, Option<String>);
-
 /// Those of a workload that has none.
 static NONE: LazyLock<Arc<Marks>> = LazyLock::new(Arc::default);
 
@@ -104,64 +104,11 @@ impl Marks {
     pub fn outcome(&self) -> &Outcome {
         self.rollout.get().map_or(&outcome::NOTHING, |outcome| &**outcome)
     }
+}
 
-    /// Reads them from the annotations of a workload. Those of others are left out.
-    pub fn read<K: AsRef<str>, V: AsRef<str>>(all: impl IntoIterator<Item = (K, V)>) -> Self {
-        let mut found = Self::default();
-        for (key, text) in all {
-            if let Some(field) = found.field_mut(key.as_ref()) {
-                field.read(text.as_ref());
-            }
-        }
-        found
-    }
-
-    /// Reads them from the annotations of a workload as it is.
-    pub fn of(object: &Value) -> Self {
-        let all = object["metadata"]["annotations"].as_object();
-        Self::read(all.into_iter().flatten().filter_map(|(key, text)| Some((key, text.as_str()?))))
-    }
-
-    /// As they are written, by their keys. Garbage is left out.
-    pub fn write(&self) -> Vec<(&'static str, String)> {
-        let text = |key| Some((key, self.text(key)?.into_owned()));
-        keys().filter_map(text).collect()
-    }
-
-    /// Whether this annotation is there, be it garbage.
-    pub fn stands(&self, key: &str) -> bool {
-        self.field(key).is_some_and(Field::stands)
-    }
-
-    /// What this annotation says, as it is written.
-    pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
-        self.field(key)?.text()
-    }
-
-    /// How many bytes this annotation takes, its key aside.
-    pub fn size(&self, key: &str) -> usize {
-        self.field(key).map_or(0, Field::size)
-    }
-
-    /// Takes over what an annotation would say; none if it is to go.
-    pub fn set(&mut self, key: &str, text: Option<&str>) {
-        match (self.field_mut(key), text) {
-            (Some(field), Some(text)) => field.read(text),
-            (Some(field), None) => field.clear(),
-            (None, _) => {}
-        }
-    }
-
-    /// What is to be written so that these become those. What says the same stays as it is.
-    pub fn diff(&self, wanted: &Self) -> Vec<Edit> {
-        let edit = |key| {
-            let (now, then) = (self.field(key)?, wanted.field(key)?);
-            if now.stands() == then.stands() && now.text() == then.text() {
-                return None;
-            }
-            Some((key, then.text().map(Cow::into_owned)))
-        };
-        keys().filter_map(edit).collect()
+impl MarkSet for Marks {
+    fn keys() -> impl Iterator<Item = &'static str> {
+        registry::annotations().filter(|row| row.is_of_workload()).map(|row| row.key)
     }
 
     fn field(&self, key: &str) -> Option<&dyn Field> {
@@ -223,13 +170,6 @@ impl Marks {
             _ => return None,
         })
     }
-}
-
-/// The keys of all annotations that a workload may carry.
-fn keys() -> impl Iterator<Item = &'static str> {
-    let of_workloads =
-        |row: &&registry::Row| row.place == registry::Place::Annotation && row.is_of_workload();
-    registry::REGISTRY.iter().filter(of_workloads).map(|row| row.key)
 }
 
 #[cfg(test)]

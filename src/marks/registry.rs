@@ -240,14 +240,20 @@ pub const REGISTRY: [Row; 41] = [
     row(marks::READOPT_CLAIM, &[On::Volume], Writer::Plugin),
 ];
 
+/// Those that are annotations.
+pub fn annotations() -> impl Iterator<Item = &'static Row> {
+    REGISTRY.iter().filter(|row| row.place == Place::Annotation)
+}
+
+/// The keys of the annotations of ours that may stand on such an object.
+pub fn annotations_of(on: On) -> impl Iterator<Item = &'static str> {
+    annotations().filter(move |row| row.on.contains(&on)).map(|row| row.key)
+}
+
 /// The annotations of a workload that the operator or admission write, and those by which users
 /// let a change through: what goes when nobody governs it. Those of its users stay.
 pub fn of_workloads() -> impl Iterator<Item = &'static Row> {
-    REGISTRY.iter().filter(|row| {
-        row.is_of_workload()
-            && row.place == Place::Annotation
-            && row.ungoverned != Ungoverned::Stays
-    })
+    annotations().filter(|row| row.is_of_workload() && row.ungoverned != Ungoverned::Stays)
 }
 
 /// The annotations that the operator itself takes off a workload that is no longer governed, but

@@ -2,20 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::{
-    About, ChangeId, GovernanceMark, Mark, Marks, Outcome, Since, Text, keys,
+    About, ChangeId, GovernanceMark, Mark, MarkSet, Marks, Outcome, Provenance, SavedClaim, Since,
+    StorageMarks, Text, is_true, labels,
     outcome::Ended,
+    registry::{self, On},
+    storage::{ReclaimPolicy, Uids},
     values::{
         Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Share, Strategy as Declared,
         True, UpdateStrategy, User,
     },
 };
-use crate::api::{WhenUngoverned, marks};
+use crate::api::{Period, Readopt, WhenUngoverned, marks};
 
 fn id() -> impl Strategy<Value = ChangeId> {
     prop_oneof![
@@ -167,8 +171,70 @@ fn any_marks() -> impl Strategy<Value = Marks> {
     )
 }
 
+fn provenance() -> impl Strategy<Value = Arc<Provenance>> {
+    let names = (text_of(), text_of(), text_of(), text_of());
+    let readopt = prop_oneof![Just(Readopt::SameNamespace), Just(Readopt::Never)];
+    let after = "[0-9]{1,5}(h|m|s|ms)";
+    (names, (text_of(), text_of(), text_of()), after, readopt).prop_map(
+        |((namespace, namespace_uid, claim, claim_uid), names, after, readopt)| {
+            let (volume, workload, policy) = names;
+            let orphaned_after = Period::try_from(after).unwrap();
+            Arc::new(Provenance {
+                namespace,
+                namespace_uid,
+                claim,
+                claim_uid,
+                volume,
+                workload,
+                policy,
+                orphaned_after,
+                readopt,
+            })
+        },
+    )
+}
+
+fn text_of() -> impl Strategy<Value = String> {
+    "\\PC{0,20}"
+}
+
+fn any_storage_marks() -> impl Strategy<Value = StorageMarks> {
+    let policy = prop_oneof![
+        Just(ReclaimPolicy::Retain),
+        Just(ReclaimPolicy::Delete),
+        Just(ReclaimPolicy::Recycle)
+    ];
+    let uids = prop::collection::vec("[0-9a-f-]{1,36}".prop_map(Box::from), 1..4);
+    let saved = (text_of(), text_of(), proptest::option::of(text_of()), text_of()).prop_map(
+        |(of, replaces, younger, name)| {
+            let claim = json!({"metadata": {"name": name}});
+            Box::new(SavedClaim { of, replaces, younger, claim })
+        },
+    );
+    let of_volume = (maybe(provenance()), maybe(policy), maybe(Just(True)), maybe(saved)).boxed();
+    let uids = uids.prop_map(|uids| Uids(uids.into()));
+    let of_claim = (maybe(time()), maybe(uids), maybe(time())).boxed();
+    (of_volume, of_claim, (text(), text(), text())).prop_map(|(of_volume, of_claim, texts)| {
+        let (provenance, original_reclaim_policy, freed, readopt_claim) = of_volume;
+        let (orphaned_since, disowned, allow_deletion_until) = of_claim;
+        let (protected_claims, unprotect, readopt) = texts;
+        StorageMarks {
+            provenance,
+            original_reclaim_policy,
+            freed,
+            orphaned_since,
+            disowned,
+            protected_claims,
+            allow_deletion_until,
+            unprotect,
+            readopt,
+            readopt_claim,
+        }
+    })
+}
+
 /// What an object carries after an edit.
-fn edited(marks: &Marks, edits: &[super::Edit]) -> Marks {
+fn edited<T: MarkSet>(marks: &T, edits: &[super::Edit]) -> T {
     let mut all = marks.clone();
     for (key, text) in edits {
         all.set(key, text.as_deref());
@@ -176,33 +242,53 @@ fn edited(marks: &Marks, edits: &[super::Edit]) -> Marks {
     all
 }
 
+fn makes_one_the_other<T: MarkSet + Debug>(now: &T, then: &T) -> Result<(), TestCaseError> {
+    let edits = now.diff(then);
+    prop_assert_eq!(&edited(now, &edits), then);
+    prop_assert_eq!(then.diff(then), vec![]);
+    for (key, text) in &edits {
+        prop_assert_ne!(&now.text(key).map(Cow::into_owned), text, "{}", key);
+    }
+    Ok(())
+}
+
+/// Whatever stands there: what nobody can read is there, says nothing, and can be removed.
+fn is_read_and_removed<T: MarkSet>(text: &str) -> Result<(), TestCaseError> {
+    let all = T::read(T::keys().map(|key| (key, text)));
+    for key in T::keys() {
+        prop_assert!(all.stands(key), "{}", key);
+    }
+    let gone: Vec<_> = all.diff(&T::default()).into_iter().map(|(key, _)| key).collect();
+    prop_assert_eq!(gone, T::keys().collect::<Vec<_>>());
+    // What says something says the same when it is read again.
+    prop_assert_eq!(T::read(all.write()).write(), all.write());
+    Ok(())
+}
+
 proptest! {
     #[test]
-    fn what_is_read_is_what_was_written(marks in any_marks()) {
+    fn what_is_read_is_what_was_written(marks in any_marks(), storage in any_storage_marks()) {
         prop_assert_eq!(Marks::read(marks.write()), marks);
+        prop_assert_eq!(StorageMarks::read(storage.write()), storage);
     }
 
     #[test]
     fn the_difference_makes_one_the_other(now in any_marks(), then in any_marks()) {
-        let edits = now.diff(&then);
-        prop_assert_eq!(&edited(&now, &edits), &then);
-        prop_assert_eq!(then.diff(&then), vec![]);
-        for (key, text) in &edits {
-            prop_assert_ne!(&now.text(key).map(Cow::into_owned), text, "{}", key);
-        }
+        makes_one_the_other(&now, &then)?;
     }
 
-    /// Whatever stands there: what nobody can read is there, says nothing, and can be removed.
+    #[test]
+    fn the_difference_makes_storage_marks_the_other(
+        now in any_storage_marks(),
+        then in any_storage_marks(),
+    ) {
+        makes_one_the_other(&now, &then)?;
+    }
+
     #[test]
     fn whatever_stands_can_be_read_and_removed(text in "\\PC{0,40}") {
-        let all = Marks::read(keys().map(|key| (key, text.as_str())));
-        for key in keys() {
-            prop_assert!(all.stands(key), "{}", key);
-        }
-        let gone: Vec<_> = all.diff(&Marks::default()).into_iter().map(|(key, _)| key).collect();
-        prop_assert_eq!(gone, keys().collect::<Vec<_>>());
-        // What says something says the same when it is read again.
-        prop_assert_eq!(Marks::read(all.write()).write(), all.write());
+        is_read_and_removed::<Marks>(&text)?;
+        is_read_and_removed::<StorageMarks>(&text)?;
     }
 
     #[test]
@@ -217,10 +303,10 @@ proptest! {
     }
 }
 
-fn garbage(key: &str, text: &str) -> bool {
-    let marks = Marks::read([(key, text)]);
+fn garbage<T: MarkSet>(key: &str, text: &str) -> bool {
+    let marks = T::read([(key, text)]);
     assert!(marks.stands(key), "{key}: {text}");
-    assert_eq!(marks.diff(&Marks::default()).len(), 1, "{key}: {text} can be removed");
+    assert_eq!(marks.diff(&T::default()).len(), 1, "{key}: {text} can be removed");
     marks.text(key).is_none()
 }
 
@@ -299,11 +385,81 @@ fn garbage_is_what_admission_takes_for_none() {
         ),
     ] {
         for text in known {
-            assert!(!garbage(key, text), "{key}: {text}");
+            assert!(!garbage::<Marks>(key, text), "{key}: {text}");
         }
         for text in none {
-            assert!(garbage(key, text), "{key}: {text}");
+            assert!(garbage::<Marks>(key, text), "{key}: {text}");
         }
+    }
+}
+
+#[test]
+fn garbage_on_storage_says_nothing() {
+    let provenance = r#"{"namespace":"shop","namespaceUid":"n","claim":"data","claimUid":"c","volume":"v","workload":"w","policy":"p",
+        "orphanedAfter":"10m","readopt":"Never"}"#;
+    for (key, known, none) in [
+        (marks::PROVENANCE, &[provenance][..], &["", "{}", "shop/data"][..]),
+        (
+            marks::ORIGINAL_RECLAIM_POLICY,
+            &["Retain", "Delete", "Recycle"],
+            &["", "retain", "Keep", "Delete "],
+        ),
+        (marks::FREED, &["true"], &["", "yes"]),
+        (marks::ORPHANED_SINCE, &["2026-01-01T00:00:00Z"], &["", "yesterday", "1"]),
+        (marks::ALLOW_DELETION_UNTIL, &["2026-01-01T00:00:00Z"], &["", "always"]),
+        (marks::DISOWNED, &["a", "a b"], &["", " "]),
+        (
+            marks::READOPT_CLAIM,
+            &[r#"{"of":"a","replaces":"b","claim":{}}"#],
+            &["", "{}", r#"{"of":"a"}"#],
+        ),
+    ] {
+        for text in known {
+            assert!(!garbage::<StorageMarks>(key, text), "{key}: {text}");
+        }
+        for text in none {
+            assert!(garbage::<StorageMarks>(key, text), "{key}: {text}");
+        }
+    }
+}
+
+#[test]
+fn on_storage_counts_only_what_belongs_on_the_kind() {
+    for on in [On::Claim, On::Volume, On::Namespace] {
+        let all = StorageMarks::keys().map(|key| (key, "x"));
+        let found = StorageMarks::on(on, all);
+        for key in StorageMarks::keys() {
+            let belongs = registry::annotations_of(on).any(|one| one == key);
+            assert_eq!(found.stands(key), belongs, "{key} on {on:?}");
+        }
+    }
+}
+
+#[test]
+fn what_bears_the_label_is_governed_whatever_it_says() {
+    let labels = |text: &str| BTreeMap::from([(marks::GOVERNED.to_owned(), text.to_owned())]);
+    for (labels, stands, says) in [
+        (None, false, false),
+        (Some(BTreeMap::new()), false, false),
+        (Some(labels("true")), true, true),
+        (Some(labels("false")), true, false),
+    ] {
+        let mark = labels::governed(labels.as_ref());
+        assert_eq!((mark.stands(), mark.get().is_some()), (stands, says), "{labels:?}");
+        assert_eq!(is_true(labels.as_ref(), marks::GOVERNED), says, "{labels:?}");
+    }
+}
+
+#[test]
+fn a_template_gets_a_config_hash_and_loses_it() {
+    for template in [json!({}), json!({"metadata": {"annotations": {"a": "b"}}})] {
+        let mut changed = template.clone();
+        labels::set_config_hash(&mut changed, None);
+        assert_eq!(changed["metadata"]["annotations"], template["metadata"]["annotations"]);
+        labels::set_config_hash(&mut changed, Some("1"));
+        assert_eq!(labels::config_hash(&changed), Some("1"));
+        labels::set_config_hash(&mut changed, None);
+        assert_eq!(labels::config_hash(&changed), None);
     }
 }
 

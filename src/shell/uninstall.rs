@@ -30,6 +30,7 @@ use crate::{
         hold::uninstall::{Governed, Held, HeldWorkloads, in_the_way},
         lease::Timing,
     },
+    marks::labels,
     settings::UninstallSettings,
 };
 
@@ -172,10 +173,9 @@ impl Uninstall {
                     .annotations
             }
         };
-        if let Some(said) = found.as_ref().and_then(|annotations| annotations.get(marks::UNINSTALL))
-        {
-            self.settings.held =
-                HeldWorkloads::parse(said).map_err(|_| UninstallError::Annotation(said.clone()))?;
+        if let Some(said) = labels::uninstall(found.as_ref()) {
+            self.settings.held = HeldWorkloads::parse(said)
+                .map_err(|_| UninstallError::Annotation(said.to_owned()))?;
         }
         Ok(self)
     }
@@ -302,7 +302,7 @@ impl Uninstall {
         match within(api.patch(one.name(), &parameters(), &Patch::<()>::Json(patch))).await {
             Err(error) if error.class() == Class::Gone => Ok(()),
             Err(error) => Err(error.sentence()),
-            Ok(written) if written.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(marks::GOVERNED)) => {
+            Ok(written) if labels::governed(written.metadata.labels.as_ref()).stands() => {
                 Err("admission puts them back, for this is not the operator's account; run it under that, as the chart does".to_owned())
             }
             Ok(_) => Ok(()),

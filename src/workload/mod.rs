@@ -25,7 +25,7 @@ use crate::{
             storage::ClaimsOfTemplate,
         },
     },
-    marks::Marks,
+    marks::{MarkSet, Marks, labels},
 };
 
 /// A kind of workload.
@@ -70,6 +70,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
         deleting: meta.deletion_timestamp.is_some(),
         labels: meta.labels.clone().unwrap_or_default(),
         rollout: K::rollout(meta, &ours, (spec, status), moved),
+        governed: labels::governed(meta.labels.as_ref()),
         marks: ours.shared(),
         annotation_bytes: annotations.iter().map(|(key, value)| key.len() + value.len()).sum(),
         has_annotations: meta.annotations.is_some(),
@@ -86,8 +87,7 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
         template: Template {
             references: references::of_template(template).into(),
             containers: containers(template),
-            config_hash: template_annotations
-                .and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str()?.to_owned())),
+            config_hash: labels::config_hash(template).map(str::to_owned),
             has_annotations: template_annotations.is_some(),
             digest: template_digest(template),
             body: digest_without(template, |key| key == "annotations", |_| false),
@@ -226,15 +226,14 @@ fn digest(bytes: &[u8]) -> TemplateDigest {
     TemplateDigest(first)
 }
 
-/// Whether admission looks after it. What stands on one without our label was not made by
-/// admission.
+/// Whether admission looks after it.
 fn is_governed(meta: &ObjectMeta) -> bool {
-    meta.labels.as_ref().is_some_and(|labels| labels.contains_key(marks::GOVERNED))
+    labels::governed(meta.labels.as_ref()).stands()
 }
 
 /// The config-hash of a pod template.
 pub fn config_hash(template: &Value) -> Option<Box<str>> {
-    template["metadata"]["annotations"][marks::CONFIG_HASH].as_str().map(Into::into)
+    labels::config_hash(template).map(Into::into)
 }
 
 /// The uid of an object.

@@ -1,6 +1,9 @@
 //! What happens to a change in config, told step by step.
 
-use lockkeeper::api::{ConfigKind, WorkloadKind};
+use lockkeeper::{
+    api::{ConfigKind, WorkloadKind},
+    marks::MarkSet,
+};
 use serde_json::json;
 
 use crate::world::{World, env_from, env_key};

@@ -1,5 +1,6 @@
 //! Which policy governs which workload.
 
+use lockkeeper::marks::MarkSet;
 use serde_json::json;
 
 use crate::world::{World, env_from};

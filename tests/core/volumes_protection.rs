@@ -331,19 +331,16 @@ fn under_deny_claims_without_a_permit_are_named_on_their_namespace_until_it_is_p
     let namespace = |world: &World| world.storage.namespaces["shop"].clone();
     world.act();
     assert!(namespace(&world).protected);
-    assert_eq!(namespace(&world).marks["lockkeeper.dev/protected-claims"], "data");
+    assert_eq!(namespace(&world).marks.protected_claims.as_deref(), Some("data"));
     let until = world.now + std::time::Duration::from_secs(60);
     let permit = json!({"metadata": {"annotations": {"lockkeeper.dev/allow-deletion-until": until.to_string()}}});
     world.change(&StorageObject::Claim("data".into()), permit);
     world.act();
-    assert!(!namespace(&world).marks.contains_key("lockkeeper.dev/protected-claims"), "permitted");
+    assert!(namespace(&world).marks.protected_claims.is_none(), "permitted");
     world.later(61);
     world.act();
-    assert!(
-        !world.namespace.claims["data"].marks.contains_key("lockkeeper.dev/allow-deletion-until"),
-        "it has expired"
-    );
-    assert_eq!(namespace(&world).marks["lockkeeper.dev/protected-claims"], "data");
+    assert!(!world.namespace.claims["data"].marks.allow_deletion_until.stands(), "it has expired");
+    assert_eq!(namespace(&world).marks.protected_claims.as_deref(), Some("data"));
     // The platform withdraws its consent.
     world.change(
         &StorageObject::Namespace("shop".into()),

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockkeeper::{api::marks, core::observed::provenance::Provenance};
+use lockkeeper::{
+    api::marks,
+    marks::{Provenance, Text},
+};
 use model::{
     controllers,
     server::{Account, NAMESPACE, Server},

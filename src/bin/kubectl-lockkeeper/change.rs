@@ -8,7 +8,7 @@ use lockkeeper::{
         hold::authors::Authors,
         observed::{Policy, Workload, WorkloadId},
     },
-    marks::{ChangeId, Marks},
+    marks::{ChangeId, MarkSet, Marks},
     shell::clock,
 };
 use serde_json::{Value, json};

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use lockkeeper::{
-    api::marks,
     core::{
         hold::{state::Hold, unmark::unmark},
         observed::WorkloadId,
     },
+    marks::is_governed,
 };
 
 use crate::{
@@ -61,7 +61,7 @@ pub async fn run(cluster: &Cluster, id: &WorkloadId, yes: bool) -> Result<ExitCo
     }
     let (what, object) = (format!("release {place}"), cluster.get(id).await?);
     let tried = cluster.patch(id, &what, unmark(id.kind, &object, &[]), true).await?;
-    if tried.is_none_or(|tried| !tried["metadata"]["labels"][marks::GOVERNED].is_null()) {
+    if tried.is_none_or(|tried| is_governed(&tried)) {
         return Err(Failure::No(format!(
             "cannot release {place}: its change is already released, pod by pod, and the operator finishes that. To see its state: {}",
             cluster.command("why", id)

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockkeeper::{
-    api::{WorkloadKind, marks},
+    api::WorkloadKind,
     core::observed::WorkloadId,
-    marks::Marks,
+    marks::{
+        MarkSet, Marks,
+        labels::{config_hash, set_config_hash},
+    },
     shell::views::{ControllerRevisions, ReplicaSets},
     workload::template_digest,
 };
@@ -126,12 +129,8 @@ impl Revision {
         if let Some(labels) = metadata["labels"].as_object_mut() {
             labels.remove(HASH_LABEL);
         }
-        match &object["spec"]["template"]["metadata"]["annotations"][marks::CONFIG_HASH] {
-            Value::Null => drop(
-                metadata["annotations"].as_object_mut().map(|all| all.remove(marks::CONFIG_HASH)),
-            ),
-            hash => metadata["annotations"][marks::CONFIG_HASH] = hash.clone(),
-        }
+        set_config_hash(&mut template, config_hash(&object["spec"]["template"]));
+        let metadata = &mut template["metadata"];
         if let Some(fields) = metadata.as_object_mut() {
             fields.retain(|_, value| {
                 !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty())
@@ -220,6 +219,7 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
 
 #[cfg(test)]
 mod tests {
+    use lockkeeper::api::marks;
     use serde_json::json;
 
     use super::*;

@@ -4,16 +4,13 @@
 use std::process::ExitCode;
 
 use lockkeeper::{
-    api::marks,
-    core::{
-        hold::state::{Hold, parse},
-        observed::WorkloadId,
-    },
+    core::{hold::state::Hold, observed::WorkloadId},
+    marks::{MarkSet, Marks, is_governed},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Cluster, Failure, annotation, lower},
+    cluster::{Cluster, Failure, lower},
     revisions::{Revision, before, differences, history, is_settled, settled},
 };
 
@@ -90,8 +87,7 @@ pub async fn run(
 
 /// The hold that admission put on a workload.
 fn hold(object: &Value) -> Option<Hold> {
-    object["metadata"]["labels"][marks::GOVERNED].as_str()?;
-    parse(annotation(object, marks::HOLD)?)
+    Marks::of(object).hold.get().filter(|_| is_governed(object)).map(Hold::from)
 }
 
 /// The revisions that there are, in words. A lone number would read as how many there are.

@@ -2,12 +2,12 @@
 
 pub use crate::marks::GovernanceMark;
 use crate::{
-    api::{Remark, UpgradePolicySpec, WhenUngoverned, marks},
+    api::{Remark, UpgradePolicySpec, WhenUngoverned},
     core::{
         hold::state::Hold,
         observed::{Namespace, Policy, UserHold, Workload},
     },
-    marks::registry,
+    marks::{MarkSet, registry},
 };
 
 impl GovernanceMark {
@@ -58,12 +58,12 @@ pub fn holdable(workload: &Workload) -> bool {
 
 /// Whether admission holds the changes of a workload by its marks.
 pub fn is_marked(workload: &Workload) -> bool {
-    workload.labels.contains_key(marks::GOVERNED) && workload.marks.hold_changes.get().is_some()
+    workload.governed.stands() && workload.marks.hold_changes.get().is_some()
 }
 
 /// Whether a workload carries anything of ours.
 pub fn is_ours(workload: &Workload) -> bool {
-    workload.labels.contains_key(marks::GOVERNED)
+    workload.governed.stands()
         || (!workload.marks.are_none()
             && registry::taken_off(false).any(|mark| workload.marks.stands(mark)))
 }

@@ -14,7 +14,7 @@ use crate::{
         request::{Confirm, Purpose},
         subject::Subject,
     },
-    marks::{ChangeId, Since, registry, values::Held},
+    marks::{ChangeId, MarkSet, Since, registry, values::Held},
 };
 
 /// Maximum number of bytes of all annotations of an object.
@@ -48,7 +48,7 @@ pub struct Marking {
 pub fn mark(subject: &Subject) -> Marking {
     let (workload, mut edits) = (subject.workload, Edits::default());
     let holds = subject.ruling.spec().needs_holds() && holdable(workload);
-    if workload.labels.get(marks::GOVERNED).is_none_or(|value| value != "true") {
+    if workload.governed.get().is_none() {
         edits.governed = Some(true);
         // Anybody could have written these while admission did not look: with our label they would
         // count.
@@ -215,7 +215,7 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>) 
             format!("the held change {} is released: no policy holds it any longer", hold.id)
         });
         edits.clear(marks::HOLD);
-        if workload.labels.contains_key(marks::GOVERNED) {
+        if workload.governed.stands() {
             edits.governed = Some(false);
         }
     }

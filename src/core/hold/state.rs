@@ -3,13 +3,12 @@
 use std::fmt::Display;
 
 use crate::{
-    api::marks,
     core::{
         hold::authors::Authors,
         observed::{Namespace, Workload, WorkloadId},
     },
     marks::{
-        ChangeId, Text,
+        ChangeId,
         values::{Bypassed, Held, Replicas},
     },
 };
@@ -28,11 +27,6 @@ pub struct Hold {
 /// Stands for the author of a change, where that is not known.
 pub const OURSELVES: &str = "lockkeeper";
 
-/// Reads `<id> by <user>`; garbage is none, as in admission.
-pub fn parse(mark: &str) -> Option<Hold> {
-    Held::parse(mark).as_ref().map(Hold::from)
-}
-
 impl From<&Held> for Hold {
     fn from(held: &Held) -> Self {
         Self { id: held.id.clone(), by: held.by.to_string(), authors: Authors::only(&held.by) }
@@ -42,8 +36,8 @@ impl From<&Held> for Hold {
 impl Hold {
     /// The hold on a workload. What stands on one without our label was not made by admission.
     pub fn on(workload: &Workload) -> Option<Self> {
-        workload.labels.get(marks::GOVERNED)?;
-        let mut hold = Self::from(workload.marks.hold.get()?);
+        let held = workload.marks.hold.get().filter(|_| workload.governed.stands());
+        let mut hold = Self::from(held?);
         hold.authors = Authors::parse(workload.marks.authors.as_deref(), &hold.by);
         Some(hold)
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     api::WorkloadKind,
     core::hold::unmark::unmark,
-    marks::{Marks, Since, registry},
+    marks::{MarkSet, Marks, Since, registry},
 };
 
 /// What becomes of changes that are held when Lockkeeper is uninstalled.

@@ -10,7 +10,7 @@ use crate::{
     api::{WorkloadKind, marks},
     core::{observed::kind::HeldBy, request::pointer},
     marks::{
-        Marks, registry,
+        MarkSet, Marks, is_governed, registry,
         values::{HELD, Share, Strategy},
     },
 };
@@ -24,7 +24,7 @@ pub fn unmark(kind: WorkloadKind, object: &Value, spared: &[&str]) -> Vec<Value>
         .filter(|row| !spared.contains(&row.key) && ours.stands(row.key))
         .map(|row| json!({"op": "remove", "path": pointer("/metadata/annotations", row.key)}))
         .collect();
-    if !object["metadata"]["labels"][marks::GOVERNED].is_null() {
+    if is_governed(object) {
         patch.push(json!({"op": "remove", "path": pointer("/metadata/labels", marks::GOVERNED)}));
     }
     let spec = &object["spec"];

@@ -6,7 +6,6 @@ pub mod kind;
 pub mod namespace;
 pub mod pod;
 pub mod policy;
-pub mod provenance;
 pub mod reference;
 pub mod revision;
 pub mod storage;

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::{
-    api::marks,
-    core::observed::{ids::Uid, provenance::Provenance, unread::Unreadables},
+    core::observed::{ids::Uid, unread::Unreadables},
+    marks::{Provenance, StorageMarks},
 };
 
 /// Who may use a volume at the same time, by the access modes of it or of its claim.
@@ -55,8 +55,8 @@ pub struct Claim {
     pub retained: bool,
     /// It bears the label of what may not be deleted.
     pub protected: bool,
-    /// Its annotations under `lockkeeper.dev/`.
-    pub marks: BTreeMap<String, String>,
+    /// Its annotations of ours.
+    pub marks: Arc<StorageMarks>,
     /// What Helm, Argo CD and Flux heed on it, with the manager that declares it; none if nobody
     /// does.
     pub shields: BTreeMap<&'static str, Shield>,
@@ -116,8 +116,8 @@ pub struct Volume {
     pub deleting: bool,
     /// It bears the label of what is retained.
     pub retained: bool,
-    /// Its annotations under `lockkeeper.dev/`.
-    pub marks: BTreeMap<String, String>,
+    /// Its annotations of ours.
+    pub marks: Arc<StorageMarks>,
     /// Where it stands.
     pub phase: VolumePhase,
     /// Since when.
@@ -165,8 +165,8 @@ pub enum VolumeSource {
 
 impl Volume {
     /// Whose data it holds; only of one that we retain.
-    pub fn provenance(&self) -> Option<Provenance> {
-        Provenance::parse(self.marks.get(marks::PROVENANCE)?).filter(|_| self.retained)
+    pub fn provenance(&self) -> Option<&Arc<Provenance>> {
+        self.marks.provenance.get().filter(|_| self.retained)
     }
 
     /// Whether it is bound to this very claim.
@@ -194,8 +194,8 @@ pub struct NamespaceObject {
     pub allows_deny: bool,
     /// It bears the label of what may not be deleted.
     pub protected: bool,
-    /// Its annotations under `lockkeeper.dev/`.
-    pub marks: BTreeMap<String, String>,
+    /// Its annotations of ours.
+    pub marks: Arc<StorageMarks>,
 }
 
 /// The storage of the whole cluster.
@@ -272,7 +272,9 @@ impl Storage {
 /// The namespaces that a volume concerns: that of its claim, and that from which it comes.
 pub fn concerns(volume: &Volume) -> BTreeSet<String> {
     let of = volume.claim.as_ref().map(|claim| claim.namespace.clone());
-    of.into_iter().chain(volume.provenance().map(|provenance| provenance.namespace)).collect()
+    of.into_iter()
+        .chain(volume.provenance().map(|provenance| provenance.namespace.clone()))
+        .collect()
 }
 
 /// What a workload's pod template says of volumes.

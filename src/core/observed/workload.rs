@@ -11,7 +11,7 @@ use crate::{
         reference::Reference,
         storage::ClaimsOfTemplate,
     },
-    marks::Marks,
+    marks::{Mark, Marks, values::True},
 };
 
 /// A Deployment, StatefulSet or DaemonSet.
@@ -31,6 +31,8 @@ pub struct Workload {
     pub deleting: bool,
     /// Its labels, for selectors.
     pub labels: BTreeMap<String, String>,
+    /// Its label of what is governed.
+    pub governed: Mark<True>,
     /// Its annotations of ours.
     pub marks: Arc<Marks>,
     /// What all its annotations take, in bytes.

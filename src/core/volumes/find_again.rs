@@ -4,16 +4,14 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use crate::{
     api::{Readopt, marks},
     core::{
         notice::{Event, Notice, Regarding, StorageObject},
-        observed::{
-            provenance::Provenance,
-            storage::{Claim, ClaimReference, State, Storage, Volume, VolumePhase},
-        },
+        observed::storage::{Claim, ClaimReference, State, Storage, Volume, VolumePhase},
         request::StoragePatch,
         volumes::{
             finding::{Danger, Judged},
@@ -23,6 +21,7 @@ use crate::{
             usage::Usage,
         },
     },
+    marks::{Mark, Provenance, StorageMarks, values::True},
 };
 
 /// Judges what is left of the claims of a namespace.
@@ -44,7 +43,7 @@ pub fn judge(
     let mut by_claim: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
     let mut of_others = 0;
     for one in left {
-        if one.volume.marks.get(marks::UNPROTECT) == Some(&one.volume.name) {
+        if one.volume.marks.unprotect.as_deref() == Some(one.volume.name.as_str()) {
             give_up(&one, judged);
             continue;
         }
@@ -66,6 +65,7 @@ pub fn judge(
         if let Some(provenance) = volume.provenance().filter(|_| {
             volume.phase == VolumePhase::Available && !named.contains(volume.name.as_str())
         }) {
+            let provenance = Arc::clone(provenance);
             without_claim(scene, &Leftover { volume, provenance }, judged);
         }
     }
@@ -102,16 +102,7 @@ fn give_up(one: &Leftover, judged: &mut Judged) {
         volume.resource_version,
     );
     patch.label(true, marks::RETAINED, false);
-    for mark in [
-        marks::PROVENANCE,
-        marks::ORIGINAL_RECLAIM_POLICY,
-        marks::READOPT,
-        marks::READOPT_CLAIM,
-        marks::FREED,
-        marks::UNPROTECT,
-    ] {
-        patch.annotate(&volume.marks, mark, None);
-    }
+    patch.write(&volume.marks, &StorageMarks::default());
     // What is not wanted is not readopted.
     patch.claim_uid = waits(one)
         .then(|| Some(one.provenance.claim_uid.clone()))
@@ -123,7 +114,7 @@ fn give_up(one: &Leftover, judged: &mut Judged) {
 /// go to another one.
 fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
     count_released(one, judged);
-    let Provenance { claim, policy, .. } = &one.provenance;
+    let Provenance { claim, policy, .. } = &*one.provenance;
     let (volume, namespace) = (&one.volume.name, &scene.namespace.name);
     let message = format!(
         "volume {volume} with the data of claim {claim} has no spec.claimRef, so that any claim that fits may get it. To keep it for claim {claim}: \
@@ -158,7 +149,7 @@ pub fn going(volume: &Volume, claim: &str) -> Danger {
 
 /// That a volume is kept although its claim is gone.
 fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
-    let Provenance { claim, policy, workload, .. } = &one.provenance;
+    let Provenance { claim, policy, workload, .. } = &*one.provenance;
     let policy = scene
         .namespace
         .policies
@@ -292,7 +283,7 @@ pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
 /// The next claim of that name gets it. Whose uid it bears need not be known: a claim may have come
 /// and gone while nobody looked.
 fn free(one: &Leftover, judged: &mut Judged) {
-    let Provenance { namespace, claim, .. } = &one.provenance;
+    let Provenance { namespace, claim, .. } = &*one.provenance;
     let of_gone =
         |of: &ClaimReference| of.namespace == *namespace && of.name == *claim && of.uid.is_some();
     if one.volume.claim.as_ref().is_some_and(of_gone) {
@@ -302,7 +293,9 @@ fn free(one: &Leftover, judged: &mut Judged) {
             one.volume.resource_version,
         );
         patch.claim_uid = Some(None);
-        patch.annotate(&one.volume.marks, marks::FREED, Some("true".to_owned()));
+        let freed = Mark::Known(True);
+        let wanted = StorageMarks { freed, ..StorageMarks::clone(&one.volume.marks) };
+        patch.write(&one.volume.marks, &wanted);
         judged.patch(patch, None);
     }
 }

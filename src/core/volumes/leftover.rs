@@ -1,13 +1,12 @@
 //! A volume whose claim is gone, or has another one.
 
+use std::sync::Arc;
+
 use crate::{
-    api::{Readopt, marks, policy::default_orphaned_after},
+    api::{Readopt, policy::default_orphaned_after},
     core::{
         notice::StorageObject,
-        observed::{
-            provenance::Provenance,
-            storage::{State, Volume},
-        },
+        observed::storage::{State, Volume},
         request::StoragePatch,
         volumes::{
             finding::{Judged, Kept},
@@ -15,6 +14,7 @@ use crate::{
             scene::Scene,
         },
     },
+    marks::{Mark, Provenance, StorageMarks},
 };
 
 /// A volume whose claim is gone.
@@ -22,15 +22,15 @@ pub(super) struct Leftover<'a> {
     /// It.
     pub volume: &'a Volume,
     /// Whose data it holds.
-    pub provenance: Provenance,
+    pub provenance: Arc<Provenance>,
 }
 
 impl<'a> Leftover<'a> {
     /// What is left of a claim of this namespace, or of an earlier one of its name; none if the
     /// volume is no such thing.
     pub fn of(scene: &Scene, volume: &'a Volume) -> Option<Self> {
-        let provenance =
-            volume.provenance().or_else(|| unknown(volume)).filter(|_| is_left(volume))?;
+        let provenance = volume.provenance().cloned().or_else(|| Some(Arc::new(unknown(volume)?)));
+        let provenance = provenance.filter(|_| is_left(volume))?;
         (provenance.namespace == *scene.namespace.name).then_some(Self { volume, provenance })
     }
 }
@@ -40,13 +40,15 @@ impl<'a> Leftover<'a> {
 pub(super) fn is_ours(scene: &Scene, one: &Leftover) -> bool {
     let Some(object) = scene.object.filter(|object| !object.deleting) else { return false };
     let uid = &one.provenance.namespace_uid;
-    **uid == *object.uid || object.marks.get(marks::READOPT) == Some(uid) || is_chosen(scene, one)
+    **uid == *object.uid
+        || object.marks.readopt.as_deref() == Some(uid.as_str())
+        || is_chosen(scene, one)
 }
 
 /// Whether a user who may write volumes gives it to this namespace.
 pub(super) fn is_chosen(scene: &Scene, one: &Leftover) -> bool {
     scene.object.is_some_and(|object| {
-        one.volume.marks.get(marks::READOPT).is_some_and(|uid| **uid == *object.uid)
+        one.volume.marks.readopt.as_deref().is_some_and(|uid| *uid == *object.uid)
     })
 }
 
@@ -62,17 +64,16 @@ pub(super) fn count_released(one: &Leftover, judged: &mut Judged) {
 /// No claim gets it: its namespace is going or gone, and the next one of that name may be somebody
 /// else's. What others made free is theirs.
 pub(super) fn lock(one: &Leftover, judged: &mut Judged) {
-    if waits(one)
-        && one.volume.marks.contains_key(marks::FREED)
-        && !one.provenance.claim_uid.is_empty()
-    {
+    if waits(one) && one.volume.marks.freed.stands() && !one.provenance.claim_uid.is_empty() {
         let mut patch = StoragePatch::new(
             StorageObject::Volume(one.volume.name.clone()),
             &one.volume.uid,
             one.volume.resource_version,
         );
         patch.claim_uid = Some(Some(one.provenance.claim_uid.clone()));
-        patch.annotate(&one.volume.marks, marks::FREED, None);
+        let freed = Mark::Absent;
+        let wanted = StorageMarks { freed, ..StorageMarks::clone(&one.volume.marks) };
+        patch.write(&one.volume.marks, &wanted);
         judged.patch(patch, None);
     }
 }

@@ -3,7 +3,7 @@
 //! the claim Lost, although the data is there.
 
 use crate::{
-    api::{Readopt, marks},
+    api::Readopt,
     core::{
         notice::{Event, StorageObject},
         observed::storage::{Claim, Storage},
@@ -15,6 +15,7 @@ use crate::{
             usage::Usage,
         },
     },
+    marks::{Mark, Provenance, StorageMarks, values::True},
 };
 
 /// Whether a volume that is left is given back to the claim that names it.
@@ -62,11 +63,13 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
         volume.resource_version,
     );
     let noted = one.provenance.claim_uid == *claim.uid;
+    let mut wanted = StorageMarks::clone(&volume.marks);
     match &reference.uid {
         Some(uid) if **uid == *claim.uid => return,
         None if noted => {
             patch.claim_uid = Some(Some(claim.uid.to_string()));
-            patch.annotate(&volume.marks, marks::FREED, None);
+            wanted.freed = Mark::Absent;
+            patch.write(&volume.marks, &wanted);
             let message = format!(
                 "claim {} has volume {} again, with the data of the earlier claim of that name",
                 claim.name, volume.name
@@ -77,15 +80,14 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
         }
         Some(_) => {
             patch.claim_uid = Some(None);
-            patch.annotate(&volume.marks, marks::FREED, Some("true".to_owned()));
+            wanted.freed = Mark::Known(True);
         }
         None => {}
     }
-    let provenance = crate::core::observed::provenance::Provenance {
-        claim_uid: claim.uid.to_string(),
-        ..one.provenance.clone()
-    };
-    patch.annotate(&volume.marks, marks::PROVENANCE, Some(provenance.write()));
+    let claim_uid = claim.uid.to_string();
+    let provenance = Provenance { claim_uid, ..Provenance::clone(&one.provenance) };
+    wanted.provenance = Mark::Known(provenance.into());
+    patch.write(&volume.marks, &wanted);
     judged.patch(patch, None);
 }
 

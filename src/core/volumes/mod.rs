@@ -28,7 +28,6 @@ use crate::core::{
     notice::{Event, Notice, Regarding},
     observed::{
         Namespace, Policy, Uid,
-        provenance::Provenance,
         storage::{State, Storage, Volume},
     },
     rollout::progress,
@@ -150,9 +149,7 @@ fn stand(
     let claim = used.claim;
     let bytes = volume.map_or(claim.requested, |volume| volume.capacity);
     let policy = used.governed.map(|governed| governed.policy.name.clone());
-    let known = || {
-        Provenance::parse(claim.marks.get(crate::api::marks::PROVENANCE)?).map(|known| known.policy)
-    };
+    let known = || claim.marks.provenance.get().map(|known| known.policy.clone());
     let policy = policy.or_else(known).unwrap_or_default();
     if claim.deleting && !used.pods.is_empty() {
         state = State::Terminating;

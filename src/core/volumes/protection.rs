@@ -1,7 +1,7 @@
 //! What keeps the data of claims: the volume's reclaim policy, labels that admission acts on, and
 //! how that is given up.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -10,16 +10,17 @@ use crate::{
     api::{ConditionReason, Protection, marks, policy::default_orphaned_after},
     core::{
         notice::{Event, StorageObject},
-        observed::{
-            provenance::Provenance,
-            storage::{Claim, Shield, State, Volume, VolumePhase},
-        },
+        observed::storage::{Claim, Shield, State, Volume, VolumePhase},
         request::StoragePatch,
         volumes::{
             finding::{Danger, Judged, of_claim},
             scene::Scene,
             usage::{Governed, Usage, of_spec},
         },
+    },
+    marks::{
+        Mark, Provenance, StorageMarks, Text,
+        storage::{ReclaimPolicy, Uids},
     },
 };
 
@@ -46,15 +47,16 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
         &claim.uid,
         claim.resource_version,
     );
+    let mut wanted_marks = StorageMarks::clone(&claim.marks);
     // Until its volume is known there is nothing to keep, and nothing to say of it.
     if volume.is_some() {
         patch.label(claim.retained, marks::RETAINED, true);
         if !claim.retained {
             // Not trusted: admission did not guard this annotation yet.
-            patch.annotate(&claim.marks, marks::ORPHANED_SINCE, None);
+            wanted_marks.orphaned_since = Mark::Absent;
         }
         if let Some(provenance) = provenance {
-            patch.annotate(&claim.marks, marks::PROVENANCE, Some(provenance.write()));
+            wanted_marks.provenance = Mark::Known(provenance);
         }
     }
     let deny = denies(scene, usage, wanted, judged);
@@ -62,21 +64,18 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
     let of_deployment = |owner: &&OwnerReference| {
         owner.kind == "Deployment" && owner.api_version.starts_with("apps/")
     };
-    let known = claim.marks.get(marks::DISOWNED).map_or("", String::as_str);
+    let known = claim.marks.disowned.get();
     let (back, new): (Vec<_>, Vec<_>) = claim
         .owners
         .iter()
         .filter(of_deployment)
-        .partition(|owner| known.split(' ').any(|uid| uid == owner.uid));
+        .partition(|owner| known.is_some_and(|known| known.include(&owner.uid)));
     if let ([], [_, ..]) = (back.as_slice(), new.as_slice()) {
         patch.owners =
             Some(claim.owners.iter().filter(|owner| !of_deployment(owner)).cloned().collect());
-        let uids = known
-            .split_whitespace()
-            .chain(new.iter().map(|owner| owner.uid.as_str()))
-            .collect::<Vec<_>>()
-            .join(" ");
-        patch.annotate(&claim.marks, marks::DISOWNED, Some(uids));
+        let uids = known.into_iter().flat_map(|known| known.0.iter().cloned());
+        let uids = uids.chain(new.iter().map(|owner| owner.uid.as_str().into()));
+        wanted_marks.disowned = Mark::Known(Uids(uids.collect()));
     } else if let (Some(owner), Some(governed)) = (back.first(), usage.governed) {
         let message = format!(
             "claim {}: another manager keeps making Deployment {} its owner, so that the claim is deleted with it. Its volume is kept. Configure \
@@ -85,7 +84,8 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
         );
         judged.danger(&governed.policy.name, Danger::ClaimOwned(message));
     }
-    clear_permit(&claim.marks, &mut patch, scene.now, judged);
+    wanted_marks.allow_deletion_until = permit(&claim.marks, scene.now, judged);
+    patch.write(&claim.marks, &wanted_marks);
     if claim.retained
         && let Some(governed) = usage.governed
     {
@@ -96,7 +96,7 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
 
 /// Whether a user with the right to has given the data up.
 pub fn gives_up(claim: &Claim) -> bool {
-    claim.volume.is_some() && claim.marks.get(marks::UNPROTECT) == claim.volume.as_ref()
+    claim.volume.is_some() && claim.marks.unprotect.as_deref() == claim.volume.as_deref()
 }
 
 /// Whether its StatefulSet scales away the pod of a claim, and declared beforehand that the data
@@ -118,13 +118,15 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
             volume.resource_version,
         );
         patch.label(true, marks::RETAINED, false);
-        patch.annotate(&volume.marks, marks::PROVENANCE, None);
-        patch.annotate(&volume.marks, marks::ORIGINAL_RECLAIM_POLICY, None);
-        let original = volume
-            .marks
-            .get(marks::ORIGINAL_RECLAIM_POLICY)
-            .filter(|original| **original != volume.reclaim_policy);
-        patch.reclaim_policy = original.cloned();
+        let without = StorageMarks {
+            provenance: Mark::Absent,
+            original_reclaim_policy: Mark::Absent,
+            ..StorageMarks::clone(&volume.marks)
+        };
+        patch.write(&volume.marks, &without);
+        let original = volume.marks.original_reclaim_policy.get().map(|policy| policy.as_str());
+        let original = original.filter(|original| *original != volume.reclaim_policy);
+        patch.reclaim_policy = original.map(str::to_owned);
         let now = original.unwrap_or(&volume.reclaim_policy);
         let why = match usage.governed {
             Some(governed) if !gives_up(claim) => {
@@ -148,11 +150,9 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     );
     patch.label(claim.retained, marks::RETAINED, false);
     patch.label(claim.protected, marks::PROTECTED, false);
-    for mark in
-        [marks::PROVENANCE, marks::ORPHANED_SINCE, marks::ALLOW_DELETION_UNTIL, marks::DISOWNED]
-    {
-        patch.annotate(&claim.marks, mark, None);
-    }
+    // That it was given up still stands.
+    let unprotect = claim.marks.unprotect.clone();
+    patch.write(&claim.marks, &StorageMarks { unprotect, ..StorageMarks::default() });
     if claim.retained {
         for (key, value) in marks::SHIELDS {
             if claim
@@ -168,10 +168,9 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
 }
 
 /// Whose data it is. Without a governing policy, what was known of the one before.
-fn provenance(scene: &Scene, usage: &Usage, volume: Option<&Volume>) -> Option<Provenance> {
+fn provenance(scene: &Scene, usage: &Usage, volume: Option<&Volume>) -> Option<Arc<Provenance>> {
     let (claim, volume) = (usage.claim, volume?);
-    let known =
-        volume.provenance().or_else(|| Provenance::parse(claim.marks.get(marks::PROVENANCE)?));
+    let known = volume.provenance().or(claim.marks.provenance.get());
     let (workload, policy, orphaned_after, readopt) = match usage.governed {
         Some(Governed { policy, spec, workload }) => (
             workload.id.to_string(),
@@ -179,10 +178,12 @@ fn provenance(scene: &Scene, usage: &Usage, volume: Option<&Volume>) -> Option<P
             spec.orphaned_after.clone(),
             spec.readopt,
         ),
-        None => known
-            .map(|known| (known.workload, known.policy, known.orphaned_after, known.readopt))?,
+        None => {
+            let Provenance { workload, policy, orphaned_after, readopt, .. } = &**known?;
+            (workload.clone(), policy.clone(), orphaned_after.clone(), *readopt)
+        }
     };
-    Some(Provenance {
+    Some(Arc::new(Provenance {
         namespace: scene.namespace.name.to_string(),
         namespace_uid: scene.object?.uid.to_string(),
         claim: claim.name.clone(),
@@ -192,28 +193,34 @@ fn provenance(scene: &Scene, usage: &Usage, volume: Option<&Volume>) -> Option<P
         policy,
         orphaned_after,
         readopt,
-    })
+    }))
 }
 
-fn retain_volume(usage: &Usage, volume: &Volume, provenance: &Provenance, judged: &mut Judged) {
+fn retain_volume(
+    usage: &Usage,
+    volume: &Volume,
+    provenance: &Arc<Provenance>,
+    judged: &mut Judged,
+) {
     let mut patch = StoragePatch::new(
         StorageObject::Volume(volume.name.clone()),
         &volume.uid,
         volume.resource_version,
     );
     patch.label(volume.retained, marks::RETAINED, true);
-    patch.annotate(&volume.marks, marks::PROVENANCE, Some(provenance.write()));
-    patch.annotate(&volume.marks, marks::READOPT, None);
-    patch.annotate(&volume.marks, marks::FREED, None);
     if volume.reclaim_policy != RETAIN {
         patch.reclaim_policy = Some(RETAIN.to_owned());
     }
-    let original = volume
-        .marks
-        .get(marks::ORIGINAL_RECLAIM_POLICY)
-        .filter(|_| volume.retained)
-        .unwrap_or(&volume.reclaim_policy);
-    patch.annotate(&volume.marks, marks::ORIGINAL_RECLAIM_POLICY, Some(original.clone()));
+    let noted = volume.marks.original_reclaim_policy.get().filter(|_| volume.retained);
+    let original = noted.map_or(volume.reclaim_policy.as_str(), |policy| policy.as_str());
+    let wanted = StorageMarks {
+        provenance: Mark::Known(Arc::clone(provenance)),
+        original_reclaim_policy: ReclaimPolicy::parse(original).into(),
+        readopt: None,
+        freed: Mark::Absent,
+        ..StorageMarks::clone(&volume.marks)
+    };
+    patch.write(&volume.marks, &wanted);
     let before = volume.provenance();
     let name = &usage.claim.name;
     let notice = match before {
@@ -273,25 +280,12 @@ fn denies(scene: &Scene, usage: &Usage, wanted: Protection, judged: &mut Judged)
 }
 
 /// A permit that has expired or cannot be read is cleared.
-fn clear_permit(
-    stand: &BTreeMap<String, String>,
-    patch: &mut StoragePatch,
-    now: Timestamp,
-    judged: &mut Judged,
-) {
-    let Some(permit) = stand.get(marks::ALLOW_DELETION_UNTIL) else { return };
-    match permit.parse::<Timestamp>() {
-        Ok(until) if until > now => judged.wake_at(until),
-        _ => patch.annotate(stand, marks::ALLOW_DELETION_UNTIL, None),
+fn permit(stands: &StorageMarks, now: Timestamp, judged: &mut Judged) -> Mark<Timestamp> {
+    let until = stands.allow_deletion_until.get().copied().filter(|until| *until > now);
+    if let Some(until) = until {
+        judged.wake_at(until);
     }
-}
-
-/// Whether a claim or namespace may be deleted now.
-fn is_permitted(stand: &BTreeMap<String, String>, now: Timestamp) -> bool {
-    stand
-        .get(marks::ALLOW_DELETION_UNTIL)
-        .and_then(|until| until.parse::<Timestamp>().ok())
-        .is_some_and(|until| until > now)
+    until.into()
 }
 
 /// An admission policy or binding that is missing or was changed is reported before it does harm.
@@ -360,7 +354,7 @@ pub fn judge_namespace(scene: &Scene, claims: &BTreeMap<&str, Usage>, judged: &m
         .collect();
     let without_permit: Vec<_> = protected
         .iter()
-        .filter(|claim| !is_permitted(&claim.marks, scene.now))
+        .filter(|claim| !claim.marks.permits_deletion(scene.now))
         .map(|claim| claim.name.as_str())
         .collect();
     let mut patch = StoragePatch::new(
@@ -372,8 +366,13 @@ pub fn judge_namespace(scene: &Scene, claims: &BTreeMap<&str, Usage>, judged: &m
     patch.label(object.protected, marks::PROTECTED, is);
     let named =
         (is && !without_permit.is_empty()).then(|| crate::core::some_of(&without_permit, 20));
-    patch.annotate(&object.marks, marks::PROTECTED_CLAIMS, named);
-    clear_permit(&object.marks, &mut patch, scene.now, judged);
+    let protected_claims = named.map(Into::into);
+    let wanted = StorageMarks {
+        protected_claims,
+        allow_deletion_until: permit(&object.marks, scene.now, judged),
+        ..StorageMarks::clone(&object.marks)
+    };
+    patch.write(&object.marks, &wanted);
     judged.patch(patch, None);
 }
 
@@ -390,15 +389,14 @@ pub fn state(
         return (claim.lost && usage.governed.is_some()).then_some(State::Lost);
     }
     // What stood there before our label is not trusted.
-    let known = claim.marks.get(marks::ORPHANED_SINCE).filter(|_| claim.retained);
     if usage.is_referred_to() {
-        if known.is_some() && !claim.deleting {
+        if claim.marks.orphaned_since.stands() && claim.retained && !claim.deleting {
             let mut patch = StoragePatch::new(
                 StorageObject::Claim(claim.name.clone()),
                 &claim.uid,
                 claim.resource_version,
             );
-            patch.annotate(&claim.marks, marks::ORPHANED_SINCE, None);
+            patch.write(&claim.marks, &orphaned(claim, Mark::Absent));
             judged.patch(patch, None);
         }
         return Some(match () {
@@ -410,13 +408,11 @@ pub fn state(
     if claim.lost {
         return Some(State::Lost);
     }
-    let provenance = volume
-        .and_then(Volume::provenance)
-        .or_else(|| Provenance::parse(claim.marks.get(marks::PROVENANCE)?));
-    let orphaned_after =
-        provenance.map_or_else(default_orphaned_after, |provenance| provenance.orphaned_after);
-    let since = match known.and_then(|since| since.parse::<Timestamp>().ok()) {
-        Some(since) => since,
+    let provenance = volume.and_then(Volume::provenance).or(claim.marks.provenance.get());
+    let orphaned_after = provenance
+        .map_or_else(default_orphaned_after, |provenance| provenance.orphaned_after.clone());
+    let since = match claim.marks.orphaned_since.get().filter(|_| claim.retained) {
+        Some(since) => *since,
         None => {
             let now = crate::core::whole_second(scene.now);
             if !claim.deleting {
@@ -425,7 +421,7 @@ pub fn state(
                     &claim.uid,
                     claim.resource_version,
                 );
-                patch.annotate(&claim.marks, marks::ORPHANED_SINCE, Some(now.to_string()));
+                patch.write(&claim.marks, &orphaned(claim, Mark::Known(now)));
                 judged.patch(patch, None);
             }
             now
@@ -437,6 +433,10 @@ pub fn state(
         return Some(State::Idle);
     }
     Some(State::Orphaned)
+}
+
+fn orphaned(claim: &Claim, since: Mark<Timestamp>) -> StorageMarks {
+    StorageMarks { orphaned_since: since, ..StorageMarks::clone(&claim.marks) }
 }
 
 /// Whether a volume waits for the next claim of its name, or for a user who wants its data.

@@ -74,7 +74,7 @@ pub fn mark(subject: &Subject) -> Option<NewStrategy> {
 }
 
 fn stands(workload: &Workload) -> bool {
-    workload.marks.volume_access.stands() && workload.labels.contains_key(marks::GOVERNED)
+    workload.marks.volume_access.stands() && workload.governed.stands()
 }
 
 /// That a rollout is stuck on a volume, and what cures it, in words.

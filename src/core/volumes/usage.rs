@@ -124,7 +124,7 @@ pub fn of_namespace<'a>(
     // Where no policy sees to volumes, only what is kept already matters, and claims of the names
     // that volumes were left of.
     let retained = || storage.of_namespace(&namespace.name).filter(|volume| volume.retained);
-    let noted = retained().filter_map(|volume| volume.provenance().map(|of| of.claim));
+    let noted = retained().filter_map(|volume| volume.provenance().map(|of| of.claim.clone()));
     let names: BTreeSet<String> = noted
         .chain(retained().filter_map(|volume| Some(volume.claim.as_ref()?.name.clone())))
         .collect();

@@ -12,6 +12,7 @@ use super::http::Channel;
 use crate::{
     api::{AppGate, CaRef, ConfigKind, Header, KeyRef, Scheme, marks},
     core::reach::Feature,
+    marks::is_true,
     shell::errors::within,
 };
 
@@ -120,13 +121,7 @@ async fn credential(
     let cannot = |why: String| format!("the header {header} cannot be sent: {why}");
     let secret = within(secrets.get_opt(name)).await.map_err(|error| cannot(error.sentence()))?;
     let secret = secret.ok_or_else(|| cannot(format!("there is no Secret {name}")))?;
-    if secret
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(marks::GATE_CREDENTIAL))
-        .is_none_or(|value| value != "true")
-    {
+    if !is_true(secret.metadata.labels.as_ref(), marks::GATE_CREDENTIAL) {
         return Err(cannot(format!(
             "Secret {name} does not bear the label {}: \"true\", by which its owner agrees",
             marks::GATE_CREDENTIAL

@@ -10,7 +10,7 @@ use crate::{
         observed::Uid,
         request::{Patch, Purpose},
     },
-    marks::Marks,
+    marks::{MarkSet, Marks},
     shell::clock,
 };
 

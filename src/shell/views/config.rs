@@ -13,6 +13,7 @@ use crate::{
         digest::{Digest, Key},
         observed::{ConfigId, Content, Version},
     },
+    marks::is_true,
     shell::digest::{Base64, Digests, Text},
     workload::{created, resource_version},
 };
@@ -99,11 +100,7 @@ impl ConfigView {
         let writes = meta.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref());
         Self {
             id: ConfigId { kind, name: meta.name.as_deref().unwrap_or_default().into() },
-            ignored: meta
-                .annotations
-                .as_ref()
-                .and_then(|all| all.get(marks::IGNORE))
-                .is_some_and(|value| value == "true"),
+            ignored: is_true(meta.annotations.as_ref(), marks::IGNORE),
             written: writes.map(|time| time.0).chain([created(meta)]).max().unwrap_or_default(),
             resource_version: resource_version(meta),
             digests,

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::{Watched, containers, list, time};
 use crate::{
-    api::marks,
     core::{
         observed::storage::ClaimsOfPod,
         observed::{DeclaredPort, Pod, Reach},
     },
+    marks::labels::config_hash_of_pod,
     workload::{controller, created, uid},
 };
 
@@ -57,10 +57,7 @@ impl Watched for Pods {
             finished,
             ready: ready["status"] == "True",
             ready_moved: time(&ready["lastTransitionTime"]),
-            config_hash: meta
-                .annotations
-                .as_ref()
-                .and_then(|all| Some(all.get(marks::CONFIG_HASH)?.as_str().into())),
+            config_hash: config_hash_of_pod(meta.annotations.as_ref()).map(Into::into),
             revision: revision.map(|revision| revision.as_str().into()),
             started: containers()
                 .filter_map(|one| time(&one["state"]["running"]["startedAt"]))

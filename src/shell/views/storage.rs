@@ -15,6 +15,7 @@ use crate::{
             VolumeSource,
         },
     },
+    marks::{StorageMarks, is_true, registry::On},
     workload::{claims_of_pod, created, read_only_claims, resource_version, uid},
 };
 
@@ -42,9 +43,9 @@ impl Watched for Claims {
             resource_version: resource_version(meta),
             created: created(meta),
             deleting: meta.deletion_timestamp.is_some(),
-            retained: labelled(meta, marks::RETAINED),
-            protected: labelled(meta, marks::PROTECTED),
-            marks: marks_of(meta),
+            retained: is_true(meta.labels.as_ref(), marks::RETAINED),
+            protected: is_true(meta.labels.as_ref(), marks::PROTECTED),
+            marks: StorageMarks::on(On::Claim, meta.annotations.iter().flatten()),
             shields: shields(meta),
             owners: meta.owner_references.clone().unwrap_or_default(),
             lost: status["phase"] == "Lost",
@@ -79,8 +80,8 @@ impl Watched for Volumes {
             resource_version: resource_version(meta),
             created: created(meta),
             deleting: meta.deletion_timestamp.is_some(),
-            retained: labelled(meta, marks::RETAINED),
-            marks: marks_of(meta),
+            retained: is_true(meta.labels.as_ref(), marks::RETAINED),
+            marks: StorageMarks::on(On::Volume, meta.annotations.iter().flatten()),
             phase: match status["phase"].as_str() {
                 Some("Bound") => VolumePhase::Bound,
                 Some("Released") => VolumePhase::Released,
@@ -129,9 +130,9 @@ impl Watched for Namespaces {
             uid: uid(meta),
             resource_version: resource_version(meta),
             deleting: meta.deletion_timestamp.is_some(),
-            allows_deny: labelled(meta, marks::ALLOW_DENY),
-            protected: labelled(meta, marks::PROTECTED),
-            marks: marks_of(meta),
+            allows_deny: is_true(meta.labels.as_ref(), marks::ALLOW_DENY),
+            protected: is_true(meta.labels.as_ref(), marks::PROTECTED),
+            marks: StorageMarks::on(On::Namespace, meta.annotations.iter().flatten()),
         }
     }
 }
@@ -206,15 +207,6 @@ impl Watched for Autoscalers {
 
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
-}
-
-fn labelled(meta: &ObjectMeta, label: &str) -> bool {
-    meta.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|value| value == "true")
-}
-
-fn marks_of(meta: &ObjectMeta) -> BTreeMap<String, String> {
-    let ours = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with(marks::PREFIX));
-    ours.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn access(spec: &Value) -> Access {

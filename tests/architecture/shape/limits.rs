@@ -6,7 +6,7 @@ pub const LIMITS: [(&str, usize); 10] = [
     ("returns", 75),
     ("mut-arguments", 47),
     ("wide-structs", 11),
-    ("mark-lookups", 51),
+    ("mark-lookups", 4),
     ("kind-mentions", 32),
     ("kind-files", 8),
     ("closures", 121),

@@ -9,15 +9,15 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Readopt, marks},
+    api::Readopt,
     core::{
         observed::{
             Namespace,
-            provenance::Provenance,
             storage::{State, Volume, VolumePhase},
         },
         volumes::{finding::Kept, states},
     },
+    marks::Provenance,
     shell::clock,
 };
 use serde::Serialize;
@@ -102,7 +102,9 @@ pub async fn run(cluster: &Cluster, all: bool, output: Output) -> Result<ExitCod
 fn lines(seen: &Seen, only: Option<&str>, now: Timestamp) -> Vec<Line> {
     let mut names: BTreeSet<String> = seen.worlds.keys().cloned().collect();
     names.extend(
-        seen.storage.volumes().filter_map(|volume| volume.provenance().map(|of| of.namespace)),
+        seen.storage
+            .volumes()
+            .filter_map(|volume| volume.provenance().map(|of| of.namespace.clone())),
     );
     names.retain(|name| only.is_none_or(|only| only == name));
     let mut lines = Vec::new();
@@ -148,14 +150,12 @@ fn line(seen: &Seen, world: &Namespace, kept: &Kept) -> Option<Line> {
     };
     // Another claim's volume says nothing of this one.
     let volume = volume.filter(|volume| volume.is_of(&world.name, claim));
-    let provenance = volume
-        .and_then(Volume::provenance)
-        .or_else(|| Provenance::parse(claim.marks.get(marks::PROVENANCE)?));
+    let provenance = volume.and_then(Volume::provenance).or(claim.marks.provenance.get());
     let since = match kept.state {
         State::Terminating => {
             seen.going.get(&(world.name.to_string(), claim.name.clone())).copied()
         }
-        _ => claim.marks.get(marks::ORPHANED_SINCE).and_then(|since| since.parse().ok()),
+        _ => claim.marks.orphaned_since.get().copied(),
     };
     let live = seen.storage.namespaces.get(&*world.name).map(|namespace| namespace.uid.to_string());
     Some(Line {
@@ -173,7 +173,8 @@ fn line(seen: &Seen, world: &Namespace, kept: &Kept) -> Option<Line> {
         readopt: provenance.map(|of| of.readopt),
         reclaim_policy: volume.map(|volume| volume.reclaim_policy.clone()),
         original_reclaim_policy: volume
-            .and_then(|volume| volume.marks.get(marks::ORIGINAL_RECLAIM_POLICY).cloned()),
+            .and_then(|volume| volume.marks.original_reclaim_policy.get())
+            .map(ToString::to_string),
     })
 }
 
@@ -187,7 +188,7 @@ fn of_volume(
     let provenance = volume.provenance();
     Line {
         state,
-        namespace_is: whereabouts(seen, &namespace, provenance.as_ref()),
+        namespace_is: whereabouts(seen, &namespace, provenance.map(|of| &**of)),
         namespace,
         namespace_uid: provenance.as_ref().map(|of| of.namespace_uid.clone()),
         claim,
@@ -199,7 +200,11 @@ fn of_volume(
         policy: provenance.as_ref().map(|of| of.policy.clone()),
         readopt: provenance.map(|of| of.readopt),
         reclaim_policy: Some(volume.reclaim_policy.clone()),
-        original_reclaim_policy: volume.marks.get(marks::ORIGINAL_RECLAIM_POLICY).cloned(),
+        original_reclaim_policy: volume
+            .marks
+            .original_reclaim_policy
+            .get()
+            .map(ToString::to_string),
     }
 }
 
@@ -373,7 +378,7 @@ fn and_more(count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper::core::observed::storage::Storage;
+    use lockkeeper::{api::marks, core::observed::storage::Storage};
     use serde_json::{Value, json};
 
     use super::*;

@@ -5,12 +5,10 @@ use std::{collections::BTreeMap, process::ExitCode};
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        observed::{
-            provenance::Provenance,
-            storage::{Claim, Volume, VolumePhase},
-        },
+        observed::storage::{Claim, Volume, VolumePhase},
         volumes::{find_again::misfit, protection::is_left},
     },
+    marks::Provenance,
     shell::clock,
 };
 use serde_json::json;
@@ -30,7 +28,7 @@ use crate::{
 /// A volume of the earlier namespace.
 struct Leftover<'a> {
     volume: &'a Volume,
-    provenance: Provenance,
+    provenance: &'a Provenance,
 }
 
 /// Asks for them, and waits until they are free.
@@ -71,7 +69,7 @@ pub async fn run(cluster: &Cluster, uid: &str, manner: &Manner) -> Result<ExitCo
     let claims = seen.worlds.get(name).map(|world| &world.claims);
     let (expected, lines) = outlook(&wanted, |name| claims.and_then(|claims| claims.get(name)));
     lines.iter().for_each(|line| println!("{line}"));
-    let consequence = match namespace.marks.get(marks::READOPT).filter(|other| *other != uid) {
+    let consequence = match namespace.marks.readopt.as_deref().filter(|other| *other != uid) {
         Some(other) => {
             format!(
                 "Namespace {name} would get this data, and no longer that of {other}. Somebody else may own this namespace now"

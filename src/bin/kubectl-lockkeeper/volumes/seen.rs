@@ -9,7 +9,6 @@ use lockkeeper::{
     api::marks,
     core::observed::{
         Namespace, Workload,
-        provenance::Provenance,
         storage::{Claim, NamespaceObject, Storage, Volume},
     },
     shell::{
@@ -106,7 +105,9 @@ impl Seen {
         let left: BTreeSet<(String, String)> = self
             .storage
             .volumes()
-            .filter_map(|volume| volume.provenance().map(|of| (of.namespace, of.claim)))
+            .filter_map(|volume| {
+                volume.provenance().map(|of| (of.namespace.clone(), of.claim.clone()))
+            })
             .collect();
         let mut wanted = BTreeSet::new();
         for (name, world) in &self.worlds {
@@ -232,7 +233,7 @@ impl Seen {
 /// The namespace and the claim whose data a volume holds: what the operator noted, else the claim
 /// that it is or was bound to.
 pub fn origin(volume: &Volume) -> Option<(String, String)> {
-    let noted = volume.provenance().map(|Provenance { namespace, claim, .. }| (namespace, claim));
+    let noted = volume.provenance().map(|of| (of.namespace.clone(), of.claim.clone()));
     noted.or_else(|| {
         volume.claim.as_ref().map(|claim| (claim.namespace.clone(), claim.name.clone()))
     })

@@ -1,12 +1,16 @@
 //! Gives the protection of data up.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use lockkeeper::{
     api::marks,
     core::{
         observed::storage::{Volume, VolumePhase},
         volumes::protection::gives_up,
+    },
+    marks::{
+        MarkSet, StorageMarks,
+        registry::{self, On},
     },
     shell::clock,
 };
@@ -19,7 +23,7 @@ use super::{
     size,
 };
 use crate::{
-    cluster::{Cluster, Failure, annotation},
+    cluster::{Cluster, Failure},
     confirm::confirm,
 };
 
@@ -190,8 +194,8 @@ async fn of_claim(
 
 fn consequence(place: &Place, volume_name: &str, volume: Option<&Volume>) -> String {
     let original = volume
-        .and_then(|volume| volume.marks.get(marks::ORIGINAL_RECLAIM_POLICY))
-        .map(String::as_str);
+        .and_then(|volume| volume.marks.original_reclaim_policy.get())
+        .map(|policy| policy.as_str());
     let then = match original {
         Some("Retain") => "stays Retain, as it was before Lockkeeper: when the claim is deleted, you delete the volume yourself".to_owned(),
         Some(policy) => format!("becomes {policy} again: when somebody deletes the claim, its data is deleted too"),
@@ -242,7 +246,7 @@ async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCod
                     "To delete only the object, and leave the data on its storage: kubectl delete pv {}",
                     seen.name
                 );
-                debug_assert!(annotation(&written, marks::PROVENANCE).is_none());
+                debug_assert!(!StorageMarks::of(&written).provenance.stands());
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -259,10 +263,7 @@ async fn of_released(cluster: &Cluster, raw: Value, yes: bool) -> Result<ExitCod
 fn forget(volume: &Volume) -> Value {
     let mut patch = json!({"metadata": {
         "uid": &*volume.uid, "resourceVersion": volume.resource_version.to_string(), "labels": {marks::RETAINED: null},
-        "annotations": {
-            marks::PROVENANCE: null, marks::ORIGINAL_RECLAIM_POLICY: null, marks::READOPT: null, marks::READOPT_CLAIM: null, marks::FREED: null,
-            marks::UNPROTECT: null,
-        },
+        "annotations": registry::annotations_of(On::Volume).map(|key| (key, Value::Null)).collect::<BTreeMap<_, _>>(),
     }});
     if volume.claim.as_ref().is_some_and(|claim| claim.uid.is_none())
         && let Some(provenance) = volume.provenance()

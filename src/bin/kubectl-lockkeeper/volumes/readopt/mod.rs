@@ -5,7 +5,7 @@ mod stage;
 mod words;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -13,18 +13,16 @@ use std::{
 use lockkeeper::{
     api::{Readopt, marks},
     core::{
-        observed::{
-            provenance::Provenance,
-            storage::{Claim, VolumePhase},
-        },
+        observed::storage::{Claim, VolumePhase},
         volumes::protection::{RETAIN, gives_up},
     },
+    marks::{MarkSet, Provenance, SavedClaim, StorageMarks},
     shell::clock,
 };
 use serde_json::{Value, json};
 
 use self::{
-    stage::{Saved, Seen, Stage},
+    stage::{Seen, Stage},
     words::{bare, plan, whose},
 };
 use super::{
@@ -195,10 +193,10 @@ impl Way<'_> {
                 namespace_uid: seen.namespace.uid.to_string(),
                 claim_uid: claim.uid.to_string(),
                 volume: name.to_owned(),
-                ..seen.provenance.clone()
+                ..Provenance::clone(&seen.provenance)
             };
             patch["metadata"]["labels"] = json!({marks::RETAINED: "true"});
-            patch["metadata"]["annotations"] = json!({marks::PROVENANCE: provenance.write(), marks::ORIGINAL_RECLAIM_POLICY: volume.reclaim_policy});
+            patch["metadata"]["annotations"] = json!({marks::PROVENANCE: provenance.to_string(), marks::ORIGINAL_RECLAIM_POLICY: volume.reclaim_policy});
         }
         // The next look says whether it is so.
         place.merge(self.cluster, &format!("keep {place}"), &patch, false).await?;
@@ -259,7 +257,7 @@ impl Way<'_> {
             return self.ask(seen, None).await.map(drop);
         }
         if self.free(seen, true).await? {
-            self.create(&place, saved.claim).await?;
+            self.create(&place, saved.claim.clone()).await?;
         }
         Ok(())
     }
@@ -324,16 +322,12 @@ impl Way<'_> {
         let (place, name) = (seen.claim_place(), seen.name());
         // The operator may have noted the new claim by now, which makes a manifest that was kept
         // history.
-        let saved: Option<Saved> = seen
-            .volume
-            .view
-            .marks
-            .get(marks::READOPT_CLAIM)
-            .and_then(|text| serde_json::from_str(text).ok());
-        if let Some(younger) = saved.as_ref().and_then(|saved| saved.younger.as_deref()) {
+        let ours = &seen.volume.view.marks;
+        let saved = ours.readopt_claim.get();
+        if let Some(younger) = saved.and_then(|saved| saved.younger.as_deref()) {
             self.put_aside(younger, name).await?;
         }
-        if saved.is_some() || seen.volume.view.marks.contains_key(marks::READOPT) {
+        if saved.is_some() || ours.readopt.is_some() {
             let patch = json!({"metadata": {
                 "uid": &*seen.volume.view.uid, "annotations": {marks::READOPT: null, marks::READOPT_CLAIM: null},
             }});
@@ -343,7 +337,7 @@ impl Way<'_> {
         }
         place.disown(self.cluster).await?;
         println!("{place} has volume {name} again, with its earlier data.");
-        if let Some(younger) = saved.and_then(|saved| saved.younger) {
+        if let Some(younger) = saved.and_then(|saved| saved.younger.as_deref()) {
             println!(
                 "Volume {younger} is kept too, with what was written to it since. If that data is not wanted: kubectl lockkeeper volumes unprotect pv/{younger}"
             );
@@ -364,10 +358,11 @@ impl Way<'_> {
                 return Ok(());
             }
             if volume.view.phase != VolumePhase::Bound {
-                let provenance = Provenance { readopt: Readopt::Never, ..provenance };
+                let provenance =
+                    Provenance { readopt: Readopt::Never, ..Provenance::clone(provenance) };
                 let patch = json!({"metadata": {
                     "uid": &*volume.view.uid, "resourceVersion": volume.view.resource_version.to_string(),
-                    "annotations": {marks::PROVENANCE: provenance.write()},
+                    "annotations": {marks::PROVENANCE: provenance.to_string()},
                 }});
                 if place
                     .merge(
@@ -389,17 +384,18 @@ impl Way<'_> {
 
     /// Notes on the volume that it is wanted, and the claim to be made for it; whether it was still
     /// what was seen.
-    async fn ask(&mut self, seen: &Seen, saved: Option<&Saved>) -> Result<bool, Failure> {
+    async fn ask(&mut self, seen: &Seen, saved: Option<&SavedClaim>) -> Result<bool, Failure> {
         let volume = &seen.volume.view;
-        let mut patch = json!({
+        let wanted = StorageMarks {
+            readopt: Some((&*seen.namespace.uid).into()),
+            readopt_claim: saved.cloned().map(Box::new).into(),
+            ..StorageMarks::default()
+        };
+        let patch = json!({
             "metadata": {"uid": &*volume.uid, "resourceVersion": volume.resource_version.to_string(),
-                "annotations": {marks::READOPT: &*seen.namespace.uid}},
+                "annotations": wanted.write().into_iter().collect::<BTreeMap<_, _>>()},
             "spec": {"persistentVolumeReclaimPolicy": RETAIN}
         });
-        if let Some(saved) = saved {
-            patch["metadata"]["annotations"][marks::READOPT_CLAIM] =
-                json!(json!(saved).to_string());
-        }
         let place = Place::volume(&volume.name);
         Ok(place.merge(self.cluster, &format!("give {place} back"), &patch, false).await?.is_some())
     }

@@ -1,16 +1,15 @@
 //! What is there, and how far the way back is.
 
+use std::sync::Arc;
+
 use lockkeeper::{
     api::marks,
     core::{
-        observed::{
-            provenance::Provenance,
-            storage::{Claim, NamespaceObject},
-        },
+        observed::storage::{Claim, NamespaceObject},
         volumes::{find_again::misfit, protection::RETAIN},
     },
+    marks::{Provenance, SavedClaim},
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -22,27 +21,12 @@ use crate::{
     },
 };
 
-/// What is kept on the volume while its claim is created again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Saved {
-    /// The uid of the claim whose data the volume holds: once it is another one, this is history.
-    pub of: String,
-    /// The uid of the claim that goes.
-    pub replaces: String,
-    /// The volume which that one has.
-    #[serde(default)]
-    pub younger: Option<String>,
-    /// The claim to be made.
-    pub claim: Value,
-}
-
 /// What is there.
 pub struct Seen {
     /// The volume that is to be given back.
     pub volume: View,
     /// Whose data it holds.
-    pub provenance: Provenance,
+    pub provenance: Arc<Provenance>,
     /// The namespace of that claim, as it is today.
     pub namespace: NamespaceObject,
     /// The claim that has the name today: as it is, and what we read of it.
@@ -80,7 +64,7 @@ impl Seen {
         let volume = volume_view(
             raw.ok_or_else(|| Failure::No(format!("there is no volume {name}; {look}")))?,
         )?;
-        let Some(provenance) = volume.view.provenance() else {
+        let Some(provenance) = volume.view.provenance().cloned() else {
             return Err(Failure::No(match volume.view.retained {
                 true => format!(
                     "volume {name} does not say whose data it holds (annotation {})",
@@ -141,8 +125,8 @@ impl Seen {
 
     /// What is to be kept on the volume while this claim, as it is and as we read it, is created
     /// again.
-    pub fn to_save(&self, raw: &Value, claim: &Claim) -> Saved {
-        Saved {
+    pub fn to_save(&self, raw: &Value, claim: &Claim) -> SavedClaim {
+        SavedClaim {
             of: self.provenance.claim_uid.clone(),
             replaces: claim.uid.to_string(),
             // A Lost claim may name this very volume.
@@ -152,10 +136,9 @@ impl Seen {
     }
 
     /// What is on the volume of a claim to be created again, unless it is of another life.
-    pub fn saved(&self) -> Option<Saved> {
-        let saved: Saved =
-            serde_json::from_str(self.volume.view.marks.get(marks::READOPT_CLAIM)?).ok()?;
-        (saved.of == self.provenance.claim_uid).then_some(saved)
+    pub fn saved(&self) -> Option<&SavedClaim> {
+        let saved = self.volume.view.marks.readopt_claim.get()?;
+        (saved.of == self.provenance.claim_uid).then_some(&**saved)
     }
 
     /// Whether any claim of the name may have it.
@@ -165,7 +148,7 @@ impl Seen {
 
     /// Whether it is asked for, and nothing can happen to the data in the meantime.
     pub fn is_asked_for(&self) -> bool {
-        self.volume.view.marks.get(marks::READOPT).is_some_and(|uid| **uid == *self.namespace.uid)
+        self.volume.view.marks.readopt.as_deref().is_some_and(|uid| *uid == *self.namespace.uid)
             && self.volume.view.reclaim_policy == RETAIN
     }
 
@@ -182,21 +165,22 @@ impl Seen {
 
 #[cfg(test)]
 pub mod tests {
+    use lockkeeper::marks::Text;
     use serde_json::json;
 
     use super::*;
 
-    fn provenance() -> Provenance {
+    fn provenance() -> Arc<Provenance> {
         let text = json!({
             "namespace": "shop", "namespaceUid": "n", "claim": "data", "claimUid": "old", "volume": "pv-a", "workload": "Deployment/web", "policy": "p",
             "orphanedAfter": "10m", "readopt": "SameNamespace"
         });
-        Provenance::parse(&text.to_string()).unwrap()
+        Text::parse(&text.to_string()).unwrap()
     }
 
     pub fn seen(claim_ref: Value, annotations: Value, claim: Option<Value>) -> Seen {
         let provenance = provenance();
-        let mut noted = json!({marks::PROVENANCE: provenance.write()});
+        let mut noted = json!({marks::PROVENANCE: provenance.to_string()});
         noted.as_object_mut().unwrap().extend(annotations.as_object().unwrap().clone());
         let volume = json!({
             "metadata": {"name": "pv-a", "uid": "v", "labels": {marks::RETAINED: "true"}, "annotations": noted},
@@ -218,7 +202,7 @@ pub mod tests {
 
     #[test]
     fn each_step_follows_from_what_is_there() {
-        let saved = |of: &str| json!({marks::READOPT_CLAIM: json!(Saved { of: of.into(), replaces: "c".into(), younger: None, claim: json!({}) }).to_string()});
+        let saved = |of: &str| json!({marks::READOPT_CLAIM: json!(SavedClaim { of: of.into(), replaces: "c".into(), younger: None, claim: json!({}) }).to_string()});
         let claim = |spec: Value, phase: &str| {
             Some(json!({"metadata": {"uid": "c"}, "spec": spec, "status": {"phase": phase}}))
         };

@@ -1,11 +1,11 @@
 //! What is printed before anything is done.
 
-use lockkeeper::core::{
-    observed::{
-        provenance::Provenance,
-        storage::{Claim, VolumePhase},
+use lockkeeper::{
+    core::{
+        observed::storage::{Claim, VolumePhase},
+        volumes::find_again::misfit,
     },
-    volumes::find_again::misfit,
+    marks::Provenance,
 };
 
 use super::stage::Seen;
@@ -13,7 +13,7 @@ use crate::volumes::size;
 
 /// Whose data a volume holds, and whether it is still the same namespace.
 pub fn whose(seen: &Seen) -> String {
-    let Provenance { claim, workload, policy, namespace, namespace_uid, .. } = &seen.provenance;
+    let Provenance { claim, workload, policy, namespace, namespace_uid, .. } = &*seen.provenance;
     let volume = &seen.volume.view;
     let since = volume
         .phase_since

@@ -1,8 +1,11 @@
 //! Whose data a volume holds: written on the volume, which outlives everything else, and on its
 //! claim.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use super::mark::Text;
 use crate::api::{Period, Readopt};
 
 /// The annotation `lockkeeper.dev/provenance`, as JSON. A field that comes later needs a default:
@@ -31,14 +34,15 @@ pub struct Provenance {
     pub readopt: Readopt,
 }
 
-impl Provenance {
-    /// What stands on an object; none if nothing does, or nothing that can be read.
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+impl fmt::Display for Provenance {
+    /// The order of its fields is fixed: the admission policies look for one of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).unwrap_or_default())
     }
+}
 
-    /// As it is written. The order of its fields is fixed.
-    pub fn write(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+impl Text for Provenance {
+    fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
     }
 }
