@@ -16,7 +16,7 @@ use crate::{
         memory::{Memory, Shown},
         notice::Event,
         observed::{Pod, Workload},
-        request::{Has, Patch, Purpose, Release},
+        request::{FieldEdit, Has, Patch, Purpose, Release},
         subject::Subject,
     },
     marks::MarkSet,
@@ -109,8 +109,8 @@ pub struct Edits {
     pub annotations: BTreeMap<&'static str, Option<String>>,
     /// Whether the label of what is governed is to be set, or to be removed.
     pub governed: Option<bool>,
-    /// The template's new config-hash; empty: it is removed.
-    pub config_hash: Option<String>,
+    /// What is done to the template's config-hash.
+    pub config_hash: Option<FieldEdit>,
     /// What for; none: to take note of something.
     pub purpose: Option<Purpose>,
 }

@@ -31,12 +31,31 @@ pub struct Patch {
     pub annotations: Vec<(&'static str, Option<String>)>,
     /// Whether the label of what is governed is to be set, or to be removed.
     pub governed: Option<bool>,
-    /// The new config-hash of the template, which rolls it; empty: it is removed.
-    pub config_hash: Option<String>,
+    /// What is done to the config-hash of the template, which rolls it.
+    pub config_hash: Option<FieldEdit>,
     /// Which of the maps that a patch may write to are there already.
     pub has: Has,
     /// What for.
     pub purpose: Purpose,
+}
+
+/// What is to be done to a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldEdit {
+    /// It gets this text.
+    Set(String),
+    /// It is removed.
+    Remove,
+}
+
+impl FieldEdit {
+    /// What the field says afterwards.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Set(text) => Some(text),
+            Self::Remove => None,
+        }
+    }
 }
 
 /// Which maps an object has: a JSON patch must make those that are missing.
@@ -154,15 +173,16 @@ impl Patch {
             });
         }
         let template = "/spec/template/metadata/annotations";
-        if self.config_hash.as_deref() == Some("") {
-            operations.push(json!({"op": "remove", "path": pointer(template, marks::CONFIG_HASH)}));
-        } else if let Some(hash) = &self.config_hash {
-            if !self.has.template_annotations {
-                operations.push(json!({"op": "add", "path": template, "value": {}}));
+        let path = pointer(template, marks::CONFIG_HASH);
+        match &self.config_hash {
+            Some(FieldEdit::Set(hash)) => {
+                if !self.has.template_annotations {
+                    operations.push(json!({"op": "add", "path": template, "value": {}}));
+                }
+                operations.push(json!({"op": "add", "path": path, "value": hash}));
             }
-            operations.push(
-                json!({"op": "add", "path": pointer(template, marks::CONFIG_HASH), "value": hash}),
-            );
+            Some(FieldEdit::Remove) => operations.push(json!({"op": "remove", "path": path})),
+            None => {}
         }
         Value::Array(operations)
     }
@@ -189,8 +209,9 @@ pub struct StoragePatch {
     pub annotations: BTreeMap<&'static str, Option<String>>,
     /// A volume's new reclaim policy.
     pub reclaim_policy: Option<String>,
-    /// The uid of the claim that a volume is for; none: it is for the next claim of that name.
-    pub claim_uid: Option<Option<String>>,
+    /// What is done to the uid of the claim that a volume is for. Without one it is for the next
+    /// claim of that name.
+    pub claim_uid: Option<FieldEdit>,
     /// The owners that a claim keeps.
     pub owners: Option<Vec<OwnerReference>>,
 }
@@ -268,7 +289,7 @@ impl StoragePatch {
             body["spec"]["persistentVolumeReclaimPolicy"] = json!(policy);
         }
         if let Some(uid) = &self.claim_uid {
-            body["spec"]["claimRef"] = json!({"uid": uid, "resourceVersion": null});
+            body["spec"]["claimRef"] = json!({"uid": uid.text(), "resourceVersion": null});
         }
         body
     }

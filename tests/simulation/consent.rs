@@ -130,7 +130,9 @@ pub fn judge(
         if kind == "StatefulSet" { walked.unwrap_or_else(|| declared(object)) } else { -1 };
     let template = &object["spec"]["template"];
     let (image, hash) = runs(template);
-    let newest = (image, patch.config_hash.as_deref().unwrap_or(hash));
+    let newest_hash =
+        patch.config_hash.as_ref().map_or(hash, |edit| edit.text().unwrap_or_default());
+    let newest = (image, newest_hash);
     let of_workload = || {
         operator
             .shown

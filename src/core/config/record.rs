@@ -251,11 +251,11 @@ impl Record {
         record
     }
 
-    /// This record when pods start with the config-hash again that they had before the target.
+    /// This record when pods start with the config-hash again that they had before the target, or
+    /// with none.
     #[must_use]
-    pub fn withdrawn(&self, hash: &str) -> Self {
-        let mut record =
-            Self { hash: Some(hash.to_owned()).filter(|hash| !hash.is_empty()), ..self.clone() };
+    pub fn withdrawn(&self, hash: Option<&str>) -> Self {
+        let mut record = Self { hash: hash.map(str::to_owned), ..self.clone() };
         record.references.values_mut().for_each(|recorded| recorded.target = recorded.baseline);
         record
     }

@@ -25,11 +25,12 @@ use crate::{
         later,
         observed::{Pod, Reference, UserHold, Workload},
         plain,
-        request::Purpose,
+        request::{FieldEdit, Purpose},
         rollout::{
             limits,
             outcome::{Ended, Outcome, template_change},
             progress::{Progress, is_old},
+            revisions::Revert,
             turn::{self, Stage},
         },
         subject::Subject,
@@ -212,7 +213,7 @@ fn roll(
     edits.clear(marks::PENDING_CONFIG);
     edits.clear(marks::HOLD_SINCE);
     edits.clear(marks::BYPASSED_BY);
-    edits.config_hash = Some(hash);
+    edits.config_hash = Some(FieldEdit::Set(hash));
     let spec = subject.ruling.spec();
     let walked = spec.app_gate(CONFIG).is_some_and(|gate| turn::is_walked(gate, workload));
     let turn = whom::turn(subject, CONFIG, None).map(|turn| turn.step);
@@ -242,20 +243,20 @@ pub fn carried(subject: &Subject, config: &ConfigSpec, reading: &Reading) -> Edi
     // What only the new template reads, only new pods read.
     let record =
         reading.comparison.record.reshaped(&desired, |_| true).targeted(&desired, hash.clone());
-    let mut edits = Edits { config_hash: Some(hash), ..Edits::default() };
+    let mut edits = Edits { config_hash: Some(FieldEdit::Set(hash)), ..Edits::default() };
     edits.set(marks::CONFIG, record.write(&workload.uid, subject.key()));
     edits
 }
 
 /// A template that is reverted takes along the config-hash of our rollout that is under way: the
 /// config that it was for is to be rolled again. `record`: the newest text of the record.
-pub fn taken_back(subject: &Subject, record: Option<&str>, config_hash: Option<&str>) -> Edits {
+pub fn taken_back(subject: &Subject, record: Option<&str>, revert: &Revert) -> Edits {
     let (workload, mut edits) = (subject.workload, Edits::default());
     let record = Record::parse(record, &workload.uid, subject.key()).ok();
     let ours =
         |record: &Record| record.hash.is_some() && record.hash == workload.template.config_hash;
-    if let (Some(hash), Some(record)) = (config_hash, record.filter(ours)) {
-        edits.set(marks::CONFIG, record.withdrawn(hash).write(&workload.uid, subject.key()));
+    if let (Some(hash), Some(record)) = (&revert.config_hash, record.filter(ours)) {
+        edits.set(marks::CONFIG, record.withdrawn(hash.text()).write(&workload.uid, subject.key()));
     }
     edits
 }

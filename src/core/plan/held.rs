@@ -189,7 +189,7 @@ fn released(release: Release, mut found: Assessment) -> Assessment {
 pub fn revert_to(subject: &Subject, revert: &Revert, mut found: Assessment) -> Assessment {
     let stands = || subject.workload.marks.config.as_deref();
     let record = found.edits.annotations.get(marks::CONFIG).map_or_else(stands, Option::as_deref);
-    let taken_back = roll::taken_back(subject, record, revert.config_hash.as_deref());
+    let taken_back = roll::taken_back(subject, record, revert);
     found.write(taken_back);
     of_revert(revert, found)
 }

@@ -126,11 +126,11 @@ impl Outcome {
     /// As [`Outcome::is_of`], and nothing but the config came with a change of config: its
     /// config-hash stays in every template after it.
     pub fn let_through(&self, workload: &Workload, key: &Key) -> bool {
-        let same = |template: &Box<str>| {
-            **template == *template_change(workload, key)
+        let same = |template: &str| {
+            *template == *template_change(workload, key)
                 || self.generation == Some(workload.generation)
         };
-        self.is_of(workload, key) && self.template.as_ref().is_none_or(same)
+        self.is_of(workload, key) && self.template.as_deref().is_none_or(same)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::core::{
     observed::{
         ControllerRevision, Namespace, Pod, Reference, ReplicaSet, Uid, Workload, kind::RevisionsIn,
     },
+    request::FieldEdit,
     rollout::outcome::Outcome,
 };
 
@@ -35,9 +36,9 @@ enum Kept<'a> {
 pub struct Revert {
     /// The revision whose pods stay as they are.
     pub revision: Option<Box<str>>,
-    /// The config-hash that these pods have: only with it the template is theirs. `None`: it has
-    /// that already.
-    pub config_hash: Option<String>,
+    /// What gives the template the config-hash that these pods have, or none as theirs: only then
+    /// it is theirs. `None`: it is that already.
+    pub config_hash: Option<FieldEdit>,
 }
 
 /// Pods that are not all of one revision.
@@ -98,7 +99,10 @@ impl<'a> Revisions<'a> {
         // Admission puts our newest config-hash back into whatever is applied; with it the template
         // would be no pod's.
         let differs = hash.as_deref() != workload.template.config_hash.as_deref();
-        let config_hash = differs.then(|| hash.as_deref().unwrap_or_default().to_owned());
+        let config_hash = differs.then(|| match hash.as_deref() {
+            Some(hash) => FieldEdit::Set(hash.to_owned()),
+            None => FieldEdit::Remove,
+        });
         (template == workload.template.digest)
             .then(|| Revert { revision: Some(revision.clone()), config_hash })
     }

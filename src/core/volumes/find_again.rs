@@ -12,7 +12,7 @@ use crate::{
     core::{
         notice::{Event, Notice, Regarding, StorageObject},
         observed::storage::{Claim, ClaimReference, State, Storage, Volume, VolumePhase},
-        request::StoragePatch,
+        request::{FieldEdit, StoragePatch},
         volumes::{
             finding::{Danger, Judged},
             leftover::{Leftover, count_released, is_chosen, is_ours, kept, lock, waits},
@@ -104,9 +104,8 @@ fn give_up(one: &Leftover, judged: &mut Judged) {
     patch.label(true, marks::RETAINED, false);
     patch.write(&volume.marks, &StorageMarks::default());
     // What is not wanted is not readopted.
-    patch.claim_uid = waits(one)
-        .then(|| Some(one.provenance.claim_uid.clone()))
-        .filter(|_| !one.provenance.claim_uid.is_empty());
+    let uid = &one.provenance.claim_uid;
+    patch.claim_uid = (waits(one) && !uid.is_empty()).then(|| FieldEdit::Set(uid.clone()));
     judged.patch(patch, None);
 }
 
@@ -292,7 +291,7 @@ fn free(one: &Leftover, judged: &mut Judged) {
             &one.volume.uid,
             one.volume.resource_version,
         );
-        patch.claim_uid = Some(None);
+        patch.claim_uid = Some(FieldEdit::Remove);
         let freed = Mark::Known(True);
         let wanted = StorageMarks { freed, ..StorageMarks::clone(&one.volume.marks) };
         patch.write(&one.volume.marks, &wanted);

@@ -7,7 +7,7 @@ use crate::{
     core::{
         notice::StorageObject,
         observed::storage::{State, Volume},
-        request::StoragePatch,
+        request::{FieldEdit, StoragePatch},
         volumes::{
             finding::{Judged, Kept},
             protection::is_left,
@@ -70,7 +70,7 @@ pub(super) fn lock(one: &Leftover, judged: &mut Judged) {
             &one.volume.uid,
             one.volume.resource_version,
         );
-        patch.claim_uid = Some(Some(one.provenance.claim_uid.clone()));
+        patch.claim_uid = Some(FieldEdit::Set(one.provenance.claim_uid.clone()));
         let freed = Mark::Absent;
         let wanted = StorageMarks { freed, ..StorageMarks::clone(&one.volume.marks) };
         patch.write(&one.volume.marks, &wanted);

@@ -7,7 +7,7 @@ use crate::{
     core::{
         notice::{Event, StorageObject},
         observed::storage::{Claim, Storage},
-        request::StoragePatch,
+        request::{FieldEdit, StoragePatch},
         volumes::{
             finding::{Danger, Judged, of_claim},
             leftover::{Leftover, count_released, is_chosen, is_ours, lock},
@@ -67,7 +67,7 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
     match &reference.uid {
         Some(uid) if **uid == *claim.uid => return,
         None if noted => {
-            patch.claim_uid = Some(Some(claim.uid.to_string()));
+            patch.claim_uid = Some(FieldEdit::Set(claim.uid.to_string()));
             wanted.freed = Mark::Absent;
             patch.write(&volume.marks, &wanted);
             let message = format!(
@@ -79,7 +79,7 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
                 .patch(patch, Some(of_claim(claim, governed, Event::VolumeReadopted, message)));
         }
         Some(_) => {
-            patch.claim_uid = Some(None);
+            patch.claim_uid = Some(FieldEdit::Remove);
             wanted.freed = Mark::Known(True);
         }
         None => {}

@@ -27,7 +27,7 @@ use lockkeeper::{
         request::Purpose,
         rollout::{outcome::Outcome, revisions::Revisions},
     },
-    marks::{ChangeId, Since, values::Held},
+    marks::{ChangeId, MarkSet, Since, values::Held},
 };
 
 use super::unheld;
