@@ -42,23 +42,19 @@ impl GateName {
         }
     }
 
-    /// The gate that a status reports as closed by this reason; none if it is no gate's.
-    pub const fn of(reason: Reason) -> Option<Self> {
-        Some(match reason {
-            Reason::QuietTime => Self::Quiet,
-            Reason::Frozen => Self::Freeze,
-            Reason::WindowClosed => Self::Windows,
-            Reason::ApprovalRequired => Self::Approval,
-            Reason::ClaimTerminating | Reason::VolumeShadowed => Self::Volumes,
-            Reason::StepWaits | Reason::MaxConcurrent | Reason::OtherFailed => Self::Steps,
-            Reason::AskingPods
-            | Reason::AppGateClosed
-            | Reason::AppUnreachable
-            | Reason::AppMissing
-            | Reason::AppGateInvalid
-            | Reason::PrepareTimedOut => Self::App,
-            _ => return None,
-        })
+    /// The gate with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [
+            Self::Quiet,
+            Self::Freeze,
+            Self::Windows,
+            Self::Approval,
+            Self::Volumes,
+            Self::Steps,
+            Self::App,
+        ]
+        .into_iter()
+        .find(|gate| gate.as_str() == name)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use lockkeeper::{
-    api::{Attention, Mode, UpgradePolicy, marks, status::ATTENTION_LIMIT},
+    api::{Attention, Mode, UpgradePolicy, status::ATTENTION_LIMIT},
     core::{
         calendar::Windows,
         governs::{Standing, governance},
@@ -102,7 +102,7 @@ impl Seen {
     pub fn governed(&self) -> Vec<(&Workload, String)> {
         let governance = governance(&self.world);
         let of = |workload: &Workload| match governance.standings.get(&workload.id) {
-            _ if workload.labels.contains_key(marks::GOVERNED) => {
+            _ if workload.governed.stands() => {
                 Some(GovernanceMark::on(workload).map_or("-", |mark| &mark.policy).to_owned())
             }
             Some(Standing::Governed(policy, spec)) if spec.mode == Mode::Observe => {

@@ -187,7 +187,7 @@ fn of_gate((gate, why): (GateName, Option<String>)) -> Asked {
 
 /// The gates that only the operator can ask, as it has reported them.
 fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>) -> Vec<Asked> {
-    let closed = attention.map(|one| GateName::of(one.reason));
+    let closed = attention.map(|one| one.gate.as_deref().and_then(GateName::named));
     let told = gates::IN_ORDER.iter().map(|gate| gate.name).filter(|gate| {
         !gate.is_timely()
             && *gate != GateName::Quiet

@@ -46,7 +46,12 @@ fn in_words(blocker: &Blocker, change: &Change, subject: &Subject) -> String {
         ) => {
             format!("a user other than {authors} (verb approve) has to approve it")
         }
-        Blocker::Approval(_) => "a user with the verb approve has to approve it".to_owned(),
+        Blocker::Approval(Approval::TooManyAuthors(_) | Approval::NotRecorded) => {
+            change.why(subject, blocker)
+        }
+        Blocker::Approval(Approval::Missing | Approval::MissingFromOther(None)) => {
+            "a user with the verb approve has to approve it".to_owned()
+        }
         Blocker::PolicyUnreadable => {
             "the spec of its policy is invalid, so only a revert is released".to_owned()
         }

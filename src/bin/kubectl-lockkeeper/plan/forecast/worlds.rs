@@ -299,11 +299,7 @@ impl World {
         let spec = UpgradePolicySpec {
             mode: Mode::Observe,
             priority: i32::MIN,
-            kinds: vec![
-                WorkloadKind::Deployment,
-                WorkloadKind::StatefulSet,
-                WorkloadKind::DaemonSet,
-            ],
+            kinds: WorkloadKind::ALL.to_vec(),
             include_owned: IncludeOwned::Always,
             config: Some(report),
             ..freezing_spec()
