@@ -276,7 +276,7 @@ fn of_too_many_deletions_those_that_something_reads_are_remembered() {
     assert!(known.contains(&"job-499".to_owned()), "the newest: {known:?}");
 }
 
-/// A ReplicaSet that somebody let go of is nobody's.
+/// A ReplicaSet that was released belongs to no Deployment.
 #[test]
 fn a_replica_set_without_an_owner_is_forgotten() {
     let mut index = index();
