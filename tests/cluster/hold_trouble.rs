@@ -166,7 +166,7 @@ async fn a_set_stuck_behind_a_pod_of_a_withdrawn_revision_is_named_with_the_cure
         name,
         "Failed",
         "StuckBehindPod",
-        &["kubernetes#67250", "kubectl delete pod db-1"],
+        &["kubernetes#67250", &format!("kubectl delete pod -n {} db-1", shop.name)],
     )
     .await;
     shop.kubectl(&["delete", "pod", "db-1", "--grace-period=0", "--force"]);
