@@ -62,7 +62,7 @@ pub struct Assessment {
     pub waited: Option<(Reason, Duration)>,
     /// Its controller's events are to be looked at, from this time on.
     pub lookup: Option<Timestamp>,
-    /// What is said to its pods.
+    /// The requests to its pods.
     pub talk: Talk,
     /// One of its pods was asked whether the app gate works.
     pub gate_asked: bool,
@@ -276,7 +276,7 @@ impl Assessment {
         self.wake = Some(self.wake.map_or(time, |wake| wake.min(time)));
     }
 
-    /// Takes in what the gates answered about a change: what is said to the pods, and what keeps
+    /// Takes in what the gates answered about a change: the requests to the pods, and what keeps
     /// the change waiting.
     pub fn hear(&mut self, subject: &Subject, change: &Change, answer: Answer) -> Option<Blocked> {
         if let Some(talk) = answer.talk {

@@ -149,7 +149,7 @@ fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
 }
 
 /// One that waits for something is judged again after this time with the next decision, though
-/// nothing happened to it: not everything that time changes in what is said of it has a time of its
+/// nothing happened to it: not everything that time changes in its report has a time of its
 /// own.
 const JUDGED_EVERY: Duration = Duration::from_secs(10);
 
@@ -248,7 +248,7 @@ impl Waiting {
             talk,
             unverified_gate,
             notices,
-            // These are said of each that is at rest.
+            // Every workload at rest has these.
             reason: _,
             stale: _,
             unverified: _,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::core::{
     config::{
-        desired::Desired,
-        freshness::{created_after, started_with_other},
+        desired::{self, Desired},
+        freshness::{are_seen, created_after, started_with_other},
         record::{Record, Recorded},
     },
     observed::{Keys, Pod, Reference, Workload},
@@ -18,7 +18,7 @@ use crate::core::{
 const CHANGED_LIMIT: usize = 16;
 
 /// What the comparison found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Comparison {
     /// The record, with references adopted that it did not know and those dropped that are no
     /// longer read.
@@ -72,9 +72,7 @@ pub fn compare(
     current: Option<&str>,
 ) -> Comparison {
     let pods: Vec<_> = pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
-    // The pods are seen on another watch than the workload: none where there should be some is not
-    // yet an answer.
-    let seen = !pods.is_empty() || workload.rollout.current == 0;
+    let seen = are_seen(workload, &pods);
     let unhurt =
         |desired: &Desired| seen && pods.iter().all(|pod| created_after(pod, &desired.changed));
     let ours = workload.template.config_hash == record.hash;
@@ -82,26 +80,13 @@ pub fn compare(
     let record = record.reshaped(desired, unhurt);
     let mut found = Comparison {
         all_fresh: seen,
-        roll: None,
-        stale: false,
-        missing: Vec::new(),
-        behind: BTreeSet::new(),
-        changed: Vec::new(),
-        last_seen: None,
-        unverified: Vec::new(),
+        missing: desired::missing(desired),
         record: record.clone(),
+        ..Comparison::default()
     };
     for (reference, desired) in desired {
         let name = reference.to_string();
-        let digest = match &desired.digest {
-            Ok(digest) => *digest,
-            Err(what) => {
-                if reference.own && !found.missing.contains(what) {
-                    found.missing.push(what.clone());
-                }
-                continue;
-            }
-        };
+        let Ok(digest) = desired.digest else { continue };
         let Some(recorded) = record.references.get(&name) else { continue };
         let mixed = |pod: &Pod| started_with_other(pod, desired, record.settled);
         let of_current = |pod: &Pod| pod.revision.as_deref() == current && current.is_some();

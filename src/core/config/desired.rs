@@ -46,6 +46,19 @@ pub struct Interval {
     pub to: Change,
 }
 
+/// What pods cannot start without of what they read themselves, and is not there; in words, each
+/// once.
+pub fn missing(desired: &[(Reference, Desired)]) -> Vec<String> {
+    let mut missing: Vec<String> = Vec::new();
+    let own = desired.iter().filter(|(reference, _)| reference.own);
+    for what in own.filter_map(|(_, desired)| desired.digest.as_ref().err()) {
+        if !missing.contains(what) {
+            missing.push(what.clone());
+        }
+    }
+    missing
+}
+
 /// Resolves a reference. What was never seen counts as absent since `watched`, the time from which
 /// on config was watched.
 pub fn resolve(

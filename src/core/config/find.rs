@@ -1,6 +1,6 @@
 //! What the pods of a workload read, compared with what they started with.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::{
         config::{
             change::{Comparison, compare},
             desired::{self, Desired},
-            freshness::created_after,
+            freshness::{are_seen, created_after},
             record::Record,
             references,
         },
@@ -106,10 +106,7 @@ fn reverted(subject: &Subject) -> Reverted {
 
 fn adopt(subject: &Subject, desired: &[(Reference, Desired)]) -> Adoption {
     let workload = subject.workload;
-    // The pods are seen on another watch than the workload: none but some that end, where there
-    // should be others, is not yet an answer.
-    let seen =
-        subject.pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0;
+    let seen = are_seen(workload, subject.pods);
     let verified = |desired: &Desired| {
         seen && subject
             .pods
@@ -119,14 +116,7 @@ fn adopt(subject: &Subject, desired: &[(Reference, Desired)]) -> Adoption {
     let record = Record::adopt(desired, workload.template.config_hash.clone(), verified);
     let unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified);
     let unverified = unverified.map(|(name, _)| name.clone()).collect();
-    let mut missing: Vec<String> = Vec::new();
-    let own = desired.iter().filter(|(reference, _)| reference.own);
-    for what in own.filter_map(|(_, desired)| desired.digest.as_ref().err()) {
-        if !missing.contains(what) {
-            missing.push(what.clone());
-        }
-    }
-    Adoption { record, unverified, missing }
+    Adoption { record, unverified, missing: desired::missing(desired) }
 }
 
 /// What each of these references is now.
@@ -156,17 +146,7 @@ impl Adoption {
 impl Reading {
     /// That of a workload whose config is not looked at.
     pub fn none() -> Self {
-        let comparison = Comparison {
-            record: Record::default(),
-            all_fresh: true,
-            roll: None,
-            stale: false,
-            missing: Vec::new(),
-            behind: BTreeSet::new(),
-            changed: Vec::new(),
-            last_seen: None,
-            unverified: Vec::new(),
-        };
+        let comparison = Comparison { all_fresh: true, ..Comparison::default() };
         Self { desired: Vec::new(), record: Record::default(), comparison }
     }
 

@@ -6,11 +6,17 @@ use jiff::Timestamp;
 
 use crate::core::{
     config::desired::{Change, Desired, Interval},
-    observed::Pod,
+    observed::{Pod, Workload},
 };
 
 /// How far our clock and the nodes' may be apart for the start of a container to be placed.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
+/// Whether the pods of a workload are seen: they are on another watch than the workload, so none,
+/// or none but some that terminate, where there should be others is not yet an answer.
+pub fn are_seen(workload: &Workload, pods: &[&Pod]) -> bool {
+    pods.iter().any(|pod| pod.terminating.is_none()) || workload.rollout.current == 0
+}
 
 /// Created after the last write that changed the reference.
 ///

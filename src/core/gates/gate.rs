@@ -29,7 +29,7 @@ pub struct Gate {
 pub struct Answer {
     /// Why the change has to wait; none: it need not.
     pub blocker: Option<Blocker>,
-    /// What is said to the pods, if they are asked.
+    /// The requests to the pods, if they are asked.
     pub talk: Option<Box<Talk>>,
 }
 

@@ -1,4 +1,4 @@
-//! What is said to the pods of a workload with one decision.
+//! The requests to the pods of a workload that come of one decision.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,8 @@ use crate::{
     marks::About,
 };
 
-/// What is said to the pods of a workload with one decision, and what is remembered of it.
+/// The requests to the pods of a workload that come of one decision, and what is remembered of its
+/// pods.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Talk {
     /// What is remembered.
@@ -33,7 +34,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// Nothing is said yet.
+    /// No request yet.
     pub fn of(conversation: Conversation) -> Self {
         Self { conversation, ..Self::default() }
     }
@@ -60,7 +61,7 @@ impl Talk {
         }
     }
 
-    /// What was said stands, although nothing can be decided now.
+    /// The answers so far stand, although nothing can be decided now.
     pub fn go_on(&mut self) {
         self.asks = true;
         self.draining.extend(self.conversation.prepared.keys().cloned());

@@ -18,16 +18,9 @@ use crate::{
     marks::{ChangeId, Since},
 };
 
-/// How a held change differs from the one before.
-pub struct Noted {
-    /// Its template is the same as before it was held.
-    pub of_nothing: bool,
-    /// Its changes in nothing but annotations, within the last hour.
-    pub volatile: Vec<Restamp>,
-}
-
-/// Takes note of which change it is, and of how it differs from the one before.
-pub fn note(subject: &Subject, hold: &Hold) -> Noted {
+/// How a held change differs from the one before: whether its template is the same as before it was
+/// held, and its changes in nothing but annotations, within the last hour.
+pub fn note(subject: &Subject, hold: &Hold) -> (bool, Vec<Restamp>) {
     let template = &subject.workload.template;
     let before = subject.memory.template.as_ref();
     let same = before.is_some_and(|before| before.digest == template.digest);
@@ -49,7 +42,7 @@ pub fn note(subject: &Subject, hold: &Hold) -> Noted {
         Some(_) => subject.memory.hold_of_nothing,
     };
     volatile::recent(&mut volatile, subject.now());
-    Noted { of_nothing, volatile }
+    (of_nothing, volatile)
 }
 
 fn restamp(subject: &Subject, hold: &Hold, keys: Vec<Box<str>>) -> Restamp {

@@ -14,7 +14,6 @@ use crate::{
             state::Hold,
         },
         later,
-        memory::Restamp,
         notice::Event,
         observed::workload::reference_of,
         plain,
@@ -27,7 +26,6 @@ use crate::{
 
 /// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
 pub fn observe(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment {
-    (found.memory.hold_of_nothing, found.memory.volatile) = noted(subject, hold);
     let stamp;
     (stamp, found) = stamped(subject, hold, found);
     if at_zero::is_lost(subject) {
@@ -46,10 +44,9 @@ pub fn observe(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessm
 
 /// A held template: whether it may go.
 pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment {
-    (found.memory.hold_of_nothing, found.memory.volatile) = noted(subject, hold);
-    let of_nothing = found.memory.hold_of_nothing;
     let stamp;
     (stamp, found) = stamped(subject, hold, found);
+    let of_nothing = found.memory.hold_of_nothing;
     let reading;
     (reading, found) = config::of_held(subject, found);
     let missing = reading.as_ref().map_or(&[][..], |reading| &reading.comparison.missing);
@@ -124,8 +121,9 @@ fn asked(
     found
 }
 
-/// Since when it is held, and that it is.
+/// Takes note of which change is held and since when, and tells that it is.
 fn stamped(subject: &Subject, hold: &Hold, mut found: Assessment) -> (change::Stamp, Assessment) {
+    (found.memory.hold_of_nothing, found.memory.volatile) = change::note(subject, hold);
     let mut stamp = change::stamp(subject, hold);
     found.write(std::mem::take(&mut stamp.edits));
     found.memory.scaled = stamp.scaled.take();
@@ -167,13 +165,6 @@ fn blocked_held(
     let message = std::mem::take(&mut found.message);
     found.stand_before(Phase::Held, blocked, message);
     found
-}
-
-/// Whether the template is the same as before it was held, and its changes in nothing but
-/// annotations.
-fn noted(subject: &Subject, hold: &Hold) -> (bool, Vec<Restamp>) {
-    let noted = change::note(subject, hold);
-    (noted.of_nothing, noted.volatile)
 }
 
 fn released(release: Release, mut found: Assessment) -> Assessment {
