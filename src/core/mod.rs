@@ -21,6 +21,7 @@ pub mod finding;
 pub mod gates;
 pub mod governs;
 pub mod hold;
+pub mod judge;
 pub mod lease;
 pub mod memory;
 pub mod notice;

@@ -15,7 +15,7 @@ use crate::sources;
 /// folder; the longest that fits counts.
 const FLOORS: [&[&str]; 6] = [
     // What was seen, as plain data.
-    &["", "calendar", "digest", "lease", "observed", "reach"],
+    &["", "calendar", "digest", "judge", "lease", "observed", "reach"],
     // What follows from it.
     &[
         "additions",
