@@ -6,13 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    api::{HoldStatus, Phase, Reason},
+    api::HoldStatus,
     core::{
         additions::Additions,
         conversation::Conversation,
-        gates::blocker::{Closed, GateName},
+        gates::blocker::Closed,
         hold::state::Hold,
         observed::{Template, TemplateDigest, Workload},
+        report::{Report, Verdict},
         writers::Writers,
     },
     marks::ChangeId,
@@ -28,12 +29,10 @@ pub struct Memory {
     pub had_record: bool,
     /// Which manager took the record away, how often, and when last.
     pub reverted: Option<(String, u32, Timestamp)>,
-    /// Where it stood.
-    pub last: Option<(Phase, Reason)>,
-    /// The message about that.
-    pub said: String,
+    /// Where it stood, and why.
+    pub last: Option<Verdict>,
     /// What was shown of a change that waits.
-    pub shown: Shown,
+    pub shown: Option<HoldStatus>,
     /// Since when it carries marks although no policy selects it.
     pub stray_since: Option<Timestamp>,
     /// Its template when it was last seen.
@@ -75,19 +74,6 @@ pub struct Memory {
     pub lack: Option<Lack>,
     /// Where it was at rest, and is until something happens.
     pub rest: Option<Rest>,
-}
-
-/// What the status shows of what waits.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Shown {
-    /// The change.
-    pub hold: Option<HoldStatus>,
-    /// The gate that keeps it waiting.
-    pub gate: Option<GateName>,
-    /// When it goes on, as far as time alone decides that.
-    pub until: Option<Timestamp>,
-    /// The command that a person can run about it.
-    pub command: Option<String>,
 }
 
 /// Pods that a controller has not created.
@@ -176,34 +162,20 @@ pub fn template_changed_at(
     if changed { Some(now) } else { memory.changed_at }
 }
 
-/// All that is reported of a workload at rest.
+/// That a workload is at rest: nothing changes before something happens, or a time comes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rest {
-    pub(in crate::core) reason: Reason,
-    pub(in crate::core) stale: bool,
-    pub(in crate::core) unverified: Vec<String>,
-    pub(in crate::core) broken: bool,
-    /// The app gate of its policy was tried on it.
-    pub gate_asked: bool,
+    /// What is reported of it.
+    pub report: Arc<Report>,
     /// When it is to be judged again, whatever happens.
     pub wake: Option<Timestamp>,
-    /// What more is to be said of one that is not up to date, but waits for something.
-    pub(in crate::core) waiting: Option<Arc<Waiting>>,
+    /// Of one that is not up to date, but waits for something.
+    pub(in crate::core) waiting: Option<Waiting>,
 }
 
-/// What is to be said of a workload that waits for something to happen.
-#[derive(Debug, Clone, PartialEq)]
+/// When a workload that waits for something was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::core) struct Waiting {
-    pub phase: Phase,
-    pub message: String,
-    pub shown: Shown,
-    pub changed: Vec<String>,
-    pub unmarked: bool,
-    pub cramped: Option<usize>,
-    pub takes_slot: bool,
-    pub closed: Option<Closed>,
-    pub asks: bool,
-    pub unverified_gate: Option<String>,
     /// When something of its policy had changed last.
     pub last_change: Option<Timestamp>,
     /// When it was judged.

@@ -6,7 +6,7 @@ use crate::{
     api::marks,
     core::{
         additions::{AUTHOR, Additions},
-        finding::Edits,
+        edits::Edits,
         hold::{governance, marking, state::Hold},
         notice::{Event, Notice, Regarding, StorageObject},
         observed::Uid,

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -14,10 +14,12 @@ use wildmatch::WildMatch;
 use crate::{
     api::{ConfigKind, ConfigSpec, Phase, UpgradePolicySpec},
     core::{
-        finding::{Assessment, Edits},
+        edits::Edits,
         later,
         memory::{Memory, Rest, Waiting},
-        observed::{ConfigId, Namespace, Pod, Reference, Uid, Workload},
+        observed::{ConfigId, Namespace, Reference, Uid, Workload},
+        planned::Plan,
+        report::{AppGateReport, ConfigReport, Report, Verdict},
     },
 };
 
@@ -154,11 +156,11 @@ fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
 const JUDGED_EVERY: Duration = Duration::from_secs(10);
 
 impl Rest {
-    /// That of an assessment that asks for nothing, tells nothing and remembers nothing new; none
-    /// if it is not such a one, or may be another one because of other workloads. `before` is what
-    /// was remembered, `last_change` when something of its policy changed last.
+    /// That of a plan that asks for nothing, tells nothing and remembers nothing new; none if it is
+    /// not such a one, or may be another one because of other workloads. `before` is what was
+    /// remembered, `last_change` when something of its policy changed last.
     pub fn of(
-        found: &Assessment,
+        plan: &Plan,
         workload: &Workload,
         spec: &UpgradePolicySpec,
         before: &Memory,
@@ -167,23 +169,15 @@ impl Rest {
         let alone = spec.rollout.is_none()
             && workload.claims.named.is_empty()
             && workload.claims.templates.is_empty();
-        if !alone || found.memory != *before {
+        if !alone || !does_nothing(plan) || plan.memory != *before {
             return None;
         }
-        let rest = Self {
-            reason: found.reason,
-            stale: found.stale,
-            unverified: found.unverified.clone(),
-            broken: found.broken,
-            gate_asked: found.gate_asked,
-            wake: found.wake,
-            waiting: None,
-        };
-        if found.phase == Phase::UpToDate && before.differs_since.is_none() {
-            return (rest.clone().assessment(before) == *found).then_some(rest);
+        let rests = plan.phase() == Phase::UpToDate && before.differs_since.is_none();
+        if rests && !(is_up_to_date(&plan.report) && plan.talk.draining.is_empty()) {
+            return None;
         }
-        let waiting = Some(Arc::new(Waiting::of(found, last_change, now)?));
-        Some(Self { waiting, ..rest })
+        let waiting = (!rests).then_some(Waiting { last_change, judged: now });
+        Some(Self { report: shared(plan.report.clone()), wake: plan.wake, waiting })
     }
 
     /// The rest in which a workload was and still is.
@@ -201,7 +195,7 @@ impl Rest {
             Some(waiting) => {
                 waiting.last_change == last_change
                     && later(waiting.judged, JUDGED_EVERY) > now
-                    && (waiting.shown.hold.is_none() || news.config.is_empty())
+                    && (rest.report.hold.is_none() || news.config.is_empty())
             }
         };
         (same && rest.wake.is_none_or(|wake| wake > now) && !news.concerns(workload, spec))
@@ -210,71 +204,39 @@ impl Rest {
 
     /// Whether it need only be counted.
     pub fn is_plain(&self) -> bool {
-        self.waiting.is_none() && !self.stale && self.unverified.is_empty()
-    }
-
-    /// The assessment that one stands for that is up to date; `memory` is what is remembered.
-    fn assessment(self, memory: &Memory) -> Assessment {
-        let Self { reason, stale, unverified, broken, gate_asked, wake, waiting: _ } = self;
-        let pods: &[&Pod] = &[];
-        Assessment {
-            reason,
-            stale,
-            unverified,
-            broken,
-            gate_asked,
-            wake,
-            ..Assessment::new(memory.clone(), pods)
-        }
+        let config = &self.report.config;
+        self.waiting.is_none() && !config.stale && config.unverified.is_empty()
     }
 }
 
-impl Waiting {
-    /// None where anything is to be written, told or asked.
-    fn of(found: &Assessment, last_change: Option<Timestamp>, judged: Timestamp) -> Option<Self> {
-        let Assessment {
-            phase,
-            message,
-            shown,
-            changed,
-            unmarked,
-            cramped,
-            takes_slot,
-            edits,
-            roll,
-            closed,
-            waited,
-            lookup,
-            talk,
-            unverified_gate,
-            notices,
-            // Every workload at rest has these.
-            reason: _,
-            stale: _,
-            unverified: _,
-            broken: _,
-            gate_asked: _,
-            wake: _,
-            memory: _,
-        } = found;
-        let asks_for_nothing = *edits == Edits::default()
-            && roll.is_none()
-            && lookup.is_none()
-            && talk.calls.is_empty();
-        let tells_nothing = waited.is_none() && notices.is_empty() && talk.notices.is_empty();
-        (asks_for_nothing && tells_nothing).then(|| Self {
-            phase: *phase,
-            message: message.clone(),
-            shown: shown.clone(),
-            changed: changed.clone(),
-            unmarked: *unmarked,
-            cramped: *cramped,
-            takes_slot: *takes_slot,
-            closed: *closed,
-            asks: talk.asks,
-            unverified_gate: unverified_gate.clone(),
-            last_change,
-            judged,
-        })
-    }
+/// A report that most workloads have is there once.
+fn shared(report: Report) -> Arc<Report> {
+    let same = COMMON.iter().find(|common| ***common == report);
+    same.cloned().unwrap_or_else(|| Arc::new(report))
+}
+
+/// Up to date, with an app gate that was not asked, and with one that was.
+static COMMON: LazyLock<[Arc<Report>; 2]> = LazyLock::new(|| {
+    [false, true].map(|asked| {
+        let app_gate = AppGateReport { asked, trouble: None };
+        Arc::new(Report { app_gate, ..Report::default() })
+    })
+});
+
+/// Whether nothing is to be written, told or asked.
+fn does_nothing(plan: &Plan) -> bool {
+    let Plan { report: _, edits, roll, waited, lookup, talk, notices, wake: _, memory: _ } = plan;
+    let asks_for_nothing =
+        *edits == Edits::default() && roll.is_none() && lookup.is_none() && talk.calls.is_empty();
+    let tells_nothing = waited.is_none() && notices.is_empty() && talk.notices.is_empty();
+    asks_for_nothing && tells_nothing
+}
+
+/// Whether a workload is up to date, and nothing is to be said of it but what was there before.
+fn is_up_to_date(report: &Report) -> bool {
+    let Report { verdict, config, app_gate, broken, .. } = report;
+    let config = ConfigReport { changed: Vec::new(), ..config.clone() };
+    let app_gate = AppGateReport { trouble: None, ..app_gate.clone() };
+    let verdict = Verdict::new(Phase::UpToDate, verdict.reason, "");
+    *report == Report { verdict, config, app_gate, broken: *broken, ..Report::default() }
 }

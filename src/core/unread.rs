@@ -8,16 +8,16 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    api::{Phase, Reason, UpgradePolicySpec},
+    api::{HoldStatus, Phase, Reason, UpgradePolicySpec},
     core::{
-        finding::{Assessment, Verdict},
-        gates::talk::Talk,
-        memory::{Memory, Shown},
+        memory::Memory,
         notice::{Event, Notice, Regarding},
         observed::{
             Concerns, Namespace, Reference, Uid, Unread, Workload, WorkloadId, storage::Storage,
         },
         plain,
+        planned::Plan,
+        report::{ConfigReport, Report, Verdict},
         rest::News,
     },
 };
@@ -143,46 +143,20 @@ pub fn news<'a>(
     notices
 }
 
-/// The report on a workload of which something cannot be read: it is left as it is.
+/// The plan for a workload of which something cannot be read: it is left as it is.
 /// What was remembered of it stands.
-pub fn leave(found: Assessment, before: &Memory, workload: &Workload, why: &Unread) -> Assessment {
-    let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };
-    let Assessment {
-        shown: Shown { hold, .. },
-        changed,
-        stale,
-        unmarked,
-        cramped,
-        takes_slot,
-        broken,
-        talk: Talk { asks, .. },
-        gate_asked,
-        unverified_gate,
-        ..
-    } = found;
-    let blank = Assessment::new(before.clone(), &[]);
-    let mut left = Assessment {
-        shown: Shown { hold, ..Shown::default() },
-        changed,
-        stale,
-        unmarked,
-        cramped,
-        takes_slot,
-        broken,
-        gate_asked,
-        unverified_gate,
-        ..blank
-    };
-    left.talk.asks = asks;
+pub fn leave(plan: Plan, before: &Memory, workload: &Workload, why: &Unread) -> Plan {
+    let phase = if plan.phase() == Phase::Held { Phase::Held } else { Phase::Waiting };
     let message = format!(
         "{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing",
         workload.id
     );
-    if let Some(hold) = &mut left.shown.hold {
-        hold.message = plain(&message).into_owned();
-    }
-    left.stand(Verdict::new(phase, Reason::UnreadableObject, message));
-    left.memory.last = Some((left.phase, left.reason));
-    left.memory.said.clone_from(&left.message);
+    let hold = plan.report.hold.map(|hold| HoldStatus { message: plain(&message).into(), ..hold });
+    let verdict = Verdict::new(phase, Reason::UnreadableObject, message);
+    let config = ConfigReport { unverified: Vec::new(), ..plan.report.config };
+    let mut left = Plan::new(before.clone(), &[]);
+    left.memory.app = std::mem::take(&mut left.talk.conversation);
+    left.memory.last = Some(verdict.clone());
+    left.report = Report { verdict, hold, config, closed: None, ..plan.report };
     left
 }

@@ -26,6 +26,7 @@ const FLOORS: [&[&str]; 6] = [
         "config/references",
         "conversation",
         "decision",
+        "edits",
         "gates/blocker",
         "gates/words",
         "governs",
@@ -36,6 +37,7 @@ const FLOORS: [&[&str]; 6] = [
         "hold/volatile",
         "memory",
         "notice",
+        "report",
         "request",
         "rollout/limits",
         "rollout/outcome",
@@ -50,7 +52,7 @@ const FLOORS: [&[&str]; 6] = [
         "writers",
     ],
     // One workload with all of that, and what is found of it.
-    &["finding", "gates/change", "gates/gate", "gates/talk", "subject"],
+    &["gates/change", "gates/gate", "gates/talk", "planned", "subject"],
     // The rules.
     &["conditions", "config", "gates", "hold", "others", "rest", "rollout", "unread", "volumes"],
     // A whole workload.

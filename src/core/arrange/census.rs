@@ -7,25 +7,41 @@ use jiff::Timestamp;
 use crate::{
     api::Phase,
     core::{
-        arrange::{Assessments, stand::Stand},
+        arrange::Assessments,
         decision::{Decision, PolicyCensus},
         governs::Standing,
+        memory::Memory,
         observed::{Workload, WorkloadId},
+        report::Report,
     },
 };
+
+/// Where a workload stands, whether it was just judged or is at rest.
+pub(super) struct Stand<'a> {
+    /// What is reported of it.
+    pub report: &'a Report,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+    /// What is remembered of it.
+    pub memory: &'a Memory,
+}
 
 impl Assessments<'_> {
     /// Where each workload stands of which something is to be said.
     pub(super) fn stands(&self) -> BTreeMap<&WorkloadId, Stand<'_>> {
-        let found = self.of.iter().map(|(id, found)| (*id, Stand::from(found)));
-        let still = self.still.iter().map(|(id, (rest, memory))| (*id, Stand::still(rest, memory)));
+        let found = self.of.iter().map(|(id, plan)| {
+            (*id, Stand { report: &plan.report, wake: plan.wake, memory: &plan.memory })
+        });
+        let still = self.still.iter().map(|(id, (rest, memory))| {
+            (*id, Stand { report: &rest.report, wake: rest.wake, memory })
+        });
         found.chain(still).collect()
     }
 
     /// Counts a workload for metrics.
     pub(super) fn count(&self, id: &WorkloadId, stand: &Stand, decision: &mut Decision) {
         let Some(workload) = self.namespace.workloads.get(id) else { return };
-        decision.census.stale += usize::from(stand.stale);
+        decision.census.stale += usize::from(stand.report.config.stale);
         decision.wake = decision.wake.into_iter().chain(stand.wake).min();
         let Some(Standing::Governed(policy, _) | Standing::Frozen(policy)) =
             self.governance.standings.get(id)
@@ -33,20 +49,20 @@ impl Assessments<'_> {
             return;
         };
         let census = &mut decision.census;
-        *census.phases.entry(stand.phase).or_default() += 1;
+        *census.phases.entry(stand.report.verdict.phase).or_default() += 1;
         note_age(workload, stand, (&mut census.oldest_hold, &mut census.oldest_difference));
         if !census.policies.contains_key(&policy.name) {
             census.policies.insert(policy.name.clone(), PolicyCensus::default());
         }
         let Some(of_policy) = census.policies.get_mut(&policy.name) else { return };
-        *of_policy.phases.entry(stand.phase).or_default() += 1;
+        *of_policy.phases.entry(stand.report.verdict.phase).or_default() += 1;
         note_age(workload, stand, (&mut of_policy.oldest_hold, &mut of_policy.oldest_difference));
     }
 }
 
 /// Since when gates keep a change of a workload waiting.
 fn held_since(workload: &Workload, stand: &Stand) -> Option<Timestamp> {
-    stand.shown.hold.as_ref()?;
+    stand.report.hold.as_ref()?;
     workload.marks.hold_since.get()?.at()
 }
 
@@ -60,8 +76,8 @@ fn note_age(
     let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| {
         *oldest = oldest.iter().copied().chain(since).min()
     };
-    match stand.phase {
-        _ if stand.shown.hold.is_some() => earlier(hold, held_since(workload, stand)),
+    match stand.report.verdict.phase {
+        _ if stand.report.hold.is_some() => earlier(hold, held_since(workload, stand)),
         Phase::Settling | Phase::Waiting | Phase::Limited => {
             earlier(difference, stand.memory.differs_since)
         }

@@ -1,7 +1,6 @@
 //! A namespace as a whole: assesses its workloads, counts them, and makes the decision.
 
 mod census;
-mod stand;
 mod status;
 
 use std::{
@@ -18,7 +17,6 @@ use crate::{
         config::together::groups,
         decision::Decision,
         digest::Key,
-        finding::Assessment,
         gates::blocker::Blocker,
         governs::{Governance, Ruling, Standing, governance},
         hold::enforced::{Enforcement, Gap},
@@ -29,6 +27,8 @@ use crate::{
             plan,
             ungoverned::{self, Ungoverned},
         },
+        planned::Plan,
+        report::Verdict,
         request::Patch,
         rest::News,
         rollout::{
@@ -73,7 +73,7 @@ pub struct Surroundings<'a> {
 pub struct Assessments<'a> {
     namespace: &'a Namespace,
     governance: Governance<'a>,
-    of: BTreeMap<&'a WorkloadId, Assessment>,
+    of: BTreeMap<&'a WorkloadId, Plan>,
     /// Those at rest of which something is to be said, with what is remembered of them.
     still: BTreeMap<&'a WorkloadId, (&'a Rest, &'a Memory)>,
     /// By policy, those at rest that are only counted.
@@ -112,7 +112,7 @@ pub fn assess_each<'a>(
     namespace: &'a Namespace,
     news: &News,
     around: &Surroundings<'a>,
-    mut see: impl FnMut(&Subject, &Assessment),
+    mut see: impl FnMut(&Subject, &Plan),
 ) -> Assessments<'a> {
     let governance = governance(namespace);
     let idle = Activity::default();
@@ -231,7 +231,8 @@ pub fn assess_each<'a>(
             Rest::of(&found, real, ruling.spec(), &before, (last_change, around.now))
                 .filter(|_| !ruling.is_unreadable());
         if let Some(order) = order {
-            order.note(id, workload, &found, one.current, around.key);
+            let plan = (&found.report.verdict, found.begins());
+            order.note(id, workload, plan, one.current, around.key);
         }
         of.insert(id, found);
     }
@@ -378,14 +379,14 @@ fn in_order<'n>(
 impl Resting {
     fn count(&mut self, rest: &Rest) {
         self.workloads += 1;
-        self.unasked += usize::from(!rest.gate_asked);
+        self.unasked += usize::from(!rest.report.app_gate.asked);
         self.wake = self.wake.into_iter().chain(rest.wake).min();
     }
 }
 
 impl Assessments<'_> {
     /// What was found of a workload; none of one at rest, or that is none of ours.
-    pub fn of(&self, workload: &WorkloadId) -> Option<&Assessment> {
+    pub fn of(&self, workload: &WorkloadId) -> Option<&Plan> {
         self.of.get(workload)
     }
 
@@ -398,8 +399,11 @@ impl Assessments<'_> {
             let in_flight =
                 activities.get(&workload.uid).is_some_and(|activity| activity.in_flight);
             if found.roll.is_some() {
-                demand.waiting.push(Candidate { uid: workload.uid.clone(), broken: found.broken });
-            } else if found.takes_slot || (in_flight && found.memory.differs_since.is_some()) {
+                demand
+                    .waiting
+                    .push(Candidate { uid: workload.uid.clone(), broken: found.report.broken });
+            } else if found.report.takes_slot || (in_flight && found.memory.differs_since.is_some())
+            {
                 demand.under_way += 1;
             }
         }
@@ -408,8 +412,7 @@ impl Assessments<'_> {
                 let workload = self.namespace.workloads.get(**id)?;
                 Some(activities.get(&workload.uid)?.in_flight)
             };
-            rest.waiting.as_ref().is_some_and(|waiting| waiting.takes_slot)
-                || (memory.differs_since.is_some() && in_flight() == Some(true))
+            rest.report.takes_slot || (memory.differs_since.is_some() && in_flight() == Some(true))
         };
         demand.under_way += self.still.iter().filter(takes_slot).count();
         demand
@@ -430,9 +433,10 @@ impl Assessments<'_> {
             let edits = std::mem::take(&mut found.edits);
             if let Some(roll) = found.roll.take_if(|_| granted.contains(&workload.uid)) {
                 found.begin_roll();
-                decision
-                    .rolled
-                    .insert(workload.uid.clone(), (policy.clone(), found.changed.join(", ")));
+                decision.rolled.insert(
+                    workload.uid.clone(),
+                    (policy.clone(), found.report.config.changed.join(", ")),
+                );
                 decision.patches.push(roll.patch(workload));
             } else if !edits.is_empty() {
                 decision.patches.push(edits.patch(workload));
@@ -442,12 +446,12 @@ impl Assessments<'_> {
                 .lookups
                 .extend(found.lookup.map(|since| ((*id).clone(), workload.uid.clone(), since)));
             decision.waited.extend(found.waited);
-            let standing = (found.phase, found.reason);
+            let last = memory_of(workload).last.as_ref().map(Verdict::standing);
             if found.memory.differs_since.is_some()
-                && standing.0 != Phase::Rolling
-                && memory_of(workload).last != Some(standing)
+                && found.phase() != Phase::Rolling
+                && last != Some(found.report.verdict.standing())
             {
-                decision.suppressed.push(found.reason);
+                decision.suppressed.push(found.reason());
             }
             if memories.get(&workload.uid) != Some(&found.memory) {
                 decision.memories.push((workload.uid.clone(), found.memory.clone()));

@@ -11,12 +11,14 @@ use crate::{
         status::{ANSWERS_LIMIT, ATTENTION_LIMIT},
     },
     core::{
-        arrange::{Assessments, stand::Stand},
+        arrange::{Assessments, census::Stand},
         conditions,
         conversation::{Conversation, answer::Answer},
         governs::{LeftOut, Standing},
         observed::{Namespace, Policy, WorkloadId},
-        plain, unread, whole_second,
+        plain,
+        report::Report,
+        unread, whole_second,
     },
 };
 
@@ -39,33 +41,35 @@ impl Assessments<'_> {
             unasked = resting.unasked;
         }
         let mut attention = Vec::new();
-        for (id, found) in stands {
+        for (id, stand) in stands {
+            let found = stand.report;
             let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
             if !self.governance.standings.get(*id).is_some_and(governs) {
                 continue;
             }
-            count(&mut status.workloads, found.phase, 1);
+            count(&mut status.workloads, found.verdict.phase, 1);
             status.workloads.waiting_for_gates += u32::from(waits_for_gates(found));
-            unverified
-                .extend(found.unverified.iter().map(|reference| format!("{id} ({reference})")));
-            cramped.extend(found.cramped.map(|room| format!("{id} ({room} bytes are left)")));
-            if found.unmarked {
-                unmarked.push(match found.reason {
+            unverified.extend(
+                found.config.unverified.iter().map(|reference| format!("{id} ({reference})")),
+            );
+            cramped.extend(found.marks.room.map(|room| format!("{id} ({room} bytes are left)")));
+            if found.marks.missing {
+                unmarked.push(match found.verdict.reason {
                     Reason::PatchRefused | Reason::PatchFailing => {
-                        format!("{id} ({})", found.message)
+                        format!("{id} ({})", found.verdict.message)
                     }
                     _ => id.to_string(),
                 });
             }
-            broken_gates.extend(found.unverified_gate.iter().map(|why| format!("{id}: {why}")));
-            unasked += usize::from(!found.gate_asked && found.unverified_gate.is_none());
-            if found.phase != Phase::UpToDate {
-                attention.push((self.since(policy, id, found), *id, found));
+            broken_gates.extend(found.app_gate.trouble.iter().map(|why| format!("{id}: {why}")));
+            unasked += usize::from(!found.app_gate.asked && found.app_gate.trouble.is_none());
+            if found.verdict.phase != Phase::UpToDate {
+                attention.push((self.since(policy, id, found), *id, stand));
             }
         }
         // Thousands may wait, and only the first are shown.
-        attention.sort_by_key(|(since, id, found)| {
-            let rank = match found.phase {
+        attention.sort_by_key(|(since, id, stand)| {
+            let rank = match stand.report.verdict.phase {
                 Phase::Failed => 0,
                 Phase::Held => 1,
                 _ => 2,
@@ -75,7 +79,7 @@ impl Assessments<'_> {
         attention.truncate(ATTENTION_LIMIT);
         status.attention = attention
             .into_iter()
-            .map(|(since, id, found)| self.attention(since, id, found))
+            .map(|(since, id, stand)| self.attention(since, id, stand))
             .collect();
         let left_out = self.governance.left_out.get(policy.name.as_str());
         let mut left_out: Vec<_> = left_out.into_iter().flatten().map(LeftOut::to_string).collect();
@@ -122,35 +126,31 @@ impl Assessments<'_> {
     }
 
     /// Since when a workload stands where it does, in whole seconds.
-    fn since(&self, policy: &Policy, id: &WorkloadId, found: &Stand) -> Timestamp {
+    fn since(&self, policy: &Policy, id: &WorkloadId, report: &Report) -> Timestamp {
         let same = |before: &&Attention| {
             before.kind == id.kind
                 && before.name == id.name
-                && before.phase == found.phase
-                && before.reason == found.reason
+                && (before.phase, before.reason) == report.verdict.standing()
         };
         let before = policy.status.attention.iter().find(same);
         before.map_or(whole_second(self.now), |before| before.since)
     }
 
-    fn attention(&self, since: Timestamp, id: &WorkloadId, found: &Stand) -> Attention {
+    fn attention(&self, since: Timestamp, id: &WorkloadId, stand: &Stand) -> Attention {
+        let Report { verdict, hold, config, asks, .. } = stand.report;
         Attention {
             kind: id.kind,
             name: id.name.clone(),
-            phase: found.phase,
+            phase: verdict.phase,
             since,
-            reason: found.reason,
-            message: plain(found.message).into_owned(),
-            gate: found.shown.gate.map(|gate| gate.as_str().to_owned()),
-            until: found.shown.until.map(whole_second),
-            command: found.shown.command.clone(),
-            hold: found.shown.hold.clone(),
-            changed: found.changed.to_vec(),
-            answers: if found.asks {
-                answers(self.namespace, &found.memory.app)
-            } else {
-                Vec::new()
-            },
+            reason: verdict.reason,
+            message: plain(&verdict.message).into_owned(),
+            gate: verdict.gate.map(|gate| gate.as_str().to_owned()),
+            until: verdict.until.map(whole_second),
+            command: verdict.command.clone(),
+            hold: hold.clone(),
+            changed: config.changed.clone(),
+            answers: if *asks { answers(self.namespace, &stand.memory.app) } else { Vec::new() },
         }
     }
 }
@@ -183,8 +183,9 @@ fn answers(namespace: &Namespace, said: &Conversation) -> Vec<PodAnswer> {
 }
 
 /// Whether a change of template or config waits for a gate.
-fn waits_for_gates(found: &Stand) -> bool {
-    found.phase == Phase::Held || (found.phase == Phase::Waiting && found.closed.is_some())
+fn waits_for_gates(report: &Report) -> bool {
+    let phase = report.verdict.phase;
+    phase == Phase::Held || (phase == Phase::Waiting && report.closed.is_some())
 }
 
 fn count(counts: &mut WorkloadCounts, phase: Phase, workloads: u32) {

@@ -14,10 +14,11 @@ use crate::{
             record::Record,
             references,
         },
-        finding::{self, Edits},
+        edits::Edits,
         later,
         memory::Memory,
         observed::{Reference, Workload},
+        report::PREVIOUS,
         request::{Cause, Purpose},
         rollout::outcome::{Outcome, Previous},
         subject::Subject,
@@ -157,7 +158,7 @@ impl Reading {
         if self.comparison.roll.is_none() && missed {
             self.comparison.roll = Some(Cause::Previous);
             self.comparison.all_fresh = false;
-            self.comparison.changed.push(finding::PREVIOUS.to_owned());
+            self.comparison.changed.push(PREVIOUS.to_owned());
         }
         self
     }

@@ -12,7 +12,7 @@ use crate::{
             pending,
             record::Record,
         },
-        finding::Edits,
+        edits::Edits,
         gates::{
             self,
             app::whom,

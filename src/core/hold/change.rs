@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     api::marks,
     core::{
-        finding::Edits,
+        edits::Edits,
         hold::{
             authors::in_words,
             state::{Hold, replicas_wait, scaled_since},

@@ -4,7 +4,7 @@
 use crate::{
     api::marks,
     core::{
-        finding::Edits,
+        edits::Edits,
         hold::{
             at_zero,
             governance::{GovernanceMark, holdable, holds_back, is_marked},

@@ -6,7 +6,7 @@ use crate::{
     api::{HoldStatus, Remark, WhenUngoverned, marks},
     core::{
         clock,
-        finding::Edits,
+        edits::Edits,
         gates::{
             self,
             app::{self, Question, whom},

@@ -10,10 +10,11 @@ use crate::{
             find::{self, Adoption, Fought, Found, Reading},
             roll::{self, Due, Next},
         },
-        finding::{Assessment, Verdict},
         hold::{authors::in_words, state::Hold},
         notice::Event,
         observed::workload::reference_of,
+        planned::Plan,
+        report::Verdict,
         rollout::{
             outcome::{Outcome, Previous},
             words::held_message,
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// The config of a workload that is held.
-pub fn of_held(subject: &Subject, mut found: Assessment) -> (Option<Reading>, Assessment) {
+pub fn of_held(subject: &Subject, mut found: Plan) -> (Option<Reading>, Plan) {
     match subject.config() {
         Some(config) => {
             let (reading, mut found) = read(subject, config, found);
@@ -42,7 +43,7 @@ pub fn of_held(subject: &Subject, mut found: Assessment) -> (Option<Reading>, As
 }
 
 /// The config of a workload that is not held.
-pub fn of_free(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> Assessment {
+pub fn of_free(subject: &Subject, outcome: &Outcome, mut found: Plan) -> Plan {
     match subject.config().filter(|_| !subject.workload.deleting) {
         Some(config) => match read(subject, config, found) {
             (Some(reading), found) => {
@@ -60,11 +61,7 @@ pub fn of_free(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> A
 }
 
 /// Reads and compares; a workload without a record is adopted instead.
-fn read(
-    subject: &Subject,
-    config: &ConfigSpec,
-    mut found: Assessment,
-) -> (Option<Reading>, Assessment) {
+fn read(subject: &Subject, config: &ConfigSpec, mut found: Plan) -> (Option<Reading>, Plan) {
     let (config, reverted) = find::find(subject, config);
     found.memory.reverted = reverted;
     found.memory.had_record = matches!(config, Found::Read(_));
@@ -73,10 +70,10 @@ fn read(
         Found::Fought(fought) => (None, left_alone(subject, &fought, found)),
         Found::Read(reading) => {
             let comparison = &reading.comparison;
-            found.stale = comparison.stale;
-            found.unverified.clone_from(&comparison.unverified);
+            found.report.config.stale = comparison.stale;
+            found.report.config.unverified.clone_from(&comparison.unverified);
             if comparison.stale {
-                found.changed.clone_from(&comparison.changed);
+                found.report.config.changed.clone_from(&comparison.changed);
             }
             found.memory.changed_at = found.memory.changed_at.max(comparison.last_seen);
             (Some(reading), found)
@@ -84,23 +81,27 @@ fn read(
     }
 }
 
-fn adopted(subject: &Subject, adoption: Adoption, mut found: Assessment) -> Assessment {
+fn adopted(subject: &Subject, adoption: Adoption, mut found: Plan) -> Plan {
     found.write(adoption.edits(subject));
-    found.unverified = adoption.unverified;
+    found.report.config.unverified = adoption.unverified;
     with_missing(&adoption.missing, named(&adoption.missing, found))
 }
 
 /// Names what pods need and is not there, where a rollout is under way or has failed.
-fn named(missing: &[String], mut found: Assessment) -> Assessment {
-    if !missing.is_empty() && matches!(found.phase, Phase::Rolling | Phase::Failed) {
-        found.message = format!("{}, which its pods need; {}", missing.join(", "), found.message);
+fn named(missing: &[String], mut found: Plan) -> Plan {
+    if !missing.is_empty() && matches!(found.phase(), Phase::Rolling | Phase::Failed) {
+        found.report.verdict.message = format!(
+            "{}, which its pods need; {}",
+            missing.join(", "),
+            found.report.verdict.message
+        );
     }
     found
 }
 
 /// Says what is missing, where there is nothing else to be said.
-fn with_missing(missing: &[String], mut found: Assessment) -> Assessment {
-    if !missing.is_empty() && found.phase == Phase::UpToDate {
+fn with_missing(missing: &[String], mut found: Plan) -> Plan {
+    if !missing.is_empty() && found.phase() == Phase::UpToDate {
         found.stand(is_missing(missing));
     }
     found
@@ -115,7 +116,7 @@ fn is_missing(missing: &[String]) -> Verdict {
 }
 
 /// Its record would only be taken away again.
-fn left_alone(subject: &Subject, fought: &Fought, mut found: Assessment) -> Assessment {
+fn left_alone(subject: &Subject, fought: &Fought, mut found: Plan) -> Plan {
     let Fought { manager, times, until } = fought;
     let message = format!(
         "{manager} removed Lockkeeper's annotations {times} times, so no config change rolls this workload until {}. Configure it to leave annotations under {} alone (Argo CD: no Replace=true for this workload)",
@@ -137,10 +138,10 @@ fn left_alone(subject: &Subject, fought: &Fought, mut found: Assessment) -> Asse
 
 /// Rolls a workload without config when the step before it was rolled out, if it restarts with
 /// that.
-fn restarted(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> Assessment {
+fn restarted(subject: &Subject, outcome: &Outcome, mut found: Plan) -> Plan {
     let reading = Reading::none().with_restart(subject, outcome);
     if reading.comparison.roll.is_some() {
-        found.changed.clone_from(&reading.comparison.changed);
+        found.report.config.changed.clone_from(&reading.comparison.changed);
         if !subject.workload.deleting {
             return differs(subject, &ConfigSpec::default(), &reading, outcome, found);
         }
@@ -157,17 +158,19 @@ fn compared(
     config: &ConfigSpec,
     reading: Reading,
     outcome: &Outcome,
-    mut found: Assessment,
-) -> Assessment {
+    mut found: Plan,
+) -> Plan {
     let (workload, comparison) = (subject.workload, &reading.comparison);
     if reading.is_restart() {
-        found.changed.clone_from(&comparison.changed);
+        found.report.config.changed.clone_from(&comparison.changed);
     }
     found = named(&comparison.missing, found);
-    found.takes_slot = roll::takes_slot(subject, &reading, outcome);
-    if found.takes_slot && found.phase == Phase::Rolling && found.reason == Reason::RolloutUnderWay
+    found.report.takes_slot = roll::takes_slot(subject, &reading, outcome);
+    if found.report.takes_slot
+        && found.phase() == Phase::Rolling
+        && found.reason() == Reason::RolloutUnderWay
     {
-        found.reason = Reason::ConfigRollout;
+        found.report.verdict.reason = Reason::ConfigRollout;
     }
     if !reading.is_restart() {
         found.write(reading.baseline(subject));
@@ -181,7 +184,7 @@ fn compared(
     if comparison.roll.is_some() {
         return differs(subject, config, &reading, outcome, found);
     }
-    if !comparison.stale || found.phase != Phase::UpToDate {
+    if !comparison.stale || found.phase() != Phase::UpToDate {
         return with_missing(&comparison.missing, found);
     }
     let verdict = if reading.record.hash.is_some() && !reading.is_ours(workload) {
@@ -208,8 +211,8 @@ fn differs(
     config: &ConfigSpec,
     reading: &Reading,
     outcome: &Outcome,
-    mut found: Assessment,
-) -> Assessment {
+    mut found: Plan,
+) -> Plan {
     let comparison = &reading.comparison;
     let (what, changed) = (comparison.changed.join(", "), comparison.what_changed());
     if subject.memory.differs_since.is_none() {
@@ -218,7 +221,7 @@ fn differs(
     }
     let since = subject.memory.differs_since.unwrap_or(subject.now());
     found.memory.differs_since = Some(since);
-    let failed = found.phase == Phase::Failed;
+    let failed = found.phase() == Phase::Failed;
     let gate = subject.memory.gate.map(|(closed, _)| closed);
     match roll::next(subject, config, reading, outcome, (since, failed)) {
         Next::Missing => found.stand(is_missing(&comparison.missing)),
@@ -245,21 +248,20 @@ fn differs(
         // Nothing is known of the gates that was not known before.
         Next::Unobserved => {
             found.talk.go_on();
-            found.closed = gate;
-            found.shown.clone_from(&subject.memory.shown);
+            found = found.before_the_same_gate(subject);
         }
         Next::Covered if failed => {}
         Next::Covered => {
             let message = format!(
                 "the rollout in progress starts its pods with the new {what}; {}",
-                found.message
+                found.report.verdict.message
             );
             found.stand(Verdict::new(Phase::Rolling, Reason::CoveredByRollout, message));
         }
         Next::AfterSteps => {
             let message = format!(
                 "{changed}; it is rolled after the previous change has reached all pods; {}",
-                found.message
+                found.report.verdict.message
             );
             found.stand(Verdict::new(Phase::Rolling, Reason::CoveredByRollout, message));
         }
@@ -270,11 +272,11 @@ fn differs(
         }
         Next::Settling(due) => {
             found.wake_at(due);
-            found.closed = gate;
+            found.report.closed = gate;
             let message =
                 format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
             found.stand(Verdict::new(Phase::Settling, Reason::ConfigChanged, message));
-            found.shown.until = Some(due);
+            found.report.verdict.until = Some(due);
         }
         Next::Limited { times, until } => {
             found = limited(subject, config, (&changed, times, until), found);
@@ -288,24 +290,24 @@ fn limited(
     subject: &Subject,
     config: &ConfigSpec,
     (changed, times, until): (&str, usize, Timestamp),
-    mut found: Assessment,
-) -> Assessment {
+    mut found: Plan,
+) -> Plan {
     found.wake_at(until);
     let message = format!(
         "{changed}, but it had {times} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
         config.limit.window,
         clock(until)
     );
-    if subject.memory.last.map(|(phase, _)| phase) != Some(Phase::Limited) {
+    if subject.memory.last.as_ref().map(|last| last.phase) != Some(Phase::Limited) {
         found.tell(Event::RolloutLimited, message.as_str());
     }
     found.stand(Verdict::new(Phase::Limited, Reason::LimitReached, message));
-    found.shown.until = Some(until);
+    found.report.verdict.until = Some(until);
     found
 }
 
 /// Its gates say whether it rolls, or a bypass does.
-fn is_due(subject: &Subject, changed: &str, due: Due, mut found: Assessment) -> Assessment {
+fn is_due(subject: &Subject, changed: &str, due: Due, mut found: Plan) -> Plan {
     let Due { change, bypass, answer, roll } = due;
     if let Some(bypass) = bypass {
         let message = format!(
@@ -320,7 +322,7 @@ fn is_due(subject: &Subject, changed: &str, due: Due, mut found: Assessment) -> 
         let waiting = roll::waiting(subject.workload, &change, &blocked);
         if let Some((edits, status)) = waiting {
             found.write(edits);
-            found.shown.hold = Some(status);
+            found.report.hold = Some(status);
         }
         return found;
     }

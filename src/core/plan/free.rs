@@ -3,12 +3,13 @@
 use crate::{
     api::{Mode, Phase, Reason},
     core::{
-        finding::{Assessment, Verdict},
         gates::app::prepare,
         hold::{governance, marking, observed},
         notice::Event,
         observed::overdue_at,
         plan::config,
+        planned::Plan,
+        report::Verdict,
         request::Purpose,
         rollout::{
             follow::follow,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// A workload that nothing holds: how far its rollout is, and whether the next one is due.
-pub fn plan(subject: &Subject, mut found: Assessment) -> Assessment {
+pub fn plan(subject: &Subject, mut found: Plan) -> Plan {
     found.memory.scaled = None;
     found.memory.hold_of_nothing = false;
     (found.memory.broken_since, found.memory.broken_told) = (None, false);
@@ -42,7 +43,7 @@ pub fn plan(subject: &Subject, mut found: Assessment) -> Assessment {
     unsupported(subject, would_hold(subject, found))
 }
 
-fn by_progress(subject: &Subject, mut found: Assessment) -> Assessment {
+fn by_progress(subject: &Subject, mut found: Plan) -> Plan {
     verdict::verdict(subject).into_iter().for_each(|verdict| found.stand(verdict));
     let overdue = subject.pods.iter().filter_map(|pod| overdue_at(pod));
     let overdue = overdue.filter(|at| *at > subject.now()).min();
@@ -56,11 +57,12 @@ fn by_progress(subject: &Subject, mut found: Assessment) -> Assessment {
     found
 }
 
-fn followed(subject: &Subject, mut found: Assessment) -> (Outcome, Assessment) {
+fn followed(subject: &Subject, mut found: Plan) -> (Outcome, Plan) {
     match subject.ruling.spec().mode {
         Mode::Observe => (Outcome::on(subject.workload).clone(), found),
         Mode::Enforce | Mode::Freeze => {
-            let verdict = Verdict::new(found.phase, found.reason, found.message.as_str());
+            let verdict =
+                Verdict::new(found.phase(), found.reason(), found.report.verdict.message.as_str());
             let mut followed = follow(subject, &verdict);
             found.write(followed.edits);
             found.notices.append(&mut followed.notices);
@@ -69,27 +71,26 @@ fn followed(subject: &Subject, mut found: Assessment) -> (Outcome, Assessment) {
     }
 }
 
-fn walked(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> Assessment {
+fn walked(subject: &Subject, outcome: &Outcome, mut found: Plan) -> Plan {
     let workload = subject.workload;
     match walk::next(subject, outcome) {
         Walk::Stays => {}
         Walk::Unobserved => {
             found.talk.go_on();
             // Nothing is known of the gate that was not known before.
-            let waits = subject.memory.gate.filter(|(closed, _)| closed.reason == found.reason);
-            if let Some((closed, _)) = waits {
-                found.closed = Some(closed);
-                found.shown.clone_from(&subject.memory.shown);
+            let waits = subject.memory.gate.filter(|(closed, _)| closed.reason == found.reason());
+            if waits.is_some() {
+                found = found.before_the_same_gate(subject);
             }
         }
         Walk::Waits(until) => found.wake_at(until),
         Walk::Ends { keep } => found.write(marking::end_walk(workload, keep)),
         Walk::Next(step) => match found.hear(subject, &step.change, step.answer) {
             None => found.write(walk::step(outcome, step.turn, subject.now())),
-            Some(blocked) if found.phase != Phase::Failed => {
+            Some(blocked) if found.phase() != Phase::Failed => {
                 let why = walk::waits(workload, step.turn, &blocked.why);
                 found.stand_before(Phase::Rolling, &blocked, why);
-                found.shown.hold = walk::status(workload, &blocked.sentence);
+                found.report.hold = walk::status(workload, &blocked.sentence);
             }
             Some(_) => {}
         },
@@ -98,11 +99,11 @@ fn walked(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> Assess
 }
 
 /// A rollout that is stuck on a volume goes on when the old pods end first.
-fn unblocked(subject: &Subject, mut found: Assessment) -> Assessment {
-    if matches!(found.phase, Phase::Rolling | Phase::Failed)
+fn unblocked(subject: &Subject, mut found: Plan) -> Plan {
+    if matches!(found.phase(), Phase::Rolling | Phase::Failed)
         && let Some(stuck) = strategy::stuck(subject)
     {
-        found.stand(Verdict::new(found.phase, Reason::StuckOnVolume, stuck));
+        found.stand(Verdict::new(found.phase(), Reason::StuckOnVolume, stuck));
     }
     let Some(strategy::Unblocking { change, answer, strategy }) = strategy::unblock(subject) else {
         return found;
@@ -114,32 +115,32 @@ fn unblocked(subject: &Subject, mut found: Assessment) -> Assessment {
             found.tell(Event::StrategyChanged, strategy.message());
         }
         Some(blocked) => {
-            let message = format!("{}; {}", found.message, blocked.why);
-            found.stand_before(found.phase, &blocked, message);
-            found.reason = Reason::StuckOnVolume;
+            let message = format!("{}; {}", found.report.verdict.message, blocked.why);
+            found.stand_before(found.phase(), &blocked, message);
+            found.report.verdict.reason = Reason::StuckOnVolume;
         }
     }
     found
 }
 
 /// Who let the rollout through, and who undo each other.
-fn with_notes(subject: &Subject, outcome: &Outcome, mut found: Assessment) -> Assessment {
-    if !matches!(found.phase, Phase::Rolling | Phase::Failed) {
+fn with_notes(subject: &Subject, outcome: &Outcome, mut found: Plan) -> Plan {
+    if !matches!(found.phase(), Phase::Rolling | Phase::Failed) {
         return found;
     }
     let consent = outcome.consent();
     let ours = outcome.ended != Ended::Done && outcome.is_of(subject.workload, subject.key());
     if ours && !consent.is_empty() {
-        found.message = format!("{}; {consent}", found.message);
+        found.report.verdict.message = format!("{}; {consent}", found.report.verdict.message);
     }
     if let Some(conflict) = found.memory.writers.message(subject.now()) {
-        found.message = format!("{}. {conflict}", found.message);
+        found.report.verdict.message = format!("{}. {conflict}", found.report.verdict.message);
     }
     found
 }
 
 /// What a policy that only observes would have held.
-fn would_hold(subject: &Subject, mut found: Assessment) -> Assessment {
+fn would_hold(subject: &Subject, mut found: Plan) -> Plan {
     if !subject.ruling.observes() {
         return found;
     }
@@ -149,7 +150,7 @@ fn would_hold(subject: &Subject, mut found: Assessment) -> Assessment {
     if changed {
         found.tell(Event::WouldHold, message.as_str());
     }
-    if found.phase != Phase::Failed {
+    if found.phase() != Phase::Failed {
         let state = &subject.workload.rollout;
         let message = format!(
             "{message}; {} of {} pods updated, {} available",
@@ -161,9 +162,9 @@ fn would_hold(subject: &Subject, mut found: Assessment) -> Assessment {
 }
 
 /// What cannot be held, although its policy has gates.
-fn unsupported(subject: &Subject, mut found: Assessment) -> Assessment {
+fn unsupported(subject: &Subject, mut found: Plan) -> Plan {
     let workload = subject.workload;
-    if found.phase != Phase::UpToDate
+    if found.phase() != Phase::UpToDate
         || !subject.ruling.spec().needs_holds()
         || governance::holdable(workload)
     {

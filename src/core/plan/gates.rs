@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     api::Reason,
     core::{
-        finding::Assessment,
         gates::{
             self,
             app::{prepare, verify::verify},
             blocker::Closed,
         },
         notice::Event,
+        planned::Plan,
+        report::AppGateReport,
         request::{Purpose, Release},
         subject::Subject,
     },
@@ -19,13 +20,13 @@ use crate::{
 
 /// Answers about a change that no longer waits are void, and pods that are no longer to be
 /// ended may work.
-pub fn settle(subject: &Subject, mut found: Assessment) -> Assessment {
+pub fn settle(subject: &Subject, mut found: Plan) -> Plan {
     let gates = subject.ruling.spec().gates.as_ref();
     if let Some(gate) = gates.and_then(|gates| gates.app.as_ref())
         && !subject.workload.deleting
     {
         let verified = verify(subject, gate, &mut found.talk);
-        (found.gate_asked, found.unverified_gate) = (verified.asked, verified.trouble);
+        found.report.app_gate = AppGateReport { asked: verified.asked, trouble: verified.trouble };
     }
     if !found.talk.asks {
         found.talk.conversation.turn_to(None);
@@ -35,28 +36,29 @@ pub fn settle(subject: &Subject, mut found: Assessment) -> Assessment {
     let whose = (&subject.workload.id, &subject.workload.uid, &subject.ruling.policy().uid);
     prepare::withdraw(subject.namespace(), whose, subject.now(), &mut found.talk);
     found.hear_talk();
-    found.memory.app = found.talk.conversation.clone();
+    found.report.asks = found.talk.asks;
+    found.memory.app = std::mem::take(&mut found.talk.conversation);
     found
 }
 
 /// Events and durations of gates, where they changed since the last time.
-pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
+pub fn tell(subject: &Subject, mut found: Plan) -> Plan {
     let before = subject.memory.gate;
-    let stays = before.map(|(closed, _)| closed) == found.closed;
+    let stays = before.map(|(closed, _)| closed) == found.report.closed;
     found.memory.own_approval = own_approval(subject, &found);
     // The command of the event before would change nothing now.
     let approved = found.memory.own_approval.is_some()
         && found.memory.own_approval != subject.memory.own_approval;
-    let news = found.closed.is_some_and(|closed| gates::is_told(closed.reason))
+    let news = found.report.closed.is_some_and(|closed| gates::is_told(closed.reason))
         && (!stays || approved || found.memory.writers.untold);
     // While two undo each other, that is told in its place; and what is left of it when they have
     // stopped.
     found.memory.writers.untold = news && found.memory.writers.conflict(subject.now());
     if news && !found.memory.writers.untold {
-        let message = found.message.clone();
+        let message = found.report.verdict.message.clone();
         found.tell(Event::GateClosed, message);
     }
-    found.memory.gate = match found.closed {
+    found.memory.gate = match found.report.closed {
         Some(_) if stays => before,
         closed => closed.map(|closed| (closed, subject.now())),
     };
@@ -67,7 +69,7 @@ pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
         let goes = found.roll.is_some()
             || found.edits.purpose == released
             || found.edits.purpose == Some(Purpose::Step);
-        let next = found.closed.is_some_and(|closed| closed.gate > gate);
+        let next = found.report.closed.is_some_and(|closed| closed.gate > gate);
         if gates::is_told(reason) && (goes || next) {
             found.tell(Event::GateOpen, format!("{} no longer applies", reason.as_str()));
         }
@@ -76,8 +78,8 @@ pub fn tell(subject: &Subject, mut found: Assessment) -> Assessment {
 }
 
 /// Who approved a change that waits for an approval all the same.
-fn own_approval(subject: &Subject, found: &Assessment) -> Option<String> {
+fn own_approval(subject: &Subject, found: &Plan) -> Option<String> {
     let by = subject.workload.marks.approved_by.get()?;
-    let waits = found.closed.is_some_and(|closed| closed.reason == Reason::ApprovalRequired);
+    let waits = found.report.closed.is_some_and(|closed| closed.reason == Reason::ApprovalRequired);
     (waits && subject.records_approvals()).then(|| by.0.to_string())
 }

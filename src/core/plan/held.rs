@@ -6,7 +6,6 @@ use crate::{
     api::{OnChange, Phase, Reason, marks},
     core::{
         config::roll,
-        finding::{self, Assessment, Verdict},
         gates::change::{BOTH, Blocked, Change, TEMPLATE},
         hold::{
             at_zero, change,
@@ -18,6 +17,8 @@ use crate::{
         observed::workload::reference_of,
         plain,
         plan::config,
+        planned::Plan,
+        report::{self, Verdict},
         request::Release,
         rollout::revisions::Revert,
         subject::Subject,
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// A hold that was there before its policy began to observe only: it stays, and nobody judges it.
-pub fn observe(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment {
+pub fn observe(subject: &Subject, hold: &Hold, mut found: Plan) -> Plan {
     let stamp;
     (stamp, found) = stamped(subject, hold, found);
     if at_zero::is_lost(subject) {
@@ -35,15 +36,15 @@ pub fn observe(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessm
         return scaled_first(revert_to(subject, &revert, found));
     }
     let change = Change::of_hold(subject, hold, TEMPLATE, stamp.since);
-    found.shown.hold = Some(release::status(hold, &change));
+    found.report.hold = Some(release::status(hold, &change));
     let (why, bypass) = release::of_observed(subject, hold);
     let mut found = held(subject, hold, &stamp, (Reason::ObserveMode, why), found);
-    found.shown.command = Some(bypass);
+    found.report.verdict.command = Some(bypass);
     scaled_first(found)
 }
 
 /// A held template: whether it may go.
-pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment {
+pub fn plan(subject: &Subject, hold: &Hold, mut found: Plan) -> Plan {
     let stamp;
     (stamp, found) = stamped(subject, hold, found);
     let of_nothing = found.memory.hold_of_nothing;
@@ -62,8 +63,8 @@ pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment
         broken: !missing.is_empty(),
         ..Change::of_hold(subject, hold, causes, stamp.since)
     };
-    found.shown.hold = Some(release::status(hold, &change));
-    found.changed.push(finding::TEMPLATE.to_owned());
+    found.report.hold = Some(release::status(hold, &change));
+    found.report.config.changed.push(report::TEMPLATE.to_owned());
     let found = match release::next(subject, &change, of_nothing) {
         Next::Released(release) => released(release, found),
         Next::Lost => lose(subject, hold, found),
@@ -82,7 +83,7 @@ pub fn plan(subject: &Subject, hold: &Hold, mut found: Assessment) -> Assessment
         Next::Kept => {
             let (why, bypass) = release::of_kept(subject, hold);
             let mut found = held(subject, hold, &stamp, (Reason::KeptUngoverned, why), found);
-            found.shown.command = Some(bypass);
+            found.report.verdict.command = Some(bypass);
             found
         }
         Next::Asked(answer) => {
@@ -105,8 +106,8 @@ fn asked(
     hold: &Hold,
     (change, stamp): (&Change, &change::Stamp),
     blocked: Option<Blocked>,
-    mut found: Assessment,
-) -> Assessment {
+    mut found: Plan,
+) -> Plan {
     if let Some(blocked) = blocked {
         let why = Why { sentence: blocked.sentence.clone(), with_cure: blocked.why.clone() };
         return blocked_held(subject, hold, stamp, (&blocked, why), found);
@@ -122,7 +123,7 @@ fn asked(
 }
 
 /// Takes note of which change is held and since when, and tells that it is.
-fn stamped(subject: &Subject, hold: &Hold, mut found: Assessment) -> (change::Stamp, Assessment) {
+fn stamped(subject: &Subject, hold: &Hold, mut found: Plan) -> (change::Stamp, Plan) {
     (found.memory.hold_of_nothing, found.memory.volatile) = change::note(subject, hold);
     let mut stamp = change::stamp(subject, hold);
     found.write(std::mem::take(&mut stamp.edits));
@@ -141,10 +142,10 @@ fn held(
     hold: &Hold,
     stamp: &change::Stamp,
     (reason, why): (Reason, Why),
-    mut found: Assessment,
-) -> Assessment {
+    mut found: Plan,
+) -> Plan {
     let (message, of_change) = release::told(subject, hold, stamp.since, &why, &found.memory);
-    if let Some(hold) = &mut found.shown.hold {
+    if let Some(hold) = &mut found.report.hold {
         hold.message = plain(&of_change).into_owned();
     }
     let until = found.memory.writers.until(subject.now());
@@ -159,15 +160,15 @@ fn blocked_held(
     hold: &Hold,
     stamp: &change::Stamp,
     (blocked, why): (&Blocked, Why),
-    found: Assessment,
-) -> Assessment {
+    found: Plan,
+) -> Plan {
     let mut found = held(subject, hold, stamp, (blocked.reason, why), found);
-    let message = std::mem::take(&mut found.message);
+    let message = std::mem::take(&mut found.report.verdict.message);
     found.stand_before(Phase::Held, blocked, message);
     found
 }
 
-fn released(release: Release, mut found: Assessment) -> Assessment {
+fn released(release: Release, mut found: Plan) -> Plan {
     let verdict = format!("{release}: the change is being released");
     found.stand(Verdict::new(Phase::Held, Reason::Releasing, verdict));
     found.write(release::released(release));
@@ -177,7 +178,7 @@ fn released(release: Release, mut found: Assessment) -> Assessment {
 }
 
 /// Releases a template that is the one again that its pods run.
-pub fn revert_to(subject: &Subject, revert: &Revert, mut found: Assessment) -> Assessment {
+pub fn revert_to(subject: &Subject, revert: &Revert, mut found: Plan) -> Plan {
     let stands = || subject.workload.marks.config.as_deref();
     let record = found.edits.annotations.get(marks::CONFIG).map_or_else(stands, Option::as_deref);
     let taken_back = roll::taken_back(subject, record, revert);
@@ -186,7 +187,7 @@ pub fn revert_to(subject: &Subject, revert: &Revert, mut found: Assessment) -> A
 }
 
 /// The same where nothing is known of its config.
-pub fn of_revert(revert: &Revert, found: Assessment) -> Assessment {
+pub fn of_revert(revert: &Revert, found: Plan) -> Plan {
     let mut found = released(Release::Reverted, found);
     found.write(release::reverted(revert));
     found
@@ -194,7 +195,7 @@ pub fn of_revert(revert: &Revert, found: Assessment) -> Assessment {
 
 /// There is nothing left to hold: the next pod is of the held revision in any case. So that is
 /// told, and what comes is followed.
-fn lose(subject: &Subject, hold: &Hold, found: Assessment) -> Assessment {
+fn lose(subject: &Subject, hold: &Hold, found: Plan) -> Plan {
     let mut found = released(Release::ScaledToZero, found);
     found.write(release::lost(subject));
     let message = format!(
@@ -211,11 +212,11 @@ const BROKEN_AFTER: Duration = Duration::from_secs(5);
 
 /// Tells when what the running pods read is missing: they cannot start again, and the hold keeps
 /// the cure out. So it is when the ReplicaSet is gone of what a held Deployment ran.
-fn with_what_runs(subject: &Subject, missing: &[String], mut found: Assessment) -> Assessment {
+fn with_what_runs(subject: &Subject, missing: &[String], mut found: Plan) -> Plan {
     if missing.is_empty() {
         found.memory.broken_since = None;
         let forgotten = subject.revisions.replica_sets().is_some_and(<[_]>::is_empty);
-        if found.phase == Phase::Held
+        if found.phase() == Phase::Held
             && forgotten
             && !found.memory.broken_told
             && let Some(note) =
@@ -243,12 +244,12 @@ fn with_what_runs(subject: &Subject, missing: &[String], mut found: Assessment) 
         let message = format!("{what} of {}", reference_of(subject.workload));
         found.tell(Event::RunningRevisionBroken, message);
     }
-    found.message = format!("{what}. {}", found.message);
+    found.report.verdict.message = format!("{what}. {}", found.report.verdict.message);
     found
 }
 
 /// That somebody has scaled is written before the release.
-fn scaled_first(mut found: Assessment) -> Assessment {
+fn scaled_first(mut found: Plan) -> Plan {
     if found.memory.scaled.is_some()
         && let Some(first) = release::scaled_first(&found.edits)
     {

@@ -9,10 +9,11 @@ mod requests;
 pub mod ungoverned;
 
 use crate::core::{
-    finding::Assessment,
     hold::{self, marking, state::Hold},
     memory::{SeenTemplate, template_changed_at},
     notice::Event,
+    planned::Plan,
+    report::MarksReport,
     subject::Subject,
     volumes,
 };
@@ -45,7 +46,7 @@ impl Situation {
 }
 
 /// Judges one workload.
-pub fn plan(subject: &Subject) -> Assessment {
+pub fn plan(subject: &Subject) -> Plan {
     let situation = Situation::of(subject);
     let found = marked(subject, situation.hold());
     let mut found = match &situation {
@@ -64,16 +65,15 @@ pub fn plan(subject: &Subject) -> Assessment {
     found.memory.template = Some(SeenTemplate::of(subject.workload));
     let found = gates::tell(subject, gates::settle(subject, found));
     let mut found = requests::make(subject, found);
-    found.memory.last = Some((found.phase, found.reason));
-    found.memory.said.clone_from(&found.message);
-    found.memory.shown.clone_from(&found.shown);
+    found.memory.last = Some(found.report.verdict.clone());
+    found.memory.shown.clone_from(&found.report.hold);
     found
 }
 
 /// The marks that its policy puts on it, or takes off, and who changed it.
-fn marked(subject: &Subject, hold: Option<&Hold>) -> Assessment {
+fn marked(subject: &Subject, hold: Option<&Hold>) -> Plan {
     let (workload, observes) = (subject.workload, subject.ruling.observes());
-    let mut found = Assessment::new(subject.memory.clone(), subject.pods);
+    let mut found = Plan::new(subject.memory.clone(), subject.pods);
     found.memory.differs_since = None;
     found.memory.hold = hold.map(|hold| hold.id.clone());
     if observes {
@@ -83,8 +83,8 @@ fn marked(subject: &Subject, hold: Option<&Hold>) -> Assessment {
     } else if !workload.deleting {
         let marking = marking::mark(subject);
         found.write(marking.edits);
-        (found.unmarked, found.cramped) = (marking.unmarked, marking.cramped);
-        if found.unmarked {
+        found.report.marks = MarksReport { missing: marking.unmarked, room: marking.cramped };
+        if found.report.marks.missing {
             found.memory.unmarked_at = Some(subject.now());
         }
     }

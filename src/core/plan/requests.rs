@@ -4,21 +4,22 @@
 use crate::{
     api::{Phase, Reason},
     core::{
-        finding::{Assessment, Verdict},
         hold::marking,
         notice::{Event, Regarding},
         others, plain,
+        planned::Plan,
+        report::Verdict,
         subject::Subject,
     },
 };
 
 /// The requests for what is wanted.
-pub fn make(subject: &Subject, mut found: Assessment) -> Assessment {
+pub fn make(subject: &Subject, mut found: Plan) -> Plan {
     let workload = subject.workload;
     found.edits = std::mem::take(&mut found.edits).that_differ(workload);
     found.roll = found.roll.take().map(|roll| roll.that_differ(workload));
     if !workload.deleting {
-        let reserve = marking::reserve(subject, found.phase == Phase::UpToDate);
+        let reserve = marking::reserve(subject, found.phase() == Phase::UpToDate);
         found.write(reserve);
         let edits = std::mem::take(&mut found.edits).that_differ(workload);
         found.edits = marking::within_room(workload, edits);
@@ -30,7 +31,8 @@ pub fn make(subject: &Subject, mut found: Assessment) -> Assessment {
         found.tell(Event::ChangedByOthers, message);
     }
     if found.roll.is_none() {
-        found.edits = others::heed(subject, std::mem::take(&mut found.edits), found.unmarked);
+        found.edits =
+            others::heed(subject, std::mem::take(&mut found.edits), found.report.marks.missing);
     }
     if found.edits.is_empty() && found.roll.is_none() {
         return found;
@@ -39,7 +41,7 @@ pub fn make(subject: &Subject, mut found: Assessment) -> Assessment {
 }
 
 /// One request at a time, and after a failure only when its pause is over.
-fn heed_activity(subject: &Subject, mut found: Assessment) -> Assessment {
+fn heed_activity(subject: &Subject, mut found: Plan) -> Plan {
     let in_flight = subject.activity.in_flight;
     if in_flight && found.roll.is_some() {
         found.begin_roll();
@@ -54,13 +56,13 @@ fn heed_activity(subject: &Subject, mut found: Assessment) -> Assessment {
             "the patch of this workload was {word}: {}. Lockkeeper retries at least every 5 minutes",
             trouble.message
         );
-        if !trouble.needs_hold && found.phase != Phase::Failed {
-            let phase = if found.phase == Phase::Held { Phase::Held } else { Phase::Waiting };
-            if let Some(hold) = &mut found.shown.hold {
+        if !trouble.needs_hold && found.phase() != Phase::Failed {
+            let phase = if found.phase() == Phase::Held { Phase::Held } else { Phase::Waiting };
+            if let Some(hold) = &mut found.report.hold {
                 hold.message = plain(&message).into_owned();
             }
             found.stand(Verdict::new(phase, reason, message));
-            found.shown.until = Some(trouble.retry_at);
+            found.report.verdict.until = Some(trouble.retry_at);
         }
         if trouble.retry_at > subject.now() {
             found.wake_at(trouble.retry_at);

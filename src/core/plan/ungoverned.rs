@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use crate::{
     api::{WhenUngoverned, marks},
     core::{
-        finding::Assessment,
         gates::app::prepare,
         hold::{
             governance::{self, GovernanceMark},
@@ -19,6 +18,7 @@ use crate::{
         notice::Event,
         observed::{Namespace, Uid, Workload},
         plan::held,
+        planned::Plan,
         request::Confirm,
         rollout::{revisions::Revert, turn},
     },
@@ -54,12 +54,12 @@ pub fn is_left(workload: &Workload, memory: &Memory) -> bool {
 
 impl Ungoverned<'_> {
     /// Takes off what is left of ours, and lets its pods take work again; none if nothing is left.
-    pub fn assess(self) -> Option<Assessment> {
+    pub fn assess(self) -> Option<Plan> {
         if !is_left(self.workload, self.memory) {
             return None;
         }
         let (namespace, workload, now) = (self.namespace, self.workload, self.now);
-        let mut found = Assessment::new(self.memory.clone(), &[]);
+        let mut found = Plan::new(self.memory.clone(), &[]);
         if governance::is_ours(workload) {
             found = self.let_go(found);
         }
@@ -68,12 +68,12 @@ impl Ungoverned<'_> {
         let whose = (&workload.id, &workload.uid, &policy);
         prepare::withdraw(namespace, whose, now, &mut found.talk);
         found.hear_talk();
-        found.memory.app = found.talk.conversation.clone();
+        found.memory.app = std::mem::take(&mut found.talk.conversation);
         found.edits = std::mem::take(&mut found.edits).that_differ(workload);
         Some(found)
     }
 
-    fn let_go(self, mut found: Assessment) -> Assessment {
+    fn let_go(self, mut found: Plan) -> Plan {
         let Self { namespace, workload, stray, nothing_to_lose, activity, memory, definition, now } =
             self;
         found.memory.had_record = false;

@@ -4,9 +4,10 @@
 use crate::{
     api::{Reason, marks},
     core::{
-        finding::{Edits, Verdict},
+        edits::Edits,
         hold::{authors::in_words, missed},
         notice::Event,
+        report::Verdict,
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::{Progress, ended},

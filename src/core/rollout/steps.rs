@@ -8,12 +8,11 @@ use crate::{
     api::{OnFailure, Phase, Reason, RestartWith, UpgradePolicySpec},
     core::{
         digest::Key,
-        finding::Assessment,
         gates::blocker::{Turn, Unsettled},
         hold::state::Hold,
         memory::Activity,
         observed::{Concerns, Unread, Workload, WorkloadId, policy::selector},
-        request::{Purpose, Release},
+        report::Verdict,
         rollout::{
             outcome::{Ended, Followed, Outcome, Previous},
             progress::Progress,
@@ -159,17 +158,17 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// Takes in what was decided about a workload whose newest pods are of this revision.
+    /// Takes in what was decided about a workload, and whether its pods begin to be replaced with
+    /// that. `current` is the revision of its newest pods.
     pub fn note(
         &mut self,
         id: &'a WorkloadId,
         workload: &Workload,
-        found: &Assessment,
+        plan: (&Verdict, bool),
         current: Option<&str>,
         key: &Key,
     ) {
-        let begins = found.roll.is_some()
-            || found.edits.purpose == Some(Purpose::Release(Release::GatesOpen));
+        let (&Verdict { phase, reason, .. }, begins) = plan;
         if begins {
             self.under_way.insert(id);
         }
@@ -186,12 +185,12 @@ impl<'a> Order<'a> {
             uid,
             format!("{} {at}", outcome.done.as_deref().unwrap_or_default()).trim_end().to_owned(),
         );
-        let waits_for_nobody = match found.phase {
+        let waits_for_nobody = match phase {
             Phase::UpToDate | Phase::Unsupported => written,
-            Phase::WaitsForUser if found.reason == Reason::StuckTerminating => written,
+            Phase::WaitsForUser if reason == Reason::StuckTerminating => written,
             Phase::WaitsForUser | Phase::WouldRoll | Phase::WouldHold => true,
             // Left alone by a user's decision.
-            Phase::Waiting => matches!(found.reason, Reason::RolledBack | Reason::MarksReverted),
+            Phase::Waiting => matches!(reason, Reason::RolledBack | Reason::MarksReverted),
             Phase::Failed => self
                 .spec
                 .rollout
@@ -200,21 +199,16 @@ impl<'a> Order<'a> {
             _ => false,
         };
         // One that waits for nothing but an old pod that does not end is rolled out.
-        let done = matches!(found.phase, Phase::UpToDate | Phase::Unsupported)
-            || found.reason == Reason::StuckTerminating;
-        if begins
-            || !written
-            || !done
-            || found.phase == Phase::Failed
-            || found.phase == Phase::Rolling
-        {
+        let done = matches!(phase, Phase::UpToDate | Phase::Unsupported)
+            || reason == Reason::StuckTerminating;
+        if begins || !written || !done || phase == Phase::Failed || phase == Phase::Rolling {
             self.unwritten.insert(step);
         }
         if begins || !waits_for_nobody {
-            let why = match (begins, found.phase) {
+            let why = match (begins, phase) {
                 (true, _) => Unsettled::Begins,
                 (_, Phase::UpToDate) => Unsettled::Unrecorded,
-                (_, phase) => Unsettled::Stands(phase, found.reason),
+                (_, phase) => Unsettled::Stands(phase, reason),
             };
             self.unsettled.entry(step).or_insert((id, why));
         }

@@ -4,8 +4,8 @@ use crate::{
     api::{Phase, Reason},
     core::{
         clock,
-        finding::Verdict,
         observed::Pod,
+        report::Verdict,
         rollout::{
             progress::Progress,
             words::{self, held_message},
@@ -25,12 +25,18 @@ pub fn verdict(subject: &Subject) -> Option<Verdict> {
             let message = format!("{}. All new pods are available", overdue()?);
             Verdict::new(Phase::WaitsForUser, Reason::StuckTerminating, message)
         }
-        Progress::Unobserved => match subject.memory.last {
-            Some((Phase::UpToDate, reason)) => Verdict::new(Phase::UpToDate, reason, ""),
-            Some((Phase::Rolling, reason)) => Verdict::new(Phase::Rolling, reason, under_way()),
+        Progress::Unobserved => match &subject.memory.last {
+            Some(Verdict { phase: phase @ Phase::UpToDate, reason, .. }) => {
+                Verdict::new(*phase, *reason, "")
+            }
+            Some(Verdict { phase: phase @ Phase::Rolling, reason, .. }) => {
+                Verdict::new(*phase, *reason, under_way())
+            }
             // A write of our own annotations raises a Deployment's generation too.
-            Some((phase, reason)) if !matches!(phase, Phase::Held | Phase::Failed) => {
-                Verdict::new(phase, reason, subject.memory.said.as_str())
+            Some(Verdict { phase, reason, message, .. })
+                if !matches!(phase, Phase::Held | Phase::Failed) =>
+            {
+                Verdict::new(*phase, *reason, message.as_str())
             }
             _ => Verdict::new(Phase::Rolling, Reason::RolloutUnderWay, under_way()),
         },

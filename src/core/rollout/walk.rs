@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     api::{AppGate, HoldStatus, WhenUngoverned, marks},
     core::{
-        finding::Edits,
+        edits::Edits,
         gates::{self, change::Change, gate::Answer},
         hold::governance,
         later,

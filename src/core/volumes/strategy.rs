@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     api::marks,
     core::{
-        finding::Edits,
+        edits::Edits,
         gates::{self, change::Change, gate::Answer},
         hold::state::Hold,
         observed::Workload,

@@ -8,7 +8,6 @@ use lockkeeper::{
     core::{
         calendar::Standing,
         config::record::Record,
-        finding,
         gates::{self, blocker::GateName},
         governs::governance,
         hold::{
@@ -19,6 +18,7 @@ use lockkeeper::{
         },
         later,
         observed::{Pod, Policy, UserHold, Workload, is_overdue},
+        report,
         rollout::{progress::is_old, revisions::Revisions},
     },
 };
@@ -73,7 +73,7 @@ impl Story {
             not_enforced: condition.map(|condition| condition.message.clone()),
             changed: attention
                 .map(|one| {
-                    one.changed.iter().filter(|what| *what != finding::TEMPLATE).cloned().collect()
+                    one.changed.iter().filter(|what| *what != report::TEMPLATE).cloned().collect()
                 })
                 .unwrap_or_default(),
             rollout: Counts {

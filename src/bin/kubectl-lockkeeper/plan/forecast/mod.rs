@@ -11,10 +11,10 @@ use lockkeeper::{
     api::Phase,
     core::{
         arrange::{Surroundings, assess_each},
-        finding::Assessment,
         governs::Ruling,
         hold::enforced::Enforcement,
         observed::{Workload, WorkloadId},
+        planned::Plan,
         rest::News,
     },
 };
@@ -26,7 +26,7 @@ use super::{judge::Situation, outcome::Wait};
 /// What is decided about a workload.
 pub struct Verdict {
     /// What the operator finds.
-    pub found: Assessment,
+    pub found: Plan,
     /// Every gate that would keep its change waiting.
     pub waits: Vec<Wait>,
 }
@@ -60,8 +60,8 @@ impl Forecast {
     pub fn restarts(&self, done: &BTreeSet<WorkloadId>, now: &Situation) -> BTreeSet<WorkloadId> {
         let verdicts = decide(&self.world.once_done(done, now), now);
         let restarts = |(id, verdict): (WorkloadId, Verdict)| {
-            let acts = !matches!(verdict.found.phase, Phase::WouldRoll | Phase::WouldHold);
-            (acts && verdict.found.restarts_with_previous()).then_some(id)
+            let acts = !matches!(verdict.found.phase(), Phase::WouldRoll | Phase::WouldHold);
+            (acts && verdict.found.report.config.restarts_with_previous()).then_some(id)
         };
         verdicts.into_iter().filter_map(restarts).collect()
     }
@@ -85,7 +85,9 @@ impl Forecast {
     pub fn changed_config(&self, workload: &Workload, ruling: Option<&Ruling>) -> &[String] {
         let asked = ruling.is_some_and(|ruling| ruling.spec().config.is_some());
         let verdicts = if asked { &self.after } else { &self.config };
-        verdicts.get(&workload.id).map_or(&[], |verdict| verdict.found.changed_config())
+        verdicts
+            .get(&workload.id)
+            .map_or(&[], |verdict| verdict.found.report.config.changed_config())
     }
 }
 

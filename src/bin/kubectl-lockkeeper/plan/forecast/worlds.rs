@@ -16,7 +16,6 @@ use lockkeeper::{
     core::{
         calendar::Windows,
         config::{desired::resolve, record::Record, references, together::groups},
-        finding::Assessment,
         governs::governance,
         hold::state::Hold,
         memory::{Memory, SeenTemplate},
@@ -24,6 +23,7 @@ use lockkeeper::{
             ConfigEntry, Namespace, Policy, Reference, ReplicaSet, Uid, Version, Workload,
             WorkloadId, policy::freezing_spec,
         },
+        planned::Plan,
         request::Purpose,
         rollout::{outcome::Outcome, revisions::Revisions},
     },
@@ -245,7 +245,7 @@ impl World {
     }
 
     /// Writes down what the operator notes of a workload without being asked.
-    pub fn note(&mut self, workload: &WorkloadId, found: &Assessment) -> bool {
+    pub fn note(&mut self, workload: &WorkloadId, found: &Plan) -> bool {
         let Some(workload) = self.namespace.workloads.get_mut(workload) else { return false };
         let notes = matches!(found.edits.purpose, None | Some(Purpose::Record | Purpose::Adopt));
         let marks = Arc::make_mut(&mut workload.marks);

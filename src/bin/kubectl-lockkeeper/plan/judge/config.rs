@@ -36,14 +36,14 @@ impl Judge<'_> {
         };
         let found = &verdict.found;
         line.waits_for = self.waits(workload);
-        let own = match found.reason {
+        let own = match found.reason() {
             Reason::ConfigMissing => Some("config"),
             Reason::LimitReached => Some("limit"),
             _ => None,
         };
-        let message = found.message.clone();
+        let message = found.report.verdict.message.clone();
         line.waits_for.extend(own.map(|gate| Wait { gate, message }));
-        let (outcome, because) = match (found.phase, found.reason) {
+        let (outcome, because) = match (found.phase(), found.reason()) {
             (Phase::WouldRoll | Phase::WouldHold, _) => (
                 Outcome::Report,
                 format!("Its policy {} only reports it.", ruling.policy().name),
@@ -54,7 +54,7 @@ impl Judge<'_> {
                     .to_owned(),
             ),
             // A rollout is under way.
-            (_, Reason::CoveredByRollout) => (Outcome::ConfigHold, format!("{}.", found.message)),
+            (_, Reason::CoveredByRollout) => (Outcome::ConfigHold, format!("{}.", found.report.verdict.message)),
             (_, Reason::ConfigMissing) => (Outcome::ConfigHold, String::new()),
             _ => {
                 let rolls = found.roll.is_some() && line.waits_for.is_empty();

@@ -94,7 +94,7 @@ impl Judge<'_> {
             ));
         }
         let verdict = self.forecast.after(&after.id);
-        let reason = verdict.map(|verdict| verdict.found.reason);
+        let reason = verdict.map(|verdict| verdict.found.reason());
         match (verdict.and_then(|verdict| verdict.found.releases()), reason, ruling) {
             (Some(Release::Ungoverned), ..) => {
                 line.outcome = Outcome::Roll;
@@ -198,9 +198,9 @@ impl Judge<'_> {
     ) {
         let (was, will) = (self.forecast.before(&before.id), self.forecast.after(&before.id));
         let released = was.is_some_and(|was| was.found.releases().is_some());
-        let was = was.map(|was| was.found.reason);
+        let was = was.map(|was| was.found.reason());
         let Some(will) = will.filter(|_| !released).map(|will| &will.found) else { return };
-        match (will.releases(), will.reason) {
+        match (will.releases(), will.reason()) {
             (Some(Release::Ungoverned), _) => {
                 line.outcome = Outcome::Roll;
                 line.because.push(format!("Its held change {} is released: no policy holds it any longer (whenUngoverned: Release).", hold.id));
