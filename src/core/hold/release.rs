@@ -107,11 +107,6 @@ pub fn released(release: Release) -> Edits {
     edits
 }
 
-/// Takes the hold off a template that is the one again that its pods run.
-pub fn reverted(revert: &Revert) -> Edits {
-    Edits { config_hash: revert.config_hash.clone(), ..released(Release::Reverted) }
-}
-
 /// Takes the hold off a change whose gates are open, and writes down that it was. Where pods go one
 /// by one, the change goes on as a walk. Also the rollout that begins.
 pub fn passed(subject: &Subject, hold: &Hold, change: &Change) -> (Edits, Outcome) {
@@ -144,7 +139,7 @@ pub fn passed(subject: &Subject, hold: &Hold, change: &Change) -> (Edits, Outcom
 pub fn lost(subject: &Subject) -> Edits {
     let workload = subject.workload;
     let change = template_change(workload, subject.key());
-    let mut edits = released(Release::ScaledToZero);
+    let mut edits = Edits::default();
     edits.set(marks::ROLLOUT, Outcome::on(workload).begun(change, subject.now()).to_string());
     edits
 }
@@ -195,6 +190,11 @@ fn with_notes<'a>(message: String, notes: impl Iterator<Item = &'a String>) -> S
 }
 
 impl Why {
+    /// That a gate keeps it waiting.
+    pub fn of(blocked: &Blocked) -> Self {
+        Self { sentence: blocked.sentence.clone(), with_cure: blocked.why.clone() }
+    }
+
     /// That pods of a withdrawn template do not agree.
     pub fn of_revert(blocked: &Blocked) -> Self {
         let Blocked { sentence, why, .. } = blocked;

@@ -94,7 +94,7 @@ impl Ungoverned<'_> {
         if let Some(revert) =
             nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now)
         {
-            return held::of_revert(&revert, found);
+            return held::let_go(&revert, found);
         } else if due > now || activity.in_flight {
             // It is looked at again.
         } else if lost && governance::holds_back(workload) {
