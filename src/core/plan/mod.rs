@@ -48,54 +48,54 @@ impl Situation {
 /// Judges one workload.
 pub fn plan(subject: &Subject) -> Plan {
     let situation = Situation::of(subject);
-    let found = marked(subject, situation.hold());
-    let mut found = match &situation {
-        Situation::Observed(hold) => held::observe(subject, hold, found),
-        Situation::Held(hold) => held::plan(subject, hold, found),
-        Situation::Free => free::plan(subject, found),
+    let plan = marked(subject, situation.hold());
+    let mut plan = match &situation {
+        Situation::Observed(hold) => held::observe(subject, hold, plan),
+        Situation::Held(hold) => held::plan(subject, hold, plan),
+        Situation::Free => free::plan(subject, plan),
     };
     if subject.workload.deleting {
-        (found.edits, found.roll) = Default::default();
+        (plan.edits, plan.roll) = Default::default();
     }
-    found.memory.changed_at = found.memory.changed_at.max(template_changed_at(
+    plan.memory.changed_at = plan.memory.changed_at.max(template_changed_at(
         subject.workload,
         subject.memory,
         subject.now(),
     ));
-    found.memory.template = Some(SeenTemplate::of(subject.workload));
-    let found = gates::tell(subject, gates::settle(subject, found));
-    let mut found = requests::make(subject, found);
-    found.memory.last = Some(found.report.verdict.clone());
-    found.memory.shown.clone_from(&found.report.hold);
-    found
+    plan.memory.template = Some(SeenTemplate::of(subject.workload));
+    let plan = gates::tell(subject, gates::settle(subject, plan));
+    let mut plan = requests::make(subject, plan);
+    plan.memory.last = Some(plan.report.verdict.clone());
+    plan.memory.shown.clone_from(&plan.report.hold);
+    plan
 }
 
 /// The marks that its policy puts on it, or takes off, and who changed it.
 fn marked(subject: &Subject, hold: Option<&Hold>) -> Plan {
     let (workload, observes) = (subject.workload, subject.ruling.observes());
-    let mut found = Plan::new(subject.memory.clone(), subject.pods);
-    found.memory.differs_since = None;
-    found.memory.hold = hold.map(|hold| hold.id.clone());
+    let mut plan = Plan::new(subject.memory.clone(), subject.pods);
+    plan.memory.differs_since = None;
+    plan.memory.hold = hold.map(|hold| hold.id.clone());
     if observes {
         let off = marking::let_go(workload);
-        found.write(off.edits);
-        off.released.into_iter().for_each(|message| found.tell(Event::UpgradeReleased, message));
+        plan.write(off.edits);
+        off.released.into_iter().for_each(|message| plan.tell(Event::UpgradeReleased, message));
     } else if !workload.deleting {
         let marking = marking::mark(subject);
-        found.write(marking.edits);
-        found.report.marks = MarksReport { missing: marking.unmarked, room: marking.cramped };
-        if found.report.marks.missing {
-            found.memory.unmarked_at = Some(subject.now());
+        plan.write(marking.edits);
+        plan.report.marks = MarksReport { missing: marking.unmarked, room: marking.cramped };
+        if plan.report.marks.missing {
+            plan.memory.unmarked_at = Some(subject.now());
         }
     }
     if let Some((writers, conflict)) = hold::writers::note(subject, hold) {
-        found.memory.writers = writers;
-        conflict.into_iter().for_each(|message| found.tell(Event::ConflictingWriters, message));
+        plan.memory.writers = writers;
+        conflict.into_iter().for_each(|message| plan.tell(Event::ConflictingWriters, message));
     }
     let acts = !observes && !subject.ruling.is_unreadable() && !workload.deleting;
     if let Some(strategy) = acts.then(|| volumes::strategy::mark(subject)).flatten() {
-        found.write(strategy.edits());
-        found.tell(Event::StrategyChanged, strategy.message());
+        plan.write(strategy.edits());
+        plan.tell(Event::StrategyChanged, strategy.message());
     }
-    found
+    plan
 }

@@ -59,30 +59,30 @@ impl Ungoverned<'_> {
             return None;
         }
         let (namespace, workload, now) = (self.namespace, self.workload, self.now);
-        let mut found = Plan::new(self.memory.clone(), &[]);
+        let mut plan = Plan::new(self.memory.clone(), &[]);
         if governance::is_ours(workload) {
-            found = self.let_go(found);
+            plan = self.let_go(plan);
         }
-        found.talk.conversation.turn_to(None);
+        plan.talk.conversation.turn_to(None);
         let policy: Uid = "".into();
         let whose = (&workload.id, &workload.uid, &policy);
-        prepare::withdraw(namespace, whose, now, &mut found.talk);
-        found.hear_talk();
-        found.memory.app = std::mem::take(&mut found.talk.conversation);
-        found.edits = std::mem::take(&mut found.edits).that_differ(workload);
-        Some(found)
+        prepare::withdraw(namespace, whose, now, &mut plan.talk);
+        plan.hear_talk();
+        plan.memory.app = std::mem::take(&mut plan.talk.conversation);
+        plan.edits = std::mem::take(&mut plan.edits).that_differ(workload);
+        Some(plan)
     }
 
-    fn let_go(self, mut found: Plan) -> Plan {
+    fn let_go(self, mut plan: Plan) -> Plan {
         let Self { namespace, workload, stray, nothing_to_lose, activity, memory, definition, now } =
             self;
-        found.memory.had_record = false;
+        plan.memory.had_record = false;
         let since = memory.stray_since.unwrap_or(now);
-        found.memory.stray_since = stray.then_some(since);
+        plan.memory.stray_since = stray.then_some(since);
         let due = if stray { later(since, STRAY_AFTER) } else { now };
         let retry = activity.trouble.as_ref().map_or(now, |trouble| trouble.retry_at);
         let due = due.max(retry);
-        found.wake = (due > now).then_some(due);
+        plan.wake = (due > now).then_some(due);
         let hold = Hold::on(workload);
         let mark = GovernanceMark::on(workload);
         let keep = governance::holds_back(workload)
@@ -94,7 +94,7 @@ impl Ungoverned<'_> {
         if let Some(revert) =
             nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now)
         {
-            return held::let_go(&revert, found);
+            return held::let_go(&revert, plan);
         } else if due > now || activity.in_flight {
             // It is looked at again.
         } else if lost && governance::holds_back(workload) {
@@ -106,8 +106,8 @@ impl Ungoverned<'_> {
                     "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",
                     command(namespace, &workload.id, marks::BYPASS, &id)
                 );
-                found.tell(Event::PolicyLost, message);
-                found.memory.lost_told = true;
+                plan.tell(Event::PolicyLost, message);
+                plan.memory.lost_told = true;
             }
         } else {
             let confirm = stray.then(|| Confirm {
@@ -115,10 +115,10 @@ impl Ungoverned<'_> {
                 labels: workload.labels.clone(),
             });
             let off = marking::take_off(workload, keep, confirm);
-            found.write(off.edits);
+            plan.write(off.edits);
             let released = off.released.into_iter();
-            released.for_each(|message| found.tell(Event::UpgradeReleased, message));
+            released.for_each(|message| plan.tell(Event::UpgradeReleased, message));
         }
-        found
+        plan
     }
 }
