@@ -34,6 +34,16 @@ impl Edits {
         self.annotations.insert(mark, None);
     }
 
+    /// Leaves an annotation as it is.
+    pub fn leave(&mut self, mark: &'static str) {
+        self.annotations.remove(mark);
+    }
+
+    /// What an annotation is to say; none: it is left as it is.
+    pub fn wanted(&self, mark: &'static str) -> Option<Option<&str>> {
+        self.annotations.get(mark).map(Option::as_deref)
+    }
+
     /// These and then those: where both say something, the later ones count.
     #[must_use]
     pub fn then(mut self, later: Self) -> Self {

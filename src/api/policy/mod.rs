@@ -224,6 +224,20 @@ impl WorkloadKind {
         }
     }
 
+    /// Its short name for kubectl.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Self::Deployment => "deploy",
+            Self::StatefulSet => "sts",
+            Self::DaemonSet => "ds",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// As clients of objects of any kind want it.
     pub fn resource(self) -> ApiResource {
         ApiResource {

@@ -94,11 +94,8 @@ fn kind_of(word: &str) -> Option<WorkloadKind> {
     let word = word.split_once('.').map_or(&*word, |(kind, group)| {
         if group == "apps" || group == "v1.apps" { kind } else { "" }
     });
-    Some(match word {
-        "deployment" | "deployments" | "deploy" => WorkloadKind::Deployment,
-        "statefulset" | "statefulsets" | "sts" => WorkloadKind::StatefulSet,
-        "daemonset" | "daemonsets" | "ds" => WorkloadKind::DaemonSet,
-        _ => return None,
+    WorkloadKind::ALL.into_iter().find(|kind| {
+        [kind.as_str().to_lowercase().as_str(), kind.plural(), kind.short_name()].contains(&word)
     })
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lockkeeper::{
-    api::WorkloadKind,
     core::observed::WorkloadId,
     marks::{
         MarkSet, Marks,
@@ -41,8 +40,8 @@ pub async fn history(
     object: &Value,
 ) -> Result<Vec<Revision>, Failure> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut revisions: Vec<_> = match id.kind {
-        WorkloadKind::Deployment => {
+    let mut revisions: Vec<_> = match id.kind.has_replica_sets() {
+        true => {
             let sets = cluster.controlled::<ReplicaSets>(object).await?;
             let number = |set: &Value| {
                 annotation(set, "deployment.kubernetes.io/revision")
@@ -58,7 +57,7 @@ pub async fn history(
                 })
                 .collect()
         }
-        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
+        false => {
             let all = cluster.controlled::<ControllerRevisions>(object).await?;
             all.iter()
                 .map(|one| Revision {
@@ -81,7 +80,7 @@ pub fn settled<'a>(
     object: &Value,
     revisions: &'a [Revision],
 ) -> Option<&'a Revision> {
-    if id.kind != WorkloadKind::Deployment {
+    if !id.kind.has_replica_sets() {
         return revisions
             .iter()
             .find(|revision| object["status"]["currentRevision"] == *revision.label);
@@ -99,11 +98,9 @@ pub fn settled<'a>(
 /// Whether all pods of a held workload are of its settled revision: it was not changed in the
 /// middle of another rollout.
 pub fn is_settled(id: &WorkloadId, object: &Value, revisions: &[Revision]) -> bool {
-    match id.kind {
-        WorkloadKind::Deployment => {
-            revisions.iter().filter(|revision| revision.pods > 0).count() <= 1
-        }
-        _ => object["status"]["currentReplicas"] == object["status"]["replicas"],
+    match id.kind.has_replica_sets() {
+        true => revisions.iter().filter(|revision| revision.pods > 0).count() <= 1,
+        false => object["status"]["currentReplicas"] == object["status"]["replicas"],
     }
 }
 
@@ -219,6 +216,8 @@ fn flatten(path: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
 
 #[cfg(test)]
 mod tests {
+    use lockkeeper::api::WorkloadKind;
+
     use lockkeeper::api::marks;
     use serde_json::json;
 

@@ -135,7 +135,7 @@ pub fn within_room(workload: &Workload, edits: Edits) -> Edits {
         let before = if stands { mark.len() + workload.marks.size(mark) } else { 0 };
         (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
     });
-    let reserves = edits.annotations.get(marks::RESERVED).is_some_and(Option::is_some);
+    let reserves = edits.wanted(marks::RESERVED).is_some_and(|room| room.is_some());
     let full = after + copied(workload) > ANNOTATIONS_LIMIT;
     if full && (has_reserved(workload) || reserves) {
         return edits.then(give_up(workload, false)).that_differ(workload);
@@ -231,8 +231,8 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>) 
 pub fn let_go(workload: &Workload) -> TakenOff {
     let mut off = take_off(workload, holds_back(workload), None);
     if workload.marks.config.is_some() {
-        off.edits.annotations.remove(marks::CONFIG);
-        off.edits.annotations.remove(marks::ROLLOUTS);
+        off.edits.leave(marks::CONFIG);
+        off.edits.leave(marks::ROLLOUTS);
     }
     if off.edits.is_empty() {
         off.edits.purpose = None;

@@ -185,7 +185,7 @@ fn passed(subject: &Subject, hold: &Hold, change: &Change, carried: Edits) -> Go
 /// Its template is the one again that its pods run.
 fn reverted(subject: &Subject, revert: &Revert, plan: &Plan) -> End {
     let stands = || subject.workload.marks.config.as_deref();
-    let record = plan.edits.annotations.get(marks::CONFIG).map_or_else(stands, Option::as_deref);
+    let record = plan.edits.wanted(marks::CONFIG).unwrap_or_else(stands);
     let taken_back = roll::taken_back(subject, record, revert);
     let edits = Edits { config_hash: revert.config_hash.clone(), ..taken_back };
     let mut going = Going { edits, ..Going::new(Release::Reverted) };

@@ -64,11 +64,7 @@ impl<D: Delegate> Watched for Delegates<D> {
 
     fn view(_: &ObjectMeta, body: Raw) -> Option<WorkloadId> {
         let target = &body.spec[D::TARGET];
-        let kind = match target["kind"].as_str()? {
-            "Deployment" => WorkloadKind::Deployment,
-            "DaemonSet" => WorkloadKind::DaemonSet,
-            _ => return None,
-        };
+        let kind = WorkloadKind::named(target["kind"].as_str()?)?;
         Some(WorkloadId { kind, name: target["name"].as_str()?.to_owned() })
     }
 }

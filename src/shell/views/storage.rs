@@ -192,11 +192,7 @@ impl Watched for Autoscalers {
 
     fn view(_: &ObjectMeta, body: RawSpec) -> Option<(WorkloadId, u32)> {
         let target = &body.spec["scaleTargetRef"];
-        let kind = match target["kind"].as_str() {
-            Some("Deployment") => Some(WorkloadKind::Deployment),
-            Some("StatefulSet") => Some(WorkloadKind::StatefulSet),
-            _ => None,
-        };
+        let kind = target["kind"].as_str().and_then(WorkloadKind::named);
         let most = body.spec["maxReplicas"]
             .as_u64()
             .and_then(|most| u32::try_from(most).ok())

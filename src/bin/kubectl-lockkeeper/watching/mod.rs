@@ -105,9 +105,24 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// Whether a kind of workload matters.
-    fn matters(&self, kind: WorkloadKind) -> bool {
-        self.scope.only.as_ref().is_none_or(|only| only.kind == kind)
+    /// Whether kinds of which this is true matter.
+    fn matters(&self, of: impl Fn(WorkloadKind) -> bool) -> bool {
+        self.scope.only.as_ref().is_none_or(|only| of(only.kind))
+    }
+
+    /// Whether this kind of workload matters.
+    fn wants<W: Watched>(&self) -> bool {
+        self.matters(|kind| kind.as_str() == W::KIND)
+    }
+
+    /// Whether ReplicaSets matter.
+    fn wants_replica_sets(&self) -> bool {
+        !self.scope.only_workloads && self.matters(WorkloadKind::has_replica_sets)
+    }
+
+    /// Whether ControllerRevisions matter. Those of DaemonSets are looked at too.
+    fn wants_revisions(&self) -> bool {
+        !self.scope.only_workloads && self.matters(|kind| !kind.has_replica_sets())
     }
 
     /// Watches, as long as it is polled.
@@ -120,30 +135,21 @@ impl<'a> Watching<'a> {
         if let Some(labels) = &self.scope.labels {
             workloads = workloads.labels(labels);
         }
-        let matters = |kind| self.matters(kind);
         let with_pods = !self.scope.only_workloads;
-        let revisions =
-            with_pods && (matters(WorkloadKind::StatefulSet) || matters(WorkloadKind::DaemonSet));
         let watches: [(bool, LocalBoxFuture<'_, Infallible>); 9] = [
             (true, self.follow(&self.policies, all.clone()).boxed_local()),
             (
-                matters(WorkloadKind::Deployment),
+                self.wants::<Deployments>(),
                 self.follow(&self.deployments, workloads.clone()).boxed_local(),
             ),
             (
-                matters(WorkloadKind::StatefulSet),
+                self.wants::<StatefulSets>(),
                 self.follow(&self.stateful_sets, workloads.clone()).boxed_local(),
             ),
-            (
-                matters(WorkloadKind::DaemonSet),
-                self.follow(&self.daemon_sets, workloads).boxed_local(),
-            ),
+            (self.wants::<DaemonSets>(), self.follow(&self.daemon_sets, workloads).boxed_local()),
             (with_pods, self.follow(&self.pods, all.clone()).boxed_local()),
-            (
-                with_pods && matters(WorkloadKind::Deployment),
-                self.follow(&self.replica_sets, all.clone()).boxed_local(),
-            ),
-            (revisions, self.follow(&self.controller_revisions, all).boxed_local()),
+            (self.wants_replica_sets(), self.follow(&self.replica_sets, all.clone()).boxed_local()),
+            (self.wants_revisions(), self.follow(&self.controller_revisions, all).boxed_local()),
             (with_pods, self.follow_config(&self.config_maps, ConfigKind::ConfigMap).boxed_local()),
             (with_pods, self.follow_config(&self.secrets, ConfigKind::Secret).boxed_local()),
         ];
@@ -162,21 +168,17 @@ impl<'a> Watching<'a> {
     /// # Errors
     /// Says what cannot be read just now.
     pub fn objects(&self) -> Option<Result<Objects, Failure>> {
-        let of = |kind, state: Option<Result<(), Failure>>| {
-            if self.matters(kind) { state } else { Some(Ok(())) }
-        };
-        let more = |state: Option<Result<(), Failure>>| {
-            if self.scope.only_workloads { Some(Ok(())) } else { state }
+        let if_wanted = |wanted: bool, state: Option<Result<(), Failure>>| {
+            if wanted { state } else { Some(Ok(())) }
         };
         let states = [
             self.policies.state(),
-            of(WorkloadKind::Deployment, self.deployments.state()),
-            of(WorkloadKind::StatefulSet, self.stateful_sets.state()),
-            of(WorkloadKind::DaemonSet, self.daemon_sets.state()),
-            more(self.pods.state()),
-            more(of(WorkloadKind::Deployment, self.replica_sets.state())),
-            more(of(WorkloadKind::StatefulSet, self.controller_revisions.state())),
-            more(of(WorkloadKind::DaemonSet, self.controller_revisions.state())),
+            if_wanted(self.wants::<Deployments>(), self.deployments.state()),
+            if_wanted(self.wants::<StatefulSets>(), self.stateful_sets.state()),
+            if_wanted(self.wants::<DaemonSets>(), self.daemon_sets.state()),
+            if_wanted(!self.scope.only_workloads, self.pods.state()),
+            if_wanted(self.wants_replica_sets(), self.replica_sets.state()),
+            if_wanted(self.wants_revisions(), self.controller_revisions.state()),
         ];
         let states: Result<Vec<()>, Failure> =
             states.into_iter().collect::<Option<Vec<_>>>()?.into_iter().collect();
