@@ -10,3 +10,4 @@ pub mod record;
 pub mod references;
 pub mod roll;
 pub mod together;
+pub mod words;

@@ -8,8 +8,8 @@ use crate::{
         edits::Edits,
         hold::{
             authors::in_words,
-            state::{Hold, replicas_wait, scaled_since},
-            volatile,
+            state::{Hold, scaled_since},
+            volatile, words,
         },
         memory::Restamp,
         subject::Subject,
@@ -80,16 +80,7 @@ pub fn stamp(subject: &Subject, hold: &Hold) -> Stamp {
     let since = known.map_or(now, |(_, at)| at);
     let told = known.is_none_or(|(id, _)| *id != hold.id).then(|| {
         edits.set(marks::HOLD_SINCE, Since::of(hold.id.clone(), whole_second(since)).to_string());
-        let again = match known {
-            Some(_) => "changed again, so approvals of the previous change are void: ",
-            None => "",
-        };
-        format!(
-            "{again}the template that {} changed is held (id {}); the pods stay as they are{}",
-            hold.authors,
-            hold.id,
-            replicas_wait(workload).map_or_else(String::new, |wait| format!(". {wait}"))
-        )
+        words::held(workload, hold, known.is_some())
     });
     edits.clear(marks::PENDING_CONFIG);
     // Until that is written it is remembered: the number that ran before may be back when the write

@@ -14,4 +14,5 @@ pub mod state;
 pub mod uninstall;
 pub mod unmark;
 pub mod volatile;
+pub mod words;
 pub mod writers;

@@ -1,30 +1,22 @@
 //! A held template: whether it may go, and what is written when it does.
 
-use jiff::Timestamp;
-
 use crate::{
-    api::{HoldStatus, Remark, WhenUngoverned, marks},
+    api::{HoldStatus, WhenUngoverned, marks},
     core::{
-        clock,
         edits::Edits,
         gates::{
             self,
             app::{self, Question, whom},
             approval::asks_approval,
-            change::{Blocked, Change, TEMPLATE},
+            change::{Change, TEMPLATE},
             gate::Answer,
         },
-        hold::{
-            at_zero, governance,
-            state::{Hold, command, replicas_wait},
-            volatile,
-        },
-        memory::Memory,
-        observed::{Pod, workload::reference_of},
+        hold::{at_zero, governance, state::Hold},
+        observed::Pod,
         request::{Purpose, Release},
         rollout::{
             outcome::{Outcome, template_change},
-            revisions::{Mixed, Revert},
+            revisions::Revert,
         },
         subject::Subject,
         whole_second,
@@ -153,97 +145,4 @@ pub fn scaled_first(edits: &Edits) -> Option<Edits> {
     let replicas = edits.annotations.iter().filter(|(mark, _)| **mark == marks::DECLARED_REPLICAS);
     let annotations = replicas.map(|(mark, value)| (*mark, value.clone())).collect();
     Some(Edits { annotations, ..Edits::default() })
-}
-
-/// Why a held change waits, in words.
-pub struct Why {
-    /// Why.
-    pub sentence: String,
-    /// The same, and what a person can do about it.
-    pub with_cure: String,
-}
-
-/// What the status tells of a held change: of the workload, and of the change itself, without who
-/// made it, without commands, and without what scaling means for it.
-pub fn told(
-    subject: &Subject,
-    hold: &Hold,
-    since: Timestamp,
-    why: &Why,
-    memory: &Memory,
-) -> (String, String) {
-    let conflict = memory.writers.message(subject.now());
-    let of_scaling = [
-        replicas_wait(subject.workload),
-        at_zero::note(subject.namespace(), subject.workload, &subject.revisions),
-    ];
-    let of_change =
-        [mid_rollout(subject), conflict.or_else(|| volatile::message(&memory.volatile))];
-    let first =
-        format!("changed by {}, held since {}: {}", hold.authors, clock(since), why.with_cure);
-    let notes = of_scaling.iter().chain(&of_change).flatten();
-    (with_notes(first, notes), with_notes(why.sentence.clone(), of_change.iter().flatten()))
-}
-
-fn with_notes<'a>(message: String, notes: impl Iterator<Item = &'a String>) -> String {
-    notes.fold(message, |message, note| message + ". " + note)
-}
-
-impl Why {
-    /// That a gate keeps it waiting.
-    pub fn of(blocked: &Blocked) -> Self {
-        Self { sentence: blocked.sentence.clone(), with_cure: blocked.why.clone() }
-    }
-
-    /// That pods of a withdrawn template do not agree.
-    pub fn of_revert(blocked: &Blocked) -> Self {
-        let Blocked { sentence, why, .. } = blocked;
-        Self {
-            sentence: format!("its template was reverted, and {sentence}"),
-            with_cure: format!("its template was reverted, and {why}"),
-        }
-    }
-}
-
-/// That a policy that observes neither asks gates nor releases, and how to bypass it.
-pub fn of_observed(subject: &Subject, hold: &Hold) -> (Why, String) {
-    let sentence =
-        "its policy has mode: Observe, so no gate is asked and nothing is released. Set mode: Enforce to have the gates asked, or revert the change"
-        .to_owned();
-    let bypass = bypass(subject, hold);
-    let with_cure = format!(
-        "{sentence}: kubectl lockkeeper undo -n {} {}. Or, with the verb bypass: {bypass}",
-        subject.namespace().name,
-        reference_of(subject.workload)
-    );
-    (Why { sentence, with_cure }, bypass)
-}
-
-/// That a policy that holds no changes keeps this one, and how to bypass it.
-pub fn of_kept(subject: &Subject, hold: &Hold) -> (Why, String) {
-    let sentence = "its policy no longer holds changes, and has whenUngoverned: Keep".to_owned();
-    let bypass = bypass(subject, hold);
-    let with_cure = format!("{sentence}. With the verb bypass: {bypass}");
-    (Why { sentence, with_cure }, bypass)
-}
-
-fn bypass(subject: &Subject, hold: &Hold) -> String {
-    command(subject.namespace(), &subject.workload.id, marks::BYPASS, &hold.id)
-}
-
-/// A hold in the middle of another rollout leaves its pods mixed.
-fn mid_rollout(subject: &Subject) -> Option<String> {
-    let remark = Remark::HeldMidRollout;
-    Some(match subject.revisions.mixed(subject.pods)? {
-        Mixed::Newer(pods) => format!(
-            "{remark}, {}: the previous rollout was not complete. If these pods die, they come back with an older revision: {}",
-            Remark::MixedRevisions,
-            pods.join(", ")
-        ),
-        Mixed::Revisions(many) => {
-            format!(
-                "{remark}: the previous rollout was not complete. Pods of {many} revisions stay until the release"
-            )
-        }
-    })
 }

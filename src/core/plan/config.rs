@@ -1,24 +1,17 @@
 //! What the config that a workload reads means for it.
 
-use jiff::Timestamp;
-
 use crate::{
-    api::{ConfigSpec, Mode, Phase, Reason, marks},
+    api::{ConfigSpec, Phase, Reason},
     core::{
-        clock,
         config::{
             find::{self, Adoption, Fought, Found, Reading},
             roll::{self, Due, Next},
+            words::{self, Changed},
         },
-        hold::{authors::in_words, state::Hold},
+        hold::state::Hold,
         notice::Event,
-        observed::workload::reference_of,
         planned::Plan,
-        report::Verdict,
-        rollout::{
-            outcome::{Outcome, Previous},
-            words::held_message,
-        },
+        rollout::outcome::{Outcome, Previous},
         subject::Subject,
     },
 };
@@ -99,37 +92,24 @@ fn named(missing: &[String], mut plan: Plan) -> Plan {
 /// Says what is missing, where there is nothing else to be said.
 fn with_missing(missing: &[String], mut plan: Plan) -> Plan {
     if !missing.is_empty() && plan.phase() == Phase::UpToDate {
-        plan.stand(is_missing(missing));
+        plan.stand(words::is_missing(missing));
     }
     plan
 }
 
-fn is_missing(missing: &[String]) -> Verdict {
-    let message = format!(
-        "{}; new pods could not start, so nothing is rolled until it exists",
-        missing.join(", ")
-    );
-    Verdict::new(Phase::Waiting, Reason::ConfigMissing, message)
-}
-
 /// Its record would only be taken away again.
 fn left_alone(subject: &Subject, fought: &Fought, mut plan: Plan) -> Plan {
-    let Fought { manager, times, until } = fought;
-    let message = format!(
-        "{manager} removed Lockkeeper's annotations {times} times, so no config change rolls this workload until {}. Configure it to leave annotations under {} alone (Argo CD: no Replace=true for this workload)",
-        clock(*until),
-        marks::PREFIX
-    );
+    let verdict = words::fought(fought);
     let known = subject.memory.reverted.as_ref();
-    if known.is_none_or(|(_, known, _)| known != times) {
-        plan.tell(Event::MarksReverted, message.as_str());
+    if known.is_none_or(|(_, known, _)| *known != fought.times) {
+        plan.tell(Event::MarksReverted, verdict.message.as_str());
     }
-    plan.stand(Verdict::new(Phase::Waiting, Reason::MarksReverted, message));
+    plan.stand(verdict);
     // What is held keeps the marks of its hold.
     if Hold::on(subject.workload).is_none() {
         plan.edits = Default::default();
     }
-    plan.wake_at(*until);
+    plan.wake_at(fought.until);
     plan
 }
 
@@ -184,21 +164,11 @@ fn compared(
     if !comparison.stale || plan.phase() != Phase::UpToDate {
         return with_missing(&comparison.missing, plan);
     }
-    let verdict = if reading.record.hash.is_some() && !reading.is_ours(workload) {
-        let restart = format!(
-            "kubectl rollout restart -n {} {}",
-            subject.namespace().name,
-            reference_of(workload)
-        );
-        let message = format!(
-            "a user undid the rollout for {}, so pods may run on old config. Lockkeeper leaves this alone. Change the config back, or restart the pods: {restart}",
-            comparison.changed.join(", ")
-        );
-        Verdict::new(Phase::Waiting, Reason::RolledBack, message).with_command(restart)
-    } else {
-        Verdict::new(Phase::Rolling, Reason::ConfigRollout, "pods are being replaced")
-    };
-    plan.stand(verdict);
+    let undone = reading.record.hash.is_some() && !reading.is_ours(workload);
+    plan.stand(match undone {
+        true => words::rolled_back(&subject.namespace().name, workload, &comparison.changed),
+        false => words::begun(),
+    });
     plan
 }
 
@@ -211,122 +181,68 @@ fn differs(
     mut plan: Plan,
 ) -> Plan {
     let comparison = &reading.comparison;
-    let (what, changed) = (comparison.changed.join(", "), comparison.what_changed());
+    let before = std::mem::take(&mut plan.report.verdict);
+    let changed = Changed {
+        what: comparison.changed.join(", "),
+        changed: comparison.what_changed(),
+        rollout: &before.message,
+    };
     if subject.memory.differs_since.is_none() {
-        let message = format!("{what} changed, and the workload has not been rolled for it yet");
-        plan.tell(Event::ConfigChanged, message);
+        plan.tell(Event::ConfigChanged, changed.notice());
     }
     let since = subject.memory.differs_since.unwrap_or(subject.now());
     plan.memory.differs_since = Some(since);
-    let failed = plan.phase() == Phase::Failed;
-    let gate = subject.memory.gate.map(|(closed, _)| closed);
-    match roll::next(subject, config, reading, outcome, (since, failed)) {
-        Next::Missing => plan.stand(is_missing(&comparison.missing)),
-        Next::Reported { blocker, asks } => {
-            let (reason, why) = match subject.ruling.spec().mode {
-                Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
-                Mode::Enforce | Mode::Freeze => {
-                    (Reason::ReportOnly, "spec.config.onChange is Report")
-                }
-            };
-            plan.stand(match blocker {
-                Some(blocker) => {
-                    let gate = blocker.reason().as_str();
-                    let message = format!("{changed}; it would wait ({gate}), but {why}");
-                    Verdict::new(Phase::WouldHold, reason, message)
-                }
-                None => {
-                    let asked = if asks { " when its pods agree" } else { "" };
-                    let message = format!("{changed}; it would be rolled{asked}, but {why}");
-                    Verdict::new(Phase::WouldRoll, reason, message)
-                }
-            });
-        }
+    let failed = before.phase == Phase::Failed;
+    let next = roll::next(subject, config, reading, outcome, (since, failed));
+    let mode = subject.ruling.spec().mode;
+    let covered = failed && matches!(next, Next::Covered);
+    let verdict = changed.verdict((mode, config), &comparison.missing, &next);
+    let verdict = verdict.filter(|_| !covered);
+    match &next {
         // Nothing is known of the gates that was not known before.
-        Next::Unobserved => {
-            plan.talk.go_on();
-            plan = plan.before_the_same_gate(subject);
-        }
-        Next::Covered if failed => {}
-        Next::Covered => {
-            let message = format!(
-                "the rollout in progress starts its pods with the new {what}; {}",
-                plan.report.verdict.message
-            );
-            plan.stand(Verdict::new(Phase::Rolling, Reason::CoveredByRollout, message));
-        }
-        Next::AfterSteps => {
-            let message = format!(
-                "{changed}; it is rolled after the previous change has reached all pods; {}",
-                plan.report.verdict.message
-            );
-            plan.stand(Verdict::new(Phase::Rolling, Reason::CoveredByRollout, message));
-        }
-        Next::User(hold) => {
-            let held = held_message(hold, "its next pods start with the new config");
-            let message = format!("{changed}; {held}");
-            plan.stand(Verdict::new(Phase::WaitsForUser, hold.reason(), message));
-        }
+        Next::Unobserved => plan.talk.go_on(),
         Next::Settling(due) => {
-            plan.wake_at(due);
-            plan.report.closed = gate;
-            let message =
-                format!("{changed}; rolls at {} if nothing else changes until then", clock(due));
-            plan.stand(Verdict::new(Phase::Settling, Reason::ConfigChanged, message));
-            plan.report.verdict.until = Some(due);
+            plan.wake_at(*due);
+            plan.report.closed = subject.memory.gate.map(|(closed, _)| closed);
         }
-        Next::Limited { times, until } => {
-            plan = limited(subject, config, (&changed, times, until), plan);
+        Next::Limited { until, .. } => {
+            plan.wake_at(*until);
+            let last = subject.memory.last.as_ref().map(|last| last.phase);
+            if let Some(verdict) = verdict.as_ref().filter(|_| last != Some(Phase::Limited)) {
+                plan.tell(Event::RolloutLimited, verdict.message.as_str());
+            }
         }
-        Next::Due(due) => plan = is_due(subject, &changed, *due, plan),
+        Next::Missing
+        | Next::Reported { .. }
+        | Next::Covered
+        | Next::AfterSteps
+        | Next::User(_)
+        | Next::Due(_) => {}
     }
-    plan
-}
-
-fn limited(
-    subject: &Subject,
-    config: &ConfigSpec,
-    (changed, times, until): (&str, usize, Timestamp),
-    mut plan: Plan,
-) -> Plan {
-    plan.wake_at(until);
-    let message = format!(
-        "{changed}, but it had {times} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
-        config.limit.window,
-        clock(until)
-    );
-    if subject.memory.last.as_ref().map(|last| last.phase) != Some(Phase::Limited) {
-        plan.tell(Event::RolloutLimited, message.as_str());
+    let sentence = changed.changed.clone();
+    plan.stand(verdict.unwrap_or(before));
+    match next {
+        Next::Due(due) => is_due(subject, &sentence, *due, plan),
+        Next::Unobserved => plan.before_the_same_gate(subject),
+        _ => plan,
     }
-    plan.stand(Verdict::new(Phase::Limited, Reason::LimitReached, message));
-    plan.report.verdict.until = Some(until);
-    plan
 }
 
 /// Its gates say whether it rolls, or a bypass does.
 fn is_due(subject: &Subject, changed: &str, due: Due, mut plan: Plan) -> Plan {
     let Due { change, bypass, answer, roll } = due;
     if let Some(bypass) = bypass {
-        let message = format!(
-            "{} released the config change {} past its gates",
-            in_words(&bypass.by),
-            bypass.id
-        );
-        plan.tell(Event::HoldBypassed, message);
+        plan.tell(Event::HoldBypassed, words::bypassed(bypass));
     }
-    if let Some(blocked) = plan.hear(subject, &change, answer) {
-        plan.stand_before(Phase::Waiting, &blocked, format!("{changed}; {}", blocked.why));
-        let waiting = roll::waiting(subject.workload, &change, &blocked);
-        if let Some((edits, status)) = waiting {
-            plan.write(edits);
-            plan.report.hold = Some(status);
-        }
+    let Some(blocked) = plan.hear(subject, &change, answer) else {
+        plan.roll = Some(plan.edits.clone().then(roll));
         return plan;
+    };
+    plan.stand_before(Phase::Waiting, &blocked, format!("{changed}; {}", blocked.why));
+    let waiting = roll::waiting(subject.workload, &change, &blocked);
+    if let Some((edits, status)) = waiting {
+        plan.write(edits);
+        plan.report.hold = Some(status);
     }
-    plan.roll = Some(plan.edits.clone().then(roll));
-    let message = format!(
-        "{changed}; it rolls when another config rollout in the cluster is done (settings.maxConfigRollouts of the chart)"
-    );
-    plan.stand(Verdict::new(Phase::Waiting, Reason::WaitingForSlot, message));
     plan
 }

@@ -4,7 +4,7 @@ use crate::{
     api::{Mode, Phase, Reason},
     core::{
         gates::app::prepare,
-        hold::{governance, marking, observed},
+        hold::{self, governance, marking, observed},
         notice::Event,
         observed::overdue_at,
         plan::config,
@@ -18,6 +18,7 @@ use crate::{
             progress::Progress,
             verdict,
             walk::{self, Walk},
+            words,
         },
         subject::Subject,
         volumes::strategy,
@@ -151,11 +152,7 @@ fn would_hold(subject: &Subject, mut plan: Plan) -> Plan {
         plan.tell(Event::WouldHold, message.as_str());
     }
     if plan.phase() != Phase::Failed {
-        let state = &subject.workload.rollout;
-        let message = format!(
-            "{message}; {} of {} pods updated, {} available",
-            state.updated, state.wanted, state.available
-        );
+        let message = format!("{message}; {}", words::counts(&subject.workload.rollout));
         plan.stand(Verdict::new(Phase::WouldHold, Reason::ObserveMode, message));
     }
     plan
@@ -170,14 +167,7 @@ fn unsupported(subject: &Subject, mut plan: Plan) -> Plan {
     {
         return plan;
     }
-    let why = match workload.id.kind.can_be_held() {
-        false => "a DaemonSet cannot be held",
-        true => {
-            "with the update strategy OnDelete any eviction starts the newest template, so it cannot be held"
-        }
-    };
-    let message =
-        format!("its policy has gates, but {why}: its template changes roll out immediately");
+    let message = hold::words::unsupported(workload);
     plan.stand(Verdict::new(Phase::Unsupported, Reason::GatesUnsupported, message));
     plan
 }

@@ -10,8 +10,9 @@ use crate::{
         gates::change::{BOTH, Blocked, Change, TEMPLATE},
         hold::{
             at_zero, change,
-            release::{self, Next, Why},
+            release::{self, Next},
             state::Hold,
+            words::{self, Why},
         },
         later,
         notice::Event,
@@ -45,8 +46,8 @@ struct Going {
 
 impl Going {
     fn new(release: Release) -> Self {
-        let message = format!("the held change is released: {release}");
-        Self { release, edits: Edits::default(), told: vec![(Event::UpgradeReleased, message)] }
+        let told = vec![(Event::UpgradeReleased, words::released(release))];
+        Self { release, edits: Edits::default(), told }
     }
 }
 
@@ -60,7 +61,7 @@ pub fn observe(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
     } else {
         let change = Change::of_hold(subject, hold, TEMPLATE, stamp.since);
         plan.report.hold = Some(release::status(hold, &change));
-        let (why, bypass) = release::of_observed(subject, hold);
+        let (why, bypass) = words::of_observed(subject, hold);
         End::Stays(why, standing(Reason::ObserveMode).with_command(bypass))
     };
     ended(subject, hold, &stamp, end, plan)
@@ -95,7 +96,7 @@ pub fn plan(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
             Some(blocked) => End::Stays(Why::of_revert(&blocked), before(&blocked)),
         },
         Next::Kept => {
-            let (why, bypass) = release::of_kept(subject, hold);
+            let (why, bypass) = words::of_kept(subject, hold);
             End::Stays(why, standing(Reason::KeptUngoverned).with_command(bypass))
         }
         Next::Asked(answer) => match plan.hear(subject, &change, answer) {
@@ -143,8 +144,7 @@ fn ended(subject: &Subject, hold: &Hold, stamp: &change::Stamp, end: End, mut pl
             {
                 plan.tell(Event::UpgradeHeld, message.as_str());
             }
-            let (message, of_change) =
-                release::told(subject, hold, stamp.since, &why, &plan.memory);
+            let (message, of_change) = words::told(subject, hold, stamp.since, &why, &plan.memory);
             if let Some(hold) = &mut plan.report.hold {
                 hold.message = plain(&of_change).into_owned();
             }
@@ -165,8 +165,7 @@ fn ended(subject: &Subject, hold: &Hold, stamp: &change::Stamp, end: End, mut pl
 }
 
 fn go(release: Release, edits: Edits, mut plan: Plan) -> Plan {
-    let verdict = format!("{release}: the change is being released");
-    plan.stand(Verdict::new(Phase::Held, Reason::Releasing, verdict));
+    plan.stand(Verdict::new(Phase::Held, Reason::Releasing, words::releasing(release)));
     plan.write(release::released(release).then(edits));
     plan
 }
@@ -175,9 +174,9 @@ fn go(release: Release, edits: Edits, mut plan: Plan) -> Plan {
 fn passed(subject: &Subject, hold: &Hold, change: &Change, carried: Edits) -> Going {
     let (edits, outcome) = release::passed(subject, hold, change);
     let mut going = Going { edits: carried.then(edits), ..Going::new(Release::GatesOpen) };
-    if let Some((_, message)) = going.told.last_mut().filter(|_| outcome.approved_by.is_some()) {
-        let (id, authors) = (&hold.id, &hold.authors);
-        *message = format!("{message}; change {id} by {authors} was {}", outcome.consent());
+    if outcome.approved_by.is_some() {
+        let message = words::released_by(Release::GatesOpen, hold, &outcome.consent());
+        going.told = vec![(Event::UpgradeReleased, message)];
     }
     going
 }
@@ -200,12 +199,7 @@ fn reverted(subject: &Subject, revert: &Revert, plan: &Plan) -> End {
 /// told, and what comes is followed.
 fn lost(subject: &Subject, hold: &Hold) -> End {
     let mut going = Going { edits: release::lost(subject), ..Going::new(Release::ScaledToZero) };
-    let message = format!(
-        "ScaledToZero: change {} by {} starts with the next pod without passing its gates: without replicas a StatefulSet forgets which \
-         revision its pods ran",
-        hold.id, hold.authors
-    );
-    going.told.push((Event::HoldMissed, message));
+    going.told.push((Event::HoldMissed, words::lost(hold)));
     End::Goes(going)
 }
 
@@ -234,16 +228,11 @@ fn with_what_runs(subject: &Subject, missing: &[String], mut plan: Plan) -> Plan
                 at_zero::note(subject.namespace(), subject.workload, &subject.revisions)
         {
             plan.memory.broken_told = true;
-            let cure = "Release the held change, or set a higher revisionHistoryLimit";
-            plan.tell(Event::RunningRevisionBroken, format!("{note}. {cure}"));
+            plan.tell(Event::RunningRevisionBroken, words::forgotten(&note));
         }
         return plan;
     }
-    let what = format!(
-        "{}: {}, which the running pods need to start again. Restore it, or release the held change",
-        Event::RunningRevisionBroken.reason(),
-        missing.join(", ")
-    );
+    let what = words::cannot_start_again(missing);
     // With its namespace, what it reads may be deleted a moment before it is.
     let since = plan.memory.broken_since.unwrap_or(subject.now());
     plan.memory.broken_since = Some(since);

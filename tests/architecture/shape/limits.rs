@@ -2,14 +2,15 @@
 //! decision, which the commit explains.
 
 /// By measure, the most that there may be.
-pub const LIMITS: [(&str, usize); 10] = [
-    ("returns", 71),
+pub const LIMITS: [(&str, usize); 11] = [
+    ("returns", 70),
     ("mut-arguments", 47),
     ("wide-structs", 8),
     ("mark-lookups", 0),
     ("kind-mentions", 8),
     ("kind-files", 3),
     ("closures", 121),
+    ("sentences", 213),
     ("widest-line", 389),
     ("largest-file", 530),
     ("core-lines", 17_468),

@@ -72,6 +72,12 @@ pub fn measures() -> Vec<Measure> {
         ),
         Measure::count("kind-files", 5, "files with such mentions", in_files.into_iter().collect()),
         Measure::count("closures", 39, "closures of core with a name (`let x = |..|`)", closures),
+        Measure::count(
+            "sentences",
+            60,
+            "texts of core with 5 words and more outside files named words.rs",
+            sentences(&core),
+        ),
         widest(&all),
         largest(&all),
         lines(&core),
@@ -89,6 +95,18 @@ fn returns(core: &[File]) -> Measure {
     let what =
         "how often a workload, judged by `plan`, comes back to a file of rules that it has left";
     Measure { now: returns, ..Measure::count("returns", 12, what, visits) }
+}
+
+/// Texts that a user may read. Words are made in one file of each folder.
+fn sentences(core: &[File]) -> Vec<String> {
+    let mut places = Vec::new();
+    for file in core.iter().filter(|file| !file.path.ends_with("words.rs")) {
+        let code = file.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let texts = code.flat_map(|line| line.split('"').skip(1).step_by(2));
+        let sentences = texts.filter(|text| text.split_whitespace().count() >= 5);
+        places.extend(sentences.map(|text| format!("{}: {text}", file.path)));
+    }
+    places
 }
 
 /// Of lines, the longest of all sources: rustfmt leaves texts as they are.

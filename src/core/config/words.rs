@@ -1,0 +1,150 @@
+//! What is reported and told of the config of a workload, in words.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{ConfigSpec, Mode, Phase, Reason, marks},
+    core::{
+        clock,
+        config::{find::Fought, roll::Next},
+        gates::blocker::Blocker,
+        hold::authors::in_words,
+        observed::{Workload, workload::reference_of},
+        report::Verdict,
+        rollout::words::held_message,
+    },
+    marks::values::Bypassed,
+};
+
+/// Config that changed, and what is said of that.
+pub struct Changed<'a> {
+    /// What changed.
+    pub what: String,
+    /// The same in a sentence.
+    pub changed: String,
+    /// What is reported of the rollout that is under way.
+    pub rollout: &'a str,
+}
+
+impl Changed<'_> {
+    /// That it changed.
+    pub fn notice(&self) -> String {
+        format!("{} changed; no pods were restarted for it yet", self.what)
+    }
+
+    /// Where the workload stands because of that; none where nothing new can be said. `missing` is
+    /// what its pods need.
+    pub fn verdict(
+        &self,
+        (mode, config): (Mode, &ConfigSpec),
+        missing: &[String],
+        next: &Next,
+    ) -> Option<Verdict> {
+        let Self { what, changed, rollout } = self;
+        Some(match next {
+            Next::Missing => is_missing(missing),
+            Next::Reported { blocker, asks } => self.reported(mode, blocker.as_ref(), *asks),
+            Next::Unobserved => return None,
+            Next::Covered => {
+                let message = format!(
+                    "the rollout in progress starts its pods with the new {what}; {rollout}"
+                );
+                Verdict::new(Phase::Rolling, Reason::CoveredByRollout, message)
+            }
+            Next::AfterSteps => {
+                let message = format!(
+                    "{changed}; it is rolled after the previous change has reached all pods; {rollout}"
+                );
+                Verdict::new(Phase::Rolling, Reason::CoveredByRollout, message)
+            }
+            Next::User(hold) => {
+                let held = held_message(*hold, "its next pods start with the new config");
+                let message = format!("{changed}; {held}");
+                Verdict::new(Phase::WaitsForUser, hold.reason(), message)
+            }
+            Next::Settling(due) => {
+                let due_at = clock(*due);
+                let message =
+                    format!("{changed}; rolls at {due_at} if nothing else changes until then");
+                Verdict::new(Phase::Settling, Reason::ConfigChanged, message).until(*due)
+            }
+            Next::Limited { times, until } => self.limited(config, *times, *until),
+            Next::Due(_) => {
+                let message = format!(
+                    "{changed}; it rolls when another config rollout in the cluster is done (settings.maxConfigRollouts of the chart)"
+                );
+                Verdict::new(Phase::Waiting, Reason::WaitingForSlot, message)
+            }
+        })
+    }
+
+    fn reported(&self, mode: Mode, blocker: Option<&Blocker>, asks: bool) -> Verdict {
+        let changed = &self.changed;
+        let (reason, why) = match mode {
+            Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
+            Mode::Enforce | Mode::Freeze => (Reason::ReportOnly, "spec.config.onChange is Report"),
+        };
+        match blocker {
+            Some(blocker) => {
+                let gate = blocker.reason().as_str();
+                let message = format!("{changed}; it would wait ({gate}), but {why}");
+                Verdict::new(Phase::WouldHold, reason, message)
+            }
+            None => {
+                let asked = if asks { " when its pods agree" } else { "" };
+                let message = format!("{changed}; it would be rolled{asked}, but {why}");
+                Verdict::new(Phase::WouldRoll, reason, message)
+            }
+        }
+    }
+
+    fn limited(&self, config: &ConfigSpec, times: usize, until: Timestamp) -> Verdict {
+        let message = format!(
+            "{}, but it had {times} config rollouts within {}, as many as spec.config.limit allows; it rolls at {}",
+            self.changed,
+            config.limit.window,
+            clock(until)
+        );
+        Verdict::new(Phase::Limited, Reason::LimitReached, message).until(until)
+    }
+}
+
+/// That what its pods need is missing.
+pub fn is_missing(missing: &[String]) -> Verdict {
+    let message = format!(
+        "{}; new pods could not start, so nothing is rolled until it exists",
+        missing.join(", ")
+    );
+    Verdict::new(Phase::Waiting, Reason::ConfigMissing, message)
+}
+
+/// That another manager removes what is written.
+pub fn fought(fought: &Fought) -> Verdict {
+    let Fought { manager, times, until } = fought;
+    let message = format!(
+        "{manager} removed Lockkeeper's annotations {times} times, so no config change rolls this workload until {}. Configure it to leave annotations under {} alone (Argo CD: no Replace=true for this workload)",
+        clock(*until),
+        marks::PREFIX
+    );
+    Verdict::new(Phase::Waiting, Reason::MarksReverted, message)
+}
+
+/// That a user undid the rollout for what changed.
+pub fn rolled_back(namespace: &str, workload: &Workload, changed: &[String]) -> Verdict {
+    let restart = format!("kubectl rollout restart -n {namespace} {}", reference_of(workload));
+    let message = format!(
+        "a user undid the rollout for {}, so pods may run on old config. Lockkeeper leaves this alone. Change the config back, or restart the pods: {restart}",
+        changed.join(", ")
+    );
+    Verdict::new(Phase::Waiting, Reason::RolledBack, message).with_command(restart)
+}
+
+/// That its pods are replaced to start with the new config.
+pub fn begun() -> Verdict {
+    Verdict::new(Phase::Rolling, Reason::ConfigRollout, "pods are being replaced")
+}
+
+/// That a user released a config change past its gates.
+pub fn bypassed(bypass: &Bypassed) -> String {
+    format!("{} released the config change {} past its gates", in_words(&bypass.by), bypass.id)
+}
