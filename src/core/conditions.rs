@@ -195,7 +195,7 @@ pub fn of_volumes(policy: &Policy, summary: &Summary, now: Timestamp) -> Conditi
 /// The conditions of a policy whose spec cannot be acted on.
 pub fn of_invalid_spec(policy: &Policy, error: &str, now: Timestamp) -> Vec<Condition> {
     let message = format!(
-        "{error}. Until it is fixed, the workloads of this policy are held as by mode: Freeze, and nothing else is done"
+        "{error}. Until it is fixed, the workloads of this policy are held as if the mode were Freeze, and nothing else is done"
     );
     vec![
         condition(policy, "Ready", false, ConditionReason::InvalidSpec, message.clone(), now),

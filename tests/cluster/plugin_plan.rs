@@ -443,7 +443,7 @@ async fn the_plugin_plans_in_which_order_workloads_go() {
         web["waitsFor"][0]["message"]
             .as_str()
             .unwrap()
-            .contains("waits for step db: Deployment/db is not done"),
+            .contains("waits for step \"db\": Deployment/db is not done"),
         "{web:#}"
     );
     outcome(

@@ -251,7 +251,7 @@ async fn p12_data_is_read_again_after_a_deployment_that_owns_its_claim_and_after
     shop.kubectl(&["delete", "pvc", "web-data", "--wait=false"]);
     let message = shop.volumes_safe("ClaimTerminatingInUse").await;
     assert!(message.contains("web-data") && message.contains("cannot be undone"), "{message}");
-    assert!(shop.event("web-data", "ClaimTerminatingInUse").await.contains("Save the data"));
+    assert!(shop.event("web-data", "ClaimTerminatingInUse").await.contains("save the data"));
     shop.kubectl(&["delete", "deployment", "web"]);
     shop.claim_is_gone("web-data").await;
     shop.waits_for_claim(&volume).await;

@@ -154,7 +154,7 @@ fn of_turn(turn: &Turn) -> String {
             names(others)
         ),
         Turn::StepWaits { step, workload, why } => {
-            format!("it waits for step {step}: {workload} is not done ({})", of_unsettled(*why))
+            format!("it waits for step {step:?}: {workload} is not done ({})", of_unsettled(*why))
         }
         Turn::Unreadable(unread) => format!(
             "{unread}. Until it can be read, nobody knows whether it belongs to this policy and is done"

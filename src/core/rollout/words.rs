@@ -32,6 +32,18 @@ pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> S
             words +=
                 &format!("; waiting for {several} old pods to terminate (until {})", clock(until))
         }
+        // Complete by the counts, which leave out that the old pods still run.
+        _ if workload.rollout.updated >= workload.rollout.wanted => {
+            let stays = |pod: &&&Pod| is_old(workload, pod, current) && !pod.finished;
+            match pods.iter().filter(stays).count() {
+                0 => {}
+                1 => words += "; 1 old pod runs until its replacement is available",
+                several => {
+                    words +=
+                        &format!("; {several} old pods run until their replacements are available");
+                }
+            }
+        }
         _ => {}
     }
     words + &trouble(pods)

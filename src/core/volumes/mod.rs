@@ -155,7 +155,7 @@ fn stand(
         state = State::Terminating;
         let pods: Vec<_> = used.pods.iter().map(|pod| &*pod.name).collect();
         let message = format!(
-            "claim {} is being deleted, and this cannot be undone: it disappears when its pods terminate ({}). Its volume {} is kept. Lockkeeper does not terminate these pods. Save the data while they run",
+            "claim {} is being deleted, and this cannot be undone: it disappears when its pods terminate ({}). Lockkeeper does not terminate these pods. Volume {} keeps the data, and the next claim of this name gets it. To be sure, save the data while the pods run",
             claim.name,
             some_of(&pods, 3),
             claim.volume.as_deref().unwrap_or("(none)")
