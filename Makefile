@@ -7,6 +7,9 @@ OPERATOR := --program lockkeeper.dev/lockkeeper=$(TARGET)/debug/lockkeeper
 export CARGO_TERM_COLOR ?= auto
 # Part of a test's name: `make test ONLY=p3_` runs the tests of promise 3.
 ONLY ?=
+# A version of Kubernetes: `make test KUBERNETES=1.33`. Each is built once, from a module in tests/local-cluster/controlplane.
+KUBERNETES ?=
+export KUBERNETES
 
 .PHONY: help
 help: ## What there is

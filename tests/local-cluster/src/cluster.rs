@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Error, Programs, Trying,
+    Error, Kubernetes, Programs, Trying,
     agent::{Agent, AgentOptions},
     certificates::{Authority, Identity},
     process::Program,
@@ -47,6 +47,26 @@ pub struct Options {
     /// Only etcd and the API server: objects stay as they were written. A benchmark of many needs
     /// no controllers that share its machine.
     pub bare: bool,
+    /// Which version, if not the main one.
+    pub kubernetes: Option<Kubernetes>,
+    /// What its programs get besides what they always get.
+    pub flags: Flags,
+}
+
+/// Flags for the programs of the control plane.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// For the API server, such as `--runtime-config=api/beta=true`.
+    pub api_server: Vec<String>,
+    /// Feature gates for all programs, such as `StatefulSetRecreateStrategy=true`.
+    pub feature_gates: Vec<String>,
+}
+
+impl Flags {
+    fn all_get(&self) -> Option<String> {
+        let gates = self.feature_gates.join(",");
+        (!gates.is_empty()).then(|| format!("--feature-gates={gates}"))
+    }
 }
 
 /// A running cluster. Everything ends when it is dropped.
@@ -66,7 +86,8 @@ impl Cluster {
     /// # Errors
     /// When a program cannot be built or started, or does not become ready.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let programs = tokio::task::spawn_blocking(Programs::find_or_build)
+        let Options { kubernetes, flags, .. } = options;
+        let programs = tokio::task::spawn_blocking(move || Programs::find_or_build(kubernetes))
             .await
             .map_err(|error| Error::Build(error.to_string()))??;
         let folder = tempfile::Builder::new()
@@ -112,14 +133,21 @@ impl Cluster {
             // It would refuse pods until a controller has made the namespace's account.
             arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
         }
+        arguments.extend(flags.all_get());
+        arguments.extend(flags.api_server.iter().cloned());
         cluster.run("kube-apiserver", arguments)?;
         cluster.wait_for_api_server().await?;
         if options.bare {
             return Ok(cluster);
         }
         let client = cluster.client().await?;
-        cluster.run("kube-scheduler", scheduler_arguments(scheduler_port))?;
-        cluster.run("kube-controller-manager", manager_arguments(manager_port))?;
+        for (program, mut arguments) in [
+            ("kube-scheduler", scheduler_arguments(scheduler_port)),
+            ("kube-controller-manager", manager_arguments(manager_port)),
+        ] {
+            arguments.extend(flags.all_get());
+            cluster.run(program, arguments)?;
+        }
         let pods = cluster.folder.path().join("pods");
         let authority = authority.certificate().to_owned();
         let agent = AgentOptions {
@@ -129,6 +157,7 @@ impl Cluster {
             volumes: cluster.folder.path().join("volumes"),
             address: cluster.address.clone(),
             authority,
+            kubernetes: cluster.kubernetes().reported(),
         };
         cluster._agent = Agent::start(client.clone(), agent).await?;
         cluster.wait_until_ready(&client, options.nodes).await?;
@@ -138,6 +167,11 @@ impl Cluster {
     /// The administrator's kubeconfig file.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// Its version.
+    pub fn kubernetes(&self) -> &Kubernetes {
+        self.programs.kubernetes()
     }
 
     /// The folder with kubectl and helm, for `PATH`.

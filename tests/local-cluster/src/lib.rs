@@ -7,11 +7,13 @@ use std::time::Duration;
 pub mod agent;
 mod certificates;
 mod cluster;
+mod kubernetes;
 mod process;
 mod programs;
 mod shared;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Flags, Options};
+pub use kubernetes::Kubernetes;
 pub use programs::Programs;
 pub use shared::{Shared, shared};
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::{Args, Parser, Subcommand};
-use local_cluster::{Cluster, Options, Programs};
+use local_cluster::{Cluster, Flags, Kubernetes, Options, Programs};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes control plane on this machine, without containers.
@@ -17,7 +17,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Build the programs, if they are not there yet, and print their folder
-    Build,
+    Build(Version),
     /// Start a cluster and keep it until Ctrl-C
     Up(Nodes),
     /// Start a cluster, run a command against it, end it, and exit as the command did
@@ -31,7 +31,37 @@ enum Command {
 }
 
 #[derive(Args)]
+struct Version {
+    /// A version of Kubernetes, such as 1.33. Each is built once; the folders of controlplane/ name
+    /// those there are [default: the main version]
+    #[arg(long, value_name = "VERSION", env = "KUBERNETES", value_parser = version, hide_env_values = true)]
+    kubernetes: Option<Asked>,
+}
+
+/// The version that was asked for, if one was: `make` passes an empty text when none was.
+#[derive(Clone)]
+struct Asked(Option<Kubernetes>);
+
+impl Version {
+    fn asked(self) -> Option<Kubernetes> {
+        self.kubernetes.and_then(|asked| asked.0)
+    }
+}
+
+fn version(text: &str) -> Result<Asked, String> {
+    if text.is_empty() { Ok(Asked(None)) } else { text.parse().map(|one| Asked(Some(one))) }
+}
+
+#[derive(Args)]
 struct Nodes {
+    #[command(flatten)]
+    version: Version,
+    /// A flag for the API server besides its own, such as --api-server=--runtime-config=api/beta=true
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    api_server: Vec<String>,
+    /// Feature gates for the API server, the controller manager and the scheduler
+    #[arg(long, value_name = "NAME=true", value_delimiter = ',')]
+    feature_gates: Vec<String>,
     /// Nodes
     #[arg(long, default_value = "2")]
     nodes: usize,
@@ -56,7 +86,7 @@ async fn main() -> ExitCode {
         .with_env_filter("warn,kube_client=off")
         .init();
     let outcome = match Arguments::parse().command {
-        Command::Build => Programs::find_or_build().map(|programs| {
+        Command::Build(version) => Programs::find_or_build(version.asked()).map(|programs| {
             println!("{}", programs.folder().display());
             ExitCode::SUCCESS
         }),
@@ -76,10 +106,17 @@ async fn start(nodes: Nodes) -> Result<Cluster, local_cluster::Error> {
         programs.entry("lockkeeper.dev/sample-app".to_owned()).or_insert(sample);
     }
     let begun = Instant::now();
-    let cluster =
-        Cluster::start(Options { nodes: nodes.nodes, programs, bare: nodes.bare }).await?;
+    let cluster = Cluster::start(Options {
+        nodes: nodes.nodes,
+        programs,
+        bare: nodes.bare,
+        kubernetes: nodes.version.asked(),
+        flags: Flags { api_server: nodes.api_server, feature_gates: nodes.feature_gates },
+    })
+    .await?;
     eprintln!(
-        "local-cluster: ready after {:.1} s; logs are in {}",
+        "local-cluster: Kubernetes {} is ready after {:.1} s; logs are in {}",
+        cluster.kubernetes(),
         begun.elapsed().as_secs_f64(),
         cluster.logs().display()
     );

@@ -8,41 +8,66 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Trying};
+use crate::{Error, Kubernetes, Trying};
 
-const KUBERNETES: (&str, &str, &str) = ("v1.36.3", "1", "36");
-const MODULES: [&str; 2] = ["controlplane", "tools"];
+/// The module of etcd and helm, which are the same for each version of Kubernetes.
+const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools");
+const STRIPPED: &str = "-s -w";
 
 /// The folder with kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, etcd and helm.
 #[derive(Debug, Clone)]
 pub struct Programs {
+    kubernetes: Kubernetes,
     folder: PathBuf,
     /// Where etcd and kube-apiserver come from, if `KUBEBUILDER_ASSETS` names a folder that has
-    /// them.
+    /// them, and no version was asked for.
     assets: Option<PathBuf>,
 }
 
 impl Programs {
-    /// Finds the programs, and builds them where they have not been: some minutes, and 2 GB, once.
+    /// Finds the programs of a version, or of the main version, and builds them where they have not
+    /// been: 10 to 20 minutes, and 2 GB, once for each version.
     ///
     /// # Errors
-    /// When the build fails.
-    pub fn find_or_build() -> Result<Self, Error> {
-        let modules = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let cache = cache_folder()?;
-        fs::create_dir_all(&cache).trying(|| format!("making {}", cache.display()))?;
-        let folder = cache.join(checksum(modules)?);
-        let lock = File::create(cache.join("lock")).trying(|| "making the lock file".into())?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|error| Error::Build(error.to_string()))?;
-        if !folder.exists() {
-            build(modules, &folder)?;
-        }
+    /// When the build fails, or no version has this name.
+    pub fn find_or_build(asked: Option<Kubernetes>) -> Result<Self, Error> {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let assets = assets.filter(|folder| {
-            folder.join("etcd").exists() && folder.join("kube-apiserver").exists()
+            asked.is_none()
+                && folder.join("etcd").exists()
+                && folder.join("kube-apiserver").exists()
         });
-        Ok(Self { folder, assets })
+        let kubernetes = match asked {
+            Some(kubernetes) => kubernetes,
+            None => "".parse().map_err(Error::Build)?,
+        };
+        let cache = cache_folder()?;
+        fs::create_dir_all(&cache).trying(|| format!("making {}", cache.display()))?;
+        let folder = cache.join(checksum(&kubernetes)?);
+        once(&folder, |half_built| {
+            // From here on a build takes minutes; the one of the tools is shared by all versions.
+            let tools = cache.join(checksum_of(&[Path::new(TOOLS)], STRIPPED)?);
+            once(&tools, |half_built| {
+                eprintln!("building etcd and helm, once: this takes 2 to 5 minutes");
+                go_build(Path::new(TOOLS), STRIPPED, half_built)?;
+                fs::rename(half_built.join("server"), half_built.join("etcd"))
+                    .trying(|| "naming etcd".into())
+            })?;
+            eprintln!(
+                "building Kubernetes {kubernetes} (control plane and kubectl), once: this takes 10 to 20 minutes"
+            );
+            go_build(&kubernetes.module(), &kubernetes.link_flags(), half_built)?;
+            ["etcd", "helm"].iter().try_for_each(|tool| {
+                fs::hard_link(tools.join(tool), half_built.join(tool))
+                    .trying(|| format!("putting {tool} in place"))
+            })
+        })?;
+        Ok(Self { kubernetes, folder, assets })
+    }
+
+    /// Their version.
+    pub fn kubernetes(&self) -> &Kubernetes {
+        &self.kubernetes
     }
 
     /// The folder, for `PATH`.
@@ -69,52 +94,56 @@ fn cache_folder() -> Result<PathBuf, Error> {
     Ok(base.join("lockkeeper").join("local-cluster"))
 }
 
+/// Of all that decides what is built.
+fn checksum(kubernetes: &Kubernetes) -> Result<String, Error> {
+    checksum_of(&[&kubernetes.module(), Path::new(TOOLS)], &kubernetes.link_flags())
+}
+
 /// Of the modules' sums and of how they are built.
-fn checksum(modules: &Path) -> Result<String, Error> {
+fn checksum_of(modules: &[&Path], link_flags: &str) -> Result<String, Error> {
     let mut sum = Sha256::new();
-    for file in MODULES.iter().flat_map(|module| {
-        [modules.join(module).join("go.mod"), modules.join(module).join("go.sum")]
-    }) {
+    for file in modules.iter().flat_map(|module| [module.join("go.mod"), module.join("go.sum")]) {
         sum.update(fs::read(&file).trying(|| format!("reading {}", file.display()))?);
     }
-    sum.update(link_flags());
+    sum.update(link_flags);
     Ok(sum.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn link_flags() -> String {
-    let (version, major, minor) = KUBERNETES;
-    let package = "k8s.io/component-base/version";
-    format!(
-        "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
-    )
-}
-
-fn build(modules: &Path, folder: &Path) -> Result<(), Error> {
-    eprintln!(
-        "building etcd, the Kubernetes control plane, kubectl and helm, once: this takes 5 to 15 minutes"
-    );
+/// Builds a folder that is not there. A folder that is there is whole; nobody waits for the build
+/// of another.
+fn once(folder: &Path, build: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let lock = File::create(folder.with_extension("lock")).trying(|| "making a lock".into())?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| Error::Build(error.to_string()))?;
+    if folder.exists() {
+        return Ok(());
+    }
     let half_built = folder.with_extension("building");
     if half_built.exists() {
         fs::remove_dir_all(&half_built).trying(|| "removing a half-built folder".into())?;
     }
     fs::create_dir_all(&half_built).trying(|| "making the programs' folder".into())?;
-    for module in MODULES {
-        eprintln!("  go build: {module}");
-        let built = Command::new("go")
-            .args(["build", "-trimpath", "-ldflags", &link_flags(), "-o"])
-            .arg(&half_built)
-            .arg("tool")
-            .current_dir(modules.join(module))
-            .env("CGO_ENABLED", "0")
-            .status()
-            .trying(|| "running go (is Go installed?)".into())?;
-        if !built.success() {
-            return Err(Error::Build(format!(
-                "go build of {module} failed; what it printed stands above"
-            )));
-        }
-    }
-    fs::rename(half_built.join("server"), half_built.join("etcd"))
-        .trying(|| "naming etcd".into())?;
+    build(&half_built)?;
     fs::rename(&half_built, folder).trying(|| "putting the programs in place".into())
+}
+
+fn go_build(module: &Path, link_flags: &str, into: &Path) -> Result<(), Error> {
+    let built = Command::new("go")
+        .args(["build", "-trimpath", "-ldflags", link_flags, "-o"])
+        .arg(into)
+        .arg("tool")
+        .current_dir(module)
+        .env("CGO_ENABLED", "0")
+        .status()
+        .trying(|| "running go (is Go installed?)".into())?;
+    if built.success() {
+        return Ok(());
+    }
+    Err(Error::Build(format!(
+        "go build of {} failed; what it printed stands above",
+        module.display()
+    )))
 }

@@ -60,6 +60,8 @@ pub struct AgentOptions {
     pub address: String,
     /// The certificate authority in PEM, for pods.
     pub authority: String,
+    /// The version that the nodes report.
+    pub kubernetes: String,
 }
 
 /// The running agent; it and its processes end when it is dropped.
@@ -130,15 +132,16 @@ impl Agent {
             .chain([node::SPARE.to_owned()])
             .collect();
         let (port, answering) = logs::server(options.folder.clone()).await?;
+        let kubelet = node::Kubelet { port, version: options.kubernetes.clone() };
         for name in &names {
-            node::register(&client, name, port).await?;
+            node::register(&client, name, &kubelet).await?;
         }
         storage::register(&client).await?;
         let (in_use, lost, next_address) =
             (attach::InUse::default(), watch::Sender::default(), AtomicU32::new(0));
         let shared = Arc::new(Shared { client, options, in_use, lost, block, next_address });
         let tasks = [
-            tokio::spawn(node::heartbeats(shared.clone(), names, port)),
+            tokio::spawn(node::heartbeats(shared.clone(), names, kubelet)),
             tokio::spawn(node::follow(shared.clone())),
             tokio::spawn(provision::claims(shared.clone())),
             tokio::spawn(provision::volumes(shared.clone())),

@@ -32,8 +32,17 @@ fn manager() -> PatchParams {
     PatchParams::apply("local-cluster").force()
 }
 
-/// Registers a node with room for everything, whose kubelet listens on this port.
-pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Error> {
+/// What a node tells about its kubelet.
+#[derive(Debug, Clone)]
+pub struct Kubelet {
+    /// Where it listens.
+    pub port: u16,
+    /// Its version, such as `v1.36.3`.
+    pub version: String,
+}
+
+/// Registers a node with room for everything, and this kubelet.
+pub async fn register(client: &Client, name: &str, kubelet: &Kubelet) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     let node: Node = from(json!({"metadata": {
         "name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
@@ -45,11 +54,11 @@ pub async fn register(client: &Client, name: &str, port: u16) -> Result<(), Erro
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         Err(error) => return Err(error.into()),
     }
-    report(client, name, port).await
+    report(client, name, kubelet).await
 }
 
 /// Reports that a node is ready, as its kubelet does when it starts or is back.
-async fn report(client: &Client, name: &str, port: u16) -> Result<(), Error> {
+async fn report(client: &Client, name: &str, kubelet: &Kubelet) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client.clone());
     renew(client, name).await?;
     let room =
@@ -59,7 +68,7 @@ async fn report(client: &Client, name: &str, port: u16) -> Result<(), Error> {
     let status = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {
         "capacity": room, "allocatable": room,
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port}},
         "conditions": [
             condition("Ready", "True", "KubeletReady"),
             condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
@@ -67,7 +76,7 @@ async fn report(client: &Client, name: &str, port: u16) -> Result<(), Error> {
             condition("PIDPressure", "False", "KubeletHasSufficientPID"),
         ],
         "nodeInfo": {"machineID": name, "systemUUID": name, "bootID": name, "kernelVersion": "0", "osImage": "local-cluster", "containerRuntimeVersion": "process://1",
-            "kubeletVersion": "v1.36.3", "kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64"},
+            "kubeletVersion": kubelet.version, "kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64"},
     }});
     nodes.patch_status(name, &manager(), &Patch::Apply(status)).await?;
     Ok(())
@@ -75,7 +84,7 @@ async fn report(client: &Client, name: &str, port: u16) -> Result<(), Error> {
 
 /// Renews the nodes' leases, until it is stopped: without it the node controller would call them
 /// lost. A node that was lost also reports again that it is ready.
-pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>, port: u16) {
+pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>, kubelet: Kubelet) {
     let (mut lost, mut were_lost) = (shared.lost.subscribe(), BTreeSet::new());
     loop {
         tokio::select! {
@@ -88,7 +97,7 @@ pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>, port: u16) {
                 continue;
             }
             let result = match were_lost.contains(name) {
-                true => report(&shared.client, name, port).await,
+                true => report(&shared.client, name, &kubelet).await,
                 false => renew(&shared.client, name).await,
             };
             match result {
