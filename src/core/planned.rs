@@ -147,7 +147,7 @@ impl Plan {
             let changed = self.report.config.changed.join(", ");
             let message = format!("{changed} changed; its pods are being replaced");
             self.stand(Verdict::new(Phase::Rolling, Reason::ConfigRollout, message));
-            self.report.hold = None;
+            (self.report.hold, self.memory.shown) = (None, None);
             self.memory.last = Some(self.report.verdict.clone());
         }
     }
@@ -165,7 +165,8 @@ impl Plan {
             self.hear_talk();
         }
         let blocked = change.blocked_by(subject, &answer.blocker?);
-        self.report.closed = Some(Closed { gate: blocked.gate, reason: blocked.reason });
+        self.report.closed =
+            Some(Closed { gate: blocked.gate, reason: blocked.reason, is_brief: blocked.is_brief });
         blocked.until.into_iter().for_each(|time| self.wake_at(time));
         Some(blocked)
     }

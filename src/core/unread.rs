@@ -156,7 +156,11 @@ pub fn leave(plan: Plan, before: &Memory, workload: &Workload, why: &Unread) -> 
     let config = ConfigReport { unverified: Vec::new(), ..plan.report.config };
     let mut left = Plan::new(before.clone(), &[]);
     left.memory.app = std::mem::take(&mut left.talk.conversation);
-    left.memory.last = Some(verdict.clone());
+    let (gate, until, command) = before
+        .last
+        .as_ref()
+        .map_or_else(Default::default, |last| (last.gate, last.until, last.command.clone()));
+    left.memory.last = Some(Verdict { gate, until, command, ..verdict.clone() });
     left.report = Report { verdict, hold, config, closed: None, ..plan.report };
     left
 }

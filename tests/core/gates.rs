@@ -6,6 +6,7 @@ use lockkeeper::{
     core::{
         gates::{
             self,
+            blocker::GateName,
             change::{Change, Consent, Kind},
         },
         governs::Ruling,
@@ -232,7 +233,9 @@ fn the_first_gate_that_is_closed_answers() {
 
 /// By their order, a status tells which gates are open before the one that is closed.
 #[test]
-fn gates_are_ordered_as_they_are_asked() {
-    let names: Vec<_> = gates::IN_ORDER.iter().map(|gate| gate.name).collect();
-    assert!(names.is_sorted(), "{names:?}");
+fn gates_are_found_by_their_names_and_each_is_itself() {
+    for name in GateName::all() {
+        assert_eq!(name.gate().name, name);
+        assert_eq!(GateName::named(name.as_str()), Some(name));
+    }
 }

@@ -71,6 +71,16 @@ fn a_list_drops_only_what_is_of_its_kind() {
     assert_eq!(known(&index), ("Deployment/web".into(), "Rollout".into()));
 }
 
+/// A Canary acts on no StatefulSet, whatever it names.
+#[test]
+fn a_canary_of_a_stateful_set_is_left_out_of_account() {
+    let mut index = index();
+    list::<StatefulSets>(&mut index, vec![named("db", &json!({}))]);
+    let target = json!({"spec": {"targetRef": {"kind": "StatefulSet", "name": "db"}}});
+    list::<Canaries>(&mut index, vec![named("db", &target)]);
+    assert!(index.namespace("shop").unwrap().delegates.is_empty());
+}
+
 /// Its watch lists them once: they would never be known again.
 #[test]
 fn a_namespace_keeps_its_cron_jobs_when_its_last_claim_goes() {

@@ -163,6 +163,27 @@ fn a_claim_that_is_deleted_while_it_is_used_is_reported_and_no_config_rollout_fr
     assert_eq!(world.attention().unwrap().reason, Reason::ClaimTerminating);
 }
 
+/// Where a policy does not give data back by itself, the last warning does not promise that.
+#[test]
+fn p13_the_last_warning_says_what_becomes_of_the_data() {
+    for (readopt, wanted) in [
+        ("SameNamespace", "and the next claim of this name gets it"),
+        ("Never", "To give it to a claim: kubectl lockkeeper volumes readopt -n shop pv-data"),
+    ] {
+        let mut world = World::new();
+        world.policy("shop", json!({"volumes": {"readopt": readopt}}));
+        world.claim("data", "ReadWriteMany");
+        world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
+        world.act();
+        world.change(
+            &StorageObject::Claim("data".into()),
+            json!({"metadata": {"deletionTimestamp": "2026-11-20T09:00:00Z"}}),
+        );
+        let (_, _, message) = world.volumes_safe();
+        assert!(message.contains(wanted), "{readopt}: {message}");
+    }
+}
+
 #[test]
 fn a_claim_that_is_being_deleted_counts_more_than_one_that_is_shadowed() {
     let mut world = World::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lockkeeper::{
     api::{ConditionReason, Phase, Reason, Remark},
-    core::{notice::Event, volumes::finding::DangerReason},
+    core::{gates::blocker::GateName, notice::Event, volumes::finding::DangerReason},
 };
 use strum::VariantArray;
 
@@ -42,5 +42,19 @@ fn every_reason_in_the_code_has_its_paragraph() {
             paragraph.split_whitespace().count() > 8,
             "{word} has too little of a paragraph: {paragraph:?}"
         );
+    }
+}
+
+/// The names of the gates, where pages list them, are all there are, in the order in which they are
+/// asked.
+#[test]
+fn every_gate_is_listed_where_programs_read_of_them() {
+    let all: Vec<_> = GateName::all().map(GateName::as_str).collect();
+    let (last, first) = all.split_last().unwrap();
+    let plain = format!("{} or {last}", first.join(", "));
+    let first: Vec<_> = first.iter().map(|name| format!("`{name}`")).collect();
+    let quoted = format!("{} or `{last}`", first.join(", "));
+    for (path, list) in [("docs/reference.md", plain), ("docs/config.md", quoted)] {
+        assert!(page(path).text.contains(&list), "{path} does not list {list}");
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{ConfigSpec, HoldStatus, OnChange, Reason, marks},
+    api::{ConfigSpec, HoldStatus, OnChange, marks},
     core::{
         config::{
             desired::Desired,
@@ -17,9 +17,9 @@ use crate::{
             self,
             app::whom,
             approval::asks_approval,
-            blocker::{Blocker, GateName},
+            blocker::Blocker,
             change::{Blocked, CONFIG, Change},
-            gate::Answer,
+            gate::{Answer, Needs},
         },
         hold::governance,
         later,
@@ -48,8 +48,8 @@ pub enum Next<'a> {
     Reported {
         /// What would close it.
         blocker: Option<Blocker>,
-        /// Whether pods would be asked.
-        asks: bool,
+        /// What else it would wait for, as "until its pods agree".
+        outside: Option<&'static str>,
     },
     /// Nothing can be decided before the controller has seen the newest generation.
     Unobserved,
@@ -101,9 +101,10 @@ pub fn next<'a>(
     if subject.ruling.observes() || reports {
         let (since, id) = pending::change(subject, &reading.desired);
         let change = Change::of_config(subject, &id, since);
-        let mut answers = gates::each(subject, &change, GateName::is_timely);
+        let mut answers = gates::each(subject, &change, |needs| needs == Needs::Policy);
         let blocker = answers.find_map(|(_, answer)| answer.blocker);
-        return Next::Reported { blocker, asks: subject.ruling.spec().app_gate(CONFIG).is_some() };
+        let outside = gates::outside(subject, &change);
+        return Next::Reported { blocker, outside };
     }
     match subject.progress {
         Progress::Unobserved => return Next::Unobserved,
@@ -162,7 +163,7 @@ pub fn waiting(
     change: &Change,
     blocked: &Blocked,
 ) -> Option<(Edits, HoldStatus)> {
-    let at_once = blocked.reason == Reason::AskingPods && !workload.marks.pending_config.stands();
+    let at_once = blocked.is_brief && !workload.marks.pending_config.stands();
     if at_once || governance::holds_back(workload) {
         return None;
     }

@@ -43,7 +43,7 @@ impl Changed<'_> {
         let Self { what, changed, rollout } = self;
         Some(match next {
             Next::Missing => is_missing(missing),
-            Next::Reported { blocker, asks } => self.reported(mode, blocker.as_ref(), *asks),
+            Next::Reported { blocker, outside } => self.reported(mode, blocker.as_ref(), *outside),
             Next::Unobserved => return None,
             Next::Covered => {
                 let message = format!(
@@ -78,7 +78,7 @@ impl Changed<'_> {
         })
     }
 
-    fn reported(&self, mode: Mode, blocker: Option<&Blocker>, asks: bool) -> Verdict {
+    fn reported(&self, mode: Mode, blocker: Option<&Blocker>, outside: Option<&str>) -> Verdict {
         let changed = &self.changed;
         let (reason, why) = match mode {
             Mode::Observe => (Reason::ObserveMode, "spec.mode is Observe"),
@@ -91,8 +91,8 @@ impl Changed<'_> {
                 Verdict::new(Phase::WouldHold, reason, message)
             }
             None => {
-                let asked = if asks { " when its pods agree" } else { "" };
-                let message = format!("{changed}; it would be rolled{asked}, but {why}");
+                let waits = outside.map_or_else(String::new, |until| format!("wait {until} and "));
+                let message = format!("{changed}; it would {waits}be rolled, but {why}");
                 Verdict::new(Phase::WouldRoll, reason, message)
             }
         }

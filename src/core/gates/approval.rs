@@ -6,7 +6,7 @@ use crate::{
         gates::{
             blocker::{Approval, Blocker, GateName},
             change::{Change, Consent},
-            gate::{Answer, Gate, applies_to},
+            gate::{Answer, Gate, Needs, applies_to},
         },
         subject::Subject,
     },
@@ -15,6 +15,7 @@ use crate::{
 /// The gate.
 pub const GATE: Gate = Gate {
     name: GateName::Approval,
+    needs: Needs::Policy,
     is_set,
     applies: |subject, change| applies_to(subject, change) && !change.has_begun(),
     ask,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::{
     api::{Period, Phase, Reason},
@@ -10,7 +11,8 @@ use crate::{
 };
 
 /// The gates, in the order in which they are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum GateName {
     /// Nothing else of its policy changes.
     Quiet,
@@ -29,32 +31,19 @@ pub enum GateName {
 }
 
 impl GateName {
-    /// As the plugin names it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Quiet => "quiet",
-            Self::Freeze => "freeze",
-            Self::Windows => "windows",
-            Self::Approval => "approval",
-            Self::Volumes => "volumes",
-            Self::Steps => "steps",
-            Self::App => "app",
-        }
+    /// All of them, in their order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::VARIANTS.iter().copied()
+    }
+
+    /// As the status and the plugin name it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The gate with this name.
     pub fn named(name: &str) -> Option<Self> {
-        [
-            Self::Quiet,
-            Self::Freeze,
-            Self::Windows,
-            Self::Approval,
-            Self::Volumes,
-            Self::Steps,
-            Self::App,
-        ]
-        .into_iter()
-        .find(|gate| gate.as_str() == name)
+        Self::all().find(|gate| gate.as_str() == name)
     }
 }
 
@@ -65,6 +54,8 @@ pub struct Closed {
     pub gate: GateName,
     /// Why.
     pub reason: Reason,
+    /// It is so where all is well, and is over in a moment: no event tells of it.
+    pub is_brief: bool,
 }
 
 /// Why a gate keeps a change waiting.
@@ -321,18 +312,56 @@ impl Blocker {
     /// When to ask again, if nothing happens before.
     pub fn ask_again(&self) -> Option<Timestamp> {
         match self {
-            Self::Quiet { until }
-            | Self::App(
-                App::NobodyLeft { until, .. }
-                | App::Prepare(Prepare::TimedOut { until, .. } | Prepare::Respite { until, .. }),
-            ) => Some(*until),
+            Self::Quiet { until } => Some(*until),
             Self::Window { opens, .. } => *opens,
-            _ => None,
+            Self::App(app) => app.ask_again(),
+            Self::Frozen
+            | Self::PolicyUnreadable
+            | Self::Approval(_)
+            | Self::ClaimTerminating(_)
+            | Self::VolumeShadowed(_)
+            | Self::Turn(_) => None,
+        }
+    }
+
+    /// Whether it keeps a change waiting where all is well, and only for a moment.
+    pub fn is_brief(&self) -> bool {
+        match self {
+            Self::Quiet { .. } => true,
+            Self::App(app) => app.reason() == Reason::AskingPods,
+            Self::Frozen
+            | Self::PolicyUnreadable
+            | Self::Window { .. }
+            | Self::Approval(_)
+            | Self::ClaimTerminating(_)
+            | Self::VolumeShadowed(_)
+            | Self::Turn(_) => false,
         }
     }
 }
 
 impl App {
+    fn ask_again(&self) -> Option<Timestamp> {
+        match self {
+            Self::NobodyLeft { until, .. }
+            | Self::Prepare(Prepare::TimedOut { until, .. } | Prepare::Respite { until, .. }) => {
+                Some(*until)
+            }
+            // Rounds of questions have times of their own.
+            Self::Paused
+            | Self::Invalid(_)
+            | Self::Unseen(_)
+            | Self::Asking
+            | Self::Unheard { .. }
+            | Self::TooFew { .. }
+            | Self::No { .. }
+            | Self::NotAsked { .. }
+            | Self::Silent { .. }
+            | Self::Missing { .. }
+            | Self::Prepare(Prepare::Asking | Prepare::Refused { .. }) => None,
+        }
+    }
+
     fn reason(&self) -> Reason {
         match self {
             Self::Paused => Reason::Paused,

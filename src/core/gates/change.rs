@@ -76,6 +76,8 @@ pub struct Blocked {
     pub sentence: String,
     /// The same, and the command that a person can run about it.
     pub why: String,
+    /// It is so where all is well, and is over in a moment.
+    pub is_brief: bool,
     /// When the gate is asked again, if nothing happens before.
     pub until: Option<Timestamp>,
     /// The command.
@@ -212,6 +214,7 @@ impl<'a> Change<'a> {
         Blocked {
             gate: blocker.gate(),
             reason: blocker.reason(),
+            is_brief: blocker.is_brief(),
             sentence: sentence(blocker),
             why: waiting.why(blocker),
             until: blocker.ask_again(),

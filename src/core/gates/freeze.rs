@@ -6,14 +6,15 @@ use crate::{
         gates::{
             blocker::{Blocker, GateName},
             change::Change,
-            gate::{Answer, Gate},
+            gate::{Answer, Gate, Needs},
         },
         subject::Subject,
     },
 };
 
 /// The gate. `gates.appliesTo` says nothing of it.
-pub const GATE: Gate = Gate { name: GateName::Freeze, is_set, applies: |_, _| true, ask };
+pub const GATE: Gate =
+    Gate { name: GateName::Freeze, needs: Needs::Policy, is_set, applies: |_, _| true, ask };
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.mode == Mode::Freeze

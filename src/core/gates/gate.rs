@@ -16,12 +16,26 @@ use crate::{
 pub struct Gate {
     /// Its name.
     pub name: GateName,
+    /// What has to be known to ask it.
+    pub needs: Needs,
     /// Whether the author of a policy asks for it.
     pub is_set: fn(&UpgradePolicySpec) -> bool,
     /// Whether this change has to pass it.
     pub applies: fn(&Subject, &Change) -> bool,
     /// Asks it.
     pub ask: fn(&Subject, &Change) -> Answer,
+}
+
+/// What has to be known to ask a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The policy, the change and the time.
+    Policy,
+    /// Also what else is in the namespace.
+    Namespace,
+    /// Also what somebody outside the API server answers; this is what the change waits for, as
+    /// "until its pods agree".
+    Outside(&'static str),
 }
 
 /// What gates answer.

@@ -15,4 +15,4 @@ pub mod volumes;
 pub mod windows;
 pub mod words;
 
-pub use self::order::{IN_ORDER, ask, each, is_told};
+pub use self::order::{ask, each, outside};

@@ -1,69 +1,78 @@
 //! The gates in their order.
 
 use crate::{
-    api::{Reason, UpgradePolicySpec},
+    api::UpgradePolicySpec,
     core::{
         gates::{
             app, approval,
             blocker::GateName,
             change::Change,
             freeze,
-            gate::{Answer, Gate},
+            gate::{Answer, Gate, Needs},
             quiet, steps, volumes, windows,
         },
         subject::Subject,
     },
 };
 
-/// The gates in their order.
-pub const IN_ORDER: [Gate; 7] = [
-    quiet::GATE,
-    freeze::GATE,
-    windows::GATE,
-    approval::GATE,
-    volumes::GATE,
-    steps::GATE,
-    app::GATE,
-];
-
 impl GateName {
-    /// Whether the author of a policy asks for the gate.
-    pub fn is_set(self, spec: &UpgradePolicySpec) -> bool {
-        IN_ORDER.iter().any(|gate| gate.name == self && (gate.is_set)(spec))
+    /// The gate of this name.
+    pub fn gate(self) -> Gate {
+        match self {
+            Self::Quiet => quiet::GATE,
+            Self::Freeze => freeze::GATE,
+            Self::Windows => windows::GATE,
+            Self::Approval => approval::GATE,
+            Self::Volumes => volumes::GATE,
+            Self::Steps => steps::GATE,
+            Self::App => app::GATE,
+        }
     }
 
-    /// Whether it needs nothing but the policy, the change and the time.
-    pub fn is_timely(self) -> bool {
-        matches!(self, Self::Freeze | Self::Windows | Self::Approval)
+    /// Whether the author of a policy asks for the gate.
+    pub fn is_set(self, spec: &UpgradePolicySpec) -> bool {
+        (self.gate().is_set)(spec)
+    }
+
+    /// What has to be known to ask it.
+    pub fn needs(self) -> Needs {
+        self.gate().needs
     }
 }
 
-/// Asks the gates in order; the first that is closed answers.
+/// Asks the gates in order; the first that is closed answers. At most one gate of a change talks to
+/// pods, and what it has begun goes on behind a gate that is closed.
 pub fn ask(subject: &Subject, change: &Change) -> Answer {
     let mut open = Answer::open();
     for (_, answer) in each(subject, change, |_| true) {
+        open.talk = answer.talk.or(open.talk);
         if answer.blocker.is_some() {
-            return answer;
+            return Answer { blocker: answer.blocker, ..open };
         }
-        open.talk = open.talk.or(answer.talk);
     }
     open
 }
 
-/// The gates of these names that apply, each asked by itself.
+/// Those gates that apply of which this is true of what they need, each asked by itself.
 pub fn each<'a>(
     subject: &'a Subject,
     change: &'a Change,
-    names: fn(GateName) -> bool,
+    which: fn(Needs) -> bool,
 ) -> impl Iterator<Item = (GateName, Answer)> + 'a {
-    let gates = IN_ORDER.into_iter().filter(move |gate| names(gate.name));
+    let gates = GateName::all().map(GateName::gate);
     gates
-        .filter(|gate| (gate.applies)(subject, change))
+        .filter(move |gate| which(gate.needs) && (gate.applies)(subject, change))
         .map(|gate| (gate.name, (gate.ask)(subject, change)))
 }
 
-/// Whether it is worth telling that a gate with this reason is closed: it is not where all is well,
-/// and will be over in a moment.
-pub fn is_told(reason: Reason) -> bool {
-    !matches!(reason, Reason::QuietTime | Reason::AskingPods)
+/// What a change waits for that somebody outside the API server answers, as "until its pods agree";
+/// none if no gate asks for such an answer.
+pub fn outside(subject: &Subject, change: &Change) -> Option<&'static str> {
+    let spec = subject.ruling.spec();
+    let gates = GateName::all().map(GateName::gate);
+    let applying = gates.filter(|gate| (gate.is_set)(spec) && (gate.applies)(subject, change));
+    applying.map(|gate| gate.needs).find_map(|needs| match needs {
+        Needs::Outside(words) => Some(words),
+        Needs::Policy | Needs::Namespace => None,
+    })
 }

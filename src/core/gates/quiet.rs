@@ -5,14 +5,15 @@ use crate::core::{
     gates::{
         blocker::{Blocker, GateName},
         change::{Change, Kind},
-        gate::{Answer, Gate},
+        gate::{Answer, Gate, Needs},
     },
     later,
     subject::Subject,
 };
 
 /// The gate.
-pub const GATE: Gate = Gate { name: GateName::Quiet, is_set: |_| false, applies, ask };
+pub const GATE: Gate =
+    Gate { name: GateName::Quiet, needs: Needs::Namespace, is_set: |_| false, applies, ask };
 
 /// Once its pods are being asked it has been quiet long enough: what changes elsewhere does not
 /// make them take work again.

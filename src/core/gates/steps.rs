@@ -2,12 +2,17 @@
 
 use crate::{
     api::UpgradePolicySpec,
-    core::gates::{blocker::GateName, change::Kind, gate::Gate},
+    core::gates::{
+        blocker::GateName,
+        change::Kind,
+        gate::{Gate, Needs},
+    },
 };
 
 /// The gate.
 pub const GATE: Gate = Gate {
     name: GateName::Steps,
+    needs: Needs::Namespace,
     is_set,
     applies: |_, change| !matches!(change.kind, Kind::Step(..)),
     ask: |subject, _| subject.siblings.waits.cloned().into(),

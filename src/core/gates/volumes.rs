@@ -5,7 +5,7 @@ use crate::core::{
     gates::{
         blocker::GateName,
         change::{Change, Kind},
-        gate::Gate,
+        gate::{Gate, Needs},
     },
     subject::Subject,
 };
@@ -13,6 +13,7 @@ use crate::core::{
 /// The gate.
 pub const GATE: Gate = Gate {
     name: GateName::Volumes,
+    needs: Needs::Namespace,
     is_set: |_| false,
     applies: is_first,
     ask: |subject, _| subject.volumes.danger.clone().into(),

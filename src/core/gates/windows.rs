@@ -8,14 +8,15 @@ use crate::{
         gates::{
             blocker::{Blocker, GateName},
             change::Change,
-            gate::{Answer, Gate, applies_to},
+            gate::{Answer, Gate, Needs, applies_to},
         },
         subject::Subject,
     },
 };
 
 /// The gate.
-pub const GATE: Gate = Gate { name: GateName::Windows, is_set, applies: applies_to, ask };
+pub const GATE: Gate =
+    Gate { name: GateName::Windows, needs: Needs::Policy, is_set, applies: applies_to, ask };
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.gates.as_ref().is_some_and(|gates| !gates.windows.is_empty())

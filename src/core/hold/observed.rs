@@ -1,11 +1,7 @@
 //! What a policy that only observes says of a changed template: that it would have been held.
 
 use crate::core::{
-    gates::{
-        self,
-        blocker::GateName,
-        change::{Change, TEMPLATE},
-    },
+    gates::{self, change::Change, gate::Needs},
     hold::governance::holdable,
     rollout::progress::Progress,
     subject::Subject,
@@ -41,9 +37,8 @@ pub fn would_hold(subject: &Subject) -> Option<WouldHold> {
 /// all that can be asked are open.
 fn would_wait_for(subject: &Subject) -> Option<&'static str> {
     let change = Change::that_would_be_held(subject.now());
-    let is_asked = |gate: GateName| gate < GateName::App;
+    let is_asked = |needs: Needs| !matches!(needs, Needs::Outside(_));
     let closed = gates::each(subject, &change, is_asked)
         .find_map(|(_, answer)| Some(answer.blocker?.reason().as_str()));
-    let asks = subject.ruling.spec().app_gate(TEMPLATE).is_some();
-    closed.or(asks.then_some("until its pods agree"))
+    closed.or_else(|| gates::outside(subject, &change))
 }

@@ -6,7 +6,6 @@ use crate::{
     api::Reason,
     core::{
         gates::{
-            self,
             app::{prepare, verify::verify},
             blocker::Closed,
         },
@@ -49,7 +48,7 @@ pub fn tell(subject: &Subject, mut plan: Plan) -> Plan {
     // The command of the event before would change nothing now.
     let approved = plan.memory.own_approval.is_some()
         && plan.memory.own_approval != subject.memory.own_approval;
-    let news = plan.report.closed.is_some_and(|closed| gates::is_told(closed.reason))
+    let news = plan.report.closed.is_some_and(|closed| !closed.is_brief)
         && (!stays || approved || plan.memory.writers.untold);
     // While two undo each other, that is told in its place; and what is left of it when they have
     // stopped.
@@ -62,7 +61,7 @@ pub fn tell(subject: &Subject, mut plan: Plan) -> Plan {
         Some(_) if stays => before,
         closed => closed.map(|closed| (closed, subject.now())),
     };
-    if let Some((Closed { gate, reason }, since)) = before.filter(|_| !stays) {
+    if let Some((Closed { gate, reason, is_brief }, since)) = before.filter(|_| !stays) {
         let waited = Duration::try_from(subject.now().duration_since(since)).unwrap_or_default();
         plan.waited = Some((reason, waited));
         let released = Some(Purpose::Release(Release::GatesOpen));
@@ -70,7 +69,7 @@ pub fn tell(subject: &Subject, mut plan: Plan) -> Plan {
             || plan.edits.purpose == released
             || plan.edits.purpose == Some(Purpose::Step);
         let next = plan.report.closed.is_some_and(|closed| closed.gate > gate);
-        if gates::is_told(reason) && (goes || next) {
+        if !is_brief && (goes || next) {
             plan.tell(Event::GateOpen, format!("{} no longer applies", reason.as_str()));
         }
     }

@@ -57,7 +57,7 @@ pub fn observe(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
     let end = if at_zero::is_lost(subject) {
         lost(subject, hold)
     } else if let Some(revert) = subject.revisions.revert() {
-        reverted(subject, &revert, &plan)
+        End::Goes(reverted(subject, &revert, &plan))
     } else {
         let change = Change::of_hold(subject, hold, TEMPLATE, stamp.since);
         plan.report.hold = Some(release::status(hold, &change));
@@ -92,7 +92,14 @@ pub fn plan(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
         Next::Released(release) => End::Goes(Going::new(release)),
         Next::Lost => lost(subject, hold),
         Next::Reverted(revert, answer) => match plan.hear(subject, &change, answer) {
-            None => reverted(subject, &revert, &plan),
+            None => {
+                let mut going = reverted(subject, &revert, &plan);
+                // That two undo each other is told in its place.
+                if plan.memory.writers.conflict(subject.now()) {
+                    going.told.clear();
+                }
+                End::Goes(going)
+            }
             Some(blocked) => End::Stays(Why::of_revert(&blocked), before(&blocked)),
         },
         Next::Kept => {
@@ -182,17 +189,12 @@ fn passed(subject: &Subject, hold: &Hold, change: &Change, carried: Edits) -> Go
 }
 
 /// Its template is the one again that its pods run.
-fn reverted(subject: &Subject, revert: &Revert, plan: &Plan) -> End {
+fn reverted(subject: &Subject, revert: &Revert, plan: &Plan) -> Going {
     let stands = || subject.workload.marks.config.as_deref();
     let record = plan.edits.wanted(marks::CONFIG).unwrap_or_else(stands);
     let taken_back = roll::taken_back(subject, record, revert);
     let edits = Edits { config_hash: revert.config_hash.clone(), ..taken_back };
-    let mut going = Going { edits, ..Going::new(Release::Reverted) };
-    // That two undo each other is told in its place.
-    if plan.memory.writers.conflict(subject.now()) {
-        going.told.clear();
-    }
-    End::Goes(going)
+    Going { edits, ..Going::new(Release::Reverted) }
 }
 
 /// There is nothing left to hold: the next pod is of the held revision in any case. So that is

@@ -33,9 +33,9 @@ pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> S
                 &format!("; waiting for {several} old pods to terminate (until {})", clock(until))
         }
         // Complete by the counts, which leave out that the old pods still run.
-        _ if workload.rollout.updated >= workload.rollout.wanted => {
-            let stays = |pod: &&&Pod| is_old(workload, pod, current) && !pod.finished;
-            match pods.iter().filter(stays).count() {
+        _ if replaces_beside(workload) && workload.rollout.updated >= workload.rollout.wanted => {
+            let old = pods.iter().filter(|pod| is_old(workload, pod, current) && !pod.finished);
+            match old.count() {
                 0 => {}
                 1 => words += "; 1 old pod runs until its replacement is available",
                 several => {
@@ -47,6 +47,13 @@ pub fn under_way(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> S
         _ => {}
     }
     words + &trouble(pods)
+}
+
+/// Whether a new pod runs beside the old one before that ends.
+fn replaces_beside(workload: &Workload) -> bool {
+    workload.rollout.observed
+        && workload.id.kind.capabilities().surges
+        && !workload.claims.recreates
 }
 
 /// The first of the pods that are not ready and say why, and how many more there are.

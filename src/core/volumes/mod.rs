@@ -15,6 +15,7 @@ pub mod scene;
 mod sharing;
 pub mod strategy;
 pub mod usage;
+mod words;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -31,7 +32,7 @@ use crate::core::{
         storage::{State, Storage, Volume},
     },
     rollout::progress,
-    some_of, unread,
+    unread,
     volumes::{
         finding::{Danger, Judged, Kept, OfWorkload, of_claim},
         scene::Scene,
@@ -153,13 +154,7 @@ fn stand(
     let policy = policy.or_else(known).unwrap_or_default();
     if claim.deleting && !used.pods.is_empty() {
         state = State::Terminating;
-        let pods: Vec<_> = used.pods.iter().map(|pod| &*pod.name).collect();
-        let message = format!(
-            "claim {} is being deleted, and this cannot be undone: it disappears when its pods terminate ({}). Lockkeeper does not terminate these pods. Volume {} keeps the data, and the next claim of this name gets it. To be sure, save the data while the pods run",
-            claim.name,
-            some_of(&pods, 3),
-            claim.volume.as_deref().unwrap_or("(none)")
-        );
+        let message = words::claim_goes(scene, used, volume);
         judged.danger(&policy, Danger::ClaimTerminatingInUse(message.clone()));
         let terminating = Blocker::ClaimTerminating(message.clone());
         judged.in_danger.insert(claim.name.clone(), terminating);

@@ -64,7 +64,11 @@ impl<D: Delegate> Watched for Delegates<D> {
 
     fn view(_: &ObjectMeta, body: Raw) -> Option<WorkloadId> {
         let target = &body.spec[D::TARGET];
+        // None of them acts on a StatefulSet.
         let kind = WorkloadKind::named(target["kind"].as_str()?)?;
+        if kind.has_ordinals() {
+            return None;
+        }
         Some(WorkloadId { kind, name: target["name"].as_str()?.to_owned() })
     }
 }

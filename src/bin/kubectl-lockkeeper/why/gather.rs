@@ -8,7 +8,7 @@ use lockkeeper::{
     core::{
         calendar::Standing,
         config::record::Record,
-        gates::{self, blocker::GateName},
+        gates::{blocker::GateName, gate::Needs},
         governs::governance,
         hold::{
             at_zero,
@@ -155,7 +155,7 @@ fn would_wait_for(policy: &Policy) -> Vec<&'static str> {
     if !spec.would_hold() {
         return Vec::new();
     }
-    let set = gates::IN_ORDER.iter().map(|gate| gate.name).filter(|gate| gate.is_set(spec));
+    let set = GateName::all().filter(|gate| gate.is_set(spec));
     set.map(GateName::as_str).collect()
 }
 
@@ -188,8 +188,8 @@ fn of_gate((gate, why): (GateName, Option<String>)) -> Asked {
 /// The gates that only the operator can ask, as it has reported them.
 fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>) -> Vec<Asked> {
     let closed = attention.map(|one| one.gate.as_deref().and_then(GateName::named));
-    let told = gates::IN_ORDER.iter().map(|gate| gate.name).filter(|gate| {
-        !gate.is_timely()
+    let told = GateName::all().filter(|gate| {
+        gate.needs() != Needs::Policy
             && *gate != GateName::Quiet
             && (gate.is_set(spec) || closed == Some(Some(*gate)))
     });

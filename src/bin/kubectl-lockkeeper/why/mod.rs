@@ -13,6 +13,7 @@ use lockkeeper::{
             self,
             blocker::{Blocker, GateName},
             change::{CONFIG, Change, Consent, Kind, TEMPLATE},
+            gate::Needs,
         },
         governs::Ruling,
         hold::{
@@ -128,7 +129,7 @@ pub fn ask(
         spares: None,
         broken: false,
     };
-    let answers = gates::each(&subject, &change, GateName::is_timely);
+    let answers = gates::each(&subject, &change, |needs| needs == Needs::Policy);
     let why = |blocker: &Blocker| change.why(&subject, blocker);
     answers.map(|(gate, answer)| (gate, answer.blocker.as_ref().map(why))).collect()
 }

@@ -18,7 +18,7 @@ use crate::{
         gates::{
             blocker::{App, Blocker, GateName},
             change::Change,
-            gate::{Answer, Gate, applies_to},
+            gate::{Answer, Gate, Needs, applies_to},
             talk::Talk,
         },
         later,
@@ -29,7 +29,13 @@ use crate::{
 };
 
 /// The gate.
-pub const GATE: Gate = Gate { name: GateName::App, is_set, applies: applies_to, ask };
+pub const GATE: Gate = Gate {
+    name: GateName::App,
+    needs: Needs::Outside("until its pods agree"),
+    is_set,
+    applies: applies_to,
+    ask,
+};
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.gates.as_ref().is_some_and(|gates| gates.app.is_some())

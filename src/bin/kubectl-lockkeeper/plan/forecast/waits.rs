@@ -30,11 +30,12 @@ pub fn closed(subject: &Subject, fate: Fate) -> Vec<Wait> {
             Change::of_config(subject, &id, now)
         }
     };
-    let answers = gates::each(subject, &change, |gate| gate != GateName::Quiet);
-    let closed = answers.filter_map(|(gate, answer)| {
-        let message = in_words(&answer.blocker?, &change, subject);
-        Some(Wait { gate: gate.as_str(), message })
-    });
+    let answers = gates::each(subject, &change, |_| true);
+    let closed =
+        answers.filter(|(gate, _)| *gate != GateName::Quiet).filter_map(|(gate, answer)| {
+            let message = in_words(&answer.blocker?, &change, subject);
+            Some(Wait { gate: gate.as_str(), message })
+        });
     closed.collect()
 }
 
