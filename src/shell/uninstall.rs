@@ -318,7 +318,7 @@ impl Uninstall {
         } else {
             &self.settings.watch_namespaces
         };
-        for kind in WorkloadKind::ALL {
+        for &kind in WorkloadKind::ALL {
             for namespace in namespaces {
                 let resource = kind.resource();
                 let api: Api<DynamicObject> = match namespace.as_str() {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod graph;
+mod kinds;
 mod length;
 mod shape;
 

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema, core::ApiResource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::UpgradePolicyStatus;
 
@@ -185,7 +186,18 @@ impl UpgradePolicySpec {
 
 /// The kinds of workloads that a policy can govern.
 #[derive(
-    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    VariantArray,
 )]
 pub enum WorkloadKind {
     /// `apps/v1` Deployment.
@@ -198,7 +210,7 @@ pub enum WorkloadKind {
 
 impl WorkloadKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
     /// The API group of all of them.
     pub const GROUP: &'static str = "apps";
     /// The version of all of them.
@@ -235,7 +247,7 @@ impl WorkloadKind {
 
     /// The kind of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }
 
     /// As clients of objects of any kind want it.

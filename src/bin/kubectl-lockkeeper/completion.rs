@@ -107,7 +107,7 @@ pub fn answer(mut command: clap::Command, words: Vec<OsString>) -> ExitCode {
 pub fn workloads(current: &OsStr) -> Vec<CompletionCandidate> {
     let list = look_up(async |cluster| {
         let mut names = Vec::new();
-        for kind in WorkloadKind::ALL {
+        for &kind in WorkloadKind::ALL {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.resource());
             let all = api

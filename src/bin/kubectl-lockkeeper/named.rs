@@ -94,7 +94,7 @@ fn kind_of(word: &str) -> Option<WorkloadKind> {
     let word = word.split_once('.').map_or(&*word, |(kind, group)| {
         if group == "apps" || group == "v1.apps" { kind } else { "" }
     });
-    WorkloadKind::ALL.into_iter().find(|kind| {
+    WorkloadKind::ALL.iter().copied().find(|kind| {
         [kind.as_str().to_lowercase().as_str(), kind.plural(), kind.short_name()].contains(&word)
     })
 }
@@ -106,7 +106,8 @@ impl Named {
             Self::Bare(name) => name,
         };
         let mut found = Vec::new();
-        for id in WorkloadKind::ALL.map(|kind| WorkloadId { kind, name: name.clone() }) {
+        for &kind in WorkloadKind::ALL {
+            let id = WorkloadId { kind, name: name.clone() };
             match cluster.get(&id).await {
                 Ok(_) => found.push(id),
                 Err(Failure::NotFound { .. }) => {}
