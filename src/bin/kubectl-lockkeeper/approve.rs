@@ -15,7 +15,7 @@ use crate::{
     change::{Change, Verdict},
     cluster::{Cluster, Failure, Seen, lower},
     confirm::confirm,
-    why::{self, enforce},
+    why::{Pending, enforce},
 };
 
 /// Shows the change and approves it.
@@ -136,8 +136,8 @@ async fn approve(
 async fn still_waits(cluster: &Cluster, id: &WorkloadId, change: &Change) -> Result<(), Failure> {
     let seen = cluster.read().await?;
     let workload = seen.workload(id)?;
-    let closed = match (why::waiting(workload), change.judge(&seen, id)) {
-        (Some((waiting, ..)), Some(policy)) if waiting == change.id => {
+    let closed = match (Pending::on(workload), change.judge(&seen, id)) {
+        (Some(pending), Some(policy)) if *pending.id() == change.id => {
             change.closed_gates(&seen, workload, policy)
         }
         _ => Vec::new(),

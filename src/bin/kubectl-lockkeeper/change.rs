@@ -1,11 +1,13 @@
 //! The change of a workload that waits, and the mark by which a person lets it through.
 
 use lockkeeper::{
-    api::{ChangeCause, marks},
+    api::marks,
     core::{
-        gates::blocker::GateName,
+        gates::{
+            blocker::{Blocker, GateName},
+            words::sentence,
+        },
         governs::{Standing, governance},
-        hold::authors::Authors,
         observed::{Policy, Workload, WorkloadId},
     },
     marks::{ChangeId, MarkSet, Marks},
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{ATTEMPTS, Cluster, Failure, Seen, annotation, lower, pointer},
     revisions::{differences, history, named_changes, settled},
-    why,
+    why::Pending,
 };
 
 /// A change that waits.
@@ -24,8 +26,7 @@ use crate::{
 pub struct Change {
     /// What approves it.
     pub id: ChangeId,
-    by: Option<Authors>,
-    causes: &'static [ChangeCause],
+    pending: Pending,
 }
 
 /// What admission made of a mark.
@@ -55,13 +56,13 @@ impl Change {
                  {look}"
             )));
         }
-        let Some((id, by, causes)) = why::waiting(workload) else {
+        let Some(pending) = Pending::on(workload) else {
             return Err(Failure::No(format!(
                 "no change of {place} in namespace {} is waiting, so there is nothing to {verb}. To see its state: {look}",
                 cluster.namespace
             )));
         };
-        let change = Self { id, by, causes };
+        let change = Self { id: pending.id().clone(), pending };
         if verb == "approve" && change.walks() {
             return Err(Failure::No(format!(
                 "change {} of {place} is already released, and rolls out pod by pod: it needs no further approval. To see what the next pod is waiting for: {look}. \
@@ -73,7 +74,7 @@ impl Change {
             Some(named) if !change.id.is(named) => Err(Failure::No(format!(
                 "change {named} of {place} is not the one that is waiting: that is {}{}. Nothing was changed. Look at it before you {verb} it: {look}",
                 change.id,
-                change.by.as_ref().map_or_else(String::new, |by| format!(", made by {by}"))
+                change.pending.authors().map_or_else(String::new, |by| format!(", made by {by}"))
             ))),
             _ => Ok(change),
         }
@@ -81,7 +82,7 @@ impl Change {
 
     /// Whether it was let through already, and pods go for it one by one.
     fn walks(&self) -> bool {
-        self.by.is_none() && self.causes.contains(&ChangeCause::Template)
+        matches!(self.pending, Pending::Steps(_))
     }
 
     /// What it consists of, line by line: no values but images.
@@ -91,17 +92,18 @@ impl Change {
         seen: &Seen,
         workload: &Workload,
     ) -> Result<String, Failure> {
-        let by = self.by.as_ref().map_or_else(
-            || if self.walks() { " (pod by pod)".to_owned() } else { " (config)".to_owned() },
-            |by| format!(", made by {by}"),
-        );
+        let by = match &self.pending {
+            Pending::Template(hold) => format!(", made by {}", hold.authors),
+            Pending::Config(_) => " (config)".to_owned(),
+            Pending::Steps(_) => " (pod by pod)".to_owned(),
+        };
         let mut lines = vec![format!(
             "Change {} of {} in namespace {}{by}",
             self.id,
             lower(&workload.id),
             cluster.namespace
         )];
-        if self.by.is_some() {
+        if matches!(self.pending, Pending::Template(_)) {
             let object = cluster.get(&workload.id).await?;
             let revisions = history(cluster, &workload.id, &object).await?;
             let live = &object["spec"]["template"];
@@ -123,7 +125,9 @@ impl Change {
     /// bypass lets it through.
     pub fn judge<'a>(&self, seen: &'a Seen, id: &WorkloadId) -> Option<&'a Policy> {
         let name = match governance(&seen.world).standings.get(id)? {
-            Standing::Governed(policy, spec) if spec.needs_holds() || self.by.is_none() => {
+            Standing::Governed(policy, spec)
+                if spec.needs_holds() || !matches!(self.pending, Pending::Template(_)) =>
+            {
                 policy.name.clone()
             }
             Standing::Frozen(policy) => policy.name.clone(),
@@ -140,14 +144,10 @@ impl Change {
         policy: &Policy,
     ) -> Vec<(GateName, String)> {
         let Ok(spec) = &policy.spec else {
-            return vec![(
-                GateName::Freeze,
-                "the spec of its policy is invalid, so only a revert is released: see the policy's condition Ready".to_owned(),
-            )];
+            return vec![(GateName::Freeze, sentence(&Blocker::PolicyUnreadable))];
         };
-        let change = (&self.id, self.by.as_ref(), self.causes);
-        let gates = why::ask(seen, workload, (policy, spec), change, clock::now());
-        gates.into_iter().filter_map(|(gate, why)| Some((gate, why?))).collect()
+        let gates = self.pending.ask(seen, workload, (policy, spec), clock::now());
+        gates.into_iter().filter_map(|(gate, blocked)| Some((gate, blocked?.sentence))).collect()
     }
 
     /// Puts a mark with its id on the workload: a patch that is void if another change waits by
@@ -219,11 +219,10 @@ impl Change {
 
     /// The mark that names this change on the workload.
     fn named_by(&self) -> &'static str {
-        match (&self.by, self.causes) {
-            (Some(_), _) => marks::HOLD,
-            (None, [ChangeCause::Config]) => marks::PENDING_CONFIG,
-            // Pods go for it one by one.
-            (None, _) => marks::HOLD_SINCE,
+        match self.pending {
+            Pending::Template(_) => marks::HOLD,
+            Pending::Config(_) => marks::PENDING_CONFIG,
+            Pending::Steps(_) => marks::HOLD_SINCE,
         }
     }
 

@@ -26,10 +26,10 @@ use lockkeeper::{
 use tokio::sync::watch;
 
 use crate::{
-    cluster::{Cluster, Failure, Seen, lower},
+    cluster::{Cluster, Failure, Seen, lower, why_not},
     live::{Live, length},
     watching::{Scope, Watching},
-    why::{since, waiting, why_held},
+    why::{Pending, since},
 };
 
 /// Without news, it is looked again after this long: time alone may change how things stand.
@@ -264,11 +264,12 @@ fn look(
             Ok(_) => found.done += 1,
             Err(why) => found.waiting.push(Waiting {
                 workload: workload.id.clone(),
-                change: waiting(workload)
-                    .map(|(id, by, _)| (id.to_string(), by.map(|by| by.to_string()))),
+                change: Pending::on(workload).map(|change| {
+                    (change.id().to_string(), change.authors().map(ToString::to_string))
+                }),
                 since: since(workload),
                 reason: seen.attention(&workload.id).map(|one| one.reason),
-                why: why_held(&why).to_owned(),
+                why,
             }),
         }
     }
@@ -291,21 +292,23 @@ fn may_follow(seen: &Seen, only: Option<&WorkloadId>) -> Duration {
 
 /// Why the wait ends without success, and what to do about it.
 fn stands(cluster: &Cluster, seen: &Seen, workload: &Workload, end: End) -> String {
-    let why = seen
-        .attention(&workload.id)
-        .map_or_else(|| "its rollout failed".to_owned(), |one| one.message.clone());
+    let attention = seen.attention(&workload.id);
+    let why = attention.map_or("its rollout failed", why_not);
+    // Other messages have their command in them.
+    let command = attention
+        .filter(|one| why != one.message)
+        .and_then(|one| one.command.as_ref())
+        .map_or_else(String::new, |command| format!("\nCommand: {command}"));
     let word = if end == End::Person { "is waiting for a person" } else { "failed" };
     let since =
         since(workload).map_or_else(String::new, |since| format!(" since {}", time_of_day(since)));
-    let change = match waiting(workload) {
-        Some((id, Some(by), _)) => format!(" (change {id} by {by}{since})"),
-        Some((id, None, _)) => format!(" (change {id}{since})"),
-        None => String::new(),
-    };
+    let change = Pending::on(workload).map_or_else(String::new, |change| match change.authors() {
+        Some(by) => format!(" (change {} by {by}{since})", change.id()),
+        None => format!(" (change {}{since})", change.id()),
+    });
     format!(
-        "{} {word}{change}: {}\nDetails: {}",
+        "{} {word}{change}: {why}{command}\nDetails: {}",
         lower(&workload.id),
-        why_held(&why),
         cluster.command("why", &workload.id)
     )
 }
@@ -335,7 +338,7 @@ fn judge(
                 Err("held; the operator releases it immediately if it is the template that the pods run".to_owned())
             }
             Some(one) if one.reason.waits_for_person() => Ok(End::Person),
-            Some(one) => Err(one.message.clone()),
+            Some(one) => Err(why_not(one).to_owned()),
             None => Err("held; the operator has not judged the change yet".to_owned()),
         };
     }
@@ -376,7 +379,7 @@ fn judge(
             Err("the change was released or reverted; the operator has not reported yet what follows".to_owned())
         }
         Some(one) if one.reason.waits_for_person() => Ok(End::Person),
-        Some(one) => Err(one.message.clone()),
+        Some(one) => Err(why_not(one).to_owned()),
         None if seen.is_cut(workload) => {
             Err("the status of its policy lists other workloads only, because too many are not up to date".to_owned())
         }

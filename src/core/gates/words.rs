@@ -62,7 +62,8 @@ impl Waiting<'_> {
     pub fn cure_command(&self, blocker: &Blocker) -> Option<String> {
         Some(match self.cure(blocker)? {
             Cure::Approve(command) | Cure::Bypass(command) => command,
-            Cure::ApproveAgain { remove, approve } => format!("{remove} && {approve}"),
+            // When it is removed, the next one is told.
+            Cure::ApproveAgain { remove, .. } => remove,
         })
     }
 

@@ -246,6 +246,9 @@ fn with_what_runs(subject: &Subject, missing: &[String], mut plan: Plan) -> Plan
         let message = format!("{what} of {}", reference_of(subject.workload));
         plan.tell(Event::RunningRevisionBroken, message);
     }
+    if let Some(hold) = &mut plan.report.hold {
+        hold.message = plain(&format!("{what}. {}", hold.message)).into_owned();
+    }
     plan.report.verdict.message = format!("{what}. {}", plan.report.verdict.message);
     plan
 }

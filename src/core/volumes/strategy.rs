@@ -113,7 +113,8 @@ fn cure(subject: &Subject, stuck: &Stuck) -> String {
     match (&stuck.stranger, &subject.volumes.exclusive.recreate) {
         (Some(pod), _) => {
             format!(
-                "The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod {pod}"
+                "The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod -n {} {pod}",
+                subject.namespace().name
             )
         }
         (None, Some(_)) if subject.ruling.observes() => {

@@ -22,7 +22,7 @@ use lockkeeper::{
 };
 use serde_json::{Value, json};
 
-pub use self::seen::{Objects, Seen};
+pub use self::seen::{Objects, Seen, why_not};
 pub use lockkeeper::core::hold::unmark::annotation;
 
 use crate::{connection::Connection, watching::Scope};

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use lockkeeper::{
-    api::{Attention, Mode, UpgradePolicy, status::ATTENTION_LIMIT},
+    api::{Attention, Mode, Phase, UpgradePolicy, status::ATTENTION_LIMIT},
     core::{
         calendar::Windows,
         governs::{Standing, governance},
@@ -160,6 +160,15 @@ impl Seen {
             &self.world.sets_by_deployment().remove(&*workload.uid).unwrap_or_default(),
         )
     }
+}
+
+/// Why a workload is not up to date. Of a change that waits, without who made it and without
+/// commands, which are told in their place; an operator of an earlier version has written all that
+/// into one message.
+pub fn why_not(attention: &Attention) -> &str {
+    let waits = matches!(attention.phase, Phase::Held | Phase::Waiting);
+    let hold = attention.hold.as_ref().filter(|hold| waits && !hold.message.is_empty());
+    hold.map_or(&attention.message, |hold| &hold.message)
 }
 
 fn view_of(policy: &UpgradePolicy) -> Policy {

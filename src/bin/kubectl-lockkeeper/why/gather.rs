@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lockkeeper::{
-    api::{Attention, Mode, Phase, UpgradePolicySpec, marks},
+    api::{Attention, Mode, Phase, Reason, UpgradePolicySpec, marks},
     core::{
         calendar::Standing,
         config::record::Record,
-        gates::{blocker::GateName, gate::Needs},
+        gates::{blocker::GateName, change::Blocked, gate::Needs},
         governs::governance,
         hold::{
             at_zero,
@@ -23,11 +23,11 @@ use lockkeeper::{
     },
 };
 
+use super::pending::{Pending, records_approvals};
 use super::story::{
     Advice, Asked, Compared, Counts, Ends, Happened, PodStory, Read, Said, Story, Waiting,
 };
-use super::{ask, records_approvals, waiting};
-use crate::cluster::{Cluster, Seen, lower};
+use crate::cluster::{Cluster, Seen, lower, why_not};
 
 impl Story {
     /// Puts it together.
@@ -68,7 +68,8 @@ impl Story {
                 .map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
             reason: attention.map(|one| one.reason),
             since: attention.map(|one| one.since),
-            message: attention.map(|one| one.message.clone()).unwrap_or_default(),
+            message: attention.map(|one| why_not(one).to_owned()).unwrap_or_default(),
+            until: attention.and_then(|one| one.until),
             holds_changes: governance::is_marked(workload),
             not_enforced: condition.map(|condition| condition.message.clone()),
             changed: attention
@@ -94,18 +95,13 @@ impl Story {
             ..Self::default()
         };
         story.changed.splice(0..0, template);
-        // They are told in sentences of their own.
-        for note in notes(seen, workload) {
-            story.message = story.message.replace(&format!(". {note}"), "");
-        }
-        if let Some((change, by, causes)) = waiting(workload) {
+        if let Some(change) = Pending::on(workload) {
             // Nobody asks the gates of a policy that observes.
             let judge = policy
                 .filter(|_| observer.is_none())
                 .and_then(|policy| Some((policy, policy.spec.as_ref().ok()?)));
             if let Some((policy, spec)) = judge {
-                let change = (&change, by.as_ref(), causes);
-                let asked = ask(seen, workload, (policy, spec), change, now);
+                let asked = change.ask(seen, workload, (policy, spec), now);
                 // One that the policy does not set is open, and not worth a word.
                 let told =
                     asked.into_iter().filter(|(gate, why)| why.is_some() || gate.is_set(spec));
@@ -120,14 +116,7 @@ impl Story {
                 }
                 story.gates.extend(asked_by_the_operator(spec, attention));
             }
-            story.commands = advice(
-                cluster,
-                seen,
-                workload,
-                (&change.to_string(), by.is_some()),
-                &story.gates,
-                policy,
-            );
+            story.commands = advice(cluster, seen, workload, &change, &story.gates, policy);
             if let Some(policy) = observer {
                 let command = enforce(&seen.world.name, &policy.name);
                 story
@@ -135,14 +124,16 @@ impl Story {
                     .insert(0, Advice { to: "have its gates decide".to_owned(), command });
             }
             story.change = Some(Waiting {
-                approved_by: approved_by(workload, &change).map(str::to_owned),
+                approved_by: approved_by(workload, change.id()).map(str::to_owned),
                 since: since(workload),
-                held: Hold::on(workload).is_some(),
+                held: matches!(change, Pending::Template(_)),
                 notes: notes(seen, workload),
-                id: change.to_string(),
-                by: by.as_ref().map(Authors::to_string),
-                authors: by.map(|by| by.names().to_vec()).unwrap_or_default(),
+                id: change.id().to_string(),
+                by: change.authors().map(Authors::to_string),
+                authors: change.authors().map(|by| by.names().to_vec()).unwrap_or_default(),
             });
+        } else if let Some(command) = attention.and_then(|one| one.command.clone()) {
+            story.commands.push(Advice { to: "fix it".to_owned(), command });
         }
         story
     }
@@ -181,13 +172,20 @@ pub fn since(workload: &Workload) -> Option<Timestamp> {
     workload.marks.hold_since.get()?.at()
 }
 
-fn of_gate((gate, why): (GateName, Option<String>)) -> Asked {
-    Asked { name: gate.as_str(), open: Some(why.is_none()), message: why.unwrap_or_default() }
+fn of_gate((gate, blocked): (GateName, Option<Blocked>)) -> Asked {
+    let open = Some(blocked.is_none());
+    Asked {
+        name: gate.as_str(),
+        open,
+        message: blocked.map_or_else(String::new, |one| one.sentence),
+    }
 }
 
 /// The gates that only the operator can ask, as it has reported them.
 fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>) -> Vec<Asked> {
-    let closed = attention.map(|one| one.gate.as_deref().and_then(GateName::named));
+    let closed = attention
+        .filter(|one| names_gates(one))
+        .map(|one| one.gate.as_deref().and_then(GateName::named));
     let told = GateName::all().filter(|gate| {
         gate.needs() != Needs::Policy
             && *gate != GateName::Quiet
@@ -202,18 +200,17 @@ fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>
             Some(None) => Some(true),
         };
         let message = attention.filter(|_| open == Some(false));
-        let message = message.map(|one| why_held(&one.message).to_owned()).unwrap_or_default();
+        let message = message.map(|one| why_not(one).to_owned()).unwrap_or_default();
         Asked { name: gate.as_str(), open, message }
     });
     asked.collect()
 }
 
-/// A message without what else is told of a held change: by whom, and since when.
-pub fn why_held(message: &str) -> &str {
-    match message.strip_prefix("changed by ").and_then(|rest| rest.split_once(" UTC: ")) {
-        Some((_, why)) => why,
-        None => message,
-    }
+/// Whether the status says which gate is closed, if one is. An operator of an earlier version does
+/// not.
+fn names_gates(attention: &Attention) -> bool {
+    let of_change = attention.hold.as_ref().is_none_or(|hold| !hold.message.is_empty());
+    of_change || attention.gate.is_some() || attention.reason == Reason::Releasing
 }
 
 /// A pod whose last crash is not older than this crashes.
@@ -303,11 +300,13 @@ fn advice(
     cluster: &Cluster,
     seen: &Seen,
     workload: &Workload,
-    (change, template): (&str, bool),
+    change: &Pending,
     gates: &[Asked],
     policy: Option<&Policy>,
 ) -> Vec<Advice> {
     let id = &workload.id;
+    let template = matches!(change, Pending::Template(_));
+    let change = change.id();
     let mut commands = Vec::new();
     let mut say = |to: &str, command: String| commands.push(Advice { to: to.to_owned(), command });
     let unapproved = gates

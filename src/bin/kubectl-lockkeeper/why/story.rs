@@ -39,6 +39,9 @@ pub struct Story {
     /// Why, in the operator's words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// When it continues, or its gate is checked again, if time alone decides that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// A further change of its template would be held.
     pub holds_changes: bool,
     /// Why holds are not enforced.

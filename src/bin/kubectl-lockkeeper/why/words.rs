@@ -8,10 +8,7 @@ use lockkeeper::{
     core::clock,
 };
 
-use super::{
-    story::{Asked, Compared, Ends, PodStory, Story},
-    why_held,
-};
+use super::story::{Asked, Compared, Ends, PodStory, Story};
 use crate::{live::length, style};
 
 /// Tells a story. `all` has also what is in order.
@@ -27,8 +24,8 @@ pub fn tell(story: &Story, all: bool, now: Timestamp) -> String {
         }
     };
     section("What changed", story.changed.clone());
-    let said = why_held(&story.message);
-    section("Gates, in order", story.gates.iter().map(|one| gate(one, said)).collect());
+    let gates = story.gates.iter().map(|one| gate(one, &story.message));
+    section("Gates, in order", gates.collect());
     let width = story.commands.iter().map(|one| one.to.len()).max().unwrap_or_default();
     section(
         "What you can do",
@@ -99,7 +96,7 @@ fn sentences(story: &Story, now: Timestamp) -> Vec<String> {
 fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
     let policy = story.policy.as_deref().unwrap_or_default();
     let reason = story.reason.map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
-    let why = without_command(why_held(&story.message));
+    let why = full(&story.message);
     let since =
         story.since.map_or_else(String::new, |since| format!(" for {}", length(since, now)));
     let counts = &story.rollout;
@@ -136,30 +133,30 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
             },
         ],
         Phase::Held if story.reason == Some(Reason::Releasing) => {
-            vec![style::good(&format!("{}.", sentence(why)))]
+            vec![style::good(&sentence(&why))]
         }
-        Phase::Held => with(format!("A change is held{reason}: {why}.")),
+        Phase::Held => with(format!("A change is held{reason}: {why}")),
         Phase::Failed => vec![
-            style::bad(&format!("Its rollout has failed{reason}: {why}.")),
+            style::bad(&format!("Its rollout has failed{reason}: {why}")),
             format!("{}. {governed}", sentence(&pods)),
         ],
-        Phase::Rolling => with(format!("It has been rolling out{since}{reason}: {why}.")),
-        Phase::WaitsForUser => with(format!("It is waiting for you{reason}: {why}.")),
+        Phase::Rolling => with(format!("It has been rolling out{since}{reason}: {why}")),
+        Phase::WaitsForUser => with(format!("It is waiting for you{reason}: {why}")),
         Phase::Limited => {
-            with(format!("It has reached its limit of config rollouts{reason}: {why}."))
+            with(format!("It has reached its limit of config rollouts{reason}: {why}"))
         }
         Phase::Settling | Phase::Waiting => {
             let first = match story.reason {
                 Some(Reason::ConfigMissing) => "Config that its pods need is missing",
                 _ => "Its config changed, and not all of its pods use it yet",
             };
-            with(format!("{first}{reason}: {why}."))
+            with(format!("{first}{reason}: {why}"))
         }
         Phase::WouldRoll | Phase::WouldHold => {
-            with(format!("The policy only reports this{reason}: {why}."))
+            with(format!("The policy only reports this{reason}: {why}"))
         }
         Phase::Unsupported => vec![
-            format!("It is up to date, but its changes cannot be held{reason}: {why}."),
+            format!("It is up to date, but its changes cannot be held{reason}: {why}"),
             governed,
         ],
     }
@@ -216,15 +213,10 @@ fn next(gates: &[Asked]) -> Option<String> {
     })
 }
 
-/// A message without the command in it, which is told with the others.
-fn without_command(message: &str) -> &str {
-    let ends = [
-        ". Or, with the verb bypass: kubectl",
-        ". With the verb bypass: kubectl",
-        ": kubectl annotate",
-    ];
-    let end = ends.iter().filter_map(|end| message.find(end)).min();
-    end.map_or(message, |end| &message[..end]).trim_end_matches('.')
+/// With the full stop that a message may have or not.
+fn full(message: &str) -> String {
+    let stop = if message.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{message}{stop}")
 }
 
 fn sentence(text: &str) -> String {
@@ -232,13 +224,13 @@ fn sentence(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// `said` stands in the first sentence already.
+/// `said` stands in the first sentence.
 fn gate(gate: &Asked, said: &str) -> String {
     let state = match gate.open {
         Some(true) if gate.message.is_empty() => style::good("open"),
         Some(true) => format!("{}: {}", style::good("open"), gate.message),
-        Some(false) if gate.message == said => style::bad("closed"),
-        Some(false) => format!("{}: {}", style::bad("closed"), without_command(&gate.message)),
+        Some(false) if said.contains(&gate.message) => style::bad("closed"),
+        Some(false) => format!("{}: {}", style::bad("closed"), gate.message),
         None => style::quiet("checked after the gates above open"),
     };
     format!("{:<9} {state}", gate.name)
@@ -300,8 +292,7 @@ mod tests {
         let mut story = named("deployment/web");
         (story.policy, story.phase, story.reason) =
             (Some("shop".to_owned()), Some(Phase::Held), Some(Reason::ApprovalRequired));
-        story.message =
-            "changed by ann, held since 1970-01-12 13:46:40 UTC: not approved yet".to_owned();
+        story.message = "not approved yet".to_owned();
         story.change = Some(Waiting {
             id: "7".to_owned(),
             by: Some("ann".to_owned()),
@@ -484,23 +475,6 @@ mod tests {
                     .any(|line| line.trim_start().starts_with("web-1") && line.ends_with(expected)),
                 "{expected}:\n{text}"
             );
-        }
-    }
-
-    #[test]
-    fn commands_are_told_once() {
-        for (message, expected) in [
-            ("not approved yet: kubectl annotate -n shop deployment/web a=3", "not approved yet"),
-            (
-                "spec.mode is Freeze, until it is Enforce again. Or, with the verb bypass: kubectl annotate x",
-                "spec.mode is Freeze, until it is Enforce again",
-            ),
-            (
-                "spec.paused is set; kubectl rollout resume lets it go on",
-                "spec.paused is set; kubectl rollout resume lets it go on",
-            ),
-        ] {
-            assert_eq!(without_command(message), expected);
         }
     }
 
