@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::plugin::{Person, says};
+use crate::support::plugin::{Person, says};
 use crate::support::{HOLDABLE, Said, Shop, eventually, kubectl, mark, operator};
 
 /// A user with these of the chart's ClusterRoles in the namespace, besides the right to edit

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::plugin::{plugin, says};
+use crate::support::plugin::{plugin, says};
 use crate::support::{
     HOLDABLE, Shop, admission_is_current, eventually, kubectl, mark, operator, operator_alone,
 };

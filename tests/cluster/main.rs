@@ -31,10 +31,12 @@ mod operator_down;
 #[path = "../docs/pages.rs"]
 #[allow(dead_code, reason = "shared with tests/docs")]
 mod pages;
-mod plugin;
+mod plugin_approve;
 mod plugin_plan;
 mod plugin_plan_yaml;
 mod plugin_reading;
+mod plugin_release;
+mod plugin_undo;
 mod prepare;
 mod progress;
 mod reach;

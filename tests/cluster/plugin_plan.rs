@@ -5,7 +5,7 @@ use local_cluster::shared;
 use serde_json::{Value, json};
 
 use crate::{
-    plugin::{Person, Ran, ran},
+    support::plugin::{Person, Ran, ran},
     support::{HOLDABLE, Shop, env, eventually, operator},
 };
 

@@ -4,8 +4,8 @@ use local_cluster::shared;
 use serde_json::{Value, json};
 
 use crate::{
-    plugin::ran,
     plugin_plan::has,
+    support::plugin::ran,
     support::{Shop, operator},
 };
 

@@ -4,7 +4,7 @@ use local_cluster::shared;
 use serde_json::{Value, json};
 
 use crate::{
-    plugin::{Person, ran},
+    support::plugin::{Person, ran},
     support::{HOLDABLE, Shop, eventually, finish_work, named, operator, start_work},
 };
 

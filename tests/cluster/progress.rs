@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    plugin::plugin,
+    support::plugin::plugin,
     support::{Shop, env, eventually, operator},
 };
 

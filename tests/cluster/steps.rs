@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::node::{SpareNode, spare_node};
-use crate::plugin::{plugin, says};
+use crate::support::plugin::{plugin, says};
 use crate::support::{HOLDABLE, Shop, eventually, mark, operator};
 
 fn stepped(more: Value) -> Value {

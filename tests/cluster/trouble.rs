@@ -6,7 +6,7 @@ use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    plugin::plugin,
+    support::plugin::plugin,
     support::{
         Shop, env, eventually, kubectl, mark, metrics, operator, operator_address, operator_alone,
         written,

@@ -5,7 +5,7 @@ use local_cluster::shared;
 use serde_json::{Value, json};
 
 use crate::{
-    plugin::ran,
+    support::plugin::ran,
     support::{HOLDABLE, Shop, eventually, kubectl, mark, operator, operator_alone},
 };
 

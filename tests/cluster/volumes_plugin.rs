@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    plugin::{Person, plugin, says},
+    support::plugin::{Person, plugin, says},
     support::{Said, Shop, eventually, kubectl, mark, operator, operator_alone},
 };
 

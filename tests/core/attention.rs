@@ -28,6 +28,25 @@ fn the_command_that_approves_a_change_stands_by_itself() {
     assert_eq!(attention.until, None, "no time opens it");
 }
 
+/// A program may run it without a shell. When the author's own approval is removed, the command is
+/// the one that approves.
+#[test]
+fn the_command_about_an_authors_own_approval_is_one_command() {
+    let policy = json!({"gates": {"approval": "RequiredFromOther"}});
+    let mut world = held::setup(policy, WorkloadKind::Deployment, 2);
+    held::hold(&mut world, "web", "v2");
+    world.act();
+    world.later(60).act();
+    let id = world.attention().unwrap().hold.clone().unwrap().id;
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id);
+        web["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!("dev");
+    });
+    world.act();
+    let command = world.attention().unwrap().command.clone().unwrap();
+    assert_eq!(command, "kubectl annotate -n shop deployment/web lockkeeper.dev/approve-");
+}
+
 #[test]
 fn a_policy_that_freezes_names_the_bypass() {
     let attention = held_under(json!({"mode": "Freeze"}));

@@ -440,7 +440,7 @@ mod tests {
             says(
                 "Held",
                 "ApprovalRequired",
-                json!({"id": id, "by": "ann", "cause": ["Template"], "approvedBy": ""}),
+                json!({"id": id, "by": "ann", "cause": ["Template"], "approvedBy": "", "message": "not approved yet"}),
             )
         };
         let frozen = says("Waiting", "Frozen", Value::Null);
@@ -465,6 +465,26 @@ mod tests {
                     assert_eq!(end, expected.map_err(str::to_owned), "{marks} {said}")
                 }
             }
+        }
+    }
+
+    /// The operator of an earlier version has no message of the change alone.
+    #[test]
+    fn why_it_waits_is_told_by_the_message_of_the_change_and_where_there_is_none_by_the_whole() {
+        let whole = "changed by ann, held since 2026-11-20 10:00:00 UTC: not approved yet: kubectl annotate x";
+        let hold = |message: &str| json!({"id": "7", "message": message});
+        for (phase, hold, expected) in [
+            ("Held", hold("not approved yet"), "not approved yet"),
+            ("Waiting", hold("not approved yet"), "not approved yet"),
+            ("Held", hold(""), whole),
+            ("Rolling", hold("not approved yet"), whole),
+            ("Failed", Value::Null, whole),
+        ] {
+            let (reason, since) = ("ApprovalRequired", Timestamp::UNIX_EPOCH.to_string());
+            let attention = json!({"kind": "Deployment", "name": "web", "phase": phase, "reason": reason,
+                "message": whole, "since": since, "hold": hold});
+            let attention: Attention = serde_json::from_value(attention).unwrap();
+            assert_eq!(why_not(&attention), expected, "{phase}");
         }
     }
 

@@ -3,6 +3,7 @@
 mod governed;
 mod http;
 mod operator;
+pub mod plugin;
 mod shop;
 mod workloads;
 

@@ -410,6 +410,17 @@ mod tests {
     }
 
     #[test]
+    fn a_message_ends_with_one_full_stop() {
+        for message in ["because", "because."] {
+            let mut story = named("deployment/web");
+            (story.policy, story.phase, story.message) =
+                (Some("shop".to_owned()), Some(Phase::Held), message.to_owned());
+            let text = plain(&story);
+            assert!(text.contains("A change is held: because.\n"), "{text}");
+        }
+    }
+
+    #[test]
     fn old_pods_are_named_where_they_are_not_all_the_same() {
         let pod = |name: &str, revision: &str, newest| PodStory {
             name: name.to_owned(),
