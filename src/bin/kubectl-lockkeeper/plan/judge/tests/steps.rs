@@ -48,7 +48,7 @@ fn what_restarts_with_a_step_follows_it_and_waits_for_it() {
         assert_eq!(line.waits_for.len(), 1, "{line:?}");
         assert_eq!(line.waits_for[0].gate, "steps");
         assert!(
-            line.waits_for[0].message.contains("step db: Deployment/db is not done"),
+            line.waits_for[0].message.contains("step \"db\": Deployment/db is not done"),
             "{line:?}"
         );
         assert!(line.because[0].contains("restarts with the step before it"), "{line:?}");
