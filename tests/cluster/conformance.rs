@@ -53,6 +53,12 @@ fn comparable(object: &Value) -> Value {
                 .contains(&key.as_str())
         });
     }
+    if let Some(Value::Object(rolling)) = object.pointer_mut("/spec/updateStrategy/rollingUpdate")
+        && rolling.get("maxUnavailable") == Some(&json!(1))
+    {
+        // A default from 1.37 on.
+        rolling.remove("maxUnavailable");
+    }
     if let Some(of_template) = object["spec"]["template"]["metadata"].as_object_mut() {
         of_template.retain(|_, value| {
             !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty())
@@ -419,6 +425,7 @@ async fn the_models_of_the_controllers_come_to_rest_where_the_real_ones_do() {
     for (number, script) in all().into_iter().enumerate() {
         let shop = Shop::open(&format!("script-{number}")).await;
         let mut model = model::server::Server::new("2026-11-20T09:00:00Z".parse().unwrap());
+        model.kubernetes = shop.kubernetes().await;
         let expected = run(&script, &mut model);
         for (step, (write, expected)) in script.writes.iter().zip(expected).enumerate() {
             // Of ReplicaSets without pods the one that was created last counts, in whole seconds.

@@ -29,9 +29,11 @@ async fn a_volume_that_is_on_another_node_stops_a_rollout_indefinitely() {
     let node = shop.force_to_another_node("Deployment", "web", &old).await;
     let new = shop.other_pod("web", &old).await;
     let note = shop.event(&new, "FailedAttachVolume").await;
+    let what =
+        if shop.kubernetes().await < 37 { "Multi-Attach error" } else { "Waiting for detach" };
     assert_eq!(
         note,
-        format!("Multi-Attach error for volume {volume:?} Volume is already used by pod(s) {old}")
+        format!("{what} for volume {volume:?} Volume is already used by pod(s) {old}")
     );
     shop.is_stuck("web").await;
     shop.is_creating(&new).await;

@@ -201,6 +201,7 @@ fn p13_a_rollout_that_is_stuck_already_says_so_and_is_freed_when_its_pods_agree(
         );
         assert!(
             entry.message.contains("on node-2 waits for volume pv-data")
+                && entry.message.contains("Waiting for detach")
                 && entry.message.contains("Multi-Attach"),
             "{entry:?}"
         );

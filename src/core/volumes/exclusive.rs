@@ -223,7 +223,7 @@ fn stuck(claim: &ExclusiveClaim, pods: &[&Pod], current: Option<&str>) -> Option
                 && waiting.claims.node != holder.claims.node =>
         {
             format!(
-                "pod {}{} waits for volume {volume}, which pod {}{} holds (Multi-Attach error: ReadWriteOnce is for one node)",
+                "pod {}{} waits for volume {volume}, which pod {}{} holds (ReadWriteOnce is for one node; its events say Waiting for detach, before Kubernetes 1.37 Multi-Attach error)",
                 waiting.name,
                 node(waiting),
                 holder.name,

@@ -54,6 +54,12 @@ impl Shop {
         shop
     }
 
+    /// The minor version of the cluster: 36 is 1.36.
+    pub async fn kubernetes(&self) -> u32 {
+        let version = self.client.apiserver_version().await.unwrap();
+        version.minor.trim_end_matches('+').parse().unwrap()
+    }
+
     pub fn api(&self, kind: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.name, &resource(kind))
     }

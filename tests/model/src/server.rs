@@ -13,6 +13,8 @@ mod stored;
 
 use stored::{strip, tidy, valid};
 
+/// The minor version that a server has unless it is told another: the main one.
+pub const KUBERNETES: u32 = 36;
 /// The namespace.
 pub const NAMESPACE: &str = "shop";
 
@@ -60,6 +62,8 @@ pub struct Event {
 pub struct Server {
     /// Its admission policies; none: they are not installed.
     pub twin: Option<Twin>,
+    /// The minor version of its Kubernetes: 37 is 1.37.
+    pub kubernetes: u32,
     now: Timestamp,
     version: u64,
     uids: u64,
@@ -91,6 +95,7 @@ impl Server {
     pub fn new(now: Timestamp) -> Self {
         Self {
             twin: Some(Twin::default()),
+            kubernetes: KUBERNETES,
             now,
             version: 100,
             uids: 0,
@@ -172,9 +177,9 @@ impl Server {
             object.remove("status");
         }
         self.born(kind, &mut object);
-        tidy(kind, &mut object);
+        tidy(self.kubernetes, kind, &mut object);
         let mut object = self.admit(account, kind, Operation::Create, None, object)?;
-        tidy(kind, &mut object);
+        tidy(self.kubernetes, kind, &mut object);
         valid(kind, None, &object)?;
         self.manage(account.manager, None, &mut object);
         Ok(self.store(kind, &name, object))
@@ -335,9 +340,9 @@ impl Server {
             new["metadata"][field] = old["metadata"][field].clone();
         }
         new["status"] = old["status"].clone();
-        tidy(kind, &mut new);
+        tidy(self.kubernetes, kind, &mut new);
         let mut new = self.admit(account, kind, Operation::Update, Some(old), new)?;
-        tidy(kind, &mut new);
+        tidy(self.kubernetes, kind, &mut new);
         valid(kind, Some(old), &new)?;
         let of_annotations = kind == "Deployment"
             && new["metadata"]["annotations"] != old["metadata"]["annotations"];

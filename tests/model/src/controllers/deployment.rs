@@ -97,7 +97,7 @@ fn replica_set(server: &mut Server, set: &Value) -> bool {
 }
 
 /// `25%` or a number, of so many.
-fn share(value: &Value, of: i64, up: bool) -> i64 {
+pub(super) fn share(value: &Value, of: i64, up: bool) -> i64 {
     match value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok()) {
         Some(percent) if up => (percent * of + 99) / 100,
         Some(percent) => percent * of / 100,

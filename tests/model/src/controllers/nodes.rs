@@ -229,8 +229,9 @@ pub(super) fn warn(server: &mut Server, of: &str) -> bool {
         .filter(|user| node_of(user) != node_of(&pod))
         .map(|user| name(user))
         .collect::<Vec<_>>();
+    let what = if server.kubernetes < 37 { "Multi-Attach error" } else { "Waiting for detach" };
     let message = format!(
-        "Multi-Attach error for volume \"{}\" Volume is already used by pod(s) {}",
+        "{what} for volume \"{}\" Volume is already used by pod(s) {}",
         name(&volume),
         others.join(", ")
     );

@@ -89,18 +89,23 @@ impl Settled {
             available: count(&status["availableReplicas"]),
             images,
             revisions,
-            // Whether the controller sees its new ReplicaSet and that one's first pod at once is a
-            // matter of luck.
-            progressing: condition(workload, "Progressing").and_then(|progressing| {
-                Some(
-                    progressing["reason"]
-                        .as_str()?
-                        .replace("NewReplicaSetCreated", "ReplicaSetUpdated"),
-                )
-            }),
+            progressing: progressing(workload),
             refused,
         }
     }
+}
+
+/// The reason of the condition Progressing, where it is no matter of luck.
+fn progressing(workload: &Value) -> Option<String> {
+    let reason = condition(workload, "Progressing")?["reason"].as_str()?;
+    // With the strategy Recreate, the reason of the rollout before stays if the controller looks
+    // between the end of the old pods and the new ReplicaSet.
+    let is_stale = workload["spec"]["strategy"]["type"] == "Recreate"
+        && reason == "NewReplicaSetAvailable"
+        && count(&workload["status"]["availableReplicas"]) < count(&workload["spec"]["replicas"]);
+    // Whether it sees the new ReplicaSet and that one's first pod at once is luck too.
+    let is_under_way = is_stale || reason == "NewReplicaSetCreated";
+    Some(if is_under_way { "ReplicaSetUpdated" } else { reason }.to_owned())
 }
 
 /// Pods in the order in which [`Write::Evict`] counts them: by image, ready ones first, then by

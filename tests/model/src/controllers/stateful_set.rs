@@ -1,4 +1,5 @@
-//! The StatefulSet controller. It follows pkg/controller/statefulset of Kubernetes 1.36.
+//! The StatefulSet controller. It follows pkg/controller/statefulset of Kubernetes 1.37, and of 1.33
+//! to 1.36 where the server is one of those.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -6,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    count, hash, is_available, is_ready, is_staying, name, number, ordinal, owned_by, owner, pod,
+    count, deployment::share, hash, is_available, is_ready, is_staying, name, number, ordinal,
+    owned_by, owner, pod,
 };
 use crate::server::Server;
 
@@ -48,6 +50,7 @@ pub fn stateful_set(server: &mut Server, set: &str) -> bool {
         revisions: &revisions,
         update: &update,
         current,
+        kubernetes: server.kubernetes,
         now: server.now(),
     };
     run.status(server) || run.retain(server) || run.control(server) || run.clean(server)
@@ -74,6 +77,7 @@ struct Run<'a> {
     revisions: &'a [Arc<Value>],
     update: &'a str,
     current: &'a str,
+    kubernetes: u32,
     now: Timestamp,
 }
 
@@ -268,7 +272,11 @@ impl<'a> Run<'a> {
             return false;
         }
         let partition = count(&strategy["rollingUpdate"]["partition"]);
-        for ordinal in (ordinals.start.saturating_add(partition)..ordinals.end).rev() {
+        let rolling = ordinals.start.saturating_add(partition)..ordinals.end;
+        if self.kubernetes >= 37 {
+            return self.roll_within(server, ordinals, rolling);
+        }
+        for ordinal in rolling.rev() {
             let Some(pod) = self.at(ordinal) else { return false };
             if !self.is_of(pod, self.update) && is_staying(pod) {
                 server.delete("Pod", &name(pod));
@@ -281,6 +289,38 @@ impl<'a> Run<'a> {
         false
     }
 
+    /// The same from 1.37 on: at most `maxUnavailable` pods are unavailable, those below the
+    /// partition included. Of a Parallel set, old pods that are unavailable anyway end first.
+    fn roll_within(
+        &self,
+        server: &mut Server,
+        ordinals: std::ops::Range<i64>,
+        rolling: std::ops::Range<i64>,
+    ) -> bool {
+        let Some(all) = ordinals.map(|ordinal| self.at(ordinal)).collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let is_old = |pod: &Value| is_staying(pod) && !self.is_of(pod, self.update);
+        let parallel = self.object["spec"]["podManagementPolicy"] == "Parallel";
+        let most = share(
+            &self.object["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"],
+            self.wanted(),
+            false,
+        );
+        let unavailable =
+            number(all.iter().filter(|pod| !self.is_available(pod) || !is_staying(pod)));
+        let within = unavailable < most.max(1);
+        let mut old = rolling.rev().filter_map(|at| self.at(at)).filter(|pod| is_old(pod));
+        let next = match parallel {
+            true => old
+                .clone()
+                .find(|pod| !self.is_available(pod))
+                .or_else(|| old.next().filter(|_| within)),
+            false => old.next().filter(|_| within),
+        };
+        next.inspect(|pod| server.delete("Pod", &name(pod))).is_some()
+    }
+
     fn status(&self, server: &mut Server) -> bool {
         let number =
             |keep: &dyn Fn(&Value) -> bool| number(self.pods.iter().filter(|pod| keep(pod)));
@@ -290,10 +330,9 @@ impl<'a> Run<'a> {
         let updated = of(self.update);
         // The partition is not looked at: at 0 replicas even a held update counts as complete.
         let all = |count: i64| count == self.wanted();
-        let complete = self.object["spec"]["updateStrategy"]["type"] == "RollingUpdate"
-            && all(updated)
-            && all(ready)
-            && all(replicas);
+        let is_rolling = self.object["spec"]["updateStrategy"]["type"] == "RollingUpdate";
+        let complete =
+            (is_rolling || self.kubernetes >= 37) && all(updated) && all(ready) && all(replicas);
         let (current, currents) =
             if complete { (self.update, updated) } else { (self.current, of(self.current)) };
         let status = json!({

@@ -40,8 +40,9 @@ fn default(map: &mut Map<String, Value>, field: &str, value: Value) {
     map.entry(field).or_insert(value);
 }
 
-/// An object as it is stored: with defaults, and without what is empty.
-pub(super) fn tidy(kind: &str, object: &mut Value) {
+/// An object as this minor version of Kubernetes stores it: with defaults, and without what is
+/// empty.
+pub(super) fn tidy(kubernetes: u32, kind: &str, object: &mut Value) {
     strip(object);
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.retain(|field, value| {
@@ -85,6 +86,12 @@ pub(super) fn tidy(kind: &str, object: &mut Value) {
         && let Some(rolling) = strategy.get_mut("rollingUpdate").and_then(Value::as_object_mut)
     {
         default(rolling, "partition", json!(0));
+        // Versions before do not know the field, unless a feature gate says so.
+        if kubernetes >= 37 {
+            default(rolling, "maxUnavailable", json!(1));
+        } else {
+            rolling.remove("maxUnavailable");
+        }
     }
 }
 

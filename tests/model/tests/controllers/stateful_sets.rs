@@ -2,12 +2,16 @@
 
 use model::{
     admission::HELD,
-    controllers::{evict, scripts::Revisions, settle},
+    controllers::{
+        evict,
+        scripts::{self, Revisions},
+        settle,
+    },
     server::Server,
 };
 use serde_json::json;
 
-use super::{all_images, broken, edit, image, images, new, play, workload};
+use super::{USER, all_images, broken, edit, image, images, new, workload};
 
 #[test]
 fn a_partition_above_every_ordinal_holds_new_ordinals_too_and_steps_down_by_index() {
@@ -65,11 +69,14 @@ fn on_delete_starts_the_new_version_with_any_eviction() {
         all_images("StatefulSet", "OnDelete"),
         ["v1 v1", "v1 v1", "v1 v2", "v1 v2 v2", "v2 v2 v2"]
     );
-    assert_eq!(
-        play("StatefulSet", "OnDelete")[4].revisions,
-        Revisions::Same(false),
-        "it never counts as complete"
-    );
+    // Before 1.37 it never counts as complete.
+    for (kubernetes, complete) in [(36, false), (37, true)] {
+        let script = scripts::all().into_iter().find(|one| one.name == "OnDelete").unwrap();
+        let mut server = Server::new("2026-11-20T09:00:00Z".parse().unwrap());
+        server.kubernetes = kubernetes;
+        let settled = scripts::run(&script, &mut server);
+        assert_eq!(settled[4].revisions, Revisions::Same(complete), "1.{kubernetes}");
+    }
 }
 
 #[test]
@@ -102,4 +109,26 @@ fn a_partition_is_an_index_and_pods_above_it_come_back_new() {
     broken(&mut server, "StatefulSet", "v3");
     partition(&mut server, 0);
     assert_eq!(["web-5", "web-6", "web-7"].map(|name| of(&server, name)), ["v1", "v1", "v3"]);
+}
+
+#[test]
+fn of_a_parallel_set_old_pods_that_are_not_ready_end_first_from_1_37_on() {
+    for (kubernetes, expected) in [(36, ["v1", "v1", "v2"]), (37, ["v2", "v1", "v1"])] {
+        let mut server = Server::new("2026-11-20T09:00:00Z".parse().unwrap());
+        server.kubernetes = kubernetes;
+        let labels = json!({"app": "web"});
+        let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": "v1"}]}});
+        let spec = json!({"replicas": 3, "podManagementPolicy": "Parallel", "selector": {"matchLabels": labels}, "template": template});
+        let set = json!({"metadata": {"name": "web", "labels": labels}, "spec": spec});
+        server.create(USER, "StatefulSet", set).unwrap();
+        settle(&mut server);
+        server.control("Pod", "web-0", |pod| {
+            pod["status"]["conditions"][0]["status"] = json!("False")
+        });
+        // At most one is unavailable: the rollout stops at the first new pod.
+        broken(&mut server, "StatefulSet", "v2");
+        let of =
+            |name: &str| server.get("Pod", name).unwrap()["spec"]["containers"][0]["image"].clone();
+        assert_eq!(["web-0", "web-1", "web-2"].map(of), expected, "1.{kubernetes}");
+    }
 }
