@@ -53,6 +53,15 @@ test: build ## Run all tests, those on a real control plane included; ONLY=p3_ r
 	cargo test --workspace --no-run
 	$(LOCAL) run $(OPERATOR) -- sh -ec '$(RUN_TESTS)'
 
+# What is promised on every version of Kubernetes that the rig can build, or on some of them: `make matrix VERSIONS="1.33 1.37"`.
+VERSIONS ?= $(sort $(notdir $(wildcard tests/local-cluster/controlplane/1.*)))
+
+.PHONY: matrix
+matrix: build ## Try on each version of Kubernetes what is promised there, and write what holds into docs/install.md; VERSIONS=1.33 tries one
+	cargo test --workspace --test cluster --no-run
+	for version in $(VERSIONS); do tests/matrix/run.sh $(TARGET) $$version || exit 1; done
+	LOCKKEEPER_WRITE=1 cargo test --quiet --test docs the_table_of_kubernetes_versions
+
 # Parts of the benchmark; the last one has a cluster without controllers and nodes to itself.
 PARTS := hold config app scale
 MEASURED = $(foreach part,$(PARTS),$(if $(findstring $(or $(ONLY),$(part)),$(part)),$(part)))

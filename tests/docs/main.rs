@@ -13,4 +13,5 @@ mod pages;
 mod reasons;
 mod registry;
 mod upgradeable;
+mod versions;
 mod words;
