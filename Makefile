@@ -23,8 +23,12 @@ build:
 cluster: build ## Start a Kubernetes cluster on this machine, and keep it until Ctrl-C
 	$(LOCAL) up $(OPERATOR)
 
+.PHONY: announce
+announce:
+	@demo/announce.sh $(TARGET)
+
 .PHONY: demo
-demo: build ## Watch Lockkeeper at work on a cluster of its own
+demo: announce build ## Watch Lockkeeper at work on a cluster of its own
 	PATH="$(abspath $(TARGET))/debug:$$PATH" TRANSCRIPT=$(abspath $(TARGET))/demo.txt $(LOCAL) run $(OPERATOR) -- demo/demo.sh
 	demo/picture.sh $(TARGET)/demo.txt > $(TARGET)/demo.svg
 	demo/picture.sh --same $(TARGET)/demo.svg docs/demo.svg
@@ -100,6 +104,10 @@ $(MDBOOK)/bin/mdbook:
 book: $(MDBOOK)/bin/mdbook ## Build the pages as a site with search, and check its links
 	$(MDBOOK)/bin/mdbook build --dest-dir $(abspath $(TARGET))/book
 	LOCKKEEPER_BOOK=$(abspath $(TARGET))/book cargo test --quiet --test docs -- --ignored book
+
+.PHONY: workflows
+workflows: ## Check the workflows for GitHub
+	cd .github/tools && CGO_ENABLED=0 go tool actionlint ../workflows/*.yml
 
 .PHONY: lint
 lint: ## Formatting and clippy, warnings as errors
