@@ -74,7 +74,7 @@ impl Pending {
                 // No gate that is asked from here asks which pod is next.
                 let step = workload.rollout.ordinals.step.unwrap_or_default();
                 let turn = Turn { step, pod: None };
-                Change::of_step(subject, &Outcome::on(workload), turn, Vec::new())
+                Change::of_step(subject, Outcome::on(workload), turn, Vec::new())
             }
         }
     }
