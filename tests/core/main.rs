@@ -16,6 +16,7 @@ mod governs;
 mod hold_missed;
 mod holds;
 mod index;
+mod judge;
 mod lease;
 mod observe_mode;
 mod old_pods;

@@ -188,11 +188,11 @@ fn the_simulation_sees_when_a_guard_is_missing() {
         Rule::CheckRights,
     ] {
         assert!(
-            is_noticed(Scene::Approvals, Twin { forgets: Some(rule) }, None),
+            is_noticed(Scene::Approvals, Twin { forgets: Some(rule), ..Twin::default() }, None),
             "without {rule:?} nothing is noticed"
         );
     }
-    let of_several = Twin { forgets: Some(Rule::KeepAuthors) };
+    let of_several = Twin { forgets: Some(Rule::KeepAuthors), ..Twin::default() };
     assert!(
         is_noticed(Scene::FourEyes, of_several, None),
         "without {:?} nothing is noticed",

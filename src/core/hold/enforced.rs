@@ -5,24 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::api::ConditionReason;
+use crate::{api::ConditionReason, core::judge::texts};
 
-/// The chart's files, with the namespace that they are written for.
-const FILES: [&str; 5] = [
-    include_str!("../../../charts/lockkeeper/admission/deployments.yaml"),
-    include_str!("../../../charts/lockkeeper/admission/statefulsets.yaml"),
-    include_str!("../../../charts/lockkeeper/admission/created.yaml"),
+/// What is needed for holds beside the policies that make them.
+const BESIDE: [&str; 3] = [
     include_str!("../../../charts/lockkeeper/admission/rights.yaml"),
     include_str!("../../../charts/lockkeeper/admission/self-restraint.yaml"),
+    // The warnings hold nothing, but without them no user is told.
+    include_str!("../../../charts/lockkeeper/admission/warnings.yaml"),
 ];
-/// The warnings hold nothing, but without them no user is told.
-const WARNINGS: &str = include_str!("../../../charts/lockkeeper/admission/warnings.yaml");
-/// What keeps Helm, Argo CD and Flux off retained claims, and the operator's notes on them.
-const CLAIMS: &str = include_str!("../../../charts/lockkeeper/admission/claims.yaml");
 /// What refuses the deletion of protected claims and namespaces.
 const DELETION: &str = include_str!("../../../charts/lockkeeper/admission/deletion.yaml");
-/// What the chart replaces by the release's namespace.
-const NAMESPACE: &str = "lockkeeper-system";
 
 /// Kind and name of an admission policy or binding.
 pub type AdmissionId = (String, String);
@@ -69,13 +62,12 @@ pub struct Gap {
 impl Enforcement {
     /// What should be installed by a release in this namespace; nothing is known to be.
     pub fn new(namespace: &str) -> Self {
-        let holds = FILES.iter().chain([&WARNINGS]).map(|file| (Purpose::Holds, *file));
+        let holds = texts::HOLDS.iter().chain(&BESIDE).map(|file| (Purpose::Holds, *file));
         let mut expected = BTreeMap::new();
         for (purpose, file) in
-            holds.chain([(Purpose::Claims, CLAIMS), (Purpose::Deletion, DELETION)])
+            holds.chain([(Purpose::Claims, texts::CLAIMS), (Purpose::Deletion, DELETION)])
         {
-            for document in file.replace(NAMESPACE, namespace).split("\n---\n") {
-                let object: Value = serde_saphyr::from_str(document).unwrap_or_default();
+            for object in texts::objects(file, namespace) {
                 expected.insert(id(&object), (purpose, object["spec"].clone()));
             }
         }

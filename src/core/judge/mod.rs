@@ -1,8 +1,109 @@
-//! The chart's own admission policies as a second judge: a webhook applies them where the API
+//! The chart's own admission policies, applied in Rust: a webhook judges with them where the API
 //! server cannot, before Kubernetes 1.36.
+//!
+//! There is one text of each rule, in `charts/lockkeeper/admission/`, and two that apply it. An
+//! object has one judge, which the value of its label `lockkeeper.dev/governed` names before the
+//! write: `webhook` means this one, anything else the API server. What is not governed yet is
+//! judged by both: neither lets anybody but the operator label it. So a webhook is to be sent every
+//! write that the policies select: of a workload where the label exists, before or after.
 
+mod environment;
+mod matching;
+mod policy;
 mod rights;
+pub mod texts;
+mod values;
 mod write;
 
-pub use rights::{Right, Rights};
-pub use write::{Judgement, Operation, Request, User};
+use std::sync::Arc;
+
+use cel::Env;
+use serde_json::Value;
+
+use self::{policy::Policy, rights::Answers};
+pub use self::{
+    rights::{Right, Rights},
+    write::{Judgement, Operation, Request, User},
+};
+
+/// The mutating policies of the chart, ready to be applied.
+pub struct Rules {
+    env: Arc<Env>,
+    policies: Vec<Policy>,
+}
+
+impl Rules {
+    /// The rules of an operator whose release is in this namespace.
+    ///
+    /// # Errors
+    /// Where a policy says what is not known here. A test holds that those of the chart do not.
+    pub fn read(namespace: &str) -> Result<Self, String> {
+        let env = environment::environment().map_err(|error| error.to_string())?;
+        let objects: Vec<_> =
+            texts::MUTATING.iter().flat_map(|text| texts::objects(text, namespace)).collect();
+        let of_kind =
+            |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
+        let read = |object: &Value| {
+            let name = &object["metadata"]["name"];
+            let bindings: Vec<_> = of_kind("MutatingAdmissionPolicyBinding")
+                .filter(|binding| binding["spec"]["policyName"] == *name)
+                .collect();
+            Policy::read(&env, object, &bindings).map_err(|error| format!("{name}: {error}"))
+        };
+        let policies =
+            of_kind("MutatingAdmissionPolicy").map(read).collect::<Result<Vec<_>, _>>()?;
+        match policies.is_empty() {
+            true => Err("there is no mutating admission policy".to_owned()),
+            false => Ok(Self { env, policies }),
+        }
+    }
+
+    /// What becomes of a write. Looks at nothing else, and never panics.
+    pub fn judge(&self, request: &Request, rights: &Rights) -> Judgement {
+        let answers = Answers::new(rights);
+        // As the policies so far have left it.
+        let mut changed: Option<Value> = None;
+        let mut patch = Vec::new();
+        for policy in &self.policies {
+            let object = changed.as_ref().or(request.object.as_ref());
+            if !policy.selects(request, object) {
+                continue;
+            }
+            let operations = policy.apply(&self.env, request, object, &answers);
+            let missing = answers.missing();
+            if !missing.is_empty() {
+                return Judgement::Ask(missing);
+            }
+            let next = operations.and_then(|operations| {
+                let next = patched(object, &operations)?;
+                patch.extend(operations);
+                Ok(next)
+            });
+            match next {
+                Ok(next) => changed = next.or(changed),
+                Err(error) => return Judgement::Broken(sentence(&error)),
+            }
+        }
+        if patch.is_empty() { Judgement::Untouched } else { Judgement::Patch(patch) }
+    }
+}
+
+/// The object with a patch; none where the patch changes nothing.
+fn patched(object: Option<&Value>, operations: &[Value]) -> Result<Option<Value>, String> {
+    if operations.is_empty() {
+        return Ok(None);
+    }
+    let list = Value::Array(operations.to_vec());
+    let patch: json_patch::Patch =
+        serde_json::from_value(list).map_err(|_| "its rules make no JSON patch".to_owned())?;
+    let mut object = object.cloned().unwrap_or_default();
+    json_patch::patch(&mut object, &patch)
+        .map_err(|error| format!("the patch of its rules does not fit: {}", error.path))?;
+    Ok(Some(object))
+}
+
+fn sentence(error: &str) -> String {
+    format!(
+        "Lockkeeper cannot judge this write, so it is refused: {error}. If the object is valid, this is a defect of Lockkeeper: please report it"
+    )
+}

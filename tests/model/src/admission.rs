@@ -98,11 +98,45 @@ pub enum Rule {
     GuardStatus,
 }
 
+/// Who applies the mutating policies. The label of a workload names its judge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Judge {
+    /// The API server.
+    #[default]
+    Policies,
+    /// Lockkeeper's webhook.
+    Webhook,
+}
+
+impl Judge {
+    /// What the label says.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Policies => "true",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    /// Whether an update is the other judge's: the label before it says so. On what was not
+    /// governed, only the operator chooses, and what anybody else writes is dropped by both.
+    fn leaves(self, write: &Write, old: &Value) -> bool {
+        let label = match (is_governed(old), write.user) {
+            (true, _) => labels(old).remove(&key("governed")),
+            (false, OPERATOR) => labels(write.new).remove(&key("governed")),
+            (false, _) => return false,
+        };
+        let named = if label == Some("webhook".into()) { Self::Webhook } else { Self::Policies };
+        named != self
+    }
+}
+
 /// The policies, but for a rule that is forgotten.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Twin {
     /// The rule that is forgotten.
     pub forgets: Option<Rule>,
+    /// Who applies them.
+    pub judge: Judge,
 }
 
 impl Twin {
@@ -112,6 +146,25 @@ impl Twin {
 
     fn may(&self, write: &Write, verb: &str) -> bool {
         write.verbs.contains(&verb) || self.forgets(Rule::CheckRights)
+    }
+
+    /// What the mutating policies make of a write, before the others look at it. A deletion leaves
+    /// the object as it was.
+    pub fn mutate(&self, write: &Write) -> Value {
+        if storage::is_storage(write.kind) {
+            return storage::mutated(write);
+        }
+        let selected = is_selected(write, write.new);
+        match (write.operation, write.old) {
+            (Operation::Delete, old) => old.cloned().unwrap_or_default(),
+            (Operation::Update, Some(old)) if selected && !self.judge.leaves(write, old) => {
+                mutation::updated(self, write, old)
+            }
+            (Operation::Create, _) if selected && write.user != OPERATOR => {
+                mutation::created(self.judge, write.kind, write.new)
+            }
+            _ => write.new.clone(),
+        }
     }
 
     /// What becomes of a write.
@@ -128,24 +181,12 @@ impl Twin {
         if let (Operation::Delete, Some(old)) = (write.operation, write.old) {
             return Ok(Admitted { object: old.clone(), warnings: Vec::new() });
         }
-        let holdable = matches!(write.kind, "Deployment" | "StatefulSet");
-        let selects = |object: &Value| {
-            holdable
-                && !is_exempt(write.new)
-                && (is_governed(object) || write.old.is_some_and(is_governed))
-        };
+        let selects = |object: &Value| is_selected(write, object);
         let (Some(old), Operation::Update) = (write.old, write.operation) else {
-            let created = selects(write.new) && write.user != OPERATOR;
-            let object =
-                if created { mutation::created(write.kind, write.new) } else { write.new.clone() };
-            return Ok(Admitted { object, warnings: Vec::new() });
+            return Ok(Admitted { object: self.mutate(write), warnings: Vec::new() });
         };
-        let object = if selects(write.new) {
-            mutation::updated(self, write, old)
-        } else {
-            write.new.clone()
-        };
-        if write.user == OPERATOR && (holdable || write.kind == "DaemonSet") {
+        let object = self.mutate(write);
+        if write.user == OPERATOR && (is_holdable(write.kind) || write.kind == "DaemonSet") {
             validation::restrain(write.kind, old, &object)?;
         }
         // Validation selects again: a label that somebody else added is gone by now, and with it
@@ -227,6 +268,17 @@ fn labels(object: &Value) -> Marks {
 /// Whether it is in a namespace that the policies for workloads leave out.
 fn is_exempt(object: &Value) -> bool {
     matches!(object["metadata"]["namespace"].as_str(), Some("kube-system" | "lockkeeper-system"))
+}
+
+fn is_holdable(kind: &str) -> bool {
+    matches!(kind, "Deployment" | "StatefulSet")
+}
+
+/// Whether the policies for workloads look at a write: at the label before it, or on this object.
+fn is_selected(write: &Write, object: &Value) -> bool {
+    is_holdable(write.kind)
+        && !is_exempt(write.new)
+        && (is_governed(object) || write.old.is_some_and(is_governed))
 }
 
 fn is_governed(object: &Value) -> bool {

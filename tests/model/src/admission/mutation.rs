@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    HELD, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_governed,
+    HELD, Judge, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_governed,
     is_hold, is_on_delete, is_partition, is_rolling, is_strategy, is_type, key, labels, replicas,
     template_differs, text,
 };
@@ -466,8 +466,9 @@ impl Variables<'_> {
 }
 
 /// What `created.yaml` makes of an object that was exported, restored or moved: it starts again.
-pub(super) fn created(kind: &str, new: &Value) -> Value {
+pub(super) fn created(judge: Judge, kind: &str, new: &Value) -> Value {
     let mut object = new.clone();
+    object["metadata"]["labels"][key("governed")] = json!(judge.label());
     let na = annotations(new);
     let held = na.contains_key(&key("hold"));
     let mut annotations_now = na.clone();

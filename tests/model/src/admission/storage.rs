@@ -57,17 +57,10 @@ pub(super) fn is_storage(kind: &str) -> bool {
 /// What becomes of a write of storage.
 pub(super) fn admit(twin: &Twin, write: &Write) -> Result<Admitted, Refused> {
     let volume = write.kind == "PersistentVolume";
-    let object = match (write.operation, write.old) {
-        (Operation::Delete, Some(old)) if !volume => {
-            check_deletion(write, old)?;
-            old.clone()
-        }
-        (Operation::Delete, _) => write.old.cloned().unwrap_or_default(),
-        _ if volume => write.new.clone(),
-        (Operation::Update, Some(old)) => updated(write, old),
-        _ if write.user == OPERATOR => write.new.clone(),
-        _ => created(write.new),
-    };
+    if let (Operation::Delete, Some(old), false) = (write.operation, write.old, volume) {
+        check_deletion(write, old)?;
+    }
+    let object = mutated(write);
     if !volume && write.operation != Operation::Delete {
         check_protection(twin, write, &object)?;
     }
@@ -79,6 +72,17 @@ pub(super) fn admit(twin: &Twin, write: &Write) -> Result<Admitted, Refused> {
         .filter(|_| write.operation == Operation::Update)
         .and_then(|old| warning(write, old, &object));
     Ok(Admitted { object, warnings: warnings.into_iter().collect() })
+}
+
+/// What claims.yaml makes of a write; a deletion leaves the object as it was.
+pub(super) fn mutated(write: &Write) -> Value {
+    match (write.operation, write.old) {
+        (Operation::Delete, old) => old.cloned().unwrap_or_default(),
+        _ if write.kind == "PersistentVolume" => write.new.clone(),
+        (Operation::Update, Some(old)) => updated(write, old),
+        _ if write.user == OPERATOR => write.new.clone(),
+        _ => created(write.new),
+    }
 }
 
 fn is_protected(object: &Value) -> bool {
