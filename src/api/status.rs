@@ -328,6 +328,8 @@ pub enum ConditionReason {
     AdmissionPolicyChanged,
     /// `HoldsEnforced`: an admission policy cannot be read.
     AdmissionPolicyUnreadable,
+    /// `HoldsEnforced`: the configuration of the webhook is not as it should be.
+    WebhookChanged,
     /// `GatesVerified`: pods of all workloads answered in form.
     Answered,
     /// `GatesVerified`: some were not asked yet.

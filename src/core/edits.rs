@@ -15,8 +15,8 @@ use crate::{
 pub struct Edits {
     /// The annotations that it is to carry, or not to.
     pub annotations: BTreeMap<&'static str, Option<String>>,
-    /// Whether the label of what is governed is to be set, or to be removed.
-    pub governed: Option<bool>,
+    /// What is done to the label of what is governed, which names its judge.
+    pub governed: Option<FieldEdit>,
     /// What is done to the template's config-hash.
     pub config_hash: Option<FieldEdit>,
     /// What for; none: to take note of something.

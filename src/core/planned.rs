@@ -18,7 +18,7 @@ use crate::{
         notice::Event,
         observed::Pod,
         report::{Report, Verdict},
-        request::{Purpose, Release},
+        request::{FieldEdit, Purpose, Release},
         subject::Subject,
     },
 };
@@ -82,7 +82,7 @@ impl Plan {
         match &self.edits.purpose {
             Some(Purpose::Release(release)) => Some(*release),
             // The label goes with the hold.
-            Some(Purpose::Forget { .. }) if self.edits.governed == Some(false) => {
+            Some(Purpose::Forget { .. }) if self.edits.governed == Some(FieldEdit::Remove) => {
                 Some(Release::Ungoverned)
             }
             Some(

@@ -29,8 +29,8 @@ pub struct Patch {
     pub generation: i64,
     /// Annotations to set, or to remove.
     pub annotations: Vec<(&'static str, Option<String>)>,
-    /// Whether the label of what is governed is to be set, or to be removed.
-    pub governed: Option<bool>,
+    /// What is done to the label of what is governed, which names its judge.
+    pub governed: Option<FieldEdit>,
     /// What is done to the config-hash of the template, which rolls it.
     pub config_hash: Option<FieldEdit>,
     /// Which of the maps that a patch may write to are there already.
@@ -151,15 +151,19 @@ impl Patch {
             json!({"op": "test", "path": "/metadata/uid", "value": &*self.uid}),
             json!({"op": "test", "path": "/metadata/generation", "value": self.generation}),
         ];
-        if !self.has.annotations || (!self.has.labels && self.governed == Some(true)) {
+        let makes_labels = !self.has.labels && matches!(self.governed, Some(FieldEdit::Set(_)));
+        if !self.has.annotations || makes_labels {
             operations.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": self.resource_version.to_string()}));
         }
-        match self.governed {
-            Some(true) if !self.has.labels => {
-                operations.push(json!({"op": "add", "path": "/metadata/labels", "value": {marks::GOVERNED: "true"}}))
+        let label = pointer("/metadata/labels", marks::GOVERNED);
+        match &self.governed {
+            Some(FieldEdit::Set(judge)) if makes_labels => operations.push(
+                json!({"op": "add", "path": "/metadata/labels", "value": {marks::GOVERNED: judge}}),
+            ),
+            Some(FieldEdit::Set(judge)) => {
+                operations.push(json!({"op": "add", "path": label, "value": judge}));
             }
-            Some(true) => operations.push(json!({"op": "add", "path": pointer("/metadata/labels", marks::GOVERNED), "value": "true"})),
-            Some(false) => operations.push(json!({"op": "remove", "path": pointer("/metadata/labels", marks::GOVERNED)})),
+            Some(FieldEdit::Remove) => operations.push(json!({"op": "remove", "path": label})),
             None => {}
         }
         if !self.has.annotations && self.annotations.iter().any(|(_, value)| value.is_some()) {

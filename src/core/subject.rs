@@ -11,6 +11,7 @@ use crate::{
         governs::Ruling,
         hold::{
             governance::other_reloader,
+            judges::Judges,
             state::{approved_by, bypassed_by},
         },
         memory::{Activity, Memory},
@@ -31,8 +32,10 @@ pub struct Around<'a> {
     pub watched: Timestamp,
     /// The uid of our CRD, while it stands.
     pub definition: Option<&'a str>,
-    /// The admission policies are in place.
+    /// Admission is in place.
     pub enforced: bool,
+    /// Who judges writes.
+    pub judges: Judges,
     /// Now.
     pub now: Timestamp,
 }
@@ -99,7 +102,15 @@ impl Unknown {
         enforced: bool,
         now: Timestamp,
     ) -> Around<'a> {
-        Around { namespace, key: &self.key, watched: now, definition: None, enforced, now }
+        Around {
+            namespace,
+            key: &self.key,
+            watched: now,
+            definition: None,
+            enforced,
+            judges: Judges::default(),
+            now,
+        }
     }
 
     /// A workload as those gates need it that ask for nothing but the policy, the change and the

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     mark::{Mark, Text},
-    values::True,
+    values::{Judge, True},
 };
 use crate::api::marks;
 
@@ -17,9 +17,9 @@ pub fn is_true(all: Option<&Map>, key: &str) -> bool {
     all.and_then(|all| all.get(key)).is_some_and(|text| True::parse(text).is_some())
 }
 
-/// The label of what is governed. Admission looks after what bears it, whatever it says; what
-/// stands on one without it was not made by admission.
-pub fn governed(labels: Option<&Map>) -> Mark<True> {
+/// The label of what is governed. It names who looks after what bears it; where it says anything
+/// else, the API server does. What stands on one without it was not made by admission.
+pub fn governed(labels: Option<&Map>) -> Mark<Judge> {
     let text = labels.and_then(|labels| labels.get(marks::GOVERNED));
     text.map_or(Mark::Absent, |text| Mark::parse(text))
 }

@@ -10,13 +10,13 @@ use serde_json::json;
 
 use super::{
     About, ChangeId, GovernanceMark, Mark, MarkSet, Marks, Outcome, Provenance, SavedClaim, Since,
-    StorageMarks, Text, is_true, labels,
+    StorageMarks, Text, labels,
     outcome::Ended,
     registry::{self, On},
     storage::{ReclaimPolicy, Uids},
     values::{
-        Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Share, Strategy as Declared,
-        True, UpdateStrategy, User,
+        Bypassed, Exclusive, Held, Judge, Partition, Replicas, Rollouts, Share,
+        Strategy as Declared, True, UpdateStrategy, User,
     },
 };
 use crate::api::{Period, Readopt, WhenUngoverned, marks};
@@ -439,14 +439,14 @@ fn on_storage_counts_only_what_belongs_on_the_kind() {
 fn what_bears_the_label_is_governed_whatever_it_says() {
     let labels = |text: &str| BTreeMap::from([(marks::GOVERNED.to_owned(), text.to_owned())]);
     for (labels, stands, says) in [
-        (None, false, false),
-        (Some(BTreeMap::new()), false, false),
-        (Some(labels("true")), true, true),
-        (Some(labels("false")), true, false),
+        (None, false, None),
+        (Some(BTreeMap::new()), false, None),
+        (Some(labels("true")), true, Some(Judge::Policies)),
+        (Some(labels("webhook")), true, Some(Judge::Webhook)),
+        (Some(labels("false")), true, None),
     ] {
         let mark = labels::governed(labels.as_ref());
-        assert_eq!((mark.stands(), mark.get().is_some()), (stands, says), "{labels:?}");
-        assert_eq!(is_true(labels.as_ref(), marks::GOVERNED), says, "{labels:?}");
+        assert_eq!((mark.stands(), mark.get().copied()), (stands, says), "{labels:?}");
     }
 }
 

@@ -25,6 +25,31 @@ impl Text for True {
     }
 }
 
+/// Who judges the writes of a governed workload, as its label says. Admission leaves a workload to
+/// the judge that the label named before the write, so that it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Judge {
+    /// `true`: the API server, by the chart's admission policies.
+    Policies,
+    /// `webhook`: Lockkeeper's webhook.
+    Webhook,
+}
+
+impl fmt::Display for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Policies => "true",
+            Self::Webhook => "webhook",
+        })
+    }
+}
+
+impl Text for Judge {
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Policies, Self::Webhook].into_iter().find(|judge| judge.to_string() == text)
+    }
+}
+
 /// `exclusive`: admission makes the strategy of a Deployment `Recreate`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Exclusive;

@@ -33,6 +33,7 @@ const FLOORS: [&[&str]; 6] = [
         "hold/authors",
         "hold/enforced",
         "hold/governance",
+        "hold/judges",
         "hold/state",
         "hold/volatile",
         "memory",

@@ -320,6 +320,7 @@ fn each_watch_selects_what_it_is_about() {
     };
     let everywhere = [
         ("customresourcedefinitions", "metadata.name=upgradepolicies.lockkeeper.dev".to_owned()),
+        ("mutatingwebhookconfigurations", "metadata.name=zz-lockkeeper".to_owned()),
         ("secrets", "type!=helm.sh/release.v1".to_owned()),
     ];
     assert_eq!(selected(None), everywhere);

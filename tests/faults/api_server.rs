@@ -47,7 +47,7 @@ struct State {
 #[derive(Clone, Default)]
 pub struct ApiServer(Arc<Mutex<State>>);
 
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("configmaps", "ConfigMap"),
     ("secrets", "Secret"),
     ("pods", "Pod"),
@@ -58,6 +58,7 @@ const KINDS: [(&str, &str); 12] = [
     ("upgradepolicies", "UpgradePolicy"),
     ("mutatingadmissionpolicies", "MutatingAdmissionPolicy"),
     ("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding"),
+    ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration"),
     ("validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
     ("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
 ];

@@ -132,6 +132,7 @@ pub fn assess_each<'a>(
         watched: around.watched,
         definition: around.definition,
         enforced: gap.is_none(),
+        judges: around.enforcement.judges(),
         now: around.now,
     };
     let volumes = volumes::judge(

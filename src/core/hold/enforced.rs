@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::judges::{CLAIMS_ENTRY, HOLDS_ENTRY, Judges, WEBHOOK, flaw};
 use crate::{api::ConditionReason, core::judge::texts};
 
 /// What is needed for holds beside the policies that make them.
@@ -17,6 +18,8 @@ const BESIDE: [&str; 3] = [
 /// What refuses the deletion of protected claims and namespaces.
 const DELETION: &str = include_str!("../../../charts/lockkeeper/admission/deletion.yaml");
 
+/// With what the kinds of policies and bindings that change writes begin.
+const MUTATING: &str = "MutatingAdmissionPolicy";
 /// Kind and name of an admission policy or binding.
 pub type AdmissionId = (String, String);
 
@@ -79,12 +82,13 @@ impl Enforcement {
         }
     }
 
-    /// Takes note of an object; of no interest are those that are not ours.
+    /// Takes note of an object; of no interest are those that are not ours. Of a webhook's
+    /// configuration, `spec` is the list of its webhooks.
     pub fn observe(&mut self, kind: &str, name: &str, spec: Option<Value>) -> bool {
-        let id = (kind.to_owned(), name.to_owned());
-        if !self.expected.contains_key(&id) {
+        if !self.expects(kind, name) {
             return false;
         }
+        let id = (kind.to_owned(), name.to_owned());
         match spec {
             Some(spec) => self.installed.insert(id, spec.clone()) != Some(spec),
             None => self.installed.remove(&id).is_some(),
@@ -93,7 +97,7 @@ impl Enforcement {
 
     /// Whether an object is one of ours.
     pub fn expects(&self, kind: &str, name: &str) -> bool {
-        self.expected.contains_key(&(kind.to_owned(), name.to_owned()))
+        (kind, name) == WEBHOOK || self.expected.contains_key(&(kind.to_owned(), name.to_owned()))
     }
 
     /// Takes note that an object of ours cannot be read, and what is wrong with it; or that this is
@@ -108,7 +112,7 @@ impl Enforcement {
 
     /// Takes note of whether the API server serves a kind. Returns whether that is new.
     pub fn observe_served(&mut self, kind: &str, served: bool) -> bool {
-        match served {
+        match served || kind == WEBHOOK.0 {
             true => self.unserved.remove(kind),
             false => self.unserved.insert(kind.to_owned()),
         }
@@ -124,29 +128,63 @@ impl Enforcement {
         self.installed.retain(|(of, name), _| of != kind || listed(name));
     }
 
+    /// Who judges writes.
+    pub fn judges(&self) -> Judges {
+        let policies = !self.expected.is_empty()
+            && !self.is_unavailable()
+            && self.gap_among(Purpose::Holds, true, "").is_none();
+        let entry = self.entry(HOLDS_ENTRY);
+        Judges { policies, webhook: entry.is_some_and(|entry| flaw(entry).is_none()) }
+    }
+
     /// The first thing that keeps holds from being enforced.
     pub fn gap(&self) -> Option<Gap> {
+        let so = "template changes may roll without waiting";
+        if self.judges() == (Judges { policies: false, webhook: true }) {
+            return self.gap_among(Purpose::Holds, false, so);
+        }
+        let policies = self.installed.keys().any(|(kind, _)| kind.starts_with(MUTATING));
+        if !policies && let Some(flaw) = self.webhook_flaw() {
+            let message = changed(WEBHOOK, flaw, &reinstall(so));
+            return Some(Gap { reason: ConditionReason::WebhookChanged, message });
+        }
         if self.is_unavailable() {
             return Some(unavailable(
                 "template changes roll out immediately, without waiting for any gate. Config changes still wait. Upgrade the cluster, then run \
-                 helm upgrade for Lockkeeper",
+                 helm upgrade for Lockkeeper, or let its webhook hold changes (the chart's value holds.by)",
             ));
         }
-        self.gap_of(Purpose::Holds, "template changes may roll without waiting")
+        self.gap_among(Purpose::Holds, true, so)
+    }
+
+    /// What is wrong with the configuration of the webhook, where there is one.
+    fn webhook_flaw(&self) -> Option<&'static str> {
+        let (kind, name) = WEBHOOK;
+        self.installed.get(&(kind.to_owned(), name.to_owned()))?;
+        self.entry(HOLDS_ENTRY).map_or(Some("webhooks"), flaw)
+    }
+
+    /// An entry in the configuration of the webhook.
+    fn entry(&self, entry: &str) -> Option<&Value> {
+        let (kind, name) = WEBHOOK;
+        let webhooks = self.installed.get(&(kind.to_owned(), name.to_owned()))?;
+        webhooks.as_array()?.iter().find(|one| one["name"] == entry)
     }
 
     /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps
     /// the data all the same.
     pub fn claims_gap(&self) -> Option<Gap> {
-        if self.is_unavailable() {
-            return Some(unavailable(
-                "nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes",
-            ));
-        }
-        self.gap_of(
+        let gap = self.gap_of(
             Purpose::Claims,
             "Helm, Argo CD and Flux may delete claims; the data stays on their volumes",
-        )
+        );
+        match gap {
+            Some(_) if self.entry(CLAIMS_ENTRY).is_some() => None,
+            Some(_) if self.is_unavailable() => Some(unavailable(
+                "nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes",
+            )),
+            gap => gap,
+        }
     }
 
     /// The first thing that lets a protected claim or namespace be deleted.
@@ -159,12 +197,16 @@ impl Enforcement {
     }
 
     fn gap_of(&self, purpose: Purpose, so: &str) -> Option<Gap> {
-        let reinstall = format!(
-            "{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper charts/lockkeeper -n lockkeeper-system --reset-then-reuse-values"
-        );
-        for ((kind, name), (_, expected)) in
-            self.expected.iter().filter(|(_, (of, _))| *of == purpose)
-        {
+        self.gap_among(purpose, true, so)
+    }
+
+    /// Among the objects for a purpose, without those that change writes where the webhook does.
+    fn gap_among(&self, purpose: Purpose, mutating: bool, so: &str) -> Option<Gap> {
+        let reinstall = reinstall(so);
+        let of_it = self.expected.iter().filter(|((kind, _), (of, _))| {
+            *of == purpose && (mutating || !kind.starts_with(MUTATING))
+        });
+        for ((kind, name), (_, expected)) in of_it {
             let id = (kind.clone(), name.clone());
             if let Some(flaw) = self.unread.get(&id) {
                 return Some(Gap {
@@ -183,14 +225,22 @@ impl Enforcement {
             if let Some(path) = difference("spec", expected, installed) {
                 return Some(Gap {
                     reason: ConditionReason::AdmissionPolicyChanged,
-                    message: format!(
-                        "{kind} {name} is not as this version of the operator knows it, at {path}: {reinstall}"
-                    ),
+                    message: changed((kind, name), &path, &reinstall),
                 });
             }
         }
         None
     }
+}
+
+fn changed((kind, name): (&str, &str), path: &str, reinstall: &str) -> String {
+    format!("{kind} {name} is not as this version of the operator knows it, at {path}: {reinstall}")
+}
+
+fn reinstall(so: &str) -> String {
+    format!(
+        "{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper charts/lockkeeper -n lockkeeper-system --reset-then-reuse-values"
+    )
 }
 
 fn unavailable(so: &str) -> Gap {
@@ -244,6 +294,7 @@ fn is_default(key: &str, value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{api::marks, marks::values::Judge};
 
     /// Everything installed in a namespace, but for what is changed.
     fn installed(change: impl Fn(&AdmissionId, Value) -> Option<Value>) -> Enforcement {
@@ -318,6 +369,88 @@ mod tests {
                 None
             ]
         );
+    }
+
+    fn webhooks(selector: Value, resources: Value) -> Value {
+        json!([
+            {"name": "holds.lockkeeper.dev", "objectSelector": selector, "rules": [
+                {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources, "scope": "Namespaced"}]},
+            {"name": "claims.lockkeeper.dev"},
+        ])
+    }
+
+    fn labelled(values: &[&str]) -> Value {
+        json!({"matchExpressions": [{"key": marks::GOVERNED, "operator": "In", "values": values}]})
+    }
+
+    /// Before Kubernetes 1.36, with the policies that it serves and this webhook.
+    fn with_webhook(webhooks: Value) -> Enforcement {
+        let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
+        old.observe_served("MutatingAdmissionPolicy", false);
+        old.observe_served("MutatingAdmissionPolicyBinding", false);
+        old.observe(WEBHOOK.0, WEBHOOK.1, Some(webhooks));
+        old
+    }
+
+    #[test]
+    fn the_webhook_holds_where_mutating_policies_are_not_served() {
+        let both = json!(["deployments", "statefulsets"]);
+        let well = with_webhook(webhooks(labelled(&["webhook"]), both.clone()));
+        assert_eq!(gaps(&well), [None; 3]);
+        assert_eq!(well.judges(), Judges { policies: false, webhook: true });
+        for (webhooks, at) in [
+            (webhooks(labelled(&["true"]), both.clone()), "objectSelector"),
+            (webhooks(labelled(&["webhook"]), json!(["deployments"])), "rules"),
+            (json!([]), "webhooks"),
+        ] {
+            let flawed = with_webhook(webhooks);
+            let gap = flawed.gap().unwrap();
+            assert_eq!(gap.reason, ConditionReason::WebhookChanged, "{at}");
+            assert!(gap.message.contains(&format!("at {at}: ")), "{}", gap.message);
+            assert_eq!(flawed.judges(), Judges::default(), "{at}");
+        }
+    }
+
+    /// The rights of who approves are checked by policies that every cluster has.
+    #[test]
+    fn the_webhook_alone_is_not_enough() {
+        let both = json!(["deployments", "statefulsets"]);
+        let mut old = with_webhook(webhooks(labelled(&["webhook"]), both));
+        old.observe("ValidatingAdmissionPolicy", "lockkeeper-rights", None);
+        let reason = old.gap().map(|gap| gap.reason);
+        assert_eq!(reason, Some(ConditionReason::AdmissionPolicyMissing));
+    }
+
+    /// A cluster that is upgraded to 1.36, and one that is to go back: nobody is left out meanwhile.
+    #[test]
+    fn workloads_are_handed_over_to_the_judge_that_is_there() {
+        let both = json!(["deployments", "statefulsets"]);
+        let well = webhooks(labelled(&["webhook"]), both);
+        let mut cluster = with_webhook(well.clone());
+        let label = Some(Judge::Webhook);
+        assert_eq!(cluster.judges().choose(None), Judge::Webhook);
+
+        cluster.observe_served("MutatingAdmissionPolicy", true);
+        cluster.observe_served("MutatingAdmissionPolicyBinding", true);
+        assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Webhook, [None; 3]));
+
+        let all = installed(|_, spec| Some(spec));
+        for (id, spec) in all.installed {
+            cluster.observe(&id.0, &id.1, Some(spec));
+        }
+        assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Policies, [None; 3]));
+        assert!(cluster.judges().heed(label), "the webhook holds what is not handed over yet");
+
+        cluster.observe(WEBHOOK.0, WEBHOOK.1, None);
+        assert!(!cluster.judges().heed(label));
+        assert!(cluster.judges().heed(Some(Judge::Policies)));
+
+        cluster.observe_served("MutatingAdmissionPolicy", false);
+        let label = Some(Judge::Policies);
+        assert_eq!(cluster.judges().choose(label), Judge::Policies, "nobody is there");
+        cluster.observe(WEBHOOK.0, WEBHOOK.1, Some(well));
+        assert_eq!(cluster.judges().choose(label), Judge::Webhook);
+        assert!(!cluster.judges().heed(label));
     }
 
     /// While a control plane is upgraded, one server may know a kind that another does not.

@@ -11,7 +11,7 @@ use crate::{
             state::{Hold, OURSELVES},
         },
         observed::Workload,
-        request::{Confirm, Purpose},
+        request::{Confirm, FieldEdit, Purpose},
         subject::Subject,
     },
     marks::{ChangeId, MarkSet, Since, registry, values::Held},
@@ -48,8 +48,13 @@ pub struct Marking {
 pub fn mark(subject: &Subject) -> Marking {
     let (workload, mut edits) = (subject.workload, Edits::default());
     let holds = subject.ruling.spec().needs_holds() && holdable(workload);
-    if workload.governed.get().is_none() {
-        edits.governed = Some(true);
+    let (label, judges) = (workload.governed.get().copied(), subject.around.judges);
+    let judge = judges.choose(label);
+    if label != Some(judge) {
+        // Metadata only: what is held stays held, and nothing rolls.
+        edits.governed = Some(FieldEdit::Set(judge.to_string()));
+    }
+    if label.is_none() {
         // Anybody could have written these while admission did not look: with our label they would
         // count.
         edits.clear(marks::PARTITION);
@@ -71,7 +76,7 @@ pub fn mark(subject: &Subject) -> Marking {
     let cramped = holds && room(workload) < HOLD_BYTES && !holds_back(workload);
     Marking {
         edits,
-        unmarked: holds && !is_marked(workload),
+        unmarked: holds && !(is_marked(workload) && judges.heed(label)),
         cramped: cramped.then(|| room(workload)),
     }
 }
@@ -216,7 +221,7 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>) 
         });
         edits.clear(marks::HOLD);
         if workload.governed.stands() {
-            edits.governed = Some(false);
+            edits.governed = Some(FieldEdit::Remove);
         }
     }
     let mut edits = edits.that_differ(workload);

@@ -6,6 +6,7 @@ pub mod authors;
 pub mod change;
 pub mod enforced;
 pub mod governance;
+pub mod judges;
 pub mod marking;
 pub mod missed;
 pub mod observed;

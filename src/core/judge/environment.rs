@@ -1,5 +1,5 @@
-//! What Kubernetes' CEL has beyond the standard: `authorizer`, `JSONPatch` and
-//! `jsonpatch.escapeKey`, and the libraries for strings and lists.
+//! What Kubernetes' CEL has beyond the standard and the policies use: `authorizer`, `JSONPatch`,
+//! `jsonpatch.escapeKey`, `sum`, and the libraries for strings and lists.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +9,7 @@ use std::{
 use cel::{
     DeclarationError, Env, ExecutionError, StructType,
     common::{
-        types::{CelMap, CelMapKey, CelString, STRING_TYPE, Type},
+        types::{CelInt, CelList, CelMap, CelMapKey, CelString, LIST_TYPE, STRING_TYPE, Type},
         value::{CowVal, Val},
     },
     extensions,
@@ -32,6 +32,7 @@ pub fn environment() -> Result<Arc<Env>, DeclarationError> {
         vec![STRING_TYPE.to_owned()],
         escape_key,
     )?;
+    env.add_member_overload("sum", "list_sum", LIST_TYPE.to_owned(), Vec::new(), sum)?;
     rights::declare(&mut env)?;
     Ok(Arc::new(env))
 }
@@ -52,6 +53,19 @@ impl StructType for Operation {
             fields.into_iter().map(|(name, value)| (name.into(), value.into_owned())).collect();
         Ok(Box::new(CelMap::from(fields)))
     }
+}
+
+/// The sum of a list of whole numbers.
+fn sum<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
+    let list = args.first().and_then(|list| list.downcast_ref::<CelList>());
+    let mut sum: i64 = 0;
+    for number in list.ok_or(ExecutionError::MissingArgumentOrTarget)?.inner() {
+        let number = number.downcast_ref::<CelInt>().map(|number| *number.inner());
+        sum = number
+            .and_then(|number| sum.checked_add(number))
+            .ok_or_else(|| ExecutionError::function_error("sum", "no whole number"))?;
+    }
+    Ok(CowVal::owned(CelInt::from(sum)))
 }
 
 /// A key as a JSON pointer writes it.

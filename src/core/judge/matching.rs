@@ -50,9 +50,6 @@ impl Constraints {
             Value::Null => Written::default(),
             value => Written::deserialize(value).map_err(|error| error.to_string())?,
         };
-        let selector = |labels: LabelSelector| {
-            Selector::try_from(labels).map_err(|error| format!("a selector: {error}"))
-        };
         Ok(Self {
             objects: selector(written.object_selector)?,
             namespaces: selector(written.namespace_selector)?,
@@ -94,13 +91,19 @@ impl ResourceRule {
             Some(subresource) => format!("{}/{subresource}", request.resource),
             None => request.resource.clone(),
         };
-        let among =
-            |list: &[String], one: &str| list.iter().any(|entry| entry == one || entry == "*");
         among(&self.api_groups, &request.group)
             && among(&self.api_versions, &request.version)
             && among(&self.operations, request.operation.as_str())
             && self.resources.contains(&resource)
     }
+}
+
+fn selector(labels: LabelSelector) -> Result<Selector, String> {
+    Selector::try_from(labels).map_err(|error| error.to_string())
+}
+
+fn among(list: &[String], one: &str) -> bool {
+    list.iter().any(|entry| entry == one || entry == "*")
 }
 
 fn labels(object: &Value) -> Labels {

@@ -13,6 +13,7 @@ mod policy;
 mod rights;
 pub mod texts;
 mod values;
+mod words;
 mod write;
 
 use std::sync::Arc;
@@ -41,21 +42,17 @@ impl Rules {
         let env = environment::environment().map_err(|error| error.to_string())?;
         let objects: Vec<_> =
             texts::MUTATING.iter().flat_map(|text| texts::objects(text, namespace)).collect();
-        let of_kind =
-            |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
-        let read = |object: &Value| {
-            let name = &object["metadata"]["name"];
-            let bindings: Vec<_> = of_kind("MutatingAdmissionPolicyBinding")
-                .filter(|binding| binding["spec"]["policyName"] == *name)
-                .collect();
-            Policy::read(&env, object, &bindings).map_err(|error| format!("{name}: {error}"))
-        };
-        let policies =
-            of_kind("MutatingAdmissionPolicy").map(read).collect::<Result<Vec<_>, _>>()?;
-        match policies.is_empty() {
-            true => Err("there is no mutating admission policy".to_owned()),
-            false => Ok(Self { env, policies }),
+        let (bindings, policies): (Vec<_>, Vec<_>) =
+            objects.iter().partition(|object| object["kind"] == "MutatingAdmissionPolicyBinding");
+        let mut read = Vec::new();
+        for object in policies {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let mut of_it = bindings.clone();
+            of_it.retain(|binding| binding["spec"]["policyName"] == name);
+            let policy = Policy::read(&env, object, &of_it);
+            read.push(policy.map_err(|why| words::unusable(name, &why))?);
         }
+        Ok(Self { env, policies: read })
     }
 
     /// What becomes of a write. Looks at nothing else, and never panics.
@@ -75,35 +72,15 @@ impl Rules {
                 return Judgement::Ask(missing);
             }
             let next = operations.and_then(|operations| {
-                let next = patched(object, &operations)?;
+                let next = policy.patched(object, &operations)?;
                 patch.extend(operations);
                 Ok(next)
             });
             match next {
                 Ok(next) => changed = next.or(changed),
-                Err(error) => return Judgement::Broken(sentence(&error)),
+                Err(error) => return Judgement::Broken(words::refused(&error)),
             }
         }
         if patch.is_empty() { Judgement::Untouched } else { Judgement::Patch(patch) }
     }
-}
-
-/// The object with a patch; none where the patch changes nothing.
-fn patched(object: Option<&Value>, operations: &[Value]) -> Result<Option<Value>, String> {
-    if operations.is_empty() {
-        return Ok(None);
-    }
-    let list = Value::Array(operations.to_vec());
-    let patch: json_patch::Patch =
-        serde_json::from_value(list).map_err(|_| "its rules make no JSON patch".to_owned())?;
-    let mut object = object.cloned().unwrap_or_default();
-    json_patch::patch(&mut object, &patch)
-        .map_err(|error| format!("the patch of its rules does not fit: {}", error.path))?;
-    Ok(Some(object))
-}
-
-fn sentence(error: &str) -> String {
-    format!(
-        "Lockkeeper cannot judge this write, so it is refused: {error}. If the object is valid, this is a defect of Lockkeeper: please report it"
-    )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cel::{
-    Context, Env, ExecutionError, Program, Value as Cel,
+    Context, Env, Program, Value as Cel,
     common::{types::CelBool, value::Val},
 };
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::{
     matching::Constraints,
     rights::{Answers, Authorizer},
     values::{of_json, to_json},
+    words,
     write::Request,
 };
 
@@ -59,7 +60,7 @@ impl Policy {
             policy.mutations.push(compile(env, &mutation["jsonPatch"]["expression"])?);
         }
         match policy.mutations.is_empty() {
-            true => Err("it has no mutations".to_owned()),
+            true => Err(words::NO_MUTATIONS.to_owned()),
             false => Ok(policy),
         }
     }
@@ -68,6 +69,27 @@ impl Policy {
     pub fn selects(&self, request: &Request, object: Option<&Value>) -> bool {
         self.constraints.select(request, object)
             && self.bindings.iter().any(|binding| binding.select(request, object))
+    }
+
+    /// The object with its operations; none where they change nothing.
+    ///
+    /// # Errors
+    /// In words, where they do not fit the object.
+    pub fn patched(
+        &self,
+        object: Option<&Value>,
+        operations: &[Value],
+    ) -> Result<Option<Value>, String> {
+        if operations.is_empty() {
+            return Ok(None);
+        }
+        let list = Value::Array(operations.to_vec());
+        let patch: json_patch::Patch =
+            serde_json::from_value(list).map_err(|_| words::no_patch(&self.name))?;
+        let mut object = object.cloned().unwrap_or_default();
+        json_patch::patch(&mut object, &patch)
+            .map_err(|error| words::does_not_fit(&self.name, &error.path.to_string()))?;
+        Ok(Some(object))
     }
 
     /// The operations of a JSON patch that it makes of a write. Where `answers` are missing at the
@@ -118,7 +140,7 @@ impl Policy {
             let made = made.map_err(|error| failed.clone().unwrap_or(error))?;
             match to_json(&*made) {
                 Ok(Value::Array(list)) => operations.extend(list),
-                _ => return Err(format!("{}: the mutation makes no JSON patch", self.name)),
+                _ => return Err(words::no_patch(&self.name)),
             }
         }
         Ok(operations)
@@ -131,7 +153,7 @@ impl Policy {
         what: &str,
     ) -> Result<Box<dyn Val + 'v>, String> {
         let value = Cel::resolve_val(program.expression(), context).map(|value| value.into_owned());
-        value.map_err(|error| format!("{}: {what}: {}", self.name, words(&error)))
+        value.map_err(|error| words::failed(&self.name, what, &error))
     }
 }
 
@@ -140,18 +162,18 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn named(env: &Env, all: &Value, before: &str) -> Result<Vec<Named>, String> {
-    let here = json!(JUDGE.1);
-    let read = |one: &Value| {
+    let (here, mut read) = (json!(JUDGE.1), Vec::new());
+    for one in list(all) {
         let name = one["name"].as_str().unwrap_or_default();
         let is_judge = !before.is_empty() && name == JUDGE.0;
         let program = compile(env, if is_judge { &here } else { &one["expression"] })?;
-        Ok(Named { name: format!("{before}{name}"), program })
-    };
-    list(all).iter().map(read).collect()
+        read.push(Named { name: format!("{before}{name}"), program });
+    }
+    Ok(read)
 }
 
 fn compile(env: &Env, expression: &Value) -> Result<Program, String> {
-    let text = expression.as_str().ok_or("an expression is missing")?;
+    let text = expression.as_str().ok_or(words::NO_EXPRESSION)?;
     env.compile(text).map_err(|errors| format!("{errors} in {text}"))
 }
 
@@ -174,18 +196,4 @@ fn of_request(request: &Request, object: Option<&Value>) -> Value {
         },
         "dryRun": request.dry_run,
     })
-}
-
-/// An error without the values that it is about: they may be anything that a template says.
-fn words(error: &ExecutionError) -> String {
-    match error {
-        ExecutionError::NoSuchKey(key) => format!("{key} is missing"),
-        ExecutionError::NoSuchOverload(error) => error.to_string(),
-        ExecutionError::UndeclaredReference(name) => format!("{name} is not known"),
-        ExecutionError::UnexpectedType { got, want } => format!("a {got} instead of a {want}"),
-        ExecutionError::FunctionError { function, .. } => format!("{function} failed"),
-        ExecutionError::IndexOutOfBounds(_) => "an index is out of bounds".to_owned(),
-        ExecutionError::Overflow(..) => "a number is too large".to_owned(),
-        _ => "a value of another type than expected".to_owned(),
-    }
 }

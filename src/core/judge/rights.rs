@@ -128,21 +128,23 @@ impl StaticVal for Decision {}
 /// # Errors
 /// Where the environment has one of them already.
 pub fn declare(env: &mut Env) -> Result<(), DeclarationError> {
-    let text = || vec![STRING_TYPE.to_owned()];
-    let of = || AUTHORIZER.to_owned();
-    env.add_member_overload("group", "authorizer_group", of(), text(), |args| {
+    env.add_member_overload("group", "authorizer_group", AUTHORIZER.to_owned(), text(), |args| {
         said(&args, |right, group| right.group = group)
     })?;
-    env.add_member_overload("resource", "group_resource", of(), text(), |args| {
+    env.add_member_overload("resource", "group_resource", AUTHORIZER.to_owned(), text(), |args| {
         said(&args, |right, resource| right.resource = resource)
     })?;
-    env.add_member_overload("namespace", "resource_namespace", of(), text(), |args| {
-        said(&args, |right, namespace| right.namespace = namespace)
-    })?;
-    env.add_member_overload("name", "resource_name", of(), text(), |args| {
+    env.add_member_overload(
+        "namespace",
+        "resource_namespace",
+        AUTHORIZER.to_owned(),
+        text(),
+        |args| said(&args, |right, namespace| right.namespace = namespace),
+    )?;
+    env.add_member_overload("name", "resource_name", AUTHORIZER.to_owned(), text(), |args| {
         said(&args, |right, name| right.name = name)
     })?;
-    env.add_member_overload("check", "resource_check", of(), text(), |args| {
+    env.add_member_overload("check", "resource_check", AUTHORIZER.to_owned(), text(), |args| {
         let (authorizer, verb) = question(&args)?;
         let right = Right { verb, ..authorizer.right.clone() };
         Ok(CowVal::owned(Decision(authorizer.answers.answer(&right))))
@@ -153,6 +155,10 @@ pub fn declare(env: &mut Env) -> Result<(), DeclarationError> {
         let Decision(allowed) = decision.ok_or(ExecutionError::MissingArgumentOrTarget)?;
         Ok(CowVal::owned(CelBool::from(*allowed)))
     })
+}
+
+fn text() -> Vec<Type> {
+    vec![STRING_TYPE.to_owned()]
 }
 
 /// A question of which one more thing is said.

@@ -11,7 +11,7 @@ use crate::{
         reference::Reference,
         storage::ClaimsOfTemplate,
     },
-    marks::{Mark, Marks, values::True},
+    marks::{Mark, Marks, values::Judge},
 };
 
 /// A Deployment, StatefulSet or DaemonSet.
@@ -32,7 +32,7 @@ pub struct Workload {
     /// Its labels, for selectors.
     pub labels: BTreeMap<String, String>,
     /// Its label of what is governed.
-    pub governed: Mark<True>,
+    pub governed: Mark<Judge>,
     /// Its annotations of ours.
     pub marks: Arc<Marks>,
     /// What all its annotations take, in bytes.

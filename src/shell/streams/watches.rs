@@ -8,13 +8,16 @@ use kube::runtime::watcher::Config;
 use super::Streams;
 use crate::{
     api::crd,
-    core::reach::{Feature, Reach},
+    core::{
+        hold::judges::WEBHOOK,
+        reach::{Feature, Reach},
+    },
     shell::{
         index::{Effects, Index, Indexed},
         views::{
             Canaries, ConfigMaps, ControllerRevisions, DaemonSets, Definitions, Deployments,
-            MutatingBindings, MutatingPolicies, Pods, Policies, ReplicaSets, Rollouts, Secrets,
-            StatefulSets, ValidatingBindings, ValidatingPolicies,
+            MutatingBindings, MutatingPolicies, MutatingWebhooks, Pods, Policies, ReplicaSets,
+            Rollouts, Secrets, StatefulSets, ValidatingBindings, ValidatingPolicies,
             storage::{Autoscalers, Claims, CronJobs, Drivers, Namespaces, Volumes},
         },
     },
@@ -24,10 +27,11 @@ use crate::{
 const PAGE_SIZE: u32 = 100;
 
 /// Everything that is watched.
-pub const WATCHES: [Watch; 22] = [
+pub const WATCHES: [Watch; 23] = [
     Watch::of::<Definitions>(Place::Cluster).named(crd::NAME),
     Watch::of::<MutatingPolicies>(Place::Cluster),
     Watch::of::<MutatingBindings>(Place::Cluster),
+    Watch::of::<MutatingWebhooks>(Place::Cluster).named(WEBHOOK.1),
     Watch::of::<ValidatingPolicies>(Place::Cluster),
     Watch::of::<ValidatingBindings>(Place::Cluster),
     Watch::of::<Policies>(Place::Reach),

@@ -6,7 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::{RawSpec, RawStatus, Watched, list};
-use crate::{core::observed::Uid, workload::uid};
+use crate::{
+    core::{hold::judges::WEBHOOK, observed::Uid},
+    workload::uid,
+};
 
 /// `apiextensions.k8s.io/v1` CustomResourceDefinition. What is kept is its uid, while it is
 /// established and not being deleted.
@@ -36,12 +39,14 @@ pub struct Admission<A>(PhantomData<A>);
 pub type MutatingPolicies = Admission<MutatingPolicy>;
 /// `admissionregistration.k8s.io/v1` MutatingAdmissionPolicyBinding.
 pub type MutatingBindings = Admission<MutatingBinding>;
+/// `admissionregistration.k8s.io/v1` MutatingWebhookConfiguration.
+pub type MutatingWebhooks = Admission<MutatingWebhook>;
 /// `admissionregistration.k8s.io/v1` ValidatingAdmissionPolicy.
 pub type ValidatingPolicies = Admission<ValidatingPolicy>;
 /// `admissionregistration.k8s.io/v1` ValidatingAdmissionPolicyBinding.
 pub type ValidatingBindings = Admission<ValidatingBinding>;
 
-/// A kind of admission policy or binding.
+/// A kind of admission policy, binding or configuration.
 pub trait AdmissionKind: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// Its kind.
     const KIND: &'static str;
@@ -65,6 +70,15 @@ pub struct MutatingBinding;
 impl AdmissionKind for MutatingBinding {
     const KIND: &'static str = "MutatingAdmissionPolicyBinding";
     const PLURAL: &'static str = "mutatingadmissionpolicybindings";
+}
+
+/// The configuration of webhooks that change requests.
+#[derive(Clone, Debug)]
+pub struct MutatingWebhook;
+
+impl AdmissionKind for MutatingWebhook {
+    const KIND: &'static str = WEBHOOK.0;
+    const PLURAL: &'static str = "mutatingwebhookconfigurations";
 }
 
 /// A policy that refuses requests.

@@ -22,7 +22,7 @@ use serde_json::Value;
 pub use self::{
     admission::{
         Admission, AdmissionKind, Definitions, MutatingBindings, MutatingPolicies,
-        ValidatingBindings, ValidatingPolicies,
+        MutatingWebhooks, ValidatingBindings, ValidatingPolicies,
     },
     config::{ConfigBody, ConfigMaps, ConfigView, Configs, Secrets},
     delegates::{Canaries, Delegate, Delegates, Rollouts},
@@ -138,10 +138,10 @@ pub struct RawStatus {
     status: Value,
 }
 
-/// Only the spec as raw JSON.
+/// Only the spec as raw JSON; of a webhook's configuration, which has none, its webhooks.
 #[derive(Deserialize, Clone, Debug)]
 pub struct RawSpec {
-    #[serde(default)]
+    #[serde(default, alias = "webhooks")]
     spec: Value,
 }
 
