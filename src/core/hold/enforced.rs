@@ -439,7 +439,7 @@ mod tests {
             cluster.observe(&id.0, &id.1, Some(spec));
         }
         assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Policies, [None; 3]));
-        assert!(cluster.judges().heed(label), "the webhook holds what is not handed over yet");
+        assert!(cluster.judges().heed(label), "it holds the rest");
 
         cluster.observe(WEBHOOK.0, WEBHOOK.1, None);
         assert!(!cluster.judges().heed(label));

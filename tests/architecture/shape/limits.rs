@@ -4,7 +4,7 @@
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 11] = [
     ("returns", 66),
-    ("mut-arguments", 47),
+    ("mut-arguments", 43),
     ("wide-structs", 9),
     ("mark-lookups", 0),
     ("kind-mentions", 8),
@@ -13,5 +13,5 @@ pub const LIMITS: [(&str, usize); 11] = [
     ("sentences", 212),
     ("widest-line", 389),
     ("largest-file", 530),
-    ("core-lines", 17_468),
+    ("core-lines", 18_690),
 ];
