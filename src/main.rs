@@ -6,7 +6,7 @@ use clap::Parser;
 use lockkeeper::{
     api::crd,
     settings::{Command, CrdSettings, RunSettings, Settings},
-    shell::{check, definition, runtime, uninstall},
+    shell::{check, definition, runtime, uninstall, webhook::setup},
     telemetry::logs,
 };
 
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Crd(_) => errand(definition::apply()),
         Command::Check(settings) => errand(check::run(settings)),
         Command::Uninstall(settings) => errand(uninstall::run(settings)),
+        Command::WebhookSetup(settings) => errand(setup::run(settings)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

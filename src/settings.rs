@@ -3,12 +3,14 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::{
     core::{
         hold::uninstall::HeldWorkloads,
         reach::{Feature, Reach},
     },
+    shell::webhook::secrets::LEAF_SECRET,
     telemetry::logs::LogFormat,
 };
 
@@ -34,6 +36,9 @@ pub enum Command {
     /// Stop the operator and take what acts off every workload, so that none stays frozen. `helm
     /// uninstall` runs it
     Uninstall(UninstallSettings),
+    /// Make the authority and the certificate of the webhook, and make them known to the API
+    /// server. A hook of the chart runs it
+    WebhookSetup(WebhookSetupSettings),
 }
 
 /// Settings of `crd`.
@@ -61,6 +66,23 @@ pub struct CheckSettings {
     pub timeout: u64,
 }
 
+/// Settings of `webhook-setup`.
+#[derive(Args, Debug, Clone)]
+pub struct WebhookSetupSettings {
+    /// The namespace of the operator, where the Secrets of the webhook are
+    #[arg(
+        long,
+        env = "LOCKKEEPER_OPERATOR_NAMESPACE",
+        default_value = "lockkeeper-system",
+        value_name = "NAME"
+    )]
+    pub operator_namespace: String,
+
+    /// The names by which the API server calls the webhook, with commas between
+    #[arg(long, value_name = "NAMES", value_parser = hosts)]
+    pub webhook_names: Hosts,
+}
+
 /// Settings of `uninstall`.
 #[derive(Args, Debug, Clone)]
 pub struct UninstallSettings {
@@ -85,6 +107,10 @@ pub struct UninstallSettings {
     /// After so long it gives up, lets the operator run again, and says what is left
     #[arg(long, default_value = "240", value_name = "SECONDS")]
     pub timeout: u64,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for help")]
+    pub webhook: WebhookSettings,
 }
 
 /// Settings of the operator.
@@ -136,6 +162,10 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_INSECURE_GATE_HEADERS", default_value = "false", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub insecure_gate_headers: bool,
 
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for help")]
+    pub webhook: WebhookSettings,
+
     /// How logs are written, to standard error
     #[arg(long, env = "LOCKKEEPER_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -145,6 +175,27 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
 }
+
+/// Settings of the webhook that holds changes where the API server has no policies that can.
+#[derive(Args, Debug, Clone)]
+pub struct WebhookSettings {
+    /// Where the webhook listens; without it, there is none
+    #[arg(long, env = "LOCKKEEPER_WEBHOOK_ADDRESS", value_name = "ADDRESS:PORT", value_parser = address)]
+    pub webhook_address: Option<SocketAddr>,
+
+    /// The names by which the API server calls the webhook, with commas between. Empty: somebody
+    /// else makes its certificate and renews it
+    #[arg(long, env = "LOCKKEEPER_WEBHOOK_NAMES", default_value = "", value_name = "NAMES", hide_default_value = true, value_parser = hosts)]
+    pub webhook_names: Hosts,
+
+    /// The Secret with the webhook's certificate, of type kubernetes.io/tls
+    #[arg(long, env = "LOCKKEEPER_WEBHOOK_SECRET", default_value = LEAF_SECRET, value_name = "NAME")]
+    pub webhook_secret: String,
+}
+
+/// Names of a server, or its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosts(pub Vec<String>);
 
 /// Names of namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +228,16 @@ fn names(text: &str) -> Result<Names, String> {
             "{wrong:?} is no name of a namespace; write names with commas between, such as shop,billing"
         )),
         None => Ok(Names(words(text).map(str::to_owned).collect())),
+    }
+}
+
+fn hosts(text: &str) -> Result<Hosts, String> {
+    let is_host = |name: &str| ServerName::try_from(name).is_ok();
+    match words(text).find(|name| !is_host(name)) {
+        Some(wrong) => Err(format!(
+            "{wrong:?} is no name of a server; write names or addresses with commas between, such as lockkeeper-webhook.lockkeeper-system.svc"
+        )),
+        None => Ok(Hosts(words(text).map(str::to_owned).collect())),
     }
 }
 

@@ -18,9 +18,16 @@ use super::{
     definition::is_established,
     errors::{Class, within},
     runtime::{LEASE, client},
-    views::{MutatingBindings, MutatingPolicies, ValidatingBindings, ValidatingPolicies, Watched},
+    views::{
+        MutatingBindings, MutatingPolicies, MutatingWebhooks, ValidatingBindings,
+        ValidatingPolicies, Watched,
+    },
 };
-use crate::{api::crd, core::hold::enforced::Enforcement, settings::CheckSettings};
+use crate::{
+    api::crd,
+    core::hold::{enforced::Enforcement, judges::WEBHOOK},
+    settings::CheckSettings,
+};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -149,16 +156,26 @@ async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
             Err(error) => return Err(format!("{kind} cannot be read: {}", error.sentence())),
         }
     }
+    let (kind, name) = WEBHOOK;
+    let webhooks = Api::<DynamicObject>::all_with(client.clone(), &MutatingWebhooks::resource());
+    let found = within(webhooks.get_opt(name)).await;
+    let found = found.map_err(|error| format!("{kind} cannot be read: {}", error.sentence()))?;
+    enforcement.observe(kind, name, found.map(|mut one| one.data["webhooks"].take()));
     if let Some(gap) = enforcement.deletion_gap() {
         return Err(gap.message);
     }
-    if enforcement.is_unavailable() {
+    let by_webhook = enforcement.judges().webhook;
+    if enforcement.is_unavailable() && !by_webhook {
         return Ok("the admission policies that this API server can have are in place; it cannot hold templates, for it does not serve \
                    MutatingAdmissionPolicy v1 (Kubernetes 1.36)"
             .to_owned());
     }
     match enforcement.gap().or_else(|| enforcement.claims_gap()) {
         Some(gap) => Err(gap.message),
+        None if by_webhook => {
+            Ok("the webhook and what it needs of admission policies are in place, as this version knows them"
+                .to_owned())
+        }
         None => Ok("the admission policies are in place, as this version knows them".to_owned()),
     }
 }

@@ -16,4 +16,5 @@ pub mod runtime;
 pub mod streams;
 pub mod uninstall;
 pub mod views;
+pub mod webhook;
 pub mod write;

@@ -15,10 +15,11 @@ use super::{
     notify::Notices,
     reconcile::{Parts, Reconciler},
     streams::{Pending, Streams},
+    webhook::{Judge, Webhook, secrets::Source},
 };
 use crate::{
-    core::{digest::Key, hold::enforced::Enforcement, lease::Timing, reach::Feature},
-    settings::RunSettings,
+    core::{digest::Key, hold::enforced::Enforcement, judge::Rules, lease::Timing, reach::Feature},
+    settings::{RunSettings, WebhookSettings},
     telemetry::{
         health::{self, Heartbeat},
         metrics::Metrics,
@@ -53,6 +54,14 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The webhook cannot be served.
+    #[error("the webhook cannot be served on {address} (--webhook-address): {why}")]
+    Webhook {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        why: String,
+    },
     /// SIGTERM cannot be waited for.
     #[error("signals cannot be waited for: {0}")]
     Signals(#[from] std::io::Error),
@@ -69,10 +78,16 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
     let (metrics, pending, heartbeat) =
         (Arc::new(Metrics::default()), Pending::default(), Heartbeat::default());
     pending.add("the digest key");
-    health::serve(settings.metrics_address, metrics.clone(), pending.clone(), heartbeat.clone())
+    let unready = Pending::default();
+    let waits = [pending.clone(), unready.clone()];
+    health::serve(settings.metrics_address, metrics.clone(), waits, heartbeat.clone())
         .await
         .map_err(|source| StartError::Listen { address: settings.metrics_address, source })?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), metrics = %settings.metrics_address, "lockkeeper starts");
+
+    // Beside all else: it holds changes also while nobody leads.
+    let served = (metrics.clone(), unready);
+    let webhook = webhook(&settings.webhook, &settings.operator_namespace, &client, served).await?;
 
     let mut stopping = stop.clone();
     let key = tokio::select! {
@@ -81,8 +96,36 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
     };
     pending.remove("the digest key");
     reconcile(settings, client, digest::set_key(key), (metrics, pending, heartbeat), stop).await;
+    if let Some(webhook) = webhook {
+        webhook.finish().await;
+    }
     tracing::info!("lockkeeper stops");
     Ok(())
+}
+
+/// The webhook, where there is to be one.
+///
+/// # Errors
+/// When it cannot be served.
+pub async fn webhook(
+    settings: &WebhookSettings,
+    namespace: &str,
+    client: &Client,
+    served: (Arc<Metrics>, Pending),
+) -> Result<Option<Webhook>, StartError> {
+    let Some(address) = settings.webhook_address else { return Ok(None) };
+    let failed = |why| StartError::Webhook { address, why };
+    let source = Source {
+        namespace: namespace.to_owned(),
+        secret: settings.webhook_secret.clone(),
+        names: settings.webhook_names.0.clone(),
+    };
+    let rules = Rules::read(namespace).map_err(failed)?;
+    let judge: Judge = Arc::new(move |write, rights| rules.judge(write, rights));
+    let webhook = Webhook::start(address, source, judge, client.clone(), served).await;
+    let webhook = webhook.map_err(|error| failed(error.to_string()))?;
+    tracing::info!(address = %webhook.address(), "the webhook listens");
+    Ok(Some(webhook))
 }
 
 /// A client of the cluster that KUBECONFIG names, or that this runs in.

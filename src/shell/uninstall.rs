@@ -4,13 +4,13 @@
 //! can do nothing to a workload that the operator could not. It stops the operator and becomes its
 //! successor by the Lease, so that nothing restores what it removes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
 use tokio::{
@@ -22,7 +22,12 @@ use super::{
     clock,
     errors::{Class, Error, within},
     lease::{self, Leadership, Term},
-    runtime::{LEASE, StartError, client, stop_signal},
+    runtime::{self, LEASE, StartError, client, stop_signal},
+    streams::Pending,
+    webhook::{
+        Webhook,
+        secrets::{AUTHORITY_SECRET, LEAF_SECRET},
+    },
 };
 use crate::{
     api::{WorkloadKind, marks},
@@ -32,6 +37,7 @@ use crate::{
     },
     marks::labels,
     settings::UninstallSettings,
+    telemetry::metrics::Metrics,
 };
 
 /// The operator's Deployment.
@@ -231,13 +237,56 @@ impl Uninstall {
         };
         let leading = tokio::spawn(leadership.lead(told, stop));
         let leads = async { term.wait_for(|term| term.may_act(clock::moment())).await.is_ok() };
+        let webhook = self.serve().await;
         let done = match tokio::time::timeout_at(self.deadline, leads).await {
-            Ok(true) => self.rounds(&term).await,
+            Ok(true) => match webhook {
+                Ok(webhook) => self.all_gone(&term, webhook.as_ref()).await,
+                Err(error) => Err(error.into()),
+            },
             _ => Err(self.late("a replica of the operator still holds its Lease".to_owned())),
         };
         let _ = let_go.send(true);
         let _ = leading.await;
         done
+    }
+
+    /// Serves the webhook, in place of the replicas that are gone: without it nothing could be
+    /// written on workloads that it judges. Another process may have its address for a moment.
+    async fn serve(&self) -> Result<Option<Webhook>, StartError> {
+        let (settings, namespace) = (&self.settings.webhook, &self.settings.operator_namespace);
+        loop {
+            let served = (Arc::new(Metrics::default()), Pending::default());
+            match runtime::webhook(settings, namespace, &self.client, served).await {
+                Err(_) if Instant::from_std(clock::moment()) < self.deadline => {
+                    sleep(LOOK_EVERY).await;
+                }
+                served => return served,
+            }
+        }
+    }
+
+    /// Leaves every workload, and removes what Helm does not.
+    async fn all_gone(
+        &self,
+        term: &watch::Receiver<Term>,
+        webhook: Option<&Webhook>,
+    ) -> Result<String, UninstallError> {
+        let mut said = self.rounds(term).await?;
+        if webhook.is_none() || self.settings.webhook.webhook_names.0.is_empty() {
+            return Ok(said);
+        }
+        let namespace = &self.settings.operator_namespace;
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        for name in [LEAF_SECRET, AUTHORITY_SECRET] {
+            match within(secrets.delete(name, &DeleteParams::default())).await {
+                Err(error) if error.class() != Class::Gone => {
+                    let why = error.sentence();
+                    said.push_str(&format!("; Secret {namespace}/{name} is left: {why}"));
+                }
+                _ => {}
+            }
+        }
+        Ok(said)
     }
 
     async fn rounds(&self, term: &watch::Receiver<Term>) -> Result<String, UninstallError> {

@@ -51,18 +51,18 @@ impl Heartbeat {
 #[derive(Clone)]
 struct Facts {
     metrics: Arc<Metrics>,
-    pending: Pending,
+    waits: [Pending; 2],
     heartbeat: Heartbeat,
 }
 
-/// Answers until the operator ends.
+/// Answers until the operator ends. It is ready when nothing is waited for.
 ///
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(
     address: SocketAddr,
     metrics: Arc<Metrics>,
-    pending: Pending,
+    waits: [Pending; 2],
     heartbeat: Heartbeat,
 ) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
@@ -81,7 +81,7 @@ pub async fn serve(
         .route("/metrics", get(show_metrics))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
-        .with_state(Facts { metrics, pending, heartbeat });
+        .with_state(Facts { metrics, waits, heartbeat });
     for listener in [Some(listener), beside].into_iter().flatten() {
         let routes = routes.clone();
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -107,7 +107,7 @@ async fn live(State(facts): State<Facts>) -> (StatusCode, String) {
 }
 
 async fn ready(State(facts): State<Facts>) -> (StatusCode, String) {
-    match facts.pending.list() {
+    match facts.waits.iter().flat_map(Pending::list).collect::<Vec<_>>() {
         waits if waits.is_empty() => (StatusCode::OK, "ready\n".to_owned()),
         waits => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waits.join(", "))),
     }

@@ -29,7 +29,7 @@ use crate::{
         observed::storage::{State, States},
         request::{Cause, Purpose},
     },
-    telemetry::process::Process,
+    telemetry::{process::Process, reviews::Reviews},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,6 +106,8 @@ struct PolicyConditionLabels {
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
+    /// What the webhook was asked.
+    pub reviews: Reviews,
     process: Registry,
     leader: Gauge<i64, AtomicI64>,
     policies: Gauge<i64, AtomicI64>,
@@ -141,6 +143,7 @@ impl Default for Metrics {
         let seconds = [0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
         let metrics = Self {
             registry: Registry::with_prefix("lockkeeper"),
+            reviews: Reviews::default(),
             process: Registry::default(),
             leader: Gauge::default(),
             policies: Gauge::default(),
@@ -178,6 +181,7 @@ impl Metrics {
     fn registered(mut self) -> Self {
         self.process.register_collector(Box::new(Process));
         let registry = &mut self.registry;
+        self.reviews.register(registry);
         registry.register(
             "leader",
             "1 in the replica that acts, 0 in the others",

@@ -4,3 +4,4 @@ pub mod health;
 pub mod logs;
 pub mod metrics;
 pub mod process;
+pub mod reviews;

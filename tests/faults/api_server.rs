@@ -27,8 +27,22 @@ pub enum Fault {
     AcceptAndDrop,
 }
 
+/// What it answers to a question about rights.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Review {
+    Allowed,
+    #[default]
+    Denied,
+    /// 500.
+    Failed,
+    /// Nothing.
+    Slow,
+}
+
 #[derive(Default)]
 struct State {
+    access: Review,
+    access_reviews: Vec<Value>,
     version: u64,
     objects: BTreeMap<(String, String), Value>,
     watches: Vec<(String, mpsc::UnboundedSender<String>)>,
@@ -159,6 +173,16 @@ impl ApiServer {
         }
     }
 
+    /// From now on, questions about rights are answered so.
+    pub fn review_access(&self, answer: Review) {
+        self.state().access = answer;
+    }
+
+    /// The questions about rights.
+    pub fn access_reviews(&self) -> Vec<Value> {
+        self.state().access_reviews.clone()
+    }
+
     pub fn cut_watches(&self) {
         self.state().watches.clear();
     }
@@ -172,6 +196,9 @@ impl ApiServer {
         let path: Vec<_> =
             parts.uri.path().trim_matches('/').split('/').map(str::to_owned).collect();
         let query = parts.uri.query().unwrap_or_default();
+        if path.last().is_some_and(|last| last == "subjectaccessreviews") {
+            return Ok(self.access_review(serde_json::from_slice(&body).unwrap()).await);
+        }
         let Some(at) = path.iter().position(|step| KINDS.iter().any(|(plural, _)| plural == step))
         else {
             if parts.method != "POST" {
@@ -191,15 +218,50 @@ impl ApiServer {
             "PATCH" => {
                 self.patch(plural, &path[at + 1], path.get(at + 2).map(String::as_str), &body)
             }
+            "POST" => Ok(self.write(plural, serde_json::from_slice(&body).unwrap(), true)),
+            "PUT" => Ok(self.write(plural, serde_json::from_slice(&body).unwrap(), false)),
             _ => Ok(status(405)),
         }
+    }
+
+    async fn access_review(&self, review: Value) -> Response<Body> {
+        let answer = self.state().access;
+        self.state().access_reviews.push(review.clone());
+        let answered = |allowed: bool| {
+            let mut answer = review.clone();
+            answer["status"] = json!({"allowed": allowed});
+            reply(201, &answer)
+        };
+        match answer {
+            Review::Allowed => answered(true),
+            Review::Denied => answered(false),
+            Review::Failed => status(500),
+            Review::Slow => std::future::pending().await,
+        }
+    }
+
+    /// Creates an object, or replaces the version that it names.
+    fn write(&self, plural: &str, object: Value, creates: bool) -> Response<Body> {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let key = (plural.to_owned(), name.clone());
+        let before = self.state().objects.get(&key).cloned();
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        match &before {
+            Some(_) if creates => return status(409),
+            None if !creates => return status(404),
+            Some(before) if version(before) != version(&object) => return status(409),
+            _ => {}
+        }
+        self.put(plural, object);
+        reply(200, &self.get(plural, &name))
     }
 
     fn one(&self, plural: &str, namespace: &str, name: &str) -> Response<Body> {
         let state = self.state();
         let object = state.objects.get(&(plural.to_owned(), name.to_owned()));
+        let of_cluster = |object: &Value| object["metadata"].get("namespace").is_none();
         object
-            .filter(|object| object["metadata"]["namespace"] == namespace)
+            .filter(|object| object["metadata"]["namespace"] == namespace || of_cluster(object))
             .map_or_else(|| status(404), |object| reply(200, object))
     }
 

@@ -13,6 +13,7 @@ mod api_server;
 mod ask;
 mod lease;
 mod unreadable;
+mod webhook;
 
 use std::{sync::Arc, time::Duration};
 

@@ -23,6 +23,37 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if or (eq .Values.holds.by "policies") (and (eq .Values.holds.by "auto") (or $served (and $new (not $cluster)))) }}true{{ end }}
 {{- end }}
 
+{{- /* Whether the webhook holds changes: where policies cannot, and as long as workloads are left to it. A list of all workloads is read only where
+       the webhook was installed before. */ -}}
+{{- define "lockkeeper.webhook" -}}
+{{- $by := .Values.holds.by }}
+{{- if or (eq $by "webhook") (and (eq $by "auto") (not (include "lockkeeper.holds" .))) }}true
+{{- else if and (ne $by "none") (lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "zz-lockkeeper") }}
+{{- $left := false }}
+{{- range $kind := list "Deployment" "StatefulSet" }}
+{{- range (lookup "apps/v1" $kind "" "").items }}
+{{- if eq (dig "metadata" "labels" "lockkeeper.dev/governed" "" .) "webhook" }}{{ $left = true }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if $left }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether Lockkeeper makes the certificate of its webhook. */ -}}
+{{- define "lockkeeper.webhookOwnCertificate" -}}
+{{- if and (include "lockkeeper.webhook" .) (not .Values.webhook.certManager.enabled) (not .Values.webhook.existingSecret) }}true{{ end }}
+{{- end }}
+
+{{- /* The Secret of its certificate. */ -}}
+{{- define "lockkeeper.webhookSecret" -}}
+{{ .Values.webhook.existingSecret | default "lockkeeper-webhook-tls" }}
+{{- end }}
+
+{{- /* The names by which the API server calls the webhook. */ -}}
+{{- define "lockkeeper.webhookNames" -}}
+lockkeeper-webhook.{{ .Release.Namespace }}.svc{{ with .Values.webhook.url }},{{ (urlParse .).hostname }}{{ end }}
+{{- end }}
+
 {{- define "lockkeeper.labels" -}}
 app.kubernetes.io/name: lockkeeper
 {{ include "lockkeeper.commonLabels" . }}
@@ -79,6 +110,9 @@ tolerations: {{- toYaml . | nindent 2 }}
 metadata:
   labels:
     app.kubernetes.io/name: lockkeeper-{{ .name }}
+    {{- if .webhook }}
+    app.kubernetes.io/component: webhook
+    {{- end }}
     {{- include "lockkeeper.commonLabels" $root | nindent 4 }}
     {{- with $root.Values.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
   {{- with $root.Values.podAnnotations }}
@@ -88,6 +122,10 @@ spec:
   serviceAccountName: {{ .account }}
   restartPolicy: Never
   terminationGracePeriodSeconds: 5
+  {{- if and .webhook $root.Values.webhook.hostNetwork }}
+  hostNetwork: true
+  dnsPolicy: ClusterFirstWithHostNet
+  {{- end }}
   {{- include "lockkeeper.placement" $root | trim | nindent 2 }}
   securityContext: {{- include "lockkeeper.podSecurity" $root | nindent 4 }}
   containers:
@@ -95,6 +133,9 @@ spec:
     image: {{ include "lockkeeper.image" $root | quote }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     args: {{- toYaml .args | nindent 4 }}
+    {{- if .webhook }}
+    env: [{name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
+    {{- end }}
     # So that what it says in the end stands in the pod's status too.
     terminationMessagePolicy: FallbackToLogsOnError
     resources: {requests: {cpu: 20m, memory: 48Mi}, limits: {memory: 256Mi}}

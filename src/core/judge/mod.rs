@@ -78,7 +78,7 @@ impl Rules {
             });
             match next {
                 Ok(next) => changed = next.or(changed),
-                Err(error) => return Judgement::Broken(words::refused(&error)),
+                Err(error) => return Judgement::Broken(words::broken(&error)),
             }
         }
         if patch.is_empty() { Judgement::Untouched } else { Judgement::Patch(patch) }

@@ -3,11 +3,9 @@
 
 use cel::ExecutionError;
 
-/// What the writer is told.
-pub fn refused(why: &str) -> String {
-    format!(
-        "Lockkeeper cannot judge this write, so it is refused: {why}. If the object is valid, this is a defect of Lockkeeper: please report it"
-    )
+/// What the writer is told, after the words that it was not judged.
+pub fn broken(why: &str) -> String {
+    format!("{why}. If the object is valid, this is a defect of Lockkeeper: please report it")
 }
 
 /// Why an expression of a policy has no value.

@@ -81,6 +81,6 @@ pub enum Judgement {
     /// It depends on these rights of the writer. Ask for each of them by a SubjectAccessReview, and
     /// judge again with the answers; that may ask for further ones.
     Ask(Vec<Right>),
-    /// The rules cannot be applied to it. Refuse the write with this sentence.
+    /// The rules cannot be applied to it, for this reason.
     Broken(String),
 }
