@@ -50,3 +50,4 @@ mod volumes_danger;
 mod volumes_plugin;
 mod volumes_support;
 mod walk;
+mod webhook;

@@ -8,6 +8,7 @@ mod attention;
 mod authors;
 mod census;
 mod clock;
+mod concerns;
 mod config;
 mod conflicting_writers;
 mod election;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::{CHART, documents, helm, manifest, rendered, run, values};
 use crate::support::{Shop, kubectl, operator};
 
-const ALL_VALUES: [&str; 3] = ["default", "least", "everything"];
+const ALL_VALUES: [&str; 4] = ["default", "least", "everything", "webhook"];
+/// What Lockkeeper may write Secrets by name for: the certificate of its webhook.
+const CERTIFICATE: &str = "lockkeeper-webhook-tls";
 
 fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
@@ -18,7 +20,7 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn no_right_is_a_wildcard_and_secrets_are_never_written_but_the_key() {
+fn no_right_is_a_wildcard_and_no_secret_is_written_but_the_key_and_what_the_webhook_shows() {
     let mut rules = 0;
     for name in ALL_VALUES {
         let [flag, file] = values(name);
@@ -31,8 +33,15 @@ fn no_right_is_a_wildcard_and_secrets_are_never_written_but_the_key() {
                 let (resources, verbs) = (texts(&rule["resources"]), texts(&rule["verbs"]));
                 let writes =
                     verbs.iter().any(|verb| ["create", "update", "patch", "delete"].contains(verb));
-                let key = role["kind"] == "Role" && verbs == ["create"];
-                assert!(!(resources.contains(&"secrets") && writes) || key, "{name}: {role:#}");
+                let of_role = role["kind"] == "Role";
+                let key = of_role && verbs == ["create"];
+                let shown = of_role
+                    && texts(&rule["resourceNames"]) == [CERTIFICATE]
+                    && verbs == ["get", "update"];
+                assert!(
+                    !(resources.contains(&"secrets") && writes) || key || shown,
+                    "{name}: {role:#}"
+                );
                 assert!(!resources.iter().any(|resource| {
                     ["pods/exec", "pods/attach", "pods/ephemeralcontainers"].contains(resource)
                 }));
@@ -301,6 +310,138 @@ fn a_chart_rendered_without_a_cluster_has_holds_by_the_version() {
     assert_eq!(mutating(&["--kube-version=1.36.0", "--set", "holds.by=none"]), 0);
     // A cluster that says what it serves, and does not serve this.
     assert_eq!(mutating(&["--kube-version=1.36.0", "--api-versions", "apps/v1/Deployment"]), 0);
-    let said = helm(&["template", "lockkeeper", CHART, "--set", "holds.by=webhook"]);
+    assert_eq!(mutating(&["--kube-version=1.37.2", "--set", "holds.by=webhook"]), 0);
+    let said = helm(&["template", "lockkeeper", CHART, "--set", "holds.by=luck"]);
     assert!(!said.success && said.text.contains("holds"), "{}", said.text);
+}
+
+/// What the chart renders for a version, without a cluster.
+fn for_version(version: &str, arguments: &[&str]) -> Vec<Value> {
+    let version = format!("--kube-version={version}");
+    let template = ["template", "lockkeeper", CHART, "-n", "lockkeeper-system", &version];
+    let said = helm(&[&template, arguments].concat());
+    assert!(said.success, "{arguments:?}: {}", said.text);
+    documents(&said.text)
+}
+
+#[test]
+fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_to_it() {
+    let old = for_version("1.33.13", &[]);
+    let webhooks = of_kind(&old, "MutatingWebhookConfiguration")[0]["webhooks"].clone();
+    let mut rows = Vec::new();
+    for webhook in webhooks.as_array().unwrap() {
+        let text = |field: &str| webhook[field].as_str().unwrap_or_default().to_owned();
+        assert_eq!(
+            (webhook["timeoutSeconds"].as_i64(), text("reinvocationPolicy"), text("sideEffects")),
+            (Some(2), "Never".to_owned(), "None".to_owned()),
+            "{webhook:#}"
+        );
+        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+        assert_eq!(path, format!("/mutate/{}", text("failurePolicy")));
+        assert!(webhook["clientConfig"]["caBundle"].is_null(), "it would be drift");
+        let selected = webhook["objectSelector"]["matchExpressions"][0]["key"].as_str();
+        let left_out = texts(&webhook["namespaceSelector"]["matchExpressions"][0]["values"]);
+        if text("failurePolicy") == "Fail" {
+            assert_eq!(selected, Some("lockkeeper.dev/governed"), "{webhook:#}");
+            assert_eq!(left_out, ["kube-system", "lockkeeper-system"]);
+        } else if selected.is_none() {
+            let condition = webhook["matchConditions"][0]["expression"].as_str().unwrap();
+            assert!(condition.contains("k.startsWith('lockkeeper.dev/')"), "{condition}");
+        }
+        for rule in webhook["rules"].as_array().unwrap() {
+            let operation = texts(&rule["operations"]).join(",");
+            let resources = texts(&rule["resources"]);
+            assert!(!resources.iter().any(|one| one.contains(['/', '*'])), "{resources:?}");
+            rows.push(format!("{} {operation} {}", text("failurePolicy"), resources.join(",")));
+        }
+    }
+    assert_eq!(
+        rows,
+        [
+            "Fail UPDATE deployments,statefulsets",
+            "Fail CREATE deployments,statefulsets",
+            "Ignore UPDATE persistentvolumeclaims",
+            "Ignore UPDATE namespaces",
+            "Ignore CREATE persistentvolumeclaims",
+            "Ignore CREATE namespaces",
+        ]
+    );
+    let validating = |objects: &[Value]| {
+        of_kind(objects, "ValidatingAdmissionPolicy")
+            .iter()
+            .map(|policy| policy["metadata"]["name"].to_string())
+            .collect::<BTreeSet<_>>()
+    };
+    let new = for_version("1.36.3", &[]);
+    assert_eq!(validating(&old), validating(&new), "rights and warnings too");
+    assert!(of_kind(&new, "MutatingWebhookConfiguration").is_empty());
+    let none = for_version("1.33.13", &["--set", "holds.by=none"]);
+    assert!(of_kind(&none, "MutatingWebhookConfiguration").is_empty());
+}
+
+#[test]
+fn the_operator_may_not_write_webhooks_and_the_hook_that_may_has_an_account_of_its_own() {
+    let objects = for_version("1.33.13", &[]);
+    let grants = |object: &Value| object["rules"].to_string().contains("webhookconfigurations");
+    let roles = of_kind(&objects, "ClusterRole").into_iter().chain(of_kind(&objects, "Role"));
+    let writers: Vec<_> = roles
+        .filter(|role| grants(role) && role["rules"].to_string().contains("patch"))
+        .filter(|role| {
+            role["rules"].as_array().unwrap().iter().any(|rule| {
+                rule["resources"].to_string().contains("webhookconfigurations")
+                    && !texts(&rule["verbs"])
+                        .iter()
+                        .all(|verb| ["get", "list", "watch"].contains(verb))
+            })
+        })
+        .map(|role| (role["metadata"]["name"].clone(), role["rules"][0]["resourceNames"].clone()))
+        .collect();
+    assert_eq!(writers, [(json!("lockkeeper-webhook-setup"), json!(["zz-lockkeeper"]))]);
+    let job = of_kind(&objects, "Job").into_iter();
+    let mut job = job.filter(|job| job["metadata"]["name"] == "lockkeeper-webhook-setup");
+    let pod = &job.next().unwrap()["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "lockkeeper-webhook-setup");
+    assert_eq!(pod["containers"][0]["args"][0], "webhook-setup");
+    // With a certificate of somebody else's there is no authority, and no hook.
+    for given in [
+        &["--set", "webhook.certManager.enabled=true"][..],
+        &["--set", "webhook.existingSecret=ours", "--set", "webhook.caBundle=PEM"],
+    ] {
+        let objects = for_version("1.33.13", given);
+        assert!(of_kind(&objects, "Job").is_empty(), "{given:?}");
+        let role = of_kind(&objects, "Role").into_iter();
+        let role = role.filter(|role| role["metadata"]["name"] == "lockkeeper");
+        assert!(role.into_iter().all(|role| !role.to_string().contains("webhook-ca")));
+    }
+}
+
+#[test]
+fn what_says_how_the_webhook_is_reached_belongs_together() {
+    for (values, sentence) in [
+        ("webhook.existingSecret=ours", "belong together"),
+        ("webhook.caBundle=PEM", "belong together"),
+        (
+            "webhook.existingSecret=ours,webhook.caBundle=PEM,webhook.certManager.enabled=true",
+            "exclude each other",
+        ),
+        ("webhook.url=http://192.0.2.1", "does not match pattern"),
+        ("webhook.port=8080", "'not' failed"),
+        ("webhook.port=443", "minimum: got 443, want 1,024"),
+    ] {
+        let old = ["--kube-version=1.33.13", "--set", values];
+        let said = helm(&[&["template", "lockkeeper", CHART][..], &old].concat());
+        assert!(!said.success && said.text.contains(sentence), "{values}: {}", said.text);
+    }
+    let by_url = ["--set", "webhook.url=https://192.0.2.1:10250/,webhook.failurePolicy=Ignore"];
+    let objects = for_version("1.33.13", &by_url);
+    let holds = &of_kind(&objects, "MutatingWebhookConfiguration")[0]["webhooks"][0];
+    assert_eq!(
+        (&holds["clientConfig"], &holds["failurePolicy"]),
+        (&json!({"url": "https://192.0.2.1:10250/mutate/Ignore"}), &json!("Ignore"))
+    );
+    let arguments = of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+        ["args"]
+        .clone();
+    let names = "--webhook-names=lockkeeper-webhook.lockkeeper-system.svc,192.0.2.1";
+    assert!(texts(&arguments).contains(&names), "{arguments}");
 }

@@ -4,6 +4,7 @@ mod governed;
 mod http;
 mod operator;
 pub mod plugin;
+mod service;
 mod shop;
 mod workloads;
 
@@ -27,6 +28,7 @@ pub use self::{
         OperatorAlone, address_of, admission_is_current, holder, leader, metrics, operator,
         operator_address, operator_alone, replicas, written,
     },
+    service::webhook_service,
     shop::Shop,
 };
 
