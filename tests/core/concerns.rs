@@ -7,7 +7,7 @@ use cel::{Context, Env, Program, Value as Cel, objects::Map};
 use model::admission::{Operation, Twin, Write, generate};
 use serde_json::{Value, json};
 
-const CONDITION: &str = include_str!("../../charts/lockkeeper/admission/concerns.cel");
+const CONDITION: &str = include_str!("../../charts/lockkeeper/webhook/concerns.cel");
 
 struct Condition(Arc<Env>, Program);
 

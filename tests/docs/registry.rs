@@ -86,7 +86,8 @@ fn admission_restores_and_derives_on_a_workload_what_the_registry_says() {
 fn admission_takes_off_at_creation_what_the_registry_says() {
     let annotations = |row: &Row| row.place == Place::Annotation && row.goes_at_creation;
     let of_workloads = of(|row| annotations(row) && row.is_of_workload());
-    assert_eq!(list("created.yaml", "jsonPatch:"), of_workloads, "created.yaml");
+    let after_the_judge = "value: variables.judge}])";
+    assert_eq!(list("created.yaml", after_the_judge), of_workloads, "created.yaml");
     let of_storage = of(|row| annotations(row) && is_of_storage(row));
     let labels = of(|row| row.place == Place::Label && row.goes_at_creation && is_of_storage(row));
     let created = "'lockkeeper.dev/' + k) in variables.nl).map";
