@@ -220,7 +220,7 @@ fn p6_the_webhook_judges_generated_writes_as_its_twin() {
 }
 
 /// Two judges at once would take the one's hold for what the manifest declares, and a Deployment
-/// would stay paused for ever.
+/// would stay paused indefinitely.
 #[test]
 fn p10_no_write_of_a_governed_workload_has_two_judges() {
     let (mut both, mut one) = (0, 0);

@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(reason, Some(ConditionReason::AdmissionPolicyMissing));
     }
 
-    /// A cluster that is upgraded to 1.36, and one that is to go back: nobody is left out meanwhile.
+    /// A cluster that is upgraded to 1.36, and one that is to go back: no workload is left out.
     #[test]
     fn workloads_are_handed_over_to_the_judge_that_is_there() {
         let both = json!(["deployments", "statefulsets"]);
