@@ -95,7 +95,8 @@ impl Served {
 
     /// What is answered to this review.
     async fn review(&self, policy: &str, review: &Value) -> Value {
-        let (status, text) = self.send(&format!("/mutate/{policy}"), review.to_string()).await;
+        let (status, text) =
+            self.send(&format!("/mutate/{}", policy.to_lowercase()), review.to_string()).await;
         assert_eq!(status, 200, "{text}");
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
@@ -268,15 +269,15 @@ async fn garbage_is_answered_and_nothing_of_it_is_quoted() {
         review.to_string()
     };
     let rows = [
-        ("/mutate/Fail", String::new(), 400),
-        ("/mutate/Fail", format!("{{\"{secret}"), 400),
-        ("/mutate/Fail", "{}".to_owned(), 400),
-        ("/mutate/Fail", typed("/request/userInfo/groups", json!(secret)), 400),
-        ("/mutate/Fail", typed("/request/operation", json!(secret)), 400),
-        ("/mutate/Fail", typed("/apiVersion", json!("admission.k8s.io/v1beta1")), 400),
-        ("/mutate/Fail", "x".repeat(LARGEST + 1), 413),
+        ("/mutate/fail", String::new(), 400),
+        ("/mutate/fail", format!("{{\"{secret}"), 400),
+        ("/mutate/fail", "{}".to_owned(), 400),
+        ("/mutate/fail", typed("/request/userInfo/groups", json!(secret)), 400),
+        ("/mutate/fail", typed("/request/operation", json!(secret)), 400),
+        ("/mutate/fail", typed("/apiVersion", json!("admission.k8s.io/v1beta1")), 400),
+        ("/mutate/fail", "x".repeat(LARGEST + 1), 413),
         ("/mutate", change().to_string(), 404),
-        ("/mutate/Never", change().to_string(), 404),
+        ("/mutate/never", change().to_string(), 404),
     ];
     for (path, body, status) in rows {
         let begin: String = body.chars().take(60).collect();
@@ -306,8 +307,8 @@ async fn slow_clients_keep_nobody_waiting_and_are_closed() {
     let mut slow = Vec::new();
     for head in [
         "",
-        "POST /mutate/Fail HTTP/1.1\r\n",
-        "POST /mutate/Fail HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n{",
+        "POST /mutate/fail HTTP/1.1\r\n",
+        "POST /mutate/fail HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n{",
     ] {
         for _ in 0..20 {
             let mut connection = served.connect().await;
@@ -390,7 +391,7 @@ async fn a_certificate_is_exchanged_under_load_without_an_error() {
             tokio::spawn(connection);
             loop {
                 let (status, _) =
-                    post(&mut kept, "/mutate/Fail", change().to_string().into()).await;
+                    post(&mut kept, "/mutate/fail", change().to_string().into()).await;
                 assert_eq!(status, 200);
                 let stream = connect(to, &bundle).await.unwrap();
                 let shown = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
@@ -398,7 +399,7 @@ async fn a_certificate_is_exchanged_under_load_without_an_error() {
                     http1::handshake(TokioIo::new(stream)).await.unwrap();
                 tokio::spawn(connection);
                 let (status, _) =
-                    post(&mut sender, "/mutate/Fail", change().to_string().into()).await;
+                    post(&mut sender, "/mutate/fail", change().to_string().into()).await;
                 assert_eq!(status, 200);
                 if shown == CertificateDer::from_pem_slice(next.as_bytes()).unwrap() {
                     return served;

@@ -22,11 +22,11 @@ pub enum Otherwise {
 }
 
 impl Otherwise {
-    /// By the path that is called.
+    /// By the path that is called: that of a Service may have no capital letters.
     pub fn of(path: &str) -> Option<Self> {
         match path {
-            "/mutate/Fail" => Some(Self::Fail),
-            "/mutate/Ignore" => Some(Self::Ignore),
+            "/mutate/fail" => Some(Self::Fail),
+            "/mutate/ignore" => Some(Self::Ignore),
             _ => None,
         }
     }

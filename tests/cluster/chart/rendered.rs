@@ -337,7 +337,7 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
             "{webhook:#}"
         );
         let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
-        assert_eq!(path, format!("/mutate/{}", text("failurePolicy")));
+        assert_eq!(path, format!("/mutate/{}", text("failurePolicy").to_lowercase()));
         assert!(webhook["clientConfig"]["caBundle"].is_null(), "it would be drift");
         let selected = webhook["objectSelector"]["matchExpressions"][0]["key"].as_str();
         let left_out = texts(&webhook["namespaceSelector"]["matchExpressions"][0]["values"]);
@@ -437,7 +437,7 @@ fn what_says_how_the_webhook_is_reached_belongs_together() {
     let holds = &of_kind(&objects, "MutatingWebhookConfiguration")[0]["webhooks"][0];
     assert_eq!(
         (&holds["clientConfig"], &holds["failurePolicy"]),
-        (&json!({"url": "https://192.0.2.1:10250/mutate/Ignore"}), &json!("Ignore"))
+        (&json!({"url": "https://192.0.2.1:10250/mutate/ignore"}), &json!("Ignore"))
     );
     let arguments = of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
         ["args"]
