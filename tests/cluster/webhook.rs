@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{HOLDABLE, Shop, eventually, named, operator_alone, webhook_service};
+use crate::support::{HOLDABLE, Shop, eventually, kubectl, named, operator_alone, webhook_service};
 
 fn judge(object: &Value) -> &Value {
     &object["metadata"]["labels"]["lockkeeper.dev/governed"]
@@ -77,10 +77,30 @@ async fn p6_p10_p16_the_webhook_holds_and_what_it_cannot_judge_is_refused_exclus
         shop.approve(kind, name, "other:v4").await;
         shop.done(kind, name).await;
     }
-    // Nothing is left to the webhook, so that the chart removes it.
-    shop.delete("UpgradePolicy", "shop").await;
+    // Policies again: each workload is handed over to the API server, and the chart removes the
+    // webhook when none is left to it.
+    operator.set(&[&url]);
     for kind in HOLDABLE {
         let name = &named("web", kind);
-        eventually("it is let go", || shop.get(kind, name), |it| judge(it).is_null()).await;
+        eventually("the API server judges", || shop.get(kind, name), |it| judge(it) == "true")
+            .await;
+        set_image(&shop, kind, name, "v5");
+        shop.waits(kind, name, "ApprovalRequired").await;
     }
+    let left = ["get", "deployments,statefulsets", "-A", "-o", "name"];
+    let left = [&left[..], &["-l", "lockkeeper.dev/governed=webhook"]].concat();
+    // Other tests leave workloads behind that are handed over too.
+    for _ in 0..60 {
+        if kubectl(&left).trim().is_empty() {
+            break;
+        }
+        shop.a_second_passes().await;
+    }
+    let all_handed_over = kubectl(&left).trim().is_empty();
+    drop(operator);
+    let webhook = ["mutatingwebhookconfiguration", "zz-lockkeeper", "--ignore-not-found"];
+    let there = kubectl(&[&["get"], &webhook[..]].concat());
+    assert!(!all_handed_over || there.trim().is_empty(), "the chart removes it: {there}");
+    // It has no Service here, and other tests change workloads that it is sent.
+    kubectl(&[&["delete"], &webhook[..]].concat());
 }
