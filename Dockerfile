@@ -1,4 +1,4 @@
-# The image holds one static program and nothing else: no shell, no libraries, no certificates (the API server's come with the service
+# `local-cluster image` makes the same image from the last stage, without a tool for containers. The image holds one static program and nothing else: no shell, no libraries, no certificates (the API server's come with the service
 # account).
 FROM rust:1.95-alpine AS build
 RUN apk add --no-cache musl-dev
@@ -8,6 +8,9 @@ RUN cargo build --release --locked --bin lockkeeper
 
 FROM scratch
 COPY --from=build /src/target/release/lockkeeper /lockkeeper
+LABEL org.opencontainers.image.title="lockkeeper" \
+      org.opencontainers.image.description="Upgrades of ordinary Kubernetes workloads that are safe by construction" \
+      org.opencontainers.image.licenses="Apache-2.0"
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/lockkeeper"]

@@ -216,13 +216,7 @@ impl Cluster {
     }
 
     async fn client(&self) -> Result<Client, Error> {
-        let text = std::fs::read_to_string(self.kubeconfig())
-            .trying(|| "reading the kubeconfig".into())?;
-        let kubeconfig =
-            Kubeconfig::from_yaml(&text).map_err(|error| Error::Build(error.to_string()))?;
-        let config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        Ok(Client::try_from(config.map_err(|error| Error::Build(error.to_string()))?)?)
+        connect(&self.kubeconfig()).await
     }
 
     /// An error, with the log of what was started last.
@@ -299,7 +293,16 @@ fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     Ok(ports)
 }
 
-fn write_kubeconfig(
+/// A client as a kubeconfig file says.
+pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client, Error> {
+    let text = std::fs::read_to_string(kubeconfig).trying(|| "reading the kubeconfig".into())?;
+    let kubeconfig =
+        Kubeconfig::from_yaml(&text).map_err(|error| Error::Build(error.to_string()))?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Ok(Client::try_from(config.map_err(|error| Error::Build(error.to_string()))?)?)
+}
+
+pub(crate) fn write_kubeconfig(
     path: &Path,
     address: &str,
     authority: &str,

@@ -8,6 +8,8 @@ use std::{
 
 /// Where the modules of the control plane are, in folders with the names of versions.
 pub(crate) const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane");
+/// Where the modules of the kubelet are, in the same way.
+const KUBELETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubelet");
 /// The version that everything is tested on.
 const MAIN: &str = "1.36";
 /// Each module names its version in a line that begins with this.
@@ -51,6 +53,15 @@ impl Kubernetes {
 
     pub(crate) fn module(&self) -> PathBuf {
         Path::new(MODULES).join(self.name())
+    }
+
+    /// The newest version that real nodes can have.
+    pub fn newest_with_kubelet() -> Option<Self> {
+        Self::all().into_iter().rfind(|one| one.kubelet_module().is_some())
+    }
+
+    pub(crate) fn kubelet_module(&self) -> Option<PathBuf> {
+        Some(Path::new(KUBELETS).join(self.name())).filter(|module| module.exists())
     }
 
     pub(crate) fn link_flags(&self) -> String {
@@ -110,7 +121,12 @@ mod tests {
         for one in &all {
             assert!(one.version.starts_with(&format!("{}.", one.name())), "{one:?}");
             let sums = fs::read_to_string(one.module().join("go.sum")).unwrap();
-            assert!(sums.contains(&format!("k8s.io/kubernetes {} h1:", one.reported())));
+            let of_version = format!("k8s.io/kubernetes {} h1:", one.reported());
+            assert!(sums.contains(&of_version));
+            if let Some(module) = one.kubelet_module() {
+                let sums = fs::read_to_string(module.join("go.sum")).unwrap();
+                assert!(sums.contains(&of_version), "{}", module.display());
+            }
         }
     }
 }

@@ -7,15 +7,18 @@ use std::time::Duration;
 pub mod agent;
 mod certificates;
 mod cluster;
+pub mod image;
 mod kubernetes;
 mod process;
 mod programs;
+pub mod real_node;
+pub mod reports;
 mod shared;
 
 pub use cluster::{Cluster, Flags, Options};
 pub use kubernetes::Kubernetes;
 pub use programs::Programs;
-pub use shared::{Shared, shared};
+pub use shared::{SUPERVISOR, Shared, shared};
 
 /// Why the cluster cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,14 @@ pub enum Error {
     /// The API server answers with an error.
     #[error("the API server: {0}")]
     Kube(#[from] Box<kube::Error>),
+    /// An image cannot be made.
+    #[error("an image cannot be made: {0}")]
+    Image(String),
+    /// Real nodes cannot run on this machine.
+    #[error(
+        "real nodes cannot run here: {0}. They need root, the right to make mount, network and process namespaces, iproute2, and Debian's packages"
+    )]
+    NoRealNodes(String),
     /// A file or a process cannot be handled.
     #[error("{what}: {source}")]
     Io {

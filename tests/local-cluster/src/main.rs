@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::{Args, Parser, Subcommand};
-use local_cluster::{Cluster, Flags, Kubernetes, Options, Programs};
+use local_cluster::{
+    Cluster, Flags, Kubernetes, Options, Programs,
+    image::{Image, architecture},
+    real_node::{self, RealNodes},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes control plane on this machine, without containers.
@@ -28,6 +32,36 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Make an image of programs, as the last stage of a Dockerfile says, without a tool for containers
+    Image(ImageArguments),
+    /// Say why real nodes cannot run on this machine, if they cannot
+    RealNodePossible,
+    /// What a cluster with real nodes runs in its namespaces
+    #[command(hide = true)]
+    Inside {
+        folder: PathBuf,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct ImageArguments {
+    /// Its last stage, which is FROM scratch, says what the image is
+    #[arg(long, default_value = "Dockerfile")]
+    dockerfile: PathBuf,
+    /// A name of the image, such as lockkeeper.dev/lockkeeper:0.1.0
+    #[arg(long, required = true)]
+    name: Vec<String>,
+    /// amd64 or arm64 [default: this machine's]
+    #[arg(long)]
+    architecture: Option<String>,
+    /// The tarball, in the OCI layout
+    #[arg(long)]
+    out: PathBuf,
+    /// A file that the Dockerfile copies
+    #[arg(required = true, value_name = "NAME=PATH", value_parser = program)]
+    files: Vec<(String, PathBuf)>,
 }
 
 #[derive(Args)]
@@ -71,6 +105,12 @@ struct Nodes {
     /// Only etcd and the API server: no controllers, no scheduler, no nodes
     #[arg(long, conflicts_with_all = ["nodes", "program"])]
     bare: bool,
+    /// Real nodes: a kubelet and containerd each, in namespaces of their own. Needs root
+    #[arg(long, conflicts_with_all = ["bare", "program"])]
+    real_node: bool,
+    /// An image for real nodes, as a tarball in the OCI layout
+    #[arg(long, value_name = "TARBALL", requires = "real_node")]
+    image: Vec<PathBuf>,
 }
 
 fn program(text: &str) -> Result<(String, PathBuf), String> {
@@ -90,13 +130,44 @@ async fn main() -> ExitCode {
             println!("{}", programs.folder().display());
             ExitCode::SUCCESS
         }),
+        Command::Up(nodes) if nodes.real_node => on_real_nodes(nodes, Vec::new()).await,
         Command::Up(nodes) => up(nodes).await,
+        Command::Run { nodes, command } if nodes.real_node => on_real_nodes(nodes, command).await,
         Command::Run { nodes, command } => run(nodes, command).await,
+        Command::Image(arguments) => image(arguments),
+        Command::RealNodePossible => real_node::possible().map(|()| ExitCode::SUCCESS),
+        Command::Inside { folder, command } => real_node::inside(&folder, command).await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("local-cluster: {error}");
         ExitCode::FAILURE
     })
+}
+
+async fn on_real_nodes(
+    nodes: Nodes,
+    command: Vec<String>,
+) -> Result<ExitCode, local_cluster::Error> {
+    real_node::possible()?;
+    let programs =
+        Programs::find_or_build(nodes.version.asked().or_else(Kubernetes::newest_with_kubelet))?;
+    real_node::run(programs, RealNodes { nodes: nodes.nodes, images: nodes.image, command }).await
+}
+
+fn image(arguments: ImageArguments) -> Result<ExitCode, local_cluster::Error> {
+    let file = &arguments.dockerfile;
+    let dockerfile = std::fs::read_to_string(file).map_err(|source| local_cluster::Error::Io {
+        what: format!("reading {}", file.display()),
+        source,
+    })?;
+    let image = Image {
+        names: arguments.name,
+        dockerfile,
+        files: arguments.files.into_iter().collect(),
+        architecture: arguments.architecture.unwrap_or_else(architecture),
+    };
+    println!("{}", image.write(&arguments.out)?);
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn start(nodes: Nodes) -> Result<Cluster, local_cluster::Error> {

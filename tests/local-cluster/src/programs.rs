@@ -65,6 +65,31 @@ impl Programs {
         Ok(Self { kubernetes, folder, assets })
     }
 
+    /// The kubelet of their version, built where it has not been: some minutes, once.
+    ///
+    /// # Errors
+    /// When the build fails, or there is no module for it.
+    pub fn kubelet(&self) -> Result<PathBuf, Error> {
+        let Some(module) = self.kubernetes.kubelet_module() else {
+            let newest = Kubernetes::newest_with_kubelet();
+            let newest = newest.map(|one| one.to_string()).unwrap_or_default();
+            return Err(Error::NoRealNodes(format!(
+                "no kubelet of Kubernetes {} can be built, but one of {newest}",
+                self.kubernetes
+            )));
+        };
+        let flags = self.kubernetes.link_flags();
+        let folder = cache_folder()?.join(checksum_of(&[&module], &flags)?);
+        once(&folder, |half_built| {
+            eprintln!(
+                "building the kubelet of Kubernetes {}, once: this takes 1 to 10 minutes",
+                self.kubernetes
+            );
+            go_build(&module, &flags, half_built)
+        })?;
+        Ok(folder.join("kubelet"))
+    }
+
     /// Their version.
     pub fn kubernetes(&self) -> &Kubernetes {
         &self.kubernetes
@@ -84,7 +109,7 @@ impl Programs {
     }
 }
 
-fn cache_folder() -> Result<PathBuf, Error> {
+pub(crate) fn cache_folder() -> Result<PathBuf, Error> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));

@@ -16,6 +16,9 @@ pub const BIN: &str = "LOCKKEEPER_TEST_BIN";
 /// The process that, on SIGUSR1, restarts what has ended of the control plane.
 pub const SUPERVISOR: &str = "LOCKKEEPER_TEST_SUPERVISOR";
 
+/// Names the folder of a cluster with real nodes.
+pub const REAL_NODE: &str = "LOCKKEEPER_TEST_REAL_NODE";
+
 /// The cluster of this run: one that `local-cluster run` started around the tests, or an existing
 /// one that the environment names.
 #[derive(Debug)]
