@@ -1,5 +1,5 @@
-# `local-cluster image` makes the same image from the last stage, without a tool for containers. The image holds one static program and nothing else: no shell, no libraries, no certificates (the API server's come with the service
-# account).
+# The image holds one static program and nothing else: no shell, no libraries, no certificates (the API server's come with the service
+# account). `make image` makes the same image from the last stage, without Docker.
 FROM rust:1.95-alpine AS build
 RUN apk add --no-cache musl-dev
 WORKDIR /src

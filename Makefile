@@ -66,6 +66,31 @@ matrix: build ## Try on each version of Kubernetes what is promised there, and w
 	for version in $(VERSIONS); do tests/matrix/run.sh $(TARGET) $$version || exit 1; done
 	LOCKKEEPER_WRITE=1 cargo test --quiet --test docs the_table_of_kubernetes_versions
 
+# The image that users get: one static program, as the last stage of the Dockerfile says. IMAGE_PROFILE=dev builds faster, for tests.
+IMAGE_PROFILE ?= release
+IMAGE := $(TARGET)/lockkeeper-image.tar
+STATIC := $(shell uname -m)-unknown-linux-musl
+.PHONY: image
+image: build ## Build the image as a tarball in the OCI layout, without Docker
+	rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
+	CC_$(subst -,_,$(STATIC))=$${CC:-gcc} cargo build --workspace --locked --profile $(IMAGE_PROFILE) --target $(STATIC) --bin lockkeeper
+	$(LOCAL) image --out $(IMAGE) --name lockkeeper.dev/lockkeeper:$$(sed -n 's/^appVersion: *//p' charts/lockkeeper/Chart.yaml) \
+	  lockkeeper=$(TARGET)/$(STATIC)/$(patsubst dev,debug,$(IMAGE_PROFILE))/lockkeeper
+
+# Real nodes need root and namespaces. Where they cannot run, this says so and passes.
+ON_NODE = cargo test --workspace --locked --test node
+.PHONY: node
+node: build ## Run the tests on real nodes (kubelet and containerd) with the image that users get; needs root
+	@if why="$$($(LOCAL) real-node-possible 2>&1)"; then $(MAKE) --no-print-directory node-run; \
+	else echo "NOT RUN: the tests on real nodes. $$why"; fi
+
+.PHONY: node-run
+node-run: image
+	cargo test --workspace --locked --test node --test ends_with_its_owner --no-run
+	cargo test --workspace --locked --test ends_with_its_owner -- --ignored
+	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run --real-node --image $(IMAGE) -- sh -ec '\
+	  $(ON_NODE) -- --ignored --test-threads=4 --skip _exclusively $(ONLY) && $(ON_NODE) -- --ignored --test-threads=1 $(or $(ONLY),_exclusively)'
+
 # Parts of the benchmark; the last one has a cluster without controllers and nodes to itself.
 PARTS := hold config app scale
 MEASURED = $(foreach part,$(PARTS),$(if $(findstring $(or $(ONLY),$(part)),$(part)),$(part)))

@@ -48,7 +48,7 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        for hierarchy in hierarchies() {
+        for hierarchy in places() {
             let own = hierarchy.join(&self.name);
             for _ in 0..TRIES {
                 if remove(&own) {
@@ -68,6 +68,13 @@ fn hierarchies() -> Vec<PathBuf> {
     }
     let mounted = fs::read_dir(all).into_iter().flatten().flatten().map(|entry| entry.path());
     mounted.filter(|path| path.join("tasks").exists()).collect()
+}
+
+/// Where any can be: with version 1, runc also makes some in the hierarchy without controllers.
+fn places() -> Vec<PathBuf> {
+    let all = Path::new(ALL);
+    let below = fs::read_dir(all).into_iter().flatten().flatten().map(|entry| entry.path());
+    below.filter(|path| path.is_dir()).chain([all.to_owned()]).collect()
 }
 
 /// With version 2, lets the cgroups below have what this one has. What is refused here, the kubelet
@@ -92,7 +99,7 @@ fn copy_cpuset(from: &Path, to: &Path) {
 
 /// Removes those of owners that no longer run.
 fn remove_forgotten() {
-    for hierarchy in hierarchies() {
+    for hierarchy in places() {
         for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Some(owner) = name.strip_prefix(PREFIX)

@@ -80,9 +80,9 @@ impl Node<'_> {
             ctr
         };
         let deadline = Instant::now() + STARTED_WITHIN;
-        while run(ctr().arg("version")).is_err() {
+        while let Err(error) = run(ctr().arg("version")) {
             if Instant::now() > deadline {
-                return Err(containerd.error("did not answer"));
+                return Err(containerd.error(&format!("did not answer: {error}")));
             }
             sleep(Duration::from_millis(100)).await;
         }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -72,14 +73,15 @@ pub fn run(command: &mut Command) -> Result<(), Error> {
     Err(Error::Build(format!("{command:?} failed: {}", printed.trim())))
 }
 
-/// A file of this name, not a folder or a link.
+/// A program of this name; not its completion for a shell, which has the same name.
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().find_map(|entry| {
         let kind = entry.file_type().ok()?;
         if kind.is_dir() {
             return find(&entry.path(), name);
         }
-        (kind.is_file() && entry.file_name() == name).then(|| entry.path())
+        let runs = || entry.metadata().is_ok_and(|about| about.permissions().mode() & 0o111 != 0);
+        (kind.is_file() && entry.file_name() == name && runs()).then(|| entry.path())
     })
 }
 

@@ -84,6 +84,7 @@ fn another_process_leads_after_the_leader_is_killed_and_nothing_rolls_exclusivel
     let space = Space::open("leader");
     space.app("web", |app| app);
     space.policy(json!({"selector": {}, "config": {"settle": "1s"}}));
+    space.noted("web");
     let pods = || {
         let all = space.pods("web");
         all.iter().map(|pod| pod["metadata"]["uid"].clone()).collect::<Vec<_>>()
@@ -94,7 +95,6 @@ fn another_process_leads_after_the_leader_is_killed_and_nothing_rolls_exclusivel
     until("another process leads", holder, |now| !now.is_empty() && *now != leader);
     // The one that leads now has looked at everything when it acts on this.
     space.write("two");
-    space.until_status(&[""]);
     until(
         "the change rolls",
         || space.greetings("web"),
@@ -124,6 +124,7 @@ fn a_rollout_that_waits_for_a_pod_on_a_lost_node_names_both_exclusively() {
         )
     });
     space.policy(json!({"selector": {}, "config": {"settle": "1s"}}));
+    space.noted("web");
     let on_lost = space.pods("web").into_iter().find(|pod| pod["spec"]["nodeName"] == lost);
     let on_lost = on_lost.expect("one pod is on each node");
     let kubelet = shared().kubeconfig.with_file_name(lost).join("kubelet.pid");

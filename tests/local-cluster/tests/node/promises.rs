@@ -56,6 +56,7 @@ fn changed_config_rolls_and_all_pods_read_it_both_ways() {
     let space = Space::open("config");
     space.app("web", |app| app);
     space.policy(json!({"selector": {}, "config": {"settle": "1s"}}));
+    space.noted("web");
     assert_eq!(space.greetings("web"), vec![("hello".to_owned(), "hello".to_owned()); 2]);
     space.write("two");
     let both = vec![("two".to_owned(), "two".to_owned()); 2];
@@ -80,6 +81,7 @@ fn a_recreated_pod_is_waited_for_until_it_is_there_and_the_next_step_comes_after
     let step = |app: &str| json!({"name": app, "selector": {"matchLabels": {"app": app}}});
     let steps = json!({"steps": [step("db"), step("web")]});
     space.policy(json!({"selector": {}, "config": {"settle": "1s"}, "rollout": steps}));
+    ["db", "web"].iter().for_each(|app| space.noted(app));
     let born = |app: &str| {
         let pods = space.pods(app);
         let mut born: Vec<_> =

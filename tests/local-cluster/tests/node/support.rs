@@ -136,7 +136,8 @@ impl Space {
     }
 
     pub fn said(&self, arguments: &[&str]) -> (bool, String) {
-        said("kubectl", &[&["-n", &self.0], arguments].concat(), "")
+        // In this order: kubectl takes no flags before the name of a plugin.
+        said("kubectl", &[arguments, &["-n", &self.0]].concat(), "")
     }
 
     /// Runs kubectl in this namespace; it must succeed.
@@ -155,6 +156,15 @@ impl Space {
             "metadata": {"name": "policy"}, "spec": spec});
         self.apply(&policy.to_string());
         self.kubectl(&["wait", "--for=condition=HoldsEnforced", "up/policy", "--timeout=240s"]);
+    }
+
+    /// Waits until the operator has noted what config this workload runs with.
+    pub fn noted(&self, name: &str) {
+        let note = || {
+            get(&self.0, "deployment", name)["metadata"]["annotations"]["lockkeeper.dev/config"]
+                .clone()
+        };
+        until("the operator notes the config", note, |note| !note.is_null());
     }
 
     /// The sample app, ready.
