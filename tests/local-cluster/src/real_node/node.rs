@@ -155,7 +155,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.sna
             "podLogsDir": own.join("logs"),
             "resolvConf": "",
             "makeIPTablesUtilChains": false,
-            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"},
+            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "100Mi", "imagefs.available": "100Mi", "nodefs.inodesFree": "1%"},
             "imageGCHighThresholdPercent": 100,
             "maxPods": 100,
             "podPidsLimit": -1,

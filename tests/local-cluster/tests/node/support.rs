@@ -229,8 +229,9 @@ impl Space {
             let body: Value = serde_json::from_str(&body).ok()?;
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let file = body["filesAtStart"].as_object()?.iter();
-            let file = file.filter(|(path, _)| path.ends_with("greeting")).map(|(_, text)| text);
-            Some((text(&body["env"]["GREETING"]), text(file.last()?)))
+            let mut file =
+                file.filter(|(path, _)| path.ends_with("greeting")).map(|(_, text)| text);
+            Some((text(&body["env"]["GREETING"]), text(file.next_back()?)))
         });
         read.collect()
     }
