@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use local_cluster::shared;
+use local_cluster::{
+    reports::{CRASH, ENDS, NO_ADDRESS, address, end, state},
+    shared,
+};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -24,16 +27,6 @@ async fn pod(name: &str, spec: Value) -> Shop {
 
 fn other_image() -> Value {
     json!({"containers": [{"name": "app", "image": "other"}]})
-}
-
-fn state(pod: &Value) -> String {
-    let status = &pod["status"]["containerStatuses"][0];
-    let what = status["state"]
-        .as_object()
-        .and_then(|state| state.iter().find(|(_, value)| !value.is_null()));
-    let (kind, value) =
-        what.map(|(kind, value)| (kind.as_str(), value.clone())).unwrap_or_default();
-    format!("{kind} {} {}", value["reason"].as_str().unwrap_or_default(), status["restartCount"])
 }
 
 /// What the pods of this namespace were, in order, until this holds; each description once as long
@@ -85,16 +78,7 @@ async fn a_crash_is_reported_as_terminated_first_and_counts_when_the_container_r
     let states =
         seen(&shop, true, state, |seen| seen.iter().any(|state| state == "running  2")).await;
     let from = states.iter().position(|state| state == "running  0").unwrap_or_default();
-    let expected = [
-        "running  0",
-        "terminated Error 0",
-        // The first restart comes at once.
-        "running  1",
-        "terminated Error 1",
-        "waiting CrashLoopBackOff 1",
-        "running  2",
-    ];
-    assert_eq!(states[from..], expected);
+    assert_eq!(states[from..], CRASH);
 }
 
 #[tokio::test]
@@ -103,24 +87,10 @@ async fn a_deleted_pod_stays_ready_until_its_process_ends_and_is_then_reported_a
     let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1});
     let container = json!({"name": "app", "image": "lockkeeper.dev/sample-app:v1", "env": env, "readinessProbe": probe});
     let shop = pod("node-ends", json!({"containers": [container]})).await;
-    let ready = |pod: &Value| {
-        pod["status"]["conditions"]
-            .as_array()
-            .and_then(|all| all.iter().find(|one| one["type"] == "Ready").cloned())
-    };
-    let describe = |pod: &Value| {
-        let ready = ready(pod)
-            .map(|ready| format!("{} {}", ready["status"], ready["reason"]))
-            .unwrap_or_default();
-        let deleted = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { "deleted " };
-        format!("{deleted}{} {ready}", pod["status"]["phase"].as_str().unwrap_or_default())
-            .replace('"', "")
-    };
-    seen(&shop, false, describe, |seen| seen.iter().any(|pod| pod.starts_with("Running True")))
-        .await;
+    seen(&shop, false, end, |seen| seen.iter().any(|pod| pod.starts_with("Running True"))).await;
     let address = shop.get("Pod", "one").await["status"]["podIP"].as_str().unwrap().to_owned();
     shop.kubectl(&["delete", "pod", "one", "--wait=false"]);
-    let going = seen(&shop, false, describe, |seen| {
+    let going = seen(&shop, false, end, |seen| {
         if seen.last().is_some_and(|pod| pod.starts_with("deleted Running True")) {
             assert_eq!(
                 http(&address, "GET", "/upgradeable", "").map(|(status, _)| status),
@@ -131,34 +101,26 @@ async fn a_deleted_pod_stays_ready_until_its_process_ends_and_is_then_reported_a
         seen.iter().any(|pod| pod.starts_with("deleted Succeeded"))
     })
     .await;
-    assert!(going.iter().any(|pod| pod.starts_with("deleted Running True")), "{going:#?}");
-    assert!(going.iter().any(|pod| pod == "deleted Succeeded False PodCompleted"), "{going:#?}");
+    assert!(ENDS.iter().all(|wanted| going.iter().any(|pod| pod == wanted)), "{going:#?}");
     shop.kubectl(&["wait", "--for=delete", "pod/one", "--timeout=290s"]);
 }
 
 #[tokio::test]
 async fn a_reboot_gives_a_pod_another_address_and_nobody_knows_how_its_container_ended() {
     let shop = Shop::open("node-boots").await;
-    let describe = |pod: &Value| {
-        format!(
-            "{} {}",
-            pod["status"]["phase"].as_str().unwrap_or_default(),
-            pod["status"]["podIP"]
-        )
-    };
     shop.create(one(json!({}), other_image())).await;
-    let before = seen(&shop, true, describe, |seen| {
+    let before = seen(&shop, true, address, |seen| {
         seen.last().is_some_and(|pod| pod.starts_with("Running"))
     })
     .await;
     assert!(
-        before.iter().any(|pod| pod == "Pending null"),
+        before.iter().any(|pod| pod == NO_ADDRESS),
         "it has no address before its sandbox stands: {before:#?}"
     );
     shop.kubectl(&["annotate", "pod", "one", "lockkeeper.dev/test-reboot=1"]);
-    let after = seen(&shop, true, describe, |seen| seen.len() == before.len() + 2).await;
+    let after = seen(&shop, true, address, |seen| seen.len() == before.len() + 2).await;
     let [.., first, between, second] = after.as_slice() else { panic!("{after:#?}") };
-    assert_eq!((first, between.as_str()), (before.last().unwrap(), "Pending null"));
+    assert_eq!((first, between.as_str()), (before.last().unwrap(), NO_ADDRESS));
     assert!(second.starts_with("Running") && second != first, "{after:#?}");
     let pod = shop.get("Pod", "one").await;
     assert_eq!(pod["status"]["podIPs"].as_array().map(Vec::len), Some(1), "{pod}");

@@ -1,5 +1,5 @@
 //! What a kubelet reports of a pod, in order, as tests describe it. The same tests are made on real
-//! nodes (`tests/node`) and on the agent's (`tests/cluster/node.rs` of the workspace).
+//! nodes (`tests/local-cluster/tests/node/`) and on the agent's (`tests/cluster/node.rs`).
 
 use serde_json::Value;
 

@@ -66,7 +66,7 @@ fn held_pods_come_back_old_when_the_node_of_the_leader_is_drained_exclusively() 
     kubectl(&["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"]);
     until("another replica leads", holder, |now| !now.is_empty() && *now != leader);
     kubectl(&["uncordon", node]);
-    space.kubectl(&["rollout", "status", "deployment/lockkeeper", "-n", SYSTEM]);
+    kubectl(&["rollout", "status", "deployment/lockkeeper", "-n", SYSTEM, "--timeout=240s"]);
     let two = || space.pods("web").iter().map(|pod| pod["spec"]["nodeName"].clone()).collect();
     until("its pods are on the other node", two, |nodes: &Vec<Value>| {
         nodes.len() == 2 && nodes.iter().all(|one| one != node)

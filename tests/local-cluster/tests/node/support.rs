@@ -153,9 +153,13 @@ impl Space {
     /// A policy, once it is in force.
     pub fn policy(&self, spec: Value) {
         let policy = json!({"apiVersion": "lockkeeper.dev/v1alpha1", "kind": "UpgradePolicy",
-            "metadata": {"name": "policy"}, "spec": spec});
+            "metadata": {"name": "policy"}, "spec": &spec});
         self.apply(&policy.to_string());
-        self.kubectl(&["wait", "--for=condition=HoldsEnforced", "up/policy", "--timeout=240s"]);
+        // A policy that holds nothing has no condition about holds.
+        let holds = spec["gates"].is_object();
+        let condition = if holds { "HoldsEnforced" } else { "Ready" };
+        let condition = format!("--for=condition={condition}");
+        self.kubectl(&["wait", &condition, "up/policy", "--timeout=240s"]);
     }
 
     /// Waits until the operator has noted what config this workload runs with.
