@@ -63,7 +63,8 @@ fn held_pods_come_back_old_when_the_node_of_the_leader_is_drained_exclusively() 
     let leader = until("a replica leads", holder, |holder| !holder.is_empty());
     let pod = get(SYSTEM, "pod", leader.split('_').next().unwrap());
     let node = pod["spec"]["nodeName"].as_str().unwrap();
-    kubectl(&["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"]);
+    // Pods of other tests have no controller.
+    kubectl(&["drain", node, "--force", "--delete-emptydir-data", "--timeout=240s"]);
     until("another replica leads", holder, |now| !now.is_empty() && *now != leader);
     kubectl(&["uncordon", node]);
     kubectl(&["rollout", "status", "deployment/lockkeeper", "-n", SYSTEM, "--timeout=240s"]);
@@ -113,8 +114,8 @@ fn a_rollout_that_waits_for_a_pod_on_a_lost_node_names_both_exclusively() {
     let _alone = operator_alone();
     let space = Space::open("lost");
     let lost = "node-2";
-    let leave = "tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists, tolerationSeconds: 1}, \
-                 {key: node.kubernetes.io/not-ready, operator: Exists, tolerationSeconds: 1}]";
+    let leave = "tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1}, \
+                 {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 1}]";
     let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: kubernetes.io/hostname, \
                   whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {app: web}}}]";
     space.app("web", |app| {
