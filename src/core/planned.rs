@@ -107,16 +107,6 @@ impl Plan {
         self.report.verdict = verdict;
     }
 
-    /// The same where a gate keeps a change waiting; `message` tells of it.
-    pub fn stand_before(&mut self, phase: Phase, blocked: &Blocked, message: impl Into<String>) {
-        self.stand(Verdict {
-            gate: Some(blocked.gate),
-            until: blocked.until,
-            command: blocked.command.clone(),
-            ..Verdict::new(phase, blocked.reason, message)
-        });
-    }
-
     /// Nothing is known of the gates that was not known before: the same one keeps the change
     /// waiting.
     #[must_use]
@@ -124,9 +114,8 @@ impl Plan {
         self.report.closed = subject.memory.gate.map(|(closed, _)| closed);
         self.report.hold.clone_from(&subject.memory.shown);
         if let Some(last) = &subject.memory.last {
-            let (gate, until, command) = (last.gate, last.until, last.command.clone());
-            self.report.verdict =
-                Verdict { gate, until, command, ..std::mem::take(&mut self.report.verdict) };
+            let verdict = std::mem::take(&mut self.report.verdict);
+            self.report.verdict = verdict.before_the_gate_of(last);
         }
         self
     }

@@ -106,6 +106,12 @@ impl Verdict {
         Self { until: Some(time), ..self }
     }
 
+    /// The same before the gate at which a workload stood.
+    #[must_use]
+    pub fn before_the_gate_of(self, last: &Self) -> Self {
+        Self { gate: last.gate, until: last.until, command: last.command.clone(), ..self }
+    }
+
     /// Its phase and its reason.
     pub fn standing(&self) -> (Phase, Reason) {
         (self.phase, self.reason)

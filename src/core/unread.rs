@@ -156,11 +156,11 @@ pub fn leave(plan: Plan, before: &Memory, workload: &Workload, why: &Unread) -> 
     let config = ConfigReport { unverified: Vec::new(), ..plan.report.config };
     let mut left = Plan::new(before.clone(), &[]);
     left.memory.app = std::mem::take(&mut left.talk.conversation);
-    let (gate, until, command) = before
-        .last
-        .as_ref()
-        .map_or_else(Default::default, |last| (last.gate, last.until, last.command.clone()));
-    left.memory.last = Some(Verdict { gate, until, command, ..verdict.clone() });
+    let remembered = verdict.clone();
+    left.memory.last = Some(match &before.last {
+        Some(last) => remembered.before_the_gate_of(last),
+        None => remembered,
+    });
     left.report = Report { verdict, hold, config, closed: None, ..plan.report };
     left
 }

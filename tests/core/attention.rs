@@ -15,6 +15,21 @@ fn held_under(policy: Value) -> Attention {
     world.attention().unwrap().clone()
 }
 
+/// A change that waits for its approval under this policy, and that a user has approved.
+fn approved_under(policy: Value, by: &str) -> World {
+    let mut world = held::setup(policy, WorkloadKind::Deployment, 2);
+    held::hold(&mut world, "web", "v2");
+    world.act();
+    world.later(60).act();
+    let id = world.attention().unwrap().hold.clone().unwrap().id;
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id);
+        web["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!(by);
+    });
+    world.act();
+    world
+}
+
 #[test]
 fn the_command_that_approves_a_change_stands_by_itself() {
     let attention = held_under(json!({"gates": {"approval": "RequiredFromOther"}}));
@@ -32,17 +47,7 @@ fn the_command_that_approves_a_change_stands_by_itself() {
 /// the one that approves.
 #[test]
 fn the_command_about_an_authors_own_approval_is_one_command() {
-    let policy = json!({"gates": {"approval": "RequiredFromOther"}});
-    let mut world = held::setup(policy, WorkloadKind::Deployment, 2);
-    held::hold(&mut world, "web", "v2");
-    world.act();
-    world.later(60).act();
-    let id = world.attention().unwrap().hold.clone().unwrap().id;
-    world.edit("web", |web| {
-        web["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id);
-        web["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!("dev");
-    });
-    world.act();
+    let world = approved_under(json!({"gates": {"approval": "RequiredFromOther"}}), "dev");
     let command = world.attention().unwrap().command.clone().unwrap();
     assert!(command.ends_with(" deployment/web lockkeeper.dev/approve-"), "{command}");
     assert!(command.starts_with("kubectl annotate -n ") && !command.contains("&&"), "{command}");
@@ -98,17 +103,7 @@ fn a_kept_hold_names_the_bypass_and_no_gate() {
 /// What was waited for no longer stands there once it rolls.
 #[test]
 fn a_rollout_shows_no_gate() {
-    let mut world =
-        held::setup(json!({"gates": {"approval": "Required"}}), WorkloadKind::Deployment, 2);
-    held::hold(&mut world, "web", "v2");
-    world.act();
-    world.later(60).act();
-    let id = world.attention().unwrap().hold.clone().unwrap().id;
-    world.edit("web", |web| {
-        web["metadata"]["annotations"]["lockkeeper.dev/approve"] = json!(id);
-        web["metadata"]["annotations"]["lockkeeper.dev/approved-by"] = json!("boss");
-    });
-    world.act();
+    let mut world = approved_under(json!({"gates": {"approval": "Required"}}), "boss");
     world.later(1).act();
     let shown = world.attention().map(|one| (one.gate.clone(), one.command.clone()));
     assert_eq!(shown, Some((None, None)));

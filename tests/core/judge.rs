@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
-use lockkeeper::core::judge::{Judgement, Operation, Request, Rights, Rules, User};
-use model::admission::{self as twin, Judge, OPERATOR, Twin, Write, generate};
+use lockkeeper::core::judge::{Judgement, Operation, Request, Resource, Rights, Rules, User};
+use model::admission::{self as twin, Judge, OPERATOR, Twin, Write, difference, generate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn request(write: &Write) -> Option<Request> {
         twin::Operation::Finalize => (Operation::Update, Some("finalize")),
         twin::Operation::Delete => (Operation::Delete, None),
     };
-    let (group, resource) = match write.kind {
+    let (group, plural) = match write.kind {
         "Deployment" => ("apps", "deployments"),
         "StatefulSet" => ("apps", "statefulsets"),
         "DaemonSet" => ("apps", "daemonsets"),
@@ -39,10 +39,12 @@ fn request(write: &Write) -> Option<Request> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Some(Request {
         operation,
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        resource: resource.to_owned(),
-        subresource: subresource.map(str::to_owned),
+        resource: Resource {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            plural: plural.to_owned(),
+            subresource: subresource.map(str::to_owned),
+        },
         namespace: text(&any["metadata"]["namespace"]),
         name: text(&any["metadata"]["name"]),
         old_object: write.old.filter(|_| operation != Operation::Create).map(shown),
@@ -110,17 +112,6 @@ fn relabelled(object: &Value, from: &str, to: &str) -> Value {
         *label = json!(to);
     }
     object
-}
-
-/// The first place in which an object is not as a case expects; null means absent.
-fn difference(path: &str, expected: &Value, seen: &Value) -> Option<String> {
-    match (expected, seen) {
-        (Value::Object(fields), _) => fields
-            .iter()
-            .find_map(|(key, value)| difference(&format!("{path}.{key}"), value, &seen[key])),
-        (Value::Null, Value::Object(map)) if map.is_empty() => None,
-        _ => (expected != seen).then(|| format!("{path}: {seen}, not {expected}")),
-    }
 }
 
 /// Where the webhook makes something else of a write than its twin.

@@ -16,7 +16,7 @@ use crate::{
     marks::values::Bypassed,
 };
 
-/// Config that changed, and what is said of that.
+/// Config that changed, for the sentences about it.
 pub struct Changed<'a> {
     /// What changed.
     pub what: String,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{ChangeCause, Reason},
+    api::{ChangeCause, Phase, Reason},
     core::{
         gates::{
             blocker::{Blocker, GateName},
@@ -11,6 +11,7 @@ use crate::{
         },
         hold::{authors::Authors, state::Hold},
         observed::Pod,
+        report::Verdict,
         rollout::{
             outcome::Outcome,
             turn::{self, Turn},
@@ -109,6 +110,18 @@ impl<'a> Consent<'a> {
             _ if !subject.records_approvals() => Self::Unrecorded,
             Some(user) => Self::By(user),
             None => Self::Missing,
+        }
+    }
+}
+
+impl Blocked {
+    /// Where a workload stands before this gate; `message` tells of it.
+    pub fn verdict(&self, phase: Phase, message: impl Into<String>) -> Verdict {
+        Verdict {
+            gate: Some(self.gate),
+            until: self.until,
+            command: self.command.clone(),
+            ..Verdict::new(phase, self.reason, message)
         }
     }
 }

@@ -33,11 +33,6 @@ impl GateName {
     pub fn is_set(self, spec: &UpgradePolicySpec) -> bool {
         (self.gate().is_set)(spec)
     }
-
-    /// What has to be known to ask it.
-    pub fn needs(self) -> Needs {
-        self.gate().needs
-    }
 }
 
 /// Asks the gates in order; the first that is closed answers. At most one gate of a change talks to

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::{api::marks, marks::values::Judge};
 
-/// The configuration of the webhook, where there is one.
+/// The configuration of the webhook, where there is one. Webhooks are called in the order of these
+/// names, so it sees what others have changed.
 pub const WEBHOOK: (&str, &str) = ("MutatingWebhookConfiguration", "zz-lockkeeper");
 /// Its entry for the writes that may be held.
 pub const HOLDS_ENTRY: &str = "holds.lockkeeper.dev";

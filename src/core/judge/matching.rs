@@ -8,7 +8,7 @@ use kube::core::{Selector, SelectorExt};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::write::Request;
+use super::write::{Request, Resource};
 
 type Labels = BTreeMap<String, String>;
 
@@ -44,7 +44,7 @@ impl Constraints {
     /// From `matchConstraints` or `matchResources`; null selects all.
     ///
     /// # Errors
-    /// Where something is said in them that is not known here.
+    /// Where they have a field that is not known here.
     pub fn read(value: &Value) -> Result<Self, String> {
         let written = match value {
             Value::Null => Written::default(),
@@ -72,7 +72,8 @@ impl Constraints {
 
     fn select_namespace(&self, request: &Request, object: Option<&Value>) -> bool {
         // A namespace is selected by its own labels; other objects of the cluster always are.
-        if request.group.is_empty() && request.resource == "namespaces" {
+        let resource = &request.resource;
+        if resource.group.is_empty() && resource.plural == "namespaces" {
             let itself = object.or(request.old_object.as_ref());
             return itself.is_some_and(|one| self.namespaces.matches(&labels(one)));
         }
@@ -87,12 +88,13 @@ impl Constraints {
 
 impl ResourceRule {
     fn applies_to(&self, request: &Request) -> bool {
-        let resource = match &request.subresource {
-            Some(subresource) => format!("{}/{subresource}", request.resource),
-            None => request.resource.clone(),
+        let Resource { group, version, plural, subresource } = &request.resource;
+        let resource = match subresource {
+            Some(subresource) => format!("{plural}/{subresource}"),
+            None => plural.clone(),
         };
-        among(&self.api_groups, &request.group)
-            && among(&self.api_versions, &request.version)
+        among(&self.api_groups, group)
+            && among(&self.api_versions, version)
             && among(&self.operations, request.operation.as_str())
             && self.resources.contains(&resource)
     }

@@ -24,7 +24,7 @@ use serde_json::Value;
 use self::{policy::Policy, rights::Answers};
 pub use self::{
     rights::{Right, Rights},
-    write::{Judgement, Operation, Request, User},
+    write::{Judgement, Operation, Request, Resource, User},
 };
 
 /// The mutating policies of the chart, ready to be applied.

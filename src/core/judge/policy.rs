@@ -13,7 +13,7 @@ use super::{
     rights::{Answers, Authorizer},
     values::{of_json, to_json},
     words,
-    write::Request,
+    write::{Request, Resource},
 };
 
 /// The variable that says who judges, and what it says here. In the chart's texts it says that the
@@ -180,11 +180,11 @@ fn compile(env: &Env, expression: &Value) -> Result<Program, String> {
 /// The variable `request`, as the API server makes it.
 fn of_request(request: &Request, object: Option<&Value>) -> Value {
     let kind = object.or(request.old_object.as_ref()).map(|one| &one["kind"]);
-    let (group, version) = (&request.group, &request.version);
+    let Resource { group, version, plural, subresource } = &request.resource;
     json!({
         "kind": {"group": group, "version": version, "kind": kind},
-        "resource": {"group": group, "version": version, "resource": request.resource},
-        "subResource": request.subresource.as_deref().unwrap_or_default(),
+        "resource": {"group": group, "version": version, "resource": plural},
+        "subResource": subresource.as_deref().unwrap_or_default(),
         "name": request.name,
         "namespace": request.namespace,
         "operation": request.operation.as_str(),

@@ -72,7 +72,7 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// With nothing said yet.
+    /// A question without any part yet.
     pub fn new(answers: &Arc<Answers>) -> Self {
         Self { right: Right::default(), answers: answers.clone() }
     }
@@ -129,20 +129,20 @@ impl StaticVal for Decision {}
 /// Where the environment has one of them already.
 pub fn declare(env: &mut Env) -> Result<(), DeclarationError> {
     env.add_member_overload("group", "authorizer_group", AUTHORIZER.to_owned(), text(), |args| {
-        said(&args, |right, group| right.group = group)
+        with(&args, |right, group| right.group = group)
     })?;
     env.add_member_overload("resource", "group_resource", AUTHORIZER.to_owned(), text(), |args| {
-        said(&args, |right, resource| right.resource = resource)
+        with(&args, |right, resource| right.resource = resource)
     })?;
     env.add_member_overload(
         "namespace",
         "resource_namespace",
         AUTHORIZER.to_owned(),
         text(),
-        |args| said(&args, |right, namespace| right.namespace = namespace),
+        |args| with(&args, |right, namespace| right.namespace = namespace),
     )?;
     env.add_member_overload("name", "resource_name", AUTHORIZER.to_owned(), text(), |args| {
-        said(&args, |right, name| right.name = name)
+        with(&args, |right, name| right.name = name)
     })?;
     env.add_member_overload("check", "resource_check", AUTHORIZER.to_owned(), text(), |args| {
         let (authorizer, verb) = question(&args)?;
@@ -161,14 +161,14 @@ fn text() -> Vec<Type> {
     vec![STRING_TYPE.to_owned()]
 }
 
-/// A question of which one more thing is said.
-fn said<'b, 'v>(
+/// A question with one more of its parts.
+fn with<'b, 'v>(
     args: &[CowVal<'b, 'v>],
-    say: fn(&mut Right, String),
+    set: fn(&mut Right, String),
 ) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let (authorizer, text) = question(args)?;
     let mut more = authorizer.clone();
-    say(&mut more.right, text);
+    set(&mut more.right, text);
     Ok(CowVal::owned(more))
 }
 

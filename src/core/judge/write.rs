@@ -41,19 +41,26 @@ pub struct User {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
+/// A resource of the API, as a path names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resource {
+    /// The API group, empty for the core group.
+    pub group: String,
+    /// The version in which the objects are shown, for example `v1`.
+    pub version: String,
+    /// The plural, for example `deployments`.
+    pub plural: String,
+    /// The subresource, for example `status`; none for the object itself.
+    pub subresource: Option<String>,
+}
+
 /// A write before admission.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     /// What is done.
     pub operation: Operation,
-    /// The API group of the resource, empty for the core group.
-    pub group: String,
-    /// The version in which the objects are shown, for example `v1`.
-    pub version: String,
-    /// The resource in the plural, for example `deployments`.
-    pub resource: String,
-    /// The subresource, for example `status`; none for the object itself.
-    pub subresource: Option<String>,
+    /// What kind of object.
+    pub resource: Resource,
     /// The namespace; empty for an object of the whole cluster.
     pub namespace: String,
     /// The name; empty where the API server is to make one.

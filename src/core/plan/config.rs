@@ -238,7 +238,7 @@ fn is_due(subject: &Subject, changed: &str, due: Due, mut plan: Plan) -> Plan {
         plan.roll = Some(plan.edits.clone().then(roll));
         return plan;
     };
-    plan.stand_before(Phase::Waiting, &blocked, format!("{changed}; {}", blocked.why));
+    plan.stand(blocked.verdict(Phase::Waiting, format!("{changed}; {}", blocked.why)));
     let waiting = roll::waiting(subject.workload, &change, &blocked);
     if let Some((edits, status)) = waiting {
         plan.write(edits);

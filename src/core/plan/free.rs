@@ -90,7 +90,7 @@ fn walked(subject: &Subject, outcome: &Outcome, mut plan: Plan) -> Plan {
             None => plan.write(walk::step(outcome, step.turn, subject.now())),
             Some(blocked) if plan.phase() != Phase::Failed => {
                 let why = walk::waits(workload, step.turn, &blocked.why);
-                plan.stand_before(Phase::Rolling, &blocked, why);
+                plan.stand(blocked.verdict(Phase::Rolling, why));
                 plan.report.hold = walk::status(workload, &blocked.sentence);
             }
             Some(_) => {}
@@ -117,7 +117,7 @@ fn unblocked(subject: &Subject, mut plan: Plan) -> Plan {
         }
         Some(blocked) => {
             let message = format!("{}; {}", plan.report.verdict.message, blocked.why);
-            plan.stand_before(plan.phase(), &blocked, message);
+            plan.stand(blocked.verdict(plan.phase(), message));
             plan.report.verdict.reason = Reason::StuckOnVolume;
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     core::{
         config::roll,
         edits::Edits,
-        gates::change::{BOTH, Blocked, Change, TEMPLATE},
+        gates::change::{BOTH, Change, TEMPLATE},
         hold::{
             at_zero, change,
             release::{self, Next},
@@ -100,14 +100,14 @@ pub fn plan(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
                 }
                 End::Goes(going)
             }
-            Some(blocked) => End::Stays(Why::of_revert(&blocked), before(&blocked)),
+            Some(blocked) => End::Stays(Why::of_revert(&blocked), blocked.verdict(Phase::Held, "")),
         },
         Next::Kept => {
             let (why, bypass) = words::of_kept(subject, hold);
             End::Stays(why, standing(Reason::KeptUngoverned).with_command(bypass))
         }
         Next::Asked(answer) => match plan.hear(subject, &change, answer) {
-            Some(blocked) => End::Stays(Why::of(&blocked), before(&blocked)),
+            Some(blocked) => End::Stays(Why::of(&blocked), blocked.verdict(Phase::Held, "")),
             None => {
                 let carried = goes_along.zip(reading.as_ref());
                 let carried = carried.map(|(config, read)| roll::carried(subject, config, read));
@@ -121,15 +121,6 @@ pub fn plan(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
 
 fn standing(reason: Reason) -> Verdict {
     Verdict::new(Phase::Held, reason, "")
-}
-
-fn before(blocked: &Blocked) -> Verdict {
-    Verdict {
-        gate: Some(blocked.gate),
-        until: blocked.until,
-        command: blocked.command.clone(),
-        ..standing(blocked.reason)
-    }
 }
 
 /// Takes note of which change is held and since when.

@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::core::judge::{Operation, Request, User};
+use crate::core::judge::{Operation, Request, Resource, User};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -99,7 +99,7 @@ struct Review {
 #[serde(rename_all = "camelCase")]
 struct Asked {
     uid: String,
-    resource: Resource,
+    resource: Named,
     #[serde(default)]
     sub_resource: String,
     #[serde(default)]
@@ -117,7 +117,7 @@ struct Asked {
 }
 
 #[derive(Deserialize)]
-struct Resource {
+struct Named {
     group: String,
     version: String,
     resource: String,
@@ -156,10 +156,12 @@ pub fn read(body: &[u8]) -> Result<(String, Request), String> {
     };
     let request = Request {
         operation,
-        group: asked.resource.group,
-        version: asked.resource.version,
-        resource: asked.resource.resource,
-        subresource: Some(asked.sub_resource).filter(|name| !name.is_empty()),
+        resource: Resource {
+            group: asked.resource.group,
+            version: asked.resource.version,
+            plural: asked.resource.resource,
+            subresource: Some(asked.sub_resource).filter(|name| !name.is_empty()),
+        },
         namespace: asked.namespace,
         name: asked.name,
         object: asked.object,

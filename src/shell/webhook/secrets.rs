@@ -203,7 +203,7 @@ impl Secrets {
 
     async fn replace(&self, found: Secret, pair: &Pair, signed_by: &str) -> Result<(), Error> {
         // With the version that was read, so that it replaces nothing else.
-        let secret = filled(Secret { type_: found.type_.clone(), ..found }, pair, signed_by);
+        let secret = filled(found, pair, signed_by);
         within(self.api.replace(&self.source.secret, &parameters(), &secret)).await.map(drop)
     }
 

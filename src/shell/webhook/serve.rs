@@ -174,7 +174,7 @@ impl Server {
         let judged = timeout_at(deadline, self.decide(write.clone())).await;
         let answer = judged.unwrap_or_else(|_| late()).unwrap_or_else(|why| {
             tracing::warn!(
-                namespace = write.namespace, resource = write.resource, name = write.name, error = %why,
+                namespace = write.namespace, resource = write.resource.plural, name = write.name, error = %why,
                 "the webhook could not judge a write"
             );
             Answer::unjudged(otherwise, why)

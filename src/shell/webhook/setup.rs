@@ -18,13 +18,13 @@ use super::{
 };
 use crate::{
     api::marks,
+    core::hold::judges::WEBHOOK,
     settings::WebhookSetupSettings,
     shell::{clock, errors::within, runtime::client},
 };
 
-/// The webhook's configuration. Webhooks are called in the order of these names, so it sees what
-/// others have changed.
-pub const CONFIGURATION: &str = "zz-lockkeeper";
+/// The webhook's configuration.
+pub const CONFIGURATION: &str = WEBHOOK.1;
 /// How often others may be quicker.
 const TRIES: usize = 5;
 /// Between two tries.

@@ -5,7 +5,7 @@
 pub const LIMITS: [(&str, usize); 11] = [
     ("returns", 66),
     ("mut-arguments", 43),
-    ("wide-structs", 9),
+    ("wide-structs", 8),
     ("mark-lookups", 0),
     ("kind-mentions", 8),
     ("kind-files", 3),

@@ -318,3 +318,14 @@ fn template_differs(old: &Value, new: &Value) -> bool {
         || differ(&annotations(ot), &annotations(nt), &key("config-hash"))
         || differ(&map(&ot["metadata"]), &map(&nt["metadata"]), "annotations")
 }
+
+/// The first place in which an object is not as a case expects; null means absent.
+pub fn difference(path: &str, expected: &Value, seen: &Value) -> Option<String> {
+    match (expected, seen) {
+        (Value::Object(fields), _) => fields
+            .iter()
+            .find_map(|(key, value)| difference(&format!("{path}.{key}"), value, &seen[key])),
+        (Value::Null, Value::Object(map)) if map.is_empty() => None,
+        _ => (expected != seen).then(|| format!("{path}: {seen}, not {expected}")),
+    }
+}

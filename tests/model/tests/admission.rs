@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use model::admission::{Admitted, HELD, OPERATOR, Operation, Refused, Rule, Twin, Write, generate};
+use model::admission::{
+    Admitted, HELD, OPERATOR, Operation, Refused, Rule, Twin, Write, difference, generate,
+};
 use serde_json::{Value, json};
 
 /// The cases, at noon of a certain day: permits are about 24 hours ahead.
@@ -42,17 +44,6 @@ fn admit(twin: &Twin, case: &Value) -> Result<(Value, Vec<String>), String> {
     twin.admit(&write)
         .map(|admitted| (admitted.object, admitted.warnings))
         .map_err(|refused| refused.0)
-}
-
-/// The first place in which an object is not as the case expects; null means absent.
-fn difference(path: &str, expected: &Value, seen: &Value) -> Option<String> {
-    match (expected, seen) {
-        (Value::Object(fields), _) => fields
-            .iter()
-            .find_map(|(key, value)| difference(&format!("{path}.{key}"), value, &seen[key])),
-        (Value::Null, Value::Object(map)) if map.is_empty() => None,
-        _ => (expected != seen).then(|| format!("{path}: {seen}, not {expected}")),
-    }
 }
 
 fn wrong(twin: &Twin, case: &Value) -> Option<String> {

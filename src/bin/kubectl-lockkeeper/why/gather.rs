@@ -187,7 +187,7 @@ fn asked_by_the_operator(spec: &UpgradePolicySpec, attention: Option<&Attention>
         .filter(|one| names_gates(one))
         .map(|one| one.gate.as_deref().and_then(GateName::named));
     let told = GateName::all().filter(|gate| {
-        gate.needs() != Needs::Policy
+        gate.gate().needs != Needs::Policy
             && *gate != GateName::Quiet
             && (gate.is_set(spec) || closed == Some(Some(*gate)))
     });
