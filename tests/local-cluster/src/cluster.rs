@@ -90,10 +90,7 @@ impl Cluster {
         let programs = tokio::task::spawn_blocking(move || Programs::find_or_build(kubernetes))
             .await
             .map_err(|error| Error::Build(error.to_string()))??;
-        let folder = tempfile::Builder::new()
-            .prefix("local-cluster-")
-            .tempdir()
-            .trying(|| "making a temporary folder".into())?;
+        let folder = temporary_folder()?;
         let path = folder.path();
         let authority = Authority::new(path)?;
         authority.server(
@@ -109,19 +106,7 @@ impl Cluster {
         authority.key_pair("service-account")?;
         let [etcd_port, etcd_peer_port, port, scheduler_port, manager_port] = free_ports()?;
         let address = format!("https://127.0.0.1:{port}");
-        for (name, user, group) in [
-            ("admin", "admin", Some("system:masters")),
-            ("controller-manager", "system:kube-controller-manager", None),
-            ("scheduler", "system:kube-scheduler", None),
-        ] {
-            let identity = authority.client(user, group)?;
-            write_kubeconfig(
-                &path.join(format!("{name}.kubeconfig")),
-                &address,
-                authority.certificate(),
-                &identity,
-            )?;
-        }
+        write_kubeconfigs(path, &authority, &address, [])?;
 
         std::fs::write(path.join("audit-policy.yaml"), AUDIT_POLICY)
             .trying(|| "writing the audit policy".into())?;
@@ -302,7 +287,38 @@ pub(crate) async fn connect(kubeconfig: &Path) -> Result<Client, Error> {
     Ok(Client::try_from(config.map_err(|error| Error::Build(error.to_string()))?)?)
 }
 
-pub(crate) fn write_kubeconfig(
+/// A folder of this cluster alone, which goes with it.
+pub(crate) fn temporary_folder() -> Result<TempDir, Error> {
+    let folder = tempfile::Builder::new().prefix("local-cluster-").tempdir();
+    folder.trying(|| "making a temporary folder".into())
+}
+
+/// Writes `NAME.kubeconfig` for the administrator, for the programs of the control plane, and for
+/// `others`: the name, the user, and the group.
+pub(crate) fn write_kubeconfigs(
+    folder: &Path,
+    authority: &Authority,
+    address: &str,
+    others: impl IntoIterator<Item = (String, String, Option<&'static str>)>,
+) -> Result<(), Error> {
+    let own = [
+        ("admin", "admin", Some("system:masters")),
+        ("controller-manager", "system:kube-controller-manager", None),
+        ("scheduler", "system:kube-scheduler", None),
+    ];
+    let own = own.map(|(name, user, group)| (name.to_owned(), user.to_owned(), group));
+    for (name, user, group) in own.into_iter().chain(others) {
+        write_kubeconfig(
+            &folder.join(format!("{name}.kubeconfig")),
+            address,
+            authority.certificate(),
+            &authority.client(&user, group)?,
+        )?;
+    }
+    Ok(())
+}
+
+fn write_kubeconfig(
     path: &Path,
     address: &str,
     authority: &str,

@@ -14,11 +14,13 @@ mod programs;
 pub mod real_node;
 pub mod reports;
 mod shared;
+mod supervise;
 
 pub use cluster::{Cluster, Flags, Options};
 pub use kubernetes::Kubernetes;
 pub use programs::Programs;
-pub use shared::{SUPERVISOR, Shared, shared};
+pub use shared::{BIN, KUBECONFIG, SUPERVISOR, Shared, shared};
+pub use supervise::{exit_code, supervise};
 
 /// Why the cluster cannot be had.
 #[derive(Debug, thiserror::Error)]

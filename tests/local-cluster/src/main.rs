@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, time::Instant
 
 use clap::{Args, Parser, Subcommand};
 use local_cluster::{
-    Cluster, Flags, Kubernetes, Options, Programs,
+    BIN, Cluster, Flags, KUBECONFIG, Kubernetes, Options, Programs, SUPERVISOR, exit_code,
     image::{Image, architecture},
     real_node::{self, RealNodes},
+    supervise,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes control plane on this machine, without containers.
 #[derive(Parser)]
@@ -205,7 +205,7 @@ async fn up(nodes: Nodes) -> Result<ExitCode, local_cluster::Error> {
         .unwrap_or_default();
     println!("  export PATH={}{own}:$PATH\n", cluster.bin().display());
     println!("  kubectl get nodes\n\nCtrl-C ends the cluster.");
-    supervise(cluster, std::future::pending::<()>()).await;
+    supervised(cluster, std::future::pending::<()>()).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -213,7 +213,7 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
     let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::FAILURE) };
     let mut child = tokio::process::Command::new(program);
     child.args(arguments).kill_on_drop(true);
-    let cluster = if std::env::var_os("LOCKKEEPER_TEST_KUBECONFIG").is_some() {
+    let cluster = if std::env::var_os(KUBECONFIG).is_some() {
         None
     } else {
         let cluster = start(nodes).await?;
@@ -222,9 +222,9 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
         folders.extend(std::env::split_paths(&path));
         child
             .env("KUBECONFIG", cluster.kubeconfig())
-            .env("LOCKKEEPER_TEST_KUBECONFIG", cluster.kubeconfig())
-            .env("LOCKKEEPER_TEST_BIN", cluster.bin())
-            .env("LOCKKEEPER_TEST_SUPERVISOR", std::process::id().to_string())
+            .env(KUBECONFIG, cluster.kubeconfig())
+            .env(BIN, cluster.bin())
+            .env(SUPERVISOR, std::process::id().to_string())
             .env("PATH", std::env::join_paths(folders).unwrap_or(path));
         Some(cluster)
     };
@@ -233,39 +233,15 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
         source,
     })?;
     let status = match cluster {
-        Some(cluster) => supervise(cluster, child.wait()).await,
+        Some(cluster) => supervised(cluster, child.wait()).await,
         None => Some(child.wait().await),
     };
-    let code = status
-        .and_then(Result::ok)
-        .and_then(|status| status.code())
-        .and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(status.and_then(Result::ok)))
 }
 
-/// Until `work` is done, or somebody tells us to stop; on SIGUSR1 restarts what has ended of the
-/// control plane.
-async fn supervise<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(work);
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut revive)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::user_defined1()),
-    ) else {
-        return None;
-    };
-    let done = loop {
-        tokio::select! {
-            done = &mut work => break Some(done),
-            _ = interrupt.recv() => break None,
-            _ = terminate.recv() => break None,
-            _ = revive.recv() => {
-                if let Err(error) = cluster.revive().await {
-                    eprintln!("local-cluster: {error}");
-                }
-            }
-        }
-    };
+/// Until `work` is done, or somebody tells us to stop. Then the cluster ends.
+async fn supervised<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
+    let done = supervise(work, async || cluster.revive().await).await;
     cluster.stop().await;
     done
 }

@@ -10,13 +10,10 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Node as ApiNode, ServiceAccount};
 use kube::{Api, api::ListParams};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use super::{Plan, node::Node, packages::run};
-use crate::{Error, Trying, cluster::connect, process::Program};
+use crate::{Error, Trying, cluster::connect, exit_code, process::Program, supervise};
 
 /// The service `kubernetes` is the API server itself, so pods find it without a kube-proxy.
 pub const API_SERVER: &str = "10.96.0.1";
@@ -70,9 +67,7 @@ pub async fn inside(folder: &Path, command: Vec<String>) -> Result<ExitCode, Err
         .spawn()
         .trying(|| format!("running {program}"))?;
     let status = running.supervise(child.wait()).await;
-    let code = status.and_then(Result::ok).and_then(|status| status.code());
-    let code = code.and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(status.and_then(Result::ok)))
 }
 
 impl Running {
@@ -120,28 +115,9 @@ impl Running {
         .await
     }
 
-    /// Until `work` is done, or somebody tells us to stop; on SIGUSR1 starts again what has ended.
+    /// Until `work` is done, or somebody tells us to stop.
     async fn supervise<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut revive)) = (
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::terminate()),
-            signal(SignalKind::user_defined1()),
-        ) else {
-            return None;
-        };
-        loop {
-            tokio::select! {
-                done = &mut work => return Some(done),
-                _ = interrupt.recv() => return None,
-                _ = terminate.recv() => return None,
-                _ = revive.recv() => {
-                    if let Err(error) = self.0.iter_mut().try_for_each(Program::revive) {
-                        eprintln!("local-cluster: {error}");
-                    }
-                }
-            }
-        }
+        supervise(work, async || self.0.iter_mut().try_for_each(Program::revive)).await
     }
 }
 

@@ -22,7 +22,10 @@ pub use inside::inside;
 
 use self::cgroups::Cgroups;
 use crate::{
-    Error, Programs, Trying, certificates::Authority, cluster::write_kubeconfig,
+    Error, Programs, Trying,
+    certificates::Authority,
+    cluster::{temporary_folder, write_kubeconfigs},
+    exit_code,
     process::bound_command,
 };
 
@@ -100,10 +103,7 @@ pub async fn run(programs: Programs, wanted: RealNodes) -> Result<ExitCode, Erro
     })
     .await
     .map_err(|error| Error::Build(error.to_string()))??;
-    let folder = tempfile::Builder::new()
-        .prefix("local-cluster-")
-        .tempdir()
-        .trying(|| "making a temporary folder".into())?;
+    let folder = temporary_folder()?;
     let path = folder.path();
     let own = std::env::current_exe().trying(|| "finding this program".into())?;
     certificates(path, wanted.nodes)?;
@@ -147,8 +147,7 @@ pub async fn run(programs: Programs, wanted: RealNodes) -> Result<ExitCode, Erro
     if status.is_none() {
         end(&mut first).await;
     }
-    let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(status))
 }
 
 /// Ends all processes in the namespaces.
@@ -182,21 +181,7 @@ fn certificates(folder: &Path, nodes: usize) -> Result<(), Error> {
     let nodes = (1..=nodes).map(|number| format!("node-{number}"));
     let of_nodes =
         nodes.map(|name| (name.clone(), format!("system:node:{name}"), Some("system:nodes")));
-    let users = [
-        ("admin", "admin", Some("system:masters")),
-        ("controller-manager", "system:kube-controller-manager", None),
-        ("scheduler", "system:kube-scheduler", None),
-    ];
-    let users = users.map(|(name, user, group)| (name.to_owned(), user.to_owned(), group));
-    for (name, user, group) in users.into_iter().chain(of_nodes) {
-        write_kubeconfig(
-            &folder.join(format!("{name}.kubeconfig")),
-            &format!("https://{}:443", inside::API_SERVER),
-            authority.certificate(),
-            &authority.client(&user, group)?,
-        )?;
-    }
-    Ok(())
+    write_kubeconfigs(folder, &authority, &format!("https://{}:443", inside::API_SERVER), of_nodes)
 }
 
 fn search_path(first: &[&Path]) -> Result<std::ffi::OsString, Error> {
