@@ -77,7 +77,7 @@ async fn p7_p16_the_plugin_approves_the_change_that_waits_and_no_other() {
         assert_eq!(shop.is_held(kind, name).await, id);
         assert!(shop.images(name).await.iter().all(|image| image == "other:v1"));
 
-        // It is shown, approved, and what else it waits for is said.
+        // The plugin shows the change, approves it, and names what else it waits for.
         shop.patch("UpgradePolicy", "shop", json!({"spec": {"mode": "Freeze"}})).await;
         shop.waits(kind, name, "Frozen").await;
         let said = approver.plugin(&shop, &["approve", place]);
