@@ -23,15 +23,27 @@ build:
 cluster: build ## Start a Kubernetes cluster on this machine, and keep it until Ctrl-C
 	$(LOCAL) up $(OPERATOR)
 
-.PHONY: announce
-announce:
-	@demo/announce.sh $(TARGET)
+# The cluster of the demo: current (the one of kubectl's context), kind or local. If empty, kind where it is installed, and otherwise local.
+CLUSTER ?=
+IN_DEMO = PATH="$(abspath $(TARGET))/debug:$$PATH"
 
 .PHONY: demo
-demo: announce build ## Watch Lockkeeper at work on a cluster of its own
-	PATH="$(abspath $(TARGET))/debug:$$PATH" TRANSCRIPT=$(abspath $(TARGET))/demo.txt $(LOCAL) run $(OPERATOR) -- demo/demo.sh
+demo: ## Watch Lockkeeper at work on a cluster of its own; CLUSTER=current takes the one of kubectl's context
+	@cluster=$$(demo/choose.sh "$(CLUSTER)") && demo/announce.sh $(TARGET) $$cluster && $(MAKE) --no-print-directory demo-$$cluster
+
+.PHONY: demo-local
+demo-local: build
+	$(IN_DEMO) TRANSCRIPT=$(abspath $(TARGET))/demo.txt $(LOCAL) run $(OPERATOR) -- demo/demo.sh
 	demo/picture.sh $(TARGET)/demo.txt > $(TARGET)/demo.svg
 	demo/picture.sh --same $(TARGET)/demo.svg docs/demo.svg
+
+.PHONY: demo-current
+demo-current: build
+	$(IN_DEMO) demo/current.sh
+
+.PHONY: demo-kind
+demo-kind: images
+	$(IN_DEMO) demo/kind.sh $(IMAGE) $(SAMPLE_IMAGE)
 
 .PHONY: walk
 walk: build ## Do what docs/getting-started.md says, on a cluster of its own
@@ -76,6 +88,13 @@ image: build ## Build the image as a tarball in the OCI layout, without Docker
 	CC_$(subst -,_,$(STATIC))=$${CC:-gcc} cargo build --workspace --locked --profile $(IMAGE_PROFILE) --target $(STATIC) --bin lockkeeper
 	$(LOCAL) image --out $(IMAGE) --name lockkeeper.dev/lockkeeper:$$(sed -n 's/^appVersion: *//p' charts/lockkeeper/Chart.yaml) \
 	  lockkeeper=$(TARGET)/$(STATIC)/$(patsubst dev,debug,$(IMAGE_PROFILE))/lockkeeper
+
+SAMPLE_IMAGE := $(TARGET)/sample-app-image.tar
+.PHONY: images
+images: image ## Build the image of the sample app too, which the demo needs on other clusters than the local one
+	CC_$(subst -,_,$(STATIC))=$${CC:-gcc} cargo build --workspace --locked --target $(STATIC) --bin sample-app
+	$(LOCAL) image --dockerfile demo/sample-app.Dockerfile --out $(SAMPLE_IMAGE) --name lockkeeper.dev/sample-app:v1 \
+	  --name lockkeeper.dev/sample-app:v2 sample-app=$(TARGET)/$(STATIC)/debug/sample-app
 
 # Real nodes need root and namespaces. Where they cannot run, this says so and passes.
 ON_NODE = cargo test --workspace --locked --test node

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lockkeeper at work on a cluster of its own, each step explained, shown, and checked: it fails if a promise that it shows does not hold.
-# `make demo` starts the cluster and runs this in it. It takes about a minute.
+# Lockkeeper at work on a cluster, each step explained, shown, and checked: it fails if a promise that it shows does not hold.
+# `make demo` finds or starts the cluster and runs this in it. It takes about a minute. IMAGES is where the cluster's nodes find the images.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -60,27 +60,52 @@ pods() { kubectl get pods -n shop -o 'jsonpath={.items[*].metadata.uid}' | tr ' 
 pods_of() { kubectl get pods -n shop -l "app=$1" -o 'jsonpath={.items[*].metadata.uid}'; }
 revision() { kubectl get deployment "$1" -n shop -o 'jsonpath={.metadata.annotations.deployment\.kubernetes\.io/revision}'; }
 up_to_date() { kubectl get upgradepolicy config -n shop -o 'jsonpath={.status.workloads.upToDate} of {.status.workloads.total}'; }
-address() { kubectl get pods -n shop -l "app=$1" --sort-by=.metadata.creationTimestamp -o 'jsonpath={.items[-1].status.podIP}'; }
-variable() { curl -s "http://$(address "$1"):8080/env" | grep -o "\"$2\":\"[^\"]*\""; }
-file() { curl -s "http://$(address "$1"):8080/env" | grep -o "\"filesAtStart\":{[^}]*}" | grep -o "\"$2\":\"[^\"]*\""; }
+# Where a pod answers: directly on the local cluster, whose pods have addresses of this machine, and otherwise through the API server.
+url() {
+  local namespace=$1 name address
+  read -r name address < <(kubectl get pods -n "$namespace" -l "app=$2" --sort-by=.metadata.creationTimestamp \
+    -o 'jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{"\n"}{end}' | tail -n 1)
+  case $address in
+    127.*) echo "http://$address:8080" ;;
+    *) echo "http://$through/api/v1/namespaces/$namespace/pods/$name:8080/proxy" ;;
+  esac
+}
+variable() { curl -s "$(url shop "$1")/env" | grep -o "\"$2\":\"[^\"]*\""; }
+file() { curl -s "$(url shop "$1")/env" | grep -o "\"filesAtStart\":{[^}]*}" | grep -o "\"$2\":\"[^\"]*\""; }
 # What a pod's process read when it started, asked of the process itself.
 show_variable() {
-  printf "%s\$ curl -s http://%s:8080/env | grep -o '\"%s\":[^,]*'   # a pod of %s%s\n" "$dim" "$(address "$1")" "$2" "$1" "$plain"
+  printf "%s\$ curl -s %s/env | grep -o '\"%s\":[^,]*'   # a pod of %s%s\n" "$dim" "$(url shop "$1")" "$2" "$1" "$plain"
   variable "$1" "$2"
 }
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+background=()
+trap 'kill "${background[@]}" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 command -v kubectl-lockkeeper >/dev/null || fail "kubectl-lockkeeper is not in the PATH: run this by 'make demo'"
 command -v curl >/dev/null || fail "curl is not installed"
+kubectl proxy --port=0 >"$scratch/proxy" &
+background+=($!)
+through=''
+proxy_is_ready() { through=$(grep -o '127.0.0.1:[0-9]*' "$scratch/proxy") && echo yes; }
+until_is yes proxy_is_ready
+proxy_is_ready >/dev/null
+
+# Where the nodes find the images, if that is not where the chart and the sample app say.
+images=${IMAGES:-lockkeeper.dev}
+with_images() { sed "s#image: lockkeeper.dev/#image: $images/#" "$1"; }
+for_lockkeeper=() for_app=()
+if [ "$images" != lockkeeper.dev ]; then
+  for_lockkeeper=(--set "image.repository=$images/lockkeeper") for_app=(--set "images=$images")
+fi
 
 step "1. Helm installs Lockkeeper."
-show helm install lockkeeper charts/lockkeeper -n lockkeeper-system --create-namespace
+show helm install lockkeeper charts/lockkeeper -n lockkeeper-system --create-namespace "${for_lockkeeper[@]}"
 show kubectl rollout status deployment/lockkeeper -n lockkeeper-system --timeout=60s
 
 step "2. A small shop. All share one ConfigMap, but: web reads its key 'greeting', worker its key 'queue', search nothing of it,
    and the StatefulSet db mounts all of it."
-show kubectl apply -f demo/shop.yaml
+with_images demo/shop.yaml >"$scratch/shop.yaml"
+show kubectl apply -f "$scratch/shop.yaml"
 show kubectl wait deployment --all -n shop --for=condition=Available --timeout=60s
 show kubectl rollout status statefulset/db -n shop --timeout=60s
 for workload in web worker search; do kubectl rollout status "deployment/$workload" -n shop --timeout=60s >/dev/null; done
@@ -126,7 +151,7 @@ holds "Nothing was rolled: the pods already run on what the ConfigMap says."
 
 step "6. One upgrade brings a new image and new config, as 'helm upgrade' would."
 show kubectl patch configmap shop -n shop -p '{"data": {"queue": "priority"}}'
-show kubectl set image deployment/worker -n shop app=lockkeeper.dev/sample-app:v2
+show kubectl set image deployment/worker -n shop "app=$images/sample-app:v2"
 until_is '"QUEUE":"priority"' variable worker QUEUE
 until_is "4 of 4" up_to_date
 until_is '"/etc/shop/queue":"priority"' file db /etc/shop/queue
@@ -151,7 +176,7 @@ holds "The change was found and rolled, once; the restart itself rolled nothing.
 
 step "8. Upgrades that wait. billing is an ordinary chart; its policy wants every changed template approved."
 show kubectl create namespace billing
-show helm install billing demo/billing -n billing
+show helm install billing demo/billing -n billing "${for_app[@]}"
 show kubectl rollout status deployment/billing -n billing --timeout=60s
 cat > "$scratch/policy.yaml" <<'END'
 apiVersion: lockkeeper.dev/v1alpha1
@@ -167,10 +192,10 @@ until_is 1 billing upToDate
 pods_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].metadata.uid}'; }
 images_of_billing() { kubectl get pods -n billing -o 'jsonpath={.items[*].spec.containers[0].image}'; }
 before=$(pods_of_billing)
-in_the_picture 'grep -oE "stored, but held[^\"]*|.*has been upgraded"' helm upgrade billing demo/billing -n billing --set tag=v2
+in_the_picture 'grep -oE "stored, but held[^\"]*|.*has been upgraded"' helm upgrade billing demo/billing -n billing "${for_app[@]}" --set tag=v2
 tell "Helm printed that the change is stored, but held. Helm is done, and the pods are unchanged:"
-images=custom-columns=POD:.metadata.name,IMAGE:.spec.containers[0].image
-in_the_picture cat kubectl get pods -n billing -o "$images"
+columns=custom-columns=POD:.metadata.name,IMAGE:.spec.containers[0].image
+in_the_picture cat kubectl get pods -n billing -o "$columns"
 [ "$(pods_of_billing)" = "$before" ] || fail "a pod changed although the upgrade is held"
 reason() { kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].reason}'; }
 until_is ApprovalRequired reason
@@ -180,15 +205,15 @@ tell "A user with the verb 'approve' on upgradepolicies approves exactly this ch
 id=$(kubectl get upgradepolicy billing -n billing -o 'jsonpath={.status.attention[0].hold.id}')
 in_the_picture 'head -n 3' kubectl lockkeeper approve deployment/billing -n billing "$id"
 in_the_picture 'tail -n 1' kubectl lockkeeper wait deployment/billing -n billing --timeout 60s
-until_is "lockkeeper.dev/sample-app:v2 lockkeeper.dev/sample-app:v2" images_of_billing
-in_the_picture cat kubectl get pods -n billing -o "$images"
+until_is "$images/sample-app:v2 $images/sample-app:v2" images_of_billing
+in_the_picture cat kubectl get pods -n billing -o "$columns"
 show kubectl events -n billing --for deployment/billing
-show helm upgrade billing demo/billing -n billing --set tag=v2
+show helm upgrade billing demo/billing -n billing "${for_app[@]}" --set tag=v2
 holds "The upgrade was held in admission, and was released when it was approved. The next helm upgrade met no conflict."
 
 step "9. The app decides. docs is an ordinary chart too, and its pods work on something; the policy has them asked on /upgradeable."
 show kubectl create namespace docs
-show helm install docs demo/billing -n docs
+show helm install docs demo/billing -n docs "${for_app[@]}"
 show kubectl rollout status deployment/docs -n docs --timeout=60s
 cat > "$scratch/asking.yaml" <<'END'
 apiVersion: lockkeeper.dev/v1alpha1
@@ -203,43 +228,53 @@ show kubectl wait upgradepolicy/docs -n docs --for=condition=GatesVerified --tim
 pods_of_docs() { kubectl get pods -n docs -o 'jsonpath={.items[*].metadata.uid}'; }
 reason_of_docs() { kubectl get upgradepolicy docs -n docs -o 'jsonpath={.status.attention[0].reason}'; }
 images_of_docs() { kubectl get pods -n docs -o 'jsonpath={.items[*].spec.containers[0].image}'; }
-# What the processes of a namespace's pods said when they ended: their logs lie beside the kubeconfig of the local cluster.
-ends_in() { cat "$(dirname "$KUBECONFIG")/pods/$1"/*/*.log 2>/dev/null | grep -E '^(ended|killed)' || true; }
-pod_of_docs=$(kubectl get pods -n docs -o 'jsonpath={.items[0].status.podIP}')
+# What the pods of docs in a namespace print when they end. Their logs are gone with them, so they are followed from here on.
+follow() {
+  kubectl logs -f -n "$1" -l app=docs --tail=-1 >"$scratch/$1.log" 2>/dev/null &
+  background+=($!)
+}
+ends_in() { grep -E '^(ended|killed)' "$scratch/$1.log" || true; }
+follow docs
+pod_of_docs=$(url docs docs)
 before=$(pods_of_docs)
-show curl -s -X POST "http://$pod_of_docs:8080/start?seconds=12"
+show curl -s -X POST "$pod_of_docs/start?seconds=12"
 echo
-show helm upgrade docs demo/billing -n docs --set tag=v2 --wait --timeout 30s
+show helm upgrade docs demo/billing -n docs "${for_app[@]}" --set tag=v2 --wait --timeout 30s
 tell "helm --wait says success, although the upgrade is held; kubectl lockkeeper wait would not. One pod says no, and why:"
 until_is AppGateClosed reason_of_docs
 show kubectl get upgradepolicies -n docs -o wide
 show kubectl lockkeeper why deployment/docs -n docs
 [ "$(pods_of_docs)" = "$before" ] || fail "a pod was ended although it said no"
 tell "Until then its pods take no new work, so that they come to an end with what they have (503 is the app's own answer):"
-show curl -s -X POST "http://$pod_of_docs:8080/start?seconds=1"
+show curl -s -X POST "$pod_of_docs/start?seconds=1"
 tell "The work ends, the pod says yes, the upgrade is released:"
 show kubectl lockkeeper wait deployment/docs -n docs --timeout 60s
-until_is "lockkeeper.dev/sample-app:v2 lockkeeper.dev/sample-app:v2" images_of_docs
+until_is "$images/sample-app:v2 $images/sample-app:v2" images_of_docs
 show kubectl events -n docs --for deployment/docs
+two_ended() { [ "$(ends_in docs | wc -l)" = 2 ] && echo yes; }
+until_is yes two_ended
 ended=$(ends_in docs)
-[ "$(grep -c '^ended idle' <<<"$ended")" = 2 ] && ! grep -q killed <<<"$ended" || fail "pods ended like this: $ended"
+! grep -q killed <<<"$ended" || fail "pods ended like this: $ended"
 holds "Nothing in flight was killed: both pods had ended their work."
 
 tell "The same without Lockkeeper, in a namespace without a policy:"
 show kubectl create namespace unsafe
-show helm install docs demo/billing -n unsafe
+show helm install docs demo/billing -n unsafe "${for_app[@]}"
 show kubectl rollout status deployment/docs -n unsafe --timeout=60s
-show curl -s -X POST "http://$(kubectl get pods -n unsafe -o 'jsonpath={.items[0].status.podIP}'):8080/start?seconds=60"
+follow unsafe
+show curl -s -X POST "$(url unsafe docs)/start?seconds=60"
 echo
-show helm upgrade docs demo/billing -n unsafe --set tag=v2 --wait --timeout 60s
+show helm upgrade docs demo/billing -n unsafe "${for_app[@]}" --set tag=v2 --wait --timeout 60s
 killed() { ends_in unsafe | grep -c '^killed while busy'; }
 until_is 1 killed
 ends_in unsafe
 holds "There the upgrade killed a pod in the middle of its work."
 
+default_class='jsonpath={.items[?(@.metadata.annotations.storageclass\.kubernetes\.io/is-default-class=="true")].metadata.name}'
+the_data() {
 step "10. The data. notes keeps lines on a volume that one node at a time can have, and its chart declares a rolling update: that deadlocks."
 show kubectl create namespace notes
-show helm install notes demo/notes -n notes
+show helm install notes demo/notes -n notes "${for_app[@]}"
 show kubectl rollout status deployment/notes -n notes --timeout=60s
 cat > "$scratch/keeping.yaml" <<'END'
 apiVersion: lockkeeper.dev/v1alpha1
@@ -251,28 +286,40 @@ show cat "$scratch/keeping.yaml"
 show kubectl apply -n notes -f "$scratch/keeping.yaml"
 volumes_of_notes() { kubectl get upgradepolicy notes -n notes -o "jsonpath={.status.volumes.$1}"; }
 until_is 1 volumes_of_notes protected
-address_of_notes() { kubectl get pods -n notes -o 'jsonpath={.items[0].status.podIP}'; }
-show curl -s -X POST "http://$(address_of_notes):8080/data?line=precious"
+show curl -s -X POST "$(url notes notes)/data?line=precious"
 node_of_notes() { kubectl get pods -n notes -o 'jsonpath={.items[*].spec.nodeName}'; }
-[ "$(node_of_notes)" = node-1 ] && other=node-2 || other=node-1
-tell "The next pod has to go to another node, which cannot have the volume while the old pod runs:"
-show kubectl patch deployment notes -n notes -p "{\"spec\": {\"template\": {\"spec\": {\"nodeSelector\": {\"kubernetes.io/hostname\": \"$other\"}}}}}"
+here=$(node_of_notes)
+there=$(kubectl get nodes --no-headers | awk -v here="$here" '$1 != here && $2 == "Ready" {print $1; exit}')
+if [ -n "$there" ] && [ -n "$(kubectl get volumeattachments -o name)" ]; then
+  tell "The next pod has to go to another node, which cannot have the volume while the old pod runs:"
+  show kubectl patch deployment notes -n notes -p "{\"spec\": {\"template\": {\"spec\": {\"nodeSelector\": {\"kubernetes.io/hostname\": \"$there\"}}}}}"
+else
+  tell "The volumes of this cluster cannot move to another node, or there is none, so the next pod stays on this node:"
+  there=$here
+  show kubectl set image deployment/notes -n notes "app=$images/sample-app:v2"
+fi
 show kubectl rollout status deployment/notes -n notes --timeout=60s
 show kubectl get deployment notes -n notes -o 'jsonpath={.spec.strategy}'
 echo
 show kubectl events -n notes --for deployment/notes
-[ "$(node_of_notes)" = "$other" ] || fail "the pod did not move"
+[ "$(node_of_notes)" = "$there" ] || fail "the pod is not on $there"
 holds "Admission made it Recreate: the old pod ended first, and the rollout went through. The chart need not say so."
 
 tell "Then somebody uninstalls the release, claim and all:"
 show helm uninstall notes -n notes --wait
 until_is 1 volumes_of_notes orphaned
 show kubectl lockkeeper volumes -n notes
-show helm install notes demo/notes -n notes
+show helm install notes demo/notes -n notes "${for_app[@]}"
 show kubectl rollout status deployment/notes -n notes --timeout=60s
-show curl -s "http://$(address_of_notes):8080/data"
-curl -s "http://$(address_of_notes):8080/data" | grep -q precious || fail "the data is lost"
+show curl -s "$(url notes notes)/data"
+curl -s "$(url notes notes)/data" | grep -q precious || fail "the data is lost"
 holds "The volume survived helm uninstall, and the next claim of that name found it again."
+}
+if [ -n "$(kubectl get storageclasses -o "$default_class")" ]; then
+  the_data
+else
+  step "10. The data. This step is left out: the cluster has no default storage class."
+fi
 
 step "11. What happened, told where one looks for it. The ConfigChanged that no ConfigRollout follows is the mistake that was taken back."
 show kubectl events -n shop --for deployment/web

@@ -2,8 +2,10 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
@@ -155,16 +157,43 @@ fn once(folder: &Path, build: impl FnOnce(&Path) -> Result<(), Error>) -> Result
     fs::rename(&half_built, folder).trying(|| "putting the programs in place".into())
 }
 
+/// Tells of a build that takes minutes how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(20);
+
+fn go(module: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.current_dir(module).env("CGO_ENABLED", "0");
+    go
+}
+
 fn go_build(module: &Path, link_flags: &str, into: &Path) -> Result<(), Error> {
-    let built = Command::new("go")
-        .args(["build", "-trimpath", "-ldflags", link_flags, "-o"])
+    let running = || "running go (is Go installed?)".to_owned();
+    // What is in Go's own cache is not compiled, so this is the most that can be.
+    let listed = go(module).args(["list", "-deps", "tool"]).output().trying(running)?;
+    let most = String::from_utf8_lossy(&listed.stdout).lines().count();
+    let mut build = go(module)
+        .args(["build", "-v", "-trimpath", "-ldflags", link_flags, "-o"])
         .arg(into)
         .arg("tool")
-        .current_dir(module)
-        .env("CGO_ENABLED", "0")
-        .status()
-        .trying(|| "running go (is Go installed?)".into())?;
-    if built.success() {
+        .stderr(Stdio::piped())
+        .spawn()
+        .trying(running)?;
+    let (begun, mut told, mut compiled) = (Instant::now(), Instant::now(), 0_usize);
+    let printed = build.stderr.take().map(BufReader::new);
+    for line in printed.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+        // With -v, go prints the path of each package that it compiles, and nothing else of them.
+        if line.contains(char::is_whitespace) || line.starts_with('#') {
+            eprintln!("{line}");
+            continue;
+        }
+        compiled += 1;
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let seconds = begun.elapsed().as_secs();
+            eprintln!("  {compiled} of at most {most} packages compiled after {seconds} s");
+        }
+    }
+    if build.wait().trying(running)?.success() {
         return Ok(());
     }
     Err(Error::Build(format!(

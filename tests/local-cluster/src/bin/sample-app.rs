@@ -138,8 +138,7 @@ async fn main() -> ExitCode {
 
 async fn serve() -> std::io::Result<()> {
     let environment: BTreeMap<_, _> = std::env::vars().collect();
-    let root = environment.get("LOCKKEEPER_POD_ROOT").map(PathBuf::from);
-    let files_at_start = root.as_deref().map(files).unwrap_or_default();
+    let files_at_start = files(&environment);
     let address = environment
         .get("ADDRESS")
         .or_else(|| environment.get("POD_IP"))
@@ -277,11 +276,7 @@ async fn health(State(shared): State<Shared>) -> StatusCode {
 /// What the process really read.
 async fn environment_read(State(shared): State<Shared>) -> Json<Value> {
     let facts = facts(&shared);
-    let now = facts
-        .environment
-        .get("LOCKKEEPER_POD_ROOT")
-        .map(|root| files(Path::new(root)))
-        .unwrap_or_default();
+    let now = files(&facts.environment);
     Json(json!({"env": facts.environment, "filesAtStart": facts.files_at_start, "files": now}))
 }
 
@@ -323,10 +318,17 @@ async fn switch(State(shared): State<Shared>, Json(switches): Json<Switches>) ->
     Json(switches)
 }
 
-/// The files below a folder, by path, as text; a kubeconfig is not shown.
-fn files(root: &Path) -> BTreeMap<String, String> {
+/// The files that were mounted, by path, as text; a kubeconfig is not shown. `FILES` names a folder
+/// of them; without it they are all that is below the folder of a process without a mount namespace.
+fn files(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
+    let (pod, named) = (environment.get("LOCKKEEPER_POD_ROOT"), environment.get("FILES"));
+    if pod.is_none() && named.is_none() {
+        return found;
+    }
+    let root = Path::new(pod.map_or("/", String::as_str));
+    let below = named.map_or("", |named| named.trim_start_matches('/'));
+    let mut folders = vec![root.join(below)];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();

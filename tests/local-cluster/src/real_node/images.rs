@@ -32,7 +32,7 @@ pub fn write(folder: &Path, tools: &Path, sample_app: &Path) -> Result<Vec<PathB
         [("busybox".to_owned(), busybox), ("sample-app".to_owned(), sample_app.to_owned())].into();
     // With a shell, for apps that are told to misbehave by a command.
     let mut dockerfile =
-        "FROM scratch\nENV PATH=/bin\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n\
+        "FROM scratch\nENV PATH=/bin\nENV ADDRESS=0.0.0.0\nCOPY busybox /bin/sh\nCOPY busybox /bin/busybox\n\
                           COPY sample-app /sample-app\n"
             .to_owned();
     for library in libraries(sample_app)? {
