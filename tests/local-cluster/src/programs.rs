@@ -14,6 +14,8 @@ use crate::{Error, Kubernetes, Trying};
 
 /// The module of etcd and helm, which are the same for each version of Kubernetes.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools");
+/// The module of containerd, which is the same for each version of the kubelet.
+const CONTAINERD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/containerd");
 const STRIPPED: &str = "-s -w";
 
 /// The folder with kube-apiserver, kube-controller-manager, kube-scheduler, kubectl, etcd and helm.
@@ -90,6 +92,21 @@ impl Programs {
             go_build(&module, &flags, half_built)
         })?;
         Ok(folder.join("kubelet"))
+    }
+
+    /// The folder with containerd, its shim and ctr, built where they have not been: some minutes,
+    /// once. A kubelet of 1.37 or later needs containerd 2, which not every release of Debian has.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn containerd() -> Result<PathBuf, Error> {
+        let module = Path::new(CONTAINERD);
+        let folder = cache_folder()?.join(checksum_of(&[module], STRIPPED)?);
+        once(&folder, |half_built| {
+            eprintln!("building containerd, once: this takes 1 to 5 minutes");
+            go_build(module, STRIPPED, half_built)
+        })?;
+        Ok(folder)
     }
 
     /// Their version.

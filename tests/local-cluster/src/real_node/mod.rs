@@ -49,6 +49,7 @@ struct Plan {
     programs: PathBuf,
     kubelet: PathBuf,
     /// The folder of containerd, runc and `cni/`.
+    containerd: PathBuf,
     tools: PathBuf,
     images: Vec<PathBuf>,
     nodes: usize,
@@ -97,9 +98,10 @@ pub fn possible() -> Result<(), Error> {
 /// When a program cannot be built or started, or does not
 /// become ready.
 pub async fn run(programs: Programs, wanted: RealNodes) -> Result<ExitCode, Error> {
-    let (programs, kubelet, tools) = tokio::task::spawn_blocking(move || {
-        let kubelet = programs.kubelet()?;
-        Ok::<_, Error>((programs.folder().to_owned(), kubelet, packages::find_or_unpack()?))
+    let (programs, kubelet, containerd, tools) = tokio::task::spawn_blocking(move || {
+        let (kubelet, containerd) = (programs.kubelet()?, Programs::containerd()?);
+        let tools = packages::find_or_unpack()?;
+        Ok::<_, Error>((programs.folder().to_owned(), kubelet, containerd, tools))
     })
     .await
     .map_err(|error| Error::Build(error.to_string()))??;
@@ -114,8 +116,8 @@ pub async fn run(programs: Programs, wanted: RealNodes) -> Result<ExitCode, Erro
     }
     let cgroups = Cgroups::make(wanted.nodes)?;
     let cgroup = cgroups.name().to_owned();
-    let search = search_path(&[&programs, &tools])?;
-    Plan { programs, kubelet, tools, images: all_images, nodes: wanted.nodes, cgroup }
+    let search = search_path(&[&programs, &containerd, &tools])?;
+    Plan { programs, kubelet, containerd, tools, images: all_images, nodes: wanted.nodes, cgroup }
         .write(path)?;
     // The shell is the namespace's first process: it also takes care of processes that lose their
     // parents, as containerd's do.

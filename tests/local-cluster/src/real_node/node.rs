@@ -54,7 +54,7 @@ impl Node<'_> {
         write("cni/10-bridge.conflist", self.network().to_string())?;
         write("kubelet.yaml", self.kubelet().to_string())?;
         let containerd = Program::start(
-            &self.plan.tools.join("containerd"),
+            &self.plan.containerd.join("containerd"),
             &own,
             vec!["--config=containerd.toml".to_owned()],
         )?;
@@ -75,7 +75,7 @@ impl Node<'_> {
 
     async fn import(&self, containerd: &Program) -> Result<(), Error> {
         let ctr = || {
-            let mut ctr = std::process::Command::new(self.plan.tools.join("ctr"));
+            let mut ctr = std::process::Command::new(self.plan.containerd.join("ctr"));
             ctr.args(["-a", &self.socket(), "-n", "k8s.io"]);
             ctr
         };
@@ -98,28 +98,30 @@ impl Node<'_> {
         let (number, socket) = (self.number, self.socket());
         // restrict_oom_score_adj: a machine may not let runc lower the score of a pod.
         format!(
-            r#"version = 2
+            r#"version = 3
 root = "{own}/containerd"
 state = "/run/containerd-{number}"
-disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.aufs"]
+disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.blockfile"]
 [grpc]
   address = "{socket}"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{own}/opt"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{PAUSE}"
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "{PAUSE}"
+[plugins."io.containerd.cri.v1.runtime"]
   disable_apparmor = true
   restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.runtime".containerd]
     default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
         SystemdCgroup = false
         BinaryName = "{tools}/runc"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{tools}/cni"
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["{tools}/cni"]
     conf_dir = "{own}/cni"
 "#
         )

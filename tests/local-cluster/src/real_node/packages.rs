@@ -1,4 +1,4 @@
-//! The programs of a node besides the kubelet: Debian's packages, unpacked into the user's cache
+//! The programs of a node besides the kubelet and containerd: Debian's packages, unpacked into the user's cache
 //! and not installed.
 
 use std::{
@@ -10,13 +10,13 @@ use std::{
 
 use crate::{Error, Trying, programs::cache_folder};
 
-const PACKAGES: [&str; 4] = ["runc", "containerd", "containernetworking-plugins", "busybox-static"];
-const PROGRAMS: [&str; 5] = ["runc", "containerd", "containerd-shim-runc-v2", "ctr", "busybox"];
+const PACKAGES: [&str; 3] = ["runc", "containernetworking-plugins", "busybox-static"];
+const PROGRAMS: [&str; 2] = ["runc", "busybox"];
 /// Of the packages' programs, those that containerd runs for a pod's network.
 const NETWORK: [&str; 3] = ["bridge", "host-local", "loopback"];
 
 /// The folder with these programs, and `cni/` with those for the network. Downloads the packages
-/// where they have not been: 40 MB, once for each release of the system.
+/// where they have not been: 20 MB, once for each release of the system.
 pub fn find_or_unpack() -> Result<PathBuf, Error> {
     let cache = cache_folder()?;
     let folder = cache.join(format!("node-{}", system()));
