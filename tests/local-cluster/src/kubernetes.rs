@@ -11,7 +11,7 @@ pub(crate) const MODULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/controlpl
 /// Where the modules of the kubelet are, in the same way.
 const KUBELETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubelet");
 /// The version that everything is tested on.
-const MAIN: &str = "1.36";
+const MAIN: &str = "1.37";
 /// Each module names its version in a line that begins with this.
 const REQUIRED: &str = "k8s.io/kubernetes v";
 

@@ -14,7 +14,7 @@ mod stored;
 use stored::{strip, tidy, valid};
 
 /// The minor version that a server has unless it is told another: the main one.
-pub const KUBERNETES: u32 = 36;
+pub const KUBERNETES: u32 = 37;
 /// The namespace.
 pub const NAMESPACE: &str = "shop";
 

@@ -254,7 +254,7 @@ fn a_disk_is_on_one_node_at_a_time_so_a_rolling_update_to_another_deadlocks() {
     let event = server.list("Event").remove(0);
     assert_eq!(event["reason"], "FailedAttachVolume");
     assert!(
-        event["message"].as_str().unwrap().starts_with("Multi-Attach error for volume \"pvc-"),
+        event["message"].as_str().unwrap().starts_with("Waiting for detach for volume \"pvc-"),
         "{event}"
     );
     // The way out: the old pod goes first.

@@ -50,7 +50,7 @@ async fn connect(host: &str, port: u16) -> Option<TcpStream> {
 async fn http_ok(host: &str, port: u16, path: &str) -> bool {
     let Some(mut stream) = connect(host, port).await else { return false };
     let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: kube-probe/1.36\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: kube-probe/1.37\r\nConnection: close\r\n\r\n"
     );
     if stream.write_all(request.as_bytes()).await.is_err() {
         return false;

@@ -135,7 +135,7 @@ fn the_server_gives_defaults_and_refuses_what_the_real_one_refuses() {
     let spec = server.get("StatefulSet", "web").unwrap()["spec"].clone();
     assert_eq!(
         spec["updateStrategy"],
-        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "partition": 0}})
     );
     let mut refused = |kind: &str, patch: Value| {
         let before = server.version();
