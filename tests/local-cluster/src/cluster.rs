@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Error, Kubernetes, Programs, Trying,
-    agent::{Agent, AgentOptions},
+    agent::{Agent, AgentOptions, Block},
     certificates::{Authority, Identity},
     process::Program,
 };
@@ -113,7 +113,8 @@ impl Cluster {
         let mut cluster =
             Self { programs, control_plane: Vec::new(), address, _agent: Agent::none(), folder };
         cluster.run("etcd", etcd_arguments(etcd_port, etcd_peer_port))?;
-        let mut arguments = api_server_arguments(etcd_port, port);
+        let block = Block::claim().trying(|| "claiming loopback addresses".into())?;
+        let mut arguments = api_server_arguments(etcd_port, port, &block.services());
         if options.bare {
             // It would refuse pods until a controller has made the namespace's account.
             arguments.push("--disable-admission-plugins=ServiceAccount".to_owned());
@@ -144,7 +145,7 @@ impl Cluster {
             authority,
             kubernetes: cluster.kubernetes().reported(),
         };
-        cluster._agent = Agent::start(client.clone(), agent).await?;
+        cluster._agent = Agent::start(client.clone(), agent, block).await?;
         cluster.wait_until_ready(&client, options.nodes).await?;
         Ok(cluster)
     }
@@ -364,7 +365,7 @@ fn etcd_arguments(port: u16, peer_port: u16) -> Vec<String> {
     .into()
 }
 
-fn api_server_arguments(etcd_port: u16, port: u16) -> Vec<String> {
+fn api_server_arguments(etcd_port: u16, port: u16, services: &str) -> Vec<String> {
     [
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         format!("--secure-port={port}"),
@@ -379,7 +380,7 @@ fn api_server_arguments(etcd_port: u16, port: u16) -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         "--service-account-key-file=service-account.pub".to_owned(),
         "--service-account-signing-key-file=service-account.key".to_owned(),
-        "--service-cluster-ip-range=127.255.0.0/24".to_owned(),
+        format!("--service-cluster-ip-range={services}"),
         // Who did what: a test compares it with the rights that the chart grants.
         "--audit-policy-file=audit-policy.yaml".to_owned(),
         "--audit-log-path=audit.log".to_owned(),

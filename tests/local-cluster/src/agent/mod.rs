@@ -4,6 +4,7 @@
 //! counts as running and ready at once. How near it is to a real node is in this package's README.
 
 mod attach;
+mod block;
 mod content;
 mod environment;
 mod logs;
@@ -12,13 +13,14 @@ mod pod;
 mod probe;
 mod provision;
 mod run;
+mod services;
 mod status;
 mod storage;
 mod volumes;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::PathBuf,
     sync::{
         Arc,
@@ -38,12 +40,12 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use crate::{Error, Trying};
+pub use block::Block;
+
+use crate::Error;
 
 /// Between two attempts at something that cannot be done yet.
 const RETRY: Duration = Duration::from_millis(300);
-/// Held by each running cluster on one address of its own.
-const CLAIM_PORT: u16 = 47_100;
 
 /// What the agent works with.
 #[derive(Debug, Clone)]
@@ -80,28 +82,6 @@ pub(crate) struct Shared {
     next_address: AtomicU32,
 }
 
-/// 65,000 loopback addresses that no other cluster on this machine uses: it holds a port of the
-/// last of them.
-struct Block {
-    first: Ipv4Addr,
-    _claim: TcpListener,
-}
-
-impl Block {
-    fn claim() -> std::io::Result<Self> {
-        let mut refusal = None;
-        for second in 1..=250 {
-            match TcpListener::bind((Ipv4Addr::new(127, second, 255, 254), CLAIM_PORT)) {
-                Ok(claim) => {
-                    return Ok(Self { first: Ipv4Addr::new(127, second, 0, 1), _claim: claim });
-                }
-                Err(error) => refusal = Some(error),
-            }
-        }
-        Err(refusal.unwrap_or_else(|| std::io::Error::other("no loopback addresses are left")))
-    }
-}
-
 impl Shared {
     /// Whether this node's kubelet is lost.
     pub fn is_lost(&self, node: &str) -> bool {
@@ -111,7 +91,7 @@ impl Shared {
     /// A loopback address that no pod had before.
     pub fn new_address(&self) -> Ipv4Addr {
         let number = self.next_address.fetch_add(1, Ordering::Relaxed);
-        Ipv4Addr::from_bits(self.block.first.to_bits() + number)
+        Ipv4Addr::from_bits(self.block.first().to_bits() + number)
     }
 }
 
@@ -125,8 +105,7 @@ impl Agent {
     ///
     /// # Errors
     /// When a node cannot be registered.
-    pub async fn start(client: Client, options: AgentOptions) -> Result<Self, Error> {
-        let block = Block::claim().trying(|| "claiming addresses for pods".into())?;
+    pub async fn start(client: Client, options: AgentOptions, block: Block) -> Result<Self, Error> {
         let names: Vec<_> = (1..=options.nodes)
             .map(|number| format!("node-{number}"))
             .chain([node::SPARE.to_owned()])
@@ -141,12 +120,13 @@ impl Agent {
             (attach::InUse::default(), watch::Sender::default(), AtomicU32::new(0));
         let shared = Arc::new(Shared { client, options, in_use, lost, block, next_address });
         let tasks = [
-            tokio::spawn(node::heartbeats(shared.clone(), names, kubelet)),
-            tokio::spawn(node::follow(shared.clone())),
+            tokio::spawn(node::heartbeats(shared.clone(), names, kubelet.clone())),
+            tokio::spawn(node::follow(shared.clone(), kubelet)),
             tokio::spawn(provision::claims(shared.clone())),
             tokio::spawn(provision::volumes(shared.clone())),
             tokio::spawn(attach::follow(shared.clone())),
             tokio::spawn(answering),
+            tokio::spawn(services::follow(shared.clone())),
             tokio::spawn(follow(shared)),
         ];
         Ok(Self { tasks: tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect() })

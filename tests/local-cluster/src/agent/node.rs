@@ -108,8 +108,9 @@ pub async fn heartbeats(shared: Arc<Shared>, names: Vec<String>, kubelet: Kubele
     }
 }
 
-/// Learns which nodes are lost, until it is stopped.
-pub async fn follow(shared: Arc<Shared>) {
+/// Learns which nodes are lost, until it is stopped. A node that the node controller calls lost,
+/// because this machine stood still for a while, reports again that it is ready.
+pub async fn follow(shared: Arc<Shared>, kubelet: Kubelet) {
     let api: Api<Node> = Api::all(shared.client.clone());
     let mut changes = std::pin::pin!(
         watcher(api, watcher::Config::default()).default_backoff().applied_objects()
@@ -127,7 +128,18 @@ pub async fn follow(shared: Arc<Shared>) {
         shared.lost.send_if_modified(|all: &mut BTreeSet<String>| {
             if lost { all.insert(node.name_any()) } else { all.remove(&node.name_any()) }
         });
+        if !lost
+            && called_lost(&node)
+            && let Err(error) = report(&shared.client, &node.name_any(), &kubelet).await
+        {
+            tracing::debug!(%error, "a node could not report that it is ready");
+        }
     }
+}
+
+fn called_lost(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "Unknown")
 }
 
 async fn renew(client: &Client, name: &str) -> Result<(), Error> {
