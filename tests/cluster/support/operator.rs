@@ -1,6 +1,6 @@
 //! The operator that all tests share, and those that have it for themselves.
 
-use std::sync::{Once, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{LazyLock, Once, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use local_cluster::shared;
 use serde_json::json;
@@ -176,17 +176,21 @@ pub fn admission_is_current() {
         "matchConstraints": constraints, "matchConditions": conditions,
         "mutations": [
             {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": label}}]});
-    let unlabelled = "!('tick' in object.metadata.?labels.orValue({}))";
+    let unlabelled = match sorts() {
+        [_] => "false",
+        _ => "!('tick' in object.metadata.?labels.orValue({}))",
+    };
     let validating = json!({
         "failurePolicy": "Fail", "matchConstraints": constraints, "matchConditions": conditions,
         "validations": [{"expression": unlabelled, "message": format!("{name} acts")}]});
     let mut added = Vec::new();
-    for (sort, spec) in [("Mutating", mutating), ("Validating", validating)] {
+    for sort in sorts() {
+        let spec = if *sort == "Validating" { &validating } else { &mutating };
         let mut binding = json!({"policyName": name});
-        if sort == "Validating" {
+        if *sort == "Validating" {
             binding["validationActions"] = json!(["Deny"]);
         }
-        for (kind, spec) in [("Policy", spec), ("PolicyBinding", binding)] {
+        for (kind, spec) in [("Policy", spec), ("PolicyBinding", &binding)] {
             added.push(json!({"apiVersion": "admissionregistration.k8s.io/v1",
                 "kind": format!("{sort}Admission{kind}"), "metadata": {"name": name}, "spec": spec}));
         }
@@ -208,10 +212,19 @@ struct Ticks<'a>(&'a str);
 
 impl Drop for Ticks<'_> {
     fn drop(&mut self) {
-        let kinds = "mutatingadmissionpolicybinding,validatingadmissionpolicybinding,\
-                     mutatingadmissionpolicy,validatingadmissionpolicy";
-        kubectl_with(&["delete", kinds, self.0, "--ignore-not-found"], "");
+        let kinds = |what| sorts().iter().map(move |sort| format!("{sort}Admission{what}"));
+        let kinds: Vec<_> = kinds("PolicyBinding").chain(kinds("Policy")).collect();
+        kubectl_with(&["delete", &kinds.join(","), self.0, "--ignore-not-found"], "");
     }
+}
+
+/// The sorts of admission policies that the API server serves: before Kubernetes 1.36 only one.
+fn sorts() -> &'static [&'static str] {
+    static SERVED: LazyLock<bool> = LazyLock::new(|| {
+        let served = kubectl(&["get", "--raw", "/apis/admissionregistration.k8s.io/v1"]);
+        served.contains("\"mutatingadmissionpolicies\"")
+    });
+    if *SERVED { &["Mutating", "Validating"] } else { &["Validating"] }
 }
 
 fn ready() {
