@@ -152,4 +152,12 @@ fn what_is_scaled_annotated_or_finished_does_not_depend_on_the_webhook() {
     // What waits is judged at each write.
     let held = with("/metadata/annotations", "lockkeeper.dev/hold", json!("3 by ann"));
     assert!(condition.holds(&held, &held));
+    // But its finalizers can be removed while no webhook answers.
+    let mut going = held.clone();
+    going["metadata"]["deletionTimestamp"] = json!("2026-11-20T10:00:00Z");
+    let mut finalized = going.clone();
+    finalized["metadata"]["finalizers"] = json!([]);
+    assert!(!condition.holds(&going, &finalized));
+    finalized["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:2");
+    assert!(condition.holds(&going, &finalized));
 }
