@@ -10,7 +10,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use local_cluster::shared;
-use model::admission::{Admitted, OPERATOR, Operation, Refused, Twin, Write};
+use model::admission::{Admitted, Judge, OPERATOR, Operation, Refused, Twin, Write};
 use serde_json::{Value, json};
 
 use crate::support::{Shop, operator, resource};
@@ -166,6 +166,17 @@ fn placed(object: &Value, namespace: &str, name: &str) -> Value {
     object
 }
 
+/// An object as it is where the webhook judges: the cases have the label of the API server's.
+fn judged_by_webhook(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(label) = object.pointer_mut("/metadata/labels/lockkeeper.dev~1governed")
+        && *label == "true"
+    {
+        *label = json!("webhook");
+    }
+    object
+}
+
 /// Whether a message is this refusal; what may not be changed is named in no certain order.
 pub fn says(message: &str, refused: &str) -> bool {
     let Some((what, fields)) = refused.split_once(" may not change ") else {
@@ -179,6 +190,7 @@ type Answers = (Result<Value, kube::Error>, Result<Admitted, Refused>);
 /// The real policies and the twin, side by side.
 struct Judges {
     shop: Shop,
+    judge: Judge,
     clients: BTreeMap<String, Client>,
     compared: usize,
     wrong: Vec<String>,
@@ -206,7 +218,8 @@ impl Judges {
         shop.may(OPERATOR, "create", "deployments.apps");
         shop.may(OPERATOR, "update", "statefulsets.apps/status");
         let clients = [(OPERATOR.to_owned(), client_of(OPERATOR).await)].into();
-        Self { shop, clients, compared: 0, wrong: Vec::new() }
+        let judge = if shop.kubernetes().await < 36 { Judge::Webhook } else { Judge::default() };
+        Self { shop, judge, clients, compared: 0, wrong: Vec::new() }
     }
 
     /// A user who may edit workloads, and has these verbs; the name depends on them.
@@ -264,6 +277,10 @@ impl Judges {
     ) {
         let account = self.account(user, verbs).await;
         let namespace = &self.shop.name;
+        let (old, new) = match self.judge {
+            Judge::Webhook => (&judged_by_webhook(old), &judged_by_webhook(new)),
+            _ => (old, new),
+        };
         // As the operator, whom nothing keeps from creating an object in any state.
         if create(&self.clients[OPERATOR], namespace, kind, &placed(old, namespace, name))
             .await
@@ -313,7 +330,7 @@ impl Judges {
         merge(&mut written["spec"], &old["spec"], &new["spec"]);
         let write =
             Write { kind, operation, old: Some(&stored), new: &written, user: account, verbs };
-        let twin = Twin::default().admit(&write);
+        let twin = Twin { judge: self.judge, ..Twin::default() }.admit(&write);
         let real = match operation {
             Operation::Status => {
                 status_replaced(&self.clients[account], namespace, kind, name, &written).await
