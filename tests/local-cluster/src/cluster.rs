@@ -13,6 +13,7 @@ use kube::{
     api::ListParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -28,6 +29,12 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The place of the API server among the programs of the control plane: after etcd, before those
 /// that talk to it.
 const API_SERVER: usize = 1;
+/// Beside the kubeconfig: the version that the control plane is to have.
+const ASKED: &str = "kubernetes";
+/// Beside the kubeconfig: the process that looks at this file on SIGUSR1.
+const SUPERVISOR: &str = "supervisor.pid";
+/// A control plane of another version starts on what the one before it stored.
+const CHANGED_WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 
@@ -87,9 +94,7 @@ impl Cluster {
     /// When a program cannot be built or started, or does not become ready.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let Options { kubernetes, flags, .. } = options;
-        let programs = tokio::task::spawn_blocking(move || Programs::find_or_build(kubernetes))
-            .await
-            .map_err(|error| Error::Build(error.to_string()))??;
+        let programs = programs(kubernetes).await?;
         let folder = temporary_folder()?;
         let path = folder.path();
         let authority = Authority::new(path)?;
@@ -108,6 +113,8 @@ impl Cluster {
         let address = format!("https://127.0.0.1:{port}");
         write_kubeconfigs(path, &authority, &address, [])?;
 
+        std::fs::write(path.join(SUPERVISOR), std::process::id().to_string())
+            .trying(|| "noting this process".into())?;
         std::fs::write(path.join("audit-policy.yaml"), AUDIT_POLICY)
             .trying(|| "writing the audit policy".into())?;
         let mut cluster =
@@ -193,6 +200,26 @@ impl Cluster {
         self.control_plane.iter_mut().try_for_each(Program::revive)
     }
 
+    /// Goes on with the programs of another version, with the ports and the data that the cluster
+    /// has: an upgrade, or the way back. Pods stay as they are, and so do the nodes.
+    ///
+    /// # Errors
+    /// When a program cannot be built or started, or the API server does not become ready.
+    pub async fn change(&mut self, kubernetes: Kubernetes) -> Result<(), Error> {
+        self.programs = programs(Some(kubernetes)).await?;
+        for program in self.control_plane.iter_mut().skip(API_SERVER).rev() {
+            program.kill().await;
+            program.replace_by(|name| self.programs.path(name));
+        }
+        self.revive().await
+    }
+
+    /// The version that `local-cluster change` asked for, unless it is the one that runs.
+    pub fn asked(&self) -> Option<Kubernetes> {
+        let text = std::fs::read_to_string(self.folder.path().join(ASKED)).ok()?;
+        text.trim().parse().ok().filter(|asked| asked != self.kubernetes())
+    }
+
     /// Ends everything.
     pub async fn stop(mut self) {
         // First who would miss the others.
@@ -258,6 +285,48 @@ impl Cluster {
             sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// Asks the cluster with this kubeconfig to go on with another version, and waits until its API
+/// server has it.
+///
+/// # Errors
+/// When it is not a cluster that this program started, or its API server does not become ready.
+pub async fn change(kubeconfig: &Path, kubernetes: &Kubernetes) -> Result<(), Error> {
+    let file = kubeconfig.with_file_name(SUPERVISOR);
+    let text = std::fs::read_to_string(&file).trying(|| format!("reading {}", file.display()))?;
+    let supervisor = text
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Error::Build(format!("{} names no process", file.display())))?;
+    std::fs::write(kubeconfig.with_file_name(ASKED), kubernetes.name())
+        .trying(|| "asking for a version".into())?;
+    kill_process(supervisor, Signal::USR1)
+        .map_err(std::io::Error::from)
+        .trying(|| format!("telling process {text}"))?;
+    let client = connect(kubeconfig).await?;
+    let deadline = Instant::now() + CHANGED_WITHIN;
+    loop {
+        let ready = axum::http::Request::get("/readyz").body(Vec::new()).unwrap_or_default();
+        let version = client.apiserver_version().await.map(|version| version.git_version);
+        if version.is_ok_and(|version| version == kubernetes.reported())
+            && client.request_text(ready).await.is_ok()
+        {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let what = format!("the API server did not become ready as Kubernetes {kubernetes}");
+            return Err(Error::Build(what));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn programs(kubernetes: Option<Kubernetes>) -> Result<Programs, Error> {
+    tokio::task::spawn_blocking(move || Programs::find_or_build(kubernetes))
+        .await
+        .map_err(|error| Error::Build(error.to_string()))?
 }
 
 /// Ports that nobody listens on. None of those from which the system opens connections: it would

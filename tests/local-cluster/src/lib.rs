@@ -16,7 +16,7 @@ pub mod reports;
 mod shared;
 mod supervise;
 
-pub use cluster::{Cluster, Flags, Options};
+pub use cluster::{Cluster, Flags, Options, change};
 pub use kubernetes::Kubernetes;
 pub use programs::Programs;
 pub use shared::{BIN, KUBECONFIG, SUPERVISOR, Shared, shared};

@@ -24,6 +24,9 @@ enum Command {
     Build(Version),
     /// Start a cluster and keep it until Ctrl-C
     Up(Nodes),
+    /// Let the running cluster of KUBECONFIG go on with the control plane of another version, as an
+    /// upgrade does: same data, same pods
+    Change(Version),
     /// Start a cluster, run a command against it, end it, and exit as the command did
     Run {
         #[command(flatten)]
@@ -130,6 +133,7 @@ async fn main() -> ExitCode {
             println!("{}", programs.folder().display());
             ExitCode::SUCCESS
         }),
+        Command::Change(version) => change(version.asked()).await,
         Command::Up(nodes) if nodes.real_node => on_real_nodes(nodes, Vec::new()).await,
         Command::Up(nodes) => up(nodes).await,
         Command::Run { nodes, command } if nodes.real_node => on_real_nodes(nodes, command).await,
@@ -194,6 +198,15 @@ async fn start(nodes: Nodes) -> Result<Cluster, local_cluster::Error> {
     Ok(cluster)
 }
 
+async fn change(asked: Option<Kubernetes>) -> Result<ExitCode, local_cluster::Error> {
+    let programs = Programs::find_or_build(asked)?;
+    let Some(kubeconfig) = std::env::var_os("KUBECONFIG").map(PathBuf::from) else {
+        return Err(local_cluster::Error::Build("KUBECONFIG is not set".into()));
+    };
+    local_cluster::change(&kubeconfig, programs.kubernetes()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn up(nodes: Nodes) -> Result<ExitCode, local_cluster::Error> {
     let cluster = start(nodes).await?;
     println!("In another terminal:\n");
@@ -241,7 +254,11 @@ async fn run(nodes: Nodes, command: Vec<String>) -> Result<ExitCode, local_clust
 
 /// Until `work` is done, or somebody tells us to stop. Then the cluster ends.
 async fn supervised<T>(mut cluster: Cluster, work: impl Future<Output = T>) -> Option<T> {
-    let done = supervise(work, async || cluster.revive().await).await;
+    let done = supervise(work, async || match cluster.asked() {
+        Some(kubernetes) => cluster.change(kubernetes).await,
+        None => cluster.revive().await,
+    })
+    .await;
     cluster.stop().await;
     done
 }

@@ -69,6 +69,11 @@ impl Program {
         Ok(())
     }
 
+    /// From its next start on, it is the program of this name in another folder.
+    pub fn replace_by(&mut self, path: impl FnOnce(&str) -> PathBuf) {
+        self.path = path(&name_of(&self.path));
+    }
+
     /// An error if it has ended.
     pub fn check(&mut self) -> Result<(), Error> {
         match self.child.try_wait() {
