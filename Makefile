@@ -78,6 +78,11 @@ matrix: build ## Try on each version of Kubernetes what is promised there, and w
 	for version in $(VERSIONS); do tests/matrix/run.sh $(TARGET) $$version || exit 1; done
 	LOCKKEEPER_WRITE=1 cargo test --quiet --test docs the_table_of_kubernetes_versions
 
+# Not in CI: it takes the control planes of three versions.
+.PHONY: upgrade
+upgrade: build ## Upgrade Kubernetes under held changes, and go back
+	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run --kubernetes 1.33 $(OPERATOR) -- tests/matrix/upgrade.sh $(TARGET) 1.33 1.36 1.37
+
 # The image that users get: one static program, as the last stage of the Dockerfile says. IMAGE_PROFILE=dev builds faster, for tests.
 IMAGE_PROFILE ?= release
 IMAGE := $(TARGET)/lockkeeper-image.tar
