@@ -128,7 +128,7 @@ bench: build ## Measure speed and size, beside a reference on the same machine; 
 
 # What kubectl users apply: the chart for a cluster that holds templates, without what only helm does (hooks) or knows (whose release it is).
 RENDER = template lockkeeper charts/lockkeeper -n lockkeeper-system --no-hooks --include-crds \
-  --kube-version 1.36.0 --api-versions admissionregistration.k8s.io/v1/MutatingAdmissionPolicy
+  --kube-version 1.36.0
 NOT_OF_HELM = sed -e '/^ *app.kubernetes.io\/managed-by: Helm$$/d' -e '/^ *helm.sh\/chart: /d' -e '/^\# Source: /d' \
   -e 's/"app.kubernetes.io\/managed-by":"Helm",//' -e 's/,"helm.sh\/chart":"[^"]*"//'
 

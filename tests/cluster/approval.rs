@@ -311,6 +311,29 @@ async fn p16_the_operators_own_account_cannot_change_what_it_has_no_business_wit
     }
 }
 
+/// A token of another service account would give a stolen token of the operator that one's rights.
+#[tokio::test]
+async fn the_operator_creates_its_own_secrets_and_no_token() {
+    let _operator = operator();
+    let shop = Shop::new("secrets").await;
+    let account = "--as=system:serviceaccount:lockkeeper-system:lockkeeper";
+    for (name, kind, allowed) in [
+        ("lockkeeper-webhook-ca", "kubernetes.io/tls", true),
+        ("lockkeeper-webhook-ca", "kubernetes.io/service-account-token", false),
+        ("other", "kubernetes.io/tls", false),
+    ] {
+        let note = json!({"kubernetes.io/service-account.name": "default"});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": kind,
+            "metadata": {"name": name, "namespace": "lockkeeper-system", "annotations": note},
+            "stringData": {"tls.crt": "a", "tls.key": "b"}});
+        let arguments =
+            ["create", "--dry-run=server", "-n", "lockkeeper-system", "-f", "-", account];
+        let said = shop.run("kubectl", &arguments, Some(&secret));
+        assert_eq!(said.success, allowed, "{name} of type {kind}: {}", said.text);
+        assert_eq!(said.text.contains("Lockkeeper restrains itself"), !allowed, "{}", said.text);
+    }
+}
+
 #[tokio::test]
 async fn reading_policies_comes_with_view_and_the_verbs_with_no_common_role() {
     let _operator = operator();

@@ -15,8 +15,17 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* helm upgrade --reuse-values gives no values that the release before did not have. Called before each use of these. */ -}}
+{{- define "lockkeeper.complete" -}}
+{{- $webhook := dict "port" 10250 "failurePolicy" "Fail" "hostNetwork" false "url" "" "setup" "Hook" "keep" false "certManager" (dict "enabled" false "issuerRef" dict) "existingSecret" "" "caBundle" "" }}
+{{- range $name, $default := dict "webhook" $webhook "holds" (dict "by" "auto") "uninstall" (dict "hook" "auto" "heldWorkloads" "Refuse") }}
+{{- $_ := set $.Values $name (mergeOverwrite (deepCopy $default) (index $.Values $name | default dict)) }}
+{{- end }}
+{{- end }}
+
 {{- /* Whether the cluster's admission policies hold changes. What a cluster serves is known by kind, what helm template supposes by group only. */ -}}
 {{- define "lockkeeper.holds" -}}
+{{- include "lockkeeper.complete" . }}
 {{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}
 {{- $cluster := .Capabilities.APIVersions.Has "apps/v1/Deployment" }}
 {{- $new := semverCompare ">=1.36-0" .Capabilities.KubeVersion.Version }}
@@ -26,8 +35,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- /* Whether the webhook holds changes: where policies cannot, and as long as workloads are left to it. A list of all workloads is read only where
        the webhook was installed before. */ -}}
 {{- define "lockkeeper.webhook" -}}
+{{- include "lockkeeper.complete" . }}
 {{- $by := .Values.holds.by }}
 {{- if or (eq $by "webhook") (and (eq $by "auto") (not (include "lockkeeper.holds" .))) }}true
+{{- else if and .Values.webhook.keep (ne $by "none") }}true
 {{- else if and (ne $by "none") (lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "zz-lockkeeper") }}
 {{- $left := false }}
 {{- range $kind := list "Deployment" "StatefulSet" }}

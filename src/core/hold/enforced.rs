@@ -314,7 +314,7 @@ mod tests {
     fn each_purpose_has_its_own_gap() {
         let all = installed(|_, spec| Some(spec));
         assert_eq!(gaps(&all), [None; 3]);
-        assert_eq!(all.expected.len(), 33);
+        assert_eq!(all.expected.len(), 35);
         assert!(
             all.expected.values().all(
                 |(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")
@@ -325,6 +325,7 @@ mod tests {
         let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
         assert_eq!(without("lockkeeper-deployments"), [missing, None, None]);
         assert_eq!(without("lockkeeper-self-restraint-storage"), [missing, None, None]);
+        assert_eq!(without("lockkeeper-self-restraint-secrets"), [missing, None, None]);
         assert_eq!(without("lockkeeper-status"), [missing, None, None]);
         assert_eq!(without("lockkeeper-claims"), [None, missing, None]);
         assert_eq!(without("lockkeeper-claims-created"), [None, missing, None]);

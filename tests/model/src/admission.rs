@@ -42,8 +42,8 @@ pub enum Operation {
 /// A write before admission.
 #[derive(Debug, Clone, Copy)]
 pub struct Write<'a> {
-    /// Deployment, StatefulSet, DaemonSet, PersistentVolumeClaim, Namespace or PersistentVolume; of
-    /// others no policy knows.
+    /// Deployment, StatefulSet, DaemonSet, PersistentVolumeClaim, Namespace, PersistentVolume or
+    /// Secret; of others no policy knows.
     pub kind: &'a str,
     /// What is done.
     pub operation: Operation,
@@ -180,6 +180,9 @@ impl Twin {
         }
         if let (Operation::Delete, Some(old)) = (write.operation, write.old) {
             return Ok(Admitted { object: old.clone(), warnings: Vec::new() });
+        }
+        if (write.kind, write.operation, write.user) == ("Secret", Operation::Create, OPERATOR) {
+            validation::restrain_secret(write.new)?;
         }
         let selects = |object: &Value| is_selected(write, object);
         let (Some(old), Operation::Update) = (write.old, write.operation) else {

@@ -115,6 +115,23 @@ const WEIGHTY: [&str; 4] = [
     "seccomp.security.alpha.kubernetes.io/",
 ];
 
+/// The Secrets that the operator's own account may create: `lockkeeper-self-restraint-secrets`.
+pub(super) fn restrain_secret(secret: &Value) -> Result<(), Refused> {
+    let wanted = match secret["metadata"]["name"].as_str() {
+        Some("lockkeeper-digest-key") => "lockkeeper.dev/digest-key",
+        Some("lockkeeper-webhook-ca" | "lockkeeper-webhook-tls") => "kubernetes.io/tls",
+        _ => "",
+    };
+    if secret["type"] == wanted && secret["metadata"]["namespace"] == "lockkeeper-system" {
+        return Ok(());
+    }
+    Err(Refused(
+        "Lockkeeper restrains itself: its account may create only the Secrets lockkeeper-digest-key, lockkeeper-webhook-ca and \
+         lockkeeper-webhook-tls of its namespace, each with its own type"
+            .to_owned(),
+    ))
+}
+
 /// What the operator's own account may change at most. The API server tells of the first rule that
 /// is broken only.
 pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
