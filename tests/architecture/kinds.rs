@@ -26,6 +26,20 @@ fn the_chart_knows_every_kind_of_workload() {
     }
 }
 
+/// A policy may name every kind, and the webhook is sent those that can be held.
+#[test]
+fn the_schema_and_the_webhook_know_every_kind_of_workload() {
+    let schema = chart("crds/upgradepolicies.yaml");
+    let bound = format!("maxItems: {}", WorkloadKind::ALL.len());
+    let kinds = schema.split("\n              kinds:\n").nth(1).unwrap();
+    let field = kinds.lines().take_while(|line| line.starts_with("                "));
+    assert!(field.map(str::trim).any(|line| line == bound), "the field kinds has not {bound}");
+    let webhook = chart("templates/webhook.yaml");
+    for kind in WorkloadKind::ALL.iter().filter(|kind| kind.can_be_held()) {
+        assert!(webhook.contains(kind.plural()), "webhook.yaml does not name {}", kind.plural());
+    }
+}
+
 #[test]
 fn every_kind_of_workload_is_watched_and_no_kind_twice() {
     let plurals: BTreeSet<_> = WATCHES.iter().map(|watch| watch.plural).collect();
