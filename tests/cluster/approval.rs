@@ -315,7 +315,7 @@ async fn p16_the_operators_own_account_cannot_change_what_it_has_no_business_wit
 #[tokio::test]
 async fn the_operator_creates_its_own_secrets_and_no_token() {
     let _operator = operator();
-    let shop = Shop::new("secrets").await;
+    let shop = Shop::gated("secrets").await;
     let account = "--as=system:serviceaccount:lockkeeper-system:lockkeeper";
     for (name, kind, allowed) in [
         ("lockkeeper-webhook-ca", "kubernetes.io/tls", true),
