@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{CHART, documents, helm, manifest, rendered, run, values};
 use crate::support::{Shop, kubectl, operator};
 
-const ALL_VALUES: [&str; 4] = ["default", "least", "everything", "webhook"];
+const ALL_VALUES: [&str; 6] =
+    ["default", "least", "everything", "webhook", "cert-manager", "rendered"];
 /// What Lockkeeper may write Secrets by name for: the certificate of its webhook.
 const CERTIFICATE: &str = "lockkeeper-webhook-tls";
 
@@ -143,6 +144,8 @@ async fn the_api_server_accepts_what_every_values_file_renders() {
         assert_eq!(left_out, if name == "everything" { 2 } else { 0 }, "{name}");
         // Its account comes with the hook; `helm test` itself is tried elsewhere.
         objects.retain(|object| object["kind"] != "Pod");
+        // cert-manager is not installed here.
+        objects.retain(|object| object["apiVersion"] != "cert-manager.io/v1");
         let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
         let said = run("kubectl", &apply, &manifest(&objects));
         assert!(said.success, "{name}: {}", said.text);
@@ -346,7 +349,8 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
             assert_eq!(left_out, ["kube-system", "lockkeeper-system"]);
         } else if selected.is_none() {
             let condition = webhook["matchConditions"][0]["expression"].as_str().unwrap();
-            assert!(condition.contains("k.startsWith('lockkeeper.dev/')"), "{condition}");
+            assert!(condition.contains("'unprotect'"), "{condition}");
+            assert!(!condition.contains("startsWith"), "other keys are no concern: {condition}");
         }
         for rule in webhook["rules"].as_array().unwrap() {
             let operation = texts(&rule["operations"]).join(",");
@@ -427,6 +431,7 @@ fn what_says_how_the_webhook_is_reached_belongs_together() {
         ("webhook.url=http://192.0.2.1", "does not match pattern"),
         ("webhook.port=8080", "'not' failed"),
         ("webhook.port=443", "minimum: got 443, want 1,024"),
+        ("webhook.hostNetwork=true", "10250 is the kubelet's"),
     ] {
         let old = ["--kube-version=1.33.13", "--set", values];
         let said = helm(&[&["template", "lockkeeper", CHART][..], &old].concat());
@@ -444,4 +449,33 @@ fn what_says_how_the_webhook_is_reached_belongs_together() {
         .clone();
     let names = "--webhook-names=lockkeeper-webhook.lockkeeper-system.svc,192.0.2.1";
     assert!(texts(&arguments).contains(&names), "{arguments}");
+}
+
+#[test]
+fn cert_manager_names_all_by_which_the_webhook_is_called() {
+    let values = "webhook.certManager.enabled=true,webhook.url=https://192.0.2.1:10250";
+    let objects = for_version("1.33.13", &["--set", values]);
+    let certificates = of_kind(&objects, "Certificate").into_iter();
+    let mut leaf = certificates.filter(|one| one["metadata"]["name"] == "lockkeeper-webhook");
+    let leaf = &leaf.next().unwrap()["spec"];
+    assert_eq!(leaf["dnsNames"], json!(["lockkeeper-webhook.lockkeeper-system.svc"]));
+    assert_eq!(leaf["ipAddresses"], json!(["192.0.2.1"]));
+}
+
+/// Without Helm nothing runs hooks, and nothing looks up which workloads are left to the webhook.
+#[test]
+fn what_helm_does_by_itself_can_be_rendered_for_others() {
+    let objects = for_version("1.33.13", &["--no-hooks", "--set", "webhook.setup=Job"]);
+    let jobs = of_kind(&objects, "Job");
+    assert!(jobs.len() == 1 && jobs[0]["metadata"]["annotations"].is_null(), "{jobs:?}");
+
+    let objects = for_version("1.36.3", &["--set", "webhook.keep=true"]);
+    let kept = &of_kind(&objects, "MutatingWebhookConfiguration")[0]["webhooks"];
+    assert_eq!(kept.as_array().unwrap().len(), 1, "the rest is the policies' alone: {kept}");
+    assert_eq!(of_kind(&objects, "MutatingAdmissionPolicy").len(), 5);
+
+    let objects = for_version("1.36.3", &["--set", "uninstall.hook=always"]);
+    let jobs = of_kind(&objects, "Job");
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    assert_eq!(jobs[0]["metadata"]["annotations"]["argocd.argoproj.io/hook"], "PreDelete");
 }
