@@ -325,7 +325,6 @@ mod tests {
         let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
         assert_eq!(without("lockkeeper-deployments"), [missing, None, None]);
         assert_eq!(without("lockkeeper-self-restraint-storage"), [missing, None, None]);
-        assert_eq!(without("lockkeeper-self-restraint-secrets"), [missing, None, None]);
         assert_eq!(without("lockkeeper-status"), [missing, None, None]);
         assert_eq!(without("lockkeeper-claims"), [None, missing, None]);
         assert_eq!(without("lockkeeper-claims-created"), [None, missing, None]);
