@@ -118,6 +118,7 @@ helm upgrade --install lockkeeper charts/lockkeeper -n $system --take-ownership 
 judged_by webhook
 held "by the webhook, once helm knows the release again"
 step "helm uninstall: what is held is released"
+kubectl annotate deployment/lockkeeper -n $system lockkeeper.dev/uninstall=Release
 helm uninstall lockkeeper -n $system --wait
 kubectl rollout status -n shop deployment/web --timeout=2m
 kubectl rollout status -n shop statefulset/db --timeout=2m
