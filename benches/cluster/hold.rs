@@ -1,15 +1,33 @@
 //! What admission adds to a write of a template, and how soon an approved change is let through.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{
+    admissionregistration::v1::MutatingWebhookConfiguration, apps::v1::Deployment,
+};
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
-use lockkeeper::api::marks;
+use lockkeeper::{
+    api::marks,
+    core::judge::Rules,
+    shell::{
+        streams::Pending,
+        webhook::{
+            Judge, Webhook,
+            secrets::{LEAF_SECRET, Source},
+            setup::{CONFIGURATION, set_up},
+        },
+    },
+    telemetry::metrics::Metrics,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,49 +36,57 @@ use crate::{
     times::Times,
 };
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     include_str!("../../charts/lockkeeper/admission/deployments.yaml"),
     include_str!("../../charts/lockkeeper/admission/statefulsets.yaml"),
     include_str!("../../charts/lockkeeper/admission/created.yaml"),
+    include_str!("../../charts/lockkeeper/admission/probe.yaml"),
     include_str!("../../charts/lockkeeper/admission/rights.yaml"),
     include_str!("../../charts/lockkeeper/admission/self-restraint.yaml"),
     include_str!("../../charts/lockkeeper/admission/warnings.yaml"),
 ];
+/// Those of them that a cluster has where the webhook holds.
+const BESIDE_WEBHOOK: std::ops::RangeFrom<usize> = 4..;
+const CONCERNS: &str = include_str!("../../charts/lockkeeper/webhook/concerns.cel");
 /// Writes at once.
 const WRITERS: usize = 8;
 const ROUNDS: usize = 3;
+const NAMESPACE: &str = "lockkeeper-system";
 const WRITES: usize = 400;
 const APPROVALS: usize = 40;
 
 pub async fn run(client: &Client) {
     for number in 0..WRITERS {
-        for (name, governed) in [("plain", false), ("held", true)] {
-            paused(client, &format!("{name}-{number}"), governed).await;
+        for (name, judge) in [("plain", None), ("held", Some("true")), ("left", Some("webhook"))] {
+            paused(client, &format!("{name}-{number}"), judge).await;
         }
     }
+    let webhook = serve(client).await;
     // One after the other, so that what the machine does besides falls on all of them.
-    let mut times = [Duration::ZERO; 4];
+    let (mut without, mut with) = ([Duration::ZERO; 3], [Duration::ZERO; 3]);
     for _ in 0..ROUNDS {
-        times[0] += writes(client, "plain").await;
-        times[1] += writes(client, "held").await;
+        without[0] += writes(client, "plain").await;
+        without[1] += writes(client, "held").await;
+        without[2] += writes(client, "left").await;
         policies(client, true).await;
-        times[2] += writes(client, "plain").await;
-        times[3] += writes(client, "held").await;
+        with[0] += writes(client, "plain").await;
+        with[1] += writes(client, "held").await;
         policies(client, false).await;
+        by_webhook(client, &webhook, true).await;
+        with[2] += writes(client, "left").await;
+        by_webhook(client, &webhook, false).await;
     }
     let each =
         |time: Duration| time.as_secs_f64() * 1000.0 / (ROUNDS * WRITES) as f64 * WRITERS as f64;
-    println!(
-        "\na write of a template, {WRITERS} at once, without our admission policies and with them"
-    );
-    for (what, without, with) in
-        [("not governed", times[0], times[2]), ("governed and held", times[1], times[3])]
+    println!("\na write of a template, {WRITERS} at once, without our admission and with it");
+    for (number, what) in
+        ["not governed", "held by the policies", "held by the webhook"].into_iter().enumerate()
     {
         println!(
             "{what:>20} {:>8.2} ms {:>8.2} ms {:>8.2} times",
-            each(without),
-            each(with),
-            with.as_secs_f64() / without.as_secs_f64()
+            each(without[number]),
+            each(with[number]),
+            with[number].as_secs_f64() / without[number].as_secs_f64()
         );
     }
     policies(client, true).await;
@@ -69,15 +95,15 @@ pub async fn run(client: &Client) {
 }
 
 /// Paused, so that no rollout gets in the way.
-async fn paused(client: &Client, name: &str, governed: bool) {
+async fn paused(client: &Client, name: &str, judge: Option<&str>) {
     let api: Api<Deployment> = Api::namespaced(client.clone(), "admission");
     let mut object = deployment(name, json!({}), json!({"paused": true}));
-    if governed {
+    if let Some(judge) = judge {
         object
             .metadata
             .labels
             .get_or_insert_default()
-            .insert(marks::GOVERNED.to_owned(), "true".to_owned());
+            .insert(marks::GOVERNED.to_owned(), judge.to_owned());
         object
             .metadata
             .annotations
@@ -102,7 +128,51 @@ async fn writes(client: &Client, name: &str) -> Duration {
 /// Installs the chart's policies, or takes their bindings off, and waits until that has come into
 /// force.
 pub async fn policies(client: &Client, on: bool) {
-    for document in FILES.iter().flat_map(|file| file.split("\n---\n")) {
+    install(client, &FILES, on).await;
+    in_force(client, "true", on).await;
+}
+
+/// The webhook, served from here.
+async fn serve(client: &Client) -> Webhook {
+    let rules = Rules::read(NAMESPACE).unwrap();
+    let judge: Judge = Arc::new(move |write, rights| rules.judge(write, rights));
+    let source = Source {
+        namespace: NAMESPACE.to_owned(),
+        secret: LEAF_SECRET.to_owned(),
+        names: vec!["127.0.0.1".to_owned()],
+    };
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let served = (Arc::new(Metrics::default()), Pending::default());
+    Webhook::start(any, source, judge, client.clone(), served).await.unwrap()
+}
+
+/// Has the API server ask the webhook about workloads that are left to it, as the chart does, or no
+/// longer, and waits until that has come into force.
+async fn by_webhook(client: &Client, webhook: &Webhook, on: bool) {
+    install(client, &FILES[BESIDE_WEBHOOK], on).await;
+    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let url = format!("https://{}/mutate/fail", webhook.address());
+    let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": CONFIGURATION}, "webhooks": [{
+            "name": "holds.lockkeeper.dev", "admissionReviewVersions": ["v1"], "clientConfig": {"url": url},
+            "failurePolicy": "Fail", "matchPolicy": "Equivalent", "reinvocationPolicy": "Never",
+            "sideEffects": "None", "timeoutSeconds": 2,
+            "objectSelector": {"matchLabels": {marks::GOVERNED: "webhook"}},
+            "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}],
+            "matchConditions": [{"name": "concerns", "expression": CONCERNS}]}]});
+    if on {
+        let object = serde_json::from_value(object).unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap();
+        let names = vec!["127.0.0.1".to_owned()];
+        set_up(client.clone(), NAMESPACE.to_owned(), names).await.unwrap();
+    } else {
+        api.delete(CONFIGURATION, &Default::default()).await.unwrap();
+    }
+    in_force(client, "webhook", on).await;
+}
+
+async fn install(client: &Client, files: &[&str], on: bool) {
+    for document in files.iter().flat_map(|file| file.split("\n---\n")) {
         let object: Value = serde_saphyr::from_str(document).unwrap();
         let kind = object["kind"].as_str().unwrap().to_owned();
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
@@ -130,15 +200,18 @@ pub async fn policies(client: &Client, on: bool) {
             (false, false) => {}
         }
     }
+}
+
+async fn in_force(client: &Client, judge: &str, on: bool) {
     let api: Api<Deployment> = Api::namespaced(client.clone(), "admission");
     let name = if on { "probe-on" } else { "probe-off" };
-    paused(client, name, true).await;
+    paused(client, name, Some(judge)).await;
     while annotation(&change(&api, name).await, marks::HOLD).is_some() != on {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if !on {
             // What was held before stays marked so; another one tells.
             api.delete(name, &Default::default()).await.unwrap();
-            paused(client, name, true).await;
+            paused(client, name, Some(judge)).await;
         }
     }
     api.delete(name, &Default::default()).await.unwrap();

@@ -132,6 +132,10 @@ pub const IGNORE: &str = "lockkeeper.dev/ignore";
 /// changes when it is uninstalled, whatever the chart's value says.
 pub const UNINSTALL: &str = "lockkeeper.dev/uninstall";
 
+/// On the operator's Lease, by the operator, in dry runs only: asks who judges writes. Each judge
+/// adds its name.
+pub const PROBE: &str = "lockkeeper.dev/probe";
+
 /// The field manager of every write of the operator. Not one that begins with `kubectl`: Flux
 /// undoes those.
 pub const FIELD_MANAGER: &str = "lockkeeper";

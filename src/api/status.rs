@@ -330,6 +330,10 @@ pub enum ConditionReason {
     AdmissionPolicyUnreadable,
     /// `HoldsEnforced`: the configuration of the webhook is not as it should be.
     WebhookChanged,
+    /// `HoldsEnforced`: the configuration of the webhook is not installed.
+    WebhookMissing,
+    /// `HoldsEnforced`: the API server gets no answer from the webhook.
+    WebhookUnreachable,
     /// `GatesVerified`: pods of all workloads answered in form.
     Answered,
     /// `GatesVerified`: some were not asked yet.

@@ -26,6 +26,8 @@ pub enum On {
     Secret,
     /// The Deployment of the operator.
     Operator,
+    /// The Lease of the operator.
+    Lease,
 }
 
 /// Where on the object it stands.
@@ -191,7 +193,7 @@ impl Row {
 
 /// Every mark.
 #[rustfmt::skip]
-pub const REGISTRY: [Row; 41] = [
+pub const REGISTRY: [Row; 42] = [
     // By users, on workloads and what they read.
     user(marks::APPROVE, &[On::Workload]).used_up("approve"),
     user(marks::BYPASS, &[On::Workload]).used_up("bypass"),
@@ -228,6 +230,8 @@ pub const REGISTRY: [Row; 41] = [
     note(marks::PARTITION, &[On::StatefulSet], Ungoverned::IsHold).derives(STATEFUL_SET),
     note(marks::RESERVED, &[On::Workload], Ungoverned::Goes).derives(BOTH),
     row(marks::CONFIG_HASH, &[On::Template], Writer::Operator).restored().created(),
+    // By the operator, to itself.
+    row(marks::PROBE, &[On::Lease], Writer::Operator),
     // By the operator, on storage.
     row(marks::RETAINED, &[On::Claim, On::Volume], Writer::Operator).label().restored().created(),
     row(marks::PROTECTED, &[On::Claim, On::Namespace], Writer::Operator).label().verb("unprotect").created(),

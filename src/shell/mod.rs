@@ -11,6 +11,7 @@ pub mod executor;
 pub mod index;
 pub mod lease;
 pub mod notify;
+pub mod probe;
 pub mod reconcile;
 pub mod runtime;
 pub mod streams;

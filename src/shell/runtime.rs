@@ -13,6 +13,7 @@ use super::{
     index::Index,
     lease::{self, Leadership, Term},
     notify::Notices,
+    probe::{Connect, Prober},
     reconcile::{Parts, Reconciler},
     streams::{Pending, Streams},
     webhook::{Judge, Webhook, secrets::Source},
@@ -72,7 +73,8 @@ pub enum StartError {
 /// # Errors
 /// When it cannot start.
 pub async fn run(settings: RunSettings) -> Result<(), StartError> {
-    let client = client().await?;
+    let config = config().await?;
+    let client = connected(config.clone())?;
     let stop = stop_signal()?;
 
     let (metrics, pending, heartbeat) =
@@ -95,7 +97,9 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
         _ = stopping.changed() => return Ok(()),
     };
     pending.remove("the digest key");
-    reconcile(settings, client, digest::set_key(key), (metrics, pending, heartbeat), stop).await;
+    let connect: Connect = Arc::new(move || Ok(Client::try_from(config.clone())?));
+    let clients = (client, connect);
+    reconcile(settings, clients, digest::set_key(key), (metrics, pending, heartbeat), stop).await;
     if let Some(webhook) = webhook {
         webhook.finish().await;
     }
@@ -133,16 +137,24 @@ pub async fn webhook(
 /// # Errors
 /// When there is none, or none can be made for it.
 pub async fn client() -> Result<Client, StartError> {
+    connected(config().await?)
+}
+
+async fn config() -> Result<Config, StartError> {
     let mut config =
         Config::infer().await.map_err(|error| StartError::NoCluster(with_causes(&error)))?;
     // What fails is tried again where it can be seen.
     config.default_retry = false;
+    Ok(config)
+}
+
+fn connected(config: Config) -> Result<Client, StartError> {
     Client::try_from(config).map_err(|error| StartError::Client(with_causes(&error)))
 }
 
 async fn reconcile(
     settings: RunSettings,
-    client: Client,
+    (client, connect): (Client, Connect),
     key: &'static Key,
     (metrics, pending, heartbeat): (Arc<Metrics>, Pending, Heartbeat),
     mut stop: watch::Receiver<bool>,
@@ -153,12 +165,14 @@ async fn reconcile(
     let warm = pending.clone();
     let reach = settings.reach();
     let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);
-    let enforcement = Enforcement::new(&settings.operator_namespace);
+    let enforcement = Enforcement::new(&settings.operator_namespace)
+        .serving_webhook(settings.webhook.webhook_address.is_some());
     let allowed = Allowed {
         read: reach.has(Feature::GateCredentials),
         insecure: settings.insecure_gate_headers,
     };
-    let index = Index::new(key, settings.operator_namespace.clone(), reach, enforcement);
+    let namespace = settings.operator_namespace.clone();
+    let index = Index::new(key, namespace.clone(), reach, enforcement);
     let (told, term) = watch::channel(Term::default());
     let (let_go, stopped_acting) = watch::channel(false);
     let leadership = Leadership {
@@ -170,6 +184,7 @@ async fn reconcile(
     };
     let leading = tokio::spawn(lead_when_warm(leadership, warm, told, stopped_acting));
     let asker = Asker::new(client.clone(), done.clone(), term.clone(), metrics.clone(), allowed);
+    let prober = Prober::new(connect, namespace, done.clone());
     let executor = Executor::new(client, done, term.clone());
     let mut reconciler = Reconciler::new(Parts {
         key,
@@ -178,6 +193,7 @@ async fn reconcile(
         streams,
         executor,
         asker,
+        prober,
         term,
         notices,
         metrics,

@@ -13,8 +13,9 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// Admission reviews.
+/// Admission reviews, and what came of asking for one.
 pub struct Reviews {
+    probes: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
     answered: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
     seconds: Histogram,
 }
@@ -22,7 +23,11 @@ pub struct Reviews {
 impl Default for Reviews {
     fn default() -> Self {
         let seconds = [0.0003, 0.001, 0.002, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0];
-        Self { answered: Family::default(), seconds: Histogram::new(seconds) }
+        Self {
+            probes: Family::default(),
+            answered: Family::default(),
+            seconds: Histogram::new(seconds),
+        }
     }
 }
 
@@ -35,10 +40,20 @@ impl Reviews {
             self.answered.clone(),
         );
         registry.register(
+            "webhook_probes",
+            "How often the operator asked who judges, by what came of it",
+            self.probes.clone(),
+        );
+        registry.register(
             "webhook_review_seconds",
             "From the head of the webhook's request to its answer",
             self.seconds.clone(),
         );
+    }
+
+    /// It was asked who judges.
+    pub fn probed(&self, outcome: &'static str) {
+        self.probes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// One was answered, after this time.

@@ -34,6 +34,7 @@ const FLOORS: [&[&str]; 6] = [
         "hold/enforced",
         "hold/governance",
         "hold/judges",
+        "hold/probe",
         "hold/state",
         "hold/volatile",
         "memory",

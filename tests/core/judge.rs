@@ -86,6 +86,51 @@ fn judged(rules: &Rules, write: &Write) -> Result<Value, String> {
     }
 }
 
+/// HoldsEnforced is proven by a question to the rule itself: each judge writes its name, in a dry
+/// run of the operator's alone.
+#[test]
+fn a_dry_run_of_the_operators_lease_is_answered_and_no_other_write_of_a_lease() {
+    let lease = |asks: bool| {
+        let mut lease = json!({"kind": "Lease", "metadata": {"name": "lockkeeper", "namespace": "lockkeeper-system"}});
+        if asks {
+            lease["metadata"]["annotations"] = json!({"lockkeeper.dev/probe": "who-judges true"});
+        }
+        lease
+    };
+    let write = |namespace: &str, user: &str, dry_run: bool, asks: bool| Request {
+        operation: Operation::Update,
+        resource: Resource {
+            group: "coordination.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            plural: "leases".to_owned(),
+            subresource: None,
+        },
+        namespace: namespace.to_owned(),
+        name: "lockkeeper".to_owned(),
+        object: Some(lease(asks)),
+        old_object: Some(lease(false)),
+        namespace_object: None,
+        user: User { username: user.to_owned(), ..User::default() },
+        dry_run,
+    };
+    let ours = "lockkeeper-system";
+    assert_eq!(
+        RULES.judge(&write(ours, OPERATOR, true, true), &Rights::new()),
+        Judgement::Patch(vec![
+            json!({"op": "add", "path": "/metadata/annotations/lockkeeper.dev~1probe",
+            "value": "who-judges true webhook"})
+        ])
+    );
+    for other in [
+        write("shop", OPERATOR, true, true),
+        write(ours, "ann", true, true),
+        write(ours, OPERATOR, false, true),
+        write(ours, OPERATOR, true, false),
+    ] {
+        assert_eq!(RULES.judge(&other, &Rights::new()), Judgement::Untouched, "{other:?}");
+    }
+}
+
 /// As the API server stores it: what is null or an empty map of labels or annotations is left off.
 fn stored(mut object: Value) -> Value {
     fn prune(value: &mut Value) {

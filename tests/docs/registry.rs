@@ -206,6 +206,7 @@ fn carrier(word: &str) -> On {
         "ConfigMap" => On::ConfigMap,
         "Secret" => On::Secret,
         "the operator's Deployment" => On::Operator,
+        "the operator's Lease" => On::Lease,
         other => panic!("docs/marks.md lists a mark on {other:?}"),
     }
 }

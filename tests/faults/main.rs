@@ -28,6 +28,7 @@ use lockkeeper::{
         index::Index,
         lease::Term,
         notify::Notices,
+        probe::{Connect, Prober},
         reconcile::{Parts, Reconciler},
         streams::{Pending, Streams},
     },
@@ -65,6 +66,9 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
         metrics.clone(),
         Allowed { read: true, insecure: false },
     );
+    let connect = server.clone();
+    let connect: Connect = Arc::new(move || Ok(connect.client()));
+    let prober = Prober::new(connect, "lockkeeper-system".to_owned(), done.clone());
     let executor = Executor::new(client, done, term.clone());
     let mut reconciler = Reconciler::new(Parts {
         key,
@@ -73,6 +77,7 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
         streams,
         executor,
         asker,
+        prober,
         term,
         notices,
         metrics,

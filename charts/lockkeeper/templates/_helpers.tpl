@@ -23,13 +23,31 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{- /* Whether the cluster's admission policies hold changes. What a cluster serves is known by kind, what helm template supposes by group only. */ -}}
+{{- /* Whether workloads are left to a judge, as their label names it. */ -}}
+{{- define "lockkeeper.leftTo" -}}
+{{- $judge := . }}
+{{- $left := false }}
+{{- range $kind := list "Deployment" "StatefulSet" }}
+{{- range (lookup "apps/v1" $kind "" "").items }}
+{{- if eq (dig "metadata" "labels" "lockkeeper.dev/governed" "" .) $judge }}{{ $left = true }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if $left }}true{{ end }}
+{{- end }}
+
+{{- /* Whether the cluster's admission policies hold changes: also as long as workloads are left to them, where the webhook is to. A list of all workloads is
+       read only where they were installed before. What a cluster serves is known by kind, what helm template supposes by group only. */ -}}
 {{- define "lockkeeper.holds" -}}
 {{- include "lockkeeper.complete" . }}
-{{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}
+{{- $by := .Values.holds.by }}
+{{- $api := "admissionregistration.k8s.io/v1" }}
+{{- $served := .Capabilities.APIVersions.Has (printf "%s/MutatingAdmissionPolicy" $api) }}
 {{- $cluster := .Capabilities.APIVersions.Has "apps/v1/Deployment" }}
 {{- $new := semverCompare ">=1.36-0" .Capabilities.KubeVersion.Version }}
-{{- if or (eq .Values.holds.by "policies") (and (eq .Values.holds.by "auto") (or $served (and $new (not $cluster)))) }}true{{ end }}
+{{- if or (eq $by "policies") (and (eq $by "auto") (or $served (and $new (not $cluster)))) }}true
+{{- else if and (eq $by "webhook") $served }}
+{{- if lookup $api "MutatingAdmissionPolicy" "" "lockkeeper-deployments" }}{{ include "lockkeeper.leftTo" "true" }}{{ end }}
+{{- end }}
 {{- end }}
 
 {{- /* Whether the webhook holds changes: where policies cannot, and as long as workloads are left to it. A list of all workloads is read only where
@@ -40,13 +58,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if or (eq $by "webhook") (and (eq $by "auto") (not (include "lockkeeper.holds" .))) }}true
 {{- else if and .Values.webhook.keep (ne $by "none") }}true
 {{- else if and (ne $by "none") (lookup "admissionregistration.k8s.io/v1" "MutatingWebhookConfiguration" "" "zz-lockkeeper") }}
-{{- $left := false }}
-{{- range $kind := list "Deployment" "StatefulSet" }}
-{{- range (lookup "apps/v1" $kind "" "").items }}
-{{- if eq (dig "metadata" "labels" "lockkeeper.dev/governed" "" .) "webhook" }}{{ $left = true }}{{ end }}
-{{- end }}
-{{- end }}
-{{- if $left }}true{{ end }}
+{{- include "lockkeeper.leftTo" "webhook" }}
 {{- end }}
 {{- end }}
 

@@ -131,7 +131,7 @@ pub fn assess_each<'a>(
         key: around.key,
         watched: around.watched,
         definition: around.definition,
-        enforced: gap.is_none(),
+        enforced: around.enforcement.is_enforced(),
         judges: around.enforcement.judges(),
         now: around.now,
     };

@@ -1,12 +1,20 @@
 //! Whether admission does what it should: compares the admission policies that are installed with
 //! those that the chart installs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
-use super::judges::{CLAIMS_ENTRY, HOLDS_ENTRY, Judges, WEBHOOK, flaw};
-use crate::{api::ConditionReason, core::judge::texts};
+use super::{
+    judges::{
+        CLAIMS_ENTRY, HOLDS_ENTRY, Judges, PROBE_ENTRY, WEBHOOK, flaw, is_same_server, selects,
+    },
+    probe::{Answer, Probe, words},
+};
+use crate::{api::ConditionReason, core::judge::texts, marks::values::Judge};
 
 /// What is needed for holds beside the policies that make them.
 const BESIDE: [&str; 3] = [
@@ -51,6 +59,10 @@ pub struct Enforcement {
     /// The kinds that the API server does not serve: MutatingAdmissionPolicy v1, before Kubernetes
     /// 1.36.
     unserved: BTreeSet<String>,
+    /// This operator serves the webhook.
+    serves_webhook: bool,
+    /// What is known by asking.
+    probe: Probe,
 }
 
 /// Why something is not enforced.
@@ -79,7 +91,35 @@ impl Enforcement {
             installed: BTreeMap::new(),
             unread: BTreeMap::new(),
             unserved: BTreeSet::new(),
+            serves_webhook: false,
+            probe: Probe::default(),
         }
+    }
+
+    /// Of an operator that serves the webhook, or does not.
+    pub fn serving_webhook(self, serves_webhook: bool) -> Self {
+        Self { serves_webhook, ..self }
+    }
+
+    /// Takes note of what came of asking who judges. Returns whether that is news.
+    pub fn observe_answer(&mut self, answer: &Answer) -> bool {
+        let before = (self.judges(), self.unreachable().map(str::to_owned));
+        self.probe = std::mem::take(&mut self.probe).after(answer);
+        before != (self.judges(), self.unreachable().map(str::to_owned))
+    }
+
+    /// Forgets what came of asking: it was long ago.
+    pub fn forget_answers(&mut self) {
+        self.probe = Probe::default();
+    }
+
+    /// How long after the last time to ask who judges; none where there is no webhook, so nobody
+    /// who may not be reached.
+    pub fn ask_after(&self) -> Option<Duration> {
+        self.entry(PROBE_ENTRY)?;
+        let judges = self.judges();
+        let hands_over = judges.policies && judges.webhook && judges.preferred.is_none();
+        Some(self.probe.pause(hands_over))
     }
 
     /// Takes note of an object; of no interest are those that are not ours. Of a webhook's
@@ -133,20 +173,59 @@ impl Enforcement {
         let policies = !self.expected.is_empty()
             && !self.is_unavailable()
             && self.gap_among(Purpose::Holds, true, "").is_none();
-        let entry = self.entry(HOLDS_ENTRY);
-        Judges { policies, webhook: entry.is_some_and(|entry| flaw(entry).is_none()) }
+        let webhook = self.has_webhook() && self.webhook_flaw().is_none();
+        let wanted = if self.wants_webhook() { Judge::Webhook } else { Judge::Policies };
+        Judges {
+            policies,
+            webhook,
+            preferred: Some(wanted).filter(|wanted| self.probe.has_proven(*wanted)),
+        }
+    }
+
+    /// Whether the chart has the webhook judge all workloads, and not only those that are left to
+    /// it.
+    fn wants_webhook(&self) -> bool {
+        self.entry(HOLDS_ENTRY).is_some_and(|entry| selects(entry, Judge::Policies))
+    }
+
+    /// Why the API server does not reach the webhook, where that judges.
+    fn unreachable(&self) -> Option<&str> {
+        let judges = self.judges();
+        let matters = judges.webhook && (!judges.policies || self.wants_webhook());
+        self.probe.unreachable().filter(|_| matters)
+    }
+
+    /// Whether what admission records may be relied on: it judges, or refuses what it cannot.
+    pub fn is_enforced(&self) -> bool {
+        self.gap().is_none_or(|gap| {
+            gap.reason == ConditionReason::WebhookUnreachable && self.refuses_unjudged()
+        })
+    }
+
+    fn refuses_unjudged(&self) -> bool {
+        self.entry(HOLDS_ENTRY).is_some_and(|entry| entry["failurePolicy"] != "Ignore")
     }
 
     /// The first thing that keeps holds from being enforced.
     pub fn gap(&self) -> Option<Gap> {
         let so = "template changes may roll without waiting";
-        if self.judges() == (Judges { policies: false, webhook: true }) {
-            return self.gap_among(Purpose::Holds, false, so);
+        let judges = self.judges();
+        if judges.webhook && (!judges.policies || self.wants_webhook()) {
+            let among = self.gap_among(Purpose::Holds, false, so);
+            return among.or_else(|| {
+                let why = self.unreachable()?;
+                let message = words::unreachable(why, self.refuses_unjudged());
+                Some(Gap { reason: ConditionReason::WebhookUnreachable, message })
+            });
         }
         let policies = self.installed.keys().any(|(kind, _)| kind.starts_with(MUTATING));
         if !policies && let Some(flaw) = self.webhook_flaw() {
             let message = changed(WEBHOOK, flaw, &reinstall(so));
             return Some(Gap { reason: ConditionReason::WebhookChanged, message });
+        }
+        if !policies && self.serves_webhook && !self.has_webhook() {
+            let message = words::missing(&reinstall(so));
+            return Some(Gap { reason: ConditionReason::WebhookMissing, message });
         }
         if self.is_unavailable() {
             return Some(unavailable(
@@ -159,9 +238,17 @@ impl Enforcement {
 
     /// What is wrong with the configuration of the webhook, where there is one.
     fn webhook_flaw(&self) -> Option<&'static str> {
-        let (kind, name) = WEBHOOK;
-        self.installed.get(&(kind.to_owned(), name.to_owned()))?;
-        self.entry(HOLDS_ENTRY).map_or(Some("webhooks"), flaw)
+        if !self.has_webhook() {
+            return None;
+        }
+        let (Some(holds), Some(probe)) = (self.entry(HOLDS_ENTRY), self.entry(PROBE_ENTRY)) else {
+            return Some("webhooks");
+        };
+        flaw(holds).or_else(|| (!is_same_server(holds, probe)).then_some("clientConfig"))
+    }
+
+    fn has_webhook(&self) -> bool {
+        self.installed.contains_key(&(WEBHOOK.0.to_owned(), WEBHOOK.1.to_owned()))
     }
 
     /// An entry in the configuration of the webhook.
@@ -292,175 +379,4 @@ fn is_default(key: &str, value: &Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{api::marks, marks::values::Judge};
-
-    /// Everything installed in a namespace, but for what is changed.
-    fn installed(change: impl Fn(&AdmissionId, Value) -> Option<Value>) -> Enforcement {
-        let mut enforcement = Enforcement::new("ours");
-        for (id, (_, spec)) in enforcement.expected.clone() {
-            enforcement.observe(&id.0, &id.1, change(&id, spec));
-        }
-        enforcement
-    }
-
-    fn gaps(enforcement: &Enforcement) -> [Option<ConditionReason>; 3] {
-        [enforcement.gap(), enforcement.claims_gap(), enforcement.deletion_gap()]
-            .map(|gap| gap.map(|gap| gap.reason))
-    }
-
-    #[test]
-    fn each_purpose_has_its_own_gap() {
-        let all = installed(|_, spec| Some(spec));
-        assert_eq!(gaps(&all), [None; 3]);
-        assert_eq!(all.expected.len(), 35);
-        assert!(
-            all.expected.values().all(
-                |(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:")
-            )
-        );
-
-        let missing = Some(ConditionReason::AdmissionPolicyMissing);
-        let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
-        assert_eq!(without("lockkeeper-deployments"), [missing, None, None]);
-        assert_eq!(without("lockkeeper-self-restraint-storage"), [missing, None, None]);
-        assert_eq!(without("lockkeeper-status"), [missing, None, None]);
-        assert_eq!(without("lockkeeper-claims"), [None, missing, None]);
-        assert_eq!(without("lockkeeper-claims-created"), [None, missing, None]);
-        for name in [
-            "lockkeeper-deletion",
-            "lockkeeper-deletion-namespaces",
-            "lockkeeper-deletion-warnings",
-            "lockkeeper-protection",
-            "lockkeeper-storage-status",
-        ] {
-            assert_eq!(without(name), [None, None, missing], "{name}");
-        }
-    }
-
-    #[test]
-    fn a_binding_that_only_warns_does_not_refuse() {
-        let changed = installed(|id, mut spec| {
-            if id.1 == "lockkeeper-deletion-claims" {
-                spec["validationActions"] = json!(["Warn"]);
-            }
-            Some(spec)
-        });
-        let gap = changed.deletion_gap().map(|gap| gap.message).unwrap_or_default();
-        assert!(
-            gap.contains("lockkeeper-deletion-claims is not as")
-                && gap.contains("at spec.validationActions[0]"),
-            "{gap}"
-        );
-        assert_eq!(gaps(&changed), [None, None, Some(ConditionReason::AdmissionPolicyChanged)]);
-    }
-
-    #[test]
-    fn deletion_is_refused_also_where_mutating_policies_are_not_served() {
-        let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
-        old.observe_served("MutatingAdmissionPolicy", false);
-        old.observe_served("MutatingAdmissionPolicyBinding", false);
-        assert_eq!(
-            gaps(&old),
-            [
-                Some(ConditionReason::AdmissionUnavailable),
-                Some(ConditionReason::AdmissionUnavailable),
-                None
-            ]
-        );
-    }
-
-    fn webhooks(selector: Value, resources: Value) -> Value {
-        json!([
-            {"name": "holds.lockkeeper.dev", "objectSelector": selector, "rules": [
-                {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources, "scope": "Namespaced"}]},
-            {"name": "claims.lockkeeper.dev"},
-        ])
-    }
-
-    fn labelled(values: &[&str]) -> Value {
-        json!({"matchExpressions": [{"key": marks::GOVERNED, "operator": "In", "values": values}]})
-    }
-
-    /// Before Kubernetes 1.36, with the policies that it serves and this webhook.
-    fn with_webhook(webhooks: Value) -> Enforcement {
-        let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
-        old.observe_served("MutatingAdmissionPolicy", false);
-        old.observe_served("MutatingAdmissionPolicyBinding", false);
-        old.observe(WEBHOOK.0, WEBHOOK.1, Some(webhooks));
-        old
-    }
-
-    #[test]
-    fn the_webhook_holds_where_mutating_policies_are_not_served() {
-        let both = json!(["deployments", "statefulsets"]);
-        let well = with_webhook(webhooks(labelled(&["webhook"]), both.clone()));
-        assert_eq!(gaps(&well), [None; 3]);
-        assert_eq!(well.judges(), Judges { policies: false, webhook: true });
-        for (webhooks, at) in [
-            (webhooks(labelled(&["true"]), both.clone()), "objectSelector"),
-            (webhooks(labelled(&["webhook"]), json!(["deployments"])), "rules"),
-            (json!([]), "webhooks"),
-        ] {
-            let flawed = with_webhook(webhooks);
-            let gap = flawed.gap().unwrap();
-            assert_eq!(gap.reason, ConditionReason::WebhookChanged, "{at}");
-            assert!(gap.message.contains(&format!("at {at}: ")), "{}", gap.message);
-            assert_eq!(flawed.judges(), Judges::default(), "{at}");
-        }
-    }
-
-    /// The rights of who approves are checked by policies that every cluster has.
-    #[test]
-    fn the_webhook_alone_is_not_enough() {
-        let both = json!(["deployments", "statefulsets"]);
-        let mut old = with_webhook(webhooks(labelled(&["webhook"]), both));
-        old.observe("ValidatingAdmissionPolicy", "lockkeeper-rights", None);
-        let reason = old.gap().map(|gap| gap.reason);
-        assert_eq!(reason, Some(ConditionReason::AdmissionPolicyMissing));
-    }
-
-    /// A cluster that is upgraded to 1.36, and one that is to go back: no workload is left out.
-    #[test]
-    fn workloads_are_handed_over_to_the_judge_that_is_there() {
-        let both = json!(["deployments", "statefulsets"]);
-        let well = webhooks(labelled(&["webhook"]), both);
-        let mut cluster = with_webhook(well.clone());
-        let label = Some(Judge::Webhook);
-        assert_eq!(cluster.judges().choose(None), Judge::Webhook);
-
-        cluster.observe_served("MutatingAdmissionPolicy", true);
-        cluster.observe_served("MutatingAdmissionPolicyBinding", true);
-        assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Webhook, [None; 3]));
-
-        let all = installed(|_, spec| Some(spec));
-        for (id, spec) in all.installed {
-            cluster.observe(&id.0, &id.1, Some(spec));
-        }
-        assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Policies, [None; 3]));
-        assert!(cluster.judges().heed(label), "it holds the rest");
-
-        cluster.observe(WEBHOOK.0, WEBHOOK.1, None);
-        assert!(!cluster.judges().heed(label));
-        assert!(cluster.judges().heed(Some(Judge::Policies)));
-
-        cluster.observe_served("MutatingAdmissionPolicy", false);
-        let label = Some(Judge::Policies);
-        assert_eq!(cluster.judges().choose(label), Judge::Policies, "nobody is there");
-        cluster.observe(WEBHOOK.0, WEBHOOK.1, Some(well));
-        assert_eq!(cluster.judges().choose(label), Judge::Webhook);
-        assert!(!cluster.judges().heed(label));
-    }
-
-    /// While a control plane is upgraded, one server may know a kind that another does not.
-    #[test]
-    fn they_are_unavailable_until_each_kind_is_served() {
-        let mut enforcement = installed(|_, spec| Some(spec));
-        assert!(enforcement.observe_served("MutatingAdmissionPolicyBinding", false));
-        assert!(!enforcement.observe_served("MutatingAdmissionPolicy", true));
-        assert!(enforcement.is_unavailable());
-        assert!(enforcement.observe_served("MutatingAdmissionPolicyBinding", true));
-        assert!(!enforcement.is_unavailable());
-    }
-}
+mod tests;

@@ -14,6 +14,8 @@ use crate::{api::marks, marks::values::Judge};
 pub const WEBHOOK: (&str, &str) = ("MutatingWebhookConfiguration", "zz-lockkeeper");
 /// Its entry for the writes that may be held.
 pub const HOLDS_ENTRY: &str = "holds.lockkeeper.dev";
+/// Its entry for the question whether it answers. It is called as the one for holds.
+pub const PROBE_ENTRY: &str = "probe.lockkeeper.dev";
 /// Its entry for claims.
 pub const CLAIMS_ENTRY: &str = "claims.lockkeeper.dev";
 
@@ -24,23 +26,26 @@ pub struct Judges {
     pub policies: bool,
     /// The webhook.
     pub webhook: bool,
+    /// Who is to judge, where both can; none while that one has not proven that it does.
+    pub preferred: Option<Judge>,
 }
 
 impl Judges {
-    /// Who is to judge a workload whose label names this one: the API server, where it can. Where
-    /// nobody can, as far as is known, it stays as it is.
+    /// Who is to judge a workload whose label names this one. Where both can, it stays with its
+    /// judge until the other one has proven itself; where nobody can, as far as is known, too.
     pub fn choose(self, label: Option<Judge>) -> Judge {
-        match self {
-            Self { policies: true, .. } => Judge::Policies,
-            Self { webhook: true, .. } => Judge::Webhook,
-            Self { .. } => label.unwrap_or(Judge::Policies),
+        match (self.policies, self.webhook) {
+            (true, true) => self.preferred.or(label).unwrap_or(Judge::Policies),
+            (true, false) => Judge::Policies,
+            (false, true) => Judge::Webhook,
+            (false, false) => label.unwrap_or(Judge::Policies),
         }
     }
 
     /// Whether the judge that a label names judges. Where nobody does, that is told otherwise.
     pub fn heed(self, label: Option<Judge>) -> bool {
         match label {
-            _ if self == Self::default() => true,
+            _ if !(self.policies || self.webhook) => true,
             Some(Judge::Webhook) => self.webhook,
             Some(Judge::Policies) | None => self.policies,
         }
@@ -51,17 +56,40 @@ impl Judges {
 /// of a Deployment and a StatefulSet whose label names it. Where to send it, what verifies that, and
 /// which namespaces a provider leaves out, is the administrator's.
 pub fn flaw(entry: &Value) -> Option<&'static str> {
-    let labels = BTreeMap::from([(marks::GOVERNED.to_owned(), Judge::Webhook.to_string())]);
-    let selector = LabelSelector::deserialize(&entry["objectSelector"]).unwrap_or_default();
-    let selects = Selector::try_from(selector).is_ok_and(|selector| selector.matches(&labels));
     match () {
-        () if !selects => Some("objectSelector"),
+        () if !selects(entry, Judge::Webhook) => Some("objectSelector"),
         () if !["deployments", "statefulsets"].iter().all(|one| is_sent(entry, one)) => {
             Some("rules")
         }
         () if entry["reinvocationPolicy"] == "IfNeeded" => Some("reinvocationPolicy"),
         () => None,
     }
+}
+
+/// Whether an entry is sent workloads whose label names this judge. The chart has the webhook sent
+/// all governed ones where it is to judge them.
+pub fn selects(entry: &Value, judge: Judge) -> bool {
+    let labels = BTreeMap::from([(marks::GOVERNED.to_owned(), judge.to_string())]);
+    let selector = LabelSelector::deserialize(&entry["objectSelector"]).unwrap_or_default();
+    Selector::try_from(selector).is_ok_and(|selector| selector.matches(&labels))
+}
+
+/// Whether two entries are answered by the same server, verified by the same authority: what one
+/// proves holds for the other.
+pub fn is_same_server(entry: &Value, other: &Value) -> bool {
+    let server = |entry: &Value| {
+        let mut client = entry["clientConfig"].clone();
+        let url =
+            client["url"].as_str().and_then(|url| Some(url.rsplit_once("/mutate/")?.0.into()));
+        if let (Some(url), Some(client)) = (url, client.as_object_mut()) {
+            client.insert("url".to_owned(), Value::String(url));
+        }
+        if let Some(service) = client["service"].as_object_mut() {
+            service.remove("path");
+        }
+        client
+    };
+    server(entry) == server(other)
 }
 
 fn is_sent(entry: &Value, resource: &str) -> bool {

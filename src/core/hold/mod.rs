@@ -10,6 +10,7 @@ pub mod judges;
 pub mod marking;
 pub mod missed;
 pub mod observed;
+pub mod probe;
 pub mod release;
 pub mod state;
 pub mod uninstall;

@@ -31,6 +31,7 @@ use crate::{
     api::{UpgradePolicy, UpgradePolicyStatus, marks},
     core::{
         conversation::Report,
+        hold::probe::Answer,
         later,
         memory::{Activity, Trouble},
         notice::Notice,
@@ -84,6 +85,8 @@ pub enum Outcome {
     Heard(Box<Report>),
     /// Why a controller cannot create pods, if its events tell.
     Found(Option<Box<str>>),
+    /// Who judges writes.
+    Probed(Answer),
     /// A policy's status, by the policy's name.
     Status(String, Box<UpgradePolicyStatus>, Result<(), Error>),
 }

@@ -22,7 +22,7 @@ use crate::{
     api::UpgradePolicyStatus,
     core::{
         digest::Key,
-        hold::enforced::Enforcement,
+        hold::{enforced::Enforcement, probe::Answer},
         later,
         notice::StorageObject,
         observed::Unreadables,
@@ -178,6 +178,18 @@ impl Index {
     /// What is known of the admission policies.
     pub fn enforcement(&self) -> &Enforcement {
         &self.enforcement
+    }
+
+    /// Takes note of what came of asking who judges writes.
+    pub fn judges_answered(&mut self, answer: &Answer) {
+        if self.enforcement.observe_answer(answer) {
+            self.tell_all();
+        }
+    }
+
+    /// Forgets what came of asking who judges writes.
+    pub fn forget_judges(&mut self) {
+        self.enforcement.forget_answers();
     }
 
     /// Something has happened in a namespace.

@@ -36,6 +36,11 @@ impl Reconciler {
                 }
             }
             Outcome::Found(why) => self.found(&uid, why),
+            Outcome::Probed(answer) => {
+                self.metrics.reviews.probed(answer.as_str());
+                self.prober.answered();
+                return self.index.judges_answered(&answer);
+            }
             Outcome::Status(name, status, result) => {
                 self.status_written(&namespace, (&name, &uid), *status, &result);
             }

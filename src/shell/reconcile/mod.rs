@@ -20,6 +20,7 @@ use super::{
     index::Index,
     lease::Term,
     notify::Notices,
+    probe::Prober,
     streams::{Sighting, Streams, of_interest},
 };
 use crate::{
@@ -67,6 +68,8 @@ pub struct Parts {
     pub executor: Executor,
     /// Talks to pods.
     pub asker: Asker,
+    /// Asks who judges writes.
+    pub prober: Prober,
     /// Whether this replica leads.
     pub term: watch::Receiver<Term>,
     /// Where what happens is told.
@@ -85,6 +88,7 @@ pub struct Reconciler {
     streams: Streams,
     executor: Executor,
     asker: Asker,
+    prober: Prober,
     notices: Notices,
     metrics: Arc<Metrics>,
     heartbeat: Heartbeat,
@@ -120,6 +124,7 @@ impl Reconciler {
             streams,
             executor,
             asker,
+            prober,
             term,
             notices,
             metrics,
@@ -132,6 +137,7 @@ impl Reconciler {
             streams,
             executor,
             asker,
+            prober,
             notices,
             metrics,
             heartbeat,
@@ -187,6 +193,7 @@ impl Reconciler {
                 self.index.forget_deleted_config(clock::now());
             }
             if self.may_decide() {
+                self.prober.ask(self.index.enforcement());
                 self.tell_unread();
                 self.decide();
             }
@@ -223,6 +230,8 @@ impl Reconciler {
                 self.asker.hang_up_all();
                 self.metrics.leads(true);
                 self.index.tell_all();
+                self.index.forget_judges();
+                self.prober.forget();
                 later(now, TAKE_OVER)
             }
         };
@@ -249,6 +258,7 @@ impl Reconciler {
         self.rests.clear();
         self.executor.clock_was_set(by);
         self.index.clock_was_set(by);
+        self.prober.forget();
         self.watched_since = self.watched_since.map(|time| shifted(time, by));
     }
 
@@ -265,6 +275,11 @@ impl Reconciler {
         self.notices.finish().await;
     }
 
+    /// Whether it decides now.
+    fn acts(&self) -> Option<()> {
+        (self.leads.is_some() && self.resume_at.is_none()).then_some(())
+    }
+
     fn pause(&self) -> Duration {
         let now = clock::now();
         let until =
@@ -274,6 +289,7 @@ impl Reconciler {
             .copied()
             .chain(self.executor.next_expiry())
             .chain(self.resume_at)
+            .chain(self.acts().and_then(|()| self.prober.due(self.index.enforcement())))
             .min()
             .map_or(IDLE, |time| until(&time))
             .min(IDLE)

@@ -344,7 +344,14 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
         assert!(webhook["clientConfig"]["caBundle"].is_null(), "it would be drift");
         let selected = webhook["objectSelector"]["matchExpressions"][0]["key"].as_str();
         let left_out = texts(&webhook["namespaceSelector"]["matchExpressions"][0]["values"]);
-        if text("failurePolicy") == "Fail" {
+        if text("name") == "probe.lockkeeper.dev" {
+            // The operator's dry run, and no write of anybody.
+            let condition = webhook["matchConditions"][0]["expression"].as_str().unwrap();
+            let account = "'system:serviceaccount:lockkeeper-system:lockkeeper' && request.dryRun";
+            assert!(condition.contains(account), "{condition}");
+            let within = &webhook["namespaceSelector"]["matchExpressions"][0];
+            assert_eq!((&within["operator"], left_out), (&json!("In"), vec!["lockkeeper-system"]));
+        } else if text("failurePolicy") == "Fail" {
             assert_eq!(selected, Some("lockkeeper.dev/governed"), "{webhook:#}");
             assert_eq!(left_out, ["kube-system", "lockkeeper-system"]);
         } else if selected.is_none() {
@@ -363,6 +370,7 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
         rows,
         [
             "Fail UPDATE deployments,statefulsets",
+            "Fail UPDATE leases",
             "Fail CREATE deployments,statefulsets",
             "Ignore UPDATE persistentvolumeclaims",
             "Ignore UPDATE namespaces",

@@ -28,7 +28,7 @@ pub use self::{
         OperatorAlone, address_of, admission_is_current, holder, leader, metrics, operator,
         operator_address, operator_alone, replicas, written,
     },
-    service::webhook_service,
+    service::{Service, Way, webhook_service},
     shop::Shop,
 };
 

@@ -1,0 +1,259 @@
+//! What keeps holds from being enforced, who judges, and what an administrator is told of it.
+
+use super::*;
+use crate::{api::marks, marks::values::Judge};
+
+/// Everything installed in a namespace, but for what is changed.
+fn installed(change: impl Fn(&AdmissionId, Value) -> Option<Value>) -> Enforcement {
+    let mut enforcement = Enforcement::new("ours");
+    for (id, (_, spec)) in enforcement.expected.clone() {
+        enforcement.observe(&id.0, &id.1, change(&id, spec));
+    }
+    enforcement
+}
+
+fn gaps(enforcement: &Enforcement) -> [Option<ConditionReason>; 3] {
+    [enforcement.gap(), enforcement.claims_gap(), enforcement.deletion_gap()]
+        .map(|gap| gap.map(|gap| gap.reason))
+}
+
+#[test]
+fn each_purpose_has_its_own_gap() {
+    let all = installed(|_, spec| Some(spec));
+    assert_eq!(gaps(&all), [None; 3]);
+    assert_eq!(all.expected.len(), 37);
+    assert!(
+        all.expected
+            .values()
+            .all(|(_, spec)| !spec.is_null() && !spec.to_string().contains("lockkeeper-system:"))
+    );
+
+    let missing = Some(ConditionReason::AdmissionPolicyMissing);
+    let without = |name: &str| gaps(&installed(|id, spec| (id.1 != name).then_some(spec)));
+    assert_eq!(without("lockkeeper-deployments"), [missing, None, None]);
+    assert_eq!(without("lockkeeper-self-restraint-storage"), [missing, None, None]);
+    assert_eq!(without("lockkeeper-status"), [missing, None, None]);
+    assert_eq!(without("lockkeeper-probe"), [missing, None, None]);
+    assert_eq!(without("lockkeeper-claims"), [None, missing, None]);
+    assert_eq!(without("lockkeeper-claims-created"), [None, missing, None]);
+    for name in [
+        "lockkeeper-deletion",
+        "lockkeeper-deletion-namespaces",
+        "lockkeeper-deletion-warnings",
+        "lockkeeper-protection",
+        "lockkeeper-storage-status",
+    ] {
+        assert_eq!(without(name), [None, None, missing], "{name}");
+    }
+}
+
+#[test]
+fn a_binding_that_only_warns_does_not_refuse() {
+    let changed = installed(|id, mut spec| {
+        if id.1 == "lockkeeper-deletion-claims" {
+            spec["validationActions"] = json!(["Warn"]);
+        }
+        Some(spec)
+    });
+    let gap = changed.deletion_gap().map(|gap| gap.message).unwrap_or_default();
+    assert!(
+        gap.contains("lockkeeper-deletion-claims is not as")
+            && gap.contains("at spec.validationActions[0]"),
+        "{gap}"
+    );
+    assert_eq!(gaps(&changed), [None, None, Some(ConditionReason::AdmissionPolicyChanged)]);
+}
+
+#[test]
+fn deletion_is_refused_also_where_mutating_policies_are_not_served() {
+    let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
+    old.observe_served("MutatingAdmissionPolicy", false);
+    old.observe_served("MutatingAdmissionPolicyBinding", false);
+    assert_eq!(
+        gaps(&old),
+        [
+            Some(ConditionReason::AdmissionUnavailable),
+            Some(ConditionReason::AdmissionUnavailable),
+            None
+        ]
+    );
+}
+
+fn webhooks(selector: Value, resources: Value) -> Value {
+    let client = |path: &str| json!({"service": {"name": "lockkeeper-webhook", "port": 443, "path": path}, "caBundle": "PEM"});
+    json!([
+        {"name": "holds.lockkeeper.dev", "objectSelector": selector, "failurePolicy": "Fail", "clientConfig": client("/mutate/fail"), "rules": [
+            {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources, "scope": "Namespaced"}]},
+        {"name": "claims.lockkeeper.dev", "clientConfig": client("/mutate/ignore")},
+        {"name": "probe.lockkeeper.dev", "clientConfig": client("/mutate/fail")},
+    ])
+}
+
+fn labelled(values: &[&str]) -> Value {
+    json!({"matchExpressions": [{"key": marks::GOVERNED, "operator": "In", "values": values}]})
+}
+
+/// Before Kubernetes 1.36, with the policies that it serves and this webhook.
+fn with_webhook(webhooks: Value) -> Enforcement {
+    let mut old = installed(|id, spec| id.0.starts_with("Validating").then_some(spec));
+    old.observe_served("MutatingAdmissionPolicy", false);
+    old.observe_served("MutatingAdmissionPolicyBinding", false);
+    old.observe(WEBHOOK.0, WEBHOOK.1, Some(webhooks));
+    old
+}
+
+#[test]
+fn the_webhook_holds_where_mutating_policies_are_not_served() {
+    let both = json!(["deployments", "statefulsets"]);
+    let well = with_webhook(webhooks(labelled(&["webhook"]), both.clone()));
+    assert_eq!(gaps(&well), [None; 3]);
+    assert_eq!(well.judges(), Judges { policies: false, webhook: true, preferred: None });
+    let mut without_probe = webhooks(labelled(&["webhook"]), both.clone());
+    without_probe[2]["name"] = json!("other");
+    let mut elsewhere = webhooks(labelled(&["webhook"]), both.clone());
+    elsewhere[0]["clientConfig"]["caBundle"] = json!("another");
+    for (webhooks, at) in [
+        (webhooks(labelled(&["true"]), both.clone()), "objectSelector"),
+        (webhooks(labelled(&["webhook"]), json!(["deployments"])), "rules"),
+        (json!([]), "webhooks"),
+        (without_probe, "webhooks"),
+        (elsewhere, "clientConfig"),
+    ] {
+        let flawed = with_webhook(webhooks);
+        let gap = flawed.gap().unwrap();
+        assert_eq!(gap.reason, ConditionReason::WebhookChanged, "{at}");
+        assert!(gap.message.contains(&format!("at {at}: ")), "{}", gap.message);
+        assert_eq!(flawed.judges(), Judges::default(), "{at}");
+    }
+}
+
+/// The rights of who approves are checked by policies that every cluster has.
+#[test]
+fn the_webhook_alone_is_not_enough() {
+    let both = json!(["deployments", "statefulsets"]);
+    let mut old = with_webhook(webhooks(labelled(&["webhook"]), both));
+    old.observe("ValidatingAdmissionPolicy", "lockkeeper-rights", None);
+    let reason = old.gap().map(|gap| gap.reason);
+    assert_eq!(reason, Some(ConditionReason::AdmissionPolicyMissing));
+}
+
+/// A cluster that is upgraded to 1.36, and one that is to go back: no workload is left out.
+#[test]
+fn workloads_are_handed_over_to_the_judge_that_is_there() {
+    let both = json!(["deployments", "statefulsets"]);
+    let well = webhooks(labelled(&["webhook"]), both);
+    let mut cluster = with_webhook(well.clone());
+    let label = Some(Judge::Webhook);
+    assert_eq!(cluster.judges().choose(None), Judge::Webhook);
+
+    cluster.observe_served("MutatingAdmissionPolicy", true);
+    cluster.observe_served("MutatingAdmissionPolicyBinding", true);
+    assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Webhook, [None; 3]));
+
+    let all = installed(|_, spec| Some(spec));
+    for (id, spec) in all.installed {
+        cluster.observe(&id.0, &id.1, Some(spec));
+    }
+    // The policies are installed, but some API server may not know them yet.
+    assert_eq!(cluster.judges().choose(label), Judge::Webhook);
+    assert_eq!(cluster.judges().choose(None), Judge::Policies, "it was let go by nobody");
+    assert_eq!(cluster.ask_after(), Some(Duration::from_secs(1)));
+    answer(&mut cluster, "true webhook", 20);
+    assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Policies, [None; 3]));
+    assert!(cluster.judges().heed(label), "it holds the rest");
+    assert_eq!(cluster.ask_after(), Some(Duration::from_secs(30)));
+    answer(&mut cluster, "webhook", 1);
+    assert_eq!(cluster.judges().choose(label), Judge::Webhook, "an API server lacks them");
+    // What is with the policies stays there: the webhook is not wanted.
+    assert_eq!(cluster.judges().choose(Some(Judge::Policies)), Judge::Policies);
+
+    cluster.observe(WEBHOOK.0, WEBHOOK.1, None);
+    assert!(!cluster.judges().heed(label));
+    assert!(cluster.judges().heed(Some(Judge::Policies)));
+
+    cluster.observe_served("MutatingAdmissionPolicy", false);
+    let label = Some(Judge::Policies);
+    assert_eq!(cluster.judges().choose(label), Judge::Policies, "nobody is there");
+    cluster.observe(WEBHOOK.0, WEBHOOK.1, Some(well));
+    assert_eq!(cluster.judges().choose(label), Judge::Webhook);
+    assert!(!cluster.judges().heed(label));
+}
+
+fn answer(cluster: &mut Enforcement, judges: &str, times: u32) {
+    let answer = Answer::read(&format!("who-judges {judges}"));
+    for _ in 0..times {
+        cluster.observe_answer(&answer);
+    }
+}
+
+/// A cluster that is to go back below 1.36: the chart has the webhook sent all workloads, and
+/// keeps the policies until they are handed over.
+#[test]
+fn a_webhook_that_is_wanted_takes_over_when_it_has_proven_itself() {
+    let both = json!(["deployments", "statefulsets"]);
+    let mut cluster = installed(|_, spec| Some(spec));
+    assert_eq!(cluster.ask_after(), None, "there is no webhook");
+    cluster.observe(WEBHOOK.0, WEBHOOK.1, Some(webhooks(json!({}), both)));
+    let label = Some(Judge::Policies);
+    assert_eq!(cluster.judges().choose(label), Judge::Policies);
+    answer(&mut cluster, "true webhook", 19);
+    assert_eq!(cluster.judges().choose(label), Judge::Policies);
+    answer(&mut cluster, "true webhook", 1);
+    assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Webhook, [None; 3]));
+    assert!(cluster.judges().heed(label), "the policies hold the rest");
+    // A replica that does not answer for a moment hands nothing back.
+    cluster.observe_answer(&Answer::Refused("connection refused".to_owned()));
+    assert_eq!(cluster.judges().choose(Some(Judge::Webhook)), Judge::Webhook);
+    answer(&mut cluster, "true webhook", 20);
+    cluster.observe("MutatingAdmissionPolicy", "lockkeeper-deployments", None);
+    assert_eq!((cluster.judges().choose(label), cluster.gap()), (Judge::Webhook, None));
+}
+
+/// What an administrator is told of a webhook that is not reached, or not there.
+#[test]
+fn a_webhook_that_is_not_reached_is_told_until_it_answers() {
+    let both = json!(["deployments", "statefulsets"]);
+    let mut well = webhooks(labelled(&["webhook"]), both);
+    let mut old = with_webhook(well.clone()).serving_webhook(true);
+    let refused = Answer::Refused("connection refused".to_owned());
+    answer(&mut old, "webhook", 1);
+    assert!(!old.observe_answer(&refused), "once is nothing");
+    assert_eq!((old.gap(), old.ask_after()), (None, Some(Duration::from_secs(5))));
+    assert!(old.observe_answer(&refused) && !old.observe_answer(&refused));
+    let gap = old.gap().unwrap();
+    assert_eq!(gap.reason, ConditionReason::WebhookUnreachable);
+    for words in ["It says: connection refused.", "so it refuses changes", "get pods -n"] {
+        assert!(gap.message.contains(words), "{}", gap.message);
+    }
+    assert!(old.is_enforced(), "nothing is let through, so what is recorded counts");
+    assert!(old.observe_answer(&Answer::read("who-judges webhook")));
+    assert_eq!(old.gap(), None, "it recovers by itself");
+    // Another operator begins to lead.
+    old.forget_answers();
+    assert!(old.observe_answer(&refused), "there is no time in which it was well");
+    // Where what cannot be judged is let through, it is not enforced.
+    well[0]["failurePolicy"] = json!("Ignore");
+    old.observe(WEBHOOK.0, WEBHOOK.1, Some(well));
+    let message = old.gap().unwrap().message;
+    assert!(message.contains("may roll without waiting") && !old.is_enforced(), "{message}");
+
+    old.observe(WEBHOOK.0, WEBHOOK.1, None);
+    let gap = old.gap().unwrap();
+    assert_eq!(gap.reason, ConditionReason::WebhookMissing);
+    assert!(gap.message.contains("helm upgrade") && !old.is_enforced(), "{}", gap.message);
+    assert_eq!(old.ask_after(), None, "there is nobody to ask");
+    let none = old.serving_webhook(false);
+    let reason = none.gap().map(|gap| gap.reason);
+    assert_eq!(reason, Some(ConditionReason::AdmissionUnavailable), "nobody is to hold");
+}
+
+/// While a control plane is upgraded, one server may know a kind that another does not.
+#[test]
+fn they_are_unavailable_until_each_kind_is_served() {
+    let mut enforcement = installed(|_, spec| Some(spec));
+    assert!(enforcement.observe_served("MutatingAdmissionPolicyBinding", false));
+    assert!(!enforcement.observe_served("MutatingAdmissionPolicy", true));
+    assert!(enforcement.is_unavailable());
+    assert!(enforcement.observe_served("MutatingAdmissionPolicyBinding", true));
+    assert!(!enforcement.is_unavailable());
+}
