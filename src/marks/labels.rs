@@ -34,6 +34,11 @@ pub fn config_hash_of_pod(annotations: Option<&Map>) -> Option<&str> {
     annotations?.get(marks::CONFIG_HASH).map(String::as_str)
 }
 
+/// What the judges made of the question who judges, on the operator's own Lease.
+pub fn probe(annotations: Option<&Map>) -> &str {
+    annotations.and_then(|all| all.get(marks::PROBE)).map_or("", String::as_str)
+}
+
 /// The config-hash of a pod template.
 pub fn config_hash(template: &Value) -> Option<&str> {
     template["metadata"]["annotations"][marks::CONFIG_HASH].as_str()

@@ -23,7 +23,7 @@ use self::values::{
 pub use self::{
     change::{About, ChangeId, NoId},
     governance::GovernanceMark,
-    labels::{is_governed, is_true},
+    labels::{is_governed, is_true, probe},
     mark::{Field, Mark, Text},
     outcome::Outcome,
     provenance::Provenance,

@@ -23,6 +23,7 @@ use crate::{
         },
         later,
     },
+    marks::probe,
 };
 
 /// Makes a client with connections of its own: several API servers may stand behind one address,
@@ -96,6 +97,5 @@ async fn question(connect: &Connect, namespace: &str) -> Result<Answer, Error> {
     let parameters =
         PostParams { dry_run: true, field_manager: Some(marks::FIELD_MANAGER.to_owned()) };
     let answered = within(leases.replace(LEASE, &parameters, &lease)).await?;
-    let annotations = answered.metadata.annotations.unwrap_or_default();
-    Ok(Answer::read(annotations.get(marks::PROBE).map_or("", String::as_str)))
+    Ok(Answer::read(probe(answered.metadata.annotations.as_ref())))
 }

@@ -177,9 +177,27 @@ impl Enforcement {
         let wanted = if self.wants_webhook() { Judge::Webhook } else { Judge::Policies };
         Judges {
             policies,
+            other_version: !policies && self.has_all_policies(),
             webhook,
             preferred: Some(wanted).filter(|wanted| self.probe.has_proven(*wanted)),
         }
+    }
+
+    /// Whether all policies that hold are installed, whatever they say.
+    fn has_all_policies(&self) -> bool {
+        let mut holds = self.expected.iter().filter(|((kind, _), (purpose, _))| {
+            *purpose == Purpose::Holds && kind.starts_with(MUTATING)
+        });
+        !self.expected.is_empty()
+            && !self.is_unavailable()
+            && holds.all(|(id, _)| self.installed.contains_key(id))
+    }
+
+    /// Whether workloads are judged by the webhook.
+    fn webhook_judges(&self) -> bool {
+        let judges = self.judges();
+        let by_policies = judges.policies || judges.other_version;
+        judges.webhook && (!by_policies || self.wants_webhook())
     }
 
     /// Whether the chart has the webhook judge all workloads, and not only those that are left to
@@ -190,9 +208,7 @@ impl Enforcement {
 
     /// Why the API server does not reach the webhook, where that judges.
     fn unreachable(&self) -> Option<&str> {
-        let judges = self.judges();
-        let matters = judges.webhook && (!judges.policies || self.wants_webhook());
-        self.probe.unreachable().filter(|_| matters)
+        self.probe.unreachable().filter(|_| self.webhook_judges())
     }
 
     /// Whether what admission records may be relied on: it judges, or refuses what it cannot.
@@ -209,8 +225,7 @@ impl Enforcement {
     /// The first thing that keeps holds from being enforced.
     pub fn gap(&self) -> Option<Gap> {
         let so = "template changes may roll without waiting";
-        let judges = self.judges();
-        if judges.webhook && (!judges.policies || self.wants_webhook()) {
+        if self.webhook_judges() {
             let among = self.gap_among(Purpose::Holds, false, so);
             return among.or_else(|| {
                 let why = self.unreachable()?;

@@ -24,6 +24,9 @@ pub const CLAIMS_ENTRY: &str = "claims.lockkeeper.dev";
 pub struct Judges {
     /// The API server, by the policies.
     pub policies: bool,
+    /// The API server, by policies with texts of another version of Lockkeeper: so it is for a
+    /// while when Lockkeeper is upgraded.
+    pub other_version: bool,
     /// The webhook.
     pub webhook: bool,
     /// Who is to judge, where both can; none while that one has not proven that it does.
@@ -32,13 +35,14 @@ pub struct Judges {
 
 impl Judges {
     /// Who is to judge a workload whose label names this one. Where both can, it stays with its
-    /// judge until the other one has proven itself; where nobody can, as far as is known, too.
+    /// judge until the other one has proven itself; where nobody can, as far as is known, too. From
+    /// policies of another version none goes to the webhook: the same upgrade may remove that.
     pub fn choose(self, label: Option<Judge>) -> Judge {
         match (self.policies, self.webhook) {
             (true, true) => self.preferred.or(label).unwrap_or(Judge::Policies),
             (true, false) => Judge::Policies,
-            (false, true) => Judge::Webhook,
-            (false, false) => label.unwrap_or(Judge::Policies),
+            (false, true) if !self.other_version => Judge::Webhook,
+            (false, _) => label.unwrap_or(Judge::Policies),
         }
     }
 
@@ -47,7 +51,7 @@ impl Judges {
         match label {
             _ if !(self.policies || self.webhook) => true,
             Some(Judge::Webhook) => self.webhook,
-            Some(Judge::Policies) | None => self.policies,
+            Some(Judge::Policies) | None => self.policies || self.other_version,
         }
     }
 }
@@ -77,19 +81,20 @@ pub fn selects(entry: &Value, judge: Judge) -> bool {
 /// Whether two entries are answered by the same server, verified by the same authority: what one
 /// proves holds for the other.
 pub fn is_same_server(entry: &Value, other: &Value) -> bool {
-    let server = |entry: &Value| {
-        let mut client = entry["clientConfig"].clone();
-        let url =
-            client["url"].as_str().and_then(|url| Some(url.rsplit_once("/mutate/")?.0.into()));
-        if let (Some(url), Some(client)) = (url, client.as_object_mut()) {
-            client.insert("url".to_owned(), Value::String(url));
-        }
-        if let Some(service) = client["service"].as_object_mut() {
-            service.remove("path");
-        }
-        client
-    };
     server(entry) == server(other)
+}
+
+/// Where an entry is sent, but for the path.
+fn server(entry: &Value) -> Value {
+    let mut client = entry["clientConfig"].clone();
+    let url = client["url"].as_str().and_then(|url| Some(url.rsplit_once("/mutate/")?.0.into()));
+    if let (Some(url), Some(client)) = (url, client.as_object_mut()) {
+        client.insert("url".to_owned(), Value::String(url));
+    }
+    if let Some(service) = client["service"].as_object_mut() {
+        service.remove("path");
+    }
+    client
 }
 
 fn is_sent(entry: &Value, resource: &str) -> bool {

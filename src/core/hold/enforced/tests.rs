@@ -107,7 +107,7 @@ fn the_webhook_holds_where_mutating_policies_are_not_served() {
     let both = json!(["deployments", "statefulsets"]);
     let well = with_webhook(webhooks(labelled(&["webhook"]), both.clone()));
     assert_eq!(gaps(&well), [None; 3]);
-    assert_eq!(well.judges(), Judges { policies: false, webhook: true, preferred: None });
+    assert_eq!(well.judges(), Judges { webhook: true, ..Judges::default() });
     let mut without_probe = webhooks(labelled(&["webhook"]), both.clone());
     without_probe[2]["name"] = json!("other");
     let mut elsewhere = webhooks(labelled(&["webhook"]), both.clone());
@@ -207,6 +207,28 @@ fn a_webhook_that_is_wanted_takes_over_when_it_has_proven_itself() {
     answer(&mut cluster, "true webhook", 20);
     cluster.observe("MutatingAdmissionPolicy", "lockkeeper-deployments", None);
     assert_eq!((cluster.judges().choose(label), cluster.gap()), (Judge::Webhook, None));
+}
+
+/// The second `helm upgrade` on 1.36 may bring other texts, and removes the webhook.
+#[test]
+fn p6_an_upgrade_of_the_policies_hands_nothing_to_a_webhook_that_it_removes() {
+    let both = json!(["deployments", "statefulsets"]);
+    let mut cluster = installed(|id, mut spec| {
+        if id == &("MutatingAdmissionPolicy".to_owned(), "lockkeeper-deployments".to_owned()) {
+            spec["matchConditions"] = json!([{"name": "newer", "expression": "true"}]);
+        }
+        Some(spec)
+    });
+    cluster.observe(WEBHOOK.0, WEBHOOK.1, Some(webhooks(labelled(&["webhook"]), both)));
+    answer(&mut cluster, "true webhook", 20);
+    for label in [None, Some(Judge::Policies)] {
+        assert_eq!(cluster.judges().choose(label), Judge::Policies);
+        assert!(cluster.judges().heed(label));
+    }
+    let changed = Some(ConditionReason::AdmissionPolicyChanged);
+    assert_eq!(cluster.gap().map(|gap| gap.reason), changed);
+    cluster.observe("MutatingAdmissionPolicy", "lockkeeper-deployments", None);
+    assert_eq!(cluster.judges().choose(Some(Judge::Policies)), Judge::Webhook, "they hold nothing");
 }
 
 /// What an administrator is told of a webhook that is not reached, or not there.

@@ -35,8 +35,10 @@ pub enum Answer {
 impl Answer {
     /// From what the question became.
     pub fn read(text: &str) -> Self {
-        let named = |judge: &Judge| text.split(' ').skip(1).any(|name| name == judge.to_string());
-        Self::By([Judge::Policies, Judge::Webhook].into_iter().filter(named).collect())
+        let names: Vec<_> = text.split(' ').skip(1).collect();
+        let mut judges = vec![Judge::Policies, Judge::Webhook];
+        judges.retain(|judge| names.contains(&&*judge.to_string()));
+        Self::By(judges)
     }
 
     /// In one word, for metrics.
@@ -71,14 +73,10 @@ impl Probe {
             Answer::By(judges) => (&judges[..], words::NOT_ASKED),
             Answer::Refused(why) => (&[][..], &**why),
         };
-        let counted = |judge, before: u32| match judges.contains(&judge) {
-            true => (before + 1).min(PROVEN),
-            false => 0,
-        };
         let answers = judges.contains(&Judge::Webhook);
         Self {
-            policies: counted(Judge::Policies, self.policies),
-            webhook: counted(Judge::Webhook, self.webhook),
+            policies: counted(self.policies, judges.contains(&Judge::Policies)),
+            webhook: counted(self.webhook, answers),
             misses: if answers { 0 } else { (self.misses + 1).min(MISSES) },
             // Ports and times in it differ each time, which is no news.
             why: match answers {
@@ -113,6 +111,10 @@ impl Probe {
             () => INTERVAL,
         }
     }
+}
+
+fn counted(before: u32, answers: bool) -> u32 {
+    if answers { (before + 1).min(PROVEN) } else { 0 }
 }
 
 fn without_numbers(text: &str) -> impl PartialEq + use<> {
