@@ -13,5 +13,5 @@ pub const LIMITS: [(&str, usize); 11] = [
     ("sentences", 212),
     ("widest-line", 389),
     ("largest-file", 530),
-    ("core-lines", 18_851),
+    ("core-lines", 18_873),
 ];

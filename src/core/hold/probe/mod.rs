@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_ports_in_a_reason_are_no_news_and_another_reason_is() {
-        let lost = |port: u32| refused(&format!("read tcp 10.0.0.1:{port}: connection reset"));
+        let lost = |port: u32| refused(&format!("read 10.0.0.1:{port}: connection reset"));
         let first = after(&[lost(5000), lost(5000)]);
         assert_eq!(first.clone().after(&lost(5001)), first);
         let expired = first.after(&refused("certificate has expired"));
