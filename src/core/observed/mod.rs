@@ -4,6 +4,7 @@ pub mod config_object;
 pub mod ids;
 pub mod kind;
 pub mod namespace;
+pub mod owned;
 pub mod pod;
 pub mod policy;
 pub mod reference;
@@ -16,6 +17,7 @@ pub use self::{
     config_object::{ConfigEntry, Content, Version},
     ids::{ConfigId, Uid, WorkloadId},
     namespace::Namespace,
+    owned::{HasOwner, Owned},
     pod::{DeclaredPort, Pod, Reach, is_overdue, overdue_at},
     policy::Policy,
     reference::{Keys, Reference},

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::core::observed::{
     config_object::ConfigEntry,
     ids::{ConfigId, Uid, WorkloadId},
+    owned::Owned,
     pod::Pod,
     policy::Policy,
     revision::{ControllerRevision, ReplicaSet},
@@ -23,11 +24,11 @@ pub struct Namespace {
     /// Its workloads.
     pub workloads: BTreeMap<WorkloadId, Workload>,
     /// Its ReplicaSets by uid.
-    pub replica_sets: HashMap<Uid, ReplicaSet>,
+    pub replica_sets: Owned<ReplicaSet>,
     /// The revisions of its StatefulSets by uid.
-    pub controller_revisions: HashMap<Uid, ControllerRevision>,
+    pub controller_revisions: Owned<ControllerRevision>,
     /// Its pods by uid.
-    pub pods: BTreeMap<Uid, Pod>,
+    pub pods: Owned<Pod>,
     /// Its ConfigMaps and Secrets, as digests, those deleted lately included.
     pub config: BTreeMap<ConfigId, ConfigEntry>,
     /// Deployments that an Argo Rollout or a Flagger Canary acts on, with its kind and name.
@@ -49,13 +50,27 @@ impl Namespace {
     /// deleted: its node still has its volumes mounted.
     pub fn pods_by_workload(&self) -> HashMap<&str, Vec<&Pod>> {
         let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
-        for pod in self.pods.values().filter(|pod| !pod.finished || pod.terminating.is_some()) {
+        for pod in self.pods.values().filter(|pod| holds_its_place(pod)) {
             let Some(controller) = pod.controller.as_ref() else { continue };
             let workload =
                 self.replica_sets.get(controller).map_or(controller, |set| &set.deployment);
             pods.entry(workload).or_default().push(pod);
         }
         pods
+    }
+
+    /// Those of one workload, by its uid, in the order of their uids.
+    pub fn pods_of(&self, workload: &str) -> Vec<&Pod> {
+        let of_sets = self.replica_sets.of(workload).flat_map(|(set, _)| self.pods.of(set));
+        let all = self.pods.of(workload).chain(of_sets);
+        let mut pods: Vec<_> = all.filter(|(_, pod)| holds_its_place(pod)).collect();
+        pods.sort_by_key(|(uid, _)| *uid);
+        pods.into_iter().map(|(_, pod)| pod).collect()
+    }
+
+    /// The ReplicaSets of one Deployment, by its uid.
+    pub fn sets_of(&self, deployment: &str) -> Vec<&ReplicaSet> {
+        self.replica_sets.of(deployment).map(|(_, set)| set).collect()
     }
 
     /// The containers of the template that this pod of the workload was made from: its first one
@@ -69,10 +84,9 @@ impl Namespace {
         if let Some(set) = pod.controller.as_ref().and_then(|uid| self.replica_sets.get(uid)) {
             return &set.containers;
         }
-        let revisions =
-            self.controller_revisions.values().filter(|one| one.stateful_set == workload.uid);
-        let mut of_pod = revisions.filter(|one| pod.revision.as_deref() == Some(&*one.name));
-        of_pod.next().map_or(&*workload.template.containers, |one| &*one.containers)
+        let revisions = self.controller_revisions.of(&workload.uid);
+        let mut of_pod = revisions.filter(|(_, one)| pod.revision.as_deref() == Some(&*one.name));
+        of_pod.next().map_or(&*workload.template.containers, |(_, one)| &*one.containers)
     }
 
     /// The value of the revision label that the newest pods of each Deployment carry, by the
@@ -123,4 +137,10 @@ impl Namespace {
             && autoscalers.is_empty()
             && unread.is_empty()
     }
+}
+
+/// One that has finished counts only while it is being deleted: its node still has its volumes
+/// mounted.
+fn holds_its_place(pod: &Pod) -> bool {
+    !pod.finished || pod.terminating.is_some()
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::core::{
     later,
-    observed::{ids::Uid, storage::ClaimsOfPod},
+    observed::{ids::Uid, owned::HasOwner, storage::ClaimsOfPod},
 };
 
 /// A pod.
@@ -101,4 +101,10 @@ pub fn overdue_at(pod: &Pod) -> Option<Timestamp> {
 /// Whether a pod should have ended by now, and has not.
 pub fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
     overdue_at(pod).is_some_and(|at| at <= now)
+}
+
+impl HasOwner for Pod {
+    fn owner(&self) -> Option<&Uid> {
+        self.controller.as_ref()
+    }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::core::observed::{ids::Uid, reference::Reference, workload::TemplateDigest};
+use crate::core::observed::{
+    ids::Uid, owned::HasOwner, reference::Reference, workload::TemplateDigest,
+};
 
 /// A ReplicaSet of a Deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,4 +50,16 @@ pub struct ControllerRevision {
     pub references: Arc<[Reference]>,
     /// The names of its template's containers.
     pub containers: Arc<[Box<str>]>,
+}
+
+impl HasOwner for ReplicaSet {
+    fn owner(&self) -> Option<&Uid> {
+        Some(&self.deployment)
+    }
+}
+
+impl HasOwner for ControllerRevision {
+    fn owner(&self) -> Option<&Uid> {
+        Some(&self.stateful_set)
+    }
 }

@@ -1,14 +1,12 @@
 //! What the pods of a workload were made from, wherever the controller of its kind keeps that.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeSet, HashMap},
-};
+use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::core::{
     hold::state::Hold,
     observed::{
-        ControllerRevision, Namespace, Pod, Reference, ReplicaSet, Uid, Workload, kind::RevisionsIn,
+        ControllerRevision, Namespace, Owned, Pod, Reference, ReplicaSet, Workload,
+        kind::RevisionsIn,
     },
     request::FieldEdit,
     rollout::outcome::Outcome,
@@ -27,7 +25,7 @@ pub struct Revisions<'a> {
 #[derive(Clone, Copy)]
 enum Kept<'a> {
     ReplicaSets(&'a [&'a ReplicaSet]),
-    ControllerRevisions(&'a HashMap<Uid, ControllerRevision>),
+    ControllerRevisions(&'a Owned<ControllerRevision>),
     Generations,
 }
 
@@ -184,16 +182,15 @@ impl<'a> Revisions<'a> {
 
     fn own(
         &self,
-        all: &'a HashMap<Uid, ControllerRevision>,
+        all: &'a Owned<ControllerRevision>,
     ) -> impl Iterator<Item = &'a ControllerRevision> {
-        let uid = &self.workload.uid;
-        all.values().filter(move |revision| revision.stateful_set == *uid)
+        all.of(&self.workload.uid).map(|(_, revision)| revision)
     }
 
     /// The one with which a StatefulSet's controller starts a lost pod.
     fn settled_revision(
         &self,
-        all: &'a HashMap<Uid, ControllerRevision>,
+        all: &'a Owned<ControllerRevision>,
     ) -> Option<&'a ControllerRevision> {
         let settled = self.workload.rollout.settled.as_ref()?;
         self.own(all).find(|revision| revision.name == *settled)

@@ -1,6 +1,6 @@
 //! Kinds that are kept by uid, each in its own part of a namespace.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -8,7 +8,9 @@ use super::{Effects, InNamespace, Listing, Seen, storage::here, workloads::of_co
 use crate::{
     core::{
         observed::storage::CronJob,
-        observed::{Concerns, ControllerRevision, Namespace, ReplicaSet, Uid, WorkloadId},
+        observed::{
+            Concerns, ControllerRevision, HasOwner, Namespace, Owned, ReplicaSet, Uid, WorkloadId,
+        },
         rest::News,
     },
     shell::{
@@ -50,7 +52,7 @@ pub trait Kept<V> {
     fn keep(&mut self, listing: &Listing);
 }
 
-impl<V> Kept<V> for HashMap<Uid, V> {
+impl<V: HasOwner> Kept<V> for Owned<V> {
     fn put(&mut self, uid: Uid, value: V) -> Option<V> {
         self.insert(uid, value)
     }

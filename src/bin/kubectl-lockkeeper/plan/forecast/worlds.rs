@@ -267,9 +267,9 @@ impl World {
             }
             let pods = there.get(&*workload.uid).map_or(&[][..], Vec::as_slice);
             for pod in pods {
-                namespace.pods.entry(pod.uid.clone()).and_modify(|pod| {
+                if let Some(pod) = namespace.pods.get_mut(&pod.uid) {
                     pod.revision = Some(DONE.into());
-                });
+                }
             }
             for set in namespace.replica_sets.values_mut() {
                 if set.deployment == workload.uid {
