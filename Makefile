@@ -115,15 +115,16 @@ node-run: image
 	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run --real-node --image $(IMAGE) -- sh -ec '\
 	  $(ON_NODE) -- --ignored --test-threads=4 --skip _exclusively $(ONLY) && $(ON_NODE) -- --ignored --test-threads=1 $(or $(ONLY),_exclusively)'
 
-# Parts of the benchmark; the last one has a cluster without controllers and nodes to itself.
-PARTS := hold config app scale
+# Parts of the benchmark; the first one needs no cluster, and the last one has a cluster without controllers and nodes to itself.
+PARTS := core hold config app scale
 MEASURED = $(foreach part,$(PARTS),$(if $(findstring $(or $(ONLY),$(part)),$(part)),$(part)))
 BENCH := cargo test --quiet --release --bench cluster
 
 .PHONY: bench
-bench: build ## Measure speed and size, beside a reference on the same machine; ONLY=app measures a part (hold, config, app, scale)
+bench: build ## Measure speed and size, beside a reference on the same machine; ONLY=app measures a part (core, hold, config, app, scale)
 	$(BENCH) --no-run
-	$(if $(filter-out scale,$(MEASURED)),$(LOCAL) run -- $(BENCH) -- $(filter-out scale,$(MEASURED)))
+	$(if $(filter core,$(MEASURED)),cargo test --quiet --release --bench decisions)
+	$(if $(filter-out core scale,$(MEASURED)),$(LOCAL) run -- $(BENCH) -- $(filter-out core scale,$(MEASURED)))
 	$(if $(filter scale,$(MEASURED)),$(LOCAL) run --bare -- $(BENCH) -- scale)
 
 # What kubectl users apply: the chart for a cluster that holds templates, without what only helm does (hooks) or knows (whose release it is).

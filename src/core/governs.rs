@@ -150,47 +150,81 @@ impl<'a> Governance<'a> {
         })
     }
 
-    /// Each workload of the namespace that this is about, with its standing.
+    /// Each workload that this is about, with its standing.
     pub fn each(
         &self,
         namespace: &'a Namespace,
     ) -> impl Iterator<Item = (&'a WorkloadId, &'a Workload, Standing<'a>)> {
-        // One standing a workload, in the same order: thousands are gone through without looking
-        // each of them up.
-        namespace
-            .workloads
+        self.standings
             .iter()
-            .zip(self.standings.values())
-            .map(|((id, workload), standing)| (id, workload, *standing))
+            .filter_map(|(id, standing)| Some((*id, namespace.workloads.get(*id)?, *standing)))
     }
 }
 
-/// Decides whose each workload is. Among the policies that select one, those that enforce come
-/// before those that observe, then the higher priority, then the first name. A held workload stays
-/// with the policy that holds it, whatever its own labels become, as long as that policy stands and
-/// selects what it selected then.
+/// Decides whose each workload is.
 pub fn governance<'a>(namespace: &'a Namespace) -> Governance<'a> {
-    let mut policies: Vec<_> = namespace
-        .policies
-        .values()
-        .filter_map(|policy| {
-            let spec = policy.spec.as_ref().ok()?;
-            Some((policy, spec, selector(&spec.selector).ok()?))
-        })
-        .collect();
-    policies.sort_by_key(|(policy, spec, _)| {
-        (spec.mode == Mode::Observe, -i64::from(spec.priority), policy.name.clone())
-    });
-
+    let policies = Policies::of(namespace);
     let mut governance = Governance::default();
     let mut standings = Vec::with_capacity(namespace.workloads.len());
-    let judge_of = |workload: &'a Workload| {
-        let mark = GovernanceMark::on(workload)?;
-        let judge = namespace.policies.values().find(|policy| *policy.uid == *mark.uid);
-        Some((mark, judge))
-    };
-    let all_valid = namespace.policies.values().all(|policy| policy.spec.is_ok());
     for (id, workload) in &namespace.workloads {
+        let (standing, out) = policies.standing(workload);
+        standings.push((id, standing));
+        for Out { policy, left_out } in out {
+            governance.left_out.entry(&policy.name).or_default().push(left_out);
+        }
+    }
+    governance.standings = standings.into_iter().collect();
+    governance
+}
+
+/// The policies of a namespace, as they decide whose a workload is.
+pub struct Policies<'a> {
+    namespace: &'a Namespace,
+    /// Those with a spec that can be acted on; who comes first governs.
+    in_order: Vec<(&'a Policy, &'a UpgradePolicySpec, Selector)>,
+    all_valid: bool,
+}
+
+/// A policy that selects a workload and does not govern it, or not for everything.
+pub struct Out<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The workload, and why.
+    pub left_out: LeftOut<'a>,
+}
+
+impl<'a> Policies<'a> {
+    /// Those of a namespace.
+    pub fn of(namespace: &'a Namespace) -> Self {
+        let mut in_order: Vec<_> = namespace
+            .policies
+            .values()
+            .filter_map(|policy| {
+                let spec = policy.spec.as_ref().ok()?;
+                Some((policy, spec, selector(&spec.selector).ok()?))
+            })
+            .collect();
+        in_order.sort_by_key(|(policy, spec, _)| {
+            (spec.mode == Mode::Observe, -i64::from(spec.priority), policy.name.clone())
+        });
+        let all_valid = namespace.policies.values().all(|policy| policy.spec.is_ok());
+        Self { namespace, in_order, all_valid }
+    }
+
+    /// Whose a workload is, and the policies that select it all the same. Among the policies that
+    /// select one, those that enforce come before those that observe, then the higher priority,
+    /// then the first name. A held workload stays with the policy that holds it, whatever its own
+    /// labels become, as long as that policy stands and selects what it selected then.
+    pub fn standing<'w>(&self, workload: &'w Workload) -> (Standing<'a>, Vec<Out<'w>>)
+    where
+        'a: 'w,
+    {
+        let (namespace, id) = (self.namespace, &workload.id);
+        let judge_of = |workload: &'w Workload| {
+            let mark = GovernanceMark::on(workload)?;
+            let judge = namespace.policies.values().find(|policy| *policy.uid == *mark.uid);
+            Some((mark, judge))
+        };
         let holds_back = holds_back(workload);
         let recorded = if holds_back { judge_of(workload) } else { None };
         // While its judge is gone, only a policy that holds takes a held workload over: between the
@@ -202,15 +236,15 @@ pub fn governance<'a>(namespace: &'a Namespace) -> Governance<'a> {
                 && (!orphaned || spec.needs_holds())
         };
         let mut standing = Standing::Unselected;
-        for (policy, spec, _) in policies.iter().filter(selects) {
+        let mut outs = Vec::new();
+        for &(policy, spec, _) in self.in_order.iter().filter(selects) {
             let out = match standing {
                 Standing::Governed(other, _) => Some(Why::Governed(&other.name)),
                 _ => left_out(namespace, workload, spec).map(Why::Itself),
             };
             match out {
                 Some(why) => {
-                    let out = LeftOut { workload: id, why };
-                    governance.left_out.entry(&policy.name).or_default().push(out);
+                    outs.push(Out { policy, left_out: LeftOut { workload: id, why } });
                     if matches!(standing, Standing::Unselected) {
                         standing = Standing::LeftOut;
                     }
@@ -220,15 +254,15 @@ pub fn governance<'a>(namespace: &'a Namespace) -> Governance<'a> {
                     if let Some(why) =
                         other_reloader(namespace, workload).filter(|_| spec.config.is_some())
                     {
-                        let out = LeftOut { workload: id, why: Why::ForConfig(why) };
-                        governance.left_out.entry(&policy.name).or_default().push(out);
+                        let why = Why::ForConfig(why);
+                        outs.push(Out { policy, left_out: LeftOut { workload: id, why } });
                     }
                 }
             }
         }
         // Whose it was so far makes no other difference.
         let recorded = match standing {
-            Standing::Governed(..) if !holds_back && all_valid => None,
+            Standing::Governed(..) if !holds_back && self.all_valid => None,
             _ => recorded.or_else(|| judge_of(workload)),
         };
         if let Some((mark, Some(policy))) = recorded {
@@ -242,10 +276,8 @@ pub fn governance<'a>(namespace: &'a Namespace) -> Governance<'a> {
                 (_, other) => other,
             };
         }
-        standings.push((id, standing));
+        (standing, outs)
     }
-    governance.standings = standings.into_iter().collect();
-    governance
 }
 
 /// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes

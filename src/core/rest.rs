@@ -3,7 +3,7 @@
 //! decision with one that is made from scratch.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use crate::{
         edits::Edits,
         later,
         memory::{Memory, Rest, Waiting},
-        observed::{ConfigId, Namespace, Reference, Uid, Workload},
+        observed::{ConfigId, Namespace, Reference, Uid, Workload, WorkloadId},
         planned::Plan,
         report::{AppGateReport, ConfigReport, Report, Verdict},
     },
@@ -30,8 +30,9 @@ pub struct News {
     whole: bool,
     /// A time has come, or there is something to write besides workloads.
     due: bool,
-    /// The workloads that changed, or whose pods or revisions did.
-    workloads: HashSet<Uid>,
+    /// The workloads that changed, or whose pods or revisions did; where the workload itself came,
+    /// with its name.
+    workloads: HashMap<Uid, Option<WorkloadId>>,
     /// The ConfigMaps and Secrets that changed.
     config: BTreeSet<ConfigId>,
 }
@@ -49,7 +50,12 @@ impl News {
 
     /// Something happened to these workloads.
     pub fn of_workloads(uids: impl IntoIterator<Item = Uid>) -> Self {
-        Self { workloads: uids.into_iter().collect(), ..Self::default() }
+        Self { workloads: uids.into_iter().map(|uid| (uid, None)).collect(), ..Self::default() }
+    }
+
+    /// This workload was written, or is a new one.
+    pub fn of_workload(id: WorkloadId, uid: Uid) -> Self {
+        Self { workloads: [(uid, Some(id))].into(), ..Self::default() }
     }
 
     /// A ConfigMap or Secret is another one now.
@@ -61,19 +67,31 @@ impl News {
     pub fn add(&mut self, other: Self) {
         self.whole |= other.whole;
         self.due |= other.due;
-        self.workloads.extend(other.workloads);
+        for (uid, id) in other.workloads {
+            let known = self.workloads.entry(uid).or_default();
+            *known = id.or(known.take());
+        }
         self.config.extend(other.config);
+    }
+
+    /// Whether anything may have happened.
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// The workloads that something happened to; the name is known of those that were written.
+    pub fn workloads(&self) -> impl Iterator<Item = (&Uid, Option<&WorkloadId>)> {
+        self.workloads.iter().map(|(uid, id)| (uid, id.as_ref()))
+    }
+
+    /// The ConfigMaps and Secrets that changed.
+    pub fn config(&self) -> impl Iterator<Item = &ConfigId> {
+        self.config.iter()
     }
 
     /// Whether nothing happened but that ConfigMaps and Secrets changed.
     pub fn of_config_alone(&self) -> bool {
         !self.whole && !self.due && self.workloads.is_empty()
-    }
-
-    /// Whether any of it concerns the namespace at all: most of the ConfigMaps and Secrets of a
-    /// cluster no governed pod reads.
-    pub fn concern(&self, readable: &Readable) -> bool {
-        !self.of_config_alone() || self.config.iter().any(|id| readable.names(id))
     }
 
     /// Whether any of it concerns a workload that a policy with this spec governs.
@@ -82,12 +100,11 @@ impl News {
             reads(&workload.template.references, id)
                 || spec.config.as_ref().is_some_and(|config| includes(config, id))
         };
-        self.whole || self.workloads.contains(&workload.uid) || self.config.iter().any(read)
+        self.whole || self.workloads.contains_key(&workload.uid) || self.config.iter().any(read)
     }
 }
 
-/// What governed pods of a namespace may read. It stands until something else happens than that
-/// ConfigMaps and Secrets change: thousands of workloads are not gone through for each of these.
+/// What the pods of a namespace may read.
 #[derive(Debug, Clone, Default)]
 pub struct Readable {
     names: HashSet<ConfigId>,
@@ -95,14 +112,6 @@ pub struct Readable {
 }
 
 impl Readable {
-    /// That of a namespace as it is now; nothing where no policy asks.
-    pub fn of(namespace: &Namespace) -> Self {
-        match namespace.policies.is_empty() {
-            true => Self::default(),
-            false => Self::of_workloads(namespace),
-        }
-    }
-
     /// What the workloads of a namespace may read, be they governed or not.
     pub fn of_workloads(namespace: &Namespace) -> Self {
         let mut readable = Self::default();
@@ -143,7 +152,8 @@ fn reads(references: &[Reference], id: &ConfigId) -> bool {
     references.iter().any(|reference| reference.names(id))
 }
 
-fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
+/// Whether a policy has this object counted for its workloads, whatever their templates say.
+pub fn includes(config: &ConfigSpec, id: &ConfigId) -> bool {
     config
         .include
         .iter()

@@ -10,6 +10,7 @@ pub mod errors;
 pub mod executor;
 pub mod index;
 pub mod lease;
+pub mod limits;
 pub mod notify;
 pub mod probe;
 pub mod reconcile;

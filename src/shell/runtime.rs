@@ -12,6 +12,7 @@ use super::{
     executor::Executor,
     index::Index,
     lease::{self, Leadership, Term},
+    limits,
     notify::Notices,
     probe::{Connect, Prober},
     reconcile::{Parts, Reconciler},
@@ -73,6 +74,7 @@ pub enum StartError {
 /// # Errors
 /// When it cannot start.
 pub async fn run(settings: RunSettings) -> Result<(), StartError> {
+    limits::open_files();
     let config = config().await?;
     let client = connected(config.clone())?;
     let stop = stop_signal()?;

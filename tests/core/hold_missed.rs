@@ -43,8 +43,8 @@ fn finished_pod(world: &mut World) {
     let before: Vec<_> = world.namespace.pods.clone().into_iter().collect();
     world.start_pod("web");
     let until = world.now - std::time::Duration::from_secs(600);
-    for (uid, pod) in &mut world.namespace.pods {
-        if before.iter().all(|(known, _)| known != uid) {
+    for pod in world.namespace.pods.values_mut() {
+        if before.iter().all(|(_, known)| known.uid != pod.uid) {
             (pod.terminating, pod.finished, pod.ready) = (Some(until), true, false);
         }
     }

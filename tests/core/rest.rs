@@ -3,10 +3,7 @@
 
 use lockkeeper::{
     api::ConfigKind,
-    core::{
-        observed::ConfigId,
-        rest::{News, Readable},
-    },
+    core::{arrange::ledger::Ledger, observed::ConfigId, rest::News},
 };
 use serde_json::json;
 
@@ -57,7 +54,7 @@ fn only_those_are_judged_again_that_read_what_changed() {
 
 #[test]
 fn what_is_at_rest_is_counted_all_the_same() {
-    let mut world = at_rest(json!({"config": {"settle": "0s"}}));
+    let world = at_rest(json!({"config": {"settle": "0s"}}));
     let decision = world.decide_on(&News::due());
     assert_eq!(decision.statuses[0].1, world.decide_on(&News::whole()).statuses[0].1);
     assert_eq!(decision.statuses[0].1.workloads.up_to_date, 2);
@@ -108,7 +105,7 @@ fn a_change_that_waits_is_judged_again_only_when_something_concerns_it() {
 
 #[test]
 fn what_is_said_of_a_change_that_waits_stands() {
-    let mut world = waiting();
+    let world = waiting();
     let (due, whole) = (world.decide_on(&News::due()), world.decide_on(&News::whole()));
     assert_eq!((&due.statuses, &due.census), (&whole.statuses, &whole.census));
     assert_eq!((due.wake, due.memories.len()), (whole.wake, 0));
@@ -129,15 +126,65 @@ fn what_others_do_may_end_the_rest_of_those_that_go_in_order_or_together() {
 
 #[test]
 fn config_that_nobody_reads_concerns_no_namespace() {
+    let known = |world: &World| {
+        let mut ledger = Ledger::default();
+        world.decide_by(&mut ledger, &News::whole());
+        ledger
+    };
     let world = at_rest(json!({"config": {"settle": "0s"}}));
-    assert!(!map("unread").concern(&Readable::of(&world.namespace)));
-    assert!(map("app").concern(&Readable::of(&world.namespace)));
+    let ledger = known(&world);
+    assert!(!ledger.concern(&world.namespace, &map("unread")));
+    assert!(ledger.concern(&world.namespace, &map("app")));
+    assert!(Ledger::default().concern(&world.namespace, &map("unread")), "nothing is known yet");
     let mut both = map("unread");
     both.add(News::due());
-    assert!(both.concern(&Readable::of(&world.namespace)), "a time has come besides");
+    assert!(ledger.concern(&world.namespace, &both), "a time has come besides");
     let included = at_rest(json!({"config": {"include": [{"kind": "ConfigMap", "name": "un*"}]}}));
-    assert!(map("unread").concern(&Readable::of(&included.namespace)));
+    assert!(known(&included).concern(&included.namespace, &map("unread")));
     let mut left = included;
     left.namespace.policies.clear();
-    assert!(!map("app").concern(&Readable::of(&left.namespace)), "no policy asks");
+    assert!(!known(&left).concern(&left.namespace, &map("app")), "no policy asks");
+}
+
+/// What a decision by a ledger comes to, beside one from scratch.
+fn same_by(ledger: &mut Ledger, world: &World, news: &News) {
+    let (by, all) = (world.decide_by(ledger, news), world.decide_on(&News::whole()));
+    assert_eq!(by.patches, all.patches, "{news:?}");
+    assert_eq!(by.wake, all.wake, "{news:?}");
+    assert_eq!((by.statuses, by.census), (all.statuses, all.census), "{news:?}");
+}
+
+#[test]
+fn a_ledger_forgets_nothing_of_what_comes_and_goes() {
+    let mut world = at_rest(json!({"config": {"settle": "0s"}}));
+    let mut ledger = Ledger::default();
+    same_by(&mut ledger, &world, &News::whole());
+    same_by(&mut ledger, &world, &News::due());
+    // One that is new is known by its name.
+    world.deployment("cache", env_key("app", "a"));
+    let cache = world.id("cache");
+    same_by(&mut ledger, &world, &News::of_workload(cache.clone(), "uid-cache".into()));
+    for _ in 0..3 {
+        world.later(60).act();
+        same_by(&mut ledger, &world, &News::of_workload(cache.clone(), "uid-cache".into()));
+    }
+    assert_eq!(world.decide_by(&mut ledger, &News::due()).statuses[0].1.workloads.up_to_date, 3);
+    // What all but one of them read changes.
+    world.config_map("app", &[("a", "2")]);
+    same_by(&mut ledger, &world, &map("app"));
+    world.act();
+    for name in ["web", "cache"] {
+        same_by(
+            &mut ledger,
+            &world,
+            &News::of_workload(world.id(name), format!("uid-{name}").as_str().into()),
+        );
+    }
+    // One is left out by its own annotation, and another goes.
+    world.edit("db", |one| one["metadata"]["annotations"]["lockkeeper.dev/ignore"] = json!("true"));
+    same_by(&mut ledger, &world, &News::of_workload(world.id("db"), "uid-db".into()));
+    world.namespace.workloads.remove(&cache);
+    same_by(&mut ledger, &world, &News::of_workloads(["uid-cache".into()]));
+    world.policy("all", json!({"config": {}, "priority": 1}));
+    same_by(&mut ledger, &world, &News::whole());
 }

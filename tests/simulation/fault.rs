@@ -27,6 +27,8 @@ pub enum Fault {
     KeepsNothing,
     /// It gives no claim its data again.
     FindsNothing,
+    /// What is kept of the namespace from one decision to the next learns nothing once some are at rest.
+    KeepsOldLedger,
     /// It takes the newest ReplicaSet for that of the template, whatever it is of.
     TakesOldForNew,
 }

@@ -210,6 +210,12 @@ fn the_simulation_sees_when_a_guard_is_missing() {
             "with {fault:?} nothing is noticed"
         );
     }
+    // A decision that differs from the one from scratch panics, which is noticed too.
+    let old_ledger = || is_noticed(Scene::Approvals, Twin::default(), Some(Fault::KeepsOldLedger));
+    assert!(
+        std::panic::catch_unwind(old_ledger).unwrap_or(true),
+        "with an old ledger nothing is noticed"
+    );
     for fault in [Fault::IgnoresSteps, Fault::IgnoresMaximum] {
         assert!(
             is_noticed(Scene::Steps, Twin::default(), Some(fault)),

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lockkeeper::{
     api::Attention,
     core::{
-        arrange::{Surroundings, assess_all},
+        arrange::{Assessments, Surroundings, assess_all, assess_by, ledger::Ledger},
         conversation::{Call, Errand, Report, answer::Answer},
         decision::Decision,
         digest::Key,
@@ -163,6 +163,8 @@ pub struct Operator {
     pub conditions_of: BTreeMap<String, Vec<Condition>>,
     /// What stands and was told.
     stands: HashMap<String, BTreeSet<(Uid, Event)>>,
+    /// What is kept of the namespace from one decision to the next.
+    ledger: Ledger,
     fault: Option<Fault>,
     /// Where there are several: its part in their election.
     pub candidate: Option<Candidate>,
@@ -242,6 +244,7 @@ impl Operator {
             conditions: Vec::new(),
             conditions_of: BTreeMap::new(),
             stands: HashMap::new(),
+            ledger: Ledger::default(),
             fault,
             candidate: None,
             leads: None,
@@ -259,6 +262,7 @@ impl Operator {
         let term = candidate.term;
         if !candidate.may_act(now) || self.leads.is_none_or(|(known, _)| known != term) {
             self.memories.clear();
+            self.ledger = Ledger::default();
             self.heard.clear();
             self.drained.clear();
             self.leads = candidate.may_act(now).then(|| (term, now + TAKE_OVER));
@@ -319,12 +323,11 @@ impl Operator {
         if !self.leads(now) {
             return false;
         }
-        let news = self.index.take_news().remove(NAMESPACE);
-        if news.as_ref().is_some_and(|news| !self.index.concerns(NAMESPACE, news)) {
+        let news = self.index.take_news().remove(NAMESPACE).unwrap_or_else(News::due);
+        let Some(namespace) = self.index.namespace(NAMESPACE) else { return false };
+        if !self.ledger.concern(namespace, &news) {
             return false;
         }
-        let news = news.unwrap_or_default();
-        let Some(namespace) = self.index.namespace(NAMESPACE) else { return false };
         let around = Surroundings {
             key: self.key,
             watched: self.watched,
@@ -336,17 +339,20 @@ impl Operator {
             told: &self.stands,
             now,
         };
-        let decide = |news: &News| {
-            let assessments = assess_all(namespace, news, &around);
+        let decide = |assessments: Assessments| {
             let demands = [(NAMESPACE.to_owned(), assessments.demand(&self.activities))].into();
             assessments.arrange(&slots::allot(&demands, 100), &self.memories)
         };
-        let decision = decide(&news);
-        let from_scratch = decide(&News::whole());
+        let before = self.ledger.clone();
+        let decision = decide(assess_by(&mut self.ledger, namespace, &news, &around));
+        if self.fault == Some(Fault::KeepsOldLedger) && before.has_some_at_rest() {
+            self.ledger = before;
+        }
+        let from_scratch = decide(assess_all(namespace, &News::whole(), &around));
         assert_eq!(
             outcome(&decision),
             outcome(&from_scratch),
-            "what was at rest was to be judged again; the news: {news:?}"
+            "what was at rest was to be judged again, or the ledger forgot something; the news: {news:?}"
         );
         self.memories.extend(decision.memories);
         self.wake = decision.wake;

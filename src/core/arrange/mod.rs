@@ -1,32 +1,34 @@
 //! A namespace as a whole: assesses its workloads, counts them, and makes the decision.
 
 mod census;
+pub mod ledger;
+mod sorted;
 mod status;
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::LazyLock,
 };
 
 use jiff::Timestamp;
 
+pub use self::sorted::Surroundings;
+use self::{
+    ledger::Ledger,
+    sorted::{BLANK, Counted, Resting, Sorted, Stirring},
+};
 use crate::{
     api::Phase,
     core::{
         config::together::groups,
         decision::Decision,
-        digest::Key,
         gates::blocker::Blocker,
         governs::{Governance, Ruling, Standing, governance},
-        hold::enforced::{Enforcement, Gap},
-        memory::{self, Activity, Memory, Rest},
+        hold::enforced::Gap,
+        memory::{Activity, Memory, Rest},
         notice::{Event, Notice, Regarding},
-        observed::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId, storage::Storage},
-        plan::{
-            plan,
-            ungoverned::{self, Ungoverned},
-        },
+        observed::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId},
+        plan::{plan, ungoverned::Ungoverned},
         planned::Plan,
         report::Verdict,
         request::Patch,
@@ -47,28 +49,6 @@ use crate::{
     },
 };
 
-/// What the decisions of a namespace need besides the namespace.
-pub struct Surroundings<'a> {
-    /// The digest key.
-    pub key: &'a Key,
-    /// Since when config is watched.
-    pub watched: Timestamp,
-    /// The uid of our CRD, while it stands.
-    pub definition: Option<&'a str>,
-    /// What is known of the admission policies.
-    pub enforcement: &'a Enforcement,
-    /// The storage of the cluster.
-    pub storage: &'a Storage,
-    /// By namespace, what stands there and was told already.
-    pub told: &'a HashMap<String, BTreeSet<(Uid, Event)>>,
-    /// What the executor is doing, by the workload's uid.
-    pub activities: &'a HashMap<Uid, Activity>,
-    /// What is remembered, by the workload's uid.
-    pub memories: &'a HashMap<Uid, Memory>,
-    /// Now.
-    pub now: Timestamp,
-}
-
 /// All assessments of a namespace.
 pub struct Assessments<'a> {
     namespace: &'a Namespace,
@@ -76,8 +56,8 @@ pub struct Assessments<'a> {
     of: BTreeMap<&'a WorkloadId, Plan>,
     /// Those at rest of which something is to be said, with what is remembered of them.
     still: BTreeMap<&'a WorkloadId, (&'a Rest, &'a Memory)>,
-    /// By policy, those at rest that are only counted.
-    resting: BTreeMap<&'a str, Resting>,
+    /// What is counted of the others.
+    counted: Counted<'a>,
     gap: Option<Gap>,
     /// By policy, the steps that select nothing.
     empty_steps: BTreeMap<&'a str, Vec<&'a str>>,
@@ -87,16 +67,6 @@ pub struct Assessments<'a> {
     now: Timestamp,
 }
 
-/// Workloads at rest that are only counted.
-#[derive(Default)]
-struct Resting {
-    workloads: u32,
-    /// Those whose app gate was never tried.
-    unasked: usize,
-    /// When the first of them is to be looked at again.
-    wake: Option<Timestamp>,
-}
-
 /// Assesses every workload of a namespace, but for those at rest that none of the news concerns:
 /// these stand as they stood.
 pub fn assess_all<'a>(
@@ -104,7 +74,18 @@ pub fn assess_all<'a>(
     news: &News,
     around: &Surroundings<'a>,
 ) -> Assessments<'a> {
-    assess_each(namespace, news, around, |_, _| {})
+    assess_by(&mut Ledger::default(), namespace, news, around)
+}
+
+/// The same by what was kept of the namespace since the last decision.
+pub fn assess_by<'a>(
+    ledger: &mut Ledger,
+    namespace: &'a Namespace,
+    news: &News,
+    around: &Surroundings<'a>,
+) -> Assessments<'a> {
+    ledger.heed(namespace, news, around);
+    assess_sorted(ledger.sort(namespace, news, around), namespace, around, |_, _| {})
 }
 
 /// The same, and shows what each governed workload was judged by, and what was found.
@@ -112,18 +93,28 @@ pub fn assess_each<'a>(
     namespace: &'a Namespace,
     news: &News,
     around: &Surroundings<'a>,
+    see: impl FnMut(&Subject, &Plan),
+) -> Assessments<'a> {
+    let mut ledger = Ledger::default();
+    ledger.heed(namespace, news, around);
+    assess_sorted(ledger.sort(namespace, news, around), namespace, around, see)
+}
+
+fn assess_sorted<'a>(
+    sorted: Sorted<'a, 'a>,
+    namespace: &'a Namespace,
+    around: &Surroundings<'a>,
     mut see: impl FnMut(&Subject, &Plan),
 ) -> Assessments<'a> {
-    let governance = governance(namespace);
+    let governance = sorted.governance();
     let idle = Activity::default();
-    let Sorted { still, resting, stirring, last_changes } =
-        sort(namespace, &governance, news, around);
+    let Sorted { still, counted, stirring, last_changes } = sorted;
+    let still = still.into_iter().map(|(id, (_, rest, memory))| (id, (rest, memory))).collect();
     let mut of = BTreeMap::new();
-    let (pods, newest, sets) = (
-        namespace.pods_by_workload(),
-        namespace.newest_replica_sets(),
-        namespace.sets_by_deployment(),
-    );
+    let belongings: HashMap<_, _> = stirring
+        .iter()
+        .map(|one| (&*one.workload.uid, Belongings::of(namespace, one.workload)))
+        .collect();
     let groups = groups(namespace, &governance);
     let gap = around.enforcement.gap();
     let of_namespace = subject::Around {
@@ -135,9 +126,11 @@ pub fn assess_each<'a>(
         judges: around.enforcement.judges(),
         now: around.now,
     };
+    // Who uses a claim is read off all workloads, also off those at rest.
+    let of_all = volumes::concern(namespace, around.storage).then(|| self::governance(namespace));
     let volumes = volumes::judge(
         namespace,
-        &governance,
+        of_all.as_ref().unwrap_or(&governance),
         &volumes::Surroundings {
             storage: around.storage,
             enforcement: around.enforcement,
@@ -148,12 +141,14 @@ pub fn assess_each<'a>(
     let no_volumes = OfWorkload::default();
     let with_its_own = |Stirring { workload, standing, memory }| {
         let uid = &*workload.uid;
-        let sets = sets.get(uid).map_or(&[][..], Vec::as_slice);
-        let (mut judged, current) = progress::seen(workload, newest.get(uid).copied(), sets);
+        let of_it = belongings.get(uid);
+        let sets = of_it.map_or(&[][..], |all| all.sets.as_slice());
+        let newest = sets.iter().copied().max_by_key(|set| set.number);
+        let (mut judged, current) = progress::seen(workload, newest, sets);
         if let Some(why) = memory.lack.as_ref().and_then(|lack| lack.why.clone()) {
             judged.to_mut().rollout.failure = Some(why);
         }
-        let pods = pods.get(uid).map_or(&[][..], Vec::as_slice);
+        let pods = of_it.map_or(&[][..], |all| all.pods.as_slice());
         let ruling = standing.ruling();
         let progress = ruling.map(|ruling| {
             progress::judge(&judged, pods, current, ruling.spec().deadline(), around.now)
@@ -244,7 +239,7 @@ pub fn assess_each<'a>(
         governance,
         of,
         still,
-        resting,
+        counted,
         gap,
         empty_steps,
         volumes,
@@ -253,71 +248,16 @@ pub fn assess_each<'a>(
     }
 }
 
-/// The workloads of a namespace: those that stand as they stood, and those to be assessed.
-struct Sorted<'n, 'a> {
-    /// Those at rest of which something is to be said.
-    still: BTreeMap<&'n WorkloadId, (&'a Rest, &'a Memory)>,
-    resting: BTreeMap<&'n str, Resting>,
-    stirring: Vec<Stirring<'n, 'a>>,
-    /// By policy, when the template of one of its workloads last changed.
-    last_changes: BTreeMap<&'n str, Timestamp>,
+/// What belongs to a workload.
+struct Belongings<'n> {
+    pods: Vec<&'n Pod>,
+    sets: Vec<&'n ReplicaSet>,
 }
 
-struct Stirring<'n, 'a> {
-    workload: &'n Workload,
-    standing: Standing<'n>,
-    memory: &'a Memory,
-}
-
-/// What is remembered of a workload that is seen for the first time.
-static BLANK: LazyLock<Memory> = LazyLock::new(Memory::default);
-
-/// Thousands of workloads are at rest while one is not: what is done for each of them here is what
-/// a decision costs.
-fn sort<'n, 'a>(
-    namespace: &'n Namespace,
-    governance: &Governance<'n>,
-    news: &News,
-    around: &Surroundings<'a>,
-) -> Sorted<'n, 'a> {
-    let mut sorted = Sorted {
-        still: BTreeMap::new(),
-        resting: BTreeMap::new(),
-        stirring: Vec::new(),
-        last_changes: BTreeMap::new(),
-    };
-    let mut governed = Vec::with_capacity(namespace.workloads.len());
-    for (id, workload, standing) in governance.each(namespace) {
-        let memory = around.memories.get(&workload.uid).unwrap_or(&BLANK);
-        let stirring = Stirring { workload, standing, memory };
-        let (Standing::Governed(policy, _) | Standing::Frozen(policy)) = standing else {
-            sorted.stirring.extend(ungoverned::is_left(workload, memory).then_some(stirring));
-            continue;
-        };
-        if let Some(changed) = memory::template_changed_at(workload, memory, around.now) {
-            let last = sorted.last_changes.entry(policy.name.as_str()).or_insert(changed);
-            *last = changed.max(*last);
-        }
-        governed.push((id, policy, stirring));
+impl<'n> Belongings<'n> {
+    fn of(namespace: &'n Namespace, workload: &Workload) -> Self {
+        Self { pods: namespace.pods_of(&workload.uid), sets: namespace.sets_of(&workload.uid) }
     }
-    for (id, policy, one) in governed {
-        let Stirring { workload, standing, memory } = &one;
-        let last_change = sorted.last_changes.get(policy.name.as_str()).copied();
-        let still = match standing {
-            Standing::Governed(_, spec) => {
-                Rest::still(memory, workload, spec, (news, last_change), around.now)
-            }
-            _ => None,
-        };
-        match still {
-            Some(rest) if rest.is_plain() => {
-                sorted.resting.entry(policy.name.as_str()).or_default().count(rest)
-            }
-            Some(rest) => drop(sorted.still.insert(id, (rest, memory))),
-            None => sorted.stirring.push(one),
-        }
-    }
-    sorted
 }
 
 /// A workload with what belongs to it.
@@ -375,14 +315,6 @@ fn in_order<'n>(
         ids.sort_by_cached_key(|id| (place(id), *id));
     }
     ids
-}
-
-impl Resting {
-    fn count(&mut self, rest: &Rest) {
-        self.workloads += 1;
-        self.unasked += usize::from(!rest.report.app_gate.asked);
-        self.wake = self.wake.into_iter().chain(rest.wake).min();
-    }
 }
 
 impl Assessments<'_> {
@@ -473,12 +405,15 @@ impl Assessments<'_> {
         let statuses = policies.map(|policy| (policy.name.clone(), self.status(policy, &stands)));
         let statuses: Vec<_> = statuses.collect();
         drop(stands);
-        for (name, Resting { workloads, wake, .. }) in &self.resting {
+        for (name, Resting { workloads, .. }) in &self.counted.resting {
+            if *workloads == 0 {
+                continue;
+            }
             *decision.census.phases.entry(Phase::UpToDate).or_default() += *workloads as usize;
             let of_policy = decision.census.policies.entry((*name).to_owned()).or_default();
             *of_policy.phases.entry(Phase::UpToDate).or_default() += *workloads as usize;
-            decision.wake = decision.wake.into_iter().chain(*wake).min();
         }
+        decision.wake = decision.wake.into_iter().chain(self.counted.wake).min();
         self.arrange_storage(&mut decision);
         // What comes with a patch is told when that is accepted.
         decision.notices.retain(|notice| {

@@ -14,7 +14,7 @@ use crate::{
         arrange::{Assessments, census::Stand},
         conditions,
         conversation::{Conversation, answer::Answer},
-        governs::{LeftOut, Standing},
+        governs::Standing,
         observed::{Namespace, Policy, WorkloadId},
         plain,
         report::Report,
@@ -36,7 +36,7 @@ impl Assessments<'_> {
         let (mut unverified, mut unmarked) = (Vec::new(), Vec::new());
         let mut cramped = Vec::new();
         let (mut broken_gates, mut unasked) = (Vec::new(), 0);
-        if let Some(resting) = self.resting.get(policy.name.as_str()) {
+        if let Some(resting) = self.counted.resting.get(policy.name.as_str()) {
             count(&mut status.workloads, Phase::UpToDate, resting.workloads);
             unasked = resting.unasked;
         }
@@ -81,8 +81,8 @@ impl Assessments<'_> {
             .into_iter()
             .map(|(since, id, stand)| self.attention(since, id, stand))
             .collect();
-        let left_out = self.governance.left_out.get(policy.name.as_str());
-        let mut left_out: Vec<_> = left_out.into_iter().flatten().map(LeftOut::to_string).collect();
+        let left_out = self.counted.left_out.get(policy.name.as_str());
+        let mut left_out: Vec<_> = left_out.into_iter().flatten().cloned().collect();
         left_out.extend(
             unread::unknown_workloads(self.namespace)
                 .map(|one| format!("{one} (whether this policy selects it is not known)")),

@@ -14,8 +14,8 @@ pub trait HasOwner {
     fn owner(&self) -> Option<&Uid>;
 }
 
-/// Objects by uid, and by the uid of their owner. Whoever changes one in place leaves its owner as
-/// it is.
+/// Objects by uid, and by the uid of their owner. What changes one in place must not change its
+/// owner.
 #[derive(Debug, Clone)]
 pub struct Owned<V> {
     all: BTreeMap<Uid, V>,

@@ -63,11 +63,23 @@ pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<K
     judge(namespace, &governance(namespace), &around).kept
 }
 
-/// Judges the storage of a namespace.
+/// Whether anything that keeps data, or is to, is in a namespace.
+pub fn concern(namespace: &Namespace, storage: &Storage) -> bool {
+    namespace.policies.values().any(sees)
+        || namespace.claims.values().any(|claim| claim.retained || claim.protected)
+        || storage.of_namespace(&namespace.name).any(|volume| volume.retained)
+}
+
+/// Whether a policy looks at volumes.
+fn sees(policy: &Policy) -> bool {
+    policy.spec.as_ref().is_ok_and(|spec| spec.volumes.is_some())
+}
+
+/// Judges the storage of a namespace. Whose its workloads are counts only where
+/// [that concerns it](concern).
 pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundings) -> Judged {
-    let sees = |policy: &&Policy| policy.spec.as_ref().is_ok_and(|spec| spec.volumes.is_some());
-    let seers =
-        namespace.policies.values().filter(sees).map(|policy| policy.name.clone()).collect();
+    let seers = namespace.policies.values().filter(|policy| sees(policy));
+    let seers = seers.map(|policy| policy.name.clone()).collect();
     let mut judged = Judged { seers, ..Judged::default() };
     let object = around.storage.namespaces.get(&*namespace.name);
     let scene = Scene {

@@ -29,7 +29,7 @@ use crate::{
         observed::storage::Storage,
         observed::{Namespace, Uid},
         reach::Reach,
-        rest::{News, Readable},
+        rest::News,
     },
 };
 
@@ -41,8 +41,6 @@ pub struct Index {
     namespaces: HashMap<String, Namespace>,
     /// What has happened where since that was taken.
     news: BTreeMap<String, News>,
-    /// What is read where, as far as it was asked for and still stands.
-    readable: HashMap<String, Readable>,
     listing: HashMap<StreamId, Listing>,
     /// The newest version that any watch has shown.
     newest: u64,
@@ -92,7 +90,6 @@ impl Index {
             reach,
             namespaces: HashMap::new(),
             news: BTreeMap::new(),
-            readable: HashMap::new(),
             listing: HashMap::new(),
             newest: 0,
             live: HashSet::new(),
@@ -194,9 +191,6 @@ impl Index {
 
     /// Something has happened in a namespace.
     pub fn tell(&mut self, namespace: &str, news: News) {
-        if !news.of_config_alone() {
-            self.readable.remove(namespace);
-        }
         self.news.entry(namespace.to_owned()).or_default().add(news);
     }
 
@@ -210,17 +204,6 @@ impl Index {
         // Also to those that are gone, of which something may be left to clear.
         let known: Vec<_> = self.namespaces.keys().chain(self.news.keys()).cloned().collect();
         self.news = known.into_iter().map(|name| (name, News::whole())).collect();
-        self.readable.clear();
-    }
-
-    /// Whether the news concerns its namespace; one that is gone, of which something may be left to
-    /// clear, all news concerns.
-    pub fn concerns(&mut self, namespace: &str, news: &News) -> bool {
-        let Some(seen) = self.namespaces.get(namespace) else { return true };
-        !news.of_config_alone()
-            || news.concern(
-                self.readable.entry(namespace.to_owned()).or_insert_with(|| Readable::of(seen)),
-            )
     }
 
     /// What has happened in each namespace since this was asked last.

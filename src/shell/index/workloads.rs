@@ -20,9 +20,12 @@ impl<K: Kind> InNamespace for Workloads<K> {
         effects: &mut Effects,
     ) -> Option<News> {
         let workload = object.view;
-        let before = namespace.workloads.insert(workload.id.clone(), workload);
-        effects.replaced(before.as_ref().map(|before| &before.uid), &object.uid);
-        Some(News::of_workloads([object.uid]))
+        let id = workload.id.clone();
+        let before = namespace.workloads.insert(id.clone(), workload).map(|before| before.uid);
+        effects.replaced(before.as_ref(), &object.uid);
+        let mut news = News::of_workload(id, object.uid);
+        news.add(News::of_workloads(before));
+        Some(news)
     }
 
     fn remove(
@@ -31,9 +34,11 @@ impl<K: Kind> InNamespace for Workloads<K> {
         _now: Timestamp,
         effects: &mut Effects,
     ) -> News {
-        let gone = namespace.workloads.remove(&object.view.id);
-        effects.gone.extend(gone.map(|gone| gone.uid));
-        News::due()
+        let gone = namespace.workloads.remove(&object.view.id).map(|gone| gone.uid);
+        effects.gone.extend(gone.clone());
+        let mut news = News::due();
+        news.add(News::of_workloads(gone));
+        news
     }
 
     fn retain(namespace: &mut Namespace, listing: &Listing, _seen: Seen, effects: &mut Effects) {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     core::{
-        arrange::{Surroundings, assess_all},
+        arrange::{Surroundings, assess_by, ledger::Ledger},
         decision::{Census, Decision},
         digest::Key,
         later,
@@ -99,6 +99,8 @@ pub struct Reconciler {
     unread_told: BTreeSet<(Uid, String)>,
     /// What cannot be read may be another than what was told.
     unread_changed: bool,
+    /// What is kept of each namespace from one decision to the next.
+    ledgers: HashMap<String, Ledger>,
     demands: BTreeMap<String, Demand>,
     wakes: BTreeMap<String, Timestamp>,
     /// Until when a namespace that was just decided on rests.
@@ -145,6 +147,7 @@ impl Reconciler {
             told: HashMap::new(),
             unread_told: BTreeSet::new(),
             unread_changed: false,
+            ledgers: HashMap::new(),
             demands: BTreeMap::new(),
             wakes: BTreeMap::new(),
             rests: HashMap::new(),
@@ -371,7 +374,7 @@ impl Reconciler {
             let mut ready = Vec::new();
             for (namespace, mut news) in self.index.take_news() {
                 news.add(self.unheeded.remove(&namespace).unwrap_or_default());
-                if !self.index.concerns(&namespace, &news) {
+                if !self.concern(&namespace, &news) {
                     continue;
                 }
                 match self.rests.get(&namespace) {
@@ -400,6 +403,16 @@ impl Reconciler {
         }
     }
 
+    /// Whether the news concern their namespace; one that is gone, of which something may be left
+    /// to clear, all news concern.
+    fn concern(&self, namespace: &str, news: &News) -> bool {
+        let Some(seen) = self.index.namespace(namespace) else { return true };
+        match self.ledgers.get(namespace) {
+            Some(ledger) => ledger.concern(seen, news),
+            None => Ledger::default().concern(seen, news),
+        }
+    }
+
     fn decisions(
         &mut self,
         ready: &[(String, News)],
@@ -421,12 +434,14 @@ impl Reconciler {
         for (name, news) in ready {
             match self.index.namespace(name) {
                 Some(namespace) => {
-                    let assessments = assess_all(namespace, news, &around);
+                    let ledger = self.ledgers.entry(name.clone()).or_default();
+                    let assessments = assess_by(ledger, namespace, news, &around);
                     self.demands
                         .insert(name.clone(), assessments.demand(self.executor.activities()));
                     assessed.push((name, assessments));
                 }
                 None => {
+                    self.ledgers.remove(name);
                     self.demands.remove(name);
                     self.wakes.remove(name);
                     gone.push(name);

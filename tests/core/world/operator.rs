@@ -3,7 +3,7 @@
 use lockkeeper::{
     api::{Attention, WorkloadKind},
     core::{
-        arrange::{Surroundings, assess_all},
+        arrange::{Surroundings, assess_by, ledger::Ledger},
         conversation::{Errand, Report, answer::Answer},
         decision::Decision,
         notice::Notice,
@@ -38,7 +38,12 @@ impl World {
     }
 
     /// Decides what is to be decided after this has happened.
-    pub fn decide_on(&mut self, news: &News) -> Decision {
+    pub fn decide_on(&self, news: &News) -> Decision {
+        self.decide_by(&mut Ledger::default(), news)
+    }
+
+    /// The same by what was kept since the last decision.
+    pub fn decide_by(&self, ledger: &mut Ledger, news: &News) -> Decision {
         let around = Surroundings {
             key: &self.key,
             watched: at(-10),
@@ -50,7 +55,7 @@ impl World {
             told: &self.standing,
             now: self.now,
         };
-        let assessments = assess_all(&self.namespace, news, &around);
+        let assessments = assess_by(ledger, &self.namespace, news, &around);
         let demands = [("shop".to_owned(), assessments.demand(&self.activities))].into();
         let granted = slots::allot(&demands, self.max_config_rollouts);
         assessments.arrange(&granted, &self.memories)
