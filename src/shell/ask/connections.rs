@@ -15,11 +15,9 @@ use crate::{
         conversation::{Call, Errand, Visit},
         observed::Uid,
     },
-    shell::clock,
+    shell::{clock, limits},
 };
 
-/// Maximum number of connections kept at once. The others are closed after each answer.
-const MOST: usize = 512;
 /// A connection that was not used for this long is closed.
 const IDLE: Duration = Duration::from_secs(120);
 /// Pods that are asked less often have no connection kept.
@@ -27,7 +25,8 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(60);
 /// Between two looks for idle connections.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 
-/// The kept connections of each workload by the workload's uid.
+/// The kept connections of each workload by the workload's uid. There is a place for
+/// [so many](limits::kept_connections); the others are closed after each answer.
 pub struct Connections {
     of_workloads: HashMap<Uid, Arc<Line>>,
     places: Arc<Semaphore>,
@@ -71,7 +70,7 @@ impl Default for Connections {
     fn default() -> Self {
         Self {
             of_workloads: HashMap::new(),
-            places: Arc::new(Semaphore::new(MOST)),
+            places: Arc::new(Semaphore::new(limits::kept_connections())),
             tidied: clock::moment(),
         }
     }
