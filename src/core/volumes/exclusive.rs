@@ -13,9 +13,10 @@ use crate::{
         },
         unread,
         volumes::{
-            finding::{Danger, Exclusive, Stuck},
-            sharing::{ExclusiveClaim, users},
+            finding::{Danger, Exclusive, ExclusiveClaim, Stuck},
+            sharing::users,
             usage::{Usage, claims_of},
+            words,
         },
     },
 };
@@ -54,7 +55,7 @@ pub fn judge(
     // Where a volume attaches, not all of them start.
     let written =
         claims.iter().filter(|claim| several && !claim.attaches && claim.has_two_writers(workload));
-    let written = written.map(|claim| written_by_pods(claim, workload, most));
+    let written = written.map(|claim| words::written_by_pods(claim, workload, most));
     match volumes.exclusive_claims {
         ExclusiveClaims::WhenDeadlock => found.notes.extend(written),
         _ => found.dangers.extend(written.map(Danger::ExclusiveClaimShared)),
@@ -77,7 +78,8 @@ pub fn judge(
     if let Some(claim) = wanted.filter(|_| !recreates) {
         // A policy that observes carries nothing out, so that the danger stays.
         if !workload.claims.recreates && (reports || spec.mode == Mode::Observe) {
-            found.dangers.push(danger(claim, workload, reports));
+            let danger = words::dangerous_rollout(claim, workload, reports);
+            found.dangers.push(Danger::ExclusiveClaim(danger));
         }
         found.recreate = (!reports).then(|| claim.reason());
     }
@@ -85,42 +87,16 @@ pub fn judge(
         && !workload.claims.named.is_empty()
         && unread::of_storage(namespace, storage).next().is_some();
     if marked && !workload.claims.recreates && found.recreate.is_some() {
-        found.dangers.push(Danger::StrategyNotChanged(format!(
-            "{}: its strategy should be Recreate, and admission does not change it, because the admission policy lockkeeper-deployments is missing \
-             or was changed. Install Lockkeeper's chart again: helm upgrade lockkeeper",
-            workload.id
-        )));
+        found.dangers.push(Danger::StrategyNotChanged(words::strategy_not_changed(workload)));
     }
     if found.recreate.is_none()
         && volumes.exclusive_claims == ExclusiveClaims::WhenDeadlock
         && !workload.claims.recreates
     {
         let noted = claims.iter().filter(|claim| claim.has_two_writers(workload));
-        found.notes.extend(noted.map(|claim| {
-            format!(
-                "{}: {}. Its strategy stays as it is, because the policy says exclusiveClaims: WhenDeadlock; WhenUnsafe prevents this",
-                workload.id,
-                claim.reason()
-            )
-        }));
+        found.notes.extend(noted.map(|claim| words::strategy_stays(claim, workload)));
     }
     found
-}
-
-/// What may come of its next rollout, where nothing of ours prevents it.
-fn danger(claim: &ExclusiveClaim, workload: &Workload, reports: bool) -> Danger {
-    let so = match (claim.deadlocks(), claim.has_two_writers(workload)) {
-        (true, _) => "a rollout would deadlock",
-        (false, true) => "a rollout may damage the data",
-        (false, false) => "the policy says exclusiveClaims: Recreate",
-    };
-    let cure = match reports {
-        true => "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe",
-        false => {
-            "With mode: Enforce its strategy would become Recreate. Until then, declare strategy.type: Recreate"
-        }
-    };
-    Danger::ExclusiveClaim(format!("{}: {}: {so}. {cure}", workload.id, claim.reason()))
 }
 
 fn exclusive<'a>(
@@ -144,44 +120,14 @@ fn exclusive<'a>(
     })
 }
 
-/// How many pods of a workload are to use a claim, in words.
-fn several_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> String {
-    let name = &claim.usage.claim.name;
-    match most {
-        Some(most) if most > 1 => {
-            format!("{} uses claim {name}, and an autoscaler may give it {most} pods", workload.id)
-        }
-        _ => format!("{} runs {} pods on claim {name}", workload.id, workload.rollout.wanted),
-    }
-}
-
 /// An exclusive claim that several pods of one workload are to use, and cannot.
 fn shared_by_pods(
     claim: &ExclusiveClaim,
     workload: &Workload,
     most: Option<u32>,
 ) -> Option<Danger> {
-    let who = several_pods(claim, workload, most);
-    (claim.access == Access::OnePod || claim.attaches).then(|| {
-        Danger::ExclusiveClaimShared(format!(
-            "{who}, but the claim is {}: {} cannot start. Use a ReadWriteMany claim, one replica, or a StatefulSet with volumeClaimTemplates",
-            claim.mode(),
-            if claim.access == Access::OnePod { "a second pod" } else { "pods on other nodes" }
-        ))
-    })
-}
-
-/// An exclusive claim that several pods of one workload are to use, which nothing keeps from it.
-fn written_by_pods(claim: &ExclusiveClaim, workload: &Workload, most: Option<u32>) -> String {
-    let place = claim
-        .node
-        .map_or_else(|| "is not attached to nodes".to_owned(), |node| format!("is on node {node}"));
-    format!(
-        "{}. The claim is {}, and its volume {place}, where the pods could write to it at the same time. Use one replica, a StatefulSet with \
-         volumeClaimTemplates, or a ReadWriteMany claim, or mount the claim read-only",
-        several_pods(claim, workload, most),
-        claim.mode()
-    )
+    (claim.access == Access::OnePod || claim.attaches)
+        .then(|| Danger::ExclusiveClaimShared(words::shared_by_pods(claim, workload, most)))
 }
 
 /// A new pod waits for a volume that an old one has, and the old one for the new one.
@@ -205,38 +151,21 @@ fn stuck(claim: &ExclusiveClaim, pods: &[&Pod], current: Option<&str>) -> Option
         .find(|pod| own(pod) && pod.revision != waiting.revision && pod.terminating.is_none());
     let stranger = holders.iter().find(|pod| !own(pod));
     let holder = holder.or(stranger)?;
-    let volume =
-        claim.volume.map_or(claim.usage.claim.name.as_str(), |volume| volume.name.as_str());
-    let node =
-        |pod: &Pod| pod.claims.node.as_deref().map_or(String::new(), |node| format!(" on {node}"));
+    let between = (*waiting, **holder);
     let why = match (claim.access, &waiting.claims.unschedulable) {
-        (Access::OnePod, Some(why)) if why.contains("ReadWriteOncePod") => format!(
-            "pod {} cannot be scheduled while pod {}{} holds claim {} (ReadWriteOncePod): {why}",
-            waiting.name,
-            holder.name,
-            node(holder),
-            claim.usage.claim.name
-        ),
+        (Access::OnePod, Some(why)) if why.contains("ReadWriteOncePod") => {
+            words::not_scheduled(claim, between, why)
+        }
         (Access::OneNode, _)
             if claim.attaches
                 && waiting.claims.node.is_some()
                 && waiting.claims.node != holder.claims.node =>
         {
-            format!(
-                "pod {}{} waits for volume {volume}, which pod {}{} holds (ReadWriteOnce is for one node; its events say Waiting for detach, before Kubernetes 1.37 Multi-Attach error)",
-                waiting.name,
-                node(waiting),
-                holder.name,
-                node(holder)
-            )
+            words::on_another_node(claim, between)
         }
-        (Access::OnePod, None) if waiting.claims.node.is_some() => format!(
-            "pod {}{} waits for volume {volume}, which pod {}{} holds (ReadWriteOncePod is for one pod)",
-            waiting.name,
-            node(waiting),
-            holder.name,
-            node(holder)
-        ),
+        (Access::OnePod, None) if waiting.claims.node.is_some() => {
+            words::for_one_pod(claim, between)
+        }
         _ => return None,
     };
     Some(Stuck { why, stranger: stranger.map(|pod| pod.name.to_string()) })

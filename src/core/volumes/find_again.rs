@@ -14,11 +14,12 @@ use crate::{
         observed::storage::{Claim, ClaimReference, State, Storage, Volume, VolumePhase},
         request::{FieldEdit, StoragePatch},
         volumes::{
-            finding::{Danger, Judged},
+            finding::{Danger, Judged, Misfit},
             leftover::{Leftover, count_released, is_chosen, is_ours, kept, lock, waits},
             lost,
             scene::Scene,
             usage::Usage,
+            words,
         },
     },
     marks::{Mark, Provenance, StorageMarks, values::True},
@@ -48,7 +49,8 @@ pub fn judge(
             continue;
         }
         if one.volume.deleting {
-            judged.danger(&one.provenance.policy, going(one.volume, &one.provenance.claim));
+            let going = words::going(one.volume, &one.provenance.claim);
+            judged.danger(&one.provenance.policy, Danger::VolumeTerminating(going));
         }
         judged.standing.push(left_behind(scene, &one));
         if is_ours(scene, &one) {
@@ -70,10 +72,7 @@ pub fn judge(
         }
     }
     if of_others > 0 {
-        judged.note_all(format!(
-            "volumes of an earlier namespace {name} are kept: {of_others}. No claim gets them automatically, because somebody else may own the \
-             current namespace. kubectl lockkeeper volumes -n {name} lists them, with the command that gives them back"
-        ));
+        judged.note_all(words::of_earlier_namespace(name, of_others));
     }
     for (claim, candidates) in by_claim {
         let usage = usages.get(claim.as_str());
@@ -115,10 +114,7 @@ fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
     count_released(one, judged);
     let Provenance { claim, policy, .. } = &*one.provenance;
     let (volume, namespace) = (&one.volume.name, &scene.namespace.name);
-    let message = format!(
-        "volume {volume} with the data of claim {claim} has no spec.claimRef, so that any claim that fits may get it. To keep it for claim {claim}: \
-         kubectl patch pv {volume} --type=merge -p '{{\"spec\":{{\"claimRef\":{{\"namespace\":\"{namespace}\",\"name\":\"{claim}\"}}}}}}'"
-    );
+    let message = words::free_for_all(volume, namespace, claim);
     let regarding = Regarding::Storage(StorageObject::Volume(volume.clone()));
     let of = scene
         .namespace
@@ -137,30 +133,14 @@ fn without_claim(scene: &Scene, one: &Leftover, judged: &mut Judged) {
     }
 }
 
-/// A volume is being deleted, with what is known of its data.
-pub fn going(volume: &Volume, claim: &str) -> Danger {
-    Danger::VolumeTerminating(format!(
-        "volume {} of claim {claim} is being deleted. The PersistentVolume goes with its claim, and its driver decides whether the data goes too. \
-         Save the data now",
-        volume.name
-    ))
-}
-
 /// That a volume is kept although its claim is gone.
 fn left_behind(scene: &Scene, one: &Leftover) -> Notice {
-    let Provenance { claim, policy, workload, .. } = &*one.provenance;
     let policy = scene
         .namespace
         .policies
-        .get(policy)
+        .get(&one.provenance.policy)
         .map(|policy| (policy.name.clone(), policy.uid.clone()));
-    let message = format!(
-        "claim {}/{claim}{} is gone; its data is kept on volume {}: kubectl lockkeeper volumes -n {}",
-        scene.namespace.name,
-        if workload.is_empty() { String::new() } else { format!(" of {workload}") },
-        one.volume.name,
-        scene.namespace.name
-    );
+    let message = words::left_behind(scene, one.volume, &one.provenance);
     let regarding = Regarding::Storage(StorageObject::Volume(one.volume.name.clone()));
     Notice { regarding, uid: one.volume.uid.clone(), policy, event: Event::VolumeOrphaned, message }
 }
@@ -195,18 +175,7 @@ fn shadowed(
         judged.count(&one.provenance.policy, kept(one, state), one.volume.capacity);
     }
     let Some(old) = old else { return };
-    let message = format!(
-        "claim {} {} volume {}, but its earlier data is on volume {}{}. To give it that volume: kubectl lockkeeper volumes readopt -n {} {}. \
-         If the earlier data is not wanted: kubectl lockkeeper volumes unprotect {}",
-        claim.name,
-        if claim.lost { "has lost" } else { "is bound to" },
-        claim.volume.as_deref().unwrap_or("(none)"),
-        old.volume.name,
-        misfit(claim, old.volume).map_or_else(String::new, |why| format!(", which {why}")),
-        scene.namespace.name,
-        old.volume.name,
-        old.volume.name,
-    );
+    let message = words::shadowed(scene, claim, old.volume, misfit(claim, old.volume).as_ref());
     let policy = usage
         .and_then(|usage| usage.governed)
         .map_or_else(|| old.provenance.policy.clone(), |governed| governed.policy.name.clone());
@@ -238,10 +207,7 @@ fn find_again(
             .collect();
         others.iter().for_each(|other| lock(other, judged));
         if let Some(why) = claim.and_then(|claim| misfit(claim, one.volume)) {
-            let message = format!(
-                "claim {name} waits, but volume {} with its data {why}. Change the claim to what the volume has, or run: kubectl lockkeeper volumes readopt -n {} {}",
-                one.volume.name, scene.namespace.name, one.volume.name
-            );
+            let message = words::does_not_fit(scene, name, one.volume, &why);
             judged.danger(&one.provenance.policy, Danger::VolumeDoesNotFit(message));
         }
         // One that is just being given to the claim has its uid before it has another phase.
@@ -254,27 +220,20 @@ fn find_again(
     wanted.iter().for_each(|one| lock(one, judged));
     if let Some(first) = wanted.first() {
         let names: Vec<_> = wanted.iter().map(|one| one.volume.name.as_str()).collect();
-        let message = format!(
-            "several volumes hold data of claim {name}: {}. None is given to the next claim. Choose one: kubectl lockkeeper volumes readopt -n {} VOLUME",
-            names.join(", "),
-            scene.namespace.name
-        );
+        let message = words::several_volumes(scene, name, &names);
         judged.danger(&first.provenance.policy, Danger::SeveralVolumes(message));
     }
 }
 
 /// Why a volume that waits for a claim would not be bound to it. Its class does not matter then.
-pub fn misfit(claim: &Claim, volume: &Volume) -> Option<String> {
+pub fn misfit(claim: &Claim, volume: &Volume) -> Option<Misfit> {
     match () {
-        () if volume.capacity < claim.requested => Some(format!(
-            "has {} bytes, less than the {} that the claim asks for",
-            volume.capacity, claim.requested
-        )),
-        () if !claim.modes.iter().all(|mode| volume.modes.contains(mode)) => Some(format!(
-            "has the access modes {}, and the claim asks for {}",
-            volume.modes.join(", "),
-            claim.modes.join(", ")
-        )),
+        () if volume.capacity < claim.requested => {
+            Some(Misfit::TooSmall { has: volume.capacity, asked: claim.requested })
+        }
+        () if !claim.modes.iter().all(|mode| volume.modes.contains(mode)) => {
+            Some(Misfit::Modes { has: volume.modes.clone(), asked: claim.modes.clone() })
+        }
         () => None,
     }
 }

@@ -1,6 +1,9 @@
 //! What was found of the storage of a namespace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
@@ -11,11 +14,11 @@ use crate::{
         gates::blocker::Blocker,
         notice::{Event, Notice, Regarding, StorageObject},
         observed::{
-            Policy, WorkloadId,
-            storage::{Claim, State, States},
+            Policy, Workload, WorkloadId,
+            storage::{Access, Claim, Shield, State, States, Volume},
         },
         request::StoragePatch,
-        volumes::usage::Governed,
+        volumes::usage::{Governed, Usage},
     },
 };
 
@@ -266,4 +269,109 @@ pub struct Stuck {
     pub why: String,
     /// Another pod than those that the rollout ends has it.
     pub stranger: Option<String>,
+}
+
+/// Why a volume does not fit a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misfit {
+    /// It is smaller than the claim asks for, in bytes.
+    TooSmall {
+        /// What it has.
+        has: u64,
+        /// What the claim asks for.
+        asked: u64,
+    },
+    /// It lacks an access mode that the claim asks for.
+    Modes {
+        /// What it has.
+        has: Arc<[String]>,
+        /// What the claim asks for.
+        asked: Arc<[String]>,
+    },
+}
+
+/// Why a claim is Lost.
+pub(super) enum Lost<'a> {
+    /// Its volume does not exist.
+    Gone,
+    /// Its volume belongs to another claim.
+    Taken(&'a Volume, Other<'a>),
+    /// Its volume is there, and is its own.
+    Found(&'a Volume),
+    /// Its volume keeps the data of an earlier claim of its name, and is being given to it.
+    GivenBack(&'a Volume),
+    /// Its volume keeps the data of an earlier claim of its name.
+    Kept {
+        /// The volume.
+        volume: &'a Volume,
+        /// Whether that claim was in this namespace, and not in an earlier one of its name.
+        is_ours: bool,
+    },
+    /// Its volume names an earlier claim of its name, and is not kept.
+    Foreign(&'a Volume),
+}
+
+/// The claim that a volume belongs to.
+pub(super) enum Other<'a> {
+    /// One of the same namespace.
+    Claim(&'a str),
+    /// One of another namespace, whose name does not matter.
+    Elsewhere,
+}
+
+/// Why a claim does not carry what keeps other tools from deleting it.
+pub(super) enum Lack<'a> {
+    /// Another manager declares another value.
+    Declared(&'a Shield),
+    /// Admission adds it with the next write to the claim.
+    NotWritten,
+    /// The API server cannot add it.
+    NoAdmission,
+}
+
+/// What makes a rollout go on that is stuck on a volume.
+pub(super) enum Cure<'a> {
+    /// The end of a pod that the rollout does not end.
+    Stranger {
+        /// The pod.
+        pod: &'a str,
+        /// Its namespace.
+        namespace: &'a str,
+    },
+    /// Another strategy, which a policy that observes does not set.
+    Observed,
+    /// The end of its own old pods, which is under way.
+    OldPodsFirst,
+    /// Another strategy, which the policy does not ask for.
+    Declare,
+}
+
+/// A claim that not every pod may use.
+pub(super) struct ExclusiveClaim<'a> {
+    /// It, and who uses it.
+    pub usage: &'a Usage<'a>,
+    pub volume: Option<&'a Volume>,
+    /// How many may have it.
+    pub access: Access,
+    /// The node that all pods that use it run on.
+    pub node: Option<&'a str>,
+    /// It is attached to a node before its pods start.
+    pub attaches: bool,
+}
+
+impl ExclusiveClaim<'_> {
+    /// Two pods of a rollout would block each other.
+    pub fn deadlocks(&self) -> bool {
+        self.access == Access::OnePod || (self.attaches && self.node.is_none())
+    }
+
+    /// Two pods of a rollout would both write to it.
+    pub fn has_two_writers(&self, workload: &Workload) -> bool {
+        !self.deadlocks() && !workload.claims.read_only.contains(&self.usage.claim.name)
+    }
+
+    /// The access mode that limits it.
+    pub fn mode(&self) -> &'static str {
+        if self.access == Access::OnePod { "ReadWriteOncePod" } else { "ReadWriteOnce" }
+    }
 }

@@ -9,10 +9,11 @@ use crate::{
         observed::storage::{Claim, Storage},
         request::{FieldEdit, StoragePatch},
         volumes::{
-            finding::{Danger, Judged, of_claim},
+            finding::{Danger, Judged, Lost, Other, of_claim},
             leftover::{Leftover, count_released, is_chosen, is_ours, lock},
             scene::Scene,
             usage::Usage,
+            words,
         },
     },
     marks::{Mark, Provenance, StorageMarks, values::True},
@@ -70,10 +71,7 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
             patch.claim_uid = Some(FieldEdit::Set(claim.uid.to_string()));
             wanted.freed = Mark::Absent;
             patch.write(&volume.marks, &wanted);
-            let message = format!(
-                "claim {} has volume {} again, with the data of the earlier claim of that name",
-                claim.name, volume.name
-            );
+            let message = words::has_again(&claim.name, &volume.name);
             let governed = usage.and_then(|usage| usage.governed);
             return judged
                 .patch(patch, Some(of_claim(claim, governed, Event::VolumeReadopted, message)));
@@ -93,41 +91,23 @@ fn bind(claim: &Claim, one: &Leftover, usage: Option<&Usage>, judged: &mut Judge
 
 /// Why a claim is Lost, and what to do.
 pub(super) fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String {
-    let (name, namespace) = (&claim.name, &scene.namespace.name);
+    words::lost(scene, claim, &why(scene, storage, claim))
+}
+
+fn why<'a>(scene: &Scene, storage: &'a Storage, claim: &Claim) -> Lost<'a> {
     let Some(volume) = claim.volume.as_deref().and_then(|volume| storage.volume(volume)) else {
-        return format!(
-            "claim {name} has lost its volume {}, which does not exist: its pods cannot start. Restore the volume from a backup, or delete the claim",
-            claim.volume.as_deref().unwrap_or("(none)")
-        );
+        return Lost::Gone;
     };
-    let of = &volume.name;
     if let Some(whose) = another(scene, storage, claim) {
-        return format!(
-            "claim {name} is Lost, because its volume {of} belongs to {whose}: its pods cannot start. {}",
-            without_binding(name)
-        );
+        return Lost::Taken(volume, whose);
     }
     let is_its_own =
         volume.claim.as_ref().is_none_or(|reference| reference.uid.as_deref() == Some(&*claim.uid));
     match Leftover::of(scene, volume) {
-        _ if is_its_own => format!(
-            "claim {name} is Lost, and its volume {of} is there: Kubernetes binds them again within a minute"
-        ),
-        Some(one) if returns(scene, claim, &one) => {
-            format!(
-                "claim {name} was created again with the binding of an earlier claim, and is Lost. Its data on volume {of} is being given back to it"
-            )
-        }
-        Some(one) => format!(
-            "claim {name} is Lost, because its volume {of} keeps the data of an earlier claim of that name{}. To give it back: kubectl lockkeeper \
-             volumes readopt -n {namespace} {of}",
-            if is_ours(scene, &one) { "" } else { ", from an earlier namespace of this name" }
-        ),
-        None => format!(
-            "claim {name} is Lost, because its volume {of} names an earlier claim of that name. Lockkeeper does not keep this volume. If it has the \
-             data of the claim: kubectl patch pv {of} --type=merge -p '{{\"spec\":{{\"claimRef\":{{\"uid\":\"{}\"}}}}}}'",
-            claim.uid
-        ),
+        _ if is_its_own => Lost::Found(volume),
+        Some(one) if returns(scene, claim, &one) => Lost::GivenBack(volume),
+        Some(one) => Lost::Kept { volume, is_ours: is_ours(scene, &one) },
+        None => Lost::Foreign(volume),
     }
 }
 
@@ -135,35 +115,19 @@ pub(super) fn message(scene: &Scene, storage: &Storage, claim: &Claim) -> String
 pub(super) fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<Danger> {
     let named =
         claim.volume.as_deref().filter(|_| !claim.bound && !claim.lost && !claim.deleting)?;
-    let name = &claim.name;
     let message = match (storage.volume(named), another(scene, storage, claim)) {
-        (None, _) => format!(
-            "claim {name} waits for volume {named}, which does not exist: its pods cannot start. Restore the volume, or delete the claim and create \
-             it again without spec.volumeName"
-        ),
-        (Some(_), Some(whose)) => {
-            format!(
-                "claim {name} waits for volume {named}, which belongs to {whose}: its pods cannot start. {}",
-                without_binding(name)
-            )
-        }
+        (None, _) => words::waits_for_none(claim, named),
+        (Some(_), Some(whose)) => words::waits_for_anothers(claim, named, &whose),
         (Some(_), None) => return None,
     };
     Some(Danger::VolumeDoesNotFit(message))
 }
 
-fn without_binding(claim: &str) -> String {
-    format!(
-        "Delete claim {claim}, and create it again without spec.volumeName and without the annotations pv.kubernetes.io/*"
-    )
-}
-
 /// The claim of another name that the volume which a claim names belongs to.
-fn another(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<String> {
+fn another<'a>(scene: &Scene, storage: &'a Storage, claim: &Claim) -> Option<Other<'a>> {
     let of = storage.volume(claim.volume.as_deref()?)?.claim.as_ref()?;
     match *of.namespace == *scene.namespace.name {
-        true => (of.name != claim.name).then(|| format!("claim {}", of.name)),
-        // Its name does not matter here.
-        false => Some("a claim in another namespace".to_owned()),
+        true => (of.name != claim.name).then_some(Other::Claim(&of.name)),
+        false => Some(Other::Elsewhere),
     }
 }

@@ -26,7 +26,7 @@ use crate::core::{
     governs::{Governance, Standing, governance},
     hold::enforced::Enforcement,
     memory::Activity,
-    notice::{Event, Notice, Regarding},
+    notice::{Event, Notice},
     observed::{
         Namespace, Policy, Uid,
         storage::{State, Storage, Volume},
@@ -174,14 +174,11 @@ fn stand(
     } else if state == State::Lost {
         judged.danger(&policy, Danger::VolumeLost(lost::message(scene, storage, claim)));
     } else if state == State::Orphaned {
-        let message = format!(
-            "nothing uses claim {}; its data is kept until somebody deletes it: kubectl lockkeeper volumes -n {}",
-            claim.name, scene.namespace.name
-        );
+        let message = words::orphaned(scene, claim);
         judged.standing.push(of_claim(claim, used.governed, Event::VolumeOrphaned, message));
     }
     if let Some(volume) = volume.filter(|volume| volume.deleting) {
-        judged.danger(&policy, find_again::going(volume, &claim.name));
+        judged.danger(&policy, Danger::VolumeTerminating(words::going(volume, &claim.name)));
     }
     judged.count(
         &policy,
@@ -209,12 +206,7 @@ fn heed_unread(namespace: &Namespace, storage: &Storage, judged: &mut Judged) {
     judged.patches.retain(|_, (patch, notice)| !is_unread(&patch.uid) && !unprotects(notice));
     judged.standing.retain(|notice| notice.event != Event::VolumeOrphaned);
     for one in unread::of_storage(namespace, storage) {
-        judged.danger(
-            "",
-            Danger::UnreadableObject(format!(
-                "{one}. What is known of the volumes here may be incomplete"
-            )),
-        );
+        judged.danger("", Danger::UnreadableObject(words::incomplete(one)));
     }
 }
 
@@ -234,12 +226,7 @@ fn heed_activities(around: &Surroundings, judged: &mut Judged) {
     });
     judged.patches = patches;
     if let Some((object, why)) = first {
-        let regarding = Regarding::Storage(object);
-        let others =
-            if troubled > 1 { format!(" and {} more", troubled - 1) } else { String::new() };
-        let message = format!(
-            "{regarding}{others} could not be written: {why}. Lockkeeper tries again, at least every 5 minutes"
-        );
+        let message = words::not_written(object, troubled, &why);
         judged.danger("", Danger::ProtectionFailing(message));
     }
 }

@@ -13,9 +13,10 @@ use crate::{
         observed::storage::{Claim, Shield, State, Volume, VolumePhase},
         request::StoragePatch,
         volumes::{
-            finding::{Danger, Judged, of_claim},
+            finding::{Danger, Judged, Lack, of_claim},
             scene::Scene,
             usage::{Governed, Usage, of_spec},
+            words,
         },
     },
     marks::{
@@ -77,11 +78,7 @@ pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut
         let uids = uids.chain(new.iter().map(|owner| owner.uid.as_str().into()));
         wanted_marks.disowned = Mark::Known(Uids(uids.collect()));
     } else if let (Some(owner), Some(governed)) = (back.first(), usage.governed) {
-        let message = format!(
-            "claim {}: another manager keeps making Deployment {} its owner, so that the claim is deleted with it. Its volume is kept. Configure \
-             that manager not to set owner references on the claim",
-            claim.name, owner.name
-        );
+        let message = words::owned(claim, &owner.name);
         judged.danger(&governed.policy.name, Danger::ClaimOwned(message));
     }
     wanted_marks.allow_deletion_until = permit(&claim.marks, scene.now, judged);
@@ -128,16 +125,9 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
         let original = original.filter(|original| *original != volume.reclaim_policy);
         patch.reclaim_policy = original.map(str::to_owned);
         let now = original.unwrap_or(&volume.reclaim_policy);
-        let why = match usage.governed {
-            Some(governed) if !gives_up(claim) => {
-                format!("{} scales its pod away (whenScaled: Delete)", governed.workload.id)
-            }
-            _ => format!("somebody gave it up ({})", marks::UNPROTECT),
-        };
-        let message = format!(
-            "the data of claim {} is no longer kept, because {why}: the reclaim policy of volume {} is {now} again",
-            claim.name, volume.name
-        );
+        let scaled = usage.governed.filter(|_| !gives_up(claim));
+        let message =
+            words::unprotected(claim, volume, scaled.map(|governed| &governed.workload.id), now);
         return judged.patch(
             patch,
             Some(of_claim(claim, usage.governed, Event::VolumeUnprotected, message)),
@@ -224,30 +214,15 @@ fn retain_volume(
     let before = volume.provenance();
     let name = &usage.claim.name;
     let notice = match before {
-        None => {
-            let message = format!(
-                "the data of claim {name} is kept, whatever is deleted: the reclaim policy of volume {} is Retain (it was {original})",
-                volume.name
-            );
-            Some((Event::VolumeProtected, message))
+        None => Some((Event::VolumeProtected, words::protected(name, volume, original))),
+        Some(before) if before.claim_uid != provenance.claim_uid => {
+            Some((Event::VolumeReadopted, words::has_again(name, &volume.name)))
         }
-        Some(before) if before.claim_uid != provenance.claim_uid => Some((
-            Event::VolumeReadopted,
-            format!(
-                "claim {name} has volume {} again, with the data of the earlier claim of that name",
-                volume.name
-            ),
-        )),
         // The field is the shield, so it is set again however often another manager changes it;
         // each time is told.
-        Some(_) if volume.retained && volume.reclaim_policy != RETAIN => Some((
-            Event::VolumeProtected,
-            format!(
-                "another manager set the reclaim policy of volume {} to {}; it is Retain again, so that the data of claim {name} is kept. Declare \
-                 persistentVolumeReclaimPolicy: Retain where that manager reads it",
-                volume.name, volume.reclaim_policy
-            ),
-        )),
+        Some(_) if volume.retained && volume.reclaim_policy != RETAIN => {
+            Some((Event::VolumeProtected, words::protected_again(name, volume)))
+        }
         Some(_) => None,
     };
     judged.patch(
@@ -266,11 +241,7 @@ fn denies(scene: &Scene, usage: &Usage, wanted: Protection, judged: &mut Judged)
         Some(governed) => {
             let why_not = match (allowed, &scene.deletion_gap) {
                 (true, None) => return true,
-                (false, _) => format!(
-                    "the namespace does not have the label {}: \"true\", with which the platform allows Deny. Until then, \
-                     spec.volumes.protection: Deny does the same as Retain",
-                    marks::ALLOW_DENY
-                ),
+                (false, _) => words::deny_not_allowed(),
                 (true, Some(gap)) => gap.message.clone(),
             };
             judged.danger(&governed.policy.name, Danger::DenyNotAllowed(why_not));
@@ -309,28 +280,17 @@ fn shields(scene: &Scene, claim: &Claim, governed: Governed, judged: &mut Judged
     for (key, wanted) in marks::SHIELDS {
         let missing = match claim.shields.get(key) {
             Some(shield) if keeps(key, shield, wanted) => continue,
-            Some(shield) => format!(
-                "{} declares {key}: {}",
-                shield.manager.as_deref().unwrap_or("another manager"),
-                shield.value
-            ),
+            Some(shield) => Lack::Declared(shield),
             None => match &scene.claims_gap {
-                None => format!(
-                    "the annotation {key} is missing; admission adds it with the next write to the claim"
-                ),
+                None => Lack::NotWritten,
                 Some(gap) if gap.reason == ConditionReason::AdmissionUnavailable => {
-                    format!(
-                        "the annotation {key} is missing, and this API server has no MutatingAdmissionPolicy that adds it"
-                    )
+                    Lack::NoAdmission
                 }
                 // Reported once, for all claims.
                 Some(_) => continue,
             },
         };
-        let message = format!(
-            "claim {}: {missing}. Its volume is kept. Put into the chart: {key}: {wanted}",
-            claim.name
-        );
+        let message = words::shield_incomplete(claim, &missing, (key, wanted));
         judged.danger(&governed.policy.name, Danger::ShieldIncomplete(message));
     }
 }

@@ -3,65 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::core::{
-    observed::{
-        Namespace, Pod, Workload,
-        storage::{Access, Volume},
+    observed::{Namespace, Pod, Workload},
+    volumes::{
+        finding::{Danger, ExclusiveClaim},
+        usage::Usage,
+        words,
     },
-    volumes::{finding::Danger, usage::Usage},
 };
-
-/// A claim that not every pod may use.
-pub(super) struct ExclusiveClaim<'a> {
-    /// It, and who uses it.
-    pub usage: &'a Usage<'a>,
-    pub volume: Option<&'a Volume>,
-    /// How many may have it.
-    pub access: Access,
-    /// The node that all pods that use it run on.
-    pub node: Option<&'a str>,
-    /// It is attached to a node before its pods start.
-    pub attaches: bool,
-}
-
-impl ExclusiveClaim<'_> {
-    /// Two pods of a rollout would block each other.
-    pub fn deadlocks(&self) -> bool {
-        self.access == Access::OnePod || (self.attaches && self.node.is_none())
-    }
-
-    /// Two pods of a rollout would both write to it.
-    pub fn has_two_writers(&self, workload: &Workload) -> bool {
-        !self.deadlocks() && !workload.claims.read_only.contains(&self.usage.claim.name)
-    }
-
-    /// The access mode that limits it.
-    pub fn mode(&self) -> &'static str {
-        if self.access == Access::OnePod { "ReadWriteOncePod" } else { "ReadWriteOnce" }
-    }
-
-    /// Why two pods on it are a danger to each other.
-    pub fn reason(&self) -> String {
-        let (name, mode) = (&self.usage.claim.name, self.mode());
-        match (self.deadlocks(), self.node) {
-            (true, _) if self.access == Access::OnePod => {
-                format!("claim {name} is {mode}, so that only one pod can use it at a time")
-            }
-            (true, _) => format!(
-                "claim {name} is {mode}, so that only pods on one node can use it at a time"
-            ),
-            (false, Some(node)) => {
-                format!(
-                    "the volume of claim {name} ({mode}) is on node {node}, where the old and the new pod could write to it at the same time"
-                )
-            }
-            (false, None) => {
-                format!(
-                    "the volume of claim {name} ({mode}) is not attached to nodes, so that the old and the new pod could write to it at the same time"
-                )
-            }
-        }
-    }
-}
 
 /// A user of a claim.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -83,30 +31,14 @@ pub fn users(namespace: &Namespace, claim: &ExclusiveClaim) -> Option<Danger> {
     let names: Vec<_> = counted.map(|user| user.name.as_str()).collect();
     let (last, [_, ..]) = names.split_last()? else { return None };
     let first = names[..names.len() - 1].join(", ");
-    let so = match claim.access {
-        Access::OnePod => "only one of their pods can run at a time",
-        _ if together => "their pods may write to the volume at the same time",
-        _ => "their pods can run only on one node, and wait for the volume on any other",
-    };
     let sets: Vec<_> = claim
         .usage
         .workloads
         .iter()
         .filter(|user| !user.claims.templates.is_empty() && !user.claims.named.contains(name))
         .collect();
-    let cure = match () {
-        () if sets.len() > 1 => {
-            "Their volumeClaimTemplates make claims of the same name: rename a template or a StatefulSet"
-        }
-        () if together => {
-            "Give each a claim of its own, or mount the claim read-only in all but one"
-        }
-        () => "Use a ReadWriteMany claim, or give each a claim of its own",
-    };
-    Some(Danger::ExclusiveClaimShared(format!(
-        "{first} and {last} use claim {name}, which is {}: {so}. {cure}",
-        claim.mode()
-    )))
+    let same_names = sets.len() > 1;
+    Some(Danger::ExclusiveClaimShared(words::used_by_several((&first, last), claim, same_names)))
 }
 
 fn all_users(namespace: &Namespace, usage: &Usage) -> BTreeSet<User> {

@@ -11,7 +11,7 @@ use crate::{
         observed::Workload,
         rollout::progress::Progress,
         subject::Subject,
-        volumes::finding::Stuck,
+        volumes::finding::Cure,
     },
 };
 
@@ -80,7 +80,13 @@ fn stands(workload: &Workload) -> bool {
 /// That a rollout is stuck on a volume, and what cures it, in words.
 pub fn stuck(subject: &Subject) -> Option<String> {
     let stuck = subject.volumes.exclusive.stuck.as_ref()?;
-    Some(format!("{}. {}", stuck.why, cure(subject, stuck)))
+    let cure = match (&stuck.stranger, &subject.volumes.exclusive.recreate) {
+        (Some(pod), _) => Cure::Stranger { pod, namespace: &subject.namespace().name },
+        (None, Some(_)) if subject.ruling.observes() => Cure::Observed,
+        (None, Some(_)) => Cure::OldPodsFirst,
+        (None, None) => Cure::Declare,
+    };
+    Some(format!("{}. {cure}", stuck.why))
 }
 
 /// The end of the old pods of a rollout that is stuck on a volume, where that makes it go on: they
@@ -107,25 +113,4 @@ pub fn unblock<'a>(subject: &Subject<'a>) -> Option<Unblocking<'a>> {
     let change = Change::of_unblocking(subject);
     let answer = gates::ask(subject, &change);
     Some(Unblocking { change, answer, strategy: NewStrategy::Recreate(why.clone()) })
-}
-
-fn cure(subject: &Subject, stuck: &Stuck) -> String {
-    match (&stuck.stranger, &subject.volumes.exclusive.recreate) {
-        (Some(pod), _) => {
-            format!(
-                "The rollout continues when pod {pod}, which has another owner, is gone: kubectl delete pod -n {} {pod}",
-                subject.namespace().name
-            )
-        }
-        (None, Some(_)) if subject.ruling.observes() => {
-            "spec.mode is Observe, so declare strategy.type: Recreate".to_owned()
-        }
-        (None, Some(_)) => {
-            "Its old pods are terminated first, so that the rollout can continue".to_owned()
-        }
-        (None, None) => {
-            "Declare strategy.type: Recreate, or set spec.volumes.exclusiveClaims: WhenUnsafe"
-                .to_owned()
-        }
-    }
 }

@@ -62,29 +62,6 @@ impl Governed<'_> {
             || claim.owners.iter().any(|owner| owner.kind == "Pod" && owner.api_version == "v1");
         self.spec.protection.is_none() && workload.go_with_pod && of_template && goes_with_pod()
     }
-
-    /// What of the data is not kept, or is kept although the StatefulSet says otherwise.
-    pub fn consent(&self) -> Option<String> {
-        let (claims, id) = (&self.workload.claims, &self.workload.id);
-        if self.spec.protection.is_some() || claims.templates.is_empty() {
-            return None;
-        }
-        match (claims.go_with_set, claims.go_with_pod) {
-            (true, true) => Some(format!(
-                "{id}: the data of its claims is not kept, because its persistentVolumeClaimRetentionPolicy deletes them with it and with each pod \
-                 that it scales away. To keep the data: spec.volumes.protection: Retain"
-            )),
-            (false, true) => Some(format!(
-                "{id}: the data of a pod that it scales away is not kept (whenScaled: Delete); that of its other pods is. To keep all of it: \
-                 spec.volumes.protection: Retain"
-            )),
-            (true, false) => Some(format!(
-                "{id}: its claims are deleted with it (whenDeleted: Delete), but their volumes are kept until somebody deletes them. To keep \
-                 nothing: spec.volumes.protection: None"
-            )),
-            (false, false) => None,
-        }
-    }
 }
 
 impl Usage<'_> {

@@ -99,14 +99,62 @@ fn returns(core: &[File]) -> Measure {
 
 /// Texts that a user may read. Words are made in one file of each folder.
 fn sentences(core: &[File]) -> Vec<String> {
-    let mut places = Vec::new();
+    let mut found = Sentences::default();
     for file in core.iter().filter(|file| !file.path.ends_with("words.rs")) {
-        let code = file.text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let texts = code.flat_map(|line| line.split('"').skip(1).step_by(2));
-        let sentences = texts.filter(|text| text.split_whitespace().count() >= 5);
-        places.extend(sentences.map(|text| format!("{}: {text}", file.path)));
+        found.path.clone_from(&file.path);
+        found.visit_file(&file.syntax);
     }
-    places
+    found.places
+}
+
+/// What comments, attributes and tests say is no text of a rule.
+#[derive(Default)]
+struct Sentences {
+    path: String,
+    places: Vec<String>,
+}
+
+impl Sentences {
+    fn text(&mut self, text: &str) {
+        if text.split_whitespace().count() >= 5 {
+            self.places.push(format!("{}: {text}", self.path));
+        }
+    }
+
+    /// The texts among the tokens of a macro, such as `format!`.
+    fn tokens(&mut self, mut at: syn::buffer::Cursor) {
+        while !at.eof() {
+            if let Some((inside, _, _, after)) = at.any_group() {
+                self.tokens(inside);
+                at = after;
+            } else if let Some((literal, after)) = at.literal() {
+                if let syn::Lit::Str(text) = syn::Lit::new(literal) {
+                    self.text(&text.value());
+                }
+                at = after;
+            } else if let Some((_, after)) = at.token_tree() {
+                at = after;
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Sentences {
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !is_test(module) {
+            visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+
+    fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
+        self.text(&text.value());
+    }
+
+    fn visit_macro(&mut self, of: &'ast syn::Macro) {
+        self.tokens(syn::buffer::TokenBuffer::new2(of.tokens.clone()).begin());
+    }
 }
 
 /// Of lines, the longest of all sources: rustfmt leaves texts as they are.
