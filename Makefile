@@ -56,7 +56,7 @@ WITHOUT_CLUSTER = $(addprefix --test ,architecture core docs faults simulation a
 ifeq ($(ONLY),)
 RUN_TESTS = echo "First those that need the operator for themselves, one by one (some 15 minutes), and beside them those without a cluster."; \
 	(nice cargo test --workspace --no-fail-fast --lib --bins $(WITHOUT_CLUSTER) >$(TARGET)/without-cluster.log 2>&1) & beside=$$!; \
-	cargo test --workspace --test cluster -- --test-threads=1 --skip webhook::p6 _exclusively || failed=1; \
+	cargo test --workspace --test cluster -- --test-threads=1 _exclusively || failed=1; \
 	wait $$beside || failed=1; cat $(TARGET)/without-cluster.log; \
 	cargo test --workspace --test cluster -- --test-threads=10 --skip _exclusively || failed=1; \
 	cargo test --workspace --test rights || failed=1; test -z "$$failed"

@@ -3,7 +3,10 @@
 
 use lockkeeper::{
     api::WorkloadKind,
-    core::{conversation::answer::Answer, notice::Event, observed::ControllerRevision},
+    core::{
+        conversation::answer::Answer, notice::Event, observed::ControllerRevision,
+        request::FieldEdit,
+    },
 };
 use serde_json::json;
 
@@ -183,6 +186,34 @@ fn p8_a_walk_whose_policy_went_with_the_crd_stays() {
     world.act();
     world.later(61).act();
     assert_eq!(mark(&world, "web", "partition").as_deref(), Some("2"), "web-1 says no and goes");
+}
+
+/// What stays held although its policy went with the CRD is judged by whoever is there.
+#[test]
+fn p6_a_hold_whose_policy_went_with_the_crd_is_handed_over_to_another_judge() {
+    let mut world = World::new().with_policy(json!({"gates": {"approval": "Required"}}));
+    world.workload(WorkloadKind::StatefulSet, "web", 3, spec());
+    world.act();
+    hold(&mut world, "web", "v2");
+    world.act();
+    let text = mark(&world, "web", "governance").unwrap().replace("\"crd\"", "\"crd-before\"");
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/governance"] = json!(text)
+    });
+    world.observe("web");
+    world.namespace.policies.clear();
+    world.act();
+    world.later(61).act();
+    let holds = json!([
+        {"name": "holds.lockkeeper.dev", "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
+            "operations": ["UPDATE"], "resources": ["deployments", "statefulsets"]}]},
+        {"name": "probe.lockkeeper.dev"},
+    ]);
+    world.enforcement.observe("MutatingWebhookConfiguration", "zz-lockkeeper", Some(holds));
+    let patches = world.decide().patches;
+    let handed = patches.iter().map(|patch| (patch.governed.clone(), patch.annotations.len()));
+    let to_the_webhook = FieldEdit::Set("webhook".to_owned());
+    assert_eq!(handed.collect::<Vec<_>>(), [(Some(to_the_webhook), 0)], "it stays held");
 }
 
 /// appliesTo: [Config] with scope: Pod: the walk is ended as soon as it has begun, and every pod

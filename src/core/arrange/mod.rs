@@ -186,6 +186,7 @@ fn assess_sorted<'a>(
                     activity,
                     memory,
                     definition: around.definition,
+                    judges: of_namespace.judges,
                     now: around.now,
                 };
                 of.extend(ungoverned.assess().map(|found| (id, found)));

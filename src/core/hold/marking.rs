@@ -8,6 +8,7 @@ use crate::{
         hold::{
             at_zero,
             governance::{GovernanceMark, holdable, holds_back, is_marked},
+            judges::Judges,
             state::{Hold, OURSELVES},
         },
         observed::Workload,
@@ -49,11 +50,7 @@ pub fn mark(subject: &Subject) -> Marking {
     let (workload, mut edits) = (subject.workload, Edits::default());
     let holds = subject.ruling.spec().needs_holds() && holdable(workload);
     let (label, judges) = (workload.governed.get().copied(), subject.around.judges);
-    let judge = judges.choose(label);
-    if label != Some(judge) {
-        // Metadata only: what is held stays held, and nothing rolls.
-        edits.governed = Some(FieldEdit::Set(judge.to_string()));
-    }
+    edits.governed = hand_over(workload, judges);
     if label.is_none() {
         // Anybody could have written these while admission did not look: with our label they would
         // count.
@@ -79,6 +76,14 @@ pub fn mark(subject: &Subject) -> Marking {
         unmarked: holds && !(is_marked(workload) && judges.heed(label)),
         cramped: cramped.then(|| room(workload)),
     }
+}
+
+/// What is done to the label that names the judge, where another one is to judge. Metadata only:
+/// what is held stays held, and nothing rolls.
+pub fn hand_over(workload: &Workload, judges: Judges) -> Option<FieldEdit> {
+    let label = workload.governed.get().copied();
+    let judge = judges.choose(label);
+    (label != Some(judge)).then(|| FieldEdit::Set(judge.to_string()))
 }
 
 /// What is to be recorded of who governs the workload; none if what stands there is to stay.

@@ -10,6 +10,7 @@ use crate::{
         gates::app::prepare,
         hold::{
             governance::{self, GovernanceMark},
+            judges::Judges,
             marking,
             state::{Hold, command},
         },
@@ -43,6 +44,8 @@ pub struct Ungoverned<'a> {
     pub memory: &'a Memory,
     /// The uid of our CRD, while it stands.
     pub definition: Option<&'a str>,
+    /// Who judges writes.
+    pub judges: Judges,
     /// Now.
     pub now: Timestamp,
 }
@@ -74,8 +77,8 @@ impl Ungoverned<'_> {
     }
 
     fn let_go(self, mut plan: Plan) -> Plan {
-        let Self { namespace, workload, stray, nothing_to_lose, activity, memory, definition, now } =
-            self;
+        let Self { namespace, workload, stray, nothing_to_lose, activity, memory, .. } = self;
+        let Self { definition, judges, now, .. } = self;
         plan.memory.had_record = false;
         let since = memory.stray_since.unwrap_or(now);
         plan.memory.stray_since = stray.then_some(since);
@@ -98,6 +101,8 @@ impl Ungoverned<'_> {
         } else if due > now || activity.in_flight {
             // It is looked at again.
         } else if lost && governance::holds_back(workload) {
+            // It stays held, perhaps for long, so its judge must be one that is there.
+            plan.edits.governed = marking::hand_over(workload, judges);
             if !memory.lost_told {
                 let held = hold.as_ref().map(|hold| &hold.id);
                 let id = held.or_else(|| turn::change_id(workload));
