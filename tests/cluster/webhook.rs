@@ -58,6 +58,15 @@ async fn hand_over_to_the_webhook(operator: &OperatorAlone, service: &Service) {
     assert!(!has_policies(), "the chart removes the policies when nothing is left to them");
 }
 
+/// Once nothing is left to the webhook. Other tests leave workloads behind that are handed over too.
+async fn without_the_webhook(operator: OperatorAlone) {
+    let left = || async { left_to("webhook") };
+    eventually("all workloads are handed over", left, |left| left.trim().is_empty()).await;
+    drop(operator);
+    let there = kubectl(&[&["get"], &CONFIGURATION[..], &["--ignore-not-found"]].concat());
+    assert_eq!(there.trim(), "", "the chart removes the webhook");
+}
+
 /// Somebody who changes workloads and reverts that, again and again.
 struct Writer {
     stop: Arc<AtomicBool>,
@@ -186,11 +195,7 @@ async fn p6_p10_no_change_slips_by_while_another_judge_takes_over_exclusively() 
     }
     assert_eq!(now, pods, "nothing was rolled out");
     holds_enforced(&shop, "True", "Enforced", "").await;
-    let left = || async { left_to("webhook") };
-    eventually("all workloads are handed over", left, |left| left.trim().is_empty()).await;
-    drop(operator);
-    let there = kubectl(&[&["get"], &CONFIGURATION[..], &["--ignore-not-found"]].concat());
-    assert_eq!(there.trim(), "", "the chart removes the webhook");
+    without_the_webhook(operator).await;
 }
 
 /// P6 below 1.36: the table of docs/operations.md, "The webhook does not answer".
@@ -292,12 +297,7 @@ async fn hand_over_to_the_policies(operator: OperatorAlone, shop: &Shop, service
         })
         .await;
     }
-    // Other tests leave workloads behind that are handed over too.
-    let left = || async { left_to("webhook") };
-    eventually("all workloads are handed over", left, |left| left.trim().is_empty()).await;
-    drop(operator);
-    let there = kubectl(&[&["get"], &CONFIGURATION[..], &["--ignore-not-found"]].concat());
-    assert_eq!(there.trim(), "", "the chart removes the webhook");
+    without_the_webhook(operator).await;
 }
 
 /// P6 below 1.36: held, or refused while no replica answers; never let through.

@@ -49,11 +49,20 @@ enum Purpose {
     Deletion,
 }
 
+/// An object of ours as it is installed.
+#[derive(Debug, Clone, PartialEq)]
+struct Installed {
+    spec: Value,
+    /// The first place in which it is not as expected. It is looked for once, since every decision
+    /// asks.
+    differs: Option<String>,
+}
+
 /// What is known of the admission policies.
 #[derive(Debug, Clone, Default)]
 pub struct Enforcement {
     expected: BTreeMap<AdmissionId, (Purpose, Value)>,
-    installed: BTreeMap<AdmissionId, Value>,
+    installed: BTreeMap<AdmissionId, Installed>,
     /// Those of ours that cannot be read, with what is wrong with them.
     unread: BTreeMap<AdmissionId, String>,
     /// The kinds that the API server does not serve: MutatingAdmissionPolicy v1, before Kubernetes
@@ -130,7 +139,13 @@ impl Enforcement {
         }
         let id = (kind.to_owned(), name.to_owned());
         match spec {
-            Some(spec) => self.installed.insert(id, spec.clone()) != Some(spec),
+            Some(spec) => {
+                let expected = self.expected.get(&id);
+                let differs =
+                    expected.and_then(|(_, expected)| difference("spec", expected, &spec));
+                let installed = Installed { spec, differs };
+                self.installed.insert(id, installed.clone()) != Some(installed)
+            }
             None => self.installed.remove(&id).is_some(),
         }
     }
@@ -270,7 +285,7 @@ impl Enforcement {
     fn entry(&self, entry: &str) -> Option<&Value> {
         let (kind, name) = WEBHOOK;
         let webhooks = self.installed.get(&(kind.to_owned(), name.to_owned()))?;
-        webhooks.as_array()?.iter().find(|one| one["name"] == entry)
+        webhooks.spec.as_array()?.iter().find(|one| one["name"] == entry)
     }
 
     /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps
@@ -308,7 +323,7 @@ impl Enforcement {
         let of_it = self.expected.iter().filter(|((kind, _), (of, _))| {
             *of == purpose && (mutating || !kind.starts_with(MUTATING))
         });
-        for ((kind, name), (_, expected)) in of_it {
+        for ((kind, name), _) in of_it {
             let id = (kind.clone(), name.clone());
             if let Some(flaw) = self.unread.get(&id) {
                 return Some(Gap {
@@ -324,10 +339,10 @@ impl Enforcement {
                     message: format!("{kind} {name} is not installed: {reinstall}"),
                 });
             };
-            if let Some(path) = difference("spec", expected, installed) {
+            if let Some(path) = &installed.differs {
                 return Some(Gap {
                     reason: ConditionReason::AdmissionPolicyChanged,
-                    message: changed((kind, name), &path, &reinstall),
+                    message: changed((kind, name), path, &reinstall),
                 });
             }
         }

@@ -151,7 +151,7 @@ fn workloads_are_handed_over_to_the_judge_that_is_there() {
     assert_eq!((cluster.judges().choose(label), gaps(&cluster)), (Judge::Webhook, [None; 3]));
 
     let all = installed(|_, spec| Some(spec));
-    for (id, spec) in all.installed {
+    for (id, Installed { spec, .. }) in all.installed {
         cluster.observe(&id.0, &id.1, Some(spec));
     }
     // The policies are installed, but some API server may not know them yet.
