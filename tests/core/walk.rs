@@ -188,7 +188,7 @@ fn p8_a_walk_whose_policy_went_with_the_crd_stays() {
     assert_eq!(mark(&world, "web", "partition").as_deref(), Some("2"), "web-1 says no and goes");
 }
 
-/// What stays held although its policy went with the CRD is judged by whoever is there.
+/// What stays held although its policy was deleted with the CRD gets a judge that is there.
 #[test]
 fn p6_a_hold_whose_policy_went_with_the_crd_is_handed_over_to_another_judge() {
     let mut world = World::new().with_policy(json!({"gates": {"approval": "Required"}}));
