@@ -8,6 +8,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use crate::{
     core::{
         hold::uninstall::HeldWorkloads,
+        judge::Release,
         reach::{Feature, Reach},
     },
     shell::webhook::secrets::LEAF_SECRET,
@@ -49,10 +50,11 @@ pub struct CrdSettings {
     pub apply: bool,
 }
 
-/// Settings of `check`.
+/// The release that the operator is of.
 #[derive(Args, Debug, Clone)]
-pub struct CheckSettings {
-    /// The namespace of the operator
+pub struct ReleaseSettings {
+    /// The namespace of the operator, where it keeps the key of its digests; it is never governed
+    /// itself
     #[arg(
         long,
         env = "LOCKKEEPER_OPERATOR_NAMESPACE",
@@ -60,6 +62,25 @@ pub struct CheckSettings {
         value_name = "NAME"
     )]
     pub operator_namespace: String,
+
+    /// The image of the operator, which runs in the containers of workloads that sleep too
+    #[arg(long, env = "LOCKKEEPER_IMAGE", default_value = "", value_name = "IMAGE", hide_default_value = true)]
+    pub image: String,
+}
+
+impl ReleaseSettings {
+    /// As the chart's admission policies are written for it.
+    pub fn release(&self) -> Release {
+        Release::new(&self.operator_namespace, &self.image)
+    }
+}
+
+/// Settings of `check`.
+#[derive(Args, Debug, Clone)]
+pub struct CheckSettings {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for help")]
+    pub release: ReleaseSettings,
 
     /// How long to wait for what is not there yet
     #[arg(long, default_value = "60", value_name = "SECONDS")]
@@ -91,14 +112,9 @@ pub struct UninstallSettings {
     #[arg(long, default_value = "Refuse", value_name = "Refuse|Release", value_parser = HeldWorkloads::parse)]
     pub held: HeldWorkloads,
 
-    /// The namespace of the operator
-    #[arg(
-        long,
-        env = "LOCKKEEPER_OPERATOR_NAMESPACE",
-        default_value = "lockkeeper-system",
-        value_name = "NAME"
-    )]
-    pub operator_namespace: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for help")]
+    pub release: ReleaseSettings,
 
     /// The namespaces that the operator watches; all, without it
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -120,15 +136,9 @@ pub struct RunSettings {
     #[arg(long, env = "LOCKKEEPER_METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics_address: SocketAddr,
 
-    /// The namespace of the operator, where it keeps the key of its digests; it is never governed
-    /// itself
-    #[arg(
-        long,
-        env = "LOCKKEEPER_OPERATOR_NAMESPACE",
-        default_value = "lockkeeper-system",
-        value_name = "NAME"
-    )]
-    pub operator_namespace: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for help")]
+    pub release: ReleaseSettings,
 
     /// The name of the operator's pod, by which people know which replica leads
     #[arg(long, env = "LOCKKEEPER_POD_NAME", default_value = "lockkeeper", value_name = "NAME")]

@@ -17,7 +17,7 @@ use kube::{
 };
 use lockkeeper::{
     api::marks,
-    core::judge::Rules,
+    core::judge::{Release, Rules},
     shell::{
         streams::Pending,
         webhook::{
@@ -134,7 +134,7 @@ pub async fn policies(client: &Client, on: bool) {
 
 /// The webhook, served from here.
 async fn serve(client: &Client) -> Webhook {
-    let rules = Rules::read(NAMESPACE).unwrap();
+    let rules = Rules::read(&Release::new(NAMESPACE, "")).unwrap();
     let judge: Judge = Arc::new(move |write, rights| rules.judge(write, rights));
     let source = Source {
         namespace: NAMESPACE.to_owned(),

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     api::crd,
-    core::hold::{enforced::Enforcement, judges::WEBHOOK},
+    core::{
+        hold::{enforced::Enforcement, judges::WEBHOOK},
+        judge::Release,
+    },
     settings::CheckSettings,
 };
 
@@ -44,8 +47,8 @@ pub async fn run(settings: CheckSettings) -> Result<String, String> {
         let findings = [
             server(&client).await,
             definition(&client).await,
-            leader(&client, &settings.operator_namespace, &mut renewed).await,
-            admission(&client, &settings.operator_namespace).await,
+            leader(&client, &settings.release.operator_namespace, &mut renewed).await,
+            admission(&client, &settings.release.release()).await,
         ];
         let all_well = findings.iter().all(Result::is_ok);
         if all_well || begun.elapsed() >= Duration::from_secs(settings.timeout) {
@@ -130,8 +133,8 @@ async fn leader(
     }
 }
 
-async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
-    let mut enforcement = Enforcement::new(namespace);
+async fn admission(client: &Client, release: &Release) -> Result<String, String> {
+    let mut enforcement = Enforcement::new(release);
     for resource in [
         MutatingPolicies::resource(),
         MutatingBindings::resource(),
@@ -170,7 +173,8 @@ async fn admission(client: &Client, namespace: &str) -> Result<String, String> {
                    MutatingAdmissionPolicy v1 (Kubernetes 1.36)"
             .to_owned());
     }
-    match enforcement.gap().or_else(|| enforcement.claims_gap()) {
+    let gap = enforcement.gap().or_else(|| enforcement.claims_gap());
+    match gap.or_else(|| enforcement.sleep_gap()) {
         Some(gap) => Err(gap.message),
         None if by_webhook => {
             Ok("the webhook and what it needs of admission policies are in place, as this version knows them"

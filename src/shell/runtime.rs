@@ -20,7 +20,7 @@ use super::{
     webhook::{Judge, Webhook, secrets::Source},
 };
 use crate::{
-    core::{digest::Key, hold::enforced::Enforcement, judge::Rules, lease::Timing, reach::Feature},
+    core::{digest::Key, hold::enforced::Enforcement, judge::{Release, Rules}, lease::Timing, reach::Feature},
     settings::{RunSettings, WebhookSettings},
     telemetry::{
         health::{self, Heartbeat},
@@ -91,11 +91,11 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
 
     // Beside all else: it holds changes also while nobody leads.
     let served = (metrics.clone(), unready);
-    let webhook = webhook(&settings.webhook, &settings.operator_namespace, &client, served).await?;
+    let webhook = webhook(&settings.webhook, &settings.release.release(), &client, served).await?;
 
     let mut stopping = stop.clone();
     let key = tokio::select! {
-        key = digest_key(&client, &settings.operator_namespace, &heartbeat) => key,
+        key = digest_key(&client, &settings.release.operator_namespace, &heartbeat) => key,
         _ = stopping.changed() => return Ok(()),
     };
     pending.remove("the digest key");
@@ -115,18 +115,18 @@ pub async fn run(settings: RunSettings) -> Result<(), StartError> {
 /// When it cannot be served.
 pub async fn webhook(
     settings: &WebhookSettings,
-    namespace: &str,
+    release: &Release,
     client: &Client,
     served: (Arc<Metrics>, Pending),
 ) -> Result<Option<Webhook>, StartError> {
     let Some(address) = settings.webhook_address else { return Ok(None) };
     let failed = |why| StartError::Webhook { address, why };
     let source = Source {
-        namespace: namespace.to_owned(),
+        namespace: release.namespace.clone(),
         secret: settings.webhook_secret.clone(),
         names: settings.webhook_names.0.clone(),
     };
-    let rules = Rules::read(namespace).map_err(failed)?;
+    let rules = Rules::read(release).map_err(failed)?;
     let judge: Judge = Arc::new(move |write, rights| rules.judge(write, rights));
     let webhook = Webhook::start(address, source, judge, client.clone(), served).await;
     let webhook = webhook.map_err(|error| failed(error.to_string()))?;
@@ -167,19 +167,19 @@ async fn reconcile(
     let warm = pending.clone();
     let reach = settings.reach();
     let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);
-    let enforcement = Enforcement::new(&settings.operator_namespace)
+    let enforcement = Enforcement::new(&settings.release.release())
         .serving_webhook(settings.webhook.webhook_address.is_some());
     let allowed = Allowed {
         read: reach.has(Feature::GateCredentials),
         insecure: settings.insecure_gate_headers,
     };
-    let namespace = settings.operator_namespace.clone();
+    let namespace = settings.release.operator_namespace.clone();
     let index = Index::new(key, namespace.clone(), reach, enforcement);
     let (told, term) = watch::channel(Term::default());
     let (let_go, stopped_acting) = watch::channel(false);
     let leadership = Leadership {
         client: client.clone(),
-        namespace: settings.operator_namespace,
+        namespace: settings.release.operator_namespace,
         name: LEASE,
         identity: lease::identity(&settings.pod_name, &settings.pod_uid),
         timing: Timing::default(),

@@ -149,7 +149,7 @@ pub async fn run(settings: UninstallSettings) -> Result<String, UninstallError> 
             started = uninstall.scale(replicas).await;
         }
         if let (Err(why), Err(started)) = (&done, started) {
-            let namespace = uninstall.settings.operator_namespace;
+            let namespace = uninstall.settings.release.operator_namespace;
             return Err(UninstallError::Stopped {
                 why: why.to_string(),
                 started: started.to_string(),
@@ -187,7 +187,7 @@ impl Uninstall {
     }
 
     fn operator(&self) -> Api<Deployment> {
-        Api::namespaced(self.client.clone(), &self.settings.operator_namespace)
+        Api::namespaced(self.client.clone(), &self.settings.release.operator_namespace)
     }
 
     fn check(&self, all: &[Governed]) -> Result<(), UninstallError> {
@@ -195,7 +195,7 @@ impl Uninstall {
             held if held.is_empty() => Ok(()),
             held => Err(UninstallError::Refused {
                 held,
-                namespace: self.settings.operator_namespace.clone(),
+                namespace: self.settings.release.operator_namespace.clone(),
             }),
         }
     }
@@ -209,7 +209,7 @@ impl Uninstall {
         let deployments = self.operator();
         let failed = |error: &Error| {
             failed(
-                &format!("scale deployment {}/{OPERATOR}", self.settings.operator_namespace),
+                &format!("scale deployment {}/{OPERATOR}", self.settings.release.operator_namespace),
                 error,
             )
         };
@@ -230,7 +230,7 @@ impl Uninstall {
         let (let_go, stop) = watch::channel(false);
         let leadership = Leadership {
             client: self.client.clone(),
-            namespace: self.settings.operator_namespace.clone(),
+            namespace: self.settings.release.operator_namespace.clone(),
             name: LEASE,
             identity: lease::identity("uninstall", ""),
             timing: Timing::default(),
@@ -253,10 +253,10 @@ impl Uninstall {
     /// Serves the webhook, in place of the replicas that are gone: without it nothing could be
     /// written on workloads that it judges. Another process may have its address for a moment.
     async fn serve(&self) -> Result<Option<Webhook>, StartError> {
-        let (settings, namespace) = (&self.settings.webhook, &self.settings.operator_namespace);
+        let (settings, release) = (&self.settings.webhook, self.settings.release.release());
         loop {
             let served = (Arc::new(Metrics::default()), Pending::default());
-            match runtime::webhook(settings, namespace, &self.client, served).await {
+            match runtime::webhook(settings, &release, &self.client, served).await {
                 Err(_) if Instant::from_std(clock::moment()) < self.deadline => {
                     sleep(LOOK_EVERY).await;
                 }
@@ -275,7 +275,7 @@ impl Uninstall {
         if webhook.is_none() || self.settings.webhook.webhook_names.0.is_empty() {
             return Ok(said);
         }
-        let namespace = &self.settings.operator_namespace;
+        let namespace = &self.settings.release.operator_namespace;
         let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
         for name in [LEAF_SECRET, AUTHORITY_SECRET] {
             match within(secrets.delete(name, &DeleteParams::default())).await {

@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
-use lockkeeper::core::judge::{Judgement, Operation, Request, Resource, Rights, Rules, User};
+use lockkeeper::core::judge::{Judgement, Operation, Release, Request, Resource, Rights, Rules, User};
 use model::admission::{self as twin, Judge, OPERATOR, Twin, Write, difference, generate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::read("lockkeeper-system").unwrap());
+static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::read(&Release::new("lockkeeper-system", "lockkeeper-image")).unwrap());
 
 /// A write as the API server shows it to the webhook.
 fn request(write: &Write) -> Option<Request> {
@@ -25,6 +25,7 @@ fn request(write: &Write) -> Option<Request> {
         "DaemonSet" => ("apps", "daemonsets"),
         "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),
         "PersistentVolume" => ("", "persistentvolumes"),
+        "Pod" => ("", "pods"),
         _ => ("", "namespaces"),
     };
     let shown = |object: &Value| {
@@ -304,7 +305,7 @@ fn the_rules_know_the_operator_of_their_own_namespace() {
     let case = cases.iter().find(|case| case["name"] == name).unwrap();
     let [old, new] = ["old", "new"].map(|field| relabelled(&case[field], "true", "webhook"));
     let held = |namespace: &str| {
-        let rules = Rules::read(namespace).unwrap();
+        let rules = Rules::read(&Release::new(namespace, "")).unwrap();
         let object = with_case(case, &old, &new, |write| judged(&rules, write)).unwrap();
         object["metadata"]["annotations"]["lockkeeper.dev/hold"].is_string()
     };

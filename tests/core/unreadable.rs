@@ -8,6 +8,7 @@ use lockkeeper::{
     core::{
         digest::Key,
         hold::enforced::Enforcement,
+        judge::Release,
         observed::{Concerns, ConfigId, Unread, WorkloadId},
         reach::Reach,
         unread,
@@ -42,7 +43,7 @@ fn index() -> Index {
         key,
         "lockkeeper-system".into(),
         Reach::default(),
-        Enforcement::new("lockkeeper-system"),
+        Enforcement::new(&Release::new("lockkeeper-system", "")),
     )
 }
 

@@ -5,6 +5,7 @@ use lockkeeper::{
     api::WorkloadKind,
     core::{
         hold::enforced::Enforcement,
+        judge::Release,
         notice::{Event, StorageObject},
     },
 };
@@ -146,7 +147,7 @@ fn a_missing_binding_of_the_claims_policies_is_reported_at_once() {
     ] {
         let mut world = shop("ReadWriteOnce", json!({"protection": protection}));
         world.act();
-        world.enforcement = Enforcement::new("lockkeeper-system");
+        world.enforcement = Enforcement::new(&Release::new("lockkeeper-system", ""));
         for document in include_str!("../../charts/lockkeeper/admission/claims.yaml").split(
             "
 ---

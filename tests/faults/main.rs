@@ -20,7 +20,9 @@ use std::{sync::Arc, time::Duration};
 use api_server::{ApiServer, Fault};
 use lockkeeper::{
     api::UpgradePolicyStatus,
-    core::{digest::Key, hold::enforced::Enforcement, observed::Uid, reach::Reach},
+    core::{
+        digest::Key, hold::enforced::Enforcement, judge::Release, observed::Uid, reach::Reach,
+    },
     shell::{
         ask::{Asker, credentials::Allowed},
         digest,
@@ -55,7 +57,7 @@ fn operator(server: &ApiServer) -> watch::Sender<bool> {
         key,
         "lockkeeper-system".into(),
         Reach::default(),
-        Enforcement::new("lockkeeper-system"),
+        Enforcement::new(&Release::new("lockkeeper-system", "")),
     );
     let (_leads, term) =
         tokio::sync::watch::channel(Term::undisputed(std::time::Duration::from_secs(3600)));

@@ -10,11 +10,15 @@ use serde_json::{Value, json};
 
 use super::{
     judges::{
-        CLAIMS_ENTRY, HOLDS_ENTRY, Judges, PROBE_ENTRY, WEBHOOK, flaw, is_same_server, selects,
+        CLAIMS_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, WEBHOOK, flaw, is_same_server, selects,
     },
     probe::{Answer, Probe, words},
 };
-use crate::{api::ConditionReason, core::judge::texts, marks::values::Judge};
+use crate::{
+    api::ConditionReason,
+    core::judge::texts::{self, Release},
+    marks::values::Judge,
+};
 
 /// What is needed for holds beside the policies that make them.
 const BESIDE: [&str; 3] = [
@@ -47,6 +51,7 @@ enum Purpose {
     Holds,
     Claims,
     Deletion,
+    Sleep,
 }
 
 /// An object of ours as it is installed.
@@ -84,14 +89,17 @@ pub struct Gap {
 }
 
 impl Enforcement {
-    /// What should be installed by a release in this namespace; nothing is known to be.
-    pub fn new(namespace: &str) -> Self {
+    /// What should be installed by a release; nothing is known to be.
+    pub fn new(release: &Release) -> Self {
         let holds = texts::HOLDS.iter().chain(&BESIDE).map(|file| (Purpose::Holds, *file));
         let mut expected = BTreeMap::new();
         for (purpose, file) in
-            holds.chain([(Purpose::Claims, texts::CLAIMS), (Purpose::Deletion, DELETION)])
-        {
-            for object in texts::objects(file, namespace) {
+            holds.chain([
+            (Purpose::Claims, texts::CLAIMS),
+            (Purpose::Deletion, DELETION),
+            (Purpose::Sleep, texts::PODS),
+        ]) {
+            for object in release.objects(file) {
                 expected.insert(id(&object), (purpose, object["spec"].clone()));
             }
         }
@@ -300,6 +308,17 @@ impl Enforcement {
             Some(_) if self.is_unavailable() => Some(unavailable(
                 "nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes",
             )),
+            gap => gap,
+        }
+    }
+
+    /// The first thing that keeps the pods of a workload that sleeps from running: they stay with
+    /// their scheduling gate.
+    pub fn sleep_gap(&self) -> Option<Gap> {
+        let so = "the pods of a workload that sleeps do not start, and people cannot run commands in them";
+        match self.gap_of(Purpose::Sleep, so) {
+            Some(_) if self.entry(PODS_ENTRY).is_some() => None,
+            Some(_) if self.is_unavailable() => Some(unavailable(so)),
             gap => gap,
         }
     }

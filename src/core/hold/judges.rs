@@ -18,6 +18,8 @@ pub const HOLDS_ENTRY: &str = "holds.lockkeeper.dev";
 pub const PROBE_ENTRY: &str = "probe.lockkeeper.dev";
 /// Its entry for claims.
 pub const CLAIMS_ENTRY: &str = "claims.lockkeeper.dev";
+/// Its entry for the pods of workloads that sleep.
+pub const PODS_ENTRY: &str = "pods.lockkeeper.dev";
 
 /// Who judges writes in this cluster, as far as is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

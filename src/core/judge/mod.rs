@@ -24,6 +24,7 @@ use serde_json::Value;
 use self::{policy::Policy, rights::Answers};
 pub use self::{
     rights::{Right, Rights},
+    texts::Release,
     write::{Judgement, Operation, Request, Resource, User},
 };
 
@@ -34,14 +35,14 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of an operator whose release is in this namespace.
+    /// The rules of a release.
     ///
     /// # Errors
     /// Where a policy says what is not known here. A test holds that those of the chart do not.
-    pub fn read(namespace: &str) -> Result<Self, String> {
+    pub fn read(release: &Release) -> Result<Self, String> {
         let env = environment::environment().map_err(|error| error.to_string())?;
         let objects: Vec<_> =
-            texts::MUTATING.iter().flat_map(|text| texts::objects(text, namespace)).collect();
+            texts::MUTATING.iter().flat_map(|text| release.objects(text)).collect();
         let (bindings, policies): (Vec<_>, Vec<_>) =
             objects.iter().partition(|object| object["kind"] == "MutatingAdmissionPolicyBinding");
         let mut read = Vec::new();

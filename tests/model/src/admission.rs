@@ -4,6 +4,7 @@
 
 pub mod generate;
 mod mutation;
+mod pods;
 mod storage;
 mod validation;
 
@@ -42,7 +43,7 @@ pub enum Operation {
 /// A write before admission.
 #[derive(Debug, Clone, Copy)]
 pub struct Write<'a> {
-    /// Deployment, StatefulSet, DaemonSet, PersistentVolumeClaim, Namespace, PersistentVolume or
+    /// Deployment, StatefulSet, DaemonSet, Pod, PersistentVolumeClaim, Namespace, PersistentVolume or
     /// Secret; of others no policy knows.
     pub kind: &'a str,
     /// What is done.
@@ -153,6 +154,9 @@ impl Twin {
     pub fn mutate(&self, write: &Write) -> Value {
         if storage::is_storage(write.kind) {
             return storage::mutated(write);
+        }
+        if write.kind == "Pod" {
+            return pods::mutated(write);
         }
         let selected = is_selected(write, write.new);
         match (write.operation, write.old) {

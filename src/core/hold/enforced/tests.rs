@@ -5,7 +5,7 @@ use crate::{api::marks, marks::values::Judge};
 
 /// Everything installed in a namespace, but for what is changed.
 fn installed(change: impl Fn(&AdmissionId, Value) -> Option<Value>) -> Enforcement {
-    let mut enforcement = Enforcement::new("ours");
+    let mut enforcement = Enforcement::new(&Release::new("ours", "lockkeeper.dev/lockkeeper:1"));
     for (id, (_, spec)) in enforcement.expected.clone() {
         enforcement.observe(&id.0, &id.1, change(&id, spec));
     }
