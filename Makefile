@@ -83,16 +83,16 @@ matrix: build ## Try on each version of Kubernetes what is promised there, and w
 upgrade: build ## Upgrade Kubernetes under held changes, and go back
 	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run --kubernetes 1.33 $(OPERATOR) -- tests/matrix/upgrade.sh $(TARGET) 1.33 1.36 1.37
 
-# The image that users get: one static program, as the last stage of the Dockerfile says. IMAGE_PROFILE=dev builds faster, for tests.
+# The image that users get: static programs, as the last stage of the Dockerfile says. IMAGE_PROFILE=dev builds faster, for tests.
 IMAGE_PROFILE ?= release
 IMAGE := $(TARGET)/lockkeeper-image.tar
 STATIC := $(shell uname -m)-unknown-linux-musl
 .PHONY: image
 image: build ## Build the image as a tarball in the OCI layout, without Docker
 	rustup target list --installed | grep -qx $(STATIC) || rustup target add $(STATIC)
-	CC_$(subst -,_,$(STATIC))=$${CC:-gcc} cargo build --workspace --locked --profile $(IMAGE_PROFILE) --target $(STATIC) --bin lockkeeper
+	CC_$(subst -,_,$(STATIC))=$${CC:-gcc} cargo build --workspace --locked --profile $(IMAGE_PROFILE) --target $(STATIC) --bin lockkeeper --bin lockkeeper-pause
 	$(LOCAL) image --out $(IMAGE) --name lockkeeper.dev/lockkeeper:$$(sed -n 's/^appVersion: *//p' charts/lockkeeper/Chart.yaml) \
-	  lockkeeper=$(TARGET)/$(STATIC)/$(patsubst dev,debug,$(IMAGE_PROFILE))/lockkeeper
+	  $(foreach program,lockkeeper lockkeeper-pause,$(program)=$(TARGET)/$(STATIC)/$(patsubst dev,debug,$(IMAGE_PROFILE))/$(program))
 
 SAMPLE_IMAGE := $(TARGET)/sample-app-image.tar
 .PHONY: images

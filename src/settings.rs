@@ -64,7 +64,13 @@ pub struct ReleaseSettings {
     pub operator_namespace: String,
 
     /// The image of the operator, which runs in the containers of workloads that sleep too
-    #[arg(long, env = "LOCKKEEPER_IMAGE", default_value = "", value_name = "IMAGE", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "LOCKKEEPER_IMAGE",
+        default_value = "",
+        value_name = "IMAGE",
+        hide_default_value = true
+    )]
     pub image: String,
 }
 

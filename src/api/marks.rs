@@ -132,6 +132,11 @@ pub const IGNORE: &str = "lockkeeper.dev/ignore";
 /// changes when it is uninstalled, whatever the chart's value says.
 pub const UNINSTALL: &str = "lockkeeper.dev/uninstall";
 
+/// On a pod template, as a label, `sleep` or `stop`: its pods sleep, or do not start. Beside it, as
+/// an annotation, `keep=postgres root=pd`: containers whose app runs all the same, and containers
+/// that run as root. As a scheduling gate, it keeps a pod that admission has not seen from running.
+pub const IN_MAINTENANCE: &str = "lockkeeper.dev/in-maintenance";
+
 /// On the operator's Lease, by the operator, in dry runs only: asks who judges writes. Each judge
 /// adds its name.
 pub const PROBE: &str = "lockkeeper.dev/probe";

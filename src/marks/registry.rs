@@ -193,7 +193,7 @@ impl Row {
 
 /// Every mark.
 #[rustfmt::skip]
-pub const REGISTRY: [Row; 42] = [
+pub const REGISTRY: [Row; 43] = [
     // By users, on workloads and what they read.
     user(marks::APPROVE, &[On::Workload]).used_up("approve"),
     user(marks::BYPASS, &[On::Workload]).used_up("bypass"),
@@ -230,6 +230,7 @@ pub const REGISTRY: [Row; 42] = [
     note(marks::PARTITION, &[On::StatefulSet], Ungoverned::IsHold).derives(STATEFUL_SET),
     note(marks::RESERVED, &[On::Workload], Ungoverned::Goes).derives(BOTH),
     row(marks::CONFIG_HASH, &[On::Template], Writer::Operator).restored().created(),
+    row(marks::IN_MAINTENANCE, &[On::Template], Writer::Admission),
     // By the operator, to itself.
     row(marks::PROBE, &[On::Lease], Writer::Operator),
     // By the operator, on storage.

@@ -20,7 +20,13 @@ use super::{
     webhook::{Judge, Webhook, secrets::Source},
 };
 use crate::{
-    core::{digest::Key, hold::enforced::Enforcement, judge::{Release, Rules}, lease::Timing, reach::Feature},
+    core::{
+        digest::Key,
+        hold::enforced::Enforcement,
+        judge::{Release, Rules},
+        lease::Timing,
+        reach::Feature,
+    },
     settings::{RunSettings, WebhookSettings},
     telemetry::{
         health::{self, Heartbeat},

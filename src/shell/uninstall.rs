@@ -209,7 +209,10 @@ impl Uninstall {
         let deployments = self.operator();
         let failed = |error: &Error| {
             failed(
-                &format!("scale deployment {}/{OPERATOR}", self.settings.release.operator_namespace),
+                &format!(
+                    "scale deployment {}/{OPERATOR}",
+                    self.settings.release.operator_namespace
+                ),
                 error,
             )
         };

@@ -40,6 +40,7 @@ mod plugin_undo;
 mod prepare;
 mod progress;
 mod reach;
+mod sleeping;
 mod steps;
 mod support;
 mod surfaces;

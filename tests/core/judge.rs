@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
-use lockkeeper::core::judge::{Judgement, Operation, Release, Request, Resource, Rights, Rules, User};
+use lockkeeper::core::judge::{
+    Judgement, Operation, Release, Request, Resource, Rights, Rules, User,
+};
 use model::admission::{self as twin, Judge, OPERATOR, Twin, Write, difference, generate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::read(&Release::new("lockkeeper-system", "lockkeeper-image")).unwrap());
+static RULES: LazyLock<Rules> =
+    LazyLock::new(|| Rules::read(&Release::new("lockkeeper-system", "lockkeeper-image")).unwrap());
 
 /// A write as the API server shows it to the webhook.
 fn request(write: &Write) -> Option<Request> {

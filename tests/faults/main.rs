@@ -20,9 +20,7 @@ use std::{sync::Arc, time::Duration};
 use api_server::{ApiServer, Fault};
 use lockkeeper::{
     api::UpgradePolicyStatus,
-    core::{
-        digest::Key, hold::enforced::Enforcement, judge::Release, observed::Uid, reach::Reach,
-    },
+    core::{digest::Key, hold::enforced::Enforcement, judge::Release, observed::Uid, reach::Reach},
     shell::{
         ask::{Asker, credentials::Allowed},
         digest,

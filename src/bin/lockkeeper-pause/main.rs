@@ -10,7 +10,8 @@ use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 mod container;
 
-const USAGE: &str = "lockkeeper-pause runs in containers of workloads that Lockkeeper has put to sleep.
+const USAGE: &str =
+    "lockkeeper-pause runs in containers of workloads that Lockkeeper has put to sleep.
 
   lockkeeper-pause                    wait until the container is terminated
   lockkeeper-pause install DIRECTORY  copy this program into a directory";
@@ -28,7 +29,10 @@ fn main() -> ExitCode {
         }
     };
     #[cfg(not(target_os = "linux"))]
-    let done = Err::<(), _>(format!("containers of this system cannot sleep ({} arguments)\n{USAGE}", words.len()));
+    let done = Err::<(), _>(format!(
+        "containers of this system cannot sleep ({} arguments)\n{USAGE}",
+        words.len()
+    ));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

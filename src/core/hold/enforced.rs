@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     judges::{
-        CLAIMS_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, WEBHOOK, flaw, is_same_server, selects,
+        CLAIMS_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, WEBHOOK, flaw, is_same_server,
+        selects,
     },
     probe::{Answer, Probe, words},
 };
@@ -93,8 +94,7 @@ impl Enforcement {
     pub fn new(release: &Release) -> Self {
         let holds = texts::HOLDS.iter().chain(&BESIDE).map(|file| (Purpose::Holds, *file));
         let mut expected = BTreeMap::new();
-        for (purpose, file) in
-            holds.chain([
+        for (purpose, file) in holds.chain([
             (Purpose::Claims, texts::CLAIMS),
             (Purpose::Deletion, DELETION),
             (Purpose::Sleep, texts::PODS),
@@ -315,10 +315,9 @@ impl Enforcement {
     /// The first thing that keeps the pods of a workload that sleeps from running: they stay with
     /// their scheduling gate.
     pub fn sleep_gap(&self) -> Option<Gap> {
-        let so = "the pods of a workload that sleeps do not start, and people cannot run commands in them";
-        match self.gap_of(Purpose::Sleep, so) {
+        match self.gap_of(Purpose::Sleep, words::NO_SLEEP) {
             Some(_) if self.entry(PODS_ENTRY).is_some() => None,
-            Some(_) if self.is_unavailable() => Some(unavailable(so)),
+            Some(_) if self.is_unavailable() => Some(unavailable(words::NO_SLEEP)),
             gap => gap,
         }
     }

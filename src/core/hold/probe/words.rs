@@ -1,5 +1,9 @@
 //! What is told of a webhook that is not asked.
 
+/// What follows where nothing puts pods to sleep.
+pub const NO_SLEEP: &str =
+    "the pods of a workload that sleeps do not start, and people cannot run commands in them";
+
 /// The API server stored the write without asking the webhook.
 pub const NOT_ASKED: &str = "it made the write without asking the webhook, or the replica that it asked has another version";
 

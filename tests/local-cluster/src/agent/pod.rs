@@ -38,6 +38,9 @@ const REBOOT: &str = "lockkeeper.dev/test-reboot";
 /// The kubelet evicts the pod: its containers end, and the pod stays in the API.
 const EVICT: &str = "lockkeeper.dev/test-evict";
 
+/// No container has such a name.
+const EMPTY: &str = ".empty";
+
 /// How long a pod whose containers have ended stays in the API before it is gone.
 const STAYS_ENDED: Duration = Duration::from_millis(500);
 
@@ -51,8 +54,9 @@ struct Life {
     /// What its containers find as their file systems. A pod of the same name may come while this
     /// one is going.
     root: PathBuf,
-    /// The folders of its claims, by the names of its volumes.
-    claims: BTreeMap<String, PathBuf>,
+    /// The folders that its containers share, by the names of its volumes: those of its claims, and
+    /// empty ones.
+    folders: BTreeMap<String, PathBuf>,
     began: Timestamp,
     states: Vec<ContainerState>,
     runs: Vec<Run>,
@@ -82,14 +86,15 @@ pub async fn run(shared: Arc<Shared>, told: watch::Receiver<Option<Pod>>) {
         .join(meta.namespace.as_deref().unwrap_or_default())
         .join(meta.name.as_deref().unwrap_or_default());
     let root = folder.join(format!("root-{}", meta.uid.as_deref().unwrap_or_default()));
-    let (began, claims, states, runs) = (Timestamp::now(), BTreeMap::new(), Vec::new(), Vec::new());
+    let (began, folders, states, runs) =
+        (Timestamp::now(), BTreeMap::new(), Vec::new(), Vec::new());
     let mut life = Life {
         shared,
         told,
         address: None,
         folder,
         root,
-        claims,
+        folders,
         began,
         states,
         runs,
@@ -210,8 +215,9 @@ impl Life {
         loop {
             let missing = match environment::volumes(&self.shared, &self.pod).await {
                 Ok(_) => match volumes::mount(&self.shared, &self.pod).await {
-                    Ok(claims) => {
-                        self.claims = claims;
+                    Ok(folders) => {
+                        self.folders = folders;
+                        self.share_empty_folders();
                         return !self.leaving();
                     }
                     Err(wait) => wait,
@@ -231,6 +237,14 @@ impl Life {
             if !self.pause(RETRY).await {
                 return false;
             }
+        }
+    }
+
+    fn share_empty_folders(&mut self) {
+        let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        for volume in volumes.filter(|volume| volume.empty_dir.is_some()) {
+            let folder = self.root.join(EMPTY).join(&volume.name);
+            self.folders.insert(volume.name.clone(), folder);
         }
     }
 

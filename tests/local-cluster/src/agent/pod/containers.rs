@@ -1,6 +1,10 @@
 //! The containers of a pod: how they start, are probed, end and are restarted.
 
-use std::{fs::File, path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::{Container, Probe};
 use tokio::{process::Child, time::Instant};
@@ -96,7 +100,7 @@ impl Life {
             match self.try_start(&container).await {
                 Ok(process) => {
                     let probed = readiness(&container).is_some() && process.is_some();
-                    let never = self.annotation(NEVER_READY).is_some();
+                    let never = self.plays(NEVER_READY, &container);
                     let state = &mut self.states[index];
                     state.run();
                     state.ready = !probed && !never;
@@ -105,7 +109,7 @@ impl Life {
                     (run.readiness_failures, run.liveness_failures) = (0, 0);
                     run.due = (probed || container.liveness_probe.is_some())
                         .then(|| Instant::now() + Duration::from_millis(100));
-                    if self.annotation(CRASH).is_some() {
+                    if self.plays(CRASH, &container) {
                         self.runs[index].due = Some(Instant::now() + Duration::from_millis(200));
                     }
                     return !self.leaving();
@@ -130,13 +134,13 @@ impl Life {
         let variables = environment::variables(&self.shared, &self.pod, container, address)
             .await
             .map_err(|error| error.to_string())?;
-        let Some(program) = self.program(container) else { return Ok(None) };
+        let root = self.root.join(&container.name);
+        let Some(program) = self.program(container, &root) else { return Ok(None) };
         let volumes = environment::volumes(&self.shared, &self.pod)
             .await
             .map_err(|error| error.to_string())?;
-        let root = self.root.join(&container.name);
         let made = std::fs::create_dir_all(&root)
-            .and_then(|()| environment::mount(container, &volumes, &self.claims, &root));
+            .and_then(|()| environment::mount(container, &volumes, &self.folders, &root));
         made.map_err(|error| format!("making the container's files: {error}"))?;
         let kubeconfig = environment::kubeconfig(&self.shared, &self.pod, &root)
             .await
@@ -150,7 +154,15 @@ impl Life {
         let expand = |words: &Option<Vec<String>>| -> Vec<String> {
             words.iter().flatten().map(|word| environment::expand(word, &variables)).collect()
         };
-        let (command, arguments) = (expand(&container.command), expand(&container.args));
+        let (mut command, arguments) = (expand(&container.command), expand(&container.args));
+        if is_pause(container) {
+            // It names directories of its container.
+            let inside =
+                |word: &str| Some(root.join(word.strip_prefix('/')?).display().to_string());
+            command
+                .iter_mut()
+                .for_each(|word| *word = inside(word).unwrap_or(std::mem::take(word)));
+        }
         // A command names a program inside the image; the executable is the image here, so only its
         // arguments count.
         let mut process = memory_limit(container)
@@ -174,8 +186,23 @@ impl Life {
         process.map(Some).map_err(|error| format!("starting {}: {error}", program.display()))
     }
 
-    pub(super) fn program(&self, container: &Container) -> Option<PathBuf> {
-        self.shared.options.programs.get(repository(container)?).cloned()
+    /// The program of its image. Lockkeeper's program for containers that sleep stands beside that
+    /// of the operator, and wherever it was installed.
+    fn program(&self, container: &Container, root: &Path) -> Option<PathBuf> {
+        let of_image = self.shared.options.programs.get(repository(container)?);
+        if !is_pause(container) {
+            return of_image.cloned();
+        }
+        let path = container.command.as_ref()?.first()?.strip_prefix('/')?;
+        match path.contains('/') {
+            true => Some(root.join(path)),
+            false => Some(of_image?.with_file_name(path)),
+        }
+    }
+
+    /// Whether a container is to do what an annotation asks of the app.
+    fn plays(&self, key: &str, container: &Container) -> bool {
+        !is_pause(container) && self.annotation(key).is_some()
     }
 
     /// A container has ended. It is restarted at once the first time, and later each time it ends
@@ -210,21 +237,21 @@ impl Life {
             }
             return true;
         }
-        if self.annotation(CRASH).is_some() && !self.ending {
+        let container = self.runs[index].container.clone();
+        if self.plays(CRASH, &container) && !self.ending {
             self.exited(index, 1);
             return true;
         }
         if self.runs[index].process.is_none() {
             return false;
         }
-        let container = self.runs[index].container.clone();
         let address = self.address.clone().unwrap_or_default();
         let mut period = Duration::from_secs(10);
         let mut changed = false;
         if let Some(readiness) = readiness(&container) {
             period = period.min(period_of(readiness));
             let passes = probe::passes(readiness, &container, &address).await
-                && self.annotation(NEVER_READY).is_none();
+                && !self.plays(NEVER_READY, &container);
             let (run, state) = (&mut self.runs[index], &mut self.states[index]);
             run.readiness_failures = if passes { 0 } else { run.readiness_failures + 1 };
             let ready = passes
@@ -251,6 +278,12 @@ impl Life {
         self.runs[index].due = Some(Instant::now() + period);
         changed
     }
+}
+
+/// Whether Lockkeeper's program runs in it in place of the app.
+fn is_pause(container: &Container) -> bool {
+    let program = container.command.as_ref().and_then(|command| command.first());
+    program.is_some_and(|program| program.ends_with("/lockkeeper-pause"))
 }
 
 /// There is no image in this repository.
