@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn the_image_is_the_one_that_the_dockerfile_describes() {
         let stage = of_dockerfile();
-        assert_eq!(stage.copies, [("lockkeeper".to_owned(), "/lockkeeper".to_owned())]);
+        let copies = ["lockkeeper", "lockkeeper-pause"];
+        assert_eq!(stage.copies, copies.map(|name| (name.to_owned(), format!("/{name}"))));
         let expected = json!({
             "User": "65532:65532", "Entrypoint": ["/lockkeeper"], "Cmd": ["run"],
             "ExposedPorts": {"8080/tcp": {}},

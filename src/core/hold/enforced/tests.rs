@@ -18,10 +18,29 @@ fn gaps(enforcement: &Enforcement) -> [Option<ConditionReason>; 3] {
 }
 
 #[test]
+fn what_puts_pods_to_sleep_is_of_this_release_and_may_be_the_webhook() {
+    let all = installed(|_, spec| Some(spec));
+    assert_eq!(all.sleep_gap(), None);
+    let image = "lockkeeper.dev/lockkeeper:1";
+    let other = installed(|_, spec| {
+        serde_json::from_str(&spec.to_string().replace(image, "lockkeeper.dev/other:1")).unwrap()
+    });
+    let gap = other.sleep_gap().unwrap();
+    assert_eq!(gap.reason, ConditionReason::AdmissionPolicyChanged);
+    assert!(gap.message.contains("lockkeeper-pods"), "{}", gap.message);
+    assert_eq!(gaps(&other), [None; 3]);
+    let mut without = installed(|id, spec| (id.1 != "lockkeeper-pods").then_some(spec));
+    assert_eq!(without.sleep_gap().unwrap().reason, ConditionReason::AdmissionPolicyMissing);
+    assert_eq!(gaps(&without), [None; 3]);
+    without.observe(WEBHOOK.0, WEBHOOK.1, Some(json!([{"name": PODS_ENTRY}])));
+    assert_eq!(without.sleep_gap(), None);
+}
+
+#[test]
 fn each_purpose_has_its_own_gap() {
     let all = installed(|_, spec| Some(spec));
     assert_eq!(gaps(&all), [None; 3]);
-    assert_eq!(all.expected.len(), 37);
+    assert_eq!(all.expected.len(), 39);
     assert!(
         all.expected
             .values()

@@ -110,3 +110,39 @@ fn a_recreated_pod_is_waited_for_until_it_is_there_and_the_next_step_comes_after
     assert!(new_db[0] <= new_web[0], "{new_db:?} comes before {new_web:?}");
     assert!(space.greetings("web").iter().all(|(greeting, _)| greeting == "two"));
 }
+
+/// The label and the gate come with the template; here the test writes them. The image has neither
+/// a shell nor libraries, its user may write nothing, and the namespace lets nobody be root.
+#[test]
+#[ignore = "needs real nodes: make node"]
+fn p18_lockkeepers_program_runs_in_a_pod_that_sleeps_and_not_the_app() {
+    let _operator = operator();
+    let space = Space::open("asleep");
+    space.app("db", |app| app);
+    let enforce = "pod-security.kubernetes.io/enforce=restricted";
+    kubectl(&["label", "namespace", &space.0, enforce]);
+    let mark = "lockkeeper.dev/in-maintenance";
+    let security = json!({"runAsUser": 4711, "runAsNonRoot": true, "readOnlyRootFilesystem": true,
+        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}});
+    let template = json!({"metadata": {"labels": {mark: "sleep"}}, "spec": {
+        "schedulingGates": [{"name": mark}], "terminationGracePeriodSeconds": 300,
+        "containers": [{"name": "app", "securityContext": security}]}});
+    let patch = json!({"spec": {"replicas": 1, "template": template}}).to_string();
+    space.kubectl(&["patch", "deployment", "db", "-p", &patch]);
+    let sleeping = |pods: &Vec<serde_json::Value>| {
+        let status = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0].clone();
+        pods.len() == 1
+            && pods[0]["metadata"]["labels"][mark] == "sleep"
+            && (&status(&pods[0])["ready"], &status(&pods[0])["restartCount"])
+                == (&json!(true), &json!(0))
+    };
+    let pods = until("one pod sleeps", || space.pods("db"), sleeping);
+    let pod = name(&pods[0]);
+    assert!(space.kubectl(&["logs", pod]).contains("This container sleeps"));
+    assert_eq!(http(address(&pods[0]), "GET", "/healthz"), None, "the app does not listen");
+    // What people run beside it runs in the app's image, with its mounts.
+    let (_, usage) = space.said(&["exec", pod, "--", "/.lockkeeper/lockkeeper-pause", "help"]);
+    assert!(usage.contains("wait until the container is terminated"), "{usage}");
+    // It ends when it is told to, and not when its time is up.
+    space.kubectl(&["delete", "pod", pod, "--timeout=120s"]);
+}
