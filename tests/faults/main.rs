@@ -12,6 +12,7 @@
 mod api_server;
 mod ask;
 mod lease;
+mod pause;
 mod unreadable;
 mod webhook;
 
