@@ -141,7 +141,8 @@ fn p18_lockkeepers_program_runs_in_a_pod_that_sleeps_and_not_the_app() {
     assert!(space.kubectl(&["logs", pod]).contains("This container sleeps"));
     assert_eq!(http(address(&pods[0]), "GET", "/healthz"), None, "the app does not listen");
     // What people run beside it runs in the app's image, with its mounts.
-    let (_, usage) = space.said(&["exec", pod, "--", "/.lockkeeper/lockkeeper-pause", "help"]);
+    let help = ["--", "/.lockkeeper/lockkeeper-pause", "help"];
+    let (_, usage) = said("kubectl", &[&["exec", "-n", &space.0, pod][..], &help].concat(), "");
     assert!(usage.contains("wait until the container is terminated"), "{usage}");
     // It ends when it is told to, and not when its time is up.
     space.kubectl(&["delete", "pod", pod, "--timeout=120s"]);
