@@ -259,6 +259,18 @@ async fn p6_what_cannot_be_judged_is_refused_or_let_through_as_the_configuration
     }
 }
 
+/// The API server says how long it waits, and gets an answer within that time.
+#[tokio::test]
+async fn p6_an_answer_comes_while_the_api_server_waits_for_it() {
+    let served = Served::by(rules()).await.ready().await;
+    served.server.review_access(Review::Slow);
+    for (waits, within) in [("1s", 900), ("3s", 2700), ("0s", 1800), ("soon", 1800)] {
+        let refused = served.review(&format!("Fail?timeout={waits}"), &change()).await;
+        let message = refused["status"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(&format!("longer than {within} ms")), "{waits}: {message}");
+    }
+}
+
 #[tokio::test]
 async fn garbage_is_answered_and_nothing_of_it_is_quoted() {
     let served = Served::by(judge(|_, _| Judgement::Untouched)).await.ready().await;
@@ -286,7 +298,7 @@ async fn garbage_is_answered_and_nothing_of_it_is_quoted() {
         assert!(!text.contains(secret) && text.len() < 200, "{text}");
     }
     assert!(served.counted("Unreadable"));
-    // Large ones are read, many at once.
+    // Large ones are read, many at once, which takes seconds where nothing is optimised.
     let mut large = change();
     large["request"]["object"]["metadata"]["annotations"] =
         json!({"a": "x".repeat(LARGEST - 2000)});
@@ -294,7 +306,7 @@ async fn garbage_is_answered_and_nothing_of_it_is_quoted() {
     let mut all = JoinSet::new();
     for _ in 0..24 {
         let (served, large) = (served.clone(), large.clone());
-        all.spawn(async move { served.review("Fail", &large).await });
+        all.spawn(async move { served.review("Fail?timeout=10s", &large).await });
     }
     for answer in all.join_all().await {
         assert_eq!(answer["allowed"], true);

@@ -45,9 +45,10 @@ const AT_ONCE: u32 = 16;
 const READING_KIB: usize = 64 * 1024;
 /// The connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 256;
-/// A review is answered within this time: the API server waits for 2 seconds, and cannot know why
-/// there is no answer.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(1800);
+/// How long the API server waits for an answer, if it does not say so.
+const WAITED_FOR: Duration = Duration::from_secs(2);
+/// No answer takes longer, so that a replica that is to stop has none under way when it is killed.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(9);
 /// A client proves within this time that it speaks TLS.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// A connection on which no review came in this time is closed.
@@ -137,8 +138,8 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let begun = clock::moment();
-        let deadline = Instant::from_std(begun) + ANSWERED_WITHIN;
-        let (response, outcome) = match self.review(request, deadline).await {
+        let within = answered_within(request.uri().query());
+        let (response, outcome) = match self.review(request, begun, within).await {
             Ok((uid, answer)) => {
                 let outcome = answer.as_str();
                 (
@@ -156,8 +157,10 @@ impl Server {
     async fn review(
         &self,
         request: Request<Incoming>,
-        deadline: Instant,
+        begun: std::time::Instant,
+        within: Duration,
     ) -> Result<(String, Answer), (StatusCode, String)> {
+        let deadline = Instant::from_std(begun) + within;
         let otherwise = Otherwise::of(request.uri().path())
             .ok_or_else(|| (StatusCode::NOT_FOUND, "there is nothing at this path".to_owned()))?;
         if request.method() != Method::POST {
@@ -170,7 +173,7 @@ impl Server {
         let read = apart(move || review::read(&body)).await.and_then(|read| read);
         let (uid, write) = read.map_err(unreadable)?;
         let write = Arc::new(write);
-        let late = || Err(format!("it took longer than {} ms", ANSWERED_WITHIN.as_millis()));
+        let late = || Err(format!("it took longer than {} ms", within.as_millis()));
         let judged = timeout_at(deadline, self.decide(write.clone())).await;
         let answer = judged.unwrap_or_else(|_| late()).unwrap_or_else(|why| {
             tracing::warn!(
@@ -228,6 +231,16 @@ impl Server {
         }
         Err("its rules ask for one right after the other".to_owned())
     }
+}
+
+/// Within which time a review is answered. The API server says in whole seconds how long it waits,
+/// by `timeoutSeconds` of the webhook, and cannot know why there is no answer.
+fn answered_within(query: Option<&str>) -> Duration {
+    let seconds = query.into_iter().flat_map(|query| query.split('&')).find_map(|one| {
+        let seconds = one.strip_prefix("timeout=")?.strip_suffix('s')?.parse().ok()?;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    });
+    (seconds.unwrap_or(WAITED_FOR) * 9 / 10).min(ANSWERED_WITHIN)
 }
 
 /// Computes apart from the main loop, which must not wait for it, and survives a panic.

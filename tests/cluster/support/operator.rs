@@ -146,6 +146,10 @@ fn helm(values: &[&str]) {
         "--force-conflicts",
         "--set",
         "settings.logLevel=info\\,lockkeeper=debug",
+        // Before Kubernetes 1.36 a change is refused that the webhook does not answer in time. Here it
+        // is not optimised, and shares two cores with other tests.
+        "--set",
+        "webhook.timeoutSeconds=10",
     ];
     values.iter().for_each(|value| arguments.extend(["--set", value]));
     let upgrade = || {
