@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     judges::{
-        CLAIMS_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, WEBHOOK, flaw, is_same_server,
-        selects,
+        CLAIMS_ENTRY, CREATED_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, WEBHOOK, Wanted,
+        ignores, is_same_server, selects,
     },
     probe::{Answer, Probe, words},
 };
@@ -67,6 +67,8 @@ struct Installed {
 /// What is known of the admission policies.
 #[derive(Debug, Clone, Default)]
 pub struct Enforcement {
+    /// The namespace of the release.
+    namespace: String,
     expected: BTreeMap<AdmissionId, (Purpose, Value)>,
     installed: BTreeMap<AdmissionId, Installed>,
     /// Those of ours that cannot be read, with what is wrong with them.
@@ -104,6 +106,7 @@ impl Enforcement {
             }
         }
         Self {
+            namespace: release.namespace.clone(),
             expected,
             installed: BTreeMap::new(),
             unread: BTreeMap::new(),
@@ -242,7 +245,7 @@ impl Enforcement {
     }
 
     fn refuses_unjudged(&self) -> bool {
-        self.entry(HOLDS_ENTRY).is_some_and(|entry| entry["failurePolicy"] != "Ignore")
+        self.entry(HOLDS_ENTRY).is_some_and(|entry| !ignores(entry))
     }
 
     /// The first thing that keeps holds from being enforced.
@@ -250,7 +253,8 @@ impl Enforcement {
         let so = "template changes may roll without waiting";
         if self.webhook_judges() {
             let among = self.gap_among(Purpose::Holds, false, so);
-            return among.or_else(|| {
+            let flawed = self.created_flaw().map(|flaw| webhook_changed(flaw, so));
+            return among.or(flawed).or_else(|| {
                 let why = self.unreachable()?;
                 let message = words::unreachable(why, self.refuses_unjudged());
                 Some(Gap { reason: ConditionReason::WebhookUnreachable, message })
@@ -258,8 +262,7 @@ impl Enforcement {
         }
         let policies = self.installed.keys().any(|(kind, _)| kind.starts_with(MUTATING));
         if !policies && let Some(flaw) = self.webhook_flaw() {
-            let message = changed(WEBHOOK, flaw, &reinstall(so));
-            return Some(Gap { reason: ConditionReason::WebhookChanged, message });
+            return Some(webhook_changed(flaw, so));
         }
         if !policies && self.serves_webhook && !self.has_webhook() {
             let message = words::missing(&reinstall(so));
@@ -282,7 +285,18 @@ impl Enforcement {
         let (Some(holds), Some(probe)) = (self.entry(HOLDS_ENTRY), self.entry(PROBE_ENTRY)) else {
             return Some("webhooks");
         };
-        flaw(holds).or_else(|| (!is_same_server(holds, probe)).then_some("clientConfig"))
+        let flaw = Wanted::holds(&self.namespace).flaw(holds);
+        flaw.or_else(|| (!is_same_server(holds, probe)).then_some("clientConfig"))
+    }
+
+    /// What is wrong with the entry for what is created, where no policies see to that. The webhook
+    /// holds all the same.
+    fn created_flaw(&self) -> Option<&'static str> {
+        if !(self.is_unavailable() || self.wants_webhook()) {
+            return None;
+        }
+        let wanted = Wanted::created(&self.namespace);
+        self.entry(CREATED_ENTRY).map_or(Some("webhooks"), |created| wanted.flaw(created))
     }
 
     fn has_webhook(&self) -> bool {
@@ -370,6 +384,11 @@ impl Enforcement {
 
 fn changed((kind, name): (&str, &str), path: &str, reinstall: &str) -> String {
     format!("{kind} {name} is not as this version of the operator knows it, at {path}: {reinstall}")
+}
+
+fn webhook_changed(path: &str, so: &str) -> Gap {
+    let message = changed(WEBHOOK, path, &reinstall(so));
+    Gap { reason: ConditionReason::WebhookChanged, message }
 }
 
 fn reinstall(so: &str) -> String {

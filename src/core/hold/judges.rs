@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::core::{Selector, SelectorExt};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,10 +16,18 @@ pub const WEBHOOK: (&str, &str) = ("MutatingWebhookConfiguration", "zz-lockkeepe
 pub const HOLDS_ENTRY: &str = "holds.lockkeeper.dev";
 /// Its entry for the question whether it answers. It is called as the one for holds.
 pub const PROBE_ENTRY: &str = "probe.lockkeeper.dev";
+/// Its entry for what is created with marks of ours.
+pub const CREATED_ENTRY: &str = "created.lockkeeper.dev";
 /// Its entry for claims.
 pub const CLAIMS_ENTRY: &str = "claims.lockkeeper.dev";
 /// Its entry for the pods of workloads that sleep.
 pub const PODS_ENTRY: &str = "pods.lockkeeper.dev";
+/// Which writes can matter to the rules.
+const CONCERNS: &str = include_str!("../../../charts/lockkeeper/webhook/concerns.cel");
+/// What may be held.
+const KINDS: [&str; 2] = ["deployments", "statefulsets"];
+/// The operator's service account.
+const ACCOUNT: &str = "lockkeeper";
 
 /// Who judges writes in this cluster, as far as is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,18 +66,88 @@ impl Judges {
     }
 }
 
-/// What is wrong with the entry of the webhook that holds, if anything: it must be sent each update
-/// of a Deployment and a StatefulSet whose label names it. Where to send it, what verifies that, and
-/// which namespaces a provider leaves out, is the administrator's.
-pub fn flaw(entry: &Value) -> Option<&'static str> {
-    match () {
-        () if !selects(entry, Judge::Webhook) => Some("objectSelector"),
-        () if !["deployments", "statefulsets"].iter().all(|one| is_sent(entry, one)) => {
-            Some("rules")
-        }
-        () if entry["reinvocationPolicy"] == "IfNeeded" => Some("reinvocationPolicy"),
-        () => None,
+/// What the chart says of an entry of the webhook that is sent workloads. Where to send it, and
+/// what verifies that, is the administrator's.
+pub struct Wanted<'a> {
+    operation: &'static str,
+    /// It is sent those whose label names one of these.
+    judges: &'static [Judge],
+    /// The one condition that it may have.
+    condition: String,
+    /// The namespace of the release, which is not sent.
+    namespace: &'a str,
+}
+
+impl<'a> Wanted<'a> {
+    /// Of the entry for the writes that may be held: each update of a Deployment and a StatefulSet
+    /// whose label names the webhook.
+    pub fn holds(namespace: &'a str) -> Self {
+        let condition = CONCERNS.trim().to_owned();
+        Self { operation: "UPDATE", judges: &[Judge::Webhook], condition, namespace }
     }
+
+    /// Of the entry for what is created with marks of ours.
+    pub fn created(namespace: &'a str) -> Self {
+        let condition =
+            format!("request.userInfo.username != 'system:serviceaccount:{namespace}:{ACCOUNT}'");
+        let judges = &[Judge::Webhook, Judge::Policies];
+        Self { operation: "CREATE", judges, condition, namespace }
+    }
+
+    /// The first field by which an entry is sent less than the chart has it sent, or lets through
+    /// what it is to refuse.
+    pub fn flaw(&self, entry: &Value) -> Option<&'static str> {
+        match () {
+            () if !self.judges.iter().all(|judge| selects(entry, *judge)) => Some("objectSelector"),
+            () if !self.selects_namespaces(entry) => Some("namespaceSelector"),
+            () if !KINDS.iter().all(|kind| is_sent(entry, self.operation, kind)) => Some("rules"),
+            () if self.is_narrowed(entry) => Some("matchConditions"),
+            () if ignores(entry) && !is_to_ignore(entry) => Some("failurePolicy"),
+            () if entry["reinvocationPolicy"] == "IfNeeded" => Some("reinvocationPolicy"),
+            () => None,
+        }
+    }
+
+    /// Whether it has another condition than the chart's. With none it is sent more.
+    fn is_narrowed(&self, entry: &Value) -> bool {
+        let conditions = entry["matchConditions"].as_array().into_iter().flatten();
+        conditions.into_iter().any(|one| one["expression"] != self.condition)
+    }
+
+    /// Whether it is sent all namespaces but those that the chart leaves out, and those of a
+    /// provider.
+    fn selects_namespaces(&self, entry: &Value) -> bool {
+        let selector = LabelSelector::deserialize(&entry["namespaceSelector"]).unwrap_or_default();
+        let mut requirements = selector.match_expressions.iter().flatten();
+        selector.match_labels.is_none_or(|labels| labels.is_empty())
+            && requirements.all(|one| self.is_allowed(one))
+    }
+
+    /// AKS may add two of these to any webhook.
+    fn is_allowed(&self, one: &LabelSelectorRequirement) -> bool {
+        let mut values = one.values.iter().flatten();
+        match (one.key.as_str(), one.operator.as_str()) {
+            ("kubernetes.io/metadata.name", "NotIn") => {
+                values.all(|name| ["kube-system", self.namespace].contains(&name.as_str()))
+            }
+            ("control-plane", "DoesNotExist") => true,
+            ("kubernetes.azure.com/managedby", "NotIn") => values.eq(["aks"]),
+            _ => false,
+        }
+    }
+}
+
+/// Whether what this entry cannot judge is stored as it is.
+pub fn ignores(entry: &Value) -> bool {
+    entry["failurePolicy"] == "Ignore"
+}
+
+/// Whether the chart has an entry let through what it cannot judge: it says so by the path too, for
+/// what the webhook itself cannot judge.
+fn is_to_ignore(entry: &Value) -> bool {
+    let client = &entry["clientConfig"];
+    let called = client["url"].as_str().or(client["service"]["path"].as_str());
+    called.is_some_and(|path| path.ends_with("/mutate/ignore"))
 }
 
 /// Whether an entry is sent workloads whose label names this judge. The chart has the webhook sent
@@ -99,11 +177,11 @@ fn server(entry: &Value) -> Value {
     client
 }
 
-fn is_sent(entry: &Value, resource: &str) -> bool {
+fn is_sent(entry: &Value, operation: &str, resource: &str) -> bool {
     let wanted = [
         ("apiGroups", "apps"),
         ("apiVersions", "v1"),
-        ("operations", "UPDATE"),
+        ("operations", operation),
         ("resources", resource),
     ];
     entry["rules"].as_array().into_iter().flatten().any(|rule| {

@@ -103,6 +103,8 @@ fn webhooks(selector: Value, resources: Value) -> Value {
     json!([
         {"name": "holds.lockkeeper.dev", "objectSelector": selector, "failurePolicy": "Fail", "clientConfig": client("/mutate/fail"), "rules": [
             {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources, "scope": "Namespaced"}]},
+        {"name": "created.lockkeeper.dev", "failurePolicy": "Fail", "clientConfig": client("/mutate/fail"), "rules": [
+            {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments", "statefulsets"]}]},
         {"name": "claims.lockkeeper.dev", "clientConfig": client("/mutate/ignore")},
         {"name": "probe.lockkeeper.dev", "clientConfig": client("/mutate/fail")},
     ])
@@ -128,7 +130,7 @@ fn the_webhook_holds_where_mutating_policies_are_not_served() {
     assert_eq!(gaps(&well), [None; 3]);
     assert_eq!(well.judges(), Judges { webhook: true, ..Judges::default() });
     let mut without_probe = webhooks(labelled(&["webhook"]), both.clone());
-    without_probe[2]["name"] = json!("other");
+    without_probe[3]["name"] = json!("other");
     let mut elsewhere = webhooks(labelled(&["webhook"]), both.clone());
     elsewhere[0]["clientConfig"]["caBundle"] = json!("another");
     for (webhooks, at) in [
@@ -144,6 +146,64 @@ fn the_webhook_holds_where_mutating_policies_are_not_served() {
         assert!(gap.message.contains(&format!("at {at}: ")), "{}", gap.message);
         assert_eq!(flawed.judges(), Judges::default(), "{at}");
     }
+}
+
+/// A configuration that somebody made weaker is none of the chart's, and one that is stricter, or
+/// that a provider added to, holds all the same.
+#[test]
+fn p6_a_webhook_that_is_sent_less_or_may_fail_is_told() {
+    let both = json!(["deployments", "statefulsets"]);
+    let concerns = include_str!("../../../../charts/lockkeeper/webhook/concerns.cel").trim();
+    let not_in =
+        |key: &str, values: Value| json!({"key": key, "operator": "NotIn", "values": values});
+    let ours = not_in("kubernetes.io/metadata.name", json!(["kube-system", "ours"]));
+    let mut chart = webhooks(labelled(&["webhook"]), both);
+    for (entry, condition) in
+        [(0, concerns), (1, "request.userInfo.username != 'system:serviceaccount:ours:lockkeeper'")]
+    {
+        chart[entry]["matchConditions"] = json!([{"name": "concerns", "expression": condition}]);
+        chart[entry]["namespaceSelector"] = json!({"matchExpressions": [ours]});
+    }
+    let gap = |change: &dyn Fn(&mut Value)| {
+        let mut changed = chart.clone();
+        change(&mut changed);
+        let cluster = with_webhook(changed);
+        let gap = cluster.gap().map(|gap| (gap.reason, gap.message));
+        (gap, cluster.judges().webhook, cluster.is_enforced())
+    };
+    assert_eq!(gap(&|_| {}), (None, true, true));
+    let another = json!([{"name": "concerns", "expression": concerns}, {"name": "mine", "expression": "false"}]);
+    let shop =
+        json!({"matchExpressions": [ours, not_in("kubernetes.io/metadata.name", json!(["shop"]))]});
+    let labels = json!({"matchLabels": {"holds": "yes"}});
+    for (entry, field, value) in [
+        (0, "matchConditions", another.clone()),
+        (1, "matchConditions", another),
+        (0, "namespaceSelector", shop),
+        (1, "namespaceSelector", labels),
+        (0, "failurePolicy", json!("Ignore")),
+        (1, "failurePolicy", json!("Ignore")),
+        (1, "objectSelector", labelled(&["webhook"])),
+        (1, "rules", json!([])),
+    ] {
+        let (told, judges, enforced) = gap(&|all| all[entry][field] = value.clone());
+        let (reason, message) = told.unwrap();
+        assert_eq!(reason, ConditionReason::WebhookChanged, "{entry} {field}");
+        assert!(message.contains(&format!("at {field}: ")), "{message}");
+        // Without the entry for what is created, what it is sent is held all the same.
+        assert_eq!((judges, enforced), (entry == 1, false), "{entry} {field}");
+    }
+    let (told, ..) = gap(&|all| drop(all.as_array_mut().unwrap().remove(1)));
+    assert!(told.unwrap().1.contains("at webhooks: "));
+    for stricter in [Value::Null, json!([])] {
+        assert_eq!(gap(&|all| all[0]["matchConditions"] = stricter.clone()).0, None);
+    }
+    let of_aks = [
+        json!({"key": "control-plane", "operator": "DoesNotExist"}),
+        not_in("kubernetes.azure.com/managedby", json!(["aks"])),
+    ];
+    let by_aks = json!({"matchExpressions": [ours, of_aks[0], of_aks[1]]});
+    assert_eq!(gap(&|all| all[0]["namespaceSelector"] = by_aks.clone()).0, None);
 }
 
 /// The rights of who approves are checked by policies that every cluster has.
@@ -274,6 +334,7 @@ fn a_webhook_that_is_not_reached_is_told_until_it_answers() {
     assert!(old.observe_answer(&refused), "there is no time in which it was well");
     // Where what cannot be judged is let through, it is not enforced.
     well[0]["failurePolicy"] = json!("Ignore");
+    well[0]["clientConfig"]["service"]["path"] = json!("/mutate/ignore");
     old.observe(WEBHOOK.0, WEBHOOK.1, Some(well));
     let message = old.gap().unwrap().message;
     assert!(message.contains("may roll without waiting") && !old.is_enforced(), "{message}");
