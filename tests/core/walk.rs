@@ -204,16 +204,42 @@ fn p6_a_hold_whose_policy_went_with_the_crd_is_handed_over_to_another_judge() {
     world.namespace.policies.clear();
     world.act();
     world.later(61).act();
+    assert_eq!(handed(&mut world), [(Some(FieldEdit::Set("webhook".to_owned())), 0)]);
+}
+
+/// What stays held under a policy that observes, or was to be kept, gets a judge that is there.
+#[test]
+fn p6_a_hold_that_is_kept_is_handed_over_to_another_judge() {
+    for observes in [true, false] {
+        let gates = json!({"approval": "Required"});
+        let mut world = World::new().with_policy(json!({"gates": gates, "whenUngoverned": "Keep"}));
+        world.workload(WorkloadKind::Deployment, "web", 3, spec());
+        world.act();
+        hold(&mut world, "web", "v2");
+        world.act();
+        match observes {
+            true => world.policy("shop", json!({"mode": "Observe", "gates": gates})),
+            false => world.namespace.policies.clear(),
+        }
+        world.act();
+        world.later(61).act();
+        assert!(mark(&world, "web", "hold").is_some());
+        assert_eq!(handed(&mut world), [(Some(FieldEdit::Set("webhook".to_owned())), 0)]);
+    }
+}
+
+/// What is written of the judge once only the webhook judges, and how many annotations with it.
+fn handed(world: &mut World) -> Vec<(Option<FieldEdit>, usize)> {
     let holds = json!([
         {"name": "holds.lockkeeper.dev", "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
             "operations": ["UPDATE"], "resources": ["deployments", "statefulsets"]}]},
+        {"name": "created.lockkeeper.dev", "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
+            "operations": ["CREATE"], "resources": ["deployments", "statefulsets"]}]},
         {"name": "probe.lockkeeper.dev"},
     ]);
     world.enforcement.observe("MutatingWebhookConfiguration", "zz-lockkeeper", Some(holds));
     let patches = world.decide().patches;
-    let handed = patches.iter().map(|patch| (patch.governed.clone(), patch.annotations.len()));
-    let to_the_webhook = FieldEdit::Set("webhook".to_owned());
-    assert_eq!(handed.collect::<Vec<_>>(), [(Some(to_the_webhook), 0)], "it stays held");
+    patches.iter().map(|patch| (patch.governed.clone(), patch.annotations.len())).collect()
 }
 
 /// appliesTo: [Config] with scope: Pod: the walk is ended as soon as it has begun, and every pod

@@ -237,9 +237,14 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>) 
 }
 
 /// A policy that observes takes off what it put on when it governed; the record of config stays. So
-/// does a hold that stands: to observe is not to release.
-pub fn let_go(workload: &Workload) -> TakenOff {
-    let mut off = take_off(workload, holds_back(workload), None);
+/// does a hold that stands: to observe is not to release. It may stand for long, so its judge must
+/// be one that is there.
+pub fn let_go(workload: &Workload, judges: Judges) -> TakenOff {
+    let keep = holds_back(workload);
+    let mut off = take_off(workload, keep, None);
+    if keep && !workload.deleting {
+        off.edits.governed = hand_over(workload, judges);
+    }
     if workload.marks.config.is_some() {
         off.edits.leave(marks::CONFIG);
         off.edits.leave(marks::ROLLOUTS);

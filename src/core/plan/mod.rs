@@ -77,7 +77,7 @@ fn marked(subject: &Subject, hold: Option<&Hold>) -> Plan {
     plan.memory.differs_since = None;
     plan.memory.hold = hold.map(|hold| hold.id.clone());
     if observes {
-        let off = marking::let_go(workload);
+        let off = marking::let_go(workload, subject.around.judges);
         plan.write(off.edits);
         off.released.into_iter().for_each(|message| plan.tell(Event::UpgradeReleased, message));
     } else if !workload.deleting {
