@@ -45,9 +45,13 @@ demo-current: build
 demo-kind: images
 	$(IN_DEMO) demo/kind.sh $(IMAGE) $(SAMPLE_IMAGE)
 
+# The commands of docs/getting-started.md.
+$(TARGET)/walk.sh: docs/getting-started.md
+	mkdir -p $(TARGET)
+	awk '/^```sh walk/ {on = 1; next} /^```/ {on = 0} on' $< > $@
+
 .PHONY: walk
-walk: build ## Do what docs/getting-started.md says, on a cluster of its own
-	awk '/^```sh walk/ {on = 1; next} /^```/ {on = 0} on' docs/getting-started.md > $(TARGET)/walk.sh
+walk: build $(TARGET)/walk.sh ## Do what docs/getting-started.md says, on a cluster of its own
 	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- sh -ex $(TARGET)/walk.sh
 
 # What needs no cluster runs beside the tests that wait for the one operator: those need it for themselves, have names that end in
@@ -70,13 +74,24 @@ test: build ## Run all tests, those on a real control plane included; ONLY=p3_ r
 	$(LOCAL) run $(OPERATOR) -- sh -ec '$(RUN_TESTS)'
 
 # What is promised on every version of Kubernetes that the rig can build, or on some of them: `make matrix VERSIONS="1.33 1.37"`.
-VERSIONS ?= $(sort $(notdir $(wildcard tests/local-cluster/controlplane/1.*)))
+VERSIONS ?= $(shell basename -a tests/local-cluster/controlplane/1.* | sort -V)
 
 .PHONY: matrix
-matrix: build ## Try on each version of Kubernetes what is promised there, and write what holds into docs/install.md; VERSIONS=1.33 tries one
+matrix: build $(TARGET)/walk.sh ## Try on each version of Kubernetes what is promised there, and write what holds into docs/install.md; VERSIONS=1.33 tries one
 	cargo test --workspace --test cluster --no-run
 	for version in $(VERSIONS); do tests/matrix/run.sh $(TARGET) $$version || exit 1; done
 	LOCKKEEPER_WRITE=1 cargo test --quiet --test docs the_table_of_kubernetes_versions
+
+OLDEST = $(firstword $(VERSIONS))
+.PHONY: oldest-programs
+oldest-programs:
+	$(LOCAL) build --kubernetes $(OLDEST)
+
+# What CI does of it. Nothing is written: it must hold as it is noted.
+.PHONY: oldest
+oldest: build $(TARGET)/walk.sh ## Try on the oldest version of Kubernetes a test or two of each promise
+	cargo test --workspace --test cluster --no-run
+	tests/matrix/run.sh $(TARGET) $(OLDEST) chosen
 
 # Not in CI: it takes the control planes of three versions.
 .PHONY: upgrade

@@ -21,7 +21,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Build the programs, if they are not there yet, and print their folder
-    Build(Version),
+    Build {
+        #[command(flatten)]
+        version: Version,
+        /// Also those of real nodes: the kubelet and containerd
+        #[arg(long)]
+        real_node: bool,
+    },
     /// Start a cluster and keep it until Ctrl-C
     Up(Nodes),
     /// Let the running cluster of KUBECONFIG go on with the control plane of another version, as an
@@ -129,10 +135,7 @@ async fn main() -> ExitCode {
         .with_env_filter("warn,kube_client=off")
         .init();
     let outcome = match Arguments::parse().command {
-        Command::Build(version) => Programs::find_or_build(version.asked()).map(|programs| {
-            println!("{}", programs.folder().display());
-            ExitCode::SUCCESS
-        }),
+        Command::Build { version, real_node } => build(version, real_node),
         Command::Change(version) => change(version.asked()).await,
         Command::Up(nodes) if nodes.real_node => on_real_nodes(nodes, Vec::new()).await,
         Command::Up(nodes) => up(nodes).await,
@@ -204,6 +207,16 @@ async fn change(asked: Option<Kubernetes>) -> Result<ExitCode, local_cluster::Er
         return Err(local_cluster::Error::Build("KUBECONFIG is not set".into()));
     };
     local_cluster::change(&kubeconfig, programs.kubernetes()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build(version: Version, real_node: bool) -> Result<ExitCode, local_cluster::Error> {
+    let programs = Programs::find_or_build(version.asked())?;
+    if real_node {
+        programs.kubelet()?;
+        Programs::containerd()?;
+    }
+    println!("{}", programs.folder().display());
     Ok(ExitCode::SUCCESS)
 }
 
