@@ -89,6 +89,9 @@ held "on $first again"
 step "helm upgrade with holds.by=webhook: the webhook takes over"
 upgrade --set holds.by=webhook
 judged_by webhook
+held "by the webhook, while the policies are still there"
+upgrade
+[ -z "$(kubectl get mutatingadmissionpolicies -l app.kubernetes.io/name=lockkeeper -o name)" ] || fail "the policies are still there"
 held "by the webhook, before the way back"
 change_to "$old"
 held "on $old again"
