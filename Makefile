@@ -15,9 +15,11 @@ export KUBERNETES
 help: ## What there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+# CI builds the examples with them, as EXAMPLES=--examples: then the features of dependencies are those of the tests, and nothing is built twice.
+EXAMPLES ?=
 .PHONY: build
 build:
-	cargo build --workspace --bins
+	cargo build --workspace --bins $(EXAMPLES)
 
 .PHONY: cluster
 cluster: build ## Start a Kubernetes cluster on this machine, and keep it until Ctrl-C
