@@ -256,18 +256,52 @@ fn complain(error: &Error, namespace: &str) {
 /// # Errors
 /// When signals cannot be waited for.
 pub fn stop_signal() -> Result<watch::Receiver<bool>, std::io::Error> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals::new()?;
     let (tell, told) = watch::channel(false);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.asked_to_end().await;
         tracing::info!("told to stop; finishing the requests in progress");
         // Kept until then, or a closed channel would look like a stop.
         let _ = tell.send(true);
     });
     Ok(told)
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self, std::io::Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The operator runs on Linux; the plugin, which shares this code, also on Windows.
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> Result<Self, std::io::Error> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn asked_to_end(&mut self) {
+        let _ = self.0.recv().await;
+    }
 }
