@@ -8,6 +8,7 @@ pub mod agent;
 mod certificates;
 mod cluster;
 pub mod image;
+pub mod image_index;
 mod kubernetes;
 mod process;
 mod programs;

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use local_cluster::{
     BIN, Cluster, Flags, KUBECONFIG, Kubernetes, Options, Programs, SUPERVISOR, exit_code,
     image::{Image, architecture},
+    image_index,
     real_node::{self, RealNodes},
     supervise,
 };
@@ -43,6 +44,15 @@ enum Command {
     },
     /// Make an image of programs, as the last stage of a Dockerfile says, without a tool for containers
     Image(ImageArguments),
+    /// Join images for several architectures to one, as a folder in the OCI layout
+    JoinImages {
+        /// The folder
+        #[arg(long)]
+        out: PathBuf,
+        /// The tarballs, each for one architecture
+        #[arg(required = true)]
+        tarballs: Vec<PathBuf>,
+    },
     /// Say why real nodes cannot run on this machine, if they cannot
     RealNodePossible,
     /// What a cluster with real nodes runs in its namespaces
@@ -142,6 +152,9 @@ async fn main() -> ExitCode {
         Command::Run { nodes, command } if nodes.real_node => on_real_nodes(nodes, command).await,
         Command::Run { nodes, command } => run(nodes, command).await,
         Command::Image(arguments) => image(arguments),
+        Command::JoinImages { out, tarballs } => {
+            image_index::join(&tarballs, &out).map(|()| ExitCode::SUCCESS)
+        }
         Command::RealNodePossible => real_node::possible().map(|()| ExitCode::SUCCESS),
         Command::Inside { folder, command } => real_node::inside(&folder, command).await,
     };
