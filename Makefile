@@ -13,7 +13,7 @@ export KUBERNETES
 
 .PHONY: help
 help: ## What there is
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # CI builds the examples with them, as EXAMPLES=--examples: then the features of dependencies are those of the tests, and nothing is built twice.
 EXAMPLES ?=
@@ -58,7 +58,7 @@ walk: build $(TARGET)/walk.sh ## Do what docs/getting-started.md says, on a clus
 
 # What needs no cluster runs beside the tests that wait for the one operator: those need it for themselves, have names that end in
 # _exclusively, and go first, one by one, or they would make all others wait each time.
-WITHOUT_CLUSTER = $(addprefix --test ,architecture core docs faults simulation admission controllers volumes ends_with_its_owner)
+WITHOUT_CLUSTER = $(addprefix --test ,architecture core docs faults simulation admission controllers volumes ends_with_its_owner release)
 ifeq ($(ONLY),)
 RUN_TESTS = echo "First those that need the operator for themselves, one by one (some 15 minutes), and beside them those without a cluster."; \
 	(nice cargo test --workspace --no-fail-fast --lib --bins $(WITHOUT_CLUSTER) >$(TARGET)/without-cluster.log 2>&1) & beside=$$!; \
@@ -171,6 +171,14 @@ $(MDBOOK)/bin/mdbook:
 book: $(MDBOOK)/bin/mdbook ## Build the pages as a site with search, and check its links
 	$(MDBOOK)/bin/mdbook build --dest-dir $(abspath $(TARGET))/book
 	LOCKKEEPER_BOOK=$(abspath $(TARGET))/book cargo test --quiet --test docs -- --ignored book
+
+.PHONY: release
+release: build ## Build what a release has: images, chart, plugins, checksums; TARGETS and IMAGE_PROFILE as docs/releasing.md says
+	IMAGE_PROFILE=$(IMAGE_PROFILE) release/build.sh
+
+.PHONY: release-test
+release-test: build ## Check what make release has built, publish it on a registry of this machine, and install it from there; real nodes need root
+	IMAGE_PROFILE=$(IMAGE_PROFILE) release/try.sh
 
 .PHONY: workflows
 workflows: ## Check the workflows for GitHub
