@@ -59,6 +59,18 @@ pub const BYPASS: &str = "lockkeeper.dev/bypass";
 /// On a workload, by admission: `<id> by <user>`, whose bypass let a change through.
 pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
 
+/// On a workload, by a user with the verb `maintain`: `Stop` or `Off`. It stays until another word
+/// replaces it.
+pub const MAINTENANCE: &str = "lockkeeper.dev/maintenance";
+/// On a workload, by admission: who wrote that.
+pub const MAINTENANCE_BY: &str = "lockkeeper.dev/maintenance-by";
+/// On a workload, by the operator: how far its maintenance is. Admission writes a label, an
+/// annotation and a scheduling gate of the same name into its pod template, and nothing else.
+pub const IN_MAINTENANCE: &str = "lockkeeper.dev/in-maintenance";
+/// On a workload that maintenance has stopped, by admission: the replicas that its manifest
+/// declares.
+pub const MAINTENANCE_REPLICAS: &str = "lockkeeper.dev/maintenance-replicas";
+
 /// On a StatefulSet, by the operator: the partition that admission sets while pods go one by one.
 /// One that stood before it governed is not trusted.
 pub const PARTITION: &str = "lockkeeper.dev/partition";
@@ -131,11 +143,6 @@ pub const IGNORE: &str = "lockkeeper.dev/ignore";
 /// On the operator's Deployment, by its administrator, `Release` or `Refuse`: what becomes of held
 /// changes when it is uninstalled, whatever the chart's value says.
 pub const UNINSTALL: &str = "lockkeeper.dev/uninstall";
-
-/// On a pod template, as a label, `sleep` or `stop`: its pods sleep, or do not start. Beside it, as
-/// an annotation, `keep=postgres root=pd`: containers whose app runs all the same, and containers
-/// that run as root. As a scheduling gate, it keeps a pod that admission has not seen from running.
-pub const IN_MAINTENANCE: &str = "lockkeeper.dev/in-maintenance";
 
 /// On the operator's Lease, by the operator, in dry runs only: asks who judges writes. Each judge
 /// adds its name.

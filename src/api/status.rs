@@ -16,8 +16,16 @@ pub const ATTENTION_LIMIT: usize = 50;
 pub const ANSWERS_LIMIT: usize = 10;
 
 /// The types of [`UpgradePolicyStatus::conditions`].
-pub const CONDITIONS: [&str; 7] =
-    ["Ready", "Stalled", "UpToDate", "Governing", "HoldsEnforced", "GatesVerified", "VolumesSafe"];
+pub const CONDITIONS: [&str; 8] = [
+    "Ready",
+    "Stalled",
+    "UpToDate",
+    "Governing",
+    "HoldsEnforced",
+    "GatesVerified",
+    "VolumesSafe",
+    "InMaintenance",
+];
 
 /// What the operator reports about a policy.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -35,7 +43,7 @@ pub struct UpgradePolicyStatus {
     pub volumes: VolumeCounts,
     /// Ready, Stalled (only if something is wrong with the spec), UpToDate, Governing,
     /// HoldsEnforced (only if the policy holds changes), GatesVerified (only with an app gate),
-    /// VolumesSafe (only with volumes).
+    /// VolumesSafe (only with volumes), InMaintenance (only while a workload is).
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -73,6 +81,8 @@ pub struct WorkloadCounts {
     pub would: u32,
     /// Up to date, but the policy has gates and they cannot be held: `OnDelete`, or a DaemonSet.
     pub unsupported: u32,
+    /// They are in maintenance: no pod of them runs the app.
+    pub maintenance: u32,
     /// A change of template or config waits for a gate. These are also counted in `held` and
     /// `waiting`.
     pub waiting_for_gates: u32,
@@ -119,6 +129,8 @@ pub enum Phase {
     Held,
     /// The rollout made no progress within the policy's deadline.
     Failed,
+    /// The workload is in maintenance: no pod of it runs the app.
+    Maintenance,
     /// The workload's own `paused`, partition or `OnDelete` keeps the rollout from continuing.
     WaitsForUser,
     /// A rollout is in progress.
@@ -236,6 +248,14 @@ pub enum Reason {
     VolumeShadowed,
     /// The policy has gates, and the workload cannot be held: `OnDelete`, or a DaemonSet.
     GatesUnsupported,
+    /// Its maintenance has begun, and its pods are stopping.
+    GoingDown,
+    /// It is stopped for maintenance.
+    InMaintenance,
+    /// Its maintenance ends, and its pods start.
+    MaintenanceEnding,
+    /// Its maintenance cannot begin or end. The message says why.
+    MaintenanceImpossible,
     /// The workload, or something that belongs to it or is read by it, cannot be read by
     /// Lockkeeper.
     UnreadableObject,
@@ -263,7 +283,9 @@ impl Reason {
             | Self::ConfigMissing
             | Self::RolledBack
             | Self::MarksReverted
-            | Self::StuckTerminating => true,
+            | Self::StuckTerminating
+            | Self::InMaintenance
+            | Self::MaintenanceImpossible => true,
             Self::UpToDate
             | Self::RolloutUnderWay
             | Self::ConfigRollout
@@ -289,6 +311,8 @@ impl Reason {
             | Self::ClaimTerminating
             | Self::VolumeShadowed
             | Self::GatesUnsupported
+            | Self::GoingDown
+            | Self::MaintenanceEnding
             | Self::UnreadableObject => false,
         }
     }
@@ -342,6 +366,8 @@ pub enum ConditionReason {
     NoUsableAnswer,
     /// `VolumesSafe`: nothing is in danger.
     NoDanger,
+    /// `InMaintenance`: some workloads are.
+    SomeInMaintenance,
 }
 
 /// A word by which a message names what is peculiar about a workload, besides its reason.

@@ -7,7 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{Attention, ConditionReason, Phase, UpgradePolicyStatus, WorkloadCounts},
-    core::{hold::enforced::Gap, later, observed::Policy, volumes::finding::Summary, whole_second},
+    core::{
+        hold::enforced::Gap,
+        later,
+        observed::{Policy, WorkloadId},
+        some_of,
+        volumes::finding::Summary,
+        whole_second,
+    },
 };
 
 /// A status whose phases and reasons stay as they are is written at most this often.
@@ -31,6 +38,7 @@ pub fn of_counts(
     let parts = [
         (counts.failed, "failed"),
         (counts.held, "held"),
+        (counts.maintenance, "in maintenance"),
         (counts.waits_for_user, "waiting for a user"),
         (counts.rolling, "rolling"),
         (counts.limited, "limited"),
@@ -105,6 +113,19 @@ pub fn of_counts(
         condition(policy, "Governing", left_out.is_empty(), governing, why, now),
     ]);
     conditions
+}
+
+/// Which workloads are in maintenance, if any is.
+pub fn of_maintenance(
+    policy: &Policy,
+    workloads: &[&WorkloadId],
+    now: Timestamp,
+) -> Option<Condition> {
+    let names: Vec<_> = workloads.iter().map(ToString::to_string).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let message = format!("in maintenance: {}", some_of(&names, 20));
+    let reason = ConditionReason::SomeInMaintenance;
+    (!names.is_empty()).then(|| condition(policy, "InMaintenance", true, reason, message, now))
 }
 
 /// Whether admission holds every workload that it should.

@@ -56,6 +56,8 @@ pub struct Memory {
     pub writers: Writers,
     /// Its policy only observes, and its template changed: without that it would have been held.
     pub would_hold: bool,
+    /// When it was last told that its maintenance lasts.
+    pub reminded_at: Option<Timestamp>,
     /// The gate that keeps a change waiting, and since when.
     pub gate: Option<(Closed, Timestamp)>,
     /// Who approved the change that waits, but may not: they made it.

@@ -23,6 +23,7 @@ pub mod governs;
 pub mod hold;
 pub mod judge;
 pub mod lease;
+pub mod maintenance;
 pub mod memory;
 pub mod notice;
 pub mod observed;

@@ -115,6 +115,12 @@ pub enum Event {
     ConflictingWriters,
     /// Lockkeeper cannot read an object.
     UnreadableObject,
+    /// A workload is stopped for maintenance.
+    MaintenanceStarted,
+    /// Its maintenance lasts for hours.
+    MaintenanceReminder,
+    /// It is in service again.
+    MaintenanceEnded,
 }
 
 impl Event {
@@ -134,6 +140,7 @@ impl Event {
                 | Self::ClaimTerminatingInUse
                 | Self::ConflictingWriters
                 | Self::UnreadableObject
+                | Self::MaintenanceReminder
         )
     }
 
@@ -151,6 +158,8 @@ impl Event {
                 | Self::VolumeProtected
                 | Self::VolumeUnprotected
                 | Self::VolumeReadopted
+                | Self::MaintenanceStarted
+                | Self::MaintenanceEnded
         )
     }
 

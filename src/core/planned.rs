@@ -9,7 +9,6 @@ use crate::{
     core::{
         edits::Edits,
         gates::{
-            blocker::Closed,
             change::{Blocked, Change},
             gate::Answer,
             talk::Talk,
@@ -91,6 +90,7 @@ impl Plan {
                 | Purpose::Roll(..)
                 | Purpose::Step
                 | Purpose::Unblock
+                | Purpose::Maintain
                 | Purpose::Forget { .. },
             )
             | None => None,
@@ -154,8 +154,7 @@ impl Plan {
             self.hear_talk();
         }
         let blocked = change.blocked_by(subject, &answer.blocker?);
-        self.report.closed =
-            Some(Closed { gate: blocked.gate, reason: blocked.reason, is_brief: blocked.is_brief });
+        self.report.closed = Some(blocked.closed());
         blocked.until.into_iter().for_each(|time| self.wake_at(time));
         Some(blocked)
     }

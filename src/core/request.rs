@@ -84,6 +84,8 @@ pub enum Purpose {
     Step,
     /// A rollout that is stuck on a volume ends its old pods first.
     Unblock,
+    /// A maintenance begins, goes on, or ends.
+    Maintain,
     /// The workload is no longer governed.
     Forget {
         /// What must be seen live first, where no policy selects it any more.

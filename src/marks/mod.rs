@@ -6,6 +6,7 @@
 pub mod change;
 pub mod governance;
 pub mod labels;
+pub mod maintenance;
 pub mod mark;
 pub mod outcome;
 pub mod provenance;
@@ -24,6 +25,7 @@ pub use self::{
     change::{About, ChangeId, NoId},
     governance::GovernanceMark,
     labels::{is_governed, is_true, probe},
+    maintenance::{InMaintenance, Wish},
     mark::{Field, Mark, Text},
     outcome::Outcome,
     provenance::Provenance,
@@ -80,6 +82,14 @@ pub struct Marks {
     pub volume_access: Mark<Exclusive>,
     /// Room for the marks of a hold.
     pub reserved: Option<Box<str>>,
+    /// The maintenance that a user asks for.
+    pub maintenance: Mark<Wish>,
+    /// Who asked.
+    pub maintenance_by: Mark<User>,
+    /// How far its maintenance is.
+    pub in_maintenance: Mark<Box<InMaintenance>>,
+    /// The replicas that its manifest declares, while maintenance has stopped it.
+    pub maintenance_replicas: Option<Box<str>>,
     /// What of the app gate is different for it.
     pub app_gate: Option<Box<str>>,
     /// It is not governed.
@@ -135,6 +145,10 @@ impl MarkSet for Marks {
             marks::PARTITION => &self.partition,
             marks::VOLUME_ACCESS => &self.volume_access,
             marks::RESERVED => &self.reserved,
+            marks::MAINTENANCE => &self.maintenance,
+            marks::MAINTENANCE_BY => &self.maintenance_by,
+            marks::IN_MAINTENANCE => &self.in_maintenance,
+            marks::MAINTENANCE_REPLICAS => &self.maintenance_replicas,
             marks::APP_GATE => &self.app_gate,
             marks::IGNORE => &self.ignore,
             _ => return None,
@@ -165,6 +179,10 @@ impl MarkSet for Marks {
             marks::PARTITION => &mut self.partition,
             marks::VOLUME_ACCESS => &mut self.volume_access,
             marks::RESERVED => &mut self.reserved,
+            marks::MAINTENANCE => &mut self.maintenance,
+            marks::MAINTENANCE_BY => &mut self.maintenance_by,
+            marks::IN_MAINTENANCE => &mut self.in_maintenance,
+            marks::MAINTENANCE_REPLICAS => &mut self.maintenance_replicas,
             marks::APP_GATE => &mut self.app_gate,
             marks::IGNORE => &mut self.ignore,
             _ => return None,

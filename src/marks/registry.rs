@@ -180,6 +180,11 @@ impl Row {
         Self { guard: Guard::DerivedWithVerb(verb), ungoverned: Ungoverned::FollowsHold, ..row }
     }
 
+    /// A word of a user that stays until another one replaces it.
+    const fn wish(self, verb: &'static str) -> Self {
+        Self { guard: Guard::DerivedWithVerb(verb), ungoverned: Ungoverned::Goes, ..self.created() }
+    }
+
     /// Whether it stands on workloads.
     pub fn is_of_workload(&self) -> bool {
         self.on.iter().any(|on| matches!(on, On::Workload | On::Deployment | On::StatefulSet))
@@ -193,10 +198,11 @@ impl Row {
 
 /// Every mark.
 #[rustfmt::skip]
-pub const REGISTRY: [Row; 43] = [
+pub const REGISTRY: [Row; 46] = [
     // By users, on workloads and what they read.
     user(marks::APPROVE, &[On::Workload]).used_up("approve"),
     user(marks::BYPASS, &[On::Workload]).used_up("bypass"),
+    user(marks::MAINTENANCE, &[On::Workload]).wish("maintain"),
     user(marks::IGNORE, &[On::Workload, On::ConfigMap, On::Secret]).verb("bypass"),
     user(marks::APP_GATE, &[On::Workload]),
     user(marks::GATE_CREDENTIAL, &[On::Secret]).label(),
@@ -216,6 +222,8 @@ pub const REGISTRY: [Row; 43] = [
     derived(marks::DECLARED_REPLICAS, &[On::Workload], BOTH),
     derived(marks::APPROVED_BY, &[On::Workload], BOTH),
     derived(marks::BYPASSED_BY, &[On::Workload], BOTH).goes(),
+    derived(marks::MAINTENANCE_BY, &[On::Workload], BOTH).goes(),
+    derived(marks::MAINTENANCE_REPLICAS, &[On::Workload], BOTH).goes(),
     // By the operator, on workloads.
     row(marks::GOVERNED, &[On::Workload], Writer::Operator).label().restored().goes(),
     note(marks::HOLD_CHANGES, &[On::Workload], Ungoverned::Goes).born(),
@@ -229,8 +237,8 @@ pub const REGISTRY: [Row; 43] = [
     note(marks::VOLUME_ACCESS, &[On::Deployment], Ungoverned::Goes),
     note(marks::PARTITION, &[On::StatefulSet], Ungoverned::IsHold).derives(STATEFUL_SET),
     note(marks::RESERVED, &[On::Workload], Ungoverned::Goes).derives(BOTH),
+    note(marks::IN_MAINTENANCE, &[On::Workload, On::Template], Ungoverned::Goes).derives(BOTH),
     row(marks::CONFIG_HASH, &[On::Template], Writer::Operator).restored().created(),
-    row(marks::IN_MAINTENANCE, &[On::Template], Writer::Admission),
     // By the operator, to itself.
     row(marks::PROBE, &[On::Lease], Writer::Operator),
     // By the operator, on storage.

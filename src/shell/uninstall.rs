@@ -32,7 +32,7 @@ use super::{
 use crate::{
     api::{WorkloadKind, marks},
     core::{
-        hold::uninstall::{Governed, Held, HeldWorkloads, in_the_way},
+        hold::uninstall::{Governed, Held, HeldWorkloads, in_maintenance, in_the_way},
         lease::Timing,
     },
     marks::labels,
@@ -71,6 +71,11 @@ pub enum UninstallError {
         /// Where the operator is.
         namespace: String,
     },
+    /// Workloads are stopped for maintenance.
+    #[error(
+        "not uninstalled, because these workloads are in maintenance: {0}. End it for each (kubectl lockkeeper maintenance end), wait until it is in service, and uninstall again. Until then Lockkeeper continues as before"
+    )]
+    InMaintenance(String),
     /// The annotation on the Deployment cannot be read.
     #[error("not uninstalled: annotation {mark} of deployment/{OPERATOR} says {0:?}; write Refuse or Release", mark = marks::UNINSTALL)]
     Annotation(String),
@@ -117,8 +122,12 @@ pub enum UninstallError {
 }
 
 fn names(held: &[Held]) -> String {
-    let named: Vec<_> = held.iter().take(NAMED).map(ToString::to_string).collect();
-    match held.len() - named.len() {
+    some_of(&held.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+fn some_of(all: &[String]) -> String {
+    let named: Vec<_> = all.iter().take(NAMED).cloned().collect();
+    match all.len() - named.len() {
         0 => named.join(", "),
         more => format!("{}, and {more} more", named.join(", ")),
     }
@@ -191,6 +200,10 @@ impl Uninstall {
     }
 
     fn check(&self, all: &[Governed]) -> Result<(), UninstallError> {
+        let maintained = in_maintenance(all);
+        if !maintained.is_empty() {
+            return Err(UninstallError::InMaintenance(some_of(&maintained)));
+        }
         match in_the_way(all, self.settings.held) {
             held if held.is_empty() => Ok(()),
             held => Err(UninstallError::Refused {

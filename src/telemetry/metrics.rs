@@ -487,6 +487,7 @@ impl Metrics {
             Purpose::Release(_) => "Release",
             Purpose::Step => "Step",
             Purpose::Unblock => "Unblock",
+            Purpose::Maintain => "Maintain",
             Purpose::Forget { .. } => "Forget",
         };
         self.actions.get_or_create(&ActionLabels { action, outcome }).inc();

@@ -47,8 +47,10 @@ impl Kind for Deployment {
             complete,
             min_ready: number(&spec["minReadySeconds"]),
             failure: failure.and_then(|condition| Some(quoted(condition["message"].as_str()?))),
-            // While it is held, admission notes what its manifest asks for.
-            held: match is_governed(meta) && marks.hold.get().is_some() {
+            // While it is held, or in maintenance, admission notes what its manifest asks for.
+            held: match is_governed(meta)
+                && (marks.hold.get().is_some() || marks.in_maintenance.get().is_some())
+            {
                 true => marks.declared_paused.get() == Some(&true),
                 false => spec["paused"] == true,
             }

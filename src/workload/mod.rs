@@ -9,7 +9,7 @@ mod daemon_set;
 mod deployment;
 mod stateful_set;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
@@ -89,8 +89,13 @@ pub fn view<K: Kind>(meta: &ObjectMeta, spec: &Value, status: &Value) -> Workloa
             containers: containers(template),
             config_hash: labels::config_hash(template).map(str::to_owned),
             has_annotations: template_annotations.is_some(),
+            rests: rests(template),
             digest: template_digest(template),
-            body: digest_without(template, |key| key == "annotations", |_| false),
+            body: digest_without(
+                template,
+                |key| key == "annotations",
+                |key| key == marks::IN_MAINTENANCE,
+            ),
             annotations: template_annotations.map(annotation_digests).unwrap_or_default().into(),
             images: images(template),
         },
@@ -186,13 +191,26 @@ pub fn read_only_claims(pod: &Value, templates: &Value) -> Vec<String> {
     read.map(|(name, _)| name.clone()).collect()
 }
 
-/// Digests a pod template: all of it but our config-hash, and the label that a ReplicaSet's
+/// Whether a pod template has the gate of maintenance: no pod of it runs the app.
+pub fn rests(template: &Value) -> bool {
+    gates(template).any(is_ours)
+}
+
+fn gates(template: &Value) -> impl Iterator<Item = &Value> {
+    template["spec"]["schedulingGates"].as_array().into_iter().flatten()
+}
+
+fn is_ours(gate: &Value) -> bool {
+    gate["name"] == marks::IN_MAINTENANCE
+}
+
+/// Digests a pod template: all of it but our config-hash, what maintenance puts there, and the label that a ReplicaSet's
 /// controller adds. An absent time of creation, an empty map and none at all are the same.
 pub fn template_digest(template: &Value) -> TemplateDigest {
     digest_without(
         template,
         |_| false,
-        |key| matches!(key, marks::CONFIG_HASH | "pod-template-hash"),
+        |key| matches!(key, marks::CONFIG_HASH | marks::IN_MAINTENANCE | "pod-template-hash"),
     )
 }
 
@@ -209,13 +227,32 @@ fn digest_without(
         }
     }
     metadata.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
-    digest(format!("{}\n{}", Value::Object(metadata), template["spec"]).as_bytes())
+    let spec = without_our_gate(template);
+    digest(format!("{}\n{spec}", Value::Object(metadata)).as_bytes())
+}
+
+/// The spec of a pod template as it is declared.
+fn without_our_gate(template: &Value) -> Cow<'_, Value> {
+    let spec = &template["spec"];
+    if !rests(template) {
+        return Cow::Borrowed(spec);
+    }
+    let mut declared = spec.clone();
+    let others: Vec<_> = gates(template).filter(|gate| !is_ours(gate)).cloned().collect();
+    if let Some(fields) = declared.as_object_mut() {
+        match others.is_empty() {
+            true => drop(fields.remove("schedulingGates")),
+            false => drop(fields.insert("schedulingGates".to_owned(), others.into())),
+        }
+    }
+    Cow::Owned(declared)
 }
 
 fn annotation_digests(
     annotations: &serde_json::Map<String, Value>,
 ) -> Vec<(Box<str>, TemplateDigest)> {
-    let others = annotations.iter().filter(|(key, _)| *key != marks::CONFIG_HASH);
+    let ours = |key: &str| matches!(key, marks::CONFIG_HASH | marks::IN_MAINTENANCE);
+    let others = annotations.iter().filter(|(key, _)| !ours(key));
     others.map(|(key, value)| (key.as_str().into(), digest(value.to_string().as_bytes()))).collect()
 }
 

@@ -29,8 +29,10 @@ impl Kind for StatefulSet {
         let current = number(&status["replicas"]);
         let strategy = &spec["updateStrategy"];
         let step = marks.partition.get().filter(|_| is_governed(meta)).map(|step| step.0);
-        // While it is held or its pods go one by one, admission notes what its manifest asks for.
-        let partition = match is_governed(meta) && (marks.hold.get().is_some() || step.is_some()) {
+        // While it is held, its pods go one by one, or it is in maintenance, admission notes what
+        // its manifest asks for.
+        let noted = marks.hold.get().is_some() || marks.in_maintenance.get().is_some();
+        let partition = match is_governed(meta) && (noted || step.is_some()) {
             true => marks.declared_partition.get().map_or(0, |declared| declared.0),
             false => number(&strategy["rollingUpdate"]["partition"]),
         };

@@ -129,6 +129,10 @@ fn what_is_taken_off_at_the_end_is_what_the_registry_says() {
         marks::BYPASSED_BY,
         marks::VOLUME_ACCESS,
         marks::RESERVED,
+        marks::MAINTENANCE,
+        marks::MAINTENANCE_BY,
+        marks::MAINTENANCE_REPLICAS,
+        marks::IN_MAINTENANCE,
     ];
     assert_eq!(taken_off(true), goes.into(), "what the operator takes off when it lets go");
     let with_the_hold = [

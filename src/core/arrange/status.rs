@@ -41,6 +41,7 @@ impl Assessments<'_> {
             unasked = resting.unasked;
         }
         let mut attention = Vec::new();
+        let mut maintained = Vec::new();
         for (id, stand) in stands {
             let found = stand.report;
             let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
@@ -52,6 +53,7 @@ impl Assessments<'_> {
             unverified.extend(
                 found.config.unverified.iter().map(|reference| format!("{id} ({reference})")),
             );
+            maintained.extend((found.verdict.phase == Phase::Maintenance).then_some(*id));
             cramped.extend(found.marks.room.map(|room| format!("{id} ({room} bytes are left)")));
             if found.marks.missing {
                 unmarked.push(match found.verdict.reason {
@@ -71,7 +73,7 @@ impl Assessments<'_> {
         attention.sort_by_key(|(since, id, stand)| {
             let rank = match stand.report.verdict.phase {
                 Phase::Failed => 0,
-                Phase::Held => 1,
+                Phase::Held | Phase::Maintenance => 1,
                 _ => 2,
             };
             (rank, *since, id.kind, &id.name)
@@ -119,6 +121,7 @@ impl Assessments<'_> {
             status.conditions.push(conditions::of_volumes(policy, &summary, self.now));
             status.volumes = summary.counts;
         }
+        status.conditions.extend(conditions::of_maintenance(policy, &maintained, self.now));
         for condition in &mut status.conditions {
             condition.message = plain(&condition.message).into_owned();
         }
@@ -200,6 +203,7 @@ fn count(counts: &mut WorkloadCounts, phase: Phase, workloads: u32) {
         Phase::WouldRoll | Phase::WouldHold => &mut counts.would,
         Phase::Held => &mut counts.held,
         Phase::Unsupported => &mut counts.unsupported,
+        Phase::Maintenance => &mut counts.maintenance,
         Phase::UpToDate => &mut counts.up_to_date,
     };
     *part += workloads;

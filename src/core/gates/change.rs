@@ -6,7 +6,7 @@ use crate::{
     api::{ChangeCause, Phase, Reason},
     core::{
         gates::{
-            blocker::{Blocker, GateName},
+            blocker::{Blocker, Closed, GateName},
             words::{Waiting, sentence},
         },
         hold::{authors::Authors, state::Hold},
@@ -64,6 +64,8 @@ pub enum Kind<'a> {
     Unblock,
     /// A change of the template that would be held, if its policy did more than observe.
     WouldHold,
+    /// All its pods are stopped for maintenance. Who asked for it had the right to.
+    Maintenance,
 }
 
 /// What is told of a gate that keeps a change waiting.
@@ -115,6 +117,11 @@ impl<'a> Consent<'a> {
 }
 
 impl Blocked {
+    /// The gate, for what is told of it.
+    pub fn closed(&self) -> Closed {
+        Closed { gate: self.gate, reason: self.reason, is_brief: self.is_brief }
+    }
+
     /// Where a workload stands before this gate; `message` tells of it.
     pub fn verdict(&self, phase: Phase, message: impl Into<String>) -> Verdict {
         Verdict {
@@ -177,6 +184,12 @@ impl<'a> Change<'a> {
         Self { spares, ..Self::begun(Kind::Unblock, Some(id), TEMPLATE, state.moved) }
     }
 
+    /// That all pods are stopped for maintenance.
+    pub fn of_maintenance(since: Timestamp) -> Self {
+        let id = ChangeId::Rollout("maintenance".into());
+        Self::begun(Kind::Maintenance, Some(id), TEMPLATE, since)
+    }
+
     /// A change of the template that would be held.
     pub fn that_would_be_held(now: Timestamp) -> Self {
         Self::begun(Kind::WouldHold, None, TEMPLATE, now)
@@ -196,13 +209,16 @@ impl<'a> Change<'a> {
     pub fn authors(&self) -> Option<&'a Authors> {
         match self.kind {
             Kind::Hold(authors) => Some(authors),
-            Kind::Config | Kind::Step(..) | Kind::Unblock | Kind::WouldHold => None,
+            Kind::Config | Kind::Step(..) | Kind::Unblock | Kind::WouldHold | Kind::Maintenance => {
+                None
+            }
         }
     }
 
-    /// Whether its rollout was released before: what is asked once about a whole change was asked.
+    /// Whether what is asked once about a whole change was asked: its rollout was released before,
+    /// or somebody asked for the maintenance that it is.
     pub fn has_begun(&self) -> bool {
-        matches!(self.kind, Kind::Step(..) | Kind::Unblock)
+        matches!(self.kind, Kind::Step(..) | Kind::Unblock | Kind::Maintenance)
     }
 
     /// What pods are asked about: of a change that goes pod by pod, this step.

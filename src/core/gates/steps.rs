@@ -14,7 +14,7 @@ pub const GATE: Gate = Gate {
     name: GateName::Steps,
     needs: Needs::Namespace,
     is_set,
-    applies: |_, change| !matches!(change.kind, Kind::Step(..)),
+    applies: |_, change| !matches!(change.kind, Kind::Step(..) | Kind::Maintenance),
     ask: |subject, _| subject.siblings.waits.cloned().into(),
 };
 

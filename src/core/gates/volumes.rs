@@ -21,5 +21,5 @@ pub const GATE: Gate = Gate {
 
 /// Whether no pod of the change has gone yet.
 pub(super) fn is_first(_subject: &Subject, change: &Change) -> bool {
-    matches!(change.kind, Kind::Hold(_) | Kind::Config | Kind::Unblock)
+    matches!(change.kind, Kind::Hold(_) | Kind::Config | Kind::Unblock | Kind::Maintenance)
 }

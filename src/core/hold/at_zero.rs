@@ -24,6 +24,7 @@ pub fn holds(subject: &Subject) -> Option<bool> {
     if !workload.id.kind.has_replica_sets()
         || workload.rollout.wanted > 0
         || Hold::on(workload).is_some()
+        || workload.marks.in_maintenance.stands()
     {
         return None;
     }

@@ -71,6 +71,11 @@ impl Governed {
         self.object["metadata"]["name"].as_str().unwrap_or_default()
     }
 
+    /// As kubectl takes it.
+    fn place(&self) -> String {
+        format!("{}/{}", self.kind.to_string().to_lowercase(), self.name())
+    }
+
     /// What is held on it, a walk through its pods that is not at its end included.
     pub fn held(&self) -> Option<Held> {
         let marks = Marks::of(&self.object);
@@ -83,8 +88,7 @@ impl Governed {
             since.and_then(Since::id).map_or_else(|| "unknown".to_owned(), ToString::to_string)
         };
         let id = hold.or_else(|| walks.then(walked))?;
-        let workload = format!("{}/{}", self.kind.to_string().to_lowercase(), self.name());
-        Some(Held { namespace: self.namespace().to_owned(), workload, id })
+        Some(Held { namespace: self.namespace().to_owned(), workload: self.place(), id })
     }
 
     /// The JSON patch after which nothing of ours acts on it, void if it was changed since it was
@@ -99,6 +103,19 @@ impl Governed {
         patch.extend(unmark(self.kind, &self.object, &registry::records().collect::<Vec<_>>()));
         Value::Array(patch)
     }
+}
+
+/// Workloads whose maintenance forbids to uninstall, whatever becomes of held changes: without
+/// admission nothing gives them their replicas again. In the order of namespaces and names.
+pub fn in_maintenance(all: &[Governed]) -> Vec<String> {
+    let is_maintained = |one: &&Governed| Marks::of(&one.object).in_maintenance.stands();
+    let mut found: Vec<_> = all
+        .iter()
+        .filter(is_maintained)
+        .map(|one| format!("{} in namespace {}", one.place(), one.namespace()))
+        .collect();
+    found.sort();
+    found
 }
 
 /// Changes whose hold forbids to uninstall, in the order of namespaces and names.

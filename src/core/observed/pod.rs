@@ -27,6 +27,8 @@ pub struct Pod {
     pub terminating: Option<Timestamp>,
     /// Succeeded or Failed.
     pub finished: bool,
+    /// Whether it has the gate of maintenance: no container of it ever ran.
+    pub gated: bool,
     /// Ready.
     pub ready: bool,
     /// When it last became Ready or stopped being so.

@@ -29,6 +29,8 @@ pub struct ReplicaSet {
     pub template: TemplateDigest,
     /// The config-hash of its template.
     pub config_hash: Option<Box<str>>,
+    /// Whether its template has the gate of maintenance: no pod of it runs the app.
+    pub rests: bool,
     /// What its template reads, while it has pods.
     pub references: Arc<[Reference]>,
     /// The names of its template's containers, while it has pods.
@@ -46,6 +48,8 @@ pub struct ControllerRevision {
     pub template: TemplateDigest,
     /// The config-hash of its template.
     pub config_hash: Option<Box<str>>,
+    /// Whether its template has the gate of maintenance.
+    pub rests: bool,
     /// What its template reads.
     pub references: Arc<[Reference]>,
     /// The names of its template's containers.

@@ -79,9 +79,11 @@ pub struct Template {
     pub config_hash: Option<String>,
     /// Whether it has any annotation at all.
     pub has_annotations: bool,
-    /// All of it but our config-hash.
+    /// Whether it has the gate of maintenance: no pod of it runs the app.
+    pub rests: bool,
+    /// All of it but our config-hash, and what maintenance puts there.
     pub digest: TemplateDigest,
-    /// All of it but its annotations.
+    /// All of it but its annotations, and what maintenance puts there.
     pub body: TemplateDigest,
     /// Its annotations but our config-hash, with digests of their values.
     pub annotations: Arc<[(Box<str>, TemplateDigest)]>,

@@ -5,17 +5,22 @@ mod config;
 mod free;
 mod gates;
 mod held;
+mod maintenance;
 mod requests;
 pub mod ungoverned;
 
-use crate::core::{
-    hold::{self, marking, state::Hold},
-    memory::{SeenTemplate, template_changed_at},
-    notice::Event,
-    planned::Plan,
-    report::MarksReport,
-    subject::Subject,
-    volumes,
+use crate::{
+    core::{
+        hold::{self, marking, state::Hold},
+        maintenance::{impossible, is_wished, of},
+        memory::{SeenTemplate, template_changed_at},
+        notice::Event,
+        planned::Plan,
+        report::MarksReport,
+        subject::Subject,
+        volumes,
+    },
+    marks::InMaintenance,
 };
 
 /// Which situation a workload is in.
@@ -24,13 +29,30 @@ enum Situation {
     Observed(Hold),
     /// Its template is held.
     Held(Hold),
+    /// It is in maintenance. A change may be held.
+    Maintained(Box<InMaintenance>, Option<Hold>),
+    /// It is to be in maintenance. A change may be held.
+    Enters(Option<Hold>),
     /// Nothing holds it.
     Free,
 }
 
 impl Situation {
     fn of(subject: &Subject) -> Self {
-        match Hold::on(subject.workload).filter(|_| !subject.workload.deleting) {
+        let workload = subject.workload;
+        let hold = Hold::on(workload).filter(|_| !workload.deleting);
+        match of(workload).filter(|mark| !workload.deleting && (mark.rests() || hold.is_none())) {
+            Some(mark) => return Self::Maintained(mark.clone().into(), hold),
+            None if of(workload).is_none()
+                && !workload.deleting
+                && is_wished(workload)
+                && impossible(subject).is_none() =>
+            {
+                return Self::Enters(hold);
+            }
+            None => {}
+        }
+        match hold {
             Some(hold) if subject.ruling.observes() => Self::Observed(hold),
             Some(hold) => Self::Held(hold),
             None => Self::Free,
@@ -40,6 +62,7 @@ impl Situation {
     fn hold(&self) -> Option<&Hold> {
         match self {
             Self::Observed(hold) | Self::Held(hold) => Some(hold),
+            Self::Maintained(_, hold) | Self::Enters(hold) => hold.as_ref(),
             Self::Free => None,
         }
     }
@@ -52,8 +75,11 @@ pub fn plan(subject: &Subject) -> Plan {
     let mut plan = match &situation {
         Situation::Observed(hold) => held::observe(subject, hold, plan),
         Situation::Held(hold) => held::plan(subject, hold, plan),
+        Situation::Maintained(mark, hold) => maintenance::plan(subject, mark, hold.as_ref(), plan),
+        Situation::Enters(hold) => maintenance::enter(subject, hold.as_ref(), plan),
         Situation::Free => free::plan(subject, plan),
     };
+    plan = maintenance::with_impossible(subject, plan);
     if subject.workload.deleting {
         (plan.edits, plan.roll) = Default::default();
     }
@@ -76,7 +102,9 @@ fn marked(subject: &Subject, hold: Option<&Hold>) -> Plan {
     let mut plan = Plan::new(subject.memory.clone(), subject.pods);
     plan.memory.differs_since = None;
     plan.memory.hold = hold.map(|hold| hold.id.clone());
-    if observes {
+    if observes && of(workload).is_some() {
+        // It stays as it is until it ends.
+    } else if observes {
         let off = marking::let_go(workload, subject.around.judges);
         plan.write(off.edits);
         off.released.into_iter().for_each(|message| plan.tell(Event::UpgradeReleased, message));
@@ -88,6 +116,7 @@ fn marked(subject: &Subject, hold: Option<&Hold>) -> Plan {
             plan.memory.unmarked_at = Some(subject.now());
         }
     }
+    let mut plan = maintenance::without_unrecorded(subject, plan);
     if let Some((writers, conflict)) = hold::writers::note(subject, hold) {
         plan.memory.writers = writers;
         conflict.into_iter().for_each(|message| plan.tell(Event::ConflictingWriters, message));

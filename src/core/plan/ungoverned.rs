@@ -14,7 +14,7 @@ use crate::{
             marking,
             state::{Hold, command},
         },
-        later,
+        later, maintenance,
         memory::{Activity, Memory},
         notice::Event,
         observed::{Namespace, Uid, Workload},
@@ -86,6 +86,11 @@ impl Ungoverned<'_> {
         let retry = activity.trouble.as_ref().map_or(now, |trouble| trouble.retry_at);
         let due = due.max(retry);
         plan.wake = (due > now).then_some(due);
+        if maintenance::of(workload).is_some() && maintenance::is_wished(workload) {
+            // Without a policy it does not end by itself, and its hold stays.
+            plan.memory.stray_since = None;
+            return plan;
+        }
         let hold = Hold::on(workload);
         let mark = GovernanceMark::on(workload);
         let keep = governance::holds_back(workload)

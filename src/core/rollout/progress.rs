@@ -71,6 +71,7 @@ fn is_completed(state: &RolloutState, newest: &ReplicaSet, sets: &[&ReplicaSet])
 fn has_template(workload: &Workload, newest: &ReplicaSet) -> bool {
     let (state, template) = (&workload.rollout, &workload.template);
     let same = newest.template == template.digest
+        && newest.rests == template.rests
         && newest.config_hash.as_deref() == template.config_hash.as_deref();
     same || state.updated > 0 || !state.observed || is_paused(workload)
 }

@@ -120,9 +120,27 @@ impl<'a> Revisions<'a> {
         let template = &self.workload.template;
         let is_of_template = |set: &&ReplicaSet| {
             set.template == template.digest
+                && set.rests == template.rests
                 && set.config_hash.as_deref() == template.config_hash.as_deref()
         };
         self.replica_sets()?.iter().copied().find(is_of_template)
+    }
+
+    /// Whether its template is that of this revision, whatever maintenance puts there now.
+    pub fn is_of(&self, revision: &str) -> bool {
+        let template = &self.workload.template;
+        let same = |digest, hash: &Option<Box<str>>| {
+            digest == template.digest && hash.as_deref() == template.config_hash.as_deref()
+        };
+        match self.kept {
+            Kept::ReplicaSets(sets) => sets.iter().any(|set| {
+                &*set.revision == revision && !set.rests && same(set.template, &set.config_hash)
+            }),
+            Kept::ControllerRevisions(all) => self.own(all).any(|one| {
+                &*one.name == revision && !one.rests && same(one.template, &one.config_hash)
+            }),
+            Kept::Generations => false,
+        }
     }
 
     /// The ReplicaSet that was created last: a paused Deployment that is scaled up from zero starts
@@ -206,7 +224,7 @@ fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a R
     let recorded = sets.iter().find(|set| {
         done == Some(&*set.revision) && (set.replicas > 0 || broken || workload.rollout.wanted == 0)
     });
-    let mut with_pods = sets.iter().filter(|set| set.replicas > 0);
+    let mut with_pods = sets.iter().filter(|set| set.replicas > 0 && !set.rests);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
     let is_back = |set: &&&ReplicaSet| set.template == workload.template.digest;
     only.filter(is_back).or(recorded).copied()

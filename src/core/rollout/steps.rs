@@ -80,6 +80,9 @@ impl<'a> Order<'a> {
         {
             self.places.insert(id, step);
         }
+        if workload.marks.in_maintenance.stands() {
+            return;
+        }
         let held = Hold::on(workload).is_some();
         let outcome = Outcome::on(workload);
         let rolls = match progress {
@@ -188,7 +191,7 @@ impl<'a> Order<'a> {
         let waits_for_nobody = match phase {
             Phase::UpToDate | Phase::Unsupported => written,
             Phase::WaitsForUser if reason == Reason::StuckTerminating => written,
-            Phase::WaitsForUser | Phase::WouldRoll | Phase::WouldHold => true,
+            Phase::WaitsForUser | Phase::WouldRoll | Phase::WouldHold | Phase::Maintenance => true,
             // Left alone by a user's decision.
             Phase::Waiting => matches!(reason, Reason::RolledBack | Reason::MarksReverted),
             Phase::Failed => self

@@ -157,7 +157,7 @@ impl Reconciler {
                 self.metrics.released(release.as_str());
                 tracing::info!(namespace, workload = %patch.workload, cause = release.as_str(), "released: the held change rolls out");
             }
-            Purpose::Record | Purpose::Step | Purpose::Unblock => {}
+            Purpose::Record | Purpose::Step | Purpose::Unblock | Purpose::Maintain => {}
         }
         for notice in notices {
             if notice.event == Event::HoldBypassed {

@@ -55,6 +55,11 @@ impl Watched for Pods {
                 .as_ref()
                 .map(|time| finished_at.map_or(time.0, |at| at.min(time.0))),
             finished,
+            gated: body
+                .spec
+                .scheduling_gates
+                .iter()
+                .any(|gate| &*gate.name == crate::api::marks::IN_MAINTENANCE),
             ready: ready["status"] == "True",
             ready_moved: time(&ready["lastTransitionTime"]),
             config_hash: config_hash_of_pod(meta.annotations.as_ref()).map(Into::into),
@@ -114,10 +119,17 @@ pub struct PodBody {
 #[serde(rename_all = "camelCase", default)]
 struct PodSpecBody {
     host_network: bool,
+    scheduling_gates: Vec<GateBody>,
     node_name: Option<Box<str>>,
     volumes: Vec<VolumeBody>,
     containers: Vec<ContainerBody>,
     init_containers: Vec<ContainerBody>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(default)]
+struct GateBody {
+    name: Box<str>,
 }
 
 #[derive(Deserialize, Clone, Debug, Default)]

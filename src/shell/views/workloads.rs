@@ -15,7 +15,7 @@ use crate::{
     },
     workload::{
         self, DaemonSet, Deployment, Kind, StatefulSet, config_hash, containers, controller,
-        created, template_digest,
+        created, rests, template_digest,
     },
 };
 
@@ -70,6 +70,7 @@ impl Watched for ReplicaSets {
         Some(ReplicaSet {
             template: template_digest(template),
             config_hash: config_hash(template),
+            rests: rests(template),
             // Old ones without pods are many.
             references: if replicas > 0 { of_template(template).into() } else { Arc::default() },
             containers: if replicas > 0 { containers(template) } else { Arc::default() },
@@ -108,6 +109,7 @@ impl Watched for ControllerRevisions {
         Some(ControllerRevision {
             template: template_digest(template),
             config_hash: config_hash(template),
+            rests: rests(template),
             name: meta.name.as_deref().unwrap_or_default().into(),
             stateful_set: owner.uid.as_str().into(),
             references: of_template(template).into(),

@@ -99,6 +99,7 @@ impl World {
             created_version: Some(version),
             terminating: None,
             finished: false,
+            gated: false,
             ready: true,
             ready_moved: Some(self.now),
             config_hash: hash.map(Into::into),

@@ -3,6 +3,7 @@
 //! map of labels or annotations that is empty is left off.
 
 pub mod generate;
+mod maintenance;
 mod mutation;
 mod pods;
 mod storage;
@@ -312,18 +313,21 @@ fn has_replicas(old: &Value) -> bool {
     replicas(old) > 0
 }
 
-/// Whether two maps differ in anything but one key.
-fn differ(old: &Marks, new: &Marks, but: &str) -> bool {
-    new.iter().any(|(key, value)| key != but && old.get(key) != Some(value))
-        || old.keys().any(|key| key != but && !new.contains_key(key))
+/// Whether two maps differ in anything but these keys.
+fn differ(old: &Marks, new: &Marks, but: &[&str]) -> bool {
+    let counts = |key: &String| !but.contains(&key.as_str());
+    new.iter().any(|(key, value)| counts(key) && old.get(key) != Some(value))
+        || old.keys().any(|key| counts(key) && !new.contains_key(key))
 }
 
-/// Whether two templates differ in anything but the config hash.
+/// Whether two templates differ in anything but the config hash and what maintenance puts there.
 fn template_differs(old: &Value, new: &Value) -> bool {
     let (ot, nt) = (&old["spec"]["template"], &new["spec"]["template"]);
-    ot["spec"] != nt["spec"]
-        || differ(&annotations(ot), &annotations(nt), &key("config-hash"))
-        || differ(&map(&ot["metadata"]), &map(&nt["metadata"]), "annotations")
+    let (hash, mark) = (key("config-hash"), key("in-maintenance"));
+    maintenance::without_gate(&ot["spec"]) != maintenance::without_gate(&nt["spec"])
+        || differ(&annotations(ot), &annotations(nt), &[&hash, &mark])
+        || differ(&labels(ot), &labels(nt), &[&mark])
+        || differ(&map(&ot["metadata"]), &map(&nt["metadata"]), &["annotations", "labels"])
 }
 
 /// The first place in which an object is not as a case expects; null means absent.

@@ -141,6 +141,7 @@ fn standing(story: &Story, phase: Phase, now: Timestamp) -> Vec<String> {
             format!("{}. {governed}", sentence(&pods)),
         ],
         Phase::Rolling => with(format!("It has been rolling out{since}{reason}: {why}")),
+        Phase::Maintenance => with(format!("It is in maintenance{reason}: {why}")),
         Phase::WaitsForUser => with(format!("It is waiting for you{reason}: {why}")),
         Phase::Limited => {
             with(format!("It has reached its limit of config rollouts{reason}: {why}"))
@@ -324,6 +325,7 @@ mod tests {
             Phase::Held,
             Phase::Failed,
             Phase::WaitsForUser,
+            Phase::Maintenance,
             Phase::Rolling,
             Phase::Limited,
             Phase::Settling,

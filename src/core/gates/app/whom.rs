@@ -33,6 +33,7 @@ impl<'a> Question<'a> {
     pub fn of(subject: &Subject<'a>, change: &Change<'a>) -> Self {
         let (step, mut pods) = match &change.kind {
             Kind::Step(step, pods) => (Some(*step), pods.clone()),
+            Kind::Maintenance => (None, subject.pods.to_vec()),
             Kind::Hold(_) | Kind::Config | Kind::Unblock | Kind::WouldHold => {
                 first_to_go(subject, change)
             }

@@ -11,6 +11,8 @@ use super::{
 
 mod spec;
 
+use super::maintenance;
+
 use spec::{put_partition, put_paused, restore_strategy};
 
 /// Whose a change is that another policy or webhook makes in a write of the operator's.
@@ -31,7 +33,7 @@ const OWNED: [&str; 9] = [
 ];
 
 /// What `created.yaml` takes off.
-const OF_ANOTHER_LIFE: [&str; 21] = [
+const OF_ANOTHER_LIFE: [&str; 25] = [
     "hold",
     "hold-since",
     "hold-at-zero",
@@ -53,6 +55,10 @@ const OF_ANOTHER_LIFE: [&str; 21] = [
     "bypassed-by",
     "authors",
     "reserved",
+    "maintenance",
+    "maintenance-by",
+    "in-maintenance",
+    "maintenance-replicas",
 ];
 
 /// All annotations of an object may take so many bytes.
@@ -109,16 +115,16 @@ pub(super) fn updated(twin: &Twin, write: &Write, old: &Value) -> Value {
 }
 
 /// The first variables of both policies. A mark that is empty counts as absent, as '' does there.
-struct Variables<'a> {
+pub(super) struct Variables<'a> {
     twin: &'a Twin,
-    write: &'a Write<'a>,
-    old: &'a Value,
+    pub(super) write: &'a Write<'a>,
+    pub(super) old: &'a Value,
     kind: Kind,
-    op: bool,
-    oa: Marks,
+    pub(super) op: bool,
+    pub(super) oa: Marks,
     na: Marks,
     ol: Marks,
-    governed: bool,
+    pub(super) governed: bool,
     changed: bool,
     /// Another policy changed the template in a write of the operator's.
     beside: bool,
@@ -128,16 +134,16 @@ struct Variables<'a> {
 type Want = Vec<(&'static str, String)>;
 
 impl Variables<'_> {
-    fn then(&self, mark: &str) -> &str {
+    pub(super) fn then(&self, mark: &str) -> &str {
         text(&self.oa, mark).unwrap_or_default()
     }
 
-    fn now(&self, mark: &str) -> &str {
+    pub(super) fn now(&self, mark: &str) -> &str {
         text(&self.na, mark).unwrap_or_default()
     }
 
     /// What stood on an ungoverned object is not trusted.
-    fn known(&self, mark: &str) -> &str {
+    pub(super) fn known(&self, mark: &str) -> &str {
         if self.governed { self.then(mark) } else { "" }
     }
 
@@ -174,6 +180,7 @@ impl Variables<'_> {
             self.put_label_back(&mut object);
             self.put_config_hash_back(&mut object);
         }
+        maintenance::put(&mut object["spec"]["template"], self.maintained());
         object
     }
 
@@ -252,7 +259,13 @@ impl Variables<'_> {
             Kind::Deployment => self.deployment(&hold, object),
             Kind::StatefulSet => self.stateful_set(&hold, bypassed, object),
         };
-        want.push(("declared-replicas", self.scale(&hold, object)));
+        let (fewer, scaled) = self.scale(&hold);
+        want.push(("declared-replicas", fewer));
+        want.push(("maintenance-replicas", self.stop(scaled, object)));
+        let (wish, by) = self.wish();
+        let maintenance = [("maintenance", wish), ("maintenance-by", by)];
+        want.extend(maintenance.map(|(mark, value)| (mark, value.to_owned())));
+        want.push(("in-maintenance", self.maintained().to_owned()));
         let authors = self.authors(&hold, &want);
         let steps = want.iter().any(|(mark, value)| *mark == "partition" && !value.is_empty());
         let needed = !hold.is_empty() || steps || asks_approve || asks_bypass;
@@ -307,8 +320,11 @@ impl Variables<'_> {
         let keeps_history = self.old["spec"]["revisionHistoryLimit"].as_i64().unwrap_or(10) > 0;
         let at_zero =
             self.kind == Kind::Deployment && self.known("hold-at-zero") == "true" && keeps_history;
-        let marked =
-            self.known("hold-changes") == "true" && (has_replicas(self.old) || at_zero) && holdable;
+        let stopped = maintenance::mode(self.maintained_before()) == "stop";
+        let marked = self.known("hold-changes") == "true"
+            && (has_replicas(self.old) || at_zero || stopped)
+            && holdable;
+
         let begins =
             self.changed && (!held_before.is_empty() || !self.step_before().is_empty() || marked);
         let forgotten = if held_before.is_empty() { Rule::Hold } else { Rule::RenewId };
@@ -427,8 +443,8 @@ impl Variables<'_> {
             && (self.held_before().is_empty() || self.changed || !self.twin.forgets(Rule::Reassert))
     }
 
-    /// `declaredReplicas`, and the number that goes with it.
-    fn scale(&self, hold: &str, object: &mut Value) -> String {
+    /// `declaredReplicas`, and `scaled`, the number that goes with it.
+    fn scale(&self, hold: &str) -> (String, i64) {
         let (old, new) = (replicas(self.old), replicas(self.write.new));
         let noted =
             fewer(self.then("declared-replicas")).filter(|_| !self.held_before().is_empty());
@@ -458,10 +474,9 @@ impl Variables<'_> {
             }
             _ => new,
         };
-        if number != new {
-            object["spec"]["replicas"] = json!(number);
-        }
-        waits.map_or_else(String::new, |(declared, running)| format!("{declared} of {running}"))
+        let waits = waits
+            .map_or_else(String::new, |(declared, running)| format!("{declared} of {running}"));
+        (waits, number)
     }
 }
 
@@ -484,6 +499,7 @@ pub(super) fn created(judge: Judge, kind: &str, new: &Value) -> Value {
     {
         object["spec"]["replicas"] = json!(declared);
     }
+    maintenance::created(&mut object, &na);
     match Kind::of(kind) {
         Kind::Deployment => {
             let declared_paused = text(&na, "declared-paused")

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{
     Admitted, HELD, Marks, OPERATOR, Operation, Refused, Rule, Twin, Write, annotations,
-    has_replicas, is_exempt, is_governed, is_on_delete, key, labels, map, mutation::put_map,
-    replicas, storage, template_differs, text,
+    has_replicas, is_exempt, is_governed, is_on_delete, key, labels, maintenance, map,
+    mutation::put_map, replicas, storage, template_differs, text,
 };
 
 /// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps
@@ -65,7 +65,12 @@ pub(super) fn check_rights(
             "take a workload whose changes are held out of Lockkeeper",
             "bypass",
         ),
+        (new("maintenance"), "maintenance", "begin or end maintenance", "maintain"),
     ];
+    let maintenance = text(&na, "maintenance").filter(|_| new("maintenance"));
+    if let Some(words) = maintenance.filter(|words| !["Stop", "Off"].contains(words)) {
+        return Err(Refused(format!("lockkeeper.dev/maintenance: write Stop or Off, not {words}")));
+    }
     for (asks, mark, what, verb) in checks {
         if asks && !twin.may(write, verb) {
             let (user, namespace) =
@@ -153,7 +158,7 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     forbidden.extend(of("metadata.labels", theirs(gone(&labels(then), &labels(now)))));
     let stands = |mark: &str| na.contains_key(&key(mark)) || oa.contains_key(&key(mark));
     let mut derived = Vec::new();
-    if stands("hold") || stands("partition") {
+    if stands("hold") || stands("partition") || stands("in-maintenance") {
         derived.extend(["paused", "updateStrategy"]);
     }
     if stands("volume-access") {
@@ -163,13 +168,35 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     if is_governed(then) && text(&oa, "declared-replicas") == Some(&*scale) {
         derived.push("replicas");
     }
+    let mode = |marks: &Marks| {
+        maintenance::mode(text(marks, "in-maintenance").unwrap_or_default()).to_owned()
+    };
+    let noted = |marks: &Marks| text(marks, "maintenance-replicas").map(str::to_owned);
+    let fewer = text(&oa, "declared-replicas").and_then(|fewer| fewer.split(' ').next());
+    let takes = mode(&na) == "stop"
+        && replicas(now) == 0
+        && (mode(&oa) == "stop"
+            || noted(&na) == Some(replicas(then).to_string())
+            || (fewer.is_some() && noted(&na).as_deref() == fewer));
+    let gives = mode(&oa) == "stop" && noted(&oa) == Some(replicas(now).to_string());
+    if takes || gives {
+        derived.push("replicas");
+    }
     let mut of_spec = changed(&spec(then), &spec(now));
     of_spec.retain(|key| !derived.contains(&key.as_str()) && !PLAIN_SPEC.contains(&key.as_str()));
     forbidden.extend(of_spec.iter().map(|key| format!("spec.{key}")));
     let (ot, nt) = (&then["spec"]["template"], &now["spec"]["template"]);
-    let (mut ota, mut nta, otl, ntl) = (annotations(ot), annotations(nt), labels(ot), labels(nt));
+    let (mut ota, mut nta) = (annotations(ot), annotations(nt));
     let hashes = [ota.remove(&key("config-hash")), nta.remove(&key("config-hash"))]
         .map(|hash| hash.filter(|hash| hash != ""));
+    let nt = &match maintenance::is_allowed(&na, nt) {
+        true => with_marks_of(ot, nt),
+        false => nt.clone(),
+    };
+    let (otl, ntl) = (labels(ot), labels(nt));
+    for marks in [&mut ota, &mut nta] {
+        marks.remove(&key("in-maintenance"));
+    }
     forbidden.extend(of("spec.template.metadata.annotations", gone(&ota, &nta)));
     forbidden.extend(of("spec.template.metadata.labels", gone(&otl, &ntl)));
     let set = |old: &Marks, new: &Marks| {
@@ -217,6 +244,24 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
         true => Ok(()),
         false => refused("without a hold its account may not change", &added),
     }
+}
+
+/// A template, with the label and the gate of maintenance as they are on another one.
+fn with_marks_of(then: &Value, now: &Value) -> Value {
+    let mut now = now.clone();
+    let label = labels(then).get(&key("in-maintenance")).cloned();
+    let mut all = labels(&now);
+    all.remove(&key("in-maintenance"));
+    all.extend(label.map(|label| (key("in-maintenance"), label)));
+    put_map(&mut now, "labels", all);
+    let gates = |spec: &Value| maintenance::without_gate(spec)["schedulingGates"].clone();
+    if gates(&now["spec"]) == gates(&then["spec"]) {
+        match then["spec"].get("schedulingGates") {
+            Some(gates) => now["spec"]["schedulingGates"] = gates.clone(),
+            None => drop(now["spec"].as_object_mut().map(|spec| spec.remove("schedulingGates"))),
+        }
+    }
+    now
 }
 
 /// The fields of containers in which two lists differ, but for those that anybody may change.
@@ -306,7 +351,15 @@ pub(super) fn warnings(write: &Write, old: &Value, object: &Value) -> Vec<String
         write.user != OPERATOR && (template_differs(old, object) || hash(old) != hash(object));
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let place = if deployment { "deployment" } else { "statefulset" };
-    let added = if write.user == OPERATOR { added(old, object) } else { Vec::new() };
+    let added = match write.user {
+        OPERATOR => {
+            let mut seen = object.clone();
+            seen["spec"]["template"] =
+                with_marks_of(&old["spec"]["template"], &object["spec"]["template"]);
+            added(old, &seen)
+        }
+        _ => Vec::new(),
+    };
     if !added.is_empty() {
         return vec![format!(
             "changed by another admission policy or webhook: {}",

@@ -10,14 +10,16 @@ impl Variables<'_> {
         let is_paused = |object: &Value| object["spec"]["paused"].as_bool().unwrap_or(false);
         let (old_paused, new_paused) = (is_paused(self.old), is_paused(self.write.new));
         let declared_before = self.then("declared-paused") == "true";
-        let held_before = !self.held_before().is_empty();
+        let held_before = !self.held_before().is_empty() || !self.maintained_before().is_empty();
         let declared_paused = match () {
-            () if hold.is_empty() => String::new(),
+            () if hold.is_empty() && self.maintained().is_empty() => String::new(),
             () if !held_before || (!self.op && new_paused != old_paused) => new_paused.to_string(),
             () => declared_before.to_string(),
         };
         let paused = match () {
+            () if self.rests() => false,
             () if self.holds(hold) => true,
+            () if hold.is_empty() && !self.maintained().is_empty() => false,
             () if !held_before
                 || new_paused != old_paused
                 || self.twin.forgets(Rule::RestoreDeclared) =>
@@ -80,12 +82,13 @@ impl Variables<'_> {
         };
         let active = !hold.is_empty() || !step.is_empty();
         let active_before = !self.held_before().is_empty() || !self.step_before().is_empty();
+        let noted_before = active_before || !self.maintained_before().is_empty();
         let declared_before = Some(self.then("declared-partition"))
-            .filter(|text| active_before && is_partition(text))
+            .filter(|text| noted_before && is_partition(text))
             .unwrap_or("0");
         let declared = match () {
-            () if !active => String::new(),
-            () if !active_before || (!self.op && new_part != old_part) => new_part.to_string(),
+            () if !active && self.maintained().is_empty() => String::new(),
+            () if !noted_before || (!self.op && new_part != old_part) => new_part.to_string(),
             () => declared_before.to_owned(),
         };
         let strategy = &self.write.new["spec"]["updateStrategy"]["type"];
@@ -103,9 +106,11 @@ impl Variables<'_> {
             && is_rolling(self.write.new)
             && new_part == old_part;
         let part = match () {
+            () if self.rests() => 0,
             () if !step.is_empty() => step.parse().unwrap_or(0),
             () if self.holds(hold) => HELD,
-            () if active_before
+            () if hold.is_empty() && !self.maintained().is_empty() => 0,
+            () if noted_before
                 && new_part == old_part
                 && !self.twin.forgets(Rule::RestoreDeclared) =>
             {

@@ -1,0 +1,187 @@
+//! Maintenance of a workload: it is stopped so that a person can work on what it uses, and comes
+//! back exactly as it was declared.
+//!
+//! The mark `in-maintenance` says how far it is: `stop`, then `start`, then none. Each step is one
+//! patch of that mark; admission makes everything of the spec that follows from it. It begins and
+//! ends at 0 replicas, so neither needs a pod that is healthy.
+
+pub mod words;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::marks,
+    core::{
+        edits::Edits,
+        gates::{
+            self,
+            change::{Blocked, Change},
+            gate::Needs,
+            order,
+        },
+        hold::{release, state::Hold},
+        observed::Workload,
+        planned::Plan,
+        request::{Purpose, Release},
+        rollout::progress::Progress,
+        subject::Subject,
+        whole_second,
+    },
+    marks::{InMaintenance, Wish, maintenance::Stage},
+};
+
+/// So often it is told that a maintenance lasts.
+pub const REMIND_AFTER: Duration = Duration::from_hours(4);
+
+/// How far the maintenance of a workload is, if there is one. What stands on one without our label
+/// was not made by us.
+pub fn of(workload: &Workload) -> Option<&InMaintenance> {
+    let mark = workload.marks.in_maintenance.get().filter(|_| workload.governed.stands());
+    mark.map(|mark| &**mark)
+}
+
+/// The maintenance that a user asks for, and who. What admission did not record, anybody may have
+/// written.
+pub fn wished(workload: &Workload) -> Option<(Wish, &str)> {
+    let by = workload.marks.maintenance_by.get().filter(|_| workload.governed.stands())?;
+    Some((*workload.marks.maintenance.get()?, &by.0))
+}
+
+/// Who asked for the maintenance.
+pub fn asked_by(workload: &Workload) -> &str {
+    wished(workload).map_or("", |(_, by)| by)
+}
+
+/// Whether a user asks for maintenance.
+pub fn is_wished(workload: &Workload) -> bool {
+    wished(workload).is_some_and(|(wish, _)| wish != Wish::Off)
+}
+
+/// Why a maintenance that is asked for cannot begin, in words; none if it can.
+pub fn impossible(subject: &Subject) -> Option<&'static str> {
+    match () {
+        () if !subject.around.enforced => Some(words::NOT_ENFORCED),
+        () if subject.ruling.observes() => Some(words::OBSERVED),
+        () if subject.workload.claims.go_with_pod => Some(words::CLAIMS_GO),
+        () => None,
+    }
+}
+
+/// Where one stands that is being stopped, or is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Admission did not do what follows from the mark.
+    NotStopped,
+    /// So many of its pods are still there.
+    GoingDown(usize),
+    /// None of its pods runs the app.
+    Down,
+}
+
+/// Where one stands that is being stopped, or is stopped. A pod with the gate never ran.
+pub fn standing(subject: &Subject) -> Standing {
+    let workload = subject.workload;
+    if !workload.template.rests {
+        return Standing::NotStopped;
+    }
+    let runs = subject.pods.iter().filter(|pod| !pod.finished && !pod.gated).count();
+    match runs {
+        // The pods come on another watch than the counts.
+        0 if subject.pods.is_empty() && workload.rollout.current > 0 => {
+            Standing::GoingDown(workload.rollout.current as usize)
+        }
+        0 => Standing::Down,
+        pods => Standing::GoingDown(pods),
+    }
+}
+
+/// What keeps a maintenance from beginning, if a gate does. A held change begins with it, and so
+/// passes its gates. The pods are asked unless none is ready.
+pub fn closed(subject: &Subject, held: Option<&Change>, plan: &mut Plan) -> Option<Blocked> {
+    if let Some(blocked) = held.and_then(|change| closed_to_release(subject, change)) {
+        return Some(blocked);
+    }
+    let ready = subject.pods.iter().any(|pod| pod.ready && pod.terminating.is_none());
+    if !ready || subject.workload.rollout.wanted == 0 {
+        return None;
+    }
+    let since = subject.memory.gate.map_or(subject.now(), |(_, since)| since);
+    let change = Change::of_maintenance(since);
+    let blocked = plan.hear(subject, &change, gates::ask(subject, &change))?;
+    // Nobody approves or bypasses it by an id.
+    Some(Blocked { why: blocked.sentence.clone(), command: None, ..blocked })
+}
+
+/// What keeps a held change from being released while no pod runs that could be asked.
+pub fn closed_to_release(subject: &Subject, change: &Change) -> Option<Blocked> {
+    let of_api = |needs: Needs| !matches!(needs, Needs::Outside(_));
+    let blocker = order::each(subject, change, of_api).find_map(|(_, answer)| answer.blocker)?;
+    Some(change.blocked_by(subject, &blocker))
+}
+
+/// What is written when a maintenance begins: everything that was held or went pod by pod is in the
+/// template that rests.
+pub fn begin(subject: &Subject, held: Option<(&Hold, &Change)>) -> Edits {
+    let workload = subject.workload;
+    let runs = match held {
+        Some(_) => None,
+        None => subject.revisions.newest,
+    };
+    let mark = InMaintenance::begun(workload.generation, whole_second(subject.now()), runs);
+    step(subject, &mark, held)
+}
+
+/// What is written when it comes back: what is held comes with it.
+pub fn start(subject: &Subject, mark: &InMaintenance, held: Option<(&Hold, &Change)>) -> Edits {
+    step(subject, &mark.at(Stage::Start), held)
+}
+
+/// One step, and with it the release of what is held.
+pub fn step(subject: &Subject, mark: &InMaintenance, held: Option<(&Hold, &Change)>) -> Edits {
+    let mut edits = match held {
+        Some((hold, change)) if !is_back(subject, mark) => release::passed(subject, hold, change).0,
+        Some(_) => release::released(Release::Unchanged),
+        None => Edits::default(),
+    };
+    edits.clear(marks::PARTITION);
+    if subject.workload.rollout.ordinals.step.is_some() || held.is_some() {
+        edits.clear(marks::HOLD_SINCE);
+    }
+    edits.set(marks::IN_MAINTENANCE, mark.to_string());
+    edits.purpose = Some(Purpose::Maintain);
+    edits
+}
+
+/// Whether its template is the one again that ran before the maintenance.
+pub fn is_back(subject: &Subject, mark: &InMaintenance) -> bool {
+    mark.from.as_deref().is_some_and(|from| subject.revisions.is_of(from))
+}
+
+/// What is written when it is in service again.
+pub fn end() -> Edits {
+    let mut edits = Edits { purpose: Some(Purpose::Maintain), ..Edits::default() };
+    edits.clear(marks::IN_MAINTENANCE);
+    edits
+}
+
+/// Whether one that starts is in service: what its pods do now is no matter of maintenance. While
+/// its manifest declares a partition, all of them are waited for, because a pod below it would be
+/// of the revision with the gate.
+pub fn has_started(subject: &Subject) -> bool {
+    let rollout = &subject.workload.rollout;
+    !subject.workload.template.rests
+        && rollout.observed
+        && match subject.progress {
+            Progress::Done => true,
+            Progress::Failed(_) => rollout.ordinals.declared == 0,
+            Progress::Unobserved | Progress::UnderWay(_) | Progress::Held(_) => false,
+        }
+}
+
+/// When it is to be told next that a maintenance lasts. `told`: when it was last.
+pub fn reminds_at(mark: &InMaintenance, told: Option<Timestamp>) -> Option<Timestamp> {
+    let last = told.max(mark.since)?;
+    Some(crate::core::later(last, REMIND_AFTER))
+}

@@ -1,0 +1,104 @@
+//! What is told of maintenance.
+
+use jiff::Timestamp;
+
+use crate::core::{clock, hold::state::Hold, observed::workload::reference_of, subject::Subject};
+
+/// Why it cannot begin: admission would not act on it.
+pub const NOT_ENFORCED: &str = "Lockkeeper's admission policies are not in force, as the condition HoldsEnforced says. It begins when they are";
+/// Why it cannot begin: its policy only observes.
+pub const OBSERVED: &str =
+    "its policy only observes (mode: Observe). Set mode: Enforce in the policy, and it begins";
+/// Why it cannot begin: its claims would go.
+pub const CLAIMS_GO: &str = "maintenance sets replicas to 0, and persistentVolumeClaimRetentionPolicy.whenScaled: Delete would then delete its claims. Set \
+    whenScaled: Retain, and it begins";
+
+fn by(user: &str) -> String {
+    if user.is_empty() { String::new() } else { format!(", requested by {user}") }
+}
+
+fn since(at: Option<Timestamp>) -> String {
+    at.map_or_else(String::new, |at| format!(" since {}", clock(at)))
+}
+
+/// The command that ends a maintenance.
+pub fn end_command(subject: &Subject) -> String {
+    let (workload, namespace) = (reference_of(subject.workload), &subject.namespace().name);
+    format!("kubectl lockkeeper maintenance end {workload} -n {namespace}")
+}
+
+/// That it cannot begin.
+pub fn cannot_begin(user: &str, why: &str) -> String {
+    format!("maintenance{} does not begin: {why}", by(user))
+}
+
+/// That a gate keeps it from beginning.
+pub fn waits(user: &str, why: &str) -> String {
+    format!("maintenance{} waits: {why}", by(user))
+}
+
+/// That it begins.
+pub fn begins(user: &str, held: Option<&Hold>) -> String {
+    let change = held.map_or_else(String::new, |hold| {
+        format!(
+            ". Its held change {} is in the template, and starts when the maintenance ends",
+            hold.id
+        )
+    });
+    format!(
+        "maintenance begins{}: its pods are stopped, and none starts until it ends{change}",
+        by(user)
+    )
+}
+
+/// That its pods are stopping.
+pub fn stopping(user: &str, pods: usize) -> String {
+    let pods = if pods == 1 { "1 pod".to_owned() } else { format!("{pods} pods") };
+    format!("maintenance{}: stopping, {pods} left", by(user))
+}
+
+/// That admission did not do what follows from the mark.
+pub const NOT_STOPPED: &str = "maintenance was begun, but admission did not stop the workload: its pods may run. The condition HoldsEnforced says what is missing. \
+    It stops with the next write when admission is in force";
+
+/// That it is stopped.
+pub fn stopped(user: &str, at: Option<Timestamp>, held: Option<&Hold>, gated: usize) -> String {
+    let change = held.map_or_else(String::new, |hold| {
+        format!(". Change {} by {} is held until then", hold.id, hold.authors)
+    });
+    let pods = match gated {
+        0 => String::new(),
+        1 => ". It was scaled up: 1 pod was created, and does not start".to_owned(),
+        pods => format!(". It was scaled up: {pods} pods were created, and do not start"),
+    };
+    format!(
+        "in maintenance{}{}: no pod runs. It starts again when the maintenance ends{change}{pods}",
+        since(at),
+        by(user)
+    )
+}
+
+/// That it would come back, but for a gate of what is held.
+pub fn end_waits(hold: &Hold, why: &str) -> String {
+    format!(
+        "its maintenance is to end, and change {}, which is held, starts with it: {why}",
+        hold.id
+    )
+}
+
+/// That it would come back, but nobody would make it so.
+pub const END_NOT_ENFORCED: &str = "its maintenance is to end, but Lockkeeper's admission policies are not in force, as the condition HoldsEnforced says. It ends when they are";
+
+/// That it comes back.
+pub const ENDING: &str =
+    "its maintenance ends: its template is the declared one again, and its replicas start";
+
+/// That it is in service again.
+pub fn ended(at: Option<Timestamp>) -> String {
+    format!("it is in service again. It was in maintenance{}", since(at))
+}
+
+/// That it lasts.
+pub fn reminder(user: &str, at: Option<Timestamp>, command: &str) -> String {
+    format!("still in maintenance{}{}: no pod runs. To end it: {command}", since(at), by(user))
+}
