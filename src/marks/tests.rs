@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    About, ChangeId, GovernanceMark, Mark, MarkSet, Marks, Outcome, Provenance, SavedClaim, Since,
-    StorageMarks, Text, labels,
+    About, ChangeId, GovernanceMark, InMaintenance, Mark, MarkSet, Marks, Outcome, Provenance,
+    SavedClaim, Since, StorageMarks, Text, Wish, labels,
+    maintenance::Stage,
     outcome::Ended,
     registry::{self, On},
     storage::{ReclaimPolicy, Uids},
@@ -140,9 +141,19 @@ fn any_marks() -> impl Strategy<Value = Marks> {
         partition(),
         maybe(seconds.prop_map(|seconds| Rollouts(seconds.into()))),
     );
-    let texts = (texts.boxed(), objects.boxed());
+    let stage = prop_oneof![Just(Stage::Stop), Just(Stage::Sleep), Just(Stage::Start)];
+    let maintained = (0..99_i64, time(), stage, proptest::option::of("[a-z0-9-]{1,9}")).prop_map(
+        |(id, at, stage, from)| Box::new(InMaintenance::begun(id, at, from.as_deref()).at(stage)),
+    );
+    let maintenance = (
+        maybe(prop_oneof![Just(Wish::Stop), Just(Wish::Off)]),
+        maybe(user().prop_map(User)),
+        maybe(maintained),
+        text(),
+    );
+    let texts = (texts.boxed(), objects.boxed(), maintenance.boxed());
     (consent, declares.boxed(), flags, texts, waits.boxed()).prop_map(
-        |(consent, declares, flags, (texts, objects), waits)| Marks {
+        |(consent, declares, flags, (texts, objects, maintenance), waits)| Marks {
             governance: objects.0,
             config: texts.0,
             rollout: objects.1,
@@ -165,6 +176,10 @@ fn any_marks() -> impl Strategy<Value = Marks> {
             partition: waits.3,
             volume_access: flags.2,
             reserved: texts.2,
+            maintenance: maintenance.0,
+            maintenance_by: maintenance.1,
+            in_maintenance: maintenance.2,
+            maintenance_replicas: maintenance.3,
             app_gate: texts.3,
             ignore: flags.3,
         },
@@ -382,6 +397,12 @@ fn garbage_is_what_admission_takes_for_none() {
             marks::ROLLOUT,
             &["{}", r#"{"done":"a","more":1}"#],
             &["", "done", r#"{"done":1}"#, r#"{"at":"yesterday"}"#, r#"{"ended":"Later"}"#],
+        ),
+        (marks::MAINTENANCE, &["Stop", "Off"], &["", "stop", "Stop ", "Sleep", "Stop only=0"]),
+        (
+            marks::IN_MAINTENANCE,
+            &["stop id=7", "sleep id=7 keep=a,b more=1", "start id=7 since=2026-01-01T00:00:00Z"],
+            &["", "stop", "stop ", "nap id=7", "stop id=", "stop id= 7", "stop since=1"],
         ),
     ] {
         for text in known {

@@ -56,7 +56,18 @@ const FLOORS: [&[&str]; 6] = [
     // One workload with all of that, and what is found of it.
     &["gates/change", "gates/gate", "gates/talk", "planned", "subject"],
     // The rules.
-    &["conditions", "config", "gates", "hold", "others", "rest", "rollout", "unread", "volumes"],
+    &[
+        "conditions",
+        "config",
+        "gates",
+        "hold",
+        "maintenance",
+        "others",
+        "rest",
+        "rollout",
+        "unread",
+        "volumes",
+    ],
     // A whole workload.
     &["plan"],
     // A whole namespace.

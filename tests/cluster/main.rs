@@ -25,6 +25,7 @@ mod foreign;
 mod held_config;
 mod hold;
 mod hold_trouble;
+mod maintenance;
 mod node;
 mod operations;
 mod operator_down;

@@ -19,6 +19,7 @@ mod holds;
 mod index;
 mod judge;
 mod lease;
+mod maintenance;
 mod observe_mode;
 mod old_pods;
 mod progress;

@@ -403,6 +403,7 @@ fn p4_config_whose_rollout_is_taken_for_a_revert_is_rolled_again() {
         stateful_set: "uid-web".into(),
         template: template.digest,
         config_hash: None,
+        rests: false,
         references: template.references.clone(),
         containers: template.containers.clone(),
     };

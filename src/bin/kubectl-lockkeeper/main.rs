@@ -10,6 +10,7 @@ mod completion;
 mod confirm;
 mod connection;
 mod live;
+mod maintenance;
 mod named;
 mod output;
 mod plan;
@@ -187,6 +188,11 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
         #[arg(short, long)]
         yes: bool,
     },
+    /// Stop a workload for maintenance, and start it again exactly as it is declared
+    Maintenance {
+        #[command(subcommand)]
+        command: maintenance::Command,
+    },
     /// Revert the pod template: to the one that the pods run while a change is held, otherwise to
     /// the previous revision
     ///
@@ -363,6 +369,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             let (workload, id) = change.find(&cluster).await?;
             bypass::run(&cluster, &workload, id.as_deref(), yes).await
         }
+        Command::Maintenance { command } => maintenance::run(&cluster, command).await,
         Command::Undo { workload, to_revision, dry_run } => {
             undo::run(&cluster, &workload.find(&cluster).await?, to_revision, dry_run).await
         }

@@ -9,7 +9,7 @@ use lockkeeper::{
         labels::{config_hash, set_config_hash},
     },
     shell::views::{ControllerRevisions, ReplicaSets},
-    workload::template_digest,
+    workload::{rests, template_digest},
 };
 use serde_json::Value;
 
@@ -104,10 +104,12 @@ pub fn is_settled(id: &WorkloadId, object: &Value, revisions: &[Revision]) -> bo
     }
 }
 
-/// The newest revision before the one at hand that differs from it in more than the config.
+/// The newest revision before the one at hand that differs from it in more than the config. Those
+/// of a maintenance never ran.
 pub fn before<'a>(object: &Value, revisions: &'a [Revision]) -> Option<&'a Revision> {
     let (_, earlier) = revisions.split_last()?;
-    earlier.iter().rev().find(|revision| !revision.is_live(object))
+    let ran = |revision: &&Revision| !rests(&revision.template) && !revision.is_live(object);
+    earlier.iter().rev().find(ran)
 }
 
 impl Revision {

@@ -108,10 +108,9 @@ impl Governed {
 /// Workloads whose maintenance forbids to uninstall, whatever becomes of held changes: without
 /// admission nothing gives them their replicas again. In the order of namespaces and names.
 pub fn in_maintenance(all: &[Governed]) -> Vec<String> {
-    let is_maintained = |one: &&Governed| Marks::of(&one.object).in_maintenance.stands();
     let mut found: Vec<_> = all
         .iter()
-        .filter(is_maintained)
+        .filter(|one| Marks::of(&one.object).in_maintenance.stands())
         .map(|one| format!("{} in namespace {}", one.place(), one.namespace()))
         .collect();
     found.sort();

@@ -18,14 +18,13 @@ use crate::{
         gates::{
             self,
             change::{Blocked, Change},
-            gate::Needs,
+            gate::{Answer, Needs},
             order,
         },
         hold::{release, state::Hold},
+        later,
         observed::Workload,
-        planned::Plan,
         request::{Purpose, Release},
-        rollout::progress::Progress,
         subject::Subject,
         whole_second,
     },
@@ -97,28 +96,27 @@ pub fn standing(subject: &Subject) -> Standing {
     }
 }
 
-/// What keeps a maintenance from beginning, if a gate does. A held change begins with it, and so
-/// passes its gates. The pods are asked unless none is ready.
-pub fn closed(subject: &Subject, held: Option<&Change>, plan: &mut Plan) -> Option<Blocked> {
-    if let Some(blocked) = held.and_then(|change| closed_to_release(subject, change)) {
-        return Some(blocked);
-    }
+/// What the gates say of the end of all its pods; none where nobody is asked, because no pod is
+/// ready or there is none.
+pub fn ask<'a>(subject: &Subject<'a>) -> Option<(Change<'a>, Answer)> {
     let ready = subject.pods.iter().any(|pod| pod.ready && pod.terminating.is_none());
     if !ready || subject.workload.rollout.wanted == 0 {
         return None;
     }
     let since = subject.memory.gate.map_or(subject.now(), |(_, since)| since);
     let change = Change::of_maintenance(since);
-    let blocked = plan.hear(subject, &change, gates::ask(subject, &change))?;
-    // Nobody approves or bypasses it by an id.
-    Some(Blocked { why: blocked.sentence.clone(), command: None, ..blocked })
+    let answer = gates::ask(subject, &change);
+    Some((change, answer))
 }
 
 /// What keeps a held change from being released while no pod runs that could be asked.
 pub fn closed_to_release(subject: &Subject, change: &Change) -> Option<Blocked> {
-    let of_api = |needs: Needs| !matches!(needs, Needs::Outside(_));
-    let blocker = order::each(subject, change, of_api).find_map(|(_, answer)| answer.blocker)?;
+    let blocker = order::each(subject, change, is_of_api).find_map(|(_, answer)| answer.blocker)?;
     Some(change.blocked_by(subject, &blocker))
+}
+
+fn is_of_api(needs: Needs) -> bool {
+    !matches!(needs, Needs::Outside(_))
 }
 
 /// What is written when a maintenance begins: everything that was held or went pod by pod is in the
@@ -166,22 +164,29 @@ pub fn end() -> Edits {
     edits
 }
 
-/// Whether one that starts is in service: what its pods do now is no matter of maintenance. While
+/// Whether one that starts is in service: all its pods are available, or nothing has moved for
+/// longer than the deadline of its policy, and what its pods do is no matter of maintenance. While
 /// its manifest declares a partition, all of them are waited for, because a pod below it would be
 /// of the revision with the gate.
 pub fn has_started(subject: &Subject) -> bool {
     let rollout = &subject.workload.rollout;
-    !subject.workload.template.rests
-        && rollout.observed
-        && match subject.progress {
-            Progress::Done => true,
-            Progress::Failed(_) => rollout.ordinals.declared == 0,
-            Progress::Unobserved | Progress::UnderWay(_) | Progress::Held(_) => false,
-        }
+    let available = rollout.updated >= rollout.wanted && rollout.available >= rollout.wanted;
+    let late = gives_up_at(subject).is_some_and(|due| due <= subject.now());
+    !subject.workload.template.rests && rollout.observed && (available || late)
+}
+
+/// When one that starts is no longer waited for.
+pub fn gives_up_at(subject: &Subject) -> Option<Timestamp> {
+    let rollout = &subject.workload.rollout;
+    let moves = subject.pods.iter().flat_map(|pod| [Some(pod.created), pod.ready_moved]);
+    // The last write of ours began it.
+    let moves = moves.chain([subject.workload.noted]).flatten();
+    let moved = moves.fold(rollout.moved, Timestamp::max);
+    (rollout.held.is_none()).then(|| later(moved, subject.ruling.spec().deadline()))
 }
 
 /// When it is to be told next that a maintenance lasts. `told`: when it was last.
 pub fn reminds_at(mark: &InMaintenance, told: Option<Timestamp>) -> Option<Timestamp> {
     let last = told.max(mark.since)?;
-    Some(crate::core::later(last, REMIND_AFTER))
+    Some(later(last, REMIND_AFTER))
 }

@@ -3,7 +3,7 @@
 use crate::{
     api::{Phase, Reason, marks},
     core::{
-        gates::change::{Change, TEMPLATE},
+        gates::change::{Blocked, Change, TEMPLATE},
         hold::{change, release, state::Hold},
         maintenance::{self, Standing, words},
         notice::Event,
@@ -19,7 +19,15 @@ use crate::{
 pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
     let (held, mut plan) = with_change(subject, hold, plan);
     let by = maintenance::asked_by(subject.workload);
-    if let Some(blocked) = maintenance::closed(subject, held.as_ref(), &mut plan) {
+    let closed =
+        match held.as_ref().and_then(|change| maintenance::closed_to_release(subject, change)) {
+            Some(blocked) => Some(blocked),
+            // Nobody approves or bypasses the end of its pods by an id.
+            None => maintenance::ask(subject)
+                .and_then(|(change, answer)| plan.hear(subject, &change, answer))
+                .map(|blocked| Blocked { why: blocked.sentence.clone(), command: None, ..blocked }),
+        };
+    if let Some(blocked) = closed {
         let phase = if hold.is_some() { Phase::Held } else { Phase::Waiting };
         let message = words::waits(by, &blocked.why);
         plan.report.closed = Some(blocked.closed());
@@ -142,9 +150,7 @@ fn starting(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
         plan.write(maintenance::end());
         plan.tell(Event::MaintenanceEnded, words::ended(mark.since));
     }
-    if let Progress::UnderWay(due) = subject.progress {
-        plan.wake_at(due);
-    }
+    maintenance::gives_up_at(subject).into_iter().for_each(|due| plan.wake_at(due));
     let failed = matches!(subject.progress, Progress::Failed(_));
     plan.stand(verdict::verdict(subject).filter(|_| failed).unwrap_or_else(|| {
         let pods = under_way(subject.workload, subject.pods, subject.revisions.newest);

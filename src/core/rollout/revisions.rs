@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use crate::core::{
     hold::state::Hold,
     observed::{
-        ControllerRevision, Namespace, Owned, Pod, Reference, ReplicaSet, Workload,
+        ControllerRevision, Namespace, Owned, Pod, Reference, ReplicaSet, TemplateDigest, Workload,
         kind::RevisionsIn,
     },
     request::FieldEdit,
@@ -128,19 +128,24 @@ impl<'a> Revisions<'a> {
 
     /// Whether its template is that of this revision, whatever maintenance puts there now.
     pub fn is_of(&self, revision: &str) -> bool {
-        let template = &self.workload.template;
-        let same = |digest, hash: &Option<Box<str>>| {
-            digest == template.digest && hash.as_deref() == template.config_hash.as_deref()
-        };
         match self.kept {
             Kept::ReplicaSets(sets) => sets.iter().any(|set| {
-                &*set.revision == revision && !set.rests && same(set.template, &set.config_hash)
+                &*set.revision == revision
+                    && !set.rests
+                    && self.has(set.template, set.config_hash.as_deref())
             }),
             Kept::ControllerRevisions(all) => self.own(all).any(|one| {
-                &*one.name == revision && !one.rests && same(one.template, &one.config_hash)
+                &*one.name == revision
+                    && !one.rests
+                    && self.has(one.template, one.config_hash.as_deref())
             }),
             Kept::Generations => false,
         }
+    }
+
+    fn has(&self, template: TemplateDigest, config_hash: Option<&str>) -> bool {
+        let own = &self.workload.template;
+        own.digest == template && own.config_hash.as_deref() == config_hash
     }
 
     /// The ReplicaSet that was created last: a paused Deployment that is scaled up from zero starts

@@ -157,6 +157,7 @@ impl Shop {
             "lockkeeper-approver" => "approve",
             "lockkeeper-on-call" => "bypass",
             "lockkeeper-unprotect" => "unprotect",
+            "lockkeeper-maintainer" => "maintain",
             _ => return self.may(user, "get", "deployments.apps"),
         };
         self.may(user, verb, "upgradepolicies.lockkeeper.dev");

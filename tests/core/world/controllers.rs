@@ -41,6 +41,7 @@ impl World {
                 replicas: 1,
                 template: workload::template_digest(template),
                 config_hash: workload::config_hash(template),
+                rests: workload::rests(template),
                 references: references::of_template(template).into(),
                 containers: workload::containers(template),
             };

@@ -5,13 +5,11 @@ use serde_json::{Value, json};
 
 use super::{
     HELD, Judge, Marks, OPERATOR, Rule, Twin, Write, annotations, fewer, has_replicas, is_governed,
-    is_hold, is_on_delete, is_partition, is_rolling, is_strategy, is_type, key, labels, replicas,
-    template_differs, text,
+    is_hold, is_on_delete, is_partition, is_rolling, is_strategy, is_type, key, labels,
+    maintenance, replicas, template_differs, text,
 };
 
 mod spec;
-
-use super::maintenance;
 
 use spec::{put_partition, put_paused, restore_strategy};
 
@@ -263,9 +261,9 @@ impl Variables<'_> {
         want.push(("declared-replicas", fewer));
         want.push(("maintenance-replicas", self.stop(scaled, object)));
         let (wish, by) = self.wish();
-        let maintenance = [("maintenance", wish), ("maintenance-by", by)];
-        want.extend(maintenance.map(|(mark, value)| (mark, value.to_owned())));
-        want.push(("in-maintenance", self.maintained().to_owned()));
+        let all =
+            [("maintenance", wish), ("maintenance-by", by), ("in-maintenance", self.maintained())];
+        want.extend(all.map(|(mark, value)| (mark, value.to_owned())));
         let authors = self.authors(&hold, &want);
         let steps = want.iter().any(|(mark, value)| *mark == "partition" && !value.is_empty());
         let needed = !hold.is_empty() || steps || asks_approve || asks_bypass;

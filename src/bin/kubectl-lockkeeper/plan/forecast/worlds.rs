@@ -325,6 +325,7 @@ fn newest_set(workload: &Workload, now: Timestamp) -> ReplicaSet {
         replicas: workload.rollout.wanted,
         template: template.digest,
         config_hash: template.config_hash.as_deref().map(Into::into),
+        rests: template.rests,
         references: template.references.clone(),
         containers: template.containers.clone(),
     }

@@ -1,0 +1,187 @@
+//! Begins and ends maintenance of a workload, and says how far it is.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use lockkeeper::{
+    api::{Mode, marks},
+    core::{
+        clock,
+        governs::{Standing, governance},
+        maintenance,
+        observed::{Workload, WorkloadId},
+    },
+    marks::{MarkSet, Marks, Wish},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Cluster, Failure, Seen, lower, pointer},
+    named::WorkloadArgument,
+};
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Stop the workload: no pod of it runs, no matter who scales or changes it, until the maintenance
+    /// ends
+    #[command(after_help = "Examples:
+  kubectl lockkeeper maintenance start statefulset/db --stop -n shop
+
+Needs: the verb maintain on upgradepolicies.lockkeeper.dev, and permission to patch the workload")]
+    Start {
+        #[command(flatten)]
+        workload: WorkloadArgument,
+        /// Keep the workload at 0 replicas
+        #[arg(long, required = true)]
+        stop: bool,
+    },
+    /// End the maintenance: the workload starts again exactly as it is declared
+    #[command(after_help = "Examples:
+  kubectl lockkeeper maintenance end statefulset/db -n shop
+  kubectl lockkeeper wait statefulset/db -n shop        # until it is in service again
+
+Needs: the verb maintain on upgradepolicies.lockkeeper.dev, and permission to patch the workload")]
+    End {
+        #[command(flatten)]
+        workload: WorkloadArgument,
+    },
+    /// Say how far the maintenance is
+    #[command(after_help = "Examples:
+  kubectl lockkeeper maintenance status statefulset/db -n shop
+
+Needs: view")]
+    Status {
+        #[command(flatten)]
+        workload: WorkloadArgument,
+    },
+}
+
+/// Does it.
+pub async fn run(cluster: &Cluster, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Start { workload, stop: _ } => {
+            start(cluster, &workload.find(cluster).await?).await?;
+        }
+        Command::End { workload } => end(cluster, &workload.find(cluster).await?).await?,
+        Command::Status { workload } => status(cluster, &workload.find(cluster).await?).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
+    let seen = cluster.read().await?;
+    let workload = seen.workload(id)?;
+    let place = lower(id);
+    if maintenance::is_wished(workload) {
+        println!("Maintenance of {place} is already requested.");
+        return status_of(cluster, &seen, workload);
+    }
+    if let Some(why) = not_possible(&seen, workload) {
+        return Err(Failure::No(format!(
+            "cannot begin maintenance of {place}: {why}. Nothing was changed"
+        )));
+    }
+    write(cluster, id, Wish::Stop).await?;
+    println!("Maintenance of {place} is requested. Its pods are stopped when its gates are open.");
+    println!("To see how far it is: {}", cluster.command("maintenance status", id));
+    println!("To end it: {}", cluster.command("maintenance end", id));
+    Ok(())
+}
+
+/// Why the operator would not begin it.
+fn not_possible(seen: &Seen, workload: &Workload) -> Option<&'static str> {
+    let standings = governance(&seen.world).standings;
+    match standings.get(&workload.id) {
+        _ if !workload.id.kind.can_be_held() => Some("a DaemonSet has no replicas to take away"),
+        Some(Standing::Governed(_, spec)) if spec.mode == Mode::Observe => {
+            Some(maintenance::words::OBSERVED)
+        }
+        Some(Standing::Governed(..) | Standing::Frozen(_)) if workload.claims.go_with_pod => {
+            Some(maintenance::words::CLAIMS_GO)
+        }
+        Some(Standing::Governed(..) | Standing::Frozen(_)) if workload.governed.stands() => None,
+        Some(Standing::Governed(..) | Standing::Frozen(_)) => {
+            Some("the operator has not put its label on it yet")
+        }
+        _ => Some("no policy governs it"),
+    }
+}
+
+async fn end(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
+    let seen = cluster.read_even_uninstalled().await?;
+    let workload = seen.workload(id)?;
+    let place = lower(id);
+    if !maintenance::is_wished(workload) && maintenance::of(workload).is_none() {
+        return Err(Failure::No(format!("{place} is not in maintenance. Nothing was changed")));
+    }
+    if maintenance::is_wished(workload) {
+        write(cluster, id, Wish::Off).await?;
+    }
+    println!("The maintenance of {place} ends: it starts again as it is declared.");
+    println!("To follow it: {}", cluster.command("wait", id));
+    Ok(())
+}
+
+/// Puts the word on the workload, and looks whether admission took it.
+async fn write(cluster: &Cluster, id: &WorkloadId, wish: Wish) -> Result<(), Failure> {
+    let what = format!("write {} on {}", marks::MAINTENANCE, lower(id));
+    let object = cluster.get(id).await?;
+    let operations = |object: &Value| {
+        let mut operations = Vec::new();
+        if object["metadata"]["annotations"].is_null() {
+            let empty = json!({"op": "add", "path": "/metadata/annotations", "value": {}});
+            operations.push(empty);
+        }
+        let path = pointer(marks::MAINTENANCE);
+        operations.push(json!({"op": "add", "path": path, "value": wish.to_string()}));
+        operations
+    };
+    let written = cluster.rewrite(id, &what, object, operations).await?;
+    let all = Marks::of(&written);
+    if all.maintenance_by.get().is_none() || all.maintenance.get() != Some(&wish) {
+        return Err(Failure::No(format!(
+            "{} was written on {}, but does not count: Lockkeeper's admission policies are not in force. The condition HoldsEnforced of its policy says \
+             what is missing",
+            marks::MAINTENANCE,
+            lower(id)
+        )));
+    }
+    Ok(())
+}
+
+async fn status(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
+    let seen = cluster.read_even_uninstalled().await?;
+    let workload = seen.workload(id)?;
+    status_of(cluster, &seen, workload)
+}
+
+fn status_of(cluster: &Cluster, seen: &Seen, workload: &Workload) -> Result<(), Failure> {
+    let place = lower(&workload.id);
+    let Some(mark) = maintenance::of(workload) else {
+        match maintenance::is_wished(workload) {
+            true => println!("{place}: maintenance is requested, and has not begun."),
+            false => println!("{place} is not in maintenance."),
+        }
+        tell(seen, workload);
+        return Ok(());
+    };
+    let by = match maintenance::asked_by(workload) {
+        "" => String::new(),
+        by => format!(", requested by {by}"),
+    };
+    let since = mark.since.map_or_else(String::new, |since| format!(" since {}", clock(since)));
+    println!("{place} is in maintenance{since}{by} (stage: {}).", mark.stage);
+    tell(seen, workload);
+    if maintenance::is_wished(workload) {
+        println!("To end it: {}", cluster.command("maintenance end", &workload.id));
+    }
+    Ok(())
+}
+
+/// What its policy says of it.
+fn tell(seen: &Seen, workload: &Workload) {
+    if let Some(attention) = seen.attention(&workload.id) {
+        println!("  {}", attention.message);
+    }
+}

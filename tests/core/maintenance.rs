@@ -1,0 +1,306 @@
+//! Maintenance, from the word that asks for it to the end: with admission as its twin has it, and
+//! controllers that do what they are told.
+
+use lockkeeper::{api::WorkloadKind, core::notice::Event};
+use model::admission::{OPERATOR, Operation, Twin, Write};
+use serde_json::{Value, json};
+
+use crate::world::{
+    World,
+    held::{mark, setup},
+};
+
+const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
+
+/// Somebody writes the workload, and admission makes of it what it makes.
+fn write(world: &mut World, user: &str, change: impl FnOnce(&mut Value)) {
+    let kind = world.id("web").kind.to_string();
+    world.edit("web", |web| {
+        let old = web.clone();
+        change(web);
+        let (new, verbs) = (web.clone(), ["maintain", "approve"]);
+        let write = Write {
+            kind: &kind,
+            operation: Operation::Update,
+            old: Some(&old),
+            new: &new,
+            user,
+            verbs: &verbs,
+        };
+        *web = Twin::default().admit(&write).unwrap().object;
+    });
+    world.observe("web");
+}
+
+fn annotate(world: &mut World, name: &str, value: &str) {
+    write(world, "ann", |web| {
+        web["metadata"]["annotations"][format!("lockkeeper.dev/{name}")] = json!(value);
+    });
+}
+
+/// The operator decides until nothing is left to do, and admission sees what it writes.
+fn act(world: &mut World) {
+    for _ in 0..10 {
+        let decision = world.decide();
+        world.memories.extend(decision.memories);
+        let told = decision
+            .notices
+            .iter()
+            .map(|notice| (notice.event, notice.regarding.to_string(), notice.message.clone()));
+        world.told.extend(told.collect::<Vec<_>>());
+        for (name, status) in decision.statuses {
+            world.namespace.policies.get_mut(&name).unwrap().status = status;
+        }
+        if decision.patches.is_empty() {
+            return;
+        }
+        for patch in decision.patches {
+            let patch: json_patch::Patch = serde_json::from_value(patch.json()).unwrap();
+            write(world, OPERATOR, |web| json_patch::patch(web, &patch).unwrap());
+        }
+    }
+    panic!("the decisions do not come to rest");
+}
+
+fn told(world: &World, event: Event) -> usize {
+    world.told.iter().filter(|(told, ..)| *told == event).count()
+}
+
+/// The controller has ended all pods.
+fn all_end(world: &mut World) {
+    world.namespace.pods.clear();
+    world.observe("web");
+    act(world);
+}
+
+fn stage(world: &World) -> String {
+    mark(world, "web", "in-maintenance")
+        .and_then(|mark| mark.split(' ').next().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn stopped(kind: WorkloadKind, policy: Value) -> World {
+    let mut world = setup(policy, kind, 2);
+    annotate(&mut world, "maintenance", "Stop");
+    act(&mut world);
+    all_end(&mut world);
+    assert_eq!(world.stands(), "Maintenance/InMaintenance", "{kind}");
+    world
+}
+
+#[test]
+fn a_workload_is_stopped_and_comes_back_as_it_was_declared() {
+    for kind in KINDS {
+        let mut world = setup(json!({"gates": {"approval": "Required"}}), kind, 2);
+        let declared = world.object("web")["spec"].clone();
+        annotate(&mut world, "maintenance", "Stop");
+        act(&mut world);
+        assert_eq!(stage(&world), "stop", "{kind}");
+        assert_eq!(world.object("web")["spec"]["replicas"], 0);
+        assert_eq!(world.stands(), "Maintenance/GoingDown");
+        let status = &world.namespace.policies["shop"].status;
+        assert_eq!(status.workloads.maintenance, 1);
+        let condition = status.conditions.iter().find(|one| one.type_ == "InMaintenance").unwrap();
+        assert!(condition.message.contains(&format!("{kind}/web")), "{}", condition.message);
+        all_end(&mut world);
+        assert_eq!(world.stands(), "Maintenance/InMaintenance");
+        let message = &world.attention().unwrap().message;
+        assert!(
+            message.contains("requested by ann") && message.contains("no pod runs"),
+            "{message}"
+        );
+        assert_eq!(told(&world, Event::MaintenanceReminder), 0);
+        world.later(4 * 3600 + 1);
+        act(&mut world);
+        act(&mut world);
+        assert_eq!(told(&world, Event::MaintenanceReminder), 1);
+
+        annotate(&mut world, "maintenance", "Off");
+        act(&mut world);
+        assert_eq!(stage(&world), "start", "{kind}");
+        assert_eq!(world.stands(), "Maintenance/MaintenanceEnding");
+        assert_eq!(world.object("web")["spec"]["template"], declared["template"]);
+        world.finish("web");
+        act(&mut world);
+        assert_eq!((stage(&world), world.stands()), (String::new(), "UpToDate".to_owned()));
+        let mut spec = world.object("web")["spec"].clone();
+        if kind == WorkloadKind::StatefulSet {
+            // A partition that is 0 is the same as none.
+            spec.as_object_mut().unwrap().remove("updateStrategy");
+        }
+        assert_eq!(spec, declared, "{kind}");
+        let both = [Event::MaintenanceStarted, Event::MaintenanceEnded];
+        assert_eq!(both.map(|event| told(&world, event)), [1, 1]);
+    }
+}
+
+#[test]
+fn gates_keep_a_maintenance_from_beginning_unless_no_pod_is_ready() {
+    for (ready, expected) in
+        [(true, ("Waiting/Frozen", "")), (false, ("Maintenance/GoingDown", "stop"))]
+    {
+        let mut world = setup(json!({"mode": "Freeze"}), WorkloadKind::Deployment, 2);
+        for pod in 0..2 {
+            world.ready("web", pod, ready);
+        }
+        annotate(&mut world, "maintenance", "Stop");
+        act(&mut world);
+        assert_eq!((world.stands().as_str(), stage(&world).as_str()), expected, "ready: {ready}");
+    }
+}
+
+#[test]
+fn a_held_change_begins_with_a_maintenance_and_so_needs_its_approval() {
+    for kind in KINDS {
+        let mut world = setup(json!({"gates": {"approval": "Required"}}), kind, 2);
+        write(&mut world, "dev", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+        });
+        annotate(&mut world, "maintenance", "Stop");
+        act(&mut world);
+        world.later(60);
+        act(&mut world);
+        assert_eq!(
+            (world.stands().as_str(), stage(&world).as_str()),
+            ("Held/ApprovalRequired", "")
+        );
+        let hold = mark(&world, "web", "hold").unwrap();
+        annotate(&mut world, "approve", hold.split(' ').next().unwrap());
+        act(&mut world);
+        assert_eq!((stage(&world).as_str(), mark(&world, "web", "hold")), ("stop", None), "{kind}");
+        assert_eq!(world.object("web")["spec"]["template"]["spec"]["containers"][0]["image"], "v2");
+    }
+}
+
+#[test]
+fn what_changes_in_the_meantime_is_held_and_starts_with_the_end_once_it_may() {
+    for kind in KINDS {
+        let mut world = stopped(kind, json!({"gates": {"approval": "Required"}}));
+        write(&mut world, "dev", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+        });
+        act(&mut world);
+        world.later(60);
+        act(&mut world);
+        assert_eq!(world.stands(), "Maintenance/InMaintenance");
+        assert!(world.attention().unwrap().message.contains("by dev is held until then"));
+        annotate(&mut world, "maintenance", "Off");
+        act(&mut world);
+        assert_eq!(
+            (world.stands().as_str(), stage(&world).as_str()),
+            ("Maintenance/ApprovalRequired", "stop")
+        );
+        let hold = mark(&world, "web", "hold").unwrap();
+        annotate(&mut world, "approve", hold.split(' ').next().unwrap());
+        act(&mut world);
+        assert_eq!(
+            (stage(&world).as_str(), mark(&world, "web", "hold")),
+            ("start", None),
+            "{kind}"
+        );
+        world.finish("web");
+        act(&mut world);
+        assert_eq!((stage(&world).as_str(), world.stands().as_str()), ("", "UpToDate"), "{kind}");
+    }
+}
+
+#[test]
+fn what_was_taken_back_in_the_meantime_needs_no_approval() {
+    let mut world = stopped(WorkloadKind::Deployment, json!({"gates": {"approval": "Required"}}));
+    for image in ["v2", "v1"] {
+        write(&mut world, "dev", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        });
+        act(&mut world);
+    }
+    assert!(mark(&world, "web", "hold").is_some());
+    annotate(&mut world, "maintenance", "Off");
+    act(&mut world);
+    assert_eq!((stage(&world).as_str(), mark(&world, "web", "hold")), ("start", None));
+}
+
+#[test]
+fn a_word_that_admission_did_not_record_begins_nothing_and_goes() {
+    let mut world = setup(json!({}), WorkloadKind::Deployment, 2);
+    world.edit("web", |web| {
+        web["metadata"]["annotations"]["lockkeeper.dev/maintenance"] = json!("Stop");
+    });
+    world.observe("web");
+    act(&mut world);
+    assert_eq!((stage(&world).as_str(), mark(&world, "web", "maintenance")), ("", None));
+    assert_eq!(world.stands(), "UpToDate");
+}
+
+#[test]
+fn one_that_a_policy_only_observes_or_whose_claims_would_go_is_left_in_service_and_told_why() {
+    for (policy, whenever, says) in [
+        (json!({"mode": "Observe"}), "Retain", "mode: Observe"),
+        (json!({}), "Delete", "whenScaled"),
+    ] {
+        let mut world = setup(policy, WorkloadKind::StatefulSet, 2);
+        world.edit("web", |web| {
+            web["metadata"]["labels"]["lockkeeper.dev/governed"] = json!("true");
+            web["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": whenever});
+        });
+        annotate(&mut world, "maintenance", "Stop");
+        let before = world.object("web")["spec"]["replicas"].clone();
+        let decision = world.decide();
+        let attention = &decision.statuses[0].1.attention[0];
+        assert_eq!(attention.reason.as_str(), "MaintenanceImpossible", "{attention:?}");
+        assert!(attention.message.contains(says), "{}", attention.message);
+        act(&mut world);
+        assert_eq!(
+            (stage(&world).as_str(), &world.object("web")["spec"]["replicas"]),
+            ("", &before)
+        );
+    }
+}
+
+#[test]
+fn a_deleted_policy_does_not_end_a_maintenance_and_the_word_does() {
+    for kind in KINDS {
+        let mut world = stopped(kind, json!({}));
+        world.namespace.policies.clear();
+        for _ in 0..3 {
+            world.later(120);
+            act(&mut world);
+        }
+        assert_eq!(
+            (stage(&world).as_str(), &world.object("web")["spec"]["replicas"]),
+            ("stop", &json!(0))
+        );
+        annotate(&mut world, "maintenance", "Off");
+        for _ in 0..3 {
+            world.later(120);
+            act(&mut world);
+        }
+        assert_eq!(
+            (stage(&world).as_str(), &world.object("web")["spec"]["replicas"]),
+            ("", &json!(2))
+        );
+    }
+}
+
+#[test]
+fn config_that_changes_in_the_meantime_rolls_nothing() {
+    let mut world = World::new().with_policy(json!({"config": {}}));
+    world.config_map("app", &[("a", "1")]);
+    world.deployment("web", crate::world::env_key("app", "a"));
+    world.act();
+    world.later(60).act();
+    annotate(&mut world, "maintenance", "Stop");
+    act(&mut world);
+    all_end(&mut world);
+    world.later(10).config_map("app", &[("a", "2")]);
+    world.later(60);
+    act(&mut world);
+    annotate(&mut world, "maintenance", "Off");
+    act(&mut world);
+    world.later(10).finish("web");
+    act(&mut world);
+    world.later(60);
+    act(&mut world);
+    assert_eq!((stage(&world).as_str(), world.stands().as_str()), ("", "UpToDate"));
+    let template = &world.object("web")["spec"]["template"]["metadata"];
+    assert_eq!(template["annotations"]["lockkeeper.dev/config-hash"], Value::Null);
+}
