@@ -106,8 +106,8 @@ async fn p17_after_maintenance_the_spec_and_the_revision_are_those_of_before() {
 }
 
 #[tokio::test]
-async fn p18_no_container_of_a_stopped_app_runs_whoever_scales_with_the_operator_down_exclusively()
-{
+async fn p18_no_container_of_a_stopped_app_runs_with_the_operator_down_and_pods_scaled_up_exclusively()
+ {
     let operator = operator_alone();
     let shop = Shop::gated("stopped").await;
     let by = maintainer(&shop);
@@ -142,7 +142,7 @@ async fn p18_no_container_of_a_stopped_app_runs_whoever_scales_with_the_operator
 }
 
 #[tokio::test]
-async fn p19_what_is_declared_meanwhile_neither_ends_a_maintenance_nor_conflicts_with_it() {
+async fn p19_what_others_declare_neither_ends_a_maintenance_nor_conflicts_with_it() {
     let _operator = operator();
     let shop = Shop::gated("declared").await;
     let by = maintainer(&shop);

@@ -112,10 +112,7 @@ impl Variables<'_> {
 
     /// What is asked for, and by whom.
     pub(super) fn wish(&self) -> (&str, &str) {
-        let before = match self.known("maintenance-by") {
-            "" => "",
-            _ => self.then("maintenance"),
-        };
+        let before = self.known("maintenance");
         let now = self.now("maintenance");
         let wishes = !self.op
             && self.governed
