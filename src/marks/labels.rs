@@ -29,6 +29,11 @@ pub fn is_governed(object: &Value) -> bool {
     !object["metadata"]["labels"][marks::GOVERNED].is_null()
 }
 
+/// Whether a pod as it is sleeps.
+pub fn sleeps(pod: &Value) -> bool {
+    pod["metadata"]["labels"][marks::IN_MAINTENANCE] == "sleep"
+}
+
 /// The config-hash among the annotations of a pod.
 pub fn config_hash_of_pod(annotations: Option<&Map>) -> Option<&str> {
     annotations?.get(marks::CONFIG_HASH).map(String::as_str)

@@ -96,6 +96,33 @@ fn request_timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Connection {
+    /// The same for kubectl, but for the namespace.
+    pub fn flags(&self) -> Vec<String> {
+        let path = |file: &Option<PathBuf>| file.as_ref().map(|file| file.display().to_string());
+        let named = [
+            ("context", self.context.clone()),
+            ("cluster", self.cluster.clone()),
+            ("user", self.user.clone()),
+            ("kubeconfig", path(&self.kubeconfig)),
+            ("server", self.server.clone()),
+            ("tls-server-name", self.tls_server_name.clone()),
+            ("certificate-authority", path(&self.certificate_authority)),
+            ("client-certificate", path(&self.client_certificate)),
+            ("client-key", path(&self.client_key)),
+            ("token", self.token.clone()),
+            ("as", self.impersonate.clone()),
+            ("as-uid", self.impersonate_uid.clone()),
+        ];
+        let groups = self.impersonate_groups.iter().map(|group| ("as-group", group.clone()));
+        let given = named.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+        let mut flags: Vec<_> =
+            given.chain(groups).map(|(flag, value)| format!("--{flag}={value}")).collect();
+        if self.insecure_skip_tls_verify {
+            flags.push("--insecure-skip-tls-verify".to_owned());
+        }
+        flags
+    }
+
     /// How to talk to the cluster, and the namespace.
     pub async fn config(self) -> Result<(Config, String), Failure> {
         let no_cluster = |error: &dyn std::error::Error| Failure::NoCluster(with_causes(error));
@@ -294,6 +321,27 @@ mod tests {
         assert_eq!(config.cluster_url.to_string(), "https://three:6443/");
         assert!(config.auth_info.token.is_some());
         assert!(Connection::default().over(Kubeconfig::default()).await.is_err());
+    }
+
+    #[test]
+    fn kubectl_gets_the_same_flags() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            connection: Connection,
+        }
+        let flags = [
+            "--context=b",
+            "--kubeconfig=/k",
+            "--token=t",
+            "--as=ann",
+            "--as-group=a",
+            "--as-group=b",
+            "--insecure-skip-tls-verify",
+        ];
+        let line = Line::parse_from(["x", "-n", "shop"].iter().chain(&flags));
+        assert_eq!(line.connection.flags(), flags);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod release;
 mod revisions;
+mod shell;
 mod status;
 mod style;
 mod undo;
@@ -242,6 +243,21 @@ Needs: the ClusterRole view, and permission to patch the workload")]
         #[arg(short, long)]
         yes: bool,
     },
+    /// Run a shell, or a command, in a container that sleeps
+    ///
+    /// While a workload is in maintenance with mode Sleep, its app does not run, and its containers
+    /// are as they always are: image, mounts, environment, user. This runs `kubectl exec` in one of
+    /// them.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper shell statefulset/db -n shop                      # a shell in the first pod that sleeps
+  kubectl lockkeeper shell statefulset/db -n shop --pod db-1 -c db
+  kubectl lockkeeper shell deployment/web -n shop -- /app/migrate --all  # for images without a shell
+
+Needs: view, and create on pods/exec")]
+    Shell {
+        #[command(flatten)]
+        shell: shell::ShellArguments,
+    },
     /// List the data that is retained: its state, whose it is, and what to do about it
     ///
     /// Reads only the cluster's own objects, so it works when the operator, the policy, the release
@@ -343,7 +359,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         _ => {}
     }
-    let named = arguments.connection.namespace.clone();
+    let (named, flags) = (arguments.connection.namespace.clone(), arguments.connection.flags());
     let cluster = Cluster::connect(arguments.connection).await?;
     match arguments.command {
         Command::Status { status } => status::run(&cluster, &status).await,
@@ -376,6 +392,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Release { workload, yes } => {
             release::run(&cluster, &workload.find(&cluster).await?, yes).await
         }
+        Command::Shell { shell } => shell::run(&cluster, flags, shell).await,
         Command::Volumes { list, verb } => {
             volumes::run(&cluster, named.as_deref(), list, verb).await
         }
