@@ -7,27 +7,83 @@ use jiff::Timestamp;
 use super::mark::Text;
 
 /// What a user asks for: the annotation `lockkeeper.dev/maintenance`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// No pod of it runs.
     Stop,
+    /// Its pods run, but the app in them does not.
+    Sleep(Containers),
     /// It is in service.
     Off,
 }
 
+/// What is special about containers of pods that sleep: `[keep=a,b] [root=c]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Containers {
+    /// Their app runs all the same.
+    pub keep: Vec<String>,
+    /// They run as root.
+    pub root: Vec<String>,
+}
+
+impl fmt::Display for Containers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [("keep", &self.keep), ("root", &self.root)];
+        let mut space = "";
+        for (key, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
+            write!(f, "{space}{key}={}", names.join(","))?;
+            space = " ";
+        }
+        Ok(())
+    }
+}
+
+impl Containers {
+    /// As admission: `^(keep=NAMES)?( ?root=NAMES)?$`, where names are of `[a-z0-9-]`.
+    fn parse(text: &str) -> Option<Self> {
+        let mut found = Self::default();
+        for word in text.split(' ').filter(|word| !word.is_empty()) {
+            let (key, names) = word.split_once('=')?;
+            let names: Vec<_> = names.split(',').map(str::to_owned).collect();
+            match key {
+                "keep" => found.keep = names,
+                "root" => found.root = names,
+                _ => return None,
+            }
+        }
+        let is_name = |name: &String| {
+            let is_of_name =
+                |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit() || one == b'-';
+            !name.is_empty() && name.bytes().all(is_of_name)
+        };
+        let all = found.keep.iter().chain(&found.root);
+        (found.to_string() == text && all.into_iter().all(is_name)).then_some(found)
+    }
+}
+
 impl fmt::Display for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stop => "Stop",
-            Self::Off => "Off",
-        })
+        match self {
+            Self::Stop => f.write_str("Stop"),
+            Self::Sleep(containers) if *containers == Containers::default() => f.write_str("Sleep"),
+            Self::Sleep(containers) => write!(f, "Sleep {containers}"),
+            Self::Off => f.write_str("Off"),
+        }
     }
 }
 
 impl Text for Wish {
-    /// As admission: `^(Off|Stop)$`.
+    /// As admission: `Off`, `Stop`, or `Sleep` with containers.
     fn parse(text: &str) -> Option<Self> {
-        [Self::Stop, Self::Off].into_iter().find(|wish| wish.to_string() == text)
+        match text.split_once(' ') {
+            None if text == "Stop" => Some(Self::Stop),
+            None if text == "Off" => Some(Self::Off),
+            None if text == "Sleep" => Some(Self::Sleep(Containers::default())),
+            Some(("Sleep", words)) if !words.is_empty() => {
+                Containers::parse(words).map(Self::Sleep)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -84,6 +140,20 @@ impl InMaintenance {
         Self { stage, ..self.clone() }
     }
 
+    /// The same, asleep: with these containers.
+    #[must_use]
+    pub fn asleep(&self, containers: &Containers) -> Self {
+        let others = self.words.split(' ').filter(|word| !is_of_containers(word));
+        let words: Vec<_> = others.map(str::to_owned).chain([containers.to_string()]).collect();
+        Self::of(Stage::Sleep, words.join(" ").trim_end())
+    }
+
+    /// What is special about its containers while its pods sleep.
+    pub fn containers(&self) -> Containers {
+        let words: Vec<_> = self.words.split(' ').filter(|word| is_of_containers(word)).collect();
+        Containers::parse(&words.join(" ")).unwrap_or_default()
+    }
+
     /// Whether no pod of it may run the app.
     pub fn rests(&self) -> bool {
         matches!(self.stage, Stage::Stop | Stage::Sleep)
@@ -102,6 +172,10 @@ impl InMaintenance {
             words: words.into(),
         }
     }
+}
+
+fn is_of_containers(word: &str) -> bool {
+    word.starts_with("keep=") || word.starts_with("root=")
 }
 
 impl fmt::Display for InMaintenance {

@@ -25,7 +25,7 @@ pub use self::{
     change::{About, ChangeId, NoId},
     governance::GovernanceMark,
     labels::{is_governed, is_true, probe},
-    maintenance::{InMaintenance, Wish},
+    maintenance::{Containers, InMaintenance, Wish},
     mark::{Field, Mark, Text},
     outcome::Outcome,
     provenance::Provenance,

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    About, ChangeId, GovernanceMark, InMaintenance, Mark, MarkSet, Marks, Outcome, Provenance,
-    SavedClaim, Since, StorageMarks, Text, Wish, labels,
+    About, ChangeId, Containers, GovernanceMark, InMaintenance, Mark, MarkSet, Marks, Outcome,
+    Provenance, SavedClaim, Since, StorageMarks, Text, Wish, labels,
     maintenance::Stage,
     outcome::Ended,
     registry::{self, On},
@@ -146,7 +146,15 @@ fn any_marks() -> impl Strategy<Value = Marks> {
         |(id, at, stage, from)| Box::new(InMaintenance::begun(id, at, from.as_deref()).at(stage)),
     );
     let maintenance = (
-        maybe(prop_oneof![Just(Wish::Stop), Just(Wish::Off)]),
+        maybe(prop_oneof![
+            Just(Wish::Stop),
+            Just(Wish::Off),
+            Just(Wish::Sleep(Containers::default())),
+            Just(Wish::Sleep(Containers {
+                keep: vec!["a".into(), "b".into()],
+                root: vec!["c".into()]
+            })),
+        ]),
         maybe(user().prop_map(User)),
         maybe(maintained),
         text(),

@@ -304,3 +304,94 @@ fn config_that_changes_in_the_meantime_rolls_nothing() {
     let template = &world.object("web")["spec"]["template"]["metadata"];
     assert_eq!(template["annotations"]["lockkeeper.dev/config-hash"], Value::Null);
 }
+
+#[test]
+fn a_workload_sleeps_between_two_stops_and_comes_back_as_it_was_declared() {
+    for kind in KINDS {
+        let mut world = setup(json!({"gates": {"approval": "Required"}}), kind, 2);
+        let declared = world.object("web")["spec"].clone();
+        annotate(&mut world, "maintenance", "Sleep keep=proxy,db");
+        act(&mut world);
+        assert_eq!(stage(&world), "stop", "{kind}");
+        let pods = world.namespace.pods.clone();
+        let all_run = |world: &mut World| {
+            world.namespace.pods.clone_from(&pods);
+            world.observe("web");
+            act(world);
+        };
+        all_end(&mut world);
+        let asleep = |world: &World, told: &str| {
+            let web = world.object("web");
+            let template = &web["spec"]["template"];
+            assert_eq!((stage(world).as_str(), &web["spec"]["replicas"]), ("sleep", &json!(2)));
+            assert_eq!(template["metadata"]["labels"]["lockkeeper.dev/in-maintenance"], "sleep");
+            assert_eq!(template["metadata"]["annotations"]["lockkeeper.dev/in-maintenance"], told);
+            assert_eq!(
+                template["spec"]["schedulingGates"],
+                json!([{"name": "lockkeeper.dev/in-maintenance"}])
+            );
+        };
+        asleep(&world, "keep=proxy,db");
+        all_run(&mut world);
+        assert_eq!(world.stands(), "Maintenance/InMaintenance");
+        let message = &world.attention().unwrap().message;
+        assert!(
+            message
+                .contains("2 of 2 pods sleep. To run commands in them: kubectl lockkeeper shell"),
+            "{message}"
+        );
+        // Other containers: the pods of before end first.
+        annotate(&mut world, "maintenance", "Sleep keep=db");
+        act(&mut world);
+        assert_eq!(
+            (stage(&world).as_str(), &world.object("web")["spec"]["replicas"]),
+            ("stop", &json!(0))
+        );
+        all_end(&mut world);
+        asleep(&world, "keep=db");
+        all_run(&mut world);
+        // What is changed sleeps too, and waits for its approval. A world has no revisions of sets, by
+        // which it would be seen that a change was taken back.
+        if kind == WorkloadKind::Deployment {
+            write(&mut world, "dev", |web| {
+                web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+            });
+            act(&mut world);
+            assert!(world.attention().unwrap().message.contains("by dev is held until"));
+            write(&mut world, "dev", |web| {
+                web["spec"]["template"] = declared["template"].clone();
+            });
+        }
+        annotate(&mut world, "maintenance", "Off");
+        act(&mut world);
+        assert_eq!(stage(&world), "stop", "{kind}");
+        all_end(&mut world);
+        assert_eq!(stage(&world), "start", "{kind}");
+        world.finish("web");
+        act(&mut world);
+        assert_eq!((stage(&world), world.stands()), (String::new(), "UpToDate".to_owned()));
+        let mut spec = world.object("web")["spec"].clone();
+        if kind == WorkloadKind::StatefulSet {
+            // A partition that is 0 is the same as none.
+            spec.as_object_mut().unwrap().remove("updateStrategy");
+        }
+        assert_eq!(spec, declared, "{kind}");
+        assert_eq!(mark(&world, "web", "hold"), None);
+    }
+}
+
+/// Nothing can be run in a pod that admission did not put to sleep.
+#[test]
+fn pods_that_admission_did_not_put_to_sleep_are_told() {
+    let mut world = setup(json!({}), WorkloadKind::StatefulSet, 1);
+    annotate(&mut world, "maintenance", "Sleep");
+    act(&mut world);
+    let mut pods = world.namespace.pods.clone();
+    all_end(&mut world);
+    pods.values_mut().for_each(|pod| pod.gated = true);
+    world.namespace.pods = pods;
+    world.observe("web");
+    act(&mut world);
+    let message = &world.attention().unwrap().message;
+    assert!(message.contains("Pods that do not start: 1"), "{message}");
+}

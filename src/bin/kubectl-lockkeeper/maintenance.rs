@@ -11,7 +11,7 @@ use lockkeeper::{
         maintenance,
         observed::{Workload, WorkloadId},
     },
-    marks::{MarkSet, Marks, Wish},
+    marks::{Containers, MarkSet, Marks, Wish},
 };
 use serde_json::{Value, json};
 
@@ -23,18 +23,30 @@ use crate::{
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Stop the workload: no pod of it runs, no matter who scales or changes it, until the maintenance
-    /// ends
+    /// Stop the app of a workload until the maintenance ends, no matter who scales or changes it
+    ///
+    /// The pods are stopped. Then they sleep: they run with their volumes, and not the app, so that
+    /// you can run commands in them. With --stop, no pod runs.
     #[command(after_help = "Examples:
-  kubectl lockkeeper maintenance start statefulset/db --stop -n shop
+  kubectl lockkeeper maintenance start statefulset/db -n shop
+  kubectl lockkeeper shell statefulset/db -n shop                     # when its pods sleep
+  kubectl lockkeeper maintenance start statefulset/db -n shop --as-root db --keep proxy
+  kubectl lockkeeper maintenance start statefulset/db -n shop --stop
 
-Needs: the verb maintain on upgradepolicies.lockkeeper.dev, and permission to patch the workload")]
+Needs: the verb maintain on upgradepolicies.lockkeeper.dev (with --as-root also maintain-as-root), and permission to patch the workload")]
     Start {
         #[command(flatten)]
         workload: WorkloadArgument,
         /// Keep the workload at 0 replicas
-        #[arg(long, required = true)]
+        #[arg(long, conflicts_with_all = ["keep", "as_root"])]
         stop: bool,
+        /// A container whose app runs all the same; may be given several times
+        #[arg(long, value_name = "CONTAINER")]
+        keep: Vec<String>,
+        /// A container that runs as root, so that you can change files of others; may be given several
+        /// times
+        #[arg(long, value_name = "CONTAINER")]
+        as_root: Vec<String>,
     },
     /// End the maintenance: the workload starts again exactly as it is declared
     #[command(after_help = "Examples:
@@ -60,8 +72,12 @@ Needs: view")]
 /// Does it.
 pub async fn run(cluster: &Cluster, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Start { workload, stop: _ } => {
-            start(cluster, &workload.find(cluster).await?).await?;
+        Command::Start { workload, stop, keep, as_root } => {
+            let wish = match stop {
+                true => Wish::Stop,
+                false => Wish::Sleep(Containers { keep, root: as_root }),
+            };
+            start(cluster, &workload.find(cluster).await?, &wish).await?;
         }
         Command::End { workload } => end(cluster, &workload.find(cluster).await?).await?,
         Command::Status { workload } => status(cluster, &workload.find(cluster).await?).await?,
@@ -69,11 +85,11 @@ pub async fn run(cluster: &Cluster, command: Command) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
+async fn start(cluster: &Cluster, id: &WorkloadId, wish: &Wish) -> Result<(), Failure> {
     let seen = cluster.read().await?;
     let workload = seen.workload(id)?;
     let place = lower(id);
-    if maintenance::is_wished(workload) {
+    if maintenance::wished(workload).is_some_and(|(stands, _)| stands == wish) {
         println!("Maintenance of {place} is already requested.");
         return status_of(cluster, &seen, workload);
     }
@@ -82,11 +98,27 @@ async fn start(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
             "cannot begin maintenance of {place}: {why}. Nothing was changed"
         )));
     }
-    write(cluster, id, Wish::Stop).await?;
+    if let Some(unknown) = unknown_container(workload, wish) {
+        let all = workload.template.containers.join(", ");
+        return Err(Failure::No(format!(
+            "{place} has no container {unknown}, but {all}. Nothing was changed"
+        )));
+    }
+    write(cluster, id, wish).await?;
     println!("Maintenance of {place} is requested. Its pods are stopped when its gates are open.");
+    if let Wish::Sleep(_) = wish {
+        println!("To run commands in its pods when they sleep: {}", cluster.command("shell", id));
+    }
     println!("To see how far it is: {}", cluster.command("maintenance status", id));
     println!("To end it: {}", cluster.command("maintenance end", id));
     Ok(())
+}
+
+/// A container that is named and that there is not.
+fn unknown_container<'a>(workload: &Workload, wish: &'a Wish) -> Option<&'a str> {
+    let Wish::Sleep(Containers { keep, root }) = wish else { return None };
+    let is_there = |name: &str| workload.template.containers.iter().any(|one| **one == *name);
+    keep.iter().chain(root).map(String::as_str).find(|name| !is_there(name))
 }
 
 /// Why the operator would not begin it.
@@ -116,7 +148,7 @@ async fn end(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
         return Err(Failure::No(format!("{place} is not in maintenance. Nothing was changed")));
     }
     if maintenance::is_wished(workload) {
-        write(cluster, id, Wish::Off).await?;
+        write(cluster, id, &Wish::Off).await?;
     }
     println!("The maintenance of {place} ends: it starts again as it is declared.");
     println!("To follow it: {}", cluster.command("wait", id));
@@ -124,7 +156,7 @@ async fn end(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
 }
 
 /// Puts the word on the workload, and looks whether admission took it.
-async fn write(cluster: &Cluster, id: &WorkloadId, wish: Wish) -> Result<(), Failure> {
+async fn write(cluster: &Cluster, id: &WorkloadId, wish: &Wish) -> Result<(), Failure> {
     let what = format!("write {} on {}", marks::MAINTENANCE, lower(id));
     let object = cluster.get(id).await?;
     let operations = |object: &Value| {
@@ -139,7 +171,7 @@ async fn write(cluster: &Cluster, id: &WorkloadId, wish: Wish) -> Result<(), Fai
     };
     let written = cluster.rewrite(id, &what, object, operations).await?;
     let all = Marks::of(&written);
-    if all.maintenance_by.get().is_none() || all.maintenance.get() != Some(&wish) {
+    if all.maintenance_by.get().is_none() || all.maintenance.get() != Some(wish) {
         return Err(Failure::No(format!(
             "{} was written on {}, but does not count: Lockkeeper's admission policies are not in force. The condition HoldsEnforced of its policy says \
              what is missing",

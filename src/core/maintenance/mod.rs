@@ -23,7 +23,7 @@ use crate::{
         },
         hold::{release, state::Hold},
         later,
-        observed::Workload,
+        observed::{Pod, Workload},
         request::{Purpose, Release},
         subject::Subject,
         whole_second,
@@ -43,9 +43,9 @@ pub fn of(workload: &Workload) -> Option<&InMaintenance> {
 
 /// The maintenance that a user asks for, and who. What admission did not record, anybody may have
 /// written.
-pub fn wished(workload: &Workload) -> Option<(Wish, &str)> {
+pub fn wished(workload: &Workload) -> Option<(&Wish, &str)> {
     let by = workload.marks.maintenance_by.get().filter(|_| workload.governed.stands())?;
-    Some((*workload.marks.maintenance.get()?, &by.0))
+    Some((workload.marks.maintenance.get()?, &by.0))
 }
 
 /// Who asked for the maintenance.
@@ -55,7 +55,7 @@ pub fn asked_by(workload: &Workload) -> &str {
 
 /// Whether a user asks for maintenance.
 pub fn is_wished(workload: &Workload) -> bool {
-    wished(workload).is_some_and(|(wish, _)| wish != Wish::Off)
+    wished(workload).is_some_and(|(wish, _)| *wish != Wish::Off)
 }
 
 /// Why a maintenance that is asked for cannot begin, in words; none if it can.
@@ -77,6 +77,13 @@ pub enum Standing {
     GoingDown(usize),
     /// None of its pods runs the app.
     Down,
+    /// Its pods sleep.
+    Asleep {
+        /// Those in which commands can be run.
+        ready: usize,
+        /// Those that do not start, because admission did not put them to sleep.
+        gated: usize,
+    },
 }
 
 /// Where one stands that is being stopped, or is stopped. A pod with the gate never ran.
@@ -84,6 +91,11 @@ pub fn standing(subject: &Subject) -> Standing {
     let workload = subject.workload;
     if !workload.template.rests {
         return Standing::NotStopped;
+    }
+    if of(workload).is_some_and(|mark| mark.stage == Stage::Sleep) {
+        let count = |of_it: fn(&Pod) -> bool| subject.pods.iter().filter(|pod| of_it(pod)).count();
+        let ready = count(|pod| pod.ready && pod.terminating.is_none());
+        return Standing::Asleep { ready, gated: count(|pod| pod.gated) };
     }
     let runs = subject.pods.iter().filter(|pod| !pod.finished && !pod.gated).count();
     match runs {
@@ -93,6 +105,18 @@ pub fn standing(subject: &Subject) -> Standing {
         }
         0 => Standing::Down,
         pods => Standing::GoingDown(pods),
+    }
+}
+
+/// The next step of one whose pods do not run the app, or which is as it was asked for: none.
+pub fn next(workload: &Workload, mark: &InMaintenance) -> Option<InMaintenance> {
+    let (wish, _) = wished(workload)?;
+    match (mark.stage, wish) {
+        // From one sleep to another through none, and so to the end.
+        (Stage::Sleep, Wish::Sleep(containers)) if *containers == mark.containers() => None,
+        (Stage::Sleep, _) => Some(mark.at(Stage::Stop)),
+        (Stage::Stop, Wish::Sleep(containers)) => Some(mark.asleep(containers)),
+        (Stage::Stop | Stage::Start, _) => None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::core::{clock, hold::state::Hold, observed::workload::reference_of, subject::Subject};
+use crate::{
+    core::{clock, hold::state::Hold, observed::workload::reference_of, subject::Subject},
+    marks::InMaintenance,
+};
 
 /// Why it cannot begin: admission would not act on it.
 pub const NOT_ENFORCED: &str = "Lockkeeper's admission policies are not in force, as the condition HoldsEnforced says. It begins when they are";
@@ -46,7 +49,7 @@ pub fn begins(user: &str, held: Option<&Hold>) -> String {
         )
     });
     format!(
-        "maintenance begins{}: its pods are stopped, and none starts until it ends{change}",
+        "maintenance begins{}: its pods are stopped, and its app starts again when it ends{change}",
         by(user)
     )
 }
@@ -78,6 +81,35 @@ pub fn stopped(user: &str, at: Option<Timestamp>, held: Option<&Hold>, gated: us
     )
 }
 
+/// That its pods sleep: so many are ready for commands, and so many do not start.
+pub fn asleep(
+    subject: &Subject,
+    mark: &InMaintenance,
+    hold: Option<&Hold>,
+    (ready, gated): (usize, usize),
+) -> String {
+    let (workload, namespace) = (reference_of(subject.workload), &subject.namespace().name);
+    let not_started = match gated {
+        0 => String::new(),
+        pods => format!(
+            ". Pods that do not start: {pods}. Admission did not put them to sleep. Install Lockkeeper's chart again, and delete these pods"
+        ),
+    };
+    format!(
+        "in maintenance{}{}: its app does not run, {ready} of {} pods sleep. To run commands in them: kubectl lockkeeper shell {workload} -n {namespace}{}{not_started}",
+        since(mark.since),
+        by(super::asked_by(subject.workload)),
+        subject.workload.rollout.wanted,
+        held_until(hold)
+    )
+}
+
+fn held_until(hold: Option<&Hold>) -> String {
+    hold.map_or_else(String::new, |hold| {
+        format!(". Change {} by {} is held until the maintenance ends", hold.id, hold.authors)
+    })
+}
+
 /// That it would come back, but for a gate of what is held.
 pub fn end_waits(hold: &Hold, why: &str) -> String {
     format!(
@@ -88,6 +120,9 @@ pub fn end_waits(hold: &Hold, why: &str) -> String {
 
 /// That it would come back, but nobody would make it so.
 pub const END_NOT_ENFORCED: &str = "its maintenance is to end, but Lockkeeper's admission policies are not in force, as the condition HoldsEnforced says. It ends when they are";
+
+/// That the next step waits, because nobody would make it so.
+pub const NEXT_NOT_ENFORCED: &str = "its maintenance does not go on: Lockkeeper's admission policies are not in force, as the condition HoldsEnforced says. It goes on when they are";
 
 /// That it comes back.
 pub const ENDING: &str =
@@ -100,5 +135,9 @@ pub fn ended(at: Option<Timestamp>) -> String {
 
 /// That it lasts.
 pub fn reminder(user: &str, at: Option<Timestamp>, command: &str) -> String {
-    format!("still in maintenance{}{}: no pod runs. To end it: {command}", since(at), by(user))
+    format!(
+        "still in maintenance{}{}: its app does not run. To end it: {command}",
+        since(at),
+        by(user)
+    )
 }

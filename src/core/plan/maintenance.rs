@@ -61,6 +61,15 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
             (Reason::MaintenanceImpossible, words::NOT_STOPPED.to_owned())
         }
         Standing::GoingDown(pods) => (Reason::GoingDown, words::stopping(by, pods)),
+        Standing::Asleep { .. } | Standing::Down
+            if maintenance::next(subject.workload, mark).is_some() =>
+        {
+            return next(subject, mark, hold, plan);
+        }
+        Standing::Asleep { ready, gated } => {
+            let message = words::asleep(subject, mark, hold, (ready, gated));
+            (Reason::InMaintenance, message)
+        }
         Standing::Down if !maintenance::is_wished(subject.workload) => {
             return leave(subject, mark, hold.zip(held.as_ref()), plan);
         }
@@ -71,6 +80,24 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
     };
     let verdict = Verdict::new(Phase::Maintenance, reason, message);
     plan.stand(verdict.with_command(words::end_command(subject)));
+    plan
+}
+
+/// The next step, by which the app runs in no pod.
+fn next(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, mut plan: Plan) -> Plan {
+    let Some(next) = maintenance::next(subject.workload, mark) else { return plan };
+    if !subject.around.enforced {
+        let message = words::NEXT_NOT_ENFORCED;
+        plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, message));
+        return plan;
+    }
+    plan.write(maintenance::step(subject, &next, None));
+    let by = maintenance::asked_by(subject.workload);
+    let message = match next.stage {
+        Stage::Sleep => words::asleep(subject, &next, hold, (0, 0)),
+        Stage::Stop | Stage::Start => words::stopping(by, subject.pods.len()),
+    };
+    plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
     plan
 }
 

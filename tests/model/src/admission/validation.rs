@@ -1,13 +1,21 @@
 //! The validating policies: rights.yaml, warnings.yaml and self-restraint.yaml, all for workloads.
 //! They see what mutation left.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::{
     Admitted, HELD, Marks, OPERATOR, Operation, Refused, Rule, Twin, Write, annotations,
-    has_replicas, is_exempt, is_governed, is_on_delete, key, labels, maintenance, map,
+    has_replicas, is_exempt, is_governed, is_on_delete, key, labels, maintenance, map, matches,
     mutation::put_map, replicas, storage, template_differs, text,
 };
+
+static WISH: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let names = "[a-z0-9-]+(,[a-z0-9-]+)*";
+    Regex::new(&format!("^(Off|Stop|Sleep( keep={names})?( root={names})?)$")).ok()
+});
 
 /// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps
 /// the spec as it was, and the labels of a Deployment.
@@ -68,9 +76,15 @@ pub(super) fn check_rights(
         (new("maintenance"), "maintenance", "begin or end maintenance", "maintain"),
     ];
     let maintenance = text(&na, "maintenance").filter(|_| new("maintenance"));
-    if let Some(words) = maintenance.filter(|words| !["Stop", "Off"].contains(words)) {
-        return Err(Refused(format!("lockkeeper.dev/maintenance: write Stop or Off, not {words}")));
+    if let Some(words) = maintenance.filter(|words| !matches(&WISH, words)) {
+        return Err(Refused(format!(
+            "lockkeeper.dev/maintenance: write Stop, Sleep, Sleep keep=CONTAINERS root=CONTAINERS, or Off, not {words}"
+        )));
     }
+    let as_root = maintenance.is_some_and(|words| words.contains(" root="));
+    let checks = [(as_root, "maintenance", "run containers as root", "maintain-as-root")]
+        .into_iter()
+        .chain(checks);
     for (asks, mark, what, verb) in checks {
         if asks && !twin.may(write, verb) {
             let (user, namespace) =
