@@ -59,8 +59,8 @@ pub const BYPASS: &str = "lockkeeper.dev/bypass";
 /// On a workload, by admission: `<id> by <user>`, whose bypass let a change through.
 pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
 
-/// On a workload, by a user with the verb `maintain`: `Stop` or `Off`. It stays until another word
-/// replaces it.
+/// On a workload, by a user with the verb `maintain`: `Stop`, `Sleep [keep=a,b] [root=c]` or `Off`.
+/// It stays until another word replaces it.
 pub const MAINTENANCE: &str = "lockkeeper.dev/maintenance";
 /// On a workload, by admission: who wrote that.
 pub const MAINTENANCE_BY: &str = "lockkeeper.dev/maintenance-by";

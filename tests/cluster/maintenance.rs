@@ -9,7 +9,7 @@ use crate::support::{
     plugin::{Person, both, says},
 };
 
-fn maintainer(shop: &Shop) -> Person {
+pub fn maintainer(shop: &Shop) -> Person {
     Person::new(shop, "maintainer", &["lockkeeper-maintainer"])
 }
 
@@ -18,7 +18,7 @@ fn start(shop: &Shop, by: &Person, place: &str) {
     says(&said, true, &["Maintenance of", "is requested"]);
 }
 
-fn end(shop: &Shop, by: &Person, place: &str) {
+pub fn end(shop: &Shop, by: &Person, place: &str) {
     says(&by.plugin(shop, &["maintenance", "end", place]), true, &["ends", "as it is declared"]);
 }
 
@@ -35,7 +35,7 @@ async fn stopped(shop: &Shop, kind: &str, name: &str) -> Value {
 }
 
 /// Waits until nothing of a maintenance is left on a workload, and all its pods run.
-async fn in_service(shop: &Shop, kind: &str, name: &str) -> Value {
+pub async fn in_service(shop: &Shop, kind: &str, name: &str) -> Value {
     let free = |object: &Value| mark(object, "in-maintenance").is_none();
     eventually(&format!("{kind} {name} is in service"), || shop.get(kind, name), free).await;
     shop.done(kind, name).await;
@@ -43,7 +43,7 @@ async fn in_service(shop: &Shop, kind: &str, name: &str) -> Value {
 }
 
 /// The pods of a workload, those that are going included.
-async fn all_pods(shop: &Shop, name: &str) -> Vec<Value> {
+pub async fn all_pods(shop: &Shop, name: &str) -> Vec<Value> {
     let labels = ListParams::default().labels(&format!("app={name}"));
     let pods = shop.api("Pod").list(&labels).await.unwrap().items;
     pods.into_iter().map(|pod| serde_json::to_value(pod).unwrap()).collect()
@@ -57,7 +57,7 @@ fn is_gated(pod: &Value) -> bool {
 }
 
 /// The name of the revision that a workload runs.
-async fn revision(shop: &Shop, kind: &str, name: &str) -> String {
+pub async fn revision(shop: &Shop, kind: &str, name: &str) -> String {
     if kind == "StatefulSet" {
         let object = shop.get(kind, name).await;
         return object["status"]["updateRevision"].as_str().unwrap().to_owned();

@@ -5,7 +5,13 @@ use kube::api::{DynamicObject, PostParams};
 use model::admission::{Operation, Twin, Write};
 use serde_json::{Value, json};
 
-use crate::support::{Shop, eventually, operator, operator_alone};
+use crate::{
+    maintenance::{all_pods, end, in_service, maintainer, revision},
+    support::{
+        Shop, eventually, kubectl, operator, operator_alone,
+        plugin::{Person, both, says},
+    },
+};
 
 const MARK: &str = "lockkeeper.dev/in-maintenance";
 const IMAGE: &str = "lockkeeper.dev/sample-app:v1";
@@ -135,7 +141,7 @@ async fn p18_a_pod_that_admission_does_not_reach_never_runs_exclusively() {
     if shop.kubernetes().await < 36 {
         return;
     }
-    crate::support::kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-pods"]);
+    kubectl(&["delete", "mutatingadmissionpolicybinding", "lockkeeper-pods"]);
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe", "labels": {MARK: "sleep"}},
         "spec": {"schedulingGates": [{"name": MARK}], "containers": [{"name": "app", "image": IMAGE}]}});
     eventually(
@@ -161,4 +167,94 @@ async fn p18_a_pod_that_admission_does_not_reach_never_runs_exclusively() {
         |pods| pods.len() == 2 && pods.iter().all(|pod| pod["status"]["phase"] == "Running"),
     )
     .await;
+}
+
+/// What `kubectl lockkeeper shell` would have kubectl do.
+fn shell(shop: &Shop, place: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("lockkeeper-{}", shop.name));
+    std::fs::create_dir_all(&folder).unwrap();
+    let stub = folder.join("kubectl");
+    std::fs::write(&stub, "#!/bin/sh\necho \"$@\"\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&stub, executable).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-lockkeeper"))
+        .env("KUBECONFIG", &local_cluster::shared().kubeconfig)
+        .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+        .args(["shell", place, "-n", &shop.name, "--", "migrate", "--all"])
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[tokio::test]
+async fn p17_a_workload_that_slept_has_the_spec_and_the_revision_of_before() {
+    let _operator = operator();
+    let shop = Shop::gated("slept").await;
+    let by = maintainer(&shop);
+    for (kind, name, place) in both() {
+        shop.guarded(kind, &name).await;
+        let before =
+            (shop.get(kind, &name).await["spec"].clone(), revision(&shop, kind, &name).await);
+        let asked = by.plugin(&shop, &["maintenance", "start", &place, "--keep", "nothing"]);
+        says(&asked, false, &["has no container nothing, but app"]);
+        let refused = shell(&shop, &place);
+        assert!(refused.contains("none of its pods sleeps"), "{refused}");
+        says(&by.plugin(&shop, &["maintenance", "start", &place]), true, &["is requested"]);
+        let asleep = |pods: &Vec<Value>| {
+            let sleeps = |pod: &Value| {
+                pod["metadata"]["labels"][MARK] == "sleep"
+                    && pod["spec"]["containers"][0]["command"][0] == "/.lockkeeper/lockkeeper-pause"
+                    && pod["status"]["containerStatuses"][0]["ready"] == true
+            };
+            pods.len() == 2 && pods.iter().all(sleeps)
+        };
+        let pods = eventually("its pods sleep", || all_pods(&shop, &name), asleep).await;
+        let all = ["its app does not run, 2 of 2 pods sleep", "kubectl lockkeeper shell"];
+        shop.stands_saying(&name, "Maintenance", "InMaintenance", &all).await;
+        let pod = pods[0]["metadata"]["name"].as_str().unwrap();
+        let exec = format!("-n {} exec -i {pod} -c app -- migrate --all", shop.name);
+        assert!(shell(&shop, &place).contains(&exec), "{exec}: {}", shell(&shop, &place));
+        shop.kubectl(&["delete", "pod", pod]);
+        let uid = &pods[0]["metadata"]["uid"];
+        let again =
+            |now: &Vec<Value>| asleep(now) && now.iter().all(|one| one["metadata"]["uid"] != *uid);
+        eventually("the pod that takes its place sleeps", || all_pods(&shop, &name), again).await;
+        end(&shop, &by, &place);
+        let after = in_service(&shop, kind, &name).await["spec"].clone();
+        assert_eq!(after, before.0, "{kind}");
+        assert_eq!(revision(&shop, kind, &name).await, before.1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn p24_nobody_is_root_without_the_verb_or_where_the_namespace_forbids_it() {
+    let _operator = operator();
+    let shop = Shop::gated("as-root").await;
+    let (by, root) =
+        (maintainer(&shop), Person::new(&shop, "root", &["lockkeeper-maintainer-as-root"]));
+    shop.guarded("StatefulSet", "db").await;
+    let start = ["maintenance", "start", "statefulset/db", "--as-root", "app"];
+    says(&by.plugin(&shop, &start), false, &["needs verb maintain-as-root"]);
+    let enforce = "pod-security.kubernetes.io/enforce=restricted";
+    kubectl(&["label", "namespace", &shop.name, enforce]);
+    says(&root.plugin(&shop, &start), false, &["enforces the Pod Security Standard restricted"]);
+    kubectl(&["label", "namespace", &shop.name, "pod-security.kubernetes.io/enforce-"]);
+    shop.patiently(
+        "the label is seen to be gone",
+        || async { root.plugin(&shop, &start) },
+        |said| said.success,
+    )
+    .await;
+    let is_root = |pods: &Vec<Value>| {
+        let runs = |pod: &Value| {
+            pod["spec"]["containers"][0]["securityContext"]["runAsUser"] == 0
+                && pod["status"]["phase"] == "Running"
+        };
+        pods.len() == 2 && pods.iter().all(runs)
+    };
+    eventually("its pods sleep as root", || all_pods(&shop, "db"), is_root).await;
+    end(&shop, &root, "statefulset/db");
+    let object = in_service(&shop, "StatefulSet", "db").await;
+    assert!(object["spec"]["template"]["spec"]["containers"][0]["securityContext"].is_null());
 }
