@@ -43,7 +43,8 @@ pub struct UpgradePolicyStatus {
     pub volumes: VolumeCounts,
     /// Ready, Stalled (only if something is wrong with the spec), UpToDate, Governing,
     /// HoldsEnforced (only if the policy holds changes), GatesVerified (only with an app gate),
-    /// VolumesSafe (only with volumes), InMaintenance (only while a workload is).
+    /// VolumesSafe (only with volumes). InMaintenance is there only while a workload is in
+    /// maintenance.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -231,8 +231,8 @@ async fn p24_who_lacks_the_verb_neither_begins_nor_ends_a_maintenance() {
         start(&shop, &by, &place);
         stopped(&shop, kind, &name).await;
         says(&dev.plugin(&shop, &["maintenance", "end", &place]), false, &needs);
-        let dropped = format!("lockkeeper.dev/maintenance-");
-        shop.kubectl(&["annotate", &place, &dropped, "--as=dev"]);
+        let dropped = "lockkeeper.dev/maintenance-";
+        shop.kubectl(&["annotate", &place, dropped, "--as=dev"]);
         let object = stopped(&shop, kind, &name).await;
         assert_eq!(mark(&object, "maintenance").as_deref(), Some("Stop"));
         assert_eq!(mark(&object, "maintenance-by").as_deref(), Some("maintainer"));

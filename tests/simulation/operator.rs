@@ -516,6 +516,7 @@ impl Operator {
             Purpose::Release(_) => "releases",
             Purpose::Step => "goes a pod further on",
             Purpose::Unblock => "lets a rollout that is stuck go on, on",
+            Purpose::Maintain => "begins or ends maintenance of",
             Purpose::Forget { .. } => "lets go",
         }
     }

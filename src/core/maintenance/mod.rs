@@ -93,9 +93,10 @@ pub fn standing(subject: &Subject) -> Standing {
         return Standing::NotStopped;
     }
     if of(workload).is_some_and(|mark| mark.stage == Stage::Sleep) {
-        let count = |of_it: fn(&Pod) -> bool| subject.pods.iter().filter(|pod| of_it(pod)).count();
-        let ready = count(|pod| pod.ready && pod.terminating.is_none());
-        return Standing::Asleep { ready, gated: count(|pod| pod.gated) };
+        return Standing::Asleep {
+            ready: count(subject, |pod| pod.ready && pod.terminating.is_none()),
+            gated: count(subject, |pod| pod.gated),
+        };
     }
     let runs = subject.pods.iter().filter(|pod| !pod.finished && !pod.gated).count();
     match runs {
@@ -106,6 +107,10 @@ pub fn standing(subject: &Subject) -> Standing {
         0 => Standing::Down,
         pods => Standing::GoingDown(pods),
     }
+}
+
+fn count(subject: &Subject, of_it: fn(&Pod) -> bool) -> usize {
+    subject.pods.iter().filter(|pod| of_it(pod)).count()
 }
 
 /// The next step of one whose pods do not run the app, or which is as it was asked for: none.

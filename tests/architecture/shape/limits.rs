@@ -3,8 +3,8 @@
 
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 11] = [
-    ("returns", 88),
-    ("mut-arguments", 43),
+    ("returns", 91),
+    ("mut-arguments", 40),
     ("wide-structs", 8),
     ("mark-lookups", 0),
     ("kind-mentions", 8),
@@ -13,5 +13,5 @@ pub const LIMITS: [(&str, usize); 11] = [
     ("sentences", 125),
     ("widest-line", 389),
     ("largest-file", 530),
-    ("core-lines", 20_556),
+    ("core-lines", 20_756),
 ];

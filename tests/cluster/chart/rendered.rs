@@ -352,6 +352,9 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
             assert!(condition.contains(account), "{condition}");
             let within = &webhook["namespaceSelector"]["matchExpressions"][0];
             assert_eq!((&within["operator"], left_out), (&json!("In"), vec!["lockkeeper-system"]));
+        } else if text("name") == "pods.lockkeeper.dev" {
+            assert_eq!(selected, Some("lockkeeper.dev/in-maintenance"), "{webhook:#}");
+            assert_eq!(left_out, ["kube-system", "lockkeeper-system"]);
         } else if text("failurePolicy") == "Fail" {
             assert_eq!(selected, Some("lockkeeper.dev/governed"), "{webhook:#}");
             assert_eq!(left_out, ["kube-system", "lockkeeper-system"]);
@@ -372,6 +375,7 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
         [
             "Fail UPDATE deployments,statefulsets",
             "Fail UPDATE leases",
+            "Fail CREATE pods",
             "Fail CREATE deployments,statefulsets",
             "Ignore UPDATE persistentvolumeclaims",
             "Ignore UPDATE namespaces",
@@ -484,7 +488,7 @@ fn what_helm_does_by_itself_can_be_rendered_for_others() {
         kept.as_array().unwrap().iter().map(|entry| entry["name"].clone()).collect();
     let own = ["holds.lockkeeper.dev", "probe.lockkeeper.dev"];
     assert_eq!(names, own, "the rest is the policies' alone");
-    assert_eq!(of_kind(&objects, "MutatingAdmissionPolicy").len(), 6);
+    assert_eq!(of_kind(&objects, "MutatingAdmissionPolicy").len(), 7);
 
     let objects = for_version("1.36.3", &["--set", "uninstall.hook=always"]);
     let jobs = of_kind(&objects, "Job");

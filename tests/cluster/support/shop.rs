@@ -158,6 +158,7 @@ impl Shop {
             "lockkeeper-on-call" => "bypass",
             "lockkeeper-unprotect" => "unprotect",
             "lockkeeper-maintainer" => "maintain",
+            "lockkeeper-maintainer-as-root" => "maintain-as-root",
             _ => return self.may(user, "get", "deployments.apps"),
         };
         self.may(user, verb, "upgradepolicies.lockkeeper.dev");

@@ -77,9 +77,10 @@ pub(super) fn check_rights(
     ];
     let maintenance = text(&na, "maintenance").filter(|_| new("maintenance"));
     if let Some(words) = maintenance.filter(|words| !matches(&WISH, words)) {
-        return Err(Refused(format!(
-            "lockkeeper.dev/maintenance: write Stop, Sleep, Sleep keep=CONTAINERS root=CONTAINERS, or Off, not {words}"
-        )));
+        let write = "write Stop, Sleep, Sleep keep=CONTAINERS root=CONTAINERS, or Off, not";
+        // The API server trims what it tells.
+        let told = format!("lockkeeper.dev/maintenance: {write} {words}");
+        return Err(Refused(told.trim_end().to_owned()));
     }
     let as_root = maintenance.is_some_and(|words| words.contains(" root="));
     let checks = [(as_root, "maintenance", "run containers as root", "maintain-as-root")]
