@@ -406,7 +406,20 @@ fn garbage_is_what_admission_takes_for_none() {
             &["{}", r#"{"done":"a","more":1}"#],
             &["", "done", r#"{"done":1}"#, r#"{"at":"yesterday"}"#, r#"{"ended":"Later"}"#],
         ),
-        (marks::MAINTENANCE, &["Stop", "Off"], &["", "stop", "Stop ", "Sleep", "Stop only=0"]),
+        (
+            marks::MAINTENANCE,
+            &["Stop", "Off", "Sleep", "Sleep keep=a,b-1 root=c", "Sleep root=c"],
+            &[
+                "",
+                "stop",
+                "Stop ",
+                "Sleep ",
+                "Stop only=0",
+                "Sleep root=c keep=a",
+                "Sleep keep=",
+                "Sleep keep=A",
+            ],
+        ),
         (
             marks::IN_MAINTENANCE,
             &["stop id=7", "sleep id=7 keep=a,b more=1", "start id=7 since=2026-01-01T00:00:00Z"],
