@@ -140,6 +140,17 @@ impl InMaintenance {
         Self { stage, ..self.clone() }
     }
 
+    /// The same as a mark of another generation: what is written again must differ from what stands.
+    #[must_use]
+    pub fn renewed(&self, generation: i64) -> Self {
+        let id = format!("id={generation}");
+        let words = self.words.split(' ').map(|word| match word.starts_with("id=") {
+            true => id.as_str(),
+            false => word,
+        });
+        Self::of(self.stage, &words.collect::<Vec<_>>().join(" "))
+    }
+
     /// The same, asleep: with these containers.
     #[must_use]
     pub fn asleep(&self, containers: &Containers) -> Self {

@@ -395,3 +395,104 @@ fn pods_that_admission_did_not_put_to_sleep_are_told() {
     let message = &world.attention().unwrap().message;
     assert!(message.contains("Pods that do not start: 1"), "{message}");
 }
+
+/// The replicas are set by the scale subresource, in which admission sees no marks.
+#[test]
+fn p18_a_workload_that_is_scaled_up_while_it_is_stopped_is_stopped_again() {
+    for kind in KINDS {
+        let mut world = stopped(kind, json!({}));
+        world.edit("web", |web| web["spec"]["replicas"] = json!(2));
+        world.observe("web");
+        act(&mut world);
+        assert_eq!(
+            (stage(&world).as_str(), &world.object("web")["spec"]["replicas"]),
+            ("stop", &json!(0))
+        );
+        assert_eq!(mark(&world, "web", "maintenance-replicas").as_deref(), Some("2"), "{kind}");
+    }
+}
+
+#[test]
+fn p12_no_step_takes_the_replicas_away_where_the_claims_would_go_with_them() {
+    let mut world = setup(json!({}), WorkloadKind::StatefulSet, 2);
+    annotate(&mut world, "maintenance", "Sleep");
+    act(&mut world);
+    let pods = world.namespace.pods.clone();
+    all_end(&mut world);
+    world.namespace.pods = pods;
+    write(&mut world, "dev", |web| {
+        web["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete"});
+    });
+    annotate(&mut world, "maintenance", "Off");
+    act(&mut world);
+    assert_eq!(
+        (stage(&world).as_str(), &world.object("web")["spec"]["replicas"]),
+        ("sleep", &json!(2))
+    );
+    assert_eq!(world.stands(), "Maintenance/MaintenanceImpossible");
+    assert!(world.attention().unwrap().message.contains("whenScaled: Retain"));
+}
+
+/// Its sidecars, and the containers that are kept, run while the others sleep.
+#[test]
+fn p6_what_is_held_before_its_pods_sleep_needs_its_approval() {
+    for kind in KINDS {
+        let mut world = stopped(kind, json!({"gates": {"approval": "Required"}}));
+        write(&mut world, "dev", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+        });
+        annotate(&mut world, "maintenance", "Sleep");
+        act(&mut world);
+        world.later(60);
+        act(&mut world);
+        assert_eq!(
+            (world.stands().as_str(), stage(&world).as_str()),
+            ("Maintenance/ApprovalRequired", "stop"),
+            "{kind}"
+        );
+        let hold = mark(&world, "web", "hold").unwrap();
+        annotate(&mut world, "approve", hold.split(' ').next().unwrap());
+        act(&mut world);
+        assert_eq!(
+            (stage(&world).as_str(), mark(&world, "web", "hold")),
+            ("sleep", None),
+            "{kind}"
+        );
+    }
+}
+
+/// And what is changed while they sleep waits: the pods sleep on in the template of before.
+#[test]
+fn p6_what_is_changed_while_pods_sleep_reaches_none_of_them() {
+    for kind in KINDS {
+        let mut world = setup(json!({"gates": {"approval": "Required"}}), kind, 2);
+        annotate(&mut world, "maintenance", "Sleep keep=app");
+        act(&mut world);
+        all_end(&mut world);
+        write(&mut world, "dev", |web| {
+            web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+        });
+        let spec = &world.object("web")["spec"];
+        match kind {
+            WorkloadKind::Deployment => assert_eq!(spec["paused"], true),
+            _ => assert_eq!(spec["updateStrategy"]["rollingUpdate"]["partition"], 2_147_483_647),
+        }
+    }
+}
+
+#[test]
+fn what_keeps_pods_on_an_older_revision_keeps_maintenance_from_beginning() {
+    let mut world = setup(json!({}), WorkloadKind::Deployment, 2);
+    world.edit("web", |web| {
+        web["spec"]["paused"] = json!(true);
+        web["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v2");
+    });
+    world.observe("web");
+    annotate(&mut world, "maintenance", "Stop");
+    act(&mut world);
+    assert_eq!(
+        (stage(&world).as_str(), world.stands().as_str()),
+        ("", "WaitsForUser/MaintenanceImpossible")
+    );
+    assert!(world.attention().unwrap().message.contains("on an older revision"));
+}

@@ -64,8 +64,15 @@ pub fn impossible(subject: &Subject) -> Option<&'static str> {
         () if !subject.around.enforced => Some(words::NOT_ENFORCED),
         () if subject.ruling.observes() => Some(words::OBSERVED),
         () if subject.workload.claims.go_with_pod => Some(words::CLAIMS_GO),
+        () if keeps_older_pods(subject.workload) => Some(words::OLDER_PODS),
         () => None,
     }
+}
+
+/// Whether its manifest keeps some pods on an older revision: after maintenance all pods would be of
+/// the newest one.
+fn keeps_older_pods(workload: &Workload) -> bool {
+    workload.rollout.held.is_some() && workload.rollout.updated < workload.rollout.current
 }
 
 /// Where one stands that is being stopped, or is stopped.
@@ -86,7 +93,8 @@ pub enum Standing {
     },
 }
 
-/// Where one stands that is being stopped, or is stopped. A pod with the gate never ran.
+/// Where one stands that is being stopped, or is stopped. A pod with the gate never ran, but the
+/// controller of a set that starts would wait for it.
 pub fn standing(subject: &Subject) -> Standing {
     let workload = subject.workload;
     if !workload.template.rests {
@@ -98,14 +106,12 @@ pub fn standing(subject: &Subject) -> Standing {
             gated: count(subject, |pod| pod.gated),
         };
     }
-    let runs = subject.pods.iter().filter(|pod| !pod.finished && !pod.gated).count();
-    match runs {
-        // The pods come on another watch than the counts.
-        0 if subject.pods.is_empty() && workload.rollout.current > 0 => {
-            Standing::GoingDown(workload.rollout.current as usize)
-        }
-        0 => Standing::Down,
-        pods => Standing::GoingDown(pods),
+    let left = count(subject, |pod| !pod.finished);
+    // The pods come on another watch than the counts.
+    let pods = if left == 0 { workload.rollout.current as usize } else { left };
+    match pods == 0 && workload.rollout.wanted == 0 && workload.rollout.observed {
+        true => Standing::Down,
+        false => Standing::GoingDown(pods),
     }
 }
 
@@ -198,10 +204,16 @@ pub fn end() -> Edits {
 /// its manifest declares a partition, all of them are waited for, because a pod below it would be
 /// of the revision with the gate.
 pub fn has_started(subject: &Subject) -> bool {
-    let rollout = &subject.workload.rollout;
-    let available = rollout.updated >= rollout.wanted && rollout.available >= rollout.wanted;
     let late = gives_up_at(subject).is_some_and(|due| due <= subject.now());
-    !subject.workload.template.rests && rollout.observed && (available || late)
+    !subject.workload.template.rests
+        && subject.workload.rollout.observed
+        && (is_available(subject.workload) || late)
+}
+
+/// Whether all its pods are available.
+pub fn is_available(workload: &Workload) -> bool {
+    let rollout = &workload.rollout;
+    rollout.updated >= rollout.wanted && rollout.available >= rollout.wanted
 }
 
 /// When one that starts is no longer waited for.

@@ -13,8 +13,11 @@ pub const NOT_ENFORCED: &str = "Lockkeeper's admission policies are not in force
 pub const OBSERVED: &str =
     "its policy only observes (mode: Observe). Set mode: Enforce in the policy, and it begins";
 /// Why it cannot begin: its claims would go.
-pub const CLAIMS_GO: &str = "maintenance sets replicas to 0, and persistentVolumeClaimRetentionPolicy.whenScaled: Delete would then delete its claims. Set \
-    whenScaled: Retain, and it begins";
+pub const CLAIMS_GO: &str = "maintenance sets replicas to 0, and persistentVolumeClaimRetentionPolicy.whenScaled: Delete would then delete its claims. Set whenScaled: Retain first";
+
+/// Why it cannot begin: it would finish what the user keeps from being finished.
+pub const OLDER_PODS: &str = "its manifest keeps some of its pods on an older revision (paused, a partition, or OnDelete), and after maintenance all pods would be of the newest one. Finish \
+    that rollout or revert it first";
 
 fn by(user: &str) -> String {
     if user.is_empty() { String::new() } else { format!(", requested by {user}") }
@@ -54,10 +57,19 @@ pub fn begins(user: &str, held: Option<&Hold>) -> String {
     )
 }
 
-/// That its pods are stopping.
-pub fn stopping(user: &str, pods: usize) -> String {
-    let pods = if pods == 1 { "1 pod".to_owned() } else { format!("{pods} pods") };
-    format!("maintenance{}: stopping, {pods} left", by(user))
+/// That its pods are stopping. `unready`: those for which the controller of a StatefulSet may wait
+/// before it deletes the others.
+pub fn stopping(subject: &Subject, pods: usize, unready: &[&str]) -> String {
+    let left = if pods == 1 { "1 pod".to_owned() } else { format!("{pods} pods") };
+    let stuck = match unready {
+        [] | [_] => String::new(),
+        names => format!(
+            ". The controller of a StatefulSet may wait for pods that are not Ready. If nothing moves: kubectl delete pod -n {} {}",
+            subject.namespace().name,
+            names.join(" ")
+        ),
+    };
+    format!("maintenance{}: stopping, {left} left{stuck}", by(super::asked_by(subject.workload)))
 }
 
 /// That admission did not do what follows from the mark.
@@ -65,20 +77,30 @@ pub const NOT_STOPPED: &str = "maintenance was begun, but admission did not stop
     It stops with the next write when admission is in force";
 
 /// That it is stopped.
-pub fn stopped(user: &str, at: Option<Timestamp>, held: Option<&Hold>, gated: usize) -> String {
+pub fn stopped(user: &str, at: Option<Timestamp>, held: Option<&Hold>) -> String {
     let change = held.map_or_else(String::new, |hold| {
         format!(". Change {} by {} is held until then", hold.id, hold.authors)
     });
-    let pods = match gated {
-        0 => String::new(),
-        1 => ". It was scaled up: 1 pod was created, and does not start".to_owned(),
-        pods => format!(". It was scaled up: {pods} pods were created, and do not start"),
-    };
     format!(
-        "in maintenance{}{}: no pod runs. It starts again when the maintenance ends{change}{pods}",
+        "in maintenance{}{}: no pod runs. It starts again when the maintenance ends{change}",
         since(at),
         by(user)
     )
+}
+
+/// That it cannot go on.
+pub fn cannot_go_on(why: &str) -> String {
+    format!("its maintenance does not go on: {why}")
+}
+
+/// That it waits for a gate of what is held before its pods sleep.
+pub fn sleep_waits(hold: &Hold, why: &str) -> String {
+    format!("its pods are to sleep in change {}, which is held: {why}", hold.id)
+}
+
+/// That it is over, although not all pods are there.
+pub fn over(at: Option<Timestamp>, pods: &str) -> String {
+    format!("its maintenance{} is over, but not all of its pods are available: {pods}", since(at))
 }
 
 /// That its pods sleep: so many are ready for commands, and so many do not start.

@@ -22,10 +22,7 @@ pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
     let closed =
         match held.as_ref().and_then(|change| maintenance::closed_to_release(subject, change)) {
             Some(blocked) => Some(blocked),
-            // Nobody approves or bypasses the end of its pods by an id.
-            None => maintenance::ask(subject)
-                .and_then(|(change, answer)| plan.hear(subject, &change, answer))
-                .map(|blocked| Blocked { why: blocked.sentence.clone(), command: None, ..blocked }),
+            None => closed_to_stop(subject, &mut plan),
         };
     if let Some(blocked) = closed {
         let phase = if hold.is_some() { Phase::Held } else { Phase::Waiting };
@@ -38,9 +35,26 @@ pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
     plan.write(maintenance::begin(subject, hold.zip(held.as_ref())));
     plan.memory.reminded_at = None;
     plan.tell(Event::MaintenanceStarted, words::begins(by, hold));
-    let message = words::stopping(by, subject.pods.len());
+    let message = stopping(subject, subject.pods.len());
     plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
     plan
+}
+
+/// What keeps its pods from being terminated. Nobody approves or bypasses that by an id.
+fn closed_to_stop(subject: &Subject, plan: &mut Plan) -> Option<Blocked> {
+    let (change, answer) = maintenance::ask(subject)?;
+    let blocked = plan.hear(subject, &change, answer)?;
+    Some(Blocked { why: blocked.sentence.clone(), command: None, ..blocked })
+}
+
+/// That its pods are stopping, so many of them.
+fn stopping(subject: &Subject, pods: usize) -> String {
+    let there = subject.pods.iter().filter(|pod| !pod.ready && pod.terminating.is_none());
+    let unready: Vec<_> = match subject.workload.id.kind.has_ordinals() {
+        true => there.map(|pod| &*pod.name).collect(),
+        false => Vec::new(),
+    };
+    words::stopping(subject, pods, &unready)
 }
 
 /// A maintenance that was begun.
@@ -54,17 +68,20 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
     let mut plan = plan;
     let (reason, message) = match maintenance::standing(subject) {
         Standing::NotStopped => {
-            // Any write makes admission look again.
-            if subject.around.enforced {
-                plan.write(maintenance::step(subject, &again(mark, subject), None));
-            }
+            plan = stop_again(subject, mark, plan);
             (Reason::MaintenanceImpossible, words::NOT_STOPPED.to_owned())
         }
-        Standing::GoingDown(pods) => (Reason::GoingDown, words::stopping(by, pods)),
+        Standing::GoingDown(pods) => {
+            // Somebody has scaled it: pods that run the app would stay.
+            if subject.workload.rollout.wanted > 0 {
+                plan = stop_again(subject, mark, plan);
+            }
+            (Reason::GoingDown, stopping(subject, pods))
+        }
         Standing::Asleep { .. } | Standing::Down
             if maintenance::next(subject.workload, mark).is_some() =>
         {
-            return next(subject, mark, hold, plan);
+            return next(subject, mark, hold.zip(held.as_ref()), plan);
         }
         Standing::Asleep { ready, gated } => {
             let message = words::asleep(subject, mark, hold, (ready, gated));
@@ -74,7 +91,7 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
             return leave(subject, mark, hold.zip(held.as_ref()), plan);
         }
         Standing::Down => {
-            let message = words::stopped(by, mark.since, hold, subject.pods.len());
+            let message = words::stopped(by, mark.since, hold);
             (Reason::InMaintenance, message)
         }
     };
@@ -83,28 +100,61 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
     plan
 }
 
-/// The next step, by which the app runs in no pod.
-fn next(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, mut plan: Plan) -> Plan {
+/// The next step, by which the app runs in no pod. What is held goes with it into pods that sleep:
+/// their sidecars, and the containers that are kept, run.
+fn next(
+    subject: &Subject,
+    mark: &InMaintenance,
+    held: Option<(&Hold, &Change)>,
+    mut plan: Plan,
+) -> Plan {
     let Some(next) = maintenance::next(subject.workload, mark) else { return plan };
+    if next.stage == Stage::Stop {
+        return stop(subject, &next, plan);
+    }
     if !subject.around.enforced {
         let message = words::NEXT_NOT_ENFORCED;
         plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, message));
         return plan;
     }
-    plan.write(maintenance::step(subject, &next, None));
-    let by = maintenance::asked_by(subject.workload);
-    let message = match next.stage {
-        Stage::Sleep => words::asleep(subject, &next, hold, (0, 0)),
-        Stage::Stop | Stage::Start => words::stopping(by, subject.pods.len()),
-    };
+    if let Some((hold, change)) = held.filter(|_| !maintenance::is_back(subject, mark))
+        && let Some(blocked) = maintenance::closed_to_release(subject, change)
+    {
+        plan.report.closed = Some(blocked.closed());
+        blocked.until.into_iter().for_each(|time| plan.wake_at(time));
+        plan.stand(blocked.verdict(Phase::Maintenance, words::sleep_waits(hold, &blocked.why)));
+        return plan;
+    }
+    plan.write(maintenance::step(subject, &next, held));
+    let message = words::asleep(subject, &next, None, (0, 0));
     plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
     plan
 }
 
-/// The same mark, with another id: what is written again must differ from what stands.
-fn again(mark: &InMaintenance, subject: &Subject) -> InMaintenance {
-    let since = mark.since.unwrap_or_else(|| subject.now());
-    InMaintenance::begun(subject.workload.generation, since, mark.from.as_deref())
+/// To 0 replicas, from a stage in which it may have some.
+fn stop(subject: &Subject, next: &InMaintenance, mut plan: Plan) -> Plan {
+    let why = match () {
+        () if !subject.around.enforced => Some(words::NEXT_NOT_ENFORCED.to_owned()),
+        () if subject.workload.claims.go_with_pod => Some(words::cannot_go_on(words::CLAIMS_GO)),
+        () => None,
+    };
+    if let Some(why) = why {
+        plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, why));
+        return plan;
+    }
+    plan.write(maintenance::step(subject, next, None));
+    let message = stopping(subject, subject.pods.len());
+    plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
+    plan
+}
+
+/// Any write makes admission look again.
+fn stop_again(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
+    if subject.around.enforced && !subject.workload.claims.go_with_pod {
+        let mark = mark.at(Stage::Stop).renewed(subject.workload.generation);
+        plan.write(maintenance::step(subject, &mark, None));
+    }
+    plan
 }
 
 /// The change that is held, if one is: it is reported, and known since when it waits.
@@ -168,14 +218,22 @@ fn leave(
 /// Its template is the declared one again, and its pods start.
 fn starting(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
     if maintenance::is_wished(subject.workload) {
-        plan.write(maintenance::step(subject, &mark.at(Stage::Stop), None));
-        let message = words::stopping(maintenance::asked_by(subject.workload), subject.pods.len());
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
+        let Some(blocked) = closed_to_stop(subject, &mut plan) else {
+            return stop(subject, &mark.at(Stage::Stop), plan);
+        };
+        let by = maintenance::asked_by(subject.workload);
+        plan.report.closed = Some(blocked.closed());
+        plan.stand(blocked.verdict(Phase::Maintenance, words::waits(by, &blocked.why)));
         return plan;
     }
     if maintenance::has_started(subject) {
         plan.write(maintenance::end());
-        plan.tell(Event::MaintenanceEnded, words::ended(mark.since));
+        let pods = under_way(subject.workload, subject.pods, subject.revisions.newest);
+        let told = match maintenance::is_available(subject.workload) {
+            true => words::ended(mark.since),
+            false => words::over(mark.since, &pods),
+        };
+        plan.tell(Event::MaintenanceEnded, told);
     }
     maintenance::gives_up_at(subject).into_iter().for_each(|due| plan.wake_at(due));
     let failed = matches!(subject.progress, Progress::Failed(_));
@@ -190,7 +248,7 @@ fn starting(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
 /// Tells that a maintenance that is asked for cannot begin, where nothing else is told.
 pub fn with_impossible(subject: &Subject, mut plan: Plan) -> Plan {
     let workload = subject.workload;
-    if plan.phase() == Phase::UpToDate
+    if matches!(plan.phase(), Phase::UpToDate | Phase::WaitsForUser)
         && maintenance::is_wished(workload)
         && maintenance::of(workload).is_none()
         && let Some(why) = maintenance::impossible(subject)

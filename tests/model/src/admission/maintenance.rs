@@ -110,6 +110,11 @@ impl Variables<'_> {
         matches!(mode(self.maintained()), "stop" | "sleep")
     }
 
+    /// Whether its pods run, without the app.
+    pub(super) fn sleeps(&self) -> bool {
+        mode(self.maintained()) == "sleep"
+    }
+
     /// What is asked for, and by whom.
     pub(super) fn wish(&self) -> (&str, &str) {
         let before = self.known("maintenance");
