@@ -63,7 +63,8 @@ pub struct ReleaseSettings {
     )]
     pub operator_namespace: String,
 
-    /// The image of the operator, which runs in the containers of workloads that sleep too
+    /// The image of the operator, which runs in the containers of workloads that sleep too. Without it,
+    /// the admission policy that puts pods to sleep is not compared with the chart's
     #[arg(
         long,
         env = "LOCKKEEPER_IMAGE",

@@ -29,6 +29,8 @@ fn what_puts_pods_to_sleep_is_of_this_release_and_may_be_the_webhook() {
     assert_eq!(gap.reason, ConditionReason::AdmissionPolicyChanged);
     assert!(gap.message.contains("lockkeeper-pods"), "{}", gap.message);
     assert_eq!(gaps(&other), [None; 3]);
+    // Who does not know the image cannot compare it.
+    assert_eq!(Enforcement::new(&Release::new("ours", "")).sleep_gap(), None);
     let mut without = installed(|id, spec| (id.1 != "lockkeeper-pods").then_some(spec));
     assert_eq!(without.sleep_gap().unwrap().reason, ConditionReason::AdmissionPolicyMissing);
     assert_eq!(gaps(&without), [None; 3]);

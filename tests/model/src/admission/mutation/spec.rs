@@ -106,7 +106,7 @@ impl Variables<'_> {
             && is_rolling(self.write.new)
             && new_part == old_part;
         let part = match () {
-            () if self.rests() && !(self.sleeps() && !hold.is_empty()) => 0,
+            () if self.rests() && (hold.is_empty() || !self.sleeps()) => 0,
             () if !step.is_empty() => step.parse().unwrap_or(0),
             () if self.holds(hold) => HELD,
             () if hold.is_empty() && !self.maintained().is_empty() => 0,
