@@ -189,7 +189,11 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
         #[arg(short, long)]
         yes: bool,
     },
-    /// Stop a workload for maintenance, and start it again exactly as it is declared
+    /// Stop the app of a workload for maintenance, and start it again exactly as it is declared
+    #[command(after_help = "Examples:
+  kubectl lockkeeper maintenance start statefulset/db -n shop
+  kubectl lockkeeper shell statefulset/db -n shop             # when its pods sleep
+  kubectl lockkeeper maintenance end statefulset/db -n shop && kubectl lockkeeper wait statefulset/db -n shop")]
     Maintenance {
         #[command(subcommand)]
         command: maintenance::Command,
