@@ -144,7 +144,7 @@ async fn p18_no_container_of_a_stopped_app_runs_with_the_operator_down_and_pods_
 #[tokio::test]
 async fn p19_what_others_declare_neither_ends_a_maintenance_nor_conflicts_with_it() {
     let _operator = operator();
-    let shop = Shop::gated("declared").await;
+    let shop = Shop::gated("declared-stopped").await;
     let by = maintainer(&shop);
     for (kind, name, place) in both() {
         shop.guarded(kind, &name).await;
