@@ -98,7 +98,7 @@ async fn pods(shop: &Shop, name: &str, mode: &str) -> Vec<Value> {
 #[tokio::test]
 async fn p18_lockkeepers_program_runs_in_a_pod_that_sleeps_and_not_the_app() {
     let _operator = operator();
-    let shop = Shop::open("asleep").await;
+    let shop = Shop::open("pods-asleep").await;
     asleep(&shop, "web", "sleep");
     let state = |pod: &Value| {
         let all = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
