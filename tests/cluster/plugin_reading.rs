@@ -306,11 +306,15 @@ async fn kubectl_completes_the_commands_of_the_plugin() {
     };
     parts(&complete(&[""]), &["status\t", "plan\t", "why\t", ":4"]);
     parts(&complete(&["wh"]), &["why\tExplain one workload"]);
-    parts(&complete(&["why", "-n", &shop.name, "deployment/"]), &["deployment/web\n"]);
-    parts(
-        &complete(&["why", "-n", &shop.name[..shop.name.len() - 1]]),
-        &[&format!("{}\n", shop.name)],
-    );
+    // Names are looked up for two seconds, which a busy machine may not keep to.
+    let looked_up = async |words: &[&str], name: String| {
+        let what = format!("{name:?} is offered");
+        eventually(&what, || async { complete(words) }, |all| all.contains(&name)).await;
+    };
+    let workload = ["why", "-n", &shop.name, "deployment/"];
+    looked_up(&workload, "deployment/web\n".to_owned()).await;
+    let namespace = ["why", "-n", &shop.name[..shop.name.len() - 1]];
+    looked_up(&namespace, format!("{}\n", shop.name)).await;
     parts(&complete(&["plan", "-f", ""]), &[":0"]);
     assert!(!complete(&["status", "--o"]).contains("__complete"));
     for shell in ["bash", "zsh", "fish"] {
