@@ -79,6 +79,19 @@ fn stage(world: &World) -> String {
         .unwrap_or_default()
 }
 
+/// Its pods start, and it is as it was declared.
+fn comes_back_as(world: &mut World, kind: WorkloadKind, declared: &Value) {
+    world.finish("web");
+    act(world);
+    assert_eq!((stage(world), world.stands()), (String::new(), "UpToDate".to_owned()));
+    let mut spec = world.object("web")["spec"].clone();
+    if kind == WorkloadKind::StatefulSet {
+        // A partition that is 0 is the same as none.
+        spec.as_object_mut().unwrap().remove("updateStrategy");
+    }
+    assert_eq!(spec, *declared, "{kind}");
+}
+
 fn stopped(kind: WorkloadKind, policy: Value) -> World {
     let mut world = setup(policy, kind, 2);
     annotate(&mut world, "maintenance", "Stop");
@@ -120,15 +133,7 @@ fn a_workload_is_stopped_and_comes_back_as_it_was_declared() {
         assert_eq!(stage(&world), "start", "{kind}");
         assert_eq!(world.stands(), "Maintenance/MaintenanceEnding");
         assert_eq!(world.object("web")["spec"]["template"], declared["template"]);
-        world.finish("web");
-        act(&mut world);
-        assert_eq!((stage(&world), world.stands()), (String::new(), "UpToDate".to_owned()));
-        let mut spec = world.object("web")["spec"].clone();
-        if kind == WorkloadKind::StatefulSet {
-            // A partition that is 0 is the same as none.
-            spec.as_object_mut().unwrap().remove("updateStrategy");
-        }
-        assert_eq!(spec, declared, "{kind}");
+        comes_back_as(&mut world, kind, &declared);
         let both = [Event::MaintenanceStarted, Event::MaintenanceEnded];
         assert_eq!(both.map(|event| told(&world, event)), [1, 1]);
     }
@@ -367,15 +372,7 @@ fn a_workload_sleeps_between_two_stops_and_comes_back_as_it_was_declared() {
         assert_eq!(stage(&world), "stop", "{kind}");
         all_end(&mut world);
         assert_eq!(stage(&world), "start", "{kind}");
-        world.finish("web");
-        act(&mut world);
-        assert_eq!((stage(&world), world.stands()), (String::new(), "UpToDate".to_owned()));
-        let mut spec = world.object("web")["spec"].clone();
-        if kind == WorkloadKind::StatefulSet {
-            // A partition that is 0 is the same as none.
-            spec.as_object_mut().unwrap().remove("updateStrategy");
-        }
-        assert_eq!(spec, declared, "{kind}");
+        comes_back_as(&mut world, kind, &declared);
         assert_eq!(mark(&world, "web", "hold"), None);
     }
 }

@@ -210,11 +210,16 @@ pub struct TakenOff {
 }
 
 /// Takes all marks off in one request, and with them the hold, unless it is to be kept: then what
-/// keeps it stays.
-pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>) -> TakenOff {
+/// keeps it stays. It may stand for long, so its judge must be one of those that are there.
+pub fn take_off(
+    workload: &Workload,
+    kept_by: Option<Judges>,
+    confirm: Option<Confirm>,
+) -> TakenOff {
     if workload.deleting {
         return TakenOff::default();
     }
+    let keep_hold = kept_by.is_some();
     let (mut edits, mut released) = (Edits::default(), None);
     registry::taken_off(keep_hold).for_each(|mark| edits.clear(mark));
     if workload.rollout.ordinals.step.is_some() {
@@ -233,18 +238,16 @@ pub fn take_off(workload: &Workload, keep_hold: bool, confirm: Option<Confirm>) 
     if !edits.is_empty() {
         edits.purpose = Some(Purpose::Forget { confirm });
     }
+    if let Some(judges) = kept_by {
+        edits.governed = hand_over(workload, judges);
+    }
     TakenOff { edits, released }
 }
 
 /// A policy that observes takes off what it put on when it governed; the record of config stays. So
-/// does a hold that stands: to observe is not to release. It may stand for long, so its judge must
-/// be one that is there.
+/// does a hold that stands: to observe is not to release.
 pub fn let_go(workload: &Workload, judges: Judges) -> TakenOff {
-    let keep = holds_back(workload);
-    let mut off = take_off(workload, keep, None);
-    if keep && !workload.deleting {
-        off.edits.governed = hand_over(workload, judges);
-    }
+    let mut off = take_off(workload, holds_back(workload).then_some(judges), None);
     if workload.marks.config.is_some() {
         off.edits.leave(marks::CONFIG);
         off.edits.leave(marks::ROLLOUTS);

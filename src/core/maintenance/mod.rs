@@ -1,8 +1,8 @@
 //! Maintenance of a workload: it is stopped so that a person can work on what it uses, and comes
 //! back exactly as it was declared.
 //!
-//! The mark `in-maintenance` says how far it is: `stop`, then `start`, then none. Each step is one
-//! patch of that mark; admission makes everything of the spec that follows from it. It begins and
+//! The mark `in-maintenance` says how far it is: `stop`, then `start`, then none; between these
+//! `sleep`, and `stop` again, where its pods are to sleep. Each step is one patch of that mark; admission makes everything of the spec that follows from it. It begins and
 //! ends at 0 replicas, so neither needs a pod that is healthy.
 
 pub mod words;
@@ -119,7 +119,8 @@ fn count(subject: &Subject, of_it: fn(&Pod) -> bool) -> usize {
     subject.pods.iter().filter(|pod| of_it(pod)).count()
 }
 
-/// The next step of one whose pods do not run the app, or which is as it was asked for: none.
+/// The next step towards pods that sleep as it was asked for, or away from it; none where it is as
+/// it was asked for, or ends.
 pub fn next(workload: &Workload, mark: &InMaintenance) -> Option<InMaintenance> {
     let (wish, _) = wished(workload)?;
     match (mark.stage, wish) {
@@ -164,11 +165,6 @@ pub fn begin(subject: &Subject, held: Option<(&Hold, &Change)>) -> Edits {
     };
     let mark = InMaintenance::begun(workload.generation, whole_second(subject.now()), runs);
     step(subject, &mark, held)
-}
-
-/// What is written when it comes back: what is held comes with it.
-pub fn start(subject: &Subject, mark: &InMaintenance, held: Option<(&Hold, &Change)>) -> Edits {
-    step(subject, &mark.at(Stage::Start), held)
 }
 
 /// One step, and with it the release of what is held.

@@ -78,13 +78,11 @@ pub const NOT_STOPPED: &str = "maintenance was begun, but admission did not stop
 
 /// That it is stopped.
 pub fn stopped(user: &str, at: Option<Timestamp>, held: Option<&Hold>) -> String {
-    let change = held.map_or_else(String::new, |hold| {
-        format!(". Change {} by {} is held until then", hold.id, hold.authors)
-    });
     format!(
-        "in maintenance{}{}: no pod runs. It starts again when the maintenance ends{change}",
+        "in maintenance{}{}: no pod runs. It starts again when the maintenance ends{}",
         since(at),
-        by(user)
+        by(user),
+        held_until("then", held)
     )
 }
 
@@ -122,13 +120,13 @@ pub fn asleep(
         since(mark.since),
         by(super::asked_by(subject.workload)),
         subject.workload.rollout.wanted,
-        held_until(hold)
+        held_until("the maintenance ends", hold)
     )
 }
 
-fn held_until(hold: Option<&Hold>) -> String {
+fn held_until(end: &str, hold: Option<&Hold>) -> String {
     hold.map_or_else(String::new, |hold| {
-        format!(". Change {} by {} is held until the maintenance ends", hold.id, hold.authors)
+        format!(". Change {} by {} is held until {end}", hold.id, hold.authors)
     })
 }
 

@@ -26,11 +26,7 @@ pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
         };
     if let Some(blocked) = closed {
         let phase = if hold.is_some() { Phase::Held } else { Phase::Waiting };
-        let message = words::waits(by, &blocked.why);
-        plan.report.closed = Some(blocked.closed());
-        blocked.until.into_iter().for_each(|time| plan.wake_at(time));
-        plan.stand(blocked.verdict(phase, message));
-        return plan;
+        return waits(&blocked, phase, words::waits(by, &blocked.why), plan);
     }
     plan.write(maintenance::begin(subject, hold.zip(held.as_ref())));
     plan.memory.reminded_at = None;
@@ -47,6 +43,31 @@ fn closed_to_stop(subject: &Subject, plan: &mut Plan) -> Option<Blocked> {
     Some(Blocked { why: blocked.sentence.clone(), command: None, ..blocked })
 }
 
+/// It waits for this gate.
+fn waits(blocked: &Blocked, phase: Phase, message: String, mut plan: Plan) -> Plan {
+    plan.report.closed = Some(blocked.closed());
+    blocked.until.into_iter().for_each(|time| plan.wake_at(time));
+    plan.stand(blocked.verdict(phase, message));
+    plan
+}
+
+/// It cannot go on.
+fn cannot(why: impl Into<String>, mut plan: Plan) -> Plan {
+    plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, why));
+    plan
+}
+
+/// The gate that keeps what is held from being released with the next step; none where nothing is
+/// held, or what is held was taken back.
+fn closed_to_go_along(
+    subject: &Subject,
+    mark: &InMaintenance,
+    held: Option<(&Hold, &Change)>,
+) -> Option<Blocked> {
+    let (_, change) = held.filter(|_| !maintenance::is_back(subject, mark))?;
+    maintenance::closed_to_release(subject, change)
+}
+
 /// That its pods are stopping, so many of them.
 fn stopping(subject: &Subject, pods: usize) -> String {
     let there = subject.pods.iter().filter(|pod| !pod.ready && pod.terminating.is_none());
@@ -60,13 +81,18 @@ fn stopping(subject: &Subject, pods: usize) -> String {
 /// A maintenance that was begun.
 pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: Plan) -> Plan {
     let (held, plan) = with_change(subject, hold, plan);
-    let plan = remind(subject, mark, plan);
+    let mut plan = remind(subject, mark, plan);
     if mark.stage == Stage::Start {
         return starting(subject, mark, plan);
     }
     let by = maintenance::asked_by(subject.workload);
-    let mut plan = plan;
-    let (reason, message) = match maintenance::standing(subject) {
+    let standing = maintenance::standing(subject);
+    if matches!(standing, Standing::Asleep { .. } | Standing::Down)
+        && let Some(step) = maintenance::next(subject.workload, mark)
+    {
+        return next(subject, &step, hold.zip(held.as_ref()), plan);
+    }
+    let (reason, message) = match standing {
         Standing::NotStopped => {
             plan = stop_again(subject, mark, plan);
             (Reason::MaintenanceImpossible, words::NOT_STOPPED.to_owned())
@@ -77,11 +103,6 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
                 plan = stop_again(subject, mark, plan);
             }
             (Reason::GoingDown, stopping(subject, pods))
-        }
-        Standing::Asleep { .. } | Standing::Down
-            if maintenance::next(subject.workload, mark).is_some() =>
-        {
-            return next(subject, mark, hold.zip(held.as_ref()), plan);
         }
         Standing::Asleep { ready, gated } => {
             let message = words::asleep(subject, mark, hold, (ready, gated));
@@ -104,43 +125,35 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
 /// their sidecars, and the containers that are kept, run.
 fn next(
     subject: &Subject,
-    mark: &InMaintenance,
+    next: &InMaintenance,
     held: Option<(&Hold, &Change)>,
     mut plan: Plan,
 ) -> Plan {
-    let Some(next) = maintenance::next(subject.workload, mark) else { return plan };
     if next.stage == Stage::Stop {
-        return stop(subject, &next, plan);
+        return stop(subject, next, plan);
     }
     if !subject.around.enforced {
-        let message = words::NEXT_NOT_ENFORCED;
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, message));
-        return plan;
+        return cannot(words::NEXT_NOT_ENFORCED, plan);
     }
-    if let Some((hold, change)) = held.filter(|_| !maintenance::is_back(subject, mark))
-        && let Some(blocked) = maintenance::closed_to_release(subject, change)
+    if let Some((hold, _)) = held
+        && let Some(blocked) = closed_to_go_along(subject, next, held)
     {
-        plan.report.closed = Some(blocked.closed());
-        blocked.until.into_iter().for_each(|time| plan.wake_at(time));
-        plan.stand(blocked.verdict(Phase::Maintenance, words::sleep_waits(hold, &blocked.why)));
-        return plan;
+        let message = words::sleep_waits(hold, &blocked.why);
+        return waits(&blocked, Phase::Maintenance, message, plan);
     }
-    plan.write(maintenance::step(subject, &next, held));
-    let message = words::asleep(subject, &next, None, (0, 0));
+    plan.write(maintenance::step(subject, next, held));
+    let message = words::asleep(subject, next, None, (0, 0));
     plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
     plan
 }
 
 /// To 0 replicas, from a stage in which it may have some.
 fn stop(subject: &Subject, next: &InMaintenance, mut plan: Plan) -> Plan {
-    let why = match () {
-        () if !subject.around.enforced => Some(words::NEXT_NOT_ENFORCED.to_owned()),
-        () if subject.workload.claims.go_with_pod => Some(words::cannot_go_on(words::CLAIMS_GO)),
-        () => None,
-    };
-    if let Some(why) = why {
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, why));
-        return plan;
+    if !subject.around.enforced {
+        return cannot(words::NEXT_NOT_ENFORCED, plan);
+    }
+    if subject.workload.claims.go_with_pod {
+        return cannot(words::cannot_go_on(words::CLAIMS_GO), plan);
     }
     plan.write(maintenance::step(subject, next, None));
     let message = stopping(subject, subject.pods.len());
@@ -195,19 +208,15 @@ fn leave(
     mut plan: Plan,
 ) -> Plan {
     if !subject.around.enforced {
-        let message = words::END_NOT_ENFORCED;
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, message));
-        return plan;
+        return cannot(words::END_NOT_ENFORCED, plan);
     }
-    if let Some((hold, change)) = held.filter(|_| !maintenance::is_back(subject, mark))
-        && let Some(blocked) = maintenance::closed_to_release(subject, change)
+    if let Some((hold, _)) = held
+        && let Some(blocked) = closed_to_go_along(subject, mark, held)
     {
-        plan.report.closed = Some(blocked.closed());
-        blocked.until.into_iter().for_each(|time| plan.wake_at(time));
-        plan.stand(blocked.verdict(Phase::Maintenance, words::end_waits(hold, &blocked.why)));
-        return plan;
+        let message = words::end_waits(hold, &blocked.why);
+        return waits(&blocked, Phase::Maintenance, message, plan);
     }
-    plan.write(maintenance::start(subject, mark, held));
+    plan.write(maintenance::step(subject, &mark.at(Stage::Start), held));
     if held.is_some() {
         plan.tell(Event::UpgradeReleased, words::ENDING);
     }
@@ -222,13 +231,12 @@ fn starting(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
             return stop(subject, &mark.at(Stage::Stop), plan);
         };
         let by = maintenance::asked_by(subject.workload);
-        plan.report.closed = Some(blocked.closed());
-        plan.stand(blocked.verdict(Phase::Maintenance, words::waits(by, &blocked.why)));
-        return plan;
+        let message = words::waits(by, &blocked.why);
+        return waits(&blocked, Phase::Maintenance, message, plan);
     }
+    let pods = under_way(subject.workload, subject.pods, subject.revisions.newest);
     if maintenance::has_started(subject) {
         plan.write(maintenance::end());
-        let pods = under_way(subject.workload, subject.pods, subject.revisions.newest);
         let told = match maintenance::is_available(subject.workload) {
             true => words::ended(mark.since),
             false => words::over(mark.since, &pods),
@@ -238,7 +246,6 @@ fn starting(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
     maintenance::gives_up_at(subject).into_iter().for_each(|due| plan.wake_at(due));
     let failed = matches!(subject.progress, Progress::Failed(_));
     plan.stand(verdict::verdict(subject).filter(|_| failed).unwrap_or_else(|| {
-        let pods = under_way(subject.workload, subject.pods, subject.revisions.newest);
         let message = format!("{}: {pods}", words::ENDING);
         Verdict::new(Phase::Maintenance, Reason::MaintenanceEnding, message)
     }));

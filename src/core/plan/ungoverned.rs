@@ -124,10 +124,7 @@ impl Ungoverned<'_> {
                 definition: if lost { definition } else { recorded }.map(str::to_owned),
                 labels: workload.labels.clone(),
             });
-            let mut off = marking::take_off(workload, keep, confirm);
-            if keep && !workload.deleting {
-                off.edits.governed = marking::hand_over(workload, judges);
-            }
+            let off = marking::take_off(workload, keep.then_some(judges), confirm);
             plan.write(off.edits);
             let released = off.released.into_iter();
             released.for_each(|message| plan.tell(Event::UpgradeReleased, message));
