@@ -160,16 +160,9 @@ generate: build ## Write what is generated: the CRD and docs/reference.md from t
 	$(TARGET)/debug/examples/reference > $(TARGET)/reference.md
 	mv $(TARGET)/reference.md docs/reference.md
 
-# Built once into the user's cache folder, without optimising it: it runs for a second.
-MDBOOK_VERSION := 0.5.4
-MDBOOK := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lockkeeper/mdbook-$(MDBOOK_VERSION)
-$(MDBOOK)/bin/mdbook:
-	env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
-	  cargo install --quiet --locked --no-default-features --features search --version $(MDBOOK_VERSION) --root $(MDBOOK) mdbook
-
 .PHONY: book
-book: $(MDBOOK)/bin/mdbook ## Build the pages as a site with search, and check its links
-	$(MDBOOK)/bin/mdbook build --dest-dir $(abspath $(TARGET))/book
+book: ## Build the pages as a site with search, and check its links
+	$$(.ci/cargo-tool.sh mdbook 0.5.4 --no-default-features --features search)/mdbook build --dest-dir $(abspath $(TARGET))/book
 	LOCKKEEPER_BOOK=$(abspath $(TARGET))/book cargo test --quiet --test docs -- --ignored book
 
 .PHONY: release

@@ -66,15 +66,9 @@ sed -i "s#^helm install .*#helm install lockkeeper oci://$REGISTRY/charts/lockke
 sed "${here[@]}" config/install.yaml > "$out/install.yaml"
 
 # What the programs are built from.
-cyclonedx=0.5.9
-root="${XDG_CACHE_HOME:-$HOME/.cache}/lockkeeper/cargo-cyclonedx-$cyclonedx"
-if [ ! -x "$root/bin/cargo-cyclonedx" ]; then
-  echo "building cargo-cyclonedx, once: this takes some minutes" >&2
-  env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
-    cargo install --quiet --locked --version "$cyclonedx" --root "$root" cargo-cyclonedx
-fi
+cyclonedx=$(.ci/cargo-tool.sh cargo-cyclonedx 0.5.9)
 # It writes beside each Cargo.toml of the workspace; that of what is shipped is kept.
-PATH="$root/bin:$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename lockkeeper-sbom --target all
+PATH="$cyclonedx:$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 --override-filename lockkeeper-sbom --target all
 mv lockkeeper-sbom.json "$out/lockkeeper-$version.cdx.json"
 find tests -name lockkeeper-sbom.json -delete
 
