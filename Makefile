@@ -56,24 +56,10 @@ $(TARGET)/walk.sh: docs/getting-started.md
 walk: build $(TARGET)/walk.sh ## Do what docs/getting-started.md says, on a cluster of its own
 	PATH="$(abspath $(TARGET))/debug:$$PATH" $(LOCAL) run $(OPERATOR) -- sh -ex $(TARGET)/walk.sh
 
-# What needs no cluster runs beside the tests that wait for the one operator: those need it for themselves, have names that end in
-# _exclusively, and go first, one by one, or they would make all others wait each time.
-WITHOUT_CLUSTER = $(addprefix --test ,architecture core docs faults simulation admission controllers volumes ends_with_its_owner release)
-ifeq ($(ONLY),)
-RUN_TESTS = echo "First those that need the operator for themselves, one by one (some 15 minutes), and beside them those without a cluster."; \
-	(nice cargo test --workspace --no-fail-fast --lib --bins $(WITHOUT_CLUSTER) >$(TARGET)/without-cluster.log 2>&1) & beside=$$!; \
-	cargo test --workspace --test cluster -- --test-threads=1 _exclusively || failed=1; \
-	wait $$beside || failed=1; cat $(TARGET)/without-cluster.log; \
-	cargo test --workspace --test cluster -- --test-threads=10 --skip _exclusively || failed=1; \
-	cargo test --workspace --test rights || failed=1; test -z "$$failed"
-else
-RUN_TESTS = cargo test --workspace -- --test-threads=10 $(ONLY)
-endif
-
 .PHONY: test
 test: build ## Run all tests, those on a real control plane included; ONLY=p3_ runs those with p3_ in their names
 	cargo test --workspace --no-run
-	$(LOCAL) run $(OPERATOR) -- sh -ec '$(RUN_TESTS)'
+	$(if $(ONLY),$(LOCAL) run $(OPERATOR) -- cargo test --workspace -- --test-threads=10 $(ONLY),tests/run.sh $(TARGET))
 
 # What is promised on every version of Kubernetes that the rig can build, or on some of them: `make matrix VERSIONS="1.33 1.37"`.
 VERSIONS ?= $(shell basename -a tests/local-cluster/controlplane/1.* | sort -V)

@@ -56,6 +56,8 @@ pub struct Memory {
     pub writers: Writers,
     /// Its policy only observes, and its template changed: without that it would have been held.
     pub would_hold: bool,
+    /// When admission was last asked again to restore what a release left.
+    pub judged_again: Option<Timestamp>,
     /// When it was last told that its maintenance lasts.
     pub reminded_at: Option<Timestamp>,
     /// The gate that keeps a change waiting, and since when.

@@ -49,7 +49,9 @@ impl Kind for Deployment {
             failure: failure.and_then(|condition| Some(quoted(condition["message"].as_str()?))),
             // While it is held, or in maintenance, admission notes what its manifest asks for.
             held: match is_governed(meta)
-                && (marks.hold.get().is_some() || marks.in_maintenance.get().is_some())
+                && (marks.hold.get().is_some()
+                    || marks.in_maintenance.get().is_some()
+                    || marks.declared_paused.stands())
             {
                 true => marks.declared_paused.get() == Some(&true),
                 false => spec["paused"] == true,

@@ -31,7 +31,9 @@ impl Kind for StatefulSet {
         let step = marks.partition.get().filter(|_| is_governed(meta)).map(|step| step.0);
         // While it is held, its pods go one by one, or it is in maintenance, admission notes what
         // its manifest asks for.
-        let noted = marks.hold.get().is_some() || marks.in_maintenance.get().is_some();
+        let noted = marks.hold.get().is_some()
+            || marks.in_maintenance.get().is_some()
+            || marks.declared_partition.stands();
         let partition = match is_governed(meta) && (noted || step.is_some()) {
             true => marks.declared_partition.get().map_or(0, |declared| declared.0),
             false => number(&strategy["rollingUpdate"]["partition"]),

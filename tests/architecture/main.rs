@@ -175,11 +175,13 @@ fn the_image_is_built_with_every_file_that_the_sources_include() {
 #[test]
 fn make_test_runs_every_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let makefile = fs::read_to_string(root.join("Makefile")).unwrap();
-    let named: Vec<_> = makefile
+    let runs =
+        ["Makefile", "tests/run.sh"].map(|file| fs::read_to_string(root.join(file)).unwrap());
+    let runs = runs.concat();
+    let named: Vec<_> = runs
         .lines()
         .filter(|line| line.contains("--test "))
-        .flat_map(|line| line.split([' ', ',', ')']))
+        .flat_map(|line| line.split([' ', ',', ')', '"']))
         .collect();
     let mut found = 0;
     for folder in ["tests", "tests/model/tests", "tests/local-cluster/tests"] {

@@ -392,3 +392,46 @@ fn what_the_running_pods_need_and_is_missing_is_told_once_it_stays_missing() {
     world.later(60).act();
     assert_eq!(broken(&world), 1, "it is told once");
 }
+
+#[test]
+fn p6_a_release_that_nobody_judged_is_written_again_until_admission_sees_it() {
+    for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet] {
+        let mut world = world(kind, 2, json!({"gates": {"approval": "Required"}}));
+        let left = |web: &mut Value| {
+            let marks = web["metadata"]["annotations"].as_object_mut().unwrap();
+            match kind {
+                WorkloadKind::StatefulSet => {
+                    marks.insert("lockkeeper.dev/declared-partition".into(), json!("0"));
+                    web["spec"]["updateStrategy"] =
+                        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": i32::MAX}});
+                }
+                _ => {
+                    marks.insert("lockkeeper.dev/declared-paused".into(), json!("false"));
+                    web["spec"]["paused"] = json!(true);
+                }
+            }
+        };
+        world.edit("web", left);
+        let writes = |world: &mut World| {
+            let patches = world.decide().patches;
+            patches.iter().filter(|patch| patch.governed.is_some()).count()
+        };
+        assert_eq!(writes(&mut world), 1, "{kind:?}");
+        world.act();
+        assert_eq!(world.stands(), "Held/Releasing", "{kind:?}");
+        assert_eq!(writes(world.later(29)), 0, "{kind:?}: too soon");
+        assert_eq!(writes(world.later(2)), 1, "{kind:?}: not repeated");
+        world.edit("web", |web| {
+            let marks = web["metadata"]["annotations"].as_object_mut().unwrap();
+            marks.retain(|mark, _| !mark.contains("declared-"));
+            match kind {
+                WorkloadKind::StatefulSet => {
+                    web["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = json!(0)
+                }
+                _ => web["spec"]["paused"] = json!(false),
+            }
+        });
+        world.act();
+        assert_ne!(world.stands(), "Held/Releasing", "{kind:?}");
+    }
+}

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod release;
 pub mod state;
 pub mod uninstall;
+pub mod unjudged;
 pub mod unmark;
 pub mod volatile;
 pub mod words;

@@ -163,6 +163,17 @@ pub fn forgotten(note: &str) -> String {
     format!("{note}. Release the held change, or set a higher revisionHistoryLimit")
 }
 
+/// That a release was written and not judged.
+pub fn unjudged(workload: &Workload) -> String {
+    let field = match workload.id.kind.has_replica_sets() {
+        true => "spec.paused is still set",
+        false => "the partition is still set",
+    };
+    format!(
+        "its change is released, but Lockkeeper's admission did not see that write, so {field}. Lockkeeper repeats the write every 30 seconds until admission sees it; the condition HoldsEnforced says what is wrong"
+    )
+}
+
 /// That changes of a workload cannot be held, although its policy has gates.
 pub fn unsupported(workload: &Workload) -> String {
     let why = match workload.id.kind.can_be_held() {

@@ -4,7 +4,7 @@ use crate::{
     api::{Mode, Phase, Reason},
     core::{
         gates::app::prepare,
-        hold::{self, governance, marking, observed},
+        hold::{self, governance, marking, observed, unjudged},
         notice::Event,
         observed::overdue_at,
         plan::config,
@@ -30,6 +30,18 @@ pub fn plan(subject: &Subject, mut plan: Plan) -> Plan {
     plan.memory.scaled = None;
     plan.memory.hold_of_nothing = false;
     (plan.memory.broken_since, plan.memory.broken_told) = (None, false);
+    plan.memory.judged_again = None;
+    if let Some(again) = unjudged::again(subject).filter(|_| !subject.ruling.observes()) {
+        plan.memory.judged_again = Some(again.at);
+        plan.wake_at(again.next);
+        plan.write(again.edits);
+        plan.stand(Verdict::new(
+            Phase::Held,
+            Reason::Releasing,
+            hold::words::unjudged(subject.workload),
+        ));
+        return plan;
+    }
     let (outcome, plan) = followed(subject, by_progress(subject, plan));
     let mut plan = config::of_free(subject, &outcome, plan);
     if plan.roll.is_none() && !plan.talk.asks {

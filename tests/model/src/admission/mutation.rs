@@ -444,8 +444,8 @@ impl Variables<'_> {
     /// `declaredReplicas`, and `scaled`, the number that goes with it.
     fn scale(&self, hold: &str) -> (String, i64) {
         let (old, new) = (replicas(self.old), replicas(self.write.new));
-        let noted =
-            fewer(self.then("declared-replicas")).filter(|_| !self.held_before().is_empty());
+        let noted = fewer(self.then("declared-replicas"))
+            .filter(|_| !self.held_before().is_empty() || self.is_left());
         let same = |(declared, _): &(i64, i64)| {
             new == *declared
                 || (new == old && (self.op || self.na.contains_key(&key("declared-replicas"))))

@@ -173,7 +173,13 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     forbidden.extend(of("metadata.labels", theirs(gone(&labels(then), &labels(now)))));
     let stands = |mark: &str| na.contains_key(&key(mark)) || oa.contains_key(&key(mark));
     let mut derived = Vec::new();
-    if stands("hold") || stands("partition") || stands("in-maintenance") {
+    let noted = |mark: &str| oa.contains_key(&key(mark));
+    if stands("hold")
+        || stands("partition")
+        || stands("in-maintenance")
+        || noted("declared-paused")
+        || noted("declared-partition")
+    {
         derived.extend(["paused", "updateStrategy"]);
     }
     if stands("volume-access") {

@@ -2,25 +2,45 @@
 
 use serde_json::{Value, json};
 
-use super::super::{HELD, Rule, is_partition, is_rolling, is_strategy, is_type};
-use super::{Variables, Want};
+use super::super::{HELD, Rule, is_partition, is_rolling, is_strategy, is_type, key};
+use super::{Kind, Variables, Want};
 
 impl Variables<'_> {
+    /// Whether what its manifest declares was noted by a hold, a walk or maintenance.
+    pub(super) fn is_noted(&self) -> bool {
+        self.is_active_before() || self.is_left()
+    }
+
+    fn is_active_before(&self) -> bool {
+        [self.held_before(), self.step_before(), self.maintained_before()]
+            .iter()
+            .any(|mark| !mark.is_empty())
+    }
+
+    /// A hold or a maintenance whose end nobody judged: its mark is gone, and what it noted is not.
+    pub(super) fn is_left(&self) -> bool {
+        let noted = match self.kind {
+            Kind::Deployment => "declared-paused",
+            Kind::StatefulSet => "declared-partition",
+        };
+        self.governed && !self.is_active_before() && self.oa.contains_key(&key(noted))
+    }
+
     pub(super) fn deployment(&self, hold: &str, object: &mut Value) -> Want {
         let is_paused = |object: &Value| object["spec"]["paused"].as_bool().unwrap_or(false);
         let (old_paused, new_paused) = (is_paused(self.old), is_paused(self.write.new));
         let declared_before = self.then("declared-paused") == "true";
-        let held_before = !self.held_before().is_empty() || !self.maintained_before().is_empty();
+        let noted = self.is_noted();
         let declared_paused = match () {
             () if hold.is_empty() && self.maintained().is_empty() => String::new(),
-            () if !held_before || (!self.op && new_paused != old_paused) => new_paused.to_string(),
+            () if !noted || (!self.op && new_paused != old_paused) => new_paused.to_string(),
             () => declared_before.to_string(),
         };
         let paused = match () {
             () if self.rests() => self.sleeps() && !hold.is_empty(),
             () if self.holds(hold) => true,
             () if hold.is_empty() && !self.maintained().is_empty() => false,
-            () if !held_before
+            () if !noted
                 || new_paused != old_paused
                 || self.twin.forgets(Rule::RestoreDeclared) =>
             {
@@ -82,18 +102,18 @@ impl Variables<'_> {
         };
         let active = !hold.is_empty() || !step.is_empty();
         let active_before = !self.held_before().is_empty() || !self.step_before().is_empty();
-        let noted_before = active_before || !self.maintained_before().is_empty();
+        let noted = self.is_noted();
         let declared_before = Some(self.then("declared-partition"))
-            .filter(|text| noted_before && is_partition(text))
+            .filter(|text| noted && is_partition(text))
             .unwrap_or("0");
         let declared = match () {
             () if !active && self.maintained().is_empty() => String::new(),
-            () if !noted_before || (!self.op && new_part != old_part) => new_part.to_string(),
+            () if !noted || (!self.op && new_part != old_part) => new_part.to_string(),
             () => declared_before.to_owned(),
         };
         let strategy = &self.write.new["spec"]["updateStrategy"]["type"];
         let type_before = Some(self.then("declared-update-strategy"))
-            .filter(|text| active_before && is_type(text))
+            .filter(|text| (active_before || self.is_left()) && is_type(text))
             .unwrap_or_default();
         let declared_type = match () {
             () if !active => "",
@@ -110,10 +130,7 @@ impl Variables<'_> {
             () if !step.is_empty() => step.parse().unwrap_or(0),
             () if self.holds(hold) => HELD,
             () if hold.is_empty() && !self.maintained().is_empty() => 0,
-            () if noted_before
-                && new_part == old_part
-                && !self.twin.forgets(Rule::RestoreDeclared) =>
-            {
+            () if noted && new_part == old_part && !self.twin.forgets(Rule::RestoreDeclared) => {
                 declared_before.parse().unwrap_or(0)
             }
             () => new_part,
