@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::core::{later, notice::Regarding, some_of};
+use crate::core::{later, some_of};
 
 /// Whose a template change is that another policy or webhook makes in a write of ours. Admission
 /// writes the same.
@@ -39,21 +39,6 @@ impl Restrained {
         } else {
             Self::Forbidden(fields)
         })
-    }
-
-    /// In a sentence.
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Forbidden(fields) => format!(
-                "another admission policy or webhook changes {fields} in Lockkeeper's write, and Lockkeeper's account is not allowed to change these fields. \
-                 Exempt Lockkeeper's service account in that policy or webhook"
-            ),
-            Self::WithoutHold(fields) => {
-                format!(
-                    "another admission policy or webhook changes {fields} in Lockkeeper's write, so Lockkeeper writes it again with a hold"
-                )
-            }
-        }
     }
 }
 
@@ -103,32 +88,19 @@ impl Additions {
         often && self.last.is_some_and(|last| later(last, WINDOW) > now)
     }
 
-    /// What is to be told of fields that were not told yet.
-    pub fn tell(&self, told: &mut Vec<String>, regarding: &Regarding) -> Option<String> {
-        let new: Vec<_> =
-            self.fields.keys().filter(|field| !told.contains(field)).cloned().collect();
-        if new.is_empty() {
-            return None;
-        }
-        let names: Vec<_> = new.iter().map(String::as_str).collect();
-        let so = match new.iter().any(|field| field.starts_with("spec.template.")) {
-            true => {
-                ". Where that changes the pod template, it counts as a change by that policy or webhook"
-            }
-            false => "",
-        };
-        let message = format!(
-            "another admission policy or webhook changed {} in Lockkeeper's write of {regarding}; it is accepted{so}",
-            some_of(&names, NAMED)
-        );
-        told.extend(new);
-        Some(message)
+    /// The fields that were not told yet; from now on they were.
+    pub fn untold(&self, told: &mut Vec<String>) -> Vec<String> {
+        let new = self.fields.keys().filter(|field| !told.contains(field));
+        let new: Vec<_> = new.cloned().collect();
+        told.extend(new.iter().cloned());
+        new
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::{notice::Regarding, words};
 
     const DENIED: &str = "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'lockkeeper-self-restraint-workloads' with binding \
                           'lockkeeper-self-restraint-workloads' denied request: Lockkeeper restrains itself: ";
@@ -144,7 +116,7 @@ mod tests {
             Restrained::Forbidden("spec.template.spec.containers[app].image".to_owned())
         );
         assert!(
-            forbidden.sentence().starts_with("another admission policy or webhook changes spec.template.spec.containers[app].image in")
+            words::restrained(&forbidden).starts_with("another admission policy or webhook changes spec.template.spec.containers[app].image in")
         );
         let held = Restrained::parse(&format!(
             "{DENIED}without a hold its account may not change spec.template.metadata.labels[team]"
@@ -167,13 +139,13 @@ mod tests {
             name: "web".into(),
         });
         additions.note(added(warning), now);
-        let message = additions.tell(&mut told, &regarding).unwrap();
+        let message = words::changed_by_others(&additions.untold(&mut told), &regarding);
         assert!(
             message.contains("changed metadata.labels[a], spec.template.spec.tolerations in Lockkeeper's write of Deployment/web"),
             "{message}"
         );
         additions.note(added(warning), now);
-        assert_eq!(additions.tell(&mut told, &regarding), None);
+        assert_eq!(additions.untold(&mut told), Vec::<String>::new());
         assert!(!additions.stamp_templates(now));
         additions.note(added(warning), now);
         assert!(additions.stamp_templates(now));

@@ -1,13 +1,13 @@
 //! Which policy governs which workload.
 
-use std::{collections::BTreeMap, fmt, sync::LazyLock};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use kube::core::{Selector, SelectorExt};
 
 use crate::{
-    api::{IncludeOwned, Mode, Remark, UpgradePolicySpec, marks},
+    api::{IncludeOwned, Mode, UpgradePolicySpec},
     core::{
-        hold::governance::{GovernanceMark, holds_back, other_reloader, selection},
+        hold::governance::{GovernanceMark, OtherReloader, holds_back, other_reloader, selection},
         observed::{
             Namespace, Policy, Workload, WorkloadId,
             policy::{freezing_spec, selector},
@@ -86,6 +86,14 @@ impl<'a> Ruling<'a> {
 }
 
 impl<'a> Standing<'a> {
+    /// The policy that governs it.
+    pub fn policy(self) -> Option<&'a Policy> {
+        match self {
+            Self::Governed(policy, _) | Self::Frozen(policy) => Some(policy),
+            Self::LeftOut | Self::Unselected => None,
+        }
+    }
+
     /// What its policy lets happen to it, if one governs it.
     pub fn ruling(self) -> Option<Ruling<'a>> {
         match self {
@@ -119,20 +127,21 @@ pub struct LeftOut<'a> {
 pub enum Why<'a> {
     /// This policy governs it.
     Governed(&'a str),
-    /// It is ignored, has an owner, or another reloader acts on it; in words.
-    Itself(String),
-    /// It is governed, but nothing is done for its config; in words.
-    ForConfig(String),
+    /// What of it keeps every policy from governing it.
+    Itself(NotGoverned<'a>),
+    /// It is governed, but nothing is done for its config: another reloader acts on it.
+    ForConfig(OtherReloader<'a>),
 }
 
-impl fmt::Display for LeftOut<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.workload, &self.why) {
-            (id, Why::Governed(policy)) => write!(f, "{id} is governed by policy {policy}"),
-            (id, Why::Itself(why)) => write!(f, "{id}: {why}"),
-            (id, Why::ForConfig(why)) => write!(f, "{id}, for config: {why}"),
-        }
-    }
+/// What of a workload keeps the policies that select it from governing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotGoverned<'a> {
+    /// Its annotation says so.
+    Ignored,
+    /// This controller owns it.
+    Owned(&'a str),
+    /// Another reloader acts on it.
+    OtherReloader(OtherReloader<'a>),
 }
 
 impl<'a> Governance<'a> {
@@ -141,11 +150,11 @@ impl<'a> Governance<'a> {
         self.standings.get(workload)?.ruling()
     }
 
-    /// What of a workload itself keeps the policies that select it from governing it; in words.
-    pub fn why_left_out(&self, workload: &WorkloadId) -> Option<&str> {
+    /// What of a workload keeps the policies that select it from governing it.
+    pub fn why_left_out(&self, workload: &WorkloadId) -> Option<NotGoverned<'a>> {
         let all = self.left_out.values().flatten().filter(|out| out.workload == workload);
         all.into_iter().find_map(|out| match &out.why {
-            Why::Itself(why) => Some(why.as_str()),
+            Why::Itself(why) => Some(*why),
             Why::Governed(_) | Why::ForConfig(_) => None,
         })
     }
@@ -220,24 +229,19 @@ impl<'a> Policies<'a> {
         'a: 'w,
     {
         let (namespace, id) = (self.namespace, &workload.id);
-        let judge_of = |workload: &'w Workload| {
-            let mark = GovernanceMark::on(workload)?;
-            let judge = namespace.policies.values().find(|policy| *policy.uid == *mark.uid);
-            Some((mark, judge))
-        };
         let holds_back = holds_back(workload);
-        let recorded = if holds_back { judge_of(workload) } else { None };
+        let recorded = if holds_back { self.recorded(workload) } else { None };
         // While its judge is gone, only a policy that holds takes a held workload over: between the
         // deletion of a policy and its creation under another name, any other would release it.
         let orphaned = matches!(recorded, Some((_, None)));
-        let selects = |(_, spec, selector): &&(&Policy, &UpgradePolicySpec, Selector)| {
+        let selecting = self.in_order.iter().filter(|(_, spec, selector)| {
             spec.kinds.contains(&id.kind)
                 && selector.matches(&workload.labels)
                 && (!orphaned || spec.needs_holds())
-        };
+        });
         let mut standing = Standing::Unselected;
         let mut outs = Vec::new();
-        for &(policy, spec, _) in self.in_order.iter().filter(selects) {
+        for &(policy, spec, _) in selecting {
             let out = match standing {
                 Standing::Governed(other, _) => Some(Why::Governed(&other.name)),
                 _ => left_out(namespace, workload, spec).map(Why::Itself),
@@ -263,7 +267,7 @@ impl<'a> Policies<'a> {
         // Whose it was so far makes no other difference.
         let recorded = match standing {
             Standing::Governed(..) if !holds_back && self.all_valid => None,
-            _ => recorded.or_else(|| judge_of(workload)),
+            _ => recorded.or_else(|| self.recorded(workload)),
         };
         if let Some((mark, Some(policy))) = recorded {
             standing = match (&policy.spec, standing) {
@@ -278,6 +282,16 @@ impl<'a> Policies<'a> {
         }
         (standing, outs)
     }
+
+    /// The policy that governed a workload last, as its mark says, if that stands.
+    fn recorded<'w>(
+        &self,
+        workload: &'w Workload,
+    ) -> Option<(&'w GovernanceMark, Option<&'a Policy>)> {
+        let mark = GovernanceMark::on(workload)?;
+        let mut policies = self.namespace.policies.values();
+        Some((mark, policies.find(|policy| *policy.uid == *mark.uid)))
+    }
 }
 
 /// A hold keeps its judge. What makes a policy let go is its own doing, or `ignore`, which takes
@@ -290,22 +304,20 @@ fn ignored(workload: &Workload) -> bool {
     workload.marks.ignore.get().is_some()
 }
 
-fn left_out(
-    namespace: &Namespace,
-    workload: &Workload,
+fn left_out<'a>(
+    namespace: &'a Namespace,
+    workload: &'a Workload,
     spec: &UpgradePolicySpec,
-) -> Option<String> {
+) -> Option<NotGoverned<'a>> {
     if ignored(workload) {
-        return Some(format!("ignored (annotation {}: \"true\")", marks::IGNORE));
+        return Some(NotGoverned::Ignored);
     }
     if let Some(owner) =
         workload.owner.as_ref().filter(|_| spec.include_owned == IncludeOwned::Never)
     {
-        return Some(format!(
-            "{} {owner} (to govern it anyway, set spec.includeOwned: Always)",
-            Remark::OwnedBy
-        ));
+        return Some(NotGoverned::Owned(owner));
     }
     // It acts on config only: what holds the template, holds it all the same.
-    other_reloader(namespace, workload).filter(|_| !spec.needs_holds())
+    let other = other_reloader(namespace, workload).filter(|_| !spec.needs_holds());
+    other.map(NotGoverned::OtherReloader)
 }

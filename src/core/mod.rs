@@ -1,13 +1,24 @@
 //! Everything that Lockkeeper decides, as synchronous functions of what was observed.
 //!
 //! Nothing here does I/O, knows a clock, reads the environment or logs; `tests/architecture/`
-//! holds this. The way through: [`observed`] is what was seen, [`memory`] what is remembered of it,
-//! [`governs`] says which policy governs each workload ([`plan::ungoverned`] lets go of what none
-//! governs), [`plan`] judges one workload ([`config`] whether what it reads has changed, [`hold`]
-//! whether its held template may go, [`gates`] what a change waits for), [`volumes`] sees to it
-//! that no data is lost and no rollout stuck on it, [`rest`] knows what need not be judged again,
-//! [`unread`] what cannot be judged, [`rollout::slots`] shares out the cluster's rollouts, and
-//! [`arrange`] makes one [`Decision`](decision::Decision) of it.
+//! holds this. The way of a decision:
+//!
+//! 1. [`observed`] is what was seen of a namespace, and [`memory`] what is remembered of it.
+//!    [`governs`] says which policy governs each workload.
+//! 2. [`arrange`] takes the workloads that something happened to. [`rest`] knows which need
+//!    not be judged again, and [`unread`] which cannot be.
+//! 3. A [`subject`] is one workload with all that it is judged by. [`plan`] finds its situation,
+//!    calls the rules that matter then, and puts together a [`planned::Plan`] of what they return.
+//!    The rules are in [`config`], [`hold`], [`gates`], [`rollout`], [`volumes`] and
+//!    [`maintenance`]; none of them calls the plan.
+//! 4. [`arrange`] makes one [`Decision`](decision::Decision) of all plans, in which
+//!    [`rollout::slots`] shares out the cluster's rollouts. In it are the requests
+//!    ([`request`]), the status of each policy ([`conditions`]), the events ([`notice`]) and the
+//!    calls of pods ([`conversation`]). The shell carries it out.
+//!
+//! Sentences are made in the file `words.rs` of each folder. Beside all that stand [`judge`], which
+//! is the admission policies in Rust, [`lease`], which says which of several operators acts, and
+//! [`reach`], how far an installation reaches.
 
 pub mod additions;
 pub mod arrange;
@@ -38,6 +49,7 @@ pub mod rollout;
 pub mod subject;
 pub mod unread;
 pub mod volumes;
+pub mod words;
 pub mod writers;
 
 use std::{borrow::Cow, time::Duration};

@@ -12,7 +12,7 @@ use crate::{
         observed::Uid,
         request::Purpose,
         subject::Subject,
-        whole_second,
+        whole_second, words,
     },
     marks::{ChangeId, Since, values::Held},
 };
@@ -25,17 +25,16 @@ pub fn of_storage(
     known: Additions,
     added: &[String],
 ) -> Option<Notice> {
-    let (mut told, regarding) =
-        (known.fields.into_keys().collect(), Regarding::Storage(object.clone()));
     let now =
         Additions { fields: added.iter().map(|field| (field.clone(), 1)).collect(), last: None };
-    let message = now.tell(&mut told, &regarding)?;
-    Some(Notice {
-        regarding,
+    let new = now.untold(&mut known.fields.into_keys().collect());
+    let regarding = Regarding::Storage(object.clone());
+    (!new.is_empty()).then(|| Notice {
         uid: uid.clone(),
         policy: None,
         event: Event::ChangedByOthers,
-        message,
+        message: words::changed_by_others(&new, &regarding),
+        regarding,
     })
 }
 

@@ -19,6 +19,7 @@ use crate::{
         report::{Report, Verdict},
         request::{FieldEdit, Purpose, Release},
         subject::Subject,
+        words,
     },
 };
 
@@ -133,8 +134,7 @@ impl Plan {
     /// Its config rollout begins. One that was refused before keeps saying so until it is accepted.
     pub fn begin_roll(&mut self) {
         if !matches!(self.reason(), Reason::PatchRefused | Reason::PatchFailing) {
-            let changed = self.report.config.changed.join(", ");
-            let message = format!("{changed} changed; its pods are being replaced");
+            let message = words::rolls(&self.report.config.changed);
             self.stand(Verdict::new(Phase::Rolling, Reason::ConfigRollout, message));
             (self.report.hold, self.memory.shown) = (None, None);
             self.memory.last = Some(self.report.verdict.clone());

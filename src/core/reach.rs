@@ -30,14 +30,15 @@ impl Feature {
             Self::Volumes => "volumes",
         }
     }
+}
 
-    /// What to tell a user whose policy asks for it where it is off.
-    pub fn is_off(self) -> String {
-        let name = self.as_str();
-        format!(
-            "the feature {name} is turned off in this installation of Lockkeeper (value features.{name} of the chart)"
-        )
-    }
+/// What of a policy is not in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwitchedOff {
+    /// This section of its spec, because of this feature.
+    Section(&'static str, Feature),
+    /// What its app gate names of ConfigMaps and Secrets, so that no pod can be asked.
+    Credentials,
 }
 
 /// What an installation sees and does.
@@ -67,24 +68,20 @@ impl Reach {
         self.features.contains(&feature)
     }
 
-    /// Takes the sections off a policy that need what is switched off. Returns a sentence about
-    /// each, and about what cannot be done.
-    pub fn limit(&self, spec: &mut UpgradePolicySpec) -> Vec<String> {
+    /// Takes the sections off a policy that need what is switched off. Returns what is not in use,
+    /// and what cannot be done.
+    pub fn limit(&self, spec: &mut UpgradePolicySpec) -> Vec<SwitchedOff> {
         let mut off = Vec::new();
-        let mut say = |section: &str, feature: Feature| {
-            off.push(format!("spec.{section} is not in use: {}", feature.is_off()))
-        };
         if !self.has(Feature::Config) && spec.config.take().is_some() {
-            say("config", Feature::Config);
+            off.push(SwitchedOff::Section("config", Feature::Config));
         }
         if !self.has(Feature::Volumes) && spec.volumes.take().is_some() {
-            say("volumes", Feature::Volumes);
+            off.push(SwitchedOff::Section("volumes", Feature::Volumes));
         }
         let app = spec.gates.as_ref().and_then(|gates| gates.app.as_ref());
         if app.is_some_and(AppGate::needs_credentials) && !self.has(Feature::GateCredentials) {
             // The gate stays: without it changes would go through unasked.
-            let why = Feature::GateCredentials.is_off();
-            off.push(format!("the ConfigMaps and Secrets that spec.gates.app names are not read, so its pods cannot be asked: {why}"));
+            off.push(SwitchedOff::Credentials);
         }
         off
     }
@@ -110,12 +107,13 @@ mod tests {
         ];
         for (text, feature, sentence) in cases {
             let (mut with, mut without) = (spec(text), spec(text));
-            assert_eq!(Reach::default().limit(&mut with), Vec::<String>::new());
+            assert_eq!(Reach::default().limit(&mut with), []);
             assert_eq!(with, spec(text));
             let features = Feature::ALL.into_iter().filter(|one| *one != feature).collect();
-            let said = Reach { features, ..Reach::default() }.limit(&mut without);
-            assert_eq!(said.len(), 1, "{said:?}");
-            assert!(said[0].contains(sentence) && said[0].contains(feature.as_str()), "{said:?}");
+            let off = Reach { features, ..Reach::default() }.limit(&mut without);
+            let [off] = &off[..] else { panic!("{off:?}") };
+            let said = crate::core::conditions::words::feature_off(&[*off]);
+            assert!(said.contains(sentence) && said.contains(feature.as_str()), "{said}");
             assert!(without.config.is_none() && without.volumes.is_none());
             assert_eq!(without.gates.is_some(), feature == Feature::GateCredentials);
         }

@@ -132,18 +132,6 @@ impl Release {
     }
 }
 
-impl std::fmt::Display for Release {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::GatesOpen => "all gates are open",
-            Self::Reverted => "its template was reverted to the one that its pods run",
-            Self::ScaledToZero => "it was scaled to zero, and its controller no longer knows the revision that ran before",
-            Self::Unchanged => "its template is the same as before",
-            Self::Ungoverned => "its policy no longer holds it",
-        })
-    }
-}
-
 impl Patch {
     /// The JSON patch. Generation and uid are tested; and where the workload's annotation map must
     /// be made first, the exact version, so that nobody else's annotation is lost. A failed test is
@@ -312,16 +300,4 @@ pub enum Cause {
     MixedConfig,
     /// The step before was rolled out, and this one restarts with it.
     Previous,
-}
-
-/// For events and metrics: a cause in words.
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Config => "config that it reads changed",
-            Self::Together => "config that a workload of its group reads changed",
-            Self::MixedConfig => "one of its pods started with config that existed only for a short time",
-            Self::Previous => "the previous step was rolled out, and this one restarts with it (restartWith: Previous)",
-        })
-    }
 }

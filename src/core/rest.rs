@@ -96,11 +96,12 @@ impl News {
 
     /// Whether any of it concerns a workload that a policy with this spec governs.
     pub fn concerns(&self, workload: &Workload, spec: &UpgradePolicySpec) -> bool {
-        let read = |id: &ConfigId| {
-            reads(&workload.template.references, id)
-                || spec.config.as_ref().is_some_and(|config| includes(config, id))
-        };
-        self.whole || self.workloads.contains_key(&workload.uid) || self.config.iter().any(read)
+        self.whole
+            || self.workloads.contains_key(&workload.uid)
+            || self.config.iter().any(|id| {
+                reads(&workload.template.references, id)
+                    || spec.config.as_ref().is_some_and(|config| includes(config, id))
+            })
     }
 }
 

@@ -12,21 +12,14 @@ use crate::{
     core::{
         memory::Memory,
         notice::{Event, Notice, Regarding},
-        observed::{
-            Concerns, Namespace, Reference, Uid, Unread, Workload, WorkloadId, storage::Storage,
-        },
+        observed::{Concerns, Namespace, Reference, Uid, Unread, Workload, storage::Storage},
         plain,
         planned::Plan,
         report::{ConfigReport, Report, Verdict},
         rest::News,
+        words,
     },
 };
-
-impl std::fmt::Display for Unread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{} cannot be read: {}", self.kind, self.name, self.flaw)
-    }
-}
 
 impl Unread {
     /// What is told of it where its author looks.
@@ -40,10 +33,7 @@ impl Unread {
             uid: self.uid.clone(),
             policy: None,
             event: Event::UnreadableObject,
-            message: format!(
-                "Lockkeeper cannot read this object: {}. Until it can, what it knew of it before stands, and workloads that depend on it are left as they are",
-                self.flaw
-            ),
+            message: words::unreadable(self),
         }
     }
 
@@ -102,17 +92,17 @@ pub fn of_governed<'a>(
     spec: &UpgradePolicySpec,
     reads: &[Reference],
 ) -> Option<&'a Unread> {
-    let read = || namespace.unread.values().find(|one| one.is_read_by(workload, spec, reads));
-    of_workload(namespace, workload).or_else(read)
+    of_workload(namespace, workload)
+        .or_else(|| namespace.unread.values().find(|one| one.is_read_by(workload, spec, reads)))
 }
 
 /// The workloads of a namespace that were never known: it is not known which policy governs them.
 pub fn unknown_workloads(namespace: &Namespace) -> impl Iterator<Item = &Unread> {
-    namespace.unread.values().filter(|one| {
-        let is = |id: &WorkloadId| {
+    namespace.unread.values().filter(|one| match &one.concerns {
+        Concerns::Workload(id) => {
             one.kind == id.kind.to_string() && !namespace.workloads.contains_key(id)
-        };
-        matches!(&one.concerns, Concerns::Workload(id) if is(id))
+        }
+        _ => false,
     })
 }
 
@@ -147,10 +137,7 @@ pub fn news<'a>(
 /// What was remembered of it stands.
 pub fn leave(plan: Plan, before: &Memory, workload: &Workload, why: &Unread) -> Plan {
     let phase = if plan.phase() == Phase::Held { Phase::Held } else { Phase::Waiting };
-    let message = format!(
-        "{why}. Until it can be read, Lockkeeper leaves {} as it is: it rolls nothing and releases nothing",
-        workload.id
-    );
+    let message = words::left_as_it_is(&workload.id, why);
     let hold = plan.report.hold.map(|hold| HoldStatus { message: plain(&message).into(), ..hold });
     let verdict = Verdict::new(phase, Reason::UnreadableObject, message);
     let config = ConfigReport { unverified: Vec::new(), ..plan.report.config };

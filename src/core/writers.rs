@@ -1,10 +1,10 @@
 //! Two who undo each other: they write the same two templates in turn, again and again.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::core::{clock, hold::authors::in_words, later, notice::Event, observed::TemplateDigest};
+use crate::core::{later, observed::TemplateDigest};
 
 /// This many changes in turn are no accident: who tries a change, reverts it and tries it again
 /// makes three, and nobody undoes that.
@@ -35,55 +35,48 @@ pub(in crate::core) struct Write {
 
 /// Who made a change. Users are known where admission held it, field managers otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::core) enum By {
+pub enum By {
+    /// A user.
     User(String),
+    /// A field manager.
     Manager(String),
 }
 
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(name) => f.write_str(&in_words(name)),
-            Self::Manager(name) => write!(f, "field manager {}", in_words(name)),
-        }
-    }
+/// Two who undo each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict<'a> {
+    /// One of them. Both are users, or both are field managers.
+    pub one: &'a By,
+    /// The other one.
+    pub other: &'a By,
+    /// When the first of these changes was made.
+    pub since: Timestamp,
+    /// How many there have been.
+    pub times: u32,
+    /// In what the templates differ, as far as it is known.
+    pub fields: &'a [String],
 }
 
 impl Writers {
-    /// The two, if they undo each other at this time.
-    fn two(&self, now: Timestamp) -> Option<(&By, &By)> {
-        let [_, _, one, other] = self.last.as_slice() else { return None };
-        (self.conflict.is_some() && later(one.at, WINDOW) > now)
-            .then(|| ((&one.by).min(&other.by), (&one.by).max(&other.by)))
-    }
-
-    /// Whether two undo each other at this time.
-    pub fn conflict(&self, now: Timestamp) -> bool {
-        self.two(now).is_some()
+    /// Two who undo each other at this time.
+    pub fn conflict(&self, now: Timestamp) -> Option<Conflict<'_>> {
+        let ((since, times), fields) = (self.conflict?, &self.fields);
+        let [_, _, Write { by: a, at, .. }, Write { by: b, .. }] = self.last.as_slice() else {
+            return None;
+        };
+        (later(*at, WINDOW) > now).then(|| Conflict {
+            one: a.min(b),
+            other: a.max(b),
+            since,
+            times,
+            fields,
+        })
     }
 
     /// When they no longer do, if neither writes again.
     pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.two(now)?;
+        self.conflict(now)?;
         Some(later(self.last.get(TIMES - 2)?.at, WINDOW))
-    }
-
-    /// What to say of them.
-    pub fn message(&self, now: Timestamp) -> Option<String> {
-        let ((one, other), (since, times)) = (self.two(now)?, self.conflict?);
-        let what = match self.fields.as_slice() {
-            [] => "spec.template".to_owned(),
-            fields => fields.join(", "),
-        };
-        let cure = match one {
-            By::User(_) => "Until then do not approve or bypass: the other one undoes each change",
-            By::Manager(_) => "Until then each change is another rollout",
-        };
-        Some(format!(
-            "{}: {one} and {other} undo each other's changes of {what}: {times} changes in turn since {}. Let only one of them write it. {cure}",
-            Event::ConflictingWriters.reason(),
-            clock(since)
-        ))
     }
 
     /// Takes note of a change. Returns whether it is the one from which on two undo each other.
@@ -92,7 +85,7 @@ impl Writers {
             return false;
         }
         let now = write.at;
-        let goes_on = self.conflict(now);
+        let goes_on = self.conflict(now).is_some();
         self.last.push(write);
         self.last.drain(..self.last.len().saturating_sub(TIMES));
         self.fields = fields;

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use kube::core::Status;
 
-use crate::core::additions::Restrained;
+use crate::core::{additions::Restrained, words};
 
 /// No answer is waited for longer than this; kube's client itself would wait indefinitely.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ impl Error {
     pub fn sentence(&self) -> String {
         let full = match self {
             Self::Kube(kube::Error::Api(status)) => match Restrained::parse(&status.message) {
-                Some(restrained) => restrained.sentence(),
+                Some(restrained) => words::restrained(&restrained),
                 None => status.message.clone(),
             },
             other => with_causes(other),

@@ -51,6 +51,7 @@ const FLOORS: [&[&str]; 6] = [
         "volumes/finding",
         "volumes/scene",
         "volumes/usage",
+        "words",
         "writers",
     ],
     // One workload with all of that, and what is found of it.

@@ -336,7 +336,7 @@ fn the_first_container_is_that_of_the_template_which_the_pod_was_made_from() {
         ..pod
     };
     let why = place(&none, &gate, templates).unwrap_err();
-    assert!(why.contains("first container app declares 0 TCP ports"), "{why}");
+    assert!(why.to_string().contains("first container app declares 0 TCP ports"), "{why}");
 }
 
 #[test]

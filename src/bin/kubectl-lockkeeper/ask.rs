@@ -15,7 +15,7 @@ use lockkeeper::{
         gates::{
             app::{self, Question, tally},
             blocker::Blocker,
-            words::Waiting,
+            words::{Waiting, of_invalid},
         },
         governs::{Standing, governance},
         later,
@@ -93,7 +93,7 @@ async fn ask_until(
             .and_then(|spec| spec.gates.as_ref()?.app.as_ref())
             .ok_or_else(|| Failure::NoGate(id.clone()))?;
         let gate = app::for_workload(gate, workload)
-            .map_err(|why| Failure::Api { what: id.to_string(), why })?;
+            .map_err(|invalid| Failure::Api { what: id.to_string(), why: of_invalid(&invalid) })?;
         let pods: Vec<_> =
             seen.pods(workload).into_iter().filter(|pod| pod.terminating.is_none()).collect();
         if pods.is_empty() {

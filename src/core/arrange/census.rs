@@ -9,7 +9,6 @@ use crate::{
     core::{
         arrange::Assessments,
         decision::{Decision, PolicyCensus},
-        governs::Standing,
         memory::Memory,
         observed::{Workload, WorkloadId},
         report::Report,
@@ -43,11 +42,8 @@ impl Assessments<'_> {
         let Some(workload) = self.namespace.workloads.get(id) else { return };
         decision.census.stale += usize::from(stand.report.config.stale);
         decision.wake = decision.wake.into_iter().chain(stand.wake).min();
-        let Some(Standing::Governed(policy, _) | Standing::Frozen(policy)) =
-            self.governance.standings.get(id)
-        else {
-            return;
-        };
+        let standing = self.governance.standings.get(id);
+        let Some(policy) = standing.and_then(|standing| standing.policy()) else { return };
         let census = &mut decision.census;
         *census.phases.entry(stand.report.verdict.phase).or_default() += 1;
         note_age(workload, stand, (&mut census.oldest_hold, &mut census.oldest_difference));
@@ -73,14 +69,12 @@ fn note_age(
     stand: &Stand,
     (hold, difference): (&mut Option<Timestamp>, &mut Option<Timestamp>),
 ) {
-    let earlier = |oldest: &mut Option<Timestamp>, since: Option<Timestamp>| {
-        *oldest = oldest.iter().copied().chain(since).min()
-    };
-    match stand.report.verdict.phase {
-        _ if stand.report.hold.is_some() => earlier(hold, held_since(workload, stand)),
+    let (oldest, since) = match stand.report.verdict.phase {
+        _ if stand.report.hold.is_some() => (hold, held_since(workload, stand)),
         Phase::Settling | Phase::Waiting | Phase::Limited => {
-            earlier(difference, stand.memory.differs_since)
+            (difference, stand.memory.differs_since)
         }
-        _ => {}
-    }
+        _ => return,
+    };
+    *oldest = oldest.iter().copied().chain(since).min();
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 pub use self::sorted::Surroundings;
 use self::{
     ledger::Ledger,
-    sorted::{BLANK, Counted, Resting, Sorted, Stirring},
+    sorted::{Counted, Resting, Sorted, Stirring},
 };
 use crate::{
     api::Phase,
@@ -139,35 +139,14 @@ fn assess_sorted<'a>(
         },
     );
     let no_volumes = OfWorkload::default();
-    let with_its_own = |Stirring { workload, standing, memory }| {
-        let uid = &*workload.uid;
-        let of_it = belongings.get(uid);
-        let sets = of_it.map_or(&[][..], |all| all.sets.as_slice());
-        let newest = sets.iter().copied().max_by_key(|set| set.number);
-        let (mut judged, current) = progress::seen(workload, newest, sets);
-        if let Some(why) = memory.lack.as_ref().and_then(|lack| lack.why.clone()) {
-            judged.to_mut().rollout.failure = Some(why);
-        }
-        let pods = of_it.map_or(&[][..], |all| all.pods.as_slice());
-        let ruling = standing.ruling();
-        let progress = ruling.map(|ruling| {
-            progress::judge(&judged, pods, current, ruling.spec().deadline(), around.now)
-        });
-        SeenWorkload {
-            standing,
-            ruling,
-            real: workload,
-            workload: judged,
-            pods,
-            sets,
-            current,
-            progress,
-            memory,
-            activity: around.activities.get(&workload.uid).unwrap_or(&idle),
-        }
-    };
-    let seen: BTreeMap<_, _> =
-        stirring.into_iter().map(|one| (&one.workload.id, with_its_own(one))).collect();
+    let seen: BTreeMap<_, _> = stirring
+        .into_iter()
+        .map(|one| {
+            let of_it = belongings.get(&*one.workload.uid);
+            let activity = around.activities.get(&one.workload.uid).unwrap_or(&idle);
+            (&one.workload.id, SeenWorkload::of(one, of_it, activity, around.now))
+        })
+        .collect();
     let mut orders = orders(namespace, &seen);
     let sequence = in_order(&seen, &orders);
     for one in sequence.into_iter().filter_map(|id| seen.get(id)) {
@@ -278,6 +257,38 @@ struct SeenWorkload<'n, 'a> {
     activity: &'a Activity,
 }
 
+impl<'n, 'a> SeenWorkload<'n, 'a> {
+    fn of(
+        Stirring { workload, standing, memory }: Stirring<'n, 'a>,
+        of_it: Option<&'a Belongings<'n>>,
+        activity: &'a Activity,
+        now: Timestamp,
+    ) -> Self {
+        let sets = of_it.map_or(&[][..], |all| all.sets.as_slice());
+        let newest = sets.iter().copied().max_by_key(|set| set.number);
+        let (mut judged, current) = progress::seen(workload, newest, sets);
+        if let Some(why) = memory.lack.as_ref().and_then(|lack| lack.why.clone()) {
+            judged.to_mut().rollout.failure = Some(why);
+        }
+        let pods = of_it.map_or(&[][..], |all| all.pods.as_slice());
+        let ruling = standing.ruling();
+        let progress = ruling
+            .map(|ruling| progress::judge(&judged, pods, current, ruling.spec().deadline(), now));
+        Self {
+            standing,
+            ruling,
+            real: workload,
+            workload: judged,
+            pods,
+            sets,
+            current,
+            progress,
+            memory,
+            activity,
+        }
+    }
+}
+
 /// What the workloads of each policy that orders them do.
 fn orders<'n>(
     namespace: &Namespace,
@@ -305,15 +316,17 @@ fn in_order<'n>(
     seen: &BTreeMap<&'n WorkloadId, SeenWorkload<'n, '_>>,
     orders: &BTreeMap<&str, Order>,
 ) -> Vec<&'n WorkloadId> {
-    let place = |id: &&WorkloadId| match seen.get(*id)?.standing {
-        Standing::Governed(policy, _) => {
-            orders.get(policy.name.as_str()).and_then(|order| order.place(id))
-        }
-        _ => None,
-    };
     let mut ids: Vec<_> = seen.keys().copied().collect();
     if !orders.is_empty() {
-        ids.sort_by_cached_key(|id| (place(id), *id));
+        ids.sort_by_cached_key(|id| {
+            let place = match seen.get(id).map(|one| one.standing) {
+                Some(Standing::Governed(policy, _)) => {
+                    orders.get(policy.name.as_str()).and_then(|order| order.place(id))
+                }
+                _ => None,
+            };
+            (place, *id)
+        });
     }
     ids
 }
@@ -330,8 +343,7 @@ impl Assessments<'_> {
         let mut demand = Demand::default();
         for (id, found) in &self.of {
             let Some(workload) = self.namespace.workloads.get(*id) else { continue };
-            let in_flight =
-                activities.get(&workload.uid).is_some_and(|activity| activity.in_flight);
+            let in_flight = is_in_flight(workload, activities);
             if found.roll.is_some() {
                 demand
                     .waiting
@@ -341,29 +353,23 @@ impl Assessments<'_> {
                 demand.under_way += 1;
             }
         }
-        let takes_slot = |(id, (rest, memory)): &(&&WorkloadId, &(&Rest, &Memory))| {
-            let in_flight = || {
-                let workload = self.namespace.workloads.get(**id)?;
-                Some(activities.get(&workload.uid)?.in_flight)
-            };
-            rest.report.takes_slot || (memory.differs_since.is_some() && in_flight() == Some(true))
-        };
-        demand.under_way += self.still.iter().filter(takes_slot).count();
+        let still = self.still.iter().filter(|(id, (rest, memory))| {
+            let workload = self.namespace.workloads.get(**id);
+            rest.report.takes_slot
+                || memory.differs_since.is_some()
+                    && workload.is_some_and(|workload| is_in_flight(workload, activities))
+        });
+        demand.under_way += still.count();
         demand
     }
 
     /// The decision, given which workloads have a slot.
     pub fn arrange(mut self, granted: &BTreeSet<Uid>, memories: &HashMap<Uid, Memory>) -> Decision {
         let mut decision = Decision::default();
-        let memory_of = |workload: &Workload| memories.get(&workload.uid).unwrap_or(&BLANK);
         for (id, found) in &mut self.of {
             let Some(workload) = self.namespace.workloads.get(*id) else { continue };
-            let policy = match self.governance.standings.get(*id) {
-                Some(Standing::Governed(policy, _) | Standing::Frozen(policy)) => {
-                    Some((policy.name.clone(), policy.uid.clone()))
-                }
-                _ => None,
-            };
+            let policy = self.governance.standings.get(*id).and_then(|one| one.policy());
+            let policy = policy.map(|policy| (policy.name.clone(), policy.uid.clone()));
             let edits = std::mem::take(&mut found.edits);
             if let Some(roll) = found.roll.take_if(|_| granted.contains(&workload.uid)) {
                 found.begin_roll();
@@ -380,14 +386,15 @@ impl Assessments<'_> {
                 .lookups
                 .extend(found.lookup.map(|since| ((*id).clone(), workload.uid.clone(), since)));
             decision.waited.extend(found.waited);
-            let last = memory_of(workload).last.as_ref().map(Verdict::standing);
+            let before = memories.get(&workload.uid);
+            let last = before.and_then(|before| before.last.as_ref()).map(Verdict::standing);
             if found.memory.differs_since.is_some()
                 && found.phase() != Phase::Rolling
                 && last != Some(found.report.verdict.standing())
             {
                 decision.suppressed.push(found.reason());
             }
-            if memories.get(&workload.uid) != Some(&found.memory) {
+            if before != Some(&found.memory) {
                 decision.memories.push((workload.uid.clone(), found.memory.clone()));
             }
             decision.notices.extend(found.notices.drain(..).map(|(event, message)| Notice {
@@ -437,19 +444,22 @@ impl Assessments<'_> {
 
     fn arrange_storage(&mut self, decision: &mut Decision) {
         decision.storage = std::mem::take(&mut self.volumes.patches).into_values().collect();
-        let is_new = |notice: &Notice| match self.told {
+        let new = self.volumes.standing.iter().filter(|notice| match self.told {
             Some(told) => !told.contains(&(notice.uid.clone(), notice.event)),
             // After a start, what is only worth knowing was told before.
             None => notice.event.is_warning(),
-        };
-        decision
-            .notices
-            .extend(self.volumes.standing.iter().filter(|notice| is_new(notice)).cloned());
+        });
+        decision.notices.extend(new.cloned());
         decision.told =
             self.volumes.standing.iter().map(|notice| (notice.uid.clone(), notice.event)).collect();
         decision.volumes = std::mem::take(&mut self.volumes.states);
         decision.wake = decision.wake.into_iter().chain(self.volumes.wake).min();
     }
+}
+
+/// Whether a request for a workload is under way.
+fn is_in_flight(workload: &Workload, activities: &HashMap<Uid, Activity>) -> bool {
+    activities.get(&workload.uid).is_some_and(|activity| activity.in_flight)
 }
 
 fn carries(patches: &[Patch], notice: &Notice) -> bool {

@@ -14,7 +14,7 @@ use crate::{
         arrange::{Assessments, census::Stand},
         conditions,
         conversation::{Conversation, answer::Answer},
-        governs::Standing,
+        gates::blocker::GateName,
         observed::{Namespace, Policy, WorkloadId},
         plain,
         report::Report,
@@ -44,8 +44,11 @@ impl Assessments<'_> {
         let mut maintained = Vec::new();
         for (id, stand) in stands {
             let found = stand.report;
-            let governs = |standing: &Standing| matches!(standing, Standing::Governed(by, _) | Standing::Frozen(by) if by.name == policy.name);
-            if !self.governance.standings.get(*id).is_some_and(governs) {
+            let standing = self.governance.standings.get(*id);
+            if standing
+                .and_then(|standing| standing.policy())
+                .is_none_or(|by| by.name != policy.name)
+            {
                 continue;
             }
             count(&mut status.workloads, found.verdict.phase, 1);
@@ -54,7 +57,7 @@ impl Assessments<'_> {
                 found.config.unverified.iter().map(|reference| format!("{id} ({reference})")),
             );
             maintained.extend((found.verdict.phase == Phase::Maintenance).then_some(*id));
-            cramped.extend(found.marks.room.map(|room| format!("{id} ({room} bytes are left)")));
+            cramped.extend(found.marks.room.map(|room| conditions::words::cramped(id, room)));
             if found.marks.missing {
                 unmarked.push(match found.verdict.reason {
                     Reason::PatchRefused | Reason::PatchFailing => {
@@ -85,10 +88,8 @@ impl Assessments<'_> {
             .collect();
         let left_out = self.counted.left_out.get(policy.name.as_str());
         let mut left_out: Vec<_> = left_out.into_iter().flatten().cloned().collect();
-        left_out.extend(
-            unread::unknown_workloads(self.namespace)
-                .map(|one| format!("{one} (whether this policy selects it is not known)")),
-        );
+        let unknown = unread::unknown_workloads(self.namespace);
+        left_out.extend(unknown.map(conditions::words::unknown));
         status.conditions = match &policy.spec {
             Err(error) => conditions::of_invalid_spec(policy, error, self.now),
             Ok(_) => {
@@ -103,9 +104,7 @@ impl Assessments<'_> {
                 )
             }
         };
-        let asks =
-            |spec: &UpgradePolicySpec| spec.gates.as_ref().is_some_and(|gates| gates.app.is_some());
-        if policy.spec.as_ref().is_ok_and(asks) {
+        if policy.spec.as_ref().is_ok_and(|spec| GateName::App.is_set(spec)) {
             status.conditions.push(conditions::of_gates(policy, &broken_gates, unasked, self.now));
         }
         if policy.spec.as_ref().is_ok_and(UpgradePolicySpec::needs_holds) {
@@ -130,12 +129,11 @@ impl Assessments<'_> {
 
     /// Since when a workload stands where it does, in whole seconds.
     fn since(&self, policy: &Policy, id: &WorkloadId, report: &Report) -> Timestamp {
-        let same = |before: &&Attention| {
+        let before = policy.status.attention.iter().find(|before| {
             before.kind == id.kind
                 && before.name == id.name
                 && (before.phase, before.reason) == report.verdict.standing()
-        };
-        let before = policy.status.attention.iter().find(same);
+        });
         before.map_or(whole_second(self.now), |before| before.since)
     }
 

@@ -1,6 +1,9 @@
 //! Windows of time: when they are open, and when that changes next.
 
-use std::{collections::VecDeque, fmt, time::Duration};
+mod ends;
+mod words;
+
+use std::{collections::VecDeque, time::Duration};
 
 use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
 use jiff::{
@@ -9,6 +12,7 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 
+use self::{ends::Ends, words::Name};
 use crate::{
     api::{WindowSpec, WindowType},
     core::later,
@@ -23,8 +27,6 @@ const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
 const STEPS: usize = 2_000;
 const STEPS_OF_PROOF: usize = 50_000;
 const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
-const HOW: &str =
-    "write five fields such as \"0 2 * * 1-5\" (minute, hour, day of month, month, day of week)";
 
 /// The windows of a policy, parsed. None at all: always open.
 #[derive(Debug, Clone, Default)]
@@ -52,13 +54,6 @@ pub enum Standing {
     },
 }
 
-/// When something ends that holds now.
-enum Ends {
-    At(Timestamp),
-    NotBefore(Timestamp),
-    Never,
-}
-
 /// From its first instant to the first after it.
 type Span = (Timestamp, Timestamp);
 
@@ -77,8 +72,7 @@ struct Window {
     /// for 1h, would break for the hour that comes twice.
     twice: bool,
     duration: Duration,
-    zone: TimeZone,
-    words: String,
+    name: Name,
 }
 
 impl Windows {
@@ -107,44 +101,20 @@ impl Windows {
     pub fn judge(&self, now: Timestamp) -> Standing {
         let mut sweep = Sweep::new(&self.allow, &self.deny, now);
         if let Some((window, _)) = covering(&mut sweep.deny, now) {
-            let lifted = match Sweep::new(&[], &self.deny, now).opens(now, STEPS) {
-                Ends::At(end) => format!("until {}", window.clock(end)),
-                Ends::NotBefore(end) => format!("at least until {}", window.clock(end)),
-                Ends::Never => "for the next five years".to_owned(),
-            };
-            let (opens, then) = match sweep.opens(now, STEPS) {
-                Ends::At(opens) => {
-                    (Some(opens), format!("changes may be released at {}", window.clock(opens)))
-                }
-                Ends::NotBefore(opens) => (
-                    Some(opens),
-                    format!("changes may not be released before {}", window.clock(opens)),
-                ),
-                Ends::Never => (None, "changes may not be released within five years".to_owned()),
-            };
-            return Standing::Closed {
-                opens,
-                why: format!("a Deny window ({window}) is open {lifted}; {then}"),
-            };
+            let lifted = Sweep::new(&[], &self.deny, now).opens(now, STEPS);
+            let opens = sweep.opens(now, STEPS);
+            let why = words::denied(&window.name, &lifted, &opens);
+            return Standing::Closed { opens: opens.time(), why };
         }
         if self.allow.is_empty() || covering(&mut sweep.allow, now).is_some() {
-            let until = match sweep.closes(now, STEPS) {
-                Ends::At(until) | Ends::NotBefore(until) => Some(until),
-                Ends::Never => None,
-            };
-            return Standing::Open { until };
+            return Standing::Open { until: sweep.closes(now, STEPS).time() };
         }
-        let (opens, then) = match sweep.opens(now, STEPS) {
-            Ends::At(opens) => match covering(&mut sweep.allow, opens) {
-                Some((window, _)) => {
-                    (Some(opens), format!("the next ({window}) opens at {}", window.clock(opens)))
-                }
-                None => (Some(opens), format!("the next opens at {}", utc(opens))),
-            },
-            Ends::NotBefore(opens) => (Some(opens), format!("none opens before {}", utc(opens))),
-            Ends::Never => (None, "none opens within five years".to_owned()),
+        let opens = sweep.opens(now, STEPS);
+        let next = match opens {
+            Ends::At(at) => covering(&mut sweep.allow, at).map(|(window, _)| (&window.name, at)),
+            Ends::NotBefore(_) | Ends::Never => None,
         };
-        Standing::Closed { opens, why: format!("no window is open; {then}") }
+        Standing::Closed { opens: opens.time(), why: words::none_open(&opens, next) }
     }
 
     /// Whether it is certain that changes may not go through at any time in the five years from
@@ -158,27 +128,24 @@ impl Windows {
 impl Window {
     fn parse(spec: &WindowSpec) -> Result<Self, String> {
         let schedule = &spec.schedule;
-        let refused = |why: String| format!("schedule {schedule:?}: {why}; {HOW}");
         let fields: Vec<&str> = schedule.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
-            return Err(refused(format!(
-                "{} fields instead of five; seconds and @macros are not supported, and the time zone belongs in timeZone",
-                fields.len()
-            )));
+            return Err(words::refused(schedule, &words::not_five(fields.len())));
         };
         for (index, name) in FIELDS.iter().enumerate() {
             let mut alone = ["*"; 5];
             alone[index] = fields[index];
-            cron(&alone.join(" "))
-                .map_err(|why| refused(format!("{name} {}: {why}", fields[index])))?;
+            cron(&alone.join(" ")).map_err(|why| {
+                words::refused(schedule, &format!("{name} {}: {why}", fields[index]))
+            })?;
         }
-        let days = cron(&format!("0 0 {day} {month} {weekday}")).map_err(refused)?;
+        let days = cron_of(schedule, ["0", "0", day, month, weekday])?;
         // The days of the week repeat every 28 years.
         if next_day(&days, date(2000, 1, 1), date(2028, 12, 31)).is_none() {
-            return Err(refused("a day that never comes, so the window never opens".to_owned()));
+            return Err(words::refused(schedule, words::NO_SUCH_DAY));
         }
-        let within_hour = starts(&cron(&format!("{minute} 0 1 1 *")).map_err(refused)?, 1);
-        let within_day = starts(&cron(&format!("0 {hour} 1 1 *")).map_err(refused)?, 24);
+        let within_hour = starts(&cron_of(schedule, [minute, "0", "1", "1", "*"])?, 1);
+        let within_day = starts(&cron_of(schedule, ["0", hour, "1", "1", "*"])?, 24);
         let minutes: Vec<i16> = within_day
             .iter()
             .flat_map(|hour| within_hour.iter().map(move |minute| hour + minute))
@@ -186,7 +153,7 @@ impl Window {
 
         let duration = spec.duration.length();
         if duration.is_zero() || duration > LONGEST {
-            return Err(format!("duration {}: must be from 1m to 744h (31 days)", spec.duration));
+            return Err(words::out_of_range(&spec.duration.to_string()));
         }
         let mut runs: Vec<(i16, i16)> = Vec::new();
         for &minute in &minutes {
@@ -197,11 +164,7 @@ impl Window {
         }
         let name = spec.time_zone.as_deref().unwrap_or("UTC");
         let zone = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
-        let zone = zone.ok_or_else(|| {
-            format!(
-                "timeZone {name:?}: no such time zone; write an IANA name, such as Europe/Zurich"
-            )
-        })?;
+        let zone = zone.ok_or_else(|| words::no_such_zone(name))?;
         let twice = minute.starts_with('*') || hour.starts_with('*');
         Ok(Self {
             days,
@@ -209,8 +172,7 @@ impl Window {
             runs,
             twice,
             duration,
-            zone,
-            words: format!("{schedule:?} {name} for {}", spec.duration),
+            name: Name { words: format!("{schedule:?} {name} for {}", spec.duration), zone },
         })
     }
 
@@ -220,11 +182,12 @@ impl Window {
         let tomorrow =
             day.tomorrow().map_or(Timestamp::MAX, |day| self.place(day.at(0, 0, 0, 0)).0);
         if tomorrow.duration_since(midnight) == SignedDuration::from_hours(24) {
-            let at = |minute: i16| later(midnight, of_minutes(minute));
-            return self
-                .runs
-                .iter()
-                .map(|&(first, last)| (at(first), later(at(last), self.duration)))
+            let runs = self.runs.iter();
+            return runs
+                .map(|&(first, last)| {
+                    let (first, last) = (of_minutes(first), of_minutes(last));
+                    (later(midnight, first), later(later(midnight, last), self.duration))
+                })
                 .collect();
         }
         let placed = self
@@ -249,39 +212,20 @@ impl Window {
     /// When the wall clock shows this time: twice where it is set back, at the end of the gap where
     /// it is set forward.
     fn place(&self, wall: DateTime) -> (Timestamp, Option<Timestamp>) {
-        let (first, second) = match self.zone.to_ambiguous_timestamp(wall).offset() {
+        let (first, second) = match self.name.zone.to_ambiguous_timestamp(wall).offset() {
             AmbiguousOffset::Unambiguous { offset } => (offset.to_timestamp(wall), None),
             AmbiguousOffset::Fold { before, after } => {
                 (before.to_timestamp(wall), after.to_timestamp(wall).ok())
             }
             AmbiguousOffset::Gap { after, .. } => {
-                let end = |early| {
-                    self.zone
-                        .following(early)
-                        .next()
-                        .map_or(early, |transition| transition.timestamp())
-                };
-                (after.to_timestamp(wall).map(end), None)
+                (after.to_timestamp(wall).map(|early| self.end_of_gap(early)), None)
             }
         };
         (first.unwrap_or(Timestamp::MAX), second)
     }
 
-    fn clock(&self, time: Timestamp) -> String {
-        if self.zone == TimeZone::UTC {
-            return utc(time);
-        }
-        format!(
-            "{} ({})",
-            time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Q"),
-            utc(time)
-        )
-    }
-}
-
-impl fmt::Display for Window {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words)
+    fn end_of_gap(&self, early: Timestamp) -> Timestamp {
+        self.name.zone.following(early).next().map_or(early, |transition| transition.timestamp())
     }
 }
 
@@ -294,7 +238,21 @@ struct Cursor<'a> {
     spans: VecDeque<Span>,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    /// At the first span that may be open then.
+    fn new(window: &'a Window, now: Timestamp, last: Date) -> Self {
+        let open_since = now.checked_sub(window.duration).unwrap_or(Timestamp::MIN);
+        // Three days: for the zone, for the day before, and for a zone that skips a whole day.
+        let day = open_since.to_zoned(TimeZone::UTC).date().saturating_sub(3.days());
+        Self { window, day: Some(day), last, spans: VecDeque::new() }
+    }
+
+    /// The window, and when it closes, if it is open at this time.
+    fn open(&mut self, time: Timestamp) -> Option<(&'a Window, Timestamp)> {
+        let (_, end) = self.front(time).filter(|(start, _)| *start <= time)?;
+        Some((self.window, end))
+    }
+
     /// The first span that ends after this time.
     fn front(&mut self, time: Timestamp) -> Option<Span> {
         loop {
@@ -323,15 +281,9 @@ impl<'a> Sweep<'a> {
         // cronexpr looks four years ahead, and beyond the year 9999 there is nothing to see.
         let last =
             horizon.to_zoned(TimeZone::UTC).date().saturating_add(1.day()).min(date(9990, 1, 1));
-        let cursor = |window: &'a Window| {
-            let open_since = now.checked_sub(window.duration).unwrap_or(Timestamp::MIN);
-            // Three days: for the zone, for the day before, and for a zone that skips a whole day.
-            let day = open_since.to_zoned(TimeZone::UTC).date().saturating_sub(3.days());
-            Cursor { window, day: Some(day), last, spans: VecDeque::new() }
-        };
         Self {
-            allow: allow.iter().map(cursor).collect(),
-            deny: deny.iter().map(cursor).collect(),
+            allow: allow.iter().map(|window| Cursor::new(window, now, last)).collect(),
+            deny: deny.iter().map(|window| Cursor::new(window, now, last)).collect(),
             horizon,
         }
     }
@@ -377,10 +329,7 @@ impl<'a> Sweep<'a> {
 /// Of the windows that are open at this time the last to close, and when that is, not counting
 /// later starts.
 fn covering<'a>(cursors: &mut [Cursor<'a>], time: Timestamp) -> Option<(&'a Window, Timestamp)> {
-    let open = |cursor: &mut Cursor<'a>| {
-        cursor.front(time).filter(|(start, _)| *start <= time).map(|(_, end)| (cursor.window, end))
-    };
-    cursors.iter_mut().filter_map(open).max_by_key(|(_, end)| *end)
+    cursors.iter_mut().filter_map(|cursor| cursor.open(time)).max_by_key(|(_, end)| *end)
 }
 
 /// When the next of the windows, none of which is open at this time, opens.
@@ -407,31 +356,34 @@ fn next_day(days: &Crontab, mut after: Date, last: Date) -> Option<Date> {
 fn cron(fields: &str) -> Result<Crontab, String> {
     let mut options = ParseOptions::default();
     options.fallback_timezone_option = FallbackTimezoneOption::UTC;
-    // The reason comes last, after a drawing.
-    let reason = |text: String| text.rsplit("^ ").next().unwrap_or_default().trim().to_owned();
-    cronexpr::parse_crontab_with(fields, options).map_err(|error| reason(error.to_string()))
+    cronexpr::parse_crontab_with(fields, options).map_err(|error| {
+        // The reason comes last, after a drawing.
+        error.to_string().rsplit("^ ").next().unwrap_or_default().trim().to_owned()
+    })
+}
+
+/// One with these fields, which a schedule has or which stand for all.
+fn cron_of(schedule: &str, fields: [&str; 5]) -> Result<Crontab, String> {
+    cron(&fields.join(" ")).map_err(|why| words::refused(schedule, &why))
 }
 
 /// The minutes at which it starts, of the first hours of 1970.
 fn starts(schedule: &Crontab, hours: i16) -> Vec<i16> {
-    let next = |after: i64| {
-        schedule
-            .find_next(MakeTimestamp::from_second(after).ok()?)
-            .ok()
-            .map(|start| start.timestamp().as_second())
-    };
-    let all = std::iter::successors(next(-1), |start| next(*start)).map(|start| start / 60);
-    all.take_while(|minute| *minute < i64::from(hours) * 60)
+    let first = next_start_after(schedule, -1);
+    std::iter::successors(first, |start| next_start_after(schedule, *start))
+        .map(|start| start / 60)
+        .take_while(|minute| *minute < i64::from(hours) * 60)
         .filter_map(|minute| i16::try_from(minute).ok())
         .collect()
 }
 
-fn of_minutes(minutes: i16) -> Duration {
-    Duration::from_secs(u64::from(minutes.unsigned_abs()) * 60)
+fn next_start_after(schedule: &Crontab, second: i64) -> Option<i64> {
+    let after = MakeTimestamp::from_second(second).ok()?;
+    Some(schedule.find_next(after).ok()?.timestamp().as_second())
 }
 
-fn utc(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+fn of_minutes(minutes: i16) -> Duration {
+    Duration::from_secs(u64::from(minutes.unsigned_abs()) * 60)
 }
 
 #[cfg(test)]

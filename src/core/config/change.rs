@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use crate::core::{
     config::{
-        desired::{self, Desired},
+        desired::{self, Desired, Missing},
         freshness::{are_seen, created_after, started_with_other},
         record::{Record, Recorded},
     },
+    digest::Digest,
     observed::{Keys, Pod, Reference, Workload},
     request::Cause,
 };
@@ -31,8 +32,8 @@ pub struct Comparison {
     pub roll: Option<Cause>,
     /// Some pod may run on old config.
     pub stale: bool,
-    /// What pods cannot start without, and is not there; in words.
-    pub missing: Vec<String>,
+    /// What pods cannot start without, and is not there.
+    pub missing: Vec<Missing>,
     /// The pods that run on something else than what is desired, where others do not.
     pub behind: BTreeSet<String>,
     /// What changed, named by object and key.
@@ -41,25 +42,6 @@ pub struct Comparison {
     pub last_seen: Option<Timestamp>,
     /// References adopted while it was not known what some pods started with.
     pub unverified: Vec<String>,
-}
-
-/// Maximum number of pods that are named.
-const PODS_LIMIT: usize = 5;
-
-impl Comparison {
-    /// What changed, in words; where some pods run on it already, which ones do not.
-    pub fn what_changed(&self) -> String {
-        let mut words = format!("{} changed", self.changed.join(", "));
-        if !self.behind.is_empty() {
-            let named: Vec<_> = self.behind.iter().take(PODS_LIMIT).cloned().collect();
-            let more = match self.behind.len().saturating_sub(PODS_LIMIT) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            words += &format!(" (not running on it yet: {}{more})", named.join(", "));
-        }
-        words
-    }
 }
 
 /// Compares. `pods` are the workload's, those being deleted included; `current` is the value of the
@@ -73,11 +55,9 @@ pub fn compare(
 ) -> Comparison {
     let pods: Vec<_> = pods.iter().copied().filter(|pod| pod.terminating.is_none()).collect();
     let seen = are_seen(workload, &pods);
-    let unhurt =
-        |desired: &Desired| seen && pods.iter().all(|pod| created_after(pod, &desired.changed));
     let ours = workload.template.config_hash == record.hash;
-
-    let record = record.reshaped(desired, unhurt);
+    let record = record
+        .reshaped(desired, |one| seen && pods.iter().all(|pod| created_after(pod, &one.changed)));
     let mut found = Comparison {
         all_fresh: seen,
         missing: desired::missing(desired),
@@ -87,45 +67,30 @@ pub fn compare(
     for (reference, desired) in desired {
         let name = reference.to_string();
         let Ok(digest) = desired.digest else { continue };
-        let Some(recorded) = record.references.get(&name) else { continue };
-        let mixed = |pod: &Pod| started_with_other(pod, desired, record.settled);
-        let of_current = |pod: &Pod| pod.revision.as_deref() == current && current.is_some();
-        let some_mixed =
-            ours && (recorded.mixed || pods.iter().any(|pod| of_current(pod) && mixed(pod)));
-        let differs = digest != recorded.target;
-        let Recorded { target, baseline, unverified, mixed: known_mixed } = *recorded;
+        let Some(&recorded) = record.references.get(&name) else { continue };
+        let one = Compared { record: &record, desired, digest, recorded, noted: workload.noted };
+        let of_current: Vec<_> =
+            pods.iter().filter(|pod| ours && pod.is_of(current) && one.is_mixed(pod)).collect();
+        let some_mixed = ours && recorded.mixed || !of_current.is_empty();
+        let differs = one.differs();
         // What was seen only for a while is remembered: the next operator has not seen it. Pods
         // that are not the target's go anyway.
-        let of_target = |pod: &Pod| pod.config_hash.as_deref() == record.hash.as_deref();
-        let to_remember = ours
-            && !differs
-            && pods.iter().any(|pod| of_current(pod) && of_target(pod) && mixed(pod));
-        if to_remember && let Some(recorded) = found.record.references.get_mut(&name) {
+        if !differs
+            && of_current.iter().any(|pod| one.has_hash(pod))
+            && let Some(recorded) = found.record.references.get_mut(&name)
+        {
             recorded.mixed = true;
         }
-        // A change that was not seen, and whose time is that of an earlier write: one that only
-        // removed a key shows none of its own.
-        let untimed = differs
-            && desired.changed.seen.is_none()
-            && workload.noted.is_some_and(|noted| desired.changed.written <= noted);
-        let fresh = |pod: &Pod| {
-            created_after(pod, &desired.changed) && (pod.created_version.is_some() || !untimed)
-        };
 
-        if differs || digest != baseline || unverified || some_mixed {
-            let asked = |pod: &Pod| {
-                record.hash.is_some()
-                    && pod.config_hash.as_deref() == record.hash.as_deref()
-                    && digest == target
-            };
-            let stale =
-                pods.iter().filter(|pod| !fresh(pod) && (!asked(pod) || mixed(pod) || known_mixed));
+        let is_behind = differs || digest != recorded.baseline || some_mixed;
+        if is_behind || recorded.unverified {
+            let stale = pods.iter().filter(|pod| one.is_stale(pod));
             found.behind.extend(stale.map(|pod| pod.name.to_string()));
         }
-        if unverified && !differs {
+        if recorded.unverified && !differs {
             found.unverified.push(name.clone());
         }
-        if differs || digest != baseline || some_mixed {
+        if is_behind {
             found.stale = true;
             name_changes(&record, reference, desired, &mut found.changed);
         }
@@ -145,6 +110,51 @@ pub fn compare(
         found.behind.clear();
     }
     found
+}
+
+/// A reference, what it is now, and what was recorded of it.
+struct Compared<'a> {
+    record: &'a Record,
+    desired: &'a Desired,
+    digest: Digest,
+    recorded: Recorded,
+    /// When we last wrote the workload.
+    noted: Option<Timestamp>,
+}
+
+impl Compared<'_> {
+    /// Whether it is something else than what pods were last asked to start with.
+    fn differs(&self) -> bool {
+        self.digest != self.recorded.target
+    }
+
+    /// Whether a pod may have started with something else in between.
+    fn is_mixed(&self, pod: &Pod) -> bool {
+        started_with_other(pod, self.desired, self.record.settled)
+    }
+
+    /// Whether a pod has the config-hash of the target.
+    fn has_hash(&self, pod: &Pod) -> bool {
+        pod.config_hash.as_deref() == self.record.hash.as_deref()
+    }
+
+    /// Whether a pod may run on something else than what it is now.
+    fn is_stale(&self, pod: &Pod) -> bool {
+        let was_asked = self.record.hash.is_some() && self.has_hash(pod) && !self.differs();
+        let started_with_it = was_asked && !self.is_mixed(pod) && !self.recorded.mixed;
+        !started_with_it && !self.is_fresh(pod)
+    }
+
+    /// Whether a pod was created after the last change.
+    fn is_fresh(&self, pod: &Pod) -> bool {
+        // A change that was not seen, and whose time is that of an earlier write: one that only
+        // removed a key shows none of its own.
+        let changed = &self.desired.changed;
+        let untimed = self.differs()
+            && changed.seen.is_none()
+            && self.noted.is_some_and(|noted| changed.written <= noted);
+        created_after(pod, changed) && (pod.created_version.is_some() || !untimed)
+    }
 }
 
 fn name_changes(

@@ -13,7 +13,7 @@ use crate::core::{
 #[derive(Debug, Clone)]
 pub struct Desired {
     /// Its digest, or what of it is missing although pods cannot start without.
-    pub digest: Result<Digest, String>,
+    pub digest: Result<Digest, Missing>,
     /// The last write that changed the digest, at the latest.
     pub changed: Change,
     /// Four bytes a key, as hex, to name keys that change; empty for a reference to a single key.
@@ -24,6 +24,15 @@ pub struct Desired {
     pub others: Vec<Interval>,
     /// The highest resourceVersion that had a part in it.
     pub version: u64,
+}
+
+/// What pods cannot start without, and is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// The object.
+    Object(ConfigId),
+    /// A key of it.
+    Key(ConfigId, String),
 }
 
 /// A write.
@@ -37,6 +46,13 @@ pub struct Change {
     pub seen: Option<Timestamp>,
 }
 
+impl Change {
+    fn of(version: &Version) -> Self {
+        let Version { resource_version, written, seen, .. } = *version;
+        Self { version: resource_version, written, seen }
+    }
+}
+
 /// The time between two writes: from the first, up to the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
@@ -46,10 +62,9 @@ pub struct Interval {
     pub to: Change,
 }
 
-/// What pods cannot start without of what they read themselves, and is not there; in words, each
-/// once.
-pub fn missing(desired: &[(Reference, Desired)]) -> Vec<String> {
-    let mut missing: Vec<String> = Vec::new();
+/// What pods cannot start without of what they read themselves, and is not there; each once.
+pub fn missing(desired: &[(Reference, Desired)]) -> Vec<Missing> {
+    let mut missing: Vec<Missing> = Vec::new();
     let own = desired.iter().filter(|(reference, _)| reference.own);
     for what in own.filter_map(|(_, desired)| desired.digest.as_ref().err()) {
         if !missing.contains(what) {
@@ -90,12 +105,7 @@ fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key:
         .iter()
         .map(|version| digest(reference, id, version.content.as_ref(), key))
         .collect();
-    let change = |version: &Version| Change {
-        version: version.resource_version,
-        written: version.written,
-        seen: version.seen,
-    };
-    let now = digests.last().cloned().unwrap_or_else(|| Err(format!("{id} does not exist")));
+    let now = digests.last().cloned().unwrap_or_else(|| Err(Missing::Object(id.clone())));
     let mut since = versions.len() - 1;
     while since > 0 && digests[since - 1] == now {
         since -= 1;
@@ -103,9 +113,12 @@ fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key:
     let others = (0..versions.len() - 1)
         // While it was missing no pod could start.
         .filter(|&index| digests[index] != now && digests[index].is_ok())
-        .map(|index| Interval { from: change(&versions[index]), to: change(&versions[index + 1]) });
+        .map(|index| Interval {
+            from: Change::of(&versions[index]),
+            to: Change::of(&versions[index + 1]),
+        });
     Desired {
-        changed: change(&versions[since]),
+        changed: Change::of(&versions[since]),
         others: others.collect(),
         names: names(reference, entry.content()),
         before: before(reference, entry, &digests),
@@ -154,16 +167,14 @@ fn digest(
     id: &ConfigId,
     content: Option<&Content>,
     key: &Key,
-) -> Result<Digest, String> {
-    let absent = |what: String| match reference.optional {
-        true => Ok(key.sum("absent").field(reference.to_string().as_bytes()).digest()),
-        false => Err(what),
+) -> Result<Digest, Missing> {
+    let Some(content) = content else {
+        return absent(reference, Missing::Object(id.clone()), key);
     };
-    let Some(content) = content else { return absent(format!("{id} does not exist")) };
     if let Keys::One(one) = &reference.keys {
         return match content.iter().find(|(name, _)| **name == **one) {
             Some((_, digest)) => Ok(key.sum("one").field(&digest.0).digest()),
-            None => absent(format!("{id} has no key {one}")),
+            None => absent(reference, Missing::Key(id.clone(), one.clone()), key),
         };
     }
     if let Keys::Several(keys) = &reference.keys
@@ -171,7 +182,7 @@ fn digest(
             keys.iter().find(|key| !content.iter().any(|(name, _)| **name == ***key))
         && !reference.optional
     {
-        return Err(format!("{id} has no key {missing}"));
+        return Err(Missing::Key(id.clone(), missing.clone()));
     }
     let sum = content
         .iter()
@@ -180,29 +191,34 @@ fn digest(
     Ok(sum.digest())
 }
 
+/// The digest of what is not there, if pods can start without.
+fn absent(reference: &Reference, what: Missing, key: &Key) -> Result<Digest, Missing> {
+    match reference.optional {
+        true => Ok(key.sum("absent").field(reference.to_string().as_bytes()).digest()),
+        false => Err(what),
+    }
+}
+
 /// The keys in which each content that was seen before differs from the present one.
 fn before(
     reference: &Reference,
     entry: &ConfigEntry,
-    digests: &[Result<Digest, String>],
+    digests: &[Result<Digest, Missing>],
 ) -> Vec<(Digest, Vec<String>)> {
     let Some(now) = entry.content().filter(|_| !matches!(reference.keys, Keys::One(_))) else {
         return Vec::new();
     };
     let older = entry.versions().iter().zip(digests).rev().skip(1);
-    let of_version = |(version, digest): (&Version, &Result<Digest, String>)| {
+    let seen = older.filter_map(|(version, digest)| {
         let (then, digest) = (version.content.as_ref()?, digest.as_ref().ok()?);
         let new = now.iter().filter(|(key, digest)| value(then, key) != Some(*digest));
         let gone = then.iter().filter(|(key, _)| value(now, key).is_none());
-        let mut keys: Vec<_> = new
-            .chain(gone)
-            .map(|(key, _)| key.to_string())
-            .filter(|key| reference.reads(key))
-            .collect();
+        let keys = new.chain(gone).map(|(key, _)| key.to_string());
+        let mut keys: Vec<_> = keys.filter(|key| reference.reads(key)).collect();
         keys.sort();
         Some((*digest, keys))
-    };
-    older.filter_map(of_version).collect()
+    });
+    seen.collect()
 }
 
 fn value(content: &Content, key: &str) -> Option<Digest> {

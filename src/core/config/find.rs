@@ -9,7 +9,7 @@ use crate::{
     core::{
         config::{
             change::{Comparison, compare},
-            desired::{self, Desired},
+            desired::{self, Desired, Missing},
             freshness::{are_seen, created_after},
             record::Record,
             references,
@@ -44,7 +44,7 @@ pub struct Adoption {
     /// References of which nobody can say what the pods started with.
     pub unverified: Vec<String>,
     /// What its pods need, and is not there.
-    pub missing: Vec<String>,
+    pub missing: Vec<Missing>,
 }
 
 /// Somebody removes our marks.
@@ -108,13 +108,9 @@ fn reverted(subject: &Subject) -> Reverted {
 fn adopt(subject: &Subject, desired: &[(Reference, Desired)]) -> Adoption {
     let workload = subject.workload;
     let seen = are_seen(workload, subject.pods);
-    let verified = |desired: &Desired| {
-        seen && subject
-            .pods
-            .iter()
-            .all(|pod| pod.terminating.is_some() || created_after(pod, &desired.changed))
-    };
-    let record = Record::adopt(desired, workload.template.config_hash.clone(), verified);
+    let record = Record::adopt(desired, workload.template.config_hash.clone(), |one| {
+        seen && subject.pods.iter().all(|pod| pod.is_leaving() || created_after(pod, &one.changed))
+    });
     let unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified);
     let unverified = unverified.map(|(name, _)| name.clone()).collect();
     Adoption { record, unverified, missing: desired::missing(desired) }
@@ -127,12 +123,13 @@ pub fn resolve(
     reads: &[Reference],
 ) -> Vec<(Reference, Desired)> {
     let (namespace, group) = (subject.namespace(), subject.siblings.group);
-    let resolve = |reference: Reference| {
-        let watched = subject.around.watched;
-        let desired = desired::resolve(&reference, namespace, subject.key(), watched);
+    let (key, watched) = (subject.key(), subject.around.watched);
+    let all = references::effective(reads, config, group, namespace).into_iter();
+    all.map(|reference| {
+        let desired = desired::resolve(&reference, namespace, key, watched);
         (reference, desired)
-    };
-    references::effective(reads, config, group, namespace).into_iter().map(resolve).collect()
+    })
+    .collect()
 }
 
 impl Adoption {

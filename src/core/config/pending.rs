@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    core::{config::desired::Desired, observed::Reference, subject::Subject},
+    core::{config::desired::Desired, digest::Sum, observed::Reference, subject::Subject},
     marks::{ChangeId, Since},
 };
 
@@ -15,11 +15,12 @@ pub fn change(subject: &Subject, desired: &[(Reference, Desired)]) -> (Timestamp
         Some(Since::Config(since)) => Some(*since),
         Some(Since::Change { .. }) | None => None,
     };
-    let known = since.map(|since| (since, id(subject, desired, since)));
-    let stands = |(_, id): &(Timestamp, ChangeId)| marks.pending_config.get() == Some(id);
     // The same as long as it is asked about, also before anything is written down.
     let begun = subject.memory.differs_since.unwrap_or(subject.now());
-    known.filter(stands).unwrap_or_else(|| (begun, id(subject, desired, begun)))
+    let known = since.map(|since| (since, id(subject, desired, since)));
+    known
+        .filter(|(_, id)| marks.pending_config.get() == Some(id))
+        .unwrap_or_else(|| (begun, id(subject, desired, begun)))
 }
 
 /// Names a change of config: another content, or the same content at another time, is another
@@ -30,11 +31,7 @@ fn id(subject: &Subject, desired: &[(Reference, Desired)], since: Timestamp) -> 
         .sum("pending-config")
         .field(subject.workload.uid.as_bytes())
         .field(since.to_string().as_bytes());
-    let sum = desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
-        Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
-        Err(_) => sum,
-    });
-    ChangeId::Config(sum.digest().short().into())
+    ChangeId::Config(with_desired(sum, desired).digest().short().into())
 }
 
 /// The config-hash with which a template rolls for this config: another one for each rollout.
@@ -42,9 +39,13 @@ pub fn config_hash(subject: &Subject, desired: &[(Reference, Desired)]) -> Strin
     let (uid, generation) = (&subject.workload.uid, subject.workload.generation);
     let sum =
         subject.key().sum("config-hash").field(uid.as_bytes()).field(&generation.to_be_bytes());
-    let sum = desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
+    with_desired(sum, desired).digest().to_string().chars().take(16).collect()
+}
+
+/// What is there of what is desired, in the order of the references.
+fn with_desired(sum: Sum, desired: &[(Reference, Desired)]) -> Sum {
+    desired.iter().fold(sum, |sum, (reference, desired)| match &desired.digest {
         Ok(digest) => sum.field(reference.to_string().as_bytes()).field(&digest.0),
         Err(_) => sum,
-    });
-    sum.digest().to_string().chars().take(16).collect()
+    })
 }

@@ -89,6 +89,40 @@ const UNVERIFIED: &str = "unverified";
 /// Marks a reference of which some pod started with another content.
 const MIXED: &str = "mixed";
 
+impl Recorded {
+    /// From its digests, and what marks it.
+    fn read(words: &[String]) -> Option<Self> {
+        let (flags, digests): (Vec<_>, Vec<_>) =
+            words.iter().map(String::as_str).partition(|word| matches!(*word, UNVERIFIED | MIXED));
+        let (target, baseline) = match digests.as_slice() {
+            [one] => (one, one),
+            [target, baseline] => (target, baseline),
+            _ => return None,
+        };
+        Some(Self {
+            target: Digest::parse(target)?,
+            baseline: Digest::parse(baseline)?,
+            unverified: flags.contains(&UNVERIFIED),
+            mixed: flags.contains(&MIXED),
+        })
+    }
+
+    /// The same as it is written.
+    fn written(&self) -> Vec<String> {
+        let mut words = vec![self.target.to_string()];
+        if self.baseline != self.target {
+            words.push(self.baseline.to_string());
+        }
+        if self.unverified {
+            words.push(UNVERIFIED.to_owned());
+        }
+        if self.mixed {
+            words.push(MIXED.to_owned());
+        }
+        words
+    }
+}
+
 impl Record {
     /// Reads the annotation of the workload with this uid.
     ///
@@ -112,26 +146,10 @@ impl Record {
     }
 
     fn of(wire: Wire) -> Result<Self, NoRecord> {
-        let recorded = |words: Vec<String>| {
-            let (flags, digests): (Vec<_>, Vec<_>) =
-                words.iter().partition(|word| matches!(word.as_str(), UNVERIFIED | MIXED));
-            let (target, baseline) = match digests.as_slice() {
-                [one] => (one, one),
-                [target, baseline] => (target, baseline),
-                _ => return None,
-            };
-            let flag = |name: &str| flags.iter().any(|flag| *flag == name);
-            Some(Recorded {
-                target: Digest::parse(target)?,
-                baseline: Digest::parse(baseline)?,
-                unverified: flag(UNVERIFIED),
-                mixed: flag(MIXED),
-            })
-        };
         let references = wire
             .refs
             .into_iter()
-            .map(|(name, words)| Some((name, recorded(words)?)))
+            .map(|(name, words)| Some((name, Recorded::read(&words)?)))
             .collect::<Option<_>>();
         Ok(Self {
             hash: wire.hash,
@@ -143,19 +161,6 @@ impl Record {
 
     /// The annotation's text.
     pub fn write(&self, uid: &str, key: &Key) -> String {
-        let words = |recorded: &Recorded| {
-            let mut words = vec![recorded.target.to_string()];
-            if recorded.baseline != recorded.target {
-                words.push(recorded.baseline.to_string());
-            }
-            if recorded.unverified {
-                words.push(UNVERIFIED.to_owned());
-            }
-            if recorded.mixed {
-                words.push(MIXED.to_owned());
-            }
-            words
-        };
         let wire = Wire {
             v: VERSION,
             key: key.name().to_owned(),
@@ -165,7 +170,7 @@ impl Record {
             refs: self
                 .references
                 .iter()
-                .map(|(name, recorded)| (name.clone(), words(recorded)))
+                .map(|(name, recorded)| (name.clone(), recorded.written()))
                 .collect(),
             keys: self.names.clone(),
         };

@@ -146,13 +146,11 @@ pub fn next<'a>(
 /// Somebody's rollout is under way, and all its pods that there are have started with what is
 /// desired: those to come will too.
 fn covered(subject: &Subject, desired: &[(Reference, Desired)]) -> bool {
-    let is_old = |pod: &Pod| is_old(subject.workload, pod, subject.revisions.newest);
-    let old = |pod: &&&Pod| is_old(pod) && pod.terminating.is_none();
-    let to_come = subject.pods.iter().any(|pod| old(&pod))
-        || subject.workload.rollout.updated < subject.workload.rollout.wanted;
-    let mut of_new = subject.pods.iter().filter(|pod| !old(pod) && pod.terminating.is_none());
-    to_come
-        && of_new.all(|pod| desired.iter().all(|(_, desired)| created_after(pod, &desired.changed)))
+    let (workload, newest) = (subject.workload, subject.revisions.newest);
+    let there = subject.pods.iter().copied().filter(|pod| !pod.is_leaving());
+    let (old, new): (Vec<&Pod>, Vec<&Pod>) = there.partition(|pod| is_old(workload, pod, newest));
+    let to_come = !old.is_empty() || workload.rollout.updated < workload.rollout.wanted;
+    to_come && new.iter().all(|pod| desired.iter().all(|(_, one)| created_after(pod, &one.changed)))
 }
 
 /// What is written of a change of config that waits, and what the status shows of it: by its id it
@@ -253,10 +251,11 @@ pub fn carried(subject: &Subject, config: &ConfigSpec, reading: &Reading) -> Edi
 /// config that it was for is to be rolled again. `record`: the newest text of the record.
 pub fn taken_back(subject: &Subject, record: Option<&str>, revert: &Revert) -> Edits {
     let (workload, mut edits) = (subject.workload, Edits::default());
-    let record = Record::parse(record, &workload.uid, subject.key()).ok();
-    let ours =
-        |record: &Record| record.hash.is_some() && record.hash == workload.template.config_hash;
-    if let (Some(hash), Some(record)) = (&revert.config_hash, record.filter(ours)) {
+    if let Some(hash) = &revert.config_hash
+        && let Ok(record) = Record::parse(record, &workload.uid, subject.key())
+        && record.hash.is_some()
+        && record.hash == workload.template.config_hash
+    {
         edits.set(marks::CONFIG, record.withdrawn(hash.text()).write(&workload.uid, subject.key()));
     }
     edits

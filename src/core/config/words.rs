@@ -1,23 +1,34 @@
 //! What is reported and told of the config of a workload, in words.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use crate::{
     api::{ConfigSpec, Mode, Phase, Reason, marks},
     core::{
         clock,
-        config::{find::Fought, roll::Next},
+        config::{change::Comparison, desired::Missing, find::Fought, roll::Next},
         gates::blocker::Blocker,
         hold::authors::in_words,
         observed::{Workload, workload::reference_of},
         report::Verdict,
-        rollout::words::held_message,
+        request::Cause,
+        rollout::words::user_holds,
+        some_of,
     },
     marks::values::Bypassed,
 };
 
+/// Maximum number of pods that are named.
+const PODS_LIMIT: usize = 5;
+
 /// Config that changed, for the sentences about it.
 pub struct Changed<'a> {
+    /// The namespace of the workload.
+    pub namespace: &'a str,
+    /// The workload that reads it.
+    pub workload: &'a Workload,
     /// What changed.
     pub what: String,
     /// The same in a sentence.
@@ -37,10 +48,10 @@ impl Changed<'_> {
     pub fn verdict(
         &self,
         (mode, config): (Mode, &ConfigSpec),
-        missing: &[String],
+        missing: &[Missing],
         next: &Next,
     ) -> Option<Verdict> {
-        let Self { what, changed, rollout } = self;
+        let Self { namespace, workload, what, changed, rollout } = self;
         Some(match next {
             Next::Missing => is_missing(missing),
             Next::Reported { blocker, outside } => self.reported(mode, blocker.as_ref(), *outside),
@@ -58,9 +69,9 @@ impl Changed<'_> {
                 Verdict::new(Phase::Rolling, Reason::CoveredByRollout, message)
             }
             Next::User(hold) => {
-                let held = held_message(*hold, "its next pods start with the new config");
-                let message = format!("{changed}; {held}");
-                Verdict::new(Phase::WaitsForUser, hold.reason(), message)
+                let note = "its next pods start with the new config";
+                let verdict = user_holds(*hold, namespace, workload, note);
+                Verdict { message: format!("{changed}; {}", verdict.message), ..verdict }
             }
             Next::Settling(due) => {
                 let due_at = clock(*due);
@@ -109,11 +120,42 @@ impl Changed<'_> {
     }
 }
 
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(id) => write!(f, "{id} does not exist"),
+            Self::Key(id, key) => write!(f, "{id} has no key {key}"),
+        }
+    }
+}
+
+/// What is missing.
+pub fn named(missing: &[Missing]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// That what its pods need is missing, before what is told of the rollout.
+pub fn needed(missing: &[Missing], rollout: &str) -> String {
+    format!("{}, which its pods need; {rollout}", named(missing))
+}
+
+/// What changed; where some pods run on it already, which ones do not.
+pub fn what_changed(comparison: &Comparison) -> String {
+    let Comparison { changed, behind, .. } = comparison;
+    let changed = changed.join(", ");
+    if behind.is_empty() {
+        return format!("{changed} changed");
+    }
+    let behind: Vec<_> = behind.iter().map(String::as_str).collect();
+    let behind = some_of(&behind, PODS_LIMIT);
+    format!("{changed} changed (not running on it yet: {behind})")
+}
+
 /// That what its pods need is missing.
-pub fn is_missing(missing: &[String]) -> Verdict {
+pub fn is_missing(missing: &[Missing]) -> Verdict {
     let message = format!(
         "{}; new pods could not start, so nothing is rolled until it exists",
-        missing.join(", ")
+        named(missing)
     );
     Verdict::new(Phase::Waiting, Reason::ConfigMissing, message)
 }
@@ -147,4 +189,16 @@ pub fn begun() -> Verdict {
 /// That a user released a config change past its gates.
 pub fn bypassed(bypass: &Bypassed) -> String {
     format!("{} released the config change {} past its gates", in_words(&bypass.by), bypass.id)
+}
+
+/// For events and metrics: a cause in words.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "config that it reads changed",
+            Self::Together => "config that a workload of its group reads changed",
+            Self::MixedConfig => "one of its pods started with config that existed only for a short time",
+            Self::Previous => "the previous step was rolled out, and this one restarts with it (restartWith: Previous)",
+        })
+    }
 }

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::{api::OpenWhen, core::plain};
+use crate::{
+    api::OpenWhen,
+    core::{conversation::words, plain},
+};
 
 /// Maximum number of characters passed on of an app's own words.
 const WORDS_LIMIT: usize = 200;
@@ -49,7 +52,7 @@ impl Answer {
     pub fn trouble(&self) -> Option<String> {
         match self {
             Self::Yes | Self::No(_) => None,
-            Self::Missing(status) => Some(format!("it answers {status}")),
+            Self::Missing(status) => Some(words::answers(*status)),
             Self::Unusable(why) | Self::Hangs(why) | Self::NotAsked(why) => Some(why.clone()),
         }
     }
@@ -58,18 +61,17 @@ impl Answer {
     /// repeats.
     #[must_use]
     pub fn without(self, hidden: &[String]) -> Self {
-        let blank = |words: String| {
-            hidden
-                .iter()
-                .filter(|one| !one.is_empty())
-                .fold(words, |words, one| words.replace(one, "***"))
-        };
         match self {
-            Self::No(words) => Self::No(limited(&blank(words))),
-            Self::Unusable(words) => Self::Unusable(limited(&blank(words))),
+            Self::No(words) => Self::No(limited(&blanked(words, hidden))),
+            Self::Unusable(words) => Self::Unusable(limited(&blanked(words, hidden))),
             other => other,
         }
     }
+}
+
+fn blanked(words: String, hidden: &[String]) -> String {
+    let hidden = hidden.iter().filter(|one| !one.is_empty());
+    hidden.fold(words, |words, one| words.replace(one, "***"))
 }
 
 /// Whether a status says that the path is not known.
@@ -83,41 +85,33 @@ pub fn read(open_when: &OpenWhen, status: u16, body: &[u8]) -> Answer {
     let listed = open_when.status.contains(&status);
     // Its recursion is limited: a deeply nested answer is none.
     let document: Option<Value> = serde_json::from_slice(body).ok();
-    let words = || {
-        document
-            .as_ref()
-            .and_then(|document| document.get("reason")?.as_str())
-            .map(str::to_owned)
-            .unwrap_or_default()
-    };
     let missing = is_missing(status);
     let Some(pointer) = &open_when.field else {
         return match status {
             _ if listed => Answer::Yes,
             _ if missing => Answer::Missing(status),
-            503 | 400..=499 if !NOT_THE_APPS.contains(&status) => Answer::No(words()),
-            _ => Answer::Unusable(format!("it answers {status}")),
+            503 | 400..=499 if !NOT_THE_APPS.contains(&status) => {
+                Answer::No(reason(document.as_ref()))
+            }
+            _ => Answer::Unusable(words::answers(status)),
         };
     };
     match document.as_ref().and_then(|document| document.pointer(pointer)) {
-        Some(value) if *value != open_when.equals => Answer::No(words()),
+        Some(value) if *value != open_when.equals => Answer::No(reason(document.as_ref())),
         Some(_) if listed => Answer::Yes,
-        Some(_) => Answer::Unusable(format!(
-            "it answers {status}, which does not count as yes, although {pointer} is {}",
-            open_when.equals
-        )),
+        Some(_) => Answer::Unusable(words::status_differs(status, pointer, &open_when.equals)),
         None if missing => Answer::Missing(status),
-        None if document.is_none() && listed => {
-            Answer::Unusable(format!("it answers {status} without JSON that could be read"))
-        }
-        None if listed => Answer::Unusable(format!(
-            "it answers {status}, and there is no {pointer} in the answer"
-        )),
-        None if (300..400).contains(&status) => {
-            Answer::Unusable(format!("it answers {status}; redirects are not followed"))
-        }
-        None => Answer::Unusable(format!("it answers {status}")),
+        None if document.is_none() && listed => Answer::Unusable(words::no_json(status)),
+        None if listed => Answer::Unusable(words::no_field(status, pointer)),
+        None if (300..400).contains(&status) => Answer::Unusable(words::redirects(status)),
+        None => Answer::Unusable(words::answers(status)),
     }
+}
+
+/// The app's own words.
+fn reason(document: Option<&Value>) -> String {
+    let reason = document.and_then(|document| document.get("reason")?.as_str());
+    reason.unwrap_or_default().to_owned()
 }
 
 /// Words that are not ours, fit for a message: plain, and not too long.

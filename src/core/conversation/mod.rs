@@ -2,21 +2,23 @@
 //! what came of them.
 
 pub mod answer;
+pub mod visit;
+pub mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     time::Duration,
 };
 
 use jiff::Timestamp;
 
+pub use self::visit::{Templates, Unplaced, Visit, place};
 use crate::{
-    api::{AppGate, Port},
+    api::AppGate,
     core::{
         conversation::answer::Answer,
         later,
-        observed::{DeclaredPort, Namespace, Pod, Uid, Workload, WorkloadId},
+        observed::{Pod, Uid, WorkloadId},
     },
     marks::About,
 };
@@ -147,19 +149,6 @@ pub struct Call {
     pub visits: Vec<Visit>,
 }
 
-/// One pod to be asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Visit {
-    /// Its uid.
-    pub pod: Uid,
-    /// Its name.
-    pub name: Box<str>,
-    /// How often its containers were started again.
-    pub restarts: u32,
-    /// Where.
-    pub address: SocketAddr,
-}
-
 /// What came of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
@@ -173,68 +162,6 @@ pub struct Report {
     pub answers: Vec<Answer>,
 }
 
-/// Where the templates of a workload's pods are found.
-#[derive(Debug, Clone, Copy)]
-pub struct Templates<'a> {
-    /// The workload's namespace.
-    pub namespace: &'a Namespace,
-    /// The workload.
-    pub workload: &'a Workload,
-}
-
-/// Where a pod is asked.
-///
-/// # Errors
-/// Says why it cannot be.
-pub fn place(pod: &Pod, gate: &AppGate, templates: Templates) -> Result<Visit, String> {
-    let reach = &pod.reach;
-    if reach.host_network {
-        return Err("it uses the host network, where another program may listen on its port, so it is not asked".to_owned());
-    }
-    let address = reach.address.ok_or("it has no address yet")?;
-    let own = templates.namespace.containers_of_template(templates.workload, pod);
-    let port = port(&reach.ports, own, gate.port.as_ref())?;
-    Ok(Visit {
-        pod: pod.uid.clone(),
-        name: pod.name.clone(),
-        restarts: pod.restarts,
-        address: SocketAddr::new(address, port),
-    })
-}
-
-/// `own` are the containers of the template: what admission added to the pod, a proxy say, is asked
-/// only by its number, or by a name that no container of the template has for a port.
-fn port(declared: &[DeclaredPort], own: &[Box<str>], wanted: Option<&Port>) -> Result<u16, String> {
-    let found = match wanted {
-        Some(Port::Number(number)) => declared.iter().find(|port| port.number == *number),
-        Some(Port::Name(name)) => {
-            let named = || declared.iter().filter(|port| port.name.as_deref() == Some(name));
-            named().find(|port| own.contains(&port.container)).or_else(|| named().next())
-        }
-        None => {
-            let first = own.first();
-            let of_first: Vec<_> = declared
-                .iter()
-                .filter(|port| first.map_or(port.of_first, |name| port.container == *name))
-                .collect();
-            return match of_first.as_slice() {
-                [only] => Ok(only.number),
-                several => {
-                    let name = first.map(|name| format!(" {name}")).unwrap_or_default();
-                    let count = several.len();
-                    Err(format!(
-                        "its first container{name} declares {count} TCP ports, not one; set gates.app.port to the port to ask"
-                    ))
-                }
-            };
-        }
-    };
-    found.map(|port| port.number).ok_or_else(|| {
-        let wanted = wanted.map(ToString::to_string).unwrap_or_default();
-        format!("it declares no TCP port {wanted} (gates.app.port)")
-    })
-}
-
 impl Conversation {
     /// Answers about another change are void.
     pub fn turn_to(&mut self, about: Option<&About>) {
@@ -244,6 +171,11 @@ impl Conversation {
                 (None, None, None, None);
             self.readings.clear();
         }
+    }
+
+    /// What a pod answered, unless its containers were started again since.
+    pub fn reading(&self, pod: &Pod) -> Option<&Reading> {
+        self.readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts)
     }
 
     /// Forgets pods that are gone.

@@ -146,8 +146,8 @@ pub enum Unsettled {
 pub enum App {
     /// Its manifest pauses the Deployment: its pods are asked when it does not.
     Paused,
-    /// The annotation that sets the gate for the workload is wrong, in words.
-    Invalid(String),
+    /// The annotation that sets the gate for the workload is wrong.
+    Invalid(Invalid),
     /// Not all of its pods are seen yet. What was told before stays so.
     Unseen(Option<Reason>),
     /// They are being asked.
@@ -219,6 +219,19 @@ pub enum App {
     },
     /// They do not stop taking new work.
     Prepare(Prepare),
+}
+
+/// What is wrong with the annotation that sets the app gate for a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalid {
+    /// This part has no value.
+    NoValue(String),
+    /// Its port is 0.
+    PortZero,
+    /// This is no path.
+    Path(String),
+    /// Nothing that can be set has this name, or can have its value.
+    Unknown(String),
 }
 
 /// A pod that says no.

@@ -167,10 +167,9 @@ impl<'a> Change<'a> {
         pods: Vec<&'a Pod>,
     ) -> Self {
         let known = turn::change_id(subject.workload).cloned();
-        let recorded = || outcome.change.as_ref()?.parse().ok();
+        let id = known.or_else(|| outcome.change.as_ref()?.parse().ok());
         // Somebody removed the marks that named it.
-        let unnamed = || ChangeId::Rollout("rollout".into());
-        let id = Some(known.or_else(recorded).unwrap_or_else(unnamed));
+        let id = id.or_else(|| Some(ChangeId::Rollout("rollout".into())));
         let since = outcome.at.unwrap_or_else(|| subject.now());
         let causes = only(outcome.cause(subject.workload));
         Self::begun(Kind::Step(turn.step, pods), id, causes, since)

@@ -1,5 +1,10 @@
 //! What a change waits for: gates, which are asked in order, and the next not before the one before
 //! is open. The last one asks the pods.
+//!
+//! Each gate is a value of [`gate::Gate`] in a file of its own, of which [`freeze`] is the shortest.
+//! [`order`] asks them in the order of [`blocker::GateName`]; why one is closed is a
+//! [`blocker::Blocker`], and [`words`] makes the sentences and commands of it. [`talk`] is what the
+//! gate [`app`] has to say to pods.
 
 pub mod app;
 pub mod approval;

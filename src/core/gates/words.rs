@@ -1,11 +1,13 @@
 //! The sentences that tell why a gate keeps a change waiting, and what would open it.
 
+use std::fmt::Display;
+
 use crate::{
     api::marks,
     core::{
         clock,
-        gates::blocker::{App, Approval, Blocker, No, Prepare, Tallied, Turn, Unsettled},
-        hold::{authors::in_words, state::command},
+        gates::blocker::{App, Approval, Blocker, Invalid, No, Prepare, Tallied, Turn, Unsettled},
+        hold::authors::in_words,
         observed::{Namespace, WorkloadId},
     },
     marks::ChangeId,
@@ -95,6 +97,17 @@ impl Waiting<'_> {
     }
 }
 
+/// The command that approves or bypasses a change.
+pub fn command(
+    namespace: &Namespace,
+    workload: &WorkloadId,
+    mark: &str,
+    id: impl Display,
+) -> String {
+    let workload = workload.to_string().to_lowercase();
+    format!("kubectl annotate -n {} {workload} {mark}={id} --overwrite", namespace.name)
+}
+
 /// Why a change waits.
 pub fn sentence(blocker: &Blocker) -> String {
     match blocker {
@@ -147,8 +160,6 @@ fn of_approval(approval: &Approval) -> String {
 }
 
 fn of_turn(turn: &Turn) -> String {
-    let names =
-        |all: &[WorkloadId]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match turn {
         Turn::OthersFailed(others) => format!(
             "the rollout of {} has failed, so no other begins until that is fixed (rollout.onFailure: Pause)",
@@ -168,6 +179,10 @@ fn of_turn(turn: &Turn) -> String {
     }
 }
 
+fn names(workloads: &[WorkloadId]) -> String {
+    workloads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn of_unsettled(why: Unsettled) -> String {
     match why {
         Unsettled::Begins => "its rollout is about to begin".to_owned(),
@@ -181,7 +196,7 @@ fn of_app(app: &App) -> String {
         App::Paused => {
             "its manifest says paused: true, so its pods are asked when that is removed".to_owned()
         }
-        App::Invalid(wrong) => wrong.clone(),
+        App::Invalid(invalid) => of_invalid(invalid),
         App::Unseen(_) => "not all of its pods are seen yet".to_owned(),
         App::Asking => "asking its pods whether they may be terminated".to_owned(),
         App::No { named, others, tally } => {
@@ -222,6 +237,26 @@ fn of_app(app: &App) -> String {
         ),
         App::Prepare(prepare) => of_prepare(prepare),
     }
+}
+
+/// What is wrong with the annotation that sets the app gate for a workload, and what to write.
+pub fn of_invalid(invalid: &Invalid) -> String {
+    let what = match invalid {
+        Invalid::NoValue(part) => format!("{part:?} has no value"),
+        Invalid::PortZero => "port 0 is none".to_owned(),
+        Invalid::Path(path) => {
+            format!("path {path:?} does not begin with / or has characters that must be encoded")
+        }
+        Invalid::Unknown(key) => {
+            format!("{key:?} is none of port, path and scheme (HTTP or HTTPS)")
+        }
+    };
+    format!("annotation {}: {what}; write for example port=8081,path=/upgradeable", marks::APP_GATE)
+}
+
+/// That a pod does not know the path that others know.
+pub fn differs_from_others(status: u16) -> String {
+    format!("it answers {status}, other pods do not")
 }
 
 fn says_no(No { pod, words, since }: &No) -> String {

@@ -4,7 +4,7 @@
 
 use crate::core::{
     hold::state::Hold,
-    observed::{Namespace, Pod, Workload},
+    observed::{Pod, Workload},
     rollout::{outcome::Outcome, revisions::Revisions},
     subject::Subject,
 };
@@ -53,25 +53,29 @@ pub fn is_lost(subject: &Subject) -> bool {
         && subject.pods.iter().all(|pod| pod.revision.as_deref() == Some(settled))
 }
 
+/// What a held Deployment starts when it is scaled up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScaledUp<'a> {
+    /// Nothing: the ReplicaSet of what ran last is gone.
+    Nothing,
+    /// The held change: this older ReplicaSet has its template.
+    HeldChange(&'a str),
+    /// This ReplicaSet, which was created later than the one that ran last.
+    AnotherRevision(&'a str),
+}
+
 /// What a held Deployment starts when it is scaled up, where that is not what it ran last.
-pub fn note(namespace: &Namespace, workload: &Workload, revisions: &Revisions) -> Option<String> {
+pub fn scaled_up<'a>(workload: &Workload, revisions: &Revisions<'a>) -> Option<ScaledUp<'a>> {
     revisions.replica_sets()?;
     let of_held = revisions.set_of_template();
     let asleep = workload.rollout.wanted == 0;
     let ran = Outcome::on(workload).done.as_deref();
     match of_held.or_else(|| revisions.created_last()) {
-        None => Some(
-            "The ReplicaSet of the revision that ran last is gone (revisionHistoryLimit: 0). If you scale it up, it has no pods until the release".to_owned(),
-        ),
-        Some(set) if asleep && of_held.is_some() => Some(format!(
-            "If you scale it up, it starts the held change, because the older ReplicaSet {} has that template. To prevent this: kubectl delete \
-             replicaset -n {} {}",
-            set.name, namespace.name, set.name
-        )),
-        Some(set) if asleep && ran.is_some_and(|ran| ran != &*set.revision) => Some(format!(
-            "If you scale it up, it does not start the revision that ran last, but ReplicaSet {}, which was created later. To prevent this: kubectl delete replicaset -n {} {}",
-            set.name, namespace.name, set.name
-        )),
+        None => Some(ScaledUp::Nothing),
+        Some(set) if asleep && of_held.is_some() => Some(ScaledUp::HeldChange(&set.name)),
+        Some(set) if asleep && ran.is_some_and(|ran| ran != &*set.revision) => {
+            Some(ScaledUp::AnotherRevision(&set.name))
+        }
         Some(_) => None,
     }
 }

@@ -57,11 +57,11 @@ impl Authors {
 /// A user's name in a sentence: quoted where it could be taken for several names, or for more of
 /// the sentence.
 pub fn in_words(name: &str) -> String {
-    let plain =
-        |one: char| !one.is_whitespace() && !one.is_control() && !matches!(one, ',' | ';' | '"');
+    let separates =
+        name.contains(|one: char| one.is_whitespace() || one.is_control() || ",;\"".contains(one));
     let quoted = format!("{name:?}");
     // What cannot be seen is escaped in quotes.
-    if name.chars().all(plain) && quoted.len() == name.len() + 2 { name.to_owned() } else { quoted }
+    if separates || quoted.len() != name.len() + 2 { quoted } else { name.to_owned() }
 }
 
 impl fmt::Display for Authors {

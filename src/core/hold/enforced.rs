@@ -1,6 +1,8 @@
 //! Whether admission does what it should: compares the admission policies that are installed with
 //! those that the chart installs.
 
+mod words;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -13,7 +15,7 @@ use super::{
         CLAIMS_ENTRY, CREATED_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, WEBHOOK, Wanted,
         ignores, is_same_server, selects,
     },
-    probe::{Answer, Probe, words},
+    probe::{self, Answer, Probe},
 };
 use crate::{
     api::ConditionReason,
@@ -249,31 +251,27 @@ impl Enforcement {
 
     /// The first thing that keeps holds from being enforced.
     pub fn gap(&self) -> Option<Gap> {
-        let so = "template changes may roll without waiting";
         if self.webhook_judges() {
-            let among = self.gap_among(Purpose::Holds, false, so);
-            let flawed = self.created_flaw().map(|flaw| webhook_changed(flaw, so));
+            let among = self.gap_among(Purpose::Holds, false, words::NO_HOLDS);
+            let flawed = self.created_flaw().map(webhook_changed);
             return among.or(flawed).or_else(|| {
                 let why = self.unreachable()?;
-                let message = words::unreachable(why, self.refuses_unjudged());
+                let message = probe::words::unreachable(why, self.refuses_unjudged());
                 Some(Gap { reason: ConditionReason::WebhookUnreachable, message })
             });
         }
         let policies = self.installed.keys().any(|(kind, _)| kind.starts_with(MUTATING));
         if !policies && let Some(flaw) = self.webhook_flaw() {
-            return Some(webhook_changed(flaw, so));
+            return Some(webhook_changed(flaw));
         }
         if !policies && self.serves_webhook && !self.has_webhook() {
-            let message = words::missing(&reinstall(so));
+            let message = probe::words::missing(&words::reinstall(words::NO_HOLDS));
             return Some(Gap { reason: ConditionReason::WebhookMissing, message });
         }
         if self.is_unavailable() {
-            return Some(unavailable(
-                "template changes roll out immediately, without waiting for any gate. Config changes still wait. Upgrade the cluster, then run \
-                 helm upgrade for Lockkeeper, or let its webhook hold changes (the chart's value holds.by)",
-            ));
+            return Some(unavailable(words::NEVER_HELD));
         }
-        self.gap_among(Purpose::Holds, true, so)
+        self.gap_of(Purpose::Holds, words::NO_HOLDS)
     }
 
     /// What is wrong with the configuration of the webhook, where there is one.
@@ -312,15 +310,9 @@ impl Enforcement {
     /// The first thing that lets Helm, Argo CD and Flux delete a retained claim. Its volume keeps
     /// the data all the same.
     pub fn claims_gap(&self) -> Option<Gap> {
-        let gap = self.gap_of(
-            Purpose::Claims,
-            "Helm, Argo CD and Flux may delete claims; the data stays on their volumes",
-        );
-        match gap {
+        match self.gap_of(Purpose::Claims, words::NO_CLAIMS) {
             Some(_) if self.entry(CLAIMS_ENTRY).is_some() => None,
-            Some(_) if self.is_unavailable() => Some(unavailable(
-                "nothing keeps Helm, Argo CD and Flux from deleting claims; the data stays on their volumes",
-            )),
+            Some(_) if self.is_unavailable() => Some(unavailable(words::NEVER_KEPT)),
             gap => gap,
         }
     }
@@ -328,9 +320,9 @@ impl Enforcement {
     /// The first thing that keeps the pods of a workload that sleeps from running: they stay with
     /// their scheduling gate.
     pub fn sleep_gap(&self) -> Option<Gap> {
-        match self.gap_of(Purpose::Sleep, words::NO_SLEEP) {
+        match self.gap_of(Purpose::Sleep, probe::words::NO_SLEEP) {
             Some(_) if self.entry(PODS_ENTRY).is_some() => None,
-            Some(_) if self.is_unavailable() => Some(unavailable(words::NO_SLEEP)),
+            Some(_) if self.is_unavailable() => Some(unavailable(probe::words::NO_SLEEP)),
             gap => gap,
         }
     }
@@ -338,10 +330,7 @@ impl Enforcement {
     /// The first thing that lets a protected claim or namespace be deleted.
     /// ValidatingAdmissionPolicies refuse that, which every cluster has.
     pub fn deletion_gap(&self) -> Option<Gap> {
-        self.gap_of(
-            Purpose::Deletion,
-            "protected claims may be deleted; the data stays on their volumes",
-        )
+        self.gap_of(Purpose::Deletion, words::NO_PROTECTION)
     }
 
     fn gap_of(&self, purpose: Purpose, so: &str) -> Option<Gap> {
@@ -350,30 +339,27 @@ impl Enforcement {
 
     /// Among the objects for a purpose, without those that change writes where the webhook does.
     fn gap_among(&self, purpose: Purpose, mutating: bool, so: &str) -> Option<Gap> {
-        let reinstall = reinstall(so);
         let of_it = self.expected.iter().filter(|((kind, _), (of, _))| {
             *of == purpose && (mutating || !kind.starts_with(MUTATING))
         });
-        for ((kind, name), _) in of_it {
-            let id = (kind.clone(), name.clone());
-            if let Some(flaw) = self.unread.get(&id) {
+        for (id, _) in of_it {
+            let named = (id.0.as_str(), id.1.as_str());
+            if let Some(flaw) = self.unread.get(id) {
                 return Some(Gap {
                     reason: ConditionReason::AdmissionPolicyUnreadable,
-                    message: format!(
-                        "{kind} {name} cannot be read, so what it does is not known: {flaw}. If it does not do its part, {reinstall}"
-                    ),
+                    message: words::unreadable(named, flaw, so),
                 });
             }
-            let Some(installed) = self.installed.get(&id) else {
+            let Some(installed) = self.installed.get(id) else {
                 return Some(Gap {
                     reason: ConditionReason::AdmissionPolicyMissing,
-                    message: format!("{kind} {name} is not installed: {reinstall}"),
+                    message: words::missing(named, so),
                 });
             };
             if let Some(path) = &installed.differs {
                 return Some(Gap {
                     reason: ConditionReason::AdmissionPolicyChanged,
-                    message: changed((kind, name), path, &reinstall),
+                    message: words::changed(named, path, so),
                 });
             }
         }
@@ -381,30 +367,21 @@ impl Enforcement {
     }
 }
 
-fn changed((kind, name): (&str, &str), path: &str, reinstall: &str) -> String {
-    format!("{kind} {name} is not as this version of the operator knows it, at {path}: {reinstall}")
-}
-
-fn webhook_changed(path: &str, so: &str) -> Gap {
-    let message = changed(WEBHOOK, path, &reinstall(so));
+fn webhook_changed(path: &str) -> Gap {
+    let message = words::changed(WEBHOOK, path, words::NO_HOLDS);
     Gap { reason: ConditionReason::WebhookChanged, message }
 }
 
-fn reinstall(so: &str) -> String {
-    format!(
-        "{so}. Install Lockkeeper's chart again: helm upgrade lockkeeper charts/lockkeeper -n lockkeeper-system --reset-then-reuse-values"
-    )
-}
-
 fn unavailable(so: &str) -> Gap {
-    let what = "this API server does not serve MutatingAdmissionPolicy (admissionregistration.k8s.io/v1), which Kubernetes has by default \
-                from 1.36 on";
-    Gap { reason: ConditionReason::AdmissionUnavailable, message: format!("{what}: {so}") }
+    Gap { reason: ConditionReason::AdmissionUnavailable, message: words::unavailable(so) }
 }
 
 fn id(object: &Value) -> AdmissionId {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// The first place in which an object is not as expected; what the API server fills in is no

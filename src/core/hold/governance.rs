@@ -2,7 +2,7 @@
 
 pub use crate::marks::GovernanceMark;
 use crate::{
-    api::{Remark, UpgradePolicySpec, WhenUngoverned},
+    api::{UpgradePolicySpec, WhenUngoverned},
     core::{
         hold::state::Hold,
         observed::{Namespace, Policy, UserHold, Workload},
@@ -40,15 +40,25 @@ pub(in crate::core) fn selection(spec: &UpgradePolicySpec) -> String {
 }
 
 /// Who else rolls a workload when its config changes, or has taken its place.
-pub fn other_reloader(namespace: &Namespace, workload: &Workload) -> Option<String> {
-    let other = Remark::OtherReloader;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherReloader<'a> {
+    /// A reloader that this annotation makes act on it.
+    Annotation(&'a str),
+    /// An object of this kind and name, such as an Argo Rollout.
+    Delegate(&'a str, &'a str),
+}
+
+/// Who else rolls a workload when its config changes, or has taken its place.
+pub fn other_reloader<'a>(
+    namespace: &'a Namespace,
+    workload: &'a Workload,
+) -> Option<OtherReloader<'a>> {
     if let Some(annotation) = &workload.reloader {
-        return Some(format!(
-            "{other}: annotation {annotation} makes another reloader act on it; remove it to let Lockkeeper do so"
-        ));
+        return Some(OtherReloader::Annotation(annotation));
     }
-    let delegate = namespace.delegates.iter().find(|(_, target)| **target == workload.id);
-    delegate.map(|((kind, name), _)| format!("{other}: {kind}/{name} acts on it"))
+    let mut delegates = namespace.delegates.iter();
+    let ((kind, name), _) = delegates.find(|(_, target)| **target == workload.id)?;
+    Some(OtherReloader::Delegate(kind, name))
 }
 
 /// Whether admission can hold the changes of a workload.

@@ -10,6 +10,7 @@ use crate::{
             governance::{GovernanceMark, holdable, holds_back, is_marked},
             judges::Judges,
             state::{Hold, OURSELVES},
+            words,
         },
         observed::Workload,
         request::{Confirm, FieldEdit, Purpose},
@@ -140,10 +141,10 @@ pub fn within_room(workload: &Workload, edits: Edits) -> Edits {
         return edits;
     }
     let after = edits.annotations.iter().fold(workload.annotation_bytes, |bytes, (mark, value)| {
-        let size = |value: &String| mark.len() + value.len();
         let stands = workload.marks.stands(mark);
         let before = if stands { mark.len() + workload.marks.size(mark) } else { 0 };
-        (bytes + value.as_ref().map_or(0, size)).saturating_sub(before)
+        let size = value.as_ref().map_or(0, |value| mark.len() + value.len());
+        (bytes + size).saturating_sub(before)
     });
     let reserves = edits.wanted(marks::RESERVED).is_some_and(|room| room.is_some());
     let full = after + copied(workload) > ANNOTATIONS_LIMIT;
@@ -226,9 +227,7 @@ pub fn take_off(
         edits = edits.then(end_walk(workload, keep_hold));
     }
     if !keep_hold {
-        released = Hold::on(workload).map(|hold| {
-            format!("the held change {} is released: no policy holds it any longer", hold.id)
-        });
+        released = Hold::on(workload).map(|hold| words::ungoverned(&hold));
         edits.clear(marks::HOLD);
         if workload.governed.stands() {
             edits.governed = Some(FieldEdit::Remove);

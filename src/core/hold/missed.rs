@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use crate::{
-    api::WorkloadKind,
-    core::{
-        hold::{at_zero, governance},
-        observed::Pod,
-        rollout::{
-            outcome::Outcome,
-            progress::{Progress, is_old},
-        },
-        subject::Subject,
+use crate::core::{
+    hold::{at_zero, governance},
+    observed::Pod,
+    rollout::{
+        outcome::Outcome,
+        progress::{Progress, is_old},
     },
+    subject::Subject,
 };
 
 /// Why a change was not held.
@@ -40,34 +37,6 @@ impl Cause {
             Self::NotEnforced => "NotEnforced",
             Self::ChangedAfterAdmission => "ChangedAfterAdmission",
         }
-    }
-
-    /// What to tell of a change of this kind of workload.
-    pub fn message(self, kind: WorkloadKind) -> String {
-        let why = match self {
-            Self::ScaledToZero if kind.has_controller_revisions() => {
-                "the StatefulSet had no replicas, and without replicas its controller forgets which revision ran before"
-            }
-            Self::ScaledToZero => {
-                "the Deployment had no replicas, and scaling it up would not have started the revision that ran last"
-            }
-            Self::CreatedOverPods => {
-                "the workload was created again over running pods, and a new workload cannot be held. Change the workload in place, or \
-                 create it with the template of its pods and change that afterwards"
-            }
-            Self::NotMarked => {
-                "it changed before the operator had marked the workload: just after its creation, or together with the label that the policy selects. A chart can set the marks from the start"
-            }
-            Self::NotEnforced => {
-                "the admission policies are not in place (see the condition HoldsEnforced)"
-            }
-            Self::ChangedAfterAdmission => {
-                "another admission webhook changed the template after Lockkeeper's admission step, or the admission policies were missing then"
-            }
-        };
-        format!(
-            "{self}: its template changed, and rolls although it should have been held: {why}. Lockkeeper leaves it alone"
-        )
     }
 }
 

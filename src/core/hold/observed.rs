@@ -2,7 +2,7 @@
 
 use crate::core::{
     gates::{self, change::Change, gate::Needs},
-    hold::governance::holdable,
+    hold::{governance::holdable, words},
     rollout::progress::Progress,
     subject::Subject,
 };
@@ -21,24 +21,20 @@ pub fn would_hold(subject: &Subject) -> Option<WouldHold> {
     let changed =
         memory.template.as_ref().is_some_and(|seen| seen.digest != workload.template.digest);
     let would =
-        || subject.ruling.spec().would_hold() && holdable(workload) && workload.rollout.wanted > 0;
+        subject.ruling.spec().would_hold() && holdable(workload) && workload.rollout.wanted > 0;
     let rolls = memory.would_hold && subject.progress != Progress::Done;
-    if !(rolls || changed && would()) {
+    if !(rolls || changed && would) {
         return None;
     }
     let gate = would_wait_for(subject)?;
-    let message = format!(
-        "the template changed; with mode: Enforce it would be held ({gate}), but spec.mode is Observe"
-    );
-    Some(WouldHold { changed, message })
+    Some(WouldHold { changed, message: words::would_hold(gate) })
 }
 
 /// The gate that would keep a change of the template waiting, by its reason or in words; none if
 /// all that can be asked are open.
 fn would_wait_for(subject: &Subject) -> Option<&'static str> {
     let change = Change::that_would_be_held(subject.now());
-    let is_asked = |needs: Needs| !matches!(needs, Needs::Outside(_));
-    let closed = gates::each(subject, &change, is_asked)
-        .find_map(|(_, answer)| Some(answer.blocker?.reason().as_str()));
+    let mut answers = gates::each(subject, &change, |needs| !matches!(needs, Needs::Outside(_)));
+    let closed = answers.find_map(|(_, answer)| Some(answer.blocker?.reason().as_str()));
     closed.or_else(|| gates::outside(subject, &change))
 }

@@ -12,7 +12,6 @@ use crate::{
             gate::Answer,
         },
         hold::{at_zero, governance, state::Hold},
-        observed::Pod,
         request::{Purpose, Release},
         rollout::{
             outcome::{Outcome, template_change},
@@ -66,13 +65,15 @@ pub fn next<'a>(subject: &Subject<'a>, change: &Change<'a>, of_nothing: bool) ->
 fn ask_withdrawn(subject: &Subject, change: &Change, revert: &Revert) -> Answer {
     let Some(gate) = subject.ruling.spec().app_gate(TEMPLATE) else { return Answer::open() };
     let scaled = whom::scaled_down(subject.workload, subject.pods);
-    let withdrawn = |pod: &Pod| pod.revision.as_deref() != revert.revision.as_deref();
-    let ends = |pod: &&Pod| withdrawn(pod) || scaled.iter().any(|other| other.uid == pod.uid);
-    let there = subject.pods.iter().copied().filter(|pod| pod.ready && pod.terminating.is_none());
+    let there = subject.pods.iter().copied().filter(|pod| pod.ready && !pod.is_leaving());
+    let ends = there.filter(|pod| {
+        pod.revision.as_deref() != revert.revision.as_deref()
+            || scaled.iter().any(|other| other.uid == pod.uid)
+    });
     let question = Question {
         about: change.about(None),
         since: change.since,
-        pods: there.filter(ends).collect(),
+        pods: ends.collect(),
         reverts: true,
         broken: false,
     };

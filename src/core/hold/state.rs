@@ -1,12 +1,7 @@
 //! What admission says on a workload: whether it is held, which change, and who let it through.
 
-use std::fmt::Display;
-
 use crate::{
-    core::{
-        hold::authors::Authors,
-        observed::{Namespace, Workload, WorkloadId},
-    },
+    core::{hold::authors::Authors, observed::Workload},
     marks::{
         ChangeId,
         values::{Bypassed, Held, Replicas},
@@ -61,16 +56,6 @@ pub fn scaled_since(workload: &Workload, known: bool) -> Option<String> {
         .then(|| scaled.to_string())
 }
 
-/// That fewer replicas wait too.
-pub fn replicas_wait(workload: &Workload) -> Option<String> {
-    let declared = declared_replicas(workload)?;
-    Some(format!(
-        "Its replicas stay at {} until the release. The {declared} that its manifest declares {} with the release (kubectl scale applies immediately)",
-        workload.rollout.wanted,
-        if declared == 1 { "applies" } else { "apply" }
-    ))
-}
-
 /// Who approved the change with this id. Admission lets only those approve who may.
 pub fn approved_by<'a>(workload: &'a Workload, id: &ChangeId) -> Option<&'a str> {
     let by = workload.marks.approved_by.get()?;
@@ -80,18 +65,4 @@ pub fn approved_by<'a>(workload: &'a Workload, id: &ChangeId) -> Option<&'a str>
 /// The bypass that let a change through.
 pub fn bypassed_by(workload: &Workload) -> Option<&Bypassed> {
     workload.marks.bypassed_by.get()
-}
-
-/// The command that approves or bypasses a change.
-pub fn command(
-    namespace: &Namespace,
-    workload: &WorkloadId,
-    mark: &str,
-    id: impl Display,
-) -> String {
-    format!(
-        "kubectl annotate -n {} {} {mark}={id} --overwrite",
-        namespace.name,
-        workload.to_string().to_lowercase()
-    )
 }

@@ -1,8 +1,6 @@
 //! What is to be done with the workloads of a cluster from which Lockkeeper is uninstalled: none
 //! may be left frozen by marks that nothing removes any longer.
 
-use std::fmt;
-
 use serde_json::{Value, json};
 
 use crate::{
@@ -54,12 +52,6 @@ pub struct Held {
     pub id: String,
 }
 
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in namespace {} (change {})", self.workload, self.namespace, self.id)
-    }
-}
-
 impl Governed {
     /// Its namespace.
     pub fn namespace(&self) -> &str {
@@ -83,11 +75,9 @@ impl Governed {
         let declared = marks.declared_partition.get().map_or(0, |declared| declared.0);
         let walks =
             self.kind.has_ordinals() && marks.partition.get().is_some_and(|step| step.0 > declared);
-        let walked = || {
-            let since = marks.hold_since.get();
-            since.and_then(Since::id).map_or_else(|| "unknown".to_owned(), ToString::to_string)
-        };
-        let id = hold.or_else(|| walks.then(walked))?;
+        let walked = marks.hold_since.get().and_then(Since::id);
+        let walked = walked.map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        let id = hold.or_else(|| walks.then_some(walked))?;
         Some(Held { namespace: self.namespace().to_owned(), workload: self.place(), id })
     }
 

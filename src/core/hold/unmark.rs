@@ -75,13 +75,17 @@ fn declared_strategy(object: &Value, ours: &Marks) -> Option<Value> {
     let exclusive =
         ours.volume_access.get().is_some() && object["spec"]["strategy"]["type"] == "Recreate";
     let Strategy { surge, unavailable } = *ours.declared_strategy.get().filter(|_| exclusive)?;
-    let value = |share: Share| match share {
+    let (surge, unavailable) = (of_share(surge), of_share(unavailable));
+    Some(
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}),
+    )
+}
+
+fn of_share(share: Share) -> Value {
+    match share {
         Share::Pods(pods) => json!(pods),
         Share::Percent(_) => json!(share.to_string()),
-    };
-    Some(
-        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": value(surge), "maxUnavailable": value(unavailable)}}),
-    )
+    }
 }
 
 /// An annotation of an object as it is.

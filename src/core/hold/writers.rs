@@ -24,7 +24,8 @@ pub fn note(subject: &Subject, hold: Option<&Hold>) -> Option<(Writers, Option<S
     let fields = before.map(|before| differences(before, template)).unwrap_or_default();
     let write = Write { at: subject.now(), by, template: template.digest };
     let mut writers = subject.memory.writers.clone();
-    let told = writers.note(write, fields).then(|| writers.message(subject.now())).flatten();
+    let begins = writers.note(write, fields);
+    let told = writers.conflict(subject.now()).filter(|_| begins).map(|two| two.to_string());
     Some((writers, told))
 }
 

@@ -63,6 +63,16 @@ impl Pod {
     pub fn ordinal(&self) -> Option<u32> {
         self.name.rsplit_once('-')?.1.parse().ok()
     }
+
+    /// Whether it is being deleted.
+    pub fn is_leaving(&self) -> bool {
+        self.terminating.is_some()
+    }
+
+    /// Whether it is of this revision. No pod is of one that is not known.
+    pub fn is_of(&self, revision: Option<&str>) -> bool {
+        revision.is_some() && self.revision.as_deref() == revision
+    }
 }
 
 /// Where a pod can be asked something.

@@ -8,7 +8,7 @@ use crate::{
     api::{
         IncludeOwned, Mode, UpgradePolicySpec, UpgradePolicyStatus, WhenUngoverned, WorkloadKind,
     },
-    core::{calendar::Windows, observed::ids::Uid},
+    core::{calendar::Windows, observed::ids::Uid, reach::SwitchedOff},
 };
 
 /// An `UpgradePolicy`.
@@ -26,7 +26,7 @@ pub struct Policy {
     pub spec: Result<UpgradePolicySpec, String>,
     /// What it asks for and this installation does not do, a sentence each. The spec has none of
     /// it.
-    pub switched_off: Vec<String>,
+    pub switched_off: Vec<SwitchedOff>,
     /// Its windows, as they may be asked.
     pub windows: Windows,
     /// The status that stands on it.

@@ -69,14 +69,18 @@ impl Reference {
 
     /// Whether it is about the object of this name.
     pub fn names(&self, id: &ConfigId) -> bool {
-        let matches = |glob: &String| WildMatch::new(glob).matches(&id.name);
         let named = if self.is_glob() {
-            matches(&self.name) && !self.except_names.iter().any(matches)
+            let mut except = self.except_names.iter();
+            matches(&self.name, id) && !except.any(|glob| matches(glob, id))
         } else {
             self.name == *id.name
         };
         self.kind == id.kind && named
     }
+}
+
+fn matches(glob: &str, id: &ConfigId) -> bool {
+    WildMatch::new(glob).matches(&id.name)
 }
 
 /// As status and records write it: `ConfigMap/app`, `ConfigMap/app[log.level]`,

@@ -4,6 +4,7 @@ use crate::{
     api::{ConfigSpec, Phase, Reason},
     core::{
         config::{
+            desired::Missing,
             find::{self, Adoption, Fought, Found, Reading},
             roll::{self, Due, Next},
             words::{self, Changed},
@@ -81,16 +82,15 @@ fn adopted(subject: &Subject, adoption: Adoption, mut plan: Plan) -> Plan {
 }
 
 /// Names what pods need and is not there, where a rollout is under way or has failed.
-fn named(missing: &[String], mut plan: Plan) -> Plan {
+fn named(missing: &[Missing], mut plan: Plan) -> Plan {
     if !missing.is_empty() && matches!(plan.phase(), Phase::Rolling | Phase::Failed) {
-        plan.report.verdict.message =
-            format!("{}, which its pods need; {}", missing.join(", "), plan.report.verdict.message);
+        plan.report.verdict.message = words::needed(missing, &plan.report.verdict.message);
     }
     plan
 }
 
 /// Says what is missing, where there is nothing else to be said.
-fn with_missing(missing: &[String], mut plan: Plan) -> Plan {
+fn with_missing(missing: &[Missing], mut plan: Plan) -> Plan {
     if !missing.is_empty() && plan.phase() == Phase::UpToDate {
         plan.stand(words::is_missing(missing));
     }
@@ -183,8 +183,10 @@ fn differs(
     let comparison = &reading.comparison;
     let before = std::mem::take(&mut plan.report.verdict);
     let changed = Changed {
+        namespace: &subject.namespace().name,
+        workload: subject.workload,
         what: comparison.changed.join(", "),
-        changed: comparison.what_changed(),
+        changed: words::what_changed(comparison),
         rollout: &before.message,
     };
     if subject.memory.differs_since.is_none() {

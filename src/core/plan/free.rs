@@ -101,7 +101,7 @@ fn walked(subject: &Subject, outcome: &Outcome, mut plan: Plan) -> Plan {
         Walk::Next(step) => match plan.hear(subject, &step.change, step.answer) {
             None => plan.write(walk::step(outcome, step.turn, subject.now())),
             Some(blocked) if plan.phase() != Phase::Failed => {
-                let why = walk::waits(workload, step.turn, &blocked.why);
+                let why = words::next_pod(workload, step.turn, &blocked.why);
                 plan.stand(blocked.verdict(Phase::Rolling, why));
                 plan.report.hold = walk::status(workload, &blocked.sentence);
             }
@@ -141,12 +141,11 @@ fn with_notes(subject: &Subject, outcome: &Outcome, mut plan: Plan) -> Plan {
     if !matches!(plan.phase(), Phase::Rolling | Phase::Failed) {
         return plan;
     }
-    let consent = outcome.consent();
     let ours = outcome.ended != Ended::Done && outcome.is_of(subject.workload, subject.key());
-    if ours && !consent.is_empty() {
+    if let Some(consent) = words::consent(outcome).filter(|_| ours) {
         plan.report.verdict.message = format!("{}; {consent}", plan.report.verdict.message);
     }
-    if let Some(conflict) = plan.memory.writers.message(subject.now()) {
+    if let Some(conflict) = plan.memory.writers.conflict(subject.now()) {
         plan.report.verdict.message = format!("{}. {conflict}", plan.report.verdict.message);
     }
     plan

@@ -52,7 +52,7 @@ pub fn tell(subject: &Subject, mut plan: Plan) -> Plan {
         && (!stays || approved || plan.memory.writers.untold);
     // While two undo each other, that is told in its place; and what is left of it when they have
     // stopped.
-    plan.memory.writers.untold = news && plan.memory.writers.conflict(subject.now());
+    plan.memory.writers.untold = news && plan.memory.writers.conflict(subject.now()).is_some();
     if news && !plan.memory.writers.untold {
         let message = plan.report.verdict.message.clone();
         plan.tell(Event::GateClosed, message);

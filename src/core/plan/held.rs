@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     api::{OnChange, Phase, Reason, marks},
     core::{
-        config::roll,
+        config::{desired::Missing, roll},
         edits::Edits,
         gates::change::{BOTH, Change, TEMPLATE},
         hold::{
@@ -22,7 +22,7 @@ use crate::{
         planned::Plan,
         report::{self, Verdict},
         request::Release,
-        rollout::revisions::Revert,
+        rollout::{revisions::Revert, words::consent},
         subject::Subject,
     },
 };
@@ -95,7 +95,7 @@ pub fn plan(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
             None => {
                 let mut going = reverted(subject, &revert, &plan);
                 // That two undo each other is told in its place.
-                if plan.memory.writers.conflict(subject.now()) {
+                if plan.memory.writers.conflict(subject.now()).is_some() {
                     going.told.clear();
                 }
                 End::Goes(going)
@@ -138,7 +138,7 @@ fn ended(subject: &Subject, hold: &Hold, stamp: &change::Stamp, end: End, mut pl
         End::Stays(why, verdict) => {
             // That two undo each other is told in its place.
             if let Some(message) = &stamp.told
-                && !plan.memory.writers.conflict(subject.now())
+                && plan.memory.writers.conflict(subject.now()).is_none()
             {
                 plan.tell(Event::UpgradeHeld, message.as_str());
             }
@@ -172,8 +172,8 @@ fn go(release: Release, edits: Edits, mut plan: Plan) -> Plan {
 fn passed(subject: &Subject, hold: &Hold, change: &Change, carried: Edits) -> Going {
     let (edits, outcome) = release::passed(subject, hold, change);
     let mut going = Going { edits: carried.then(edits), ..Going::new(Release::GatesOpen) };
-    if outcome.approved_by.is_some() {
-        let message = words::released_by(Release::GatesOpen, hold, &outcome.consent());
+    if let Some(consent) = consent(&outcome) {
+        let message = words::released_by(Release::GatesOpen, hold, &consent);
         going.told = vec![(Event::UpgradeReleased, message)];
     }
     going
@@ -181,8 +181,8 @@ fn passed(subject: &Subject, hold: &Hold, change: &Change, carried: Edits) -> Go
 
 /// Its template is the one again that its pods run.
 fn reverted(subject: &Subject, revert: &Revert, plan: &Plan) -> Going {
-    let stands = || subject.workload.marks.config.as_deref();
-    let record = plan.edits.wanted(marks::CONFIG).unwrap_or_else(stands);
+    let stands = subject.workload.marks.config.as_deref();
+    let record = plan.edits.wanted(marks::CONFIG).unwrap_or(stands);
     let taken_back = roll::taken_back(subject, record, revert);
     let edits = Edits { config_hash: revert.config_hash.clone(), ..taken_back };
     Going { edits, ..Going::new(Release::Reverted) }
@@ -210,18 +210,18 @@ const BROKEN_AFTER: Duration = Duration::from_secs(5);
 
 /// Tells when what the running pods read is missing: they cannot start again, and the hold keeps
 /// the cure out. So it is when the ReplicaSet is gone of what a held Deployment ran.
-fn with_what_runs(subject: &Subject, missing: &[String], mut plan: Plan) -> Plan {
+fn with_what_runs(subject: &Subject, missing: &[Missing], mut plan: Plan) -> Plan {
     if missing.is_empty() {
         plan.memory.broken_since = None;
         let forgotten = subject.revisions.replica_sets().is_some_and(<[_]>::is_empty);
         if plan.phase() == Phase::Held
             && forgotten
             && !plan.memory.broken_told
-            && let Some(note) =
-                at_zero::note(subject.namespace(), subject.workload, &subject.revisions)
+            && let Some(starts) = at_zero::scaled_up(subject.workload, &subject.revisions)
         {
             plan.memory.broken_told = true;
-            plan.tell(Event::RunningRevisionBroken, words::forgotten(&note));
+            let message = words::forgotten(subject.namespace(), starts);
+            plan.tell(Event::RunningRevisionBroken, message);
         }
         return plan;
     }

@@ -10,6 +10,7 @@ use crate::{
         planned::Plan,
         report::Verdict,
         subject::Subject,
+        words,
     },
 };
 
@@ -25,10 +26,10 @@ pub fn make(subject: &Subject, mut plan: Plan) -> Plan {
         plan.edits = marking::within_room(workload, edits);
         plan.roll = plan.roll.take().map(|roll| marking::within_room(workload, roll));
     }
-    let regarding = Regarding::Workload(workload.id.clone());
-    let additions = &subject.activity.additions;
-    if let Some(message) = additions.tell(&mut plan.memory.additions_told, &regarding) {
-        plan.tell(Event::ChangedByOthers, message);
+    let new = subject.activity.additions.untold(&mut plan.memory.additions_told);
+    if !new.is_empty() {
+        let regarding = Regarding::Workload(workload.id.clone());
+        plan.tell(Event::ChangedByOthers, words::changed_by_others(&new, &regarding));
     }
     if plan.roll.is_none() {
         plan.edits =
@@ -48,14 +49,8 @@ fn heed_activity(subject: &Subject, mut plan: Plan) -> Plan {
     }
     let mut pauses = in_flight;
     if let Some(trouble) = &subject.activity.trouble {
-        let (reason, word) = match trouble.refused {
-            true => (Reason::PatchRefused, "refused"),
-            false => (Reason::PatchFailing, "not answered"),
-        };
-        let message = format!(
-            "the patch of this workload was {word}: {}. Lockkeeper retries at least every 5 minutes",
-            trouble.message
-        );
+        let reason = if trouble.refused { Reason::PatchRefused } else { Reason::PatchFailing };
+        let message = words::patch_failed(trouble.refused, &trouble.message);
         if !trouble.needs_hold && plan.phase() != Phase::Failed {
             let phase = if plan.phase() == Phase::Held { Phase::Held } else { Phase::Waiting };
             if let Some(hold) = &mut plan.report.hold {

@@ -5,14 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    api::{WhenUngoverned, marks},
+    api::WhenUngoverned,
     core::{
         gates::app::prepare,
         hold::{
             governance::{self, GovernanceMark},
             judges::Judges,
             marking,
-            state::{Hold, command},
+            state::Hold,
+            words,
         },
         later, maintenance,
         memory::{Activity, Memory},
@@ -112,11 +113,7 @@ impl Ungoverned<'_> {
                 let held = hold.as_ref().map(|hold| &hold.id);
                 let id = held.or_else(|| turn::change_id(workload));
                 let id = id.map(ToString::to_string).unwrap_or_default();
-                let message = format!(
-                    "the policy that holds change {id} was deleted with the CRD. The change stays held until a policy selects this workload again. Or, with the verb bypass: {}",
-                    command(namespace, &workload.id, marks::BYPASS, &id)
-                );
-                plan.tell(Event::PolicyLost, message);
+                plan.tell(Event::PolicyLost, words::policy_lost(namespace, &workload.id, &id));
                 plan.memory.lost_told = true;
             }
         } else {

@@ -5,12 +5,13 @@ use crate::{
     api::{Reason, marks},
     core::{
         edits::Edits,
-        hold::{authors::in_words, missed},
+        hold::{self, missed},
         notice::Event,
         report::Verdict,
         rollout::{
             outcome::{Ended, Outcome, template_change},
             progress::{Progress, ended},
+            words,
         },
         subject::Subject,
         whole_second,
@@ -47,12 +48,11 @@ pub fn follow(subject: &Subject, verdict: &Verdict) -> Followed {
         }
         if !of_config {
             edits.clear(marks::BYPASSED_BY);
-            let message = format!("{} released the held change {id} past its gates", in_words(by));
-            notices.push((Event::HoldBypassed, message));
+            notices.push((Event::HoldBypassed, hold::words::bypassed(by, id)));
         }
     } else if let Some(cause) = missed::find(subject, outcome) {
         newest = newest.begun(template_change(workload, subject.key()), subject.now());
-        notices.push((Event::HoldMissed, cause.message(workload.id.kind)));
+        notices.push((Event::HoldMissed, hold::words::missed(cause, workload.id.kind)));
     }
     if newest.is_of(workload, subject.key())
         && let Some(now) = ended(&newest, subject.progress)
@@ -104,14 +104,9 @@ pub fn follow(subject: &Subject, verdict: &Verdict) -> Followed {
 }
 
 fn of_end(ended: Ended, verdict: &Verdict) -> (Event, String) {
+    let stuck = (verdict.reason == Reason::StuckTerminating).then_some(verdict.message.as_str());
     match ended {
         Ended::Failed => (Event::RolloutFailed, verdict.message.clone()),
-        _ if verdict.reason == Reason::StuckTerminating => {
-            (Event::RolloutDone, format!("the rollout is done; {}", verdict.message))
-        }
-        _ => (
-            Event::RolloutDone,
-            "the rollout is done: every pod runs the newest template and config".to_owned(),
-        ),
+        Ended::Done | Ended::UnderWay => (Event::RolloutDone, words::done(stuck)),
     }
 }

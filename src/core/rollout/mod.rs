@@ -1,5 +1,9 @@
 //! Rollouts: how far one is, how many a workload may have, how many the cluster may have at once,
 //! and in which order workloads and pods go.
+//!
+//! [`revisions`] and [`progress`] are facts, [`outcome`] is what is written down of the last rollout.
+//! [`verdict`] says where a workload stands, [`follow`] what became of its rollout. Workloads go in
+//! the order of [`steps`]; the pods of a StatefulSet one by one by [`turn`] and [`walk`].
 
 pub mod follow;
 pub mod lack;

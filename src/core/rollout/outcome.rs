@@ -7,7 +7,6 @@ use crate::{
     api::ChangeCause,
     core::{
         digest::Key,
-        hold::authors::in_words,
         observed::{Pod, Workload},
         whole_second,
     },
@@ -48,15 +47,6 @@ impl Outcome {
         }
     }
 
-    /// Who released the change that began last, in words; empty if no user had to.
-    pub fn consent(&self) -> String {
-        match (&self.bypassed_by, &self.approved_by) {
-            (Some(by), _) => format!("released past its gates by {}", in_words(by)),
-            (None, Some(by)) => format!("approved by {}", in_words(by)),
-            (None, None) => String::new(),
-        }
-    }
-
     /// Whether a workload of the step before was rolled out since this one followed it. One that it
     /// did not know is not missed.
     pub fn has_missed(&self, previous: &Followed) -> bool {
@@ -70,9 +60,8 @@ impl Outcome {
     /// others.
     pub fn has_moved(&self, workload: &Workload, pods: &[&Pod]) -> bool {
         let Some(done) = self.done.as_deref() else { return false };
-        let stays =
-            |pod: &&&Pod| pod.terminating.is_none() && pod.revision.as_deref() == Some(done);
-        pods.iter().filter(stays).count() < pods.len().max(workload.rollout.wanted as usize)
+        let stay = pods.iter().filter(|pod| !pod.is_leaving() && pod.is_of(Some(done)));
+        stay.count() < pods.len().max(workload.rollout.wanted as usize)
     }
 
     /// Whether the pods at hand are those that ran when a rollout was last done, or when the next
@@ -126,11 +115,11 @@ impl Outcome {
     /// As [`Outcome::is_of`], and nothing but the config came with a change of config: its
     /// config-hash stays in every template after it.
     pub fn let_through(&self, workload: &Workload, key: &Key) -> bool {
-        let same = |template: &str| {
-            *template == *template_change(workload, key)
-                || self.generation == Some(workload.generation)
-        };
-        self.is_of(workload, key) && self.template.as_deref().is_none_or(same)
+        self.is_of(workload, key)
+            && self.template.as_deref().is_none_or(|template| {
+                *template == *template_change(workload, key)
+                    || self.generation == Some(workload.generation)
+            })
     }
 }
 

@@ -90,6 +90,15 @@ pub fn is_old(workload: &Workload, pod: &Pod, current: Option<&str>) -> bool {
     }
 }
 
+/// The pods that are.
+pub fn old_pods<'a>(
+    workload: &Workload,
+    pods: &[&'a Pod],
+    current: Option<&str>,
+) -> impl Iterator<Item = &'a Pod> + Clone {
+    pods.iter().copied().filter(move |pod| is_old(workload, pod, current))
+}
+
 /// Whether a Deployment has no ReplicaSet of its template yet, and will get one.
 fn awaits_replica_set(workload: &Workload, current: Option<&str>) -> bool {
     let state = &workload.rollout;
@@ -116,13 +125,12 @@ pub fn judge(
     if !state.observed {
         return Progress::Unobserved;
     }
-    let old = |pod: &&&Pod| is_old(workload, pod, current);
     // A pod that does not end delays nothing where the new ones do not need what it holds.
     // One that has finished holds nothing: soon after, only a finalizer keeps it.
-    let waited_for = |pod: &&&Pod| {
-        old(pod) && !(is_overdue(pod, now) && (pod.finished || bears_old_pods(workload)))
-    };
-    let leaving = pods.iter().filter(waited_for).filter_map(|pod| pod.terminating).max();
+    let leaving = old_pods(workload, pods, current)
+        .filter(|pod| !is_overdue(pod, now) || !(pod.finished || bears_old_pods(workload)))
+        .filter_map(|pod| pod.terminating)
+        .max();
     match state.held {
         Some(hold @ UserHold::OnDelete) if state.updated < state.wanted => {
             return Progress::Held(hold);
@@ -142,28 +150,21 @@ pub fn judge(
     // revision are still there (kubernetes#67250). A Deployment counts what the status of an old
     // ReplicaSet counts, which may not have seen its newest pod yet.
     let counts_pods = workload.id.kind.capabilities().overlooks_old_pods;
-    let left_behind = counts_pods && pods.iter().any(|pod| old(&pod) && pod.terminating.is_none());
+    let left_behind = counts_pods && old_pods(workload, pods, current).any(|pod| !pod.is_leaving());
     let none_old = state.current <= state.updated
         && leaving.is_none()
         && !left_behind
         && !awaits_replica_set(workload, current);
     // What was noted is read only where the counts do not tell.
-    let noted_as_done = || {
-        let outcome = Outcome::on(workload);
-        // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
-        let complete =
-            state.complete && !(workload.id.kind.has_controller_revisions() && outcome.left);
-        complete || was_done(outcome, workload, pods, current)
-    };
-    if none_old && (all_available || noted_as_done()) {
+    if none_old && (all_available || is_noted_as_done(workload, pods, current)) {
         return Progress::Done;
     }
     // Where pods go one by one, the next may wait for its gates as long as it must.
     if matches!(turn::stage(workload, pods, current), Some(Stage::Next(_) | Stage::Over)) {
         return Progress::UnderWay(Timestamp::MAX);
     }
-    let of_new =
-        pods.iter().filter(|pod| !old(pod)).flat_map(|pod| [Some(pod.created), pod.ready_moved]);
+    let new = pods.iter().filter(|pod| !is_old(workload, pod, current));
+    let of_new = new.flat_map(|pod| [Some(pod.created), pod.ready_moved]);
     // Pods within their grace period are no lack of progress.
     let moved = of_new.chain([leaving]).flatten().fold(state.moved, Timestamp::max);
     // A pod that is ready becomes available only after this time.
@@ -180,14 +181,22 @@ fn bears_old_pods(workload: &Workload) -> bool {
         && workload.claims.named.is_empty()
 }
 
+/// Whether its controller says that it is rolled out, or we noted that it was.
+fn is_noted_as_done(workload: &Workload, pods: &[&Pod], current: Option<&str>) -> bool {
+    let outcome = Outcome::on(workload);
+    // Equal revisions of a StatefulSet say nothing of its pods once it goes back.
+    let goes_back = workload.id.kind.has_controller_revisions() && outcome.left;
+    (workload.rollout.complete && !goes_back) || was_done(outcome, workload, pods, current)
+}
+
 /// Whether the revision at hand was rolled out before, as we noted, and nothing else began since
 /// that replaced a pod. Not every controller says so itself: those of DaemonSets, of Deployments
 /// without a progress deadline, and of those that are paused do not.
 fn was_done(outcome: &Outcome, workload: &Workload, pods: &[&Pod], current: Option<&str>) -> bool {
-    let ended = || !outcome.left && (outcome.change.is_none() || outcome.ended == Ended::Done);
+    let ended = !outcome.left && (outcome.change.is_none() || outcome.ended == Ended::Done);
     current.is_some()
         && outcome.done.as_deref() == current
-        && (ended() || outcome.has_replaced_none(workload, pods))
+        && (ended || outcome.has_replaced_none(workload, pods))
 }
 
 fn beyond_partition_done(state: &RolloutState, ordinals: u32) -> bool {

@@ -118,12 +118,10 @@ impl<'a> Revisions<'a> {
     /// The ReplicaSet that its template would start, if there is one already.
     pub fn set_of_template(&self) -> Option<&'a ReplicaSet> {
         let template = &self.workload.template;
-        let is_of_template = |set: &&ReplicaSet| {
-            set.template == template.digest
-                && set.rests == template.rests
-                && set.config_hash.as_deref() == template.config_hash.as_deref()
-        };
-        self.replica_sets()?.iter().copied().find(is_of_template)
+        let mut sets = self.replica_sets()?.iter().copied();
+        sets.find(|set| {
+            set.rests == template.rests && self.has(set.template, set.config_hash.as_deref())
+        })
     }
 
     /// Whether its template is that of this revision, whatever maintenance puts there now.
@@ -171,11 +169,10 @@ impl<'a> Revisions<'a> {
             }
             Kept::ControllerRevisions(all) => {
                 let settled = self.settled_revision(all)?;
-                let runs = |revision: &&ControllerRevision| {
+                let running = self.own(all).filter(|revision| {
                     revision.name == settled.name
-                        || pods.iter().any(|pod| pod.revision.as_ref() == Some(&revision.name))
-                };
-                let running = self.own(all).filter(runs);
+                        || pods.iter().any(|pod| pod.is_of(Some(&revision.name)))
+                });
                 running.flat_map(|revision| revision.references.iter().cloned()).collect()
             }
             Kept::Generations => return None,
@@ -231,6 +228,5 @@ fn settled_set<'a>(workload: &Workload, sets: &[&'a ReplicaSet]) -> Option<&'a R
     });
     let mut with_pods = sets.iter().filter(|set| set.replicas > 0 && !set.rests);
     let only = with_pods.next().filter(|_| with_pods.next().is_none());
-    let is_back = |set: &&&ReplicaSet| set.template == workload.template.digest;
-    only.filter(is_back).or(recorded).copied()
+    only.filter(|set| set.template == workload.template.digest).or(recorded).copied()
 }

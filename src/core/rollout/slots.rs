@@ -21,17 +21,17 @@ impl Demand {
     /// Of a namespace whose pods are not seen yet: the config rollouts that its workloads say are
     /// under way.
     pub fn of_unread(namespace: &Namespace) -> Self {
-        let under_way = |workload: &&Workload| {
-            let outcome = Outcome::on(workload);
-            outcome.ended == Ended::UnderWay
-                && outcome.change.is_some()
-                && outcome.change.as_deref() == workload.template.config_hash.as_deref()
-        };
-        Self {
-            under_way: namespace.workloads.values().filter(under_way).count(),
-            ..Self::default()
-        }
+        let under_way = namespace.workloads.values().filter(|workload| rolls_config(workload));
+        Self { under_way: under_way.count(), ..Self::default() }
     }
+}
+
+/// Whether a workload says that a config rollout of ours is under way.
+fn rolls_config(workload: &Workload) -> bool {
+    let outcome = Outcome::on(workload);
+    outcome.ended == Ended::UnderWay
+        && outcome.change.is_some()
+        && outcome.change.as_deref() == workload.template.config_hash.as_deref()
 }
 
 /// A workload that is to be rolled.

@@ -116,10 +116,10 @@ impl<'a> Order<'a> {
         let place = self.place(workload);
         if rollout.on_failure == OnFailure::Pause && !self.failed.contains_key(workload) {
             // One whose cure waits for this one's turn stops it not.
-            let waits_for_us = |(other, cure): &(&&WorkloadId, &bool)| {
-                **cure && place.is_some() && self.place(other) > place
-            };
-            let failed = self.failed.iter().filter(|one| !waits_for_us(one));
+            let failed = self
+                .failed
+                .iter()
+                .filter(|(other, cure)| !(**cure && place.is_some() && self.place(other) > place));
             let others: Vec<_> = failed.map(|(other, _)| (*other).clone()).collect();
             if !others.is_empty() {
                 return Some(Turn::OthersFailed(others));

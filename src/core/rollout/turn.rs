@@ -47,17 +47,14 @@ pub fn stage<'a>(
     current: Option<&str>,
 ) -> Option<Stage<'a>> {
     let step = workload.rollout.ordinals.step?;
-    let is_new =
-        |pod: &Pod| pod.revision.as_deref() == current && pod.ready && pod.terminating.is_none();
     // Those beyond the last are going; until they are gone they may be wanted again.
     let wanted = workload.rollout.ordinals.start.saturating_add(workload.rollout.wanted);
-    let leaves = |pod: &&Pod| {
-        pod.terminating.is_none() && pod.ordinal().is_some_and(|ordinal| ordinal >= wanted)
-    };
-    if pods.iter().any(leaves) {
+    let mut there = pods.iter().filter(|pod| !pod.is_leaving());
+    if there.any(|pod| pod.ordinal().is_some_and(|ordinal| ordinal >= wanted)) {
         return Some(Stage::Renewing);
     }
-    if (step..workload.rollout.wanted).any(|index| !at(workload, pods, index).is_some_and(is_new)) {
+    let mut released = (step..workload.rollout.wanted).map(|index| at(workload, pods, index));
+    if released.any(|pod| !pod.is_some_and(|pod| is_renewed(pod, current))) {
         return Some(Stage::Renewing);
     }
     Some(
@@ -66,19 +63,24 @@ pub fn stage<'a>(
     )
 }
 
+/// Whether a pod is of this revision, and Ready.
+fn is_renewed(pod: &Pod, current: Option<&str>) -> bool {
+    pod.revision.as_deref() == current && pod.ready && !pod.is_leaving()
+}
+
+/// The highest pod below this index that is not of the revision that is spared.
 pub(in crate::core) fn below<'a>(
     workload: &Workload,
     pods: &[&'a Pod],
     spared: Option<&str>,
     end: u32,
 ) -> Option<Turn<'a>> {
-    let is_spared = |pod: &Pod| spared.is_some() && pod.revision.as_deref() == spared;
-    let turns = (workload.rollout.ordinals.declared..end)
-        .rev()
-        .map(|step| Turn { step, pod: at(workload, pods, step) });
-    turns.into_iter().find(|turn| !turn.pod.is_some_and(is_spared))
+    let steps = (workload.rollout.ordinals.declared..end).rev();
+    let mut turns = steps.map(|step| Turn { step, pod: at(workload, pods, step) });
+    turns.find(|turn| !turn.pod.is_some_and(|pod| pod.is_of(spared)))
 }
 
+/// The pod at an index, counted from the first ordinal.
 pub(in crate::core) fn at<'a>(
     workload: &Workload,
     pods: &[&'a Pod],

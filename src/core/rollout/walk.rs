@@ -122,30 +122,23 @@ enum Stuck<'a> {
 /// was, if they are there still.
 fn stuck<'a>(subject: &Subject<'a>, gate: &AppGate) -> Option<Stuck<'a>> {
     let ordinals = subject.workload.rollout.ordinals;
-    let is_old = |pod: &&Pod| {
-        pod.revision.as_deref() != subject.revisions.newest && pod.terminating.is_none()
-    };
-    let old = |index: u32| at(subject.workload, subject.pods, index).filter(is_old);
     let wanted = subject.workload.rollout.wanted;
     let mut below = ordinals.declared..ordinals.step?.min(wanted);
-    let step = below.find(|index| old(*index).is_some_and(|pod| !pod.ready))?;
-    let pod = old(step)?;
+    let (step, pod) = below.find_map(|index| {
+        old_at(subject, index).filter(|pod| !pod.ready).map(|pod| (index, pod))
+    })?;
     let due = later(pod.ready_moved.unwrap_or(pod.created), gate.broken_after.length());
     if due > subject.now() {
         return Some(Stuck::Until(due));
     }
-    let pods = (step..wanted).filter_map(old).collect();
+    let pods = (step..wanted).filter_map(|index| old_at(subject, index)).collect();
     Some(Stuck::Pods(Turn { step, pod: Some(pod) }, pods))
 }
 
-/// What the next step waits for, in words.
-pub fn waits(workload: &Workload, turn: Turn, why: &str) -> String {
-    let state = &workload.rollout;
-    let name = turn.pod.map_or_else(
-        || format!("ordinal {}", turn.step + state.ordinals.start),
-        |pod| pod.name.to_string(),
-    );
-    format!("pod by pod, {} of {} updated; the next is {name}: {why}", state.updated, state.wanted)
+/// The pod at an index, if it is old and stays.
+fn old_at<'a>(subject: &Subject<'a>, index: u32) -> Option<&'a Pod> {
+    at(subject.workload, subject.pods, index)
+        .filter(|pod| pod.revision.as_deref() != subject.revisions.newest && !pod.is_leaving())
 }
 
 /// The change whose steps wait, as the status shows it.

@@ -49,7 +49,7 @@ impl Credentials {
         if gate.needs_credentials() && !allowed.read {
             return Err(format!(
                 "what gates.app.tls and gates.app.headers name is not read: {}",
-                Feature::GateCredentials.is_off()
+                Feature::GateCredentials
             ));
         }
         let channel = match (gate.scheme, &gate.tls) {

@@ -9,6 +9,7 @@ use crate::{
         notice::{Event, Notice, Regarding},
         observed::Uid,
         request::{Patch, Purpose},
+        rollout::words::consent,
     },
     marks::{MarkSet, Marks},
     shell::clock,
@@ -80,10 +81,8 @@ fn begun(patch: &Patch, rolled: Option<&(Option<(String, Uid)>, String)>) -> Opt
         return None;
     };
     let written = patch.annotations.iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
-    let consent = match Marks::read(written).outcome().consent() {
-        consent if consent.is_empty() => consent,
-        consent => format!("; {consent}"),
-    };
+    let consent = consent(Marks::read(written).outcome());
+    let consent = consent.map_or_else(String::new, |consent| format!("; {consent}"));
     Some(Notice {
         regarding: Regarding::Workload(patch.workload.clone()),
         uid: patch.uid.clone(),

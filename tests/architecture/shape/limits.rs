@@ -3,15 +3,15 @@
 
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 11] = [
-    ("returns", 92),
+    ("returns", 91),
     ("mut-arguments", 40),
     ("wide-structs", 8),
     ("mark-lookups", 0),
     ("kind-mentions", 8),
     ("kind-files", 3),
-    ("closures", 119),
-    ("sentences", 125),
+    ("closures", 26),
+    ("sentences", 5),
     ("widest-line", 389),
     ("largest-file", 530),
-    ("core-lines", 20_935),
+    ("core-lines", 21_476),
 ];

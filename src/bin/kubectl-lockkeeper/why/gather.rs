@@ -8,13 +8,13 @@ use lockkeeper::{
     core::{
         calendar::Standing,
         config::record::Record,
-        gates::{blocker::GateName, change::Blocked, gate::Needs},
+        gates::{blocker::GateName, change::Blocked, gate::Needs, words::command},
         governs::governance,
         hold::{
-            at_zero,
             authors::Authors,
             governance::{self, GovernanceMark},
-            state::{Hold, approved_by, command, replicas_wait},
+            state::{Hold, approved_by},
+            words::of_scaling,
         },
         later,
         observed::{Pod, Policy, UserHold, Workload, is_overdue},
@@ -62,7 +62,7 @@ impl Story {
             policy: mark.or(observer.map(|policy| policy.name.as_str())).map(str::to_owned),
             observed: observer.is_some(),
             would_wait_for: observer.map(would_wait_for).unwrap_or_default(),
-            left_out: governance(&seen.world).why_left_out(id).map(str::to_owned),
+            left_out: governance(&seen.world).why_left_out(id).map(|why| why.to_string()),
             phase: mark
                 .or(observer.map(|policy| policy.name.as_str()))
                 .map(|_| attention.map_or(Phase::UpToDate, |one| one.phase)),
@@ -161,10 +161,9 @@ fn notes(seen: &Seen, workload: &Workload) -> Vec<String> {
         "Do not scale it to zero now: a StatefulSet without pods forgets which revision ran, and would start this change".to_owned()
     });
     let revisions = Revisions::of(&seen.world, workload, &sets, None);
-    [replicas_wait(workload), at_zero::note(&seen.world, workload, &revisions), zero]
-        .into_iter()
-        .flatten()
-        .collect()
+    let mut notes = of_scaling(&seen.world, workload, &revisions);
+    notes.extend(zero);
+    notes
 }
 
 /// Since when a change waits.

@@ -3,51 +3,36 @@
 use std::borrow::Cow;
 
 use crate::{
-    api::{AppGate, Port, Scheme, marks},
-    core::observed::Workload,
+    api::{AppGate, Port, Scheme},
+    core::{gates::blocker::Invalid, observed::Workload},
 };
 
 /// The gate as it is for a workload: the policy's, with what its annotation
 /// `lockkeeper.dev/app-gate` sets otherwise.
 ///
 /// # Errors
-/// Says what is wrong with the annotation.
+/// What is wrong with the annotation.
 pub fn for_workload<'a>(
     gate: &'a AppGate,
     workload: &Workload,
-) -> Result<Cow<'a, AppGate>, String> {
+) -> Result<Cow<'a, AppGate>, Invalid> {
     let Some(text) = workload.marks.app_gate.as_deref() else { return Ok(Cow::Borrowed(gate)) };
     let mut own = gate.clone();
-    let wrong = |what: String| {
-        format!(
-            "annotation {}: {what}; write for example port=8081,path=/upgradeable",
-            marks::APP_GATE
-        )
-    };
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (key, value) =
-            part.split_once('=').ok_or_else(|| wrong(format!("{part:?} has no value")))?;
+        let (key, value) = part.split_once('=').ok_or_else(|| Invalid::NoValue(part.to_owned()))?;
         match (key.trim(), value.trim()) {
             ("port", port) => {
                 own.port = Some(match port.parse::<u16>() {
-                    Ok(0) => return Err(wrong("port 0 is none".to_owned())),
+                    Ok(0) => return Err(Invalid::PortZero),
                     Ok(number) => Port::Number(number),
                     Err(_) => Port::Name(port.to_owned()),
                 })
             }
             ("path", path) if is_path(path) => own.path = path.to_owned(),
-            ("path", path) => {
-                return Err(wrong(format!(
-                    "path {path:?} does not begin with / or has characters that must be encoded"
-                )));
-            }
+            ("path", path) => return Err(Invalid::Path(path.to_owned())),
             ("scheme", "HTTP") => own.scheme = Scheme::Http,
             ("scheme", "HTTPS") => own.scheme = Scheme::Https,
-            (key, _) => {
-                return Err(wrong(format!(
-                    "{key:?} is none of port, path and scheme (HTTP or HTTPS)"
-                )));
-            }
+            (key, _) => return Err(Invalid::Unknown(key.to_owned())),
         }
     }
     Ok(Cow::Owned(own))

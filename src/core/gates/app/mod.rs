@@ -110,16 +110,11 @@ fn unseen(subject: &Subject) -> Option<App> {
     let (workload, current) = (subject.workload, subject.workload.rollout.current as usize);
     let behind = if workload.id.kind.capabilities().counts_terminating {
         // And those that have ended and stay for a while.
-        let ended = |pod: &&Pod| {
-            pod.finished
-                && pod.terminating.is_none()
-                && pod.controller.as_ref() == Some(&workload.uid)
-        };
-        subject.pods.len() < current
-            && subject.pods.len() + subject.namespace().pods.values().filter(ended).count()
-                < current
+        let all = subject.namespace().pods.of(&workload.uid);
+        let ended = all.filter(|(_, pod)| pod.finished && !pod.is_leaving());
+        subject.pods.len() < current && subject.pods.len() + ended.count() < current
     } else {
-        subject.pods.iter().filter(|pod| pod.terminating.is_none()).count() < current
+        subject.pods.iter().filter(|pod| !pod.is_leaving()).count() < current
     };
     // It is told once that the gate is closed, not each time that a pod appears.
     let told = subject.memory.gate.filter(|(closed, _)| closed.gate == GateName::App);
@@ -129,13 +124,12 @@ fn unseen(subject: &Subject) -> Option<App> {
 /// When the next round is due; none: at once.
 fn due(subject: &Subject, gate: &AppGate, pods: &[&Pod], said: &Conversation) -> Option<Timestamp> {
     let (begun, ended) = said.round?;
-    let known = |pod: &&&Pod| {
-        said.readings.get(&pod.uid).is_some_and(|reading| reading.restarts == pod.restarts)
-    };
-    let unknown = |pod: &&Pod| {
-        pod.reach.running && !known(&pod) && place(pod, gate, subject.templates()).is_ok()
-    };
-    (!pods.iter().any(unknown)).then(|| later(begun, gate.period.length()).max(ended))
+    let unknown = pods.iter().any(|pod| {
+        pod.reach.running
+            && said.reading(pod).is_none()
+            && place(pod, gate, subject.templates()).is_ok()
+    });
+    (!unknown).then(|| later(begun, gate.period.length()).max(ended))
 }
 
 /// Begins a round, if it is time for one.
@@ -150,11 +144,10 @@ fn call(
     if let Some(due) = due.filter(|due| *due > subject.now()) {
         return talk.wake_at(due);
     }
-    let readings = &talk.conversation.readings;
-    let heard =
-        |pod: &Pod| readings.get(&pod.uid).filter(|reading| reading.restarts == pod.restarts);
+    let said = &talk.conversation;
     let asked = pods.iter().filter(|pod| {
-        pod.reach.running && heard(pod).is_none_or(|reading| reading.not_before <= subject.now())
+        pod.reach.running
+            && said.reading(pod).is_none_or(|reading| reading.not_before <= subject.now())
     });
     let visits: Vec<Visit> =
         asked.filter_map(|pod| place(pod, gate, subject.templates()).ok()).collect();
@@ -163,7 +156,7 @@ fn call(
         // they can.
         let next = pods
             .iter()
-            .filter_map(|pod| heard(pod))
+            .filter_map(|pod| said.reading(pod))
             .map(|reading| reading.not_before)
             .filter(|time| *time > subject.now())
             .min();

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     api::{AppGate, Otherwise},
     core::{
-        conversation::{Call, Errand, Prepared, Visit, place},
+        conversation::{Call, Errand, Visit, place},
         gates::{
             app::{for_workload::for_workload, whom},
             blocker::Prepare as Blocked,
@@ -21,7 +21,7 @@ use crate::{
         observed::{Namespace, Pod, Uid, WorkloadId},
         rollout::{
             outcome::{Ended, Outcome},
-            progress::is_old,
+            progress::old_pods,
         },
         subject::Subject,
     },
@@ -142,8 +142,8 @@ pub fn keep_drained(subject: &Subject, outcome: &Outcome, mut talk: Talk) -> Tal
         return talk;
     }
     let lowest = state.ordinals.step.unwrap_or(state.ordinals.declared);
-    let pods = whom::from(workload, subject.pods, lowest);
-    let old: Vec<_> = pods.filter(|pod| is_old(workload, pod, subject.revisions.newest)).collect();
+    let pods: Vec<_> = whom::from(workload, subject.pods, lowest).collect();
+    let old: Vec<_> = old_pods(workload, &pods, subject.revisions.newest).collect();
     if !old.is_empty() {
         let id = outcome.change.as_ref().and_then(|change| change.parse::<ChangeId>().ok());
         drain(subject, &gate, id.map(About::from).as_ref(), &old, &mut talk);
@@ -173,17 +173,15 @@ pub fn withdraw(
     if app.calling.contains(&Errand::Prepare) || app.calling.contains(&Errand::Withdraw) {
         return;
     }
-    let spared = |(pod, one): &(&Uid, &Prepared)| !draining.contains(*pod) && one.until.is_some();
-    // Told in vain, it is told again; its time runs out anyway.
-    let again = |one: &Prepared| later(one.tried, RETRY_EVERY);
-    let told_before = |one: &Prepared| app.withdrawn.contains(&one.visit.pod);
-    let due = |one: &Prepared| !told_before(one) || again(one) <= now;
     let mut visits: Vec<Visit> = Vec::new();
     let mut told: Option<(AppGate, Option<About>)> = None;
     let mut wake = None;
-    for (_, one) in app.prepared.iter().filter(spared) {
-        if !due(one) {
-            wake = [wake, Some(again(one))].into_iter().flatten().min();
+    let spared = app.prepared.iter().filter(|(pod, _)| !draining.contains(*pod));
+    for (_, one) in spared.filter(|(_, one)| one.until.is_some()) {
+        // Told in vain, it is told again; its time runs out anyway.
+        let again = later(one.tried, RETRY_EVERY);
+        if app.withdrawn.contains(&one.visit.pod) && again > now {
+            wake = [wake, Some(again)].into_iter().flatten().min();
         } else if told.as_ref().is_none_or(|(gate, about)| *gate == one.gate && *about == one.about)
         {
             told = Some((one.gate.clone(), one.about.clone()));

@@ -9,6 +9,7 @@ use crate::{
         gates::{
             app::whom::Question,
             blocker::{App, No, Tallied},
+            words::differs_from_others,
         },
         later,
         observed::Pod,
@@ -82,14 +83,13 @@ fn tally<'a>(
 ) -> Tally<'a> {
     let mut tally = Tally::default();
     for pod in pods {
-        let known = said.readings.get(&pod.uid);
         // One that has just said something is only silent for a moment, Ready or not.
         let spoke = said
             .spoke
             .get(&pod.uid)
             .is_some_and(|spoke| later(*spoke, gate.broken_after.length()) > now);
         let counts = is_ready(pod, gate, now) || (spoke && !question.reverts);
-        match known.filter(|reading| reading.restarts == pod.restarts) {
+        match said.reading(pod) {
             Some(reading) => match &reading.answer {
                 Answer::Yes if reading.yes < gate.successes => tally.few += 1,
                 Answer::Yes => tally.yes += 1,
@@ -104,7 +104,7 @@ fn tally<'a>(
             },
             None if !pod.reach.running => {}
             None => match place(pod, gate, templates) {
-                Err(why) if counts => tally.silent.push((&pod.name, why)),
+                Err(why) if counts => tally.silent.push((&pod.name, why.to_string())),
                 Err(_) => {}
                 Ok(_) => tally.unheard += 1,
             },
@@ -145,7 +145,7 @@ fn verdict(
     let different = missing
         .iter()
         .filter(|_| !all_missing)
-        .map(|(name, status)| (*name, format!("it answers {status}, other pods do not")));
+        .map(|(name, status)| (*name, differs_from_others(*status)));
     let mut silent = silent.into_iter().chain(different);
     if gate.when_unreachable == Otherwise::Hold
         && let Some((pod, why)) = silent.next()

@@ -9,6 +9,7 @@ use crate::{
         gates::{
             app::{for_workload::for_workload, tally::url},
             talk::Talk,
+            words,
         },
         later,
         observed::Workload,
@@ -32,15 +33,14 @@ pub struct Verified {
 pub fn verify(subject: &Subject, gate: &AppGate, talk: &mut Talk) -> Verified {
     let gate = match for_workload(gate, subject.workload) {
         Ok(gate) => gate,
-        Err(wrong) => return Verified { asked: false, trouble: Some(wrong) },
+        Err(invalid) => {
+            return Verified { asked: false, trouble: Some(words::of_invalid(&invalid)) };
+        }
     };
-    let candidates = || {
-        subject
-            .pods
-            .iter()
-            .filter(|pod| pod.ready && pod.reach.running && pod.terminating.is_none())
-    };
-    if candidates().next().is_none() {
+    let mut there =
+        subject.pods.iter().filter(|pod| pod.ready && pod.reach.running && !pod.is_leaving());
+    let mut places = there.clone().map(|pod| (pod, place(pod, &gate, subject.templates())));
+    if there.next().is_none() {
         return Verified::default();
     }
     let mut trouble = None;
@@ -49,13 +49,11 @@ pub fn verify(subject: &Subject, gate: &AppGate, talk: &mut Talk) -> Verified {
     let due = verified.map(|one| later(one.at, VERIFY_EVERY + spread(subject.workload)));
     match due {
         Some(due) if due > subject.now() => talk.wake_at(due),
-        _ => match candidates().find_map(|pod| place(pod, &gate, subject.templates()).ok()) {
+        _ => match places.clone().find_map(|(_, place)| place.ok()) {
             Some(visit) => talk.call(subject, Errand::Verify, None, &gate, vec![visit]),
             None => {
-                trouble = candidates().find_map(|pod| {
-                    let why = place(pod, &gate, subject.templates()).err()?;
-                    Some(format!("{}: {why}", pod.name))
-                })
+                trouble =
+                    places.find_map(|(pod, place)| Some(format!("{}: {}", pod.name, place.err()?)));
             }
         },
     }

@@ -58,11 +58,9 @@ fn first_to_go<'a>(subject: &Subject<'a>, change: &Change<'a>) -> (Option<u32>, 
     if let Some(turn) = turn(subject, change.causes, change.spares) {
         return (Some(turn.step), turn.pod.into_iter().collect());
     }
-    let is_spared =
-        |pod: &&Pod| change.spares.is_some() && pod.revision.as_deref() == change.spares;
     let declared = subject.workload.rollout.ordinals.declared;
-    let pods = from(subject.workload, subject.pods, declared).filter(|pod| !is_spared(pod));
-    (None, pods.collect())
+    let pods = from(subject.workload, subject.pods, declared);
+    (None, pods.filter(|pod| !pod.is_of(change.spares)).collect())
 }
 
 /// Whose turn it is first, where pods go one by one.

@@ -86,7 +86,8 @@ impl Judge<'_> {
         let known = all.iter().filter(|reference| self.now.knows(reference));
         known
             .filter_map(|reference| {
-                resolve(reference, namespace, self.now.key, self.now.now).digest.err()
+                let missing = resolve(reference, namespace, self.now.key, self.now.now).digest;
+                Some(missing.err()?.to_string())
             })
             .collect()
     }
