@@ -15,7 +15,7 @@ pub struct Desired {
     /// Its digest, or what of it is missing although pods cannot start without.
     pub digest: Result<Digest, Missing>,
     /// The last write that changed the digest, at the latest.
-    pub changed: Change,
+    pub changed: Write,
     /// Four bytes a key, as hex, to name keys that change; empty for a reference to a single key.
     pub names: BTreeMap<String, String>,
     /// What else it was seen to be: the digest, and the keys that differ from now.
@@ -37,7 +37,7 @@ pub enum Missing {
 
 /// A write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
+pub struct Write {
     /// Its resourceVersion; 0 if nothing was ever written.
     pub version: u64,
     /// Its time by the API server's clock, in whole seconds.
@@ -46,7 +46,7 @@ pub struct Change {
     pub seen: Option<Timestamp>,
 }
 
-impl Change {
+impl Write {
     fn of(version: &Version) -> Self {
         let Version { resource_version, written, seen, .. } = *version;
         Self { version: resource_version, written, seen }
@@ -57,9 +57,9 @@ impl Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
     /// The write with which it began.
-    pub from: Change,
+    pub from: Write,
     /// The write with which it ended.
-    pub to: Change,
+    pub to: Write,
 }
 
 /// What pods cannot start without of what they read themselves, and is not there; each once.
@@ -90,7 +90,7 @@ pub fn resolve(
         Some(entry) => resolve_entry(reference, &id, entry, key),
         None => Desired {
             digest: digest(reference, &id, None, key),
-            changed: Change { version: 0, written: watched, seen: None },
+            changed: Write { version: 0, written: watched, seen: None },
             names: BTreeMap::new(),
             before: Vec::new(),
             others: Vec::new(),
@@ -114,11 +114,11 @@ fn resolve_entry(reference: &Reference, id: &ConfigId, entry: &ConfigEntry, key:
         // While it was missing no pod could start.
         .filter(|&index| digests[index] != now && digests[index].is_ok())
         .map(|index| Interval {
-            from: Change::of(&versions[index]),
-            to: Change::of(&versions[index + 1]),
+            from: Write::of(&versions[index]),
+            to: Write::of(&versions[index + 1]),
         });
     Desired {
-        changed: Change::of(&versions[since]),
+        changed: Write::of(&versions[since]),
         others: others.collect(),
         names: names(reference, entry.content()),
         before: before(reference, entry, &digests),
@@ -134,7 +134,7 @@ fn resolve_glob(
     watched: Timestamp,
 ) -> Desired {
     let mut sum = key.sum("objects").field(reference.to_string().as_bytes());
-    let mut changed = Change { version: 0, written: watched, seen: None };
+    let mut changed = Write { version: 0, written: watched, seen: None };
     let (mut others, mut version) = (Vec::new(), 0);
     for (id, entry) in
         namespace.config.iter().filter(|(id, entry)| reference.names(id) && !entry.ignored)
@@ -145,7 +145,7 @@ fn resolve_glob(
         }
         if one.changed.version > changed.version {
             // What went while it was not watched has left no trace: nothing before that is known.
-            changed = Change { written: one.changed.written.max(watched), ..one.changed };
+            changed = Write { written: one.changed.written.max(watched), ..one.changed };
         }
         others.extend(one.others);
         version = version.max(one.version);

@@ -35,12 +35,13 @@ pub enum Found {
     /// Somebody removes its record again and again, so it gets none.
     Fought(Fought),
     /// Its record, compared with what is there.
-    Read(Reading),
+    Read(Box<Reading>),
 }
 
 /// A workload without a record takes what is there.
 pub struct Adoption {
-    record: Record,
+    /// The first record.
+    pub edits: Edits,
     /// References of which nobody can say what the pods started with.
     pub unverified: Vec<String>,
     /// What its pods need, and is not there.
@@ -65,6 +66,8 @@ pub struct Reading {
     pub record: Record,
     /// How the two differ.
     pub comparison: Comparison,
+    /// What is newly known of what the pods started with.
+    pub baseline: Edits,
 }
 
 /// Who removed a record, how often, and when last.
@@ -78,8 +81,9 @@ pub fn find(subject: &Subject, config: &ConfigSpec) -> (Found, Reverted) {
     if let Ok(record) = Record::parse(text, &workload.uid, subject.key()) {
         let newest = subject.revisions.newest;
         let comparison = compare(&record, &desired, workload, subject.pods, newest);
-        let read = Found::Read(Reading { desired, record, comparison });
-        return (read, subject.memory.reverted.clone());
+        let baseline = baseline(subject, &desired, &record, &comparison);
+        let reading = Reading { desired, record, comparison, baseline };
+        return (Found::Read(Box::new(reading)), subject.memory.reverted.clone());
     }
     let reverted = reverted(subject);
     if let Some((manager, times, last)) = reverted.as_ref().filter(|(_, times, _)| *times >= 2) {
@@ -113,7 +117,28 @@ fn adopt(subject: &Subject, desired: &[(Reference, Desired)]) -> Adoption {
     });
     let unverified = record.references.iter().filter(|(_, recorded)| recorded.unverified);
     let unverified = unverified.map(|(name, _)| name.clone()).collect();
-    Adoption { record, unverified, missing: desired::missing(desired) }
+    let mut edits = Edits { purpose: Some(Purpose::Adopt), ..Edits::default() };
+    edits.set(marks::CONFIG, record.write(&workload.uid, subject.key()));
+    Adoption { edits, unverified, missing: desired::missing(desired) }
+}
+
+/// What is newly known of what the pods started with.
+fn baseline(
+    subject: &Subject,
+    desired: &[(Reference, Desired)],
+    record: &Record,
+    comparison: &Comparison,
+) -> Edits {
+    let workload = subject.workload;
+    let newest = match comparison.all_fresh {
+        true => comparison.record.settled(desired, workload.template.config_hash.clone()),
+        false => comparison.record.clone(),
+    };
+    let mut edits = Edits::default();
+    if !newest.says_the_same(record) {
+        edits.set(marks::CONFIG, newest.write(&workload.uid, subject.key()));
+    }
+    edits
 }
 
 /// What each of these references is now.
@@ -132,20 +157,12 @@ pub fn resolve(
     .collect()
 }
 
-impl Adoption {
-    /// The first record.
-    pub fn edits(&self, subject: &Subject) -> Edits {
-        let mut edits = Edits { purpose: Some(Purpose::Adopt), ..Edits::default() };
-        edits.set(marks::CONFIG, self.record.write(&subject.workload.uid, subject.key()));
-        edits
-    }
-}
-
 impl Reading {
     /// That of a workload whose config is not looked at.
     pub fn none() -> Self {
         let comparison = Comparison { all_fresh: true, ..Comparison::default() };
-        Self { desired: Vec::new(), record: Record::default(), comparison }
+        let (desired, record) = (Vec::new(), Record::default());
+        Self { desired, record, comparison, baseline: Edits::default() }
     }
 
     /// The same, rolled if the step before was rolled out since this workload last followed it.
@@ -168,19 +185,5 @@ impl Reading {
     /// The template is still the one that we rolled last.
     pub fn is_ours(&self, workload: &Workload) -> bool {
         self.record.hash.is_some() && self.record.hash == workload.template.config_hash
-    }
-
-    /// What is newly known of what the pods started with.
-    pub fn baseline(&self, subject: &Subject) -> Edits {
-        let (comparison, workload) = (&self.comparison, subject.workload);
-        let newest = match comparison.all_fresh {
-            true => comparison.record.settled(&self.desired, workload.template.config_hash.clone()),
-            false => comparison.record.clone(),
-        };
-        let mut edits = Edits::default();
-        if !newest.says_the_same(&self.record) {
-            edits.set(marks::CONFIG, newest.write(&workload.uid, subject.key()));
-        }
-        edits
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::core::{
-    config::desired::{Change, Desired, Interval},
+    config::desired::{Desired, Interval, Write},
     observed::{Pod, Workload},
 };
 
@@ -22,10 +22,10 @@ pub fn are_seen(workload: &Workload, pods: &[&Pod]) -> bool {
 ///
 /// By resourceVersion where the pod's creation was seen; else by the API server's clock, where an
 /// equal second counts as before.
-pub fn created_after(pod: &Pod, change: &Change) -> bool {
+pub fn created_after(pod: &Pod, write: &Write) -> bool {
     match pod.created_version {
-        Some(created) => created > change.version,
-        None => pod.created.as_second() > change.written.as_second(),
+        Some(created) => created > write.version,
+        None => pod.created.as_second() > write.written.as_second(),
     }
 }
 

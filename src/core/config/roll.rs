@@ -99,11 +99,9 @@ pub fn next<'a>(
     }
     let reports = config.on_change == OnChange::Report && !reading.is_restart();
     if subject.ruling.observes() || reports {
-        let (since, id) = pending::change(subject, &reading.desired);
-        let change = Change::of_config(subject, &id, since);
-        let mut answers = gates::each(subject, &change, |needs| needs == Needs::Policy);
-        let blocker = answers.find_map(|(_, answer)| answer.blocker);
-        let outside = gates::outside(subject, &change);
+        let change = pending_change(subject, &reading.desired);
+        let (blocker, outside) =
+            gates::would_wait_for(subject, &change, |needs| needs == Needs::Policy);
         return Next::Reported { blocker, outside };
     }
     match subject.progress {
@@ -132,15 +130,30 @@ pub fn next<'a>(
     if let Some(until) = limits::next_allowed(&times, &config.limit) {
         return Next::Limited { times: times.len(), until };
     }
-    let (since, id) = pending::change(subject, &reading.desired);
-    let change = Change { last_change: quiet_from, ..Change::of_config(subject, &id, since) };
-    let bypass = subject.bypassed_by().filter(|bypass| bypass.id == id);
+    let change = Change { last_change: quiet_from, ..pending_change(subject, &reading.desired) };
+    let bypass = subject.bypassed_by().filter(|bypass| Some(&bypass.id) == change.id.as_ref());
     let answer = match bypass {
         Some(_) => Answer::open(),
         None => gates::ask(subject, &change),
     };
     let roll = roll(subject, reading, &times, outcome, (&change, bypass));
     Next::Due(Box::new(Due { change, bypass, answer, roll }))
+}
+
+/// The change of config alone that waits, or begins to. Another change is another time, also when an
+/// old content comes back.
+fn pending_change<'a>(subject: &Subject<'a>, desired: &[(Reference, Desired)]) -> Change<'a> {
+    let (key, workload) = (subject.key(), subject.workload);
+    let marks = &workload.marks;
+    if let Some(&Since::Config(since)) = marks.hold_since.get() {
+        let id = pending::id(key, workload, desired, since);
+        if marks.pending_config.get() == Some(&id) {
+            return Change::of_config(subject, &id, since);
+        }
+    }
+    // The same as long as it is asked about, also before anything is written down.
+    let begun = subject.memory.differs_since.unwrap_or(subject.now());
+    Change::of_config(subject, &pending::id(key, workload, desired, begun), begun)
 }
 
 /// Somebody's rollout is under way, and all its pods that there are have started with what is
@@ -189,7 +202,7 @@ fn roll(
     (change, bypass): (&Change, Option<&Bypassed>),
 ) -> Edits {
     let (workload, comparison) = (subject.workload, &reading.comparison);
-    let hash = pending::config_hash(subject, &reading.desired);
+    let hash = pending::config_hash(subject.key(), workload, &reading.desired);
     let cause = comparison.roll.map(|cause| Purpose::Roll(cause, comparison.last_seen));
     let mut edits = Edits { purpose: cause, ..Edits::default() };
     if subject.config().is_some() {
@@ -238,7 +251,7 @@ fn roll(
 pub fn carried(subject: &Subject, config: &ConfigSpec, reading: &Reading) -> Edits {
     let workload = subject.workload;
     let desired = resolve(subject, config, &workload.template.references);
-    let hash = pending::config_hash(subject, &desired);
+    let hash = pending::config_hash(subject.key(), workload, &desired);
     // What only the new template reads, only new pods read.
     let record =
         reading.comparison.record.reshaped(&desired, |_| true).targeted(&desired, hash.clone());

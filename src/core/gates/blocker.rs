@@ -218,7 +218,7 @@ pub enum App {
         broken_after: Period,
     },
     /// They do not stop taking new work.
-    Prepare(Prepare),
+    Prepare(Unprepared),
 }
 
 /// What is wrong with the annotation that sets the app gate for a workload.
@@ -258,7 +258,7 @@ pub struct Tallied {
 
 /// Why pods are not asked yet whether they are done with their work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Prepare {
+pub enum Unprepared {
     /// They are being asked to take no new work.
     Asking,
     /// They were not idle in time, and may take work again.
@@ -286,7 +286,7 @@ pub enum Prepare {
     },
 }
 
-impl Prepare {
+impl Unprepared {
     /// A pod that refused is asked again after this long.
     pub const RETRY_EVERY: Duration = Duration::from_secs(5);
 }
@@ -357,9 +357,9 @@ impl App {
     fn ask_again(&self) -> Option<Timestamp> {
         match self {
             Self::NobodyLeft { until, .. }
-            | Self::Prepare(Prepare::TimedOut { until, .. } | Prepare::Respite { until, .. }) => {
-                Some(*until)
-            }
+            | Self::Prepare(
+                Unprepared::TimedOut { until, .. } | Unprepared::Respite { until, .. },
+            ) => Some(*until),
             // Rounds of questions have times of their own.
             Self::Paused
             | Self::Invalid(_)
@@ -371,7 +371,7 @@ impl App {
             | Self::NotAsked { .. }
             | Self::Silent { .. }
             | Self::Missing { .. }
-            | Self::Prepare(Prepare::Asking | Prepare::Refused { .. }) => None,
+            | Self::Prepare(Unprepared::Asking | Unprepared::Refused { .. }) => None,
         }
     }
 
@@ -383,14 +383,14 @@ impl App {
             Self::Asking
             | Self::Unheard { .. }
             | Self::TooFew { .. }
-            | Self::Prepare(Prepare::Asking) => Reason::AskingPods,
+            | Self::Prepare(Unprepared::Asking) => Reason::AskingPods,
             Self::No { .. } => Reason::AppGateClosed,
             Self::NotAsked { .. }
             | Self::Silent { .. }
             | Self::NobodyLeft { .. }
-            | Self::Prepare(Prepare::Refused { .. }) => Reason::AppUnreachable,
+            | Self::Prepare(Unprepared::Refused { .. }) => Reason::AppUnreachable,
             Self::Missing { .. } => Reason::AppMissing,
-            Self::Prepare(Prepare::TimedOut { .. } | Prepare::Respite { .. }) => {
+            Self::Prepare(Unprepared::TimedOut { .. } | Unprepared::Respite { .. }) => {
                 Reason::PrepareTimedOut
             }
         }

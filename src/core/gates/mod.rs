@@ -20,4 +20,4 @@ pub mod volumes;
 pub mod windows;
 pub mod words;
 
-pub use self::order::{ask, each, outside};
+pub use self::order::{ask, each, would_wait_for};

@@ -5,7 +5,7 @@ use crate::{
     core::{
         gates::{
             app, approval,
-            blocker::GateName,
+            blocker::{Blocker, GateName},
             change::Change,
             freeze,
             gate::{Answer, Gate, Needs},
@@ -60,9 +60,20 @@ pub fn each<'a>(
         .map(|gate| (gate.name, (gate.ask)(subject, change)))
 }
 
+/// What a change would wait for where nothing is done: the first gate that is closed, of those of
+/// which this is true of what they need, and what else it waits for, as "until its pods agree".
+pub fn would_wait_for(
+    subject: &Subject,
+    change: &Change,
+    which: fn(Needs) -> bool,
+) -> (Option<Blocker>, Option<&'static str>) {
+    let blocker = each(subject, change, which).find_map(|(_, answer)| answer.blocker);
+    (blocker, outside(subject, change))
+}
+
 /// What a change waits for that somebody outside the API server answers, as "until its pods agree";
 /// none if no gate asks for such an answer.
-pub fn outside(subject: &Subject, change: &Change) -> Option<&'static str> {
+fn outside(subject: &Subject, change: &Change) -> Option<&'static str> {
     let spec = subject.ruling.spec();
     let gates = GateName::all().map(GateName::gate);
     let applying = gates.filter(|gate| (gate.is_set)(spec) && (gate.applies)(subject, change));

@@ -6,7 +6,9 @@ use crate::{
     api::marks,
     core::{
         clock,
-        gates::blocker::{App, Approval, Blocker, Invalid, No, Prepare, Tallied, Turn, Unsettled},
+        gates::blocker::{
+            App, Approval, Blocker, Invalid, No, Tallied, Turn, Unprepared, Unsettled,
+        },
         hold::authors::in_words,
         observed::{Namespace, WorkloadId},
     },
@@ -269,20 +271,20 @@ fn of_tally(Tallied { yes, pods, period }: &Tallied) -> String {
 }
 
 /// That pods were not idle in time, as the event tells it and then the gate.
-pub(in crate::core) fn of_prepare(prepare: &Prepare) -> String {
+pub(in crate::core) fn of_prepare(prepare: &Unprepared) -> String {
     match prepare {
-        Prepare::Asking => "asking its pods to take no new work".to_owned(),
-        Prepare::TimedOut { timeout, until } => format!(
+        Unprepared::Asking => "asking its pods to take no new work".to_owned(),
+        Unprepared::TimedOut { timeout, until } => format!(
             "its pods were not idle within {timeout} (prepare.timeout); they may take work until {}",
             clock(*until)
         ),
-        Prepare::Respite { timeout, until } => format!(
+        Unprepared::Respite { timeout, until } => format!(
             "its pods were asked to take no new work for {timeout}, and were not idle in that time; they may work until {}, then it is tried again",
             clock(*until)
         ),
-        Prepare::Refused { pod, why, path } => format!(
+        Unprepared::Refused { pod, why, path } => format!(
             "{pod} does not stop taking new work (POST {path}): {why}; it is asked again every {} s (whenUnreachable: Hold)",
-            Prepare::RETRY_EVERY.as_secs()
+            Unprepared::RETRY_EVERY.as_secs()
         ),
     }
 }

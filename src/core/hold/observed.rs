@@ -34,7 +34,7 @@ pub fn would_hold(subject: &Subject) -> Option<WouldHold> {
 /// all that can be asked are open.
 fn would_wait_for(subject: &Subject) -> Option<&'static str> {
     let change = Change::that_would_be_held(subject.now());
-    let mut answers = gates::each(subject, &change, |needs| !matches!(needs, Needs::Outside(_)));
-    let closed = answers.find_map(|(_, answer)| Some(answer.blocker?.reason().as_str()));
-    closed.or_else(|| gates::outside(subject, &change))
+    let (closed, outside) =
+        gates::would_wait_for(subject, &change, |needs| !matches!(needs, Needs::Outside(_)));
+    closed.map(|blocker| blocker.reason().as_str()).or(outside)
 }

@@ -23,7 +23,7 @@ pub fn of_held(subject: &Subject, mut plan: Plan) -> (Option<Reading>, Plan) {
         Some(config) => {
             let (reading, mut plan) = read(subject, config, plan);
             if let Some(reading) = &reading {
-                plan.write(reading.baseline(subject));
+                plan.write(reading.baseline.clone());
             }
             (reading, plan)
         }
@@ -60,7 +60,7 @@ fn read(subject: &Subject, config: &ConfigSpec, mut plan: Plan) -> (Option<Readi
     plan.memory.reverted = reverted;
     plan.memory.had_record = matches!(config, Found::Read(_));
     match config {
-        Found::Adopted(adoption) => (None, adopted(subject, adoption, plan)),
+        Found::Adopted(adoption) => (None, adopted(adoption, plan)),
         Found::Fought(fought) => (None, left_alone(subject, &fought, plan)),
         Found::Read(reading) => {
             let comparison = &reading.comparison;
@@ -70,13 +70,13 @@ fn read(subject: &Subject, config: &ConfigSpec, mut plan: Plan) -> (Option<Readi
                 plan.report.config.changed.clone_from(&comparison.changed);
             }
             plan.memory.changed_at = plan.memory.changed_at.max(comparison.last_seen);
-            (Some(reading), plan)
+            (Some(*reading), plan)
         }
     }
 }
 
-fn adopted(subject: &Subject, adoption: Adoption, mut plan: Plan) -> Plan {
-    plan.write(adoption.edits(subject));
+fn adopted(adoption: Adoption, mut plan: Plan) -> Plan {
+    plan.write(adoption.edits);
     plan.report.config.unverified = adoption.unverified;
     with_missing(&adoption.missing, named(&adoption.missing, plan))
 }
@@ -150,7 +150,7 @@ fn compared(
         plan.report.verdict.reason = Reason::ConfigRollout;
     }
     if !reading.is_restart() {
-        plan.write(reading.baseline(subject));
+        plan.write(reading.baseline.clone());
     }
     if comparison.roll.is_none() {
         plan.write(roll::withdrawn(workload));

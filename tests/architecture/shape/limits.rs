@@ -3,7 +3,7 @@
 
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 11] = [
-    ("returns", 91),
+    ("returns", 77),
     ("mut-arguments", 40),
     ("wide-structs", 8),
     ("mark-lookups", 0),
@@ -13,5 +13,5 @@ pub const LIMITS: [(&str, usize); 11] = [
     ("sentences", 5),
     ("widest-line", 389),
     ("largest-file", 530),
-    ("core-lines", 21_476),
+    ("core-lines", 21_498),
 ];

@@ -12,7 +12,7 @@ use crate::{
         conversation::{Call, Errand, Visit, place},
         gates::{
             app::{for_workload::for_workload, whom},
-            blocker::Prepare as Blocked,
+            blocker::Unprepared,
             talk::Talk,
             words,
         },
@@ -31,7 +31,7 @@ use crate::{
 /// Between one time and the next that a pod is asked.
 const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// After it did not agree.
-const RETRY_EVERY: Duration = Blocked::RETRY_EVERY;
+const RETRY_EVERY: Duration = Unprepared::RETRY_EVERY;
 
 /// Asks the pods that a change would end to take no new work; says what that waits for.
 pub fn ask(
@@ -40,11 +40,11 @@ pub fn ask(
     about: Option<&About>,
     pods: &[&Pod],
     talk: &mut Talk,
-) -> Option<Blocked> {
+) -> Option<Unprepared> {
     let prepare = gate.prepare.as_ref()?;
     let (now, timeout) = (subject.now(), &prepare.timeout);
     if let Some(until) = talk.conversation.respite.filter(|until| *until > now) {
-        return Some(Blocked::Respite { timeout: timeout.clone(), until });
+        return Some(Unprepared::Respite { timeout: timeout.clone(), until });
     }
     let since = match (talk.conversation.preparing_since, talk.conversation.respite) {
         (Some(since), None) => since,
@@ -58,7 +58,7 @@ pub fn ask(
         // What was said before it no longer counts.
         talk.conversation.round = None;
         talk.conversation.readings.clear();
-        let blocked = Blocked::TimedOut { timeout: timeout.clone(), until };
+        let blocked = Unprepared::TimedOut { timeout: timeout.clone(), until };
         talk.notices.push((Event::PrepareTimedOut, words::of_prepare(&blocked)));
         return Some(blocked);
     }
@@ -70,7 +70,7 @@ pub fn ask(
         let Ok(visit) = place(pod, gate, subject.templates()) else { continue };
         let known = talk.conversation.prepared.get(&pod.uid);
         match known.filter(|one| one.visit.restarts == visit.restarts) {
-            None => return Some(Blocked::Asking),
+            None => return Some(Unprepared::Asking),
             Some(one)
                 if one.agreed_until.is_none_or(|until| until <= now)
                     && pod.ready
@@ -82,7 +82,7 @@ pub fn ask(
         }
     }
     let (pod, why) = refused?;
-    Some(Blocked::Refused {
+    Some(Unprepared::Refused {
         pod: pod.name.to_string(),
         why: why.unwrap_or_else(|| "its time ran out".to_owned()),
         path: prepare.path.clone(),
