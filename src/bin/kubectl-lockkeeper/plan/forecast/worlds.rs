@@ -337,6 +337,8 @@ fn is_done(workload: &mut Workload, record: Option<&String>, now: Timestamp) {
     let outcome = Outcome { done: Some(DONE.into()), done_at: Some(now), ..Outcome::default() };
     let marks = Arc::make_mut(&mut workload.marks);
     (marks.hold, marks.hold_since, marks.pending_config) = (None.into(), None.into(), None.into());
+    // Admission takes these off with the hold.
+    (marks.declared_paused, marks.declared_partition) = (None.into(), None.into());
     marks.rollout = Some(Box::new(outcome)).into();
     marks.config = record.map(|record| record.as_str().into());
     let state = &mut workload.rollout;
