@@ -29,7 +29,7 @@ use crate::{
         observed::storage::{State, States},
         request::{Cause, Purpose},
     },
-    telemetry::{process::Process, reviews::Reviews},
+    telemetry::{of_policies::OfPolicies, process::Process, reviews::Reviews},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,31 +76,10 @@ struct ConditionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PolicyLabels {
-    namespace: String,
-    policy: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PolicyPhaseLabels {
-    namespace: String,
-    policy: String,
-    phase: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PolicyStateLabels {
     namespace: String,
     policy: String,
     state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PolicyConditionLabels {
-    namespace: String,
-    policy: String,
-    r#type: String,
-    status: String,
 }
 
 /// All metrics.
@@ -126,10 +105,7 @@ pub struct Metrics {
     oldest_hold: Gauge<i64, AtomicI64>,
     oldest_difference: Gauge<i64, AtomicI64>,
     conditions: Family<ConditionLabels, Gauge<i64, AtomicI64>>,
-    policy_workloads: Family<PolicyPhaseLabels, Gauge<i64, AtomicI64>>,
-    policy_oldest_hold: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
-    policy_oldest_difference: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
-    policy_condition: Family<PolicyConditionLabels, Gauge<i64, AtomicI64>>,
+    of_policies: OfPolicies,
     by_namespace: Mutex<BTreeMap<String, Census>>,
     volumes: Family<StateLabel, Gauge<i64, AtomicI64>>,
     volume_bytes: Family<StateLabel, Gauge<i64, AtomicI64>>,
@@ -162,10 +138,7 @@ impl Default for Metrics {
             oldest_hold: Gauge::default(),
             oldest_difference: Gauge::default(),
             conditions: Family::default(),
-            policy_workloads: Family::default(),
-            policy_oldest_hold: Family::default(),
-            policy_oldest_difference: Family::default(),
-            policy_condition: Family::default(),
+            of_policies: OfPolicies::default(),
             by_namespace: Mutex::default(),
             volumes: Family::default(),
             volume_bytes: Family::default(),
@@ -215,21 +188,7 @@ impl Metrics {
             "UpgradePolicies by condition and its status",
             self.conditions.clone(),
         );
-        registry.register(
-            "policy_workloads",
-            "Workloads of a policy by phase; phases that none is in are absent",
-            self.policy_workloads.clone(),
-        );
-        registry.register(
-            "policy_oldest_hold_timestamp_seconds",
-            "When the change of a policy began to wait for gates that has waited longest; absent when none waits",
-            self.policy_oldest_hold.clone(),
-        );
-        registry.register(
-            "policy_oldest_config_difference_timestamp_seconds",
-            "The same as oldest_config_difference_timestamp_seconds of a policy; absent for none",
-            self.policy_oldest_difference.clone(),
-        );
+        self.of_policies.register(registry);
         registry.register(
             "policy_volumes",
             "Volumes whose data a policy had kept by state, also when it is gone; states that none is in are absent",
@@ -239,11 +198,6 @@ impl Metrics {
             "policy_volume_bytes",
             "Their capacity",
             self.policy_volume_bytes.clone(),
-        );
-        registry.register(
-            "policy_condition",
-            "1 for the status that a condition of a policy has",
-            self.policy_condition.clone(),
         );
         registry.register(
             "config_rollouts",
@@ -296,7 +250,7 @@ impl Metrics {
             self.events_lost.clone(),
         );
         self.show_namespaces();
-        self.show_policies();
+        self.of_policies.show(&self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner));
         self.show_volumes();
         self
     }
@@ -308,7 +262,7 @@ impl Metrics {
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         // Summed up when metrics are requested, not at every decision.
         self.show_namespaces();
-        self.show_policies();
+        self.of_policies.show(&self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner));
         self.show_volumes();
         let mut text = String::new();
         encode_registry(&mut text, &self.process)?;
@@ -359,49 +313,6 @@ impl Metrics {
                 self.conditions
                     .get_or_create(&ConditionLabels { condition, status })
                     .set(as_gauge(count));
-            }
-        }
-    }
-
-    /// What is counted of each policy. Nothing stays of one that is gone.
-    fn show_policies(&self) {
-        self.policy_workloads.clear();
-        self.policy_oldest_hold.clear();
-        self.policy_oldest_difference.clear();
-        self.policy_condition.clear();
-        let all = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        for (namespace, name, of) in all.iter().flat_map(|(namespace, census)| {
-            census.policies.iter().map(move |(name, of)| (namespace, name, of))
-        }) {
-            let (namespace, policy) = (namespace.clone(), name.clone());
-            for (phase, count) in of.phases.iter().filter(|(_, count)| **count > 0) {
-                let labels = PolicyPhaseLabels {
-                    namespace: namespace.clone(),
-                    policy: policy.clone(),
-                    phase: phase.into(),
-                };
-                self.policy_workloads
-                    .get_or_create(&labels)
-                    .set(i64::try_from(*count).unwrap_or(i64::MAX));
-            }
-            for (kind, status) in &of.conditions {
-                let (namespace, policy) = (namespace.clone(), policy.clone());
-                let labels = PolicyConditionLabels {
-                    namespace,
-                    policy,
-                    r#type: kind.clone(),
-                    status: status.clone(),
-                };
-                self.policy_condition.get_or_create(&labels).set(1);
-            }
-            let labels = PolicyLabels { namespace, policy };
-            for (family, since) in [
-                (&self.policy_oldest_hold, of.oldest_hold),
-                (&self.policy_oldest_difference, of.oldest_difference),
-            ] {
-                if let Some(since) = since {
-                    family.get_or_create(&labels).set(since.as_second());
-                }
             }
         }
     }

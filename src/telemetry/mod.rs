@@ -3,5 +3,6 @@
 pub mod health;
 pub mod logs;
 pub mod metrics;
+pub mod of_policies;
 pub mod process;
 pub mod reviews;
