@@ -80,6 +80,8 @@ pub struct PolicyCensus {
     /// Since when config differs that should be rolled and waits for something else than gates,
     /// where it has for longest.
     pub oldest_difference: Option<Timestamp>,
+    /// Since when a workload is in maintenance, where one has been for longest.
+    pub oldest_maintenance: Option<Timestamp>,
     /// The status of each of its conditions, by type.
     pub conditions: BTreeMap<String, String>,
 }

@@ -6,14 +6,56 @@ use jiff::Timestamp;
 
 use super::mark::Text;
 
-/// What a user asks for: the annotation `lockkeeper.dev/maintenance`.
+/// What a user asks for, and why: the annotation `lockkeeper.dev/maintenance`, such as `Stop: restore
+/// the backup`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What for.
+    pub wish: Wish,
+    /// Why, in the user's words.
+    pub reason: Option<Box<str>>,
+}
+
+/// So many characters of a reason are accepted.
+pub const REASON_LIMIT: usize = 200;
+
+/// Whether a reason can be written down: it is one line of text.
+pub fn is_reason(text: &str) -> bool {
+    let is_text = !text.chars().any(|one| one.is_ascii_control());
+    is_text && (1..=REASON_LIMIT).contains(&text.chars().count())
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(f, "{}: {reason}", self.wish),
+            None => write!(f, "{}", self.wish),
+        }
+    }
+}
+
+impl Text for Asked {
+    /// As admission: a wish, and `(: [^[:cntrl:]]{1,200})?`.
+    fn parse(text: &str) -> Option<Self> {
+        let (wish, reason) = match text.split_once(": ") {
+            Some((wish, reason)) => (wish, Some(reason)),
+            None => (text, None),
+        };
+        let wish = Wish::parse(wish)?;
+        let is_one = reason.is_none_or(is_reason);
+        is_one.then(|| Self { wish, reason: reason.map(Into::into) })
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Wish {
     /// No pod of it runs.
     Stop,
     /// Its pods run, but the app in them does not.
     Sleep(Containers),
     /// It is in service.
+    #[default]
     Off,
 }
 
@@ -72,7 +114,7 @@ impl fmt::Display for Wish {
     }
 }
 
-impl Text for Wish {
+impl Wish {
     /// As admission: `Off`, `Stop`, or `Sleep` with containers.
     fn parse(text: &str) -> Option<Self> {
         match text.split_once(' ') {
@@ -108,8 +150,9 @@ impl fmt::Display for Stage {
     }
 }
 
-/// `<stop|sleep|start> id=<generation> since=<time> [keep=a,b] [root=c] [from=<revision>]`: how far
-/// the maintenance of a workload is. Words that are not known stay as they are.
+/// `<stop|sleep|start> id=<generation> since=<time> [keep=a,b] [root=c] [from=<revision>]
+/// [replicas=0]`: how far the maintenance of a workload is. Words that are not known stay as they
+/// are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InMaintenance {
     /// How far it is.
@@ -120,6 +163,8 @@ pub struct InMaintenance {
     pub since: Option<Timestamp>,
     /// The revision that ran before, if its template was not changed with the beginning.
     pub from: Option<Box<str>>,
+    /// Its template is that of the stage already, and it has no replicas yet.
+    pub at_zero: bool,
     /// All words after the first, as they stand.
     words: Box<str>,
 }
@@ -134,10 +179,17 @@ impl InMaintenance {
         Self::of(Stage::Stop, &words)
     }
 
-    /// The same at another stage.
+    /// The same at another stage, with the replicas of that stage.
     #[must_use]
     pub fn at(&self, stage: Stage) -> Self {
-        Self { stage, ..self.clone() }
+        let words: Vec<_> = self.words.split(' ').filter(|word| *word != AT_ZERO).collect();
+        Self::of(stage, &words.join(" "))
+    }
+
+    /// The same, without replicas: its controller sees the template of the stage first.
+    #[must_use]
+    pub fn without_replicas(&self) -> Self {
+        Self::of(self.stage, &format!("{} {AT_ZERO}", self.at(self.stage).words))
     }
 
     /// The same as a mark of another generation: what is written again must differ from what stands.
@@ -180,10 +232,14 @@ impl InMaintenance {
             id: word("id=").unwrap_or_default().into(),
             since: word("since=").and_then(|since| since.parse().ok()),
             from: word("from=").map(Into::into),
+            at_zero: words.split(' ').any(|word| word == AT_ZERO),
             words: words.into(),
         }
     }
 }
+
+/// The word of a mark for no replicas yet.
+const AT_ZERO: &str = "replicas=0";
 
 fn is_of_containers(word: &str) -> bool {
     word.starts_with("keep=") || word.starts_with("root=")

@@ -25,7 +25,7 @@ pub use self::{
     change::{About, ChangeId, NoId},
     governance::GovernanceMark,
     labels::{is_governed, is_true, probe},
-    maintenance::{Containers, InMaintenance, Wish},
+    maintenance::{Asked, Containers, InMaintenance, Wish},
     mark::{Field, Mark, Text},
     outcome::Outcome,
     provenance::Provenance,
@@ -83,7 +83,7 @@ pub struct Marks {
     /// Room for the marks of a hold.
     pub reserved: Option<Box<str>>,
     /// The maintenance that a user asks for.
-    pub maintenance: Mark<Wish>,
+    pub maintenance: Mark<Box<Asked>>,
     /// Who asked.
     pub maintenance_by: Mark<User>,
     /// How far its maintenance is.

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    About, ChangeId, Containers, GovernanceMark, InMaintenance, Mark, MarkSet, Marks, Outcome,
-    Provenance, SavedClaim, Since, StorageMarks, Text, Wish, labels,
+    About, Asked, ChangeId, Containers, GovernanceMark, InMaintenance, Mark, MarkSet, Marks,
+    Outcome, Provenance, SavedClaim, Since, StorageMarks, Text, Wish, labels,
     maintenance::Stage,
     outcome::Ended,
     registry::{self, On},
@@ -145,20 +145,24 @@ fn any_marks() -> impl Strategy<Value = Marks> {
     let maintained = (0..99_i64, time(), stage, proptest::option::of("[a-z0-9-]{1,9}")).prop_map(
         |(id, at, stage, from)| Box::new(InMaintenance::begun(id, at, from.as_deref()).at(stage)),
     );
-    let maintenance = (
-        maybe(prop_oneof![
-            Just(Wish::Stop),
-            Just(Wish::Off),
-            Just(Wish::Sleep(Containers::default())),
-            Just(Wish::Sleep(Containers {
-                keep: vec!["a".into(), "b".into()],
-                root: vec!["c".into()]
+    let wish = prop_oneof![
+        Just(Wish::Stop),
+        Just(Wish::Off),
+        Just(Wish::Sleep(Containers::default())),
+        Just(Wish::Sleep(Containers {
+            keep: vec!["a".into(), "b".into()],
+            root: vec!["c".into()]
+        })),
+    ];
+    let maintenance =
+        (
+            maybe((wish, proptest::option::of("[ -~é]{1,200}")).prop_map(|(wish, reason)| {
+                Box::new(Asked { wish, reason: reason.map(Into::into) })
             })),
-        ]),
-        maybe(user().prop_map(User)),
-        maybe(maintained),
-        text(),
-    );
+            maybe(user().prop_map(User)),
+            maybe(maintained),
+            text(),
+        );
     let texts = (texts.boxed(), objects.boxed(), maintenance.boxed());
     (consent, declares.boxed(), flags, texts, waits.boxed()).prop_map(
         |(consent, declares, flags, (texts, objects, maintenance), waits)| Marks {

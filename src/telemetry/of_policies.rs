@@ -37,6 +37,7 @@ pub struct OfPolicies {
     workloads: Family<PolicyPhaseLabels, Gauge<i64, AtomicI64>>,
     oldest_hold: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
     oldest_difference: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
+    oldest_maintenance: Family<PolicyLabels, Gauge<i64, AtomicI64>>,
     condition: Family<PolicyConditionLabels, Gauge<i64, AtomicI64>>,
 }
 
@@ -59,6 +60,11 @@ impl OfPolicies {
             self.oldest_difference.clone(),
         );
         registry.register(
+            "policy_oldest_maintenance_timestamp_seconds",
+            "When the maintenance of a workload of a policy began that has lasted longest; absent when none is in maintenance",
+            self.oldest_maintenance.clone(),
+        );
+        registry.register(
             "policy_condition",
             "1 for the status that a condition of a policy has",
             self.condition.clone(),
@@ -70,6 +76,7 @@ impl OfPolicies {
         self.workloads.clear();
         self.oldest_hold.clear();
         self.oldest_difference.clear();
+        self.oldest_maintenance.clear();
         self.condition.clear();
         for (namespace, name, of) in all.iter().flat_map(|(namespace, census)| {
             census.policies.iter().map(move |(name, of)| (namespace, name, of))
@@ -99,6 +106,7 @@ impl OfPolicies {
             for (family, since) in [
                 (&self.oldest_hold, of.oldest_hold),
                 (&self.oldest_difference, of.oldest_difference),
+                (&self.oldest_maintenance, of.oldest_maintenance),
             ] {
                 if let Some(since) = since {
                     family.get_or_create(&labels).set(since.as_second());

@@ -14,7 +14,8 @@ pub fn maintainer(shop: &Shop) -> Person {
 }
 
 fn start(shop: &Shop, by: &Person, place: &str) {
-    let said = by.plugin(shop, &["maintenance", "start", place, "--stop"]);
+    let start = ["maintenance", "start", place, "--stop", "--reason", "restore the backup"];
+    let said = by.plugin(shop, &start);
     says(&said, true, &["Maintenance of", "is requested"]);
 }
 
@@ -88,7 +89,11 @@ async fn p17_after_maintenance_the_spec_and_the_revision_are_those_of_before() {
         says(
             &by.plugin(&shop, &["maintenance", "status", &place]),
             true,
-            &["is in maintenance", "requested by maintainer", "maintenance end"],
+            &[
+                "is in maintenance",
+                "requested by maintainer (restore the backup)",
+                "maintenance end",
+            ],
         );
         says(&by.plugin(&shop, &["why", &place]), true, &["It is in maintenance (InMaintenance)"]);
         end(&shop, &by, &place);
@@ -183,6 +188,22 @@ async fn p19_what_others_declare_neither_ends_a_maintenance_nor_conflicts_with_i
         in_service(&shop, kind, &name).await;
         shop.all_run(kind, &name, "other:v2", 3).await;
         shop.is_free(kind, &name).await;
+
+        // helm neither waits nor conflicts.
+        let release = format!("helm-{}", kind.to_lowercase());
+        let chart = format!("kind={kind}");
+        shop.helm_upgrade(&release, &[&chart, "tag=v1"]);
+        shop.marked(kind, &release).await;
+        let place = format!("{}/{release}", kind.to_lowercase());
+        start(&shop, &by, &place);
+        stopped(&shop, kind, &release).await;
+        for tag in ["tag=v1", "tag=v2", "tag=v1"] {
+            shop.helm_upgrade(&release, &[&chart, tag]);
+        }
+        stopped(&shop, kind, &release).await;
+        end(&shop, &by, &place);
+        in_service(&shop, kind, &release).await;
+        shop.all_run(kind, &release, "other:v1", 2).await;
     }
 }
 
@@ -234,7 +255,7 @@ async fn p24_who_lacks_the_verb_neither_begins_nor_ends_a_maintenance() {
         let dropped = "lockkeeper.dev/maintenance-";
         shop.kubectl(&["annotate", &place, dropped, "--as=dev"]);
         let object = stopped(&shop, kind, &name).await;
-        assert_eq!(mark(&object, "maintenance").as_deref(), Some("Stop"));
+        assert_eq!(mark(&object, "maintenance").as_deref(), Some("Stop: restore the backup"));
         assert_eq!(mark(&object, "maintenance-by").as_deref(), Some("maintainer"));
         end(&shop, &by, &place);
         in_service(&shop, kind, &name).await;

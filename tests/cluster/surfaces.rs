@@ -48,6 +48,24 @@ async fn every_rule_of_the_schema_accepts_and_refuses_with_a_sentence() {
             with("rollout.deadline", json!("200h")),
             "from 1s to 168h",
         ),
+        (
+            with(
+                "maintenance",
+                json!({"mode": "Sleep", "keepRunning": ["proxy"], "remindAfter": "1m"}),
+            ),
+            with("maintenance", json!({"remindAfter": "30s"})),
+            "from 1m to 8760h",
+        ),
+        (
+            with("maintenance", json!({"mode": "Stop"})),
+            with("maintenance", json!({"mode": "Nap"})),
+            "supported values",
+        ),
+        (
+            with("maintenance", json!({"keepRunning": []})),
+            with("maintenance", json!({"keepRunning": ["Proxy"]})),
+            "should match",
+        ),
         (with("kinds", json!(["DaemonSet"])), with("kinds", json!(["Job"])), "supported values"),
         (with("kinds", json!(["Deployment"])), with("kinds", json!([])), "at least 1"),
         (with("mode", json!("Freeze")), with("mode", json!("Sometimes")), "supported values"),

@@ -20,6 +20,7 @@ mod index;
 mod judge;
 mod lease;
 mod maintenance;
+mod maintenance_stages;
 mod observe_mode;
 mod old_pods;
 mod progress;

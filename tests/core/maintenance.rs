@@ -10,10 +10,10 @@ use crate::world::{
     held::{mark, setup},
 };
 
-const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
+pub const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
 
 /// Somebody writes the workload, and admission makes of it what it makes.
-fn write(world: &mut World, user: &str, change: impl FnOnce(&mut Value)) {
+pub fn write(world: &mut World, user: &str, change: impl FnOnce(&mut Value)) {
     let kind = world.id("web").kind.to_string();
     world.edit("web", |web| {
         let old = web.clone();
@@ -32,14 +32,14 @@ fn write(world: &mut World, user: &str, change: impl FnOnce(&mut Value)) {
     world.observe("web");
 }
 
-fn annotate(world: &mut World, name: &str, value: &str) {
+pub fn annotate(world: &mut World, name: &str, value: &str) {
     write(world, "ann", |web| {
         web["metadata"]["annotations"][format!("lockkeeper.dev/{name}")] = json!(value);
     });
 }
 
 /// The operator decides until nothing is left to do, and admission sees what it writes.
-fn act(world: &mut World) {
+pub fn act(world: &mut World) {
     for _ in 0..10 {
         let decision = world.decide();
         world.memories.extend(decision.memories);
@@ -62,18 +62,18 @@ fn act(world: &mut World) {
     panic!("the decisions do not come to rest");
 }
 
-fn told(world: &World, event: Event) -> usize {
+pub fn told(world: &World, event: Event) -> usize {
     world.told.iter().filter(|(told, ..)| *told == event).count()
 }
 
 /// The controller has ended all pods.
-fn all_end(world: &mut World) {
+pub fn all_end(world: &mut World) {
     world.namespace.pods.clear();
     world.observe("web");
     act(world);
 }
 
-fn stage(world: &World) -> String {
+pub fn stage(world: &World) -> String {
     mark(world, "web", "in-maintenance")
         .and_then(|mark| mark.split(' ').next().map(str::to_owned))
         .unwrap_or_default()
@@ -92,7 +92,7 @@ fn comes_back_as(world: &mut World, kind: WorkloadKind, declared: &Value) {
     assert_eq!(spec, *declared, "{kind}");
 }
 
-fn stopped(kind: WorkloadKind, policy: Value) -> World {
+pub fn stopped(kind: WorkloadKind, policy: Value) -> World {
     let mut world = setup(policy, kind, 2);
     annotate(&mut world, "maintenance", "Stop");
     act(&mut world);
@@ -136,6 +136,8 @@ fn a_workload_is_stopped_and_comes_back_as_it_was_declared() {
         comes_back_as(&mut world, kind, &declared);
         let both = [Event::MaintenanceStarted, Event::MaintenanceEnded];
         assert_eq!(both.map(|event| told(&world, event)), [1, 1]);
+        let (.., ended) = world.told.iter().rfind(|(told, ..)| *told == both[1]).unwrap();
+        assert!(ended.contains("with the revision of before, rev-"), "{kind}: {ended}");
     }
 }
 
@@ -206,6 +208,9 @@ fn what_changes_in_the_meantime_is_held_and_starts_with_the_end_once_it_may() {
         world.finish("web");
         act(&mut world);
         assert_eq!((stage(&world).as_str(), world.stands().as_str()), ("", "UpToDate"), "{kind}");
+        let (.., ended) =
+            world.told.iter().rfind(|(told, ..)| *told == Event::MaintenanceEnded).unwrap();
+        assert!(ended.contains("Its template was changed in the meantime"), "{kind}: {ended}");
     }
 }
 
@@ -279,9 +284,14 @@ fn a_deleted_policy_does_not_end_a_maintenance_and_the_word_does() {
             world.later(120);
             act(&mut world);
         }
+        let replicas = |world: &World| world.object("web")["spec"]["replicas"].clone();
+        assert_eq!((stage(&world).as_str(), replicas(&world)), ("start", json!(2)), "{kind}");
+        world.finish("web");
+        act(&mut world);
+        assert_eq!((stage(&world).as_str(), replicas(&world)), ("", json!(2)), "{kind}");
         assert_eq!(
-            (stage(&world).as_str(), &world.object("web")["spec"]["replicas"]),
-            ("", &json!(2))
+            world.object("web")["metadata"]["labels"]["lockkeeper.dev/governed"],
+            Value::Null
         );
     }
 }
@@ -391,6 +401,28 @@ fn pods_that_admission_did_not_put_to_sleep_are_told() {
     act(&mut world);
     let message = &world.attention().unwrap().message;
     assert!(message.contains("Pods that do not start: 1"), "{message}");
+}
+
+#[test]
+fn why_a_pod_that_sleeps_is_not_ready_is_told() {
+    let mut world = setup(json!({}), WorkloadKind::StatefulSet, 2);
+    annotate(&mut world, "maintenance", "Sleep");
+    act(&mut world);
+    let mut pods = world.namespace.pods.clone();
+    all_end(&mut world);
+    for (pod, why) in pods.values_mut().zip([None, Some("ImagePullBackOff (image pause:1)")]) {
+        (pod.ready, pod.ails) = (false, why.map(Into::into));
+    }
+    world.namespace.pods = pods;
+    world.observe("web");
+    act(&mut world);
+    let message = &world.attention().unwrap().message;
+    assert!(
+        message.contains(
+            "0 of 2 pods sleep (pod web-1: ImagePullBackOff (image pause:1), and 1 more)"
+        ),
+        "{message}"
+    );
 }
 
 /// The replicas are set by the scale subresource, in which admission sees no marks.

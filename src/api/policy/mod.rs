@@ -3,6 +3,7 @@
 mod app;
 mod config;
 mod gates;
+mod maintenance;
 mod rollout;
 mod volumes;
 
@@ -23,6 +24,7 @@ pub use self::{
     },
     config::{ConfigKind, ConfigPattern, ConfigSpec, Limit, OnChange},
     gates::{Approval, ChangeCause, GatesSpec, WindowSpec, WindowType},
+    maintenance::{MaintenanceMode, MaintenanceSpec},
     rollout::{OnFailure, RestartWith, RolloutSpec, StepSpec, Together},
     volumes::{ExclusiveClaims, Protection, Readopt, VolumesSpec, default_orphaned_after},
 };
@@ -116,12 +118,24 @@ pub struct UpgradePolicySpec {
     /// absent, volumes are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<VolumesSpec>,
+    /// Puts all workloads in maintenance, and says how often a maintenance that lasts is reported. If
+    /// absent, a workload is in maintenance only if its annotation asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceSpec>,
 }
 
 impl UpgradePolicySpec {
     /// How long a rollout may go without progress: `rollout.deadline`, 10 minutes without one.
     pub fn deadline(&self) -> Duration {
         self.rollout.as_ref().map_or(rollout::DEFAULT_DEADLINE, |rollout| rollout.deadline.length())
+    }
+
+    /// How often a maintenance is reported that lasts: `maintenance.remindAfter`, 4 hours without
+    /// one.
+    pub fn remind_after(&self) -> Duration {
+        self.maintenance
+            .as_ref()
+            .map_or(maintenance::DEFAULT_REMIND_AFTER, |all| all.remind_after.length())
     }
 
     /// Whether template changes of its workloads must be held: some gate applies to them, or the

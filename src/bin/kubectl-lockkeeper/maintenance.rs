@@ -8,10 +8,17 @@ use lockkeeper::{
     core::{
         clock,
         governs::{Standing, governance},
-        maintenance,
+        maintenance::{
+            self, Impossible,
+            wanted::{self, Wanted},
+            words,
+        },
         observed::{Workload, WorkloadId},
     },
-    marks::{Containers, MarkSet, Marks, Wish},
+    marks::{
+        Asked, Containers, MarkSet, Marks, Wish,
+        maintenance::{REASON_LIMIT, is_reason},
+    },
 };
 use serde_json::{Value, json};
 
@@ -31,7 +38,7 @@ pub enum Command {
   kubectl lockkeeper maintenance start statefulset/db -n shop
   kubectl lockkeeper shell statefulset/db -n shop                     # when its pods sleep
   kubectl lockkeeper maintenance start statefulset/db -n shop --as-root db --keep proxy
-  kubectl lockkeeper maintenance start statefulset/db -n shop --stop
+  kubectl lockkeeper maintenance start statefulset/db -n shop --stop --reason \"restore the backup\"
 
 Needs: the verb maintain on upgradepolicies.lockkeeper.dev (with --as-root also maintain-as-root), and permission to patch the workload")]
     Start {
@@ -47,6 +54,9 @@ Needs: the verb maintain on upgradepolicies.lockkeeper.dev (with --as-root also 
         /// times
         #[arg(long, value_name = "CONTAINER")]
         as_root: Vec<String>,
+        /// Why, in one line: shown in the status, by events and by `maintenance status`
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// End the maintenance: the workload starts again exactly as it is declared
     #[command(after_help = "Examples:
@@ -72,12 +82,19 @@ Needs: view")]
 /// Does it.
 pub async fn run(cluster: &Cluster, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Start { workload, stop, keep, as_root } => {
+        Command::Start { workload, stop, keep, as_root, reason } => {
             let wish = match stop {
                 true => Wish::Stop,
                 false => Wish::Sleep(Containers { keep, root: as_root }),
             };
-            start(cluster, &workload.find(cluster).await?, &wish).await?;
+            let reason = reason.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+            if reason.as_deref().is_some_and(|text| !is_reason(text)) {
+                return Err(Failure::No(format!(
+                    "--reason: write one line of at most {REASON_LIMIT} characters. Nothing was changed"
+                )));
+            }
+            let asked = Asked { wish, reason: reason.map(Into::into) };
+            start(cluster, &workload.find(cluster).await?, &asked).await?;
         }
         Command::End { workload } => end(cluster, &workload.find(cluster).await?).await?,
         Command::Status { workload } => status(cluster, &workload.find(cluster).await?).await?,
@@ -85,11 +102,13 @@ pub async fn run(cluster: &Cluster, command: Command) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start(cluster: &Cluster, id: &WorkloadId, wish: &Wish) -> Result<(), Failure> {
+async fn start(cluster: &Cluster, id: &WorkloadId, asked: &Asked) -> Result<(), Failure> {
     let seen = cluster.read().await?;
     let workload = seen.workload(id)?;
     let place = lower(id);
-    if maintenance::wished(workload).is_some_and(|(stands, _)| stands == wish) {
+    if wanted::by_user(workload).is_some()
+        && workload.marks.maintenance.get().is_some_and(|stands| **stands == *asked)
+    {
         println!("Maintenance of {place} is already requested.");
         return status_of(cluster, &seen, workload);
     }
@@ -98,15 +117,15 @@ async fn start(cluster: &Cluster, id: &WorkloadId, wish: &Wish) -> Result<(), Fa
             "cannot begin maintenance of {place}: {why}. Nothing was changed"
         )));
     }
-    if let Some(unknown) = unknown_container(workload, wish) {
+    if let Some(unknown) = unknown_container(workload, &asked.wish) {
         let all = workload.template.containers.join(", ");
         return Err(Failure::No(format!(
             "{place} has no container {unknown}, but {all}. Nothing was changed"
         )));
     }
-    write(cluster, id, wish).await?;
+    write(cluster, id, asked).await?;
     println!("Maintenance of {place} is requested. Its pods are stopped when its gates are open.");
-    if let Wish::Sleep(_) = wish {
+    if let Wish::Sleep(_) = asked.wish {
         println!("To run commands in its pods when they sleep: {}", cluster.command("shell", id));
     }
     println!("To see how far it is: {}", cluster.command("maintenance status", id));
@@ -125,12 +144,12 @@ fn unknown_container<'a>(workload: &Workload, wish: &'a Wish) -> Option<&'a str>
 fn not_possible(seen: &Seen, workload: &Workload) -> Option<&'static str> {
     let standings = governance(&seen.world).standings;
     match standings.get(&workload.id) {
-        _ if !workload.id.kind.can_be_held() => Some("a DaemonSet has no replicas to take away"),
+        _ if !workload.id.kind.can_be_held() => Some(words::impossible(Impossible::NoReplicas)),
         Some(Standing::Governed(_, spec)) if spec.mode == Mode::Observe => {
-            Some(maintenance::words::OBSERVED)
+            Some(words::impossible(Impossible::Observed))
         }
         Some(Standing::Governed(..) | Standing::Frozen(_)) if workload.claims.go_with_pod => {
-            Some(maintenance::words::CLAIMS_GO)
+            Some(words::impossible(Impossible::ClaimsGo))
         }
         Some(Standing::Governed(..) | Standing::Frozen(_)) if workload.governed.stands() => None,
         Some(Standing::Governed(..) | Standing::Frozen(_)) => {
@@ -144,19 +163,29 @@ async fn end(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
     let seen = cluster.read_even_uninstalled().await?;
     let workload = seen.workload(id)?;
     let place = lower(id);
-    if !maintenance::is_wished(workload) && maintenance::of(workload).is_none() {
+    let wanted = wanted(&seen, workload);
+    if !wanted.is_some() && maintenance::of(workload).is_none() {
         return Err(Failure::No(format!("{place} is not in maintenance. Nothing was changed")));
     }
-    if maintenance::is_wished(workload) {
-        write(cluster, id, &Wish::Off).await?;
+    if wanted::by_user(workload).is_none_or(|wanted| wanted.is_some()) {
+        write(cluster, id, &Asked { wish: Wish::Off, reason: None }).await?;
     }
     println!("The maintenance of {place} ends: it starts again as it is declared.");
     println!("To follow it: {}", cluster.command("wait", id));
     Ok(())
 }
 
+/// What is asked of a workload, by a user or by its policy.
+fn wanted<'a>(seen: &'a Seen, workload: &'a Workload) -> Wanted<'a> {
+    let ruling = governance(&seen.world).standings.get(&workload.id).and_then(|one| one.ruling());
+    ruling.map_or_else(
+        || wanted::by_user(workload).unwrap_or_default(),
+        |ruling| wanted::wanted(workload, ruling),
+    )
+}
+
 /// Puts the word on the workload, and looks whether admission took it.
-async fn write(cluster: &Cluster, id: &WorkloadId, wish: &Wish) -> Result<(), Failure> {
+async fn write(cluster: &Cluster, id: &WorkloadId, asked: &Asked) -> Result<(), Failure> {
     let what = format!("write {} on {}", marks::MAINTENANCE, lower(id));
     let object = cluster.get(id).await?;
     let operations = |object: &Value| {
@@ -166,12 +195,14 @@ async fn write(cluster: &Cluster, id: &WorkloadId, wish: &Wish) -> Result<(), Fa
             operations.push(empty);
         }
         let path = pointer(marks::MAINTENANCE);
-        operations.push(json!({"op": "add", "path": path, "value": wish.to_string()}));
+        operations.push(json!({"op": "add", "path": path, "value": asked.to_string()}));
         operations
     };
     let written = cluster.rewrite(id, &what, object, operations).await?;
     let all = Marks::of(&written);
-    if all.maintenance_by.get().is_none() || all.maintenance.get() != Some(wish) {
+    if all.maintenance_by.get().is_none()
+        || all.maintenance.get().is_none_or(|taken| **taken != *asked)
+    {
         return Err(Failure::No(format!(
             "{} was written on {}, but does not count: Lockkeeper's admission policies are not in force. The condition HoldsEnforced of its policy says \
              what is missing",
@@ -190,22 +221,20 @@ async fn status(cluster: &Cluster, id: &WorkloadId) -> Result<(), Failure> {
 
 fn status_of(cluster: &Cluster, seen: &Seen, workload: &Workload) -> Result<(), Failure> {
     let place = lower(&workload.id);
+    let wanted = wanted(seen, workload);
+    let by = words::by(&wanted);
     let Some(mark) = maintenance::of(workload) else {
-        match maintenance::is_wished(workload) {
-            true => println!("{place}: maintenance is requested, and has not begun."),
+        match wanted.is_some() {
+            true => println!("{place}: maintenance{by} has not begun."),
             false => println!("{place} is not in maintenance."),
         }
         tell(seen, workload);
         return Ok(());
     };
-    let by = match maintenance::asked_by(workload) {
-        "" => String::new(),
-        by => format!(", requested by {by}"),
-    };
     let since = mark.since.map_or_else(String::new, |since| format!(" since {}", clock(since)));
     println!("{place} is in maintenance{since}{by} (stage: {}).", mark.stage);
     tell(seen, workload);
-    if maintenance::is_wished(workload) {
+    if wanted.is_some() {
         println!("To end it: {}", cluster.command("maintenance end", &workload.id));
     }
     Ok(())

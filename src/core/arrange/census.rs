@@ -9,6 +9,7 @@ use crate::{
     core::{
         arrange::Assessments,
         decision::{Decision, PolicyCensus},
+        maintenance,
         memory::Memory,
         observed::{Workload, WorkloadId},
         report::Report,
@@ -53,6 +54,9 @@ impl Assessments<'_> {
         let Some(of_policy) = census.policies.get_mut(&policy.name) else { return };
         *of_policy.phases.entry(stand.report.verdict.phase).or_default() += 1;
         note_age(workload, stand, (&mut of_policy.oldest_hold, &mut of_policy.oldest_difference));
+        let maintained = maintenance::of(workload).and_then(|mark| mark.since);
+        of_policy.oldest_maintenance =
+            of_policy.oldest_maintenance.into_iter().chain(maintained).min();
     }
 }
 

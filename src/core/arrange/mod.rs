@@ -160,11 +160,13 @@ fn assess_sorted<'a>(
                 let ungoverned = Ungoverned {
                     namespace,
                     workload: real,
+                    pods,
                     stray: matches!(standing, Standing::Unselected),
-                    nothing_to_lose: revisions.revert(),
+                    revisions,
                     activity,
                     memory,
                     definition: around.definition,
+                    enforced: of_namespace.enforced,
                     judges: of_namespace.judges,
                     now: around.now,
                 };

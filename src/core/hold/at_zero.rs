@@ -54,8 +54,15 @@ pub fn is_lost(subject: &Subject) -> bool {
 }
 
 /// What a held Deployment starts when it is scaled up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScaledUp<'a> {
+    /// Pods that do not run the app: they are of a ReplicaSet that maintenance has left.
+    LeftByMaintenance {
+        /// All such ReplicaSets.
+        sets: Vec<&'a str>,
+        /// Such pods are there already.
+        started: bool,
+    },
     /// Nothing: the ReplicaSet of what ran last is gone.
     Nothing,
     /// The held change: this older ReplicaSet has its template.
@@ -66,9 +73,15 @@ pub enum ScaledUp<'a> {
 
 /// What a held Deployment starts when it is scaled up, where that is not what it ran last.
 pub fn scaled_up<'a>(workload: &Workload, revisions: &Revisions<'a>) -> Option<ScaledUp<'a>> {
-    revisions.replica_sets()?;
+    let of_maintenance = revisions.replica_sets()?.iter().filter(|set| set.rests);
     let of_held = revisions.set_of_template();
     let asleep = workload.rollout.wanted == 0;
+    let starts = revisions.created_last().filter(|set| asleep && set.rests);
+    let started = of_maintenance.clone().any(|set| !asleep && set.replicas > 0);
+    if !workload.template.rests && (started || starts.is_some()) {
+        let sets = of_maintenance.map(|set| &*set.name).collect();
+        return Some(ScaledUp::LeftByMaintenance { sets, started });
+    }
     let ran = Outcome::on(workload).done.as_deref();
     match of_held.or_else(|| revisions.created_last()) {
         None => Some(ScaledUp::Nothing),

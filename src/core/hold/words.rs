@@ -125,6 +125,14 @@ fn replicas_wait(workload: &Workload) -> Option<String> {
 fn scaled_up(namespace: &Namespace, starts: ScaledUp) -> String {
     let namespace = &namespace.name;
     match starts {
+        ScaledUp::LeftByMaintenance { sets, started: true } => format!(
+            "Its pods do not run the app, because they are of a ReplicaSet that maintenance has left. To start the revision that ran last: kubectl delete replicaset -n {namespace} {}",
+            sets.join(" ")
+        ),
+        ScaledUp::LeftByMaintenance { sets, started: false } => format!(
+            "If you scale it up, its pods do not run the app, because they would be of a ReplicaSet that maintenance has left. To prevent this: kubectl delete replicaset -n {namespace} {}",
+            sets.join(" ")
+        ),
         ScaledUp::Nothing => {
             "The ReplicaSet of the revision that ran last is gone (revisionHistoryLimit: 0). If you scale it up, it has no pods until the release"
                 .to_owned()

@@ -2,9 +2,15 @@
 //! back exactly as it was declared.
 //!
 //! The mark `in-maintenance` says how far it is: `stop`, then `start`, then none; between these
-//! `sleep`, and `stop` again, where its pods are to sleep. Each step is one patch of that mark; admission makes everything of the spec that follows from it. It begins and
-//! ends at 0 replicas, so neither needs a pod that is healthy.
+//! `sleep`, and `stop` again, where its pods are to sleep. Each step is one patch of that mark;
+//! admission makes everything of the spec that follows from it. It begins and ends at 0 replicas,
+//! so neither needs a pod that is healthy.
+//!
+//! `sleep` and `start` begin with 0 replicas too: the controller counts the template of the stage as
+//! the one that runs before there are pods. So a change that is held later keeps no pod on the
+//! template of the stage before.
 
+pub mod wanted;
 pub mod words;
 
 use std::time::Duration;
@@ -23,16 +29,14 @@ use crate::{
         },
         hold::{release, state::Hold},
         later,
-        observed::{Pod, Workload},
+        observed::{Pod, UserHold, Workload},
         request::{Purpose, Release},
+        rollout::revisions::Revisions,
         subject::Subject,
         whole_second,
     },
     marks::{InMaintenance, Wish, maintenance::Stage},
 };
-
-/// So often it is told that a maintenance lasts.
-pub const REMIND_AFTER: Duration = Duration::from_hours(4);
 
 /// How far the maintenance of a workload is, if there is one. What stands on one without our label
 /// was not made by us.
@@ -41,30 +45,29 @@ pub fn of(workload: &Workload) -> Option<&InMaintenance> {
     mark.map(|mark| &**mark)
 }
 
-/// The maintenance that a user asks for, and who. What admission did not record, anybody may have
-/// written.
-pub fn wished(workload: &Workload) -> Option<(&Wish, &str)> {
-    let by = workload.marks.maintenance_by.get().filter(|_| workload.governed.stands())?;
-    Some((workload.marks.maintenance.get()?, &by.0))
+/// Why a maintenance that is asked for cannot begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Impossible {
+    /// There is nothing to stop it by.
+    NoReplicas,
+    /// Admission would not act on it.
+    NotEnforced,
+    /// Its policy only observes.
+    Observed,
+    /// Its claims would go.
+    ClaimsGo,
+    /// It would finish what the user keeps from being finished.
+    OlderPods,
 }
 
-/// Who asked for the maintenance.
-pub fn asked_by(workload: &Workload) -> &str {
-    wished(workload).map_or("", |(_, by)| by)
-}
-
-/// Whether a user asks for maintenance.
-pub fn is_wished(workload: &Workload) -> bool {
-    wished(workload).is_some_and(|(wish, _)| *wish != Wish::Off)
-}
-
-/// Why a maintenance that is asked for cannot begin, in words; none if it can.
-pub fn impossible(subject: &Subject) -> Option<&'static str> {
+/// Why a maintenance that is asked for cannot begin; none if it can.
+pub fn impossible(subject: &Subject) -> Option<Impossible> {
     match () {
-        () if !subject.around.enforced => Some(words::NOT_ENFORCED),
-        () if subject.ruling.observes() => Some(words::OBSERVED),
-        () if subject.workload.claims.go_with_pod => Some(words::CLAIMS_GO),
-        () if keeps_older_pods(subject.workload) => Some(words::OLDER_PODS),
+        () if !subject.workload.id.kind.can_be_held() => Some(Impossible::NoReplicas),
+        () if !subject.around.enforced => Some(Impossible::NotEnforced),
+        () if subject.ruling.observes() => Some(Impossible::Observed),
+        () if subject.workload.claims.go_with_pod => Some(Impossible::ClaimsGo),
+        () if keeps_older_pods(subject.workload) => Some(Impossible::OlderPods),
         () => None,
     }
 }
@@ -95,18 +98,17 @@ pub enum Standing {
 
 /// Where one stands that is being stopped, or is stopped. A pod with the gate never ran, but the
 /// controller of a set that starts would wait for it.
-pub fn standing(subject: &Subject) -> Standing {
-    let workload = subject.workload;
+pub fn standing(workload: &Workload, pods: &[&Pod]) -> Standing {
     if !workload.template.rests {
         return Standing::NotStopped;
     }
     if of(workload).is_some_and(|mark| mark.stage == Stage::Sleep) {
         return Standing::Asleep {
-            ready: count(subject, |pod| pod.ready && pod.terminating.is_none()),
-            gated: count(subject, |pod| pod.gated),
+            ready: count(pods, |pod| pod.ready && pod.terminating.is_none()),
+            gated: count(pods, |pod| pod.gated),
         };
     }
-    let left = count(subject, |pod| !pod.finished);
+    let left = count(pods, |pod| !pod.finished);
     // The pods come on another watch than the counts.
     let pods = if left == 0 { workload.rollout.current as usize } else { left };
     match pods == 0 && workload.rollout.wanted == 0 && workload.rollout.observed {
@@ -115,19 +117,28 @@ pub fn standing(subject: &Subject) -> Standing {
     }
 }
 
-fn count(subject: &Subject, of_it: fn(&Pod) -> bool) -> usize {
-    subject.pods.iter().filter(|pod| of_it(pod)).count()
+fn count(pods: &[&Pod], of_it: fn(&Pod) -> bool) -> usize {
+    pods.iter().filter(|pod| of_it(pod)).count()
+}
+
+/// Whether pods that are created now are of the template at hand, also once a change is held.
+/// Somebody may have scaled it: then there is nothing to wait for.
+pub fn is_taken(workload: &Workload) -> bool {
+    let rollout = &workload.rollout;
+    let settled = !workload.id.kind.has_controller_revisions()
+        || rollout.held == Some(UserHold::OnDelete)
+        || (rollout.revision.is_some() && rollout.revision == rollout.settled);
+    rollout.observed && (settled || rollout.wanted > 0)
 }
 
 /// The next step towards pods that sleep as it was asked for, or away from it; none where it is as
 /// it was asked for, or ends.
-pub fn next(workload: &Workload, mark: &InMaintenance) -> Option<InMaintenance> {
-    let (wish, _) = wished(workload)?;
+pub fn next(wish: &Wish, mark: &InMaintenance) -> Option<InMaintenance> {
     match (mark.stage, wish) {
         // From one sleep to another through none, and so to the end.
         (Stage::Sleep, Wish::Sleep(containers)) if *containers == mark.containers() => None,
         (Stage::Sleep, _) => Some(mark.at(Stage::Stop)),
-        (Stage::Stop, Wish::Sleep(containers)) => Some(mark.asleep(containers)),
+        (Stage::Stop, Wish::Sleep(containers)) => Some(mark.asleep(containers).without_replicas()),
         (Stage::Stop | Stage::Start, _) => None,
     }
 }
@@ -169,13 +180,20 @@ pub fn begin(subject: &Subject, held: Option<(&Hold, &Change)>) -> Edits {
 
 /// One step, and with it the release of what is held.
 pub fn step(subject: &Subject, mark: &InMaintenance, held: Option<(&Hold, &Change)>) -> Edits {
-    let mut edits = match held {
-        Some((hold, change)) if !is_back(subject, mark) => release::passed(subject, hold, change).0,
+    let edits = match held {
+        Some((hold, change)) if !is_back(&subject.revisions, mark) => {
+            release::passed(subject, hold, change).0
+        }
         Some(_) => release::released(Release::Unchanged),
         None => Edits::default(),
     };
+    with_mark(subject.workload, mark, edits)
+}
+
+/// These edits, and the next step.
+pub fn with_mark(workload: &Workload, mark: &InMaintenance, mut edits: Edits) -> Edits {
     edits.clear(marks::PARTITION);
-    if subject.workload.rollout.ordinals.step.is_some() || held.is_some() {
+    if workload.rollout.ordinals.step.is_some() || edits.wanted(marks::HOLD).is_some() {
         edits.clear(marks::HOLD_SINCE);
     }
     edits.set(marks::IN_MAINTENANCE, mark.to_string());
@@ -184,8 +202,29 @@ pub fn step(subject: &Subject, mark: &InMaintenance, held: Option<(&Hold, &Chang
 }
 
 /// Whether its template is the one again that ran before the maintenance.
-pub fn is_back(subject: &Subject, mark: &InMaintenance) -> bool {
-    mark.from.as_deref().is_some_and(|from| subject.revisions.is_of(from))
+pub fn is_back(revisions: &Revisions, mark: &InMaintenance) -> bool {
+    mark.from.as_deref().is_some_and(|from| revisions.is_of(from))
+}
+
+/// The next step to the end, where nobody is asked any more; none while it is waited for, and none
+/// that would take claims along. `held`: a change is.
+pub fn way_back(
+    workload: &Workload,
+    pods: &[&Pod],
+    mark: &InMaintenance,
+    held: bool,
+) -> Option<InMaintenance> {
+    let next = match mark.stage {
+        Stage::Sleep => mark.at(Stage::Stop),
+        Stage::Start if mark.at_zero && held => mark.at(Stage::Stop),
+        Stage::Start => return (mark.at_zero && is_taken(workload)).then(|| mark.at(Stage::Start)),
+        Stage::Stop => match standing(workload, pods) {
+            Standing::Down => return Some(mark.at(Stage::Start).without_replicas()),
+            Standing::GoingDown(_) if workload.rollout.wanted == 0 => return None,
+            _ => mark.at(Stage::Stop).renewed(workload.generation),
+        },
+    };
+    (!workload.claims.go_with_pod || workload.rollout.wanted == 0).then_some(next)
 }
 
 /// What is written when it is in service again.
@@ -196,14 +235,15 @@ pub fn end() -> Edits {
 }
 
 /// Whether one that starts is in service: all its pods are available, or nothing has moved for
-/// longer than the deadline of its policy, and what its pods do is no matter of maintenance. While
-/// its manifest declares a partition, all of them are waited for, because a pod below it would be
-/// of the revision with the gate.
+/// longer than the deadline of its policy, and what its pods do is no matter of maintenance.
 pub fn has_started(subject: &Subject) -> bool {
-    let late = gives_up_at(subject).is_some_and(|due| due <= subject.now());
-    !subject.workload.template.rests
-        && subject.workload.rollout.observed
-        && (is_available(subject.workload) || late)
+    let due = gives_up_at(subject.workload, subject.pods, subject.ruling.spec().deadline());
+    is_over(subject.workload, due <= subject.now())
+}
+
+/// Whether it is in service, with or without a policy. `late`: it is waited for no longer.
+pub fn is_over(workload: &Workload, late: bool) -> bool {
+    !workload.template.rests && workload.rollout.observed && (is_available(workload) || late)
 }
 
 /// Whether all its pods are available.
@@ -213,17 +253,18 @@ pub fn is_available(workload: &Workload) -> bool {
 }
 
 /// When one that starts is no longer waited for.
-pub fn gives_up_at(subject: &Subject) -> Option<Timestamp> {
-    let rollout = &subject.workload.rollout;
-    let moves = subject.pods.iter().flat_map(|pod| [Some(pod.created), pod.ready_moved]);
+pub fn gives_up_at(workload: &Workload, pods: &[&Pod], deadline: Duration) -> Timestamp {
+    let moves = pods.iter().flat_map(|pod| [Some(pod.created), pod.ready_moved]);
     // The last write of ours began it.
-    let moves = moves.chain([subject.workload.noted]).flatten();
-    let moved = moves.fold(rollout.moved, Timestamp::max);
-    (rollout.held.is_none()).then(|| later(moved, subject.ruling.spec().deadline()))
+    let moves = moves.chain([workload.noted]).flatten();
+    later(moves.fold(workload.rollout.moved, Timestamp::max), deadline)
 }
 
 /// When it is to be told next that a maintenance lasts. `told`: when it was last.
-pub fn reminds_at(mark: &InMaintenance, told: Option<Timestamp>) -> Option<Timestamp> {
-    let last = told.max(mark.since)?;
-    Some(later(last, REMIND_AFTER))
+pub fn reminds_at(
+    mark: &InMaintenance,
+    told: Option<Timestamp>,
+    after: Duration,
+) -> Option<Timestamp> {
+    Some(later(told.max(mark.since)?, after))
 }

@@ -3,24 +3,53 @@
 use jiff::Timestamp;
 
 use crate::{
-    core::{clock, hold::state::Hold, observed::workload::reference_of, subject::Subject},
+    api::marks,
+    core::{
+        clock,
+        gates::words::command,
+        hold::state::Hold,
+        maintenance::{
+            Impossible,
+            wanted::{self, Wanted},
+        },
+        observed::{Namespace, Pod, WorkloadId, workload::reference_of},
+        subject::Subject,
+    },
     marks::InMaintenance,
 };
 
-/// Why it cannot begin: admission would not act on it.
-pub const NOT_ENFORCED: &str = "Lockkeeper's admission policies are not in force, as the condition HoldsEnforced says. It begins when they are";
-/// Why it cannot begin: its policy only observes.
-pub const OBSERVED: &str =
-    "its policy only observes (mode: Observe). Set mode: Enforce in the policy, and it begins";
-/// Why it cannot begin: its claims would go.
-pub const CLAIMS_GO: &str = "maintenance sets replicas to 0, and persistentVolumeClaimRetentionPolicy.whenScaled: Delete would then delete its claims. Set whenScaled: Retain first";
+/// Why it cannot begin.
+pub const fn impossible(why: Impossible) -> &'static str {
+    match why {
+        Impossible::NoReplicas => "a DaemonSet has no replicas to take away",
+        Impossible::NotEnforced => {
+            "Lockkeeper's admission policies are not in force, as the condition HoldsEnforced says. It begins when they are"
+        }
+        Impossible::Observed => {
+            "its policy only observes (mode: Observe). Set mode: Enforce in the policy, and it begins"
+        }
+        Impossible::ClaimsGo => {
+            "maintenance sets replicas to 0, and persistentVolumeClaimRetentionPolicy.whenScaled: Delete would then delete its claims. Set whenScaled: Retain first"
+        }
+        Impossible::OlderPods => {
+            "its manifest keeps some of its pods on an older revision (paused, a partition, or OnDelete), and after maintenance all pods would be of the newest one. Finish \
+             that rollout or revert it first"
+        }
+    }
+}
 
-/// Why it cannot begin: it would finish what the user keeps from being finished.
-pub const OLDER_PODS: &str = "its manifest keeps some of its pods on an older revision (paused, a partition, or OnDelete), and after maintenance all pods would be of the newest one. Finish \
-    that rollout or revert it first";
+/// Who asked for it, and why.
+pub fn by(wanted: &Wanted) -> String {
+    match wanted.asked {
+        Some((user, Some(reason))) => format!(", requested by {user} ({reason})"),
+        Some((user, None)) => format!(", requested by {user}"),
+        None if wanted.is_some() => ", declared in its policy".to_owned(),
+        None => String::new(),
+    }
+}
 
-fn by(user: &str) -> String {
-    if user.is_empty() { String::new() } else { format!(", requested by {user}") }
+fn of(subject: &Subject) -> String {
+    by(&wanted::wanted(subject.workload, subject.ruling))
 }
 
 fn since(at: Option<Timestamp>) -> String {
@@ -34,17 +63,17 @@ pub fn end_command(subject: &Subject) -> String {
 }
 
 /// That it cannot begin.
-pub fn cannot_begin(user: &str, why: &str) -> String {
-    format!("maintenance{} does not begin: {why}", by(user))
+pub fn cannot_begin(subject: &Subject, why: Impossible) -> String {
+    format!("maintenance{} does not begin: {}", of(subject), impossible(why))
 }
 
 /// That a gate keeps it from beginning.
-pub fn waits(user: &str, why: &str) -> String {
-    format!("maintenance{} waits: {why}", by(user))
+pub fn waits(subject: &Subject, why: &str) -> String {
+    format!("maintenance{} waits: {why}", of(subject))
 }
 
 /// That it begins.
-pub fn begins(user: &str, held: Option<&Hold>) -> String {
+pub fn begins(subject: &Subject, held: Option<&Hold>) -> String {
     let change = held.map_or_else(String::new, |hold| {
         format!(
             ". Its held change {} is in the template, and starts when the maintenance ends",
@@ -53,7 +82,7 @@ pub fn begins(user: &str, held: Option<&Hold>) -> String {
     });
     format!(
         "maintenance begins{}: its pods are stopped, and its app starts again when it ends{change}",
-        by(user)
+        of(subject)
     )
 }
 
@@ -69,7 +98,7 @@ pub fn stopping(subject: &Subject, pods: usize, unready: &[&str]) -> String {
             names.join(" ")
         ),
     };
-    format!("maintenance{}: stopping, {left} left{stuck}", by(super::asked_by(subject.workload)))
+    format!("maintenance{}: stopping, {left} left{stuck}", of(subject))
 }
 
 /// That admission did not do what follows from the mark.
@@ -77,18 +106,18 @@ pub const NOT_STOPPED: &str = "maintenance was begun, but admission did not stop
     It stops with the next write when admission is in force";
 
 /// That it is stopped.
-pub fn stopped(user: &str, at: Option<Timestamp>, held: Option<&Hold>) -> String {
+pub fn stopped(subject: &Subject, at: Option<Timestamp>, held: Option<&Hold>) -> String {
     format!(
         "in maintenance{}{}: no pod runs. It starts again when the maintenance ends{}",
         since(at),
-        by(user),
+        of(subject),
         held_until("then", held)
     )
 }
 
 /// That it cannot go on.
-pub fn cannot_go_on(why: &str) -> String {
-    format!("its maintenance does not go on: {why}")
+pub fn cannot_go_on(why: Impossible) -> String {
+    format!("its maintenance does not go on: {}", impossible(why))
 }
 
 /// That it waits for a gate of what is held before its pods sleep.
@@ -99,6 +128,12 @@ pub fn sleep_waits(hold: &Hold, why: &str) -> String {
 /// That it is over, although not all pods are there.
 pub fn over(at: Option<Timestamp>, pods: &str) -> String {
     format!("its maintenance{} is over, but not all of its pods are available: {pods}", since(at))
+}
+
+/// That all its pods have ended, and that it gets pods that sleep.
+pub fn to_sleep(subject: &Subject) -> String {
+    let user = of(subject);
+    format!("maintenance{user}: its pods are stopped, and are to start again asleep")
 }
 
 /// That its pods sleep: so many are ready for commands, and so many do not start.
@@ -116,12 +151,36 @@ pub fn asleep(
         ),
     };
     format!(
-        "in maintenance{}{}: its app does not run, {ready} of {} pods sleep. To run commands in them: kubectl lockkeeper shell {workload} -n {namespace}{}{not_started}",
+        "in maintenance{}{}: its app does not run, {ready} of {} pods sleep{}. To run commands in them: kubectl lockkeeper shell {workload} -n {namespace}{}{not_started}",
         since(mark.since),
-        by(super::asked_by(subject.workload)),
+        of(subject),
         subject.workload.rollout.wanted,
+        unready(subject),
         held_until("the maintenance ends", hold)
     )
+}
+
+/// Why a pod that sleeps is not Ready, as far as it says so itself. One with the gate is told of by
+/// itself.
+fn unready(subject: &Subject) -> String {
+    let failure = subject.workload.rollout.failure.as_deref();
+    if let Some(why) = failure.filter(|_| subject.pods.is_empty()) {
+        return format!(" (pods cannot be created: {why})");
+    }
+    let there = subject.pods.iter().filter(|pod| !pod.ready && !pod.gated && !pod.finished);
+    let mut named: Vec<_> = there.filter(|pod| pod.terminating.is_none()).collect();
+    named.sort_by_key(|pod| (why_unready(pod).is_none(), &pod.name));
+    let Some(first) = named.first() else { return String::new() };
+    let others = match named.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let why = why_unready(first).unwrap_or("starts, or a container that is kept is not Ready");
+    format!(" (pod {}: {why}{others})", first.name)
+}
+
+fn why_unready(pod: &Pod) -> Option<&str> {
+    pod.ails.as_deref().or(pod.trouble.as_deref()).or(pod.claims.unschedulable.as_deref())
 }
 
 fn held_until(end: &str, hold: Option<&Hold>) -> String {
@@ -148,16 +207,45 @@ pub const NEXT_NOT_ENFORCED: &str = "its maintenance does not go on: Lockkeeper'
 pub const ENDING: &str =
     "its maintenance ends: its template is the declared one again, and its replicas start";
 
-/// That it is in service again.
-pub fn ended(at: Option<Timestamp>) -> String {
-    format!("it is in service again. It was in maintenance{}", since(at))
+/// That a change starts with the end, although nothing asks whether it may.
+pub fn goes_along(hold: &Hold) -> String {
+    format!(
+        "its maintenance ends, and no policy governs it: the held change {} starts with it",
+        hold.id
+    )
+}
+
+/// That a change that stays held without a policy keeps it stopped.
+pub fn stays_stopped(namespace: &Namespace, workload: &WorkloadId, hold: &Hold) -> String {
+    format!(
+        "its maintenance is to end, but no policy governs it, and change {} stays held: it starts when a policy selects it, or when the change is taken back. Or, with the verb bypass: {}",
+        hold.id,
+        command(namespace, workload, marks::BYPASS, &hold.id)
+    )
+}
+
+/// That it is in service again, and whether as it was before.
+pub fn ended(subject: &Subject, mark: &InMaintenance) -> String {
+    let revisions = &subject.revisions;
+    let way_back = match (mark.from.as_deref(), revisions.newest) {
+        (Some(from), Some(newest)) if from == newest => {
+            format!(" with the revision of before, {from}")
+        }
+        (Some(from), Some(newest)) if revisions.is_of(from) => format!(
+            ". Its template is the one of before, but it runs revision {newest}, and not {from}: another admission policy or webhook may have changed its pods"
+        ),
+        (Some(_), Some(_)) => ". Its template was changed in the meantime".to_owned(),
+        (None, _) | (_, None) => String::new(),
+    };
+    format!("it is in service again{way_back}. It was in maintenance{}", since(mark.since))
 }
 
 /// That it lasts.
-pub fn reminder(user: &str, at: Option<Timestamp>, command: &str) -> String {
+pub fn reminder(subject: &Subject, at: Option<Timestamp>) -> String {
     format!(
-        "still in maintenance{}{}: its app does not run. To end it: {command}",
+        "still in maintenance{}{}: its app does not run. To end it: {}",
         since(at),
-        by(user)
+        of(subject),
+        end_command(subject)
     )
 }

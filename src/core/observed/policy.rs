@@ -54,6 +54,7 @@ pub fn freezing_spec() -> UpgradePolicySpec {
         gates: None,
         rollout: None,
         volumes: None,
+        maintenance: None,
     }
 }
 

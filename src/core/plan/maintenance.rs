@@ -5,7 +5,7 @@ use crate::{
     core::{
         gates::change::{Blocked, Change, TEMPLATE},
         hold::{change, release, state::Hold},
-        maintenance::{self, Standing, words},
+        maintenance::{self, Impossible, Standing, wanted, words},
         notice::Event,
         planned::Plan,
         report::{self, Verdict},
@@ -18,7 +18,6 @@ use crate::{
 /// A maintenance is asked for and has not begun: it begins as soon as the gates are open.
 pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
     let (held, mut plan) = with_change(subject, hold, plan);
-    let by = maintenance::asked_by(subject.workload);
     let closed =
         match held.as_ref().and_then(|change| maintenance::closed_to_release(subject, change)) {
             Some(blocked) => Some(blocked),
@@ -26,11 +25,11 @@ pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
         };
     if let Some(blocked) = closed {
         let phase = if hold.is_some() { Phase::Held } else { Phase::Waiting };
-        return waits(&blocked, phase, words::waits(by, &blocked.why), plan);
+        return waits(&blocked, phase, words::waits(subject, &blocked.why), plan);
     }
     plan.write(maintenance::begin(subject, hold.zip(held.as_ref())));
     plan.memory.reminded_at = None;
-    plan.tell(Event::MaintenanceStarted, words::begins(by, hold));
+    plan.tell(Event::MaintenanceStarted, words::begins(subject, hold));
     let message = stopping(subject, subject.pods.len());
     plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
     plan
@@ -64,7 +63,7 @@ fn closed_to_go_along(
     mark: &InMaintenance,
     held: Option<(&Hold, &Change)>,
 ) -> Option<Blocked> {
-    let (_, change) = held.filter(|_| !maintenance::is_back(subject, mark))?;
+    let (_, change) = held.filter(|_| !maintenance::is_back(&subject.revisions, mark))?;
     maintenance::closed_to_release(subject, change)
 }
 
@@ -82,13 +81,16 @@ fn stopping(subject: &Subject, pods: usize) -> String {
 pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: Plan) -> Plan {
     let (held, plan) = with_change(subject, hold, plan);
     let mut plan = remind(subject, mark, plan);
+    if mark.at_zero {
+        return without_replicas(subject, mark, hold, plan);
+    }
     if mark.stage == Stage::Start {
         return starting(subject, mark, plan);
     }
-    let by = maintenance::asked_by(subject.workload);
-    let standing = maintenance::standing(subject);
+    let wanted = wanted::wanted(subject.workload, subject.ruling);
+    let standing = maintenance::standing(subject.workload, subject.pods);
     if matches!(standing, Standing::Asleep { .. } | Standing::Down)
-        && let Some(step) = maintenance::next(subject.workload, mark)
+        && let Some(step) = maintenance::next(&wanted.wish, mark)
     {
         return next(subject, &step, hold.zip(held.as_ref()), plan);
     }
@@ -108,11 +110,11 @@ pub fn plan(subject: &Subject, mark: &InMaintenance, hold: Option<&Hold>, plan: 
             let message = words::asleep(subject, mark, hold, (ready, gated));
             (Reason::InMaintenance, message)
         }
-        Standing::Down if !maintenance::is_wished(subject.workload) => {
+        Standing::Down if !wanted.is_some() => {
             return leave(subject, mark, hold.zip(held.as_ref()), plan);
         }
         Standing::Down => {
-            let message = words::stopped(by, mark.since, hold);
+            let message = words::stopped(subject, mark.since, hold);
             (Reason::InMaintenance, message)
         }
     };
@@ -142,8 +144,46 @@ fn next(
         return waits(&blocked, Phase::Maintenance, message, plan);
     }
     plan.write(maintenance::step(subject, next, held));
-    let message = words::asleep(subject, next, None, (0, 0));
-    plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
+    stands_at(subject, next, plan)
+}
+
+/// Its replicas come as soon as its controller has seen the template of this stage. What changes
+/// before that is as if it had changed while it was stopped.
+fn without_replicas(
+    subject: &Subject,
+    mark: &InMaintenance,
+    hold: Option<&Hold>,
+    mut plan: Plan,
+) -> Plan {
+    let workload = subject.workload;
+    let wanted = wanted::wanted(workload, subject.ruling);
+    let other = match mark.stage {
+        Stage::Start => wanted.is_some(),
+        Stage::Stop | Stage::Sleep => {
+            !workload.template.rests || maintenance::next(&wanted.wish, mark).is_some()
+        }
+    };
+    if !subject.around.enforced {
+        return cannot(words::NEXT_NOT_ENFORCED, plan);
+    }
+    if other || hold.is_some() {
+        plan.write(maintenance::step(subject, &mark.at(Stage::Stop), None));
+    } else if maintenance::is_taken(workload) {
+        plan.write(maintenance::step(subject, &mark.at(mark.stage), None));
+    }
+    stands_at(subject, mark, plan)
+}
+
+/// That it is on its way to the pods of this stage.
+fn stands_at(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
+    let verdict = match mark.stage {
+        Stage::Start => Verdict::new(Phase::Maintenance, Reason::MaintenanceEnding, words::ENDING),
+        Stage::Stop | Stage::Sleep => {
+            Verdict::new(Phase::Maintenance, Reason::GoingDown, words::to_sleep(subject))
+                .with_command(words::end_command(subject))
+        }
+    };
+    plan.stand(verdict);
     plan
 }
 
@@ -153,7 +193,7 @@ fn stop(subject: &Subject, next: &InMaintenance, mut plan: Plan) -> Plan {
         return cannot(words::NEXT_NOT_ENFORCED, plan);
     }
     if subject.workload.claims.go_with_pod {
-        return cannot(words::cannot_go_on(words::CLAIMS_GO), plan);
+        return cannot(words::cannot_go_on(Impossible::ClaimsGo), plan);
     }
     plan.write(maintenance::step(subject, next, None));
     let message = stopping(subject, subject.pods.len());
@@ -187,12 +227,11 @@ fn with_change<'a>(
 
 /// Tells from time to time that it lasts.
 fn remind(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
-    match maintenance::reminds_at(mark, subject.memory.reminded_at) {
+    let after = subject.ruling.spec().remind_after();
+    match maintenance::reminds_at(mark, subject.memory.reminded_at, after) {
         Some(due) if due <= subject.now() && mark.rests() => {
-            let (by, command) =
-                (maintenance::asked_by(subject.workload), words::end_command(subject));
             plan.memory.reminded_at = Some(subject.now());
-            plan.tell(Event::MaintenanceReminder, words::reminder(by, mark.since, &command));
+            plan.tell(Event::MaintenanceReminder, words::reminder(subject, mark.since));
         }
         Some(due) => plan.wake_at(due),
         None => {}
@@ -216,34 +255,34 @@ fn leave(
         let message = words::end_waits(hold, &blocked.why);
         return waits(&blocked, Phase::Maintenance, message, plan);
     }
-    plan.write(maintenance::step(subject, &mark.at(Stage::Start), held));
+    let next = mark.at(Stage::Start).without_replicas();
+    plan.write(maintenance::step(subject, &next, held));
     if held.is_some() {
         plan.tell(Event::UpgradeReleased, words::ENDING);
     }
-    plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceEnding, words::ENDING));
-    plan
+    stands_at(subject, &next, plan)
 }
 
 /// Its template is the declared one again, and its pods start.
 fn starting(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
-    if maintenance::is_wished(subject.workload) {
+    if wanted::wanted(subject.workload, subject.ruling).is_some() {
         let Some(blocked) = closed_to_stop(subject, &mut plan) else {
             return stop(subject, &mark.at(Stage::Stop), plan);
         };
-        let by = maintenance::asked_by(subject.workload);
-        let message = words::waits(by, &blocked.why);
+        let message = words::waits(subject, &blocked.why);
         return waits(&blocked, Phase::Maintenance, message, plan);
     }
     let pods = under_way(subject.workload, subject.pods, subject.revisions.newest);
     if maintenance::has_started(subject) {
         plan.write(maintenance::end());
         let told = match maintenance::is_available(subject.workload) {
-            true => words::ended(mark.since),
+            true => words::ended(subject, mark),
             false => words::over(mark.since, &pods),
         };
         plan.tell(Event::MaintenanceEnded, told);
     }
-    maintenance::gives_up_at(subject).into_iter().for_each(|due| plan.wake_at(due));
+    let deadline = subject.ruling.spec().deadline();
+    plan.wake_at(maintenance::gives_up_at(subject.workload, subject.pods, deadline));
     let failed = matches!(subject.progress, Progress::Failed(_));
     plan.stand(verdict::verdict(subject).filter(|_| failed).unwrap_or_else(|| {
         let message = format!("{}: {pods}", words::ENDING);
@@ -256,11 +295,11 @@ fn starting(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
 pub fn with_impossible(subject: &Subject, mut plan: Plan) -> Plan {
     let workload = subject.workload;
     if matches!(plan.phase(), Phase::UpToDate | Phase::WaitsForUser)
-        && maintenance::is_wished(workload)
+        && wanted::wanted(workload, subject.ruling).is_some()
         && maintenance::of(workload).is_none()
         && let Some(why) = maintenance::impossible(subject)
     {
-        let message = words::cannot_begin(maintenance::asked_by(workload), why);
+        let message = words::cannot_begin(subject, why);
         plan.stand(Verdict::new(Phase::WaitsForUser, Reason::MaintenanceImpossible, message));
     }
     plan

@@ -12,7 +12,7 @@ pub mod ungoverned;
 use crate::{
     core::{
         hold::{self, marking, state::Hold},
-        maintenance::{impossible, is_wished, of},
+        maintenance::{impossible, of, wanted::wanted},
         memory::{SeenTemplate, template_changed_at},
         notice::Event,
         planned::Plan,
@@ -41,11 +41,14 @@ impl Situation {
     fn of(subject: &Subject) -> Self {
         let workload = subject.workload;
         let hold = Hold::on(workload).filter(|_| !workload.deleting);
-        match of(workload).filter(|mark| !workload.deleting && (mark.rests() || hold.is_none())) {
-            Some(mark) => return Self::Maintained(mark.clone().into(), hold),
+        match of(workload).filter(|_| !workload.deleting) {
+            Some(mark) if mark.rests() || mark.at_zero || hold.is_none() => {
+                return Self::Maintained(mark.clone().into(), hold);
+            }
+            Some(_) => {}
             None if of(workload).is_none()
                 && !workload.deleting
-                && is_wished(workload)
+                && wanted(workload, subject.ruling).is_some()
                 && impossible(subject).is_none() =>
             {
                 return Self::Enters(hold);

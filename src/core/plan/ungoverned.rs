@@ -11,23 +11,28 @@ use crate::{
         hold::{
             governance::{self, GovernanceMark},
             judges::Judges,
-            marking,
+            marking, release,
             state::Hold,
             words,
         },
         later, maintenance,
         memory::{Activity, Memory},
         notice::Event,
-        observed::{Namespace, Uid, Workload},
+        observed::{Namespace, Pod, Uid, Workload},
         plan::held,
         planned::Plan,
-        request::Confirm,
-        rollout::{revisions::Revert, turn},
+        request::{Confirm, Release},
+        rollout::{revisions::Revisions, turn},
     },
+    marks::{InMaintenance, maintenance::Stage},
 };
 
 /// A workload that carries our marks is released when no policy has selected it for this long.
 const STRAY_AFTER: Duration = Duration::from_secs(60);
+
+/// So long its pods may take to start after its maintenance: as policies have it that say nothing
+/// else.
+const DEADLINE: Duration = Duration::from_secs(600);
 
 /// A workload that no policy governs, and what is known of it.
 pub struct Ungoverned<'a> {
@@ -37,14 +42,18 @@ pub struct Ungoverned<'a> {
     pub workload: &'a Workload,
     /// No policy selects it, perhaps only for a moment, while a policy is replaced.
     pub stray: bool,
-    /// How its held template passes, if no pod ends by that.
-    pub nothing_to_lose: Option<Revert>,
+    /// Its pods, those being deleted included.
+    pub pods: &'a [&'a Pod],
+    /// What its pods were made from.
+    pub revisions: Revisions<'a>,
     /// What the executor is doing about it.
     pub activity: &'a Activity,
     /// What is remembered of it.
     pub memory: &'a Memory,
     /// The uid of our CRD, while it stands.
     pub definition: Option<&'a str>,
+    /// Admission is in place.
+    pub enforced: bool,
     /// Who judges writes.
     pub judges: Judges,
     /// Now.
@@ -78,8 +87,8 @@ impl Ungoverned<'_> {
     }
 
     fn let_go(self, mut plan: Plan) -> Plan {
-        let Self { namespace, workload, stray, nothing_to_lose, activity, memory, .. } = self;
-        let Self { definition, judges, now, .. } = self;
+        let Self { namespace, workload, pods, stray, revisions, activity, memory, .. } = self;
+        let Self { definition, enforced, judges, now, .. } = self;
         plan.memory.had_record = false;
         let since = memory.stray_since.unwrap_or(now);
         plan.memory.stray_since = stray.then_some(since);
@@ -87,8 +96,10 @@ impl Ungoverned<'_> {
         let retry = activity.trouble.as_ref().map_or(now, |trouble| trouble.retry_at);
         let due = due.max(retry);
         plan.wake = (due > now).then_some(due);
-        if maintenance::of(workload).is_some() && maintenance::is_wished(workload) {
-            // Without a policy it does not end by itself, and its hold stays.
+        if maintenance::of(workload).is_some()
+            && !maintenance::wanted::ends_without_policy(workload)
+        {
+            // Without a policy it ends only by a user's word, and its hold stays.
             plan.memory.stray_since = None;
             return plan;
         }
@@ -100,12 +111,28 @@ impl Ungoverned<'_> {
         // With another CRD nobody decided that the policy goes.
         let lost =
             stray && recorded.is_some() && definition.is_some_and(|uid| recorded != Some(uid));
-        if let Some(revert) =
-            nothing_to_lose.filter(|_| hold.is_some() && !activity.in_flight && retry <= now)
-        {
+        let maintained = maintenance::of(workload);
+        let gives_up_at = maintenance::gives_up_at(workload, pods, DEADLINE);
+        // Without replicas its controller no longer knows what ran.
+        let at_zero = maintained.is_some_and(|mark| mark.rests() || mark.at_zero);
+        let free = hold.is_some() && !at_zero && !activity.in_flight && retry <= now;
+        if let Some(revert) = revisions.revert().filter(|_| free) {
             return held::let_go(&revert, plan);
         } else if due > now || activity.in_flight {
             // It is looked at again.
+        } else if let Some(mark) = maintained.filter(|_| !workload.deleting)
+            && (mark.at_zero || !maintenance::is_over(workload, gives_up_at <= now))
+        {
+            // It ends in the same order as with a policy.
+            Some(gives_up_at)
+                .filter(|due| *due > now)
+                .into_iter()
+                .for_each(|due| plan.wake_at(due));
+            let stays = (keep || lost).then_some(namespace);
+            return match enforced {
+                true => end_maintenance((workload, pods, &revisions), mark, (hold, stays), plan),
+                false => plan,
+            };
         } else if lost && governance::holds_back(workload) {
             // It stays held, perhaps for long, so its judge must be one that is there.
             plan.edits.governed = marking::hand_over(workload, judges);
@@ -128,4 +155,37 @@ impl Ungoverned<'_> {
         }
         plan
     }
+}
+
+/// The next step to the end of a maintenance. What is held goes along, unless it is to stay held: then
+/// the workload stays stopped, until a policy selects it again or the change is taken back.
+fn end_maintenance(
+    (workload, pods, revisions): (&Workload, &[&Pod], &Revisions),
+    mark: &InMaintenance,
+    (hold, stays): (Option<Hold>, Option<&Namespace>),
+    mut plan: Plan,
+) -> Plan {
+    let Some(step) = maintenance::way_back(workload, pods, mark, hold.is_some()) else {
+        return plan;
+    };
+    let starts = mark.stage == Stage::Stop && step.stage == Stage::Start;
+    let release = match (hold.filter(|_| starts), stays) {
+        (Some(_), _) if maintenance::is_back(revisions, mark) => {
+            Some(release::released(Release::Unchanged))
+        }
+        (Some(hold), Some(namespace)) => {
+            if !std::mem::replace(&mut plan.memory.lost_told, true) {
+                let message = maintenance::words::stays_stopped(namespace, &workload.id, &hold);
+                plan.tell(Event::PolicyLost, message);
+            }
+            return plan;
+        }
+        (Some(hold), None) => {
+            plan.tell(Event::UpgradeReleased, maintenance::words::goes_along(&hold));
+            Some(release::released(Release::Ungoverned))
+        }
+        (None, _) => None,
+    };
+    plan.write(maintenance::with_mark(workload, &step, release.unwrap_or_default()));
+    plan
 }

@@ -3,7 +3,7 @@
 
 /// By measure, the most that there may be.
 pub const LIMITS: [(&str, usize); 11] = [
-    ("returns", 77),
+    ("returns", 83),
     ("mut-arguments", 40),
     ("wide-structs", 8),
     ("mark-lookups", 0),
@@ -13,5 +13,5 @@ pub const LIMITS: [(&str, usize); 11] = [
     ("sentences", 5),
     ("widest-line", 389),
     ("largest-file", 530),
-    ("core-lines", 21_498),
+    ("core-lines", 21_825),
 ];

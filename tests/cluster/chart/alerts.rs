@@ -107,6 +107,7 @@ fn everything() -> Scrape {
         phases: Phase::VARIANTS.iter().map(|phase| (*phase, 1)).collect(),
         oldest_hold: Timestamp::from_second(NOW).ok(),
         oldest_difference: Timestamp::from_second(NOW).ok(),
+        oldest_maintenance: Timestamp::from_second(NOW).ok(),
         conditions: CONDITIONS
             .iter()
             .map(|kind| ((*kind).to_owned(), "False".to_owned()))
@@ -258,6 +259,10 @@ fn trouble(alert: &str, metrics: &Metrics) {
             "web",
             PolicyCensus { oldest_difference: ago(2 * HOUR), ..PolicyCensus::default() },
         )),
+        "LockkeeperMaintenanceForgotten" => census(of(
+            "web",
+            PolicyCensus { oldest_maintenance: ago(25 * HOUR), ..PolicyCensus::default() },
+        )),
         "LockkeeperVolumeOrphaned" => volume(State::Orphaned),
         "LockkeeperVolumeShadowed" => volume(State::Lost),
         "LockkeeperClaimTerminatingInUse" => volume(State::Terminating),
@@ -280,6 +285,7 @@ fn content() -> Metrics {
         phases: BTreeMap::from([(Phase::UpToDate, 9), (Phase::Held, 1)]),
         oldest_hold: Timestamp::from_second(NOW - HOUR).ok(),
         oldest_difference: Timestamp::from_second(NOW - 30).ok(),
+        oldest_maintenance: Timestamp::from_second(NOW - HOUR).ok(),
         conditions: conditions.map(|(kind, status)| (kind.to_owned(), status.to_owned())).into(),
     };
     let census = Census {
@@ -311,7 +317,7 @@ fn content() -> Metrics {
 #[test]
 fn each_alert_fires_for_its_own_trouble_and_for_nothing_else() {
     let alerts = alerts();
-    assert_eq!(alerts.len(), 11);
+    assert_eq!(alerts.len(), 12);
     let firing = |metrics: &Metrics| -> Vec<&str> {
         let scrape = scrape(metrics);
         alerts
@@ -380,7 +386,7 @@ fn each_alert_has_a_paragraph_that_its_runbook_link_finds() {
         );
     }
     assert!(
-        anchors.iter().filter(|anchor| anchor.starts_with("lockkeeper")).count() == 11,
+        anchors.iter().filter(|anchor| anchor.starts_with("lockkeeper")).count() == 12,
         "{anchors:?}"
     );
     // As long as nobody has said where the page is, there is no link that leads nowhere.
@@ -394,7 +400,7 @@ fn each_alert_has_a_paragraph_that_its_runbook_link_finds() {
         .iter()
         .map(|rule| rule["annotations"].as_object().unwrap())
         .collect();
-    assert_eq!(annotations.len(), 11);
+    assert_eq!(annotations.len(), 12);
     assert!(
         annotations
             .iter()
@@ -441,6 +447,7 @@ async fn the_running_operator_feeds_the_alerts() {
     // Nothing here is overdue, and no data is kept.
     let absent = [
         "lockkeeper_policy_oldest_config_difference_timestamp_seconds",
+        "lockkeeper_policy_oldest_maintenance_timestamp_seconds",
         "lockkeeper_policy_volumes",
     ];
     let is_served = |name: &String| absent.contains(&&**name) || scrape.labels(name).is_some();

@@ -24,6 +24,12 @@ pub(super) fn mode(mark: &str) -> &str {
         .unwrap_or_default()
 }
 
+/// Whether a mark says that there are no replicas.
+pub(super) fn zero(mark: &str) -> bool {
+    mode(mark) == "stop"
+        || (!mode(mark).is_empty() && mark.split(' ').any(|word| word == "replicas=0"))
+}
+
 /// A pod's spec without the gate.
 pub(super) fn without_gate(spec: &Value) -> Value {
     with_gate(spec, false)
@@ -54,10 +60,11 @@ fn told(mark: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A template as the mark has it.
-pub(super) fn put(template: &mut Value, mark: &str) {
+/// A template as the mark has it. `held`: a change is.
+pub(super) fn put(template: &mut Value, mark: &str, held: bool) {
     let (mode, mark) = match mode(mark) {
         rests @ ("stop" | "sleep") => (rests, told(mark)),
+        "start" if held && zero(mark) => ("stop", told(mark)),
         _ => ("", String::new()),
     };
     for (field, mut of_field, value) in
@@ -74,7 +81,7 @@ pub(super) fn put(template: &mut Value, mark: &str) {
 
 /// What `created.yaml` makes of an object that was in maintenance in another life.
 pub(super) fn created(object: &mut Value, na: &Map<String, Value>) {
-    put(&mut object["spec"]["template"], "");
+    put(&mut object["spec"]["template"], "", false);
     let noted = text(na, "maintenance-replicas").filter(|text| matches(&NUMBER, text));
     if let Some(noted) = noted.filter(|_| replicas(object) == 0) {
         object["spec"]["replicas"] = json!(noted.parse::<i64>().unwrap_or_default());
@@ -84,7 +91,7 @@ pub(super) fn created(object: &mut Value, na: &Map<String, Value>) {
 /// What the operator may change of a template's label, annotation and gate.
 pub(super) fn is_allowed(na: &Marks, template: &Value) -> bool {
     let mut wanted = template.clone();
-    put(&mut wanted, text(na, "in-maintenance").unwrap_or_default());
+    put(&mut wanted, text(na, "in-maintenance").unwrap_or_default(), false);
     wanted == *template
 }
 
@@ -106,13 +113,14 @@ impl Variables<'_> {
     }
 
     /// Whether its pods rest: no container of them runs the app.
-    pub(super) fn rests(&self) -> bool {
-        matches!(mode(self.maintained()), "stop" | "sleep")
+    pub(super) fn rests(&self, hold: &str) -> bool {
+        let mark = self.maintained();
+        matches!(mode(mark), "stop" | "sleep") || (zero(mark) && !hold.is_empty())
     }
 
     /// Whether its pods run, without the app.
     pub(super) fn sleeps(&self) -> bool {
-        mode(self.maintained()) == "sleep"
+        mode(self.maintained()) == "sleep" && !zero(self.maintained())
     }
 
     /// What is asked for, and by whom.
@@ -131,17 +139,18 @@ impl Variables<'_> {
         }
     }
 
-    /// `stoppedAt`, and the number that goes with it. `scaled`: what it would be without.
-    pub(super) fn stop(&self, scaled: i64, object: &mut Value) -> String {
+    /// `stoppedAt`, and the number that goes with it. `scaled`: what it would be without, and
+    /// `number`, what is declared.
+    pub(super) fn stop(&self, scaled: i64, number: i64, object: &mut Value) -> String {
         let (old, new) = (replicas(self.old), replicas(self.write.new));
-        let stops = mode(self.maintained()) == "stop";
-        let stopped = mode(self.maintained_before()) == "stop";
+        let stops = zero(self.maintained());
+        let stopped = zero(self.maintained_before());
         let before = Some(self.then("maintenance-replicas"))
             .filter(|noted| stopped && matches(&NUMBER, noted))
             .unwrap_or_default();
         let noted = match () {
             () if !stops => String::new(),
-            () if !stopped => scaled.to_string(),
+            () if !stopped => number.to_string(),
             () if !self.op && new != old => new.to_string(),
             () if before.is_empty() => "1".to_owned(),
             () => before.to_owned(),

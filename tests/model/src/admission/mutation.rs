@@ -11,7 +11,7 @@ use super::{
 
 mod spec;
 
-use spec::{put_partition, put_paused, restore_strategy};
+use spec::{OF_ANOTHER_LIFE, put_partition, put_paused, restore_strategy};
 
 /// Whose a change is that another policy or webhook makes in a write of the operator's.
 const BESIDE: &str = "an admission policy or webhook";
@@ -28,35 +28,6 @@ const OWNED: [&str; 9] = [
     "pending-config",
     "hold-since",
     "volume-access",
-];
-
-/// What `created.yaml` takes off.
-const OF_ANOTHER_LIFE: [&str; 25] = [
-    "hold",
-    "hold-since",
-    "hold-at-zero",
-    "declared-paused",
-    "declared-partition",
-    "declared-strategy",
-    "declared-update-strategy",
-    "declared-replicas",
-    "partition",
-    "volume-access",
-    "config",
-    "governance",
-    "rollout",
-    "rollouts",
-    "pending-config",
-    "approve",
-    "approved-by",
-    "bypass",
-    "bypassed-by",
-    "authors",
-    "reserved",
-    "maintenance",
-    "maintenance-by",
-    "in-maintenance",
-    "maintenance-replicas",
 ];
 
 /// All annotations of an object may take so many bytes.
@@ -173,12 +144,13 @@ impl Variables<'_> {
                 false => drop(annotations.insert(key(mark), json!(value))),
             }
         }
+        let held = annotations.contains_key(&key("hold"));
         put_map(&mut object, "annotations", annotations);
         if !self.op {
             self.put_label_back(&mut object);
             self.put_config_hash_back(&mut object);
         }
-        maintenance::put(&mut object["spec"]["template"], self.maintained());
+        maintenance::put(&mut object["spec"]["template"], self.maintained(), held);
         object
     }
 
@@ -257,9 +229,9 @@ impl Variables<'_> {
             Kind::Deployment => self.deployment(&hold, object),
             Kind::StatefulSet => self.stateful_set(&hold, bypassed, object),
         };
-        let (fewer, scaled) = self.scale(&hold);
+        let (fewer, scaled, number) = self.scale(&hold);
         want.push(("declared-replicas", fewer));
-        want.push(("maintenance-replicas", self.stop(scaled, object)));
+        want.push(("maintenance-replicas", self.stop(scaled, number, object)));
         let (wish, by) = self.wish();
         let all =
             [("maintenance", wish), ("maintenance-by", by), ("in-maintenance", self.maintained())];
@@ -318,7 +290,7 @@ impl Variables<'_> {
         let keeps_history = self.old["spec"]["revisionHistoryLimit"].as_i64().unwrap_or(10) > 0;
         let at_zero =
             self.kind == Kind::Deployment && self.known("hold-at-zero") == "true" && keeps_history;
-        let stopped = maintenance::mode(self.maintained_before()) == "stop";
+        let stopped = maintenance::zero(self.maintained_before());
         let marked = self.known("hold-changes") == "true"
             && (has_replicas(self.old) || at_zero || stopped)
             && holdable;
@@ -441,8 +413,8 @@ impl Variables<'_> {
             && (self.held_before().is_empty() || self.changed || !self.twin.forgets(Rule::Reassert))
     }
 
-    /// `declaredReplicas`, and `scaled`, the number that goes with it.
-    fn scale(&self, hold: &str) -> (String, i64) {
+    /// `declaredReplicas`, and `scaled`, the number that goes with it; and `number`.
+    fn scale(&self, hold: &str) -> (String, i64, i64) {
         let (old, new) = (replicas(self.old), replicas(self.write.new));
         let noted = fewer(self.then("declared-replicas"))
             .filter(|_| !self.held_before().is_empty() || self.is_left());
@@ -451,7 +423,12 @@ impl Variables<'_> {
                 || (new == old && (self.op || self.na.contains_key(&key("declared-replicas"))))
         };
         let waits = match () {
-            () if hold.is_empty() || self.twin.forgets(Rule::HoldReplicas) => None,
+            () if hold.is_empty()
+                || maintenance::zero(self.maintained())
+                || self.twin.forgets(Rule::HoldReplicas) =>
+            {
+                None
+            }
             () if self.changed => (new < old).then_some((new, old)),
             // The operator saw another number.
             () if self.op
@@ -463,8 +440,6 @@ impl Variables<'_> {
             () => noted.filter(same),
         };
         let number = match noted {
-            _ if waits.is_some() => old,
-            _ if !hold.is_empty() => new,
             Some((declared, running))
                 if new == old && old == running && !self.twin.forgets(Rule::RestoreDeclared) =>
             {
@@ -472,9 +447,14 @@ impl Variables<'_> {
             }
             _ => new,
         };
+        let scaled = match waits {
+            Some(_) => old,
+            None if hold.is_empty() => number,
+            None => new,
+        };
         let waits = waits
             .map_or_else(String::new, |(declared, running)| format!("{declared} of {running}"));
-        (waits, number)
+        (waits, scaled, number)
     }
 }
 

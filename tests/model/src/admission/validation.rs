@@ -14,7 +14,10 @@ use super::{
 
 static WISH: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let names = "[a-z0-9-]+(,[a-z0-9-]+)*";
-    Regex::new(&format!("^(Off|Stop|Sleep( keep={names})?( root={names})?)$")).ok()
+    Regex::new(&format!(
+        "^(Off|Stop|Sleep( keep={names})?( root={names})?)(: [^[:cntrl:]]{{1,200}})?$"
+    ))
+    .ok()
 });
 
 /// A write of the status: `lockkeeper-status` and `lockkeeper-storage-status`. The API server keeps
@@ -77,12 +80,13 @@ pub(super) fn check_rights(
     ];
     let maintenance = text(&na, "maintenance").filter(|_| new("maintenance"));
     if let Some(words) = maintenance.filter(|words| !matches(&WISH, words)) {
-        let write = "write Stop, Sleep, Sleep keep=CONTAINERS root=CONTAINERS, or Off, not";
+        let write = "write Stop, Sleep, Sleep keep=CONTAINERS root=CONTAINERS, or Off, and after it, if you like, a colon and a reason of at most 200 characters, not";
         // The API server trims what it tells.
         let told = format!("lockkeeper.dev/maintenance: {write} {words}");
         return Err(Refused(told.trim_end().to_owned()));
     }
-    let as_root = maintenance.is_some_and(|words| words.contains(" root="));
+    let wish = |words: &str| words.split(": ").next().unwrap_or_default().to_owned();
+    let as_root = maintenance.is_some_and(|words| wish(words).contains(" root="));
     let checks = [(as_root, "maintenance", "run containers as root", "maintain-as-root")]
         .into_iter()
         .chain(checks);
@@ -170,13 +174,26 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     let theirs =
         |keys: Vec<String>| keys.into_iter().filter(|key| !is_ours(key)).collect::<Vec<_>>();
     forbidden.extend(of("metadata.annotations", theirs(gone(&oa, &na))));
+    let mark = |marks: &Marks| text(marks, "in-maintenance").unwrap_or_default().to_owned();
+    let (was, is) = (mark(&oa), mark(&na));
+    let of_users = ["maintenance", "maintenance-by"].map(key);
+    let unasked =
+        of_users.into_iter().filter(|key| na.contains_key(key) && na.get(key) != oa.get(key));
+    forbidden.extend(of("metadata.annotations", unasked.collect()));
+    let wish = text(&oa, "maintenance").and_then(|words| words.split(": ").next());
+    let asked = format!("{was} {}", wish.unwrap_or_default());
+    let is_asked = |word: &str| asked.split(' ').any(|one| one == word);
+    if is.split(' ').any(|word| word.starts_with("root=") && !is_asked(word)) {
+        forbidden.extend(of("metadata.annotations", vec![key("in-maintenance")]));
+    }
     forbidden.extend(of("metadata.labels", theirs(gone(&labels(then), &labels(now)))));
     let stands = |mark: &str| na.contains_key(&key(mark)) || oa.contains_key(&key(mark));
+    let maintained = is_governed(then) && !format!("{was}{is}").is_empty();
     let mut derived = Vec::new();
     let noted = |mark: &str| oa.contains_key(&key(mark));
     if stands("hold")
         || stands("partition")
-        || stands("in-maintenance")
+        || maintained
         || noted("declared-paused")
         || noted("declared-partition")
     {
@@ -189,17 +206,16 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     if is_governed(then) && text(&oa, "declared-replicas") == Some(&*scale) {
         derived.push("replicas");
     }
-    let mode = |marks: &Marks| {
-        maintenance::mode(text(marks, "in-maintenance").unwrap_or_default()).to_owned()
-    };
     let noted = |marks: &Marks| text(marks, "maintenance-replicas").map(str::to_owned);
     let fewer = text(&oa, "declared-replicas").and_then(|fewer| fewer.split(' ').next());
-    let takes = mode(&na) == "stop"
+    let takes = maintained
+        && maintenance::mode(&is) == "stop"
         && replicas(now) == 0
-        && (mode(&oa) == "stop"
+        && (maintenance::zero(&was)
             || noted(&na) == Some(replicas(then).to_string())
             || (fewer.is_some() && noted(&na).as_deref() == fewer));
-    let gives = mode(&oa) == "stop" && noted(&oa) == Some(replicas(now).to_string());
+    let gives =
+        maintained && maintenance::zero(&was) && noted(&oa) == Some(replicas(now).to_string());
     if takes || gives {
         derived.push("replicas");
     }
@@ -210,13 +226,16 @@ pub(super) fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refu
     let (mut ota, mut nta) = (annotations(ot), annotations(nt));
     let hashes = [ota.remove(&key("config-hash")), nta.remove(&key("config-hash"))]
         .map(|hash| hash.filter(|hash| hash != ""));
-    let nt = &match maintenance::is_allowed(&na, nt) {
+    let nt = &match maintained && maintenance::is_allowed(&na, nt) {
         true => with_marks_of(ot, nt),
         false => nt.clone(),
     };
     let (otl, ntl) = (labels(ot), labels(nt));
-    for marks in [&mut ota, &mut nta] {
-        marks.remove(&key("in-maintenance"));
+    if maintained || !nta.contains_key(&key("in-maintenance")) {
+        ota.remove(&key("in-maintenance"));
+    }
+    if maintained {
+        nta.remove(&key("in-maintenance"));
     }
     forbidden.extend(of("spec.template.metadata.annotations", gone(&ota, &nta)));
     forbidden.extend(of("spec.template.metadata.labels", gone(&otl, &ntl)));

@@ -5,6 +5,35 @@ use serde_json::{Value, json};
 use super::super::{HELD, Rule, is_partition, is_rolling, is_strategy, is_type, key};
 use super::{Kind, Variables, Want};
 
+/// What `created.yaml` takes off.
+pub(super) const OF_ANOTHER_LIFE: [&str; 25] = [
+    "hold",
+    "hold-since",
+    "hold-at-zero",
+    "declared-paused",
+    "declared-partition",
+    "declared-strategy",
+    "declared-update-strategy",
+    "declared-replicas",
+    "partition",
+    "volume-access",
+    "config",
+    "governance",
+    "rollout",
+    "rollouts",
+    "pending-config",
+    "approve",
+    "approved-by",
+    "bypass",
+    "bypassed-by",
+    "authors",
+    "reserved",
+    "maintenance",
+    "maintenance-by",
+    "in-maintenance",
+    "maintenance-replicas",
+];
+
 impl Variables<'_> {
     /// Whether what its manifest declares was noted by a hold, a walk or maintenance.
     pub(super) fn is_noted(&self) -> bool {
@@ -37,7 +66,7 @@ impl Variables<'_> {
             () => declared_before.to_string(),
         };
         let paused = match () {
-            () if self.rests() => self.sleeps() && !hold.is_empty(),
+            () if self.rests(hold) => self.sleeps() && !hold.is_empty(),
             () if self.holds(hold) => true,
             () if hold.is_empty() && !self.maintained().is_empty() => false,
             () if !noted
@@ -126,7 +155,7 @@ impl Variables<'_> {
             && is_rolling(self.write.new)
             && new_part == old_part;
         let part = match () {
-            () if self.rests() && (hold.is_empty() || !self.sleeps()) => 0,
+            () if self.rests(hold) && (hold.is_empty() || !self.sleeps()) => 0,
             () if !step.is_empty() => step.parse().unwrap_or(0),
             () if self.holds(hold) => HELD,
             () if hold.is_empty() && !self.maintained().is_empty() => 0,
