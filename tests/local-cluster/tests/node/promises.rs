@@ -138,7 +138,12 @@ fn p18_lockkeepers_program_runs_in_a_pod_that_sleeps_and_not_the_app() {
     };
     let pods = until("one pod sleeps", || space.pods("db"), sleeping);
     let pod = name(&pods[0]);
-    assert!(space.kubectl(&["logs", pod]).contains("This container sleeps"));
+    // Without a probe it is ready as soon as it is started.
+    until(
+        "it says that it sleeps",
+        || space.kubectl(&["logs", pod]),
+        |log| log.contains("This container sleeps"),
+    );
     assert_eq!(http(address(&pods[0]), "GET", "/healthz"), None, "the app does not listen");
     // What people run beside it runs in the app's image, with its mounts.
     let help = ["--", "/.lockkeeper/lockkeeper-pause", "help"];
