@@ -20,14 +20,10 @@ on_a_cluster() {
   run "$local" run --program "lockkeeper.dev/lockkeeper=$target/debug/lockkeeper" -- "$@"
 }
 
-# Every second one of the tests that have the operator for themselves, from the first or from the second on.
-alone() {
-  cargo test --quiet --workspace --test cluster -- --list --format terse |
-    sed -n 's/^\(.*_exclusively\): test$/\1/p' | awk -v from="$1" 'NR % 2 == from % 2'
-}
-
-first=$(alone 1)
-second=$(alone 2)
+alone=$(cargo test --quiet --workspace --test cluster -- --list --format terse | sed -n 's/^\(.*_exclusively\): test$/\1/p')
+# Every second one of them, from the first and from the second on.
+first=$(echo "$alone" | sed -n 'p;n')
+second=$(echo "$alone" | sed -n 'n;p')
 [ -n "$first" ] && [ -n "$second" ] || { echo "no test was listed"; exit 1; }
 
 echo "First the tests that have the operator for themselves, on two clusters, and beside them those without a cluster: some 15 minutes."
