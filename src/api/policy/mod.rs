@@ -25,7 +25,7 @@ pub use self::{
     config::{ConfigKind, ConfigPattern, ConfigSpec, Limit, OnChange},
     gates::{Approval, ChangeCause, GatesSpec, WindowSpec, WindowType},
     maintenance::{MaintenanceMode, MaintenanceSpec},
-    rollout::{OnFailure, RestartWith, RolloutSpec, StepSpec, Together},
+    rollout::{DEFAULT_DEADLINE, OnFailure, RestartWith, RolloutSpec, StepSpec, Together},
     volumes::{ExclusiveClaims, Protection, Readopt, VolumesSpec, default_orphaned_after},
 };
 
@@ -127,7 +127,7 @@ pub struct UpgradePolicySpec {
 impl UpgradePolicySpec {
     /// How long a rollout may go without progress: `rollout.deadline`, 10 minutes without one.
     pub fn deadline(&self) -> Duration {
-        self.rollout.as_ref().map_or(rollout::DEFAULT_DEADLINE, |rollout| rollout.deadline.length())
+        self.rollout.as_ref().map_or(DEFAULT_DEADLINE, |rollout| rollout.deadline.length())
     }
 
     /// How often a maintenance is reported that lasts: `maintenance.remindAfter`, 4 hours without

@@ -82,7 +82,8 @@ pub enum Together {
     Config,
 }
 
-pub(super) const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
+/// `rollout.deadline` of a policy that does not set it.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
 
 fn default_deadline() -> Period {
     Period::known("10m", DEFAULT_DEADLINE)

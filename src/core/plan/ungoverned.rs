@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    api::WhenUngoverned,
+    api::{DEFAULT_DEADLINE, WhenUngoverned},
     core::{
         gates::app::prepare,
         hold::{
@@ -29,10 +29,6 @@ use crate::{
 
 /// A workload that carries our marks is released when no policy has selected it for this long.
 const STRAY_AFTER: Duration = Duration::from_secs(60);
-
-/// So long its pods may take to start after its maintenance: as policies have it that say nothing
-/// else.
-const DEADLINE: Duration = Duration::from_secs(600);
 
 /// A workload that no policy governs, and what is known of it.
 pub struct Ungoverned<'a> {
@@ -112,7 +108,8 @@ impl Ungoverned<'_> {
         let lost =
             stray && recorded.is_some() && definition.is_some_and(|uid| recorded != Some(uid));
         let maintained = maintenance::of(workload);
-        let gives_up_at = maintenance::gives_up_at(workload, pods, DEADLINE);
+        // As policies have it that say nothing else.
+        let gives_up_at = maintenance::gives_up_at(workload, pods, DEFAULT_DEADLINE);
         // Without replicas its controller no longer knows what ran.
         let at_zero = maintained.is_some_and(|mark| mark.rests() || mark.at_zero);
         let free = hold.is_some() && !at_zero && !activity.in_flight && retry <= now;
@@ -124,10 +121,9 @@ impl Ungoverned<'_> {
             && (mark.at_zero || !maintenance::is_over(workload, gives_up_at <= now))
         {
             // It ends in the same order as with a policy.
-            Some(gives_up_at)
-                .filter(|due| *due > now)
-                .into_iter()
-                .for_each(|due| plan.wake_at(due));
+            if gives_up_at > now {
+                plan.wake_at(gives_up_at);
+            }
             let stays = (keep || lost).then_some(namespace);
             return match enforced {
                 true => end_maintenance((workload, pods, &revisions), mark, (hold, stays), plan),
