@@ -101,6 +101,17 @@ pub fn stopped(kind: WorkloadKind, policy: Value) -> World {
     world
 }
 
+/// The pods of the app have ended, and others of the same names sleep.
+pub fn asleep(kind: WorkloadKind, policy: Value, n: u32) -> World {
+    let mut world = setup(policy, kind, n);
+    annotate(&mut world, "maintenance", "Sleep");
+    act(&mut world);
+    let pods = world.namespace.pods.clone();
+    all_end(&mut world);
+    world.namespace.pods = pods;
+    world
+}
+
 #[test]
 fn a_workload_is_stopped_and_comes_back_as_it_was_declared() {
     for kind in KINDS {
@@ -390,13 +401,8 @@ fn a_workload_sleeps_between_two_stops_and_comes_back_as_it_was_declared() {
 /// Nothing can be run in a pod that admission did not put to sleep.
 #[test]
 fn pods_that_admission_did_not_put_to_sleep_are_told() {
-    let mut world = setup(json!({}), WorkloadKind::StatefulSet, 1);
-    annotate(&mut world, "maintenance", "Sleep");
-    act(&mut world);
-    let mut pods = world.namespace.pods.clone();
-    all_end(&mut world);
-    pods.values_mut().for_each(|pod| pod.gated = true);
-    world.namespace.pods = pods;
+    let mut world = asleep(WorkloadKind::StatefulSet, json!({}), 1);
+    world.namespace.pods.values_mut().for_each(|pod| pod.gated = true);
     world.observe("web");
     act(&mut world);
     let message = &world.attention().unwrap().message;
@@ -405,15 +411,11 @@ fn pods_that_admission_did_not_put_to_sleep_are_told() {
 
 #[test]
 fn why_a_pod_that_sleeps_is_not_ready_is_told() {
-    let mut world = setup(json!({}), WorkloadKind::StatefulSet, 2);
-    annotate(&mut world, "maintenance", "Sleep");
-    act(&mut world);
-    let mut pods = world.namespace.pods.clone();
-    all_end(&mut world);
-    for (pod, why) in pods.values_mut().zip([None, Some("ImagePullBackOff (image pause:1)")]) {
+    let mut world = asleep(WorkloadKind::StatefulSet, json!({}), 2);
+    let whys = [None, Some("ImagePullBackOff (image pause:1)")];
+    for (pod, why) in world.namespace.pods.values_mut().zip(whys) {
         (pod.ready, pod.ails) = (false, why.map(Into::into));
     }
-    world.namespace.pods = pods;
     world.observe("web");
     act(&mut world);
     let message = &world.attention().unwrap().message;
@@ -443,12 +445,7 @@ fn p18_a_workload_that_is_scaled_up_while_it_is_stopped_is_stopped_again() {
 
 #[test]
 fn p12_no_step_takes_the_replicas_away_where_the_claims_would_go_with_them() {
-    let mut world = setup(json!({}), WorkloadKind::StatefulSet, 2);
-    annotate(&mut world, "maintenance", "Sleep");
-    act(&mut world);
-    let pods = world.namespace.pods.clone();
-    all_end(&mut world);
-    world.namespace.pods = pods;
+    let mut world = asleep(WorkloadKind::StatefulSet, json!({}), 2);
     write(&mut world, "dev", |web| {
         web["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete"});
     });

@@ -5,7 +5,7 @@ use model::admission::OPERATOR;
 use serde_json::{Value, json};
 
 use crate::{
-    maintenance::{KINDS, act, all_end, annotate, stage, stopped, told, write},
+    maintenance::{KINDS, act, all_end, annotate, asleep, stage, stopped, told, write},
     world::{
         World,
         held::{hold, mark, setup},
@@ -26,12 +26,7 @@ fn decide(world: &mut World) {
 #[test]
 fn without_its_policy_a_maintenance_ends_in_the_same_order() {
     for kind in KINDS {
-        let mut world = setup(json!({}), kind, 2);
-        let pods = world.namespace.pods.clone();
-        annotate(&mut world, "maintenance", "Sleep");
-        act(&mut world);
-        all_end(&mut world);
-        world.namespace.pods.clone_from(&pods);
+        let mut world = asleep(kind, json!({}), 2);
         world.observe("web");
         act(&mut world);
         assert_eq!(stage(&world), "sleep", "{kind}");
