@@ -28,7 +28,10 @@ pub async fn run(client: &Client) {
     println!(
         "\nfrom the write of a shared ConfigMap to the last patch accepted (settle 0s, no cluster limit)"
     );
-    println!("{:>10} {:>12} {:>12} {:>8}", "workloads", "floor", "lockkeeper", "times");
+    println!(
+        "{:>10} {:>12} {:>12} {:>8} {:>20}",
+        "workloads", "floor", "lockkeeper", "times", "CPU of each rollout"
+    );
     for count in [50, 200] {
         let name = format!("speed-{count}");
         let deployments = workloads(client, &name, count).await;
@@ -36,12 +39,13 @@ pub async fn run(client: &Client) {
         until(&deployments, count, |one| rolled_out(one, 1)).await;
         let operator = Operator::start().await;
         policy(client, &name, json!({"config": {"settle": "0s"}})).await;
-        let ours = rolled(client, &deployments, count).await;
+        let (ours, followed) = rolled(client, &deployments, count, &operator).await;
         println!(
-            "{count:>10} {:>10} ms {:>10} ms {:>8.2}",
+            "{count:>10} {:>10} ms {:>10} ms {:>8.2} {:>17.2} ms",
             floor.as_millis(),
             ours.as_millis(),
-            ours.as_secs_f64() / floor.as_secs_f64()
+            ours.as_secs_f64() / floor.as_secs_f64(),
+            followed.as_secs_f64() * 1e3 / count as f64
         );
         operator.stop();
         let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -94,17 +98,26 @@ async fn workloads(client: &Client, name: &str, count: usize) -> Api<Deployment>
     deployments
 }
 
-/// From the write to the last patch, as a watch of our own sees it.
-async fn rolled(client: &Client, deployments: &Api<Deployment>, count: usize) -> Duration {
+/// The time from the write to the last patch, as a watch of our own sees it, and the CPU time of the
+/// operator until the last rollout is done and reported.
+async fn rolled(
+    client: &Client,
+    deployments: &Api<Deployment>,
+    count: usize,
+    operator: &Operator,
+) -> (Duration, Duration) {
     until(deployments, count, |one| annotation(one, marks::CONFIG).is_some()).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), deployments.namespace().unwrap());
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), operator.cpu());
     maps.patch("shared", &PatchParams::default(), &Patch::Merge(json!({"data": {"key": "1"}})))
         .await
         .unwrap();
     until(deployments, count, |one| template_annotation(one, marks::CONFIG_HASH).is_some()).await;
-    begun.elapsed()
+    let patched = begun.elapsed();
+    until(deployments, count, |one| rolled_out(one, 1)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    (patched, operator.cpu() - cpu)
 }
 
 async fn fill(client: &Client) {

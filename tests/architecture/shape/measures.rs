@@ -45,7 +45,12 @@ pub fn measures() -> Vec<Measure> {
     let in_files: BTreeSet<_> =
         kinds.iter().filter_map(|place| Some(place.split(':').next()?.to_owned())).collect();
     vec![
-        returns(&core),
+        Measure::count(
+            "detours",
+            0,
+            "files of rules that hand a workload, judged by `plan`, to another folder of rules",
+            detours(&core),
+        ),
         Measure {
             now: mutable.len() * 1000 / arguments,
             tenths_of_percent: true,
@@ -84,17 +89,21 @@ pub fn measures() -> Vec<Measure> {
     ]
 }
 
-fn returns(core: &[File]) -> Measure {
-    let visits = walk::visits(core);
-    let mut seen = BTreeSet::new();
-    // What composes calls one rule after the other: there it comes back by design.
-    let rules = visits.iter().filter(|file| !file.starts_with("plan"));
-    let returns = rules.filter(|file| !seen.insert(file.as_str()));
-    let returns = returns.count();
-    assert!(seen.len() > 5, "the trip is found: {visits:?}");
-    let what =
-        "how often a workload, judged by `plan`, comes back to a file of rules that it has left";
-    Measure { now: returns, ..Measure::count("returns", 12, what, visits) }
+/// Folders of rules that are to know nothing of each other. What composes them is `plan`, and any of
+/// them may ask `gates`.
+const RULES: [&str; 5] = ["config", "hold", "maintenance", "rollout", "volumes"];
+
+fn detours(core: &[File]) -> Vec<String> {
+    let calls = walk::calls(core);
+    let folder = |file: &str| file.split('/').next().unwrap_or_default().to_owned();
+    let rules = |file: &str| RULES.contains(&&*folder(file));
+    for known in RULES {
+        let is_reached = calls.iter().any(|(_, to)| folder(to) == known);
+        assert!(is_reached, "the trip does not reach {known}: {calls:?}");
+    }
+    let between = calls.iter().filter(|(from, to)| rules(from) && rules(to));
+    let detours = between.filter(|(from, to)| folder(from) != folder(to));
+    detours.map(|(from, to)| format!("{from} calls {to}")).collect()
 }
 
 /// Texts that a user may read. Words are made in one file of each folder.

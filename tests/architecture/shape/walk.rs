@@ -17,8 +17,6 @@ struct Function<'a> {
     owner: Option<String>,
     /// How many arguments a call has, `self` not counted.
     arguments: usize,
-    /// The names of those that are followed, and the indices of all.
-    followed: BTreeSet<String>,
     body: &'a syn::Block,
 }
 
@@ -32,20 +30,19 @@ struct Trip<'a> {
     /// By name, for calls of methods.
     methods: BTreeMap<String, Vec<Segments>>,
     constants: BTreeMap<Segments, (&'a str, &'a syn::Expr)>,
-    visits: Vec<String>,
+    /// From which file into which one.
+    calls: BTreeSet<(String, String)>,
     /// The functions and constants that were looked into.
     followed: BTreeSet<Segments>,
 }
 
-/// Which files a workload enters, in order, when the function [`START`] judges it.
+/// From which file a workload goes into which other one when the function [`START`] judges it.
 ///
-/// This follows every call in every branch, in the order of the source, of a function that takes the
-/// type of the first argument of `START` or a struct that holds one. A file is entered when such a
-/// function in it is called, and once more when the function uses the argument after a call that
-/// led elsewhere. A function that is called again is entered again, but looked into only once. Paths
-/// are resolved through `use`, methods by their name where only one has it. Functions in tables of
-/// constants count where the table is used. What the type tells of itself is data, and no visit.
-pub fn visits(files: &[File]) -> Vec<String> {
+/// This follows every call in every branch of a function that takes the type of the first argument of
+/// `START` or a struct that holds one. Paths are resolved through `use`, methods by their name where
+/// only one has it. Functions in tables of constants count where the table stands. What the type tells
+/// of itself is data, and no call.
+pub fn calls(files: &[File]) -> BTreeSet<(String, String)> {
     let modules: BTreeSet<Segments> = files.iter().map(|file| file.module.clone()).collect();
     let mut trip = Trip {
         files: BTreeMap::new(),
@@ -54,7 +51,7 @@ pub fn visits(files: &[File]) -> Vec<String> {
         of_types: BTreeMap::new(),
         methods: BTreeMap::new(),
         constants: BTreeMap::new(),
-        visits: Vec::new(),
+        calls: BTreeSet::new(),
         followed: BTreeSet::new(),
     };
     let mut items = Items::default();
@@ -78,7 +75,7 @@ pub fn visits(files: &[File]) -> Vec<String> {
     }
     trip.constants = items.constants;
     trip.enter(&start);
-    trip.visits
+    trip.calls
 }
 
 /// The name of a type, without reference and path.
@@ -178,34 +175,27 @@ impl<'a> Items<'a> {
 impl<'a> Trip<'a> {
     /// Adds a function, if it takes what is followed.
     fn add(&mut self, found: Found<'a>, holders: &BTreeSet<String>) {
-        let mut followed = BTreeSet::new();
+        let mut is_followed = false;
         let mut arguments = 0;
         let mut is_method = false;
         for input in &found.signature.inputs {
             match input {
                 syn::FnArg::Receiver(_) => {
                     is_method = true;
-                    if found.owner.as_ref().is_some_and(|owner| holders.contains(owner)) {
-                        followed.insert("self".to_owned());
-                    }
+                    is_followed |=
+                        found.owner.as_ref().is_some_and(|owner| holders.contains(owner));
                 }
                 syn::FnArg::Typed(argument) => {
                     arguments += 1;
-                    let name = match &*argument.pat {
-                        syn::Pat::Ident(name) => Some(name.ident.to_string()),
-                        _ => None,
-                    };
                     let of = type_name(&argument.ty).map(|name| match (&*name, &found.owner) {
                         ("Self", Some(owner)) => owner.clone(),
                         _ => name,
                     });
-                    if of.is_some_and(|of| holders.contains(&of)) {
-                        followed.extend(name);
-                    }
+                    is_followed |= of.is_some_and(|of| holders.contains(&of));
                 }
             }
         }
-        if followed.is_empty() {
+        if !is_followed {
             return;
         }
         let name = found.signature.ident.to_string();
@@ -216,27 +206,24 @@ impl<'a> Trip<'a> {
             self.methods.entry(name).or_default().push(found.path.clone());
         }
         let Found { file, path, owner, body, .. } = found;
-        self.functions.insert(path, Function { file, owner, arguments, followed, body });
+        self.functions.insert(path, Function { file, owner, arguments, body });
     }
 
-    fn note(&mut self, file: &str) {
-        if self.visits.last().is_none_or(|last| last != file) {
-            self.visits.push(file.to_owned());
+    fn call(&mut self, from: &str, path: &Segments) {
+        let to = self.functions[path].file;
+        if from != to && self.functions[path].owner.as_ref() != Some(&self.subject) {
+            self.calls.insert((from.to_owned(), to.to_owned()));
         }
+        self.enter(path);
     }
 
     fn enter(&mut self, path: &Segments) {
-        let file = self.functions[path].file;
-        let is_data = self.functions[path].owner.as_ref() == Some(&self.subject);
-        if !is_data {
-            self.note(file);
-        }
         if !self.followed.insert(path.clone()) {
             return;
         }
-        let Function { body, ref owner, ref followed, .. } = self.functions[path];
-        let (owner, followed) = (owner.clone(), followed.clone());
-        Body { trip: self, file, owner, followed, is_data }.visit_block(body);
+        let Function { file, body, ref owner, .. } = self.functions[path];
+        let owner = owner.clone();
+        Body { trip: self, file, owner }.visit_block(body);
     }
 
     /// The whole path of what is named in a file, also where a module passes it on.
@@ -274,9 +261,6 @@ struct Body<'t, 'a> {
     trip: &'t mut Trip<'a>,
     file: &'a str,
     owner: Option<String>,
-    followed: BTreeSet<String>,
-    /// What the subject tells of itself is no visit of its file.
-    is_data: bool,
 }
 
 impl<'ast> Visit<'ast> for Body<'_, '_> {
@@ -303,18 +287,12 @@ impl<'ast> Visit<'ast> for Body<'_, '_> {
             (None, Some(only), None) => only.clone(),
             _ => return,
         };
-        self.trip.enter(&target);
+        self.trip.call(self.file, &target);
     }
 
     fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
         let mut segments: Segments =
             path.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        if segments.len() == 1 && self.followed.contains(&segments[0]) {
-            if !self.is_data {
-                self.trip.note(self.file);
-            }
-            return;
-        }
         if segments[0] == "Self"
             && let Some(owner) = &self.owner
         {
@@ -324,11 +302,9 @@ impl<'ast> Visit<'ast> for Body<'_, '_> {
         match self.trip.constants.get(&target).copied() {
             Some(_) if !self.trip.followed.insert(target.clone()) => {}
             Some((file, value)) => {
-                let (owner, followed) = (None, BTreeSet::new());
-                Body { trip: &mut *self.trip, file, owner, followed, is_data: true }
-                    .visit_expr(value);
+                Body { trip: &mut *self.trip, file, owner: None }.visit_expr(value);
             }
-            None => self.trip.enter(&target),
+            None => self.trip.call(self.file, &target),
         }
     }
 }
@@ -356,10 +332,10 @@ fn a_trip_is_followed_through_paths_methods_and_tables() {
              pub struct Held<'a> { input: &'a Input } impl Held<'_> { pub fn name(&self) { self.rule() } fn rule(&self) {} }
              pub fn find(input: &Input) { for rule in super::rules::ALL { rule(input) } unknown(3) }",
         ),
-        file("rules", "pub const ALL: [Rule; 1] = [first]; fn first(input: &crate::core::subject::Input) {}"),
+        file("rules", "pub const ALL: [Rule; 1] = [super::gates::ask];"),
         file("gates", "pub fn ask(input: &super::subject::Input) -> bool { input.now > 3 } #[cfg(test)] mod tests { fn f(){} }"),
     ];
-    let trip =
-        ["plan", "hold", "rules", "hold", "plan", "hold", "plan", "hold", "plan", "gates", "plan"];
-    assert_eq!(visits(&files), trip);
+    let expected = [("plan", "hold"), ("rules", "gates"), ("subject", "gates")];
+    let expected = expected.map(|(from, to)| (from.to_owned(), to.to_owned()));
+    assert_eq!(calls(&files), BTreeSet::from(expected));
 }
