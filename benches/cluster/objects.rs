@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     runtime::watcher,
 };
 use lockkeeper::api::{UpgradePolicy, crd};
@@ -30,6 +30,11 @@ pub async fn prepare(client: &Client) {
         .patch(crd::NAME, &PatchParams::apply("bench"), &Patch::Apply(crd::definition()))
         .await
         .unwrap();
+    // The API server serves a new kind a moment after it accepts its definition.
+    let policies: Api<UpgradePolicy> = Api::all(client.clone());
+    while policies.list(&ListParams::default()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     namespace(client, "lockkeeper-system").await;
     namespace(client, "admission").await;
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());

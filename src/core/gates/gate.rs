@@ -33,9 +33,19 @@ pub enum Needs {
     Policy,
     /// Also what else is in the namespace.
     Namespace,
-    /// Also what somebody outside the API server answers; this is what the change waits for, as
-    /// "until its pods agree".
-    Outside(&'static str),
+    /// Also what pods answer; this is what the change waits for, as "until its pods agree".
+    Pods(&'static str),
+}
+
+impl Needs {
+    /// Whether pods have to be asked. A change that starts pods where none runs does not wait for
+    /// them.
+    pub const fn asks_pods(self) -> bool {
+        match self {
+            Self::Policy | Self::Namespace => false,
+            Self::Pods(_) => true,
+        }
+    }
 }
 
 /// What gates answer.

@@ -68,17 +68,16 @@ pub fn would_wait_for(
     which: fn(Needs) -> bool,
 ) -> (Option<Blocker>, Option<&'static str>) {
     let blocker = each(subject, change, which).find_map(|(_, answer)| answer.blocker);
-    (blocker, outside(subject, change))
+    (blocker, of_pods(subject, change))
 }
 
-/// What a change waits for that somebody outside the API server answers, as "until its pods agree";
-/// none if no gate asks for such an answer.
-fn outside(subject: &Subject, change: &Change) -> Option<&'static str> {
+/// What a change waits for that pods answer, as "until its pods agree"; none if no gate asks them.
+fn of_pods(subject: &Subject, change: &Change) -> Option<&'static str> {
     let spec = subject.ruling.spec();
     let gates = GateName::all().map(GateName::gate);
     let applying = gates.filter(|gate| (gate.is_set)(spec) && (gate.applies)(subject, change));
     applying.map(|gate| gate.needs).find_map(|needs| match needs {
-        Needs::Outside(words) => Some(words),
+        Needs::Pods(words) => Some(words),
         Needs::Policy | Needs::Namespace => None,
     })
 }

@@ -24,7 +24,7 @@ use crate::{
         gates::{
             self,
             change::{Blocked, Change},
-            gate::{Answer, Needs},
+            gate::Answer,
             order,
         },
         hold::{release, state::Hold},
@@ -158,12 +158,9 @@ pub fn ask<'a>(subject: &Subject<'a>) -> Option<(Change<'a>, Answer)> {
 
 /// What keeps a held change from being released while no pod runs that could be asked.
 pub fn closed_to_release(subject: &Subject, change: &Change) -> Option<Blocked> {
-    let blocker = order::each(subject, change, is_of_api).find_map(|(_, answer)| answer.blocker)?;
+    let blocker = order::each(subject, change, |needs| !needs.asks_pods())
+        .find_map(|(_, answer)| answer.blocker)?;
     Some(change.blocked_by(subject, &blocker))
-}
-
-fn is_of_api(needs: Needs) -> bool {
-    !matches!(needs, Needs::Outside(_))
 }
 
 /// What is written when a maintenance begins: everything that was held or went pod by pod is in the

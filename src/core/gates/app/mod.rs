@@ -31,7 +31,7 @@ use crate::{
 /// The gate.
 pub const GATE: Gate = Gate {
     name: GateName::App,
-    needs: Needs::Outside("until its pods agree"),
+    needs: Needs::Pods("until its pods agree"),
     is_set,
     applies: applies_to,
     ask,
