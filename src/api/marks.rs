@@ -64,6 +64,12 @@ pub const BYPASSED_BY: &str = "lockkeeper.dev/bypassed-by";
 pub const MAINTENANCE: &str = "lockkeeper.dev/maintenance";
 /// On a workload, by admission: who wrote that.
 pub const MAINTENANCE_BY: &str = "lockkeeper.dev/maintenance-by";
+/// On a workload, by a user: `Offline`, where its policy says `offline.when: Asked`. Its changes are
+/// offline upgrades.
+pub const UPGRADE: &str = "lockkeeper.dev/upgrade";
+/// On a workload, by a user with the verb `maintain`: the id of the change for which its data is
+/// migrated.
+pub const MIGRATED: &str = "lockkeeper.dev/migrated";
 /// On a workload, by the operator: how far its maintenance is. Admission writes a label, an
 /// annotation and a scheduling gate of the same name into its pod template, and nothing else.
 pub const IN_MAINTENANCE: &str = "lockkeeper.dev/in-maintenance";

@@ -11,9 +11,10 @@ pub use period::Period;
 pub use policy::{
     AppGate, Approval, CaRef, ChangeCause, ConfigKind, ConfigPattern, ConfigSpec, DEFAULT_DEADLINE,
     ExclusiveClaims, GatesSpec, Header, IncludeOwned, KeyRef, Limit, MaintenanceMode,
-    MaintenanceSpec, Mode, OnChange, OnFailure, OpenWhen, Otherwise, Port, Prepare, Protection,
-    Readopt, RestartWith, RolloutSpec, Scheme, Scope, StepSpec, Tls, Together, UpgradePolicy,
-    UpgradePolicySpec, VolumesSpec, WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
+    MaintenanceSpec, MigrateBy, MigrateSpec, Mode, OfflineSpec, OfflineWhen, OnChange, OnFailure,
+    OpenWhen, Otherwise, Port, Prepare, Protection, Readopt, RestartWith, RolloutSpec, Scheme,
+    Scope, StepSpec, Tls, Together, UpgradePolicy, UpgradePolicySpec, VolumesSpec, WhenUngoverned,
+    WindowSpec, WindowType, WorkloadKind,
 };
 pub use status::{
     Attention, ConditionReason, HoldStatus, Phase, PodAnswer, Reason, Remark, UpgradePolicyStatus,

@@ -257,6 +257,12 @@ pub enum Reason {
     MaintenanceEnding,
     /// Its maintenance cannot begin or end. The message says why.
     MaintenanceImpossible,
+    /// An offline upgrade waits for other workloads of the policy.
+    WaitsForOthers,
+    /// All workloads of the policy are stopped for an offline upgrade, and its data is migrated.
+    Migrating,
+    /// The held change goes back to what ran before the data was migrated.
+    DataMigrated,
     /// The workload, or something that belongs to it or is read by it, cannot be read by
     /// Lockkeeper.
     UnreadableObject,
@@ -286,7 +292,9 @@ impl Reason {
             | Self::MarksReverted
             | Self::StuckTerminating
             | Self::InMaintenance
-            | Self::MaintenanceImpossible => true,
+            | Self::MaintenanceImpossible
+            | Self::Migrating
+            | Self::DataMigrated => true,
             Self::UpToDate
             | Self::RolloutUnderWay
             | Self::ConfigRollout
@@ -314,6 +322,7 @@ impl Reason {
             | Self::GatesUnsupported
             | Self::GoingDown
             | Self::MaintenanceEnding
+            | Self::WaitsForOthers
             | Self::UnreadableObject => false,
         }
     }

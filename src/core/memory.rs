@@ -58,6 +58,8 @@ pub struct Memory {
     pub would_hold: bool,
     /// When admission was last asked again to restore what a release left.
     pub judged_again: Option<Timestamp>,
+    /// It could be stopped for an offline upgrade.
+    pub agrees: bool,
     /// When it was last told that its maintenance lasts.
     pub reminded_at: Option<Timestamp>,
     /// The gate that keeps a change waiting, and since when.

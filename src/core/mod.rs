@@ -9,8 +9,8 @@
 //!    not be judged again, and [`unread`] which cannot be.
 //! 3. A [`subject`] is one workload with all that it is judged by. [`plan`] finds its situation,
 //!    calls the rules that matter then, and puts together a [`planned::Plan`] of what they return.
-//!    The rules are in [`config`], [`hold`], [`gates`], [`rollout`], [`volumes`] and
-//!    [`maintenance`]; none of them calls the plan.
+//!    The rules are in [`config`], [`hold`], [`gates`], [`rollout`], [`volumes`],
+//!    [`maintenance`] and [`offline`]; none of them calls the plan.
 //! 4. [`arrange`] makes one [`Decision`](decision::Decision) of all plans, in which
 //!    [`rollout::slots`] shares out the cluster's rollouts. In it are the requests
 //!    ([`request`]), the status of each policy ([`conditions`]), the events ([`notice`]) and the
@@ -38,6 +38,7 @@ pub mod maintenance;
 pub mod memory;
 pub mod notice;
 pub mod observed;
+pub mod offline;
 pub mod others;
 pub mod plan;
 pub mod planned;

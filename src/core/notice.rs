@@ -121,6 +121,14 @@ pub enum Event {
     MaintenanceReminder,
     /// It is in service again.
     MaintenanceEnded,
+    /// A workload is stopped for an offline upgrade of its policy.
+    OfflineUpgradeStarted,
+    /// Everything is stopped for it, and the workload's data is to be migrated.
+    MigrationStarted,
+    /// The data is migrated.
+    MigrationDone,
+    /// The workload is in service again.
+    OfflineUpgradeDone,
 }
 
 impl Event {
@@ -160,6 +168,10 @@ impl Event {
                 | Self::VolumeReadopted
                 | Self::MaintenanceStarted
                 | Self::MaintenanceEnded
+                | Self::OfflineUpgradeStarted
+                | Self::MigrationStarted
+                | Self::MigrationDone
+                | Self::OfflineUpgradeDone
         )
     }
 

@@ -178,6 +178,8 @@ impl Rest {
         (last_change, now): (Option<Timestamp>, Timestamp),
     ) -> Option<Self> {
         let alone = spec.rollout.is_none()
+            && spec.offline.is_none()
+            && !workload.marks.in_maintenance.stands()
             && workload.claims.named.is_empty()
             && workload.claims.templates.is_empty();
         if !alone || !does_nothing(plan) || plan.memory != *before {

@@ -16,6 +16,7 @@ use crate::{
         },
         memory::{Activity, Memory},
         observed::{Namespace, Pod, Reference, Workload},
+        offline::run::Run,
         rollout::{outcome::Previous, progress::Progress, revisions::Revisions},
         volumes::finding::OfWorkload,
     },
@@ -50,6 +51,8 @@ pub struct Siblings<'a> {
     pub waits: Option<&'a Blocker>,
     /// What it restarts with.
     pub previous: &'a Previous,
+    /// How far they are with an offline upgrade, if there is one.
+    pub run: Option<&'a Run<'a>>,
 }
 
 /// One workload, and what is known of it.
@@ -134,6 +137,7 @@ impl Unknown {
                 group: &[],
                 waits: None,
                 previous: &Previous::Nothing,
+                run: None,
             },
             volumes: &self.volumes,
             activity: &self.activity,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::mark::Text;
+use super::{ChangeId, mark::Text};
 
 /// What a user asks for, and why: the annotation `lockkeeper.dev/maintenance`, such as `Stop: restore
 /// the backup`.
@@ -150,8 +150,52 @@ impl fmt::Display for Stage {
     }
 }
 
+/// What of an offline upgrade a workload that is in maintenance has behind it: `upgrade [change=7]
+/// [migrating] [migrated] [starts]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The change of its template; none: it is stopped along with others.
+    pub change: Option<ChangeId>,
+    /// The migration of its data has begun.
+    pub migrating: bool,
+    /// Its data is migrated for that change.
+    pub migrated: bool,
+    /// Nothing but its turn keeps it from starting.
+    pub starts: bool,
+}
+
+impl Upgrade {
+    fn of(words: &str) -> Option<Self> {
+        let has = |wanted: &str| words.split(' ').any(|word| word == wanted);
+        let change = words.split(' ').find_map(|word| word.strip_prefix(CHANGE)?.parse().ok());
+        has(UPGRADE).then(|| Self {
+            change,
+            migrating: has(MIGRATING),
+            migrated: has(MIGRATED),
+            starts: has(STARTS),
+        })
+    }
+
+    fn words(&self) -> Vec<String> {
+        let change = self.change.as_ref().map(|change| format!("{CHANGE}{change}"));
+        let flags = [(self.migrating, MIGRATING), (self.migrated, MIGRATED), (self.starts, STARTS)];
+        let flags = flags.into_iter().filter(|(is_so, _)| *is_so).map(|(_, word)| word.to_owned());
+        [UPGRADE.to_owned()].into_iter().chain(change).chain(flags).collect()
+    }
+}
+
+const UPGRADE: &str = "upgrade";
+const CHANGE: &str = "change=";
+const MIGRATING: &str = "migrating";
+const MIGRATED: &str = "migrated";
+const STARTS: &str = "starts";
+
+fn is_of_upgrade(word: &str) -> bool {
+    [UPGRADE, MIGRATING, MIGRATED, STARTS].contains(&word) || word.starts_with(CHANGE)
+}
+
 /// `<stop|sleep|start> id=<generation> since=<time> [keep=a,b] [root=c] [from=<revision>]
-/// [replicas=0]`: how far the maintenance of a workload is. Words that are not known stay as they
+/// [replicas=0]`, and the words of an [`Upgrade`]: how far the maintenance of a workload is. Words that are not known stay as they
 /// are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InMaintenance {
@@ -165,6 +209,8 @@ pub struct InMaintenance {
     pub from: Option<Box<str>>,
     /// Its template is that of the stage already, and it has no replicas yet.
     pub at_zero: bool,
+    /// It is stopped for an offline upgrade.
+    pub upgrade: Option<Upgrade>,
     /// All words after the first, as they stand.
     words: Box<str>,
 }
@@ -190,6 +236,14 @@ impl InMaintenance {
     #[must_use]
     pub fn without_replicas(&self) -> Self {
         Self::of(self.stage, &format!("{} {AT_ZERO}", self.at(self.stage).words))
+    }
+
+    /// The same, for an offline upgrade or no longer for one.
+    #[must_use]
+    pub fn with_upgrade(&self, upgrade: Option<&Upgrade>) -> Self {
+        let others = self.words.split(' ').filter(|word| !is_of_upgrade(word)).map(str::to_owned);
+        let words: Vec<_> = others.chain(upgrade.into_iter().flat_map(Upgrade::words)).collect();
+        Self::of(self.stage, &words.join(" "))
     }
 
     /// The same as a mark of another generation: what is written again must differ from what stands.
@@ -233,6 +287,7 @@ impl InMaintenance {
             since: word("since=").and_then(|since| since.parse().ok()),
             from: word("from=").map(Into::into),
             at_zero: words.split(' ').any(|word| word == AT_ZERO),
+            upgrade: Upgrade::of(words),
             words: words.into(),
         }
     }

@@ -19,13 +19,14 @@ pub mod values;
 use std::sync::{Arc, LazyLock};
 
 use self::values::{
-    Bypassed, Exclusive, Held, Partition, Replicas, Rollouts, Strategy, True, UpdateStrategy, User,
+    Bypassed, Exclusive, Held, Offline, Partition, Replicas, Rollouts, Strategy, True,
+    UpdateStrategy, User,
 };
 pub use self::{
     change::{About, ChangeId, NoId},
     governance::GovernanceMark,
     labels::{is_governed, is_true, probe},
-    maintenance::{Asked, Containers, InMaintenance, Wish},
+    maintenance::{Asked, Containers, InMaintenance, Upgrade, Wish},
     mark::{Field, Mark, Text},
     outcome::Outcome,
     provenance::Provenance,
@@ -90,6 +91,10 @@ pub struct Marks {
     pub in_maintenance: Mark<Box<InMaintenance>>,
     /// The replicas that its manifest declares, while maintenance has stopped it.
     pub maintenance_replicas: Option<Box<str>>,
+    /// Its changes are offline upgrades.
+    pub upgrade: Mark<Offline>,
+    /// The change for which its data is migrated.
+    pub migrated: Mark<ChangeId>,
     /// What of the app gate is different for it.
     pub app_gate: Option<Box<str>>,
     /// It is not governed.
@@ -149,6 +154,8 @@ impl MarkSet for Marks {
             marks::MAINTENANCE_BY => &self.maintenance_by,
             marks::IN_MAINTENANCE => &self.in_maintenance,
             marks::MAINTENANCE_REPLICAS => &self.maintenance_replicas,
+            marks::UPGRADE => &self.upgrade,
+            marks::MIGRATED => &self.migrated,
             marks::APP_GATE => &self.app_gate,
             marks::IGNORE => &self.ignore,
             _ => return None,
@@ -183,6 +190,8 @@ impl MarkSet for Marks {
             marks::MAINTENANCE_BY => &mut self.maintenance_by,
             marks::IN_MAINTENANCE => &mut self.in_maintenance,
             marks::MAINTENANCE_REPLICAS => &mut self.maintenance_replicas,
+            marks::UPGRADE => &mut self.upgrade,
+            marks::MIGRATED => &mut self.migrated,
             marks::APP_GATE => &mut self.app_gate,
             marks::IGNORE => &mut self.ignore,
             _ => return None,

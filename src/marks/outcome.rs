@@ -52,6 +52,9 @@ pub struct Outcome {
     /// step's workloads that it has followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
+    /// The revisions that ran before their data was migrated for a later one, the last one last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub migrated: Vec<Box<str>>,
 }
 
 /// Rollouts of other workloads, by the beginning of the workload's uid: the revision, and when it
@@ -89,6 +92,7 @@ pub(super) static NOTHING: Outcome = Outcome {
     approved_by: None,
     bypassed_by: None,
     followed: None,
+    migrated: Vec::new(),
 };
 
 impl Default for Outcome {

@@ -198,11 +198,13 @@ impl Row {
 
 /// Every mark.
 #[rustfmt::skip]
-pub const REGISTRY: [Row; 46] = [
+pub const REGISTRY: [Row; 48] = [
     // By users, on workloads and what they read.
     user(marks::APPROVE, &[On::Workload]).used_up("approve"),
     user(marks::BYPASS, &[On::Workload]).used_up("bypass"),
     user(marks::MAINTENANCE, &[On::Workload]).wish("maintain"),
+    user(marks::MIGRATED, &[On::Workload]).verb("maintain").created(),
+    user(marks::UPGRADE, &[On::Workload]),
     user(marks::IGNORE, &[On::Workload, On::ConfigMap, On::Secret]).verb("bypass"),
     user(marks::APP_GATE, &[On::Workload]),
     user(marks::GATE_CREDENTIAL, &[On::Secret]).label(),

@@ -10,13 +10,13 @@ use serde_json::json;
 
 use super::{
     About, Asked, ChangeId, Containers, GovernanceMark, InMaintenance, Mark, MarkSet, Marks,
-    Outcome, Provenance, SavedClaim, Since, StorageMarks, Text, Wish, labels,
+    Outcome, Provenance, SavedClaim, Since, StorageMarks, Text, Upgrade, Wish, labels,
     maintenance::Stage,
     outcome::Ended,
     registry::{self, On},
     storage::{ReclaimPolicy, Uids},
     values::{
-        Bypassed, Exclusive, Held, Judge, Partition, Replicas, Rollouts, Share,
+        Bypassed, Exclusive, Held, Judge, Offline, Partition, Replicas, Rollouts, Share,
         Strategy as Declared, True, UpdateStrategy, User,
     },
 };
@@ -88,10 +88,12 @@ fn outcome() -> impl Strategy<Value = Box<Outcome>> {
     let followed = prop::collection::btree_map("[0-9a-f]{8}", "\\PC{0,20}", 0..3);
     let change = (of(words()), of(words()), of(any::<i64>()), ended, of(time()));
     let before = (of(words()), of(time()), any::<bool>(), of(followed));
-    (before, change, (of(words()), of(words()))).prop_map(|(before, change, consent)| {
+    let migrated = prop::collection::vec(words(), 0..3);
+    let consent = (of(words()), of(words()), migrated);
+    (before, change, consent).prop_map(|(before, change, consent)| {
         let (done, done_at, left, followed) = before;
         let (change, template, generation, ended, at) = change;
-        let (approved_by, bypassed_by) = consent;
+        let (approved_by, bypassed_by, migrated) = consent;
         Box::new(Outcome {
             done,
             done_at,
@@ -104,6 +106,7 @@ fn outcome() -> impl Strategy<Value = Box<Outcome>> {
             approved_by,
             bypassed_by,
             followed,
+            migrated,
         })
     })
 }
@@ -131,7 +134,13 @@ fn any_marks() -> impl Strategy<Value = Marks> {
         maybe("[A-Z][a-z]{0,5}".prop_map(|word| UpdateStrategy(word.into()))),
         maybe(replicas),
     );
-    let flags = (maybe(Just(True)), maybe(Just(True)), maybe(Just(Exclusive)), maybe(Just(True)));
+    let flags = (
+        maybe(Just(True)),
+        maybe(Just(True)),
+        maybe(Just(Exclusive)),
+        maybe(Just(True)),
+        maybe(Just(Offline)),
+    );
     let texts = (text(), text(), text(), text());
     let objects = (maybe(governance()), maybe(outcome()));
     let waits = (
@@ -142,8 +151,15 @@ fn any_marks() -> impl Strategy<Value = Marks> {
         maybe(seconds.prop_map(|seconds| Rollouts(seconds.into()))),
     );
     let stage = prop_oneof![Just(Stage::Stop), Just(Stage::Sleep), Just(Stage::Start)];
-    let maintained = (0..99_i64, time(), stage, proptest::option::of("[a-z0-9-]{1,9}")).prop_map(
-        |(id, at, stage, from)| Box::new(InMaintenance::begun(id, at, from.as_deref()).at(stage)),
+    let upgrade = (proptest::option::of(id()), any::<[bool; 3]>()).prop_map(
+        |(change, [migrating, migrated, starts])| Upgrade { change, migrating, migrated, starts },
+    );
+    let from = proptest::option::of("[a-z0-9-]{1,9}");
+    let maintained = (0..99_i64, time(), stage, from, proptest::option::of(upgrade)).prop_map(
+        |(id, at, stage, from, upgrade)| {
+            let begun = InMaintenance::begun(id, at, from.as_deref());
+            Box::new(begun.at(stage).with_upgrade(upgrade.as_ref()))
+        },
     );
     let wish = prop_oneof![
         Just(Wish::Stop),
@@ -162,6 +178,7 @@ fn any_marks() -> impl Strategy<Value = Marks> {
             maybe(user().prop_map(User)),
             maybe(maintained),
             text(),
+            maybe(id()),
         );
     let texts = (texts.boxed(), objects.boxed(), maintenance.boxed());
     (consent, declares.boxed(), flags, texts, waits.boxed()).prop_map(
@@ -192,6 +209,8 @@ fn any_marks() -> impl Strategy<Value = Marks> {
             maintenance_by: maintenance.1,
             in_maintenance: maintenance.2,
             maintenance_replicas: maintenance.3,
+            upgrade: flags.4,
+            migrated: maintenance.4,
             app_gate: texts.3,
             ignore: flags.3,
         },

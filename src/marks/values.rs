@@ -66,6 +66,22 @@ impl Text for Exclusive {
     }
 }
 
+/// `Offline`: everything of its policy is stopped for its changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offline;
+
+impl fmt::Display for Offline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Offline")
+    }
+}
+
+impl Text for Offline {
+    fn parse(text: &str) -> Option<Self> {
+        (text == "Offline").then_some(Self)
+    }
+}
+
 /// `true` or `false`: what a manifest says of `spec.paused`.
 impl Text for bool {
     fn parse(text: &str) -> Option<Self> {

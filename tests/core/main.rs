@@ -22,6 +22,7 @@ mod lease;
 mod maintenance;
 mod maintenance_stages;
 mod observe_mode;
+mod offline;
 mod old_pods;
 mod progress;
 mod properties;

@@ -4,6 +4,7 @@ mod app;
 mod config;
 mod gates;
 mod maintenance;
+mod offline;
 mod rollout;
 mod volumes;
 
@@ -25,6 +26,7 @@ pub use self::{
     config::{ConfigKind, ConfigPattern, ConfigSpec, Limit, OnChange},
     gates::{Approval, ChangeCause, GatesSpec, WindowSpec, WindowType},
     maintenance::{MaintenanceMode, MaintenanceSpec},
+    offline::{MigrateBy, MigrateSpec, OfflineSpec, OfflineWhen},
     rollout::{DEFAULT_DEADLINE, OnFailure, RestartWith, RolloutSpec, StepSpec, Together},
     volumes::{ExclusiveClaims, Protection, Readopt, VolumesSpec, default_orphaned_after},
 };
@@ -122,6 +124,9 @@ pub struct UpgradePolicySpec {
     /// absent, a workload is in maintenance only if its annotation asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceSpec>,
+    /// Upgrades for which all workloads of the policy are stopped. If absent, changes roll.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<OfflineSpec>,
 }
 
 impl UpgradePolicySpec {
@@ -153,9 +158,16 @@ impl UpgradePolicySpec {
         self.gates
             .as_ref()
             .is_some_and(|gates| gates.any() && gates.applies_to.contains(&ChangeCause::Template))
-            || self.rollout.as_ref().is_some_and(|rollout| {
-                rollout.max_concurrent.is_some() || !rollout.steps.is_empty()
-            })
+            || self.waits_for_others()
+    }
+
+    /// Whether its workloads wait for each other: in order, or because all are stopped for a change.
+    fn waits_for_others(&self) -> bool {
+        let orders = self
+            .rollout
+            .as_ref()
+            .is_some_and(|rollout| rollout.max_concurrent.is_some() || !rollout.steps.is_empty());
+        orders || self.offline.is_some()
     }
 
     /// Whether such changes wait for something else than the app: also where there is no pod to
@@ -168,12 +180,7 @@ impl UpgradePolicySpec {
         match self.mode {
             Mode::Observe => false,
             Mode::Freeze => true,
-            Mode::Enforce => {
-                self.gates.as_ref().is_some_and(timely)
-                    || self.rollout.as_ref().is_some_and(|rollout| {
-                        rollout.max_concurrent.is_some() || !rollout.steps.is_empty()
-                    })
-            }
+            Mode::Enforce => self.gates.as_ref().is_some_and(timely) || self.waits_for_others(),
         }
     }
 

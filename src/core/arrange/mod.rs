@@ -2,20 +2,20 @@
 
 mod census;
 pub mod ledger;
+mod offline;
+mod seen;
 mod sorted;
 mod status;
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet, HashMap},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use jiff::Timestamp;
 
 pub use self::sorted::Surroundings;
 use self::{
     ledger::Ledger,
-    sorted::{Counted, Resting, Sorted, Stirring},
+    seen::{Belongings, SeenWorkload},
+    sorted::{Counted, Resting, Sorted},
 };
 use crate::{
     api::Phase,
@@ -23,11 +23,11 @@ use crate::{
         config::together::groups,
         decision::Decision,
         gates::blocker::Blocker,
-        governs::{Governance, Ruling, Standing, governance},
+        governs::{Governance, Standing, governance},
         hold::enforced::Gap,
         memory::{Activity, Memory, Rest},
         notice::{Event, Notice, Regarding},
-        observed::{Namespace, Pod, ReplicaSet, Uid, Workload, WorkloadId},
+        observed::{Namespace, Uid, Workload, WorkloadId},
         plan::{plan, ungoverned::Ungoverned},
         planned::Plan,
         report::Verdict,
@@ -35,7 +35,6 @@ use crate::{
         rest::News,
         rollout::{
             outcome::Previous,
-            progress::{self, Progress},
             revisions::Revisions,
             slots::{Candidate, Demand},
             steps::Order,
@@ -148,8 +147,16 @@ fn assess_sorted<'a>(
         })
         .collect();
     let mut orders = orders(namespace, &seen);
-    let sequence = in_order(&seen, &orders);
-    for one in sequence.into_iter().filter_map(|id| seen.get(id)) {
+    let mut runs = offline::runs(namespace, &seen, &orders);
+    let mut sequence: VecDeque<_> = in_order(&seen, &orders).into();
+    let mut agreed = false;
+    while let Some(one) = sequence.pop_front().or_else(|| {
+        // Those that wait for nothing but each other are judged again once all agreed.
+        let again = !std::mem::replace(&mut agreed, true);
+        sequence.extend(again.then(|| offline::agree(&mut runs, &of)).into_iter().flatten());
+        sequence.pop_front()
+    }) {
+        let Some(one) = seen.get(one) else { continue };
         let SeenWorkload { standing, real, workload, pods, memory, activity, .. } = one;
         let id = &real.id;
         let revisions = Revisions::of(namespace, workload, one.sets, one.current);
@@ -194,6 +201,7 @@ fn assess_sorted<'a>(
                 group: groups.get(policy.name.as_str()).map_or(&[], Vec::as_slice),
                 waits: waits.as_ref(),
                 previous: &previous,
+                run: runs.get(policy.name.as_str()).filter(|run| run.is_some()),
             },
             volumes: volumes.of_workloads.get(id).unwrap_or(&no_volumes),
             activity,
@@ -227,67 +235,6 @@ fn assess_sorted<'a>(
         volumes,
         told,
         now: around.now,
-    }
-}
-
-/// What belongs to a workload.
-struct Belongings<'n> {
-    pods: Vec<&'n Pod>,
-    sets: Vec<&'n ReplicaSet>,
-}
-
-impl<'n> Belongings<'n> {
-    fn of(namespace: &'n Namespace, workload: &Workload) -> Self {
-        Self { pods: namespace.pods_of(&workload.uid), sets: namespace.sets_of(&workload.uid) }
-    }
-}
-
-/// A workload with what belongs to it.
-struct SeenWorkload<'n, 'a> {
-    standing: Standing<'n>,
-    /// What its policy lets happen to it, if one governs it.
-    ruling: Option<Ruling<'n>>,
-    real: &'n Workload,
-    /// As it may be judged: see [`progress::seen`].
-    workload: Cow<'n, Workload>,
-    pods: &'a [&'n Pod],
-    sets: &'a [&'n ReplicaSet],
-    current: Option<&'n str>,
-    /// How far its rollout is, if a policy governs it.
-    progress: Option<Progress>,
-    memory: &'a Memory,
-    activity: &'a Activity,
-}
-
-impl<'n, 'a> SeenWorkload<'n, 'a> {
-    fn of(
-        Stirring { workload, standing, memory }: Stirring<'n, 'a>,
-        of_it: Option<&'a Belongings<'n>>,
-        activity: &'a Activity,
-        now: Timestamp,
-    ) -> Self {
-        let sets = of_it.map_or(&[][..], |all| all.sets.as_slice());
-        let newest = sets.iter().copied().max_by_key(|set| set.number);
-        let (mut judged, current) = progress::seen(workload, newest, sets);
-        if let Some(why) = memory.lack.as_ref().and_then(|lack| lack.why.clone()) {
-            judged.to_mut().rollout.failure = Some(why);
-        }
-        let pods = of_it.map_or(&[][..], |all| all.pods.as_slice());
-        let ruling = standing.ruling();
-        let progress = ruling
-            .map(|ruling| progress::judge(&judged, pods, current, ruling.spec().deadline(), now));
-        Self {
-            standing,
-            ruling,
-            real: workload,
-            workload: judged,
-            pods,
-            sets,
-            current,
-            progress,
-            memory,
-            activity,
-        }
     }
 }
 

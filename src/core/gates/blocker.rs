@@ -83,6 +83,8 @@ pub enum Blocker {
     ClaimTerminating(String),
     /// A volume with its data exists, but the claim is bound to another one, in words.
     VolumeShadowed(String),
+    /// It goes back to this revision, and the data was migrated since that ran.
+    DataMigrated(String),
     /// It is not its turn among the workloads of its policy.
     Turn(Turn),
     /// Its pods do not agree.
@@ -299,7 +301,9 @@ impl Blocker {
             Self::Frozen | Self::PolicyUnreadable => GateName::Freeze,
             Self::Window { .. } => GateName::Windows,
             Self::Approval(_) => GateName::Approval,
-            Self::ClaimTerminating(_) | Self::VolumeShadowed(_) => GateName::Volumes,
+            Self::ClaimTerminating(_) | Self::VolumeShadowed(_) | Self::DataMigrated(_) => {
+                GateName::Volumes
+            }
             Self::Turn(_) => GateName::Steps,
             Self::App(_) => GateName::App,
         }
@@ -314,6 +318,7 @@ impl Blocker {
             Self::Approval(_) => Reason::ApprovalRequired,
             Self::ClaimTerminating(_) => Reason::ClaimTerminating,
             Self::VolumeShadowed(_) => Reason::VolumeShadowed,
+            Self::DataMigrated(_) => Reason::DataMigrated,
             Self::Turn(Turn::OthersFailed(_)) => Reason::OtherFailed,
             Self::Turn(Turn::StepWaits { .. }) => Reason::StepWaits,
             Self::Turn(Turn::Unreadable(_)) => Reason::UnreadableObject,
@@ -333,6 +338,7 @@ impl Blocker {
             | Self::Approval(_)
             | Self::ClaimTerminating(_)
             | Self::VolumeShadowed(_)
+            | Self::DataMigrated(_)
             | Self::Turn(_) => None,
         }
     }
@@ -348,6 +354,7 @@ impl Blocker {
             | Self::Approval(_)
             | Self::ClaimTerminating(_)
             | Self::VolumeShadowed(_)
+            | Self::DataMigrated(_)
             | Self::Turn(_) => false,
         }
     }

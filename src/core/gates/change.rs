@@ -220,6 +220,12 @@ impl<'a> Change<'a> {
         matches!(self.kind, Kind::Step(..) | Kind::Unblock | Kind::Maintenance)
     }
 
+    /// Whether all workloads of its policy are stopped for it, so that it does not roll.
+    pub fn goes_offline(&self, subject: &Subject) -> bool {
+        let stops = matches!(self.kind, Kind::Hold(_) | Kind::Maintenance);
+        stops && subject.siblings.run.is_some_and(|run| run.takes_changes())
+    }
+
     /// What pods are asked about: of a change that goes pod by pod, this step.
     pub fn about(&self, step: Option<u32>) -> Option<About> {
         Some(About { id: self.id.clone()?, step })

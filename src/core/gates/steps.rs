@@ -14,7 +14,9 @@ pub const GATE: Gate = Gate {
     name: GateName::Steps,
     needs: Needs::Namespace,
     is_set,
-    applies: |_, change| !matches!(change.kind, Kind::Step(..) | Kind::Maintenance),
+    applies: |subject, change| {
+        !matches!(change.kind, Kind::Step(..) | Kind::Maintenance) && !change.goes_offline(subject)
+    },
     ask: |subject, _| subject.siblings.waits.cloned().into(),
 };
 

@@ -15,8 +15,13 @@ use crate::{
 };
 
 /// The gate.
-pub const GATE: Gate =
-    Gate { name: GateName::Windows, needs: Needs::Policy, is_set, applies: applies_to, ask };
+pub const GATE: Gate = Gate { name: GateName::Windows, needs: Needs::Policy, is_set, applies, ask };
+
+/// What is stopped is not kept stopped by a window that has closed.
+fn applies(subject: &Subject, change: &Change) -> bool {
+    let goes_on = subject.siblings.run.is_some_and(|run| run.is_under_way());
+    applies_to(subject, change) && !(goes_on && change.goes_offline(subject))
+}
 
 fn is_set(spec: &UpgradePolicySpec) -> bool {
     spec.gates.as_ref().is_some_and(|gates| !gates.windows.is_empty())

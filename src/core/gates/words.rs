@@ -73,7 +73,7 @@ impl Waiting<'_> {
 
     fn cure(&self, blocker: &Blocker) -> Option<Cure> {
         match blocker {
-            Blocker::Frozen | Blocker::PolicyUnreadable => {
+            Blocker::Frozen | Blocker::PolicyUnreadable | Blocker::DataMigrated(_) => {
                 Some(Cure::Bypass(self.command(marks::BYPASS)))
             }
             Blocker::Approval(approval) => match approval {
@@ -127,6 +127,10 @@ pub fn sentence(blocker: &Blocker) -> String {
         Blocker::Window { why, .. } => why.clone(),
         Blocker::Approval(approval) => of_approval(approval),
         Blocker::ClaimTerminating(message) | Blocker::VolumeShadowed(message) => message.clone(),
+        Blocker::DataMigrated(revision) => format!(
+            "it goes back to revision {revision}, and the data was migrated since that revision ran. Stop the workload (kubectl lockkeeper maintenance start --stop), restore its data, \
+             and let the change through; or apply the newer version again"
+        ),
         Blocker::Turn(turn) => of_turn(turn),
         Blocker::App(app) => of_app(app),
     }

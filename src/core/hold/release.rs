@@ -10,6 +10,7 @@ use crate::{
             approval::asks_approval,
             change::{Change, TEMPLATE},
             gate::Answer,
+            volumes,
         },
         hold::{at_zero, governance, state::Hold},
         request::{Purpose, Release},
@@ -46,6 +47,9 @@ pub fn next<'a>(subject: &Subject<'a>, change: &Change<'a>, of_nothing: bool) ->
     }
     if at_zero::is_lost(subject) {
         return Next::Lost;
+    }
+    if let Some(danger) = volumes::migrated(subject) {
+        return Next::Asked(Answer::closed(danger));
     }
     if let Some(revert) = subject.revisions.revert() {
         let answer = ask_withdrawn(subject, change, &revert);

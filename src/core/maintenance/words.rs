@@ -144,6 +144,17 @@ pub fn asleep(
     (ready, gated): (usize, usize),
 ) -> String {
     let (workload, namespace) = (reference_of(subject.workload), &subject.namespace().name);
+    format!(
+        "in maintenance{}{}: its app does not run, {}{}. To run commands in them: kubectl lockkeeper shell {workload} -n {namespace}",
+        since(mark.since),
+        of(subject),
+        asleep_pods(subject, ready, gated),
+        held_until("the maintenance ends", hold)
+    )
+}
+
+/// How many pods sleep, and what the others lack.
+pub fn asleep_pods(subject: &Subject, ready: usize, gated: usize) -> String {
     let not_started = match gated {
         0 => String::new(),
         pods => format!(
@@ -151,12 +162,9 @@ pub fn asleep(
         ),
     };
     format!(
-        "in maintenance{}{}: its app does not run, {ready} of {} pods sleep{}. To run commands in them: kubectl lockkeeper shell {workload} -n {namespace}{}{not_started}",
-        since(mark.since),
-        of(subject),
+        "{ready} of {} pods sleep{}{not_started}",
         subject.workload.rollout.wanted,
-        unready(subject),
-        held_until("the maintenance ends", hold)
+        unready(subject)
     )
 }
 

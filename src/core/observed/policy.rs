@@ -55,6 +55,7 @@ pub fn freezing_spec() -> UpgradePolicySpec {
         rollout: None,
         volumes: None,
         maintenance: None,
+        offline: None,
     }
 }
 

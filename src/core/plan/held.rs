@@ -18,7 +18,7 @@ use crate::{
         notice::Event,
         observed::workload::reference_of,
         plain,
-        plan::config,
+        plan::{config, offline},
         planned::Plan,
         report::{self, Verdict},
         request::Release,
@@ -108,6 +108,12 @@ pub fn plan(subject: &Subject, hold: &Hold, plan: Plan) -> Plan {
         }
         Next::Asked(answer) => match plan.hear(subject, &change, answer) {
             Some(blocked) => End::Stays(Why::of(&blocked), blocked.verdict(Phase::Held, "")),
+            None if let Some(run) =
+                subject.siblings.run.filter(|_| change.goes_offline(subject)) =>
+            {
+                let hold_of = Some((hold, &change));
+                return stays_with(subject, &stamp, offline::ready(subject, run, hold_of, plan));
+            }
             None => {
                 let carried = goes_along.zip(reading.as_ref());
                 let carried = carried.map(|(config, read)| roll::carried(subject, config, read));
@@ -160,6 +166,19 @@ fn ended(subject: &Subject, hold: &Hold, stamp: &change::Stamp, end: End, mut pl
             plan
         }
     }
+}
+
+/// It is held until the others of its policy can be stopped too: that it is held is told.
+fn stays_with(subject: &Subject, stamp: &change::Stamp, mut plan: Plan) -> Plan {
+    if let Some(message) = &stamp.told
+        && plan.memory.writers.conflict(subject.now()).is_none()
+    {
+        plan.tell(Event::UpgradeHeld, message.as_str());
+    }
+    if let Some(shown) = &mut plan.report.hold {
+        shown.message = plain(&plan.report.verdict.message).into_owned();
+    }
+    plan
 }
 
 fn go(release: Release, edits: Edits, mut plan: Plan) -> Plan {

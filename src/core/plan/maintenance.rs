@@ -3,12 +3,17 @@
 use crate::{
     api::{Phase, Reason, marks},
     core::{
-        gates::change::{Blocked, Change, TEMPLATE},
-        hold::{change, release, state::Hold},
+        gates::{
+            change::{Blocked, Change},
+            volumes,
+        },
+        hold::state::Hold,
         maintenance::{self, Impossible, Standing, wanted, words},
         notice::Event,
+        offline::{self, run::Run},
+        plan::stopping::{cannot, closed_to_stop, remind, waits, with_change},
         planned::Plan,
-        report::{self, Verdict},
+        report::Verdict,
         rollout::{progress::Progress, verdict, words::under_way},
         subject::Subject,
     },
@@ -18,6 +23,11 @@ use crate::{
 /// A maintenance is asked for and has not begun: it begins as soon as the gates are open.
 pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
     let (held, mut plan) = with_change(subject, hold, plan);
+    if let Some(hold) = hold.filter(|_| offline(subject).is_some()) {
+        let message = offline::words::no_maintenance(hold);
+        plan.stand(Verdict::new(Phase::Held, Reason::WaitsForOthers, message));
+        return plan;
+    }
     let closed =
         match held.as_ref().and_then(|change| maintenance::closed_to_release(subject, change)) {
             Some(blocked) => Some(blocked),
@@ -35,25 +45,9 @@ pub fn enter(subject: &Subject, hold: Option<&Hold>, plan: Plan) -> Plan {
     plan
 }
 
-/// What keeps its pods from being terminated. Nobody approves or bypasses that by an id.
-fn closed_to_stop(subject: &Subject, plan: &mut Plan) -> Option<Blocked> {
-    let (change, answer) = maintenance::ask(subject)?;
-    let blocked = plan.hear(subject, &change, answer)?;
-    Some(Blocked { why: blocked.sentence.clone(), command: None, ..blocked })
-}
-
-/// It waits for this gate.
-fn waits(blocked: &Blocked, phase: Phase, message: String, mut plan: Plan) -> Plan {
-    plan.report.closed = Some(blocked.closed());
-    blocked.until.into_iter().for_each(|time| plan.wake_at(time));
-    plan.stand(blocked.verdict(phase, message));
-    plan
-}
-
-/// It cannot go on.
-fn cannot(why: impl Into<String>, mut plan: Plan) -> Plan {
-    plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceImpossible, why));
-    plan
+/// The offline upgrade of which a held change is a part, if it is of one.
+fn offline<'a>(subject: &Subject<'a>) -> Option<&'a Run<'a>> {
+    subject.siblings.run.filter(|run| run.takes_changes())
 }
 
 /// The gate that keeps what is held from being released with the next step; none where nothing is
@@ -63,7 +57,8 @@ fn closed_to_go_along(
     mark: &InMaintenance,
     held: Option<(&Hold, &Change)>,
 ) -> Option<Blocked> {
-    let (_, change) = held.filter(|_| !maintenance::is_back(&subject.revisions, mark))?;
+    let is_back = maintenance::is_back(&subject.revisions, mark);
+    let (_, change) = held.filter(|_| !is_back || volumes::migrated(subject).is_some())?;
     maintenance::closed_to_release(subject, change)
 }
 
@@ -136,6 +131,9 @@ fn next(
     }
     if !subject.around.enforced {
         return cannot(words::NEXT_NOT_ENFORCED, plan);
+    }
+    if let Some((hold, _)) = held.filter(|_| offline(subject).is_some()) {
+        return cannot(offline::words::no_maintenance(hold), plan);
     }
     if let Some((hold, _)) = held
         && let Some(blocked) = closed_to_go_along(subject, next, held)
@@ -210,35 +208,6 @@ fn stop_again(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
     plan
 }
 
-/// The change that is held, if one is: it is reported, and known since when it waits.
-fn with_change<'a>(
-    subject: &Subject<'a>,
-    hold: Option<&'a Hold>,
-    mut plan: Plan,
-) -> (Option<Change<'a>>, Plan) {
-    let Some(hold) = hold else { return (None, plan) };
-    let stamp = change::stamp(subject, hold);
-    plan.write(stamp.edits);
-    let change = Change::of_hold(subject, hold, TEMPLATE, stamp.since);
-    plan.report.hold = Some(release::status(hold, &change));
-    plan.report.config.changed.push(report::TEMPLATE.to_owned());
-    (Some(change), plan)
-}
-
-/// Tells from time to time that it lasts.
-fn remind(subject: &Subject, mark: &InMaintenance, mut plan: Plan) -> Plan {
-    let after = subject.ruling.spec().remind_after();
-    match maintenance::reminds_at(mark, subject.memory.reminded_at, after) {
-        Some(due) if due <= subject.now() && mark.rests() => {
-            plan.memory.reminded_at = Some(subject.now());
-            plan.tell(Event::MaintenanceReminder, words::reminder(subject, mark.since));
-        }
-        Some(due) => plan.wake_at(due),
-        None => {}
-    }
-    plan
-}
-
 /// No pod of it runs, and it is to come back.
 fn leave(
     subject: &Subject,
@@ -254,6 +223,11 @@ fn leave(
     {
         let message = words::end_waits(hold, &blocked.why);
         return waits(&blocked, Phase::Maintenance, message, plan);
+    }
+    if let Some(run) = offline(subject)
+        .filter(|_| held.is_some() && !maintenance::is_back(&subject.revisions, mark))
+    {
+        return super::offline::ready(subject, run, held, plan);
     }
     let next = mark.at(Stage::Start).without_replicas();
     plan.write(maintenance::step(subject, &next, held));

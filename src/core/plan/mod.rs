@@ -6,7 +6,9 @@ mod free;
 mod gates;
 mod held;
 mod maintenance;
+mod offline;
 mod requests;
+mod stopping;
 pub mod ungoverned;
 
 use crate::{
@@ -33,6 +35,8 @@ enum Situation {
     Maintained(Box<InMaintenance>, Option<Hold>),
     /// It is to be in maintenance. A change may be held.
     Enters(Option<Hold>),
+    /// It is to be stopped along with others of its policy.
+    Joins,
     /// Nothing holds it.
     Free,
 }
@@ -58,6 +62,7 @@ impl Situation {
         match hold {
             Some(hold) if subject.ruling.observes() => Self::Observed(hold),
             Some(hold) => Self::Held(hold),
+            None if !workload.deleting && offline::joins(subject) => Self::Joins,
             None => Self::Free,
         }
     }
@@ -66,7 +71,7 @@ impl Situation {
         match self {
             Self::Observed(hold) | Self::Held(hold) => Some(hold),
             Self::Maintained(_, hold) | Self::Enters(hold) => hold.as_ref(),
-            Self::Free => None,
+            Self::Joins | Self::Free => None,
         }
     }
 }
@@ -78,8 +83,12 @@ pub fn plan(subject: &Subject) -> Plan {
     let mut plan = match &situation {
         Situation::Observed(hold) => held::observe(subject, hold, plan),
         Situation::Held(hold) => held::plan(subject, hold, plan),
+        Situation::Maintained(mark, hold) if let Some(upgrade) = &mark.upgrade => {
+            offline::plan(subject, (mark, upgrade), hold.as_ref(), plan)
+        }
         Situation::Maintained(mark, hold) => maintenance::plan(subject, mark, hold.as_ref(), plan),
         Situation::Enters(hold) => maintenance::enter(subject, hold.as_ref(), plan),
+        Situation::Joins => offline::join(subject, plan),
         Situation::Free => free::plan(subject, plan),
     };
     plan = maintenance::with_impossible(subject, plan);
@@ -103,7 +112,7 @@ pub fn plan(subject: &Subject) -> Plan {
 fn marked(subject: &Subject, hold: Option<&Hold>) -> Plan {
     let (workload, observes) = (subject.workload, subject.ruling.observes());
     let mut plan = Plan::new(subject.memory.clone(), subject.pods);
-    plan.memory.differs_since = None;
+    (plan.memory.differs_since, plan.memory.agrees) = Default::default();
     plan.memory.hold = hold.map(|hold| hold.id.clone());
     if observes && of(workload).is_some() {
         // It stays as it is until it ends.

@@ -97,6 +97,8 @@ pub fn follow(subject: &Subject, verdict: &Verdict) -> Followed {
         (newest.change, newest.template, newest.ended, newest.at) =
             (None, None, Ended::UnderWay, None);
     }
+    // What runs by somebody's bypass has its data again.
+    newest.migrated.retain(|from| !subject.revisions.is_of(from));
     if newest != *outcome {
         edits.set(marks::ROLLOUT, newest.to_string());
     }

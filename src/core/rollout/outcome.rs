@@ -44,6 +44,7 @@ impl Outcome {
             approved_by: None,
             bypassed_by: None,
             followed: self.followed.clone(),
+            migrated: self.migrated.clone(),
         }
     }
 

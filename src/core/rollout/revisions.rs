@@ -141,6 +141,20 @@ impl<'a> Revisions<'a> {
         }
     }
 
+    /// The revision that runs, of a workload whose template may be held.
+    pub fn running(&self) -> Option<&'a str> {
+        match self.kept {
+            Kept::ReplicaSets(sets) => {
+                let mut with_pods = sets.iter().filter(|set| set.replicas > 0 && !set.rests);
+                let only = with_pods.next().filter(|_| with_pods.next().is_none());
+                let done = Outcome::on(self.workload).done.as_deref();
+                only.map(|set| &*set.revision).or(done)
+            }
+            Kept::ControllerRevisions(_) => self.workload.rollout.settled.as_deref(),
+            Kept::Generations => None,
+        }
+    }
+
     fn has(&self, template: TemplateDigest, config_hash: Option<&str>) -> bool {
         let own = &self.workload.template;
         own.digest == template && own.config_hash.as_deref() == config_hash

@@ -77,6 +77,7 @@ pub(super) fn check_rights(
             "bypass",
         ),
         (new("maintenance"), "maintenance", "begin or end maintenance", "maintain"),
+        (new("migrated"), "migrated", "say that data is migrated", "maintain"),
     ];
     let maintenance = text(&na, "maintenance").filter(|_| new("maintenance"));
     if let Some(words) = maintenance.filter(|words| !matches(&WISH, words)) {
@@ -99,6 +100,16 @@ pub(super) fn check_rights(
                 "lockkeeper.dev/{mark}: {user} may not {what} in namespace {namespace} ({needs})"
             )));
         }
+    }
+    let stage = text(&oa, "in-maintenance").unwrap_or_default();
+    let has = |wanted: &str| stage.split(' ').any(|word| word == wanted);
+    let migrated = text(&na, "migrated").filter(|_| new("migrated"));
+    if let Some(id) = migrated
+        && !(stage.starts_with("sleep ") && has("migrating") && has(&format!("change={id}")))
+    {
+        return Err(Refused(format!(
+            "lockkeeper.dev/migrated: no pods sleep for the migration to change {id}. The status of the policy names the change that is being migrated"
+        )));
     }
     Ok(())
 }

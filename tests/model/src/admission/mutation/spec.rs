@@ -6,7 +6,7 @@ use super::super::{HELD, Rule, is_partition, is_rolling, is_strategy, is_type, k
 use super::{Kind, Variables, Want};
 
 /// What `created.yaml` takes off.
-pub(super) const OF_ANOTHER_LIFE: [&str; 25] = [
+pub(super) const OF_ANOTHER_LIFE: [&str; 26] = [
     "hold",
     "hold-since",
     "hold-at-zero",
@@ -32,6 +32,7 @@ pub(super) const OF_ANOTHER_LIFE: [&str; 25] = [
     "maintenance-by",
     "in-maintenance",
     "maintenance-replicas",
+    "migrated",
 ];
 
 impl Variables<'_> {

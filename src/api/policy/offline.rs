@@ -1,0 +1,45 @@
+//! `offline`: upgrades for which all workloads of the policy are stopped.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Upgrades for which all workloads of the policy are stopped, and what is done with their data
+/// before they start again.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OfflineSpec {
+    /// Which changes of pod templates are offline upgrades. The others roll.
+    #[serde(default)]
+    pub when: OfflineWhen,
+    /// What is done while everything is stopped. If absent, the workloads start again when all of
+    /// them are stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<MigrateSpec>,
+}
+
+/// Which changes are offline upgrades.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OfflineWhen {
+    /// Those of workloads with the annotation `lockkeeper.dev/upgrade: Offline`.
+    #[default]
+    Asked,
+    /// All of them.
+    Always,
+}
+
+/// How the data of workloads is migrated whose template changes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrateSpec {
+    /// Who migrates it.
+    pub by: MigrateBy,
+}
+
+/// Who migrates data.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrateBy {
+    /// A person. The pods sleep on the new image until a user with the verb `maintain` says that the
+    /// data is migrated.
+    Person,
+}
