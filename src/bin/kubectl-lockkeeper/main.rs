@@ -11,6 +11,7 @@ mod confirm;
 mod connection;
 mod live;
 mod maintenance;
+mod migrated;
 mod named;
 mod output;
 mod plan;
@@ -197,6 +198,19 @@ Needs: view, and get on the Secrets and ConfigMaps that the gate's headers and t
     Maintenance {
         #[command(subcommand)]
         command: maintenance::Command,
+    },
+    /// Say that the data of a workload is migrated: its offline upgrade goes on
+    ///
+    /// During an offline upgrade, the pods of a workload sleep in the new template until its data is
+    /// migrated. The status of the policy and `why` name the change.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper shell statefulset/db -n shop -- /app/migrate       # what has to be done
+  kubectl lockkeeper migrated statefulset/db --change 7 -n shop
+
+Needs: the verb maintain on upgradepolicies.lockkeeper.dev, and permission to patch the workload")]
+    Migrated {
+        #[command(flatten)]
+        migrated: migrated::Arguments,
     },
     /// Revert the pod template: to the one that the pods run while a change is held, otherwise to
     /// the previous revision
@@ -390,6 +404,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             bypass::run(&cluster, &workload, id.as_deref(), yes).await
         }
         Command::Maintenance { command } => maintenance::run(&cluster, command).await,
+        Command::Migrated { migrated } => migrated::run(&cluster, &migrated).await,
         Command::Undo { workload, to_revision, dry_run } => {
             undo::run(&cluster, &workload.find(&cluster).await?, to_revision, dry_run).await
         }

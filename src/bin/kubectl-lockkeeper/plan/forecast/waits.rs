@@ -9,6 +9,7 @@ use lockkeeper::{
             change::{Change, TEMPLATE},
         },
         hold::state::Hold,
+        offline,
         subject::Subject,
     },
     marks::ChangeId,
@@ -16,6 +17,9 @@ use lockkeeper::{
 
 use super::Fate;
 use crate::plan::outcome::Wait;
+
+/// How it is told that everything is stopped for a change.
+const OFFLINE: &str = "offline";
 
 /// Every gate that would keep the change of a workload waiting. Of the quiet time nothing is told.
 pub fn closed(subject: &Subject, fate: Fate) -> Vec<Wait> {
@@ -36,7 +40,10 @@ pub fn closed(subject: &Subject, fate: Fate) -> Vec<Wait> {
             let message = in_words(&answer.blocker?, &change, subject);
             Some(Wait { gate: gate.as_str(), message })
         });
-    closed.collect()
+    let stops = change.goes_offline(subject);
+    let offline =
+        stops.then(|| Wait { gate: OFFLINE, message: offline::words::PLANNED.to_owned() });
+    closed.chain(offline).collect()
 }
 
 /// What opens a gate, before there is a change that it could be opened for.
