@@ -27,6 +27,7 @@ mod hold;
 mod hold_trouble;
 mod maintenance;
 mod node;
+mod offline;
 mod operations;
 mod operator_down;
 #[path = "../docs/pages.rs"]

@@ -66,6 +66,16 @@ async fn every_rule_of_the_schema_accepts_and_refuses_with_a_sentence() {
             with("maintenance", json!({"keepRunning": ["Proxy"]})),
             "should match",
         ),
+        (
+            with("offline", json!({"when": "Always", "migrate": {"by": "Person"}})),
+            with("offline", json!({"migrate": {}})),
+            "Required value",
+        ),
+        (
+            with("offline", json!({})),
+            with("offline", json!({"when": "Sometimes"})),
+            "supported values",
+        ),
         (with("kinds", json!(["DaemonSet"])), with("kinds", json!(["Job"])), "supported values"),
         (with("kinds", json!(["Deployment"])), with("kinds", json!([])), "at least 1"),
         (with("mode", json!("Freeze")), with("mode", json!("Sometimes")), "supported values"),

@@ -132,20 +132,20 @@ impl Shop {
 
     /// The lines in which pods of an app tell of their end.
     pub fn ends(&self, name: &str) -> Vec<String> {
+        let mut lines = self.log_lines(name);
+        lines.retain(|line| line.starts_with("ended") || line.starts_with("killed"));
+        lines
+    }
+
+    /// All lines that pods of an app have logged, those of pods that are gone too.
+    pub fn log_lines(&self, name: &str) -> Vec<String> {
         let pods = shared().kubeconfig.parent().unwrap().join("pods").join(&self.name);
         let logs = std::fs::read_dir(pods).into_iter().flatten().flatten();
         let of_app =
             logs.filter(|pod| pod.file_name().to_string_lossy().starts_with(&format!("{name}-")));
         let texts = of_app
             .map(|pod| std::fs::read_to_string(pod.path().join("app.log")).unwrap_or_default());
-        texts
-            .flat_map(|text| {
-                text.lines()
-                    .filter(|line| line.starts_with("ended") || line.starts_with("killed"))
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
     /// Addresses of the pods of a workload that are not going.

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -169,6 +169,7 @@ async fn serve() -> std::io::Result<()> {
         .route("/journal", get(journal_read))
         .with_state(shared.clone());
     println!("listening on {address}:{port}");
+    println!("started {}", moment());
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended = async {
@@ -189,11 +190,20 @@ async fn serve() -> std::io::Result<()> {
     if let Some(data) = &data {
         data.note("closed")?;
     }
+    println!("stopped {}", moment());
     match facts(&shared).in_flight() {
         0 => println!("ended idle"),
         pieces => println!("killed while busy: {pieces} in flight"),
     }
     Ok(())
+}
+
+/// Which version this is, as `VERSION` says, and the time in milliseconds: what ran when is seen in
+/// the logs.
+fn moment() -> String {
+    let version = std::env::var("VERSION").unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{version} at {}", now.as_millis())
 }
 
 #[derive(Deserialize)]
