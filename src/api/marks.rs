@@ -129,6 +129,19 @@ pub const DISOWNED: &str = "lockkeeper.dev/disowned";
 /// back.
 pub const FREED: &str = "lockkeeper.dev/freed";
 
+/// On a claim, by a user with the verb `convert`: the name of the claim that gets its volume, such as
+/// `data-web-0`. On the claim that has the volume, its own name: the conversion is over.
+pub const BECOMES: &str = "lockkeeper.dev/becomes";
+/// On a volume, by the operator: `<claim> <claim>`, the two claims that it may be given to as long as
+/// this stands.
+pub const CONVERSION: &str = "lockkeeper.dev/conversion";
+/// On a namespace, by the operator, as a label with the value `"true"`: admission heeds the names of
+/// claims that are reserved in it.
+pub const RESERVES_CLAIMS: &str = "lockkeeper.dev/reserves-claims";
+/// On such a namespace, by the operator: `<claim>=<volume>`, with commas between. A claim that is
+/// created with that name gets that volume, and no other.
+pub const RESERVED_CLAIMS: &str = "lockkeeper.dev/reserved-claims";
+
 /// What Helm, Argo CD and Flux heed on a claim, and the value that keeps them from deleting it.
 pub const SHIELDS: [(&str, &str); 3] = [
     ("helm.sh/resource-policy", "keep"),

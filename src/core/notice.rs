@@ -107,6 +107,14 @@ pub enum Event {
     VolumeReadopted,
     /// A claim has another volume than the one with its data.
     VolumeShadowed,
+    /// The volume of a claim is to go to a claim of another name, and cannot.
+    ConversionRefused,
+    /// The names of the two claims of a conversion are reserved for their volume.
+    ClaimReserved,
+    /// The volume of a claim was handed over to a claim of another name.
+    VolumeHandedOver,
+    /// A conversion is over.
+    ConversionEnded,
     /// A claim whose data is kept is being deleted while pods use it.
     ClaimTerminatingInUse,
     /// Another admission policy or webhook changed something in our write, and that was accepted.
@@ -145,6 +153,7 @@ impl Event {
                 | Self::RunningRevisionBroken
                 | Self::PolicyLost
                 | Self::VolumeShadowed
+                | Self::ConversionRefused
                 | Self::ClaimTerminatingInUse
                 | Self::ConflictingWriters
                 | Self::UnreadableObject
@@ -166,6 +175,9 @@ impl Event {
                 | Self::VolumeProtected
                 | Self::VolumeUnprotected
                 | Self::VolumeReadopted
+                | Self::ClaimReserved
+                | Self::VolumeHandedOver
+                | Self::ConversionEnded
                 | Self::MaintenanceStarted
                 | Self::MaintenanceEnded
                 | Self::OfflineUpgradeStarted

@@ -16,11 +16,14 @@ pub enum Feature {
     /// `spec.volumes`: reads claims, volumes, namespaces and what uses them, and puts marks on the
     /// first three.
     Volumes,
+    /// `kubectl lockkeeper convert`: hands volumes over to claims of other names.
+    Conversion,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Config, Self::GateCredentials, Self::Volumes];
+    pub const ALL: [Self; 4] =
+        [Self::Config, Self::GateCredentials, Self::Volumes, Self::Conversion];
 
     /// Its name in the chart's values, under `features`.
     pub fn as_str(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Feature {
             Self::Config => "config",
             Self::GateCredentials => "gateCredentials",
             Self::Volumes => "volumes",
+            Self::Conversion => "conversion",
         }
     }
 }

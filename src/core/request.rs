@@ -206,8 +206,21 @@ pub struct StoragePatch {
     /// What is done to the uid of the claim that a volume is for. Without one it is for the next
     /// claim of that name.
     pub claim_uid: Option<FieldEdit>,
+    /// Which claim a volume is handed over to.
+    pub hand_over: Option<HandOver>,
     /// The owners that a claim keeps.
     pub owners: Option<Vec<OwnerReference>>,
+}
+
+/// From which claim to which one a volume goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOver {
+    /// The claim that has it. When the request is sent, no pod may use it.
+    pub from: String,
+    /// The claim that gets it.
+    pub to: String,
+    /// Its uid.
+    pub uid: Uid,
 }
 
 impl StoragePatch {
@@ -221,6 +234,7 @@ impl StoragePatch {
             annotations: BTreeMap::new(),
             reclaim_policy: None,
             claim_uid: None,
+            hand_over: None,
             owners: None,
         }
     }
@@ -247,12 +261,14 @@ impl StoragePatch {
             annotations,
             reclaim_policy,
             claim_uid,
+            hand_over,
             owners,
         } = self;
         labels.is_empty()
             && annotations.is_empty()
             && reclaim_policy.is_none()
             && claim_uid.is_none()
+            && hand_over.is_none()
             && owners.is_none()
     }
 
@@ -284,6 +300,10 @@ impl StoragePatch {
         }
         if let Some(uid) = &self.claim_uid {
             body["spec"]["claimRef"] = json!({"uid": uid.text(), "resourceVersion": null});
+        }
+        if let Some(HandOver { to: name, uid, .. }) = &self.hand_over {
+            body["spec"]["claimRef"] =
+                json!({"name": name, "uid": &**uid, "resourceVersion": null});
         }
         body
     }

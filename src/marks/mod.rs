@@ -4,6 +4,7 @@
 //! [`registry`] lists them all.
 
 pub mod change;
+pub mod conversion;
 pub mod governance;
 pub mod labels;
 pub mod maintenance;
@@ -24,6 +25,7 @@ use self::values::{
 };
 pub use self::{
     change::{About, ChangeId, NoId},
+    conversion::{ClaimPair, Reservations},
     governance::GovernanceMark,
     labels::{is_governed, is_true, probe},
     maintenance::{Asked, Containers, InMaintenance, Upgrade, Wish},

@@ -198,7 +198,7 @@ impl Row {
 
 /// Every mark.
 #[rustfmt::skip]
-pub const REGISTRY: [Row; 48] = [
+pub const REGISTRY: [Row; 52] = [
     // By users, on workloads and what they read.
     user(marks::APPROVE, &[On::Workload]).used_up("approve"),
     user(marks::BYPASS, &[On::Workload]).used_up("bypass"),
@@ -214,6 +214,7 @@ pub const REGISTRY: [Row; 48] = [
     user(marks::ALLOW_DELETION_UNTIL, &[On::Claim, On::Namespace]).verb("unprotect"),
     user(marks::UNPROTECT, &[On::Claim, On::Volume]).verb("unprotect").created(),
     user(marks::READOPT, &[On::Namespace, On::Volume]).verb("unprotect"),
+    user(marks::BECOMES, &[On::Claim]).verb("convert").created(),
     // By admission, on workloads.
     derived(marks::HOLD, &[On::Workload], BOTH).holds(),
     derived(marks::AUTHORS, &[On::Workload], BOTH),
@@ -250,6 +251,9 @@ pub const REGISTRY: [Row; 48] = [
     row(marks::ORIGINAL_RECLAIM_POLICY, &[On::Volume], Writer::Operator).restored().created(),
     row(marks::ORPHANED_SINCE, &[On::Claim], Writer::Operator).restored().created(),
     row(marks::PROTECTED_CLAIMS, &[On::Namespace], Writer::Operator).restored().created(),
+    row(marks::RESERVES_CLAIMS, &[On::Namespace], Writer::Operator).label().restored().created(),
+    row(marks::RESERVED_CLAIMS, &[On::Namespace], Writer::Operator).restored().created(),
+    row(marks::CONVERSION, &[On::Volume], Writer::Operator),
     row(marks::DISOWNED, &[On::Claim], Writer::Operator),
     row(marks::FREED, &[On::Volume], Writer::Operator),
     row(marks::READOPT_CLAIM, &[On::Volume], Writer::Plugin),

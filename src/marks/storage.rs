@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    conversion::{ClaimPair, Reservations},
     mark::{Field, Mark, Text},
     provenance::Provenance,
     registry::{self, On},
@@ -42,6 +43,12 @@ pub struct StorageMarks {
     pub readopt: Option<Box<str>>,
     /// On a volume: the claim that is to be created for it.
     pub readopt_claim: Mark<Box<SavedClaim>>,
+    /// On a claim: the one that gets its volume.
+    pub becomes: Option<Box<str>>,
+    /// On a volume: the two claims that it may be given to.
+    pub conversion: Mark<ClaimPair>,
+    /// On a namespace: the names of claims that are reserved, with their volumes.
+    pub reserved_claims: Mark<Reservations>,
 }
 
 /// Those of an object that has none.
@@ -90,6 +97,9 @@ impl MarkSet for StorageMarks {
             marks::UNPROTECT => &self.unprotect,
             marks::READOPT => &self.readopt,
             marks::READOPT_CLAIM => &self.readopt_claim,
+            marks::BECOMES => &self.becomes,
+            marks::CONVERSION => &self.conversion,
+            marks::RESERVED_CLAIMS => &self.reserved_claims,
             _ => return None,
         })
     }
@@ -106,6 +116,9 @@ impl MarkSet for StorageMarks {
             marks::UNPROTECT => &mut self.unprotect,
             marks::READOPT => &mut self.readopt,
             marks::READOPT_CLAIM => &mut self.readopt_claim,
+            marks::BECOMES => &mut self.becomes,
+            marks::CONVERSION => &mut self.conversion,
+            marks::RESERVED_CLAIMS => &mut self.reserved_claims,
             _ => return None,
         })
     }

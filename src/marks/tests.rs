@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    About, Asked, ChangeId, Containers, GovernanceMark, InMaintenance, Mark, MarkSet, Marks,
-    Outcome, Provenance, SavedClaim, Since, StorageMarks, Text, Upgrade, Wish, labels,
+    About, Asked, ChangeId, ClaimPair, Containers, GovernanceMark, InMaintenance, Mark, MarkSet,
+    Marks, Outcome, Provenance, Reservations, SavedClaim, Since, StorageMarks, Text, Upgrade, Wish,
+    labels,
     maintenance::Stage,
     outcome::Ended,
     registry::{self, On},
@@ -260,7 +261,13 @@ fn any_storage_marks() -> impl Strategy<Value = StorageMarks> {
     let of_volume = (maybe(provenance()), maybe(policy), maybe(Just(True)), maybe(saved)).boxed();
     let uids = uids.prop_map(|uids| Uids(uids.into()));
     let of_claim = (maybe(time()), maybe(uids), maybe(time())).boxed();
-    (of_volume, of_claim, (text(), text(), text())).prop_map(|(of_volume, of_claim, texts)| {
+    let pair = ("[a-m]{1,9}", "[n-z]{1,9}(-[0-9])?");
+    let pair = pair.prop_map(|(from, to)| ClaimPair { from: from.into(), to: to.into() });
+    let name = || "[a-z0-9]([a-z0-9.-]{0,9}[a-z0-9])?".prop_map(Box::<str>::from);
+    let reserved = prop::collection::btree_map(name(), name(), 1..4).prop_map(Reservations);
+    let of_conversion = (text(), maybe(pair), maybe(reserved)).boxed();
+    let all = (of_volume, of_claim, (text(), text(), text()), of_conversion);
+    all.prop_map(|(of_volume, of_claim, texts, (becomes, conversion, reserved_claims))| {
         let (provenance, original_reclaim_policy, freed, readopt_claim) = of_volume;
         let (orphaned_since, disowned, allow_deletion_until) = of_claim;
         let (protected_claims, unprotect, readopt) = texts;
@@ -275,6 +282,9 @@ fn any_storage_marks() -> impl Strategy<Value = StorageMarks> {
             unprotect,
             readopt,
             readopt_claim,
+            becomes,
+            conversion,
+            reserved_claims,
         }
     })
 }

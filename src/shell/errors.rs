@@ -45,6 +45,16 @@ pub enum Error {
         "policy {0} selects this workload, so its marks stay; the operator's watch of policies is behind"
     )]
     Selected(String),
+    /// A pod uses the claim whose volume was to go to another one.
+    #[error(
+        "pod {pod} uses claim {claim}, so its volume stays there; the operator's watch of pods is behind"
+    )]
+    InUse {
+        /// The pod.
+        pod: String,
+        /// The claim.
+        claim: String,
+    },
 }
 
 /// What to do about an [`Error`].
@@ -68,9 +78,11 @@ impl Error {
         let Self::Kube(kube::Error::Api(status)) = self else {
             return match self {
                 Self::NotLeading | Self::Late => Class::Conflict,
-                Self::Kube(_) | Self::Timeout | Self::NoDefinition | Self::Selected(_) => {
-                    Class::Transient
-                }
+                Self::Kube(_)
+                | Self::Timeout
+                | Self::NoDefinition
+                | Self::Selected(_)
+                | Self::InUse { .. } => Class::Transient,
                 Self::BadKey(_) | Self::Entropy(_) => Class::Refused,
             };
         };

@@ -174,7 +174,10 @@ async fn reconcile(
     let reach = settings.reach();
     let streams = Streams::start(client.clone(), &reach, seen, metrics.clone(), pending);
     let enforcement = Enforcement::new(&settings.release.release())
-        .serving_webhook(settings.webhook.webhook_address.is_some());
+        .serving_webhook(settings.webhook.webhook_address.is_some())
+        .without_conversion(
+            (!reach.has(Feature::Conversion)).then(|| Feature::Conversion.to_string()),
+        );
     let allowed = Allowed {
         read: reach.has(Feature::GateCredentials),
         insecure: settings.insecure_gate_headers,

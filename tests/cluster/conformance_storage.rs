@@ -17,8 +17,12 @@ use crate::{
 };
 
 /// Marks that only their writers can bring about on the old object.
-const OF_USERS: [&str; 3] =
-    ["lockkeeper.dev/allow-deletion-until", "lockkeeper.dev/unprotect", "lockkeeper.dev/readopt"];
+const OF_USERS: [&str; 4] = [
+    "lockkeeper.dev/allow-deletion-until",
+    "lockkeeper.dev/unprotect",
+    "lockkeeper.dev/readopt",
+    "lockkeeper.dev/becomes",
+];
 
 /// Labels, annotations, owners and finalizers, and the spec.
 fn comparable(object: &Value, created: bool) -> Value {

@@ -135,6 +135,45 @@ fn a_dry_run_of_the_operators_lease_is_answered_and_no_other_write_of_a_lease() 
     }
 }
 
+/// The webhook is shown the namespace of a claim that is created.
+#[test]
+fn a_claim_of_a_reserved_name_gets_its_volume_and_no_other() {
+    let namespace = |reserves: bool| {
+        let labels =
+            if reserves { json!({"lockkeeper.dev/reserves-claims": "true"}) } else { json!({}) };
+        let reserved = "data-web-0=pv-1,data-web-10=pv-2,web-data=pv-1";
+        json!({"kind": "Namespace", "metadata": {"name": "shop", "labels": labels,
+            "annotations": {"lockkeeper.dev/reserved-claims": reserved}}})
+    };
+    let created = |name: &str, volume: Value, namespace: Option<Value>| {
+        let claim = json!({"kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume}});
+        let write = Write {
+            kind: "PersistentVolumeClaim",
+            operation: twin::Operation::Create,
+            old: None,
+            new: &claim,
+            user: "dev",
+            verbs: &[],
+        };
+        let request = request(&write).unwrap();
+        assert!(request.concerns_namespace());
+        let request = Request { namespace_object: namespace, ..request };
+        RULES.judge(&request, &Rights::new())
+    };
+    let gets = |volume: &str| {
+        Judgement::Patch(vec![json!({"op": "add", "path": "/spec/volumeName", "value": volume})])
+    };
+    let here = Some(namespace(true));
+    assert_eq!(created("data-web-0", Value::Null, here.clone()), gets("pv-1"));
+    assert_eq!(created("data-web-10", Value::Null, here.clone()), gets("pv-2"));
+    assert_eq!(created("data-web-1", Value::Null, here.clone()), Judgement::Untouched);
+    // What asks for another one is refused, by the policy that only refuses.
+    assert_eq!(created("data-web-0", json!("pv-9"), here), Judgement::Untouched);
+    assert_eq!(created("data-web-0", Value::Null, Some(namespace(false))), Judgement::Untouched);
+    assert_eq!(created("data-web-0", Value::Null, None), Judgement::Untouched);
+}
+
 /// As the API server stores it: what is null or an empty map of labels or annotations is left off.
 fn stored(mut object: Value) -> Value {
     fn prune(value: &mut Value) {

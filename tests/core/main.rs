@@ -32,6 +32,8 @@ mod rollout_recreate;
 mod room_for_holds;
 mod steps;
 mod unreadable;
+mod volumes_converted;
+mod volumes_converted_safely;
 mod volumes_exclusive;
 mod volumes_lost;
 mod volumes_orphaned;

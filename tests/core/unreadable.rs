@@ -310,7 +310,7 @@ fn each_is_told_once_while_it_stands() {
     assert_eq!(tell(&[one("a", "that")]), 1, "it was readable in between");
 }
 
-fn unreadable(world: &mut World, kind: &'static str, name: &str, concerns: Concerns) {
+pub fn unreadable(world: &mut World, kind: &'static str, name: &str, concerns: Concerns) {
     let one = Unread {
         api_version: "v1".into(),
         kind,

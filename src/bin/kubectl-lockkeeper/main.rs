@@ -296,6 +296,20 @@ Needs: view, and create on pods/exec")]
         #[command(subcommand)]
         verb: Option<volumes::Verb>,
     },
+    /// Hand the volume of a claim over to a claim of another name, as when a Deployment becomes a
+    /// StatefulSet
+    ///
+    /// Nothing is deleted and nothing is copied. It works both ways: if the change is rolled back, the
+    /// volume goes back.
+    #[command(after_help = "Examples:
+  helm template web charts/web-2 | kubectl lockkeeper convert start deployment/web -n shop -f -
+  helm upgrade web charts/web-2 -n shop --wait            # the StatefulSet gets the volume
+  kubectl lockkeeper convert status -n shop
+  kubectl lockkeeper convert finish -n shop data-web-0    # when it need not go back")]
+    Convert {
+        #[command(subcommand)]
+        command: volumes::convert::Command,
+    },
     /// Print the script that completes commands in a shell, or for kubectl
     ///
     /// bash, zsh, fish, elvish and powershell complete kubectl-lockkeeper itself. With `kubectl`,
@@ -415,6 +429,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Volumes { list, verb } => {
             volumes::run(&cluster, named.as_deref(), list, verb).await
         }
+        Command::Convert { command } => volumes::convert::run(&cluster, command).await,
         Command::Completion { .. } | Command::Complete { .. } | Command::Version { .. } => {
             Ok(ExitCode::SUCCESS)
         }

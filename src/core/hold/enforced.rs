@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::{
     judges::{
-        CLAIMS_ENTRY, CREATED_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, WEBHOOK, Wanted,
-        ignores, is_same_server, selects,
+        CLAIMS_ENTRY, CREATED_ENTRY, HOLDS_ENTRY, Judges, PODS_ENTRY, PROBE_ENTRY, RESERVE_ENTRY,
+        WEBHOOK, Wanted, ignores, is_same_server, selects,
     },
     probe::{self, Answer, Probe},
 };
@@ -32,6 +32,9 @@ const BESIDE: [&str; 3] = [
 ];
 /// What refuses the deletion of protected claims and namespaces.
 const DELETION: &str = include_str!("../../../charts/lockkeeper/admission/deletion.yaml");
+
+/// What refuses claims of reserved names that would get another volume.
+const RESERVED: &str = include_str!("../../../charts/lockkeeper/admission/reserved.yaml");
 
 /// With what the kinds of policies and bindings that change writes begin.
 const MUTATING: &str = "MutatingAdmissionPolicy";
@@ -55,6 +58,7 @@ enum Purpose {
     Claims,
     Deletion,
     Sleep,
+    Reserve,
 }
 
 /// An object of ours as it is installed.
@@ -80,6 +84,8 @@ pub struct Enforcement {
     unserved: BTreeSet<String>,
     /// This operator serves the webhook.
     serves_webhook: bool,
+    /// Why this installation converts no claims, if so.
+    conversion_off: Option<String>,
     /// What is known by asking.
     probe: Probe,
 }
@@ -97,7 +103,12 @@ impl Enforcement {
     /// What should be installed by a release; nothing is known to be.
     pub fn new(release: &Release) -> Self {
         let holds = texts::HOLDS.iter().chain(&BESIDE).map(|file| (Purpose::Holds, *file));
-        let others = [(Purpose::Claims, texts::CLAIMS), (Purpose::Deletion, DELETION)];
+        let others = [
+            (Purpose::Claims, texts::CLAIMS),
+            (Purpose::Deletion, DELETION),
+            (Purpose::Reserve, texts::RESERVE),
+            (Purpose::Reserve, RESERVED),
+        ];
         // It names the image, which somebody who looks from outside may not know.
         let pods = Some((Purpose::Sleep, texts::PODS)).filter(|_| !release.image.is_empty());
         let mut expected = BTreeMap::new();
@@ -113,6 +124,7 @@ impl Enforcement {
             unread: BTreeMap::new(),
             unserved: BTreeSet::new(),
             serves_webhook: false,
+            conversion_off: None,
             probe: Probe::default(),
         }
     }
@@ -120,6 +132,11 @@ impl Enforcement {
     /// Of an operator that serves the webhook, or does not.
     pub fn serving_webhook(self, serves_webhook: bool) -> Self {
         Self { serves_webhook, ..self }
+    }
+
+    /// Of an installation that converts no claims, for this reason.
+    pub fn without_conversion(self, why: Option<String>) -> Self {
+        Self { conversion_off: why, ..self }
     }
 
     /// Takes note of what came of asking who judges. Returns whether that is news.
@@ -325,6 +342,19 @@ impl Enforcement {
             Some(_) if self.is_unavailable() => Some(unavailable(probe::words::NO_SLEEP)),
             gap => gap,
         }
+    }
+
+    /// Why no name of a claim can be reserved, or no volume handed over; none if both can.
+    pub fn conversion_gap(&self) -> Option<String> {
+        let by_webhook = self.entry(RESERVE_ENTRY).is_some();
+        let gap = match self.gap_among(Purpose::Reserve, !by_webhook, probe::words::NO_RESERVATION)
+        {
+            Some(_) if self.is_unavailable() && !by_webhook => {
+                Some(unavailable(probe::words::NO_RESERVATION))
+            }
+            gap => gap,
+        };
+        self.conversion_off.clone().or_else(|| gap.map(|gap| gap.message))
     }
 
     /// The first thing that lets a protected claim or namespace be deleted.

@@ -22,6 +22,8 @@ pub const CREATED_ENTRY: &str = "created.lockkeeper.dev";
 pub const CLAIMS_ENTRY: &str = "claims.lockkeeper.dev";
 /// Its entry for the pods of workloads that sleep.
 pub const PODS_ENTRY: &str = "pods.lockkeeper.dev";
+/// Its entry for claims of reserved names.
+pub const RESERVE_ENTRY: &str = "reserve.lockkeeper.dev";
 /// Which writes can matter to the rules.
 const CONCERNS: &str = include_str!("../../../charts/lockkeeper/webhook/concerns.cel");
 /// What may be held.

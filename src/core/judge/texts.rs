@@ -20,8 +20,11 @@ pub const CLAIMS: &str = include_str!("../../../charts/lockkeeper/admission/clai
 /// What puts pods to sleep.
 pub const PODS: &str = include_str!("../../../charts/lockkeeper/admission/pods.yaml");
 
+/// What gives claims of reserved names their volume.
+pub const RESERVE: &str = include_str!("../../../charts/lockkeeper/admission/reserve.yaml");
+
 /// All files with mutating policies.
-pub const MUTATING: [&str; 6] = [HOLDS[0], HOLDS[1], HOLDS[2], HOLDS[3], CLAIMS, PODS];
+pub const MUTATING: [&str; 7] = [HOLDS[0], HOLDS[1], HOLDS[2], HOLDS[3], CLAIMS, PODS, RESERVE];
 
 /// A release of the chart, as far as the texts of its policies depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -69,13 +69,22 @@ pub struct Request {
     pub object: Option<Value>,
     /// The object before; none when it is created.
     pub old_object: Option<Value>,
-    /// The namespace of the object. Without it, policies that select namespaces know its name only,
-    /// which is all that those of the chart ask for.
+    /// The namespace of the object. Without it, policies that select namespaces know its name only.
     pub namespace_object: Option<Value>,
     /// Who writes.
     pub user: User,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+}
+
+impl Request {
+    /// Whether a rule may ask for more of its namespace than the name.
+    pub fn concerns_namespace(&self) -> bool {
+        let resource = &self.resource;
+        self.operation == Operation::Create
+            && resource.group.is_empty()
+            && resource.plural == "persistentvolumeclaims"
+    }
 }
 
 /// What becomes of a write.

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::{
     core::observed::{ids::Uid, unread::Unreadables},
-    marks::{Provenance, StorageMarks},
+    marks::{ClaimPair, Provenance, StorageMarks},
 };
 
 /// Who may use a volume at the same time, by the access modes of it or of its claim.
@@ -76,6 +76,18 @@ pub struct Claim {
     pub class: String,
     /// The bytes that it asks for.
     pub requested: u64,
+}
+
+impl Claim {
+    /// Whether it bears what keeps its data, or says which claim gets its volume.
+    pub fn is_kept(&self) -> bool {
+        self.retained || self.protected || self.marks.becomes.is_some()
+    }
+
+    /// Whether it is bound to this volume, or asks for it.
+    pub fn names(&self, volume: &Volume) -> bool {
+        self.volume.as_ref() == Some(&volume.name)
+    }
 }
 
 /// An annotation that keeps another tool from deleting a claim.
@@ -169,6 +181,12 @@ impl Volume {
         self.marks.provenance.get().filter(|_| self.retained)
     }
 
+    /// The two claims that it may be given to, while a conversion is under way; only of one that we
+    /// retain.
+    pub fn conversion(&self) -> Option<&ClaimPair> {
+        self.marks.conversion.get().filter(|_| self.retained)
+    }
+
     /// Whether it is bound to this very claim.
     pub fn is_of(&self, namespace: &str, claim: &Claim) -> bool {
         self.claim.as_ref().is_some_and(|of| {
@@ -194,8 +212,18 @@ pub struct NamespaceObject {
     pub allows_deny: bool,
     /// It bears the label of what may not be deleted.
     pub protected: bool,
+    /// It bears the label by which admission heeds its reservations.
+    pub reserves: bool,
     /// Its annotations of ours.
     pub marks: Arc<StorageMarks>,
+}
+
+impl NamespaceObject {
+    /// The volume that a claim of this name would get; none if the name is not reserved.
+    pub fn reserved(&self, claim: &str) -> Option<&str> {
+        let all = self.marks.reserved_claims.get().filter(|_| self.reserves)?;
+        all.0.get(claim).map(|volume| &**volume)
+    }
 }
 
 /// The storage of the whole cluster.

@@ -40,7 +40,16 @@ pub fn judge(
         .collect();
     // What a claim names as its own is no leftover, whichever of the two was seen first.
     let left = storage.of_namespace(name).filter(|volume| !named.contains(volume.name.as_str()));
-    let left = left.filter_map(|volume| Leftover::of(scene, volume));
+    // Nor is what goes to a claim of another name.
+    let (converted, left): (Vec<_>, Vec<_>) = left
+        .filter_map(|volume| Leftover::of(scene, volume))
+        .partition(|one| scene.conversion_of(one.volume).is_some());
+    for one in &converted {
+        let of = scene.conversion_of(one.volume).map(|(_, of)| of);
+        if of.is_some_and(|of| !usages.contains_key(of.name.as_str())) {
+            count_released(one, judged);
+        }
+    }
     let mut by_claim: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
     let mut of_others = 0;
     for one in left {

@@ -64,6 +64,8 @@ pub enum Danger {
     VolumeDoesNotFit(String),
     /// Several volumes hold the data of a claim.
     SeveralVolumes(String),
+    /// The volume of a claim is to go to a claim of another name, and cannot.
+    ConversionRefused(String),
     /// The platform has not agreed to Deny.
     DenyNotAllowed(String),
     /// Another manager declares what keeps a claim otherwise.
@@ -87,6 +89,7 @@ impl Danger {
             | Self::StrategyNotChanged(why)
             | Self::VolumeDoesNotFit(why)
             | Self::SeveralVolumes(why)
+            | Self::ConversionRefused(why)
             | Self::DenyNotAllowed(why)
             | Self::ShieldIncomplete(why)
             | Self::ClaimOwned(why) => why,
@@ -168,6 +171,7 @@ impl Judged {
                 known.annotations.extend(patch.annotations);
                 known.reclaim_policy = patch.reclaim_policy.or(known.reclaim_policy.take());
                 known.claim_uid = patch.claim_uid.or(known.claim_uid.take());
+                known.hand_over = patch.hand_over.or(known.hand_over.take());
                 known.owners = patch.owners.or(known.owners.take());
                 *told = notice.or(told.take());
             }

@@ -111,10 +111,20 @@ fn why<'a>(scene: &Scene, storage: &'a Storage, claim: &Claim) -> Lost<'a> {
     }
 }
 
+/// Whether the volume that a claim names may be handed over to it, or was handed over from it.
+pub(super) fn is_converted(scene: &Scene, storage: &Storage, claim: &Claim) -> bool {
+    let volume = claim.volume.as_deref().and_then(|name| storage.volume(name));
+    let conversion = volume.and_then(|volume| scene.conversion_of(volume));
+    conversion.is_some_and(|(pair, _)| pair.other(&claim.name).is_some())
+}
+
 /// A claim waits for a volume that it will not get.
 pub(super) fn waits_in_vain(scene: &Scene, storage: &Storage, claim: &Claim) -> Option<Danger> {
     let named =
         claim.volume.as_deref().filter(|_| !claim.bound && !claim.lost && !claim.deleting)?;
+    if is_converted(scene, storage, claim) {
+        return None;
+    }
     let message = match (storage.volume(named), another(scene, storage, claim)) {
         (None, _) => words::waits_for_none(claim, named),
         (Some(_), Some(whose)) => words::waits_for_anothers(claim, named, &whose),

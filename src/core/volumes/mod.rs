@@ -1,10 +1,12 @@
 //! No rollout deadlocks on a volume or mounts it twice, and no data is lost or forgotten.
 //!
 //! [`usage`] says who uses which claim, [`exclusive`] what that means for rollouts, [`protection`]
-//! keeps the data of claims whatever is deleted, and [`find_again`] and [`lost`] find it again. The
+//! keeps the data of claims whatever is deleted, and [`find_again`] and [`lost`] find it again.
+//! [`conversion`] gives a volume to a claim of another name. The
 //! volume is the shield: a reclaim policy of Retain survives everything, also an operator that is
 //! down.
 
+pub mod conversion;
 pub mod exclusive;
 pub mod find_again;
 pub mod finding;
@@ -21,23 +23,27 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use crate::core::{
-    gates::blocker::Blocker,
-    governs::{Governance, Standing, governance},
-    hold::enforced::Enforcement,
-    memory::Activity,
-    notice::{Event, Notice},
-    observed::{
-        Namespace, Policy, Uid,
-        storage::{State, Storage, Volume},
+use crate::{
+    core::{
+        gates::blocker::Blocker,
+        governs::{Governance, Standing, governance},
+        hold::enforced::Enforcement,
+        memory::Activity,
+        notice::{Event, Notice},
+        observed::{
+            Namespace, Policy, Uid, Unread,
+            storage::{Claim, State, Storage, Volume},
+        },
+        rollout::progress,
+        unread,
+        volumes::{
+            conversion::stage::Conversion,
+            finding::{Danger, Judged, Kept, OfWorkload, of_claim},
+            scene::Scene,
+            usage::Governed,
+        },
     },
-    rollout::progress,
-    unread,
-    volumes::{
-        finding::{Danger, Judged, Kept, OfWorkload, of_claim},
-        scene::Scene,
-        usage::Governed,
-    },
+    marks::StorageMarks,
 };
 
 /// What the storage of a namespace is judged by.
@@ -63,10 +69,84 @@ pub fn states(namespace: &Namespace, storage: &Storage, now: Timestamp) -> Vec<K
     judge(namespace, &governance(namespace), &around).kept
 }
 
+/// A conversion, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The claim that had the volume.
+    pub from: String,
+    /// The claim that it is for.
+    pub to: String,
+    /// The volume.
+    pub volume: String,
+    /// The one of the two claims that it is for now.
+    pub holder: String,
+    /// How far it is, in one word.
+    pub stage: &'static str,
+    /// The same in a sentence, with what comes next.
+    pub message: String,
+}
+
+/// The conversions of a namespace.
+pub fn conversions(namespace: &Namespace, storage: &Storage) -> Vec<Told> {
+    let scene = scene(namespace, storage, &Enforcement::default(), Timestamp::default());
+    let usages = usage::of_namespace(namespace, &governance(namespace), storage);
+    let all = conversion::stage::all(&scene, storage, &usages);
+    all.iter().map(|one| Told::of(one, &namespace.name)).collect()
+}
+
+impl Told {
+    fn of(one: &Conversion, namespace: &str) -> Self {
+        Self {
+            from: one.pair.from.to_string(),
+            to: one.pair.to.to_string(),
+            volume: one.volume.name.clone(),
+            holder: one.volume.claim.as_ref().map(|of| of.name.clone()).unwrap_or_default(),
+            stage: one.word(),
+            message: one.message(namespace),
+        }
+    }
+}
+
+/// Why the volume of a claim cannot go to another one, as far as the cluster's own objects show.
+pub fn why_not_converted(
+    namespace: &Namespace,
+    storage: &Storage,
+    claim: &str,
+    becomes: &str,
+) -> Option<String> {
+    let mut asked = namespace.clone();
+    let mut marks = StorageMarks::clone(&asked.claims.get(claim)?.marks);
+    marks.becomes = Some(becomes.into());
+    asked.claims.get_mut(claim)?.marks = marks.into();
+    let scene = scene(&asked, storage, &Enforcement::default(), Timestamp::default());
+    let usages = usage::of_namespace(&asked, &governance(&asked), storage);
+    let usage = usages.get(claim)?;
+    let volume = usage.claim.volume.as_deref().and_then(|name| storage.volume(name));
+    conversion::why_not(&scene, storage, (usage, volume), becomes)
+}
+
+fn scene<'a>(
+    namespace: &'a Namespace,
+    storage: &'a Storage,
+    enforcement: &Enforcement,
+    now: Timestamp,
+) -> Scene<'a> {
+    Scene {
+        namespace,
+        object: storage.namespaces.get(&*namespace.name),
+        deletion_gap: enforcement.deletion_gap(),
+        claims_gap: enforcement.claims_gap(),
+        conversion_gap: enforcement.conversion_gap(),
+        unread: unread_of(namespace, storage).next().is_some(),
+        now,
+    }
+}
+
 /// Whether anything that keeps data, or is to, is in a namespace.
 pub fn concern(namespace: &Namespace, storage: &Storage) -> bool {
     namespace.policies.values().any(sees)
-        || namespace.claims.values().any(|claim| claim.retained || claim.protected)
+        || namespace.claims.values().any(Claim::is_kept)
+        || storage.namespaces.get(&*namespace.name).is_some_and(|object| object.reserves)
         || storage.of_namespace(&namespace.name).any(|volume| volume.retained)
 }
 
@@ -81,14 +161,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
     let seers = namespace.policies.values().filter(|policy| sees(policy));
     let seers = seers.map(|policy| policy.name.clone()).collect();
     let mut judged = Judged { seers, ..Judged::default() };
-    let object = around.storage.namespaces.get(&*namespace.name);
-    let scene = Scene {
-        namespace,
-        object,
-        deletion_gap: around.enforcement.deletion_gap(),
-        claims_gap: around.enforcement.claims_gap(),
-        now: around.now,
-    };
+    let scene = scene(namespace, around.storage, around.enforcement, around.now);
     let usages = usage::of_namespace(namespace, governance, around.storage);
     for used in usages.values() {
         let claim = used.claim;
@@ -105,6 +178,7 @@ pub fn judge(namespace: &Namespace, governance: &Governance, around: &Surroundin
         }
     }
     protection::judge_namespace(&scene, &usages, &mut judged);
+    conversion::judge(&scene, around.storage, &usages, &mut judged);
     protection::judge_admission(&scene, &mut judged);
     find_again::judge(&scene, around.storage, &usages, &mut judged);
     if !judged.seers.is_empty() {
@@ -171,6 +245,9 @@ fn stand(
         let terminating = Blocker::ClaimTerminating(message.clone());
         judged.in_danger.insert(claim.name.clone(), terminating);
         judged.standing.push(of_claim(claim, used.governed, Event::ClaimTerminatingInUse, message));
+    } else if state == State::Lost && lost::is_converted(scene, storage, claim) {
+        // Its volume was handed over, and comes back when it is wanted. Its data counts where it is.
+        return;
     } else if state == State::Lost {
         judged.danger(&policy, Danger::VolumeLost(lost::message(scene, storage, claim)));
     } else if state == State::Orphaned {
@@ -187,19 +264,23 @@ fn stand(
     );
 }
 
+/// What cannot be read of a namespace and of its storage.
+fn unread_of<'a>(
+    namespace: &'a Namespace,
+    storage: &'a Storage,
+) -> impl Iterator<Item = &'a Unread> {
+    let of_storage = storage.unread.values();
+    let of_storage = of_storage.filter(|one| one.concerns_storage_of(&namespace.name));
+    namespace.unread.values().chain(of_storage)
+}
+
 /// While something cannot be read, nothing is written to it, no data loses its protection, and none
 /// is called orphaned.
 fn heed_unread(namespace: &Namespace, storage: &Storage, judged: &mut Judged) {
-    let all = || {
-        namespace
-            .unread
-            .values()
-            .chain(storage.unread.values().filter(|one| one.concerns_storage_of(&namespace.name)))
-    };
-    if all().next().is_none() {
+    if unread_of(namespace, storage).next().is_none() {
         return;
     }
-    let is_unread = |uid: &Uid| all().any(|one| one.uid == *uid);
+    let is_unread = |uid: &Uid| unread_of(namespace, storage).any(|one| one.uid == *uid);
     let unprotects = |notice: &Option<Notice>| {
         notice.as_ref().is_some_and(|notice| notice.event == Event::VolumeUnprotected)
     };

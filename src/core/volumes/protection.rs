@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::{
-    api::{ConditionReason, Protection, marks, policy::default_orphaned_after},
+    api::{ConditionReason, Protection, Readopt, marks, policy::default_orphaned_after},
     core::{
         notice::{Event, StorageObject},
         observed::storage::{Claim, Shield, State, Volume, VolumePhase},
@@ -31,15 +31,18 @@ pub const RETAIN: &str = "Retain";
 /// The protection of a claim. `volume` is the one that it is bound to.
 pub fn judge(scene: &Scene, usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     let claim = usage.claim;
-    if gives_up(claim) || lets_go(usage) {
+    let converts = converts(claim, volume);
+    let wanted = usage.governed.map_or(Protection::None, |governed| governed.protection(claim));
+    let was_converted = wanted == Protection::None && was_converted(volume);
+    if !converts && (gives_up(claim) || lets_go(usage) || was_converted) {
         return give_up(usage, volume, judged);
     }
-    let wanted = usage.governed.map_or(Protection::None, |governed| governed.protection(claim));
     let retained = claim.retained || volume.is_some_and(|volume| volume.retained);
-    if wanted == Protection::None && !retained {
+    if wanted == Protection::None && !retained && !converts {
         return;
     }
-    let provenance = provenance(scene, usage, volume);
+    let only_converts = converts && wanted == Protection::None;
+    let provenance = provenance(scene, usage, volume, only_converts);
     if let (Some(volume), Some(provenance)) = (volume, &provenance) {
         retain_volume(usage, volume, provenance, judged);
     }
@@ -102,8 +105,21 @@ fn lets_go(usage: &Usage) -> bool {
     usage.governed.is_some_and(|governed| governed.lets_go(usage.claim))
 }
 
+/// Whether the volume of a claim is handed over to a claim of another name, or is to be. Until that
+/// is over its data is kept, whatever is said of it otherwise.
+fn converts(claim: &Claim, volume: Option<&Volume>) -> bool {
+    let becomes_another =
+        claim.marks.becomes.as_deref().is_some_and(|becomes| *becomes != *claim.name);
+    volume.is_some_and(|volume| becomes_another || volume.conversion().is_some())
+}
+
+/// Whether a volume was kept for nothing but a conversion.
+fn was_converted(volume: Option<&Volume>) -> bool {
+    volume.and_then(Volume::provenance).is_some_and(|of| of.policy.is_empty())
+}
+
 /// First the volume, then the claim: whose data it is must not be forgotten half-way.
-fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
+pub(super) fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     let claim = usage.claim;
     // One that is released is never set back.
     if let Some(volume) =
@@ -125,9 +141,12 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
         let original = original.filter(|original| *original != volume.reclaim_policy);
         patch.reclaim_policy = original.map(str::to_owned);
         let now = original.unwrap_or(&volume.reclaim_policy);
-        let scaled = usage.governed.filter(|_| !gives_up(claim));
-        let message =
-            words::unprotected(claim, volume, scaled.map(|governed| &governed.workload.id), now);
+        let why = match usage.governed {
+            _ if gives_up(claim) => words::GivenUp::ByUser,
+            Some(governed) if lets_go(usage) => words::GivenUp::Scaled(&governed.workload.id),
+            _ => words::GivenUp::Converted,
+        };
+        let message = words::unprotected(claim, volume, &why, now);
         return judged.patch(
             patch,
             Some(of_claim(claim, usage.governed, Event::VolumeUnprotected, message)),
@@ -157,18 +176,29 @@ fn give_up(usage: &Usage, volume: Option<&Volume>, judged: &mut Judged) {
     judged.patch(patch, None);
 }
 
-/// Whose data it is. Without a governing policy, what was known of the one before.
-fn provenance(scene: &Scene, usage: &Usage, volume: Option<&Volume>) -> Option<Arc<Provenance>> {
+/// Whose data it is. Without a governing policy, what was known of the one before. What is kept for
+/// a conversion only is no policy's.
+fn provenance(
+    scene: &Scene,
+    usage: &Usage,
+    volume: Option<&Volume>,
+    only_converts: bool,
+) -> Option<Arc<Provenance>> {
     let (claim, volume) = (usage.claim, volume?);
     let known = volume.provenance().or(claim.marks.provenance.get());
+    let user = usage.workloads.first();
     let (workload, policy, orphaned_after, readopt) = match usage.governed {
-        Some(Governed { policy, spec, workload }) => (
+        _ if only_converts && known.is_none() => {
+            let user = user.map(|workload| workload.id.to_string()).unwrap_or_default();
+            (user, String::new(), default_orphaned_after(), Readopt::Never)
+        }
+        Some(Governed { policy, spec, workload }) if !only_converts => (
             workload.id.to_string(),
             policy.name.clone(),
             spec.orphaned_after.clone(),
             spec.readopt,
         ),
-        None => {
+        _ => {
             let Provenance { workload, policy, orphaned_after, readopt, .. } = &**known?;
             (workload.clone(), policy.clone(), orphaned_after.clone(), *readopt)
         }

@@ -8,7 +8,7 @@ use crate::{
         governs::{Governance, Standing},
         observed::{
             Namespace, Pod, Policy, Workload,
-            storage::{Claim, CronJob, Storage},
+            storage::{Claim, CronJob, Storage, Volume},
         },
     },
 };
@@ -104,8 +104,13 @@ pub fn of_namespace<'a>(
     let noted = retained().filter_map(|volume| volume.provenance().map(|of| of.claim.clone()));
     let names: BTreeSet<String> = noted
         .chain(retained().filter_map(|volume| Some(volume.claim.as_ref()?.name.clone())))
+        .chain(
+            retained()
+                .filter_map(Volume::conversion)
+                .flat_map(|pair| pair.names().map(str::to_owned)),
+        )
         .collect();
-    let kept = |claim: &Claim| claim.retained || claim.protected || names.contains(&claim.name);
+    let kept = |claim: &Claim| claim.is_kept() || names.contains(&claim.name);
     let claims = namespace.claims.values().filter(|claim| any || kept(claim));
     let mut usages: BTreeMap<&str, Usage> =
         claims.map(|claim| (claim.name.as_str(), blank(claim))).collect();
@@ -178,6 +183,17 @@ pub fn claims_of<'a>(
         *found.entry(name).or_default() |= wanted;
     }
     found.into_iter().collect()
+}
+
+/// Whether a workload wants a pod for a claim of this name, which need not be there; none if it
+/// does not refer to such a claim.
+pub fn refers(workload: &Workload, claim: &str) -> Option<bool> {
+    let state = &workload.rollout;
+    if workload.claims.named.iter().any(|name| name == claim) {
+        return Some(state.wanted > 0);
+    }
+    let ordinals = state.ordinals.start..state.ordinals.start.saturating_add(state.wanted);
+    ordinal(workload, claim).map(|ordinal| ordinals.contains(&ordinal))
 }
 
 /// The ordinal of the pod of a StatefulSet that a claim is for, by its name:

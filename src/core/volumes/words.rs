@@ -111,17 +111,24 @@ pub fn protected_again(claim: &str, volume: &Volume) -> String {
     )
 }
 
-/// That the data of a claim is no longer kept: because this workload scaled its pod away, or
-/// because a user gave it up. `now` is the reclaim policy that its volume gets.
-pub fn unprotected(
-    claim: &Claim,
-    volume: &Volume,
-    scaled: Option<&WorkloadId>,
-    now: &str,
-) -> String {
-    let why = match scaled {
-        Some(workload) => format!("{workload} scales its pod away (whenScaled: Delete)"),
-        None => format!("somebody gave it up ({})", marks::UNPROTECT),
+/// Why the data of a claim is no longer kept.
+pub enum GivenUp<'a> {
+    /// A user gave it up.
+    ByUser,
+    /// This workload scaled its pod away.
+    Scaled(&'a WorkloadId),
+    /// It was kept for a conversion, which is over.
+    Converted,
+}
+
+/// That the data of a claim is no longer kept. `now` is the reclaim policy that its volume gets.
+pub fn unprotected(claim: &Claim, volume: &Volume, why: &GivenUp, now: &str) -> String {
+    let why = match why {
+        GivenUp::Scaled(workload) => {
+            format!("{workload} scales its pod away (whenScaled: Delete)")
+        }
+        GivenUp::ByUser => format!("somebody gave it up ({})", marks::UNPROTECT),
+        GivenUp::Converted => "it was kept for a conversion, which is over".to_owned(),
     };
     format!(
         "the data of claim {} is no longer kept, because {why}: the reclaim policy of volume {} is {now} again",

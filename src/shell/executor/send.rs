@@ -28,12 +28,12 @@ use crate::{
         errors::{Error, within},
         lease::Term,
         views::{
-            Watched,
+            Pods, Watched,
             storage::{Claims, Namespaces, Volumes},
         },
         write::{self, Written},
     },
-    workload::quoted,
+    workload::{claims_of_pod, quoted},
 };
 
 /// Asked just before each request that writes.
@@ -65,6 +65,9 @@ pub(super) async fn send_storage(
     namespace: &str,
     patch: &StoragePatch,
 ) -> Result<Written, Error> {
+    if let Some(hand_over) = &patch.hand_over {
+        confirm_unused(client, namespace, &hand_over.from).await?;
+    }
     let (objects, name): (Api<DynamicObject>, _) = match &patch.object {
         StorageObject::Claim(name) => {
             (Api::namespaced_with(client.clone(), namespace, &Claims::resource()), name)
@@ -94,6 +97,28 @@ async fn confirm_definition(client: &Client, uid: Option<&str>) -> Result<(), Er
     {
         true => Ok(()),
         false => Err(Error::NoDefinition),
+    }
+}
+
+/// Sees for itself that no pod uses a claim: our watch of pods may be behind, and two pods may not
+/// have one volume under two claims.
+async fn confirm_unused(client: &Client, namespace: &str, claim: &str) -> Result<(), Error> {
+    let pods: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &Pods::resource());
+    let all = within(pods.list(&ListParams::default())).await?;
+    let uses = |pod: &DynamicObject| {
+        let finished =
+            ["Succeeded", "Failed"].iter().any(|phase| pod.data["status"]["phase"] == **phase);
+        // The node of one that is being deleted still has its volumes mounted.
+        (!finished || pod.metadata.deletion_timestamp.is_some())
+            && claims_of_pod(&pod.data["spec"]).iter().any(|one| one == claim)
+    };
+    match all.items.into_iter().find(uses) {
+        Some(pod) => Err(Error::InUse {
+            pod: pod.metadata.name.unwrap_or_default(),
+            claim: claim.to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 

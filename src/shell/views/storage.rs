@@ -132,6 +132,7 @@ impl Watched for Namespaces {
             deleting: meta.deletion_timestamp.is_some(),
             allows_deny: is_true(meta.labels.as_ref(), marks::ALLOW_DENY),
             protected: is_true(meta.labels.as_ref(), marks::PROTECTED),
+            reserves: is_true(meta.labels.as_ref(), marks::RESERVES_CLAIMS),
             marks: StorageMarks::on(On::Namespace, meta.annotations.iter().flatten()),
         }
     }

@@ -166,7 +166,7 @@ pub fn read(body: &[u8]) -> Result<(String, Request), String> {
         name: asked.name,
         object: asked.object,
         old_object: asked.old_object,
-        // The rules select namespaces by their name only, which the request has.
+        // Read where a rule asks for more than the name.
         namespace_object: None,
         user: User {
             username: asked.user_info.username,

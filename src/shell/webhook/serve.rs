@@ -18,7 +18,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use kube::Client;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, api::ListParams};
+use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -33,7 +35,7 @@ use super::{
 };
 use crate::{
     core::judge::{self, Judgement, Rights},
-    shell::clock,
+    shell::{clock, errors::within},
     telemetry::metrics::Metrics,
 };
 
@@ -171,9 +173,13 @@ impl Server {
         })??;
         let unreadable = |why| (StatusCode::BAD_REQUEST, why);
         let read = apart(move || review::read(&body)).await.and_then(|read| read);
-        let (uid, write) = read.map_err(unreadable)?;
-        let write = Arc::new(write);
+        let (uid, mut write) = read.map_err(unreadable)?;
         let late = || Err(format!("it took longer than {} ms", within.as_millis()));
+        if write.concerns_namespace() {
+            write.namespace_object =
+                timeout_at(deadline, self.namespace(&write.namespace)).await.unwrap_or_default();
+        }
+        let write = Arc::new(write);
         let judged = timeout_at(deadline, self.decide(write.clone())).await;
         let answer = judged.unwrap_or_else(|_| late()).unwrap_or_else(|why| {
             tracing::warn!(
@@ -203,6 +209,18 @@ impl Server {
         let body = Limited::new(body, LARGEST).collect().await;
         let broken = || (StatusCode::BAD_REQUEST, "the review breaks off".to_owned());
         Ok(body.map_err(|_| broken())?.to_bytes())
+    }
+
+    /// A namespace, with the names that are reserved in it. Without it none is heeded here, and the
+    /// API server refuses a claim of such a name by the policy `lockkeeper-reserved`.
+    async fn namespace(&self, name: &str) -> Option<Value> {
+        let only = ListParams::default().fields(&format!("metadata.name={name}"));
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = within(namespaces.list(&only)).await;
+        let found = found.map_err(|error| {
+            tracing::warn!(namespace = name, error = %error.sentence(), "the webhook cannot read a namespace");
+        });
+        serde_json::to_value(found.ok()?.items.pop()?).ok()
     }
 
     /// What becomes of a write.

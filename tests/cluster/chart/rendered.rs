@@ -355,6 +355,10 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
         } else if text("name") == "pods.lockkeeper.dev" {
             assert_eq!(selected, Some("lockkeeper.dev/in-maintenance"), "{webhook:#}");
             assert_eq!(left_out, ["kube-system", "lockkeeper-system"]);
+        } else if text("name") == "reserve.lockkeeper.dev" {
+            let within = &webhook["namespaceSelector"]["matchExpressions"][0];
+            let reserves = json!({"key": "lockkeeper.dev/reserves-claims", "operator": "Exists"});
+            assert_eq!(*within, reserves, "{webhook:#}");
         } else if text("failurePolicy") == "Fail" {
             assert_eq!(selected, Some("lockkeeper.dev/governed"), "{webhook:#}");
             assert_eq!(left_out, ["kube-system", "lockkeeper-system"]);
@@ -379,8 +383,10 @@ fn where_there_are_no_policies_the_webhook_holds_and_nothing_ungoverned_is_sent_
             "Fail CREATE deployments,statefulsets",
             "Ignore UPDATE persistentvolumeclaims",
             "Ignore UPDATE namespaces",
+            "Ignore UPDATE namespaces",
             "Ignore CREATE persistentvolumeclaims",
             "Ignore CREATE namespaces",
+            "Fail CREATE persistentvolumeclaims",
         ]
     );
     let validating = |objects: &[Value]| {
@@ -488,7 +494,7 @@ fn what_helm_does_by_itself_can_be_rendered_for_others() {
         kept.as_array().unwrap().iter().map(|entry| entry["name"].clone()).collect();
     let own = ["holds.lockkeeper.dev", "probe.lockkeeper.dev"];
     assert_eq!(names, own, "the rest is the policies' alone");
-    assert_eq!(of_kind(&objects, "MutatingAdmissionPolicy").len(), 7);
+    assert_eq!(of_kind(&objects, "MutatingAdmissionPolicy").len(), 8);
 
     let objects = for_version("1.36.3", &["--set", "uninstall.hook=always"]);
     let jobs = of_kind(&objects, "Job");

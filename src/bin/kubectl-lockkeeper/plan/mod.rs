@@ -2,7 +2,7 @@
 
 mod forecast;
 mod judge;
-mod manifests;
+pub mod manifests;
 mod merge;
 mod orphans;
 mod outcome;

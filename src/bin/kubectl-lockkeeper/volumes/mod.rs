@@ -1,6 +1,7 @@
 //! Kept data: the list, unprotecting it, and giving it back to a claim.
 
 mod claim;
+pub mod convert;
 mod list;
 mod objects;
 mod readopt;

@@ -39,10 +39,26 @@ fn what_puts_pods_to_sleep_is_of_this_release_and_may_be_the_webhook() {
 }
 
 #[test]
+fn names_of_claims_are_reserved_by_the_policies_or_by_the_webhook_and_one_policy_that_refuses() {
+    let all = installed(|_, spec| Some(spec));
+    assert_eq!(all.conversion_gap(), None);
+    for name in ["lockkeeper-reserve", "lockkeeper-reserved"] {
+        let mut without = installed(|id, spec| (id.1 != name).then_some(spec));
+        let gap = without.conversion_gap().unwrap();
+        assert!(gap.contains(&format!("{name} is not installed")), "{gap}");
+        assert_eq!(gaps(&without), [None; 3]);
+        without.observe(WEBHOOK.0, WEBHOOK.1, Some(json!([{"name": RESERVE_ENTRY}])));
+        assert_eq!(without.conversion_gap().is_none(), name == "lockkeeper-reserve", "{name}");
+    }
+    let off = all.without_conversion(Some("it is off".to_owned()));
+    assert_eq!(off.conversion_gap().as_deref(), Some("it is off"));
+}
+
+#[test]
 fn each_purpose_has_its_own_gap() {
     let all = installed(|_, spec| Some(spec));
     assert_eq!(gaps(&all), [None; 3]);
-    assert_eq!(all.expected.len(), 39);
+    assert_eq!(all.expected.len(), 44);
     assert!(
         all.expected
             .values()
@@ -57,6 +73,7 @@ fn each_purpose_has_its_own_gap() {
     assert_eq!(without("lockkeeper-probe"), [missing, None, None]);
     assert_eq!(without("lockkeeper-claims"), [None, missing, None]);
     assert_eq!(without("lockkeeper-claims-created"), [None, missing, None]);
+    assert_eq!(without("lockkeeper-claims-reserving"), [None, missing, None]);
     for name in [
         "lockkeeper-deletion",
         "lockkeeper-deletion-namespaces",

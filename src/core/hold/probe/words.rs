@@ -4,6 +4,10 @@
 pub const NO_SLEEP: &str =
     "the pods of a workload that sleeps do not start, and people cannot run commands in them";
 
+/// What follows where no names of claims are reserved.
+pub const NO_RESERVATION: &str =
+    "no claim becomes another one, because a new claim could get an empty volume";
+
 /// The API server stored the write without asking the webhook.
 pub const NOT_ASKED: &str = "it made the write without asking the webhook, or the replica that it asked has another version";
 

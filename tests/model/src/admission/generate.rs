@@ -474,7 +474,10 @@ pub fn storage_writes(seed: u64, count: usize) -> Vec<GeneratedWrite> {
 }
 
 /// Labels and annotations that the policies for storage look at, with values that count and others.
-const STORAGE_MARKS: [(&str, &str, &[&str]); 13] = [
+const STORAGE_MARKS: [(&str, &str, &[&str]); 16] = [
+    ("labels", "lockkeeper.dev/reserves-claims", &["true", "true", "false", ""]),
+    ("annotations", "lockkeeper.dev/reserved-claims", &["data-web-0=pv-1", "web-data=pv-2"]),
+    ("annotations", "lockkeeper.dev/becomes", &["data-web-0", "data", "Data"]),
     ("labels", "lockkeeper.dev/retained", &["true", "true", "true", "false", ""]),
     ("labels", "lockkeeper.dev/protected", &["true", "true", "false", ""]),
     ("labels", "lockkeeper.dev/allow-deny", &["true", "false"]),
@@ -499,7 +502,7 @@ const STORAGE_MARKS: [(&str, &str, &[&str]); 13] = [
 ];
 
 const STORAGE_USERS: [(&str, &[&str]); 3] =
-    [("dev", &[]), ("owner", &["unprotect"]), (OPERATOR, &[])];
+    [("dev", &[]), ("owner", &["unprotect", "convert"]), (OPERATOR, &[])];
 
 fn storage(dice: &mut Dice, index: usize) -> GeneratedWrite {
     let kind = dice.one(&["PersistentVolumeClaim", "PersistentVolumeClaim", "Namespace"]);

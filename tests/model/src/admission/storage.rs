@@ -39,11 +39,20 @@ const WEIGHTY: [&str; 17] = [
     "kustomize.toolkit.fluxcd.io/",
 ];
 /// Annotations of the operator's.
-const OWNED: [&str; 4] =
-    ["provenance", "orphaned-since", "original-reclaim-policy", "protected-claims"];
+const OWNED: [&str; 5] = [
+    "provenance",
+    "orphaned-since",
+    "original-reclaim-policy",
+    "protected-claims",
+    "reserved-claims",
+];
+/// Labels of the operator's, but for the one that has rules of its own.
+const OWNED_LABELS: [&str; 2] = ["retained", "reserves-claims"];
 
 static LIKE_A_TIME: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$").ok());
+static CLAIM_NAME: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new("^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$").ok());
 static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let date = "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))";
     Regex::new(&format!("^2[0-9]{{3}}-{date}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$")).ok()
@@ -93,10 +102,11 @@ fn is_protected(object: &Value) -> bool {
 fn updated(write: &Write, old: &Value) -> Value {
     let mut object = write.new.clone();
     let claim = write.kind == "PersistentVolumeClaim";
-    let selected = if claim { key("retained") } else { key("protected") };
+    let selected = if claim { vec!["retained"] } else { vec!["protected", "reserves-claims"] };
     let (ol, nl) = (labels(old), labels(write.new));
     let going = !write.new["metadata"]["deletionTimestamp"].is_null();
-    if going || !(ol.contains_key(&selected) || nl.contains_key(&selected)) {
+    let stands = |label: &&str| ol.contains_key(&key(label)) || nl.contains_key(&key(label));
+    if going || !selected.iter().any(stands) {
         return object;
     }
     let op = write.user == OPERATOR;
@@ -106,10 +116,7 @@ fn updated(write: &Write, old: &Value) -> Value {
             Some(value) => drop(now.insert(key(mark), value.clone())),
             None => drop(now.remove(&key(mark))),
         };
-        // A label without a value is not restored when it is dropped.
-        if labels.contains_key(&key("retained")) || text(&ol, "retained") != Some("") {
-            restore("retained", &ol, &mut labels);
-        }
+        OWNED_LABELS.iter().for_each(|label| restore(label, &ol, &mut labels));
         OWNED.iter().for_each(|mark| restore(mark, &oa, &mut annotations));
     }
     let retained = text(if op { &labels } else { &ol }, "retained") == Some("true");
@@ -125,9 +132,11 @@ fn updated(write: &Write, old: &Value) -> Value {
 fn created(new: &Value) -> Value {
     let mut object = new.clone();
     let (mut labels, mut annotations) = (labels(new), annotations(new));
-    labels.retain(|label, _| !["retained", "protected"].iter().any(|mark| key(mark) == *label));
+    labels.retain(|label, _| {
+        !OWNED_LABELS.iter().chain(&["protected"]).any(|mark| key(mark) == *label)
+    });
     annotations.retain(|annotation, _| {
-        !OWNED.iter().chain(&["unprotect"]).any(|mark| key(mark) == *annotation)
+        !OWNED.iter().chain(&["unprotect", "becomes"]).any(|mark| key(mark) == *annotation)
     });
     put_map(&mut object, "labels", labels);
     put_map(&mut object, "annotations", annotations);
@@ -197,6 +206,8 @@ fn check_protection(twin: &Twin, write: &Write, object: &Value) -> Result<(), Re
         .into_iter()
         .filter(|mark| na.get(&key(mark)).is_some_and(|value| oa.get(&key(mark)) != Some(value)))
         .collect();
+    let becomes = text(&na, "becomes").filter(|_| write.kind == "PersistentVolumeClaim");
+    let becomes = becomes.filter(|_| na.get(&key("becomes")) != oa.get(&key("becomes")));
     let permit =
         text(&na, "allow-deletion-until").filter(|_| asked.contains(&"allow-deletion-until"));
     let place = match write.kind {
@@ -229,6 +240,16 @@ fn check_protection(twin: &Twin, write: &Write, object: &Value) -> Result<(), Re
         }
         () if permit.is_some_and(|permit| !is_soon(permit, object)) => {
             refused("lockkeeper.dev/allow-deletion-until may lie at most 24 hours ahead")
+        }
+        () if becomes.is_some() && (op || !twin.may(write, "convert")) => {
+            let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+            refused(&format!(
+                "lockkeeper.dev/becomes: {} may not convert claims in namespace {namespace} (needs verb convert on upgradepolicies.lockkeeper.dev)",
+                write.user
+            ))
+        }
+        () if becomes.is_some_and(|name| !matches(&CLAIM_NAME, name)) => {
+            refused("lockkeeper.dev/becomes must be the name of a claim")
         }
         () => Ok(()),
     }
@@ -313,8 +334,13 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
         let locks = !oc.contains_key("uid")
             && then["status"]["phase"] != "Bound"
             && known.contains(&format!("\"claimUid\":\"{uid}\""));
+        let converts = converts(then, now);
         let of_claim = changed(&oc, &nc).into_iter().filter(|field| match nc.contains_key(field) {
-            true => field != "uid" || !locks,
+            true => match field.as_str() {
+                "uid" => !locks && !converts,
+                "name" => !converts,
+                _ => true,
+            },
             false => !["uid", "resourceVersion"].contains(&field.as_str()),
         });
         spec.extend(of_claim.map(|field| format!("claimRef.{field}")));
@@ -326,6 +352,23 @@ fn restrain(kind: &str, then: &Value, now: &Value) -> Result<(), Refused> {
         )));
     }
     if volume { restrain_policy(then, now) } else { Ok(()) }
+}
+
+/// Whether a volume goes from one of the two claims of its mark to the other, while it is kept. The
+/// operator has the verb `convert`.
+fn converts(then: &Value, now: &Value) -> bool {
+    let name =
+        |object: &Value| object["spec"]["claimRef"]["name"].as_str().unwrap_or_default().to_owned();
+    let kept = |object: &Value| object["spec"]["persistentVolumeReclaimPolicy"] == "Retain";
+    let (before, after) = (name(then), name(now));
+    let marks = annotations(then);
+    let pair = text(&marks, "conversion").unwrap_or_default();
+    let uid = now["spec"]["claimRef"]["uid"].as_str().unwrap_or_default();
+    before != after
+        && !uid.is_empty()
+        && kept(then)
+        && kept(now)
+        && [format!("{before} {after}"), format!("{after} {before}")].iter().any(|one| one == pair)
 }
 
 /// Of a volume's reclaim policy.
