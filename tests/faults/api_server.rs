@@ -61,10 +61,11 @@ struct State {
 #[derive(Clone, Default)]
 pub struct ApiServer(Arc<Mutex<State>>);
 
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 14] = [
     ("configmaps", "ConfigMap"),
     ("secrets", "Secret"),
     ("pods", "Pod"),
+    ("persistentvolumes", "PersistentVolume"),
     ("deployments", "Deployment"),
     ("statefulsets", "StatefulSet"),
     ("daemonsets", "DaemonSet"),

@@ -11,6 +11,7 @@
 
 mod api_server;
 mod ask;
+mod hand_over;
 mod lease;
 mod pause;
 mod unreadable;
