@@ -18,6 +18,7 @@ mod chart;
 mod config;
 mod conformance;
 mod conformance_storage;
+mod convert;
 mod docs;
 mod enforced;
 mod failover;
