@@ -39,6 +39,12 @@ fn comparable(object: &Value, created: bool) -> Value {
     }
     if !created {
         seen["spec"] = object["spec"].clone();
+    } else if let Some(labels) = seen["labels"].as_object_mut() {
+        // Of a new namespace, it sets this label.
+        labels.remove("kubernetes.io/metadata.name");
+        if labels.is_empty() {
+            seen["labels"] = Value::Null;
+        }
     }
     seen
 }
