@@ -9,7 +9,7 @@ pub const LIMITS: [(&str, usize); 10] = [
     ("mark-lookups", 0),
     ("kind-mentions", 8),
     ("kind-files", 3),
-    ("closures", 26),
+    ("closures", 25),
     ("sentences", 5),
     ("widest-line", 389),
     ("largest-file", 530),
