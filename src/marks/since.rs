@@ -81,3 +81,28 @@ impl Text for Since {
         Some(Self::Change { id: ChangeId::from_str(id).ok()?, at, author })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn since_when_a_change_waits_has_three_forms() {
+        let read = |text: &str| Since::parse(text).unwrap();
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let of = |id: ChangeId, author: Option<&str>| Since::Change {
+            id,
+            at: Some(at),
+            author: author.map(Into::into),
+        };
+        assert_eq!(read("2026-01-01T00:00:00Z"), Since::Config(at));
+        assert_eq!(read("7 2026-01-01T00:00:00Z"), of(ChangeId::Template(7), None));
+        assert_eq!(read("7 2026-01-01T00:00:00Z ann b"), of(ChangeId::Template(7), Some("ann b")));
+        let config = ChangeId::Config("0a1b2c3d".into());
+        assert_eq!(read("c-0a1b2c3d 2026-01-01T00:00:00Z"), of(config, None));
+        let unknown = read("7 yesterday ann");
+        assert_eq!((unknown.id(), unknown.at()), (Some(&ChangeId::Template(7)), None));
+    }
+}
