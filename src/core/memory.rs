@@ -16,7 +16,7 @@ use crate::{
         report::{Report, Verdict},
         writers::Writers,
     },
-    marks::ChangeId,
+    marks::{About, ChangeId},
 };
 
 /// What is remembered of a workload from one decision to the next. Losing it changes no outcome: it
@@ -74,12 +74,19 @@ pub struct Memory {
     pub lost_told: bool,
     /// Of what others' admission changed in our writes, what was told.
     pub additions_told: Vec<String>,
-    /// What its pods answered.
-    pub app: Conversation,
+    /// What its pods answered; none of most workloads, whose pods nobody asks. So it is kept apart.
+    pub app: Option<Box<Conversation>>,
     /// Pods that its controller has not created.
     pub lack: Option<Lack>,
     /// Where it was at rest, and is until something happens.
     pub rest: Option<Rest>,
+}
+
+impl Memory {
+    /// What its pods are being asked about.
+    pub fn asked_about(&self) -> Option<&About> {
+        self.app.as_ref()?.about.as_ref()
+    }
 }
 
 /// Pods that a controller has not created.

@@ -53,7 +53,7 @@ impl Plan {
         let broken =
             !pods.is_empty() && !pods.iter().any(|pod| pod.ready && pod.terminating.is_none());
         // The talk brings it back when it is over.
-        let talk = Talk::of(std::mem::take(&mut memory.app));
+        let talk = Talk::of(memory.app.take());
         Self {
             report: Report { broken, ..Report::default() },
             edits: Edits::default(),

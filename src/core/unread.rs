@@ -142,7 +142,7 @@ pub fn leave(plan: Plan, before: &Memory, workload: &Workload, why: &Unread) -> 
     let verdict = Verdict::new(phase, Reason::UnreadableObject, message);
     let config = ConfigReport { unverified: Vec::new(), ..plan.report.config };
     let mut left = Plan::new(before.clone(), &[]);
-    left.memory.app = std::mem::take(&mut left.talk.conversation);
+    left.memory.app = std::mem::take(&mut left.talk.conversation).kept();
     let remembered = verdict.clone();
     left.memory.last = Some(match &before.last {
         Some(last) => remembered.before_the_gate_of(last),

@@ -128,7 +128,7 @@ fn decide(world: &mut World) -> Vec<String> {
         let answers = call.visits.iter().map(|visit| of(&visit.name)).collect();
         let uid = call.uid.clone();
         let report = Report { call, begun: world.now, ended: world.now, answers };
-        world.memories.get_mut(&uid).unwrap().app.hear(&report);
+        world.memories.get_mut(&uid).unwrap().app.get_or_insert_default().hear(&report);
     }
     for patch in decision.patches {
         let name = patch.workload.name.clone();

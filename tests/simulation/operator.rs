@@ -504,7 +504,7 @@ impl Operator {
             }
             _ => {}
         }
-        memory.app.hear(&Report { call, begun, ended: now, answers });
+        memory.app.get_or_insert_default().hear(&Report { call, begun, ended: now, answers });
     }
 
     /// What a patch is for, in a word.

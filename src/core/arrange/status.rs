@@ -151,7 +151,10 @@ impl Assessments<'_> {
             command: verdict.command.clone(),
             hold: hold.clone(),
             changed: config.changed.clone(),
-            answers: if *asks { answers(self.namespace, &stand.memory.app) } else { Vec::new() },
+            answers: match &stand.memory.app {
+                Some(app) if *asks => answers(self.namespace, app),
+                _ => Vec::new(),
+            },
         }
     }
 }

@@ -163,6 +163,11 @@ pub struct Report {
 }
 
 impl Conversation {
+    /// As it is remembered; none if there is nothing to remember.
+    pub fn kept(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
     /// Answers about another change are void.
     pub fn turn_to(&mut self, about: Option<&About>) {
         if self.about.as_ref() != about {

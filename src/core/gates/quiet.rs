@@ -18,7 +18,7 @@ pub const GATE: Gate =
 /// Once its pods are being asked it has been quiet long enough: what changes elsewhere does not
 /// make them take work again.
 fn applies(subject: &Subject, change: &Change) -> bool {
-    let asked = subject.memory.app.about.as_ref().map(|about| &about.id);
+    let asked = subject.memory.asked_about().map(|about| &about.id);
     matches!(change.kind, Kind::Hold(_)) && (asked.is_none() || asked != change.id.as_ref())
 }
 

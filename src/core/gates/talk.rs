@@ -35,7 +35,8 @@ pub struct Talk {
 
 impl Talk {
     /// No request yet.
-    pub fn of(conversation: Conversation) -> Self {
+    pub fn of(remembered: Option<Box<Conversation>>) -> Self {
+        let conversation = remembered.map(|one| *one).unwrap_or_default();
         Self { conversation, ..Self::default() }
     }
 

@@ -36,7 +36,7 @@ pub fn settle(subject: &Subject, mut plan: Plan) -> Plan {
     prepare::withdraw(subject.namespace(), whose, subject.now(), &mut plan.talk);
     plan.hear_talk();
     plan.report.asks = plan.talk.asks;
-    plan.memory.app = std::mem::take(&mut plan.talk.conversation);
+    plan.memory.app = std::mem::take(&mut plan.talk.conversation).kept();
     plan
 }
 

@@ -58,7 +58,7 @@ pub struct Ungoverned<'a> {
 
 /// Whether anything of ours is on a workload, or on its pods.
 pub fn is_left(workload: &Workload, memory: &Memory) -> bool {
-    governance::is_ours(workload) || !memory.app.prepared.is_empty()
+    governance::is_ours(workload) || memory.app.as_ref().is_some_and(|app| !app.prepared.is_empty())
 }
 
 impl Ungoverned<'_> {
@@ -77,7 +77,7 @@ impl Ungoverned<'_> {
         let whose = (&workload.id, &workload.uid, &policy);
         prepare::withdraw(namespace, whose, now, &mut plan.talk);
         plan.hear_talk();
-        plan.memory.app = std::mem::take(&mut plan.talk.conversation);
+        plan.memory.app = std::mem::take(&mut plan.talk.conversation).kept();
         plan.edits = std::mem::take(&mut plan.edits).that_differ(workload);
         Some(plan)
     }

@@ -32,7 +32,7 @@ impl Reconciler {
             }
             Outcome::Heard(report) => {
                 if let Some(memory) = self.memories.get_mut(&uid) {
-                    memory.app.hear(&report);
+                    memory.app.get_or_insert_default().hear(&report);
                 }
             }
             Outcome::Found(why) => self.found(&uid, why),

@@ -18,7 +18,7 @@ use crate::{
 impl Reconciler {
     pub(super) fn hand_over(&mut self, namespace: &str, mut decision: Decision) {
         for (uid, memory) in decision.memories {
-            if memory.app.about.is_none() {
+            if memory.asked_about().is_none() {
                 self.asker.hang_up(&uid);
             }
             self.memories.insert(uid, memory);

@@ -6,7 +6,9 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    ManagedFieldsEntry, ObjectMeta, OwnerReference, Time,
+};
 use kube::{Resource, api::DynamicObject};
 use serde::{
     Deserialize, Deserializer,
@@ -33,7 +35,10 @@ pub trait FromText: Resource + Clone + fmt::Debug + Send + 'static {
 
 impl<K: Watched> FromText for Wire<K> {
     fn from_text(text: &str) -> Result<Self, Flaw> {
-        let Head { metadata } = read(text, K::KIND)?;
+        let metadata = match K::READS_FIELDS_OF_MANAGERS {
+            true => read::<Head<ObjectMeta>>(text, K::KIND)?.metadata,
+            false => read::<Head<WithoutFields>>(text, K::KIND)?.metadata.into(),
+        };
         Ok(Self::new(metadata, read(text, K::KIND)?))
     }
 }
@@ -51,9 +56,62 @@ impl FromText for DynamicObject {
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct Head<M> {
     #[serde(default)]
-    metadata: ObjectMeta,
+    metadata: M,
+}
+
+/// The metadata that is used of most kinds. The fields that each manager has written, which are most
+/// of the text, are skipped: reading them costs more than all else of a pod.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WithoutFields {
+    annotations: Option<BTreeMap<String, String>>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    generation: Option<i64>,
+    labels: Option<BTreeMap<String, String>>,
+    managed_fields: Option<Vec<Manager>>,
+    name: Option<String>,
+    namespace: Option<String>,
+    owner_references: Option<Vec<OwnerReference>>,
+    resource_version: Option<String>,
+    uid: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Manager {
+    manager: Option<String>,
+    operation: Option<String>,
+    subresource: Option<String>,
+    time: Option<Time>,
+}
+
+impl From<WithoutFields> for ObjectMeta {
+    fn from(read: WithoutFields) -> Self {
+        let entry = |Manager { manager, operation, subresource, time }| ManagedFieldsEntry {
+            manager,
+            operation,
+            subresource,
+            time,
+            ..ManagedFieldsEntry::default()
+        };
+        Self {
+            annotations: read.annotations,
+            creation_timestamp: read.creation_timestamp,
+            deletion_timestamp: read.deletion_timestamp,
+            generation: read.generation,
+            labels: read.labels,
+            managed_fields: read.managed_fields.map(|all| all.into_iter().map(entry).collect()),
+            name: read.name,
+            namespace: read.namespace,
+            owner_references: read.owner_references,
+            resource_version: read.resource_version,
+            uid: read.uid,
+            ..Self::default()
+        }
+    }
 }
 
 /// What is wrong with an object that cannot be read.

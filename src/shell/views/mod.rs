@@ -43,6 +43,8 @@ pub trait Watched: Clone + fmt::Debug + Send + Sync + 'static {
     const KIND: &'static str;
     /// Its plural.
     const PLURAL: &'static str;
+    /// Whether it is read which fields each manager has written.
+    const READS_FIELDS_OF_MANAGERS: bool = false;
     /// What is read of it besides the metadata.
     type Body: Clone + fmt::Debug + Send + Sync + DeserializeOwned + 'static;
     /// What is kept of it.

@@ -32,6 +32,7 @@ impl Watched for Claims {
     const VERSION: &'static str = "v1";
     const KIND: &'static str = "PersistentVolumeClaim";
     const PLURAL: &'static str = "persistentvolumeclaims";
+    const READS_FIELDS_OF_MANAGERS: bool = true;
     type Body = Raw;
     type View = Claim;
 

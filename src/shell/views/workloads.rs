@@ -35,6 +35,7 @@ impl<K: Kind> Watched for Workloads<K> {
     const VERSION: &'static str = WorkloadKind::VERSION;
     const KIND: &'static str = K::KIND.as_str();
     const PLURAL: &'static str = K::KIND.plural();
+    const READS_FIELDS_OF_MANAGERS: bool = true;
     type Body = Raw;
     type View = Workload;
 

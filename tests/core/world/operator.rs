@@ -95,7 +95,7 @@ impl World {
                 let answers = call.visits.iter().map(|visit| of(&visit.name)).collect();
                 let uid = call.uid.clone();
                 let report = Report { call, begun: self.now, ended: self.now, answers };
-                self.memories.get_mut(&uid).unwrap().app.hear(&report);
+                self.memories.get_mut(&uid).unwrap().app.get_or_insert_default().hear(&report);
             }
             if decision.patches.is_empty() && !called && !stored {
                 return rolled;
