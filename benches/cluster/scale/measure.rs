@@ -56,7 +56,7 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
     })
     .await;
     let adopted = first.elapsed();
-    tokio::time::sleep(SETTLE).await;
+    come_to_rest(client).await;
     operator.stop();
 
     let operator = Operator::start().await;
@@ -67,7 +67,7 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
             format!("{} ({})", seconds(operator.ready_after), seconds(listed)),
         ),
     ];
-    tokio::time::sleep(SETTLE).await;
+    come_to_rest(client).await;
     let written = writes(client).await;
     let before = Spent::now(&operator);
     tokio::time::sleep(REST).await;
@@ -100,6 +100,7 @@ pub async fn measure(client: &Client, layout: Layout, size: usize) -> Vec<Row> {
             format!("{} ms ({})", time.as_millis(), floor.as_millis()),
         ));
     }
+    come_to_rest(client).await;
     let cost = Cost { operator: &operator, rest };
     rows.push((
         "CPU of a ConfigMap write that nobody reads (API server)",
@@ -299,6 +300,18 @@ async fn list(client: &Client, path: &str) {
 }
 
 /// Writes that the API server has accepted, but those of Leases.
+/// Waits until nobody writes any more: what is found at a start is noted.
+async fn come_to_rest(client: &Client) {
+    let mut written = 0;
+    loop {
+        tokio::time::sleep(SETTLE).await;
+        let now = writes(client).await;
+        if now == std::mem::replace(&mut written, now) {
+            return;
+        }
+    }
+}
+
 async fn writes(client: &Client) -> u64 {
     let request = hyper::Request::get("/metrics").body(Vec::new()).unwrap();
     let text = client.request_text(request).await.unwrap();
