@@ -22,7 +22,7 @@ use crate::{
         config::references,
         observed::{
             RolloutState, Template, TemplateDigest, Uid, Workload, WorkloadId, Writer,
-            storage::ClaimsOfTemplate,
+            storage::ClaimsOfTemplate, version::ImageVersion, workload::Container,
         },
     },
     marks::{MarkSet, Marks, labels},
@@ -120,11 +120,13 @@ fn claims(spec: &Value) -> ClaimsOfTemplate {
     }
 }
 
-/// The names of a pod template's containers, init containers last.
-pub fn containers(template: &Value) -> Arc<[Box<str>]> {
-    each_container(template)
-        .filter_map(|container| Some(container["name"].as_str()?.into()))
-        .collect()
+/// A pod template's containers, init containers last.
+pub fn containers(template: &Value) -> Arc<[Container]> {
+    let view = |container: &Value| {
+        let version = container["image"].as_str().and_then(ImageVersion::of);
+        Some(Container { name: container["name"].as_str()?.into(), version })
+    };
+    each_container(template).filter_map(view).collect()
 }
 
 fn each_container(template: &Value) -> impl Iterator<Item = &Value> {

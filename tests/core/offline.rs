@@ -497,6 +497,37 @@ fn a_second_change_is_held_and_named_and_takes_the_place_of_the_first_when_it_ma
 }
 
 #[test]
+fn what_changes_the_version_as_the_policy_says_goes_offline_and_the_rest_rolls() {
+    let cases = [
+        ("Minor", "pd:0.79.3", "pd:0.80.0", true),
+        ("Minor", "pd:0.80.0", "pd:0.80.1", false),
+        ("Minor", "pd:v0.80.0", "pd:v1.80.0", true),
+        ("Major", "pd:0.79.3", "pd:0.80.0", false),
+        ("Patch", "pd:0.80.0", "pd:0.80.1", true),
+        ("Patch", "pd:latest", "pd:newest", false),
+        ("Minor", "pd:0.80.0", "pd@sha256:abc", false),
+    ];
+    for (when, before, after, stops) in cases {
+        for kind in KINDS {
+            let image = json!({"containers": [{"name": "app", "image": before}]});
+            let mut world = World::new().with_policy(policy(&json!({"when": when})));
+            world.workload(kind, "db", 2, image);
+            world.workload(WorkloadKind::Deployment, "web", 2, spec());
+            for name in ["db", "web"] {
+                see(&mut world, name);
+            }
+            run(&mut world, false);
+            apply(&mut world, "db", after);
+            approve(&mut world, "db");
+            let trace = run(&mut world, false);
+            let stopped = trace.iter().any(|one| one == "web stop");
+            assert_eq!(stopped, stops, "{when}, {kind}: {before} to {after}, {trace:?}");
+            assert_eq!(world.stands(), "UpToDate");
+        }
+    }
+}
+
+#[test]
 fn only_what_is_asked_for_goes_offline() {
     for (asked, stopped) in [(false, false), (true, true)] {
         let mut world = shop(&json!({}), WorkloadKind::Deployment);

@@ -24,6 +24,14 @@ pub enum OfflineWhen {
     /// Those of workloads with the annotation `lockkeeper.dev/upgrade: Offline`.
     #[default]
     Asked,
+    /// Those that change the version of an image, and those that are asked for. A version is read off
+    /// the tag, as in `app:v1.2.3`.
+    Patch,
+    /// Those that change the first or the second number of an image's version, and those that are
+    /// asked for.
+    Minor,
+    /// Those that change the first number of an image's version, and those that are asked for.
+    Major,
     /// All of them.
     Always,
 }

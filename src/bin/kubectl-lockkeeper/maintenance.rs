@@ -118,7 +118,8 @@ async fn start(cluster: &Cluster, id: &WorkloadId, asked: &Asked) -> Result<(), 
         )));
     }
     if let Some(unknown) = unknown_container(workload, &asked.wish) {
-        let all = workload.template.containers.join(", ");
+        let names = workload.template.containers.iter().map(|one| &*one.name);
+        let all = names.collect::<Vec<_>>().join(", ");
         return Err(Failure::No(format!(
             "{place} has no container {unknown}, but {all}. Nothing was changed"
         )));
@@ -136,7 +137,7 @@ async fn start(cluster: &Cluster, id: &WorkloadId, asked: &Asked) -> Result<(), 
 /// A container that is named and that there is not.
 fn unknown_container<'a>(workload: &Workload, wish: &'a Wish) -> Option<&'a str> {
     let Wish::Sleep(Containers { keep, root }) = wish else { return None };
-    let is_there = |name: &str| workload.template.containers.iter().any(|one| **one == *name);
+    let is_there = |name: &str| workload.template.containers.iter().any(|one| *one.name == *name);
     keep.iter().chain(root).map(String::as_str).find(|name| !is_there(name))
 }
 

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use crate::{
     api::{AppGate, Port},
-    core::observed::{DeclaredPort, Namespace, Pod, Uid, Workload},
+    core::observed::{DeclaredPort, Namespace, Pod, Uid, Workload, workload::Container},
 };
 
 /// One pod to be asked.
@@ -71,17 +71,19 @@ pub fn place(pod: &Pod, gate: &AppGate, templates: Templates) -> Result<Visit, U
 /// only by its number, or by a name that no container of the template has for a port.
 fn port(
     declared: &[DeclaredPort],
-    own: &[Box<str>],
+    own: &[Container],
     wanted: Option<&Port>,
 ) -> Result<u16, Unplaced> {
     let found = match wanted {
         Some(Port::Number(number)) => declared.iter().find(|port| port.number == *number),
         Some(Port::Name(name)) => {
             let mut named = declared.iter().filter(|port| port.name.as_deref() == Some(name));
-            named.clone().find(|port| own.contains(&port.container)).or_else(|| named.next())
+            let in_template =
+                named.clone().find(|port| own.iter().any(|one| one.name == port.container));
+            in_template.or_else(|| named.next())
         }
         None => {
-            let first = own.first();
+            let first = own.first().map(|one| &one.name);
             let of_first: Vec<_> = declared
                 .iter()
                 .filter(|port| first.map_or(port.of_first, |name| port.container == *name))

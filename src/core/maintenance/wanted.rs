@@ -49,7 +49,8 @@ pub fn wanted<'a>(workload: &'a Workload, ruling: Ruling<'a>) -> Wanted<'a> {
 /// The containers that a policy keeps running, those that there are.
 fn kept(workload: &Workload, spec: &MaintenanceSpec) -> Containers {
     let named = spec.keep_running.iter();
-    let keep = named.filter(|name| workload.template.containers.iter().any(|one| **one == ***name));
+    let keep =
+        named.filter(|name| workload.template.containers.iter().any(|one| *one.name == ***name));
     Containers { keep: keep.cloned().collect(), root: vec![] }
 }
 

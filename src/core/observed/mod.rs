@@ -11,6 +11,7 @@ pub mod reference;
 pub mod revision;
 pub mod storage;
 pub mod unread;
+pub mod version;
 pub mod workload;
 
 pub use self::{

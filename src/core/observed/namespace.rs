@@ -11,7 +11,7 @@ use crate::core::observed::{
     revision::{ControllerRevision, ReplicaSet},
     storage::{Claim, CronJob},
     unread::Unreadables,
-    workload::Workload,
+    workload::{Container, Workload},
 };
 
 /// One namespace.
@@ -80,7 +80,7 @@ impl Namespace {
         &'a self,
         workload: &'a Workload,
         pod: &Pod,
-    ) -> &'a [Box<str>] {
+    ) -> &'a [Container] {
         if let Some(set) = pod.controller.as_ref().and_then(|uid| self.replica_sets.get(uid)) {
             return &set.containers;
         }

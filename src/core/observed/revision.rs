@@ -5,7 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::core::observed::{
-    ids::Uid, owned::HasOwner, reference::Reference, workload::TemplateDigest,
+    ids::Uid,
+    owned::HasOwner,
+    reference::Reference,
+    workload::{Container, TemplateDigest},
 };
 
 /// A ReplicaSet of a Deployment.
@@ -33,8 +36,8 @@ pub struct ReplicaSet {
     pub rests: bool,
     /// What its template reads, while it has pods.
     pub references: Arc<[Reference]>,
-    /// The names of its template's containers, while it has pods.
-    pub containers: Arc<[Box<str>]>,
+    /// Its template's containers, while it has pods.
+    pub containers: Arc<[Container]>,
 }
 
 /// A revision of a StatefulSet.
@@ -53,7 +56,7 @@ pub struct ControllerRevision {
     /// What its template reads.
     pub references: Arc<[Reference]>,
     /// The names of its template's containers.
-    pub containers: Arc<[Box<str>]>,
+    pub containers: Arc<[Container]>,
 }
 
 impl HasOwner for ReplicaSet {

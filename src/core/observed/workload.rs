@@ -10,6 +10,7 @@ use crate::{
         ids::{Uid, WorkloadId},
         reference::Reference,
         storage::ClaimsOfTemplate,
+        version::ImageVersion,
     },
     marks::{Mark, Marks, values::Judge},
 };
@@ -68,13 +69,22 @@ pub struct Writer {
     pub time: Timestamp,
 }
 
+/// A container of a pod template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: Box<str>,
+    /// The version of its image; none if the tag says none.
+    pub version: Option<ImageVersion>,
+}
+
 /// What of a pod template matters.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Template {
     /// What it reads.
     pub references: Arc<[Reference]>,
-    /// The names of its containers, init containers last.
-    pub containers: Arc<[Box<str>]>,
+    /// Its containers, init containers last.
+    pub containers: Arc<[Container]>,
     /// Its annotation `lockkeeper.dev/config-hash`.
     pub config_hash: Option<String>,
     /// Whether it has any annotation at all.

@@ -23,7 +23,7 @@ use crate::{
         hold::state::Hold,
         maintenance::{self, Standing, wanted::wanted},
         memory::Memory,
-        observed::{Pod, Workload},
+        observed::{Pod, Workload, version::Step},
         rollout::{outcome::Outcome, progress::Progress, revisions::Revisions},
         subject::Subject,
         whole_second,
@@ -40,12 +40,18 @@ pub fn of(workload: &Workload) -> Option<(&InMaintenance, &Upgrade)> {
     Some((mark, mark.upgrade.as_ref()?))
 }
 
-/// Whether the changes of a workload are offline upgrades.
-pub fn asks(workload: &Workload, spec: &UpgradePolicySpec) -> bool {
-    spec.offline.as_ref().is_some_and(|offline| match offline.when {
-        OfflineWhen::Always => true,
-        OfflineWhen::Asked => workload.marks.upgrade.stands(),
-    })
+/// Whether the change of a workload that is held is an offline upgrade.
+fn asks(workload: &Workload, revisions: &Revisions, spec: &UpgradePolicySpec) -> bool {
+    let Some(offline) = &spec.offline else { return false };
+    let step = match offline.when {
+        OfflineWhen::Always => return true,
+        OfflineWhen::Asked => None,
+        OfflineWhen::Patch => Some(Step::Patch),
+        OfflineWhen::Minor => Some(Step::Minor),
+        OfflineWhen::Major => Some(Step::Major),
+    };
+    let changes = step.is_some_and(|step| revisions.step() >= Some(step));
+    workload.marks.upgrade.stands() || changes
 }
 
 /// One of the workloads of a policy, as it takes part; none if it cannot be stopped or is about to
@@ -84,7 +90,7 @@ pub fn member(
         unmigrated: changed && upgrade.is_some_and(|(_, one)| needs_migration(spec, one)),
         held,
         asks: held
-            && asks(workload, spec)
+            && asks(workload, revisions, spec)
             && match at {
                 At::Serves | At::Starts => true,
                 // It joins when its own maintenance ends.

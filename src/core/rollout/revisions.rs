@@ -6,7 +6,7 @@ use crate::core::{
     hold::state::Hold,
     observed::{
         ControllerRevision, Namespace, Owned, Pod, Reference, ReplicaSet, TemplateDigest, Workload,
-        kind::RevisionsIn,
+        kind::RevisionsIn, version::Step, workload::Container,
     },
     request::FieldEdit,
     rollout::outcome::Outcome,
@@ -153,6 +153,30 @@ impl<'a> Revisions<'a> {
             Kept::ControllerRevisions(_) => self.workload.rollout.settled.as_deref(),
             Kept::Generations => None,
         }
+    }
+
+    /// By how much the version of an image of its template differs from what runs; none if none
+    /// does, or nobody can tell.
+    pub fn step(&self) -> Option<Step> {
+        match self.kept {
+            Kept::ReplicaSets(sets) => {
+                let with_pods = sets.iter().filter(|set| set.replicas > 0 && !set.rests);
+                with_pods.filter_map(|set| self.step_from(&set.containers)).max()
+            }
+            Kept::ControllerRevisions(all) => {
+                self.step_from(&self.settled_revision(all)?.containers)
+            }
+            Kept::Generations => None,
+        }
+    }
+
+    fn step_from(&self, containers: &[Container]) -> Option<Step> {
+        let own = &self.workload.template.containers;
+        let both = containers.iter().filter_map(|runs| {
+            let now = own.iter().find(|other| other.name == runs.name)?;
+            runs.version?.step_to(now.version?)
+        });
+        both.max()
     }
 
     fn has(&self, template: TemplateDigest, config_hash: Option<&str>) -> bool {
