@@ -2,7 +2,7 @@
 //! they start again in order.
 //!
 //! Each of them goes the stages of a maintenance. The words of an
-//! [`Upgrade`](crate::marks::Upgrade) in the mark `in-maintenance` say what is behind it, so that
+//! [`Upgrade`] in the mark `in-maintenance` say what is behind it, so that
 //! nothing has to be remembered: [`run`] reads from the marks and the pods of all who waits for whom.
 //!
 //! 1. The change is held. When all agree, the last step is stopped first.
