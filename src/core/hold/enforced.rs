@@ -167,7 +167,7 @@ impl Enforcement {
             return false;
         }
         let id = (kind.to_owned(), name.to_owned());
-        match spec {
+        let is_new = match spec {
             Some(spec) => {
                 let expected = self.expected.get(&id);
                 let differs =
@@ -176,6 +176,20 @@ impl Enforcement {
                 self.installed.insert(id, installed.clone()) != Some(installed)
             }
             None => self.installed.remove(&id).is_some(),
+        };
+        if is_new {
+            self.doubt_judge_of(kind);
+        }
+        is_new
+    }
+
+    /// The answers so far say nothing of a judge whose objects are others now. Between two questions
+    /// they may be deleted and created again.
+    fn doubt_judge_of(&mut self, kind: &str) {
+        if kind == WEBHOOK.0 {
+            self.probe.doubt(Judge::Webhook);
+        } else if kind.starts_with(MUTATING) {
+            self.probe.doubt(Judge::Policies);
         }
     }
 
@@ -209,7 +223,11 @@ impl Enforcement {
 
     /// Forgets the objects of a kind that are not among `names`.
     pub fn keep_only(&mut self, kind: &str, listed: impl Fn(&str) -> bool) {
+        let before = self.installed.len();
         self.installed.retain(|(of, name), _| of != kind || listed(name));
+        if self.installed.len() != before {
+            self.doubt_judge_of(kind);
+        }
     }
 
     /// Who judges writes.

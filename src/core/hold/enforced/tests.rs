@@ -307,6 +307,37 @@ fn a_webhook_that_is_wanted_takes_over_when_it_has_proven_itself() {
     assert_eq!((cluster.judges().choose(label), cluster.gap()), (Judge::Webhook, None));
 }
 
+/// The chart may remove the policies and install them again before the next question. An API server
+/// loads them a moment after it has stored them.
+#[test]
+fn p6_policies_that_are_installed_again_take_nothing_over_before_they_answer_again() {
+    let both = json!(["deployments", "statefulsets"]);
+    let mut cluster = installed(|_, spec| Some(spec));
+    cluster.observe(WEBHOOK.0, WEBHOOK.1, Some(webhooks(labelled(&["webhook"]), both)));
+    answer(&mut cluster, "true webhook", 20);
+    let label = Some(Judge::Webhook);
+    assert_eq!(cluster.judges().choose(label), Judge::Policies);
+    for kind in ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"] {
+        let spec =
+            cluster.installed[&(kind.to_owned(), "lockkeeper-deployments".to_owned())].spec.clone();
+        cluster.observe(kind, "lockkeeper-deployments", None);
+        cluster.observe(kind, "lockkeeper-deployments", Some(spec.clone()));
+        assert_eq!(cluster.judges().choose(label), Judge::Webhook, "{kind}");
+        answer(&mut cluster, "true webhook", 20);
+        cluster.observe(kind, "lockkeeper-deployments", Some(spec));
+        assert_eq!(cluster.judges().choose(label), Judge::Policies, "nothing is new");
+        // A watch that begins again no longer lists one.
+        cluster.keep_only(kind, |name| name != "lockkeeper-statefulsets");
+        let spec = installed(|_, spec| Some(spec)).installed
+            [&(kind.to_owned(), "lockkeeper-statefulsets".to_owned())]
+            .spec
+            .clone();
+        cluster.observe(kind, "lockkeeper-statefulsets", Some(spec));
+        assert_eq!(cluster.judges().choose(label), Judge::Webhook, "{kind}");
+        answer(&mut cluster, "true webhook", 20);
+    }
+}
+
 /// The second `helm upgrade` on 1.36 may bring other texts, and removes the webhook.
 #[test]
 fn p6_an_upgrade_of_the_policies_hands_nothing_to_a_webhook_that_it_removes() {

@@ -103,6 +103,15 @@ impl Probe {
             }
     }
 
+    /// What answered for a judge is installed anew or otherwise, and each API server may take a moment
+    /// to load it: the judge has to prove itself again.
+    pub fn doubt(&mut self, judge: Judge) {
+        match judge {
+            Judge::Policies => self.policies = 0,
+            Judge::Webhook => self.webhook = 0,
+        }
+    }
+
     /// When to ask next. `hands_over`: workloads wait for a judge to prove itself.
     pub fn pause(&self, hands_over: bool) -> Duration {
         match () {
