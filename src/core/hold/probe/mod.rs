@@ -103,8 +103,8 @@ impl Probe {
             }
     }
 
-    /// What answered for a judge is installed anew or otherwise, and each API server may take a moment
-    /// to load it: the judge has to prove itself again.
+    /// What answers for a judge was installed again or changed. An API server takes a moment to load it,
+    /// so the judge has to prove itself again.
     pub fn doubt(&mut self, judge: Judge) {
         match judge {
             Judge::Policies => self.policies = 0,
