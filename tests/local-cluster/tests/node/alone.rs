@@ -147,9 +147,10 @@ fn a_rollout_that_waits_for_a_pod_on_a_lost_node_names_both_exclusively() {
     // The supervisor starts what has ended.
     let supervisor = std::env::var(local_cluster::SUPERVISOR).unwrap();
     succeed_here("kill", &["-USR1", &supervisor]);
-    space.done("web");
     kubectl(&["wait", "--for=condition=Ready", &format!("node/{lost}"), "--timeout=240s"]);
     until("the pod is gone", || get("lost", "pod", name(&on_lost)), Value::is_null);
+    // While the pod is there, the rollout waits for a person.
+    space.done("web");
 }
 
 fn succeed_here(program: &str, arguments: &[&str]) {
