@@ -195,8 +195,8 @@ fn is_of_upgrade(word: &str) -> bool {
 }
 
 /// `<stop|sleep|start> id=<generation> since=<time> [keep=a,b] [root=c] [from=<revision>]
-/// [replicas=0]`, and the words of an [`Upgrade`]: how far the maintenance of a workload is. Words that are not known stay as they
-/// are.
+/// [replicas=0]`, and the words of an [`Upgrade`]: how far the maintenance of a workload is. Unknown
+/// words stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InMaintenance {
     /// How far it is.

@@ -67,6 +67,15 @@ impl World {
         self.put(claim("data-web-set-0"), waits);
     }
 
+    /// The claim of before is created again, and waits for the volume that it names.
+    pub fn create_claim_again(&mut self, uid: &str) {
+        let again = json!({
+            "metadata": {"name": "data", "uid": uid}, "status": {"phase": "Pending"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "volumeName": PV, "resources": {"requests": {"storage": "1Gi"}}}
+        });
+        self.put(claim("data"), again);
+    }
+
     /// The workload is gone, and so are its pods.
     pub fn remove(&mut self, kind: WorkloadKind, name: &str) {
         let gone: Vec<_> = self.pods(name).iter().map(|pod| pod.name.clone()).collect();
@@ -233,11 +242,7 @@ fn p25_the_volume_goes_back_to_a_claim_that_was_deleted_and_created_again() {
     assert_eq!(world.stage(), "Done");
     world.remove(WorkloadKind::StatefulSet, "web-set");
     world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
-    let again = json!({
-        "metadata": {"name": "data", "uid": "claim-again"}, "status": {"phase": "Pending"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "volumeName": PV, "resources": {"requests": {"storage": "1Gi"}}}
-    });
-    world.put(claim("data"), again);
+    world.create_claim_again("claim-again");
     world.act();
     assert_eq!(world.holder(), ("data".to_owned(), "claim-again".to_owned()));
 }
@@ -258,11 +263,7 @@ fn p25_a_volume_whose_claim_was_deleted_goes_to_the_claim_that_is_wanted() {
     // Or the old one comes again.
     let mut world = World::prepared(json!({}));
     world.lose_claim("data");
-    let again = json!({
-        "metadata": {"name": "data", "uid": "claim-again"}, "status": {"phase": "Pending"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "volumeName": PV, "resources": {"requests": {"storage": "1Gi"}}}
-    });
-    world.put(claim("data"), again);
+    world.create_claim_again("claim-again");
     world.act();
     assert_eq!(
         world.holder(),

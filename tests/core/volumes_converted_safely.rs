@@ -81,11 +81,7 @@ fn p25_a_later_namespace_of_the_same_name_gets_neither_the_names_nor_the_volume(
     assert!(!uid.is_empty());
     world.shop_namespace("ns-2");
     world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
-    let foreign = json!({
-        "metadata": {"name": "data", "uid": "claim-foreign"}, "status": {"phase": "Pending"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "volumeName": PV, "resources": {"requests": {"storage": "1Gi"}}}
-    });
-    world.put(claim("data"), foreign);
+    world.create_claim_again("claim-foreign");
     world.act();
     assert_eq!((world.stage(), world.reserved()), ("", None));
     assert_eq!(world.holder(), ("data".to_owned(), uid));

@@ -150,13 +150,16 @@ fn assess_sorted<'a>(
     let mut runs = offline::runs(namespace, &seen, &orders);
     let mut sequence: VecDeque<_> = in_order(&seen, &orders).into();
     let mut agreed = false;
-    while let Some(one) = sequence.pop_front().or_else(|| {
-        // Those that wait for nothing but each other are judged again once all agreed.
-        let again = !std::mem::replace(&mut agreed, true);
-        sequence.extend(again.then(|| offline::agree(&mut runs, &of)).into_iter().flatten());
-        sequence.pop_front()
-    }) {
-        let Some(one) = seen.get(one) else { continue };
+    loop {
+        let Some(next) = sequence.pop_front() else {
+            if std::mem::replace(&mut agreed, true) {
+                break;
+            }
+            // Those that wait for nothing but each other are judged again once all agreed.
+            sequence.extend(offline::agree(&mut runs, &of));
+            continue;
+        };
+        let Some(one) = seen.get(next) else { continue };
         let SeenWorkload { standing, real, workload, pods, memory, activity, .. } = one;
         let id = &real.id;
         let revisions = Revisions::of(namespace, workload, one.sets, one.current);

@@ -1,9 +1,9 @@
 //! Offline upgrades: all workloads of a policy are stopped for a change, their data is migrated, and
 //! they start again in order.
 //!
-//! Each of them goes the stages of a maintenance. The words of an
-//! [`Upgrade`] in the mark `in-maintenance` say what is behind it, so that
-//! nothing has to be remembered: [`run`] reads from the marks and the pods of all who waits for whom.
+//! Each of them has the stages of a maintenance. The words of an [`Upgrade`] in the mark
+//! `in-maintenance` say which stages are behind it, so nothing has to be remembered. [`run`] reads
+//! from the marks and the pods of all which one waits for which.
 //!
 //! 1. The change is held. When all agree, the last step is stopped first.
 //! 2. Nobody goes on before no pod of any of them is left.
@@ -100,9 +100,8 @@ pub fn member(
         agrees: memory.agrees,
         asks_pods: memory.agrees || memory.gate.is_some_and(|(one, _)| one.gate == GateName::App),
         settled: match progress {
-            Progress::Done | Progress::Held(_) => true,
-            // Whether that keeps others waiting is asked by itself.
-            Progress::Failed(_) => true,
+            // Whether one that failed keeps others waiting is asked by itself.
+            Progress::Done | Progress::Held(_) | Progress::Failed(_) => true,
             Progress::Unobserved | Progress::UnderWay(_) => held,
         },
     })
@@ -120,7 +119,7 @@ pub fn needs_migration(spec: &UpgradePolicySpec, upgrade: &Upgrade) -> bool {
 
 /// Stops it; what is held of it goes into the template that rests.
 pub fn stop(subject: &Subject, held: Option<(&Hold, &Change)>) -> Edits {
-    let (workload, upgrade) = (subject.workload, Upgrade::default());
+    let workload = subject.workload;
     let change = held.map(|(hold, _)| hold.id.clone());
     let stands = maintenance::of(workload).filter(|mark| mark.rests());
     let mark = stands.map_or_else(
@@ -133,7 +132,7 @@ pub fn stop(subject: &Subject, held: Option<(&Hold, &Change)>) -> Edits {
         },
         |mark| mark.at(Stage::Stop).renewed(workload.generation),
     );
-    let mark = mark.with_upgrade(Some(&Upgrade { change, ..upgrade }));
+    let mark = mark.with_upgrade(Some(&Upgrade { change, ..Upgrade::default() }));
     let mut edits = maintenance::step(subject, &mark, held);
     edits.clear(marks::MIGRATED);
     edits

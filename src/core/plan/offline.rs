@@ -3,6 +3,7 @@
 use crate::{
     api::{Phase, Reason, marks},
     core::{
+        edits::Edits,
         gates::{
             blocker::{Blocker, Turn},
             change::{Blocked, Change},
@@ -59,7 +60,7 @@ pub fn ready(subject: &Subject, run: &Run, held: Option<(&Hold, &Change)>, mut p
     plan.tell(Event::OfflineUpgradeStarted, words::stops(hold));
     let upgrade = Upgrade { change: hold.map(|hold| hold.id.clone()), ..Upgrade::default() };
     let message = words::stopping(&upgrade, subject.pods.len());
-    plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
+    plan.stand(standing(Reason::GoingDown, message));
     plan
 }
 
@@ -94,7 +95,7 @@ pub fn plan(
     let acts = !subject.ruling.observes() && !subject.ruling.is_unreadable();
     let Some(run) = subject.siblings.run.filter(|_| acts) else {
         let message = words::STANDS_STILL;
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::WaitsForOthers, message));
+        plan.stand(standing(Reason::WaitsForOthers, message));
         return plan;
     };
     if !subject.around.enforced {
@@ -121,26 +122,24 @@ fn stopped(
     let (reason, message) = match maintenance::standing(workload, subject.pods) {
         Standing::Down => return down(subject, run, (mark, upgrade), held, plan),
         Standing::GoingDown(_) if workload.claims.go_with_pod => {
-            return cannot(
-                maintenance::words::cannot_go_on(maintenance::Impossible::ClaimsGo),
-                plan,
-            );
+            let why = maintenance::words::cannot_go_on(maintenance::Impossible::ClaimsGo);
+            return cannot(why, plan);
         }
         Standing::GoingDown(pods) => {
             // Somebody has scaled it: pods that run the app would stay.
             if workload.rollout.wanted > 0 {
-                plan.write(maintenance::step(subject, &mark.renewed(workload.generation), None));
+                plan.write(repeat(subject, mark));
             }
             (Reason::GoingDown, words::stopping(upgrade, pods))
         }
         Standing::NotStopped | Standing::Asleep { .. } => {
             if !workload.claims.go_with_pod {
-                plan.write(maintenance::step(subject, &mark.renewed(workload.generation), None));
+                plan.write(repeat(subject, mark));
             }
             (Reason::MaintenanceImpossible, maintenance::words::NOT_STOPPED.to_owned())
         }
     };
-    plan.stand(Verdict::new(Phase::Maintenance, reason, message));
+    plan.stand(standing(reason, message));
     plan
 }
 
@@ -193,7 +192,12 @@ fn down(
     plan
 }
 
-fn standing(reason: Reason, message: String) -> Verdict {
+/// The stage once more: its controller, or somebody else, has left it.
+fn repeat(subject: &Subject, mark: &InMaintenance) -> Edits {
+    maintenance::step(subject, &mark.renewed(subject.workload.generation), None)
+}
+
+fn standing(reason: Reason, message: impl Into<String>) -> Verdict {
     Verdict::new(Phase::Maintenance, reason, message)
 }
 
@@ -236,7 +240,7 @@ fn second(
         false => plan.write(maintenance::step(subject, &step, Some((hold, change)))),
     }
     plan.tell(Event::UpgradeReleased, words::stops(Some(hold).filter(|_| !back)));
-    plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, words::stopping(&next, 0)));
+    plan.stand(standing(Reason::GoingDown, words::stopping(&next, 0)));
     plan
 }
 
@@ -255,8 +259,7 @@ fn to_start(
     if wanted::wanted(subject.workload, subject.ruling).is_some() {
         // From here on it is in maintenance for a user.
         plan.write(maintenance::step(subject, &mark.with_upgrade(None), None));
-        plan.stand(Verdict::new(
-            Phase::Maintenance,
+        plan.stand(standing(
             Reason::InMaintenance,
             maintenance::words::stopped(subject, mark.since, None),
         ));
@@ -264,19 +267,19 @@ fn to_start(
     }
     if let Some(failed @ Blocker::Turn(Turn::OthersFailed(_))) = subject.siblings.waits {
         let message = words::others_failed(upgrade, &crate::core::gates::words::sentence(failed));
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::OtherFailed, message));
+        plan.stand(standing(Reason::OtherFailed, message));
         return plan;
     }
     let before = run.before_start(&subject.workload.id);
     if !before.is_empty() {
         let message = words::after(upgrade, &before, words::START);
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::WaitsForOthers, message));
+        plan.stand(standing(Reason::WaitsForOthers, message));
         return plan;
     }
     let step = mark.at(Stage::Start).without_replicas();
     plan.write(maintenance::step(subject, &step, None));
     let message = words::next(upgrade, false);
-    plan.stand(Verdict::new(Phase::Maintenance, Reason::MaintenanceEnding, message));
+    plan.stand(standing(Reason::MaintenanceEnding, message));
     plan
 }
 
@@ -295,7 +298,7 @@ fn without_replicas(
         plan.write(maintenance::step(subject, &mark.at(mark.stage), None));
     }
     let reason = if sleeps { Reason::Migrating } else { Reason::MaintenanceEnding };
-    plan.stand(Verdict::new(Phase::Maintenance, reason, words::next(upgrade, sleeps)));
+    plan.stand(standing(reason, words::next(upgrade, sleeps)));
     plan
 }
 
@@ -324,7 +327,7 @@ fn asleep(
             plan.tell(Event::MigrationDone, words::migrated(upgrade));
         }
         let message = words::stopping(&next, subject.pods.len());
-        plan.stand(Verdict::new(Phase::Maintenance, Reason::GoingDown, message));
+        plan.stand(standing(Reason::GoingDown, message));
         return plan;
     }
     if let Some((hold, change)) = held
@@ -336,17 +339,12 @@ fn asleep(
     let pods = match maintenance::standing(workload, subject.pods) {
         Standing::Asleep { ready, gated } => maintenance::words::asleep_pods(subject, ready, gated),
         Standing::NotStopped | Standing::GoingDown(_) | Standing::Down => {
-            plan.write(maintenance::step(subject, &mark.renewed(workload.generation), None));
-            plan.stand(Verdict::new(
-                Phase::Maintenance,
-                Reason::MaintenanceImpossible,
-                maintenance::words::NOT_STOPPED,
-            ));
-            return plan;
+            plan.write(repeat(subject, mark));
+            return cannot(maintenance::words::NOT_STOPPED, plan);
         }
     };
     let message = words::migrate(subject, upgrade, &pods, held.map(|(hold, _)| hold));
-    let verdict = Verdict::new(Phase::Maintenance, Reason::Migrating, message);
+    let verdict = standing(Reason::Migrating, message);
     plan.stand(verdict.with_command(words::command(subject, upgrade)));
     plan
 }
@@ -368,7 +366,7 @@ fn starting(subject: &Subject, upgrade: &Upgrade, mut plan: Plan) -> Plan {
     let failed = matches!(subject.progress, Progress::Failed(_));
     plan.stand(verdict::verdict(subject).filter(|_| failed).unwrap_or_else(|| {
         let message = words::starting(upgrade, &pods);
-        Verdict::new(Phase::Maintenance, Reason::MaintenanceEnding, message)
+        standing(Reason::MaintenanceEnding, message)
     }));
     plan
 }

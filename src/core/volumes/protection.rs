@@ -106,7 +106,7 @@ fn lets_go(usage: &Usage) -> bool {
 }
 
 /// Whether the volume of a claim is handed over to a claim of another name, or is to be. Until that
-/// is over its data is kept, whatever is said of it otherwise.
+/// is over its data is kept, whatever its policy and its other marks ask for.
 fn converts(claim: &Claim, volume: Option<&Volume>) -> bool {
     let becomes_another =
         claim.marks.becomes.as_deref().is_some_and(|becomes| *becomes != *claim.name);

@@ -62,7 +62,7 @@ struct Head<M> {
 }
 
 /// The metadata that is used of most kinds. The fields that each manager has written, which are most
-/// of the text, are skipped: reading them costs more than all else of a pod.
+/// of the text of a small object, are skipped.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct WithoutFields {

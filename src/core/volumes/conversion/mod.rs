@@ -83,7 +83,7 @@ impl Judge<'_> {
         self.judged.patch(patch, notice);
     }
 
-    /// The next step of a conversion, and what is said of it.
+    /// The next step of a conversion, and its message.
     fn go_on(&mut self, conversion: &Conversion) {
         let usages = self.usages;
         let Conversion { volume, pair, stage } = conversion;
@@ -97,7 +97,7 @@ impl Judge<'_> {
                 patch.claim_uid = Some(FieldEdit::Remove);
                 self.judged.patch(patch, None);
             }
-            // What is said on the other claim is said no longer, while it is known whose it was.
+            // The marks of the other claim go first: afterwards nobody knows whose it was.
             Stage::Ends { holder, other } => match other.and_then(|other| usages.get(&*other.name))
             {
                 Some(other) if other.claim.is_kept() && other.claim.names(volume) => {
