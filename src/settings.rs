@@ -167,7 +167,7 @@ pub struct RunSettings {
     pub watch_namespaces: Names,
 
     /// What policies may ask for, with commas between: each needs rights of its own
-    #[arg(long, env = "LOCKKEEPER_FEATURES", default_value = "config,gateCredentials,volumes,conversion", value_name = "FEATURES", value_parser = features)]
+    #[arg(long, env = "LOCKKEEPER_FEATURES", default_value = "config,gateCredentials,volumes,conversion,snapshots", value_name = "FEATURES", value_parser = features)]
     pub features: Features,
 
     /// Config rollouts that may be under way at once in the whole cluster

@@ -142,6 +142,14 @@ pub const RESERVES_CLAIMS: &str = "lockkeeper.dev/reserves-claims";
 /// created with that name gets that volume, and no other.
 pub const RESERVED_CLAIMS: &str = "lockkeeper.dev/reserved-claims";
 
+/// On a VolumeSnapshot, by the operator, as a label: the id of the change before which it was taken.
+pub const CHANGE: &str = "lockkeeper.dev/change";
+/// On a VolumeSnapshot, by the operator, as a label: the uid of the workload that was to change.
+pub const WORKLOAD_UID: &str = "lockkeeper.dev/workload-uid";
+/// On a VolumeSnapshot, by the operator, as a label: the uid of its claim. A later claim of that name
+/// has other data.
+pub const CLAIM_UID: &str = "lockkeeper.dev/claim-uid";
+
 /// What Helm, Argo CD and Flux heed on a claim, and the value that keeps them from deleting it.
 pub const SHIELDS: [(&str, &str); 3] = [
     ("helm.sh/resource-policy", "keep"),

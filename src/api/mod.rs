@@ -13,8 +13,8 @@ pub use policy::{
     ExclusiveClaims, GatesSpec, Header, IncludeOwned, KeyRef, Limit, MaintenanceMode,
     MaintenanceSpec, MigrateBy, MigrateSpec, Mode, OfflineSpec, OfflineWhen, OnChange, OnFailure,
     OpenWhen, Otherwise, Port, Prepare, Protection, Readopt, RestartWith, RolloutSpec, Scheme,
-    Scope, StepSpec, Tls, Together, UpgradePolicy, UpgradePolicySpec, VolumesSpec, WhenUngoverned,
-    WindowSpec, WindowType, WorkloadKind,
+    Scope, SnapshotGate, SnapshotStage, StepSpec, Tls, Together, UpgradePolicy, UpgradePolicySpec,
+    VolumesSpec, WhenUngoverned, WindowSpec, WindowType, WorkloadKind,
 };
 pub use status::{
     Attention, ConditionReason, HoldStatus, Phase, PodAnswer, Reason, Remark, UpgradePolicyStatus,

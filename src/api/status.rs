@@ -235,6 +235,12 @@ pub enum Reason {
     AppGateInvalid,
     /// The pods were not idle within `prepare.timeout`, and may take work for a while.
     PrepareTimedOut,
+    /// Snapshots of its volumes are being taken.
+    TakingSnapshots,
+    /// No snapshot of one of its volumes can be taken. The message says what is missing.
+    SnapshotImpossible,
+    /// A snapshot of one of its volumes failed, or takes longer than `snapshot.timeout`.
+    SnapshotFailed,
     /// The StatefulSet controller waits for a broken pod of an older revision (kubernetes#67250).
     StuckBehindPod,
     /// An old pod should have terminated, and still exists: its node is lost, or a finalizer keeps
@@ -282,6 +288,8 @@ impl Reason {
             | Self::OtherFailed
             | Self::AppMissing
             | Self::AppGateInvalid
+            | Self::SnapshotImpossible
+            | Self::SnapshotFailed
             | Self::KeptUngoverned
             | Self::ObserveMode
             | Self::Paused
@@ -312,6 +320,7 @@ impl Reason {
             | Self::StepWaits
             | Self::MaxConcurrent
             | Self::AskingPods
+            | Self::TakingSnapshots
             | Self::AppGateClosed
             | Self::AppUnreachable
             | Self::PrepareTimedOut
@@ -413,7 +422,7 @@ pub struct Attention {
     /// The reason in a sentence, with what to do about it.
     pub message: String,
     /// The gate that keeps the change waiting, if one does: quiet, freeze, windows, approval,
-    /// volumes, steps or app.
+    /// volumes, steps, app or snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<String>,
     /// When the workload continues, or its gate is checked again, if time alone decides that.

@@ -14,7 +14,7 @@ use crate::{
         memory::Memory,
         notice::{Event, Notice},
         observed::{Uid, WorkloadId, storage::States},
-        request::{Patch, StoragePatch},
+        request::{Patch, SnapshotRequest, StoragePatch},
     },
 };
 
@@ -25,6 +25,8 @@ pub struct Decision {
     pub patches: Vec<Patch>,
     /// At most one request an object of storage, with what its success means.
     pub storage: Vec<(StoragePatch, Option<Notice>)>,
+    /// Snapshots to take, or to keep.
+    pub snapshots: Vec<SnapshotRequest>,
     /// For each config rollout among them, the policy and what changed.
     pub rolled: BTreeMap<Uid, (Option<(String, Uid)>, String)>,
     /// The status of each policy, by its name.

@@ -17,7 +17,7 @@ use crate::{
         notice::Event,
         observed::Pod,
         report::{Report, Verdict},
-        request::{FieldEdit, Purpose, Release},
+        request::{FieldEdit, Purpose, Release, SnapshotRequest},
         subject::Subject,
         words,
     },
@@ -39,6 +39,8 @@ pub struct Plan {
     pub lookup: Option<Timestamp>,
     /// The requests to its pods.
     pub talk: Talk,
+    /// The snapshots of its volumes that are to be taken.
+    pub snapshots: Vec<SnapshotRequest>,
     /// What happened.
     pub notices: Vec<(Event, String)>,
     /// When to look again, even if nothing happens.
@@ -61,6 +63,7 @@ impl Plan {
             waited: None,
             lookup: None,
             talk,
+            snapshots: Vec::new(),
             notices: Vec::new(),
             wake: None,
             memory,
@@ -153,6 +156,7 @@ impl Plan {
             self.talk = *talk;
             self.hear_talk();
         }
+        self.snapshots.extend(answer.snapshots);
         let blocked = change.blocked_by(subject, &answer.blocker?);
         self.report.closed = Some(blocked.closed());
         blocked.until.into_iter().for_each(|time| self.wake_at(time));

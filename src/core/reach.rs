@@ -18,12 +18,14 @@ pub enum Feature {
     Volumes,
     /// `kubectl lockkeeper convert`: hands volumes over to claims of other names.
     Conversion,
+    /// `spec.gates.snapshot`: takes snapshots of volumes, and keeps their contents.
+    Snapshots,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Config, Self::GateCredentials, Self::Volumes, Self::Conversion];
+    pub const ALL: [Self; 5] =
+        [Self::Config, Self::GateCredentials, Self::Volumes, Self::Conversion, Self::Snapshots];
 
     /// Its name in the chart's values, under `features`.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Feature {
             Self::GateCredentials => "gateCredentials",
             Self::Volumes => "volumes",
             Self::Conversion => "conversion",
+            Self::Snapshots => "snapshots",
         }
     }
 }
@@ -43,6 +46,8 @@ pub enum SwitchedOff {
     Section(&'static str, Feature),
     /// What its app gate names of ConfigMaps and Secrets, so that no pod can be asked.
     Credentials,
+    /// Its snapshot gate, so that no change passes it.
+    Snapshots,
 }
 
 /// What an installation sees and does.
@@ -87,6 +92,11 @@ impl Reach {
             // The gate stays: without it changes would go through unasked.
             off.push(SwitchedOff::Credentials);
         }
+        let snapshot = spec.gates.as_ref().is_some_and(|gates| gates.snapshot.is_some());
+        if snapshot && !(self.has(Feature::Snapshots) && self.has(Feature::Volumes)) {
+            // The gate stays, for the same reason.
+            off.push(SwitchedOff::Snapshots);
+        }
         off
     }
 }
@@ -108,6 +118,7 @@ mod tests {
             (r#"{"selector": {}, "config": {}}"#, Feature::Config, "spec.config is not in use"),
             (r#"{"selector": {}, "volumes": {}}"#, Feature::Volumes, "spec.volumes is not in use"),
             (verified, Feature::GateCredentials, "cannot be asked"),
+            (r#"{"selector": {}, "gates": {"snapshot": {}}}"#, Feature::Snapshots, "no snapshots"),
         ];
         for (text, feature, sentence) in cases {
             let (mut with, mut without) = (spec(text), spec(text));
@@ -119,7 +130,8 @@ mod tests {
             let said = crate::core::conditions::words::feature_off(&[*off]);
             assert!(said.contains(sentence) && said.contains(feature.as_str()), "{said}");
             assert!(without.config.is_none() && without.volumes.is_none());
-            assert_eq!(without.gates.is_some(), feature == Feature::GateCredentials);
+            let of_gates = [Feature::GateCredentials, Feature::Snapshots].contains(&feature);
+            assert_eq!(without.gates.is_some(), of_gates);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     api::marks,
     core::{
         notice::StorageObject,
-        observed::{Uid, WorkloadId},
+        observed::{Uid, WorkloadId, snapshots::TakenFor},
     },
     marks::{MarkSet, StorageMarks},
 };
@@ -306,6 +306,85 @@ impl StoragePatch {
                 json!({"name": name, "uid": &**uid, "resourceVersion": null});
         }
         body
+    }
+}
+
+/// A request about a snapshot of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// The name of the snapshot.
+    pub name: String,
+    /// The uid of the claim.
+    pub claim_uid: Uid,
+    /// The workload whose change waits for it.
+    pub workload: WorkloadId,
+    /// Its uid.
+    pub workload_uid: Uid,
+    /// What is to be done.
+    pub step: SnapshotStep,
+}
+
+/// What is to be done about a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotStep {
+    /// It is created.
+    Take {
+        /// The claim.
+        claim: String,
+        /// The class.
+        class: String,
+        /// What it is taken for.
+        taken_for: TakenFor,
+    },
+    /// Its content is to outlive it.
+    Keep {
+        /// The name of the content.
+        content: String,
+        /// Its uid.
+        uid: Uid,
+        /// The version that was decided on.
+        resource_version: u64,
+    },
+}
+
+impl SnapshotStep {
+    /// As metrics name it.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Take { .. } => "TakeSnapshot",
+            Self::Keep { .. } => "KeepSnapshot",
+        }
+    }
+}
+
+impl SnapshotRequest {
+    /// One request at a time is made for each of these.
+    pub fn slot(&self) -> Uid {
+        format!("{}/{}/{}", self.claim_uid, self.name, self.step.action()).into()
+    }
+
+    /// What is sent: the object to create, or a merge patch. A resourceVersion in it that is not the
+    /// object's is answered with a conflict.
+    pub fn json(&self) -> Value {
+        match &self.step {
+            SnapshotStep::Take { claim, class, taken_for } => json!({
+                "apiVersion": "snapshot.storage.k8s.io/v1",
+                "kind": "VolumeSnapshot",
+                "metadata": {
+                    "name": self.name,
+                    "labels": {
+                        marks::CHANGE: taken_for.change,
+                        marks::WORKLOAD_UID: taken_for.workload,
+                        marks::CLAIM_UID: taken_for.claim,
+                    },
+                },
+                "spec": {"volumeSnapshotClassName": class, "source": {"persistentVolumeClaimName": claim}},
+            }),
+            SnapshotStep::Keep { uid, resource_version, .. } => json!({
+                "metadata": {"uid": &**uid, "resourceVersion": resource_version.to_string()},
+                "spec": {"deletionPolicy": "Retain"},
+            }),
+        }
     }
 }
 

@@ -238,9 +238,23 @@ static COMMON: LazyLock<[Arc<Report>; 2]> = LazyLock::new(|| {
 
 /// Whether nothing is to be written, told or asked.
 fn does_nothing(plan: &Plan) -> bool {
-    let Plan { report: _, edits, roll, waited, lookup, talk, notices, wake: _, memory: _ } = plan;
-    let asks_for_nothing =
-        *edits == Edits::default() && roll.is_none() && lookup.is_none() && talk.calls.is_empty();
+    let Plan {
+        report: _,
+        edits,
+        roll,
+        waited,
+        lookup,
+        talk,
+        snapshots,
+        notices,
+        wake: _,
+        memory: _,
+    } = plan;
+    let asks_for_nothing = *edits == Edits::default()
+        && roll.is_none()
+        && lookup.is_none()
+        && talk.calls.is_empty()
+        && snapshots.is_empty();
     let tells_nothing = waited.is_none() && notices.is_empty() && talk.notices.is_empty();
     asks_for_nothing && tells_nothing
 }

@@ -1,5 +1,7 @@
 //! One workload with everything that it is judged by.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
             state::{approved_by, bypassed_by},
         },
         memory::{Activity, Memory},
-        observed::{Namespace, Pod, Reference, Workload},
+        observed::{Namespace, Pod, Reference, Uid, Workload, storage::Storage},
         offline::run::Run,
         rollout::{outcome::Previous, progress::Progress, revisions::Revisions},
         volumes::finding::OfWorkload,
@@ -37,6 +39,10 @@ pub struct Around<'a> {
     pub enforced: bool,
     /// Who judges writes.
     pub judges: Judges,
+    /// The storage of the cluster.
+    pub storage: &'a Storage,
+    /// What the executor is doing, by what it is about.
+    pub activities: &'a HashMap<Uid, Activity>,
     /// Now.
     pub now: Timestamp,
 }
@@ -87,13 +93,22 @@ pub struct Unknown {
     volumes: OfWorkload,
     activity: Activity,
     memory: Memory,
+    storage: Storage,
+    activities: HashMap<Uid, Activity>,
 }
 
 impl Default for Unknown {
     fn default() -> Self {
         // No digest of it is compared with one that the operator made.
         let (key, volumes) = (Key::new(&[0; 32]), OfWorkload::default());
-        Self { key, volumes, activity: Activity::default(), memory: Memory::default() }
+        Self {
+            key,
+            volumes,
+            activity: Activity::default(),
+            memory: Memory::default(),
+            storage: Storage::default(),
+            activities: HashMap::new(),
+        }
     }
 }
 
@@ -112,6 +127,8 @@ impl Unknown {
             definition: None,
             enforced,
             judges: Judges::default(),
+            storage: &self.storage,
+            activities: &self.activities,
             now,
         }
     }

@@ -24,6 +24,12 @@ pub fn governed(labels: Option<&Map>) -> Mark<Judge> {
     text.map_or(Mark::Absent, |text| Mark::parse(text))
 }
 
+/// What a snapshot was taken for: the change, and the uids of the workload and of the claim.
+pub fn taken_for(labels: Option<&Map>) -> Option<[String; 3]> {
+    let label = |key| labels?.get(key).cloned();
+    Some([label(marks::CHANGE)?, label(marks::WORKLOAD_UID)?, label(marks::CLAIM_UID)?])
+}
+
 /// Whether an object as it is bears the label of what is governed.
 pub fn is_governed(object: &Value) -> bool {
     !object["metadata"]["labels"][marks::GOVERNED].is_null()

@@ -20,6 +20,8 @@ pub enum On {
     Volume,
     /// A Namespace.
     Namespace,
+    /// A VolumeSnapshot.
+    Snapshot,
     /// A ConfigMap.
     ConfigMap,
     /// A Secret.
@@ -198,7 +200,7 @@ impl Row {
 
 /// Every mark.
 #[rustfmt::skip]
-pub const REGISTRY: [Row; 52] = [
+pub const REGISTRY: [Row; 55] = [
     // By users, on workloads and what they read.
     user(marks::APPROVE, &[On::Workload]).used_up("approve"),
     user(marks::BYPASS, &[On::Workload]).used_up("bypass"),
@@ -256,6 +258,9 @@ pub const REGISTRY: [Row; 52] = [
     row(marks::CONVERSION, &[On::Volume], Writer::Operator),
     row(marks::DISOWNED, &[On::Claim], Writer::Operator),
     row(marks::FREED, &[On::Volume], Writer::Operator),
+    row(marks::CHANGE, &[On::Snapshot], Writer::Operator).label(),
+    row(marks::WORKLOAD_UID, &[On::Snapshot], Writer::Operator).label(),
+    row(marks::CLAIM_UID, &[On::Snapshot], Writer::Operator).label(),
     row(marks::READOPT_CLAIM, &[On::Volume], Writer::Plugin),
 ];
 

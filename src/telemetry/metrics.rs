@@ -414,6 +414,11 @@ impl Metrics {
         self.actions.get_or_create(&ActionLabels { action: "Storage", outcome }).inc();
     }
 
+    /// A request about a snapshot ended.
+    pub fn snapshot_written(&self, action: &'static str, outcome: &'static str) {
+        self.actions.get_or_create(&ActionLabels { action, outcome }).inc();
+    }
+
     /// A status write ended.
     pub fn status_written(&self, outcome: &'static str) {
         self.actions.get_or_create(&ActionLabels { action: "Status", outcome }).inc();

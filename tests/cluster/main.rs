@@ -44,6 +44,7 @@ mod prepare;
 mod progress;
 mod reach;
 mod sleeping;
+mod snapshots;
 mod steps;
 mod support;
 mod surfaces;

@@ -30,6 +30,7 @@ mod references;
 mod rest;
 mod rollout_recreate;
 mod room_for_holds;
+mod snapshots;
 mod steps;
 mod unreadable;
 mod volumes_converted;

@@ -207,6 +207,7 @@ fn carrier(word: &str) -> On {
         "claim" => On::Claim,
         "volume" | "released volume" => On::Volume,
         "namespace" => On::Namespace,
+        "VolumeSnapshot" => On::Snapshot,
         "ConfigMap" => On::ConfigMap,
         "Secret" => On::Secret,
         "the operator's Deployment" => On::Operator,

@@ -25,6 +25,10 @@
 # Asked by self-restraint only: a volume may be handed over from one claim to another, as somebody with this verb wrote it on the claim.
 - {apiGroups: [lockkeeper.dev], resources: [upgradepolicies], verbs: [convert]}
 {{- end }}
+{{- if and .Values.features.volumes .Values.features.snapshots }}
+# Snapshots before a change. Self-restraint says which may be created. None is changed or deleted.
+- {apiGroups: [snapshot.storage.k8s.io], resources: [volumesnapshots], verbs: [list, watch, create]}
+{{- end }}
 # Workloads that these act on are left to them.
 - {apiGroups: [argoproj.io], resources: [rollouts], verbs: [list, watch]}
 - {apiGroups: [flagger.app], resources: [canaries], verbs: [list, watch]}

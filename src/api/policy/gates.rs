@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::AppGate;
+use super::{AppGate, SnapshotGate};
 use crate::api::Period;
 
 /// What a change waits for. All gates that are set must be open.
@@ -30,13 +30,21 @@ pub struct GatesSpec {
     /// Asks the running pods whether they may be terminated. If absent, they are not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppGate>,
+
+    /// Takes snapshots of the volumes that the pods use, when all other gates are open. If absent,
+    /// none are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotGate>,
 }
 
 impl GatesSpec {
     /// Whether anything is to be waited for.
     pub fn any(&self) -> bool {
-        let Self { applies_to: _, windows, approval, app } = self;
-        !windows.is_empty() || *approval != Approval::NotRequired || app.is_some()
+        let Self { applies_to: _, windows, approval, app, snapshot } = self;
+        !windows.is_empty()
+            || *approval != Approval::NotRequired
+            || app.is_some()
+            || snapshot.is_some()
     }
 }
 

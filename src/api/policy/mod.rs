@@ -6,6 +6,7 @@ mod gates;
 mod maintenance;
 mod offline;
 mod rollout;
+mod snapshot;
 mod volumes;
 
 use std::{fmt, time::Duration};
@@ -28,6 +29,7 @@ pub use self::{
     maintenance::{MaintenanceMode, MaintenanceSpec},
     offline::{MigrateBy, MigrateSpec, OfflineSpec, OfflineWhen},
     rollout::{DEFAULT_DEADLINE, OnFailure, RestartWith, RolloutSpec, StepSpec, Together},
+    snapshot::{SnapshotGate, SnapshotStage},
     volumes::{ExclusiveClaims, Protection, Readopt, VolumesSpec, default_orphaned_after},
 };
 

@@ -123,6 +123,8 @@ fn assess_sorted<'a>(
         definition: around.definition,
         enforced: around.enforcement.is_enforced(),
         judges: around.enforcement.judges(),
+        storage: around.storage,
+        activities: around.activities,
         now: around.now,
     };
     // Who uses a claim is read off all workloads, also off those at rest.
@@ -334,6 +336,7 @@ impl Assessments<'_> {
                 decision.patches.push(edits.patch(workload));
             }
             decision.calls.append(&mut found.talk.calls);
+            decision.snapshots.append(&mut found.snapshots);
             decision
                 .lookups
                 .extend(found.lookup.map(|since| ((*id).clone(), workload.uid.clone(), since)));

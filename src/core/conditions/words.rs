@@ -76,6 +76,10 @@ fn not_in_use(off: SwitchedOff) -> String {
             "the ConfigMaps and Secrets that spec.gates.app names are not read, so its pods cannot be asked: {}",
             Feature::GateCredentials
         ),
+        SwitchedOff::Snapshots => format!(
+            "no snapshots are taken, so no change passes spec.gates.snapshot: {}",
+            Feature::Snapshots
+        ),
     }
 }
 

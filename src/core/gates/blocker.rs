@@ -1,9 +1,13 @@
 //! Why a gate keeps a change waiting, as data. The words are made in [`super::words`].
 
+mod snapshot;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use strum::{IntoStaticStr, VariantArray};
+
+pub use self::snapshot::{Impossible, Unfinished};
 
 use crate::{
     api::{Period, Phase, Reason},
@@ -28,6 +32,8 @@ pub enum GateName {
     Steps,
     /// Its pods agree.
     App,
+    /// Snapshots of its volumes are ready.
+    Snapshot,
 }
 
 impl GateName {
@@ -89,6 +95,8 @@ pub enum Blocker {
     Turn(Turn),
     /// Its pods do not agree.
     App(App),
+    /// Snapshots of its volumes are not ready.
+    Snapshot(Unfinished),
 }
 
 /// Why a change is not approved.
@@ -306,6 +314,7 @@ impl Blocker {
             }
             Self::Turn(_) => GateName::Steps,
             Self::App(_) => GateName::App,
+            Self::Snapshot(_) => GateName::Snapshot,
         }
     }
 
@@ -324,6 +333,7 @@ impl Blocker {
             Self::Turn(Turn::Unreadable(_)) => Reason::UnreadableObject,
             Self::Turn(Turn::MaxConcurrent(_)) => Reason::MaxConcurrent,
             Self::App(app) => app.reason(),
+            Self::Snapshot(why) => why.reason(),
         }
     }
 
@@ -333,13 +343,17 @@ impl Blocker {
             Self::Quiet { until } => Some(*until),
             Self::Window { opens, .. } => *opens,
             Self::App(app) => app.ask_again(),
+            Self::Snapshot(
+                Unfinished::Waits { until, .. } | Unfinished::Refused { again: until, .. },
+            ) => Some(*until),
             Self::Frozen
             | Self::PolicyUnreadable
             | Self::Approval(_)
             | Self::ClaimTerminating(_)
             | Self::VolumeShadowed(_)
             | Self::DataMigrated(_)
-            | Self::Turn(_) => None,
+            | Self::Turn(_)
+            | Self::Snapshot(_) => None,
         }
     }
 
@@ -355,7 +369,8 @@ impl Blocker {
             | Self::ClaimTerminating(_)
             | Self::VolumeShadowed(_)
             | Self::DataMigrated(_)
-            | Self::Turn(_) => false,
+            | Self::Turn(_)
+            | Self::Snapshot(_) => false,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         hold::{authors::Authors, state::Hold},
         observed::Pod,
         report::Verdict,
+        request::SnapshotRequest,
         rollout::{
             outcome::Outcome,
             turn::{self, Turn},
@@ -85,6 +86,8 @@ pub struct Blocked {
     pub until: Option<Timestamp>,
     /// The command.
     pub command: Option<String>,
+    /// What is asked for, so that it opens.
+    pub snapshots: Vec<SnapshotRequest>,
 }
 
 /// Who approved a change.
@@ -253,6 +256,7 @@ impl<'a> Change<'a> {
             why: waiting.why(blocker),
             until: blocker.ask_again(),
             command: waiting.cure_command(blocker),
+            snapshots: Vec::new(),
         }
     }
 }

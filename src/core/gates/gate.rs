@@ -8,6 +8,7 @@ use crate::{
             change::Change,
             talk::Talk,
         },
+        request::SnapshotRequest,
         subject::Subject,
     },
 };
@@ -35,6 +36,8 @@ pub enum Needs {
     Namespace,
     /// Also what pods answer; this is what the change waits for, as "until its pods agree".
     Pods(&'static str),
+    /// Also what becomes of snapshots, which are taken for it; this is what the change waits for.
+    Snapshots(&'static str),
 }
 
 impl Needs {
@@ -42,7 +45,7 @@ impl Needs {
     /// them.
     pub const fn asks_pods(self) -> bool {
         match self {
-            Self::Policy | Self::Namespace => false,
+            Self::Policy | Self::Namespace | Self::Snapshots(_) => false,
             Self::Pods(_) => true,
         }
     }
@@ -55,6 +58,8 @@ pub struct Answer {
     pub blocker: Option<Blocker>,
     /// The requests to the pods, if they are asked.
     pub talk: Option<Box<Talk>>,
+    /// The snapshots to take now.
+    pub snapshots: Vec<SnapshotRequest>,
 }
 
 impl Answer {
@@ -65,13 +70,13 @@ impl Answer {
 
     /// It has to wait.
     pub fn closed(blocker: Blocker) -> Self {
-        Self { blocker: Some(blocker), talk: None }
+        Self { blocker: Some(blocker), ..Self::default() }
     }
 }
 
 impl From<Option<Blocker>> for Answer {
     fn from(blocker: Option<Blocker>) -> Self {
-        Self { blocker, talk: None }
+        Self { blocker, ..Self::default() }
     }
 }
 

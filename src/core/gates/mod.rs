@@ -1,5 +1,5 @@
 //! What a change waits for: gates, which are asked in order, and the next not before the one before
-//! is open. The last one asks the pods.
+//! is open. The last two ask the pods, and take snapshots.
 //!
 //! Each gate is a value of [`gate::Gate`] in a file of its own, of which [`freeze`] is the shortest.
 //! [`order`] asks them in the order of [`blocker::GateName`]; why one is closed is a
@@ -14,6 +14,7 @@ pub mod freeze;
 pub mod gate;
 pub mod order;
 pub mod quiet;
+pub mod snapshot;
 pub mod steps;
 pub mod talk;
 pub mod volumes;

@@ -9,7 +9,7 @@ use crate::{
             change::Change,
             freeze,
             gate::{Answer, Gate, Needs},
-            quiet, steps, volumes, windows,
+            quiet, snapshot, steps, volumes, windows,
         },
         subject::Subject,
     },
@@ -26,6 +26,7 @@ impl GateName {
             Self::Volumes => volumes::GATE,
             Self::Steps => steps::GATE,
             Self::App => app::GATE,
+            Self::Snapshot => snapshot::GATE,
         }
     }
 
@@ -41,6 +42,7 @@ pub fn ask(subject: &Subject, change: &Change) -> Answer {
     let mut open = Answer::open();
     for (_, answer) in each(subject, change, |_| true) {
         open.talk = answer.talk.or(open.talk);
+        open.snapshots.extend(answer.snapshots);
         if answer.blocker.is_some() {
             return Answer { blocker: answer.blocker, ..open };
         }
@@ -71,13 +73,14 @@ pub fn would_wait_for(
     (blocker, of_pods(subject, change))
 }
 
-/// What a change waits for that pods answer, as "until its pods agree"; none if no gate asks them.
+/// What a change waits for that pods answer, as "until its pods agree", or that is taken for it; none
+/// if no gate asks for that.
 fn of_pods(subject: &Subject, change: &Change) -> Option<&'static str> {
     let spec = subject.ruling.spec();
     let gates = GateName::all().map(GateName::gate);
     let applying = gates.filter(|gate| (gate.is_set)(spec) && (gate.applies)(subject, change));
     applying.map(|gate| gate.needs).find_map(|needs| match needs {
-        Needs::Pods(words) => Some(words),
+        Needs::Pods(words) | Needs::Snapshots(words) => Some(words),
         Needs::Policy | Needs::Namespace => None,
     })
 }

@@ -7,13 +7,17 @@ use crate::{
     core::{
         clock,
         gates::blocker::{
-            App, Approval, Blocker, Invalid, No, Tallied, Turn, Unprepared, Unsettled,
+            App, Approval, Blocker, Impossible, Invalid, No, Tallied, Turn, Unfinished, Unprepared,
+            Unsettled,
         },
         hold::authors::in_words,
         observed::{Namespace, WorkloadId},
     },
     marks::ChangeId,
 };
+
+/// What a change waits for that waits for snapshots.
+pub const SNAPSHOTS: &str = "until snapshots of its volumes are ready";
 
 /// The change that a blocker keeps waiting, for the commands that release it.
 #[derive(Clone, Copy)]
@@ -94,7 +98,8 @@ impl Waiting<'_> {
             | Blocker::ClaimTerminating(_)
             | Blocker::VolumeShadowed(_)
             | Blocker::Turn(_)
-            | Blocker::App(_) => None,
+            | Blocker::App(_)
+            | Blocker::Snapshot(_) => None,
         }
     }
 }
@@ -133,6 +138,7 @@ pub fn sentence(blocker: &Blocker) -> String {
         ),
         Blocker::Turn(turn) => of_turn(turn),
         Blocker::App(app) => of_app(app),
+        Blocker::Snapshot(why) => of_snapshot(why),
     }
 }
 
@@ -263,6 +269,80 @@ pub fn of_invalid(invalid: &Invalid) -> String {
 /// That a pod does not know the path that others know.
 pub fn differs_from_others(status: u16) -> String {
     format!("it answers {status}, other pods do not")
+}
+
+fn of_snapshot(why: &Unfinished) -> String {
+    match why {
+        Unfinished::Unlisted => {
+            "the snapshots of the namespace are being read (gates.snapshot)".to_owned()
+        }
+        Unfinished::ToCome(claims) => format!(
+            "a snapshot of each of its claims is taken first, and has to be ready (gates.snapshot): {}",
+            claims.join(", ")
+        ),
+        Unfinished::Begun(claims) => {
+            format!("taking a snapshot of each of its claims: {}", claims.join(", "))
+        }
+        Unfinished::Waits { name, claim, until } => format!(
+            "waiting for VolumeSnapshot {name} of claim {claim}; it has failed if it is not ready at {}",
+            clock(*until)
+        ),
+        Unfinished::TimedOut { name, claim, timeout } => format!(
+            "VolumeSnapshot {name} of claim {claim} is not ready after {timeout} (snapshot.timeout), so the change still waits. It goes on when \
+             the snapshot is ready. Look at the snapshot controller and the CSI driver: kubectl describe volumesnapshot {name}"
+        ),
+        Unfinished::Failed { name, claim, why } => format!(
+            "VolumeSnapshot {name} of claim {claim} failed: {why}. Fix that. If its controller does not try again by itself, delete the \
+             VolumeSnapshot, and another one is taken"
+        ),
+        Unfinished::Refused { name, why, .. } => {
+            format!("VolumeSnapshot {name} cannot be written: {why}. It is tried again")
+        }
+        Unfinished::Foreign(name) => format!(
+            "VolumeSnapshot {name} exists, and was not taken for this change, so it does not count. Delete it, and the right one is taken"
+        ),
+        Unfinished::Deleted(name) => {
+            format!("VolumeSnapshot {name} is being deleted. Another one is taken when it is gone")
+        }
+        Unfinished::Impossible(why) => of_impossible(why),
+    }
+}
+
+fn of_impossible(why: &Impossible) -> String {
+    match why {
+        Impossible::SwitchedOff => "this installation takes no snapshots. Set features.snapshots and features.volumes of the chart to true, or \
+             remove gates.snapshot from the policy"
+            .to_owned(),
+        Impossible::NotServed => "the cluster has no VolumeSnapshots. Install the CustomResourceDefinitions and the snapshot controller of \
+             external-snapshotter, or remove gates.snapshot from the policy"
+            .to_owned(),
+        Impossible::NoVolume(claim) => format!(
+            "claim {claim} has no volume of which a snapshot could be taken. If its data is not needed, name it in snapshot.exclude"
+        ),
+        Impossible::NoDriver { claim, volume } => format!(
+            "volume {volume} of claim {claim} is of no CSI driver, and only these take snapshots. Name the claim in snapshot.exclude, and save \
+             its data in another way"
+        ),
+        Impossible::NoClass(class) => format!(
+            "there is no VolumeSnapshotClass {class}. Create it, or name another one in snapshot.class"
+        ),
+        Impossible::OtherDriver { class, of, claim, driver } => format!(
+            "VolumeSnapshotClass {class} is for driver {of}, and the volume of claim {claim} is of driver {driver}. Remove snapshot.class, so that \
+             each volume has the default class of its driver"
+        ),
+        Impossible::NoDefault { driver, there } if there.is_empty() => format!(
+            "there is no VolumeSnapshotClass for driver {driver}. Create one, if the driver takes snapshots; otherwise name its claims in \
+             snapshot.exclude"
+        ),
+        Impossible::NoDefault { driver, there } => format!(
+            "no VolumeSnapshotClass of driver {driver} is its default one, and it has {}. Name one in snapshot.class, or annotate it with \
+             snapshot.storage.kubernetes.io/is-default-class=true",
+            there.join(", ")
+        ),
+        Impossible::Defaults { driver, classes: [first, second] } => format!(
+            "driver {driver} has two default VolumeSnapshotClasses, {first} and {second}. Name one in snapshot.class"
+        ),
+    }
 }
 
 fn says_no(No { pod, words, since }: &No) -> String {

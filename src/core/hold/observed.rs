@@ -1,7 +1,7 @@
 //! What a policy that only observes says of a changed template: that it would have been held.
 
 use crate::core::{
-    gates::{self, change::Change},
+    gates::{self, change::Change, gate::Needs},
     hold::{governance::holdable, words},
     rollout::progress::Progress,
     subject::Subject,
@@ -34,6 +34,8 @@ pub fn would_hold(subject: &Subject) -> Option<WouldHold> {
 /// all that can be asked are open.
 fn would_wait_for(subject: &Subject) -> Option<&'static str> {
     let change = Change::that_would_be_held(subject.now());
-    let (closed, of_pods) = gates::would_wait_for(subject, &change, |needs| !needs.asks_pods());
+    let (closed, of_pods) = gates::would_wait_for(subject, &change, |needs| {
+        matches!(needs, Needs::Policy | Needs::Namespace)
+    });
     closed.map(|blocker| blocker.reason().as_str()).or(of_pods)
 }

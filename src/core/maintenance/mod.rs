@@ -158,9 +158,11 @@ pub fn ask<'a>(subject: &Subject<'a>) -> Option<(Change<'a>, Answer)> {
 
 /// What keeps a held change from being released while no pod runs that could be asked.
 pub fn closed_to_release(subject: &Subject, change: &Change) -> Option<Blocked> {
-    let blocker = order::each(subject, change, |needs| !needs.asks_pods())
-        .find_map(|(_, answer)| answer.blocker)?;
-    Some(change.blocked_by(subject, &blocker))
+    let mut answers = order::each(subject, change, |needs| !needs.asks_pods());
+    answers.find_map(|(_, answer)| {
+        let blocked = change.blocked_by(subject, &answer.blocker?);
+        Some(Blocked { snapshots: answer.snapshots, ..blocked })
+    })
 }
 
 /// What is written when a maintenance begins: everything that was held or went pod by pod is in the

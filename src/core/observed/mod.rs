@@ -9,6 +9,7 @@ pub mod pod;
 pub mod policy;
 pub mod reference;
 pub mod revision;
+pub mod snapshots;
 pub mod storage;
 pub mod unread;
 pub mod version;

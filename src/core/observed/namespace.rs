@@ -9,6 +9,7 @@ use crate::core::observed::{
     pod::Pod,
     policy::Policy,
     revision::{ControllerRevision, ReplicaSet},
+    snapshots::Snapshot,
     storage::{Claim, CronJob},
     unread::Unreadables,
     workload::{Container, Workload},
@@ -35,6 +36,8 @@ pub struct Namespace {
     pub delegates: BTreeMap<(String, String), WorkloadId>,
     /// Its claims by name.
     pub claims: BTreeMap<String, Claim>,
+    /// Snapshots of their volumes by name.
+    pub snapshots: BTreeMap<String, Snapshot>,
     /// Its CronJobs by uid.
     pub cron_jobs: BTreeMap<Uid, CronJob>,
     /// What each HorizontalPodAutoscaler scales, and up to how many pods, by its uid.
@@ -123,6 +126,7 @@ impl Namespace {
             config,
             delegates,
             claims,
+            snapshots,
             cron_jobs,
             autoscalers,
             unread,
@@ -133,6 +137,7 @@ impl Namespace {
             && config.is_empty()
             && delegates.is_empty()
             && claims.is_empty()
+            && snapshots.is_empty()
             && cron_jobs.is_empty()
             && autoscalers.is_empty()
             && unread.is_empty()

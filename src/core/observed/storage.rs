@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::{
-    core::observed::{ids::Uid, unread::Unreadables},
+    core::observed::{ids::Uid, snapshots::Snapshots, unread::Unreadables},
     marks::{ClaimPair, Provenance, StorageMarks},
 };
 
@@ -234,6 +234,8 @@ pub struct Storage {
     of_namespace: BTreeMap<String, BTreeSet<String>>,
     /// By CSI driver, whether it attaches volumes to nodes.
     pub drivers: BTreeMap<String, bool>,
+    /// What of snapshots belongs to the whole cluster.
+    pub snapshots: Snapshots,
     /// The namespaces by name.
     pub namespaces: BTreeMap<String, NamespaceObject>,
     /// The objects of the cluster that cannot be read.

@@ -25,6 +25,7 @@ pub(super) fn closed_to_stop(subject: &Subject, plan: &mut Plan) -> Option<Block
 pub(super) fn waits(blocked: &Blocked, phase: Phase, message: String, mut plan: Plan) -> Plan {
     plan.report.closed = Some(blocked.closed());
     blocked.until.into_iter().for_each(|time| plan.wake_at(time));
+    plan.snapshots.extend(blocked.snapshots.iter().cloned());
     plan.stand(blocked.verdict(phase, message));
     plan
 }

@@ -19,7 +19,7 @@ use rand::RngExt;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use self::send::{leads, newest_failure, send, send_storage};
+use self::send::{leads, newest_failure, send, send_snapshot, send_storage};
 use super::{
     clock::{self, shifted},
     errors::{Class, Error, within},
@@ -36,7 +36,7 @@ use crate::{
         memory::{Activity, Trouble},
         notice::Notice,
         observed::{Uid, WorkloadId},
-        request::{Patch, Purpose, Release, StoragePatch},
+        request::{Patch, Purpose, Release, SnapshotRequest, StoragePatch},
     },
     workload::without_random_names,
 };
@@ -81,6 +81,8 @@ pub enum Outcome {
     Patch(Box<Patch>, Vec<Notice>, Result<Written, Error>),
     /// A patch of an object of storage.
     Storage(Box<StoragePatch>, Option<Notice>, Result<Written, Error>),
+    /// A snapshot that was created, or whose content was kept.
+    Snapshot(Box<SnapshotRequest>, Result<Written, Error>),
     /// What pods answered.
     Heard(Box<Report>),
     /// Why a controller cannot create pods, if its events tell.
@@ -217,6 +219,36 @@ impl Executor {
                 outcome: Outcome::Storage(Box::new(patch), notice, result),
             });
         });
+    }
+
+    /// Makes a request about a snapshot, unless one for it is under way.
+    pub fn snapshot(&mut self, namespace: &str, request: SnapshotRequest) {
+        let slot = request.slot();
+        if self.take(namespace, &slot, false).is_none() {
+            return;
+        }
+        let lane = self.storage.clone();
+        let (client, done, namespace, term) =
+            (self.client.clone(), self.done.clone(), namespace.to_owned(), self.term.clone());
+        let number = self.term.borrow().number;
+        tokio::spawn(async move {
+            let result = match lane.acquire().await {
+                Ok(_permit) if term.borrow().number != number => Err(Error::NotLeading),
+                Ok(_permit) => send_snapshot(&client, &term, &namespace, &request).await,
+                Err(_) => Err(Error::Timeout),
+            };
+            let uid = slot;
+            let outcome = Outcome::Snapshot(Box::new(request), result);
+            let _ = done.send(Completion { namespace, uid, outcome });
+        });
+    }
+
+    /// Forgets what came of requests about snapshots of a claim that is gone.
+    fn forget_snapshots(&mut self, claim: &Uid) {
+        let of_claim =
+            |slot: &Uid| slot.strip_prefix(&**claim).is_some_and(|rest| rest.starts_with('/'));
+        self.slots.retain(|slot, _| !of_claim(slot));
+        self.activities.retain(|slot, _| !of_claim(slot));
     }
 
     /// Looks for the events by which a controller says why it cannot create pods, unless that is
@@ -440,6 +472,7 @@ impl Executor {
         self.slots.remove(uid);
         self.activities.remove(uid);
         self.statuses.remove(uid);
+        self.forget_snapshots(uid);
     }
 
     fn free(&mut self, uid: &Uid) {

@@ -9,19 +9,19 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams, Patch as Body},
+    api::{DynamicObject, ListParams, Patch as Body, PostParams},
     core::SelectorExt,
 };
 use tokio::sync::watch;
 
 use super::EVENT_SLACK;
 use crate::{
-    api::{UpgradePolicy, WorkloadKind, crd},
+    api::{UpgradePolicy, WorkloadKind, crd, marks},
     core::{
         later,
         notice::StorageObject,
         observed::policy::selector,
-        request::{Patch, Purpose, StoragePatch},
+        request::{Patch, Purpose, SnapshotRequest, SnapshotStep, StoragePatch},
     },
     shell::{
         clock,
@@ -29,11 +29,12 @@ use crate::{
         lease::Term,
         views::{
             Pods, Watched,
+            snapshots::{SnapshotContents, VolumeSnapshots},
             storage::{Claims, Namespaces, Volumes},
         },
         write::{self, Written},
     },
-    workload::{claims_of_pod, quoted},
+    workload::{claims_of_pod, quoted, resource_version},
 };
 
 /// Asked just before each request that writes.
@@ -79,6 +80,36 @@ pub(super) async fn send_storage(
     };
     leads(term)?;
     within(write::patch(client, &objects, name, &Body::Merge(patch.json()))).await
+}
+
+/// Creates a snapshot, which is never written again, or has its content outlive it.
+pub(super) async fn send_snapshot(
+    client: &Client,
+    term: &watch::Receiver<Term>,
+    namespace: &str,
+    request: &SnapshotRequest,
+) -> Result<Written, Error> {
+    match &request.step {
+        SnapshotStep::Take { .. } => {
+            let resource = VolumeSnapshots::resource();
+            let snapshots: Api<DynamicObject> =
+                Api::namespaced_with(client.clone(), namespace, &resource);
+            let object = serde_json::from_value(request.json()).map_err(kube::Error::SerdeError)?;
+            let params = PostParams {
+                field_manager: Some(marks::FIELD_MANAGER.to_owned()),
+                ..PostParams::default()
+            };
+            leads(term)?;
+            let made = within(snapshots.create(&params, &object)).await?;
+            Ok(Written { version: resource_version(&made.metadata), added: Vec::new() })
+        }
+        SnapshotStep::Keep { content, .. } => {
+            let contents: Api<DynamicObject> =
+                Api::all_with(client.clone(), &SnapshotContents::resource());
+            leads(term)?;
+            within(write::patch(client, &contents, content, &Body::Merge(request.json()))).await
+        }
+    }
 }
 
 /// Sees for itself that our CRD stands: while it is missing, or going, there are no policies, and

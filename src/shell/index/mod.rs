@@ -8,6 +8,7 @@ mod delegates;
 mod kinds;
 mod pods;
 mod policies;
+mod snapshots;
 mod storage;
 mod unread;
 mod workloads;
@@ -26,9 +27,10 @@ use crate::{
         later,
         notice::StorageObject,
         observed::Unreadables,
+        observed::snapshots::Served,
         observed::storage::Storage,
         observed::{Namespace, Uid},
-        reach::Reach,
+        reach::{Feature, Reach},
         rest::News,
     },
 };
@@ -84,6 +86,10 @@ impl Index {
         reach: Reach,
         enforcement: Enforcement,
     ) -> Self {
+        let mut storage = Storage::default();
+        if !(reach.has(Feature::Snapshots) && reach.has(Feature::Volumes)) {
+            storage.snapshots.served = Served::SwitchedOff;
+        }
         Self {
             key,
             own_namespace,
@@ -95,7 +101,7 @@ impl Index {
             live: HashSet::new(),
             definition: None,
             enforcement,
-            storage: Storage::default(),
+            storage,
             unread: Unreadables::new(),
             looked_through: None,
         }

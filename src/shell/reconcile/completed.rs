@@ -9,7 +9,7 @@ use crate::{
         notice::{Event, Notice},
         observed::Uid,
         others,
-        request::{Patch, Purpose, StoragePatch},
+        request::{Patch, Purpose, SnapshotRequest, StoragePatch},
         rest::News,
     },
     shell::{
@@ -29,6 +29,11 @@ impl Reconciler {
             }
             Outcome::Storage(patch, notice, result) => {
                 self.stored(&namespace, &patch, notice, &result);
+            }
+            Outcome::Snapshot(request, result) => {
+                self.snapshot_written(&request, &uid, &result);
+                // Its claim is that of the workload, which is looked at again.
+                return self.index.tell(&namespace, News::of_workloads([request.workload_uid]));
             }
             Outcome::Heard(report) => {
                 if let Some(memory) = self.memories.get_mut(&uid) {
@@ -106,6 +111,28 @@ impl Reconciler {
         }
         let seen = self.index.version_of(namespace, &patch.object).unwrap_or_default();
         self.executor.patch_ended(uid, patch.resource_version, seen, result);
+    }
+
+    fn snapshot_written(
+        &mut self,
+        request: &SnapshotRequest,
+        slot: &Uid,
+        result: &Result<Written, Error>,
+    ) {
+        let (name, workload) = (&request.name, &request.workload);
+        self.metrics.snapshot_written(request.step.action(), outcome_of(result));
+        match result {
+            Ok(_) => {
+                tracing::info!(snapshot = name, %workload, step = request.step.action(), "a snapshot is taken before a change");
+            }
+            Err(error) if error.is_obsolete() => {
+                tracing::debug!(snapshot = name, %workload, error = %error.sentence(), "decided on what is no longer so; looking again");
+            }
+            Err(error) => {
+                tracing::warn!(snapshot = name, %workload, error = %error.sentence(), "a snapshot could not be written; it is tried again");
+            }
+        }
+        self.executor.patch_ended(slot, 0, 0, result);
     }
 
     fn found(&mut self, uid: &Uid, why: Option<Box<str>>) {

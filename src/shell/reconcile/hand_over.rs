@@ -44,6 +44,10 @@ impl Reconciler {
             tracing::debug!(namespace, object = ?patch.object, "patching");
             self.executor.storage(namespace, patch, notice);
         }
+        for request in decision.snapshots {
+            tracing::debug!(namespace, snapshot = request.name, "asking for a snapshot");
+            self.executor.snapshot(namespace, request);
+        }
         for (workload, uid, since) in decision.lookups {
             self.executor.look_up(namespace, (workload, uid), since);
         }

@@ -18,6 +18,7 @@ use crate::{
             Canaries, ConfigMaps, ControllerRevisions, DaemonSets, Definitions, Deployments,
             MutatingBindings, MutatingPolicies, MutatingWebhooks, Pods, Policies, ReplicaSets,
             Rollouts, Secrets, StatefulSets, ValidatingBindings, ValidatingPolicies,
+            snapshots::{SnapshotClasses, SnapshotContents, VolumeSnapshots},
             storage::{Autoscalers, Claims, CronJobs, Drivers, Namespaces, Volumes},
         },
     },
@@ -27,7 +28,7 @@ use crate::{
 const PAGE_SIZE: u32 = 100;
 
 /// Everything that is watched.
-pub const WATCHES: [Watch; 23] = [
+pub const WATCHES: [Watch; 26] = [
     Watch::of::<Definitions>(Place::Cluster).named(crd::NAME),
     Watch::of::<MutatingPolicies>(Place::Cluster),
     Watch::of::<MutatingBindings>(Place::Cluster),
@@ -48,6 +49,10 @@ pub const WATCHES: [Watch; 23] = [
     Watch::of::<CronJobs>(Place::Reach).needs(Feature::Volumes),
     Watch::of::<Autoscalers>(Place::Reach).needs(Feature::Volumes),
     Watch::of::<Namespaces>(Place::Namespaces).needs(Feature::Volumes),
+    // Many clusters do not serve them.
+    Watch::of::<SnapshotClasses>(Place::Cluster).needs(Feature::Snapshots),
+    Watch::of::<SnapshotContents>(Place::Cluster).needs(Feature::Snapshots),
+    Watch::of::<VolumeSnapshots>(Place::Reach).needs(Feature::Snapshots),
     // Nothing waits for these two: most clusters do not serve them.
     Watch::of::<Rollouts>(Place::Reach).optional(),
     Watch::of::<Canaries>(Place::Reach).optional(),

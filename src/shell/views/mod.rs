@@ -8,6 +8,7 @@ mod delegates;
 pub mod lenient;
 mod pods;
 mod policies;
+pub mod snapshots;
 pub mod storage;
 mod workloads;
 

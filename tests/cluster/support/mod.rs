@@ -143,6 +143,7 @@ pub fn resource(kind: &str) -> ApiResource {
         }
         "UpgradePolicy" => ("lockkeeper.dev", "v1alpha1"),
         "Event" => ("events.k8s.io", "v1"),
+        "VolumeSnapshot" | "VolumeSnapshotContent" => ("snapshot.storage.k8s.io", "v1"),
         "StorageClass" | "VolumeAttachment" | "CSIDriver" => ("storage.k8s.io", "v1"),
         _ => ("", "v1"),
     };

@@ -125,6 +125,19 @@ impl World {
         );
     }
 
+    /// A claim and its volume go.
+    pub fn lose_claim_and_volume(&mut self, name: &str) {
+        let volume = self.namespace.claims.remove(name).unwrap().volume.unwrap();
+        self.storage_objects.remove(&StorageObject::Claim(name.to_owned()));
+        self.storage_objects.remove(&StorageObject::Volume(volume.clone()));
+        self.storage.remove(&volume);
+    }
+
+    /// The spec of a volume is this besides.
+    pub fn storage_of(&mut self, name: &str, spec: Value) {
+        self.change(&volume(name), json!({"spec": spec}));
+    }
+
     pub fn change(&mut self, object: &StorageObject, change: Value) {
         merge(self.storage_objects.get_mut(object).unwrap(), &change);
         self.see(object);

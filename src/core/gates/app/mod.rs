@@ -56,7 +56,7 @@ pub fn ask_about(subject: &Subject, gate: &AppGate, question: &Question) -> Answ
     talk.asks = true;
     talk.conversation.turn_to(question.about.as_ref());
     let blocker = judge(subject, gate, question, &mut talk).map(Blocker::App);
-    Answer { blocker, talk: Some(Box::new(talk)) }
+    Answer { blocker, talk: Some(Box::new(talk)), ..Answer::open() }
 }
 
 fn judge(subject: &Subject, gate: &AppGate, question: &Question, talk: &mut Talk) -> Option<App> {

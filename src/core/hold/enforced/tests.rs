@@ -58,7 +58,7 @@ fn names_of_claims_are_reserved_by_the_policies_or_by_the_webhook_and_one_policy
 fn each_purpose_has_its_own_gap() {
     let all = installed(|_, spec| Some(spec));
     assert_eq!(gaps(&all), [None; 3]);
-    assert_eq!(all.expected.len(), 44);
+    assert_eq!(all.expected.len(), 46);
     assert!(
         all.expected
             .values()

@@ -5,7 +5,7 @@ use lockkeeper::{
         gates::{
             self,
             app::for_workload,
-            blocker::{App, Approval, Blocker, GateName},
+            blocker::{App, Approval, Blocker, GateName, Unfinished},
             change::{Change, TEMPLATE},
         },
         hold::state::Hold,
@@ -67,6 +67,10 @@ fn in_words(blocker: &Blocker, change: &Change, subject: &Subject) -> String {
         Blocker::App(App::Paused | App::Invalid(_)) => change.why(subject, blocker),
         // Nobody has asked them.
         Blocker::App(_) => asked(subject, change).unwrap_or_else(|| change.why(subject, blocker)),
+        // The plugin reads no snapshots.
+        Blocker::Snapshot(Unfinished::Unlisted) => {
+            "a snapshot of each of its claims is taken first, and has to be ready".to_owned()
+        }
         other => change.why(subject, other),
     }
 }
