@@ -23,6 +23,7 @@ mod maintenance;
 mod maintenance_stages;
 mod observe_mode;
 mod offline;
+mod offline_snapshots;
 mod old_pods;
 mod progress;
 mod properties;

@@ -17,7 +17,7 @@ use crate::world::{
     held::{mark, spec},
 };
 
-const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
+pub const KINDS: [WorkloadKind; 2] = [WorkloadKind::Deployment, WorkloadKind::StatefulSet];
 
 /// Somebody writes a workload, and admission makes of it what it makes; why it refused, if it did.
 fn write(
@@ -44,7 +44,7 @@ fn annotate(world: &mut World, name: &str, key: &str, value: &str) -> Result<(),
     })
 }
 
-fn apply(world: &mut World, name: &str, image: &str) {
+pub fn apply(world: &mut World, name: &str, image: &str) {
     write(world, name, ("dev", &[]), |object| {
         object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
     })
@@ -52,7 +52,7 @@ fn apply(world: &mut World, name: &str, image: &str) {
 }
 
 /// The controllers see what was written, and say which revision has pods.
-fn see(world: &mut World, name: &str) {
+pub fn see(world: &mut World, name: &str) {
     world.observe(name);
     let id = world.id(name);
     let newest = world.revision(&id);
@@ -155,7 +155,7 @@ fn stage(world: &World, name: &str) -> String {
 
 /// The operator and the controllers act until nothing is left to do; the stages in their order.
 /// `forgets`: the operator is restarted before each decision.
-fn run(world: &mut World, forgets: bool) -> Vec<String> {
+pub fn run(world: &mut World, forgets: bool) -> Vec<String> {
     let names: Vec<_> = world.namespace.workloads.keys().map(|id| id.name.clone()).collect();
     let mut trace = Vec::new();
     let mut still = 0;
@@ -200,7 +200,7 @@ fn barrier(world: &World) {
     assert!(!(new && old), "pods of both versions run: {changed:?}");
 }
 
-fn policy(offline: &Value) -> Value {
+pub fn policy(offline: &Value) -> Value {
     let step = |name: &str| json!({"name": name, "selector": {"matchLabels": {"app": name}}});
     json!({
         "gates": {"approval": "Required"}, "rollout": {"steps": [step("db"), step("web")]},
@@ -221,12 +221,12 @@ fn shop(offline: &Value, kind: WorkloadKind) -> World {
     world
 }
 
-fn approve(world: &mut World, name: &str) {
+pub fn approve(world: &mut World, name: &str) {
     let hold = mark(world, name, "hold").unwrap();
     annotate(world, name, "approve", hold.split(' ').next().unwrap()).unwrap();
 }
 
-fn stands(world: &World, name: &str) -> (String, String) {
+pub fn stands(world: &World, name: &str) -> (String, String) {
     let all = &world.namespace.policies["shop"].status.attention;
     let one = all.iter().find(|one| one.name == name);
     one.map_or_else(Default::default, |one| {
@@ -238,7 +238,7 @@ fn told(world: &World, event: Event) -> usize {
     world.told.iter().filter(|(told, ..)| *told == event).count()
 }
 
-fn by_person() -> Value {
+pub fn by_person() -> Value {
     json!({"when": "Always", "migrate": {"by": "Person"}})
 }
 

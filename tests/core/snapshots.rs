@@ -40,25 +40,28 @@ impl World {
 
     /// The API server and the snapshot controller do what is asked: the names of what was taken.
     fn take(&mut self) -> Vec<String> {
-        let mut taken = Vec::new();
-        for request in self.asked() {
-            match &request.step {
-                SnapshotStep::Take { .. } => {
-                    let mut raw = request.json();
-                    raw["metadata"]["uid"] = json!(format!("uid-{}", request.name));
-                    raw["metadata"]["creationTimestamp"] = json!(self.now);
-                    raw["status"] = json!({"readyToUse": false});
-                    self.snapshot(raw);
-                    taken.push(request.name);
-                }
-                SnapshotStep::Keep { content, .. } => {
-                    let known = self.storage.snapshots.contents.get_mut(content).unwrap();
-                    known.retained = true;
-                }
-            }
-        }
+        let asked = self.asked();
+        let taken = asked.into_iter().filter_map(|request| self.carry_out(request)).collect();
         self.act();
         taken
+    }
+
+    /// They do this: the name, if it is taken.
+    pub fn carry_out(&mut self, request: SnapshotRequest) -> Option<String> {
+        match &request.step {
+            SnapshotStep::Take { .. } => {
+                let mut raw = request.json();
+                raw["metadata"]["uid"] = json!(format!("uid-{}", request.name));
+                raw["metadata"]["creationTimestamp"] = json!(self.now);
+                raw["status"] = json!({"readyToUse": false});
+                self.snapshot(raw);
+                Some(request.name)
+            }
+            SnapshotStep::Keep { content, .. } => {
+                self.storage.snapshots.contents.get_mut(content).unwrap().retained = true;
+                None
+            }
+        }
     }
 
     fn snapshot(&mut self, raw: Value) {
@@ -66,8 +69,14 @@ impl World {
         self.namespace.snapshots.insert(snapshot.name.clone(), snapshot);
     }
 
-    /// The driver has cut it.
+    /// The driver has cut it, and the operator sees it.
     fn cut(&mut self, name: &str, ready: bool) {
+        self.driver_cuts(name, ready);
+        self.act();
+    }
+
+    /// The driver has cut it.
+    pub fn driver_cuts(&mut self, name: &str, ready: bool) {
         let content = json!({
             "metadata": {"name": format!("content-{name}"), "uid": "content", "resourceVersion": "7"},
             "spec": {"deletionPolicy": "Delete", "volumeSnapshotRef": {"namespace": "shop", "uid": format!("uid-{name}")}}
@@ -77,7 +86,12 @@ impl World {
         let snapshot = self.namespace.snapshots.get_mut(name).unwrap();
         snapshot.content = Some(format!("content-{name}"));
         (snapshot.cut, snapshot.ready) = (true, ready);
-        self.act();
+    }
+
+    /// The cluster takes snapshots of the volumes here.
+    pub fn serves_snapshots(&mut self) {
+        self.storage.snapshots.served = Served::Yes;
+        self.class("disks", "disks", true);
     }
 
     fn why(&mut self) -> (Reason, String) {
@@ -104,8 +118,7 @@ fn governed(gate: Value) -> World {
     let mut world = World::new().with_policy(json!({"gates": {"snapshot": gate}}));
     world.claim("data", "ReadWriteOnce");
     world.workload(WorkloadKind::Deployment, "web", 1, uses("data"));
-    world.storage.snapshots.served = Served::Yes;
-    world.class("disks", "disks", true);
+    world.serves_snapshots();
     world.act();
     world.later(60).act();
     world
@@ -290,8 +303,7 @@ fn a_snapshot_is_taken_of_each_claim_that_pods_use_but_for_those_left_out() {
         web["spec"]["volumeClaimTemplates"] = json!([template("data"), template("cache")]);
     });
     world.observe("web");
-    world.storage.snapshots.served = Served::Yes;
-    world.class("disks", "disks", true);
+    world.serves_snapshots();
     world.act();
     world.later(60).act();
     hold(&mut world, "v2", None);

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use wildmatch::WildMatch;
 
@@ -55,8 +56,36 @@ fn gate_of(spec: &UpgradePolicySpec) -> Option<&SnapshotGate> {
     spec.gates.as_ref()?.snapshot.as_ref()
 }
 
-/// Open when all are ready. Takes those that are missing, if all of them can be taken.
+/// Open when all are ready. Takes those that are missing, if all of them can be taken. Those of an
+/// offline upgrade are taken by [`before_migration`]: here it is only asked whether they can be.
 fn ask(subject: &Subject, change: &Change) -> Answer {
+    let last = subject.workload.marks.rollout.get();
+    let last = last.filter(|_| change.id.as_ref().is_some_and(|id| !id.is_of_template()));
+    let moment = last.and_then(|last| last.at).map(|at| at.to_string()).unwrap_or_default();
+    let taken = Moment { id: change.id.as_ref(), since: change.since, moment };
+    taken_at(subject, &taken, !change.goes_offline(subject))
+}
+
+/// Open when a snapshot of each claim was taken after the pods of an offline upgrade were stopped.
+/// `since`: when that began.
+pub fn before_migration(subject: &Subject, id: &ChangeId, since: Timestamp) -> Answer {
+    let taken = Moment { id: Some(id), since, moment: since.to_string() };
+    taken_at(subject, &taken, true)
+}
+
+/// What a snapshot is taken for.
+struct Moment<'a> {
+    /// The change; none before it has an id.
+    id: Option<&'a ChangeId>,
+    /// An older snapshot does not count.
+    since: Timestamp,
+    /// Tells it from that of the same change at another time. The same config may be changed to again
+    /// after another rollout.
+    moment: String,
+}
+
+/// `takes`: those that are missing are taken now. Otherwise it is open if they can be.
+fn taken_at(subject: &Subject, moment: &Moment, takes: bool) -> Answer {
     let Some(gate) = gate_of(subject.ruling.spec()) else { return Answer::open() };
     let of_template = &subject.workload.claims;
     if of_template.named.is_empty() && of_template.templates.is_empty() {
@@ -75,18 +104,21 @@ fn ask(subject: &Subject, change: &Change) -> Answer {
         Served::No => return closed(Unfinished::Impossible(Impossible::NotServed)),
         Served::Yes | Served::SwitchedOff => {}
     }
-    let Some(id) = &change.id else { return closed(Unfinished::ToCome(names(&claims))) };
+    let Some(id) = moment.id else { return closed(Unfinished::ToCome(names(&claims))) };
     let sources: Result<Vec<_>, _> =
         claims.iter().map(|claim| source(subject, gate, claim)).collect();
     let sources = match sources {
         Ok(sources) => sources,
         Err(why) => return closed(Unfinished::Impossible(why)),
     };
+    if !takes {
+        return Answer::open();
+    }
     let mut requests = Vec::new();
     let mut pending: Option<Unfinished> = None;
     for (claim, class) in claims.iter().zip(sources) {
-        let name = snapshot_name(id, subject.workload, claim);
-        let one = OfClaim { subject, gate, change, id, claim, name: &name };
+        let name = snapshot_name((id, &moment.moment), subject.workload, claim);
+        let one = OfClaim { subject, gate, since: moment.since, id, claim, name: &name };
         match one.state() {
             State::Ready => {}
             State::Missing => requests.push(one.take(class)),
@@ -184,13 +216,10 @@ fn is_of(volume: &Volume, subject: &Subject, claim: &Claim) -> bool {
 }
 
 /// The name of the snapshot of a claim before a change. One that was begun is found by it again; a
-/// later claim or workload of the same name has others. The same config may be changed to again
-/// after another rollout.
-pub fn snapshot_name(id: &ChangeId, workload: &Workload, claim: &Claim) -> String {
-    let last = workload.marks.rollout.get().filter(|_| !id.is_of_template());
-    let last = last.and_then(|last| last.at).map(|at| at.to_string()).unwrap_or_default();
+/// later claim or workload of the same name has others.
+fn snapshot_name((id, moment): (&ChangeId, &str), workload: &Workload, claim: &Claim) -> String {
     let mut sum = Sha256::new();
-    for part in [&id.to_string(), &*workload.uid, &*claim.uid, &last] {
+    for part in [&id.to_string(), &*workload.uid, &*claim.uid, moment] {
         sum.update(part);
         sum.update([0]);
     }
@@ -214,7 +243,7 @@ fn label(id: &ChangeId) -> String {
 struct OfClaim<'a> {
     subject: &'a Subject<'a>,
     gate: &'a SnapshotGate,
-    change: &'a Change<'a>,
+    since: Timestamp,
     id: &'a ChangeId,
     claim: &'a Claim,
     name: &'a str,
@@ -270,7 +299,7 @@ impl<'a> OfClaim<'a> {
     fn counts(&self, snapshot: &Snapshot) -> bool {
         snapshot.claim.as_deref() == Some(self.claim.name.as_str())
             && snapshot.taken_for.as_ref() == Some(&self.taken_for())
-            && later(snapshot.created, CLOCKS_DIFFER) >= self.change.since
+            && later(snapshot.created, CLOCKS_DIFFER) >= self.since
     }
 
     fn content(&self, name: &str, snapshot: &Snapshot) -> Option<(&'a str, &'a SnapshotContent)> {

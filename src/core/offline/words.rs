@@ -82,6 +82,11 @@ pub fn after(upgrade: &Upgrade, others: &[&WorkloadId], next: &str) -> String {
     format!("{}: stopped; {next} after {}", of_change(upgrade), names(others))
 }
 
+/// That snapshots are to be ready before its data changes.
+pub fn unsaved(upgrade: &Upgrade, why: &str) -> String {
+    format!("{}: stopped; before its data changes: {why}", of_change(upgrade))
+}
+
 /// What comes after others.
 pub const MIGRATION: &str = "its data is migrated";
 /// What comes after others.

@@ -7,7 +7,8 @@ use crate::{
         gates::{
             blocker::{Blocker, Turn},
             change::{Blocked, Change},
-            volumes,
+            snapshot, volumes,
+            words::sentence,
         },
         hold::{release, state::Hold},
         later,
@@ -169,6 +170,8 @@ fn down(
         } else if !before.is_empty() {
             let message = words::after(upgrade, &before, words::MIGRATION);
             plan.stand(standing(Reason::WaitsForOthers, message));
+        } else if let Some(why) = unsaved(subject, run, (mark, upgrade), &mut plan) {
+            plan.stand(why);
         } else {
             let next = Upgrade { migrating: true, ..upgrade.clone() };
             let step = mark.at(Stage::Sleep).with_upgrade(Some(&next)).without_replicas();
@@ -182,14 +185,37 @@ fn down(
         return plan;
     }
     let before = run.before_any_start();
-    if before.is_empty() {
+    if !before.is_empty() {
+        plan.stand(standing(Reason::WaitsForOthers, words::down(upgrade, &before)));
+    } else if let Some(why) = unsaved(subject, run, (mark, upgrade), &mut plan) {
+        plan.stand(why);
+    } else {
         let next = Upgrade { starts: true, ..upgrade.clone() };
         plan.write(maintenance::step(subject, &mark.with_upgrade(Some(&next)), None));
         plan.stand(standing(Reason::MaintenanceEnding, words::next(upgrade, false)));
-    } else {
-        plan.stand(standing(Reason::WaitsForOthers, words::down(upgrade, &before)));
     }
     plan
+}
+
+/// That snapshots of its volumes are to be taken before its data changes, and are not ready. Once a
+/// migration has begun, the data is no longer that of before.
+fn unsaved(
+    subject: &Subject,
+    run: &Run,
+    (mark, upgrade): (&InMaintenance, &Upgrade),
+    plan: &mut Plan,
+) -> Option<Verdict> {
+    let changed = run.of(&subject.workload.id).is_some_and(|one| one.changed);
+    let id = upgrade.change.as_ref().filter(|_| changed && !upgrade.migrating)?;
+    // Its name says the moment, so no earlier one counts where the mark does not say since when.
+    let since = mark.since.unwrap_or_default();
+    let answer = snapshot::before_migration(subject, id, since);
+    plan.snapshots.extend(answer.snapshots);
+    let blocker = answer.blocker?;
+    let until = blocker.ask_again();
+    until.into_iter().for_each(|time| plan.wake_at(time));
+    let message = words::unsaved(upgrade, &sentence(&blocker));
+    Some(Verdict { gate: Some(blocker.gate()), until, ..standing(blocker.reason(), message) })
 }
 
 /// The stage once more: its controller, or somebody else, has left it.
@@ -266,7 +292,7 @@ fn to_start(
         return plan;
     }
     if let Some(failed @ Blocker::Turn(Turn::OthersFailed(_))) = subject.siblings.waits {
-        let message = words::others_failed(upgrade, &crate::core::gates::words::sentence(failed));
+        let message = words::others_failed(upgrade, &sentence(failed));
         plan.stand(standing(Reason::OtherFailed, message));
         return plan;
     }
