@@ -13,6 +13,10 @@ pub const ROLLOUTS: &str = "lockkeeper.dev/rollouts";
 /// On a workload, by the operator: what became of the last rollout that was let through, and which
 /// revision was last rolled out.
 pub const ROLLOUT: &str = "lockkeeper.dev/rollout";
+/// On a workload, by the operator: the record of its last changes, chained by the digest key.
+pub const HISTORY: &str = "lockkeeper.dev/history";
+/// On a workload, by a user: what they say about the change that comes with it, for the record.
+pub const NOTE: &str = "lockkeeper.dev/note";
 /// On a pod template, by the operator: changes with each config rollout, and so makes one.
 pub const CONFIG_HASH: &str = "lockkeeper.dev/config-hash";
 

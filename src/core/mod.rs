@@ -31,6 +31,7 @@ pub mod digest;
 pub mod edits;
 pub mod gates;
 pub mod governs;
+pub mod history;
 pub mod hold;
 pub mod judge;
 pub mod lease;

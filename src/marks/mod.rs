@@ -6,6 +6,7 @@
 pub mod change;
 pub mod conversion;
 pub mod governance;
+pub mod history;
 pub mod labels;
 pub mod maintenance;
 pub mod mark;
@@ -49,6 +50,10 @@ pub struct Marks {
     pub rollout: Mark<Box<Outcome>>,
     /// The times of its config rollouts.
     pub rollouts: Mark<Rollouts>,
+    /// The record of its last changes. It is read when something is added to it.
+    pub history: Option<Box<str>>,
+    /// What a user says about a change, for the record.
+    pub note: Option<Box<str>>,
     /// Its template changes are held.
     pub hold_changes: Mark<True>,
     /// They are held too while it has no replicas.
@@ -134,6 +139,8 @@ impl MarkSet for Marks {
             marks::CONFIG => &self.config,
             marks::ROLLOUT => &self.rollout,
             marks::ROLLOUTS => &self.rollouts,
+            marks::HISTORY => &self.history,
+            marks::NOTE => &self.note,
             marks::HOLD_CHANGES => &self.hold_changes,
             marks::HOLD_AT_ZERO => &self.hold_at_zero,
             marks::HOLD => &self.hold,
@@ -170,6 +177,8 @@ impl MarkSet for Marks {
             marks::CONFIG => &mut self.config,
             marks::ROLLOUT => &mut self.rollout,
             marks::ROLLOUTS => &mut self.rollouts,
+            marks::HISTORY => &mut self.history,
+            marks::NOTE => &mut self.note,
             marks::HOLD_CHANGES => &mut self.hold_changes,
             marks::HOLD_AT_ZERO => &mut self.hold_at_zero,
             marks::HOLD => &mut self.hold,

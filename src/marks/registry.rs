@@ -75,6 +75,8 @@ pub enum Guard {
 pub enum Ungoverned {
     /// It stays: it is its user's.
     Stays,
+    /// It stays, and is guarded as long as admission is there: it only tells what was.
+    Remains,
     /// The operator takes it off.
     Goes,
     /// The operator takes it off, unless it keeps the hold: then it keeps what this says.
@@ -200,7 +202,7 @@ impl Row {
 
 /// Every mark.
 #[rustfmt::skip]
-pub const REGISTRY: [Row; 55] = [
+pub const REGISTRY: [Row; 57] = [
     // By users, on workloads and what they read.
     user(marks::APPROVE, &[On::Workload]).used_up("approve"),
     user(marks::BYPASS, &[On::Workload]).used_up("bypass"),
@@ -209,6 +211,7 @@ pub const REGISTRY: [Row; 55] = [
     user(marks::UPGRADE, &[On::Workload]),
     user(marks::IGNORE, &[On::Workload, On::ConfigMap, On::Secret]).verb("bypass"),
     user(marks::APP_GATE, &[On::Workload]),
+    user(marks::NOTE, &[On::Workload]),
     user(marks::GATE_CREDENTIAL, &[On::Secret]).label(),
     user(marks::UNINSTALL, &[On::Operator]),
     // By users, on storage.
@@ -239,6 +242,7 @@ pub const REGISTRY: [Row; 55] = [
     note(marks::CONFIG, &[On::Workload], Ungoverned::Goes).record(),
     note(marks::ROLLOUT, &[On::Workload], Ungoverned::Goes).record(),
     note(marks::ROLLOUTS, &[On::Workload], Ungoverned::Goes).record(),
+    note(marks::HISTORY, &[On::Workload], Ungoverned::Remains).record(),
     note(marks::VOLUME_ACCESS, &[On::Deployment], Ungoverned::Goes),
     note(marks::PARTITION, &[On::StatefulSet], Ungoverned::IsHold).derives(STATEFUL_SET),
     note(marks::RESERVED, &[On::Workload], Ungoverned::Goes).derives(BOTH),
@@ -287,7 +291,10 @@ pub fn taken_off(keep_hold: bool) -> impl Iterator<Item = &'static str> {
         .filter(move |row| match row.ungoverned {
             Ungoverned::Goes => true,
             Ungoverned::GoesWithHold => !keep_hold,
-            Ungoverned::Stays | Ungoverned::IsHold | Ungoverned::FollowsHold => false,
+            Ungoverned::Stays
+            | Ungoverned::Remains
+            | Ungoverned::IsHold
+            | Ungoverned::FollowsHold => false,
         })
         .map(|row| row.key)
 }

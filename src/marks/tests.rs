@@ -142,7 +142,7 @@ fn any_marks() -> impl Strategy<Value = Marks> {
         maybe(Just(True)),
         maybe(Just(Offline)),
     );
-    let texts = (text(), text(), text(), text());
+    let texts = (text(), text(), text(), text(), text(), text());
     let objects = (maybe(governance()), maybe(outcome()));
     let waits = (
         maybe(held),
@@ -188,6 +188,8 @@ fn any_marks() -> impl Strategy<Value = Marks> {
             config: texts.0,
             rollout: objects.1,
             rollouts: waits.4,
+            history: texts.4,
+            note: texts.5,
             hold_changes: flags.0,
             hold_at_zero: flags.1,
             hold: waits.0,

@@ -72,6 +72,15 @@ pub async fn load_key(client: &Client, namespace: &str) -> Result<Key, Error> {
     }
 }
 
+/// Reads the digest key. Where there is none, none is made.
+///
+/// # Errors
+/// When the Secret cannot be read, or holds no key.
+pub async fn read_key(client: &Client, namespace: &str) -> Result<Key, Error> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    key_of(within(secrets.get(KEY_SECRET)).await?, namespace)
+}
+
 fn key_of(secret: Secret, namespace: &str) -> Result<Key, Error> {
     let bytes = secret.data.and_then(|mut data| data.remove(KEY_FIELD)).unwrap_or_default().0;
     if bytes.len() < KEY_LENGTH {

@@ -24,6 +24,7 @@ mod enforced;
 mod failover;
 mod foreign;
 mod held_config;
+mod history;
 mod hold;
 mod hold_trouble;
 mod maintenance;

@@ -14,6 +14,7 @@ mod conflicting_writers;
 mod election;
 mod gates;
 mod governs;
+mod history;
 mod hold_missed;
 mod holds;
 mod index;

@@ -148,11 +148,13 @@ fn what_is_taken_off_at_the_end_is_what_the_registry_says() {
         marks::APPROVED_BY,
         marks::BYPASS,
     ];
-    let all: BTreeSet<_> = taken_off(false).into_iter().chain(with_the_hold).collect();
+    let remains = [marks::HISTORY];
+    let all: BTreeSet<_> =
+        taken_off(false).into_iter().chain(with_the_hold).chain(remains).collect();
     assert_eq!(registry::of_workloads().map(|row| row.key).collect::<BTreeSet<_>>(), all);
     let records: Vec<_> = registry::records().collect();
-    assert_eq!(records, [marks::CONFIG, marks::ROLLOUT, marks::ROLLOUTS]);
-    for user in [marks::IGNORE, marks::APP_GATE] {
+    assert_eq!(records, [marks::CONFIG, marks::ROLLOUT, marks::ROLLOUTS, marks::HISTORY]);
+    for user in [marks::IGNORE, marks::APP_GATE, marks::NOTE] {
         assert!(registry::of_workloads().all(|row| row.key != user), "{user} is its user's");
     }
 }

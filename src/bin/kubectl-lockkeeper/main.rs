@@ -9,6 +9,7 @@ mod cluster;
 mod completion;
 mod confirm;
 mod connection;
+mod history;
 mod live;
 mod maintenance;
 mod migrated;
@@ -85,6 +86,22 @@ Needs: the ClusterRole view. Without permission to read events, that section is 
         /// How to write it
         #[arg(short, long, value_enum, default_value = "table")]
         output: Output,
+    },
+    /// The last changes: who wrote each, who approved or bypassed it, what it waited for, and how it
+    /// ended
+    ///
+    /// It reads the record that each workload carries, so it needs neither the operator nor events.
+    ///
+    /// Exit codes: 0; 1, with --verify an entry was altered or cut out.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper history deployment/web -n shop
+  kubectl lockkeeper history -A --since 90d -o json | jq -r '.[] | select(.bypassedBy).workload'
+  kubectl lockkeeper history -A --verify                # nobody altered it
+
+Needs: view. With --verify also get on the Secret lockkeeper-digest-key of the operator's namespace")]
+    History {
+        #[command(flatten)]
+        history: history::Arguments,
     },
     /// Wait until an upgrade is really done. helm --wait does not wait for a held change
     ///
@@ -398,6 +415,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Why { workload, output } => {
             why::run(&cluster, &workload.find(&cluster).await?, output).await
         }
+        Command::History { history } => history::run(&cluster, &history).await,
         Command::Ask { workload, timeout, output } => {
             ask::run(&cluster, &workload.find(&cluster).await?, timeout, output).await
         }

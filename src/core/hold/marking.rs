@@ -110,6 +110,13 @@ fn room(workload: &Workload) -> usize {
     (ANNOTATIONS_LIMIT + reserved).saturating_sub(workload.annotation_bytes)
 }
 
+/// How many bytes the record of changes may take: what others need comes first, and it never is why
+/// room for a hold is reserved.
+pub fn room_for_record(workload: &Workload) -> usize {
+    let stands = workload.marks.history.as_deref().map_or(0, str::len);
+    (room(workload) + stands).saturating_sub(ROOMY + marks::HISTORY.len())
+}
+
 /// Reserves room for the marks of a hold where annotations are nearly full, so that others do not
 /// take it: admission must not be why the API server refuses a change. `up_to_date`: nothing rolls,
 /// and nothing waits.

@@ -215,6 +215,7 @@ mod tests {
             marks_left,
             [
                 "lockkeeper.dev/config",
+                "lockkeeper.dev/history",
                 "lockkeeper.dev/ignore",
                 "lockkeeper.dev/rollout",
                 "lockkeeper.dev/rollouts",

@@ -1,5 +1,7 @@
 //! The versions of images, as their tags say them.
 
+use std::fmt;
+
 /// A version: `v1.2.3`, `1.2`, or `0.80.1-rc.1`. What follows the numbers does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageVersion {
@@ -20,6 +22,12 @@ pub enum Step {
     Minor,
     /// In the first.
     Major,
+}
+
+impl fmt::Display for ImageVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
 }
 
 impl ImageVersion {

@@ -4,6 +4,7 @@
 use crate::{
     api::{Phase, Reason},
     core::{
+        history,
         hold::marking,
         notice::{Event, Regarding},
         others, plain,
@@ -38,6 +39,9 @@ pub fn make(subject: &Subject, mut plan: Plan) -> Plan {
     if plan.edits.is_empty() && plan.roll.is_none() {
         return plan;
     }
+    let changed = plan.report.config.changed_config();
+    plan.edits = history::noted(subject, changed, std::mem::take(&mut plan.edits));
+    plan.roll = plan.roll.take().map(|roll| history::noted(subject, changed, roll));
     heed_activity(subject, plan)
 }
 

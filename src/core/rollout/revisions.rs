@@ -170,6 +170,21 @@ impl<'a> Revisions<'a> {
         }
     }
 
+    /// The containers of what runs, if all of it is of one revision.
+    pub fn running_containers(&self) -> &'a [Container] {
+        match self.kept {
+            Kept::ReplicaSets(sets) => {
+                let mut with_pods = sets.iter().filter(|set| set.replicas > 0 && !set.rests);
+                let only = with_pods.next().filter(|_| with_pods.next().is_none());
+                only.map_or(&[], |set| &set.containers)
+            }
+            Kept::ControllerRevisions(all) => {
+                self.settled_revision(all).map_or(&[], |revision| &revision.containers)
+            }
+            Kept::Generations => &[],
+        }
+    }
+
     fn step_from(&self, containers: &[Container]) -> Option<Step> {
         let own = &self.workload.template.containers;
         let both = containers.iter().filter_map(|runs| {
