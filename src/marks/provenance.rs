@@ -32,6 +32,9 @@ pub struct Provenance {
     pub orphaned_after: Period,
     /// Whether the next claim of that name gets the data.
     pub readopt: Readopt,
+    /// A user chose other data for the claim of that name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub put_aside: bool,
 }
 
 impl fmt::Display for Provenance {

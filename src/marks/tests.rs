@@ -224,8 +224,9 @@ fn provenance() -> impl Strategy<Value = Arc<Provenance>> {
     let names = (text_of(), text_of(), text_of(), text_of());
     let readopt = prop_oneof![Just(Readopt::SameNamespace), Just(Readopt::Never)];
     let after = "[0-9]{1,5}(h|m|s|ms)";
-    (names, (text_of(), text_of(), text_of()), after, readopt).prop_map(
-        |((namespace, namespace_uid, claim, claim_uid), names, after, readopt)| {
+    let put_aside = any::<bool>();
+    (names, (text_of(), text_of(), text_of()), after, readopt, put_aside).prop_map(
+        |((namespace, namespace_uid, claim, claim_uid), names, after, readopt, put_aside)| {
             let (volume, workload, policy) = names;
             let orphaned_after = Period::try_from(after).unwrap();
             Arc::new(Provenance {
@@ -238,6 +239,7 @@ fn provenance() -> impl Strategy<Value = Arc<Provenance>> {
                 policy,
                 orphaned_after,
                 readopt,
+                put_aside,
             })
         },
     )

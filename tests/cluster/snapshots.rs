@@ -142,3 +142,58 @@ async fn p26_a_change_waits_for_a_snapshot_of_its_volume_which_nobody_deletes() 
         assert!(refused.to_string().contains("Lockkeeper restrains itself"), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn p26_a_claim_is_created_again_from_a_snapshot_and_its_earlier_volume_is_kept() {
+    let _operator = operator();
+    install();
+    let shop = Shop::open("restores").await;
+    shop.policy(json!({"kinds": ["Deployment"], "volumes": {}})).await;
+    shop.keeper("web", "folders", "ReadWriteOnce").await;
+    let volume = shop.get("PersistentVolumeClaim", "web-data").await["spec"]["volumeName"].clone();
+    let volume = volume.as_str().unwrap().to_owned();
+    let retained = |volume: &Option<Value>| {
+        volume.as_ref().unwrap()["metadata"]["labels"]["lockkeeper.dev/retained"] == "true"
+    };
+    eventually("the volume is protected", || shop.volume(&volume), retained).await;
+    let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "metadata": {"name": "before"},
+        "spec": {"source": {"persistentVolumeClaimName": "web-data"}}});
+    shop.apply(&snapshot);
+    let restore = ["volumes", "restore", "web-data", "--from", "before", "--yes"];
+    says(&plugin(&shop, &restore), false, &["not ready to use"]);
+    let snapshot = shop.only_snapshot().await;
+    shop.says_of(&snapshot, json!({"readyToUse": true})).await;
+    says(&plugin(&shop, &restore), false, &["uses claim web-data", "--stop"]);
+    let claim = shop.get("PersistentVolumeClaim", "web-data").await;
+    assert_eq!(claim["spec"]["volumeName"], *volume);
+
+    shop.kubectl(&["scale", "deployment/web", "--replicas=0"]);
+    shop.kubectl(&["wait", "--for=delete", "pod", "-l", "app=web", "--timeout=60s"]);
+    let done = ["was created from VolumeSnapshot before", &volume];
+    says(&plugin(&shop, &restore), true, &done);
+    let made = shop.get("PersistentVolumeClaim", "web-data").await;
+    assert_eq!(made["spec"]["dataSource"]["name"], "before");
+    assert_ne!(made["metadata"]["uid"], claim["metadata"]["uid"]);
+    says(&plugin(&shop, &restore), true, &["--again"]);
+
+    // The workload runs on another volume. The earlier one stays, is nobody's danger, and is no
+    // claim's.
+    shop.kubectl(&["scale", "deployment/web", "--replicas=1"]);
+    shop.all_run("Deployment", "web", "lockkeeper.dev/sample-app:v1", 1).await;
+    let made = shop.get("PersistentVolumeClaim", "web-data").await;
+    assert_ne!(made["spec"]["volumeName"], *volume);
+    let earlier = shop.volume(&volume).await.unwrap();
+    assert_eq!(earlier["status"]["phase"], "Released");
+    assert_eq!(earlier["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    let safe = |policy: &Value| {
+        let mut all = policy["status"]["conditions"].as_array().into_iter().flatten();
+        all.any(|one| one["type"] == "VolumesSafe" && one["status"] == "True")
+    };
+    eventually("its volumes are safe", || shop.get("UpgradePolicy", "shop"), safe).await;
+
+    // A run that was interrupted after it had deleted the claim.
+    shop.kubectl(&["scale", "deployment/web", "--replicas=0"]);
+    shop.kubectl(&["wait", "--for=delete", "pod", "-l", "app=web", "--timeout=60s"]);
+    shop.kubectl(&["delete", "pvc", "web-data"]);
+    says(&plugin(&shop, &restore), true, &["was created from VolumeSnapshot before"]);
+}

@@ -5,7 +5,7 @@ use lockkeeper::core::{
     notice::{Event, StorageObject},
     observed::storage::State,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::volumes::{GI, claim, no_claim_of_its_own, refused, shop, volume};
 
@@ -277,6 +277,28 @@ fn older_data_that_is_given_up_shadows_no_newer_volume() {
     );
     let (_, reason, message) = world.volumes_safe();
     assert_eq!(reason, "NoDanger", "{message}");
+}
+
+#[test]
+fn older_data_that_is_put_aside_for_a_snapshot_stays_kept_and_shadows_no_newer_volume() {
+    let mut world = shop("ReadWriteOnce", json!({}));
+    world.act();
+    world.lose_claim("data");
+    world.later(60);
+    world.claim_on("data", "ReadWriteOnce", "pv-restored", "Delete");
+    assert_eq!(world.volumes_safe().1, "VolumeShadowed");
+    let raw = &world.volume_raw("pv-data")["metadata"]["annotations"]["lockkeeper.dev/provenance"];
+    let mut provenance: Value = serde_json::from_str(raw.as_str().unwrap()).unwrap();
+    provenance["putAside"] = json!(true);
+    let aside =
+        json!({"metadata": {"annotations": {"lockkeeper.dev/provenance": provenance.to_string()}}});
+    world.change(&volume("pv-data"), aside);
+    let (_, reason, message) = world.volumes_safe();
+    assert_eq!(reason, "NoDanger", "{message}");
+    assert_eq!(
+        world.volume_raw("pv-data")["metadata"]["labels"]["lockkeeper.dev/retained"],
+        "true"
+    );
 }
 
 /// Two volumes that wait for one claim: the binder takes any. The one that somebody chose waits

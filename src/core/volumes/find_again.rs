@@ -167,11 +167,13 @@ fn shadowed(
     // What was there before it holds the data; what is younger was put aside.
     // Times are in whole seconds. Of two volumes of one second, that of the earlier claim is older,
     // unless the claim of today is younger than both: then a user gave it its volume.
+    // A user may have put data aside in favor of a snapshot, however old it is.
     let older = |one: &&Leftover| {
-        has.is_none_or(|has| match one.volume.created.cmp(&has.created) {
-            Ordering::Equal => claim.created <= has.created,
-            order => order == Ordering::Less,
-        })
+        !one.provenance.put_aside
+            && has.is_none_or(|has| match one.volume.created.cmp(&has.created) {
+                Ordering::Equal => claim.created <= has.created,
+                order => order == Ordering::Less,
+            })
     };
     let old = candidates.iter().filter(older).max_by_key(|one| one.volume.phase_since);
     for one in candidates {

@@ -92,6 +92,7 @@ fn unknown(volume: &Volume) -> Option<Provenance> {
         policy: String::new(),
         orphaned_after: default_orphaned_after(),
         readopt: Readopt::Never,
+        put_aside: false,
     })
 }
 

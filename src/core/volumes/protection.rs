@@ -213,6 +213,7 @@ fn provenance(
         policy,
         orphaned_after,
         readopt,
+        put_aside: false,
     }))
 }
 

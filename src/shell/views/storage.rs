@@ -252,7 +252,7 @@ fn is_hostname(key: &Value) -> bool {
 }
 
 /// A quantity in bytes. One that cannot be read counts as none.
-fn bytes(quantity: &Value) -> u64 {
+pub fn bytes(quantity: &Value) -> u64 {
     let Some(text) = quantity.as_str() else { return quantity.as_u64().unwrap_or_default() };
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);

@@ -1,11 +1,13 @@
-//! Kept data: the list, unprotecting it, and giving it back to a claim.
+//! Kept data: the list, unprotecting it, and giving it or a snapshot of it back to a claim.
 
+mod aside;
 mod claim;
 pub mod convert;
 mod list;
 mod objects;
 mod readopt;
 mod readopt_namespace;
+mod restore;
 mod seen;
 mod unprotect;
 
@@ -93,6 +95,38 @@ pub enum Verb {
         #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = crate::duration)]
         timeout: Duration,
     },
+    /// Create a claim again from a snapshot
+    ///
+    /// The claim is deleted, and created again with the VolumeSnapshot as its source. What is in its
+    /// volume now is kept in that volume, and no claim gets it again by itself. No pod may use the
+    /// claim: stop the workload first. If the command is interrupted at any point, run it again: it
+    /// continues.
+    ///
+    /// Needs the rights to delete and create claims and to patch volumes.
+    ///
+    /// Exit code 0: the claim was created from the snapshot; 1: refused; 2: not done in time; run it
+    /// again.
+    #[command(after_help = "Examples:
+  kubectl lockkeeper maintenance start statefulset/db --stop -n shop
+  kubectl lockkeeper volumes restore data-db-0 --from pre-7-data-db-0-3fa9c1 -n shop
+  kubectl lockkeeper maintenance end statefulset/db -n shop")]
+    Restore {
+        /// The claim
+        #[arg(value_name = "CLAIM")]
+        claim: String,
+        /// The VolumeSnapshot
+        #[arg(long, value_name = "SNAPSHOT")]
+        from: String,
+        /// Also if the claim was created from this snapshot before
+        #[arg(long)]
+        again: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// How long it may take, such as 90s or 5m
+        #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = crate::duration)]
+        timeout: Duration,
+    },
 }
 
 /// Which namespaces are looked at, and how it is written.
@@ -126,6 +160,9 @@ pub async fn run(
         Some(Verb::Readopt { volume: Some(volume), create_claim, yes, timeout, .. }) => {
             readopt::run(cluster, named, &volume, &readopt::Manner { create_claim, yes, timeout })
                 .await
+        }
+        Some(Verb::Restore { claim, from, again, yes, timeout }) => {
+            restore::run(cluster, &claim, &restore::Manner { from, again, yes, timeout }).await
         }
         Some(Verb::Readopt { from_namespace, create_claim, yes, timeout, .. }) => {
             let manner = readopt::Manner { create_claim, yes, timeout };

@@ -9,6 +9,7 @@ use lockkeeper::shell::{
     errors::with_causes,
     views::{
         Pods, ReplicaSets, Watched,
+        snapshots::VolumeSnapshots,
         storage::{Claims, Namespaces, Volumes},
     },
 };
@@ -43,6 +44,15 @@ impl Place {
     /// A namespace.
     pub fn namespace(name: &str) -> Self {
         Self { resource: Namespaces::resource(), namespace: None, name: name.to_owned() }
+    }
+
+    /// A snapshot of a volume.
+    pub fn snapshot(namespace: &str, name: &str) -> Self {
+        Self {
+            resource: VolumeSnapshots::resource(),
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        }
     }
 
     /// A pod.
@@ -203,6 +213,22 @@ pub async fn pods_on(
         .map(|pod| json!(pod))
         .filter(|pod| uses(pod) && !finished(pod))
         .collect())
+}
+
+/// The volumes that were bound to a claim of this name, and are not bound now.
+pub async fn released_of(
+    cluster: &Cluster,
+    namespace: &str,
+    claim: &str,
+) -> Result<Vec<Value>, Failure> {
+    let api = Place::volume("").api(cluster);
+    let all =
+        api.list(&ListParams::default()).await.map_err(|error| refused("list volumes", &error))?;
+    let was_of = |volume: &Value| {
+        let of = &volume["spec"]["claimRef"];
+        of["namespace"] == namespace && of["name"] == claim && volume["status"]["phase"] != "Bound"
+    };
+    Ok(all.items.into_iter().map(|volume| json!(volume)).filter(was_of).collect())
 }
 
 /// None if the answer is this code.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use lockkeeper::{
-    api::{Readopt, marks},
+    api::marks,
     core::{
         observed::storage::{Claim, VolumePhase},
         volumes::protection::{RETAIN, gives_up},
@@ -26,7 +26,7 @@ use self::{
     words::{bare, plan, whose},
 };
 use super::{
-    PAUSE, TIMED_OUT, claim,
+    PAUSE, TIMED_OUT, aside, claim,
     objects::{Place, pods_on},
     seen::volume_view,
 };
@@ -38,6 +38,9 @@ use crate::{
 /// While a claim is on its way, its pods may not stand still for an operator that is down: after
 /// this the plugin frees the volume itself.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The younger volume is put aside within this time, or stays as it is.
+const ASIDE: Duration = Duration::from_secs(10);
 
 /// How it is done.
 pub struct Manner {
@@ -325,7 +328,8 @@ impl Way<'_> {
         let ours = &seen.volume.view.marks;
         let saved = ours.readopt_claim.get();
         if let Some(younger) = saved.and_then(|saved| saved.younger.as_deref()) {
-            self.put_aside(younger, name).await?;
+            let until = clock::moment() + ASIDE;
+            aside::put(self.cluster, younger, &format!("volume {name}"), until).await?;
         }
         if saved.is_some() || ours.readopt.is_some() {
             let patch = json!({"metadata": {
@@ -343,43 +347,6 @@ impl Way<'_> {
             );
         }
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The next claim of that name gets the chosen volume again, not the one that was put aside for
-    /// it.
-    async fn put_aside(&self, younger: &str, chosen: &str) -> Result<(), Failure> {
-        let place = Place::volume(younger);
-        for _ in 0..20 {
-            let Some(volume) = place.get(self.cluster).await?.map(volume_view).transpose()? else {
-                return Ok(());
-            };
-            let Some(provenance) = volume.view.provenance() else { return Ok(()) };
-            if provenance.readopt == Readopt::Never {
-                return Ok(());
-            }
-            if volume.view.phase != VolumePhase::Bound {
-                let provenance =
-                    Provenance { readopt: Readopt::Never, ..Provenance::clone(provenance) };
-                let patch = json!({"metadata": {
-                    "uid": &*volume.view.uid, "resourceVersion": volume.view.resource_version.to_string(),
-                    "annotations": {marks::PROVENANCE: provenance.to_string()},
-                }});
-                if place
-                    .merge(
-                        self.cluster,
-                        &format!("put {place} aside for volume {chosen}"),
-                        &patch,
-                        false,
-                    )
-                    .await?
-                    .is_some()
-                {
-                    return Ok(());
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
     }
 
     /// Notes on the volume that it is wanted, and the claim to be made for it; whether it was still
