@@ -176,8 +176,7 @@ async fn p26_a_claim_is_created_again_from_a_snapshot_and_its_earlier_volume_is_
     assert_ne!(made["metadata"]["uid"], claim["metadata"]["uid"]);
     says(&plugin(&shop, &restore), true, &["--again"]);
 
-    // The workload runs on another volume. The earlier one stays, is nobody's danger, and is no
-    // claim's.
+    // The workload runs on another volume. The earlier one stays, and endangers nothing.
     shop.kubectl(&["scale", "deployment/web", "--replicas=1"]);
     shop.all_run("Deployment", "web", "lockkeeper.dev/sample-app:v1", 1).await;
     let made = shop.get("PersistentVolumeClaim", "web-data").await;
