@@ -60,6 +60,8 @@ pub struct Memory {
     pub judged_again: Option<Timestamp>,
     /// It could be stopped for an offline upgrade.
     pub agrees: bool,
+    /// The snapshots that it needs before its data changes in an offline upgrade are ready.
+    pub saved: bool,
     /// When it was last told that its maintenance lasts.
     pub reminded_at: Option<Timestamp>,
     /// The gate that keeps a change waiting, and since when.

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::{
     authors::{KINDS, image, setup},
+    offline,
     world::{World, held::mark},
 };
 
@@ -76,6 +77,30 @@ fn it_says_who_wrote_a_change_who_approved_it_and_how_it_ended() {
         world.later(3600).act();
         assert_eq!(*world.object("web"), before, "nothing is written at rest");
     }
+}
+
+#[test]
+fn p35_a_change_that_is_released_into_an_offline_upgrade_names_who_approved_it() {
+    for kind in KINDS {
+        let (world, change) = offline::migrating(kind);
+        let all = History::parse(&mark(&world, "db", "history").unwrap()).unwrap().entries;
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert_eq!((all[0].why, &*all[0].id), (Why::GatesOpen, &*change));
+        assert_eq!(all[0].approved_by.as_deref(), Some("ann"));
+        assert_eq!(mark(&world, "web", "history"), None, "it has no change");
+    }
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_not_thrown_away() {
+    let mut world = setup(json!({"gates": {"approval": "Required"}}), WorkloadKind::Deployment);
+    let newer = json!({"key": "k", "seal": "s", "entries": [{"n": 1, "kind": "Scale", "why": "Other", "released": world.now}]});
+    set(&mut world, &[("history", &newer.to_string())]);
+    image(&mut world, "dev", "v2");
+    world.later(5).act();
+    approve(&mut world, "other");
+    assert_eq!(mark(&world, "web", "hold"), None);
+    assert_eq!(mark(&world, "web", "history"), Some(newer.to_string()));
 }
 
 #[test]

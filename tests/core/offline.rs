@@ -243,7 +243,7 @@ pub fn by_person() -> Value {
 }
 
 /// The change of the database is approved, and everything is down: its pods sleep.
-fn migrating(kind: WorkloadKind) -> (World, String) {
+pub fn migrating(kind: WorkloadKind) -> (World, String) {
     let mut world = shop(&by_person(), kind);
     apply(&mut world, "db", "v2");
     approve(&mut world, "db");

@@ -8,17 +8,20 @@ use crate::{
     world::{World, held::spec, volumes::uses},
 };
 
-/// A database with a volume, of which a snapshot is needed before an offline upgrade, and its client.
+/// A database and its client, each with a volume, of which a snapshot is needed before an offline
+/// upgrade.
 fn shop_with_data(offline: &Value, kind: WorkloadKind) -> World {
     let mut saves = policy(offline);
     saves["gates"]["snapshot"] = json!({});
     let mut world = World::new().with_policy(saves);
-    world.claim("data", "ReadWriteOnce");
     world.serves_snapshots();
-    let mut template = uses("data");
-    template["containers"][0]["image"] = json!("v1");
-    world.workload(kind, "db", 1, template);
-    world.workload(WorkloadKind::Deployment, "web", 1, spec());
+    for (name, kind) in [("db", kind), ("web", WorkloadKind::Deployment)] {
+        let claim = format!("data-of-{name}");
+        world.claim(&claim, "ReadWriteOnce");
+        let mut template = uses(&claim);
+        template["containers"][0]["image"] = json!("v1");
+        world.workload(kind, name, 1, template);
+    }
     see(&mut world, "db");
     see(&mut world, "web");
     run(&mut world, false);
@@ -75,4 +78,32 @@ fn p23_a_change_that_is_taken_back_before_its_snapshot_starts_the_old_version_at
     run(&mut world, false);
     assert_eq!(world.stands(), "UpToDate");
     assert!(world.namespace.snapshots.is_empty());
+}
+
+#[test]
+fn p21_no_data_changes_before_the_snapshots_of_all_are_ready() {
+    for offline in [by_person(), json!({"when": "Always"})] {
+        let mut world = shop_with_data(&offline, WorkloadKind::StatefulSet);
+        for name in ["db", "web"] {
+            apply(&mut world, name, "v2");
+            approve(&mut world, name);
+        }
+        assert_eq!(run(&mut world, false), ["web stop", "db stop"]);
+        let asked = world.decide().snapshots;
+        assert_eq!(asked.len(), 2, "both are taken at once");
+        let mut names: Vec<_> = asked.into_iter().filter_map(|one| world.carry_out(one)).collect();
+        names.sort_by_key(|name| name.contains("-data-of-web-"));
+        for (name, is_last) in names.iter().zip([false, true]) {
+            world.driver_cuts(name, true);
+            let keeps = world.decide().snapshots;
+            keeps.into_iter().for_each(|keep| drop(world.carry_out(keep)));
+            let trace = run(&mut world, true);
+            assert_eq!(trace.is_empty(), !is_last, "{trace:?}");
+            if !is_last {
+                assert_eq!(stands(&world, "db").0, "Maintenance/WaitsForOthers");
+                assert!(stands(&world, "db").1.contains("snapshots of these"));
+                assert_eq!(stands(&world, "web").0, "Maintenance/TakingSnapshots");
+            }
+        }
+    }
 }

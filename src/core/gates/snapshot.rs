@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use wildmatch::WildMatch;
 
 use crate::{
-    api::{SnapshotGate, SnapshotStage, UpgradePolicySpec},
+    api::{ChangeCause, SnapshotGate, SnapshotStage, UpgradePolicySpec},
     core::{
         gates::{
             blocker::{Blocker, GateName, Impossible, Unfinished},
@@ -29,7 +29,7 @@ use crate::{
         subject::Subject,
         volumes::usage::claims_of,
     },
-    marks::ChangeId,
+    marks::{ChangeId, Upgrade},
 };
 
 /// The gate.
@@ -71,6 +71,14 @@ fn ask(subject: &Subject, change: &Change) -> Answer {
 pub fn before_migration(subject: &Subject, id: &ChangeId, since: Timestamp) -> Answer {
     let taken = Moment { id: Some(id), since, moment: since.to_string() };
     taken_at(subject, &taken, true)
+}
+
+/// Whether snapshots are needed before the data of an offline upgrade changes. Once its migration
+/// has begun, there is nothing left to save.
+pub fn is_needed(spec: &UpgradePolicySpec, upgrade: &Upgrade) -> bool {
+    let gates = spec.gates.as_ref().filter(|gates| gates.snapshot.is_some());
+    !upgrade.migrating
+        && gates.is_some_and(|gates| gates.applies_to.contains(&ChangeCause::Template))
 }
 
 /// What a snapshot is taken for.

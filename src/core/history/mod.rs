@@ -43,6 +43,12 @@ pub fn noted(subject: &Subject, config: &[String], mut edits: Edits) -> Edits {
     let before = workload.marks.history.as_deref();
     let read = before.and_then(History::parse);
     let garbled = before.is_some() && read.is_none();
+    // A newer version may have written what this one does not know: that is not thrown away.
+    if garbled
+        && before.is_some_and(|text| serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok())
+    {
+        return edits;
+    }
     let mut history = Some(read.unwrap_or_default()).filter(|_| bytes > 0);
     let mut changed = false;
     if let Some(end) = ended(subject, &edits)
@@ -127,7 +133,12 @@ fn released(subject: &Subject, edits: &Edits) -> Option<Why> {
     let begins = newest.begun_at().is_some()
         && newest.change.is_some()
         && (newest.at != known.at || newest.bypassed_by != known.bypassed_by);
-    begins.then_some(if newest.bypassed_by.is_some() { Why::Bypassed } else { Why::HoldMissed })
+    begins.then_some(match &edits.purpose {
+        _ if newest.bypassed_by.is_some() => Why::Bypassed,
+        // It is released into a template whose pods do not run yet.
+        Some(Purpose::Maintain) => Why::GatesOpen,
+        _ => Why::HoldMissed,
+    })
 }
 
 fn entry(
@@ -176,8 +187,8 @@ fn entry(
         why,
         summary: summary(subject, config, kind),
         held: since,
-        approved_by: consent.and_then(|new| new.approved_by.clone()),
-        bypassed_by: consent.and_then(|new| new.bypassed_by.clone()),
+        approved_by: consent.and_then(|new| new.approved_by.as_deref().map(text)),
+        bypassed_by: consent.and_then(|new| new.bypassed_by.as_deref().map(text)),
         released: whole_second(subject.now()),
         done: (why == Why::Reverted).then(|| whole_second(subject.now())),
         outcome: (why == Why::Reverted).then_some(End::Withdrawn),

@@ -18,7 +18,7 @@ use crate::{
     api::{OfflineWhen, UpgradePolicySpec, marks},
     core::{
         edits::Edits,
-        gates::{blocker::GateName, change::Change},
+        gates::{blocker::GateName, change::Change, snapshot},
         governs::Ruling,
         hold::state::Hold,
         maintenance::{self, Standing, wanted::wanted},
@@ -87,6 +87,9 @@ pub fn member(
         at,
         starts: upgrade.is_some_and(|(_, one)| one.starts),
         changed,
+        unsaved: changed
+            && !memory.saved
+            && upgrade.is_some_and(|(_, one)| snapshot::is_needed(spec, one)),
         unmigrated: changed && upgrade.is_some_and(|(_, one)| needs_migration(spec, one)),
         held,
         asks: held

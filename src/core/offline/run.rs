@@ -35,6 +35,8 @@ pub struct Member {
     pub changed: bool,
     /// Its data is still to be migrated.
     pub unmigrated: bool,
+    /// Snapshots are still to be taken before its data changes.
+    pub unsaved: bool,
     /// A change of it is held.
     pub held: bool,
     /// That change is an offline upgrade.
@@ -185,6 +187,11 @@ impl<'a> Run<'a> {
     /// Those that are not down, so that nothing is migrated.
     pub fn not_down(&self) -> Others<'a> {
         self.those(|one| !one.is_down() && one.at != At::Sleeps)
+    }
+
+    /// Those of whose data snapshots are still to be taken.
+    pub fn unsaved(&self) -> Others<'a> {
+        self.those(|one| one.takes_part() && one.unsaved)
     }
 
     /// Those whose data is migrated before its.

@@ -84,7 +84,19 @@ pub fn after(upgrade: &Upgrade, others: &[&WorkloadId], next: &str) -> String {
 
 /// That snapshots are to be ready before its data changes.
 pub fn unsaved(upgrade: &Upgrade, why: &str) -> String {
-    format!("{}: stopped; before its data changes: {why}", of_change(upgrade))
+    format!(
+        "{}: everything stays stopped until its snapshots are ready: {why}. To go back instead, apply the earlier version",
+        of_change(upgrade)
+    )
+}
+
+/// That the snapshots of others are to be ready before any data changes.
+pub fn others_unsaved(upgrade: &Upgrade, others: &[&WorkloadId]) -> String {
+    format!(
+        "{}: stopped; it waits until the snapshots of these are ready: {}",
+        of_change(upgrade),
+        names(others)
+    )
 }
 
 /// What comes after others.

@@ -112,7 +112,7 @@ pub fn plan(subject: &Subject) -> Plan {
 fn marked(subject: &Subject, hold: Option<&Hold>) -> Plan {
     let (workload, observes) = (subject.workload, subject.ruling.observes());
     let mut plan = Plan::new(subject.memory.clone(), subject.pods);
-    (plan.memory.differs_since, plan.memory.agrees) = Default::default();
+    (plan.memory.differs_since, plan.memory.agrees, plan.memory.saved) = Default::default();
     plan.memory.hold = hold.map(|hold| hold.id.clone());
     if observes && of(workload).is_some() {
         // It stays as it is until it ends.

@@ -163,6 +163,12 @@ fn down(
         plan.stand(standing(Reason::WaitsForOthers, words::unreadable(upgrade, unread)));
         return plan;
     }
+    if run.not_down().is_empty()
+        && let Some(why) = unsaved(subject, run, (mark, upgrade), &mut plan)
+    {
+        plan.stand(why);
+        return plan;
+    }
     if run.of(id).is_some_and(|one| one.unmigrated) {
         let (not_down, before) = (run.not_down(), run.before_migration(id));
         if !not_down.is_empty() {
@@ -170,8 +176,6 @@ fn down(
         } else if !before.is_empty() {
             let message = words::after(upgrade, &before, words::MIGRATION);
             plan.stand(standing(Reason::WaitsForOthers, message));
-        } else if let Some(why) = unsaved(subject, run, (mark, upgrade), &mut plan) {
-            plan.stand(why);
         } else {
             let next = Upgrade { migrating: true, ..upgrade.clone() };
             let step = mark.at(Stage::Sleep).with_upgrade(Some(&next)).without_replicas();
@@ -187,8 +191,6 @@ fn down(
     let before = run.before_any_start();
     if !before.is_empty() {
         plan.stand(standing(Reason::WaitsForOthers, words::down(upgrade, &before)));
-    } else if let Some(why) = unsaved(subject, run, (mark, upgrade), &mut plan) {
-        plan.stand(why);
     } else {
         let next = Upgrade { starts: true, ..upgrade.clone() };
         plan.write(maintenance::step(subject, &mark.with_upgrade(Some(&next)), None));
@@ -197,25 +199,36 @@ fn down(
     plan
 }
 
-/// That snapshots of its volumes are to be taken before its data changes, and are not ready. Once a
-/// migration has begun, the data is no longer that of before.
+/// That snapshots are to be ready before any data changes, and are not: its own, or those of others.
 fn unsaved(
     subject: &Subject,
     run: &Run,
     (mark, upgrade): (&InMaintenance, &Upgrade),
     plan: &mut Plan,
 ) -> Option<Verdict> {
-    let changed = run.of(&subject.workload.id).is_some_and(|one| one.changed);
-    let id = upgrade.change.as_ref().filter(|_| changed && !upgrade.migrating)?;
-    // Its name says the moment, so no earlier one counts where the mark does not say since when.
-    let since = mark.since.unwrap_or_default();
-    let answer = snapshot::before_migration(subject, id, since);
-    plan.snapshots.extend(answer.snapshots);
-    let blocker = answer.blocker?;
-    let until = blocker.ask_again();
-    until.into_iter().for_each(|time| plan.wake_at(time));
-    let message = words::unsaved(upgrade, &sentence(&blocker));
-    Some(Verdict { gate: Some(blocker.gate()), until, ..standing(blocker.reason(), message) })
+    let id = &subject.workload.id;
+    let changed = run.of(id).is_some_and(|one| one.changed);
+    let needed = snapshot::is_needed(subject.ruling.spec(), upgrade);
+    if let Some(change) = upgrade.change.as_ref().filter(|_| changed && needed) {
+        // A mark of which somebody removed the time is as old as can be, so any snapshot of it counts.
+        let since = mark.since.unwrap_or_default();
+        let answer = snapshot::before_migration(subject, change, since);
+        plan.snapshots.extend(answer.snapshots);
+        if let Some(blocker) = answer.blocker {
+            let until = blocker.ask_again();
+            until.into_iter().for_each(|time| plan.wake_at(time));
+            let message = words::unsaved(upgrade, &sentence(&blocker));
+            let gate = Some(blocker.gate());
+            return Some(Verdict { gate, until, ..standing(blocker.reason(), message) });
+        }
+        plan.memory.saved = true;
+    }
+    let others: Vec<_> = run.unsaved().into_iter().filter(|other| *other != id).collect();
+    if others.is_empty() {
+        return None;
+    }
+    plan.wake_at(later(subject.now(), AGAIN));
+    Some(standing(Reason::WaitsForOthers, words::others_unsaved(upgrade, &others)))
 }
 
 /// The stage once more: its controller, or somebody else, has left it.

@@ -28,8 +28,15 @@ pub async fn put(
         };
         let view = seen.view;
         if view.phase != VolumePhase::Bound {
-            let Some(provenance) = view.provenance() else { return Ok(true) };
             let is_free = view.claim.as_ref().is_some_and(|claim| claim.uid.is_none());
+            let Some(provenance) = view.provenance() else {
+                return match is_free {
+                    false => Ok(true),
+                    true => Err(Failure::No(format!(
+                        "{place} waits for a claim of that name (spec.claimRef without uid), and would be bound to the next one. Remove spec.claimRef or the volume, and repeat the command"
+                    ))),
+                };
+            };
             if provenance.put_aside && !is_free {
                 return Ok(true);
             }
@@ -40,7 +47,7 @@ pub async fn put(
             };
             let mut patch = json!({"metadata": {
                 "uid": &*view.uid, "resourceVersion": view.resource_version.to_string(),
-                "annotations": {marks::PROVENANCE: provenance.to_string()},
+                "annotations": {marks::PROVENANCE: provenance.to_string(), marks::FREED: null},
             }});
             if is_free {
                 patch["spec"]["claimRef"]["uid"] = json!(provenance.claim_uid);

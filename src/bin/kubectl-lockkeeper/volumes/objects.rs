@@ -114,12 +114,12 @@ impl Place {
         cluster: &Cluster,
         what: &str,
         object: Value,
+        dry_run: bool,
     ) -> Result<Option<Value>, Failure> {
         let object: DynamicObject = serde_json::from_value(object).map_err(|error| {
             Failure::Api { what: format!("cannot {what}"), why: error.to_string() }
         })?;
-        let parameters =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         void_if(
             409,
             self.api(cluster).create(&parameters, &object).await.map(|object| json!(object)),

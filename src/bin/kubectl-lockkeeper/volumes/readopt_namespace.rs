@@ -98,6 +98,7 @@ pub async fn run(cluster: &Cluster, uid: &str, manner: &Manner) -> Result<ExitCo
                             cluster,
                             &format!("make {place}"),
                             claim::for_volume(name, &claim, &now),
+                            false,
                         )
                         .await?;
                 }

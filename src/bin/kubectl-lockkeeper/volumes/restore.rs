@@ -7,7 +7,7 @@ use std::{
 };
 
 use lockkeeper::{
-    core::volumes::protection::RETAIN,
+    core::volumes::protection::{RETAIN, gives_up},
     shell::{clock, views::storage::bytes},
 };
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     PAUSE, TIMED_OUT, aside, claim,
     objects::{Place, pods_on, released_of},
+    readopt::with_permit,
     seen::{View, claim_view, volume_view},
     size,
 };
@@ -49,11 +50,12 @@ pub async fn run(cluster: &Cluster, name: &str, manner: &Manner) -> Result<ExitC
         );
         return Ok(ExitCode::SUCCESS);
     }
-    restore.nobody_uses_it().await?;
+    restore.nobody_uses_it(there.as_ref()).await?;
     let (old, manifest) = match &there {
         Some(claim) => restore.of_claim(claim, &snapshot).await?,
         None => restore.of_volume(&snapshot).await?,
     };
+    restore.try_out(there.as_ref(), &manifest).await?;
     let taken = text(&snapshot["status"]["creationTime"]);
     let what = format!(
         "{} would be created again from VolumeSnapshot {}, which was taken at {taken}. What was written since is then not in the claim; volume {} keeps it",
@@ -61,14 +63,20 @@ pub async fn run(cluster: &Cluster, name: &str, manner: &Manner) -> Result<ExitC
     );
     confirm(name, &restore.place.to_string(), &what, manner.yes)?;
     if let Some(claim) = &there {
+        restore.nobody_uses_it(there.as_ref()).await?;
         restore.keep(&old).await?;
         if !restore.delete(claim).await? {
             return Ok(restore.late("the claim is being deleted"));
         }
     }
+    // Those of earlier claims of the name, too: any of them could become the volume of the new one.
     let chosen = format!("VolumeSnapshot {}", manner.from);
-    if !aside::put(cluster, &old.view.name, &chosen, until).await? {
-        return Ok(restore.late(&format!("volume {} is not released yet", old.view.name)));
+    let mut earlier = vec![old.view.name.clone()];
+    earlier.extend(restore.released().await?.into_iter().map(|one| one.view.name));
+    for volume in earlier {
+        if !aside::put(cluster, &volume, &chosen, until).await? {
+            return Ok(restore.late(&format!("volume {volume} is not released yet")));
+        }
     }
     restore.create(manifest, &old).await
 }
@@ -98,6 +106,9 @@ impl Restore<'_> {
                 self.place.name
             )));
         }
+        if !snapshot["metadata"]["deletionTimestamp"].is_null() {
+            return Err(Failure::No(format!("{place} is being deleted. Nothing was changed")));
+        }
         if snapshot["status"]["readyToUse"] != true {
             let why = snapshot["status"]["error"]["message"].as_str();
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
@@ -116,16 +127,37 @@ impl Restore<'_> {
             && source["name"] == self.manner.from
     }
 
-    async fn nobody_uses_it(&self) -> Result<(), Failure> {
+    async fn nobody_uses_it(&self, claim: Option<&Value>) -> Result<(), Failure> {
         let pods = pods_on(self.cluster, &self.cluster.namespace, &self.place.name).await?;
         let Some(pod) = pods.first() else { return Ok(()) };
+        let going = claim.is_some_and(|claim| !claim["metadata"]["deletionTimestamp"].is_null());
+        let stands = match going {
+            true => "The claim is being deleted, and disappears with the pods",
+            false => "The claim is as it was",
+        };
         Err(Failure::No(format!(
-            "pod {} uses {}. Nothing was changed. Stop its workload first, as with kubectl lockkeeper maintenance start -n {} statefulset/NAME --stop, \
+            "pod {} uses {}. {stands}. Stop its workload first, as with kubectl lockkeeper maintenance start -n {} statefulset/NAME --stop, \
              and repeat the command when its pods are gone",
             text(&pod["metadata"]["name"]),
             self.place,
             self.cluster.namespace
         )))
+    }
+
+    /// Whether the API server would delete the claim, and create the new one: under another name,
+    /// because the claim is still there.
+    async fn try_out(&self, claim: Option<&Value>, manifest: &Value) -> Result<(), Failure> {
+        if let Some(claim) = claim {
+            let (what, uid) = (format!("delete {}", self.place), text(&claim["metadata"]["uid"]));
+            let tried = self.place.delete(self.cluster, &what, &uid, true).await;
+            tried.map_err(|error| with_permit(error, &self.place))?;
+        }
+        let mut other = manifest.clone();
+        let name = format!("{}-restored", self.place.name.get(..240).unwrap_or(&self.place.name));
+        other["metadata"]["name"] = json!(name);
+        let what = format!("create {} from the snapshot", self.place);
+        let place = Place::claim(&self.cluster.namespace, &name);
+        place.create(self.cluster, &what, other, true).await.map(drop)
     }
 
     /// The volume of the claim, and the claim as it is created again.
@@ -144,6 +176,12 @@ impl Restore<'_> {
             )));
         };
         let old = volume_view(old)?;
+        if gives_up(&view) && old.view.retained {
+            return Err(Failure::No(format!(
+                "the protection of {} is being given up, so its volume could be deleted with it. Repeat the command when kubectl lockkeeper volumes no longer lists it",
+                self.place
+            )));
+        }
         let manifest = from_snapshot(claim::again(raw, &view, &old), &old, snapshot);
         Ok((old, manifest))
     }
@@ -151,18 +189,31 @@ impl Restore<'_> {
     /// An interrupted run has deleted the claim: the volume that it had, and a claim like it.
     async fn of_volume(&self, snapshot: &Value) -> Result<(View, Value), Failure> {
         let namespace = &self.cluster.namespace;
-        let mut released = released_of(self.cluster, namespace, &self.place.name).await?;
-        released.sort_by_key(|volume| text(&volume["status"]["lastPhaseTransitionTime"]));
-        let Some(old) = released.pop() else {
+        let Some(old) = self.released().await?.pop() else {
             return Err(Failure::No(format!(
                 "there is no {}, and no volume that was bound to it. Create the claim with the snapshot as its spec.dataSource",
                 self.place
             )));
         };
-        let old = volume_view(old)?;
         let manifest = claim::for_volume(namespace, &self.place.name, &old);
         let manifest = from_snapshot(manifest, &old, snapshot);
         Ok((old, manifest))
+    }
+
+    /// The volumes that claims of this name had in this namespace, the last one at the end. Those of an
+    /// earlier namespace go to no claim by themselves.
+    async fn released(&self) -> Result<Vec<View>, Failure> {
+        let namespace = &self.cluster.namespace;
+        let object = Place::namespace(namespace).get(self.cluster).await?.unwrap_or_default();
+        let mut all = released_of(self.cluster, namespace, &self.place.name).await?;
+        all.sort_by_key(|volume| text(&volume["status"]["lastPhaseTransitionTime"]));
+        let all: Result<Vec<View>, Failure> = all.into_iter().map(volume_view).collect();
+        let mut all = all?;
+        all.retain(|one| {
+            let of = one.view.provenance();
+            of.is_none_or(|of| of.namespace_uid == text(&object["metadata"]["uid"]))
+        });
+        Ok(all)
     }
 
     /// Sees that the volume survives its claim.
@@ -187,9 +238,8 @@ impl Restore<'_> {
     /// Deletes the claim; whether it is gone in time.
     async fn delete(&self, claim: &Value) -> Result<bool, Failure> {
         let (what, uid) = (format!("delete {}", self.place), text(&claim["metadata"]["uid"]));
-        for dry_run in [true, false] {
-            self.place.delete(self.cluster, &what, &uid, dry_run).await?;
-        }
+        let deleted = self.place.delete(self.cluster, &what, &uid, false).await;
+        deleted.map_err(|error| with_permit(error, &self.place))?;
         while clock::moment() < self.until {
             match self.place.get(self.cluster).await? {
                 Some(claim) if claim["metadata"]["uid"] == uid => tokio::time::sleep(PAUSE).await,
@@ -201,12 +251,20 @@ impl Restore<'_> {
 
     async fn create(&self, manifest: Value, old: &View) -> Result<ExitCode, Failure> {
         let wanted = size(bytes(&manifest["spec"]["resources"]["requests"]["storage"]));
-        let made =
-            self.place.create(self.cluster, &format!("create {}", self.place), manifest).await?;
+        let made = self
+            .place
+            .create(self.cluster, &format!("create {}", self.place), manifest, false)
+            .await?;
         let there = match made {
             Some(made) => Some(made),
             None => self.place.get(self.cluster).await?,
         };
+        if there.is_none() {
+            return Err(Failure::No(format!(
+                "{} could not be created, because of a conflict. Nothing is lost; repeat the command",
+                self.place
+            )));
+        }
         if !there.as_ref().is_some_and(|claim| self.is_made_of(claim)) {
             return Err(Failure::No(format!(
                 "{} was created by somebody else in the meantime, and not from the snapshot. Its workload must not run: stop it, and repeat the command",

@@ -267,7 +267,7 @@ impl Way<'_> {
 
     async fn create(&mut self, place: &Place, claim: Value) -> Result<(), Failure> {
         // If another client was faster, the next look shows what it made.
-        place.create(self.cluster, &format!("create {place}"), claim).await?;
+        place.create(self.cluster, &format!("create {place}"), claim, false).await?;
         self.say(&format!("{place} waits for its volume"));
         Ok(())
     }
@@ -459,7 +459,7 @@ impl Way<'_> {
 }
 
 /// Adds to a refusal of deletion what to do then.
-fn with_permit(error: Failure, place: &Place) -> Failure {
+pub fn with_permit(error: Failure, place: &Place) -> Failure {
     match error {
         Failure::Api { what, why } if why.contains(marks::ALLOW_DELETION_UNTIL) => Failure::Api {
             what,
