@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     offline::{KINDS, apply, approve, by_person, policy, run, see, stands},
-    world::{World, held::spec, volumes::uses},
+    world::{World, volumes::uses},
 };
 
 /// A database and its client, each with a volume, of which a snapshot is needed before an offline
