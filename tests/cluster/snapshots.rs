@@ -89,7 +89,9 @@ async fn p26_a_change_waits_for_a_snapshot_of_its_volume_which_nobody_deletes() 
     install();
     let shop = Shop::open("snapshots").await;
     let gates = json!({"snapshot": {"timeout": "10m"}});
-    shop.policy(json!({"kinds": ["Deployment"], "config": {"settle": "300ms"}, "gates": gates}))
+    // Two pods of different nodes cannot share the claim: the old one ends first.
+    let config = json!({"settle": "300ms"});
+    shop.policy(json!({"kinds": ["Deployment"], "config": config, "gates": gates, "volumes": {}}))
         .await;
     shop.keeper("web", "folders", "ReadWriteOnce").await;
     shop.marked("Deployment", "web").await;

@@ -199,8 +199,9 @@ async fn p6_a_policy_that_begins_to_observe_releases_nothing_and_holds_nothing_n
         )
         .await;
         assert!(!marks(&left).contains(&"lockkeeper.dev/hold-changes".to_owned()));
-        let gone = |object: &Value| marks(object) == ["lockkeeper.dev/config"];
-        eventually("only the record of config stays", || shop.get(kind, held), gone).await;
+        let records = ["lockkeeper.dev/config", "lockkeeper.dev/history"];
+        let gone = |object: &Value| marks(object) == records;
+        eventually("only the records stay", || shop.get(kind, held), gone).await;
     }
 }
 
