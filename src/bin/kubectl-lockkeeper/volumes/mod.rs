@@ -102,7 +102,8 @@ pub enum Verb {
     /// claim: stop the workload first. If the command is interrupted at any point, run it again: it
     /// continues.
     ///
-    /// Needs the rights to delete and create claims and to patch volumes.
+    /// Needs the rights to delete, create and patch claims, to list and patch volumes, and to read
+    /// VolumeSnapshots, pods and the namespace.
     ///
     /// Exit code 0: the claim was created from the snapshot; 1: refused; 2: not done in time; run it
     /// again.
