@@ -72,9 +72,10 @@ impl Reach {
         self.namespaces.is_empty() || self.namespaces.contains(namespace)
     }
 
-    /// Whether it has a feature.
+    /// Whether it has a feature. Without the rights for volumes there are none for their snapshots.
     pub fn has(&self, feature: Feature) -> bool {
-        self.features.contains(&feature)
+        let rests_on = (feature == Feature::Snapshots).then_some(Feature::Volumes);
+        [Some(feature), rests_on].iter().flatten().all(|one| self.features.contains(one))
     }
 
     /// Takes the sections off a policy that need what is switched off. Returns what is not in use,
@@ -93,7 +94,7 @@ impl Reach {
             off.push(SwitchedOff::Credentials);
         }
         let snapshot = spec.gates.as_ref().is_some_and(|gates| gates.snapshot.is_some());
-        if snapshot && !(self.has(Feature::Snapshots) && self.has(Feature::Volumes)) {
+        if snapshot && !self.has(Feature::Snapshots) {
             // The gate stays, for the same reason.
             off.push(SwitchedOff::Snapshots);
         }

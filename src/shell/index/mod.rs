@@ -87,7 +87,7 @@ impl Index {
         enforcement: Enforcement,
     ) -> Self {
         let mut storage = Storage::default();
-        if !(reach.has(Feature::Snapshots) && reach.has(Feature::Volumes)) {
+        if !reach.has(Feature::Snapshots) {
             storage.snapshots.served = Served::SwitchedOff;
         }
         Self {
